@@ -106,9 +106,9 @@ def enqueue_backfill(account_id: str, *, broker_url: str) -> None:
     enqueue(BACKFILL_TASK, account_id, broker_url=broker_url)
 
 
-def enqueue_look_back(account_id: str, run: str, *, broker_url: str) -> None:
-    """Enqueue the last days of an account under the name of a run.  Raises StoreUnavailable."""
-    enqueue(LOOK_BACK_TASK, account_id, run, broker_url=broker_url)
+def enqueue_look_back(account_id: str, *, broker_url: str) -> None:
+    """Enqueue the last days of an account.  Raises StoreUnavailable."""
+    enqueue(LOOK_BACK_TASK, account_id, "by-hand", broker_url=broker_url)
 
 
 def enqueue_window(job: WindowJob, *, broker_url: str) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
 
 from tests.fuzz import corpus
 from tests.fuzz.mutations import mutated, mutated_bytes, mutated_file
@@ -131,7 +132,7 @@ def any_answer_can_be_looked_at_and_kept(body: Any, series: Series) -> None:
     st.dictionaries(st.sampled_from(["Retry-After", "retry-after", "WWW-Authenticate"]), st.text(max_size=30)),
 )
 def any_reply_has_a_class(content: bytes, status: int, headers: dict[str, str]) -> None:
-    reply = Reply(status, headers, content)
+    reply = Reply(status, CaseInsensitiveDict(headers), content)
     for mode in ("user", "application"):
         token_refused(reply, mode)  # type: ignore[arg-type]
     texts = [reply.code, repr(unexpected_refusal(reply)), repr(reply)]

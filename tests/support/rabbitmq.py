@@ -15,7 +15,7 @@ import amqp
 
 from tests.support.certificates import Certificates
 from tests.support.servers import START_TIMEOUT_S, NotInstalled
-from worker.stores.redis.child_processes import Supervisor, free_port, free_ports
+from worker.stores.redis.child_processes import Supervisor, free_port
 
 # Debian's own program: the one on the PATH changes user and folders.
 PROGRAM: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -40,7 +40,7 @@ class RabbitMQ:
     def __init__(self, folder: Path, children: Supervisor, epmd_port: int, tls: Certificates) -> None:
         self._folder, self._children, self._epmd_port = folder, children, epmd_port
         self._tls = ssl.create_default_context(cafile=tls.authority)
-        self.port, self.tls_port, self._dist_port = free_ports(3)
+        self.port, self.tls_port, self._dist_port = (free_port() for _ in range(3))
         self.url = f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{VHOST}"
         self.tls_url = f"amqps://{USER}:{PASSWORD}@127.0.0.1:{self.tls_port}/{VHOST}"
         config = _CONFIG.format(port=self.port, tls_port=self.tls_port, certificate=tls.certificate, key=tls.key)

@@ -14,7 +14,7 @@ import redis
 from tests.support.certificates import Certificates
 from tests.support.servers import START_TIMEOUT_S, NotInstalled
 from tests.support.waiting import until
-from worker.stores.redis.child_processes import Supervisor, free_port, free_ports
+from worker.stores.redis.child_processes import Supervisor, free_port
 
 PASSWORD: Final = "s3cret-of-redis"
 MASTER: Final = "homes"
@@ -33,7 +33,7 @@ class SentinelRedis:
 
     def __init__(self, folder: Path, children: Supervisor) -> None:
         self._folder, self._children, self._program = folder, children, _program()
-        self.leader, self.replica = free_ports(2)
+        self.leader, self.replica = free_port(), free_port()
         self._start("leader", self.leader)
         self._start("replica", self.replica, "--replicaof", "127.0.0.1", str(self.leader))
         _until(lambda: _client(self.replica).info("replication")["master_link_status"] == "up")

@@ -278,15 +278,9 @@ class System:
 
     def truth(self, usage_point: str) -> Truth:
         """Return what the simulator says the meter measured, over the history that an account has."""
-        today = self.runtime.claims.today()
-        daily = self._truth(usage_point, today - timedelta(days=1095), today)["daily"]
-        curve = self._truth(usage_point, today - timedelta(days=self.runtime.history.load_curve_days), today)[
-            "load_curve"
-        ]
-        return Truth(daily, curve)
-
-    def _truth(self, usage_point: str, start: date, end: date) -> Any:
-        return self.simulator("GET", f"truth/{usage_point}?start={start}&end={end}")
+        daily, curve = (self.runtime.history.wanted_window(series) for series in Series)
+        assert daily and curve, "no history of both series"
+        return Truth.fetch(self.settings["ENEDIS_URL"], usage_point, daily, curve)
 
     # -- The queue, read without a worker
 

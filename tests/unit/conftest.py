@@ -117,7 +117,6 @@ class Household:
             "channels": self.channels,
             "now": self.now,
             "thresholds": Thresholds(),
-            "max_age_s": 0,
         }
         return Incidents(**(usual | options))
 
@@ -205,6 +204,14 @@ def open_household(redis_url: str, folder: Path, kind: type[Service] = Household
         yield service
         service.lose_redis()
     registry.database.close()
+
+
+@pytest.fixture(autouse=True, scope="package")
+def fresh_incidents() -> Iterator[None]:
+    """Let no test wait until the open incidents are read again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worker.sync.incidents.MAX_AGE_S", 0)
+        yield
 
 
 @pytest.fixture

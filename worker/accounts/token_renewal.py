@@ -54,7 +54,7 @@ class TokenRenewal:
             try:
                 token = self.tokens_of(ending.account_id).current()
                 # A token that still ends soon was not renewed; a later tick has time for another try.
-                renewed += not token.ends_within(RENEW_AHEAD_S, now.timestamp())
+                renewed += not token.ends_within(RENEW_AHEAD_S)
             except RateLimited as error:
                 log.info("renewal stopped", extra=fields(renewed=renewed, reason=str(error)))
                 break

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from config.settings import get_settings
 from worker.cli.common import json_option, print_json
-from worker.cli.demo_homes import HOMES, DemoHome, HomeResult, check_home, connect_home
+from worker.cli.demo_homes import HOMES, HomeResult, check_home, connect_home
 from worker.cli.show import plot_loads
 from worker.cli.supervise import start_part, use_pretend_settings
 from worker.clients.enedis.presets import PRESETS
@@ -81,13 +81,13 @@ class Demo:
         self._simulator = simulator
         self._web = web
         self._console = console
-        self._accounts: dict[DemoHome, str] = {}
+        self._accounts: dict[str, str] = {}  # By home.
 
     def run(self) -> list[HomeResult]:
         """Connect the homes, wait for their history, and compare what is stored with the simulator's values."""
         for home in HOMES:
             self._accounts[home] = connect_home(self._web, home)
-            self._console.print(f"connected [bold]{home.name}[/] by its pages: account {self._accounts[home]}")
+            self._console.print(f"connected [bold]{home}[/] by its pages: account {self._accounts[home]}")
         self._wait_for_history(list(self._accounts.values()))
         return [check_home(self._runtime, self._simulator, home, id_) for home, id_ in self._accounts.items()]
 
@@ -96,7 +96,7 @@ class Demo:
         table = Table("home", "account", "days", "half-hours", "kWh", "expected kWh", "", box=None)
         for home, result in zip(HOMES, results, strict=True):
             counts = (str(result.days), str(result.half_hours), f"{result.kwh:.3f}", f"{result.expected_kwh:.3f}")
-            table.add_row(home.name, result.account, *counts, "[green]right[/]" if result.ok else "[red]WRONG[/]")
+            table.add_row(home, result.account, *counts, "[green]right[/]" if result.ok else "[red]WRONG[/]")
         self._console.print(table)
         week = plan_look_back(self._runtime.claims.today(), Series.LOAD_CURVE)
         days = self._runtime.measures.read(results[0].account, {Period.DAY: key_range(week, Period.DAY)})
@@ -110,7 +110,7 @@ class Demo:
         self._console.print(f"[bold]open {self._web}[/] to connect a pretend home of your own")
         for home, account_id in self._accounts.items():  # The link is the one that a holder gets by mail.
             link = self._runtime.renewal_link(account_id)
-            self._console.print(f"  the {home.name}'s page: {link}", soft_wrap=True)
+            self._console.print(f"  the {home}'s page: {link}", soft_wrap=True)
         self._console.print(
             f"operator's page: {self._web}/operator, password {_OPERATOR_PASSWORD}\n"
             f"tasks in Flower: http://127.0.0.1:{flower_port}, user {FLOWER_USER}, password {_OPERATOR_PASSWORD}\n"

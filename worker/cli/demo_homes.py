@@ -21,19 +21,8 @@ _CONNECT: Final = re.compile(r'href="(/connect/[a-z]+)"')
 _OWN_PAGE: Final = re.compile(r"/accounts/([a-z0-9]+)$")
 
 
-@dataclass(frozen=True, slots=True)
-class DemoHome:
-    """A pretend home and the number of its meter at the simulator."""
-
-    name: str
-    usage_point_id: str
-
-
-HOMES: Final = (
-    DemoHome("flat", "30001000000014"),
-    DemoHome("house", "30001000000027"),
-    DemoHome("studio", "30001000000035"),
-)
+# The number of each home's meter at the simulator.
+HOMES: Final = {"flat": "30001000000014", "house": "30001000000027", "studio": "30001000000035"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +37,7 @@ class HomeResult:
     ok: bool
 
 
-def connect_home(web: str, home: DemoHome, origins: Mapping[str, str] | None = None) -> str:
+def connect_home(web: str, home: str, origins: Mapping[str, str] | None = None) -> str:
     """Connect a home as a browser would and return the account's id: home page, consent page, callback, account page.
 
     ``origins``: for an origin that browsers are sent to, the one at which we reach it.  Raises SupplierUnavailable
@@ -59,11 +48,11 @@ def connect_home(web: str, home: DemoHome, origins: Mapping[str, str] | None = N
         if (link := _CONNECT.search(first)) is None:
             raise SupplierUnavailable("the first page has no way to connect a meter")
         # The simulator's consent page takes this as the holder's choice.
-        choice = {"usage_point_id": home.usage_point_id}
+        choice = {"usage_point_id": HOMES[home]}
         answer = _follow_redirects(browser, f"{web}{link[1]}?{urlencode(choice)}", origins or {})
     own_page = _OWN_PAGE.search(answer.url)
     if not answer.ok or own_page is None:
-        raise SupplierUnavailable(f"connecting {home.name} ended at a page with status {answer.status_code}")
+        raise SupplierUnavailable(f"connecting {home} ended at a page with status {answer.status_code}")
     return own_page[1]
 
 
@@ -79,9 +68,9 @@ def _follow_redirects(browser: requests.Session, url: str, origins: Mapping[str,
     raise SupplierUnavailable("connecting a home leads round in a circle")
 
 
-def check_home(runtime: Runtime, simulator: str, home: DemoHome, account_id: str) -> HomeResult:
+def check_home(runtime: Runtime, simulator: str, home: str, account_id: str) -> HomeResult:
     """Compare every stored day, half-hour and total of the home with what the simulator measured."""
-    truth, stored = read_account(runtime, simulator, home.usage_point_id, account_id)
+    truth, stored = read_account(runtime, simulator, HOMES[home], account_id)
     return HomeResult(
         account_id,
         len(stored[Period.DAY]),

@@ -14,10 +14,9 @@ from rich.table import Table
 from worker.cli.common import json_option, print_json, warn
 from worker.cli.totals_check import DIFFERENCES
 from worker.drill.fleet import DrillFleet
-from worker.drill.processes import CAN_FILL_DISK
 from worker.drill.report import DrillReport
 from worker.drill.run import Drill
-from worker.drill.schedule import FaultKind, plan_faults
+from worker.drill.schedule import plan_faults
 from worker.drill.servers import find_couchdb_program, open_servers
 
 _ACCOUNTS: Final = 12
@@ -96,7 +95,7 @@ def drill(
 
 def _run(folder: Path, report: DrillReport, accounts: int, measures_url: str | None, console: Console) -> None:
     seed, seconds, couchdb = report.seed, report.minutes * 60, report.store != "sqlite"
-    planned = plan_faults(seed, seconds, couchdb=couchdb, without=() if CAN_FILL_DISK else (FaultKind.DISK_FULL,))
+    planned = plan_faults(seed, seconds, couchdb=couchdb)
     with open_servers(folder, preset=report.preset, store=report.store, measures_url=measures_url) as servers:
         fleet = DrillFleet(servers.runtime, servers.simulator, seed, accounts, seconds)
         console.print(

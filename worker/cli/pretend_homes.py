@@ -11,7 +11,7 @@ import requests
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import json_option, print_result
-from worker.cli.demo_homes import HOMES, DemoHome, connect_home
+from worker.cli.demo_homes import HOMES, connect_home
 from worker.cli.supervise import public_url
 from worker.errors import SupplierUnavailable
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
@@ -43,12 +43,12 @@ def pretend_homes(web: str | None, patience: int, as_json: bool) -> None:
     web_url = (web or public).rstrip("/")
     deadline = time.monotonic() + patience
     origins = _origins(settings, public, web_url)
-    accounts = {home.name: _connect(web_url, home, origins, deadline) for home in HOMES}
+    accounts = {home: _connect(web_url, home, origins, deadline) for home in HOMES}
     lines = [f"{name} is connected as account {account_id}" for name, account_id in accounts.items()]
     print_result(accounts, *lines, as_json=as_json)
 
 
-def _connect(web_url: str, home: DemoHome, origins: dict[str, str], deadline: float) -> str:
+def _connect(web_url: str, home: str, origins: dict[str, str], deadline: float) -> str:
     while True:
         try:
             return connect_home(web_url, home, origins)

@@ -32,12 +32,11 @@ def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_j
             accounts = [account for account in accounts if account.active]
         if inline:
             return run_inline(runtime, lambda runs: runs.look_back(*(account.id for account in accounts)), as_json)
-        run = f"by-hand:{runtime.now():%Y%m%dT%H%M%S}"
         asked_before = {account.id: asked_at(runtime, account) for account in accounts}
         return run_queued(
             runtime,
             accounts,
-            lambda account_id: enqueue_look_back(account_id, run, broker_url=runtime.broker_url),
+            lambda account_id: enqueue_look_back(account_id, broker_url=runtime.broker_url),
             lambda account: look_back_progress(runtime, account, asked_before[account.id]),
             wait=wait,
             as_json=as_json,

@@ -65,14 +65,12 @@ class OAuthClient:
         client_secret: str,
         transport: Transport,
         permits: Permits,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._endpoints = endpoints
         self._client_id = client_id
         self._client_secret = client_secret
         self._transport = transport
         self._permits = permits
-        self._clock = clock
 
     def exchange_code(self, code: str) -> Grant:
         """Exchange a code, which works once and for 180 s, for the user's tokens; credentials go in the form (v4)."""
@@ -131,15 +129,15 @@ class OAuthClient:
 
     def _raise_refusal(self, reply: Reply, permit: str) -> NoReturn:
         """Raise the error that an answer without a token means."""
-        code, now_s = reply.code, self._clock()
+        code, now = reply.code, datetime.now(UTC)
         if reply.status == 429:
-            wait_s = wait_of(reply, _utc(now_s))
+            wait_s = wait_of(reply, now)
             self._permits.close_gate(wait_s, permit)
             raise RateLimited(f"Enedis token endpoint: quota used up ({code or 429})", wait_s)
         if reply.status >= 500 or (reply.json is None and reply.status != 401):
             raise SupplierUnavailable(
                 f"Enedis token endpoint: status {reply.status}, {code or 'no token'}",
-                retry_after_s(reply.headers, _utc(now_s)),
+                retry_after_s(reply.headers, now),
             )
         if code == "invalid-grant":
             raise RefreshTokenDead(_DEAD_GRANT)
@@ -154,9 +152,5 @@ class OAuthClient:
         return Token(
             access=answer["access_token"],
             refresh=answer.get("refresh_token"),
-            expires_at=None if life_s is None else int(self._clock() + life_s),
+            expires_at=None if life_s is None else int(time.time() + life_s),
         )
-
-
-def _utc(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -48,7 +48,7 @@ def quota_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     """Return the seconds that the header ``Retry-After`` asks for; None without a readable one."""
-    value = _header(headers, "retry-after")
+    value = headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):
         return min(max(float(value), 1.0), _LONGEST_WAIT_S)
     moment = _http_date(value)
@@ -57,12 +57,8 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
 
 def _supplier_time(headers: Mapping[str, str], now: datetime) -> datetime:
     """Return the answer's ``Date``, or ``now`` if they are far apart: then our time is a simulated one."""
-    date = _http_date(_header(headers, "date"))
+    date = _http_date(headers.get("Date", ""))
     return date if date is not None and abs(date - now) <= _MAX_CLOCK_ERROR else now
-
-
-def _header(headers: Mapping[str, str], lower_name: str) -> str:
-    return next((value.strip() for name, value in headers.items() if name.lower() == lower_name), "")
 
 
 def _http_date(text: str) -> datetime | None:

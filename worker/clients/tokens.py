@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
@@ -43,9 +42,10 @@ class Token:
     refresh: str | None = field(default=None, repr=False)
     expires_at: int | None = field(default=None, repr=False)
 
-    def ends_within(self, seconds: float, now_s: float) -> bool:
+    def ends_within(self, seconds: float) -> bool:
         """Return whether the token ends within ``seconds``; a token without an end does not."""
-        return self.expires_at is not None and self.expires_at <= now_s + seconds
+        # Tokens age in real time, even if the system's time is simulated.
+        return self.expires_at is not None and self.expires_at <= time.time() + seconds
 
     def to_text(self) -> str:
         """Return the token as JSON for a store that encrypts it: the text is a secret."""
@@ -97,11 +97,9 @@ StoreT = TypeVar("StoreT", bound=TokenStore)
 class _StoredToken(Generic[StoreT]):
     """The base of both strategies; they differ in how a new token is requested."""
 
-    def __init__(self, store: StoreT, oauth: OAuthClient, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: StoreT, oauth: OAuthClient) -> None:
         self._store = store
         self._oauth = oauth
-        # Tokens age in real time, so this is the real clock even if the system's time is simulated.
-        self._clock = clock
 
     def current(self) -> Token:
         """Return a token for the next calls.
@@ -109,7 +107,7 @@ class _StoredToken(Generic[StoreT]):
         Raises TransientError, RefreshTokenDead (a user's token) or OperatorFault (the application's).
         """
         token = self._load()
-        if token is not None and not token.ends_within(RENEW_AHEAD_S, self._clock()):
+        if token is not None and not token.ends_within(RENEW_AHEAD_S):
             return token
         try:
             return self.renew(token)
@@ -117,7 +115,7 @@ class _StoredToken(Generic[StoreT]):
             # The token may have been renewed and not stored, which must never be hidden.
             raise
         except TransientError:
-            if token is None or token.ends_within(0, self._clock()):
+            if token is None or token.ends_within(0):
                 raise
             # The renewal was ahead of time, so the present token still works.
             return token
@@ -127,7 +125,7 @@ class _StoredToken(Generic[StoreT]):
         with self._store.renewal_lock():
             stored = self._load()
             is_refused = refused is not None and stored is not None and stored.access == refused.access
-            if stored and not is_refused and not stored.ends_within(RENEW_AHEAD_S, self._clock()):
+            if stored and not is_refused and not stored.ends_within(RENEW_AHEAD_S):
                 return stored
             token = self._request_token(stored)
             # Save before use: the refresh token before this one works no more.
@@ -182,7 +180,7 @@ class ApplicationTokens(_StoredToken[TokenStore]):
     _last: Token | None = None
 
     def current(self) -> Token:
-        if self._last is None or self._last.ends_within(RENEW_AHEAD_S, self._clock()):
+        if self._last is None or self._last.ends_within(RENEW_AHEAD_S):
             self._last = super().current()
         return self._last
 

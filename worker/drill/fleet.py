@@ -53,7 +53,6 @@ class DrillFleet:
     def __init__(self, runtime: Runtime, simulator: DrillSimulator, seed: int, size: int, seconds: float) -> None:
         self._runtime, self._simulator = runtime, simulator
         self._random_source = random.Random(f"{seed} fleet")
-        self.size = size
         self.homes: list[DrillHome] = []
         self.nights = 0
         self.corrected = self.consented_again = 0
@@ -139,10 +138,10 @@ class DrillFleet:
         self._switch(home, corrections=corrections)
         self.corrected += 1
 
-    def request_look_backs(self, accounts: Iterable[str], run: str) -> None:
-        """Enqueue a look-back of each account under the name ``run``."""
+    def request_look_backs(self, accounts: Iterable[str]) -> None:
+        """Enqueue a look-back of each account."""
         for account_id in sorted(accounts):
-            enqueue_look_back(account_id, run, broker_url=self._runtime.broker_url)
+            enqueue_look_back(account_id, broker_url=self._runtime.broker_url)
 
     def accounts_in_flight(self, lanes: Iterable[str]) -> set[str]:
         """Return the accounts with a claim in one of these lanes."""

@@ -20,7 +20,6 @@ from worker.stores.redis.child_processes import Supervisor, process_exists
 _RESPAWN_AFTER_S: Final = 0.5
 _GRACE_S: Final = 20.0  # From SIGTERM to the supervisor's SIGKILL.
 _CRASH_WITHIN_S: Final = 8.0  # An idle process reaches no crash point, so it is killed after this time.
-CAN_FILL_DISK: Final = hasattr(resource, "prlimit")  # Only Linux has it.
 _QUICK_START_OPTIONS: Final = ("--without-mingle", "--without-gossip", "-l", "INFO")
 POOLS: Final[Mapping[str, tuple[str, ...]]] = {
     "worker-1": ("-P", "threads", "-c", "6"),

@@ -30,7 +30,7 @@ class Recovery:
     """Recovery from one fault; moments are seconds since the drill's start.
 
     ``pending``: accounts to be stored since ``noticed_at``, the time that the drill pretended then; for each the days
-    of its history that were done, or -1 where none was in flight.  ``last_finished``: the account that finished last.
+    of its history that were done, or -1 where none was in flight.
     """
 
     kind: FaultKind
@@ -40,7 +40,6 @@ class Recovery:
     counted_from_s: float
     overlapped: bool = False
     done_s: float | None = None
-    last_finished: str = ""
 
     @property
     def took_s(self) -> float | None:
@@ -96,19 +95,15 @@ class RecoveryTracker:
             if accounts is None or recovery.pending.keys() & accounts:
                 recovery.counted_from_s, recovery.overlapped = self._clock(), True
 
-    def tick(self) -> list[Recovery]:
-        """Check every open recovery and return those that have finished.  Raises StoreUnavailable."""
+    def tick(self) -> None:
+        """Check every open recovery and end those that are over.  Raises StoreUnavailable."""
         self._request_new_work()
-        finished = []
         for recovery in self.open:
             for account in sorted(recovery.pending):
                 if self._is_stored(account, recovery):
                     del recovery.pending[account]
-                    recovery.last_finished = account
             if not recovery.pending:
                 recovery.done_s = self._clock()
-                finished.append(recovery)
-        return finished
 
     def _is_stored(self, account: str, recovery: Recovery) -> bool:
         if not self._fleet.is_stored_since(account, recovery.noticed_at):
@@ -122,7 +117,7 @@ class RecoveryTracker:
         waiting = [recovery for recovery in self.open if self._fleet.probe_account in recovery.pending]
         last, now = self._requested_at, self._fleet.now()
         if waiting and (last is None or now - last > _ASK_AGAIN or any(last < item.noticed_at for item in waiting)):
-            self._fleet.request_look_backs([self._fleet.probe_account], "drill")
+            self._fleet.request_look_backs([self._fleet.probe_account])
             self._requested_at = now
 
     @redis_errors()

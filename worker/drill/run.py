@@ -22,7 +22,6 @@ _TICK_S: Final = 0.1
 _PROGRESS_EVERY_S: Final = 10.0
 _ASK_AGAIN_S: Final = 5.0
 _SETTLE_S: Final = 120.0
-_LONG_S: Final = 35.0  # A recovery that takes longer is printed.
 
 
 class Drill:
@@ -125,9 +124,7 @@ class Drill:
         while self._unrecorded_ends:
             self._tracker.begin(*self._unrecorded_ends[0])
             self._unrecorded_ends.pop(0)
-        for recovery in self._tracker.tick():
-            if recovery.took_s and recovery.took_s > _LONG_S:
-                self._print(f"recovered from '{recovery.kind}' after {recovery.took_s:.0f} s: {recovery.last_finished}")
+        self._tracker.tick()
 
     def _settle(self) -> None:
         """Wait until all recoveries are over and every history is loaded, then for a last look-back of all."""
@@ -146,9 +143,7 @@ class Drill:
                 if self.elapsed_s() - requested_s > _ASK_AGAIN_S:
                     requested_s = self.elapsed_s()
                     recovering = {account for recovery in self._tracker.open for account in recovery.pending}
-                    fleet.request_look_backs(
-                        unfinished if last_night_at else recovering, f"drill-last:{requested_s:.0f}"
-                    )
+                    fleet.request_look_backs(unfinished if last_night_at else recovering)
             time.sleep(_TICK_S)
         self._report.settled_s = self.elapsed_s() - begun_s
         ill = {home.account_id for home in fleet.homes if not fleet.is_healthy(home.account_id)}

@@ -7,7 +7,7 @@ in rounds that contain every kind once.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -97,12 +97,11 @@ class PlannedFault:
         return random.Random(self.seed)
 
 
-def plan_faults(seed: int, seconds: float, *, couchdb: bool, without: Collection[FaultKind] = ()) -> list[PlannedFault]:
-    """Return the faults in time order; ``without`` names the kinds that this machine can't do."""
+def plan_faults(seed: int, seconds: float, *, couchdb: bool) -> list[PlannedFault]:
+    """Return the faults in time order."""
     end_s = seconds - min(_NO_FAULT_END_S, seconds / 4)
-    kinds = [kind for kind in lasting_kinds(couchdb) if kind not in without]
     kill_source, lasting_source = random.Random(f"{seed} kills"), random.Random(f"{seed} storms")
-    lasting = _plan_lasting(lasting_source, end_s, kinds, seconds >= _EVERY_KIND_FROM_S)
+    lasting = _plan_lasting(lasting_source, end_s, lasting_kinds(couchdb), seconds >= _EVERY_KIND_FROM_S)
     return sorted([*_plan_kills(kill_source, end_s), *lasting])
 
 

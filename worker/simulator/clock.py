@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 
+from worker.domain.clock import clock_from
 from worker.domain.measures.readings import PARIS
 
 
@@ -12,20 +12,11 @@ class SimulatedClock:
     """Clock that every rule about "today" asks for the date in Paris."""
 
     def __init__(self, start: datetime | None = None) -> None:
-        self.set(start or datetime.now(UTC))
-
-    def now(self) -> datetime:
-        """Return the simulated moment, in UTC."""
-        return self._base + timedelta(seconds=time.monotonic() - self._set_at_s)
+        self.now = clock_from(start)
 
     def set(self, now: datetime) -> None:
         """Move the clock to ``now`` (zone-aware)."""
-        self._base = now.astimezone(UTC)
-        self._set_at_s = time.monotonic()
-
-    def advance(self, delay_s: float) -> None:
-        """Move the clock by ``delay_s`` seconds, backwards where the number is negative."""
-        self.set(self.now() + timedelta(seconds=delay_s))
+        self.now = clock_from(now)
 
     def local_now(self) -> datetime:
         """Return the simulated moment in Paris time."""

@@ -68,14 +68,6 @@ class Peaks:
         self.max_in_any_second = max(self.max_in_any_second, _count_in_span(self._second, now_s, 1))
         self.max_in_any_hour = max(self.max_in_any_hour, _count_in_span(self._hour, now_s, 3600))
 
-    def as_json(self) -> dict[str, Json]:
-        """Return the counts as ``/__sim__/report`` shows them."""
-        return {
-            "calls": self.calls,
-            "max_in_any_second": self.max_in_any_second,
-            "max_in_any_hour": self.max_in_any_hour,
-        }
-
 
 def _count_in_span(moments: deque[float], now_s: float, length_s: float) -> int:
     """Append a call to those of the span before it and return their number; a clock set back begins a new span."""
@@ -115,7 +107,9 @@ class CallReport:
 
     def as_json(self) -> Json:
         """Return the report as ``/__sim__/report`` shows it."""
-        return self._peaks.as_json() | {
+        return {
+            "max_in_any_second": self._peaks.max_in_any_second,
+            "max_in_any_hour": self._peaks.max_in_any_hour,
             "calls": self._calls,
             "data_calls": self._peaks.calls,
             "by_status": {str(status): count for status, count in sorted(self._by_status.items())},

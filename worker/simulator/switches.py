@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, model_validator
 
 from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import day_length
 from worker.simulator.api.errors import ERROR_TABLE
 from worker.simulator.homes.series import HALF_HOUR
 
@@ -52,25 +51,23 @@ class _SwitchModel(BaseModel):
 
 
 class ScheduledCorrection(_SwitchModel):
-    """Correction of one day by the supplier: by exactly one of ``factor``, ``add_w`` and ``wh``."""
+    """Correction of one day by the supplier: by ``factor``, or to ``wh``."""
 
     day: date
     factor: float | None = None
-    add_w: float | None = None
     wh: float | None = None
 
     @model_validator(mode="after")
     def _check_amount(self) -> Self:
-        if [self.factor, self.add_w, self.wh].count(None) != 2:
-            raise ValueError("needs one number of factor, add_w or wh")
+        if (self.factor is None) == (self.wh is None):
+            raise ValueError("needs one number of factor or wh")
         return self
 
     def apply(self, wh: float) -> int:
         """Return the day's energy after the correction, in whole Wh."""
         if self.wh is not None:
             return round(self.wh)
-        hours = day_length(self.day) / timedelta(hours=1)
-        return max(0, round(wh * (1 if self.factor is None else self.factor) + (self.add_w or 0) * hours))
+        return max(0, round(wh * (1 if self.factor is None else self.factor)))
 
 
 class _SwitchSet(_SwitchModel):

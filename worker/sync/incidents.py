@@ -19,7 +19,6 @@ from worker.domain.fleet.incidents import (
     REFUSALS,
     FailureCount,
     Incident,
-    IncidentGate,
     IncidentKind,
     Thresholds,
     failures_alike,
@@ -44,7 +43,7 @@ log = logging.getLogger("releve.incidents")
 MAX_AGE_S: Final = 1.0
 
 
-class Incidents(IncidentGate):
+class Incidents:
     """The incidents in Redis, with notices to the operator.
 
     ``channels``: the channels of notices. ``first_wait_s``: seconds from the opening to the first probes. Methods that
@@ -60,7 +59,6 @@ class Incidents(IncidentGate):
         now: Callable[[], datetime],
         thresholds: Thresholds,
         first_wait_s: float = 60.0,
-        max_age_s: float = MAX_AGE_S,
     ) -> None:
         self.store = store
         self._notices = notices
@@ -68,7 +66,6 @@ class Incidents(IncidentGate):
         self._now = now
         self._thresholds = thresholds
         self._first_wait_s = first_wait_s
-        self._max_age_s = max_age_s
         # The open incidents by slot, and until when (by the monotonic clock) they are not read again.
         self._open_by_slot: dict[str, Incident] = {}
         self._fresh_until_s = 0.0
@@ -207,7 +204,7 @@ class Incidents(IncidentGate):
         now_s = time.monotonic()
         if now_s >= self._fresh_until_s:
             self._open_by_slot = self.store.open_incidents()
-            self._fresh_until_s = now_s + self._max_age_s
+            self._fresh_until_s = now_s + MAX_AGE_S
         return self._open_by_slot
 
     def _open_incident(self, slot: str, kind: IncidentKind, failures: FailureCount) -> None:

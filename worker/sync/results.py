@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from worker.accounts.refusals import RefusalPolicy, Ruling
-from worker.domain.fleet.outcomes import Call, call_to_fields, classify_answer, run_of
+from worker.domain.fleet.outcomes import BY_HAND, Call, call_to_fields, classify_answer
 from worker.domain.measures import messages
 from worker.domain.measures.completeness import mark_days
 from worker.domain.measures.documents import Entry
@@ -102,7 +102,12 @@ class ResultRecorder:
         self.progress.record_success(
             account_id,
             series.value,
-            Call(datetime.fromisoformat(facts["fetched_at"]), window, answer, run_of(result["claim"])),
+            Call(
+                datetime.fromisoformat(facts["fetched_at"]),
+                window,
+                answer,
+                messages.split_claim(result["claim"])[0] or BY_HAND,
+            ),
             brief=messages.is_look_back(result),
             state="ok",
             window=str(window),
@@ -157,7 +162,7 @@ class ResultRecorder:
             window=str(window),
             run_id=job["run_id"],
             error=error.code,
-            **call_to_fields(Call(now, window, answer, run_of(job["claim"]))),
+            **call_to_fields(Call(now, window, answer, messages.split_claim(job["claim"])[0] or BY_HAND)),
         )
         self.claims.release([job])
         waits = isinstance(error, RateLimited)

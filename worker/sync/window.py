@@ -27,7 +27,6 @@ from typing import Final, Protocol
 
 from worker.clients.splitting import SplitFetch
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.fleet.incidents import NO_INCIDENTS, IncidentGate
 from worker.domain.measures import messages
 from worker.domain.measures.aggregation import keep_changed, keep_different, total_entries, total_key
 from worker.domain.measures.answers import Answer, RawAnswer
@@ -49,6 +48,7 @@ from worker.domain.parsing.enedis import parse
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
 from worker.stores.measures.base import ByPeriod, MeasureStore, ReadRequest
 from worker.stores.registry.accounts import AccountRegistry
+from worker.sync.incidents import Incidents
 
 MAX_RACES: Final = 20  # Lost races for one window, before the store counts as unavailable.
 
@@ -91,7 +91,7 @@ class WindowSync:
     recorder: Recorder
     now: Callable[[], datetime]
     observe: AnswerObserver = lambda account_id, answer: None
-    incidents: IncidentGate = NO_INCIDENTS
+    incidents: Incidents | None = None
 
     def sync_window(self, job: WindowJob) -> WindowResult:
         """Run the four steps in this process, without the queue."""
@@ -102,7 +102,8 @@ class WindowSync:
 
         Raises TransientError (IncidentOpen while an incident holds the series), AccountError or DataError.
         """
-        self.incidents.raise_if_held(job)
+        if self.incidents:
+            self.incidents.raise_if_held(job)
         account = self.accounts.get(job["account_id"])
         if account.state is AccountState.DELETED:
             # A late task asks nothing for it.
@@ -112,10 +113,12 @@ class WindowSync:
         try:
             fetched = self.parse_answer(job, self._fetch_answer(account, account.usage_point_id, job))
         except WorkerError as error:
-            self.incidents.record_failure(job, error)
+            if self.incidents:
+                self.incidents.record_failure(job, error)
             raise
         facts = fetched["facts"]
-        self.incidents.record_answer(job, usable=bool(facts["fetched"]) or not facts["dropped"])
+        if self.incidents:
+            self.incidents.record_answer(job, usable=bool(facts["fetched"]) or not facts["dropped"])
         return fetched
 
     def _fetch_answer(self, account: Account, meter: str, job: WindowJob) -> RawAnswer:

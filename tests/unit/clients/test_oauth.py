@@ -96,9 +96,9 @@ def test_a_refresh_answer_without_a_new_refresh_token_keeps_the_old(v4: ClientHa
 @pytest.mark.parametrize("expiry", [12600, "12600", 12600.0])
 @pytest.mark.parametrize("scope", [{}, {"scope": ""}, {"scope": "am_application_scope default"}, {"scope": 5}])
 def test_the_applications_token_is_asked_with_a_basic_header(
-    v5: ClientHarness, expiry: Any, scope: dict[str, Any]
+    v5: ClientHarness, monkeypatch: pytest.MonkeyPatch, expiry: Any, scope: dict[str, Any]
 ) -> None:
-    v5.oauth._clock = lambda: 1000.5
+    monkeypatch.setattr("worker.clients.oauth.time.time", lambda: 1000.5)
     v5.answer_token(200, {"access_token": "eyJ.e30.c2ln", "token_type": "Bearer", "expires_in": expiry, **scope})
     token = v5.oauth.application_token()
     assert (token.access, token.refresh, token.expires_at) == ("eyJ.e30.c2ln", None, 13600)

@@ -23,6 +23,11 @@ from worker.errors import (
 NOW_S = 1_000_000
 
 
+@pytest.fixture(autouse=True)
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.clients.tokens.time.time", lambda: float(NOW_S))
+
+
 @dataclass
 class FakeEndpoint:
     store: FakeTokenStore
@@ -52,7 +57,7 @@ def harness(
 ) -> tuple[FakeTokenStore, FakeEndpoint, UserTokens | ApplicationTokens]:
     store = FakeTokenStore(stored)
     endpoint = FakeEndpoint(store)
-    return store, endpoint, (UserTokens if user else ApplicationTokens)(store, endpoint, lambda: float(NOW_S))
+    return store, endpoint, (UserTokens if user else ApplicationTokens)(store, endpoint)
 
 
 @pytest.mark.parametrize("stored", [token(), token(301), Token("access-1", "refresh-1", None)])

@@ -19,7 +19,6 @@ from worker.domain.fleet.outcomes import (
     calls_from_fields,
     classify_answer,
     last_failure,
-    run_of,
 )
 from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayMark, DayState
 from worker.domain.measures.holes import Hole
@@ -162,11 +161,6 @@ def test_an_outage_is_no_bug_and_a_bug_no_outage() -> None:
     assert {error: error.answer_class for error in classes} == classes
 
 
-def test_what_a_call_was_made_for_is_told_by_its_claim() -> None:
-    claims = [None, "nightly/1721890000123456", "backfill/1721890000123457", "repair/1721890000123458"]
-    assert [run_of(claim) for claim in claims] == ["hand", "nightly", "backfill", "repair"]
-
-
 def test_an_answer_is_known_by_what_it_brought() -> None:
     assert classify_answer(3, 1, None) is AnswerClass.DATA
     assert classify_answer(0, 0, None) is AnswerClass.NO_DATA
@@ -179,9 +173,7 @@ calls = st.builds(
     st.integers(0, 300 * 24 * 3600).map(lambda seconds: NOW + timedelta(seconds=seconds)),
     st.dates(date(2024, 1, 1), date(2024, 12, 1)).map(lambda start: DateWindow(start, start + timedelta(days=7))),
     st.sampled_from(AnswerClass),
-    st.sampled_from([None, "nightly/1721890000123456", "backfill/1721890000123457", "repair/1721890000123458"]).map(
-        run_of
-    ),
+    st.sampled_from(["hand", "nightly", "backfill", "repair"]),
 )
 
 

@@ -39,7 +39,7 @@ from worker.errors import (
 # Without slots, because cached_property needs a __dict__.
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP answer, read to its end."""
+    """An HTTP answer, read to its end; ``headers`` are those of requests, which knows their names in any case."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -181,8 +181,7 @@ def token_refused(reply: Reply, mode: TokenMode) -> bool:
     With a user's token (v4) a 403 has two meanings: with an empty body it refuses the token, with a body the consent.
     """
     if mode == "user" and reply.status == 403:
-        challenge = " ".join(value for name, value in reply.headers.items() if name.lower() == "www-authenticate")
-        return not reply.body.strip() or "invalid_token" in challenge
+        return not reply.body.strip() or "invalid_token" in reply.headers.get("WWW-Authenticate", "")
     return reply.status == 401 or (reply.status < 500 and reply.code in _BAD_TOKEN_CODES)
 
 

@@ -203,19 +203,3 @@ def is_believed(kind: IncidentKind, past: Iterable[Incident], now: datetime) -> 
         and now - incident.ended_at < _BELIEF_LASTS[incident.how]
         for incident in past
     )
-
-
-class IncidentGate:
-    """The open incidents as the steps of a window see them; this one knows of none, and counts nothing."""
-
-    def raise_if_held(self, job: WindowJob) -> None:
-        """Raise IncidentOpen if an incident holds the series of this window."""
-
-    def record_failure(self, job: WindowJob, error: WorkerError) -> None:
-        """Count that the supplier failed for this account; may open an incident."""
-
-    def record_answer(self, job: WindowJob, *, usable: bool) -> None:
-        """Count that the supplier answered for this account, and whether its answer could be used."""
-
-
-NO_INCIDENTS: Final = IncidentGate()

@@ -72,11 +72,6 @@ def classify_answer(fetched: int, dropped: int, floor: date | None) -> AnswerCla
     return AnswerClass.BEFORE_HISTORY if floor else AnswerClass.NO_DATA
 
 
-def run_of(claim: str | None) -> str:
-    """Return the kind of run of a claim: ``nightly`` for ``nightly/1721890000123456``, ``hand`` for None."""
-    return claim.partition("/")[0] if claim else BY_HAND
-
-
 def call_to_fields(call: Call) -> dict[str, str]:
     """Return the field of the progress hash that keeps this call."""
     at = call.at.astimezone(UTC).isoformat(timespec="seconds")

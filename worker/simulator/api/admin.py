@@ -101,7 +101,7 @@ def _set_clock(simulator: SimulatorState, request: Request, body: Json) -> objec
         now = datetime.fromisoformat(str(body["now"]))
         simulator.clock.set(now if now.tzinfo is not None else now.replace(tzinfo=PARIS))
     else:
-        simulator.clock.advance(float(body["advance_s"]))
+        simulator.clock.set(simulator.clock.now() + timedelta(seconds=float(body["advance_s"])))
     return _clock(simulator, request, body)
 
 

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import ONE_DAY, Series
+from worker.domain.measures.readings import DateWindow, Series
 from worker.simulator.api.errors import ERROR_TABLE, Generation, Refused
 from worker.simulator.api.gateway import authorize_call, gateway_route
 from worker.simulator.api.requests import RESOURCES, MeasureQuery, Resource, check_query, read_query
@@ -70,7 +70,7 @@ def _measures(resource: Resource, simulator: SimulatorState, request: Request, c
 
 def _read_rows(meter: Meter, query: MeasureQuery) -> list[Json]:
     """Return the rows of the days asked for; none where nothing is published."""
-    days = [query.start + rank * ONE_DAY for rank in range((query.end - query.start).days)]
+    days = [*DateWindow(query.start, query.end).dates()]
     rows: list[tuple[str, ...]]
     if query.resource.series is Series.DAILY:
         rows = [(_to_text(wh), str(day)) for day in days if (wh := meter.daily(day)) is not None]

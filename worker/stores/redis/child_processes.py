@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, Self
@@ -34,17 +34,9 @@ ANSWER_S: Final = 5.0
 
 def free_port() -> int:
     """Return a port of 127.0.0.1 on which nothing listened a moment ago."""
-    return free_ports(1)[0]
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ``count`` different free ports of 127.0.0.1."""
-    # All are bound at the same time: the system may hand out a port again as soon as it is closed.
-    with ExitStack() as resources:
-        probes = [resources.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def process_exists(pid: int) -> bool:
@@ -67,6 +59,8 @@ class Guard:
             start_new_session=True,
             text=True,
         )
+        assert self._process.stdin is not None  # noqa: S101 (it was opened with stdin=PIPE)
+        self._pipe: IO[str] = self._process.stdin
 
     def watch(self, group: int) -> None:
         self._send(f"+{group}\n")
@@ -75,21 +69,16 @@ class Guard:
         self._send(f"-{group}\n")
 
     def _send(self, line: str) -> None:
-        pipe = self._pipe()
         try:
-            pipe.write(line)
-            pipe.flush()
+            self._pipe.write(line)
+            self._pipe.flush()
         except BrokenPipeError:
             log.warning("the guard process is gone: a kill -9 would leave our child processes behind")
-
-    def _pipe(self) -> IO[str]:
-        assert self._process.stdin is not None  # noqa: S101 (it was opened with stdin=PIPE)
-        return self._process.stdin
 
     def close(self) -> None:
         """End the guard, which then ends the groups that it still watches."""
         try:
-            self._pipe().close()
+            self._pipe.close()
         except BrokenPipeError:
             log.warning("the guard process was gone before us")
         self._process.wait()

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from requests.structures import CaseInsensitiveDict
 
 from worker.clients.enedis.errors import Reply, classify, token_refused
 from worker.domain.measures.answers import AnswerKind
@@ -32,7 +33,7 @@ THROTTLED = {
 
 def reply(status: int, body: Any = b"", **headers: str) -> Reply:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+    return Reply(status, CaseInsensitiveDict({name.replace("_", "-"): headers[name] for name in headers}), content)
 
 
 def error(code: Any) -> dict[str, Any]:
