@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from worker.accounts.status import AccountSummary
-from worker.cli.common import UsagePoint, json_option, open_runtime, print_result, print_rows, require_account
+from worker.cli.common import UsagePoint, json_option, open_runtime, print_result, print_rows
 from worker.clients.suppliers import ENEDIS
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
@@ -140,7 +140,7 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
 
 def _set_state(account_id: str, state: AccountState) -> None:
     with open_runtime() as runtime:
-        require_account(runtime, account_id)
+        runtime.registry.get_existing(account_id)
         try:
             runtime.registry.set_state(account_id, state, now=runtime.now())
         except ValueError as error:

@@ -16,9 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from config.settings import get_settings
-from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.accounts import Account
 from worker.domain.measures.readings import PARIS
-from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.sync.audit import all_accounts
 
@@ -48,14 +47,6 @@ def refusing_taken_port(host: str, port: int) -> Iterator[None]:
         raise click.ClickException(f"can't listen on {host}:{port} ({error.strerror}): choose another --port") from None
 
 
-def require_account(runtime: Runtime, account_id: str) -> Account:
-    """Return the account.  Raises UnknownAccount, for a removed one too."""
-    account = runtime.registry.get(account_id)
-    if account.state is AccountState.DELETED:
-        raise UnknownAccount(f"account {account_id} was removed: `releve accounts list` shows those there are")
-    return account
-
-
 def require_one_or_all(account_id: str | None, everybody: bool) -> None:
     """Raise UsageError unless either one account is named or all are asked for."""
     if bool(account_id) == everybody:
@@ -65,7 +56,7 @@ def require_one_or_all(account_id: str | None, everybody: bool) -> None:
 def chosen_accounts(runtime: Runtime, account_id: str | None) -> Iterator[Account]:
     """Yield the named account, or all accounts.  Raises UnknownAccount."""
     if account_id:
-        yield require_account(runtime, account_id)
+        yield runtime.registry.get_existing(account_id)
     else:
         yield from all_accounts(runtime.registry)
 

@@ -13,7 +13,6 @@ from worker.cli.common import (
     open_runtime,
     print_json,
     print_table,
-    require_account,
     to_plain,
 )
 from worker.domain.consent.accounts import Account
@@ -63,7 +62,7 @@ def link(account_id: str) -> None:
       releve consents link 3kq7d0fr2m
     """
     with open_runtime() as runtime:
-        click.echo(runtime.renewal_link(require_account(runtime, account_id).id))
+        click.echo(runtime.renewal_link(runtime.registry.get_existing(account_id).id))
 
 
 def _to_row(account: Account, today: date) -> dict[str, Any]:

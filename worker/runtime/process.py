@@ -203,7 +203,6 @@ class Runtime(AbstractContextManager["Runtime"]):
             channels=self.channels,
             renewal_link=self.renewal_link,
             now=self.now,
-            is_curve_missing=lambda account: self.registry.completeness.find_missing_curve(account) is not None,
         )
         self.token_renewal = TokenRenewal(
             registry=self.registry,

@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
+from worker.domain.consent.accounts import Account
 from worker.domain.consent.scopes import Scope
 from worker.logs import fields
 from worker.runtime.process import Runtime
@@ -60,6 +61,11 @@ class Caller:
         """Check that the caller may see the account. Raises HttpRefusal 404, as for an account that doesn't exist."""
         if self.session is not None and account_id not in self.session.accounts:
             raise no_such_account()
+
+    def load_account(self, runtime: Runtime, account_id: str) -> Account:
+        """Return an account that exists and that the caller may see. Raises HttpRefusal 404 or UnknownAccount."""
+        self.check_access(account_id)
+        return runtime.registry.get_existing(account_id)
 
 
 def _identify(

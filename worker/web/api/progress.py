@@ -17,7 +17,6 @@ from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEv
 from starlette.concurrency import run_in_threadpool
 
 from worker.accounts.status import AccountProgress, progress_of
-from worker.domain.consent.accounts import AccountState
 from worker.errors import UnknownAccount, WorkerError
 from worker.logs import fields
 from worker.runtime.process import Runtime
@@ -122,9 +121,7 @@ async def stream_events(
 
 
 def _load_progress(runtime: Runtime, account_id: str) -> AccountProgress:
-    account = runtime.registry.get(account_id)
-    if account.state is AccountState.DELETED:
-        raise UnknownAccount("the account was removed")
+    account = runtime.registry.get_existing(account_id)
     return progress_of(account, registry=runtime.registry, history=runtime.history)
 
 

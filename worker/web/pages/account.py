@@ -107,11 +107,9 @@ def load_own_account(account_id: str, runtime: RuntimeDep, session: SessionDep) 
 
     Raises UnknownAccount, in the same words for an account that doesn't exist and for one of another household.
     """
-    if account_id in session.accounts:
-        account = runtime.registry.get(account_id)
-        if account.state is not AccountState.DELETED:
-            return account
-    raise UnknownAccount("no such account in this browser's session")
+    if account_id not in session.accounts:
+        raise UnknownAccount("no such account in this browser's session")
+    return runtime.registry.get_existing(account_id)
 
 
 OwnAccount = Annotated[Account, Depends(load_own_account)]
