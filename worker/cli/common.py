@@ -6,9 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from datetime import date, datetime, timedelta
-from enum import Enum
 from typing import Any, Final
 
 import click
@@ -74,20 +72,14 @@ class Day(click.ParamType[Any]):
 
 
 class DayCount(click.ParamType[Any]):
-    """A number of days of at most four digits, like 30d.
+    """A number of days of at most four digits, like 30d."""
 
-    ``name`` stands for the value in the help, ``example`` in the error.  ``zero`` permits 0d and leading zeros.
-    """
-
-    def __init__(self, name: str, *, example: str, zero: bool) -> None:
-        self.name = name
-        self._example = example
-        self._zero = zero
+    name = "DAYS"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         match = _DAY_COUNT.fullmatch(value)
-        if match is None or (match[1].startswith("0") and not self._zero):
-            self.fail(f"{value!r} is no number of days: write it like {self._example}", param, ctx)
+        if match is None:
+            self.fail(f"{value!r} is no number of days: write it like 30d", param, ctx)
         return timedelta(days=int(match[1]))
 
 
@@ -110,22 +102,6 @@ def warn(text: str) -> None:
 def local_text(moment: datetime | None) -> str:
     """Return the minute in Europe/Paris, like 2024-07-25 08:30; a dash for None."""
     return moment.astimezone(PARIS).strftime("%Y-%m-%d %H:%M") if moment else "-"
-
-
-def to_plain(value: Any) -> Any:
-    """Return a value as JSON knows it: a moment in seconds or a day as ISO text, an enum by its value, a set sorted."""
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="seconds")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Enum):
-        return value.value
-    return sorted(value) if isinstance(value, frozenset) else value
-
-
-def to_row(entry: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass, as JSON knows them."""
-    return {field.name: to_plain(getattr(entry, field.name)) for field in fields(entry)}
 
 
 def print_result(value: Any, *lines: str, as_json: bool) -> None:
