@@ -9,7 +9,8 @@ Source of the limits: Enedis, guide d'implémentation Data Connect v5, and its 2
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -142,7 +143,7 @@ class Plan:
     @property
     def fits(self) -> bool:
         """Whether the quota carries the nights of this policy."""
-        return _fits(self.fleet, self.quota, self.policy)
+        return self.quota.night_limit is None or self.calls_a_night <= self.quota.night_limit
 
     @property
     def hours(self) -> tuple[float, float]:
@@ -175,7 +176,9 @@ class Plan:
         if self.quota.night_limit is None:
             return None
         bound = self.quota.night_limit * MOST_NIGHTS
-        return _largest_fitting(bound, lambda accounts: _fits(self.fleet.scaled_to(accounts), self.quota, policy))
+        # All smaller fleets fit where a larger one does.
+        fleets = range(1, bound + 2)
+        return bisect_left(fleets, True, key=lambda size: not Plan(self.fleet.scaled_to(size), self.quota, policy).fits)
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``releve plan --json`` prints."""
@@ -213,21 +216,8 @@ TYPICAL_POLICIES: Final[Mapping[str, FleetPolicy]] = {
 
 def plan_fleet(fleet: Fleet, quota: QuotaBudget) -> Plan:
     """Return the plan with the freshest policy that the quota allows."""
-    fitting = (policy for policy in POLICIES_FRESHEST_FIRST if _fits(fleet, quota, policy))
-    return Plan(fleet, quota, next(fitting, POLICIES_FRESHEST_FIRST[-1]))
-
-
-def _fits(fleet: Fleet, quota: QuotaBudget, policy: FleetPolicy) -> bool:
-    return quota.night_limit is None or fleet.calls_a_night(policy) <= quota.night_limit
-
-
-def _largest_fitting(bound: int, fits: Callable[[int], bool]) -> int:
-    """Return the largest number up to ``bound`` that fits, by bisection; all smaller ones must fit too."""
-    low, high = 0, bound
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return low
+    plans = (Plan(fleet, quota, policy) for policy in POLICIES_FRESHEST_FIRST)
+    return next((plan for plan in plans if plan.fits), Plan(fleet, quota, POLICIES_FRESHEST_FIRST[-1]))
 
 
 def _divide_rounding_up(number: int, by: int) -> int:
