@@ -17,7 +17,6 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.history import History
 
 EXAMPLE_ID: Final = "k3qd0fr2mw7x"
-_ERROR: Final = "Code of the last failure, null after a success."
 
 
 class AccountSummary(BaseModel):
@@ -47,13 +46,16 @@ class AccountSummary(BaseModel):
         )
 
 
-class SeriesStatus(BaseModel):
-    loaded: bool
-    done: int = Field(description="Days of the history that are done.", examples=[1095])
+class SeriesProgress(BaseModel):
+    done: int = Field(description="Days of the history that are done.", examples=[420])
     total: int = Field(description="Days that are wanted.", examples=[1095])
+    error: str | None = Field(description="Code of the last failure, null after a success.")
+
+
+class SeriesStatus(SeriesProgress):
+    loaded: bool
     last_day: date | None
     last_success: datetime | None
-    error: str | None = Field(description=_ERROR)
     message: str | None
     asked_at: datetime | None = Field(description="End of the last look-back.")
     next_try: datetime | None = Field(description="When it is tried again after a failure.")
@@ -72,12 +74,6 @@ class AccountStatus(BaseModel):
     def last_day(self) -> date | None:
         """The last day that is stored of any series."""
         return max((series.last_day for series in self.series.values() if series.last_day), default=None)
-
-
-class SeriesProgress(BaseModel):
-    done: int = Field(examples=[420])
-    total: int = Field(examples=[1095])
-    error: str | None = Field(description=_ERROR)
 
 
 class AccountProgress(BaseModel):
@@ -111,10 +107,7 @@ def progress_of(account: Account, *, registry: AccountRegistry, history: History
         state=account.state,
         reason=account.reason,
         loaded=all(status.loaded for status in by_series.values()),
-        series={
-            series: SeriesProgress(done=status.done, total=status.total, error=status.error)
-            for series, status in by_series.items()
-        },
+        series=dict(by_series),  # Only the fields of their progress are sent.
     )
 
 

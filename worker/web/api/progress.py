@@ -111,12 +111,12 @@ async def stream_events(
                 log.warning("progress can't be read", extra=fields(reason=str(error)))
             else:
                 data = progress.model_dump(mode="json")
-                if progress != last:
+                if data != last:
                     yield _encode("progress", data)
                 if progress.loaded:
                     yield _encode("loaded", data, last=True)
                     return
-                last = progress
+                last = data
             await asyncio.sleep(poll_every_s)
 
 
