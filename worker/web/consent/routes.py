@@ -13,7 +13,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow
 from worker.web.consent.callback import answer_callback, consent_page
-from worker.web.consent.start import CONSENT_STARTS, PORTAL_SUFFIX, is_simulator, start_flow
+from worker.web.consent.start import CONSENT_STARTS, PORTAL_SUFFIX, start_flow
 from worker.web.context import RuntimeDep, SessionDep, read_browser_id, set_browser_cookie
 from worker.web.rate_limit import RateLimiter, client_address
 
@@ -57,7 +57,7 @@ def _redirect_to_supplier(
     hint = usage_point_id if usage_point_id and USAGE_POINT.fullmatch(usage_point_id) else None
     flow = ConsentFlow(supplier, browser_id, renews)
     try:
-        page = start_flow(runtime, flow, "/callback/enedis", hint if is_simulator(runtime) else None)
+        page = start_flow(runtime, flow, "/callback/enedis", hint if runtime.settings.speaks_to_simulator else None)
     except ValueError:  # The customers of the sandbox have consented already.
         return consent_page(request, "no_consent_page")
     response = RedirectResponse(page, 303)

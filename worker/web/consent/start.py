@@ -23,12 +23,7 @@ def start_flow(runtime: Runtime, flow: ConsentFlow, callback_path: str, usage_po
     """
     runtime.connector.consent_page("")  # It raises the ValueError before anything is stored.
     page = runtime.connector.consent_page(ConsentFlows(runtime.redis).start(flow))
-    if not is_simulator(runtime):
+    if not runtime.settings.speaks_to_simulator:
         return page
     hints = {"redirect_uri": runtime.settings.public_url + callback_path, "usage_point_id": usage_point_id}
     return f"{page}&{urlencode({name: value for name, value in hints.items() if value})}"
-
-
-def is_simulator(runtime: Runtime) -> bool:
-    """Whether the supplier is a simulator."""
-    return runtime.settings.enedis_url is not None and not runtime.settings.speaks_to_production
