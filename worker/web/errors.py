@@ -36,11 +36,6 @@ class HttpRefusal(Exception):
         self.status, self.code, self.headers = status, code, dict(headers or {})
 
 
-def no_such_account() -> HttpRefusal:
-    """Return the error for an account that doesn't exist and for one of another household, in the same words."""
-    return HttpRefusal(404, "unknown_account", "no such account, or none that you may see")
-
-
 def add_error_handlers(app: FastAPI) -> None:
     for kind in (HttpRefusal, WorkerError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_error)
@@ -84,7 +79,8 @@ def _to_refusal(error: Exception) -> HttpRefusal:
         case HttpRefusal():
             return error
         case UnknownAccount():
-            return no_such_account()
+            # One that doesn't exist and one of another household are refused in the same words.
+            return HttpRefusal(404, "unknown_account", "no such account, or none that you may see")
         case TransientError():
             log.warning("request not served", extra=fields(reason=str(error)))
             wait_s = max(1, round(error.retry_after_s or CLIENT_DELAY_S))

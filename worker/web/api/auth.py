@@ -17,10 +17,11 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.scopes import Scope
+from worker.errors import UnknownAccount
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.web.context import RuntimeDep, get_session
-from worker.web.errors import HttpRefusal, no_such_account
+from worker.web.errors import HttpRefusal
 from worker.web.rate_limit import Rate, RateLimiter, client_address
 from worker.web.sessions import SESSION_COOKIE, Session
 
@@ -58,12 +59,12 @@ class Caller:
     session: Session | None = None
 
     def check_access(self, account_id: str) -> None:
-        """Check that the caller may see the account. Raises HttpRefusal 404, as for an account that doesn't exist."""
+        """Check that the caller may see the account. Raises UnknownAccount, as for one that doesn't exist."""
         if self.session is not None and account_id not in self.session.accounts:
-            raise no_such_account()
+            raise UnknownAccount("not an account of this session")
 
     def load_account(self, runtime: Runtime, account_id: str) -> Account:
-        """Return an account that exists and that the caller may see. Raises HttpRefusal 404 or UnknownAccount."""
+        """Return an account that exists and that the caller may see. Raises UnknownAccount."""
         self.check_access(account_id)
         return runtime.registry.get_existing(account_id)
 
