@@ -14,8 +14,8 @@ from worker.domain.measures.conservation import Discrepancy
 from worker.domain.measures.coverage import Coverage, summarize_days
 from worker.domain.measures.holes import COMPARED_SERIES, MissingCurve, find_holes, find_missing_curve
 from worker.domain.measures.readings import Series
-from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.corrections import Correction
+from worker.sync.history import History
 
 _MILLIWATT_HOURS_PER_KWH = 1_000_000
 
@@ -23,11 +23,12 @@ _MILLIWATT_HOURS_PER_KWH = 1_000_000
 AccountCoverage = tuple[Mapping[Series, Coverage], MissingCurve | None]
 
 
-def coverage_of(account_id: str, *, completeness: CompletenessTable, today: date) -> AccountCoverage:
+def coverage_of(account_id: str, history: History) -> AccountCoverage:
     """Return the coverage of both series, and the missing curve if there is one."""
-    ledgers = {series: completeness.load_ledger(account_id, series) for series in Series}
+    ledgers = {series: history.registry.completeness.load_ledger(account_id, series) for series in Series}
     compared = [ledgers[series] for series in COMPARED_SERIES]
     holes = {Series.LOAD_CURVE: find_holes(*compared)}
+    today = history.today()
     coverage = {series: summarize_days(series, ledger, today, holes.get(series)) for series, ledger in ledgers.items()}
     return coverage, find_missing_curve(*compared)
 

@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.readings import Series
-from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.history import History
 
 EXAMPLE_ID: Final = "k3qd0fr2mw7x"
@@ -84,24 +83,24 @@ class AccountProgress(BaseModel):
     series: dict[Series, SeriesProgress] = Field(description="Days, by `daily` and `load_curve`.")
 
 
-def status_of(account: Account, *, registry: AccountRegistry, history: History) -> AccountStatus:
+def status_of(account: Account, history: History) -> AccountStatus:
     """Return the state, history and last outcome of each series.
 
     If Redis has lost the account's history, it is read back from the measure store.
     """
-    no_curve = account.active and registry.completeness.find_missing_curve(account.id) is not None
+    no_curve = account.active and history.registry.completeness.find_missing_curve(account.id) is not None
     return AccountStatus(
         account=account.id,
         state=account.state,
         reason=account.reason,
         hint=CURVE_NOT_ACTIVATED if no_curve else "",  # This is no error, but its owner can do something about it.
-        series=_status_by_series(account.id, registry, history),
+        series=_status_by_series(account.id, history),
     )
 
 
-def progress_of(account: Account, *, registry: AccountRegistry, history: History) -> AccountProgress:
+def progress_of(account: Account, history: History) -> AccountProgress:
     """Return how far the account's history is loaded, read back like that of ``status_of``."""
-    by_series = _status_by_series(account.id, registry, history)
+    by_series = _status_by_series(account.id, history)
     return AccountProgress(
         account=account.id,
         state=account.state,
@@ -111,8 +110,8 @@ def progress_of(account: Account, *, registry: AccountRegistry, history: History
     )
 
 
-def _status_by_series(account_id: str, registry: AccountRegistry, history: History) -> dict[Series, SeriesStatus]:
-    outcomes = registry.load_outcomes(account_id)
+def _status_by_series(account_id: str, history: History) -> dict[Series, SeriesStatus]:
+    outcomes = history.registry.load_outcomes(account_id)
     by_series = {}
     for series in Series:
         missing = history.missing_windows(account_id, series)

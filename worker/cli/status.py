@@ -23,7 +23,7 @@ def status(account_id: str | None, as_json: bool) -> None:
     """
     with open_runtime() as runtime:
         accounts = [runtime.registry.get_existing(account_id)] if account_id else runtime.registry.list()
-        rows = [status_of(account, registry=runtime.registry, history=runtime.history) for account in accounts]
+        rows = [status_of(account, runtime.history) for account in accounts]
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
     elif rows:

@@ -118,7 +118,7 @@ def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayRemove
 def read_status(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountStatus:
     """History, last day stored and last error of each series."""
     account = caller.load_account(runtime, account_id)
-    return status_of(account, registry=runtime.registry, history=runtime.history)
+    return status_of(account, runtime.history)
 
 
 def _page(runtime: Runtime, caller: Caller, after: str, limit: int) -> list[Account]:

@@ -122,7 +122,7 @@ async def stream_events(
 
 def _load_progress(runtime: Runtime, account_id: str) -> AccountProgress:
     account = runtime.registry.get_existing(account_id)
-    return progress_of(account, registry=runtime.registry, history=runtime.history)
+    return progress_of(account, runtime.history)
 
 
 def _encode(name: str, data: Any, *, last: bool = False) -> bytes:
