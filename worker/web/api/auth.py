@@ -149,9 +149,7 @@ def _count_call(limiter: RateLimiter, rate: Rate, subject: str) -> None:
 
 
 def _too_many(wait_s: int) -> HttpRefusal:
-    return HttpRefusal(
-        429, "too_many_requests", f"too many calls: try again in {wait_s} s", {"Retry-After": str(wait_s)}
-    )
+    return HttpRefusal(429, "too_many_requests", f"too many calls: try again in {wait_s} s", wait_s=wait_s)
 
 
 def _unauthorized(message: str, extra: str = "") -> HttpRefusal:
