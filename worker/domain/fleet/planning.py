@@ -53,17 +53,8 @@ class Fleet:
         """The calls of a night that asks for both series of every account."""
         return 2 * self.accounts
 
-    @property
-    def first_screen_calls(self) -> int:
-        """The calls for the daily histories of all accounts, from which their totals are made."""
-        return self._history_calls_of(Series.DAILY)
-
-    @property
-    def history_calls(self) -> int:
-        """The calls for the curve histories of all accounts."""
-        return self._history_calls_of(Series.LOAD_CURVE)
-
-    def _history_calls_of(self, series: Series) -> int:
+    def history_calls(self, series: Series) -> int:
+        """Return the calls for the histories of all accounts; those of the daily values come first."""
         days = history_length(series, self.history_days)
         return self.accounts * _divide_rounding_up(days, series.description.max_window_days)
 
@@ -166,7 +157,7 @@ class Plan:
     def backfill_days(self) -> float | None:
         """The days until all histories are loaded if all accounts came at once, with nights in between."""
         lanes = self.daily_calls_by_lane
-        calls = self.fleet.first_screen_calls + self.fleet.history_calls
+        calls = sum(self.fleet.history_calls(series) for series in Series)
         if lanes is None:
             return None
         return calls / max(1, lanes["first_screen"] + lanes["backfill"])
@@ -183,8 +174,12 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``releve plan --json`` prints."""
         fleet, quota, calls_by_lane = self.fleet, self.quota, self.daily_calls_by_lane or {}
-        needed = {"first_screen": fleet.first_screen_calls, "nightly": self.calls_a_night, "repair": None}
-        needed["backfill"] = fleet.history_calls
+        needed = {
+            "first_screen": fleet.history_calls(Series.DAILY),
+            "nightly": self.calls_a_night,
+            "repair": None,
+            "backfill": fleet.history_calls(Series.LOAD_CURVE),
+        }
         return {
             "accounts": fleet.accounts,
             "without_curve": fleet.without_curve,
