@@ -293,6 +293,11 @@ class Settings(BaseSettings):
         """Whether the hosts are the supplier's own, with real meters behind them."""
         return is_production(self.enedis_url, self.enedis_sandbox)
 
+    @property
+    def speaks_to_simulator(self) -> bool:
+        """Whether the supplier is a simulator."""
+        return self.enedis_url is not None and not self.speaks_to_production
+
     def quota_shares(self) -> Shares:
         """Return the quota's floor and ceiling of each lane."""
         return Shares.parse(self.quota_floors, self.quota_ceilings)
@@ -320,10 +325,6 @@ class Settings(BaseSettings):
     def redis(self) -> str | None:
         """Return the URL of Redis; None for the embedded server."""
         return _secret(self.redis_url)
-
-    def broker(self) -> str | None:
-        """Return the broker's URL in kombu's form; None for the embedded Redis."""
-        return self.broker_options().url
 
     def broker_address(self) -> str | None:
         """Return the broker's URL as it was set; None for the embedded Redis."""

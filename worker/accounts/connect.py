@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Final
-
-from sqlalchemy import Connection
 
 from worker.clients.enedis.consent import Callback, authorize_url, fetch_usage_points, usage_points_of_grant
 from worker.clients.enedis.presets import Endpoints
@@ -105,7 +104,14 @@ class AccountConnector:
             answer.usage_points,
             now,
             _new_consent(answer.grant, first_day, last_day, token_needed=self.account_tokens),
-            on_account=self._record_proof(answer, now, first_day, last_day),
+            on_account=partial(
+                self.consents.record,
+                kind=answer.kind,
+                now=now,
+                consent_from=first_day,
+                consent_until=last_day,
+                reference=answer.reference,
+            ),
         )
         return ConnectedAccounts(
             tuple(account for account, _ in accounts),
@@ -147,22 +153,6 @@ class AccountConnector:
         usage_points = callback.usage_points or confirmed
         kind = ConsentKind.ID_TOKEN if "usage_points_id" not in grant.extras and confirmed else ConsentKind.CODE
         return _ConsentAnswer(kind, usage_points, grant, proven=bool(confirmed))
-
-    def _record_proof(
-        self, answer: _ConsentAnswer, now: datetime, first_day: date, last_day: date
-    ) -> Callable[[Connection, str], object]:
-        def record(connection: Connection, account_id: str) -> None:
-            self.consents.record(
-                connection,
-                account_id,
-                answer.kind,
-                now,
-                consent_from=first_day,
-                consent_until=last_day,
-                reference=answer.reference,
-            )
-
-        return record
 
 
 def _new_consent(grant: Grant | None, first_day: date, last_day: date, *, token_needed: bool) -> NewConsent:

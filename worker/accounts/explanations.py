@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import date, datetime
+from enum import Enum
 from typing import Any
 
 from worker.accounts.explain import Explanation, SeriesExplanation
-from worker.domain.consent.consents import ConsentProof
-from worker.domain.measures.completeness import half_hours_of
+from worker.domain.measures.completeness import DayState, half_hours_of
 from worker.domain.measures.conservation import Discrepancy
 from worker.domain.measures.coverage import Coverage, summarize_days
 from worker.domain.measures.holes import COMPARED_SERIES, MissingCurve, find_holes, find_missing_curve
 from worker.domain.measures.readings import Series
-from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.corrections import Correction
+from worker.sync.history import History
 
 _MILLIWATT_HOURS_PER_KWH = 1_000_000
 
@@ -22,11 +23,12 @@ _MILLIWATT_HOURS_PER_KWH = 1_000_000
 AccountCoverage = tuple[Mapping[Series, Coverage], MissingCurve | None]
 
 
-def coverage_of(account_id: str, *, completeness: CompletenessTable, today: date) -> AccountCoverage:
+def coverage_of(account_id: str, history: History) -> AccountCoverage:
     """Return the coverage of both series, and the missing curve if there is one."""
-    ledgers = {series: completeness.load_ledger(account_id, series) for series in Series}
+    ledgers = {series: history.registry.completeness.load_ledger(account_id, series) for series in Series}
     compared = [ledgers[series] for series in COMPARED_SERIES]
     holes = {Series.LOAD_CURVE: find_holes(*compared)}
+    today = history.today()
     coverage = {series: summarize_days(series, ledger, today, holes.get(series)) for series, ledger in ledgers.items()}
     return coverage, find_missing_curve(*compared)
 
@@ -36,8 +38,8 @@ def coverage_to_json(account_id: str, account_coverage: AccountCoverage) -> dict
     coverage_by_series, missing_curve = account_coverage
     return {
         "account": account_id,
-        "series": {series.value: coverage.as_json() for series, coverage in coverage_by_series.items()},
-        "curve_not_activated_since": missing_curve.since.isoformat() if missing_curve else None,
+        "series": {series.value: _series_coverage_to_json(coverage) for series, coverage in coverage_by_series.items()},
+        "curve_not_activated_since": to_plain(missing_curve.since) if missing_curve else None,
     }
 
 
@@ -46,15 +48,18 @@ def explanation_to_json(explanation: Explanation) -> dict[str, Any]:
     account, day, discrepancies = explanation.account, explanation.day, explanation.discrepancies
     return {
         "account": account.id,
-        "day": day.isoformat(),
+        "day": to_plain(day),
         "reason": explanation.reason.value,
         "sentence": dict(explanation.sentences),
         "consent": {
             "state": account.state.value,
             "reason": account.reason,
-            "from": _format_day(account.consent_from),
-            "until": _format_day(account.consent_until),
-            "proof": _proof_to_json(explanation.proof),
+            "from": to_plain(account.consent_from),
+            "until": to_plain(account.consent_until),
+            # The supplier's reference is left out, because it identifies the consent there.
+            "proof": to_row(explanation.proof, "kind", "consented_at", "ended_at", "end_reason")
+            if explanation.proof
+            else None,
         },
         "series": {
             series.value: _series_to_json(day, series_explanation)
@@ -71,12 +76,9 @@ def explanation_to_json(explanation: Explanation) -> dict[str, Any]:
 def correction_to_json(correction: Correction) -> dict[str, Any]:
     """Return a correction as JSON; ``key`` is the day, or the UTC start of a step."""
     return {
-        "period": correction.period.value,
-        "key": correction.key,
+        **to_row(correction, "period", "key", "first_seen", "changed_at"),
         "was_kwh": to_kwh(correction.was_mwh),
         "became_kwh": to_kwh(correction.became_mwh),
-        "first_seen": _format_moment(correction.first_seen),
-        "changed_at": _format_moment(correction.changed_at),
         "run": correction.run_id,
     }
 
@@ -84,11 +86,9 @@ def correction_to_json(correction: Correction) -> dict[str, Any]:
 def discrepancy_to_json(discrepancy: Discrepancy) -> dict[str, Any]:
     """Return a discrepancy as JSON, with both energies in kWh."""
     return {
-        "law": discrepancy.law.value,
-        "key": discrepancy.key,
+        **to_row(discrepancy, "law", "key", "cause"),
         "expected_kwh": to_kwh(discrepancy.expected_mwh),
         "found_kwh": to_kwh(discrepancy.stored_mwh),
-        "cause": discrepancy.cause.value,
     }
 
 
@@ -97,50 +97,58 @@ def to_kwh(milliwatt_hours: int | None) -> float | None:
     return None if milliwatt_hours is None else milliwatt_hours / _MILLIWATT_HOURS_PER_KWH
 
 
+def to_plain(value: Any) -> Any:
+    """Return a value as JSON knows it: a moment in seconds or a day as ISO text, an enum by its value, a set sorted."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    return sorted(value) if isinstance(value, frozenset) else value
+
+
+def to_row(entry: Any, *names: str) -> dict[str, Any]:
+    """Return the named fields of a dataclass, or all of them, as JSON knows them."""
+    return {name: to_plain(getattr(entry, name)) for name in names or [field.name for field in fields(entry)]}
+
+
+def _series_coverage_to_json(coverage: Coverage) -> dict[str, Any]:
+    return {
+        "first_day": to_plain(coverage.first),
+        "last_day": to_plain(coverage.last),
+        **{state.name.lower(): coverage.counts.get(state, 0) for state in DayState},
+        "asked_next": to_plain(coverage.asked_next),
+        "open_days": [
+            {
+                **to_row(open_day, "day", "asked_next", "hole"),
+                "state": open_day.mark.state.name.lower(),
+                "half_hours": open_day.mark.half_hours,
+                "of": half_hours_of(open_day.day),
+            }
+            for open_day in coverage.open_days
+        ],
+    }
+
+
 def _series_to_json(day: date, explanation: SeriesExplanation) -> dict[str, Any]:
     stored, outcome = explanation.stored, explanation.outcome
     return {
-        "reason": explanation.reason.value,
+        **to_row(explanation, "reason", "asked_on", "asked_next", "hole"),
         "sentence": dict(explanation.sentences),
         "state": explanation.mark.state.name.lower(),
-        "asked_on": _format_day(explanation.asked_on),
-        "asked_next": _format_day(explanation.asked_next),
-        "hole": explanation.hole.value if explanation.hole else None,
         "half_hours": stored.half_hours,
         "of": half_hours_of(day),
         "stored_kwh": to_kwh(stored.milliwatt_hours),
-        "missing": [[start.isoformat(), end.isoformat()] for start, end in stored.gaps],
-        "calls": [
-            {"at": _format_moment(call.at), "window": str(call.window), "run": call.run, "answer": call.answer.value}
-            for call in explanation.calls
-        ],
+        "missing": [[to_plain(start), to_plain(end)] for start, end in stored.gaps],
+        "calls": [{**to_row(call, "at", "run", "answer"), "window": str(call.window)} for call in explanation.calls],
         "last_run": {
-            "at": _format_moment(outcome.updated_at),
+            "at": to_plain(outcome.updated_at),
             "error": outcome.code,
             "message": outcome.message,
-            "last_success": _format_moment(outcome.last_success_at),
+            "last_success": to_plain(outcome.last_success_at),
         }
         if outcome
         else None,
         "task": dict(explanation.state),
     }
-
-
-def _proof_to_json(proof: ConsentProof | None) -> dict[str, Any] | None:
-    # The supplier's reference is left out, because it identifies the consent there.
-    if proof is None:
-        return None
-    return {
-        "kind": proof.kind.value,
-        "consented_at": _format_moment(proof.consented_at),
-        "ended_at": _format_moment(proof.ended_at),
-        "end_reason": proof.end_reason,
-    }
-
-
-def _format_day(day: date | None) -> str | None:
-    return day.isoformat() if day else None
-
-
-def _format_moment(moment: datetime | None) -> str | None:
-    return moment.isoformat(timespec="seconds") if moment else None

@@ -14,7 +14,6 @@ from typing import assert_never
 from worker.accounts.channels import Channel
 from worker.accounts.notice_texts import compose_message
 from worker.accounts.refusals import RefusalPolicy
-from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.holes import COMPARED_SERIES, find_missing_curve
@@ -28,18 +27,13 @@ log = logging.getLogger("releve.notices")
 
 @dataclass(frozen=True, kw_only=True)
 class NoticeSender:
-    """The sender of notices from the table over their channels.
-
-    ``renewal_link`` returns the link for a new consent, by account id. ``is_curve_missing`` tells whether an account's
-    curve is still not collected.
-    """
+    """The sender of notices over their channels; ``renewal_link`` returns the link for a new consent, by account id."""
 
     notices: NoticeTable
     accounts: AccountRegistry
     channels: Mapping[str, Channel]
     renewal_link: Callable[[str], str]
     now: Callable[[], datetime]
-    is_curve_missing: Callable[[str], bool]
 
     def deliver(self, notice_id: str) -> bool:
         """Send one notice if it is due and still applies, and return whether its receiver took it.
@@ -72,16 +66,14 @@ class NoticeSender:
         if notice.account_id is None:
             return True
         try:
-            account = self.accounts.get(notice.account_id)
+            account = self.accounts.get_existing(notice.account_id)
         except UnknownAccount:
-            return False
-        if account.state is AccountState.DELETED:
             return False
         match notice.kind:
             case NoticeKind.ACTION_NEEDED:
                 return account.reason == notice.reason
             case NoticeKind.CURVE_NOT_ACTIVATED:
-                return account.active and self.is_curve_missing(account.id)
+                return account.active and self.accounts.completeness.find_missing_curve(account.id) is not None
             case NoticeKind.CONSENT_ENDS_30 | NoticeKind.CONSENT_ENDS_7:
                 return account.consent_until is not None and account.consent_until.isoformat() == notice.about
             case NoticeKind.INCIDENT | NoticeKind.INCIDENT_OVER | NoticeKind.SUPPLIER_CHANGED:

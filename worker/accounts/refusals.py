@@ -23,8 +23,8 @@ from worker.domain.fleet.incidents import LEAST_SHARE_OF_REFUSALS, FailureCount,
 from worker.domain.measures.readings import PARIS
 from worker.errors import AccountError, ConsentRevoked, HolderChanged, RefreshTokenDead
 from worker.logs import fields
-from worker.stores.registry import consent_rows
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.consent_rows import build_notices
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.refusals import PendingRefusals
@@ -120,7 +120,7 @@ class RefusalPolicy:
             if last_day is None or account.state is AccountState.ACTION_NEEDED:
                 continue
             if kind := due_reminder(last_day, today):
-                notices = self._build_notices(account.id, kind, "", last_day.isoformat(), now)
+                notices = build_notices(self.channels, kind, "", last_day.isoformat(), now, account.id)
                 new_notices += self.notices.insert_new(notices)
         return new_notices
 
@@ -128,7 +128,8 @@ class RefusalPolicy:
         """Insert notices that the account's curve is not collected, once each time it stops; return the new ones."""
         subject = last_curve.isoformat() if last_curve else "never"
         kind = NoticeKind.CURVE_NOT_ACTIVATED
-        return self.notices.insert_new(self._build_notices(account_id, kind, kind.name, subject, self.now()))
+        notices = build_notices(self.channels, kind, kind.name, subject, self.now(), account_id)
+        return self.notices.insert_new(notices)
 
     def apply_retention(self, keep_days: int) -> tuple[int, int]:
         """Delete old notices, end and erase proofs of consent; return how many proofs ended and were erased.
@@ -167,13 +168,11 @@ class RefusalPolicy:
             error.code,
             now,
             consent_ended=isinstance(error, ConsentRevoked),
-            notices=lambda: self._build_notices(account_id, NoticeKind.ACTION_NEEDED, error.code, subject, now),
+            notices=lambda: build_notices(
+                self.channels, NoticeKind.ACTION_NEEDED, error.code, subject, now, account_id
+            ),
         )
         return Ruling.SUSPENDED
-
-    def _build_notices(self, account_id: str, kind: NoticeKind, reason: str, about: str, now: datetime) -> list[Notice]:
-        """Return one notice for each channel."""
-        return consent_rows.build_notices(self.channels, kind, reason, about, now, account_id)
 
     def _today(self) -> date:
         return self.now().astimezone(PARIS).date()

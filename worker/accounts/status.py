@@ -13,11 +13,9 @@ from pydantic import BaseModel, Field
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.readings import Series
-from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.history import History
 
 EXAMPLE_ID: Final = "k3qd0fr2mw7x"
-_ERROR: Final = "Code of the last failure, null after a success."
 
 
 class AccountSummary(BaseModel):
@@ -47,13 +45,16 @@ class AccountSummary(BaseModel):
         )
 
 
-class SeriesStatus(BaseModel):
-    loaded: bool
-    done: int = Field(description="Days of the history that are done.", examples=[1095])
+class SeriesProgress(BaseModel):
+    done: int = Field(description="Days of the history that are done.", examples=[420])
     total: int = Field(description="Days that are wanted.", examples=[1095])
+    error: str | None = Field(description="Code of the last failure, null after a success.")
+
+
+class SeriesStatus(SeriesProgress):
+    loaded: bool
     last_day: date | None
     last_success: datetime | None
-    error: str | None = Field(description=_ERROR)
     message: str | None
     asked_at: datetime | None = Field(description="End of the last look-back.")
     next_try: datetime | None = Field(description="When it is tried again after a failure.")
@@ -74,12 +75,6 @@ class AccountStatus(BaseModel):
         return max((series.last_day for series in self.series.values() if series.last_day), default=None)
 
 
-class SeriesProgress(BaseModel):
-    done: int = Field(examples=[420])
-    total: int = Field(examples=[1095])
-    error: str | None = Field(description=_ERROR)
-
-
 class AccountProgress(BaseModel):
     account: str = Field(examples=[EXAMPLE_ID])
     state: AccountState
@@ -88,38 +83,35 @@ class AccountProgress(BaseModel):
     series: dict[Series, SeriesProgress] = Field(description="Days, by `daily` and `load_curve`.")
 
 
-def status_of(account: Account, *, registry: AccountRegistry, history: History) -> AccountStatus:
+def status_of(account: Account, history: History) -> AccountStatus:
     """Return the state, history and last outcome of each series.
 
     If Redis has lost the account's history, it is read back from the measure store.
     """
-    no_curve = account.active and registry.completeness.find_missing_curve(account.id) is not None
+    no_curve = account.active and history.registry.completeness.find_missing_curve(account.id) is not None
     return AccountStatus(
         account=account.id,
         state=account.state,
         reason=account.reason,
         hint=CURVE_NOT_ACTIVATED if no_curve else "",  # This is no error, but its owner can do something about it.
-        series=_status_by_series(account.id, registry, history),
+        series=_status_by_series(account.id, history),
     )
 
 
-def progress_of(account: Account, *, registry: AccountRegistry, history: History) -> AccountProgress:
+def progress_of(account: Account, history: History) -> AccountProgress:
     """Return how far the account's history is loaded, read back like that of ``status_of``."""
-    by_series = _status_by_series(account.id, registry, history)
+    by_series = _status_by_series(account.id, history)
     return AccountProgress(
         account=account.id,
         state=account.state,
         reason=account.reason,
         loaded=all(status.loaded for status in by_series.values()),
-        series={
-            series: SeriesProgress(done=status.done, total=status.total, error=status.error)
-            for series, status in by_series.items()
-        },
+        series=dict(by_series),  # Only the fields of their progress are sent.
     )
 
 
-def _status_by_series(account_id: str, registry: AccountRegistry, history: History) -> dict[Series, SeriesStatus]:
-    outcomes = registry.outcomes.load(account_id)
+def _status_by_series(account_id: str, history: History) -> dict[Series, SeriesStatus]:
+    outcomes = history.registry.outcomes.load(account_id)
     by_series = {}
     for series in Series:
         missing = history.missing_windows(account_id, series)

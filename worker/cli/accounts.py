@@ -9,11 +9,10 @@ from typing import Any
 import click
 
 from worker.accounts.status import AccountSummary
-from worker.cli.common import UsagePoint, json_option, open_runtime, print_result, print_rows, require_account
+from worker.cli.common import UsagePoint, json_option, open_runtime, print_result, print_rows
 from worker.clients.suppliers import ENEDIS
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
-from worker.runtime.process import Runtime
 
 
 @click.group()
@@ -49,7 +48,10 @@ def add(usage_point: str, token_file: Path | None, as_json: bool) -> None:
             token_needed=runtime.clients.account_tokens,
         )
         if account.active:
-            _enqueue_backfill(runtime, account.id)
+            from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
+
+            # The account is committed; where the message is lost, beat's reconciler repeats it.
+            enqueue_backfill(account.id, broker_url=runtime.broker_url)
         line = f"account {account.id} {'added' if created else 'was there already'}, state {account.state}"
         print_result({"account": account.id}, line, as_json=as_json)
         if account.state is AccountState.NEW:
@@ -140,20 +142,12 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
 
 def _set_state(account_id: str, state: AccountState) -> None:
     with open_runtime() as runtime:
-        require_account(runtime, account_id)
+        runtime.registry.get_existing(account_id)
         try:
             runtime.registry.set_state(account_id, state, now=runtime.now())
         except ValueError as error:
             raise click.ClickException(str(error)) from None
     click.echo(f"account {account_id} is {state}")
-
-
-def _enqueue_backfill(runtime: Runtime, account_id: str) -> None:
-    """Enqueue the backfill, once the account is committed; where the message is lost, beat's reconciler repeats it."""
-    # Imported late, for the other subcommands need no Celery.
-    from worker.app import enqueue_backfill
-
-    enqueue_backfill(account_id, broker_url=runtime.broker_url)
 
 
 def _read_token(path: Path) -> Token:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from worker.app import enqueue_backfill
-from worker.cli.common import json_option, open_runtime, require_account
+from worker.cli.common import json_option, open_runtime
 from worker.cli.progress import history_progress
 from worker.cli.window_commands import inline_option, refuse_inline_with_wait, run_inline, run_queued, wait_option
 
@@ -26,7 +26,7 @@ def backfill(account_id: str, inline: bool, wait: bool, as_json: bool) -> int:
     """
     refuse_inline_with_wait(inline, wait)
     with open_runtime() as runtime:
-        account = require_account(runtime, account_id)
+        account = runtime.registry.get_existing(account_id)
         if inline:
             return run_inline(runtime, lambda runs: runs.history(account.id), as_json)
         return run_queued(

@@ -6,9 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from datetime import date, datetime, timedelta
-from enum import Enum
 from typing import Any, Final
 
 import click
@@ -16,9 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from config.settings import get_settings
-from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.accounts import Account
 from worker.domain.measures.readings import PARIS
-from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.sync.audit import all_accounts
 
@@ -48,14 +45,6 @@ def refusing_taken_port(host: str, port: int) -> Iterator[None]:
         raise click.ClickException(f"can't listen on {host}:{port} ({error.strerror}): choose another --port") from None
 
 
-def require_account(runtime: Runtime, account_id: str) -> Account:
-    """Return the account.  Raises UnknownAccount, for a removed one too."""
-    account = runtime.registry.get(account_id)
-    if account.state is AccountState.DELETED:
-        raise UnknownAccount(f"account {account_id} was removed: `releve accounts list` shows those there are")
-    return account
-
-
 def require_one_or_all(account_id: str | None, everybody: bool) -> None:
     """Raise UsageError unless either one account is named or all are asked for."""
     if bool(account_id) == everybody:
@@ -65,7 +54,7 @@ def require_one_or_all(account_id: str | None, everybody: bool) -> None:
 def chosen_accounts(runtime: Runtime, account_id: str | None) -> Iterator[Account]:
     """Yield the named account, or all accounts.  Raises UnknownAccount."""
     if account_id:
-        yield require_account(runtime, account_id)
+        yield runtime.registry.get_existing(account_id)
     else:
         yield from all_accounts(runtime.registry)
 
@@ -83,20 +72,14 @@ class Day(click.ParamType[Any]):
 
 
 class DayCount(click.ParamType[Any]):
-    """A number of days of at most four digits, like 30d.
+    """A number of days of at most four digits, like 30d."""
 
-    ``name`` stands for the value in the help, ``example`` in the error.  ``zero`` permits 0d and leading zeros.
-    """
-
-    def __init__(self, name: str, *, example: str, zero: bool) -> None:
-        self.name = name
-        self._example = example
-        self._zero = zero
+    name = "DAYS"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         match = _DAY_COUNT.fullmatch(value)
-        if match is None or (match[1].startswith("0") and not self._zero):
-            self.fail(f"{value!r} is no number of days: write it like {self._example}", param, ctx)
+        if match is None:
+            self.fail(f"{value!r} is no number of days: write it like 30d", param, ctx)
         return timedelta(days=int(match[1]))
 
 
@@ -119,22 +102,6 @@ def warn(text: str) -> None:
 def local_text(moment: datetime | None) -> str:
     """Return the minute in Europe/Paris, like 2024-07-25 08:30; a dash for None."""
     return moment.astimezone(PARIS).strftime("%Y-%m-%d %H:%M") if moment else "-"
-
-
-def to_plain(value: Any) -> Any:
-    """Return a value as JSON knows it: a moment in seconds or a day as ISO text, an enum by its value, a set sorted."""
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="seconds")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Enum):
-        return value.value
-    return sorted(value) if isinstance(value, frozenset) else value
-
-
-def to_row(entry: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass, as JSON knows them."""
-    return {field.name: to_plain(getattr(entry, field.name)) for field in fields(entry)}
 
 
 def print_result(value: Any, *lines: str, as_json: bool) -> None:

@@ -36,7 +36,7 @@ def completeness(account_id: str | None, everybody: bool, rebuild: bool, as_json
             if rebuild:
                 for series in Series:
                     runtime.completeness_rebuild.rebuild(account.id, series)
-            covered = coverage_of(account.id, completeness=runtime.registry.completeness, today=runtime.claims.today())
+            covered = coverage_of(account.id, runtime.history)
             if as_json:
                 print_json(coverage_to_json(account.id, covered))
             else:

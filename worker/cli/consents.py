@@ -7,14 +7,12 @@ from typing import Any
 
 import click
 
+from worker.accounts.explanations import to_row
 from worker.cli.common import (
     DayCount,
     json_option,
     open_runtime,
-    print_json,
-    print_table,
-    require_account,
-    to_plain,
+    print_rows,
 )
 from worker.domain.consent.accounts import Account
 
@@ -22,7 +20,7 @@ from worker.domain.consent.accounts import Account
 @click.group(invoke_without_command=True)
 @click.option(
     "--expiring",
-    type=DayCount("DAYS", example="30d", zero=True),
+    type=DayCount(),
     help="Only consents that end within so many days, or have ended: like 30d.",
 )
 @json_option
@@ -41,16 +39,9 @@ def consents(ctx: click.Context, expiring: timedelta | None, as_json: bool) -> N
         today = runtime.claims.today()
         accounts = runtime.consents.list_accounts_by_consent_end(today + expiring if expiring is not None else None)
         rows = [_to_row(account, today) for account in accounts]
-    if as_json:
-        print_json(rows)
-    elif rows:
-        for row in rows:
-            left = row["days_left"]
-            row["days left"] = "not known" if left is None else "ended" if left < 0 else str(left)
-        columns = {"from": "consent_from", "until": "consent_until", "days left": "days left", "reason": "reason"}
-        print_table(rows, {"account": "account", "state": "state", **columns})
-    else:
-        click.echo("no consent ends in that time" if expiring is not None else "no accounts yet")
+    columns = {"from": "consent_from", "until": "consent_until", "days left": "days_left", "reason": "reason"}
+    empty = "no consent ends in that time" if expiring is not None else "no accounts yet"
+    print_rows(rows, {"account": "account", "state": "state", **columns}, as_json=as_json, empty=empty)
 
 
 @consents.command()
@@ -63,16 +54,13 @@ def link(account_id: str) -> None:
       releve consents link 3kq7d0fr2m
     """
     with open_runtime() as runtime:
-        click.echo(runtime.renewal_link(require_account(runtime, account_id).id))
+        click.echo(runtime.renewal_link(runtime.registry.get_existing(account_id).id))
 
 
 def _to_row(account: Account, today: date) -> dict[str, Any]:
     end = account.consent_until
     return {
         "account": account.id,
-        "state": account.state.value,
-        "reason": account.reason,
-        "consent_from": to_plain(account.consent_from),
-        "consent_until": to_plain(end),
+        **to_row(account, "state", "reason", "consent_from", "consent_until"),
         "days_left": (end - today).days if end else None,
     }

@@ -9,7 +9,7 @@ import click
 
 from worker.accounts.explain import Explanation, SeriesExplanation
 from worker.accounts.explanations import correction_to_json, discrepancy_to_json, explanation_to_json, to_kwh
-from worker.cli.common import Day, json_option, local_text, open_runtime, print_result, require_account
+from worker.cli.common import Day, json_option, local_text, open_runtime, print_result
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.readings import Period, Series
 from worker.texts import LANGUAGES
@@ -29,7 +29,7 @@ def explain(account_id: str, day: date, lang: str | None, as_json: bool) -> None
       releve explain 3kq7d0fr2m 2024-07-10 --lang fr
     """
     with open_runtime() as runtime:
-        explanation = runtime.explainer.explain(require_account(runtime, account_id), day)
+        explanation = runtime.explainer.explain(runtime.registry.get_existing(account_id), day)
     lines = _lines(explanation, [lang] if lang else list(LANGUAGES))
     print_result(explanation_to_json(explanation), *lines, as_json=as_json)
 

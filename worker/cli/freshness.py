@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from worker.cli.common import json_option, open_runtime, print_json, print_table
-from worker.domain.fleet.freshness import share_by_hour_of_day, share_of, sparkline
-from worker.domain.measures.readings import ONE_DAY, Series
-from worker.runtime.process import Runtime
+from worker.domain.measures.readings import ONE_DAY, PARIS, Series
 from worker.stores.registry.completeness import HourFreshness
+
+_BARS: Final = "▁▂▃▄▅▆▇█"
+_UNKNOWN: Final = "·"
 
 
 @click.command()
@@ -25,34 +28,47 @@ def freshness(days: int, as_json: bool) -> None:
       releve freshness --days 30
     """
     with open_runtime() as runtime:
-        hours = runtime.registry.completeness.list_freshness_since(runtime.now() - timedelta(days=days))
-        figures = {
-            "yesterday": (runtime.claims.today() - ONE_DAY).isoformat(),
-            "now": {series.value: _now(runtime, series) for series in Series},
-            "by_hour_of_day": {series.value: share_by_hour_of_day(_counts_of(hours, series)) for series in Series},
-            "hours": [_to_row(hour) for hour in hours],
-        }
+        completeness, yesterday = runtime.registry.completeness, runtime.claims.today() - ONE_DAY
+        now = [
+            HourFreshness(runtime.now(), series, *completeness.count_complete_since(series, yesterday))
+            for series in Series
+        ]
+        hours = completeness.list_freshness_since(runtime.now() - timedelta(days=days))
+    figures = {
+        "yesterday": yesterday.isoformat(),
+        "now": {row.series.value: _counts(row) for row in now},
+        "by_hour_of_day": {
+            series.value: share_by_hour_of_day(row for row in hours if row.series is series) for series in Series
+        },
+        "hours": [{"hour": row.hour.isoformat(), "series": row.series.value, **_counts(row)} for row in hours],
+    }
     if as_json:
         print_json(figures)
     else:
         _print(figures)
 
 
-def _now(runtime: Runtime, series: Series) -> dict[str, Any]:
-    yesterday = runtime.claims.today() - ONE_DAY
-    return _counts(*runtime.registry.completeness.count_complete_since(series, yesterday))
+def _counts(row: HourFreshness) -> dict[str, Any]:
+    return {"active": row.active, "complete": row.complete, "share": row.share}
 
 
-def _to_row(hour: HourFreshness) -> dict[str, Any]:
-    return {"hour": hour.hour.isoformat(), "series": hour.series.value, **_counts(hour.active, hour.complete)}
+def share_by_hour_of_day(hours: Iterable[HourFreshness]) -> dict[int, float]:
+    """Return the share of fresh accounts for each hour of the day in Paris, over all days together.
+
+    An hour of the day without a row is left out.
+    """
+    active: Counter[int] = Counter()
+    complete: Counter[int] = Counter()
+    for row in hours:
+        hour = row.hour.astimezone(PARIS).hour
+        active[hour] += row.active
+        complete[hour] += row.complete
+    return {hour: complete[hour] / active[hour] for hour in sorted(active) if active[hour]}
 
 
-def _counts(active: int, complete: int) -> dict[str, Any]:
-    return {"active": active, "complete": complete, "share": share_of(complete, active)}
-
-
-def _counts_of(hours: list[HourFreshness], series: Series) -> list[tuple[Any, int, int]]:
-    return [(hour.hour, hour.active, hour.complete) for hour in hours if hour.series is series]
+def sparkline(shares: Sequence[float | None]) -> str:
+    """Draw one bar a share, from none to all accounts, and a dot where the share is unknown."""
+    return "".join(_UNKNOWN if share is None else _BARS[round(share * (len(_BARS) - 1))] for share in shares)
 
 
 def _print(figures: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from worker.accounts.explanations import correction_to_json, to_kwh
-from worker.cli.common import Day, json_option, local_text, open_runtime, print_json, print_table, require_account
+from worker.cli.common import Day, json_option, local_text, open_runtime, print_json, print_table
 from worker.domain.measures.readings import PARIS, Period
 from worker.stores.registry.corrections import Correction
 
@@ -25,7 +25,7 @@ def history(account_id: str, day: date, as_json: bool) -> None:
       releve history 3kq7d0fr2m 2024-07-10
     """
     with open_runtime() as runtime:
-        account = require_account(runtime, account_id)
+        account = runtime.registry.get_existing(account_id)
         corrections = list(runtime.explainer.list_corrections(account.id, day))
         kept_days = runtime.settings.keep_corrections_days
     if as_json:

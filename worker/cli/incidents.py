@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from worker.cli.common import json_option, open_runtime, print_rows, to_row
+from worker.accounts.explanations import to_row
+from worker.cli.common import json_option, open_runtime, print_rows
 from worker.domain.fleet.incidents import Incident
 from worker.runtime.process import Runtime
 

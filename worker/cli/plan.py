@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from config.settings import Settings, get_settings
+from worker.accounts.explanations import to_row
 from worker.cli.common import json_option, print_result, warn
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.clock import clock_from
@@ -127,13 +128,7 @@ def _line(row: AppliedPolicy) -> str:
 
 
 def _to_row(row: AppliedPolicy) -> dict[str, Any]:
-    return {
-        "since": row.since.isoformat(),
-        "daily_every": row.policy.daily_every,
-        "curve_every": row.policy.curve_every,
-        "applied_at": row.applied_at.isoformat(),
-        "arithmetic": dict(row.arithmetic),
-    }
+    return {**to_row(row, "since", "applied_at", "arithmetic"), **to_row(row.policy)}
 
 
 def _reset(policies: PolicyTable, as_json: bool) -> None:

@@ -37,7 +37,7 @@ def pretend_homes(web: str | None, patience: int, as_json: bool) -> None:
       RELEVE_ENEDIS_URL=http://simulator:8765 releve pretend-homes --web http://web:8000
     """
     settings = get_settings()
-    if settings.enedis_url is None or settings.speaks_to_production:
+    if not settings.speaks_to_simulator:
         raise ConfigError("pretend homes are for the simulator: set RELEVE_ENEDIS_URL to its address")
     public = public_url(settings, DEFAULT_HOST, DEFAULT_PORT)
     web_url = (web or public).rstrip("/")

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from worker.cli.common import json_option, open_runtime, print_result, print_rows, to_row
+from worker.accounts.explanations import to_row
+from worker.cli.common import json_option, open_runtime, print_result, print_rows
 from worker.domain.measures.deviations import to_masked
 from worker.stores.registry.unknown_answers import QuarantineEntry
 

@@ -13,7 +13,7 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
-from worker.cli.common import Day, open_runtime, print_json, require_account
+from worker.cli.common import Day, open_runtime, print_json
 from worker.domain.measures.documents import PUBLIC_FIELDS, Document, key_range, to_public_fields
 from worker.domain.measures.readings import DateWindow, Period
 
@@ -41,7 +41,7 @@ def show(account_id: str, by: str, first: date | None, last: date | None, form: 
     """
     period = Period(by)
     with open_runtime() as runtime:
-        require_account(runtime, account_id)
+        runtime.registry.get_existing(account_id)
         today = runtime.claims.today()
         window = _window(first, last, today, None if form in ("csv", "json") else _DEFAULT_DAYS.get(period))
         documents = runtime.measures.read(account_id, {period: key_range(window, period)})[period]

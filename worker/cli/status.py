@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.accounts.status import AccountStatus, status_of
-from worker.cli.common import json_option, open_runtime, print_json, require_account
+from worker.cli.common import json_option, open_runtime, print_json
 from worker.texts import translate
 
 
@@ -22,8 +22,8 @@ def status(account_id: str | None, as_json: bool) -> None:
       releve status --json
     """
     with open_runtime() as runtime:
-        accounts = [require_account(runtime, account_id)] if account_id else runtime.registry.list()
-        rows = [status_of(account, registry=runtime.registry, history=runtime.history) for account in accounts]
+        accounts = [runtime.registry.get_existing(account_id)] if account_id else runtime.registry.list()
+        rows = [status_of(account, runtime.history) for account in accounts]
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
     elif rows:

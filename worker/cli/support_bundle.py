@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from worker.cli.common import open_runtime, require_account
+from worker.cli.common import open_runtime
 from worker.ops.support_bundle import make_bundle
 
 
@@ -25,7 +25,7 @@ def support_bundle(account_id: str, path: Path, days: int, with_values: bool) ->
       releve support-bundle 3kq7d0fr2m --days 14 bundle.zip
     """
     with open_runtime() as runtime:
-        bundle = make_bundle(runtime, require_account(runtime, account_id), days, with_values=with_values)
+        bundle = make_bundle(runtime, runtime.registry.get_existing(account_id), days, with_values=with_values)
     try:
         bundle.write(path)
     except FileExistsError:

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from config.settings import get_settings
-from worker.cli.common import DayCount, json_option, print_json, print_rows, to_row, warn
+from worker.accounts.explanations import to_row
+from worker.cli.common import DayCount, json_option, print_json, print_rows, warn
 from worker.domain.consent.scopes import Scope
 from worker.runtime.stores import open_current_database
 from worker.stores.registry.api_tokens import ApiTokenTable
@@ -43,8 +44,8 @@ def tokens() -> None:
 @click.option(
     "--expires",
     "expires_in",
-    type=DayCount("90d", example="90d", zero=False),
-    help="It ends after so many days; without it, when revoked.",
+    type=DayCount(),
+    help="It ends after so many days, like 90d; without it, when revoked.",
 )
 @json_option
 def new(name: str, scopes: frozenset[Scope], expires_in: timedelta | None, as_json: bool) -> None:
@@ -58,6 +59,8 @@ def new(name: str, scopes: frozenset[Scope], expires_in: timedelta | None, as_js
     """
     if not 0 < len(name.strip()) <= 100:
         raise click.BadParameter("give it 1 to 100 characters", param_hint="--name")
+    if expires_in == timedelta(0):
+        raise click.BadParameter("a token lives a day at least", param_hint="--expires")
     with _open_tokens() as tokens_table:
         token, text = tokens_table.create(name.strip(), scopes, expires_in)
     if as_json:

@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from config.settings import Settings
-from worker.accounts.explanations import coverage_of, coverage_to_json, explanation_to_json
+from worker.accounts.explanations import coverage_of, coverage_to_json, explanation_to_json, to_row
 from worker.accounts.status import status_of
 from worker.domain.consent.accounts import Account
-from worker.domain.consent.consents import Notice
 from worker.domain.measures.readings import ONE_DAY
 from worker.runtime.process import Runtime
 
 _PACKAGES: Final = ("releve", "celery", "redis", "sqlalchemy", "alembic", "couchdb", "requests", "pydantic-settings")
 _ENERGY_SUFFIX: Final = "_kwh"  # The names of all energies end with it.
+_NOTICE_FIELDS: Final = ("kind", "reason", "about", "channel", "created_at", "attempts", "delivered_at")
 _METER_NUMBER: Final = re.compile(r"(?<!\d)\d{14}(?!\d)")
 _README: Final = """What is in here: how one account stands (status, completeness), why each of its last days is as it
 is (explain), what the supplier corrected, what was told to the owner, versions and settings.
@@ -63,14 +63,11 @@ def make_bundle(runtime: Runtime, account: Account, days: int, *, with_values: b
     explanations = [explanation_to_json(explainer.explain(account, yesterday - age * ONE_DAY)) for age in range(days)]
     parts: dict[str, Any] = {
         "manifest.json": _manifest(runtime, [yesterday - (days - 1) * ONE_DAY, yesterday], with_values),
-        "status.json": status_of(account, registry=runtime.registry, history=runtime.history).model_dump(mode="json"),
-        "completeness.json": coverage_to_json(
-            account.id,
-            coverage_of(account.id, completeness=runtime.registry.completeness, today=runtime.claims.today()),
-        ),
+        "status.json": status_of(account, runtime.history).model_dump(mode="json"),
+        "completeness.json": coverage_to_json(account.id, coverage_of(account.id, runtime.history)),
         "explain.json": explanations,
         "corrections.json": [correction for day in explanations for correction in day["corrections"]],
-        "notices.json": [_notice(notice) for notice in runtime.notices.list_for_account(account.id)],
+        "notices.json": [to_row(notice, *_NOTICE_FIELDS) for notice in runtime.notices.list_for_account(account.id)],
         "settings.json": masked_settings(runtime.settings),
     }
     anonymizer = _Anonymizer(account.id, with_values)
@@ -123,16 +120,4 @@ def _manifest(runtime: Runtime, days: list[date], with_values: bool) -> dict[str
         "schema": runtime.registry.schema_version(),
         "python": platform.python_version(),
         "system": platform.system(),
-    }
-
-
-def _notice(notice: Notice) -> dict[str, Any]:
-    return {
-        "kind": notice.kind.value,
-        "reason": notice.reason,
-        "about": notice.about,
-        "channel": notice.channel,
-        "created_at": notice.created_at.isoformat(timespec="seconds"),
-        "attempts": notice.attempts,
-        "delivered_at": notice.delivered_at.isoformat(timespec="seconds") if notice.delivered_at else None,
     }

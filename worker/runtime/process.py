@@ -202,7 +202,6 @@ class Runtime(AbstractContextManager["Runtime"]):
             channels=self.channels,
             renewal_link=self.renewal_link,
             now=self.now,
-            is_curve_missing=lambda account: self.registry.completeness.find_missing_curve(account) is not None,
         )
         self.token_renewal = TokenRenewal(
             registry=self.registry,
@@ -255,7 +254,7 @@ class Runtime(AbstractContextManager["Runtime"]):
     @property
     def broker_url(self) -> str:
         """The address that messages are sent to, embedded or not."""
-        return self.settings.broker() or self.redis_url
+        return self.settings.broker_options().url or self.redis_url
 
     def renewal_link(self, account_id: str) -> str:
         """Return where the account's owner consents again, for 30 days; the link allows nothing else."""

@@ -29,16 +29,17 @@ _HTTP_CODES: Final = {400: "invalid_request", 404: "not_found", 405: "method_not
 
 
 class HttpRefusal(Exception):
-    """An error that ends a request with its answer: ``code`` is for programs, the message a line for people."""
+    """An error that ends a request with its answer: ``code`` is for programs, the message a line for people.
 
-    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+    ``wait_s``: when the caller may come again; 0 for any time.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None, *, wait_s: float = 0
+    ) -> None:
         super().__init__(message)
-        self.status, self.code, self.headers = status, code, dict(headers or {})
-
-
-def no_such_account() -> HttpRefusal:
-    """Return the error for an account that doesn't exist and for one of another household, in the same words."""
-    return HttpRefusal(404, "unknown_account", "no such account, or none that you may see")
+        wait = {"Retry-After": str(max(1, round(wait_s)))} if wait_s else {}
+        self.status, self.code, self.headers = status, code, {**(headers or {}), **wait}
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -84,13 +85,13 @@ def _to_refusal(error: Exception) -> HttpRefusal:
         case HttpRefusal():
             return error
         case UnknownAccount():
-            return no_such_account()
+            # One that doesn't exist and one of another household are refused in the same words.
+            return HttpRefusal(404, "unknown_account", "no such account, or none that you may see")
         case TransientError():
             log.warning("request not served", extra=fields(reason=str(error)))
-            wait_s = max(1, round(error.retry_after_s or CLIENT_DELAY_S))
             # The error's own text may hold a server's address, so it isn't sent.
             message = "a part of the service does not answer: try again"
-            return HttpRefusal(503, "unavailable", message, {"Retry-After": str(wait_s)})
+            return HttpRefusal(503, "unavailable", message, wait_s=error.retry_after_s or CLIENT_DELAY_S)
         case RequestValidationError():
             return HttpRefusal(422, "invalid_request", "; ".join(map(_describe_fault, error.errors())))
         case HTTPException():

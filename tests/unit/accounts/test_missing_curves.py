@@ -38,9 +38,6 @@ class Home:
             channels={"log": self.channel},
             renewal_link=lambda account_id: f"https://x/{account_id}",
             now=household.now,
-            is_curve_missing=lambda account_id: (
-                household.registry.completeness.find_missing_curve(account_id) is not None
-            ),
         )
         self.sync()
 

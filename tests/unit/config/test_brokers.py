@@ -164,5 +164,5 @@ def test_settings_name_the_variable_that_is_wrong() -> None:
 def test_without_a_broker_of_its_own_redis_carries_the_messages() -> None:
     settings = Settings.from_env(_env_file=None, redis_url="sentinel://h1,h2/0?master=homes")
     assert settings.redis() == "sentinel://h1,h2/0?master=homes"
-    assert settings.broker() == "sentinel://h1:26379/0;sentinel://h2:26379/0"
-    assert Settings.from_env(_env_file=None).broker() is None
+    assert settings.broker_options().url == "sentinel://h1:26379/0;sentinel://h2:26379/0"
+    assert Settings.from_env(_env_file=None).broker_options().url is None

@@ -40,7 +40,7 @@ def test_without_any_variable_the_embedded_defaults_serve() -> None:
     assert (settings.preset, settings.history_load_days, settings.nightly_at) == ("enedis-2026", 28, "08:30")
     assert settings.registry() == "sqlite:///releve-data/registry.db"
     assert settings.measures() == "sqlite:///releve-data/measures.db"
-    assert settings.redis() is settings.broker() is None
+    assert settings.redis() is settings.broker_options().url is None
 
 
 def test_what_is_told_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ def test_what_is_told_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         HISTORY_LOAD_DAYS="745",
     )
     assert (settings.preset, settings.history_load_days) == ("enedis-v5", 745)
-    assert settings.redis() == settings.broker() == f"redis://:{SECRET}@localhost:6379/0"
+    assert settings.redis() == settings.broker_options().url == f"redis://:{SECRET}@localhost:6379/0"
     assert settings.measures() == "couchdb+http://user:password@localhost:5984/"
     assert settings.enedis_url == "http://localhost:8123"
     assert not settings.speaks_to_production

@@ -9,7 +9,8 @@ Source of the limits: Enedis, guide d'implémentation Data Connect v5, and its 2
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -52,17 +53,8 @@ class Fleet:
         """The calls of a night that asks for both series of every account."""
         return 2 * self.accounts
 
-    @property
-    def first_screen_calls(self) -> int:
-        """The calls for the daily histories of all accounts, from which their totals are made."""
-        return self._history_calls_of(Series.DAILY)
-
-    @property
-    def history_calls(self) -> int:
-        """The calls for the curve histories of all accounts."""
-        return self._history_calls_of(Series.LOAD_CURVE)
-
-    def _history_calls_of(self, series: Series) -> int:
+    def history_calls(self, series: Series) -> int:
+        """Return the calls for the histories of all accounts; those of the daily values come first."""
         days = history_length(series, self.history_days)
         return self.accounts * _divide_rounding_up(days, series.description.max_window_days)
 
@@ -142,7 +134,7 @@ class Plan:
     @property
     def fits(self) -> bool:
         """Whether the quota carries the nights of this policy."""
-        return _fits(self.fleet, self.quota, self.policy)
+        return self.quota.night_limit is None or self.calls_a_night <= self.quota.night_limit
 
     @property
     def hours(self) -> tuple[float, float]:
@@ -165,7 +157,7 @@ class Plan:
     def backfill_days(self) -> float | None:
         """The days until all histories are loaded if all accounts came at once, with nights in between."""
         lanes = self.daily_calls_by_lane
-        calls = self.fleet.first_screen_calls + self.fleet.history_calls
+        calls = sum(self.fleet.history_calls(series) for series in Series)
         if lanes is None:
             return None
         return calls / max(1, lanes["first_screen"] + lanes["backfill"])
@@ -175,13 +167,19 @@ class Plan:
         if self.quota.night_limit is None:
             return None
         bound = self.quota.night_limit * MOST_NIGHTS
-        return _largest_fitting(bound, lambda accounts: _fits(self.fleet.scaled_to(accounts), self.quota, policy))
+        # All smaller fleets fit where a larger one does.
+        fleets = range(1, bound + 2)
+        return bisect_left(fleets, True, key=lambda size: not Plan(self.fleet.scaled_to(size), self.quota, policy).fits)
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``releve plan --json`` prints."""
         fleet, quota, calls_by_lane = self.fleet, self.quota, self.daily_calls_by_lane or {}
-        needed = {"first_screen": fleet.first_screen_calls, "nightly": self.calls_a_night, "repair": None}
-        needed["backfill"] = fleet.history_calls
+        needed = {
+            "first_screen": fleet.history_calls(Series.DAILY),
+            "nightly": self.calls_a_night,
+            "repair": None,
+            "backfill": fleet.history_calls(Series.LOAD_CURVE),
+        }
         return {
             "accounts": fleet.accounts,
             "without_curve": fleet.without_curve,
@@ -213,21 +211,8 @@ TYPICAL_POLICIES: Final[Mapping[str, FleetPolicy]] = {
 
 def plan_fleet(fleet: Fleet, quota: QuotaBudget) -> Plan:
     """Return the plan with the freshest policy that the quota allows."""
-    fitting = (policy for policy in POLICIES_FRESHEST_FIRST if _fits(fleet, quota, policy))
-    return Plan(fleet, quota, next(fitting, POLICIES_FRESHEST_FIRST[-1]))
-
-
-def _fits(fleet: Fleet, quota: QuotaBudget, policy: FleetPolicy) -> bool:
-    return quota.night_limit is None or fleet.calls_a_night(policy) <= quota.night_limit
-
-
-def _largest_fitting(bound: int, fits: Callable[[int], bool]) -> int:
-    """Return the largest number up to ``bound`` that fits, by bisection; all smaller ones must fit too."""
-    low, high = 0, bound
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return low
+    plans = (Plan(fleet, quota, policy) for policy in POLICIES_FRESHEST_FIRST)
+    return next((plan for plan in plans if plan.fits), Plan(fleet, quota, POLICIES_FRESHEST_FIRST[-1]))
 
 
 def _divide_rounding_up(number: int, by: int) -> int:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 from worker.domain.measures.completeness import DayLedger, DayMark, DayState, half_hours_of, next_ask
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry
@@ -45,26 +44,6 @@ class Coverage:
     def asked_next(self) -> date | None:
         """The first date on which an open day is asked for."""
         return min((day.asked_next for day in self.open_days if day.asked_next), default=None)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the summary as JSON values; dates are ISO texts."""
-        return {
-            "first_day": _iso(self.first),
-            "last_day": _iso(self.last),
-            **{state.name.lower(): self.counts.get(state, 0) for state in DayState},
-            "asked_next": _iso(self.asked_next),
-            "open_days": [
-                {
-                    "day": open_day.day.isoformat(),
-                    "state": open_day.mark.state.name.lower(),
-                    "half_hours": open_day.mark.half_hours,
-                    "of": half_hours_of(open_day.day),
-                    "asked_next": _iso(open_day.asked_next),
-                    "hole": open_day.hole.value if open_day.hole else None,
-                }
-                for open_day in self.open_days
-            ],
-        }
 
 
 def summarize_days(
@@ -107,7 +86,3 @@ def find_gaps(day: date, steps: Iterable[Entry]) -> list[tuple[datetime, datetim
     if start < end:
         gaps.append((start, end))
     return [(first.astimezone(PARIS), after.astimezone(PARIS)) for first, after in gaps]
-
-
-def _iso(day: date | None) -> str | None:
-    return day.isoformat() if day else None

@@ -10,6 +10,7 @@ answer is ``no_data_found`` both for a curve that is not collected and for a gap
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -59,17 +60,17 @@ def find_missing_curve(daily: DayLedger, curve: DayLedger) -> MissingCurve | Non
         if daily.mark_of(day).state is DayState.COMPLETE:  # A day without a value is skipped: it proves nothing.
             count, since = count + 1, day
         day -= ONE_DAY
-    last_curve = _last_with_curve(curve)
+    last_curve = max(_days_in(curve, _CURVE), default=None)
     needed = MIN_EMPTY_DAYS if last_curve is None else MIN_EMPTY_DAYS_AFTER_CURVE
     return MissingCurve(since, last_curve) if count >= needed else None
 
 
 def find_holes(daily: DayLedger, curve: DayLedger) -> dict[date, Hole]:
     """Return why each day that was asked for has no curve."""
-    missing, with_curve = find_missing_curve(daily, curve), [day for day, mark in curve.days() if mark.state in _CURVE]
-    with_value = [day for day in _empty_days(curve) if daily.mark_of(day).state is DayState.COMPLETE]
+    missing, with_curve, empty = find_missing_curve(daily, curve), _days_in(curve, _CURVE), _days_in(curve, _EMPTY)
+    with_value = [day for day in empty if daily.mark_of(day).state is DayState.COMPLETE]
     began_later = bool(with_curve) and sum(day < with_curve[0] for day in with_value) >= MIN_EMPTY_DAYS_AFTER_CURVE
-    holes = {day: Hole.NOTHING for day in _empty_days(curve) if daily.mark_of(day).state in _EMPTY}
+    holes = {day: Hole.NOTHING for day in empty if daily.mark_of(day).state in _EMPTY}
     for day in with_value:
         if missing is not None and day >= missing.since:
             holes[day] = Hole.NOT_ACTIVATED
@@ -80,9 +81,5 @@ def find_holes(daily: DayLedger, curve: DayLedger) -> dict[date, Hole]:
     return holes
 
 
-def _empty_days(curve: DayLedger) -> list[date]:
-    return [day for day, mark in curve.days() if mark.state in _EMPTY]
-
-
-def _last_with_curve(curve: DayLedger) -> date | None:
-    return max((day for day, mark in curve.days() if mark.state in _CURVE), default=None)
+def _days_in(curve: DayLedger, states: Collection[DayState]) -> list[date]:
+    return [day for day, mark in curve.days() if mark.state in states]

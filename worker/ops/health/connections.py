@@ -47,7 +47,7 @@ class CheckConnections:
 
     @property
     def broker_url(self) -> str:
-        return self.settings.broker() or self.redis_url
+        return self.settings.broker_options().url or self.redis_url
 
     @cached_property
     def redis(self) -> Redis:

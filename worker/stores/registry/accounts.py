@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Select, delete, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.domain.consent.accounts import Account, AccountState
-from worker.errors import StoreUnavailable
+from worker.errors import StoreUnavailable, UnknownAccount
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, migrations
@@ -136,6 +136,13 @@ class AccountRegistry:
         """Return the account; a removed one is ``deleted`` and has no usage point."""
         with self.database.reading() as connection:
             return account_rows.get(connection, account_id)
+
+    def get_existing(self, account_id: str) -> Account:
+        """Return the account. Raises UnknownAccount, for a removed one too."""
+        account = self.get(account_id)
+        if account.state is AccountState.DELETED:
+            raise UnknownAccount(f"account {account_id} was removed: `releve accounts list` shows those there are")
+        return account
 
     def page_active(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
         """Return the next page of ``ready`` accounts by id: ``after`` < id. Empty at the end."""

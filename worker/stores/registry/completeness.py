@@ -32,6 +32,11 @@ class HourFreshness(NamedTuple):
     active: int
     complete: int
 
+    @property
+    def share(self) -> float | None:
+        """The share of complete accounts, or None if there are no active ones."""
+        return self.complete / self.active if self.active else None
+
 
 class CompletenessTable(SqlTable):
     """The ledgers of days; every method that opens the database raises StoreUnavailable."""

@@ -19,7 +19,7 @@ from worker.web.api.schemas import (
     error_responses,
 )
 from worker.web.context import RuntimeDep, publish_backfill
-from worker.web.errors import HttpRefusal, no_such_account
+from worker.web.errors import HttpRefusal
 
 router = APIRouter(tags=["accounts"])
 
@@ -50,7 +50,7 @@ def list_accounts(
 )
 def read_account(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountSummary:
     """Its state and consent; nothing of its measures."""
-    return _summarize(_existing_account(runtime, caller, account_id), caller)
+    return _summarize(caller.load_account(runtime, account_id), caller)
 
 
 @router.post(
@@ -117,8 +117,8 @@ def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayRemove
 )
 def read_status(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountStatus:
     """History, last day stored and last error of each series."""
-    account = _existing_account(runtime, caller, account_id)
-    return status_of(account, registry=runtime.registry, history=runtime.history)
+    account = caller.load_account(runtime, account_id)
+    return status_of(account, runtime.history)
 
 
 def _page(runtime: Runtime, caller: Caller, after: str, limit: int) -> list[Account]:
@@ -129,22 +129,13 @@ def _page(runtime: Runtime, caller: Caller, after: str, limit: int) -> list[Acco
     return sorted(existing, key=lambda account: account.id)[:limit]
 
 
-def _existing_account(runtime: Runtime, caller: Caller, account_id: str) -> Account:
-    """Return the account. Raises HttpRefusal 404 for a removed account and for one that the caller may not see."""
-    caller.check_access(account_id)
-    account = runtime.registry.get(account_id)
-    if account.state is AccountState.DELETED:
-        raise no_such_account()
-    return account
-
-
 def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: AccountState) -> AccountSummary:
-    _existing_account(runtime, caller, account_id)
+    caller.load_account(runtime, account_id)
     try:
         runtime.registry.set_state(account_id, state, now=runtime.now())
     except ValueError as error:
         raise HttpRefusal(409, "wrong_state", str(error)) from None
-    return _summarize(_existing_account(runtime, caller, account_id), caller)
+    return _summarize(caller.load_account(runtime, account_id), caller)
 
 
 def _summarize(account: Account, caller: Caller) -> AccountSummary:

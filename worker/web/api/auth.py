@@ -15,11 +15,13 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
+from worker.domain.consent.accounts import Account
 from worker.domain.consent.scopes import Scope
+from worker.errors import UnknownAccount
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.web.context import RuntimeDep, get_session
-from worker.web.errors import HttpRefusal, no_such_account
+from worker.web.errors import HttpRefusal
 from worker.web.rate_limit import Rate, RateLimiter, client_address
 from worker.web.sessions import SESSION_COOKIE, Session
 
@@ -57,9 +59,14 @@ class Caller:
     session: Session | None = None
 
     def check_access(self, account_id: str) -> None:
-        """Check that the caller may see the account. Raises HttpRefusal 404, as for an account that doesn't exist."""
+        """Check that the caller may see the account. Raises UnknownAccount, as for one that doesn't exist."""
         if self.session is not None and account_id not in self.session.accounts:
-            raise no_such_account()
+            raise UnknownAccount("not an account of this session")
+
+    def load_account(self, runtime: Runtime, account_id: str) -> Account:
+        """Return an account that exists and that the caller may see. Raises UnknownAccount."""
+        self.check_access(account_id)
+        return runtime.registry.get_existing(account_id)
 
 
 def _identify(
@@ -142,9 +149,7 @@ def _count_call(limiter: RateLimiter, rate: Rate, subject: str) -> None:
 
 
 def _too_many(wait_s: int) -> HttpRefusal:
-    return HttpRefusal(
-        429, "too_many_requests", f"too many calls: try again in {wait_s} s", {"Retry-After": str(wait_s)}
-    )
+    return HttpRefusal(429, "too_many_requests", f"too many calls: try again in {wait_s} s", wait_s=wait_s)
 
 
 def _unauthorized(message: str, extra: str = "") -> HttpRefusal:

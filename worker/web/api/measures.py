@@ -14,14 +14,13 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.documents import PUBLIC_FIELDS, Document, key_of, key_range, to_public_fields
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period
 from worker.stores.measures.base import MeasureStore
 from worker.web.api.auth import ReadMeasures
 from worker.web.api.schemas import AccountId, MeasurePage, error_responses
 from worker.web.context import RuntimeDep
-from worker.web.errors import HttpRefusal, no_such_account
+from worker.web.errors import HttpRefusal
 
 router = APIRouter(tags=["measures"])
 
@@ -76,9 +75,7 @@ def read_measures(
 
     What the period `from` or `to` lies in counts as a whole: by month, `from=2024-07-15` gives all of July.
     """
-    caller.check_access(account_id)
-    if runtime.registry.get(account_id).state is AccountState.DELETED:
-        raise no_such_account()
+    caller.load_account(runtime, account_id)
     window = _window(first, last, runtime.claims.today())
     pages = _PageReader(runtime.measures, account_id, by, *key_range(window, by), after)
     name = f"releve-{account_id}-{by}-{window.start if first else 'all'}-{window.end - ONE_DAY}.csv"

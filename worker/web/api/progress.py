@@ -17,7 +17,6 @@ from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEv
 from starlette.concurrency import run_in_threadpool
 
 from worker.accounts.status import AccountProgress, progress_of
-from worker.domain.consent.accounts import AccountState
 from worker.errors import UnknownAccount, WorkerError
 from worker.logs import fields
 from worker.runtime.process import Runtime
@@ -85,7 +84,7 @@ async def watch_progress(
     if last_event_id in ("loaded", "removed"):
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
     if _streams.locked():
-        raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", {"Retry-After": "30"})
+        raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", wait_s=30)
     load = partial(_load_progress, runtime, account_id)
     await run_in_threadpool(load)  # Its errors are answered with their status, which a stream can't do any more.
     return EventSourceResponse(stream_events(load))  # Its comments keep the connection alive, one each 15 s.
@@ -112,20 +111,18 @@ async def stream_events(
                 log.warning("progress can't be read", extra=fields(reason=str(error)))
             else:
                 data = progress.model_dump(mode="json")
-                if progress != last:
+                if data != last:
                     yield _encode("progress", data)
                 if progress.loaded:
                     yield _encode("loaded", data, last=True)
                     return
-                last = progress
+                last = data
             await asyncio.sleep(poll_every_s)
 
 
 def _load_progress(runtime: Runtime, account_id: str) -> AccountProgress:
-    account = runtime.registry.get(account_id)
-    if account.state is AccountState.DELETED:
-        raise UnknownAccount("the account was removed")
-    return progress_of(account, registry=runtime.registry, history=runtime.history)
+    account = runtime.registry.get_existing(account_id)
+    return progress_of(account, runtime.history)
 
 
 def _encode(name: str, data: Any, *, last: bool = False) -> bytes:

@@ -28,6 +28,7 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from worker.clients.enedis.consent import usage_points_of_grant
 from worker.clients.suppliers import SUPPLIERS
 from worker.clients.tokens import Token
+from worker.domain.fleet.backoff import CLIENT_DELAY_S
 from worker.errors import (
     AccountError,
     RateLimited,
@@ -39,7 +40,7 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.callback import answer_callback
-from worker.web.consent.start import CONSENT_STARTS, PORTAL_SUFFIX, start_flow
+from worker.web.consent.routes import CONSENT_STARTS, PORTAL_SUFFIX, start_flow
 from worker.web.context import RuntimeDep, SessionDep
 from worker.web.errors import HttpRefusal
 from worker.web.rate_limit import RateLimiter, client_address
@@ -66,7 +67,7 @@ def authorize(request: Request, supplier: str, runtime: RuntimeDep) -> Response:
     """Redirect to the supplier's page, for a caller whose address is on one of the allowed origins."""
     redirect_uri, state = _read_authorization_request(request, runtime)
     if wait_s := RateLimiter(runtime.redis).count_call(CONSENT_STARTS, client_address(request)):
-        raise HttpRefusal(429, "temporarily_unavailable", "too many at once", {"Retry-After": str(wait_s)})
+        raise HttpRefusal(429, "temporarily_unavailable", "too many at once", wait_s=wait_s)
     flow = ConsentFlow(supplier, redirect_uri=redirect_uri, caller_state=state)
     hint = request.query_params.get("usage_point_id")  # Only a simulator gets it.
     try:
@@ -205,9 +206,9 @@ def _check_client(runtime: Runtime, form: Mapping[str, str], basic: HTTPBasicCre
 
 def _to_refusal(error: WorkerError) -> HttpRefusal:
     if isinstance(error, TransientError):
-        headers = {"Retry-After": str(max(1, round(error.retry_after_s or 5)))}
+        wait_s = error.retry_after_s or CLIENT_DELAY_S
         status = 429 if isinstance(error, RateLimited) else 503
-        return HttpRefusal(status, "temporarily_unavailable", "the supplier does not answer: try again", headers)
+        return HttpRefusal(status, "temporarily_unavailable", "the supplier does not answer: try again", wait_s=wait_s)
     if isinstance(error, AccountError):
         return HttpRefusal(400, "invalid_grant", "the supplier refuses the code or refresh token: consent again")
     if isinstance(error, RequestRefused):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from typing import Final
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
@@ -11,13 +13,15 @@ from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.suppliers import SUPPLIERS
 from worker.domain.consent.accounts import AccountState
 from worker.runtime.process import Runtime
-from worker.stores.redis.consent_flows import ConsentFlow
+from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.callback import answer_callback, consent_page
-from worker.web.consent.start import CONSENT_STARTS, PORTAL_SUFFIX, is_simulator, start_flow
 from worker.web.context import RuntimeDep, SessionDep, read_browser_id, set_browser_cookie
-from worker.web.rate_limit import RateLimiter, client_address
+from worker.web.rate_limit import Rate, RateLimiter, client_address
 
 router = APIRouter(include_in_schema=False)
+
+PORTAL_SUFFIX: Final = "_parent"  # Enedis' portal of 2026 sometimes appends it to the redirect address.
+CONSENT_STARTS: Final = Rate("consent", calls=60)  # Each start keeps a key in Redis for a quarter of an hour.
 
 
 @router.get("/connect/{supplier}")
@@ -57,9 +61,25 @@ def _redirect_to_supplier(
     hint = usage_point_id if usage_point_id and USAGE_POINT.fullmatch(usage_point_id) else None
     flow = ConsentFlow(supplier, browser_id, renews)
     try:
-        page = start_flow(runtime, flow, "/callback/enedis", hint if is_simulator(runtime) else None)
+        page = start_flow(runtime, flow, "/callback/enedis", hint if runtime.settings.speaks_to_simulator else None)
     except ValueError:  # The customers of the sandbox have consented already.
         return consent_page(request, "no_consent_page")
     response = RedirectResponse(page, 303)
     set_browser_cookie(runtime, response, browser_id)
     return response
+
+
+def start_flow(runtime: Runtime, flow: ConsentFlow, callback_path: str, usage_point_id: str | None = None) -> str:
+    """Store the flow and return the address of the supplier's consent page.
+
+    Only a simulator gets ``callback_path`` and ``usage_point_id``: the supplier knows our callback address from our
+    contract, and the holder chooses the meter on its page.
+
+    Raises ValueError where the supplier has no consent page (the sandbox).
+    """
+    runtime.connector.consent_page("")  # It raises the ValueError before anything is stored.
+    page = runtime.connector.consent_page(ConsentFlows(runtime.redis).start(flow))
+    if not runtime.settings.speaks_to_simulator:
+        return page
+    hints = {"redirect_uri": runtime.settings.public_url + callback_path, "usage_point_id": usage_point_id}
+    return f"{page}&{urlencode({name: value for name, value in hints.items() if value})}"

@@ -46,7 +46,7 @@ def show_account(
     at: Annotated[date | None, Query()] = None,
 ) -> Response:
     words = words_of(request)
-    status = status_of(account, registry=runtime.registry, history=runtime.history)
+    status = status_of(account, runtime.history)
     today = runtime.claims.today()
     bars = {name: series for name, series in status.series.items() if series.total}
     kind, connection = connection_of(account, status, today)
@@ -92,7 +92,7 @@ def build_figures(runtime: Runtime, account_id: str, last: date | None, words: W
 
 def _count_gaps(runtime: Runtime, account_id: str, today: date) -> dict[str, int]:
     """Return how many days of the last month have no total yet, and how many a total but no transmitted curve."""
-    coverage, _ = coverage_of(account_id, completeness=runtime.registry.completeness, today=today)
+    coverage, _ = coverage_of(account_id, runtime.history)
     first = today - _GAP_REACH
     daily, curve = (coverage[name].open_days for name in (Series.DAILY, Series.LOAD_CURVE))
     return {
@@ -107,11 +107,9 @@ def load_own_account(account_id: str, runtime: RuntimeDep, session: SessionDep) 
 
     Raises UnknownAccount, in the same words for an account that doesn't exist and for one of another household.
     """
-    if account_id in session.accounts:
-        account = runtime.registry.get(account_id)
-        if account.state is not AccountState.DELETED:
-            return account
-    raise UnknownAccount("no such account in this browser's session")
+    if account_id not in session.accounts:
+        raise UnknownAccount("no such account in this browser's session")
+    return runtime.registry.get_existing(account_id)
 
 
 OwnAccount = Annotated[Account, Depends(load_own_account)]

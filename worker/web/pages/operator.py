@@ -13,7 +13,6 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.app import queue_lengths
-from worker.domain.fleet.freshness import share_of
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.errors import StoreUnavailable
 from worker.logs import fields
@@ -148,7 +147,7 @@ def _fresh_hours(runtime: Runtime) -> dict[datetime, dict[Series, float | None]]
     rows = runtime.registry.completeness.list_freshness_since(runtime.now() - timedelta(hours=24))
     shares: dict[datetime, dict[Series, float | None]] = {}
     for row in rows:
-        shares.setdefault(row.hour, dict.fromkeys(Series))[row.series] = share_of(row.complete, row.active)
+        shares.setdefault(row.hour, dict.fromkeys(Series))[row.series] = row.share
     return shares
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.factories import curve_of, v5_answer
 from tests.support.plain_readings import to_entries
 from tests.support.strategies import STEPS, days, several
-from worker.domain.fleet.freshness import share_by_hour_of_day, share_of, sparkline
+from worker.accounts.explanations import coverage_to_json
 from worker.domain.measures.completeness import DayLedger, half_hours_in
 from worker.domain.measures.coverage import find_gaps, next_request_date, summarize_days
 from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
@@ -20,9 +21,15 @@ from worker.domain.parsing.enedis import parse_load_curve
 TODAY = date(2024, 7, 25)
 
 
+def summary_of(series: Series, ledger: DayLedger) -> dict[str, Any]:
+    coverage = {series: summarize_days(series, ledger, TODAY)}
+    summary: dict[str, Any] = coverage_to_json("home", (coverage, None))["series"][series.value]
+    return summary
+
+
 def test_a_ledger_is_counted_and_its_open_days_are_named() -> None:
     ledger = DayLedger.parse("2024-05-01 1b 77c 1p46@6 2c 1l@3 1c 1l@1")
-    summary = summarize_days(Series.LOAD_CURVE, ledger, TODAY).as_json()
+    summary = summary_of(Series.LOAD_CURVE, ledger)
     assert summary == {
         "first_day": "2024-05-01",
         "last_day": "2024-07-23",
@@ -46,7 +53,7 @@ def test_a_ledger_is_counted_and_its_open_days_are_named() -> None:
             {"day": "2024-07-23", "state": "late", "half_hours": 0, "of": 48, "asked_next": "2024-07-25", "hole": None},
         ],
     }
-    assert summarize_days(Series.DAILY, DayLedger(), TODAY).as_json()["first_day"] is None
+    assert summary_of(Series.DAILY, DayLedger())["first_day"] is None
 
 
 @pytest.mark.parametrize("day, of", [("2024-03-31", 46), ("2024-06-15", 48), ("2024-10-27", 50)])
@@ -76,16 +83,3 @@ def test_gaps_and_steps_fill_a_day_without_overlap(day: date, minutes: int, lost
     starts = {reading.start.astimezone(UTC) for reading in remaining}
     assert not any(first.astimezone(UTC) <= start < after.astimezone(UTC) for first, after in gaps for start in starts)
     assert half_hours_in(day_length(day)) in (46, 48, 50)
-
-
-def test_freshness_is_gathered_by_the_hour_on_the_meters_clock() -> None:
-    morning = datetime(2024, 7, 24, 6, 0, tzinfo=UTC)  # In Paris this is 08:00 summer time.
-    observations = [
-        (morning, 10, 2),
-        (morning + ONE_DAY, 10, 4),
-        (morning + timedelta(hours=1), 10, 10),
-        (morning, 0, 0),
-    ]
-    assert share_by_hour_of_day(observations) == {8: 0.3, 9: 1.0}
-    assert sparkline([None, 0.0, 0.5, 1.0]) == "·▁▅█"
-    assert (share_of(1, 4), share_of(0, 0)) == (0.25, None)

@@ -148,7 +148,7 @@ def test_the_status_is_that_of_the_command(service: ApiService, client: TestClie
     account_id = service.add()
     status = client.get(f"/api/accounts/{account_id}/status").json()
     account = service.runtime.registry.get(account_id)
-    expected = status_of(account, registry=service.runtime.registry, history=service.runtime.history)
+    expected = status_of(account, service.runtime.history)
     assert status == expected.model_dump(mode="json")
 
 
