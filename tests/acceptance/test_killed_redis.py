@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import pytest
 
 from tests.support.system import NO_QUOTA, QUEUE_PREFIX, QUICK_START, System, until
 from worker.domain.measures.readings import Series
-from worker.drill.couchdb_relay import CouchdbRelay, FaultMode
+from worker.drill.couchdb_relay import CouchdbRelay
+from worker.drill.schedule import FaultKind
 from worker.drill.servers import DrillRedis
 
 METER = "40000000000031"
@@ -26,10 +29,14 @@ def opened() -> Iterator[ExitStack]:
 
 
 def waiting_retries(system: System) -> list[Any]:
-    """Return the messages that a worker has taken and holds until their countdown is over."""
+    """Return the messages that a worker has taken and holds for some seconds more, until their countdown is over."""
     keys = system.redis.scan_iter(f"{QUEUE_PREFIX}unacked:*")
     taken = (json.loads(raw)[0] for key in keys for raw in system.redis.hvals(key))
-    return [message for message in taken if message["headers"]["eta"]]
+    return [message for message in taken if (eta := message["headers"]["eta"]) and is_far(eta)]
+
+
+def is_far(eta: str) -> bool:
+    return datetime.fromisoformat(eta).timestamp() > time.time() + 3
 
 
 def test_a_retry_that_waits_in_a_living_worker_outlives_a_killed_redis(
@@ -48,12 +55,12 @@ def test_a_retry_that_waits_in_a_living_worker_outlives_a_killed_redis(
     system = System(tmp_path, redis.url, settings, opened)
     system.start_simulator()
     log = system.start_worker(*QUICK_START)
-    relay.mode = FaultMode.ERRORS
+    relay.fault = FaultKind.COUCH_ERRORS
     account = system.add_account(METER)
     retries = until(lambda: waiting_retries(system), "the retry of a step")
     assert {message["headers"]["task"] for message in retries} == {"tasks.pipeline.filter_known"}
     redis.kill()
-    relay.mode = FaultMode.PASS
+    relay.fault = None
     redis.start()
     until(lambda: system.loaded(account, Series.DAILY), "the end of the window")
     assert re.search(r"connected anew messages_requeued=[1-9]", log.read_text())

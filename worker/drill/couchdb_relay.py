@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from enum import StrEnum
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
+
+from worker.drill.schedule import FaultKind
 
 _FORWARDED_HEADERS: Final = ("accept", "authorization", "content-type", "if-none-match")
 _HOP_HEADERS: Final = {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
@@ -17,32 +18,16 @@ _SLOW_S: Final = 1.5
 _TIMEOUT_S: Final = 60.0
 
 
-class FaultMode(StrEnum):
-    """Fault that the relay shows.
-
-    ``AWAY``: connections end without an answer.  ``CONFLICTS``: every second row of a bulk is refused as a conflict,
-    although nobody else wrote it.  ``ERRORS``: status 500.  ``HALF``: half of a bulk is written, the other rows are
-    refused.  ``LOST``: the request is carried out and its answer lost.
-    """
-
-    PASS = "pass"  # noqa: S105 - a mode, no secret
-    AWAY = "away"
-    SLOW = "slow"
-    CONFLICTS = "conflicts"
-    ERRORS = "errors"
-    HALF = "half"
-    LOST = "lost"
-
-
 class CouchdbRelay:
-    """Relay on its own port in front of ``target_url``; ``mode`` may be set at any moment.
+    """Relay on its own port in front of ``target_url``; ``fault`` may be set at any moment, to one of CouchDB's.
 
-    ``url`` is the relay's own, with the target's scheme and user.
+    Of the conflicts, every second row of a bulk is refused, although nobody else wrote it.  ``url`` is the relay's own,
+    with the target's scheme and user.
     """
 
     def __init__(self, target_url: str) -> None:
         target = urlsplit(target_url)
-        self.mode = FaultMode.PASS
+        self.fault: FaultKind | None = None
         self._server = _Server(self, (target.hostname or "127.0.0.1", target.port or 5984))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), name="couch relay")
         user, at, _ = target.netloc.rpartition("@")
@@ -103,23 +88,24 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _forward_with_fault(self, body: bytes) -> tuple[int, bytes, list[tuple[str, str]]]:
-        mode = self.server.relay.mode
-        if mode is FaultMode.AWAY:
+        fault = self.server.relay.fault
+        if fault is FaultKind.COUCH_STOPPED:
             raise _ConnectionEnded
-        if mode is FaultMode.ERRORS:
+        if fault is FaultKind.COUCH_ERRORS:
             return 500, b'{"error":"internal_server_error","reason":"a drill"}', [("Content-Type", "application/json")]
-        if mode is FaultMode.SLOW:
+        if fault is FaultKind.COUCH_SLOW:
             time.sleep(_SLOW_S)
-        if mode in (FaultMode.CONFLICTS, FaultMode.HALF) and self.path.partition("?")[0].endswith("/_bulk_docs"):
-            return self._forward_part_of_bulk(json.loads(body), mode)
+        is_bulk = self.path.partition("?")[0].endswith("/_bulk_docs")
+        if is_bulk and fault in (FaultKind.COUCH_CONFLICTS, FaultKind.COUCH_HALF):
+            return self._forward_part_of_bulk(json.loads(body), fault)
         answer = self._forward(body)
-        if mode is FaultMode.LOST:
+        if fault is FaultKind.COUCH_CUT:
             raise _ConnectionEnded
         return answer
 
-    def _forward_part_of_bulk(self, bulk: Any, mode: FaultMode) -> tuple[int, bytes, list[tuple[str, str]]]:
+    def _forward_part_of_bulk(self, bulk: Any, fault: FaultKind) -> tuple[int, bytes, list[tuple[str, str]]]:
         docs = bulk["docs"]
-        if mode is FaultMode.CONFLICTS:
+        if fault is FaultKind.COUCH_CONFLICTS:
             forwarded, refused, error = docs[::2], docs[1::2], "conflict"
         else:
             forwarded, refused, error = docs[: len(docs) // 2], docs[len(docs) // 2 :], "internal_server_error"

@@ -9,7 +9,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from worker.drill.couchdb_relay import FaultMode
 from worker.drill.crash_worker import CLOCK_AHEAD_VARIABLE, TWICE_VARIABLE
 from worker.drill.processes import POOLS, PREFORK
 from worker.drill.schedule import FaultKind, PlannedFault
@@ -23,13 +22,6 @@ _SECOND_BEAT: Final = "beat-2"
 _HTML: Final = "<html><body>maintenance</body></html>"
 
 Undo = Callable[[], None]
-_COUCHDB_MODES: Final = {
-    FaultKind.COUCH_SLOW: FaultMode.SLOW,
-    FaultKind.COUCH_CONFLICTS: FaultMode.CONFLICTS,
-    FaultKind.COUCH_ERRORS: FaultMode.ERRORS,
-    FaultKind.COUCH_HALF: FaultMode.HALF,
-    FaultKind.COUCH_CUT: FaultMode.LOST,
-}
 _SUPPLIER_FAULTS: Final[dict[FaultKind, dict[str, Any]]] = {
     FaultKind.SUPPLIER_429: {"status": 429, "body": {"error": "quota"}, "headers": {"Retry-After": "3"}},
     FaultKind.SUPPLIER_HTML: {"status": 200, "body": _HTML},
@@ -75,8 +67,6 @@ class FaultInjector:
         kind, source = fault.kind, fault.random_source()
         if kind in _SUPPLIER_FAULTS:
             return self._fail_supplier(MEASURES, **_SUPPLIER_FAULTS[kind])
-        if kind in _COUCHDB_MODES:
-            return self._set_couchdb_mode(_COUCHDB_MODES[kind])
         match kind:
             case FaultKind.SUPPLIER_5XX:
                 return self._answer_5xx(source)
@@ -85,6 +75,14 @@ class FaultInjector:
                 return self._fail_supplier(_TOKENS, kind="refresh_lost")
             case FaultKind.COUCH_STOPPED:
                 return self._stop_couchdb()
+            case (
+                FaultKind.COUCH_SLOW
+                | FaultKind.COUCH_CONFLICTS
+                | FaultKind.COUCH_ERRORS
+                | FaultKind.COUCH_HALF
+                | FaultKind.COUCH_CUT
+            ):
+                return self._fail_couchdb(kind)
             case FaultKind.SQLITE_LOCKED:
                 return self._lock_sqlite()
             case FaultKind.DISK_FULL:
@@ -127,11 +125,11 @@ class FaultInjector:
         self._servers.simulator.inject_faults({"path": path, **fault})
         return self._servers.simulator.clear_faults
 
-    def _set_couchdb_mode(self, mode: FaultMode) -> Undo:
+    def _fail_couchdb(self, fault: FaultKind) -> Undo:
         assert self._servers.couchdb is not None  # noqa: S101 - the plan knows the store
         relay = self._servers.couchdb.relay
-        relay.mode = mode
-        return partial(setattr, relay, "mode", FaultMode.PASS)
+        relay.fault = fault
+        return partial(setattr, relay, "fault", None)
 
     def _answer_5xx(self, source: random.Random) -> Undo:
         body = _HTML if source.random() < 0.5 else {"error": "technical_error"}
@@ -139,7 +137,7 @@ class FaultInjector:
 
     def _kill_redis_in_retry(self, source: random.Random) -> Undo:
         """Let the store or the supplier refuse, so that workers hold retries, and kill Redis at the end of that."""
-        end_refusal = self._set_couchdb_mode(FaultMode.ERRORS) if self._servers.couchdb else self._answer_5xx(source)
+        end_refusal = self._fail_couchdb(FaultKind.COUCH_ERRORS) if self._servers.couchdb else self._answer_5xx(source)
 
         def undo() -> None:
             self._servers.redis.kill()
@@ -151,7 +149,7 @@ class FaultInjector:
     def _stop_couchdb(self) -> Undo:
         couchdb = self._servers.couchdb
         assert couchdb is not None  # noqa: S101 - the plan knows the store
-        return couchdb.start if couchdb.kill() else self._set_couchdb_mode(FaultMode.AWAY)
+        return couchdb.start if couchdb.kill() else self._fail_couchdb(FaultKind.COUCH_STOPPED)
 
     def _lock_sqlite(self) -> Undo:
         measures = self._servers.folder / "measures.db"

@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum
 from typing import Any, Final
 
 from billiard import active_children
@@ -86,7 +85,7 @@ class Watchdog(threading.Thread):
         if connection != self._connection:
             # The worker has noticed the loss itself, and gets its time to connect again.
             self._connection, self._silent_since = connection, None
-        if self._probe.check_broker(self._timeout_s) is not BrokerAnswer.SILENT:
+        if not self._probe.is_silent(self._timeout_s):
             self._silent_since = None
             return 0.0
         if self._silent_since is None:
@@ -149,14 +148,6 @@ def _allowed_silence_s(consumer: Any, configured_s: float) -> float:
 # -- probe
 
 
-class BrokerAnswer(Enum):
-    """Result of asking a worker through its broker."""
-
-    HEARD = "hears"
-    SILENT = "is deaf"
-    BROKER_DOWN = "can't be asked: the broker does not answer us either"
-
-
 class BrokerProbe:
     """Test whether a running worker hears its broker."""
 
@@ -173,17 +164,19 @@ class BrokerProbe:
             reply_queue_expires=conf.control_queue_expires,
         )
         self._has_answered = False
-        self._idle_progress: tuple[int, int, int] | None = (
-            None  # Progress when the worker last left waiting messages alone.
-        )
+        # Progress when the worker last left waiting messages alone.
+        self._idle_progress: tuple[int, int, int] | None = None
 
     @property
     def connection(self) -> int | None:
         """A number that changes with each connection the worker opens; None while it knows that it has none."""
         return None if self._consumer.connection is None else id(self._consumer.connection)
 
-    def check_broker(self, timeout_s: float) -> BrokerAnswer:
-        """Ask the worker over a new connection: by a ping, and by whether it takes the messages that wait."""
+    def is_silent(self, timeout_s: float) -> bool:
+        """Ask the worker over a new connection: by a ping, and by whether it takes the messages that wait.
+
+        A broker that does not answer us either says nothing about the worker.
+        """
         progress = self._activity.progress
         try:
             with self._fresh_connection() as connection:
@@ -192,8 +185,8 @@ class BrokerProbe:
         except _broker_errors(self._app) as error:
             log.debug("the broker does not answer: %s", type(error).__name__)
             self._idle_progress = None
-            return BrokerAnswer.BROKER_DOWN
-        return BrokerAnswer.HEARD if answers and works else BrokerAnswer.SILENT
+            return False
+        return not (answers and works)
 
     @contextmanager
     def _fresh_connection(self) -> Iterator[Connection]:

@@ -1,11 +1,12 @@
-"""The relay in front of CouchDB: each fault mode, as the store's own HTTP adapter sees it."""
+"""The relay in front of CouchDB: each fault, as the store's own HTTP adapter sees it."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.support.canned_server import answer, canned_server
-from worker.drill.couchdb_relay import CouchdbRelay, FaultMode
+from worker.drill.couchdb_relay import CouchdbRelay
+from worker.drill.schedule import FaultKind
 from worker.errors import StoreUnavailable
 from worker.stores.measures.couchdb_http import CouchServer
 
@@ -16,22 +17,22 @@ ALL = [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
-    "mode, written, refused",
+    "fault, written, refused",
     [
-        (FaultMode.PASS, ALL, {}),
-        (FaultMode.CONFLICTS, [0, 2, 4], dict.fromkeys([1, 3, 5], "conflict")),
-        (FaultMode.HALF, [0, 1, 2], dict.fromkeys([3, 4, 5], "internal_server_error")),
-        (FaultMode.ERRORS, [], None),
-        (FaultMode.AWAY, [], None),
-        (FaultMode.LOST, ALL, None),
+        (None, ALL, {}),
+        (FaultKind.COUCH_CONFLICTS, [0, 2, 4], dict.fromkeys([1, 3, 5], "conflict")),
+        (FaultKind.COUCH_HALF, [0, 1, 2], dict.fromkeys([3, 4, 5], "internal_server_error")),
+        (FaultKind.COUCH_ERRORS, [], None),
+        (FaultKind.COUCH_STOPPED, [], None),
+        (FaultKind.COUCH_CUT, ALL, None),
     ],
 )
 def test_each_fault_writes_its_part_and_tells_the_rest_row_by_row_or_looks_like_an_outage(
-    mode: FaultMode, written: list[int], refused: dict[int, str] | None
+    fault: FaultKind | None, written: list[int], refused: dict[int, str] | None
 ) -> None:
     taken = answer(201, [{"ok": True, "id": f"home:{number}", "rev": "1-a"} for number in written])
     with canned_server(*[taken] * 3) as couchdb, CouchdbRelay(couchdb.url) as relay:
-        relay.mode = mode
+        relay.fault = fault
         server = CouchServer(relay.url, None, timeout_s=10)
         if refused is None:
             with pytest.raises(StoreUnavailable):
