@@ -121,4 +121,4 @@ def window_of(rows: list[Any]) -> DateWindow:
 
 
 def with_date(gen: dict[str, Any]) -> dict[str, Any]:
-    return {"day": gen["date"], "w0": gen["w0"], "dw": gen["dw"], "points": gen["points"]}
+    return {"day" if name == "date" else name: value for name, value in gen.items()}

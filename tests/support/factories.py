@@ -51,10 +51,19 @@ def end_labels(day: date, minutes: int = 30) -> list[str]:
     return [end.astimezone(PARIS).strftime("%Y-%m-%d %H:%M:%S") for end in ends]
 
 
-def generated_day(day: str, w0: int, dw: int, points: int) -> list[Row]:
+def generated_day(
+    day: str, w0: int, dw: int, points: int, swap: Sequence[int] = (), relabel: Sequence[int] = ()
+) -> list[Row]:
+    """Return the half-hours of a day; ``swap`` exchanges two rows, ``relabel`` gives a row the label of another."""
     labels = end_labels(date.fromisoformat(day))
     assert len(labels) == points
-    return [(label, str(w0 + dw * number)) for number, label in enumerate(labels)]
+    if relabel:
+        labels[relabel[0]] = labels[relabel[1]]
+    rows = [(label, str(w0 + dw * number)) for number, label in enumerate(labels)]
+    if swap:
+        first, second = swap
+        rows[first], rows[second] = rows[second], rows[first]
+    return rows
 
 
 def serving_days(watt_hours: Mapping[date, Json]) -> Callable[[DateWindow], Json]:

@@ -104,7 +104,10 @@ def parse_load_curve(payload: Json) -> ParsedAnswer:
 
 
 def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
-    """Return the readings in time order; of a step that comes twice, the last in the answer wins."""
+    """Return the readings in time order; of a step that comes twice, the last in the answer wins, but never a zero.
+
+    Some suppliers pad the skipped hour of a spring day with zeros (rule T5).
+    """
     by_start: dict[datetime, IntervalReading] = {}
     usable = differing = 0
     for reading in readings:
@@ -112,7 +115,8 @@ def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
         instant = reading.start.astimezone(UTC)
         if instant in by_start and by_start[instant] != reading:
             differing += 1
-        by_start[instant] = reading
+        if instant not in by_start or reading.milliwatt_hours:
+            by_start[instant] = reading
     return ParsedAnswer([by_start[instant] for instant in sorted(by_start)], rows - usable, differing)
 
 

@@ -7,8 +7,10 @@ order:
 1. Each label is resolved by itself. An ambiguous label is the earlier instant, unless that does not come after the
    previous reading's instant and the later one does.
 2. If the instants of a clock-change day then do not rise, but the day has as many readings as its true length requires
-   and its labels go back at most once, then the instants follow from the position.
-3. Otherwise the answer is out of order: a label that comes a second time is the second pass.
+   and the clock change alone explains the disorder, then the instants follow from the position. In spring, labels of
+   the skipped hour are there and only they are out of order. In autumn, the labels fall once, between 02:00 and 03:30.
+3. Otherwise the answer is out of order: rows that changed places keep their labels, and a label that comes a second
+   time is the second pass.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -26,6 +28,8 @@ from worker.domain.measures.readings import PARIS, day_length, local_midnight
 
 _ONE_TICK = timedelta(microseconds=1)
 _USUAL_STEP_MINUTES: Final = 30  # For a point without a step length of its own.
+_CLOCK_CHANGE_HOUR: Final = 2  # French clocks skip or repeat the hour from 02:00 to 03:00.
+_FALL_FROM, _FALL_UNTIL = time(2), time(3, 30)  # Labels are ends, so the repeated hour's may be half an hour later.
 _MINUTES_PER_DAY: Final = 24 * 60
 _LONGEST_STEP: Final = len("PT99H9999M")
 _DURATION = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?", re.ASCII)
@@ -107,7 +111,7 @@ def _both_passes(label: datetime) -> tuple[datetime, datetime]:
 def _resolve_clock_change_day(day: date, labels: Sequence[Label], ends: Sequence[datetime]) -> Sequence[datetime]:
     if any(label.end.tzinfo is not None for label in labels) or _is_rising(ends):
         return ends
-    if _is_complete(day, labels) and _goes_back_once(labels):
+    if _is_complete(day, labels) and _is_explained_by_clock_change(day, [label.end for label in labels]):
         return _by_position(day, labels)
     return _by_occurrence(labels)
 
@@ -126,10 +130,14 @@ def _is_complete(day: date, labels: Sequence[Label]) -> bool:
     return sum((label.length for label in labels), timedelta()) == day_length(day)
 
 
-def _goes_back_once(labels: Sequence[Label]) -> bool:
-    """Return whether the labels are in order except for one step back of at most an hour."""
-    backward_steps = [earlier.end - later.end for earlier, later in pairwise(labels) if later.end <= earlier.end]
-    return len(backward_steps) <= 1 and all(length <= timedelta(hours=1) for length in backward_steps)
+def _is_explained_by_clock_change(day: date, ends: Sequence[datetime]) -> bool:
+    """Return whether the clock change alone disturbs the order of these instants; rows may also have changed places."""
+    if day_length(day) < timedelta(hours=24):
+        skipped = [end for end in ends if end.hour == _CLOCK_CHANGE_HOUR]
+        others = [end for end in ends if end.hour != _CLOCK_CHANGE_HOUR]
+        return bool(skipped) and _is_rising(skipped) and _is_rising(others)
+    falls = [(earlier.time(), later.time()) for earlier, later in pairwise(ends) if later <= earlier]
+    return len(falls) == 1 and all(_FALL_FROM <= at <= _FALL_UNTIL for at in falls[0])
 
 
 def _by_position(day: date, labels: Sequence[Label]) -> list[datetime]:

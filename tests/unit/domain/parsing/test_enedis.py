@@ -159,6 +159,22 @@ def test_of_two_values_for_one_step_the_last_wins_and_is_counted_where_it_differ
     assert (parsed.dropped, parsed.differing) == (0, 1)
 
 
+@pytest.mark.parametrize("values", [("0", "640"), ("640", "0")])
+def test_a_zero_never_wins_over_a_measured_value_of_the_same_step(values: tuple[str, str]) -> None:
+    parsed = parse_daily(v5_answer([["2024-06-01", value] for value in values]))
+    assert [reading.milliwatt_hours for reading in parsed.readings] == [640_000]
+    assert (parsed.dropped, parsed.differing) == (0, 1)
+
+
+def test_zeros_that_pad_the_skipped_hour_of_spring_cost_no_measured_half_hour() -> None:
+    labels = [f"2024-03-31 {minutes // 60:02}:{minutes % 60:02}:00" for minutes in range(30, 1440, 30)]
+    labels.append("2024-04-01 00:00:00")
+    rows = [[label, "0" if label[11:16] in ("02:30", "03:00") else "1000"] for label in labels]
+    parsed = parse_load_curve(v5_answer(rows))
+    assert sum(reading.milliwatt_hours for reading in parsed.readings) == 46 * 500_000
+    assert all(reading.milliwatt_hours for reading in parsed.readings)
+
+
 @pytest.mark.parametrize(
     "label",
     [None, 1, "", "2024-01-15", "2024-13-01 00:30:00", "2024-02-30 00:30:00", "2024-01-15 24:30:00", "15/01/2024 00:30",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 from hypothesis import given
@@ -89,6 +89,39 @@ def test_one_missing_label_of_the_autumn_day_loses_no_other(day: date, missing: 
     resolved = starts_of(labels[:missing] + labels[missing + 1 :])
     assert len(set(resolved)) == 49
     assert set(resolved) <= set(starts)
+
+
+@several
+@given(st.sampled_from(CLOCK_CHANGE_DAYS), st.integers(0, 10_000), st.sampled_from([5, 10, 15, 30, 60]))
+def test_rows_that_changed_places_keep_their_labels(day: date, at: int, minutes: int) -> None:
+    labels, starts = true_labels(day, minutes), true_starts(day, minutes)
+    # Only the order tells the two passes of the autumn hour apart, so nothing may change places there.
+    places = [place for place in range(len(labels) - 1) if not is_near_autumn_hour(labels[place : place + 2])]
+    place = places[at % len(places)]
+    for rows in (labels, starts):
+        rows[place : place + 2] = rows[place + 1 : place - 1 : -1] if place else rows[1::-1]
+    assert starts_of(labels) == starts
+
+
+@several
+@given(st.sampled_from(CLOCK_CHANGE_DAYS), st.integers(0, 10_000), st.sampled_from([5, 10, 15, 30, 60]))
+def test_a_label_sent_twice_and_one_missing_move_no_other_step(day: date, at: int, minutes: int) -> None:
+    labels, starts = true_labels(day, minutes), true_starts(day, minutes)
+    places = [place for place in range(len(labels) - 1) if not is_near_autumn_hour(labels[place : place + 2])]
+    place = places[at % len(places)]
+    labels[place + 1], starts[place + 1] = labels[place], starts[place]
+    assert starts_of(labels) == starts
+
+
+def is_near_autumn_hour(labels: Sequence[Label]) -> bool:
+    """Return whether one of these labels is from 02:00 to 03:30 of an autumn day."""
+    autumn = day_length((labels[0].end - timedelta(minutes=1)).date()) == timedelta(hours=25)
+    return autumn and any(time(2) <= label.end.time() <= time(3, 30) for label in labels)
+
+
+def test_a_spring_day_of_wall_clock_steps_that_ends_too_early_goes_by_position() -> None:
+    labels = to_labels([f"2024-03-31 {minutes // 60:02}:{minutes % 60:02}" for minutes in range(30, 1381, 30)], 30)
+    assert starts_of(labels) == true_starts(SPRING, 30)
 
 
 @several
