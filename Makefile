@@ -31,7 +31,8 @@ ifdef T
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest --durations=10 $(ARGS) $(T)
 else
-# Three processes, a file each at a time, in order: the long ones come first, and they wait more than they reckon.  ARGS="-n 0" runs one test after the other.
+# Three processes, a file each at a time, in order: the long ones come first, and wait more than they work.
+# ARGS="-n 0" runs one test after the other.
 test: lint servers
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
 endif

@@ -37,6 +37,10 @@ _PAGE_SIZE: Final = 500  # Documents that are in memory, or in one request to th
 _CLOCK_SKEW: Final = timedelta(minutes=5)  # The machine that removes an account may have another clock than this one.
 _REGISTRY: Final = "registry/"
 _SEALS_CHECKED: Final = 20
+_FILLED: Final = (
+    "the registry holds accounts already, and a restore replaces none: point RELEVE_REGISTRY_URL (or RELEVE_DATA_DIR) "
+    "at an empty one; nothing was changed"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,8 @@ def restore(runtime: Runtime, path: Path) -> BackupSummary:
         runtime.progress.forget_all()
         if not restored_before:
             with runtime.registry.database.writing() as connection:
-                _refuse_if_filled(connection)
+                if not is_empty(connection):
+                    raise BackupRefused(_FILLED)
                 restore_rows(connection, lambda table: archive.rows(_table(table)))
         members = archive.manifest["members"]
         return BackupSummary(
@@ -163,16 +168,8 @@ def _is_already_restored(archive: Archive, runtime: Runtime) -> bool:
         members = archive.manifest["members"]
         for table in TABLES:
             if checksum_of(map(to_line, read_rows(connection, table))) != members.get(_table(table)):
-                _refuse_if_filled(connection)
+                raise BackupRefused(_FILLED)
         return True
-
-
-def _refuse_if_filled(connection: Connection) -> None:
-    if not is_empty(connection):
-        raise BackupRefused(
-            "the registry holds accounts already, and a restore replaces none: point RELEVE_REGISTRY_URL (or "
-            "RELEVE_DATA_DIR) at an empty one; nothing was changed"
-        )
 
 
 def _restore_documents(

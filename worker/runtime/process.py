@@ -100,16 +100,16 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.ledger = supplier.build_ledger(settings, self.redis, self.endpoints)
 
     def _build_suppliers(self) -> None:
+        settings, endpoints = self.settings, self.endpoints
         self.raw_answers = RawAnswerTable(self.registry.database, self.sealer)
         self.answer_watch = AnswerWatch(
             quarantine=self.unknown_answers,
             channels=tuple(self.channels),
-            preset=self.endpoints.preset.name,
+            preset=endpoints.preset.name,
             now=self.now,
             shapes=ANSWER_SHAPES,
-            raw_answers=self.raw_answers if self.settings.raw_answers_days else None,
+            raw_answers=self.raw_answers if settings.raw_answers_days else None,
         )
-        settings, endpoints = self.settings, self.endpoints
         transport = Transport(endpoints.base_url, (_CONNECT_TIMEOUT_S, settings.supplier_timeout_s))
         secret = settings.enedis_client_secret.get_secret_value()
         oauth = OAuthClient(endpoints, settings.enedis_client_id, secret, transport, self.ledger)
@@ -139,7 +139,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             progress=self.progress,
             measures=self.measures,
             now=self.now,
-            load_curve_days=self.settings.history_load_days,
+            load_curve_days=settings.history_load_days,
         )
         broker = self.broker_messages
         self.claims = WindowClaims(
@@ -147,7 +147,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             progress=self.progress,
             history=self.history,
             now=self.now,
-            claim_ttl_s=self.settings.inflight_expiry_s,
+            claim_ttl_s=settings.inflight_expiry_s,
             words_in_broker=TtlCache(lambda: broker.words_in_messages(QUEUES) if broker else None, LOST_AFTER_S / 2),
             is_held=self.incidents.is_held,
         )

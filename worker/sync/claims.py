@@ -23,6 +23,7 @@ from worker.domain.measures.messages import (
     LOOK_BACKS,
     REPAIR,
     WindowJob,
+    is_backfill,
     is_look_back,
     new_run_id,
     published_at,
@@ -189,7 +190,7 @@ class WindowClaims:
     def _is_done(self, job: WindowJob) -> bool:
         """Return whether the series was asked after the job was published; of a history, whether the days are done."""
         account_id, series = job["account_id"], Series(job["series"])
-        if split_claim(job["claim"])[0] == BACKFILL:
+        if is_backfill(job):
             return self.history.covers(account_id, series, window_of(job))
         outcome = self.registry.outcomes.load(account_id).get(series)
         return outcome is not None and outcome.updated_at >= published_at(job)

@@ -102,12 +102,7 @@ class ResultRecorder:
         self.progress.record_success(
             account_id,
             series.value,
-            Call(
-                datetime.fromisoformat(facts["fetched_at"]),
-                window,
-                answer,
-                messages.split_claim(result["claim"])[0] or BY_HAND,
-            ),
+            Call(datetime.fromisoformat(facts["fetched_at"]), window, answer, messages.run_kind(result) or BY_HAND),
             brief=messages.is_look_back(result),
             state="ok",
             window=str(window),
@@ -162,7 +157,7 @@ class ResultRecorder:
             window=str(window),
             run_id=job["run_id"],
             error=error.code,
-            **call_to_fields(Call(now, window, answer, messages.split_claim(job["claim"])[0] or BY_HAND)),
+            **call_to_fields(Call(now, window, answer, messages.run_kind(job) or BY_HAND)),
         )
         self.claims.release([job])
         waits = isinstance(error, RateLimited)

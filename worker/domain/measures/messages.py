@@ -140,14 +140,19 @@ def split_claim(claim: str | None) -> tuple[str, str]:
     return kind, text
 
 
+def run_kind(job: WindowJob) -> str:
+    """Return what the window is asked for; empty where it has no claim."""
+    return split_claim(job["claim"])[0]
+
+
 def is_look_back(job: WindowJob) -> bool:
     """Return whether the window is one that a lane of look-backs asks for."""
-    return split_claim(job["claim"])[0] in LOOK_BACKS
+    return run_kind(job) in LOOK_BACKS
 
 
 def is_backfill(job: WindowJob) -> bool:
     """Return whether the window is one of the history that was published."""
-    return split_claim(job["claim"])[0] == BACKFILL
+    return run_kind(job) == BACKFILL
 
 
 def published_at(job: WindowJob) -> datetime:

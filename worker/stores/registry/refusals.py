@@ -96,12 +96,13 @@ class PendingRefusals(SqlTable):
             ACCOUNTS.c.state_since >= since,
         )
         with self._database.writing() as connection:
-            connection.execute(update(PENDING_REFUSALS).where(*pending).values(times=0))
             accounts = [Account(**row._asdict()) for row in connection.execute(suspended.order_by(ACCOUNTS.c.id))]
             for account in accounts:
                 account_rows.change_state(connection, account.id, AccountState.READY, "", now)
                 consent_rows.delete_undelivered_notices(connection, account.id)
                 consent_rows.reopen_proofs(connection, account.id, code, since)
+            # Last, because a success locks an outcome before it clears refusals, too.
+            connection.execute(update(PENDING_REFUSALS).where(*pending).values(times=0))
         return [account.id for account in accounts]
 
     def suspend(
