@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 from datetime import date, timedelta
-from datetime import time as time_of_day
 from typing import Final
 
 from celery import shared_task
 
 from tasks.base import ControlTask
-from tasks.nightly import catch_up, resume_backfills, resume_night
 from tasks.pipeline import publish
 from worker.accounts.notices import notify_missing_curves
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import PARIS, DateWindow, Series
+from worker.domain.measures.readings import DateWindow, Series
 from worker.logs import fields
 from worker.ops import heartbeat
 from worker.runtime.current import get_runtime
@@ -27,8 +25,6 @@ log = logging.getLogger("releve.tasks")
 MAX_MONTHS_PACKED: Final = 5_000
 KEEP_UNKNOWN_ANSWERS: Final = timedelta(days=400)
 KEEP_FRESHNESS: Final = timedelta(days=400)
-# The runs of the afternoon may have met the outage.
-_CATCH_UP_FROM: Final = time_of_day(14, 30)
 
 
 @shared_task(base=ControlTask)
@@ -123,7 +119,7 @@ def record_freshness() -> None:
     """Store how many active accounts have yesterday complete, for this hour.  Safe to repeat."""
     runtime = get_runtime()
     hour = runtime.now().replace(minute=0, second=0, microsecond=0)
-    yesterday = runtime.claims.today() - timedelta(days=1)
+    yesterday = runtime.history.today() - timedelta(days=1)
     completeness = runtime.registry.completeness
     for series in Series:
         completeness.save_freshness(HourFreshness(hour, series, *completeness.count_complete_since(series, yesterday)))
@@ -163,17 +159,5 @@ def create_consent_reminders() -> None:
 
 @shared_task(base=ControlTask)
 def probe_incidents() -> None:
-    """Find out whether an open incident is over; once it is, fetch what was missed.  Safe to repeat.
-
-    What was missed follows from registry, ledger of days and finished windows: these tasks find it at their own pace.
-    """
-    runtime = get_runtime()
-    runtime.probes.run()
-    if not runtime.incidents.store.is_replay_due():
-        return
-    resume_backfills.delay()
-    resume_night.delay()
-    if runtime.now().astimezone(PARIS).time() >= _CATCH_UP_FROM:
-        catch_up.delay()
-    repair_open_days.delay()
-    runtime.incidents.store.clear_replay()
+    """Find out whether an open incident is over; what it kept waiting is due again then.  Safe to repeat."""
+    get_runtime().probes.run()

@@ -43,7 +43,7 @@ def test_a_supplier_that_fails_for_all_is_an_incident_and_after_it_nothing_is_mi
     registry = system.runtime.registry
     assert all(registry.get(account).active for account in accounts)
     until(lambda: all(error_codes(system, account) == {None} for account in accounts), "a success of each series")
-    past = incidents.list_past()
+    past = incidents.store.closed_incidents()
     assert {(incident.kind, incident.how) for incident in past} == {(IncidentKind.OUTAGE, "probes")}
     assert max(incident.accounts for incident in past) >= 5
     assert 5 <= sum(incident.failed_calls for incident in past) <= system.report()["data_calls"]

@@ -133,20 +133,17 @@ def test_a_round_of_probes_is_counted_once_and_keeps_the_incident_open(bench: In
     assert bench.redis.ttl(f"{bench.prefix}incident:open:daily") > 3600
 
 
-def test_after_its_end_a_replay_is_due_until_it_was_asked_for_and_its_failures_are_forgotten(
+def test_after_its_end_its_failures_are_forgotten(
     bench: IncidentBench,
 ) -> None:
     bench.record("a", OUTAGE)
     bench.open(failed="a")
     incident = bench.only_incident()
-    assert not bench.store.is_replay_due()
     past = bench.store.close(incident, NOW + timedelta(minutes=7), "probes")
     assert past and bench.store.closed_incidents() == [past]
     assert (past.id, past.kind, past.how, past.accounts, past.failed_calls) == ("one", OUTAGE, "probes", 1, 1)
     assert (past.ended_at, past.began_at) == (NOW + timedelta(minutes=7), NOW)
     assert (bench.store.open_incidents(), bench.count()) == ({}, FailureCount(0, 0))
-    assert bench.store.is_replay_due()
-    bench.store.clear_replay()
     assert bench.stored_keys() == ["incident:past"]
 
 

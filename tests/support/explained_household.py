@@ -29,7 +29,7 @@ class ExplainedHousehold:
         account, _ = self.runtime.registry.add("enedis", METER, NOW, token=TOKEN)
         self.account_id = account.id
         record_consent(self.runtime.consents, account.id, ConsentKind.AUTORISATION, NOW, reference="CANARY-reference")
-        days = [self.runtime.claims.today() - age * ONE_DAY for age in range(1, 31)]
+        days = [self.runtime.history.today() - age * ONE_DAY for age in range(1, 31)]
         self.rows = {day: curve_of(day, 431) for day in days[2:]}
         self.values = dict.fromkeys(days, WATT_HOURS)
         self.sync()

@@ -21,6 +21,9 @@ from worker.stores.redis.child_processes import Supervisor, free_port
 PROGRAM: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 USER, PASSWORD, VHOST = "releve", "s3cret-of-rabbit", "homes"
 
+# A node that was killed while it forwarded a delayed message forwards it again after this time; 180 s by default.
+DEAD_LETTER_TIMEOUT_MS: Final = 2_000
+
 _CONFIG: Final = f"""
 listeners.tcp.default = 127.0.0.1:{{port}}
 listeners.ssl.default = 127.0.0.1:{{tls_port}}
@@ -79,7 +82,8 @@ class RabbitMQ:
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
             "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none"
+            f" -rabbit dead_letter_worker_publisher_confirm_timeout {DEAD_LETTER_TIMEOUT_MS}",
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(self._epmd_port),
         }

@@ -142,7 +142,7 @@ class Household:
 
     def claim_look_back(self, account_id: str, series: Series, kind: str = NIGHTLY) -> WindowJob:
         claim = self.claims.claim(kind, [(account_id, series)])[account_id, series]
-        return self.claims.to_job(account_id, series, plan_look_back(self.claims.today(), series), claim)
+        return self.claims.to_job(account_id, series, plan_look_back(self.claims.history.today(), series), claim)
 
     def claim_history(self, account_id: str, series: Series = Series.DAILY) -> WindowJob:
         job = self.claims.claim_history(account_id, series)
@@ -204,14 +204,6 @@ def open_household(redis_url: str, folder: Path, kind: type[Service] = Household
         yield service
         service.lose_redis()
     registry.database.close()
-
-
-@pytest.fixture(autouse=True, scope="package")
-def fresh_incidents() -> Iterator[None]:
-    """Let no test wait until the open incidents are read again."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("worker.sync.incidents.MAX_AGE_S", 0)
-        yield
 
 
 @pytest.fixture

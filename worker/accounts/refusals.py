@@ -113,7 +113,8 @@ class RefusalPolicy:
 
     def insert_reminders(self) -> list[Notice]:
         """Insert the reminders of consents that end soon, each once, and return the new ones."""
-        today, now = self._today(), self.now()
+        now = self.now()
+        today = now.astimezone(PARIS).date()
         new_notices: list[Notice] = []
         for account in self.consents.list_accounts_by_consent_end(today + timedelta(days=REMINDERS[-1][0])):
             last_day = account.consent_until
@@ -138,7 +139,7 @@ class RefusalPolicy:
         """
         now = self.now()
         self.notices.delete_before(now - _NOTICE_RETENTION)
-        return self.consents.expire_and_erase(now, self._today(), keep_days)
+        return self.consents.expire_and_erase(now, now.astimezone(PARIS).date(), keep_days)
 
     def _open_incident_if_many(self, error: AccountError, now: datetime, uncounted: int = 0) -> bool:
         """Open an incident if many accounts are refused alike, reinstate them, and return whether it did so.
@@ -173,6 +174,3 @@ class RefusalPolicy:
             ),
         )
         return Ruling.SUSPENDED
-
-    def _today(self) -> date:
-        return self.now().astimezone(PARIS).date()

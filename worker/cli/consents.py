@@ -36,7 +36,7 @@ def consents(ctx: click.Context, expiring: timedelta | None, as_json: bool) -> N
     if ctx.invoked_subcommand:
         return
     with open_runtime() as runtime:
-        today = runtime.claims.today()
+        today = runtime.history.today()
         accounts = runtime.consents.list_accounts_by_consent_end(today + expiring if expiring is not None else None)
         rows = [_to_row(account, today) for account in accounts]
     columns = {"from": "consent_from", "until": "consent_until", "days left": "days_left", "reason": "reason"}

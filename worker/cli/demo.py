@@ -98,7 +98,7 @@ class Demo:
             counts = (str(result.days), str(result.half_hours), f"{result.kwh:.3f}", f"{result.expected_kwh:.3f}")
             table.add_row(home, result.account, *counts, "[green]right[/]" if result.ok else "[red]WRONG[/]")
         self._console.print(table)
-        week = plan_look_back(self._runtime.claims.today(), Series.LOAD_CURVE)
+        week = plan_look_back(self._runtime.history.today(), Series.LOAD_CURVE)
         days = self._runtime.measures.read(results[0].account, {Period.DAY: key_range(week, Period.DAY)})
         self._console.print(plot_loads(days[Period.DAY], Period.DAY))
 

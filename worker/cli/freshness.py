@@ -28,7 +28,7 @@ def freshness(days: int, as_json: bool) -> None:
       releve freshness --days 30
     """
     with open_runtime() as runtime:
-        completeness, yesterday = runtime.registry.completeness, runtime.claims.today() - ONE_DAY
+        completeness, yesterday = runtime.registry.completeness, runtime.history.today() - ONE_DAY
         now = [
             HourFreshness(runtime.now(), series, *completeness.count_complete_since(series, yesterday))
             for series in Series

@@ -46,7 +46,7 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
             raise click.ClickException("an incident is open already: `releve incidents` shows it")
         if closing:
             _close(runtime)
-        shown = [*runtime.incidents.list_open(), *runtime.incidents.list_past()]
+        shown = [*runtime.incidents.list_open(), *runtime.incidents.store.closed_incidents()]
     rows = (
         [_to_row(incident) for incident in shown]
         if as_json
@@ -56,9 +56,8 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
 
 
 def _close(runtime: Runtime) -> None:
-    """Close every open incident; beat asks for the missed windows a few seconds later."""
-    incidents_open = runtime.incidents.list_open()
-    if not incidents_open:
+    """Close every open incident; beat asks for the missed windows within a minute."""
+    if not (incidents_open := runtime.incidents.list_open()):
         raise click.ClickException("no incident is open")
     for incident in incidents_open:
         runtime.probes.close(incident, "by_hand")

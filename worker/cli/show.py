@@ -42,7 +42,7 @@ def show(account_id: str, by: str, first: date | None, last: date | None, form: 
     period = Period(by)
     with open_runtime() as runtime:
         runtime.registry.get_existing(account_id)
-        today = runtime.claims.today()
+        today = runtime.history.today()
         window = _window(first, last, today, None if form in ("csv", "json") else _DEFAULT_DAYS.get(period))
         documents = runtime.measures.read(account_id, {period: key_range(window, period)})[period]
     rows = [to_public_fields(document) for document in documents]

@@ -101,11 +101,8 @@ class FaultInjector:
     def _hit_redis(self, fault: PlannedFault, source: random.Random) -> Undo:
         redis = self._servers.redis
         match fault.kind:
-            case FaultKind.REDIS_RESTARTED:
-                redis.stop()
-                return redis.start
-            case FaultKind.REDIS_KILLED:
-                redis.kill()
+            case FaultKind.REDIS_RESTARTED | FaultKind.REDIS_KILLED:
+                (redis.stop if fault.kind is FaultKind.REDIS_RESTARTED else redis.kill)()
                 return redis.start
             case FaultKind.REDIS_KILLED_IN_RETRY:
                 return self._kill_redis_in_retry(source)

@@ -191,7 +191,7 @@ class DrillFleet:
             self._runtime.erase(home.account_id)
 
     def _day_before(self, days_ago: int) -> date:
-        return self._runtime.claims.today() - timedelta(days=days_ago)
+        return self._runtime.history.today() - timedelta(days=days_ago)
 
     def _switch(self, home: DrillHome, **switches: Any) -> None:
         self._simulator.admin("POST", f"meters/{home.usage_point}", switches)

@@ -44,27 +44,19 @@ def find_couchdb_program() -> list[str] | None:
     return [node, str(program)] if node and program.exists() else None
 
 
-class DrillRedis:
-    """Embedded Redis server that starts again at the same address."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._server = EmbeddedRedis(folder)
-        self.url = self._server.url
-
-    def stop(self) -> None:
-        """Stop the server, which writes its data to disk first."""
-        self._server.stop()
+class DrillRedis(EmbeddedRedis):
+    """Embedded Redis server with the faults of the drill."""
 
     def kill(self) -> None:
         """Send SIGKILL to the server."""
-        os.kill(self._server.pid, signal.SIGKILL)
-        self._server.stop()
+        os.kill(self.pid, signal.SIGKILL)
+        self.stop()
 
     def start(self) -> None:
-        """Start the server again.  Raises SupplierUnavailable where its port was taken meanwhile."""
-        self._server = EmbeddedRedis(self._folder)
-        if self._server.url != self.url:
+        """Start the server at its address.  Raises SupplierUnavailable where its port was taken meanwhile."""
+        address = getattr(self, "url", None)
+        super().start()
+        if address not in (None, self.url):
             raise SupplierUnavailable("redis came back at another address: its port was taken meanwhile")
 
     def stall(self, seconds: float) -> None:
@@ -187,8 +179,7 @@ def open_servers(folder: Path, *, preset: str, store: str, measures_url: str | N
     """
     ahead = PRETEND_NOW - datetime.now(UTC)
     with ExitStack() as resources:
-        redis = DrillRedis(folder)
-        resources.callback(redis.stop)
+        redis = resources.enter_context(DrillRedis(folder))
         supervisor = resources.enter_context(Supervisor())
         couchdb_server = (
             resources.enter_context(DrillCouchdb(supervisor, folder, measures_url)) if store != "sqlite" else None

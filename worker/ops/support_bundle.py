@@ -59,7 +59,7 @@ class Bundle:
 
 def make_bundle(runtime: Runtime, account: Account, days: int, *, with_values: bool) -> Bundle:
     """Collect what support needs about the last ``days`` days up to yesterday.  Raises StoreUnavailable."""
-    explainer, yesterday = runtime.explainer, runtime.claims.today() - ONE_DAY
+    explainer, yesterday = runtime.explainer, runtime.history.today() - ONE_DAY
     explanations = [explanation_to_json(explainer.explain(account, yesterday - age * ONE_DAY)) for age in range(days)]
     parts: dict[str, Any] = {
         "manifest.json": _manifest(runtime, [yesterday - (days - 1) * ONE_DAY, yesterday], with_values),

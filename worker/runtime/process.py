@@ -42,7 +42,7 @@ from worker.stores.registry.unknown_answers import QuarantineTable
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore
 from worker.sync.answer_watch import AnswerWatch
 from worker.sync.audit import Auditor
-from worker.sync.claims import LOST_AFTER_S, TtlCache, WindowClaims
+from worker.sync.claims import WindowClaims
 from worker.sync.completeness import LedgerRebuilder
 from worker.sync.due import DueWindows
 from worker.sync.history import History
@@ -148,7 +148,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             history=self.history,
             now=self.now,
             claim_ttl_s=settings.inflight_expiry_s,
-            words_in_broker=TtlCache(lambda: broker.words_in_messages(QUEUES) if broker else None, LOST_AFTER_S / 2),
+            words_in_broker=lambda: broker.words_in_messages(QUEUES) if broker else None,
             is_held=self.incidents.is_held,
         )
         self.refusals = RefusalPolicy(
@@ -234,7 +234,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             history=self.history,
         )
         self.completeness_rebuild = LedgerRebuilder(
-            measures=self.measures, ledgers=self.registry.completeness, progress=self.progress, today=self.claims.today
+            measures=self.measures, ledgers=self.registry.completeness, progress=self.progress, today=self.history.today
         )
 
     def __enter__(self) -> Self:

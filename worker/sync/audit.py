@@ -120,7 +120,7 @@ class Auditor:
         pages = self.measures.read(account_id, dict.fromkeys(PERIODS[Series.LOAD_CURVE], ALL_KEYS), limit=1).values()
         starts = [civil_day(to_entry(page[0]).key) for page in pages if page]
         if starts:
-            end = self.claims.today() + ONE_DAY
+            end = self.claims.history.today() + ONE_DAY
             if min(starts) < end:
                 yield from split_window(DateWindow(min(starts), end), _DAYS_AT_ONCE)
 

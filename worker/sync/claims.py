@@ -9,12 +9,9 @@ A job names its claim by the kind of its run and the claim itself: ``nightly/172
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Final
 
 from worker.domain.clock import Clock
@@ -31,7 +28,7 @@ from worker.domain.measures.messages import (
     to_job,
     window_of,
 )
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.stores.redis.claims import member_of
 from worker.stores.redis.progress import ProgressStore
@@ -45,8 +42,6 @@ HISTORY_LANES: Final = {Series.DAILY: "first_screen", Series.LOAD_CURVE: "backfi
 LANES: Final = (NIGHTLY_LANE, REPAIR_LANE, *HISTORY_LANES.values())
 # A claim of this age without a message in the broker belongs to a lost message. Younger ones may be on their way.
 LOST_AFTER_S: Final = 20.0
-
-Words = Collection[str] | None  # None where the broker can't tell.
 
 
 def lane_of(kind: str, series: Series) -> str:
@@ -62,26 +57,6 @@ def queue_of(job: WindowJob) -> str:
     return lane_of(kind, Series(job["series"])) if claim else REPAIR_LANE
 
 
-class TtlCache:
-    """The words in the broker's messages, read anew after ``ttl_s`` only: a scan costs more than a decision.
-
-    Safe with threads.
-    """
-
-    def __init__(self, load: Callable[[], Words], ttl_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._load, self._ttl_s, self._clock = load, ttl_s, clock
-        self._lock = threading.Lock()
-        self._cached: tuple[float, Words] | None = None
-
-    def __call__(self) -> Words:
-        with self._lock:
-            # The age counts from before the scan, because the scan may miss what is published during it.
-            now = self._clock()
-            if self._cached is None or now - self._cached[0] > self._ttl_s:
-                self._cached = now, self._load()
-            return self._cached[1]
-
-
 @dataclass(frozen=True, kw_only=True)
 class WindowClaims:
     """The claims on windows, and the windows that persons and probes ask for without one.
@@ -95,12 +70,8 @@ class WindowClaims:
     history: History
     now: Clock
     claim_ttl_s: int
-    words_in_broker: Callable[[], Words] = lambda: None
+    words_in_broker: Callable[[], Collection[str] | None] = lambda: None
     is_held: Callable[[Series], bool] = lambda series: False
-
-    def today(self) -> date:
-        """Return the civil date of the meters."""
-        return self.now().astimezone(PARIS).date()
 
     def in_flight(self, lane: str) -> Mapping[str, str]:
         """Return the claims of a lane by member; their number is its backlog."""
@@ -161,7 +132,7 @@ class WindowClaims:
             return None
         if not is_look_back(job):
             return job
-        window = plan_look_back(self.today(), series, window_of(job).start - ONE_DAY)
+        window = plan_look_back(self.history.today(), series, window_of(job).start - ONE_DAY)
         return to_job(account_id, series, window, job["run_id"], job["claim"])
 
     def release(self, jobs: Sequence[WindowJob]) -> None:
@@ -197,4 +168,4 @@ class WindowClaims:
 
     def manual_look_back(self, account_id: str, series: Series) -> WindowJob:
         """Return the last days of a series without a claim."""
-        return self.to_job(account_id, series, plan_look_back(self.today(), series))
+        return self.to_job(account_id, series, plan_look_back(self.history.today(), series))

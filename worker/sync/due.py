@@ -69,7 +69,7 @@ class DueWindows:
 
     def night(self, before: datetime) -> Due:
         """Claim the look-backs of series that were not asked since ``before``."""
-        now, today = self.now(), self.claims.today()
+        now, today = self.now(), self.claims.history.today()
         self.claims.drop_lost(NIGHTLY_LANE)
         in_flight, most = set(self.claims.in_flight(NIGHTLY_LANE)), most_waiting(self.calls_per_hour)
         room = most - len(in_flight)
@@ -98,7 +98,7 @@ class DueWindows:
 
         ``since``: the beginning of the night; with a policy, only what had its turn then.
         """
-        in_flight, today = set(self.claims.in_flight(NIGHTLY_LANE)), self.claims.today()
+        in_flight, today = set(self.claims.in_flight(NIGHTLY_LANE)), self.claims.history.today()
         room = most_waiting(self.calls_per_hour) - len(in_flight)
         if room <= 0 or self.closed_for_s() > 0:
             return Due([], room <= 0)
@@ -119,7 +119,7 @@ class DueWindows:
         limit = most_waiting(self.calls_per_hour, _REPAIR_SHARE) - len(in_flight)
         if limit <= 0 or self.closed_for_s() > 0:
             return []
-        rows = self.table.list_repairs(self.claims.today(), limit + len(in_flight))
+        rows = self.table.list_repairs(self.claims.history.today(), limit + len(in_flight))
         return self._claim(REPAIR, rows, in_flight, limit)
 
     def histories(self) -> list[tuple[str, Series]]:
@@ -147,7 +147,10 @@ class DueWindows:
 
     def look_backs(self, account_id: str) -> list[WindowJob]:
         """Claim the look-backs of one account, as a person asked, without those in flight."""
-        today, claims = self.claims.today(), self.claims.claim(LOOK_BACK, [(account_id, series) for series in Series])
+        today, claims = (
+            self.claims.history.today(),
+            self.claims.claim(LOOK_BACK, [(account_id, series) for series in Series]),
+        )
         return [self.claims.to_job(*pair, plan_look_back(today, pair[1]), claim) for pair, claim in claims.items()]
 
     def _share(self, series: Series, every: int, nights: int, before: datetime) -> int:
@@ -161,13 +164,14 @@ class DueWindows:
 
     def _claim(self, kind: str, rows: Sequence[DueRow], in_flight: set[str], limit: int) -> list[WindowJob]:
         """Claim the first rows that are free, and add them to ``in_flight``."""
-        free = [row for row in rows if member_of(row.account_id, row.series) not in in_flight]
-        free = [row for row in free if not self.claims.is_held(row.series)][: max(0, limit)]
+        open_series = {series for series in Series if not self.claims.is_held(series)}
+        wanted = (row for row in rows if row.series in open_series)
+        free = [row for row in wanted if member_of(row.account_id, row.series) not in in_flight][: max(0, limit)]
         claims = self.claims.claim(kind, [(row.account_id, row.series) for row in free])
         if not claims:
             return []
         in_flight.update(member_of(*pair) for pair in claims)
-        unchanged, today = self.table.load_unchanged(free), self.claims.today()
+        unchanged, today = self.table.load_unchanged(free), self.claims.history.today()
         jobs: list[WindowJob] = []
         late: list[WindowJob] = []
         for pair, claim in claims.items():

@@ -1,17 +1,14 @@
 """Incidents at work: opened by failed windows and refused accounts, asked before a call, closed by probes or by hand.
 
-``worker.domain.fleet.incidents`` explains the two families and when one opens. The open incidents are read from Redis
-at most once a second in each process, so a process knows of a new one a second later.
+``worker.domain.fleet.incidents`` explains the two families and when one opens.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final
 
 from worker.domain.consent.consents import NoticeKind
 from worker.domain.fleet.incidents import (
@@ -39,9 +36,6 @@ from worker.stores.registry.notices import NoticeTable
 
 log = logging.getLogger("releve.incidents")
 
-# Seconds after which the open incidents are read again.
-MAX_AGE_S: Final = 1.0
-
 
 class Incidents:
     """The incidents in Redis, with notices to the operator.
@@ -66,9 +60,6 @@ class Incidents:
         self._now = now
         self._thresholds = thresholds
         self._first_wait_s = first_wait_s
-        # The open incidents by slot, and until when (by the monotonic clock) they are not read again.
-        self._open_by_slot: dict[str, Incident] = {}
-        self._fresh_until_s = 0.0
 
     # -- Before a call
 
@@ -78,11 +69,11 @@ class Incidents:
 
     def is_held(self, series: Series) -> bool:
         """Return whether an incident holds all windows of this series."""
-        return series.value in self._open()
+        return series.value in self.store.open_incidents()
 
     def raise_if_held(self, job: WindowJob) -> None:
         """Raise IncidentOpen if an incident holds the series; never for probes and for what a person asks for."""
-        incident = self._open().get(job["series"])
+        incident = self.store.open_incidents().get(job["series"])
         if incident is None or job["claim"] == PROBE or current_lane() is Lane.BY_HAND:
             return
         self.store.increment_count(incident, "windows_held")
@@ -109,7 +100,7 @@ class Incidents:
             _log_not_recorded(error)
 
     def _count_failure(self, job: WindowJob, kind: IncidentKind) -> None:
-        incident = self._open().get(job["series"]) or self._open().get(kind.value)
+        incident = self.store.open_incidents().get(job["series"]) or self.store.open_incidents().get(kind.value)
         if incident and job["claim"] == PROBE:
             # A probe is a call, but not a window that must be asked for again.
             self.store.increment_count(incident, "failed_calls")
@@ -128,7 +119,7 @@ class Incidents:
 
         An explained failure does not count against the account. It is counted for the incident if a series is named.
         """
-        open_by_slot, kind = self._open(), kind_of(error)
+        open_by_slot, kind = self.store.open_incidents(), kind_of(error)
         slots = [series.value] if series else [series.value for series in Series]
         if kind in REFUSALS:
             slots.append(kind.value)
@@ -144,7 +135,7 @@ class Incidents:
 
     def may_open(self, kind: IncidentKind) -> bool:
         """Return whether an incident of these refusals could open now: not while they are believed."""
-        return self._thresholds.accounts > 0 and not is_believed(kind, self.list_past(), self._now())
+        return self._thresholds.accounts > 0 and not is_believed(kind, self.store.closed_incidents(), self._now())
 
     def open_if_incident(self, kind: IncidentKind, failures: FailureCount) -> bool:
         """Open an incident if there are enough refusals; return whether it is open."""
@@ -158,10 +149,6 @@ class Incidents:
     def list_open(self) -> list[Incident]:
         """Return the incidents that are open at this moment, oldest first."""
         return sorted(self.store.open_incidents().values(), key=lambda incident: incident.began_at)
-
-    def list_past(self) -> list[Incident]:
-        """Return the past incidents, newest first."""
-        return self.store.closed_incidents()
 
     def open_by_hand(self) -> list[Incident]:
         """Hold all series for a day at most, and return the incidents opened for that."""
@@ -183,7 +170,6 @@ class Incidents:
     def close(self, incident: Incident, how: str) -> None:
         """Close an incident with its reason: ``probes``, ``by_hand``, ``believed`` or ``expired``."""
         past = self.store.close(incident, self._now(), how)
-        self._fresh_until_s = 0.0
         if past and past.ended_at:
             cost = fields(
                 **_name_fields(past),
@@ -199,14 +185,6 @@ class Incidents:
 
     # -- Helpers
 
-    def _open(self) -> dict[str, Incident]:
-        """Return the open incidents by slot, possibly some moments old."""
-        now_s = time.monotonic()
-        if now_s >= self._fresh_until_s:
-            self._open_by_slot = self.store.open_incidents()
-            self._fresh_until_s = now_s + MAX_AGE_S
-        return self._open_by_slot
-
     def _open_incident(self, slot: str, kind: IncidentKind, failures: FailureCount) -> None:
         """Open an incident with the windows that failed before it, unless its slot has one."""
         incident, minutes = Incident(secrets.token_hex(6), slot, kind, self._now()), self._thresholds.minutes
@@ -214,7 +192,6 @@ class Incidents:
         for series in incident.series:
             failed += failures_alike(self.store.recent_answers(series.value, incident.began_at, minutes), kind)[0]
         opened = self.store.open(incident, failed, self._first_wait_s)
-        self._fresh_until_s = 0.0
         if opened:
             INCIDENTS.labels(kind).inc()
             extra = fields(**_name_fields(incident), accounts=failures.failed, asked=failures.asked)

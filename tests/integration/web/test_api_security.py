@@ -79,7 +79,7 @@ def test_a_token_without_the_scope_is_refused_and_told_which(
 @pytest.mark.parametrize(("method", "path", "scope"), CALLS)
 def test_a_household_finds_no_account_but_its_own(service: ApiService, method: str, path: str, scope: Scope) -> None:
     own, other = service.add(11), service.add(12)
-    service.store_days(other, service.runtime.claims.today() - timedelta(days=2), [1000])
+    service.store_days(other, service.runtime.history.today() - timedelta(days=2), [1000])
     browser = service.browser(own)
     if method == "POST":
         assert call(browser, method, path, other)[:2] == (403, "scope_needed")
@@ -144,7 +144,7 @@ def test_no_answer_leads_to_an_address_with_a_token(service: ApiService) -> None
     client = service.client()
     text = client.headers["Authorization"].partition(" ")[2]
     ids = [service.add(number) for number in range(11, 14)]
-    service.store_days(ids[0], service.runtime.claims.today() - timedelta(days=4), [1, 2, 3])
+    service.store_days(ids[0], service.runtime.history.today() - timedelta(days=4), [1, 2, 3])
     answers = [client.get("/api/accounts?limit=1"), client.get(f"/api/accounts/{ids[0]}/measures?limit=1")]
     for answer in answers:
         assert answer.json()["next"]
@@ -204,7 +204,7 @@ def test_no_answer_holds_a_meters_number(
     with caplog.at_level(logging.DEBUG, "releve"):
         account_id = client.post("/api/accounts", json={"usage_point": METER}).json()["account"]
         browser = service.browser(account_id)
-        service.store_days(account_id, service.runtime.claims.today() - timedelta(days=2), [1000])
+        service.store_days(account_id, service.runtime.history.today() - timedelta(days=2), [1000])
         for who in (client, browser):
             texts += [
                 who.get(path.format(id=account_id)).text

@@ -27,7 +27,7 @@ class Home:
 
     def __init__(self, household: Household) -> None:
         self.household, self.account = household, household.add()
-        self.today = household.claims.today()
+        self.today = household.history.today()
         days = [self.day(age) for age in range(1, 31)]
         self.rows = {day: curve_of(day, 100) for day in days if day != self.day(5)}
         self.values = dict.fromkeys(days, round(sum(int(row[1]) for row in self.rows[days[0]]) / 2))
@@ -119,7 +119,7 @@ def test_a_curve_that_nobody_switched_on_is_said_to_be_so(household: Household) 
 )
 def test_what_the_last_try_met_is_told_until_an_answer_comes(home: Home, error: Exception, reason: Reason) -> None:
     home.household.at += timedelta(days=1)
-    home.today = home.household.claims.today()
+    home.today = home.household.history.today()
     assert home.explain(1).reason is Reason.NOT_ASKED_YET
     home.household.supplier.daily = home.household.supplier.curve = error
     for series in Series:
@@ -138,7 +138,7 @@ def test_what_the_last_try_met_is_told_until_an_answer_comes(home: Home, error: 
 
 def test_a_consent_that_ended_is_why_nothing_new_comes(home: Home) -> None:
     home.household.at += timedelta(days=1)
-    home.today = home.household.claims.today()
+    home.today = home.household.history.today()
     home.household.supplier.daily = RefreshTokenDead("refused")
     home.look_back(Series.DAILY)
     explanation = home.explain(1)

@@ -42,7 +42,7 @@ class Home:
         self.sync()
 
     def sync(self, *with_curve: date) -> None:
-        today = self.household.claims.today()
+        today = self.household.history.today()
         days = [today - age * ONE_DAY for age in range(1, 31)]
         self.household.supplier.daily = serving_days(dict.fromkeys(days, 5000))
         self.household.supplier.curve = serving_curves({day: curve_of(day, 100) for day in with_curve})
@@ -74,14 +74,14 @@ def test_it_is_told_once_with_what_to_do(home: Home) -> None:
 
 def test_where_the_curve_comes_meanwhile_nothing_is_told(home: Home) -> None:
     home.notify()
-    home.sync(home.household.claims.today() - ONE_DAY)
+    home.sync(home.household.history.today() - ONE_DAY)
     assert deliver_due(home.sender) == 0
     assert (home.channel.messages, home.notices()) == ([], [])
 
 
 def test_a_curve_that_stops_again_is_told_of_again(home: Home) -> None:
     home.notify()
-    last = home.household.claims.today() - ONE_DAY
+    last = home.household.history.today() - ONE_DAY
     home.sync(last)
     home.household.at += timedelta(days=9)
     home.sync()

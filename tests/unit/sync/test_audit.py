@@ -20,7 +20,7 @@ class Home:
 
     def __init__(self, household: Household) -> None:
         self.household, self.account, self.asked = household, household.add(), list[WindowJob]()
-        today = household.claims.today()
+        today = household.history.today()
         days = [today - age * ONE_DAY for age in range(1, 31)]
         self.rows = {day: curve_of(day, 100 + day.day) for day in days}
         self.values = {day: round(sum(int(row[1]) for row in rows) / 2) for day, rows in self.rows.items()}
@@ -85,7 +85,7 @@ def test_readings_in_doubt_are_asked_for_again_both_series_of_them(home: Home) -
 
 
 def test_a_correction_of_one_series_alone_is_told_as_such(home: Home) -> None:
-    day = home.household.claims.today() - 5 * ONE_DAY
+    day = home.household.history.today() - 5 * ONE_DAY
     home.household.supplier.daily = serving_days({**home.values, day: home.values[day] + 700})
     home.household.look_back(home.account, Series.DAILY)
     assert home.laws() == [(Law.DAY, day.isoformat(), Cause.REPROCESSED)]

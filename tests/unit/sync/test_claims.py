@@ -14,7 +14,6 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.messages import LOOK_BACK, new_run_id
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.errors import ConsentRevoked, MalformedAnswer
-from worker.sync.claims import TtlCache
 
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
 TODAY = date(2024, 7, 25)
@@ -149,15 +148,6 @@ def test_lost_claims_are_those_that_no_message_names(household: Household) -> No
         assert len(household.claims.in_flight("first_screen")) == left
 
 
-def test_the_words_of_the_broker_are_read_again_only_when_they_are_old() -> None:
-    now, scans = [0.0], iter([{"a"}, {"b"}, None])
-    cache = TtlCache(lambda: next(scans), 10, lambda: now[0])
-    words = []
-    for now[0] in (0.0, 0.0, 10.0, 10.1, 20.2):
-        words.append(cache())
-    assert words == [{"a"}, {"a"}, {"a"}, {"b"}, None]
-
-
 def test_a_window_by_hand_needs_no_claim(household: Household) -> None:
     job = household.claims.manual_look_back(household.add(), DAILY)
     assert (job["claim"], household.claims.confirm(job)) == (None, job)
@@ -166,7 +156,7 @@ def test_a_window_by_hand_needs_no_claim(household: Household) -> None:
 
 def test_today_is_the_meter_s_whatever_the_worker_s_clock_says(household: Household) -> None:
     household.at = household.at.replace(hour=22, minute=30)
-    assert household.claims.today() == date(2024, 7, 26)
+    assert household.history.today() == date(2024, 7, 26)
 
 
 def test_run_ids_sort_as_time_does(household: Household) -> None:

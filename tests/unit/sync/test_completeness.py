@@ -25,7 +25,7 @@ def rebuild_of(household: Household) -> LedgerRebuilder:
         measures=household.measures,
         ledgers=household.registry.completeness,
         progress=household.progress,
-        today=household.claims.today,
+        today=household.history.today,
     )
 
 
@@ -64,7 +64,7 @@ def test_a_ledger_made_anew_is_what_the_walks_have_kept(
     service = household.with_settings()
     service.at = at
     home = service.add_another()
-    values, rows = month_of_supplier(service.claims.today(), partial, missing)
+    values, rows = month_of_supplier(service.history.today(), partial, missing)
     sync(service, home, values, rows)
     service.at += timedelta(days=later)
     before = ledger_texts(service, home)
@@ -120,12 +120,12 @@ def test_of_a_ledger_and_a_store_that_are_empty_nothing_comes() -> None:
 @pytest.fixture
 def home(household: Household) -> str:
     account = household.add()
-    sync(household, account, *month_of_supplier(household.claims.today(), {3: 7}, {5}))
+    sync(household, account, *month_of_supplier(household.history.today(), {3: 7}, {5}))
     return account
 
 
 def test_a_window_stored_meanwhile_is_not_overwritten(household: Household, home: str) -> None:
-    today = household.claims.today()
+    today = household.history.today()
     _, rows = month_of_supplier(today, {}, set())
     known = household.registry.completeness.load_ledger(home, Series.LOAD_CURVE)
     assert household.registry.completeness.replace_if_unchanged(home, Series.LOAD_CURVE, known, DayLedger())

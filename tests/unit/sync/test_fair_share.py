@@ -22,6 +22,7 @@ from worker.domain.measures.readings import Series
 from worker.errors import SupplierUnavailable
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer, generate_key
+from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.claims import WindowClaims
@@ -62,10 +63,17 @@ class SimulatedFleet:
         return {} if older_than_s else dict(self.claimed)
 
     def feeder(self) -> DueWindows:
+        progress = cast(ProgressStore, self)
         claims = WindowClaims(
             registry=self.registry,
-            progress=cast(ProgressStore, self),
-            history=cast(History, None),
+            progress=progress,
+            history=History(
+                registry=self.registry,
+                progress=progress,
+                measures=cast(MeasureStore, None),
+                now=lambda: self.at,
+                load_curve_days=0,
+            ),
             now=lambda: self.at,
             claim_ttl_s=600,
         )

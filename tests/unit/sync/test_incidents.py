@@ -294,9 +294,8 @@ def test_when_probes_are_answered_it_is_over_and_all_is_due_as_if_nothing_had_be
     assert fleet.calls == spent + PROBES_TO_PASS
     assert fleet.kinds == []
     assert fleet.count_waiting() == 0
-    assert fleet.household.incidents.store.is_replay_due()
     assert fleet.night(None) == 12
-    (over,) = fleet.household.incidents.list_past()
+    (over,) = fleet.household.incidents.store.closed_incidents()
     assert (over.how, over.failed_calls, over.accounts, over.rounds) == ("probes", 5, 5, 1)
     assert over.ended_at == fleet.household.at
     assert {notice.kind for notice in fleet.household.claim_due_notices()} == {
@@ -341,7 +340,7 @@ def test_refusals_that_outlast_all_patience_are_believed(fleet: Fleet) -> None:
     for _ in range(3):
         fleet.pass_time(24 * 60)
         fleet.probe()
-    assert (fleet.kinds, fleet.household.incidents.list_past()[0].how) == ([], "believed")
+    assert (fleet.kinds, fleet.household.incidents.store.closed_incidents()[0].how) == ([], "believed")
     assert fleet.night(ConsentRevoked("no")) == 12
     fleet.pass_time(7 * 60)
     for home in fleet.homes:
@@ -359,7 +358,7 @@ def test_one_opened_by_hand_is_closed_by_no_probe_and_by_a_day(fleet: Fleet) -> 
     fleet.pass_time(60)
     fleet.probe()
     assert fleet.kinds == []
-    assert {over.how for over in fleet.household.incidents.list_past()} == {"expired"}
+    assert {over.how for over in fleet.household.incidents.store.closed_incidents()} == {"expired"}
     assert fleet.night(None) == 12
 
 
@@ -369,7 +368,7 @@ def test_one_that_comes_again_opens_anew_after_as_many_failures(fleet: Fleet) ->
         assert (fleet.kinds, fleet.calls) == ([IncidentKind.OUTAGE], (5 + PROBES_TO_PASS) * lap - PROBES_TO_PASS)
         fleet.probe_with(None)
         assert (fleet.kinds, fleet.count_waiting()) == ([], 0)
-    assert len(fleet.household.incidents.list_past()) == 3
+    assert len(fleet.household.incidents.store.closed_incidents()) == 3
 
 
 def test_no_line_names_a_meter(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:

@@ -234,6 +234,10 @@ class EmbeddedRedis(AbstractContextManager["EmbeddedRedis"]):
 
     def __init__(self, data_dir: Path) -> None:
         self._folder = ServerFolder(data_dir)
+        self.start()
+
+    def start(self) -> None:
+        """Start the server, also again after ``stop``."""
         self._guard = Guard()
         try:
             self._process = self._folder.launch()

@@ -8,7 +8,6 @@
     incident:failed:<id>     list: the last 10 000 windows that failed, each a WindowJob; one may be there twice
     incident:touched:<id>    HyperLogLog of the accounts
     incident:past            list, newest first: the past incidents with their counts
-    incident:replay          there while the missed windows are to be published
 
 What belongs to an open incident is named by its id, so a count that comes late changes no later incident: it is
 written to a key that nobody reads, and that expires. All sizes are bounded, whatever the number of accounts.
@@ -110,7 +109,7 @@ class IncidentStore(PrefixedKeys):
         return [json.loads(text) for text in self._redis.lrange(self._key("incident", "failed", incident.id), 0, -1)]
 
     def close(self, incident: Incident, ended_at: datetime, how: str) -> Incident | None:
-        """Close an incident and return it with its last counts; None if it is not open. From then on a replay is due.
+        """Close an incident and return it with its last counts; None if it is not open.
 
         The calls before it are forgotten, so that the next incident of these series needs failures of its own.
         """
@@ -125,7 +124,6 @@ class IncidentStore(PrefixedKeys):
             pipe.delete(*(self._key("incident", "ring", series.value) for series in incident.series))
             pipe.lpush(past_key, json.dumps(asdict(past), default=datetime.isoformat))
             pipe.ltrim(past_key, 0, MOST_PAST - 1)
-            pipe.set(self._key("incident", "replay"), 1, ex=DAY_S)
             return past
 
         return cast("Incident | None", self._redis.transaction(move, open_key, value_from_callable=True))
@@ -134,14 +132,6 @@ class IncidentStore(PrefixedKeys):
         """Return the past incidents, newest first."""
         entries = [json.loads(text) for text in self._redis.lrange(self._key("incident", "past"), 0, -1)]
         return [_to_incident(fields["slot"], fields) for fields in entries]
-
-    def is_replay_due(self) -> bool:
-        """Return whether an incident has ended whose missed windows are to be published."""
-        return bool(self._redis.exists(self._key("incident", "replay")))
-
-    def clear_replay(self) -> None:
-        """Record that the replay was done; safe to repeat."""
-        self._redis.delete(self._key("incident", "replay"))
 
     def _push_failure(self, pipe: Pipeline, incident: Incident, job: WindowJob) -> None:
         counts, failed, touched = self._own_keys(incident)

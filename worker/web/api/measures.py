@@ -76,7 +76,7 @@ def read_measures(
     What the period `from` or `to` lies in counts as a whole: by month, `from=2024-07-15` gives all of July.
     """
     caller.load_account(runtime, account_id)
-    window = _window(first, last, runtime.claims.today())
+    window = _window(first, last, runtime.history.today())
     pages = _PageReader(runtime.measures, account_id, by, *key_range(window, by), after)
     name = f"releve-{account_id}-{by}-{window.start if first else 'all'}-{window.end - ONE_DAY}.csv"
     if form is Form.CSV and limit is None:

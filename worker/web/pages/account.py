@@ -47,7 +47,7 @@ def show_account(
 ) -> Response:
     words = words_of(request)
     status = status_of(account, runtime.history)
-    today = runtime.claims.today()
+    today = runtime.history.today()
     bars = {name: series for name, series in status.series.items() if series.total}
     kind, connection = connection_of(account, status, today)
     return render(

@@ -24,5 +24,5 @@ def show_download(request: Request, runtime: RuntimeDep, account: OwnAccount) ->
         account=account,
         periods=[period for period in Period if first[period]],
         first=first_day(measures, account.id, Period.DAY),
-        today=runtime.claims.today(),
+        today=runtime.history.today(),
     )

@@ -125,7 +125,7 @@ def _set_cookie(runtime: Runtime, response: Response, session: OperatorSession) 
 
 def _page_values(runtime: Runtime) -> dict[str, Any]:
     overview = Overview(runtime.registry.database)
-    completeness, yesterday = runtime.registry.completeness, runtime.claims.today() - ONE_DAY
+    completeness, yesterday = runtime.registry.completeness, runtime.history.today() - ONE_DAY
     return {
         "states": overview.count_accounts_by_state(),
         "freshness": {series: completeness.count_complete_since(series, yesterday) for series in Series},
