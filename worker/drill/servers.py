@@ -179,7 +179,8 @@ def open_servers(folder: Path, *, preset: str, store: str, measures_url: str | N
     """
     ahead = PRETEND_NOW - datetime.now(UTC)
     with ExitStack() as resources:
-        redis = resources.enter_context(DrillRedis(folder))
+        redis = DrillRedis(folder)
+        resources.callback(redis.stop)
         supervisor = resources.enter_context(Supervisor())
         couchdb_server = (
             resources.enter_context(DrillCouchdb(supervisor, folder, measures_url)) if store != "sqlite" else None
