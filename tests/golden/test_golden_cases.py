@@ -71,6 +71,8 @@ def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str
         window_sync = make_window_sync(supplier, measures)
         report = window_sync.sync_window(window_job(window_of(rows), series, home))
         assert [report["created"], report["updated"]] == run["writes"]
+        assert report["removed"] == run.get("removed", 0)
+        assert report["left_out"] + report["facts"]["left_out"] == run.get("left_out", 0)
 
         stored = {period: documents(measures, home, period) for period in Period}
         for doctype, expected in run["expect"].items():
@@ -79,6 +81,9 @@ def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str
             assert {key: loads_of(stored[Period(doctype)])[key] for key in expected} == pytest.approx(expected)
         for doctype, absent in run.get("absent", {}).items():
             assert not set(absent) & set(stored[Period(doctype)])
+        steps = {key: document["step"] for key, document in stored[Period.MINUTE].items() if "step" in document}
+        if "steps" in run:
+            assert steps == run["steps"]
         for doctype, number in run.get("count", {}).items():
             assert len(stored[Period(doctype)]) == number
         if "total" in run:

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.completeness import civil_day, civil_day_of
-from worker.domain.measures.conservation import Cause, Discrepancy, Law, check_days, check_totals
-from worker.domain.measures.documents import Entry, key_range, to_entry
+from worker.domain.measures.conservation import Cause, Discrepancy, Law, check_days, check_overlaps, check_totals
+from worker.domain.measures.documents import Document, Entry, key_range, to_entry
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.packing import PERIODS
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
@@ -89,12 +89,15 @@ class Auditor:
         findings = [*check_totals(days, months, Period.MONTH), *check_totals(days, years, Period.YEAR)]
         documents = len(days) + len(months) + len(years)
         for part in self._parts(account_id):
-            steps = self._read(account_id, Period.MINUTE, key_range(_with_neighbours(part), Period.MINUTE))
+            with_neighbours = key_range(_with_neighbours(part), Period.MINUTE)
+            step_documents = self._read_documents(account_id, Period.MINUTE, with_neighbours)
+            steps = list(map(to_entry, step_documents))
             hours = self._read(account_id, Period.HOUR, key_range(part, Period.HOUR))
-            steps_within = _steps_within(steps, part)
+            steps_within = [entry for entry in steps if _is_within(entry.key, part)]
             documents += len(steps_within) + len(hours)
+            findings += [overlap for overlap in check_overlaps(step_documents) if _is_day_of(overlap.key, part)]
             findings += check_totals(steps_within, hours, Period.HOUR)
-            days_within = [entry for entry in days if part.start.isoformat() <= entry.key < part.end.isoformat()]
+            days_within = [entry for entry in days if _is_day_of(entry.key, part)]
             findings += check_days(steps, days_within, self._corrected_days(account_id, part))
         return AuditResult(account_id, documents, findings)
 
@@ -125,7 +128,10 @@ class Auditor:
                 yield from split_window(DateWindow(min(starts), end), _DAYS_AT_ONCE)
 
     def _read(self, account_id: str, period: Period, keys: KeyRange) -> list[Entry]:
-        return [to_entry(document) for document in self.measures.read(account_id, {period: keys})[period]]
+        return [to_entry(document) for document in self._read_documents(account_id, period, keys)]
+
+    def _read_documents(self, account_id: str, period: Period, keys: KeyRange) -> list[Document]:
+        return self.measures.read(account_id, {period: keys})[period]
 
     def _corrected_days(self, account_id: str, part: DateWindow) -> set[date]:
         return {
@@ -140,9 +146,13 @@ def _with_neighbours(window: DateWindow) -> DateWindow:
     return DateWindow(window.start - ONE_DAY, window.end + ONE_DAY)
 
 
-def _steps_within(steps: Sequence[Entry], window: DateWindow) -> list[Entry]:
+def _is_day_of(key: str, window: DateWindow) -> bool:
+    return window.start.isoformat() <= key < window.end.isoformat()
+
+
+def _is_within(key: str, window: DateWindow) -> bool:
     first_key, end_key = key_range(window, Period.MINUTE)
-    return [entry for entry in steps if first_key <= entry.key < end_key]
+    return first_key <= key < end_key
 
 
 def _days_of_stale_totals(findings: Sequence[Discrepancy]) -> dict[Series, list[date]]:
@@ -153,6 +163,8 @@ def _days_of_stale_totals(findings: Sequence[Discrepancy]) -> dict[Series, list[
             continue
         if finding.law is Law.HOUR:
             days[Series.LOAD_CURVE].append(civil_day(finding.key))
+        elif finding.law is Law.STEPS:
+            days[Series.LOAD_CURVE].append(date.fromisoformat(finding.key))
         else:
             year, month = int(finding.key[:4]), int(finding.key[5:7] or 1)
             days[Series.DAILY].append(date(year, month, 1))

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from worker.clients.splitting import SplitFetch
@@ -37,19 +37,22 @@ from worker.domain.measures.documents import (
     entry_of,
     key_of,
     key_range,
+    shift_key,
     to_document,
     to_entry,
     to_timestamp,
     touched_window,
 )
 from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
+from worker.domain.measures.overlaps import find_replaced, settle
 from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.domain.parsing.enedis import parse
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
-from worker.stores.measures.base import ByPeriod, MeasureStore, ReadRequest
+from worker.stores.measures.base import ByPeriod, KeyRange, MeasureStore, ReadRequest
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.incidents import Incidents
 
+_AN_HOUR: Final = timedelta(hours=1)
 MAX_RACES: Final = 20  # Lost races for one window, before the store counts as unavailable.
 
 
@@ -145,6 +148,7 @@ class WindowSync:
                 fetched_at=to_timestamp(answer.asked_at),
                 dropped=sum(part.dropped for part in parsed),
                 differing=sum(part.differing for part in parsed),
+                left_out=sum(part.left_out for part in parsed),
                 last_day=max((str(reading.start.date()) for reading in readings), default=None),
                 floor=answer.floor.isoformat() if answer.floor else None,
                 open={},
@@ -171,17 +175,27 @@ class WindowSync:
         changed_keys = {*written_keys, *(entry.key for entry in changed)}
         totals: dict[str, Sequence[messages.Row]] = {}
         unchanged = changes["unchanged"]
-        for period in messages.series_of(changes).totals:
+        series = messages.series_of(changes)
+        replaced = messages.to_entries(changes["replaced"])
+        removals: dict[str, Sequence[messages.Row]] = {series.inputs.value: replaced}
+        # The supplier's own steps of other bounds, which the store's compare-and-set decides as a whole.
+        changed_keys -= set(changes["reshaped"])
+        for period in series.totals:
             sums = Counter(changes["rest"][period.value])
             sums.update(total_entries(changed, period))
             stored = {entry.key: entry for entry in messages.to_entries(changes["stored_totals"][period.value])}
             different = keep_different(sums, stored, period, {total_key(key, period) for key in changed_keys})
             totals[period.value] = different
+            emptied = {total_key(entry.key, period) for entry in replaced} - sums.keys()
+            removals[period.value] = [stored[key] for key in sorted(emptied) if key in stored]
             unchanged += len(sums) - len(different)
         return Writes(
             **messages.job_of(changes),
             changed=changed,
             totals=totals,
+            removals=removals,
+            answer=changes["answer"],
+            left_out=changes["left_out"],
             unchanged=unchanged,
             facts=changes["facts"],
         )
@@ -189,15 +203,17 @@ class WindowSync:
     def store(self, writes: Writes) -> WindowResult:
         """Write readings, then totals, again after a lost race, and record the result. Raises UnknownAccount."""
         self._raise_if_removed(writes)
-        created, updated = self._write_until_settled(writes)
-        if created or updated:
+        created, updated, removed = self._write_until_settled(writes)
+        if created or updated or removed:
             # The account may have been removed during the writes, and its measures erased before them.
             self._raise_if_removed(writes)
         result = WindowResult(
             **messages.job_of(writes),
             created=created,
             updated=updated,
+            removed=removed,
             unchanged=writes["unchanged"],
+            left_out=writes["left_out"],
             facts=writes["facts"],
         )
         self.recorder.record_result(result)
@@ -218,53 +234,84 @@ class WindowSync:
 
     def _compare(self, job: WindowJob, entries: Sequence[Entry], facts: AnswerFacts) -> Changes:
         """Return the entries that the store lacks or has with another value, and what their totals need."""
-        documents = self.measures.read(*self._ranges_to_read(job))
+        account_id, ranges = self._ranges_to_read(job)
+        documents = self.measures.read(account_id, ranges)
         series, window = messages.series_of(job), messages.window_of(job)
         stored = {entry.key: entry for entry in map(to_entry, documents[series.inputs])}
         newer_keys = keys_of_newer_readings(documents[series.inputs], facts["fetched_at"], to_timestamp(self.now()))
-        changed = list(keep_changed((entry for entry in entries if entry.key not in newer_keys), stored))
-        changed_keys = {entry.key for entry in changed}
-        rest = [entry for key, entry in stored.items() if key not in changed_keys]
+        out_of_order = find_replaced(documents[series.inputs]) if series.inputs is Period.MINUTE else []
+        out_of_order_keys = {entry.key for entry in out_of_order}
+        in_order = [entry for key, entry in stored.items() if key not in out_of_order_keys]
+        settled = settle(entries, in_order, newer_keys)
+        changed = list(keep_changed(settled.entries, stored))
+        held_keys = {entry.key for entry in settled.entries}
+        replaced = [entry for entry in (*out_of_order, *settled.replaced) if entry.key not in held_keys]
+        gone_keys = {entry.key for entry in (*changed, *replaced)}
+        rest = [entry for key, entry in stored.items() if key not in gone_keys]
         first_key, end_key = key_range(window, series.inputs)
         asked_for = [*changed, *(entry for entry in rest if first_key <= entry.key < end_key)]
         return Changes(
             **messages.job_of(job),
             changed=changed,
-            unchanged=len(entries) - len(changed),
+            unchanged=len(settled.entries) - len(changed),
+            replaced=replaced,
+            reshaped=sorted(settled.reshaped),
+            answer=[entry[:3] for entry in entries] if settled.reshaped else [],
+            left_out=settled.left_out,
             stored_totals={period.value: list(map(to_entry, documents[period])) for period in series.totals},
-            rest={period.value: sums_within(window, rest, period) for period in series.totals},
+            rest={period.value: sums_within(ranges[period], rest, period) for period in series.totals},
             facts={**facts, "open": open_days(window, covered_time_by_day(series, asked_for))},
         )
 
     def _ranges_to_read(self, job: WindowJob) -> ReadRequest:
-        """Return the ranges of the touched totals, then those of their readings: the store reads in this order."""
+        """Return the ranges of the touched totals, then those of their readings: the store reads in this order.
+
+        Of a load curve they begin an hour earlier and end an hour later, because a step may reach over midnight.
+        """
         series, window = messages.series_of(job), messages.window_of(job)
         windows = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
-        return job["account_id"], {period: key_range(part, period) for period, part in windows.items()}
+        ranges = {period: key_range(part, period) for period, part in windows.items()}
+        if series.inputs is Period.MINUTE:
+            ranges = {
+                period: (shift_key(first, -_AN_HOUR), shift_key(end, _AN_HOUR))
+                for period, (first, end) in ranges.items()
+            }
+        return job["account_id"], ranges
 
-    def _write_until_settled(self, writes: Writes) -> tuple[int, int]:
+    def _write_until_settled(self, writes: Writes) -> tuple[int, int, int]:
         """Record the corrections, then write readings, then totals, until no document loses a race.
 
-        Returns the numbers of documents created and updated.
+        Readings that come are written before those that go are removed. Returns the numbers of documents created,
+        updated and removed.
         """
-        created = updated = 0
+        created = updated = removed = 0
         written_keys: set[str] = set()
         inputs = messages.series_of(writes).inputs
         for _ in range(MAX_RACES):
             entries = dict(entries_in_write_order(writes))
+            removals = {period: messages.to_entries(writes["removals"][period.value]) for period in entries}
             replacing = [entry for entry in entries[inputs] if entry.replaced_milliwatt_hours is not None]
+            # What goes is recorded as a value that became nothing: its energy is in the steps that come.
+            replacing += [
+                entry._replace(milliwatt_hours=0, replaced_milliwatt_hours=entry.milliwatt_hours)
+                for entry in removals[inputs]
+            ]
             if corrections := [entry for entry in replacing if entry.replaced_milliwatt_hours != entry.milliwatt_hours]:
                 self.recorder.record_corrections(writes, corrections)
-            lost = self.measures.write(to_documents(writes, entries, self.now()))
+            now = self.now()
+            lost = self.measures.write(to_documents(writes, entries, now), to_documents(writes, removals, now))
             lost_keys = {period: set(map(key_of, documents)) for period, documents in lost.items()}
             won = [entry for period, rows in entries.items() for entry in rows if entry.key not in lost_keys[period]]
             created += sum(entry.revision is None for entry in won)
             updated += sum(entry.revision is not None for entry in won)
+            removed += sum(entry.key not in lost_keys[period] for period, rows in removals.items() for entry in rows)
             if not any(lost_keys.values()):
-                return created, updated
+                return created, updated, removed
             written_keys |= {entry.key for entry in entries[inputs]} - lost_keys[inputs]
             # Without their revisions, because the other run has replaced these.
-            entries_again = [Entry(*entry[:3]) for entry in entries[inputs] if entry.key in lost_keys[inputs]]
+            entries_again = messages.to_entries(writes["answer"]) or [
+                Entry(*entry[:3]) for entry in entries[inputs] if entry.key in lost_keys[inputs]
+            ]
             writes = self.aggregate(self._compare(writes, entries_again, writes["facts"]), written_keys)
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
 
@@ -281,9 +328,9 @@ def keys_of_newer_readings(documents: Iterable[Document], fetched_at: str, now: 
     return {key_of(document) for document in documents if fetched_at < document["updated_at"] <= now}
 
 
-def sums_within(window: DateWindow, entries: Iterable[Entry], period: Period) -> dict[str, int]:
-    """Return the sums of the entries for the totals that the window touches."""
-    first_key, end_key = key_range(window, period)
+def sums_within(keys: KeyRange, entries: Iterable[Entry], period: Period) -> dict[str, int]:
+    """Return the sums of the entries for the totals in this range of keys."""
+    first_key, end_key = keys
     return {key: energy for key, energy in total_entries(entries, period).items() if first_key <= key < end_key}
 
 

@@ -71,6 +71,19 @@ def test_a_wrong_total_is_made_anew_without_asking_the_supplier(home: Home) -> N
     assert home.asked == []
 
 
+def test_steps_that_overlap_are_named_and_mended_without_asking_the_supplier(home: Home) -> None:
+    """Versions that knew steps by their start alone left half-hours inside the hours that came for them."""
+    minutes, calls = home.household.measures[Period.MINUTE], len(home.household.supplier.asked)
+    half_hour = minutes.documents[f"{home.account}:2024-07-10T08:30Z"]["load"]
+    home.spoil(Period.MINUTE, "2024-07-10T08:00Z", load=2 * half_hour, step=60, updated_at="2024-07-24T09:00:00+00:00")
+    home.spoil(Period.HOUR, "2024-07-10T08:00Z", load=3 * half_hour)
+    assert home.laws() == [(Law.STEPS, "2024-07-10", Cause.OVERLAPPING_STEPS), (Law.DAY, "2024-07-10", Cause.UNKNOWN)]
+    home.auditor.repair_account(home.auditor.verify_account(home.account))
+    assert home.laws() == []
+    assert f"{home.account}:2024-07-10T08:30Z" not in minutes.documents
+    assert len(home.household.supplier.asked) == calls
+
+
 def test_readings_in_doubt_are_asked_for_again_both_series_of_them(home: Home) -> None:
     home.spoil(Period.DAY, "2024-07-10", load=99.0)
     assert (Law.DAY, "2024-07-10", Cause.UNKNOWN) in home.laws()

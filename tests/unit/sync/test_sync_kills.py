@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
 import pytest
 
 from tests.support.factories import (
     PretendSupplier,
     content,
+    end_labels,
     make_window_sync,
     memory_measures,
     serving_days,
+    v5_answer,
     window_job,
 )
 from tests.support.fakes import MemoryStore
 from tests.support.window_runs import FIRST_RUN, RUNS, SECOND_RUN, Stores, days, sync_days, truth_of_days, window_over
 from worker.domain.measures.messages import WindowResult
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.stores.measures.base import Document
+
+RESERVED_DAY = date(2024, 7, 24)
 
 
 class Killed(BaseException):
@@ -108,3 +113,43 @@ def test_a_worker_killed_before_the_mark_has_stored_everything() -> None:
     with pytest.raises(Killed):
         window_sync.sync_window(window_job(window_over(values), Series.DAILY))
     assert content(measures) == truth_of_days(values)
+
+
+def serve_again(stores: Stores, minutes: int) -> WindowResult:
+    """Sync a day whose energy is the same in steps of any length."""
+    rows = [(label, "1000", f"PT{minutes}M") for label in end_labels(RESERVED_DAY, minutes)]
+    supplier = PretendSupplier(curve=v5_answer(rows))
+    job = window_job(DateWindow(RESERVED_DAY, RESERVED_DAY + ONE_DAY), Series.LOAD_CURVE)
+    return make_window_sync(supplier, stores).sync_window(job)
+
+
+@pytest.mark.parametrize("before, after", [(30, 60), (60, 30), (10, 15)])
+def test_a_worker_killed_while_steps_of_other_lengths_come_leaves_what_a_replay_makes_whole(
+    before: int, after: int
+) -> None:
+    expected = memory_measures()
+    serve_again(expected, after)
+    kills = 0
+    for number in (1, 2):
+        for written_before in (0, 1, 24, 25, 47, 48, 10**6):
+            stores = memory_measures()
+            serve_again(stores, before)
+            hours = loads(stores, Period.HOUR)
+            kill_at(stores, number, written_before)
+            try:
+                serve_again(stores, after)
+            except Killed:
+                kills += 1
+            for store in stores.values():
+                store.before_write = None
+            assert loads(stores, Period.HOUR) == hours, "a total is never wrong in between"
+            serve_again(stores, after)
+            assert loads(stores, Period.MINUTE) == loads(expected, Period.MINUTE)
+            assert loads(stores, Period.HOUR) == hours
+            result = serve_again(stores, after)
+            assert (result["created"], result["updated"], result["removed"]) == (0, 0, 0)
+    assert kills >= 7
+
+
+def loads(stores: Stores, period: Period) -> dict[str, float]:
+    return {key: document["load"] for key, document in stores[period].documents.items()}

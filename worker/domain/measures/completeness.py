@@ -19,7 +19,7 @@ absent for good when it is ``GIVE_UP_AGE`` days old.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -28,14 +28,14 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
-from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry
+from worker.domain.measures.documents import Entry
+from worker.domain.measures.overlaps import interval_of
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, Series, day_length
 
 GIVE_UP_AGE: Final = 64
 ASKED_AT_AGES: Final = (1, 2, 4, *range(8, GIVE_UP_AGE + 1, 7))
 _HALF_HOUR: Final = timedelta(minutes=30)
 _MINUTE: Final = timedelta(minutes=1)
-_HOUR_LENGTH: Final = len("2024-01-01T00")  # How many characters of a minute's key name its hour.
 _RUN: Final = re.compile(r"(\d+)([a-z])(\d*)(?:@(\d+))?", re.ASCII)
 
 
@@ -194,16 +194,17 @@ def mark_days(
 
 
 def covered_time_by_day(series: Series, entries: Iterable[Entry]) -> dict[date, timedelta]:
-    """Return how much of each civil day the stored readings cover; no reading may come twice."""
+    """Return how much of each civil day the stored readings cover: the time of steps that overlap counts once.
+
+    A step belongs to the day in which it starts.
+    """
     if series.inputs is Period.DAY:
         return {(day := date.fromisoformat(entry.key)): day_length(day) for entry in entries}
-    # A civil day begins with an hour of UTC, so only one key in each hour has to be converted.
-    minutes_by_hour: defaultdict[str, int] = defaultdict(int)
-    for entry in entries:
-        minutes_by_hour[entry.key[:_HOUR_LENGTH]] += entry.step or USUAL_STEP_MINUTES
     minutes_by_day: Counter[date] = Counter()
-    for hour, minutes in minutes_by_hour.items():
-        minutes_by_day[civil_day(f"{hour}:00Z")] += minutes
+    covered_until = 0
+    for start, end, day in sorted((*interval_of(entry), civil_day(entry.key)) for entry in entries):
+        minutes_by_day[day] += max(0, end - max(start, covered_until))
+        covered_until = max(covered_until, end)
     return {day: timedelta(minutes=minutes) for day, minutes in minutes_by_day.items()}
 
 

@@ -1,8 +1,9 @@
 """Checks that the stored documents agree with one another, each difference with its likely cause.
 
-Four laws: the steps of an hour add up to the hour, the curve of a complete day to the day's value (to the watt-hour),
-the days of a month to the month, and the days of a year to the year. The second law does not apply to a day with a gap
-in its curve. The recordings of real meters satisfy all four (tests/integration/test_real_recordings.py).
+Five laws: no two steps overlap in time, the steps of an hour add up to the hour, the curve of a complete day to the
+day's value (to the watt-hour), the days of a month to the month, and the days of a year to the year. The law of the day
+does not apply to a day with a gap in its curve. The recordings of real meters satisfy all five
+(tests/integration/test_real_recordings.py).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Final
 
 from worker.domain.measures.aggregation import total_entries
 from worker.domain.measures.completeness import civil_day, covered_time_by_day
-from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry, round_as_stored
+from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, Entry, round_as_stored, to_entry
+from worker.domain.measures.overlaps import find_replaced
 from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
 
 _ONE_WATT_HOUR: Final = 1000  # In milliwatt-hours: the resolution of daily values.
@@ -26,6 +28,7 @@ _ONE_PERCENT: Final = 100
 class Law(StrEnum):
     """Laws that the stored documents must satisfy."""
 
+    STEPS = "no two steps overlap"
     HOUR = "minutes make the hour"
     DAY = "the curve makes the day"
     MONTH = "days make the month"
@@ -35,6 +38,7 @@ class Law(StrEnum):
 class Cause(StrEnum):
     """Likely causes of a difference."""
 
+    OVERLAPPING_STEPS = "overlapping steps"
     STALE_TOTAL = "the total is stale"
     MISSING_TOTAL = "the total is missing"
     ORPHAN_TOTAL = "a total without its readings"
@@ -47,8 +51,8 @@ class Cause(StrEnum):
 
     @property
     def repairable(self) -> bool:
-        """Whether computing the total again repairs it. Any other cause needs a new request, if anything helps."""
-        return self in (Cause.STALE_TOTAL, Cause.MISSING_TOTAL)
+        """Whether settling stored readings and computing totals again repairs it. Others need a new request, if any."""
+        return self in (Cause.OVERLAPPING_STEPS, Cause.STALE_TOTAL, Cause.MISSING_TOTAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,16 @@ def check_totals(inputs: Sequence[Entry], totals: Sequence[Entry], period: Perio
         expected, stored = sums.get(key), energies.get(key)
         if expected != stored:
             yield Discrepancy(_LAWS[period], key, expected, stored, _cause_of_total(expected, stored))
+
+
+def check_overlaps(documents: Sequence[Document]) -> Iterator[Discrepancy]:
+    """Compare the steps of each day with those that hold where some overlap; yields in the order of days."""
+    gone = {entry.key for entry in find_replaced(documents)}
+    for day in sorted({civil_day(key) for key in gone}):
+        steps = [entry for entry in map(to_entry, documents) if civil_day(entry.key) == day]
+        stored = sum(entry.milliwatt_hours for entry in steps)
+        expected = sum(entry.milliwatt_hours for entry in steps if entry.key not in gone)
+        yield Discrepancy(Law.STEPS, day.isoformat(), expected, stored, Cause.OVERLAPPING_STEPS)
 
 
 def _cause_of_total(expected: int | None, stored: int | None) -> Cause:

@@ -89,6 +89,11 @@ def key_range(window: DateWindow, period: Period) -> tuple[str, str]:
     return window.start.isoformat()[:length], after[period].isoformat()[:length]
 
 
+def shift_key(key: str, by: timedelta) -> str:
+    """Return the key of a minute or an hour so much later."""
+    return period_key(datetime.fromisoformat(key) + by, Period.MINUTE)
+
+
 def touched_window(window: DateWindow, series: Series) -> DateWindow:
     """Return the days whose readings belong to the totals that the window touches.
 

@@ -46,6 +46,7 @@ class AnswerFacts(TypedDict):
     fetched_at: str  # The same instant as text in UTC, like ``updated_at`` in documents.
     dropped: int
     differing: int
+    left_out: int  # Points of the answer whose time a later point of other bounds covers.
     last_day: str | None  # The last civil day with a reading.
     floor: str | None  # The first day for which the supplier has data, if this window found it out.
     open: dict[str, int]  # The minutes stored of each incomplete day (``completeness.open_days``).
@@ -63,21 +64,33 @@ class Changes(WindowJob):
 
     ``stored_totals``: the touched totals, with the revisions that they had BEFORE the inputs were read. If another run
     writes a total in between, the write of ours fails and the total is computed again. ``rest``: by period and key, the
-    sum of the stored inputs that are not being replaced.
+    sum of the stored inputs that are not being replaced. ``replaced``: the stored steps of other bounds that go
+    (``overlaps``), ``reshaped``: the keys of those that come for them; where there are any, ``answer`` has all readings
+    of the answer, because such steps are settled together.
     """
 
     changed: Sequence[Row]
     unchanged: int
+    replaced: Sequence[Row]
+    reshaped: Sequence[str]
+    answer: Sequence[Row]
+    left_out: int
     stored_totals: dict[str, Sequence[Row]]
     rest: dict[str, dict[str, int]]
     facts: AnswerFacts
 
 
 class Writes(WindowJob):
-    """The message from ``aggregate`` to ``store``: all that has to be written, and nothing else."""
+    """The message from ``aggregate`` to ``store``: all that has to be written, and nothing else.
+
+    ``removals``: by period, what has to go: steps of other bounds, and totals of which no reading is left.
+    """
 
     changed: Sequence[Row]
     totals: dict[str, Sequence[Row]]
+    removals: dict[str, Sequence[Row]]
+    answer: Sequence[Row]
+    left_out: int
     unchanged: int
     facts: AnswerFacts
 
@@ -97,7 +110,9 @@ class WindowResult(WindowJob):
 
     created: int
     updated: int
+    removed: int
     unchanged: int
+    left_out: int
     facts: AnswerFacts
 
 

@@ -26,6 +26,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from worker.domain.measures.answers import Json
+from worker.domain.measures.overlaps import keep_last
 from worker.domain.measures.readings import (
     ONE_DAY,
     PARIS,
@@ -56,17 +57,18 @@ class ParsedAnswer:
     """The readings of one answer in time order, each step once, and how many points were left out.
 
     ``dropped``: points with an unusable value, date or step. ``differing``: points that came again with another value;
-    the last one counts.
+    the last one counts. ``left_out``: points whose time a later point of other bounds covers.
     """
 
     readings: Sequence[IntervalReading]
     dropped: int = 0
     differing: int = 0
+    left_out: int = 0
 
     def clip_to(self, window: DateWindow) -> ParsedAnswer:
         """Return only the readings in the window that was asked for; the others are counted as dropped."""
         inside = [reading for reading in self.readings if window.start <= reading.start.date() < window.end]
-        return ParsedAnswer(inside, self.dropped + len(self.readings) - len(inside), self.differing)
+        return ParsedAnswer(inside, self.dropped + len(self.readings) - len(inside), self.differing, self.left_out)
 
 
 def parse(payload: Json, series: Series) -> ParsedAnswer:
@@ -108,16 +110,18 @@ def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
 
     Some suppliers pad the skipped hour of a spring day with zeros (rule T5).
     """
-    by_start: dict[datetime, IntervalReading] = {}
+    by_bounds: dict[tuple[datetime, timedelta], IntervalReading] = {}
     usable = differing = 0
     for reading in readings:
         usable += 1
-        instant = reading.start.astimezone(UTC)
-        if instant in by_start and by_start[instant] != reading:
+        bounds = reading.start.astimezone(UTC), reading.length
+        if bounds in by_bounds and by_bounds[bounds] != reading:
             differing += 1
-        if instant not in by_start or reading.milliwatt_hours:
-            by_start[instant] = reading
-    return ParsedAnswer([by_start[instant] for instant in sorted(by_start)], rows - usable, differing)
+        if bounds not in by_bounds or reading.milliwatt_hours:
+            by_bounds.pop(bounds, None)  # The last one's place in the answer counts, too.
+            by_bounds[bounds] = reading
+    kept = keep_last(list(by_bounds.values()))
+    return ParsedAnswer(kept, rows - usable, differing, len(by_bounds) - len(kept))
 
 
 def _row_day(row: RawRow) -> date | None:

@@ -1,0 +1,172 @@
+"""Which of the steps that overlap in time are stored (rules K5 and K6): stored steps of a meter never overlap.
+
+Steps of different bounds that overlap, directly or through others, are one *cluster*, which is taken as a whole. If the
+steps of the later answer cover all the time of the earlier ones, they replace them; if they cover less, the earlier
+ones stay. Readings of the same bounds are no cluster: the later value holds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import NamedTuple
+
+from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, Entry, key_of, to_entry
+from worker.domain.measures.readings import IntervalReading
+
+_MINUTE = timedelta(minutes=1)
+
+
+class Interval(NamedTuple):
+    """Minutes since 1970, ``end`` excluded."""
+
+    start: int
+    end: int
+
+
+@dataclass
+class Cluster:
+    """The steps of a time in which some overlap, in time order."""
+
+    newcomers: list[Entry] = field(default_factory=list)
+    stored: list[Entry] = field(default_factory=list)
+    end: int = 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing of it overlaps but a newcomer and the stored step of the same bounds."""
+        bounds = {interval_of(entry) for entry in (*self.newcomers, *self.stored)}
+        return len(bounds) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What of an answer may be stored.
+
+    ``entries``: the newcomers that hold. ``replaced``: the stored steps that go. ``reshaped``: the keys of newcomers
+    that take the place of steps of other bounds. ``left_out``: how many newcomers don't hold.
+    """
+
+    entries: list[Entry]
+    replaced: list[Entry]
+    reshaped: set[str]
+    left_out: int
+
+
+def interval_of(entry: Entry) -> Interval:
+    """Return the time of a minute document."""
+    start = int(datetime.fromisoformat(entry.key).timestamp()) // 60
+    return Interval(start, start + (entry.step or USUAL_STEP_MINUTES))
+
+
+def keep_last(readings: Sequence[IntervalReading]) -> list[IntervalReading]:
+    """Return the readings of one answer without overlaps; of steps that overlap, the last in its order wins."""
+    kept: list[IntervalReading] = []
+    starts: list[datetime] = []
+    for reading in reversed(readings):
+        start = reading.start.astimezone(UTC)
+        place = bisect(starts, start)
+        after = starts[place] if place < len(starts) else None
+        before = kept[place - 1].length + starts[place - 1] if place else None
+        if (before is None or before <= start) and (after is None or start + reading.length <= after):
+            starts.insert(place, start)
+            kept.insert(place, reading)
+    return kept
+
+
+def settle(newcomers: Sequence[Entry], stored: Sequence[Entry], later_keys: Container[str] = ()) -> Settlement:
+    """Decide which steps of an answer are stored, and which of the stored ones go.
+
+    Neither the newcomers nor, in a store in order, the stored steps overlap among themselves. ``later_keys``: of the
+    stored steps that come from an answer that was asked for later than the newcomers.
+    """
+    entries: list[Entry] = []
+    replaced: list[Entry] = []
+    reshaped: set[str] = set()
+    for cluster in find_clusters(newcomers, stored):
+        earlier = [entry for entry in cluster.stored if entry.key not in later_keys]
+        later = [entry for entry in cluster.stored if entry.key in later_keys]
+        if cluster.is_settled:
+            entries += [] if later else cluster.newcomers
+        elif cluster.newcomers and covers(cluster.newcomers, earlier) and not covers(later, cluster.newcomers):
+            entries += cluster.newcomers
+            keys = {entry.key for entry in cluster.newcomers}
+            replaced += [entry for entry in cluster.stored if entry.key not in keys]
+            reshaped |= keys
+    return Settlement(entries, replaced, reshaped, len(newcomers) - len(entries))
+
+
+def find_replaced(documents: Sequence[Document]) -> list[Entry]:
+    """Return the stored steps that have to go because later ones overlap them; none where the store is in order.
+
+    A worker killed between the writing of newcomers and the removal of what they replace leaves such steps, and so did
+    versions that knew steps by their start alone. The answers are taken in their order, by ``updated_at``.
+    """
+    times = {key_of(document): document["updated_at"] for document in documents}
+    replaced: list[Entry] = []
+    for cluster in find_clusters((), map(to_entry, documents)):
+        if len(cluster.stored) > 1:
+            kept: list[Entry] = []
+            in_order = sorted(cluster.stored, key=lambda entry: times[entry.key])
+            for _, of_one_answer in groupby(in_order, key=lambda entry: times[entry.key]):
+                longest_last = sorted(of_one_answer, key=lambda entry: entry.step or USUAL_STEP_MINUTES)
+                settlement = settle(_without_overlaps(longest_last), kept)
+                gone = {entry.key for entry in settlement.replaced}
+                kept = sorted([entry for entry in kept if entry.key not in gone] + settlement.entries)
+            kept_keys = {entry.key for entry in kept}
+            replaced += [entry for entry in cluster.stored if entry.key not in kept_keys]
+    return replaced
+
+
+def _without_overlaps(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entries in time order, without those that a later one of the list overlaps."""
+    kept: list[Entry] = []
+    for entry in reversed(list(entries)):
+        start, end = interval_of(entry)
+        if all(end <= other.start or other.end <= start for other in map(interval_of, kept)):
+            kept.append(entry)
+    return sorted(kept)
+
+
+def find_clusters(newcomers: Iterable[Entry], stored: Iterable[Entry]) -> Iterator[Cluster]:
+    """Yield the steps in groups of those that overlap, in time order; a step that overlaps no other is one, too."""
+    steps = [
+        (interval_of(entry), is_stored, entry)
+        for is_stored, entries in enumerate((newcomers, stored))
+        for entry in entries
+    ]
+    cluster = Cluster()
+    for interval, is_stored, entry in sorted(steps, key=lambda step: step[:2]):
+        if interval.start >= cluster.end and (cluster.newcomers or cluster.stored):
+            yield cluster
+            cluster = Cluster()
+        (cluster.stored if is_stored else cluster.newcomers).append(entry)
+        cluster.end = max(cluster.end, interval.end)
+    if cluster.newcomers or cluster.stored:
+        yield cluster
+
+
+def covers(steps: Iterable[Entry], others: Iterable[Entry]) -> bool:
+    """Return whether the steps cover all the time of the others; no steps cover only no time."""
+    return subtract(union(map(interval_of, others)), union(map(interval_of, steps))) == 0
+
+
+def union(intervals: Iterable[Interval]) -> list[Interval]:
+    """Return the time that the intervals cover, as intervals that don't touch, in time order."""
+    merged: list[Interval] = []
+    for interval in sorted(intervals):
+        if merged and interval.start <= merged[-1].end:
+            merged[-1] = Interval(merged[-1].start, max(merged[-1].end, interval.end))
+        else:
+            merged.append(interval)
+    return merged
+
+
+def subtract(time: Sequence[Interval], other: Sequence[Interval]) -> int:
+    """Return how many minutes of ``time`` lie outside of ``other``; both as ``union`` returns them."""
+    total = sum(interval.end - interval.start for interval in time)
+    shared = sum(max(0, min(a.end, b.end) - max(a.start, b.start)) for a in time for b in other)
+    return total - shared
