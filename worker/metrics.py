@@ -107,7 +107,7 @@ DROPPED: Final = WORKER_METRICS.counter(
 DOCUMENTS: Final = WORKER_METRICS.counter(
     "releve_documents_total",
     "Documents of stored windows, readings and totals alike, by what had to be done.",
-    change=("created", "updated", "unchanged"),
+    change=("created", "updated", "removed", "unchanged"),
     series=Series,
 )
 CORRECTIONS: Final = WORKER_METRICS.counter(

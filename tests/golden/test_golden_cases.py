@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.factories import (
     NOW,
+    MemoryRecorder,
     PretendSupplier,
     answer_2026,
     generated_day,
@@ -64,12 +65,17 @@ def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str
         entries = [Entry(stored_key(key, period), round(load * 1_000_000)) for key, load in loads.items()]
         assert measures[period].write([to_document(home, period, entry, NOW) for entry in entries]) == []
 
+    recorder, asked = MemoryRecorder(), 0
     for run in case["runs"]:
+        asked = run.get("asked", asked + 1)
         rows = generated_day(**with_date(run["gen"])) if "gen" in run else run["readings"]
         answer = GENERATIONS[generation](rows, series)
         supplier = PretendSupplier(daily=answer, curve=answer)
-        window_sync = make_window_sync(supplier, measures)
-        report = window_sync.sync_window(window_job(window_of(rows), series, home))
+        asked_at = NOW + timedelta(minutes=asked - len(case["runs"]))
+        asking = make_window_sync(supplier, measures, recorder=recorder, now=lambda asked_at=asked_at: asked_at)
+        window_sync = make_window_sync(supplier, measures, recorder=recorder)
+        fetched = asking.fetch(window_job(window_of(rows), series, home))
+        report = window_sync.store(window_sync.aggregate(window_sync.filter_known(fetched)))
         assert [report["created"], report["updated"]] == run["writes"]
         assert report["removed"] == run.get("removed", 0)
         assert report["left_out"] + report["facts"]["left_out"] == run.get("left_out", 0)

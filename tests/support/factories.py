@@ -13,6 +13,7 @@ from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowJob, WindowResult, Writes
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series, day_length, local_midnight
+from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
 from worker.errors import UnknownAccount
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.sync.window import WindowSync
@@ -143,12 +144,20 @@ class MemoryRecorder:
 
     results: list[WindowResult] = field(default_factory=list)
     corrections: list[Entry] = field(default_factory=list)
+    recent: dict[tuple[str, str], RecentAnswers] = field(default_factory=dict)
+    days_in_doubt: set[date] = field(default_factory=set)
+
+    def recent_answers(self, job: WindowJob) -> RecentAnswers:
+        return self.recent.get((job["account_id"], job["series"]), RecentAnswers())
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
         self.corrections += entries
 
     def record_result(self, result: WindowResult) -> None:
         self.results.append(result)
+        recent, finished = self.recent_answers(result), FinishedAnswer.of(result)
+        self.days_in_doubt |= recent.days_in_doubt(finished)
+        self.recent[result["account_id"], result["series"]] = recent.with_answer(finished.answer)
 
 
 def make_window_sync(

@@ -13,6 +13,7 @@ from worker.domain.measures.completeness import DayState, half_hours_of
 from worker.domain.measures.conservation import Discrepancy
 from worker.domain.measures.coverage import Coverage, summarize_days
 from worker.domain.measures.holes import COMPARED_SERIES, MissingCurve, find_holes, find_missing_curve
+from worker.domain.measures.overlaps import IN_OTHER_STEPS
 from worker.domain.measures.readings import Series
 from worker.stores.registry.corrections import Correction
 from worker.sync.history import History
@@ -74,11 +75,15 @@ def explanation_to_json(explanation: Explanation) -> dict[str, Any]:
 
 
 def correction_to_json(correction: Correction) -> dict[str, Any]:
-    """Return a correction as JSON; ``key`` is the day, or the UTC start of a step."""
+    """Return a correction as JSON; ``key`` is the day, or the UTC start of a step.
+
+    ``became_kwh`` is None where steps of other bounds have taken the place of the step.
+    """
+    became = None if correction.became_mwh == IN_OTHER_STEPS else correction.became_mwh
     return {
         **to_row(correction, "period", "key", "first_seen", "changed_at"),
         "was_kwh": to_kwh(correction.was_mwh),
-        "became_kwh": to_kwh(correction.became_mwh),
+        "became_kwh": to_kwh(became),
         "run": correction.run_id,
     }
 
@@ -117,7 +122,7 @@ def _series_coverage_to_json(coverage: Coverage) -> dict[str, Any]:
     return {
         "first_day": to_plain(coverage.first),
         "last_day": to_plain(coverage.last),
-        **{state.name.lower(): coverage.counts.get(state, 0) for state in DayState},
+        **{state.name.lower(): coverage.counts.get(state, 0) for state in DayState if state is not DayState.AGAIN},
         "asked_next": to_plain(coverage.asked_next),
         "open_days": [
             {

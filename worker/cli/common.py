@@ -147,3 +147,9 @@ def _to_cell(value: Any) -> str:
 def print_json(value: Any) -> None:
     """Print the value as one line of JSON."""
     click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def counts_line(counts: Mapping[str, Any]) -> str:
+    """Return how many documents were created, updated, removed and left as they were."""
+    names = ("created", "updated", "removed", "unchanged") if counts["removed"] else ("created", "updated", "unchanged")
+    return ", ".join(f"{counts[name]} {name}" for name in names)

@@ -43,9 +43,8 @@ def _lines(explanation: Explanation, languages: list[str]) -> Iterator[str]:
         yield from _series_lines(explanation.day, series, details, languages)
     for correction in explanation.corrections:
         fields = correction_to_json(correction)
-        yield "corrected: {key} was {was_kwh} kWh, became {became_kwh} kWh at {changed_at} in run {run}".format_map(
-            fields
-        )
+        fields["became"] = "part of other steps" if fields["became_kwh"] is None else f"{fields['became_kwh']} kWh"
+        yield "corrected: {key} was {was_kwh} kWh, became {became} at {changed_at} in run {run}".format_map(fields)
     yield from _totals(explanation)
 
 

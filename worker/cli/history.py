@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from worker.accounts.explanations import correction_to_json, to_kwh
+from worker.accounts.explanations import correction_to_json
 from worker.cli.common import Day, json_option, local_text, open_runtime, print_json, print_table
 from worker.domain.measures.readings import PARIS, Period
 from worker.stores.registry.corrections import Correction
@@ -38,10 +38,11 @@ def history(account_id: str, day: date, as_json: bool) -> None:
 
 
 def _to_row(correction: Correction) -> dict[str, Any]:
+    fields = correction_to_json(correction)
     return {
         "what": _name(correction),
-        "was (kWh)": to_kwh(correction.was_mwh),
-        "became (kWh)": to_kwh(correction.became_mwh),
+        "was (kWh)": fields["was_kwh"],
+        "became (kWh)": "in other steps" if fields["became_kwh"] is None else fields["became_kwh"],
         "first seen": local_text(correction.first_seen),
         "changed at": local_text(correction.changed_at),
         "run": correction.run_id,

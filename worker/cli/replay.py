@@ -7,7 +7,15 @@ from datetime import date, timedelta
 
 import click
 
-from worker.cli.common import Day, chosen_accounts, json_option, open_runtime, print_json, require_one_or_all
+from worker.cli.common import (
+    Day,
+    chosen_accounts,
+    counts_line,
+    json_option,
+    open_runtime,
+    print_json,
+    require_one_or_all,
+)
 from worker.domain.measures.messages import new_run_id
 from worker.domain.measures.readings import DateWindow
 from worker.sync.replay import ReplayCounts, Replayer
@@ -62,6 +70,5 @@ def _window(first: date | None, last: date | None) -> DateWindow:
 
 
 def _line(result: ReplayCounts) -> str:
-    counts = f"{result.created} created, {result.updated} updated, {result.unchanged} unchanged"
     unreadable = f", {result.unreadable} still can't be read" if result.unreadable else ""
-    return f"{result.account_id}: {result.answers} answers read again: {counts}{unreadable}"
+    return f"{result.account_id}: {result.answers} answers read again: {counts_line(asdict(result))}{unreadable}"

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from worker.cli.common import print_json, print_result
+from worker.cli.common import counts_line, print_json, print_result
 from worker.cli.progress import ProgressCounter, wait_with_progress
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.messages import WindowResult
@@ -67,10 +67,10 @@ def run_inline(runtime: Runtime, run: Callable[[Inline], Iterator[WindowResult]]
     A failure is printed at once; the other accounts still get their turn.
     """
     inline = runtime.inline(print_line=lambda line: click.echo(f"releve: {line}", err=True))
-    totals = {"windows": 0, "created": 0, "updated": 0, "unchanged": 0, "dropped": 0}
+    totals = {"windows": 0, "created": 0, "updated": 0, "removed": 0, "unchanged": 0, "dropped": 0}
     for result in run(inline):
         totals["windows"] += 1
-        for name in ("created", "updated", "unchanged"):
+        for name in ("created", "updated", "removed", "unchanged"):
             totals[name] += result[name]
         totals["dropped"] += result["facts"]["dropped"]
         if not as_json:
@@ -83,5 +83,4 @@ def run_inline(runtime: Runtime, run: Callable[[Inline], Iterator[WindowResult]]
 
 
 def _result_line(result: WindowResult) -> str:
-    counts = f"{result['created']} created, {result['updated']} updated, {result['unchanged']} unchanged"
-    return f"{result['account_id']} {result['series']:10} {result['start']}/{result['end']}: {counts}"
+    return f"{result['account_id']} {result['series']:10} {result['start']}/{result['end']}: {counts_line(result)}"

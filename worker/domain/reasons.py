@@ -119,7 +119,7 @@ def choose_series_reason(reasons: Mapping[Series, Reason]) -> tuple[Reason, froz
 def _final_reason(facts: DayFacts) -> Reason | None:
     """Return the reason if asking again can't change it, else None."""
     state = facts.mark.state
-    if state is DayState.COMPLETE:
+    if facts.mark.complete:
         return Reason.COMPLETE
     if state is DayState.BEFORE:
         return Reason.BEFORE

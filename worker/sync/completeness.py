@@ -90,7 +90,7 @@ def rebuild_ledger(known: DayLedger, covered: dict[date, timedelta], done: Colle
 
 def _mark_of_day(day: date, length: timedelta, known: DayMark) -> DayMark:
     if length >= day_length(day):
-        return COMPLETE
+        return known if known.complete else COMPLETE
     if known.state is DayState.BEFORE:
         return known
     return DayMark(DayState.PARTIAL, half_hours_in(length), known.asked_at_age if known.open else None)
@@ -100,4 +100,4 @@ def _mark_empty(known: DayMark) -> DayMark:
     """Return the mark of a day without documents: the known one, unless it says that there are some."""
     if known.state is DayState.PARTIAL:
         return DayMark(DayState.LATE, 0, known.asked_at_age)
-    return DayMark(DayState.LATE) if known.state is DayState.COMPLETE else known
+    return DayMark(DayState.LATE) if known.complete else known

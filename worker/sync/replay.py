@@ -16,8 +16,9 @@ from typing import Final
 from worker.domain.measures import messages
 from worker.domain.measures.completeness import UNKNOWN, DayLedger, DayMark, DayState, mark_days
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.messages import WindowResult, Writes, to_job
+from worker.domain.measures.messages import WindowJob, WindowResult, Writes, to_job
 from worker.domain.measures.readings import PARIS, DateWindow
+from worker.domain.measures.recent_answers import RecentAnswers
 from worker.errors import MalformedAnswer
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.raw_answers import RawAnswerTable
@@ -33,14 +34,15 @@ _NOT_EXPECTED: Final = (DayState.ABSENT, DayState.BEFORE)
 class ReplayCounts:
     """The counts of an account's replay.
 
-    ``answers``: answers parsed again. ``created``, ``updated``, ``unchanged``: documents. ``unreadable``: answers that
-    the parser still refuses.
+    ``answers``: answers parsed again. ``created``, ``updated``, ``removed``, ``unchanged``: documents. ``unreadable``:
+    answers that the parser still refuses.
     """
 
     account_id: str
     answers: int = 0
     created: int = 0
     updated: int = 0
+    removed: int = 0
     unchanged: int = 0
     unreadable: int = 0
 
@@ -73,6 +75,7 @@ class Replayer:
                 continue
             counts.created += result["created"]
             counts.updated += result["updated"]
+            counts.removed += result["removed"]
             counts.unchanged += result["unchanged"]
         return counts
 
@@ -83,6 +86,10 @@ class _ReplayRecorder:
 
     recorder: ResultRecorder
     ledgers: CompletenessTable
+
+    def recent_answers(self, job: WindowJob) -> RecentAnswers:
+        """Return none: a replayed answer corrects what it wrote itself, and later ones are replayed after it."""
+        return RecentAnswers()
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
         self.recorder.record_corrections(writes, entries)
@@ -103,7 +110,9 @@ def _changed_marks(known: DayLedger, marks: Mapping[date, DayMark]) -> Iterable[
     """Yield the marks that an old answer changes; a later request for the same day is not forgotten."""
     for day, mark in marks.items():
         before = known.mark_of(day)
-        if not mark.open or before == UNKNOWN:
+        if mark.complete and before.complete:
+            merged = before
+        elif not mark.open or before == UNKNOWN:
             merged = before if mark.state in _NOT_EXPECTED and before != UNKNOWN else mark
         elif before.state in _NOT_EXPECTED and mark.state is DayState.LATE:
             merged = before

@@ -17,6 +17,7 @@ from worker.domain.measures.completeness import mark_days
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowJob, WindowResult, Writes, is_backfill, window_fields
 from worker.domain.measures.readings import PARIS
+from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
 from worker.errors import AccountError, DataError, IncidentOpen, RateLimited, UnknownAccount, WorkerError
 from worker.logs import fields
 from worker.metrics import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, error_kind
@@ -59,6 +60,10 @@ class ResultRecorder:
     corrections: CorrectionTable
     incidents: Incidents
 
+    def recent_answers(self, job: WindowJob) -> RecentAnswers:
+        """Return the answers for the job's series that were recorded lately."""
+        return self.registry.outcomes.recent_answers(job["account_id"], messages.series_of(job))
+
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
         """Store the values that these readings are going to replace; after a crash nobody would know them."""
         answered_at, series = datetime.fromisoformat(writes["facts"]["fetched_at"]), messages.series_of(writes)
@@ -98,6 +103,7 @@ class ResultRecorder:
             stored=facts["fetched"] > 0,
             days=mark_days(window, facts["open"], now.astimezone(PARIS).date(), floor),
             due_changes=due_after_success(result, answer, asked_at, state.loaded, now),
+            answer=FinishedAnswer.of(result),
         )
         self.progress.record_success(
             account_id,
@@ -206,9 +212,11 @@ def _stored_fields(result: WindowResult, now: datetime) -> dict[str, str | int |
         "fetched": facts["fetched"],
         "created": result["created"],
         "updated": result["updated"],
+        "removed": result["removed"],
         "unchanged": result["unchanged"],
         "dropped": facts["dropped"],
         "differing": facts["differing"],
+        "left_out": result["left_out"] + facts["left_out"],
         "duration_s": round(max(0.0, now.timestamp() - facts["asked_at"]), 3),
         "outcome": "stored",
     }
@@ -220,7 +228,6 @@ def _log_stored(result: WindowResult, now: datetime) -> None:
     WINDOWS.labels(STORED, series).inc()
     READINGS.labels(series).inc(facts["fetched"])
     DROPPED.labels(series).inc(facts["dropped"])
-    DOCUMENTS.labels("created", series).inc(result["created"])
-    DOCUMENTS.labels("updated", series).inc(result["updated"])
-    DOCUMENTS.labels("unchanged", series).inc(result["unchanged"])
+    for change in ("created", "updated", "removed", "unchanged"):
+        DOCUMENTS.labels(change, series).inc(result[change])
     log.info("window stored", extra=fields(**_stored_fields(result, now)))

@@ -20,39 +20,28 @@ stored already stays as it is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, Protocol
 
 from worker.clients.splitting import SplitFetch
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures import messages
-from worker.domain.measures.aggregation import keep_changed, keep_different, total_entries, total_key
+from worker.domain.measures.aggregation import keep_different, total_entries, total_key
 from worker.domain.measures.answers import Answer, RawAnswer
-from worker.domain.measures.completeness import covered_time_by_day, open_days
-from worker.domain.measures.documents import (
-    Document,
-    Entry,
-    entry_of,
-    key_of,
-    key_range,
-    shift_key,
-    to_document,
-    to_entry,
-    to_timestamp,
-    touched_window,
-)
+from worker.domain.measures.comparison import compare, ranges_to_read
+from worker.domain.measures.documents import Entry, entry_of, key_of, to_document, to_timestamp
 from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
-from worker.domain.measures.overlaps import find_replaced, settle
+from worker.domain.measures.overlaps import IN_OTHER_STEPS
 from worker.domain.measures.readings import DateWindow, Period, Series
+from worker.domain.measures.recent_answers import RecentAnswers
 from worker.domain.parsing.enedis import parse
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
-from worker.stores.measures.base import ByPeriod, KeyRange, MeasureStore, ReadRequest
+from worker.stores.measures.base import ByPeriod, MeasureStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.incidents import Incidents
 
-_AN_HOUR: Final = timedelta(hours=1)
 MAX_RACES: Final = 20  # Lost races for one window, before the store counts as unavailable.
 
 
@@ -65,11 +54,15 @@ class SupplierClient(Protocol):
 
 
 class Recorder(Protocol):
-    """A recorder of corrections and results.
+    """A recorder of corrections and results, which knows the results of before.
 
     For each window, ``record_corrections`` is called before its readings are written, and ``record_result`` after all
     its documents are written. After a crash both are called again for the same window.
     """
+
+    def recent_answers(self, job: WindowJob) -> RecentAnswers:
+        """Return the answers for the job's series that were recorded lately."""
+        ...
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
         """Record the values that these readings are going to replace."""
@@ -196,6 +189,8 @@ class WindowSync:
             removals=removals,
             answer=changes["answer"],
             left_out=changes["left_out"],
+            seen=changes["seen"],
+            late_days=changes["late_days"],
             unchanged=unchanged,
             facts=changes["facts"],
         )
@@ -203,17 +198,19 @@ class WindowSync:
     def store(self, writes: Writes) -> WindowResult:
         """Write readings, then totals, again after a lost race, and record the result. Raises UnknownAccount."""
         self._raise_if_removed(writes)
-        created, updated, removed = self._write_until_settled(writes)
-        if created or updated or removed:
+        counts, last = self._write_until_settled(writes)
+        if counts.total():
             # The account may have been removed during the writes, and its measures erased before them.
             self._raise_if_removed(writes)
         result = WindowResult(
             **messages.job_of(writes),
-            created=created,
-            updated=updated,
-            removed=removed,
+            created=counts["created"],
+            updated=counts["updated"],
+            removed=counts["removed"],
             unchanged=writes["unchanged"],
             left_out=writes["left_out"],
+            seen=writes["seen"],
+            late_days=sorted({*writes["late_days"], *last["late_days"]}),
             facts=writes["facts"],
         )
         self.recorder.record_result(result)
@@ -223,7 +220,7 @@ class WindowSync:
         """Compute the window's totals from the stored readings, without a call, and return the documents written."""
         series, now = messages.series_of(job), self.now()
         nothing = self.parse_answer(job, RawAnswer(series, now, messages.window_of(job), []))
-        return sum(self._write_until_settled(self.aggregate(self.filter_known(nothing))))
+        return self._write_until_settled(self.aggregate(self.filter_known(nothing)))[0].total()
 
     def _raise_if_removed(self, job: WindowJob) -> None:
         """Raise UnknownAccount if the account was removed, and erase what was written after its erasure."""
@@ -233,67 +230,26 @@ class WindowSync:
             raise UnknownAccount(f"account {account_id} was removed")
 
     def _compare(self, job: WindowJob, entries: Sequence[Entry], facts: AnswerFacts) -> Changes:
-        """Return the entries that the store lacks or has with another value, and what their totals need."""
-        account_id, ranges = self._ranges_to_read(job)
-        documents = self.measures.read(account_id, ranges)
-        series, window = messages.series_of(job), messages.window_of(job)
-        stored = {entry.key: entry for entry in map(to_entry, documents[series.inputs])}
-        newer_keys = keys_of_newer_readings(documents[series.inputs], facts["fetched_at"], to_timestamp(self.now()))
-        out_of_order = find_replaced(documents[series.inputs]) if series.inputs is Period.MINUTE else []
-        out_of_order_keys = {entry.key for entry in out_of_order}
-        in_order = [entry for key, entry in stored.items() if key not in out_of_order_keys]
-        settled = settle(entries, in_order, newer_keys)
-        changed = list(keep_changed(settled.entries, stored))
-        held_keys = {entry.key for entry in settled.entries}
-        replaced = [entry for entry in (*out_of_order, *settled.replaced) if entry.key not in held_keys]
-        gone_keys = {entry.key for entry in (*changed, *replaced)}
-        rest = [entry for key, entry in stored.items() if key not in gone_keys]
-        first_key, end_key = key_range(window, series.inputs)
-        asked_for = [*changed, *(entry for entry in rest if first_key <= entry.key < end_key)]
-        return Changes(
-            **messages.job_of(job),
-            changed=changed,
-            unchanged=len(settled.entries) - len(changed),
-            replaced=replaced,
-            reshaped=sorted(settled.reshaped),
-            answer=[entry[:3] for entry in entries] if settled.reshaped else [],
-            left_out=settled.left_out,
-            stored_totals={period.value: list(map(to_entry, documents[period])) for period in series.totals},
-            rest={period.value: sums_within(ranges[period], rest, period) for period in series.totals},
-            facts={**facts, "open": open_days(window, covered_time_by_day(series, asked_for))},
-        )
+        # In this order, so that an answer that is recorded in between is known as one that was not seen.
+        recent = self.recorder.recent_answers(job)
+        documents = self.measures.read(job["account_id"], ranges_to_read(job))
+        return compare(job, entries, facts, documents, recent, self.now())
 
-    def _ranges_to_read(self, job: WindowJob) -> ReadRequest:
-        """Return the ranges of the touched totals, then those of their readings: the store reads in this order.
-
-        Of a load curve they begin an hour earlier and end an hour later, because a step may reach over midnight.
-        """
-        series, window = messages.series_of(job), messages.window_of(job)
-        windows = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
-        ranges = {period: key_range(part, period) for period, part in windows.items()}
-        if series.inputs is Period.MINUTE:
-            ranges = {
-                period: (shift_key(first, -_AN_HOUR), shift_key(end, _AN_HOUR))
-                for period, (first, end) in ranges.items()
-            }
-        return job["account_id"], ranges
-
-    def _write_until_settled(self, writes: Writes) -> tuple[int, int, int]:
+    def _write_until_settled(self, writes: Writes) -> tuple[Counter[str], Writes]:
         """Record the corrections, then write readings, then totals, until no document loses a race.
 
         Readings that come are written before those that go are removed. Returns the numbers of documents created,
-        updated and removed.
+        updated and removed, and what was written last.
         """
-        created = updated = removed = 0
+        counts: Counter[str] = Counter()
         written_keys: set[str] = set()
         inputs = messages.series_of(writes).inputs
         for _ in range(MAX_RACES):
             entries = dict(entries_in_write_order(writes))
             removals = {period: messages.to_entries(writes["removals"][period.value]) for period in entries}
             replacing = [entry for entry in entries[inputs] if entry.replaced_milliwatt_hours is not None]
-            # What goes is recorded as a value that became nothing: its energy is in the steps that come.
             replacing += [
-                entry._replace(milliwatt_hours=0, replaced_milliwatt_hours=entry.milliwatt_hours)
+                entry._replace(milliwatt_hours=IN_OTHER_STEPS, replaced_milliwatt_hours=entry.milliwatt_hours)
                 for entry in removals[inputs]
             ]
             if corrections := [entry for entry in replacing if entry.replaced_milliwatt_hours != entry.milliwatt_hours]:
@@ -302,11 +258,13 @@ class WindowSync:
             lost = self.measures.write(to_documents(writes, entries, now), to_documents(writes, removals, now))
             lost_keys = {period: set(map(key_of, documents)) for period, documents in lost.items()}
             won = [entry for period, rows in entries.items() for entry in rows if entry.key not in lost_keys[period]]
-            created += sum(entry.revision is None for entry in won)
-            updated += sum(entry.revision is not None for entry in won)
-            removed += sum(entry.key not in lost_keys[period] for period, rows in removals.items() for entry in rows)
+            counts["created"] += sum(entry.revision is None for entry in won)
+            counts["updated"] += sum(entry.revision is not None for entry in won)
+            counts["removed"] += sum(
+                entry.key not in lost_keys[period] for period, rows in removals.items() for entry in rows
+            )
             if not any(lost_keys.values()):
-                return created, updated, removed
+                return counts, writes
             written_keys |= {entry.key for entry in entries[inputs]} - lost_keys[inputs]
             # Without their revisions, because the other run has replaced these.
             entries_again = messages.to_entries(writes["answer"]) or [
@@ -317,21 +275,6 @@ class WindowSync:
 
 
 # -- Between the reads and the writes; without I/O
-
-
-def keys_of_newer_readings(documents: Iterable[Document], fetched_at: str, now: str) -> set[str]:
-    """Return the keys of stored readings from a later answer; a message that comes late must not replace them.
-
-    A time in the future comes from a wrong clock, then or now, and does not count.
-    """
-    # All three are texts of one format in UTC, so they compare as times do.
-    return {key_of(document) for document in documents if fetched_at < document["updated_at"] <= now}
-
-
-def sums_within(keys: KeyRange, entries: Iterable[Entry], period: Period) -> dict[str, int]:
-    """Return the sums of the entries for the totals in this range of keys."""
-    first_key, end_key = keys
-    return {key: energy for key, energy in total_entries(entries, period).items() if first_key <= key < end_key}
 
 
 def entries_in_write_order(writes: Writes) -> Iterator[tuple[Period, list[Entry]]]:

@@ -14,7 +14,15 @@ from worker.sync.results import _stored_fields
 
 def log_line(run_id: str, updated: int) -> str:
     facts = AnswerFacts(
-        fetched=30, asked_at=NOW.timestamp(), fetched_at="", dropped=0, differing=0, last_day=None, floor=None, open={}
+        fetched=30,
+        asked_at=NOW.timestamp(),
+        fetched_at="",
+        dropped=0,
+        differing=0,
+        left_out=0,
+        last_day=None,
+        floor=None,
+        open={},
     )
     report = WindowResult(
         account_id="home1",
@@ -25,7 +33,11 @@ def log_line(run_id: str, updated: int) -> str:
         claim=None,
         created=1,
         updated=updated,
+        removed=0,
         unchanged=2,
+        left_out=0,
+        seen="",
+        late_days=[],
         facts=facts,
     )
     record = {"name": "releve.sync", "levelname": "INFO", "msg": "window stored", "fields": _stored_fields(report, NOW)}

@@ -86,9 +86,11 @@ def test_a_stored_window_is_done_noted_released_and_told_in_one_line(
             "fetched": 2,
             "created": 4,
             "updated": 0,
+            "removed": 0,
             "unchanged": 0,
             "dropped": 0,
             "differing": 0,
+            "left_out": 0,
             "duration_s": 0.0,
             "outcome": "stored",
         }

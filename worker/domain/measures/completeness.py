@@ -13,7 +13,7 @@ the first day and one mark for each day after it, written as runs:
 Three years of a healthy meter take 20 bytes.
 
 Open days are asked for again when they are 1, 2, 4 and 8 days old, then weekly. A day without a reading counts as
-absent for good when it is ``GIVE_UP_AGE`` days old.
+absent for good when it is ``GIVE_UP_AGE`` days old. A day for which two answers crossed is asked for at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -48,6 +48,7 @@ class DayState(StrEnum):
     ABSENT = "a"  # It was asked for until ``GIVE_UP_AGE``, and nothing came.
     BEFORE = "b"  # It lies before activation, consent or the supplier's history; the answer does not say which.
     UNKNOWN = "u"  # It was never asked for.
+    AGAIN = "r"  # All of it is stored, but two answers crossed: it is requested again.
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,13 @@ class DayMark:
 
     @property
     def open(self) -> bool:
-        """Whether more readings may still come."""
-        return self.state in (DayState.LATE, DayState.PARTIAL)
+        """Whether the day is asked for again: more readings may come, or other values."""
+        return self.state in (DayState.LATE, DayState.PARTIAL, DayState.AGAIN)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the day is stored."""
+        return self.state in (DayState.COMPLETE, DayState.AGAIN)
 
     def __str__(self) -> str:
         half_hours = str(self.half_hours) if self.state is DayState.PARTIAL else ""
@@ -129,6 +135,16 @@ class DayLedger:
             marks[(day - start).days] = mark
         return DayLedger(start, marks)
 
+    def ask_again(self, days: Iterable[date]) -> DayLedger:
+        """Return a ledger in which these days are due at once, where there is anything to ask for."""
+        marks = {day: self.mark_of(day) for day in days}
+        again = {
+            day: DayMark(DayState.AGAIN) if mark.complete else replace(mark, asked_at_age=0)
+            for day, mark in marks.items()
+            if mark.complete or mark.open
+        }
+        return self.with_marks(again)
+
     def due_days(self, today: date) -> list[date]:
         """Return the open days that are due to be asked for again, oldest first."""
         return [day for day, mark in self.days() if mark.open and (when := next_ask(day, mark)) and when <= today]
@@ -141,13 +157,15 @@ class DayLedger:
         """Return the newest complete day."""
         if self.start is not None:
             for place in range(len(self.marks) - 1, -1, -1):
-                if self.marks[place].state is DayState.COMPLETE:
+                if self.marks[place].complete:
                     return self.start + place * ONE_DAY
         return None
 
 
 def next_ask(day: date, mark: DayMark) -> date | None:
     """Return when an open day is due to be asked for again; None if it is too old."""
+    if mark.state is DayState.AGAIN:
+        return day
     last_age = mark.asked_at_age or 0
     return next((day + timedelta(days=age) for age in ASKED_AT_AGES if age > last_age), None)
 

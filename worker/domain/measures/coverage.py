@@ -55,7 +55,7 @@ def summarize_days(
         series,
         ledger.start,
         days[-1][0] if days else None,
-        Counter(mark.state for _, mark in days),
+        Counter(DayState.COMPLETE if mark.complete else mark.state for _, mark in days),
         tuple(
             OpenDay(day, mark, next_request_date(series, day, mark, today), (holes or {}).get(day))
             for day, mark in days

@@ -29,7 +29,7 @@ MIN_EMPTY_DAYS_AFTER_CURVE: Final = 8
 COMPARED_SERIES: Final = (Series.DAILY, Series.LOAD_CURVE)
 
 _EMPTY: Final = frozenset({DayState.LATE, DayState.ABSENT})
-_CURVE: Final = frozenset({DayState.COMPLETE, DayState.PARTIAL})
+_CURVE: Final = frozenset({DayState.COMPLETE, DayState.PARTIAL, DayState.AGAIN})
 
 
 class Hole(StrEnum):
@@ -57,7 +57,7 @@ def find_missing_curve(daily: DayLedger, curve: DayLedger) -> MissingCurve | Non
         return None
     count, since, day = 0, newest, newest
     while day >= curve.start and curve.mark_of(day).state in _EMPTY:
-        if daily.mark_of(day).state is DayState.COMPLETE:  # A day without a value is skipped: it proves nothing.
+        if daily.mark_of(day).complete:  # A day without a value is skipped: it proves nothing.
             count, since = count + 1, day
         day -= ONE_DAY
     last_curve = max(_days_in(curve, _CURVE), default=None)
@@ -68,7 +68,7 @@ def find_missing_curve(daily: DayLedger, curve: DayLedger) -> MissingCurve | Non
 def find_holes(daily: DayLedger, curve: DayLedger) -> dict[date, Hole]:
     """Return why each day that was asked for has no curve."""
     missing, with_curve, empty = find_missing_curve(daily, curve), _days_in(curve, _CURVE), _days_in(curve, _EMPTY)
-    with_value = [day for day in empty if daily.mark_of(day).state is DayState.COMPLETE]
+    with_value = [day for day in empty if daily.mark_of(day).complete]
     began_later = bool(with_curve) and sum(day < with_curve[0] for day in with_value) >= MIN_EMPTY_DAYS_AFTER_CURVE
     holes = {day: Hole.NOTHING for day in empty if daily.mark_of(day).state in _EMPTY}
     for day in with_value:

@@ -66,7 +66,8 @@ class Changes(WindowJob):
     writes a total in between, the write of ours fails and the total is computed again. ``rest``: by period and key, the
     sum of the stored inputs that are not being replaced. ``replaced``: the stored steps of other bounds that go
     (``overlaps``), ``reshaped``: the keys of those that come for them; where there are any, ``answer`` has all readings
-    of the answer, because such steps are settled together.
+    of the answer, because such steps are settled together. ``seen``: the answers known before the comparison
+    (``recent_answers``); ``late_days``: the days of readings that a later answer kept out.
     """
 
     changed: Sequence[Row]
@@ -75,6 +76,8 @@ class Changes(WindowJob):
     reshaped: Sequence[str]
     answer: Sequence[Row]
     left_out: int
+    seen: str
+    late_days: Sequence[str]
     stored_totals: dict[str, Sequence[Row]]
     rest: dict[str, dict[str, int]]
     facts: AnswerFacts
@@ -91,6 +94,8 @@ class Writes(WindowJob):
     removals: dict[str, Sequence[Row]]
     answer: Sequence[Row]
     left_out: int
+    seen: str
+    late_days: Sequence[str]
     unchanged: int
     facts: AnswerFacts
 
@@ -113,6 +118,8 @@ class WindowResult(WindowJob):
     removed: int
     unchanged: int
     left_out: int
+    seen: str
+    late_days: Sequence[str]
     facts: AnswerFacts
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import groupby
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, Entry, key_of, to_entry
 from worker.domain.measures.readings import IntervalReading
 
-_MINUTE = timedelta(minutes=1)
+# What a removed step became in the journal of corrections: nothing of its own, other steps hold its energy.
+IN_OTHER_STEPS: Final = -1
 
 
 class Interval(NamedTuple):
@@ -47,13 +48,15 @@ class Settlement:
     """What of an answer may be stored.
 
     ``entries``: the newcomers that hold. ``replaced``: the stored steps that go. ``reshaped``: the keys of newcomers
-    that take the place of steps of other bounds. ``left_out``: how many newcomers don't hold.
+    that take the place of steps of other bounds. ``left_out``: how many newcomers don't hold. ``late``: those of them
+    that a later answer kept out.
     """
 
     entries: list[Entry]
     replaced: list[Entry]
     reshaped: set[str]
     left_out: int
+    late: list[Entry] = field(default_factory=list)
 
 
 def interval_of(entry: Entry) -> Interval:
@@ -86,17 +89,29 @@ def settle(newcomers: Sequence[Entry], stored: Sequence[Entry], later_keys: Cont
     entries: list[Entry] = []
     replaced: list[Entry] = []
     reshaped: set[str] = set()
+    late: list[Entry] = []
     for cluster in find_clusters(newcomers, stored):
         earlier = [entry for entry in cluster.stored if entry.key not in later_keys]
         later = [entry for entry in cluster.stored if entry.key in later_keys]
-        if cluster.is_settled:
-            entries += [] if later else cluster.newcomers
-        elif cluster.newcomers and covers(cluster.newcomers, earlier) and not covers(later, cluster.newcomers):
+        if cluster.is_settled and (not later or _same_energy(later, cluster.newcomers)):
+            entries += cluster.newcomers
+        elif (
+            not cluster.is_settled
+            and cluster.newcomers
+            and covers(cluster.newcomers, earlier)
+            and not covers(later, cluster.newcomers)
+        ):
             entries += cluster.newcomers
             keys = {entry.key for entry in cluster.newcomers}
             replaced += [entry for entry in cluster.stored if entry.key not in keys]
             reshaped |= keys
-    return Settlement(entries, replaced, reshaped, len(newcomers) - len(entries))
+        elif later:
+            late += cluster.newcomers
+    return Settlement(entries, replaced, reshaped, len(newcomers) - len(entries), late)
+
+
+def _same_energy(some: Sequence[Entry], others: Sequence[Entry]) -> bool:
+    return [entry.milliwatt_hours for entry in some] == [entry.milliwatt_hours for entry in others]
 
 
 def find_replaced(documents: Sequence[Document]) -> list[Entry]:

@@ -16,7 +16,10 @@ from worker.stores.registry.tables import CORRECTIONS
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A changed reading: energies in milliwatt-hours; ``first_seen`` is None if the old reading had no date."""
+    """A changed reading: energies in milliwatt-hours; ``first_seen`` is None if the old reading had no date.
+
+    ``became_mwh`` is ``overlaps.IN_OTHER_STEPS`` for a step that steps of other bounds have taken the place of.
+    """
 
     account_id: str
     period: Period

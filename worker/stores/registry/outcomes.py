@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Row, bindparam, case, select, update
 from worker.domain.measures.completeness import DayLedger, DayMark
 from worker.domain.measures.holes import MIN_EMPTY_DAYS_AFTER_CURVE, find_missing_curve
 from worker.domain.measures.readings import Series
+from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
 from worker.stores.database import SqlTable
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.tables import NEVER, NO_DAY, SERIES_OUTCOMES
@@ -34,6 +35,7 @@ _ROW = (_C.account_id == bindparam("p_account"), _C.series == bindparam("p_serie
 # Building these statements costs more than running them.
 _LOCKED = select(SERIES_OUTCOMES).where(*_ROW).with_for_update()
 _DAYS = select(_C.days).where(*_ROW)
+_ANSWERED = select(_C.answered).where(*_ROW)
 _UPDATE = update(SERIES_OUTCOMES).where(*_ROW)
 
 
@@ -92,8 +94,9 @@ class OutcomeTable(SqlTable):
         stored: bool,
         days: Mapping[date, DayMark] | None = None,
         due_changes: DueChanges | None = None,
+        answer: FinishedAnswer | None = None,
     ) -> None:
-        """Record the outcome of one run of a series, with the marks of its ``days``.
+        """Record the outcome of one run of a series, with the marks of its ``days`` and the ``answer`` that was stored.
 
         ``code`` is None after a success, which clears the account's pending refusals, and empty where a store of ours
         failed, which changes no verdict.
@@ -123,6 +126,10 @@ class OutcomeTable(SqlTable):
                 values |= {"run_id": run_id, "last_code": code, "last_message": _to_showable(message)}
             if days:
                 ledger = DayLedger.parse(row.days).with_marks(days)
+                if answer:
+                    recent = RecentAnswers.parse(row.answered or "")
+                    ledger = ledger.ask_again(recent.days_in_doubt(answer))
+                    values["answered"] = str(recent.with_answer(answer.answer))
                 values |= ledger_columns(connection, account_id, Series(series), ledger)
             if code is None:
                 values["last_success_at"] = max(row.last_success_at or now, now)
@@ -145,6 +152,11 @@ class OutcomeTable(SqlTable):
         """Set when the history of a series goes on; None: it is loaded."""
         with self._database.writing() as connection:
             update_row(connection, account_id, series, {"history_due_at": at})
+
+    def recent_answers(self, account_id: str, series: Series) -> RecentAnswers:
+        """Return the answers for a series that were recorded lately."""
+        with self._database.reading() as connection:
+            return RecentAnswers.parse(connection.execute(_ANSWERED, _key(account_id, series)).scalar() or "")
 
     def load(self, account_id: str) -> dict[Series, SeriesOutcome]:
         """Return the last outcome of each series that has one."""

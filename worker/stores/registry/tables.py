@@ -122,6 +122,7 @@ SERIES_OUTCOMES = Table(
     Column("failures", SmallInteger, nullable=False),  # Look-backs in a row that failed.
     Column("history_due_at", UtcDateTime),  # When the history goes on; NULL: it is loaded.
     Column("days", Text, nullable=False),  # A DayLedger's text, some 20 bytes for a healthy meter.
+    Column("answered", Text),  # A RecentAnswers' text, some 90 bytes.
     Column("next_ask", Date),  # When the first open day is requested again; NULL if no day is open.
     Column("last_complete", Date),
     Column("last_day", Date, nullable=False),  # The last civil day with a stored reading; NO_DAY without one.

@@ -145,3 +145,15 @@ def test_the_next_ask_is_when_the_first_day_falls_due(updates: list[dict[date, D
     if when is not None:
         assert ledger.due_days(when)
         assert not ledger.due_days(when - ONE_DAY)
+
+
+def test_days_for_which_answers_crossed_are_due_at_once_and_stay_complete() -> None:
+    ledger = DayLedger.parse("2024-07-20 1c 1p46@4 1l@2 1a 1b")
+    again = ledger.ask_again(day for day, _ in ledger.days())
+    assert str(again) == "2024-07-20 1r 1p46@0 1l@0 1a 1b"
+    assert DayLedger.parse(str(again)) == again
+    assert again.due_days(date(2024, 7, 24)) == [date(2024, 7, 20), date(2024, 7, 21), date(2024, 7, 22)]
+    assert again.last_complete() == date(2024, 7, 20)
+    assert str(
+        again.with_marks(mark_days(DateWindow(date(2024, 7, 20), date(2024, 7, 21)), {}, date(2024, 7, 24)))
+    ) == ("2024-07-20 1c 1p46@0 1l@0 1a 1b")

@@ -89,8 +89,8 @@ def test_an_answer_without_holes_replaces_all_that_it_covers(stored: list[Entry]
 @given(whole_hours(), whole_hours())
 def test_an_answer_that_comes_late_leaves_the_later_one_as_it_is(later: list[Entry], newcomers: list[Entry]) -> None:
     settlement = settle(newcomers, later, {step.key for step in later})
-    assert (settlement.entries, settlement.replaced) == ([], [])
-    assert settlement.left_out == len(newcomers)
+    assert (after(later, settlement), settlement.replaced) == (later, [])
+    assert settlement.left_out == len(settlement.late) == len(newcomers) - len(settlement.entries)
 
 
 def test_a_half_written_store_is_brought_in_order_by_the_same_answer() -> None:

@@ -1,0 +1,26 @@
+"""Three answers in any order, in each store: the one that was asked for last holds."""
+
+from __future__ import annotations
+
+import uuid
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.crossing_answers import Answer, AskedHome, orders, whole_curves
+from tests.support.fakes import ByDoctype
+from tests.support.profiles import examples
+from worker.domain.measures.readings import Series
+
+
+@settings(max_examples=examples(4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(whole_curves, min_size=3, max_size=3), orders)
+def test_whole_curves_in_any_order_give_the_last_one(
+    measures: ByDoctype, answers: list[Answer], order: list[int]
+) -> None:
+    asked, expected = (AskedHome(measures, Series.LOAD_CURVE, uuid.uuid4().hex[:12]) for _ in range(2))
+    arrivals = [asked.ask(answer, second) for second, answer in enumerate(answers)]
+    for place in order:
+        arrivals[place]()
+    expected.ask(answers[2], 0)()
+    assert asked.content() == expected.content()

@@ -1,0 +1,106 @@
+"""The comparison of an answer with what is stored: which readings are written, which go, and what their totals need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from worker.domain.measures import messages
+from worker.domain.measures.aggregation import keep_changed, total_entries
+from worker.domain.measures.completeness import civil_day_of, covered_time_by_day, open_days
+from worker.domain.measures.documents import (
+    Document,
+    Entry,
+    key_of,
+    key_range,
+    shift_key,
+    to_entry,
+    to_timestamp,
+    touched_window,
+)
+from worker.domain.measures.messages import AnswerFacts, Changes, WindowJob
+from worker.domain.measures.overlaps import find_replaced, settle
+from worker.domain.measures.readings import Period
+from worker.domain.measures.recent_answers import Answered, RecentAnswers
+
+_AN_HOUR: Final = timedelta(hours=1)
+KeyRange = tuple[str, str]
+
+
+def ranges_to_read(job: WindowJob) -> dict[Period, KeyRange]:
+    """Return the ranges of the touched totals, then those of their readings: the store reads in this order.
+
+    Of a load curve they begin an hour earlier and end an hour later, because a step may reach over midnight.
+    """
+    series, window = messages.series_of(job), messages.window_of(job)
+    windows = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
+    ranges = {period: key_range(part, period) for period, part in windows.items()}
+    if series.inputs is not Period.MINUTE:
+        return ranges
+    return {period: (shift_key(first, -_AN_HOUR), shift_key(end, _AN_HOUR)) for period, (first, end) in ranges.items()}
+
+
+def compare(
+    job: WindowJob,
+    entries: Sequence[Entry],
+    facts: AnswerFacts,
+    documents: Mapping[Period, Sequence[Document]],
+    recent: RecentAnswers,
+    now: datetime,
+) -> Changes:
+    """Return the entries that the store lacks or has with another value, and what their totals need.
+
+    ``documents``: what is stored in ``ranges_to_read``. ``recent``: read before them.
+    """
+    series, window, ranges = messages.series_of(job), messages.window_of(job), ranges_to_read(job)
+    inputs = documents[series.inputs]
+    stored = {entry.key: entry for entry in map(to_entry, inputs)}
+    out_of_order = find_replaced(inputs) if series.inputs is Period.MINUTE else []
+    out_of_order_keys = {entry.key for entry in out_of_order}
+    in_order = [entry for key, entry in stored.items() if key not in out_of_order_keys]
+    settled = settle(entries, in_order, _later_keys(job, inputs, facts, recent, now))
+    changed = list(keep_changed(settled.entries, stored))
+    held_keys = {entry.key for entry in settled.entries}
+    replaced = [entry for entry in (*out_of_order, *settled.replaced) if entry.key not in held_keys]
+    gone_keys = {entry.key for entry in (*changed, *replaced)}
+    rest = [entry for key, entry in stored.items() if key not in gone_keys]
+    first_key, end_key = key_range(window, series.inputs)
+    asked_for = [*changed, *(entry for entry in rest if first_key <= entry.key < end_key)]
+    return Changes(
+        **messages.job_of(job),
+        changed=changed,
+        unchanged=len(settled.entries) - len(changed),
+        replaced=replaced,
+        reshaped=sorted(settled.reshaped),
+        answer=[entry[:3] for entry in entries] if settled.reshaped else [],
+        left_out=settled.left_out,
+        seen=str(recent),
+        late_days=sorted({civil_day_of(entry.key, series).isoformat() for entry in settled.late}),
+        stored_totals={period.value: list(map(to_entry, documents[period])) for period in series.totals},
+        rest={period.value: sums_within(ranges[period], rest, period) for period in series.totals},
+        facts={**facts, "open": open_days(window, covered_time_by_day(series, asked_for))},
+    )
+
+
+def _later_keys(
+    job: WindowJob, documents: Iterable[Document], facts: AnswerFacts, recent: RecentAnswers, now: datetime
+) -> set[str]:
+    """Return the keys of stored readings that were told or confirmed by an answer that was asked for later."""
+    series = messages.series_of(job)
+    later_days = recent.days_answered_later(Answered.of(job, facts), round(now.timestamp() * 1e6))
+    # These are texts of one format in UTC, so they compare as times do. A time in the future is a wrong clock's.
+    fetched_at, latest = facts["fetched_at"], to_timestamp(now)
+    return {
+        key
+        for document in documents
+        if fetched_at < document["updated_at"] <= latest
+        or (later_days and civil_day_of(key_of(document), series) in later_days)
+        for key in [key_of(document)]
+    }
+
+
+def sums_within(keys: KeyRange, entries: Iterable[Entry], period: Period) -> dict[str, int]:
+    """Return the sums of the entries for the totals that the window touches."""
+    first_key, end_key = keys
+    return {key: energy for key, energy in total_entries(entries, period).items() if first_key <= key < end_key}

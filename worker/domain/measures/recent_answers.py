@@ -1,0 +1,116 @@
+"""When a series was asked for lately, so that of two answers the one that was asked for last holds (rule K6).
+
+A document has the time of the answer that wrote it. An answer that confirms it writes nothing, so its time is kept
+here, as one short text for each account and series:
+
+    1721890000123456 2024-06-25/2024-07-25@1721976400123456 2024-07-18/2024-07-25@1721980000123456
+
+    1721890000123456    When the newest answer that is no longer listed was asked for, in µs since 1970; 0 for none.
+    …/…@…               A window, and when the answer that was stored for it was asked for.
+
+The answers of one day are listed, eight at most. One that was asked for before them loses wherever something is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Final, NamedTuple
+
+from worker.domain.measures import messages
+from worker.domain.measures.messages import AnswerFacts, WindowJob, WindowResult
+from worker.domain.measures.readings import DateWindow
+
+MOST: Final = 8
+_A_DAY_US: Final = 24 * 3600 * 1_000_000
+
+
+class Answered(NamedTuple):
+    """A stored answer: ``asked_us`` is the moment of the question in µs since 1970."""
+
+    asked_us: int
+    window: DateWindow
+
+    @classmethod
+    def of(cls, job: WindowJob, facts: AnswerFacts) -> Answered:
+        return cls(round(facts["asked_at"] * 1e6), messages.window_of(job))
+
+    def __str__(self) -> str:
+        return f"{self.window}@{self.asked_us}"
+
+    def days_in(self, window: DateWindow) -> set[date]:
+        return {day for day in self.window.dates() if window.start <= day < window.end}
+
+
+@dataclass(frozen=True, slots=True)
+class RecentAnswers:
+    """The answers of one series, in the order of asking."""
+
+    answers: tuple[Answered, ...] = ()
+    forgotten_us: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> RecentAnswers:
+        """Read what ``str`` wrote; an empty text stands for none. Raises ValueError."""
+        if not text:
+            return cls()
+        forgotten, *answers = text.split(" ")
+        parts = [answer.split("@") for answer in answers]
+        return cls(tuple(Answered(int(asked), DateWindow.parse(window)) for window, asked in parts), int(forgotten))
+
+    def __str__(self) -> str:
+        return " ".join([str(self.forgotten_us), *map(str, self.answers)])
+
+    def with_answer(self, answer: Answered) -> RecentAnswers:
+        """Return these answers and one more, without those that need not be listed any longer."""
+        answers = sorted({*self.answers, answer})
+        oldest_us = answers[-1].asked_us - _A_DAY_US
+        kept = [listed for listed in answers if listed.asked_us >= oldest_us][-MOST:]
+        forgotten = [listed.asked_us for listed in answers[: len(answers) - len(kept)]]
+        return RecentAnswers(tuple(kept), max([self.forgotten_us, *forgotten]))
+
+    def days_answered_later(self, answer: Answered, now_us: int) -> set[date]:
+        """Return the days of an answer that were asked for after it.
+
+        A time in the future comes from a wrong clock, then or now, and does not count.
+        """
+        if answer.asked_us < self.forgotten_us <= now_us:
+            return set(answer.window.dates())
+        later = (listed for listed in self.answers if answer.asked_us < listed.asked_us <= now_us)
+        return {day for listed in later for day in listed.days_in(answer.window)}
+
+    def days_in_doubt(self, finished: FinishedAnswer) -> set[date]:
+        """Return the days that must be asked for again, because it is not sure that the later answer holds there."""
+        answer, unseen = finished.answer, set(self.answers) - set(finished.seen.answers) - {finished.answer}
+        # Two answers were compared with the store at the same time: each saw it without the other.
+        crossing = {other for other in unseen if finished.wrote or other.asked_us <= answer.asked_us}
+        if finished.overwrote:
+            crossing |= {other for other in self.answers if other.asked_us == answer.asked_us} - {answer}
+        return set(finished.late_days).union(*(other.days_in(answer.window) for other in crossing))
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedAnswer:
+    """What became of an answer.
+
+    ``seen``: the answers known when it was compared with the store. ``wrote``: whether it changed the store;
+    ``overwrote``: whether it replaced a value. ``late_days``: the days in which a later answer left a value of it out.
+    """
+
+    answer: Answered
+    seen: RecentAnswers
+    wrote: bool
+    overwrote: bool
+    late_days: frozenset[date]
+
+    @classmethod
+    def of(cls, result: WindowResult) -> FinishedAnswer:
+        """Return what a window's result says of its answer."""
+        replaced = result["updated"] + result["removed"]
+        return cls(
+            answer=Answered.of(result, result["facts"]),
+            seen=RecentAnswers.parse(result["seen"]),
+            wrote=bool(result["created"] + replaced),
+            overwrote=bool(replaced),
+            late_days=frozenset(map(date.fromisoformat, result["late_days"])),
+        )
