@@ -159,6 +159,11 @@ class Settings(BaseSettings):
         le=36_500,
         description="How long the proof of an ended consent is kept, without any measure; 0 not at all.",
     )
+    daily_limit_kwh: float = Field(
+        900,
+        gt=0,
+        description="A daily value above this is set aside and asked for again; 36 kVA deliver 900 kWh in 25 hours.",
+    )
     incident_accounts: int = Field(
         5,
         ge=0,

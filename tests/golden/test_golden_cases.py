@@ -79,6 +79,7 @@ def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str
         assert [report["created"], report["updated"]] == run["writes"]
         assert report["removed"] == run.get("removed", 0)
         assert report["left_out"] + report["facts"]["left_out"] == run.get("left_out", 0)
+        assert len(report["facts"]["set_aside"]) == run.get("set_aside", 0)
 
         stored = {period: documents(measures, home, period) for period in Period}
         for doctype, expected in run["expect"].items():

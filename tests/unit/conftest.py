@@ -20,6 +20,7 @@ from tests.support.registries import prepare_registry
 from worker.accounts.refusals import RefusalPolicy
 from worker.domain.consent.consents import Notice
 from worker.domain.fleet.incidents import Thresholds
+from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.messages import NIGHTLY, WindowJob, WindowResult
 from worker.domain.measures.readings import Period, Series
 from worker.domain.measures.windows import plan_look_back
@@ -88,7 +89,9 @@ class Household:
             claim_ttl_s=self.claim_ttl_s,
             is_held=self.incidents.is_held,
         )
+        self.reported: list[Deviation] = []
         self.results = ResultRecorder(
+            report=self.reported.append,
             registry=self.registry,
             progress=self.progress,
             history=self.history,

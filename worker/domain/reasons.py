@@ -28,6 +28,7 @@ class Reason(StrEnum):
     PARTIAL = "partial"
     PARTIAL_FOR_GOOD = "partial_for_good"
     LATE = "late"
+    SET_ASIDE = "set_aside"  # A value came that no meter can deliver.
     ABSENT = "absent"
     CURVE_GAP = "curve_gap"
     CURVE_GAP_FOR_GOOD = "curve_gap_for_good"
@@ -157,6 +158,8 @@ def _failure_reason(facts: DayFacts) -> Reason | None:
 def _waiting_reason(facts: DayFacts) -> Reason:
     if facts.mark.state is DayState.PARTIAL:
         return Reason.PARTIAL
+    if facts.mark.state is DayState.SET_ASIDE:
+        return Reason.SET_ASIDE
     if facts.mark.state is DayState.LATE:
         return Reason.CURVE_GAP if facts.hole is Hole.TRANSMISSION else Reason.LATE
     return Reason.NOT_ASKED_YET if facts.wanted else Reason.BEYOND_HISTORY

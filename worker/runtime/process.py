@@ -169,6 +169,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             refusals=self.refusals,
             corrections=self.corrections,
             incidents=self.incidents,
+            report=self.answer_watch.report_deviation,
         )
         self.window_sync = WindowSync(
             accounts=self.registry,
@@ -178,6 +179,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             now=self.now,
             observe=self.answer_watch.record_answer,
             incidents=self.incidents,
+            daily_limit_kwh=settings.daily_limit_kwh,
         )
         self.due_windows = DueWindows(
             table=self.registry.due,

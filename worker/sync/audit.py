@@ -15,8 +15,16 @@ from itertools import chain, islice
 from typing import Any, Final
 
 from worker.domain.consent.accounts import Account
-from worker.domain.measures.completeness import civil_day, civil_day_of
-from worker.domain.measures.conservation import Cause, Discrepancy, Law, check_days, check_overlaps, check_totals
+from worker.domain.measures.completeness import DayState, civil_day, civil_day_of
+from worker.domain.measures.conservation import (
+    Cause,
+    Discrepancy,
+    Law,
+    check_days,
+    check_limit,
+    check_overlaps,
+    check_totals,
+)
 from worker.domain.measures.documents import Document, Entry, key_range, to_entry
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.packing import PERIODS
@@ -87,6 +95,7 @@ class Auditor:
         """Compare all documents of the account with one another. Raises StoreUnavailable."""
         days, months, years = (self._read(account_id, period, ALL_KEYS) for period in PERIODS[Series.DAILY])
         findings = [*check_totals(days, months, Period.MONTH), *check_totals(days, years, Period.YEAR)]
+        findings += check_limit(days, self._days_set_aside(account_id), self.window_sync.daily_limit_kwh)
         documents = len(days) + len(months) + len(years)
         for part in self._parts(account_id):
             with_neighbours = key_range(_with_neighbours(part), Period.MINUTE)
@@ -111,7 +120,9 @@ class Auditor:
         for series, days in _days_of_stale_totals(result.findings).items():
             for window in plan_repair(days, series.description.max_window_days):
                 written += self.window_sync.recompute_totals(self.claims.to_job(account_id, series, window))
-        wrong_days = [date.fromisoformat(finding.key) for finding in result.findings if finding.law is Law.DAY]
+        wrong_days = [
+            date.fromisoformat(finding.key) for finding in result.findings if finding.law in (Law.DAY, Law.LIMIT)
+        ]
         for series in Series:
             for window in plan_repair(wrong_days, series.description.max_window_days):
                 self.publish(self.claims.to_job(account_id, series, window))
@@ -132,6 +143,10 @@ class Auditor:
 
     def _read_documents(self, account_id: str, period: Period, keys: KeyRange) -> list[Document]:
         return self.measures.read(account_id, {period: keys})[period]
+
+    def _days_set_aside(self, account_id: str) -> list[date]:
+        ledger = self.claims.registry.completeness.load_ledger(account_id, Series.DAILY)
+        return [day for day, mark in ledger.days() if mark.state is DayState.SET_ASIDE]
 
     def _corrected_days(self, account_id: str, part: DateWindow) -> set[date]:
         return {

@@ -14,6 +14,7 @@ from worker.accounts.refusals import RefusalPolicy, Ruling
 from worker.domain.fleet.outcomes import BY_HAND, Call, call_to_fields, classify_answer
 from worker.domain.measures import messages
 from worker.domain.measures.completeness import mark_days
+from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowJob, WindowResult, Writes, is_backfill, window_fields
 from worker.domain.measures.readings import PARIS
@@ -59,6 +60,7 @@ class ResultRecorder:
     refusals: RefusalPolicy
     corrections: CorrectionTable
     incidents: Incidents
+    report: Callable[[Deviation], None]
 
     def recent_answers(self, job: WindowJob) -> RecentAnswers:
         """Return the answers for the job's series that were recorded lately."""
@@ -101,7 +103,7 @@ class ResultRecorder:
             message="",
             last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
             stored=facts["fetched"] > 0,
-            days=mark_days(window, facts["open"], now.astimezone(PARIS).date(), floor),
+            days=mark_days(window, facts["open"], now.astimezone(PARIS).date(), floor, facts["set_aside"]),
             due_changes=due_after_success(result, answer, asked_at, state.loaded, now),
             answer=FinishedAnswer.of(result),
         )
@@ -120,6 +122,11 @@ class ResultRecorder:
         )
         self.claims.release([result])
         _log_stored(result, now)
+        if facts["set_aside"]:
+            extra = fields(**window_fields(result), days=sorted(facts["set_aside"]))
+            log.warning("daily value set aside: more than a meter can deliver", extra=extra)
+            sample = [{"day": day, "milliwatt_hours": energy} for day, energy in facts["set_aside"].items()]
+            self.report(Deviation(DeviationKind.VALUE, series.value, "more than a meter can deliver", sample))
 
     def record_failure(self, job: WindowJob, error: WorkerError) -> None:
         """Record that the window is given up for now, and why; no other account is touched."""

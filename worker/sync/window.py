@@ -31,6 +31,8 @@ from worker.domain.measures import messages
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
 from worker.domain.measures.answers import Answer, RawAnswer
 from worker.domain.measures.comparison import compare, ranges_to_read
+from worker.domain.measures.completeness import civil_day_of
+from worker.domain.measures.conservation import DAILY_LIMIT_KWH, beyond
 from worker.domain.measures.documents import Entry, entry_of, key_of, to_document, to_timestamp
 from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
 from worker.domain.measures.overlaps import IN_OTHER_STEPS
@@ -79,7 +81,10 @@ AnswerObserver = Callable[[str, RawAnswer], None]
 
 @dataclass(frozen=True, kw_only=True)
 class WindowSync:
-    """The four steps of a window; ``now`` returns the time with its zone."""
+    """The four steps of a window; ``now`` returns the time with its zone.
+
+    ``daily_limit_kwh``: daily values above it are set aside (rule K7).
+    """
 
     accounts: AccountRegistry
     supplier_of: Callable[[Account], SupplierClient]
@@ -88,6 +93,7 @@ class WindowSync:
     now: Callable[[], datetime]
     observe: AnswerObserver = lambda account_id, answer: None
     incidents: Incidents | None = None
+    daily_limit_kwh: float = DAILY_LIMIT_KWH
 
     def sync_window(self, job: WindowJob) -> WindowResult:
         """Run the four steps in this process, without the queue."""
@@ -132,17 +138,20 @@ class WindowSync:
         parsed = [parse(payload, answer.series).clip_to(piece) for piece, payload in answer.pieces]
         readings = [reading for part in parsed for reading in part.readings]
         entries = sorted((entry_of(reading, answer.series.inputs) for reading in readings), key=lambda entry: entry.key)
+        set_aside = {} if answer.series is Series.LOAD_CURVE else beyond(entries, self.daily_limit_kwh)
+        entries = [entry for entry in entries if entry.key not in set_aside]
         fetched = Fetched(
             **messages.job_of(job),
             readings=[entry[:3] for entry in entries],
             facts=AnswerFacts(
-                fetched=len(readings),
+                fetched=len(entries),
                 asked_at=answer.asked_at.timestamp(),
                 fetched_at=to_timestamp(answer.asked_at),
                 dropped=sum(part.dropped for part in parsed),
                 differing=sum(part.differing for part in parsed),
                 left_out=sum(part.left_out for part in parsed),
-                last_day=max((str(reading.start.date()) for reading in readings), default=None),
+                set_aside=set_aside,
+                last_day=max((str(civil_day_of(entry.key, answer.series)) for entry in entries), default=None),
                 floor=answer.floor.isoformat() if answer.floor else None,
                 open={},
             ),

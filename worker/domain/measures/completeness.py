@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -48,6 +48,7 @@ class DayState(StrEnum):
     ABSENT = "a"  # It was asked for until ``GIVE_UP_AGE``, and nothing came.
     BEFORE = "b"  # It lies before activation, consent or the supplier's history; the answer does not say which.
     UNKNOWN = "u"  # It was never asked for.
+    SET_ASIDE = "s"  # A value came that no meter can deliver (rule K7): it is not stored.
     AGAIN = "r"  # All of it is stored, but two answers crossed: it is requested again.
 
 
@@ -66,7 +67,7 @@ class DayMark:
     @property
     def open(self) -> bool:
         """Whether the day is asked for again: more readings may come, or other values."""
-        return self.state in (DayState.LATE, DayState.PARTIAL, DayState.AGAIN)
+        return self.state in (DayState.LATE, DayState.PARTIAL, DayState.SET_ASIDE, DayState.AGAIN)
 
     @property
     def complete(self) -> bool:
@@ -190,17 +191,23 @@ def open_days(window: DateWindow, covered: Mapping[date, timedelta]) -> dict[str
 
 
 def mark_days(
-    window: DateWindow, stored_minutes: Mapping[str, int], today: date, floor: date | None = None
+    window: DateWindow,
+    stored_minutes: Mapping[str, int],
+    today: date,
+    floor: date | None = None,
+    set_aside: Collection[str] = (),
 ) -> dict[date, DayMark]:
     """Return a mark for each day of a window that was asked for today.
 
     ``stored_minutes``: of the incomplete days, as ``open_days`` returns them. ``floor``: the first day for which the
-    supplier has data, if that was found out.
+    supplier has data, if that was found out. ``set_aside``: the days of which a value was set aside.
     """
     marks = {}
     for day in window.dates():
         minutes, age = stored_minutes.get(str(day)), (today - day).days
-        if minutes is None:
+        if str(day) in set_aside:
+            marks[day] = DayMark(DayState.SET_ASIDE, 0, age)
+        elif minutes is None:
             marks[day] = COMPLETE
         elif floor is not None and day < floor:
             marks[day] = BEFORE

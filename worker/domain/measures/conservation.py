@@ -9,7 +9,7 @@ does not apply to a day with a gap in its curve. The recordings of real meters s
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -21,6 +21,9 @@ from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, Entry
 from worker.domain.measures.overlaps import find_replaced
 from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
 
+# What a meter of 36 kVA, the largest that a home may have, delivers in the longest day, of 25 hours (rule K7).
+DAILY_LIMIT_KWH: Final = 900.0
+_MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
 _ONE_WATT_HOUR: Final = 1000  # In milliwatt-hours: the resolution of daily values.
 _ONE_PERCENT: Final = 100
 
@@ -33,6 +36,7 @@ class Law(StrEnum):
     DAY = "the curve makes the day"
     MONTH = "days make the month"
     YEAR = "days make the year"
+    LIMIT = "a day is what a meter can deliver"
 
 
 class Cause(StrEnum):
@@ -47,6 +51,10 @@ class Cause(StrEnum):
     SHIFTED = "the curve is shifted by one step"
     CLOCK_CHANGE = "the clock change"
     REPROCESSED = "one of the two was corrected by the supplier, the other not"
+    FACTOR_OF_THOUSAND = "a factor of 1000"
+    METER_REPLACED = "the meter was replaced on that day"
+    BEYOND_LIMIT = "more than a meter can deliver"
+    SET_ASIDE = "the supplier sent more than a meter can deliver, which was not stored"
     UNKNOWN = "not known"
 
     @property
@@ -81,6 +89,21 @@ def check_totals(inputs: Sequence[Entry], totals: Sequence[Entry], period: Perio
         expected, stored = sums.get(key), energies.get(key)
         if expected != stored:
             yield Discrepancy(_LAWS[period], key, expected, stored, _cause_of_total(expected, stored))
+
+
+def beyond(days: Iterable[Entry], limit_kwh: float) -> dict[str, int]:
+    """Return the daily values in milliwatt-hours, by day, that are more than a meter can deliver."""
+    limit = limit_kwh * _MILLIWATT_HOURS_PER_KWH
+    return {entry.key: entry.milliwatt_hours for entry in days if entry.milliwatt_hours > limit}
+
+
+def check_limit(days: Sequence[Entry], set_aside: Iterable[date], limit_kwh: float) -> Iterator[Discrepancy]:
+    """Yield the stored days that are more than a meter can deliver, and those of which such a value was set aside."""
+    limit = round(limit_kwh * _MILLIWATT_HOURS_PER_KWH)
+    for day, stored in beyond(days, limit_kwh).items():
+        yield Discrepancy(Law.LIMIT, day, limit, stored, Cause.BEYOND_LIMIT)
+    for missing in set_aside:
+        yield Discrepancy(Law.LIMIT, missing.isoformat(), limit, None, Cause.SET_ASIDE)
 
 
 def check_overlaps(documents: Sequence[Document]) -> Iterator[Discrepancy]:
@@ -129,6 +152,10 @@ def _cause_of_day(
         return Cause.WATTS_AS_ENERGY
     if _is_near(energy, 2 * value) or _is_near(2 * energy, value):
         return Cause.FACTOR_OF_TWO
+    if _is_near(energy, 1000 * value) or _is_near(1000 * energy, value):
+        return Cause.FACTOR_OF_THOUSAND
+    if 2 * value < energy:
+        return Cause.METER_REPLACED  # The new meter has counted since its installation only.
     if day in corrected:
         return Cause.REPROCESSED
     return Cause.CLOCK_CHANGE if day_length(day) != timedelta(hours=24) else Cause.UNKNOWN

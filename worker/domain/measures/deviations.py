@@ -41,6 +41,7 @@ class DeviationKind(StrEnum):
     FIELD = "unknown_field"
     UNIT = "changed_unit"
     CODE = "unknown_code"
+    VALUE = "impossible_value"
 
 
 @dataclass(frozen=True)  # Without slots, because the fingerprint is cached beside the fields.

@@ -47,6 +47,7 @@ class AnswerFacts(TypedDict):
     dropped: int
     differing: int
     left_out: int  # Points of the answer whose time a later point of other bounds covers.
+    set_aside: dict[str, int]  # Daily values that no meter can deliver (rule K7), in milliwatt-hours by day.
     last_day: str | None  # The last civil day with a reading.
     floor: str | None  # The first day for which the supplier has data, if this window found it out.
     open: dict[str, int]  # The minutes stored of each incomplete day (``completeness.open_days``).
