@@ -10,10 +10,18 @@ from typing import Final, NamedTuple
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentProof
 from worker.domain.fleet.outcomes import AnswerClass, Call, calls_from_fields, last_failure
-from worker.domain.measures.completeness import DayLedger, DayMark, DayState, civil_day, half_hours_in, half_hours_of
+from worker.domain.measures.completeness import (
+    DayLedger,
+    DayMark,
+    DayState,
+    civil_day,
+    covered_time_by_day,
+    half_hours_in,
+    half_hours_of,
+)
 from worker.domain.measures.conservation import Discrepancy, check_days, check_totals
 from worker.domain.measures.coverage import find_gaps, next_request_date
-from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry, key_range, to_entry, touched_window
+from worker.domain.measures.documents import Entry, key_range, to_entry, touched_window
 from worker.domain.measures.holes import Hole, find_holes
 from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, Series
@@ -252,9 +260,9 @@ def _sum_stored(day: date, series: Series, entries: Mapping[Period, Sequence[Ent
         value = next((entry.milliwatt_hours for entry in entries[Period.DAY] if entry.key == day.isoformat()), None)
         return StoredEnergy(value, 0 if value is None else half_hours_of(day), [])
     steps = [entry for entry in entries[Period.MINUTE] if civil_day(entry.key) == day]
-    minutes = sum(entry.step or USUAL_STEP_MINUTES for entry in steps)
+    covered = covered_time_by_day(series, steps).get(day, timedelta())
     energy = sum(entry.milliwatt_hours for entry in steps) if steps else None
-    return StoredEnergy(energy, half_hours_in(minutes * _MINUTE), find_gaps(day, steps))
+    return StoredEnergy(energy, half_hours_in(covered), find_gaps(day, steps))
 
 
 def _find_discrepancies(

@@ -14,6 +14,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.completeness import DayState
 from worker.domain.measures.conservation import Cause, Law
+from worker.domain.measures.deviations import DeviationKind
 from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
 from worker.domain.reasons import Reason
 from worker.errors import MalformedAnswer, RateLimited, RefreshTokenDead, SupplierUnavailable, WorkerError
@@ -163,6 +164,25 @@ def test_corrections_of_the_day_are_listed_and_totals_that_disagree_are_named(ho
         (Law.MONTH, Cause.STALE_TOTAL),
     ]
     assert home.explain(4).corrections == []
+
+
+def test_a_value_that_no_meter_can_reach_is_set_aside_told_and_asked_for_again(home: Home) -> None:
+    day = home.day(2)
+    right, home.values[day] = home.values[day], 99_985_000
+    del home.household.measures[Period.DAY].documents[f"{home.account}:{day}"]
+    home.serve()
+    home.look_back(Series.DAILY)
+    explanation = home.explain(2)
+    assert explanation.reason is Reason.SET_ASIDE
+    assert "a value that no meter can reach" in explanation.sentences["en"]
+    assert f"{home.account}:{day}" not in home.household.measures[Period.DAY].documents
+    assert {deviation.kind for deviation in home.household.reported} == {DeviationKind.VALUE}
+    ledger = home.household.registry.completeness.load_ledger(home.account, Series.DAILY)
+    assert day in ledger.due_days(home.today + 2 * ONE_DAY)
+    home.values[day] = right
+    home.serve()
+    home.look_back(Series.DAILY)
+    assert home.explain(2).series[Series.DAILY].reason is Reason.COMPLETE
 
 
 def test_a_loss_of_redis_costs_the_calls_and_nothing_else(home: Home) -> None:

@@ -21,7 +21,6 @@ def log_line(run_id: str, updated: int) -> str:
         differing=0,
         left_out=0,
         set_aside={},
-        set_aside={},
         last_day=None,
         floor=None,
         open={},

@@ -97,6 +97,20 @@ def test_readings_in_doubt_are_asked_for_again_both_series_of_them(home: Home) -
     assert home.laws() == []
 
 
+def test_a_day_beyond_what_a_meter_can_deliver_is_named_and_asked_for_again(home: Home) -> None:
+    home.spoil(Period.DAY, "2024-07-10", load=99_985.0)
+    assert (Law.LIMIT, "2024-07-10", Cause.BEYOND_LIMIT) in home.laws()
+    day, asked = date(2024, 7, 11), home.asked
+    home.household.supplier.daily = serving_days({**home.values, day: 99_985_000})
+    home.household.look_back(home.account, Series.DAILY)
+    assert (Law.LIMIT, "2024-07-11", Cause.SET_ASIDE) in home.laws()
+    home.auditor.repair_account(home.auditor.verify_account(home.account))
+    home.household.supplier.daily = serving_days(home.values)
+    for job in asked:
+        home.household.run(job)
+    assert home.laws() == []
+
+
 def test_a_correction_of_one_series_alone_is_told_as_such(home: Home) -> None:
     day = home.household.history.today() - 5 * ONE_DAY
     home.household.supplier.daily = serving_days({**home.values, day: home.values[day] + 700})

@@ -16,7 +16,7 @@ from worker.accounts.refusals import CONFIRMATION_INTERVAL
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.backoff import WINDOW_DELAYS
 from worker.domain.measures.messages import BACKFILL, CATCH_UP, NIGHTLY, WindowJob
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import (
     AccountError,
     ConsentRevoked,
@@ -344,3 +344,23 @@ def test_the_end_of_an_earlier_window_told_twice_does_not_free_the_next_ones_cla
     household.results.record_failure(first, SupplierUnavailable("down"))
     household.results.record_failure(first, RateLimited("wait", retry_after_s=30))
     assert is_in_flight(household, account)
+
+
+def test_the_days_of_a_late_answer_that_loses_are_asked_for_again(household: Household) -> None:
+    account, day = household.add(), household.history.today() - 5 * ONE_DAY
+    household.supplier.daily = serving_days({day: 24_000})
+    job = household.claims.manual_look_back(account, Series.DAILY)
+    household.at += timedelta(seconds=1)
+    late = household.window_sync.fetch(job)
+    household.supplier.daily = serving_days({day: 31_200})
+    household.at += timedelta(seconds=1)
+    household.look_back(account, Series.DAILY)
+    ledger = household.registry.completeness.load_ledger(account, Series.DAILY)
+    assert day not in ledger.due_days(household.history.today())
+    household.window_sync.store(household.window_sync.aggregate(household.window_sync.filter_known(late)))
+    ledger = household.registry.completeness.load_ledger(account, Series.DAILY)
+    assert ledger.due_days(household.history.today()) == [day]
+    assert household.measures[Period.DAY].documents[f"{account}:{day}"]["load"] == 31.2
+    assert [(repair["series"], repair["start"]) for repair in household.due_windows().repairs()] == [
+        ("daily", str(day))
+    ]

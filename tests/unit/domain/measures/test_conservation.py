@@ -62,6 +62,9 @@ def scaled(steps: list[Entry], factor: Callable[[int], int]) -> list[Entry]:
         (scaled(STEPS, lambda mwh: mwh // 2), ENERGY, Cause.FACTOR_OF_TWO),
         (STEPS, ENERGY - OF_DAY[0].milliwatt_hours + STEPS[96].milliwatt_hours, Cause.SHIFTED),
         (STEPS, ENERGY - OF_DAY[-1].milliwatt_hours + STEPS[47].milliwatt_hours, Cause.SHIFTED),
+        (scaled(STEPS, lambda mwh: mwh * 1000), ENERGY, Cause.FACTOR_OF_THOUSAND),
+        (STEPS, ENERGY * 1000, Cause.FACTOR_OF_THOUSAND),
+        (STEPS, ENERGY // 25, Cause.METER_REPLACED),
         (STEPS, ENERGY + 317_000, Cause.UNKNOWN),
     ],
 )

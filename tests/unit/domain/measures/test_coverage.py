@@ -36,6 +36,7 @@ def test_a_ledger_is_counted_and_its_open_days_are_named() -> None:
         "complete": 80,
         "partial": 1,
         "late": 2,
+        "set_aside": 0,
         "absent": 0,
         "before": 1,
         "unknown": 0,
