@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from typing import Final
 
 from markupsafe import Markup
 
+from worker.domain.measures.completeness import DayState
 from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
 from worker.runtime.process import Runtime
-from worker.web.pages.measures import Slot, Span, SpanMeasures, View, first_day, read_measures
+from worker.web.pages.day_slots import Slot
+from worker.web.pages.measures import Span, SpanMeasures, View, first_day, read_measures
 from worker.web.pages.svg import NARROW, WIDE, draw_chart
 from worker.web.texts import Words
+
+_MOST_NAMED: Final = 3  # Days whose value was set aside.
+_ONE_WATT_HOUR: Final = 1000  # In milliwatt-hours: daily values are told in watt-hours.
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,9 @@ def build_chart(runtime: Runtime, account_id: str, words: Words, view: View | No
     view = view or View.MONTH
     span = Span.containing(view, min(max(at or last, first), last))
     measures = read_measures(runtime.measures, account_id, span, last + ONE_DAY)
+    ledger = runtime.registry.completeness.load_ledger(account_id, Series.DAILY)
+    set_aside = [day for day in span.days() if ledger.mark_of(day).state is DayState.SET_ASIDE]
+    measures = replace(measures, days_set_aside=tuple(set_aside[:_MOST_NAMED]))
     return to_chart(measures, words, first, last)
 
 
@@ -101,6 +110,8 @@ def to_row(slot: Slot, view: View, words: Words) -> TableRow:
         notes.append(words("chart.gap"))
     elif slot.pending and slot.energy is None:
         notes.append(words("chart.awaited"))
+    elif slot.carried:
+        notes.append(words("chart.carried"))
     if slot.missing_days and slot.energy is not None:
         notes.append(words.count("chart.missing_days", slot.missing_days))
     if slot.repeated:
@@ -119,7 +130,7 @@ def slot_label(slot: Slot, view: View, words: Words) -> str:
         return words.month_name(slot.start.date())
     if view is View.MONTH:
         return words.short_day(slot.start.date())
-    end = _wall_clock_end(slot.start, slot.length)
+    end = _wall_clock_end(slot.start, slot.length + slot.overhang)
     return words("chart.from_to", start=f"{slot.start:%H:%M}", end=f"{end:%H:%M}")
 
 
@@ -152,8 +163,9 @@ def _describe_change(measures: SpanMeasures, words: Words) -> tuple[str, str]:
     )
     if comparison.whole or (view is View.YEAR and comparison.number >= 365):
         return sentence, trend
-    unit = "half_hours" if view is View.DAY else "days"
-    return f"{sentence}, {words.count(f'chart.over.{unit}', comparison.number)}", trend
+    if view is View.DAY:
+        return f"{sentence}, {words('chart.over.time', time=_time_text(comparison.number, words))}", trend
+    return f"{sentence}, {words.count('chart.over.days', comparison.number)}", trend
 
 
 def _notes(measures: SpanMeasures, words: Words) -> Iterator[str]:
@@ -164,8 +176,21 @@ def _notes(measures: SpanMeasures, words: Words) -> Iterator[str]:
         yield words("chart.no_curve")
     elif measures.empty:
         yield words("chart.nothing")
+    elif measures.gaps and span.view is View.DAY:
+        yield words("chart.gaps.day", time=_time_text(measures.missing // timedelta(minutes=1), words))
     elif measures.gaps:
         yield words.count(f"chart.gaps.{span.view}", measures.gaps)
+    if measures.curve is not None and abs(measures.curve - (measures.total or 0)) >= _ONE_WATT_HOUR:
+        yield words("chart.differs", day=words.energy(measures.total or 0, 3), curve=words.energy(measures.curve, 3))
+    for day in measures.days_set_aside:
+        yield words("chart.set_aside", day=words.short_day(day))
+
+
+def _time_text(minutes: int, words: Words) -> str:
+    hours, rest = divmod(minutes, 60)
+    if not hours:
+        return words("chart.time.minutes", minutes=rest)
+    return words("chart.time.both" if rest else "chart.time.hours", hours=hours, minutes=f"{rest:02}")
 
 
 def _link_to(span: Span, words: Words) -> tuple[str, str]:

@@ -7,17 +7,15 @@ store; the others are pure.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Final
 
 from worker.domain.measures.documents import key_range, to_reading
 from worker.domain.measures.readings import (
     ONE_DAY,
-    PARIS,
     DateWindow,
     IntervalReading,
     Period,
@@ -25,8 +23,9 @@ from worker.domain.measures.readings import (
     local_midnight,
 )
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
+from worker.web.pages.day_slots import Slot, day_slots
 
-USUAL_STEP: Final = timedelta(minutes=30)
+_MINUTE: Final = timedelta(minutes=1)
 Days = Mapping[date, int]  # Civil day -> energy in milliwatt-hours.
 
 
@@ -69,32 +68,10 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """One bar: ``energy`` of this span, ``before`` of its counterpart in the span before.
-
-    ``start`` is the local time of a half-hour, or midnight of a day or of a month's first day. ``repeated`` marks a
-    half-hour in the second pass of the autumn hour. ``pending`` marks a slot in the future or not published yet, where
-    a missing value is no gap. ``missing_days`` counts the past days of a month that have no value.
-    """
-
-    start: datetime
-    length: timedelta
-    energy: int | None
-    before: int | None
-    repeated: bool = False
-    pending: bool = False
-    missing_days: int = 0
-
-    @property
-    def gap(self) -> bool:
-        return self.energy is None and not self.pending
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
-    """Energy of both spans over the days (or half-hours) that both have.
+    """Energy of both spans over the time that both have.
 
-    ``number`` counts these. ``whole`` says that they are all days of both spans.
+    ``number``: how many days that is, or minutes of a day. ``whole`` says that it is all of both spans.
     """
 
     energy: int
@@ -109,12 +86,17 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class SpanMeasures:
-    """Values of one chart. ``total`` is None where nothing is known."""
+    """Values of one chart. ``total`` is None where nothing is known; ``curve`` is the sum of a day's whole curve.
+
+    ``days_set_aside``: days of which the supplier sent a value that no meter can reach.
+    """
 
     span: Span
     slots: tuple[Slot, ...]
     total: int | None
     comparison: Comparison | None
+    curve: int | None = None
+    days_set_aside: tuple[date, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -123,6 +105,11 @@ class SpanMeasures:
     @property
     def gaps(self) -> int:
         return sum(slot.gap for slot in self.slots)
+
+    @property
+    def missing(self) -> timedelta:
+        """The time of the gaps."""
+        return sum((slot.length for slot in self.slots if slot.gap), timedelta())
 
 
 def read_measures(measures: MeasureStore, account_id: str, span: Span, next_day: date) -> SpanMeasures:
@@ -164,58 +151,27 @@ def measures_by_day(span: Span, days: Days, next_day: date) -> SpanMeasures:
 
 
 def measures_by_step(span: Span, readings: Iterable[IntervalReading], days: Days, next_day: date) -> SpanMeasures:
-    """Return a day by the steps of its load curve: 46, 48 or 50 half-hours.
+    """Return a day by the steps of its load curve.
 
-    The day's total is the supplier's own where there is one, because some half-hours may be missing.
+    The day's total is the supplier's own where there is one, because some steps may be missing.
     """
-    by_day: dict[date, list[IntervalReading]] = {span.start: [], span.before.start: []}
-    for reading in readings:
-        by_day.setdefault(reading.start.astimezone(PARIS).date(), []).append(reading)
-    current, previous = by_day[span.start], by_day[span.before.start]
-    # Half-hours of two days are matched by the local time that the clock shows.
-    energy_before = {_wall_clock(reading.start): reading.milliwatt_hours for reading in previous}
-    step = _usual_step(current)
-    values = {reading.start.astimezone(UTC): reading for reading in current}
-    slots = tuple(
-        Slot(
-            start,
-            values[moment].length if moment in values else step,
-            values[moment].milliwatt_hours if moment in values else None,
-            energy_before.get(_wall_clock(start)),
-            repeated=bool(start.fold),
-            pending=span.start >= next_day,
-        )
-        for moment, start in _steps(span.start, step, values)
-    )
-    measured = sum(reading.milliwatt_hours for reading in current) if current else None
-    return SpanMeasures(span, slots, days.get(span.start, measured), _compare_days(span, days, slots))
+    slots = day_slots(span.start, readings, pending=span.start >= next_day)
+    energies = [slot.energy for slot in slots if slot.energy is not None]
+    curve = sum(energies) if energies else None
+    complete = not any(slot.gap or slot.pending for slot in slots)
+    total = days.get(span.start, curve)
+    return SpanMeasures(span, slots, total, _compare_days(span, days, slots), curve if complete else None)
 
 
 def _compare_days(span: Span, days: Days, slots: tuple[Slot, ...]) -> Comparison | None:
     if span.start in days and span.before.start in days:
-        return Comparison(days[span.start], days[span.before.start], len(slots), whole=True)
-    pairs = [(slot.energy, slot.before) for slot in slots if slot.energy is not None and slot.before is not None]
+        return Comparison(days[span.start], days[span.before.start], 0, whole=True)
+    pairs = [(slot, slot.energy, slot.before) for slot in slots if slot.energy is not None and slot.before is not None]
     if not pairs:
         return None
-    return Comparison(sum(energy for energy, _ in pairs), sum(before for _, before in pairs), len(pairs), whole=False)
-
-
-def _steps(day: date, step: timedelta, known: Mapping[datetime, object]) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the starts of a day's steps in UTC and in local time: expected and ``known`` ones in order."""
-    midnight = local_midnight(day).astimezone(UTC)
-    expected = {midnight + rank * step for rank in range(day_length(day) // step)}
-    for moment in sorted(expected | set(known)):
-        yield moment, moment.astimezone(PARIS)
-
-
-def _usual_step(readings: Iterable[IntervalReading]) -> timedelta:
-    lengths = Counter(reading.length for reading in readings)
-    return lengths.most_common(1)[0][0] if lengths else USUAL_STEP
-
-
-def _wall_clock(start: datetime) -> tuple[int, int, int]:
-    local = start.astimezone(PARIS)
-    return local.hour, local.minute, local.fold
+    minutes = sum((slot.length // _MINUTE for slot, _, _ in pairs))
+    whole = minutes == day_length(span.start) // _MINUTE == day_length(span.before.start) // _MINUTE
+    return Comparison(sum(energy for _, energy, _ in pairs), sum(before for *_, before in pairs), minutes, whole)
 
 
 def _day_slots(span: Span, days: Days, next_day: date) -> Iterator[Slot]:

@@ -1,7 +1,8 @@
 """Charts as SVG, drawn on the server: they need no script and take their colours from the page's style sheet.
 
-The span before is a pale wide bar behind a solid narrow one: both can be read at 48 bars on a phone. A gap is hatched
-and a measured zero is a line. The second pass of the autumn hour has a background of its own. In front of each slot
+A bar is as wide as its time is long; of a day it is as high as the mean power (kW), else as the energy (kWh). The span
+before is a pale wide bar behind a solid narrow one: both can be read at 48 bars on a phone. A gap is hatched and a
+measured zero is a line. The second pass of the autumn hour has a background of its own. In front of each slot
 stands a target for the pointer, as high as the chart.
 """
 
@@ -10,16 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from markupsafe import Markup
 
-from worker.web.pages.measures import Slot, SpanMeasures, View
+from worker.web.pages.day_slots import Slot
+from worker.web.pages.measures import SpanMeasures, View
 from worker.web.render import ENVIRONMENT
 from worker.web.texts import Words
 
 _MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
-_SMALLEST_TOP: Final = 0.05  # In kWh, so that a standby consumption doesn't fill the chart.
+_AN_HOUR: Final = timedelta(hours=1)
+_SMALLEST_TOP: Final = 0.05  # In kWh or kW, so that a standby consumption doesn't fill the chart.
 _TICKS: Final = 4
 _BEFORE_SHARE, _NOW_SHARE = 0.84, 0.5  # Widths of the bars in a slot.
 _ROUND: Final = 3.0
@@ -44,40 +48,36 @@ NARROW: Final = Size("narrow", 358, 250, 7)
 def draw_chart(measures: SpanMeasures, words: Words, size: Size, title: str) -> Markup:
     """Return a chart as an ``<svg>`` element. ``title`` is its text for screen readers."""
     slots = measures.slots
-    highest, step = axis_scale(slots)
+    heights = [_heights(slot, measures.span.view) for slot in slots]
+    highest, step = axis_scale([height for pair in heights for height in pair if height is not None])
     energies = [step * rank for rank in range(round(highest / step) + 1)]
     labels = [words.number(energy, _decimals(step) if energy else 0) for energy in energies]
     left = 10 + _DIGIT_PX * max(map(len, labels))
-    bottom, width = size.height - _MARGIN_BOTTOM, (size.width - left) / len(slots)
+    bottom, places = size.height - _MARGIN_BOTTOM, _places(measures, left, size.width)
 
-    def height_of(energy: float) -> float:
-        return bottom - energy / highest * (bottom - _TOP)
+    def height_of(value: float) -> float:
+        return bottom - value / highest * (bottom - _TOP)
 
-    def bar(rank: int, milliwatt_hours: int, share: float) -> str:
-        top = min(height_of(milliwatt_hours / _MILLIWATT_HOURS_PER_KWH), bottom - 1)
-        return _bar(left + (rank + (1 - share) / 2) * width, top, width * share, bottom)
+    def bars(which: int, share: float) -> list[tuple[str, bool]]:
+        return [
+            (_bar(x + (1 - share) / 2 * width, min(height_of(value), bottom - 1), width * share, bottom), partial)
+            for (x, width), pair, slot in zip(places, heights, slots, strict=True)
+            for value, partial in [(pair[which], which == 0 and slot.missing_days > 0)]
+            if value is not None
+        ]
 
-    before = [
-        (bar(rank, slot.before, _BEFORE_SHARE), False) for rank, slot in enumerate(slots) if slot.before is not None
-    ]
-    now = [
-        (bar(rank, slot.energy, _NOW_SHARE), slot.missing_days > 0)
-        for rank, slot in enumerate(slots)
-        if slot.energy is not None
-    ]
     svg = ENVIRONMENT.get_template("chart.html").render(
         size=size,
         title=title,
         left=left,
         top=_TOP,
         bottom=bottom,
-        width=round(width, 2),
         ticks=[(round(height_of(energy), 1), label) for energy, label in zip(energies, labels, strict=True)],
         slots=[
-            (round(left + rank * width, 2), slot, label)
-            for rank, (slot, label) in enumerate(zip(slots, _labels(measures, words, size), strict=True))
+            (round(x, 2), round(width, 2), slot, label)
+            for (x, width), slot, label in zip(places, slots, _labels(measures, words, size), strict=True)
         ],
-        series=[before, now],
+        series=[bars(1, _BEFORE_SHARE), bars(0, _NOW_SHARE)],
     )
     return Markup(svg)  # noqa: S704 - The template escapes every text.
 
@@ -91,13 +91,33 @@ def _bar(left: float, top: float, width: float, bottom: float) -> str:
     )
 
 
-def axis_scale(slots: Sequence[Slot]) -> tuple[float, float]:
-    """Return the top of the axis and its step in kWh: round numbers, about four steps."""
-    largest = max((value for slot in slots for value in (slot.energy, slot.before) if value is not None), default=0)
-    smallest_step = max(largest / _MILLIWATT_HOURS_PER_KWH, _SMALLEST_TOP) / _TICKS
+def _heights(slot: Slot, view: View) -> tuple[float | None, float | None]:
+    """Return how high the bars of now and before are: in kW of mean power for a day, else in kWh."""
+    hours = (slot.length + slot.overhang) / _AN_HOUR if view is View.DAY else 1.0
+    now, before = (
+        None if value is None else value / _MILLIWATT_HOURS_PER_KWH / hours for value in (slot.energy, slot.before)
+    )
+    return now, before
+
+
+def _places(measures: SpanMeasures, left: float, right: float) -> list[tuple[float, float]]:
+    """Return where each slot begins, and its width: a day's slots by their time, else all alike."""
+    weights = [slot.length / _AN_HOUR if measures.span.view is View.DAY else 1.0 for slot in measures.slots]
+    scale, x = (right - left) / sum(weights), left
+    places = []
+    for weight in weights:
+        places.append((x, weight * scale))
+        x += weight * scale
+    return places
+
+
+def axis_scale(values: Sequence[float]) -> tuple[float, float]:
+    """Return the top of the axis and its step, in the unit of the values: round numbers, about four steps."""
+    largest = max(values, default=0.0)
+    smallest_step = max(largest, _SMALLEST_TOP) / _TICKS
     power = 10.0 ** math.floor(math.log10(smallest_step))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= smallest_step * 0.999)
-    return step * max(1, math.ceil(max(largest / _MILLIWATT_HOURS_PER_KWH, _SMALLEST_TOP) / step - 1e-9)), step
+    return step * max(1, math.ceil(max(largest, _SMALLEST_TOP) / step - 1e-9)), step
 
 
 def _decimals(step: float) -> int:
