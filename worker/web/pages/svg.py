@@ -14,11 +14,11 @@ from typing import Final
 
 from markupsafe import Markup
 
+from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, count_places
 from worker.web.pages.measures import Slot, SpanMeasures, View
 from worker.web.render import ENVIRONMENT
 from worker.web.texts import Words
 
-_MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
 _SMALLEST_TOP: Final = 0.05  # In kWh, so that a standby consumption doesn't fill the chart.
 _TICKS: Final = 4
 _BEFORE_SHARE, _NOW_SHARE = 0.84, 0.5  # Widths of the bars in a slot.
@@ -46,7 +46,9 @@ def draw_chart(measures: SpanMeasures, words: Words, size: Size, title: str) -> 
     slots = measures.slots
     highest, step = axis_scale(slots)
     energies = [step * rank for rank in range(round(highest / step) + 1)]
-    labels = [words.number(energy, _decimals(step) if energy else 0) for energy in energies]
+    step_energy = round(step * MILLIWATT_HOURS_PER_KWH)  # A round number in floats, and exact in mWh.
+    places = count_places([step_energy], least=0)
+    labels = [words.kwh(step_energy * rank, places if rank else 0) for rank in range(len(energies))]
     left = 10 + _DIGIT_PX * max(map(len, labels))
     bottom, width = size.height - _MARGIN_BOTTOM, (size.width - left) / len(slots)
 
@@ -54,7 +56,7 @@ def draw_chart(measures: SpanMeasures, words: Words, size: Size, title: str) -> 
         return bottom - energy / highest * (bottom - _TOP)
 
     def bar(rank: int, milliwatt_hours: int, share: float) -> str:
-        top = min(height_of(milliwatt_hours / _MILLIWATT_HOURS_PER_KWH), bottom - 1)
+        top = min(height_of(milliwatt_hours / MILLIWATT_HOURS_PER_KWH), bottom - 1)
         return _bar(left + (rank + (1 - share) / 2) * width, top, width * share, bottom)
 
     before = [
@@ -94,15 +96,10 @@ def _bar(left: float, top: float, width: float, bottom: float) -> str:
 def axis_scale(slots: Sequence[Slot]) -> tuple[float, float]:
     """Return the top of the axis and its step in kWh: round numbers, about four steps."""
     largest = max((value for slot in slots for value in (slot.energy, slot.before) if value is not None), default=0)
-    smallest_step = max(largest / _MILLIWATT_HOURS_PER_KWH, _SMALLEST_TOP) / _TICKS
+    smallest_step = max(largest / MILLIWATT_HOURS_PER_KWH, _SMALLEST_TOP) / _TICKS
     power = 10.0 ** math.floor(math.log10(smallest_step))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= smallest_step * 0.999)
-    return step * max(1, math.ceil(max(largest / _MILLIWATT_HOURS_PER_KWH, _SMALLEST_TOP) / step - 1e-9)), step
-
-
-def _decimals(step: float) -> int:
-    """Return the number of decimals that tells the steps of the axis apart."""
-    return next(digits for digits in range(6) if abs(round(step, digits) - step) < step / 1000)
+    return step * max(1, math.ceil(max(largest / MILLIWATT_HOURS_PER_KWH, _SMALLEST_TOP) / step - 1e-9)), step
 
 
 def _labels(measures: SpanMeasures, words: Words, size: Size) -> list[str]:
