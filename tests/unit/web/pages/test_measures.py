@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from xml.etree import ElementTree
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from worker.domain.measures.amounts import DAY_PLACES, STEP_PLACES
 from worker.domain.measures.readings import ONE_DAY, PARIS, IntervalReading, day_length, local_midnight
-from worker.web.pages.charts import to_chart, to_row
+from worker.web.pages.charts import listed_places, summarize, to_chart, to_row
 from worker.web.pages.measures import Slot, Span, SpanMeasures, View, measures_by_day, measures_by_step
 from worker.web.pages.svg import NARROW, WIDE, axis_scale, draw_chart
 from worker.web.texts import Words
@@ -152,6 +152,22 @@ def test_what_the_table_lists_adds_up_to_the_total(view: View, energies: list[in
     assert sum(listed) * 1_000_000 == sum(energies)
     assert chart.summary.total == f"{total}\N{NO-BREAK SPACE}kWh"
     assert len({-value.as_tuple().exponent for value in listed}) == 1  # One number of places in a column.
+
+
+@given(st.sampled_from([View.DAY, View.MONTH]), st.lists(st.one_of(st.none(), st.integers(0, 900_000)), max_size=50))
+def test_any_table_adds_up_to_its_total_which_is_the_true_one_rounded(view: View, values: list[int | None]) -> None:
+    unit = 1 if view is View.DAY else 1000  # Steps are stored in whole mWh, days in whole Wh.
+    energies = [None if value is None else value * unit for value in values]
+    total = sum(filter(None, energies))
+    slots = tuple(Slot(local_midnight(date(2024, 7, 1)), ONE_DAY, energy, None) for energy in energies)
+    places = listed_places(slots, view)
+    rows = [to_row(slot, view, Words("en"), places) for slot in slots]
+    listed = sum(Decimal(row.energy.replace(",", "")) for row in rows if row.energy != "–")
+    assert listed == Decimal(Words("en").kwh(total, places).replace(",", ""))
+    shown = summarize(SpanMeasures(Span(view, date(2024, 7, 1)), slots, total, None), Words("en")).total
+    number = shown.partition("\N{NO-BREAK SPACE}")[0].replace(",", "")
+    last_place = Decimal(1).scaleb(-len(number.partition(".")[2]))
+    assert Decimal(number) == (Decimal(total) / 1_000_000).quantize(last_place, ROUND_HALF_UP)
 
 
 @pytest.mark.parametrize(("now", "before", "text"), [(9000, 8000, "+13 %"), (8000, 8000, "autant"), (1, 9000, "−99 %")])
