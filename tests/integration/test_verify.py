@@ -26,7 +26,7 @@ def test_a_wrong_total_is_named_mended_and_then_no_more(installation: Installati
     add(runtime, 11, RIGHT)
     wrong = add(runtime, 12, {**RIGHT, Period.MONTH: [Entry("2024-07", 9_000_000)]})
     assert installation.releve("verify", "--all", code=1).out.splitlines() == [
-        f"{wrong} 2024-07: days make the month, 11.0 kWh, stored is 9.0 kWh: the total is stale",
+        f"{wrong} 2024-07: days make the month, 11.000 kWh, stored is 9.000 kWh: the total is stale",
         "2 accounts, 8 documents, 1 at fault",
     ]
     report = installation.query("verify", wrong, "--repair")

@@ -9,16 +9,14 @@ from enum import Enum
 from typing import Any
 
 from worker.accounts.explain import Explanation, SeriesExplanation
+from worker.domain.measures.amounts import to_kwh
 from worker.domain.measures.completeness import DayState, half_hours_of
 from worker.domain.measures.conservation import Discrepancy
 from worker.domain.measures.coverage import Coverage, summarize_days
 from worker.domain.measures.holes import COMPARED_SERIES, MissingCurve, find_holes, find_missing_curve
-from worker.domain.measures.overlaps import IN_OTHER_STEPS
 from worker.domain.measures.readings import Series
 from worker.stores.registry.corrections import Correction
 from worker.sync.history import History
-
-_MILLIWATT_HOURS_PER_KWH = 1_000_000
 
 # The coverage of each series, and the missing curve if it is not collected at all.
 AccountCoverage = tuple[Mapping[Series, Coverage], MissingCurve | None]
@@ -79,11 +77,10 @@ def correction_to_json(correction: Correction) -> dict[str, Any]:
 
     ``became_kwh`` is None where steps of other bounds have taken the place of the step.
     """
-    became = None if correction.became_mwh == IN_OTHER_STEPS else correction.became_mwh
     return {
         **to_row(correction, "period", "key", "first_seen", "changed_at"),
         "was_kwh": to_kwh(correction.was_mwh),
-        "became_kwh": to_kwh(became),
+        "became_kwh": _kwh_or_none(correction.became_energy),
         "run": correction.run_id,
     }
 
@@ -92,14 +89,9 @@ def discrepancy_to_json(discrepancy: Discrepancy) -> dict[str, Any]:
     """Return a discrepancy as JSON, with both energies in kWh."""
     return {
         **to_row(discrepancy, "law", "key", "cause"),
-        "expected_kwh": to_kwh(discrepancy.expected_mwh),
-        "found_kwh": to_kwh(discrepancy.stored_mwh),
+        "expected_kwh": _kwh_or_none(discrepancy.expected_mwh),
+        "found_kwh": _kwh_or_none(discrepancy.stored_mwh),
     }
-
-
-def to_kwh(milliwatt_hours: int | None) -> float | None:
-    """Return the energy in kWh, or None if there is none."""
-    return None if milliwatt_hours is None else milliwatt_hours / _MILLIWATT_HOURS_PER_KWH
 
 
 def to_plain(value: Any) -> Any:
@@ -116,6 +108,10 @@ def to_plain(value: Any) -> Any:
 def to_row(entry: Any, *names: str) -> dict[str, Any]:
     """Return the named fields of a dataclass, or all of them, as JSON knows them."""
     return {name: to_plain(getattr(entry, name)) for name in names or [field.name for field in fields(entry)]}
+
+
+def _kwh_or_none(milliwatt_hours: int | None) -> float | None:
+    return None if milliwatt_hours is None else to_kwh(milliwatt_hours)
 
 
 def _series_coverage_to_json(coverage: Coverage) -> dict[str, Any]:
@@ -144,7 +140,7 @@ def _series_to_json(day: date, explanation: SeriesExplanation) -> dict[str, Any]
         "state": explanation.mark.state.name.lower(),
         "half_hours": stored.half_hours,
         "of": half_hours_of(day),
-        "stored_kwh": to_kwh(stored.milliwatt_hours),
+        "stored_kwh": _kwh_or_none(stored.milliwatt_hours),
         "missing": [[to_plain(start), to_plain(end)] for start, end in stored.gaps],
         "calls": [{**to_row(call, "at", "run", "answer"), "window": str(call.window)} for call in explanation.calls],
         "last_run": {

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from config.settings import get_settings
 from worker.domain.consent.accounts import Account
+from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.readings import PARIS
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.sync.audit import all_accounts
@@ -121,6 +122,11 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *,
         print_table(rows, columns)
     else:
         click.echo(empty)
+
+
+def describe_kwh(milliwatt_hours: int | None) -> str:
+    """Return the energy as ``0.0625 kWh``, with all its places, or ``nothing``."""
+    return "nothing" if milliwatt_hours is None else f"{format_kwh(milliwatt_hours)} kWh"
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from config.settings import get_settings
@@ -26,7 +26,8 @@ from worker.cli.demo_homes import HOMES, HomeResult, check_home, connect_home
 from worker.cli.show import plot_loads
 from worker.cli.supervise import start_part, use_pretend_settings
 from worker.clients.enedis.presets import PRESETS
-from worker.domain.measures.documents import key_range
+from worker.domain.measures.amounts import format_kwh
+from worker.domain.measures.documents import key_range, to_milliwatt_hours
 from worker.domain.measures.readings import Period, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
@@ -95,8 +96,9 @@ class Demo:
         """Print a row a home, and a plot of the first one's last week."""
         table = Table("home", "account", "days", "half-hours", "kWh", "expected kWh", "", box=None)
         for home, result in zip(HOMES, results, strict=True):
-            counts = (str(result.days), str(result.half_hours), f"{result.kwh:.3f}", f"{result.expected_kwh:.3f}")
-            table.add_row(home, result.account, *counts, "[green]right[/]" if result.ok else "[red]WRONG[/]")
+            sums = (format_kwh(to_milliwatt_hours(kwh)) for kwh in (result.kwh, result.expected_kwh))
+            counts = (str(result.days), str(result.half_hours))
+            table.add_row(home, result.account, *counts, *sums, "[green]right[/]" if result.ok else "[red]WRONG[/]")
         self._console.print(table)
         week = plan_look_back(self._runtime.history.today(), Series.LOAD_CURVE)
         days = self._runtime.measures.read(results[0].account, {Period.DAY: key_range(week, Period.DAY)})
@@ -126,7 +128,7 @@ class Demo:
 
     def _wait_for_history(self, account_ids: list[str]) -> None:
         deadline = time.monotonic() + _LONGEST_S
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._console) as progress:
             bars = {account_id: progress.add_task(account_id) for account_id in account_ids}
             while not progress.finished:

@@ -11,6 +11,8 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import requests
 
 from worker.cli.totals_check import find_differences, loads_by_key, read_account
+from worker.domain.measures.amounts import to_kwh
+from worker.domain.measures.documents import to_milliwatt_hours
 from worker.domain.measures.readings import Period
 from worker.errors import SupplierUnavailable
 from worker.runtime.process import Runtime
@@ -32,7 +34,7 @@ class HomeResult:
     account: str
     days: int
     half_hours: int
-    kwh: float
+    kwh: float  # With all its places.
     expected_kwh: float
     ok: bool
 
@@ -82,4 +84,4 @@ def check_home(runtime: Runtime, simulator: str, home: str, account_id: str) -> 
 
 
 def _kwh(days: dict[str, float]) -> float:
-    return round(sum(days.values()), 3)
+    return to_kwh(sum(map(to_milliwatt_hours, days.values())))

@@ -8,8 +8,8 @@ from datetime import date, datetime
 import click
 
 from worker.accounts.explain import Explanation, SeriesExplanation
-from worker.accounts.explanations import correction_to_json, discrepancy_to_json, explanation_to_json, to_kwh
-from worker.cli.common import Day, json_option, local_text, open_runtime, print_result
+from worker.accounts.explanations import explanation_to_json, to_plain
+from worker.cli.common import Day, describe_kwh, json_option, local_text, open_runtime, print_result
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.readings import Period, Series
 from worker.texts import LANGUAGES
@@ -42,9 +42,12 @@ def _lines(explanation: Explanation, languages: list[str]) -> Iterator[str]:
     for series, details in explanation.series.items():
         yield from _series_lines(explanation.day, series, details, languages)
     for correction in explanation.corrections:
-        fields = correction_to_json(correction)
-        fields["became"] = "part of other steps" if fields["became_kwh"] is None else f"{fields['became_kwh']} kWh"
-        yield "corrected: {key} was {was_kwh} kWh, became {became} at {changed_at} in run {run}".format_map(fields)
+        became = correction.became_energy
+        yield (
+            f"corrected: {correction.key} was {describe_kwh(correction.was_mwh)}, "
+            f"became {'part of other steps' if became is None else describe_kwh(became)} "
+            f"at {to_plain(correction.changed_at)} in run {correction.run_id}"
+        )
     yield from _totals(explanation)
 
 
@@ -59,9 +62,9 @@ def _consent(explanation: Explanation) -> str:
 
 def _series_lines(day: date, series: Series, details: SeriesExplanation, languages: list[str]) -> Iterator[str]:
     stored, expected = details.stored, half_hours_of(day)
-    value = "nothing stored" if stored.milliwatt_hours is None else f"{to_kwh(stored.milliwatt_hours)} kWh stored"
+    value = describe_kwh(stored.milliwatt_hours)
     slots = f", {stored.half_hours} of {expected} half-hours" if series.inputs is Period.MINUTE else ""
-    yield f"{series.value}: {details.mark.state.name.lower()} ({details.reason}), {value}{slots}"
+    yield f"{series.value}: {details.mark.state.name.lower()} ({details.reason}), {value} stored{slots}"
     yield from (f"  {details.sentences[language]}" for language in languages)
     if stored.half_hours and stored.gaps:
         yield f"  missing: {', '.join(f'{_clock(first)} to {_clock(after)}' for first, after in stored.gaps)}"
@@ -79,8 +82,9 @@ def _totals(explanation: Explanation) -> Iterator[str]:
         yield "totals: nothing to compare"
     elif not explanation.discrepancies:
         yield "totals: they agree"
-    for finding in map(discrepancy_to_json, explanation.discrepancies or ()):
-        yield "totals: {key}: {law}, expected {expected_kwh} kWh, found {found_kwh} kWh: {cause}".format_map(finding)
+    for finding in explanation.discrepancies or ():
+        expected, stored = describe_kwh(finding.expected_mwh), describe_kwh(finding.stored_mwh)
+        yield f"totals: {finding.key}: {finding.law}, expected {expected}, found {stored}: {finding.cause}"
 
 
 def _clock(at: datetime) -> str:

@@ -10,11 +10,14 @@ from typing import Any, Final
 import click
 
 from worker.cli.common import json_option, open_runtime, print_json, print_table
+from worker.domain.measures.amounts import format_percent, round_share
 from worker.domain.measures.readings import ONE_DAY, PARIS, Series
 from worker.stores.registry.completeness import HourFreshness
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _UNKNOWN: Final = "·"
+
+Counts = tuple[int, int]  # Complete and active accounts; the latter are not 0.
 
 
 @click.command()
@@ -38,22 +41,27 @@ def freshness(days: int, as_json: bool) -> None:
         "yesterday": yesterday.isoformat(),
         "now": {row.series.value: _counts(row) for row in now},
         "by_hour_of_day": {
-            series.value: share_by_hour_of_day(row for row in hours if row.series is series) for series in Series
+            series.value: {hour: complete / active for hour, (complete, active) in counts.items()}
+            for series, counts in _counts_by_hour(hours).items()
         },
         "hours": [{"hour": row.hour.isoformat(), "series": row.series.value, **_counts(row)} for row in hours],
     }
     if as_json:
         print_json(figures)
     else:
-        _print(figures)
+        print_freshness(yesterday.isoformat(), now, hours)
 
 
 def _counts(row: HourFreshness) -> dict[str, Any]:
     return {"active": row.active, "complete": row.complete, "share": row.share}
 
 
-def share_by_hour_of_day(hours: Iterable[HourFreshness]) -> dict[int, float]:
-    """Return the share of fresh accounts for each hour of the day in Paris, over all days together.
+def _counts_by_hour(hours: Sequence[HourFreshness]) -> dict[Series, dict[int, Counts]]:
+    return {series: count_by_hour_of_day(row for row in hours if row.series is series) for series in Series}
+
+
+def count_by_hour_of_day(hours: Iterable[HourFreshness]) -> dict[int, Counts]:
+    """Return the fresh and the active accounts for each hour of the day in Paris, over all days together.
 
     An hour of the day without a row is left out.
     """
@@ -63,27 +71,32 @@ def share_by_hour_of_day(hours: Iterable[HourFreshness]) -> dict[int, float]:
         hour = row.hour.astimezone(PARIS).hour
         active[hour] += row.active
         complete[hour] += row.complete
-    return {hour: complete[hour] / active[hour] for hour in sorted(active) if active[hour]}
+    return {hour: (complete[hour], active[hour]) for hour in sorted(active) if active[hour]}
 
 
-def sparkline(shares: Sequence[float | None]) -> str:
-    """Draw one bar a share, from none to all accounts, and a dot where the share is unknown."""
-    return "".join(_UNKNOWN if share is None else _BARS[round(share * (len(_BARS) - 1))] for share in shares)
+def sparkline(counts: Sequence[Counts | None]) -> str:
+    """Draw one bar for each share of accounts, the highest only where it is all, and a dot where it is unknown."""
+    steps = len(_BARS) - 1
+    return "".join(_UNKNOWN if share is None else _BARS[round_share(*share, steps)] for share in counts)
 
 
-def _print(figures: dict[str, Any]) -> None:
-    for name, now in figures["now"].items():
-        share = "nobody yet" if now["share"] is None else f"{now['share']:.1%}"
-        click.echo(f"{figures['yesterday']} {name}: {share} ({now['complete']} of {now['active']} active accounts)")
-    by_hour = figures["by_hour_of_day"]
-    if not figures["hours"]:
+def print_freshness(yesterday: str, now: Sequence[HourFreshness], hours: Sequence[HourFreshness]) -> None:
+    """Print the share of each series now, then those by hour of the day as a line of bars and as a table."""
+    for row in now:
+        share = format_percent(row.complete, row.active) if row.active else "nobody yet"
+        click.echo(f"{yesterday} {row.series.value}: {share} ({row.complete} of {row.active} active accounts)")
+    if not hours:
         click.echo("no hour was kept yet: beat counts them, at five past")
         return
     click.echo("hours 0 to 23, Europe/Paris:")
-    for name, shares in by_hour.items():
-        click.echo(f"  {sparkline([shares.get(hour) for hour in range(24)])}  {name}")
-    known = [hour for hour in range(24) if any(hour in shares for shares in by_hour.values())]
-    cells = {name: {hour: f"{share:.1%}" for hour, share in shares.items()} for name, shares in by_hour.items()}
+    by_hour = _counts_by_hour(hours)
+    for series, counts in by_hour.items():
+        click.echo(f"  {sparkline([counts.get(hour) for hour in range(24)])}  {series.value}")
+    known = [hour for hour in range(24) if any(hour in counts for counts in by_hour.values())]
+    cells = {
+        series.value: {hour: format_percent(*share) for hour, share in counts.items()}
+        for series, counts in by_hour.items()
+    }
     print_table(
         [{"hour": f"{hour:02}", **{name: texts.get(hour, "") for name, texts in cells.items()}} for hour in known]
     )

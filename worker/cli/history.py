@@ -9,6 +9,7 @@ import click
 
 from worker.accounts.explanations import correction_to_json
 from worker.cli.common import Day, json_option, local_text, open_runtime, print_json, print_table
+from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.readings import PARIS, Period
 from worker.stores.registry.corrections import Correction
 
@@ -38,11 +39,11 @@ def history(account_id: str, day: date, as_json: bool) -> None:
 
 
 def _to_row(correction: Correction) -> dict[str, Any]:
-    fields = correction_to_json(correction)
+    became = correction.became_energy
     return {
         "what": _name(correction),
-        "was (kWh)": fields["was_kwh"],
-        "became (kWh)": "in other steps" if fields["became_kwh"] is None else fields["became_kwh"],
+        "was (kWh)": format_kwh(correction.was_mwh),
+        "became (kWh)": "in other steps" if became is None else format_kwh(became),
         "first seen": local_text(correction.first_seen),
         "changed at": local_text(correction.changed_at),
         "run": correction.run_id,

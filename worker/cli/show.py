@@ -14,7 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.common import Day, open_runtime, print_json
-from worker.domain.measures.documents import PUBLIC_FIELDS, Document, key_range, to_public_fields
+from worker.domain.measures.amounts import DAY_PLACES, STEP_PLACES, count_places, format_kwh
+from worker.domain.measures.documents import (
+    PUBLIC_FIELDS,
+    Document,
+    key_range,
+    to_csv_fields,
+    to_milliwatt_hours,
+    to_public_fields,
+)
 from worker.domain.measures.readings import DateWindow, Period
 
 _FIRST_DAY: Final = date(2000, 1, 1)
@@ -45,19 +53,18 @@ def show(account_id: str, by: str, first: date | None, last: date | None, form: 
         today = runtime.history.today()
         window = _window(first, last, today, None if form in ("csv", "json") else _DEFAULT_DAYS.get(period))
         documents = runtime.measures.read(account_id, {period: key_range(window, period)})[period]
-    rows = [to_public_fields(document) for document in documents]
     if form == "json":
-        print_json(rows)
+        print_json([to_public_fields(document) for document in documents])
     elif form == "csv":
         writer = csv.DictWriter(sys.stdout, PUBLIC_FIELDS, restval=0)
         writer.writeheader()
-        writer.writerows(rows)
-    elif not rows:
+        writer.writerows(map(to_csv_fields, documents))
+    elif not documents:
         click.echo(f"nothing stored by {by} from {window.start} to {window.end - timedelta(days=1)}")
     elif form == "plot":
-        Console().print(plot_loads(rows, period))
+        Console().print(plot_loads(documents, period))
     else:
-        _print_table(rows, period)
+        Console().print(table_of_loads(documents, period))
 
 
 def _window(first: date | None, last: date | None, today: date, default_days: int | None) -> DateWindow:
@@ -85,15 +92,23 @@ def plot_loads(documents: Sequence[Document], period: Period) -> Table:
     largest = max((document["load"] for document in documents), default=0.0)
     table = Table(period.value, "", "kWh", box=None)
     table.columns[2].justify = "right"
-    for document in documents:
+    for document, text in zip(documents, _format_loads(documents, period), strict=True):
         bar = Bar(largest or 1.0, 0, document["load"], width=_BAR_WIDTH)
-        table.add_row(format_period(document, period), bar, f"{document['load']:.3f}")
+        table.add_row(format_period(document, period), bar, text)
     return table
 
 
-def _print_table(documents: Sequence[Document], period: Period) -> None:
+def table_of_loads(documents: Sequence[Document], period: Period) -> Table:
+    """Return a table with a row for each document."""
     table = Table(period.value, "kWh", box=None)
     table.columns[1].justify = "right"
-    for document in documents:
-        table.add_row(format_period(document, period), f"{document['load']:.3f}")
-    Console().print(table)
+    for document, text in zip(documents, _format_loads(documents, period), strict=True):
+        table.add_row(format_period(document, period), text)
+    return table
+
+
+def _format_loads(documents: Sequence[Document], period: Period) -> list[str]:
+    """Return the energies in kWh with all their places, as many in each, so that they add up to what is stored."""
+    energies = [to_milliwatt_hours(document["load"]) for document in documents]
+    places = count_places(energies, STEP_PLACES if period in (Period.MINUTE, Period.HOUR) else DAY_PLACES)
+    return [format_kwh(energy, places) for energy in energies]

@@ -9,7 +9,7 @@ import click
 
 from worker.accounts.explanations import discrepancy_to_json
 from worker.app import enqueue_window
-from worker.cli.common import chosen_accounts, json_option, open_runtime, print_result
+from worker.cli.common import chosen_accounts, describe_kwh, json_option, open_runtime, print_result
 from worker.sync.audit import AuditResult, AuditSummary, sample_accounts
 
 
@@ -57,10 +57,7 @@ def _row(result: AuditResult) -> dict[str, Any]:
 
 def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
     for finding in result.findings:
-        values = discrepancy_to_json(finding)
-        expected, stored = (
-            "nothing" if values[name] is None else f"{values[name]} kWh" for name in ("expected_kwh", "found_kwh")
-        )
+        expected, stored = describe_kwh(finding.expected_mwh), describe_kwh(finding.stored_mwh)
         click.echo(f"{result.account_id} {finding.key}: {finding.law}, {expected}, stored is {stored}: {finding.cause}")
     if repairs:
         written, asked = repairs["documents_written"], repairs["windows_asked_again"]

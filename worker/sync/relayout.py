@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
 
+from worker.domain.measures.amounts import to_kwh
 from worker.domain.measures.completeness import civil_day
 from worker.domain.measures.documents import key_of, key_range, to_milliwatt_hours
 from worker.domain.measures.packing import PERIODS
@@ -44,7 +45,7 @@ class MigrationCounts:
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts as JSON, with the energy by doctype in kWh."""
-        kwh = {period.value: energy / 1_000_000 for period, energy in self.milliwatt_hours.items()}
+        kwh = {period.value: to_kwh(energy) for period, energy in self.milliwatt_hours.items()}
         counts = {name: getattr(self, name) for name in ("accounts", "documents", "written", "erased", "recounted")}
         return {**counts, "kwh": kwh}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from babel import Locale
@@ -12,6 +13,7 @@ from babel.dates import format_date, format_datetime, format_skeleton
 from babel.numbers import format_decimal, format_percent
 from fastapi import Request
 
+from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, round_kwh, round_percent
 from worker.domain.measures.readings import PARIS
 from worker.texts import LANGUAGES, LOCALES, format_day, translate
 
@@ -19,7 +21,6 @@ LANGUAGE_COOKIE: Final = "releve_language"
 LANGUAGE_LIFE_S: Final = 365 * 24 * 3600
 LANGUAGE_PARAMETER: Final = "lang"  # In the query: `?lang=en`.
 
-_MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
 _SPACE_BEFORE_MARK: Final = re.compile(r" (?=[:;?!»])|(?<=«) ")
 _WISH: Final = re.compile(r"([a-z]+)(?:-[\w-]+)?(?:;q=(\d(?:\.\d*)?))?")
 _DURATION: Final = re.compile(r"P(\d+)([DWMY])")
@@ -51,25 +52,30 @@ class Words:
     def locale(self) -> Locale:
         return LOCALES[self.language]
 
-    def number(self, value: float, digits: int = 0) -> str:
-        pattern = "#,##0" + ("." + "0" * digits if digits else "")
-        return format_decimal(value, pattern, self.locale)
+    # Babel writes exact numbers alone: what it rounds itself goes to the even neighbour.
 
-    def energy(self, milliwatt_hours: int, digits: int | None = None) -> str:
-        """Return ``212,4 kWh``, with about three figures unless ``digits`` gives the number of decimals."""
-        return f"{self.kwh(milliwatt_hours, digits)}\N{NO-BREAK SPACE}kWh"
+    def number(self, value: int) -> str:
+        return format_decimal(value, "#,##0", self.locale)
 
-    def kwh(self, milliwatt_hours: int, digits: int | None = None) -> str:
-        """Return the energy in kWh without its unit, for columns."""
-        value = milliwatt_hours / _MILLIWATT_HOURS_PER_KWH
-        return self.number(value, _usual_decimals(value) if digits is None else digits)
+    def energy(self, milliwatt_hours: int, places: int | None = None) -> str:
+        """Return ``212 kWh``, with about three figures unless ``places`` gives the number of decimals."""
+        usual = _usual_places(milliwatt_hours) if places is None else places
+        return f"{self.kwh(milliwatt_hours, usual)}\N{NO-BREAK SPACE}kWh"
 
-    def change(self, share: float) -> str:
-        """Return ``+8 %`` for 0.08. The share -0.5 means half as much."""
+    def kwh(self, milliwatt_hours: int, places: int) -> str:
+        """Return the energy in kWh with so many decimals and without its unit, for columns."""
+        pattern = "#,##0" + ("." + "0" * places if places else "")
+        return format_decimal(round_kwh(milliwatt_hours, places), pattern, self.locale)
+
+    def change(self, percents: int) -> str:
+        """Return ``+8 %`` for 8. The change -50 means half as much."""
+        share = Decimal(percents).scaleb(-2)
         return format_percent(share, "+#,##0%;−#,##0%" if self.language == "en" else "+#,##0 %;−#,##0 %", self.locale)
 
-    def percent(self, share: float) -> str:
-        return format_percent(share, locale=self.locale)
+    def percent(self, part: int, whole: int) -> str:
+        """Return the share of ``whole`` (not 0) as ``99,6 %``; ``100 %`` only where nothing lacks."""
+        share = round_percent(part, whole).scaleb(-2)
+        return format_percent(share, locale=self.locale, decimal_quantization=False)
 
     def day(self, day: date) -> str:
         """Return ``24 juillet 2024``."""
@@ -106,10 +112,10 @@ class Words:
         return self.count(f"duration.{_DURATION_UNITS[unit]}", number)
 
 
-def _usual_decimals(kwh: float) -> int:
-    if kwh >= 100:
+def _usual_places(milliwatt_hours: int) -> int:
+    if milliwatt_hours >= 100 * MILLIWATT_HOURS_PER_KWH:
         return 0
-    return 1 if kwh >= 10 else 2
+    return 1 if milliwatt_hours >= 10 * MILLIWATT_HOURS_PER_KWH else 2
 
 
 def chosen_language(request: Request) -> str | None:

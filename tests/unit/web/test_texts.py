@@ -80,7 +80,7 @@ def test_numbers_and_dates_are_written_as_the_language_does() -> None:
     assert french.kwh(456_789, 3) == "0,457"
     assert french.day(date(2024, 7, 24)) == "24 juillet 2024"
     assert english.month(date(2024, 7, 24)) == "July 2024"
-    assert french.change(-0.08).replace("\N{NO-BREAK SPACE}", " ") == "−8 %"
+    assert french.change(-8).replace("\N{NO-BREAK SPACE}", " ") == "−8 %"
 
 
 def test_a_consents_length_is_said_in_words() -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, format_kwh, round_half_up
 from worker.domain.measures.readings import (
     PARIS,
     DateWindow,
@@ -26,7 +27,6 @@ Document = dict[str, Any]
 
 DOCTYPE_PREFIX: Final = "com.grandlyon.enedis."
 USUAL_STEP_MINUTES: Final = 30
-_MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
 _MINUTE: Final = timedelta(minutes=1)
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
 _LAST_PLACES_MWH: Final[dict[Period, int]] = {period: 10 ** (6 - places) for period, places in _DECIMALS.items()}
@@ -150,13 +150,18 @@ def to_entry(document: Document) -> Entry:
     """Return a stored document as an entry."""
     # This runs for every document of a night, so it calls none of our functions.
     get = document.get
-    energy = round(document["load"] * _MILLIWATT_HOURS_PER_KWH)
+    energy = round(document["load"] * MILLIWATT_HOURS_PER_KWH)
     return Entry(document["_id"].partition(":")[2], energy, get("step"), get("_rev"), get("created_at"))
 
 
 def to_public_fields(document: Document) -> Document:
     """Return the fields of a stored document that pages and the API show: ``load`` in kWh and the civil time."""
     return {name: document[name] for name in PUBLIC_FIELDS if name in document}
+
+
+def to_csv_fields(document: Document) -> Document:
+    """Return the public fields as a CSV has them: ``load`` as text with all its places, at least three."""
+    return {**to_public_fields(document), "load": format_kwh(to_milliwatt_hours(document["load"]))}
 
 
 def account_of(document: Document) -> str:
@@ -171,19 +176,17 @@ def key_of(document: Document) -> str:
 
 def to_load(milliwatt_hours: int, period: Period) -> float:
     """Convert to kWh, rounded half up to the decimals of the doctype."""
-    return round_as_stored(milliwatt_hours, period) / _MILLIWATT_HOURS_PER_KWH
+    return round_as_stored(milliwatt_hours, period) / MILLIWATT_HOURS_PER_KWH
 
 
 def round_as_stored(milliwatt_hours: int, period: Period) -> int:
     """Round to the decimals of the doctype, in whole mWh; a half is rounded away from zero."""
-    unit = _LAST_PLACES_MWH[period]
-    size = (abs(milliwatt_hours) + unit // 2) // unit * unit
-    return size if milliwatt_hours >= 0 else -size
+    return round_half_up(milliwatt_hours, _LAST_PLACES_MWH[period])
 
 
 def to_milliwatt_hours(load: float) -> int:
     """Convert a stored load to whole mWh; exact, because a load has at most six decimals."""
-    return round(load * _MILLIWATT_HOURS_PER_KWH)
+    return round(load * MILLIWATT_HOURS_PER_KWH)
 
 
 # All accounts have the same keys in one night. The result is shared, so callers must copy it.

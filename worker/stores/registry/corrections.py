@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import delete, func, select
 
+from worker.domain.measures.overlaps import IN_OTHER_STEPS
 from worker.domain.measures.readings import Period, Series
 from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry import account_rows
@@ -29,6 +30,11 @@ class Correction:
     first_seen: datetime | None
     changed_at: datetime
     run_id: str
+
+    @property
+    def became_energy(self) -> int | None:
+        """The new energy, or None where the steps of other bounds have it."""
+        return None if self.became_mwh == IN_OTHER_STEPS else self.became_mwh
 
 
 class CorrectionTable(SqlTable):

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from worker.domain.measures.documents import PUBLIC_FIELDS, Document, key_of, key_range, to_public_fields
+from worker.domain.measures.documents import PUBLIC_FIELDS, Document, key_of, key_range, to_csv_fields, to_public_fields
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period
 from worker.stores.measures.base import MeasureStore
 from worker.web.api.auth import ReadMeasures
@@ -135,7 +135,7 @@ def _to_csv(documents: list[Document], *, head: bool) -> str:
     writer = csv.DictWriter(text, PUBLIC_FIELDS, restval=0, lineterminator="\n")
     if head:
         writer.writeheader()
-    writer.writerows(map(to_public_fields, documents))
+    writer.writerows(map(to_csv_fields, documents))
     return text.getvalue()
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final
 
 from markupsafe import Markup
 
+from worker.domain.measures.amounts import DAY_PLACES, STEP_PLACES, count_places
 from worker.domain.measures.completeness import DayState
 from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
 from worker.runtime.process import Runtime
@@ -77,13 +78,13 @@ def build_chart(runtime: Runtime, account_id: str, words: Words, view: View | No
 def to_chart(measures: SpanMeasures, words: Words, first: date, last: date) -> Chart:
     """Return the chart. ``first`` and ``last`` are the stored days, between which its links lead."""
     span = measures.span
-    summary = summarize(measures, words)
+    summary, places = summarize(measures, words), listed_places(measures.slots, span.view)
     label = words("chart.told", title=summary.title, total=summary.total)
     return Chart(
         view=span.view,
         summary=summary,
         drawings=[] if measures.empty else [draw_chart(measures, words, size, label) for size in (WIDE, NARROW)],
-        rows=[to_row(slot, span.view, words) for slot in measures.slots],
+        rows=[to_row(slot, span.view, words, places) for slot in measures.slots],
         notes=list(_notes(measures, words)),
         tabs=[(view, _query(view, min(span.end - ONE_DAY, last))) for view in View],
         previous=_link_to(span.before, words) if span.before.end > first else None,
@@ -93,8 +94,8 @@ def to_chart(measures: SpanMeasures, words: Words, first: date, last: date) -> C
 
 
 def summarize(measures: SpanMeasures, words: Words) -> Summary:
-    span, digits = measures.span, 2 if measures.span.view is View.DAY else None
-    total = words("chart.unknown") if measures.total is None else words.energy(measures.total, digits)
+    span, places = measures.span, 2 if measures.span.view is View.DAY else None
+    total = words("chart.unknown") if measures.total is None else words.energy(measures.total, places)
     return Summary(_title(span, words), total, *_describe_change(measures, words), _query(span.view, span.start))
 
 
@@ -104,7 +105,14 @@ def _title(span: Span, words: Words) -> str:
     return words.weekday(span.start) if span.view is View.DAY else words.month(span.start)
 
 
-def to_row(slot: Slot, view: View, words: Words) -> TableRow:
+def listed_places(slots: Sequence[Slot], view: View) -> int:
+    """Return with how many decimals of a kWh the table shows its energies, so that they add up to the total."""
+    energies = [energy for slot in slots for energy in (slot.energy, slot.before) if energy is not None]
+    return count_places(energies, STEP_PLACES if view is View.DAY else DAY_PLACES)
+
+
+def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
+    """Return a row of the table; ``places``: decimals of a kWh, the same in the whole table."""
     notes = []
     if slot.gap:
         notes.append(words("chart.gap"))
@@ -116,11 +124,10 @@ def to_row(slot: Slot, view: View, words: Words) -> TableRow:
         notes.append(words.count("chart.missing_days", slot.missing_days))
     if slot.repeated:
         notes.append(words("chart.again"))
-    digits = 3 if view is View.DAY else 2
     return TableRow(
         slot_label(slot, view, words),
-        "–" if slot.energy is None else words.kwh(slot.energy, digits),
-        "–" if slot.before is None else words.kwh(slot.before, digits),
+        "–" if slot.energy is None else words.kwh(slot.energy, places),
+        "–" if slot.before is None else words.kwh(slot.before, places),
         ", ".join(notes),
     )
 
@@ -153,9 +160,8 @@ def _describe_change(measures: SpanMeasures, words: Words) -> tuple[str, str]:
     Such as ``−8 % par rapport à juin 2024, sur les 23 jours connus des deux`` and ``less``.
     """
     comparison, view = measures.comparison, measures.span.view
-    if comparison is None or comparison.change is None:
+    if comparison is None or (change := comparison.change) is None:
         return "", ""
-    change = round(comparison.change, 2)
     trend = "same" if change == 0 else ("less" if change < 0 else "more")
     before = _title(measures.span.before, words)
     sentence = words(

@@ -13,6 +13,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 from typing import Final
 
+from worker.domain.measures.amounts import round_change
 from worker.domain.measures.documents import key_range, to_reading
 from worker.domain.measures.readings import (
     ONE_DAY,
@@ -80,8 +81,9 @@ class Comparison:
     whole: bool
 
     @property
-    def change(self) -> float | None:
-        return self.energy / self.before - 1 if self.before else None
+    def change(self) -> int | None:
+        """In whole percents; None where nothing was used before."""
+        return round_change(self.energy, self.before) if self.before else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import math
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from worker.domain.measures.readings import ONE_DAY, Series
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
+from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.overview import Overview
 from worker.web.context import RuntimeDep, set_cookie
 from worker.web.rate_limit import Rate, RateLimiter, client_address
@@ -133,7 +135,7 @@ def _page_values(runtime: Runtime) -> dict[str, Any]:
         "yesterday": yesterday,
         "quotas": {api: sum(runtime.ledger.used_by_lane(api).values()) for api in runtime.endpoints.preset.quota_names},
         "quota_limit": runtime.calls_per_hour,
-        "gate_s": runtime.ledger.closed_for_s(),
+        "gate_s": math.ceil(runtime.ledger.closed_for_s()),
         "incidents": runtime.incidents.list_open(),
         "preset": runtime.endpoints.preset.name,
         "errors": overview.list_last_errors(),
@@ -142,13 +144,13 @@ def _page_values(runtime: Runtime) -> dict[str, Any]:
     }
 
 
-def _fresh_hours(runtime: Runtime) -> dict[datetime, dict[Series, float | None]]:
-    """Return the share of active accounts whose yesterday was complete, at each stored hour of the last day."""
+def _fresh_hours(runtime: Runtime) -> dict[datetime, dict[Series, HourFreshness | None]]:
+    """Return how many active accounts had a complete yesterday, at each stored hour of the last day."""
     rows = runtime.registry.completeness.list_freshness_since(runtime.now() - timedelta(hours=24))
-    shares: dict[datetime, dict[Series, float | None]] = {}
+    hours: dict[datetime, dict[Series, HourFreshness | None]] = {}
     for row in rows:
-        shares.setdefault(row.hour, dict.fromkeys(Series))[row.series] = row.share
-    return shares
+        hours.setdefault(row.hour, dict.fromkeys(Series))[row.series] = row
+    return hours
 
 
 def _queues(runtime: Runtime) -> dict[str, int] | None:

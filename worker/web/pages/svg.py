@@ -16,12 +16,12 @@ from typing import Final
 
 from markupsafe import Markup
 
+from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, count_places
 from worker.web.pages.day_slots import Slot
 from worker.web.pages.measures import SpanMeasures, View
 from worker.web.render import ENVIRONMENT
 from worker.web.texts import Words
 
-_MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
 _AN_HOUR: Final = timedelta(hours=1)
 _SMALLEST_TOP: Final = 0.05  # In kWh or kW, so that a standby consumption doesn't fill the chart.
 _TICKS: Final = 4
@@ -51,9 +51,11 @@ def draw_chart(measures: SpanMeasures, words: Words, size: Size, title: str) -> 
     heights = [_heights(slot, measures.span.view) for slot in slots]
     highest, step = axis_scale([height for pair in heights for height in pair if height is not None])
     energies = [step * rank for rank in range(round(highest / step) + 1)]
-    labels = [words.number(energy, _decimals(step) if energy else 0) for energy in energies]
+    step_energy = round(step * MILLIWATT_HOURS_PER_KWH)  # A round number in floats, and exact in mWh.
+    places = count_places([step_energy], least=0)
+    labels = [words.kwh(step_energy * rank, places if rank else 0) for rank in range(len(energies))]
     left = 10 + _DIGIT_PX * max(map(len, labels))
-    bottom, places = size.height - _MARGIN_BOTTOM, _places(measures, left, size.width)
+    bottom, slot_places = size.height - _MARGIN_BOTTOM, _places(measures, left, size.width)
 
     def height_of(value: float) -> float:
         return bottom - value / highest * (bottom - _TOP)
@@ -61,7 +63,7 @@ def draw_chart(measures: SpanMeasures, words: Words, size: Size, title: str) -> 
     def bars(which: int, share: float) -> list[tuple[str, bool]]:
         return [
             (_bar(x + (1 - share) / 2 * width, min(height_of(value), bottom - 1), width * share, bottom), partial)
-            for (x, width), pair, slot in zip(places, heights, slots, strict=True)
+            for (x, width), pair, slot in zip(slot_places, heights, slots, strict=True)
             for value, partial in [(pair[which], which == 0 and slot.missing_days > 0)]
             if value is not None
         ]
@@ -75,7 +77,7 @@ def draw_chart(measures: SpanMeasures, words: Words, size: Size, title: str) -> 
         ticks=[(round(height_of(energy), 1), label) for energy, label in zip(energies, labels, strict=True)],
         slots=[
             (round(x, 2), round(width, 2), slot, label)
-            for (x, width), slot, label in zip(places, slots, _labels(measures, words, size), strict=True)
+            for (x, width), slot, label in zip(slot_places, slots, _labels(measures, words, size), strict=True)
         ],
         series=[bars(1, _BEFORE_SHARE), bars(0, _NOW_SHARE)],
     )
@@ -95,7 +97,7 @@ def _heights(slot: Slot, view: View) -> tuple[float | None, float | None]:
     """Return how high the bars of now and before are: in kW of mean power for a day, else in kWh."""
     hours = (slot.length + slot.overhang) / _AN_HOUR if view is View.DAY else 1.0
     now, before = (
-        None if value is None else value / _MILLIWATT_HOURS_PER_KWH / hours for value in (slot.energy, slot.before)
+        None if value is None else value / MILLIWATT_HOURS_PER_KWH / hours for value in (slot.energy, slot.before)
     )
     return now, before
 
@@ -118,11 +120,6 @@ def axis_scale(values: Sequence[float]) -> tuple[float, float]:
     power = 10.0 ** math.floor(math.log10(smallest_step))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= smallest_step * 0.999)
     return step * max(1, math.ceil(max(largest, _SMALLEST_TOP) / step - 1e-9)), step
-
-
-def _decimals(step: float) -> int:
-    """Return the number of decimals that tells the steps of the axis apart."""
-    return next(digits for digits in range(6) if abs(round(step, digits) - step) < step / 1000)
 
 
 def _labels(measures: SpanMeasures, words: Words, size: Size) -> list[str]:

@@ -222,7 +222,7 @@ def test_a_csv_is_whole_and_named_and_has_the_same_documents(
     )
     head, *lines = answer.text.splitlines()
     assert head == "load,year,month,day,hour,minute,fold"
-    assert [round(float(line.split(",")[0]) * 1000) for line in lines] == list(range(50))
+    assert [line.split(",")[0] for line in lines] == [f"0.{wh:03}" for wh in range(50)]
 
 
 def test_a_csv_with_a_limit_is_a_page_with_a_link(service: ApiService, client: TestClient) -> None:

@@ -96,10 +96,10 @@ def test_hours_that_begin_at_half_past_have_one_gap_and_none_at_midnight() -> No
     assert shown.comparison is not None and shown.comparison.energy == shown.comparison.before == 23 * AN_HOUR
     last = shown.slots[-1]
     assert (last.length, last.overhang, _heights(last, View.DAY)[0]) == (timedelta(minutes=30),) * 2 + (1.2,)
-    assert to_row(last, View.DAY, Words("en")).label == "23:30 – 00:30"
+    assert to_row(last, View.DAY, Words("en"), 4).label == "23:30 – 00:30"
     tomorrow = measures_by_step(Span(View.DAY, DAY + ONE_DAY), today, {}, LATER).slots[0]
     assert tomorrow.carried and not tomorrow.gap
-    assert to_row(tomorrow, View.DAY, Words("en")).note == "counted with the day before"
+    assert to_row(tomorrow, View.DAY, Words("en"), 4).note == "counted with the day before"
 
 
 def test_a_hole_is_told_as_time_and_cut_through_no_comparison() -> None:

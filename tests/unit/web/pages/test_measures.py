@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.domain.measures.amounts import DAY_PLACES, STEP_PLACES
 from worker.domain.measures.readings import ONE_DAY, PARIS, IntervalReading, day_length, local_midnight
-from worker.web.pages.charts import to_chart, to_row
+from worker.web.pages.charts import listed_places, summarize, to_chart, to_row
+from worker.web.pages.day_slots import Slot
 from worker.web.pages.measures import Span, SpanMeasures, View, measures_by_day, measures_by_step
 from worker.web.pages.svg import NARROW, WIDE, axis_scale, draw_chart
 from worker.web.texts import Words
@@ -58,10 +61,10 @@ def test_a_day_has_the_half_hours_that_the_clock_gives_it(day: str, number: int,
 def test_the_repeated_hour_is_compared_with_none_and_said_in_words() -> None:
     day = date(2024, 10, 27)
     shown = measures_by_step(Span(View.DAY, day), [*curve(day), *curve(day - ONE_DAY, 2000)], {}, LATER)
-    rows = [to_row(slot, View.DAY, FRENCH) for slot in shown.slots]
+    rows = [to_row(slot, View.DAY, FRENCH, STEP_PLACES) for slot in shown.slots]
     assert [row.label for row in rows[4:8]] == ["02:00 – 02:30", "02:30 – 02:00", "02:00 – 02:30", "02:30 – 03:00"]
     assert [row.note for row in rows[4:8]] == ["", "", *["deuxième passage, heure d’hiver"] * 2]
-    assert [row.before for row in rows[4:8]] == ["0,002", "0,002", "–", "–"]
+    assert [row.before for row in rows[4:8]] == ["0,0020", "0,0020", "–", "–"]
     assert any("25 heures" in note for note in to_chart(shown, FRENCH, day - ONE_DAY, day).notes)
 
 
@@ -73,9 +76,9 @@ def test_a_missing_half_hour_is_a_gap_and_not_zero() -> None:
     shown = measures_by_step(Span(View.DAY, day), readings, {}, LATER)
     assert shown.slots[10].gap and shown.slots[10].energy is None
     assert shown.slots[12].energy == 0 and not shown.slots[12].gap
-    row = to_row(shown.slots[10], View.DAY, FRENCH)
+    row = to_row(shown.slots[10], View.DAY, FRENCH, STEP_PLACES)
     assert (row.energy, row.note) == ("–", "pas de mesure")
-    assert to_row(shown.slots[12], View.DAY, FRENCH).energy == "0,000"
+    assert to_row(shown.slots[12], View.DAY, FRENCH, STEP_PLACES).energy == "0,0000"
 
 
 def test_days_to_come_are_no_gaps() -> None:
@@ -91,7 +94,7 @@ def test_a_month_half_gone_is_compared_over_the_days_that_both_have() -> None:
     assert shown.total == 4000
     assert shown.comparison is not None
     assert (shown.comparison.energy, shown.comparison.before, shown.comparison.number) == (4000, 2000, 2)
-    assert shown.comparison.change == 1.0 and not shown.comparison.whole
+    assert shown.comparison.change == 100 and not shown.comparison.whole
     sentence = to_chart(shown, FRENCH, date(2024, 6, 1), date(2024, 7, 2)).summary.comparison
     assert (
         sentence.replace("\N{NO-BREAK SPACE}", " ") == "+100 % par rapport à juin 2024, sur les 2 jours connus des deux"
@@ -111,7 +114,7 @@ def test_a_month_that_lacks_days_says_so() -> None:
     january, february, *_ = measures_by_day(Span(View.YEAR, date(2024, 1, 1)), days, date(2024, 2, 10)).slots
     assert (january.energy, january.missing_days) == (20_000, 11)
     assert february.gap and february.missing_days == 9
-    assert to_row(january, View.YEAR, Words("en")).note == "11 days missing"
+    assert to_row(january, View.YEAR, Words("en"), DAY_PLACES).note == "11 days missing"
 
 
 def test_steps_of_ten_minutes_are_shown_as_they_are() -> None:
@@ -123,6 +126,63 @@ def test_the_total_of_a_day_is_the_suppliers_own_where_it_is_there() -> None:
     day = date(2024, 7, 1)
     assert measures_by_step(Span(View.DAY, day), curve(day)[:40], {day: 48_000}, LATER).total == 48_000
     assert measures_by_step(Span(View.DAY, day), curve(day)[:40], {}, LATER).total == 40_000
+
+
+@pytest.mark.parametrize(
+    ("view", "energies", "total"),
+    [
+        (View.MONTH, [10_125_000] * 30, "304"),
+        (View.MONTH, [62_000, 63_000], "0.13"),
+        (View.DAY, [62_500] * 48, "3.00"),
+        (View.DAY, [83_333] * 288, "24.00"),
+        (View.YEAR, [10_125_000] * 366, "3,706"),
+    ],
+)
+def test_what_the_table_lists_adds_up_to_the_total(view: View, energies: list[int], total: str) -> None:
+    first = date(2024, 1, 1) if view is View.YEAR else date(2024, 6, 1)
+    span = Span(view, first)
+    if view is View.DAY:
+        step = ONE_DAY // len(energies)
+        starts = [local_midnight(first) + rank * step for rank in range(len(energies))]
+        readings = [IntervalReading(start, step, energy) for start, energy in zip(starts, energies, strict=True)]
+        shown = measures_by_step(span, readings, {}, LATER)
+    else:
+        shown = measures_by_day(span, days_from(first, *energies), LATER)
+    chart = to_chart(shown, Words("en"), first, first)
+    listed = [Decimal(row.energy.replace(",", "")) for row in chart.rows if row.energy != "–"]
+    assert sum(listed) * 1_000_000 == sum(energies)
+    assert chart.summary.total == f"{total}\N{NO-BREAK SPACE}kWh"
+    assert len({-value.as_tuple().exponent for value in listed}) == 1  # One number of places in a column.
+
+
+@given(st.sampled_from([View.DAY, View.MONTH]), st.lists(st.one_of(st.none(), st.integers(0, 900_000)), max_size=50))
+def test_any_table_adds_up_to_its_total_which_is_the_true_one_rounded(view: View, values: list[int | None]) -> None:
+    unit = 1 if view is View.DAY else 1000  # Steps are stored in whole mWh, days in whole Wh.
+    energies = [None if value is None else value * unit for value in values]
+    total = sum(filter(None, energies))
+    slots = tuple(Slot(local_midnight(date(2024, 7, 1)), ONE_DAY, energy, None) for energy in energies)
+    places = listed_places(slots, view)
+    rows = [to_row(slot, view, Words("en"), places) for slot in slots]
+    listed = sum(Decimal(row.energy.replace(",", "")) for row in rows if row.energy != "–")
+    assert listed == Decimal(Words("en").kwh(total, places).replace(",", ""))
+    shown = summarize(SpanMeasures(Span(view, date(2024, 7, 1)), slots, total, None), Words("en")).total
+    number = shown.partition("\N{NO-BREAK SPACE}")[0].replace(",", "")
+    last_place = Decimal(1).scaleb(-len(number.partition(".")[2]))
+    assert Decimal(number) == (Decimal(total) / 1_000_000).quantize(last_place, ROUND_HALF_UP)
+
+
+@pytest.mark.parametrize(("now", "before", "text"), [(9000, 8000, "+13 %"), (8000, 8000, "autant"), (1, 9000, "−99 %")])
+def test_a_change_is_told_half_up(now: int, before: int, text: str) -> None:
+    days = days_from(date(2024, 6, 1), before) | days_from(date(2024, 7, 1), now)
+    shown = measures_by_day(Span(View.MONTH, date(2024, 7, 1)), days, LATER)
+    comparison = to_chart(shown, FRENCH, date(2024, 6, 1), date(2024, 7, 1)).summary.comparison
+    assert comparison.replace("\N{NO-BREAK SPACE}", " ").startswith(text + " par rapport à juin 2024")
+
+
+def test_the_axis_is_labelled_in_round_numbers() -> None:
+    shown = measures_by_day(Span(View.MONTH, date(2024, 7, 1)), days_from(date(2024, 7, 1), 9_800_000), LATER)
+    labels = [text.text for text in drawn(shown, WIDE).iter() if text.get("class") == "energy"]
+    assert labels == ["0", "2,5", "5,0", "7,5", "10,0"]
 
 
 def test_a_day_without_its_curve_still_has_its_total() -> None:

@@ -1,0 +1,43 @@
+"""`releve show`: what it lists has all its places."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from worker.cli.show import plot_loads, table_of_loads
+from worker.domain.measures.documents import to_csv_fields
+from worker.domain.measures.readings import Period
+
+CIVIL = {"year": 2024, "month": 7, "day": 24, "hour": 0, "minute": 0}
+
+
+def printed(table: object) -> list[str]:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(table)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("period", "loads", "texts"),
+    [
+        (Period.MINUTE, [0.0625, 0.125], ["0.0625", "0.1250"]),
+        (Period.MINUTE, [0.083333, 0.5], ["0.083333", "0.500000"]),
+        (Period.DAY, [10.125, 5.0], ["10.125", "5.000"]),
+        (Period.MONTH, [303.75], ["303.750"]),
+    ],
+)
+def test_what_is_listed_has_all_its_places(period: Period, loads: list[float], texts: list[str]) -> None:
+    rows = [{"load": load, **CIVIL} for load in loads]
+    for table in (table_of_loads(rows, period), plot_loads(rows, period)):
+        assert [line.split()[-1] for line in printed(table)[1:]] == texts
+
+
+@pytest.mark.parametrize(
+    ("load", "text"), [(5.0, "5.000"), (0.0625, "0.0625"), (5e-05, "0.00005"), (1e-06, "0.000001")]
+)
+def test_a_csv_has_energy_without_an_exponent(load: float, text: str) -> None:
+    fields = to_csv_fields({"_id": "a:2024-07-24", "load": load, **CIVIL, "fold": 1})
+    assert fields == {**CIVIL, "load": text, "fold": 1}
