@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.factories import USAGE_POINT, answer_2026, curve_of, v5_answer
+from tests.unit.simulator.homes.test_recorded_folder import PRODUCTION
 from tests.unit.simulator.homes.test_recordings import HOUR_EXPORT, INDEX_EXPORT, METER
 from worker.domain.measures.readings import Series
 
@@ -71,6 +72,7 @@ def files() -> list[tuple[str, str]]:
         (f"{METER}.daily.csv", PLAIN_DAYS),
         ("Enedis_Conso_Heure_x.csv", HOUR_EXPORT),
         ("Enedis_Conso_Jour_x.csv", INDEX_EXPORT),
+        ("Enedis_Prod_Jour_x.csv", PRODUCTION),
         ("ENEDIS_R63_x.csv", R63_EXPORT),
     ]
     recorded_files = [

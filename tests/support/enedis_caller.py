@@ -18,10 +18,13 @@ CALLBACK = "https://app.example/callback"
 PATHS = {
     ("v4", "daily"): "/v4/metering_data/daily_consumption",
     ("v4", "curve"): "/v4/metering_data/consumption_load_curve",
+    ("v4", "production"): "/v4/metering_data/daily_production",
     ("v5", "daily"): "/metering_data_dc/v5/daily_consumption",
     ("v5", "curve"): "/metering_data_clc/v5/consumption_load_curve",
+    ("v5", "production"): "/metering_data_dp/v5/daily_production",
     ("2026", "daily"): "/mesure_synchrone_auto/v2/consommation_quotidienne",
     ("2026", "curve"): "/mesure_synchrone_auto/v2/courbe_de_charge_consommation",
+    ("2026", "production"): "/mesure_synchrone_auto/v2/production_quotidienne",
 }
 
 

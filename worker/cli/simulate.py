@@ -12,6 +12,7 @@ from worker.cli.common import refusing_taken_port, warn
 from worker.ops.logging_setup import configure_process
 from worker.runtime.process import announce_pretend_time
 from worker.simulator.homes.recording_formats import BrokenRecording
+from worker.simulator.homes.recordings import RecordedFolder
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import DEFAULT_HOST, DEFAULT_PORT, serve
 
@@ -23,8 +24,10 @@ from worker.simulator.server import DEFAULT_HOST, DEFAULT_PORT, serve
     "--data",
     "data_dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of recorded series: <14 digits>.load_curve.csv[.gz], <14 digits>.daily.csv[.gz], Enedis' own exports.",
+    help="Folder of recorded series: <14 digits>.load_curve.csv[.gz], <14 digits>.daily.csv[.gz], Enedis' own exports "
+    "(Enedis_Conso_Heure_*, Enedis_Conso_Jour_*, Enedis_Prod_Jour_*, ENEDIS_R63*). Other meters are then unknown.",
 )
+@click.option("--pretend-homes", is_flag=True, help="Beside --data, any other meter number is a pretend home.")
 @click.option("--redirect-uri", help="The registered callback; without it the consent page takes one from its query.")
 @click.option("--sandbox", is_flag=True, help="The last digit of `state` picks one of the nine test customers.")
 @click.option("--consent-page", is_flag=True, help="Ask in the browser instead of agreeing at once.")
@@ -34,7 +37,10 @@ from worker.simulator.server import DEFAULT_HOST, DEFAULT_PORT, serve
 @click.option("--client-secret", default="", help="That application's secret.")
 @click.option("--seed", default=1, show_default=True, help="Grows other pretend homes.")
 def simulate(host: str, port: int, **options: Any) -> None:
-    """Behave like Enedis: v4, v5 and 2026 on one port, with pretend homes for any meter number.
+    """Behave like Enedis: v4, v5 and 2026 on one port, with a pretend home for any meter number, or recorded meters.
+
+    With --data it names each file it serves and each it passes over, and refuses meters without a recording as Enedis
+    refuses one it does not know.
 
     Its clock starts at RELEVE_PRETEND_NOW where that is set; what it is switched to while it runs stands under
     /__sim__/.
@@ -51,6 +57,14 @@ def simulate(host: str, port: int, **options: Any) -> None:
     simulated = SimulatorOptions(pretend_now=settings.pretend_now, **options)
     with refusing_taken_port(host, port):
         try:
-            serve(simulated, host, port, on_start=lambda address: click.echo(f"simulating Enedis at {address}"))
+            serve(simulated, host, port, lambda address: click.echo(f"simulating Enedis at {address}"), _tell)
         except BrokenRecording as error:
             raise click.ClickException(str(error)) from None
+
+
+def _tell(recordings: RecordedFolder) -> None:
+    """Print a line for each file that is served and a warning for what is passed over."""
+    for used in recordings.used:
+        click.echo(f"serving {used}")
+    for passed_over in recordings.passed_over:
+        warn(f"passed over {passed_over}")

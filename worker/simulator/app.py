@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,13 +15,20 @@ from worker.simulator.api.gateway import gateway_route
 from worker.simulator.api.measures import data_routes
 from worker.simulator.api.services import service_routes
 from worker.simulator.api.tokens import token_routes
+from worker.simulator.homes.recordings import RecordedFolder, read_folder
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.state import SimulatorState
 
 
-def create_app(options: SimulatorOptions) -> Starlette:
-    """Return the simulator's application.  Raises BrokenRecording where ``data_dir`` can't be served."""
-    simulator = SimulatorState(options)
+def create_app(options: SimulatorOptions, on_recordings: Callable[[RecordedFolder], None] | None = None) -> Starlette:
+    """Return the simulator's application; ``on_recordings`` receives what ``data_dir`` holds.
+
+    Raises BrokenRecording where ``data_dir`` can't be served.
+    """
+    recordings = read_folder(options.data_dir) if options.data_dir else RecordedFolder()
+    if on_recordings is not None:
+        on_recordings(recordings)
+    simulator = SimulatorState(options, recordings)
     methods = ["GET", "POST", "PUT", "DELETE"]
     return Starlette(
         routes=[

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import blake2b
+from itertools import cycle
 from typing import Final, NamedTuple
 
 from worker.domain.measures.readings import ONE_DAY
@@ -34,21 +35,24 @@ class IssuedToken(NamedTuple):
 
 
 class Consents:
-    """Consents by usage point; a new consent replaces the previous one."""
+    """Consents by usage point; a new consent replaces the previous one.
 
-    def __init__(self, clock: SimulatedClock, seed: int) -> None:
+    Holders who name no meter have those of ``usage_points`` in turn; without any, each has an unused pretend home.
+    """
+
+    def __init__(self, clock: SimulatedClock, seed: int, usage_points: Sequence[str] = ()) -> None:
         self._clock = clock
         self._seed = seed
         self._by_usage_point: dict[str, Consent] = {}
         self._by_autorisation: dict[int, Consent] = {}
-        self._new_usage_points = self._generate_usage_points()
+        self._usage_points = cycle(usage_points) if usage_points else self._generate_usage_points()
 
     def grant(self, usage_points: tuple[str, ...] | None, last_day: date) -> Consent:
         """Record a holder's consent until ``last_day`` and return it; the same holder gets the same id again.
 
-        Without ``usage_points`` it is for an unused pretend home.
+        Without ``usage_points`` it is for the meter of the next holder.
         """
-        consent_usage_points = usage_points or (next(self._new_usage_points),)
+        consent_usage_points = usage_points or (next(self._usage_points),)
         existing = self._by_usage_point.get(consent_usage_points[0])
         number = existing.autorisation_id if existing else _FIRST_AUTORISATION_ID + len(self._by_autorisation)
         consent = Consent(number, consent_usage_points, self._clock.today(), last_day + ONE_DAY)

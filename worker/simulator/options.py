@@ -15,15 +15,16 @@ CLIENT_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - opens nothing b
 class SimulatorOptions:
     """Options of a simulator.
 
-    ``data_dir``: folder of recorded series; every other meter is a pretend home generated from ``seed``.
-    ``pretend_now`` (zone-aware): start of the clock, None for the real time.  ``redirect_uri``: the callback
-    registered for the application; with None the consent page takes the one in its query.  ``sandbox``: the last
-    digit of ``state`` picks one of the nine test customers.  ``consent_page``: ask in the browser, else agree at
-    once.  ``client_id``: the one application it knows, None for any id and secret.  ``per_second``, ``per_hour``:
-    quota, None for no limit.
+    ``data_dir``: folder of recorded series.  ``pretend_homes``: every other meter is a pretend home generated from
+    ``seed``, as it always is without recordings; else it is unknown.  ``pretend_now`` (zone-aware): start of the clock,
+    None for the real time.  ``redirect_uri``: the callback registered for the application; with None the consent page
+    takes the one in its query.  ``sandbox``: the last digit of ``state`` picks one of the nine test customers.
+    ``consent_page``: ask in the browser, else agree at once.  ``client_id``: the one application it knows, None for any
+    id and secret.  ``per_second``, ``per_hour``: quota, None for no limit.
     """
 
     data_dir: Path | None = None
+    pretend_homes: bool = False
     pretend_now: datetime | None = None
     client_id: str | None = CLIENT_ID
     client_secret: str = field(default=CLIENT_SECRET, repr=False)
@@ -33,3 +34,8 @@ class SimulatorOptions:
     per_second: int | None = None
     per_hour: int | None = None
     seed: int = 1
+
+    @property
+    def invents_homes(self) -> bool:
+        """Whether a number without a recording is a pretend home."""
+        return self.pretend_homes or self.data_dir is None

@@ -11,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from worker.simulator.app import create_app
+from worker.simulator.homes.recordings import RecordedFolder
 from worker.simulator.options import SimulatorOptions
 from worker.stores.redis.sockets import address_of, listen
 
@@ -24,12 +25,14 @@ def serve(
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     on_start: Callable[[str], None] | None = None,
+    on_recordings: Callable[[RecordedFolder], None] | None = None,
 ) -> None:
     """Serve until interrupted; ``on_start`` receives the address, which port 0 leaves open.
 
+    ``on_recordings`` receives what ``data_dir`` holds, before that.
     Raises BrokenRecording before anything is served, and OSError where the port is taken.
     """
-    server = build_server(create_app(options))
+    server = build_server(create_app(options, on_recordings))
     with listen(host, port) as listener:
         if on_start is not None:
             on_start(address_of(listener))

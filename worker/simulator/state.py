@@ -9,7 +9,7 @@ from worker.simulator.clock import SimulatedClock
 from worker.simulator.consents import Consents, Tokens
 from worker.simulator.faults import InjectedFault
 from worker.simulator.homes.meters import Meters
-from worker.simulator.homes.recordings import read_folder
+from worker.simulator.homes.recordings import RecordedFolder
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.quota import CallQuota, CallReport
 from worker.simulator.switches import ServiceSwitches
@@ -18,12 +18,11 @@ from worker.simulator.switches import ServiceSwitches
 class SimulatorState:
     """Options, clock, meters, consents, tokens, quota, report, faults and switches of one simulator."""
 
-    def __init__(self, options: SimulatorOptions) -> None:
-        """Read the recorded series of ``data_dir``.  Raises BrokenRecording."""
+    def __init__(self, options: SimulatorOptions, recordings: RecordedFolder) -> None:
         self.options = options
         self.clock = SimulatedClock(options.pretend_now)
-        self.meters = Meters(read_folder(options.data_dir) if options.data_dir else {}, self.clock, options.seed)
-        self.consents = Consents(self.clock, options.seed)
+        self.meters = Meters(recordings.meters, self.clock, options)
+        self.consents = Consents(self.clock, options.seed, () if options.invents_homes else sorted(recordings.meters))
         self.tokens = Tokens(self.clock)
         self.quota = CallQuota(options.per_second, options.per_hour)
         self.report = CallReport()

@@ -126,17 +126,17 @@ def _set_switches(simulator: SimulatorState, request: Request, body: Json) -> ob
 
 
 def _meter(simulator: SimulatorState, request: Request, body: Json) -> object:
-    meter = simulator.meters.get(_usage_point(request))
+    meter = simulator.meters.get(_usage_point(simulator, request))
     return meter.switches.model_dump() | {"activated_on": meter.activated_on, "last_day": meter.last_day}
 
 
 def _set_meter(simulator: SimulatorState, request: Request, body: Json) -> object:
-    simulator.meters.change_switches(_usage_point(request), body)
+    simulator.meters.change_switches(_usage_point(simulator, request), body)
     return _meter(simulator, request, body)
 
 
 def _reset_meter(simulator: SimulatorState, request: Request, body: Json) -> object:
-    simulator.meters.reset_switches(_usage_point(request))
+    simulator.meters.reset_switches(_usage_point(simulator, request))
     return _meter(simulator, request, body)
 
 
@@ -162,7 +162,7 @@ def _truth(simulator: SimulatorState, request: Request, body: Json) -> object:
 
     ``?series=daily`` leaves the curve out, which takes longer.
     """
-    usage_point, query = _usage_point(request), request.query_params
+    usage_point, query = _usage_point(simulator, request), request.query_params
     start = date.fromisoformat(query.get("start") or "")
     end = min(date.fromisoformat(query.get("end") or ""), simulator.clock.today())
     meter = simulator.meters.get(usage_point)
@@ -181,8 +181,10 @@ def _true_curve(meter: Meter, days: list[date]) -> list[Json]:
     return [steps[start] for start in sorted(steps)]
 
 
-def _usage_point(request: Request) -> str:
+def _usage_point(simulator: SimulatorState, request: Request) -> str:
     usage_point = str(request.path_params["usage_point"])
     if not is_usage_point(usage_point):
         raise ValueError("a usage point has 14 digits")
+    if not simulator.meters.knows(usage_point):
+        raise ValueError("no recording of this meter, and no pretend homes beside recordings without --pretend-homes")
     return usage_point

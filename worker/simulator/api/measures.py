@@ -73,7 +73,8 @@ def _read_rows(meter: Meter, query: MeasureQuery) -> list[Json]:
     days = [*DateWindow(query.start, query.end).dates()]
     rows: list[tuple[str, ...]]
     if query.resource.series is Series.DAILY:
-        rows = [(_to_text(wh), str(day)) for day in days if (wh := meter.daily(day)) is not None]
+        value_of = meter.production if query.resource.production else meter.daily
+        rows = [(_to_text(wh), str(day)) for day in days if (wh := value_of(day)) is not None]
     else:
         rows = [
             (_to_text(point.watts), point.label, f"PT{point.minutes}M", point.nature, point.likelihood, point.state)
@@ -98,7 +99,7 @@ def _to_body_2026(query: MeasureQuery, rows: list[Json]) -> Json:
         **_HEAD_FIELDS[query.resource.series],
         "grandeur": [
             {
-                "grandeurMetier": "CONS",
+                "grandeurMetier": "PROD" if query.resource.production else "CONS",
                 "grandeurPhysique": physical_quantity,
                 "unite": unit,
                 "points": rows,
@@ -110,7 +111,7 @@ def _to_body_2026(query: MeasureQuery, rows: list[Json]) -> Json:
 
 
 def _to_body_v5(query: MeasureQuery, rows: list[Json]) -> Json:
-    """Return a measure answer of v4 and v5, which share one body."""
+    """Return a measure answer of v4 and v5, which share one body; nothing in it tells production."""
     return {
         "meter_reading": {
             "usage_point_id": query.usage_point,

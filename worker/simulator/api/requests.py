@@ -3,7 +3,8 @@
 The gateway checks token and quota before; then come the formats of meter and dates, then the other rules.  Enedis does
 not publish this order; it is inferred from answers that clients have reported.
 
-Source: Enedis, swaggers of "Daily consumption" and "Consumption load curve" (v5) and "Mesure synchrone auto" (v2).
+Source: Enedis, swaggers of "Daily consumption", "Daily production" and "Consumption load curve" (v5) and of "Mesure
+synchrone auto" (v2).
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ _HISTORY_MONTHS: Final = {Series.LOAD_CURVE: 24, Series.DAILY: 36}
 
 
 class Resource(NamedTuple):
-    """Measure endpoint; ``api`` names the quota that it belongs to."""
+    """Measure endpoint; ``api`` names the quota that it belongs to, ``production``: of what the meter feeds in."""
 
     generation: Generation
     path: str
     series: Series
     api: str
+    production: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +52,19 @@ class MeasureQuery:
 
 _MEASURES_2026: Final = "mesure_synchrone_auto"
 _OLDER_API: Final = "data"  # All of v4 and v5 shares one quota.
-# Series, name in v4 and v5, short name in v5, name in 2026.
+# Series, whether of production, name in v4 and v5, short name in v5, name in 2026.
 _SERIES: Final = (
-    (Series.LOAD_CURVE, "consumption_load_curve", "clc", "courbe_de_charge_consommation"),
-    (Series.DAILY, "daily_consumption", "dc", "consommation_quotidienne"),
+    (Series.LOAD_CURVE, False, "consumption_load_curve", "clc", "courbe_de_charge_consommation"),
+    (Series.DAILY, False, "daily_consumption", "dc", "consommation_quotidienne"),
+    (Series.DAILY, True, "daily_production", "dp", "production_quotidienne"),
 )
 RESOURCES: Final = tuple(
     resource
-    for series, name, short_name, name_2026 in _SERIES
+    for series, production, name, short_name, name_2026 in _SERIES
     for resource in (
-        Resource(Generation.V4, f"/v4/metering_data/{name}", series, _OLDER_API),
-        Resource(Generation.V5, f"/metering_data_{short_name}/v5/{name}", series, _OLDER_API),
-        Resource(Generation.V2026, f"/{_MEASURES_2026}/v2/{name_2026}", series, _MEASURES_2026),
+        Resource(Generation.V4, f"/v4/metering_data/{name}", series, _OLDER_API, production),
+        Resource(Generation.V5, f"/metering_data_{short_name}/v5/{name}", series, _OLDER_API, production),
+        Resource(Generation.V2026, f"/{_MEASURES_2026}/v2/{name_2026}", series, _MEASURES_2026, production),
     )
 )
 
@@ -111,12 +114,14 @@ def check_query(simulator: SimulatorState, query: MeasureQuery, consent: Consent
     switches = meter.switches
     is_of_another = consent is not None and query.usage_point not in consent.usage_points
     is_curve = query.resource.series is Series.LOAD_CURVE
+    has_direction = meter.series.feeds_in if query.resource.production else meter.series.consumes
     rules = (
         ("end_too_late", query.end > today),
         ("start_after_end", query.start >= query.end),
         ("ADAM-DC-0008", is_of_another or switches.consent_revoked or simulator.consents.has_ended(query.usage_point)),
+        ("unauthorized_user", not simulator.meters.knows(query.usage_point)),
         (switches.refusal or "", switches.refusal is not None),
-        ("ADAM-ERR0069", not meter.series.consumes),
+        ("ADAM-ERR0069", not has_direction),
         ("ADAM-ERR0126", is_curve and (query.end - query.start).days > _LONGEST_CURVE_DAYS),
         ("ADAM-ERR0125", query.start < _months_before(today, _HISTORY_MONTHS[query.resource.series]) - _EXTRA_HISTORY),
         ("ADAM-ERR0123", meter.activated_on is not None and query.start < meter.activated_on),

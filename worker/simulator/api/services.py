@@ -65,7 +65,7 @@ def _service(simulator: SimulatorState, consent: Consent, usage_point: str, kind
         "id": str(consent.autorisation_id * 100 + rank),
         "pointId": usage_point,
         "soutirage": simulator.meters.get(usage_point).series.consumes,
-        "injection": not simulator.meters.get(usage_point).series.consumes,
+        "injection": simulator.meters.get(usage_point).series.feeds_in,
         "serviceCode": "ACCES",
         "etatCode": "ACTIF",
         "etatLibelle": "Actif",

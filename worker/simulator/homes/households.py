@@ -56,7 +56,7 @@ class _Household:
 
 
 class PretendHome:
-    """One pretend household; one that does not consume only feeds in, which is no measure of ours."""
+    """One pretend household; one that does not consume only feeds in, without any values of it."""
 
     def __init__(self, usage_point: str, seed: int, consumes: bool = True) -> None:
         self.consumes = consumes
@@ -67,6 +67,14 @@ class PretendHome:
     def activated_on(self) -> date:
         """Start of the contract; no measures exist before."""
         return self._household.activated_on
+
+    @property
+    def feeds_in(self) -> bool:
+        """Whether it is a meter of production."""
+        return not self.consumes
+
+    def production(self, day: date) -> None:
+        """Return None: no production is invented."""
 
     def daily(self, day: date) -> int | None:
         """Return the Wh of a day; None before the contract."""

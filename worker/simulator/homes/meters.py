@@ -21,6 +21,7 @@ from worker.simulator.homes.series import (
     regroup,
     rescale,
 )
+from worker.simulator.options import SimulatorOptions
 from worker.simulator.switches import MeterSwitches
 
 _DEFAULT_SWITCHES: Final = MeterSwitches()
@@ -51,6 +52,10 @@ class Meter:
         correction = self.switches.correction_of(day)
         return wh if wh is None or correction is None else correction.apply(wh)
 
+    def production(self, day: date) -> Number | None:
+        """Return the Wh fed in on a day, never corrected; None where there is no value or it is not published yet."""
+        return self.series.production(day) if self._has_day(day) else None
+
     def curve(self, day: date) -> list[Point]:
         """Return the published points of a day in time order; none where the curve is not collected."""
         if not self._has_day(day) or not self.switches.curve_enabled:
@@ -79,20 +84,35 @@ class Meter:
 
 
 class Meters:
-    """All meters: the recorded ones, those of the sandbox, and a pretend home for any other number."""
+    """All meters: the recorded ones, those of the sandbox, and a pretend home for any other number.
 
-    def __init__(self, recorded_meters: Mapping[str, MeterSeries], clock: SimulatedClock, seed: int) -> None:
+    Beside recordings only what the options ask for is known; an unknown meter measures nothing.
+    """
+
+    def __init__(
+        self, recorded_meters: Mapping[str, RecordedMeter], clock: SimulatedClock, options: SimulatorOptions
+    ) -> None:
         self._recorded_meters = recorded_meters
         self._clock = clock
         self._switches: dict[str, MeterSwitches] = {}
-        self._seed = seed
+        self._options = options
+
+    def knows(self, usage_point: str) -> bool:
+        """Return whether there is such a meter."""
+        is_customer = self._options.sandbox and usage_point in METERS
+        return self._options.invents_homes or is_customer or usage_point in self._recorded_meters
 
     def get(self, usage_point: str) -> Meter:
         """Return the meter as the supplier shows it now."""
-        switches = self.switches_of(usage_point)
+        last_day = self.last_published() - self.switches_of(usage_point).delay_days * ONE_DAY
+        return Meter(self._series_of(usage_point), self.switches_of(usage_point), last_day)
+
+    def _series_of(self, usage_point: str) -> MeterSeries:
+        recorded = self._recorded_meters.get(usage_point)
+        if recorded is not None or not self.knows(usage_point):
+            return recorded or RecordedMeter()
         consumes = usage_point not in METERS or METERS[usage_point].consumes
-        series = self._recorded_meters.get(usage_point) or PretendHome(usage_point, self._seed, consumes)
-        return Meter(series, switches, self.last_published() - switches.delay_days * ONE_DAY)
+        return PretendHome(usage_point, self._options.seed, consumes)
 
     def switches_of(self, usage_point: str) -> MeterSwitches:
         """Return the meter's switches: those that were set, else the sandbox's, else the defaults."""

@@ -46,7 +46,7 @@ class RecordedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordedFile:
-    """Content of one file: rows of a load curve, or Wh by day."""
+    """Content of one file: rows of a load curve, or Wh by day; ``production``: of what the meter feeds in."""
 
     usage_point: str
     production: bool = False
@@ -136,13 +136,17 @@ def read_hour_export(path: Path) -> RecordedFile:
 def read_index_export(path: Path) -> RecordedFile:
     """Read the indexes exported from the customer site; a day is the difference between two consecutive midnights.
 
+    ``EAS T`` counts the energy that is drawn, in Wh.  A file of production, which its second line tells, has the same
+    columns, empty, and ``EAI T``, the energy that is fed in.
+
     Example: ``Horodate;Type de releve;EAS F1;EAS T``, then ``2024-03-31T00:00:00+01:00;Arrêté quotidien;1;3000``.
     """
     lines = _numbered_lines(path, ";")
     usage_point, production = _read_export_head(path, lines)
+    total = "eai t" if production else "eas t"
     indexes: dict[date, Number] = {}
-    for line in _until_footer(_table(path, lines, "horodate", "eas t")):
-        index = line.number_or_none("eas t")
+    for line in _until_footer(_table(path, lines, "horodate", total)):
+        index = line.number_or_none(total)
         midnight = _day_of_midnight(line.moment("horodate"))
         if index is not None and midnight is not None:
             indexes[midnight] = index

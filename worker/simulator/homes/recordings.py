@@ -1,39 +1,23 @@
 """Recorded meters from a folder of CSV files, with the values and gaps of the files.
 
 The files state the end of each step; the length of a step is inferred from its neighbours where they don't state it.
-Files with other names are ignored, and so is production; each name may end in ``.gz``.
+What is read and what is passed over is told file by file; each name may end in ``.gz``.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import NamedTuple
 
 from worker.domain.measures.readings import PARIS
-from worker.simulator.homes.recording_formats import (
-    BrokenRecording,
-    RecordedFile,
-    read_curve,
-    read_daily,
-    read_hour_export,
-    read_index_export,
-    read_r63_export,
-)
+from worker.simulator.homes.recording_formats import BrokenRecording, RecordedFile
+from worker.simulator.homes.recording_names import NAMES, advice_for, reader_of, shown_name
 from worker.simulator.homes.series import HALF_HOUR, STEPS, Number, Point
-
-_READERS: Final[Mapping[str, Callable[[Path], RecordedFile]]] = {
-    "[0-9]" * 14 + ".load_curve.csv": read_curve,
-    "[0-9]" * 14 + ".daily.csv": read_daily,
-    "enedis_conso_heure_*.csv": read_hour_export,
-    "enedis_conso_jour_*.csv": read_index_export,
-    "enedis_r63*.csv": read_r63_export,
-}
-
 
 # Sources that ignore the clock change have two labels for one instant, so a point's key is its end and its label.
 _PointKey = tuple[datetime, str]
@@ -41,10 +25,15 @@ _PointKey = tuple[datetime, str]
 
 @dataclass(slots=True)
 class RecordedMeter:
-    """Recorded meter; a series without a file has no data at all."""
+    """Recorded meter; a series without a file has no data at all.
+
+    ``days`` and ``production_days``: Wh drawn and Wh fed in by day.  ``feeds_in``: there is a file of production.
+    """
 
     days: dict[date, Number] = field(default_factory=dict)
     curves: dict[date, list[Point]] = field(default_factory=dict)
+    production_days: dict[date, Number] = field(default_factory=dict)
+    feeds_in: bool = False
     activated_on: date | None = None
 
     @property
@@ -56,30 +45,88 @@ class RecordedMeter:
         """Return the recorded Wh of a day, or None."""
         return self.days.get(day)
 
+    def production(self, day: date) -> Number | None:
+        """Return the Wh that were fed in on a day, or None."""
+        return self.production_days.get(day)
+
     def curve(self, day: date) -> Sequence[Point]:
         """Return the recorded points of a day, in time order."""
         return self.curves.get(day, ())
 
 
-def read_folder(folder: Path) -> dict[str, RecordedMeter]:
-    """Return all recorded meters by number; where files overlap, the one whose name sorts last wins.
+class UsedFile(NamedTuple):
+    """File that is served; ``days``, in order, are those with a value.  As text it names no meter in full."""
+
+    name: str
+    meter: str
+    series: str
+    days: Sequence[date]
+
+    def __str__(self) -> str:
+        first, last = self.days[0], self.days[-1]
+        period = f"{len(self.days)} days from {first} to {last}" if len(self.days) > 1 else f"1 day: {first}"
+        return f"{self.name}: meter {self.meter}, {self.series}, {period}"
+
+
+class PassedOver(NamedTuple):
+    """File or folder that is not served, and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFolder:
+    """Recorded meters by number, and what became of each file, in the order of their names."""
+
+    meters: Mapping[str, RecordedMeter] = field(default_factory=dict)
+    used: list[UsedFile] = field(default_factory=list)
+    passed_over: list[PassedOver] = field(default_factory=list)
+
+
+def read_folder(folder: Path) -> RecordedFolder:
+    """Read all recordings; where files overlap, the one whose name sorts last wins.
 
     Raises BrokenRecording with file and line, and for a folder without any recorded series.
     """
     if not folder.is_dir():
         raise BrokenRecording(f"{folder}: not a folder; give one with recorded series, e.g. 14-digits.daily.csv")
-    files = [reader(path) for path in sorted(folder.iterdir()) if (reader := _reader(path)) is not None]
+    recordings = RecordedFolder()
+    files: list[RecordedFile] = []
+    for path in sorted(folder.iterdir()):
+        reader = None if path.is_dir() else reader_of(path)
+        if reader is None:
+            recordings.passed_over.append(PassedOver(shown_name(path), advice_for(path)))
+        else:
+            files.append(reader(path))
+            _note(recordings, shown_name(path), files[-1])
     if not files:
-        raise BrokenRecording(
-            f"{folder}: no recorded series; files are named like 14-digits.load_curve.csv, 14-digits.daily.csv, "
-            "Enedis_Conso_Heure_*.csv, Enedis_Conso_Jour_*.csv or ENEDIS_R63*.csv, with or without .gz"
-        )
-    return _to_meters(files)
+        raise BrokenRecording(_nothing_to_serve(folder, recordings.passed_over))
+    return RecordedFolder(_to_meters(files), recordings.used, recordings.passed_over)
 
 
-def _reader(path: Path) -> Callable[[Path], RecordedFile] | None:
-    name = Path(path.name.lower().removesuffix(".gz"))
-    return next((reader for pattern, reader in _READERS.items() if name.match(pattern)), None)
+def _nothing_to_serve(folder: Path, passed_over: Sequence[PassedOver]) -> str:
+    names = [passed.name for passed in passed_over[:3]]
+    others = f" and {len(passed_over) - len(names)} more" if len(passed_over) > len(names) else ""
+    found = f"passed over: {', '.join(names)}{others}" if names else "it is empty"
+    return f"{folder}: no recorded series ({found}); name files {NAMES}"
+
+
+def _note(recordings: RecordedFolder, name: str, recorded: RecordedFile) -> None:
+    """Write down whether a file that was read is served."""
+    direction = "production" if recorded.production else "consumption"
+    series = f"load curve of {direction}" if recorded.rows else f"daily {direction}"
+    days = sorted(recorded.days or {_day_of(_source_label(row.end)) for row in recorded.rows if row.watts is not None})
+    if recorded.rows and recorded.production:
+        reason = f"a {series}, which the simulator does not serve; of production it serves Enedis_Prod_Jour_*.csv"
+        recordings.passed_over.append(PassedOver(name, reason))
+    elif not days:
+        recordings.passed_over.append(PassedOver(name, "it has no day with a value"))
+    else:
+        recordings.used.append(UsedFile(name, f"…{recorded.usage_point[-4:]}", series, days))
 
 
 def _to_meters(files: Iterable[RecordedFile]) -> dict[str, RecordedMeter]:
@@ -88,6 +135,8 @@ def _to_meters(files: Iterable[RecordedFile]) -> dict[str, RecordedMeter]:
     for recorded in files:
         meter = meters[recorded.usage_point]
         if recorded.production:
+            meter.feeds_in = True
+            meter.production_days.update(recorded.days)
             continue
         meter.days.update(recorded.days)
         if recorded.rows:
@@ -126,9 +175,13 @@ def _by_day(points: Mapping[_PointKey, Point | None]) -> dict[date, list[Point]]
     days: defaultdict[date, list[Point]] = defaultdict(list)
     for key in sorted(points):
         if (point := points[key]) is not None:
-            day = (datetime.fromisoformat(point.label) - timedelta(microseconds=1)).date()
-            days[day].append(point)
+            days[_day_of(point.label)].append(point)
     return dict(days)
+
+
+def _day_of(label: str) -> date:
+    """Return the day of the step that ends at ``label``."""
+    return (datetime.fromisoformat(label) - timedelta(microseconds=1)).date()
 
 
 def to_instants(labels: Sequence[datetime]) -> list[datetime]:

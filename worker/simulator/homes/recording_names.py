@@ -1,0 +1,73 @@
+"""Names of recorded files: which reader a name asks for, and what to do about a name that asks for none.
+
+A name with a meter's number is told with its last four digits alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from worker.simulator.homes.recording_formats import (
+    RecordedFile,
+    read_curve,
+    read_daily,
+    read_hour_export,
+    read_index_export,
+    read_r63_export,
+)
+
+_READERS: Final[Mapping[str, Callable[[Path], RecordedFile]]] = {
+    "[0-9]" * 14 + ".load_curve.csv": read_curve,
+    "[0-9]" * 14 + ".daily.csv": read_daily,
+    "enedis_conso_heure_*.csv": read_hour_export,
+    "enedis_conso_jour_*.csv": read_index_export,
+    "enedis_prod_jour_*.csv": read_index_export,
+    "enedis_r63*.csv": read_r63_export,
+}
+NAMES: Final = (
+    "<14 digits>.daily.csv (date,wh), <14 digits>.load_curve.csv (date_end_local,watts), or as Enedis names its "
+    "downloads: Enedis_Conso_Heure_*.csv, Enedis_Conso_Jour_*.csv, Enedis_Prod_Jour_*.csv, ENEDIS_R63*.csv; "
+    "with or without .gz"
+)
+_COMPRESSED: Final = (".zip", ".7z", ".bz2", ".xz", ".zst", ".tar", ".tgz")
+_SPREADSHEETS: Final = (".xlsx", ".xls", ".ods")
+# A number that lost its first zero in a spreadsheet is a meter's as well.
+_METER: Final = re.compile(r"[0-9]{6,}(?=[0-9]{4}(?![0-9]))")
+_PLAIN_SERIES: Final = re.compile(r"(?P<meter>.*?)[._ -]?(?P<series>daily|load_curve)\.csv")
+
+
+def reader_of(path: Path) -> Callable[[Path], RecordedFile] | None:
+    """Return the reader of a file with this name; None for a name that is none of a recording."""
+    name = Path(_plain_name(path))
+    return next((reader for pattern, reader in _READERS.items() if name.match(pattern)), None)
+
+
+def shown_name(path: Path) -> str:
+    """Return the file's name with meter numbers cut to their last four digits: ``…0011.daily.csv``."""
+    return _METER.sub("…", path.name)
+
+
+def advice_for(path: Path) -> str:
+    """Return why a file or folder without a reader is passed over, and what to do so that it is read."""
+    if path.is_dir():
+        return "a folder is not looked into: move its files up"
+    name = _plain_name(path)
+    if name.startswith("."):
+        return "a hidden file"
+    if name.endswith(_COMPRESSED):
+        return "unpack it: of compressed files only .gz is read"
+    if name.endswith(_SPREADSHEETS):
+        return "a spreadsheet is not read: save its days as <14 digits>.daily.csv, with the columns date,wh"
+    plain = _PLAIN_SERIES.fullmatch(name)
+    if plain is None:
+        return f"no name of a recording: name it {NAMES}"
+    has_wrong_number = plain["meter"].isdigit() and len(plain["meter"]) != 14
+    reason = "a meter's number has 14 digits" if has_wrong_number else "no name of a recording"
+    return f"{reason}: name it <14 digits>.{plain['series']}.csv{'.gz' if path.suffix.lower() == '.gz' else ''}"
+
+
+def _plain_name(path: Path) -> str:
+    return path.name.lower().removesuffix(".gz")
