@@ -27,9 +27,11 @@ from tests.support.factories import (
     window_job,
 )
 from tests.support.window_runs import Stores
+from worker.domain.measures.documents import to_reading
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, Series, day_length, local_midnight
 from worker.domain.parsing.enedis import ParsedAnswer, parse_daily, parse_load_curve
 from worker.errors import MalformedAnswer
+from worker.web.pages.measures import Span, View, measures_by_step
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 RESPONSES = FOLDER / "responses"
@@ -257,6 +259,26 @@ def test_a_recorded_clock_change_day_has_all_its_half_hours(name: str, day: date
     documents = steps_of_day(name, day)
     assert len(documents) == steps == day_length(day) / timedelta(minutes=30)
     assert sum(document.get("fold", 0) for document in documents) == (2 if steps == 50 else 0)
+
+
+@pytest.mark.parametrize(
+    "name, day, change, hours",
+    [
+        ("household_a", date(2022, 11, 12), -14, 24),
+        ("household_a", date(2022, 11, 13), -6, 24),
+        ("household_a", date(2023, 3, 18), -6, 23),  # The day before lacks its last hour: -4 % with 24 hours to 23.
+        ("household_a", date(2023, 3, 19), -5, 24),
+        ("household_c", date(2024, 7, 31), -18, 23),  # The same: -14 %.
+    ],
+)
+def test_the_chart_of_a_recorded_day_in_other_steps_than_the_day_before_has_no_gap(
+    name: str, day: date, change: int, hours: int
+) -> None:
+    documents = [*steps_of_day(name, day - ONE_DAY), *steps_of_day(name, day)]
+    readings = [to_reading(document, Period.MINUTE) for document in documents]
+    shown = measures_by_step(Span(View.DAY, day), readings, {}, day + ONE_DAY)
+    assert shown.gaps == 0 and shown.comparison is not None
+    assert (shown.comparison.change, shown.comparison.number) == (change, hours * 60)
 
 
 def test_the_recorded_curve_sums_to_the_recorded_days_to_the_watt_hour() -> None:
