@@ -25,7 +25,14 @@ from requests.structures import CaseInsensitiveDict
 
 from tests.fuzz import corpus
 from tests.fuzz.mutations import mutated, mutated_bytes, mutated_file
-from tests.support.factories import USAGE_POINT, PretendSupplier, make_window_sync, memory_measures, window_job
+from tests.support.factories import (
+    USAGE_POINT,
+    PretendSupplier,
+    make_window_sync,
+    memory_measures,
+    v5_answer,
+    window_job,
+)
 from tests.support.strategies import json_values
 from worker.clients.answer_shapes import MAX_DEVIATIONS, find_deviations
 from worker.clients.enedis.answers import ANSWER_SHAPES
@@ -33,8 +40,9 @@ from worker.clients.enedis.errors import Reply, classify, token_refused, unexpec
 from worker.clients.id_token import usage_points_from_id_token
 from worker.domain.measures.answers import AnswerKind, RawAnswer, pack_raw_answers, unpack_raw_answers
 from worker.domain.measures.deviations import to_masked, to_sample
-from worker.domain.measures.documents import key_range
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.documents import key_range, to_entry, to_milliwatt_hours
+from worker.domain.measures.overlaps import interval_of
+from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.domain.parsing.enedis import parse
 from worker.errors import MalformedAnswer, WorkerError
 from worker.simulator.homes.recording_formats import BrokenRecording
@@ -91,6 +99,7 @@ def energy_is_kept_from_the_answer_to_the_totals(body: Any, series: Series) -> N
         assert not any(store.documents for store in measures.values())
         return
     expected = sum(reading.milliwatt_hours for reading in parse(body, series).clip_to(WINDOW).readings)
+    expected -= sum(report["facts"]["set_aside"].values())
     inputs = measures[series.inputs].read("home1", "0", "~")
     first_key, end_key = key_range(WINDOW, series.inputs)
     assert all(first_key <= document["_id"].partition(":")[2] < end_key for document in inputs)
@@ -102,6 +111,43 @@ def energy_is_kept_from_the_answer_to_the_totals(body: Any, series: Series) -> N
         assert abs(sum(document["load"] for document in totals) - stored) <= 0.00005 * len(totals) + 1e-6
     repeated = window_sync.sync_window(window_job(WINDOW, series))
     assert (repeated["created"], repeated["updated"]) == (0, 0)
+
+
+_steps = st.lists(
+    st.tuples(st.integers(0, 287).map(lambda slot: 5 * slot), st.sampled_from([5, 10, 15, 30, 60]), st.integers(0, 9)),
+    min_size=1,
+    max_size=60,
+)
+
+
+def _rows(steps: list[tuple[int, int, int]]) -> list[list[str]]:
+    midnight = datetime(2024, 10, 14)
+    ends = [(midnight + timedelta(minutes=start + length), length, watts) for start, length, watts in steps]
+    return [[f"{end:%Y-%m-%d %H:%M:%S}", str(watts * 1200), f"PT{length}M"] for end, length, watts in ends]
+
+
+@given(_steps, _steps)
+def steps_that_overlap_count_no_time_twice_and_lose_none(
+    first: list[tuple[int, int, int]], second: list[tuple[int, int, int]]
+) -> None:
+    measures, covered = memory_measures(), set[int]()
+    day = DateWindow(date(2024, 10, 14), date(2024, 10, 15))
+    for number, steps in enumerate((first, second, second)):
+        at = NOW + timedelta(minutes=number)
+        supplier = PretendSupplier(curve=v5_answer(_rows(steps), "W"))
+        report = make_window_sync(supplier, measures, now=lambda at=at: at).sync_window(
+            window_job(day, Series.LOAD_CURVE)
+        )
+        documents = measures[Period.MINUTE].read("home1", "0", "~")
+        minutes = [minute for document in documents for minute in range(*interval_of(to_entry(document)))]
+        assert len(minutes) == len(set(minutes)) and covered <= set(minutes)
+        covered = set(minutes)
+        hours = measures[Period.HOUR].read("home1", "0", "~")
+        energy = sum(to_milliwatt_hours(document["load"]) for document in documents)
+        assert energy == sum(to_milliwatt_hours(document["load"]) for document in hours)
+        facts, bounds = report["facts"], {(start, length) for start, length, _ in steps}
+        assert facts["fetched"] + facts["left_out"] == len(bounds)
+    assert (report["created"], report["updated"], report["removed"]) == (0, 0, 0)
 
 
 @given(mutated(MEASURES) | mutated(BODIES), any_series)
@@ -250,6 +296,7 @@ LAWS: Final = {
     for law in (
         a_reading_is_in_the_answer_it_came_from,
         energy_is_kept_from_the_answer_to_the_totals,
+        steps_that_overlap_count_no_time_twice_and_lose_none,
         any_answer_can_be_looked_at_and_kept,
         any_reply_has_a_class,
         a_token_names_only_meters_that_are_in_it,

@@ -18,8 +18,10 @@ from typing import Any
 import pytest
 
 from tests.support.factories import (
+    NOW,
     PretendSupplier,
     Row,
+    content,
     make_window_sync,
     memory_measures,
     serving_curves,
@@ -240,6 +242,36 @@ def test_a_second_sync_of_a_recorded_home_writes_nothing(name: str) -> None:
         report = window_sync.sync_window(window_job(DateWindow(first, first + 7 * ONE_DAY), Series.LOAD_CURVE))
         assert report["facts"]["fetched"] > 200
         assert (report["created"], report["updated"]) == (0, 0)
+
+
+def test_a_year_served_by_hours_and_by_half_hours_again_keeps_its_energy() -> None:
+    """The hours of a day that has all its half-hours are the means of two of them."""
+    first_day = date(2023, 3, 19)  # From then on the home's curve is in half-hours.
+    year = {day: rows for day, rows in recording("household_a").rows.items() if 0 <= (day - first_day).days < 365}
+    whole = {day: rows for day, rows in year.items() if len(rows) == 48 and all(row[1] for row in rows)}
+    by_hour = {
+        day: [
+            [second[0], str((int(first[1]) + int(second[1])) / 2), "PT60M"]
+            for first, second in zip(rows[::2], rows[1::2], strict=True)
+        ]
+        for day, rows in whole.items()
+    }
+    stores, asked = memory_measures(), NOW
+    contents = []
+    for served in (whole, by_hour, whole):
+        asked += timedelta(hours=1)
+        window_sync = make_window_sync(
+            PretendSupplier(curve=serving_curves(served)), stores, now=lambda asked=asked: asked
+        )
+        for first in range(0, 365, 7):
+            start = first_day + first * ONE_DAY
+            window_sync.sync_window(window_job(DateWindow(start, start + 7 * ONE_DAY), Series.LOAD_CURVE))
+        contents.append(content(stores))
+    assert len(whole) > 340
+    assert contents[0] == contents[2]
+    assert contents[0][Period.HOUR] == contents[1][Period.HOUR]
+    assert len(contents[1][Period.MINUTE]) == len(contents[0][Period.MINUTE]) // 2
+    assert sum(contents[1][Period.MINUTE].values()) == pytest.approx(sum(contents[0][Period.MINUTE].values()), abs=1e-6)
 
 
 @pytest.mark.parametrize(
