@@ -42,7 +42,7 @@ from worker.domain.measures.answers import AnswerKind, RawAnswer, pack_raw_answe
 from worker.domain.measures.deviations import to_masked, to_sample
 from worker.domain.measures.documents import key_range, to_entry, to_milliwatt_hours
 from worker.domain.measures.overlaps import interval_of
-from worker.domain.measures.readings import DateWindow, Period, Series
+from worker.domain.measures.readings import PARIS, DateWindow, Period, Series
 from worker.domain.parsing.enedis import parse
 from worker.errors import MalformedAnswer, WorkerError
 from worker.simulator.homes.recording_formats import BrokenRecording
@@ -121,7 +121,7 @@ _steps = st.lists(
 
 
 def _rows(steps: list[tuple[int, int, int]]) -> list[list[str]]:
-    midnight = datetime(2024, 10, 14)
+    midnight = datetime(2024, 10, 14, tzinfo=PARIS)
     ends = [(midnight + timedelta(minutes=start + length), length, watts) for start, length, watts in steps]
     return [[f"{end:%Y-%m-%d %H:%M:%S}", str(watts * 1200), f"PT{length}M"] for end, length, watts in ends]
 

@@ -3,9 +3,9 @@
 1. ``fetch`` asks the supplier and parses its answer. It reads and writes no measures. Observers get the answer before
    it is parsed, because an answer that can't be parsed is the one that is needed later.
 2. ``filter_known`` reads the stored totals of the window, then the readings that they are made of, and keeps the
-   readings that are new or changed and that no later answer has told otherwise (``comparison``). Totals come first because of their revisions: if another run writes between the
-   two reads, our write of the total is refused and the total is computed again. In the other order, a total computed
-   from old readings would replace a newer one.
+   readings that are new or changed, and that no later answer has told otherwise (``comparison``). Totals come first
+   because of their revisions: if another run writes between the two reads, our write of the total is refused and the
+   total is computed again. In the other order, a total computed from old readings would replace a newer one.
 3. ``aggregate`` computes the touched totals. It reads and writes nothing.
 4. ``store`` writes the values that are going to be replaced to the table of corrections, then the readings, then the
    totals, and last the mark that the window is done. Corrections come first because after a crash nobody knows the
