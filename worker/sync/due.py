@@ -69,7 +69,8 @@ class DueWindows:
 
     def night(self, before: datetime) -> Due:
         """Claim the look-backs of series that were not asked since ``before``."""
-        now, today = self.now(), self.claims.history.today()
+        now = self.now()
+        today = now.astimezone(PARIS).date()
         self.claims.drop_lost(NIGHTLY_LANE)
         in_flight, most = set(self.claims.in_flight(NIGHTLY_LANE)), most_waiting(self.calls_per_hour)
         room = most - len(in_flight)
@@ -98,7 +99,7 @@ class DueWindows:
 
         ``since``: the beginning of the night; with a policy, only what had its turn then.
         """
-        in_flight, today = set(self.claims.in_flight(NIGHTLY_LANE)), self.claims.history.today()
+        in_flight, today = set(self.claims.in_flight(NIGHTLY_LANE)), self.now().astimezone(PARIS).date()
         room = most_waiting(self.calls_per_hour) - len(in_flight)
         if room <= 0 or self.closed_for_s() > 0:
             return Due([], room <= 0)
@@ -119,7 +120,7 @@ class DueWindows:
         limit = most_waiting(self.calls_per_hour, _REPAIR_SHARE) - len(in_flight)
         if limit <= 0 or self.closed_for_s() > 0:
             return []
-        rows = self.table.list_repairs(self.claims.history.today(), limit + len(in_flight))
+        rows = self.table.list_repairs(self.now().astimezone(PARIS).date(), limit + len(in_flight))
         return self._claim(REPAIR, rows, in_flight, limit)
 
     def histories(self) -> list[tuple[str, Series]]:
@@ -148,7 +149,7 @@ class DueWindows:
     def look_backs(self, account_id: str) -> list[WindowJob]:
         """Claim the look-backs of one account, as a person asked, without those in flight."""
         today, claims = (
-            self.claims.history.today(),
+            self.now().astimezone(PARIS).date(),
             self.claims.claim(LOOK_BACK, [(account_id, series) for series in Series]),
         )
         return [self.claims.to_job(*pair, plan_look_back(today, pair[1]), claim) for pair, claim in claims.items()]
@@ -171,7 +172,7 @@ class DueWindows:
         if not claims:
             return []
         in_flight.update(member_of(*pair) for pair in claims)
-        unchanged, today = self.table.load_unchanged(free), self.claims.history.today()
+        unchanged, today = self.table.load_unchanged(free), self.now().astimezone(PARIS).date()
         jobs: list[WindowJob] = []
         late: list[WindowJob] = []
         for pair, claim in claims.items():
