@@ -70,7 +70,6 @@ class DueWindows:
     def night(self, before: datetime) -> Due:
         """Claim the look-backs of series that were not asked since ``before``."""
         now = self.now()
-        today = now.astimezone(PARIS).date()
         self.claims.drop_lost(NIGHTLY_LANE)
         in_flight, most = set(self.claims.in_flight(NIGHTLY_LANE)), most_waiting(self.calls_per_hour)
         room = most - len(in_flight)
@@ -78,7 +77,7 @@ class DueWindows:
             return Due([], room <= 0)
         limit = min(room, -(-most // _AGAIN_SHARE))
         jobs = self._claim(AGAIN, self.table.list_again(now, limit + len(in_flight)), in_flight, limit)
-        policy, more = self.policies.load_current(today), False
+        policy, more = self.policies.load_current(now.astimezone(PARIS).date()), False
         # The small groups come first: what one leaves of its part of the room is for the next ones.
         groups = [(series, every) for every in (NIGHTS_WITHOUT_CURVE, 1) for series in Series]
         for place, (series, every) in enumerate(groups):
@@ -148,10 +147,8 @@ class DueWindows:
 
     def look_backs(self, account_id: str) -> list[WindowJob]:
         """Claim the look-backs of one account, as a person asked, without those in flight."""
-        today, claims = (
-            self.now().astimezone(PARIS).date(),
-            self.claims.claim(LOOK_BACK, [(account_id, series) for series in Series]),
-        )
+        today = self.now().astimezone(PARIS).date()
+        claims = self.claims.claim(LOOK_BACK, [(account_id, series) for series in Series])
         return [self.claims.to_job(*pair, plan_look_back(today, pair[1]), claim) for pair, claim in claims.items()]
 
     def _share(self, series: Series, every: int, nights: int, before: datetime) -> int:
