@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.contract.conftest import couch_databases
+from tests.support.couchdb_users import new_user, user_url
 from tests.support.real_couchdb import real_couchdb_url
 from tests.support.waiting import until
 from worker.stores.measures.couchdb_http import (
@@ -35,19 +35,15 @@ def admin(couchdb_url: str) -> CouchServer:
 
 
 @pytest.fixture
-def name(admin: CouchServer) -> Iterator[str]:
+def name(admin: CouchServer, couchdb_url: str) -> Iterator[str]:
     """A new user's name; the user is deleted afterwards."""
     name = f"t{uuid.uuid4().hex}"
-    yield name
-    path = ("_users", f"org.couchdb.user:{name}")
-    if (answer := admin.request("GET", *path)).ok:
-        admin.request("PUT", *path, body={"_id": answer.body["_id"], "_rev": answer.body["_rev"], "_deleted": True})
+    with new_user(couchdb_url, name):
+        yield name
 
 
 def as_user(couchdb_url: str, name: str, password: str) -> CouchServer:
-    parts = urlsplit(couchdb_url.removeprefix("couchdb+"))
-    host = parts.netloc.rpartition("@")[2]
-    server = open_couchdb(f"couchdb+{parts.scheme}://{name}:{password}@{host}{parts.path}", 30)
+    server = open_couchdb(user_url(couchdb_url, name, password), 30)
     assert server is not None
     return server
 

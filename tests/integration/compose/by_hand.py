@@ -22,6 +22,7 @@ from config.settings import PREFIX
 from tests.integration.compose.reading import SERVICES, environment, mounts, words
 from tests.support import servers
 from tests.support.commands import CommandResult, run_releve
+from tests.support.couchdb_users import new_user
 from tests.support.waiting import until
 from worker.stores.measures.factory import couchdb_user
 from worker.stores.redis.child_processes import Supervisor, free_port
@@ -52,8 +53,8 @@ class ComposeProcesses:
         """Start CouchDB; return its address, and the URL of the administrator of a real one, who is there already."""
         url = stack.enter_context(servers.couchdb_server())
         address = f"http://{urlsplit(url).netloc.rpartition('@')[2]}/"
-        if credentials := couchdb_user(url):
-            stack.enter_context(_user_of_ours(f"{address}_users/org.couchdb.user:releve", credentials))
+        if couchdb_user(url) is not None:
+            stack.enter_context(new_user(url, "releve"))
             return address, url
         # The entry point of the image makes the first administrator in this way.
         answer = requests.put(f"{address}_config/admins/admin", data=f'"{ADMIN_PASSWORD}"', timeout=10)
@@ -206,18 +207,6 @@ def open_processes(folder: Path) -> Iterator[ComposeProcesses]:
         for name in [name for name in os.environ if name.startswith(PREFIX) and "_TEST_" not in name]:
             patch.delenv(name)
         yield ComposeProcesses(folder, stack)
-
-
-@contextmanager
-def _user_of_ours(user: str, admin: tuple[str, str]) -> Iterator[None]:
-    """Delete the workers' user at the end; fail where a real server has one that isn't ours."""
-    assert requests.get(user, auth=admin, timeout=10).status_code == 404, f"{user} is somebody's: name another CouchDB"
-    try:
-        yield
-    finally:
-        answer = requests.get(user, auth=admin, timeout=10)
-        if answer.ok:
-            requests.delete(user, params={"rev": answer.json()["_rev"]}, auth=admin, timeout=10).raise_for_status()
 
 
 _PORTS: Mapping[str, int] = {
