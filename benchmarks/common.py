@@ -21,6 +21,7 @@ from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import requests
 from celery import Celery
@@ -31,6 +32,7 @@ sys.path.insert(0, str(ROOT))  # `python benchmarks/nightly.py` has only this fo
 from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, Settings  # noqa: E402
 from tests.support import servers  # noqa: E402
+from tests.support.real_couchdb import real_couchdb_url  # noqa: E402
 from worker.clients.suppliers import ENEDIS  # noqa: E402
 from worker.domain.fleet.lanes import BROKER_PREFIX, QUEUES  # noqa: E402
 from worker.domain.measures.readings import Period, Series  # noqa: E402
@@ -75,7 +77,9 @@ class BenchmarkSystem:
         self._open = opened
         pids_before = processes.children()
         measures, registry = opened.enter_context(databases(store, folder))
-        self._pids = {"store": sorted(processes.children() - pids_before)}
+        started = processes.children() - pids_before
+        # A real CouchDB is no child of ours.
+        self._pids = {"store": sorted(started) or processes.listening_at(urlsplit(measures).port)}
         redis = opened.enter_context(EmbeddedRedis(folder))
         self._pids["redis"] = [redis.pid]
         self._supervisor = opened.enter_context(Supervisor())
@@ -222,7 +226,7 @@ def databases(store: str, folder: Path) -> Iterator[tuple[str, str]]:
         with servers.postgres_server(durable=True) as url:
             yield url, url
     else:
-        with servers.couchdb_server() as url:
+        with servers.couchdb_server(direct=True) as url:
             yield url, f"sqlite:///{folder / 'registry.db'}"
 
 
@@ -295,7 +299,7 @@ def _processor() -> str:
 
 
 def _server_versions() -> Mapping[str, str]:
-    """Return the versions of the servers that are installed beside Python."""
+    """Return the versions of the servers that are used beside Python."""
     versions = {}
     for name, command in (("postgresql", ["postgres", "--version"]), ("node", ["node", "--version"])):
         binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -307,7 +311,9 @@ def _server_versions() -> Mapping[str, str]:
         except (FileNotFoundError, subprocess.CalledProcessError):
             continue
     pouchdb = ROOT / ".test-servers/node_modules/pouchdb-server/package.json"
-    if pouchdb.exists():
+    if couchdb := real_couchdb_url():
+        versions["couchdb"] = requests.get(couchdb.removeprefix("couchdb+"), timeout=10).json()["version"]
+    elif pouchdb.exists():
         versions["pouchdb-server"] = json.loads(pouchdb.read_text())["version"]
     return versions
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 _PROC: Final = Path("/proc")
+_LISTENS: Final = "0A"  # The state in /proc/net/tcp.
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -23,6 +24,19 @@ def cpu_s(pids: Iterable[int]) -> float:
     """Return the processor seconds used so far by these processes and their running descendants."""
     family = _family()
     return sum(_own_cpu_s(pid) for pid in _with_all_below(pids, family))
+
+
+def listening_at(port: int | None) -> list[int]:
+    """Return the pids of the processes that listen at a port of this machine, as far as we may look."""
+    lines = [line.split() for line in _read(_PROC / "net/tcp").splitlines()[1:]]
+    at_port = (line for line in lines if line[3] == _LISTENS and int(line[1].partition(":")[2], 16) == port)
+    sockets = {f"socket:[{line[9]}]" for line in at_port}
+    pids = set()
+    for link in _PROC.glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # The process has ended, or is somebody else's.
+            if str(link.readlink()) in sockets:
+                pids.add(int(link.parts[2]))
+    return sorted(pids)
 
 
 def peak_rss_mb(pid: int) -> float | None:

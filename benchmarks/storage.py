@@ -2,8 +2,8 @@
 
 A year of half-hours and daily values is stored night by night, each with its look-back, through the real window sync.
 The figures are the bytes of the SQLite file by table (plain only), the bytes of the documents as JSON, which CouchDB
-receives, and the requests on the wire to the CouchDB-protocol server of the tests.  With --couchdb-url, of an empty
-CouchDB, they are also the size of its databases after compaction.
+receives, and the requests on the wire to the CouchDB-protocol server of the tests.  With RELEVE_TEST_COUCHDB_URL, of an
+empty CouchDB, they are also the size of its databases after compaction.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
+from tests.support.real_couchdb import real_couchdb_url
 from tests.support.simulators import serve_in_background
 from worker.clients.suppliers import ENEDIS
 from worker.domain.measures.documents import doctype
@@ -52,32 +53,24 @@ YEAR: Final = 2023
 ACCOUNT: Final = "k9xgwnz9gvp2"
 _REVISION: Final = "1-967a00dff5e02add41819138abb3284d"  # CouchDB's revisions have this length.
 _PRETEND_NOW: Final = datetime(2024, 7, 25, 9, tzinfo=PARIS)
-_FIGURES_ELSEWHERE: Final = {
-    "source": "issue 6, measured on CouchDB 3.5.2 on another machine: not by this program",
-    "plain_mb_per_account_and_year": 6,
-    "plain_minutes_mb": 4.0,
-    "packed_minutes_mb": 0.26,
-}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nights", type=int, default=365, help="of the year (default %(default)s: all)")
-    parser.add_argument("--couchdb-url", help="couchdb+http://USER:PASSWORD@HOST:5984/, empty; unset, none is asked")
     args = parser.parse_args()
     result: Json = {"benchmark": "storage", "machine": machine(), "nights": args.nights, "layouts": {}}
     for layout in Layout:
         print(f"storage: {layout.value} …", file=sys.stderr)
         with tempfile.TemporaryDirectory(prefix="releve-benchmark-") as folder:
-            result["layouts"][layout.value] = measure(Path(folder), layout, args.nights, args.couchdb_url)
-    result["measured_elsewhere"] = _FIGURES_ELSEWHERE
+            result["layouts"][layout.value] = measure(Path(folder), layout, args.nights)
     print(json.dumps(result, indent=1))
     return 0
 
 
-def measure(folder: Path, layout: Layout, nights: int, couchdb_url: str | None) -> Json:
+def measure(folder: Path, layout: Layout, nights: int) -> Json:
     file = folder / "measures.db"
-    with servers.couchdb_server() as couchdb:  # Packs are for CouchDB alone.
+    with servers.couchdb_server(direct=True) as couchdb:  # Packs are for CouchDB alone.
         url = f"sqlite:///{file}" if layout is Layout.PLAIN else couchdb
         started_at = time.perf_counter()
         store_nights(url, layout, nights)
@@ -87,13 +80,14 @@ def measure(folder: Path, layout: Layout, nights: int, couchdb_url: str | None) 
             "documents": documents_of(url, layout),
             "requests": requests_of(folder, layout),
         }
+        if real_couchdb_url():
+            if url != couchdb:
+                store_nights(couchdb, layout, nights)
+            figures["couchdb_bytes"] = couchdb_bytes(couchdb, layout)
     if layout is Layout.PLAIN:
         figures["sqlite_bytes"] = sqlite_bytes(file)
         figures["sqlite_mb"] = round(sum(figures["sqlite_bytes"].values()) / 1e6, 3)
     figures["json_mb"] = round(sum(kind["json_bytes"] for kind in figures["documents"].values()) / 1e6, 3)
-    if couchdb_url:
-        store_nights(couchdb_url, layout, nights)
-        figures["couchdb_bytes"] = couchdb_bytes(couchdb_url, layout)
     return figures
 
 

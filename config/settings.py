@@ -232,6 +232,13 @@ class Settings(BaseSettings):
     couchdb_replicas: int | None = Field(
         None, ge=1, le=9, description="Copies (n) of each document in a CouchDB cluster; unset the server's default."
     )
+    couchdb_revisions: int = Field(
+        50,
+        ge=10,
+        le=1000,
+        description="Old revisions that CouchDB remembers of a document that is written anew every night "
+        "(_revs_limit); more than the nights between two replications. `releve migrate` sets it; CouchDB keeps 1000.",
+    )
     flower_password: SecretStr | None = Field(
         None,
         description="Password of the user `releve` in the Flower that `releve up` starts; unset, a key file in "

@@ -11,7 +11,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
-import couchdb
 import pytest
 
 from tests.support import redis_servers, servers
@@ -19,6 +18,7 @@ from tests.support.certificates import Certificates, make_certificates
 from tests.support.missing import or_skip
 from tests.support.profiles import load_profile
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
+from tests.support.real_couchdb import delete_databases
 from worker.logs import ConsoleFormatter
 
 # A test that asks for one of these needs a server, so the quick set leaves it out.
@@ -95,10 +95,7 @@ def redis_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def couchdb_url() -> Iterator[str]:
-    """Yield ``couchdb+http://…`` of a CouchDB-protocol server; RELEVE_TEST_COUCHDB_URL names a real one instead."""
-    if configured_url := os.environ.get("RELEVE_TEST_COUCHDB_URL"):
-        yield configured_url if configured_url.startswith("couchdb+") else f"couchdb+{configured_url}"
-        return
+    """Yield ``couchdb+http://…`` of a CouchDB-protocol server: a real one where RELEVE_TEST_COUCHDB_URL names it."""
     with or_skip(servers.couchdb_server()) as url:
         yield url
 
@@ -111,10 +108,8 @@ def _emptied_couchdb() -> Iterator[str]:
 
 @pytest.fixture
 def empty_couchdb_url(_emptied_couchdb: str) -> str:
-    """Return the URL of a CouchDB-protocol server whose databases are deleted first, so it is never a real one."""
-    server = couchdb.Server(_emptied_couchdb.removeprefix("couchdb+"))
-    for name in [name for name in server if not name.startswith("_")]:
-        server.delete(name)
+    """Return the URL of a CouchDB-protocol server whose databases, this fixture's alone, are deleted first."""
+    delete_databases(_emptied_couchdb)
     return _emptied_couchdb
 
 

@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 ROOT: Final = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -71,8 +72,9 @@ def open_comparison(aged_days: int) -> Iterator[Comparison]:
         del os.environ[name]  # The user's own settings must not apply.
     with ExitStack() as opened:
         pids_before = processes.children()
-        couchdb = opened.enter_context(servers.couchdb_server())
-        pids = sorted(processes.children() - pids_before)
+        couchdb = opened.enter_context(servers.couchdb_server(direct=True))
+        # A real CouchDB is no child of ours.
+        pids = sorted(processes.children() - pids_before) or processes.listening_at(urlsplit(couchdb).port)
         redis = opened.enter_context(servers.redis_server())
         simulator = opened.enter_context(simulator_process())
         daily = DateWindow(TODAY - timedelta(days=DAILY_DAYS), TODAY)

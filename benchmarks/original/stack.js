@@ -12,6 +12,8 @@ const http = require('http')
 const COUCHDB = new URL(process.env.STACK_COUCHDB)
 const PREFIX = process.env.STACK_PREFIX || ''
 const MOST_FOUND = 100 // of _find where nobody says how many, as in the stack
+// undefined without a user: then the server is open
+const auth = COUCHDB.username ? decodeURIComponent(`${COUCHDB.username}:${COUCHDB.password}`) : undefined
 const agent = new http.Agent({ keepAlive: true, timeout: 2000 }) // before the server's 5 s are over
 
 // Dots are illegal in the names of databases; the stack writes dashes.
@@ -30,7 +32,7 @@ const ask = (method, path, body) =>
       headers['content-type'] = 'application/json'
       headers['content-length'] = Buffer.byteLength(body)
     }
-    const options = { agent, method, host: COUCHDB.hostname, port: COUCHDB.port, path, headers }
+    const options = { agent, auth, method, host: COUCHDB.hostname, port: COUCHDB.port, path, headers }
     const request = http.request(options, (answer) => {
       textOf(answer).then((text) => resolve({ status: answer.statusCode, text }), reject)
     })

@@ -128,7 +128,7 @@ def elsewhere(request: pytest.FixtureRequest, new: Installation) -> Installation
     """Return the new installation with another layout, or with its data on another kind of server."""
     if request.param.endswith("couchdb") or request.param.endswith("packed"):
         layout = "packed" if request.param.endswith("packed") else "plain"
-        return new.but(measures_url=request.getfixturevalue("couchdb_url"), layout=layout)
+        return new.but(measures_url=request.getfixturevalue("empty_couchdb_url"), layout=layout)
     url = request.getfixturevalue("postgres_database")
     return new.but(registry_url=url, measures_url=url)
 

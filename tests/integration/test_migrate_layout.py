@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import uuid
 from datetime import date
 from typing import Any
 
 import pytest
 
 from config.settings import ConfigError
+from tests.support.couchdb_users import new_user, user_url
 from tests.support.fakes import MemoryStore, memory_measures
 from tests.support.installation import Installation
 from tests.support.registries import METER, NOW, OTHER_METER
@@ -135,8 +137,10 @@ def test_the_workers_user_is_let_into_the_databases_of_the_layout(
     installation: Installation, layout: str, databases: int
 ) -> None:
     url = installation.settings["measures_url"]
-    users = {"measures_admin_url": url, "measures_url": url.replace("//", "//releve:secret@")}
-    result = installation.run("migrate", "--json", layout=layout, **users)
+    name = f"t{uuid.uuid4().hex}"
+    users = {"measures_admin_url": url, "measures_url": user_url(url, name, "secret")}
+    with new_user(url, name):
+        result = installation.run("migrate", "--json", layout=layout, **users)
     assert result.code == 0, result.err
     steps = {step["what"]: step["done"] for step in json.loads(result.out)}
     databases_prepared = [what for what in steps if what.startswith("measures com.grandlyon.enedis.")]

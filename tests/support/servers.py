@@ -22,6 +22,7 @@ from urllib.request import urlopen
 import psycopg
 import redis
 
+from tests.support.real_couchdb import own_databases, real_couchdb_url, whole_server
 from worker.drill.servers import find_couchdb_program
 from worker.errors import StoreUnavailable
 from worker.stores.redis.child_processes import Guard, free_port
@@ -55,8 +56,20 @@ def redis_server() -> Iterator[str]:
 
 
 @contextmanager
-def couchdb_server() -> Iterator[str]:
-    """Yield the URL of an empty CouchDB-protocol server in memory, in the form of RELEVE_MEASURES_URL."""
+def couchdb_server(*, direct: bool = False) -> Iterator[str]:
+    """Yield the URL of an empty CouchDB-protocol server, in the form of RELEVE_MEASURES_URL.
+
+    It is the real one that RELEVE_TEST_COUCHDB_URL names, else the stand-in in memory; everything that needs a CouchDB
+    gets it here.  Of the real one each caller gets databases of its own; with ``direct`` it gets the server, without a
+    relay in between that would cost time: that one must be empty.
+    """
+    real = real_couchdb_url()
+    with _stand_in() if real is None else whole_server(real) if direct else own_databases(real) as url:
+        yield url
+
+
+@contextmanager
+def _stand_in() -> Iterator[str]:
     program = find_couchdb_program()
     if program is None:
         raise NotInstalled("no CouchDB-protocol server: install node, then run tests/install_servers.sh")

@@ -11,12 +11,13 @@ import click
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import json_option, print_json
 from worker.stores.database import Database
-from worker.stores.measures.base import Layout, database_name, doctypes_of
+from worker.stores.measures.base import Layout, database_name, doctypes_of, nightly_doctypes
 from worker.stores.measures.couchdb_http import (
     SYSTEM_DATABASES,
     CouchServer,
     create_system_database,
     grant_access,
+    limit_revisions,
     set_up_user,
 )
 from worker.stores.measures.factory import couchdb_user, open_couchdb, open_measures
@@ -26,7 +27,7 @@ from worker.stores.registry.migrations import upgrade_schema
 
 @dataclass(frozen=True, slots=True)
 class MigrationStep:
-    """One thing that was made, and how: ``done`` is "made", "changed" or "there"."""
+    """One thing that was made, and how: ``done`` is "made", "changed", "there", or "left" where it can't be done."""
 
     what: str
     done: str
@@ -74,7 +75,8 @@ def _steps(settings: Settings) -> Iterator[MigrationStep]:
 def _measures(settings: Settings) -> Iterator[MigrationStep]:
     url, timeout_s = settings.measures_owner(), settings.store_timeout_s
     try:
-        admin = open_couchdb(url, timeout_s) if settings.measures_admin_url else None
+        owner = open_couchdb(url, timeout_s)
+        admin = owner if settings.measures_admin_url else None
         user = open_couchdb(settings.measures(), timeout_s)
         shards, replicas = settings.couchdb_shards, settings.couchdb_replicas
         store = open_measures(url, timeout_s=timeout_s, shards=shards, replicas=replicas, layout=settings.layout)
@@ -84,13 +86,25 @@ def _measures(settings: Settings) -> Iterator[MigrationStep]:
         raise ConfigError("RELEVE_MEASURES_ADMIN_URL is for CouchDB, and so must RELEVE_MEASURES_URL be: unset it")
     if admin is not None:
         for name in SYSTEM_DATABASES:
-            yield MigrationStep(f"CouchDB's database {name}", create_system_database(admin, name))
+            yield MigrationStep(f"CouchDB's database {name}", create_system_database(admin, name, replicas))
     with closing(store):
         for doctype, was_missing in store.prepare().items():
             yield MigrationStep(f"measures {doctype}", "made" if was_missing else "there")
+    if owner is not None:
+        yield _revisions(owner, settings)
     if admin is not None and user is not None:
         names = [database_name(doctype) for doctype in doctypes_of(Layout(settings.layout))]
         yield from _couchdb_user(admin, user, settings.measures(), names)
+
+
+def _revisions(owner: CouchServer, settings: Settings) -> MigrationStep:
+    """Limit the old revisions of the documents that are written anew every night."""
+    count, doctypes = settings.couchdb_revisions, nightly_doctypes(Layout(settings.layout))
+    results = {limit_revisions(owner, database_name(doctype), count) for doctype in doctypes}
+    if "left" in results:
+        return MigrationStep("old revisions: this server has no limit to set for them", "left")
+    done = "changed" if "changed" in results else "there"
+    return MigrationStep(f"{count} old revisions of {' and '.join(doctypes)}", done)
 
 
 def _couchdb_user(admin: CouchServer, user: CouchServer, url: str, names: Sequence[str]) -> Iterator[MigrationStep]:

@@ -36,6 +36,14 @@ class CouchdbRelay:
     def record_request(self, method: str, path: str, client_port: int) -> None:
         """Record a request before it is forwarded; a subclass that counts them overrides this."""
 
+    def target_path(self, path: str) -> str:
+        """Return the path to ask the target for; a subclass that renames databases overrides this, and the next."""
+        return path
+
+    def client_content(self, path: str, content: bytes) -> bytes:
+        """Return the target's answer to ``path`` as the client gets it."""
+        return content
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -118,9 +126,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _forward(self, body: bytes) -> tuple[int, bytes, list[tuple[str, str]]]:
         headers = {name: value for name in _FORWARDED_HEADERS if (value := self.headers.get(name))}
-        self.upstream.request(self.command, self.path, body or None, headers)
+        relay = self.server.relay
+        self.upstream.request(self.command, relay.target_path(self.path), body or None, headers)
         answer = self.upstream.getresponse()
-        content = answer.read()
+        content = relay.client_content(self.path, answer.read())
         return answer.status, content, [item for item in answer.getheaders() if item[0].lower() not in _HOP_HEADERS]
 
     def _answer(self, status: int, content: bytes, headers: list[tuple[str, str]]) -> None:

@@ -22,7 +22,9 @@ from config.settings import PREFIX
 from tests.integration.compose.reading import SERVICES, environment, mounts, words
 from tests.support import servers
 from tests.support.commands import CommandResult, run_releve
+from tests.support.couchdb_users import new_user
 from tests.support.waiting import until
+from worker.stores.measures.factory import couchdb_user
 from worker.stores.redis.child_processes import Supervisor, free_port
 from worker.stores.redis.embedded import find_server
 
@@ -44,11 +46,20 @@ class ComposeProcesses:
         self._ports = {name: free_port() for name in ("redis", "couchdb", "postgres", *SERVICES)}
         self._metrics = {name: free_port() for name in SERVICES} | {"metrics": self._ports["metrics"]}
         self.postgres_url = self._start_postgres(stack)
-        self.couchdb = stack.enter_context(servers.couchdb_server()).removeprefix("couchdb+")
+        self.couchdb, self._couchdb_admin_url = self._start_couchdb(stack)
         self._ports["couchdb"] = urlsplit(self.couchdb).port or 0
+
+    def _start_couchdb(self, stack: ExitStack) -> tuple[str, str | None]:
+        """Start CouchDB; return its address, and the URL of the administrator of a real one, who is there already."""
+        url = stack.enter_context(servers.couchdb_server())
+        address = f"http://{urlsplit(url).netloc.rpartition('@')[2]}/"
+        if couchdb_user(url) is not None:
+            stack.enter_context(new_user(url, "releve"))
+            return address, url
         # The entry point of the image makes the first administrator in this way.
-        answer = requests.put(f"{self.couchdb}_config/admins/admin", data=f'"{ADMIN_PASSWORD}"', timeout=10)
+        answer = requests.put(f"{address}_config/admins/admin", data=f'"{ADMIN_PASSWORD}"', timeout=10)
         answer.raise_for_status()
+        return address, None
 
     def _start_postgres(self, stack: ExitStack) -> str | None:
         """Start PostgreSQL with its first database; return None where it is not installed: SQLite takes its place."""
@@ -60,6 +71,11 @@ class ComposeProcesses:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE releve")
         return url
+
+    def admit_couchdb_admin(self) -> None:
+        """Name the administrator of a real CouchDB in the place of the one that ``secrets`` has named."""
+        if self._couchdb_admin_url is not None:
+            (self.folder / "secrets/migrate/measures_admin_url").write_text(self._couchdb_admin_url)
 
     def address(self, name: str) -> str:
         return f"http://127.0.0.1:{self._ports[name]}"
@@ -188,7 +204,7 @@ def open_processes(folder: Path) -> Iterator[ComposeProcesses]:
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.chdir(folder)  # The developer's own .env and settings must not be read.
-        for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        for name in [name for name in os.environ if name.startswith(PREFIX) and "_TEST_" not in name]:
             patch.delenv(name)
         yield ComposeProcesses(folder, stack)
 

@@ -83,6 +83,11 @@ def readings_of(layout: Layout) -> list[str]:
     return doctypes_of(layout) if layout is Layout.PACKED else [doctype(series.inputs) for series in Series]
 
 
+def nightly_doctypes(layout: Layout) -> list[str]:
+    """Return the doctypes of a layout whose documents are written anew night after night."""
+    return [packed_doctype(Series.DAILY)] if layout is Layout.PACKED else [doctype(Period.MONTH), doctype(Period.YEAR)]
+
+
 def database_name(doctype: str) -> str:
     """Return the name of a doctype's CouchDB database, which may have no dots."""
     return doctype.replace(".", "-")

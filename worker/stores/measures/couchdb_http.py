@@ -84,7 +84,7 @@ class CouchServer:
         try:
             # The package has one function for each method: get_json, put_json and post_json.
             status, _, answer = getattr(resource, f"{method.lower()}_json")(list(path), **extra, **query)
-            if status >= 300 or not isinstance(answer, dict | list):  # A redirect, or a proxy's HTML page.
+            if status >= 300 or not isinstance(answer, dict | list | int):  # A redirect, or a proxy's HTML page.
                 raise StoreUnavailable(f"{self.origin} does not answer as CouchDB does: check the address")
             succeeded = True
         except http.HTTPError as error:
@@ -203,9 +203,9 @@ class _Connections(http.ConnectionPool):  # type: ignore[misc]  # The package ha
 SYSTEM_DATABASES: Final = ("_users", "_replicator")
 
 
-def create_system_database(admin: CouchServer, name: str) -> str:
-    """Create a system database; return ``made`` or ``there``."""
-    answer = admin.request("PUT", name)
+def create_system_database(admin: CouchServer, name: str, replicas: int | None = None) -> str:
+    """Create a system database, with its replicas (n), or the server's default; return ``made`` or ``there``."""
+    answer = admin.request("PUT", name, **({} if replicas is None else {"n": replicas}))
     if answer.ok or answer.status == 412:  # 412: It exists already.
         return "made" if answer.ok else "there"
     raise _write_refused(f"database {name} can't be created", answer)
@@ -238,6 +238,23 @@ def grant_access(admin: CouchServer, database: str, name: str) -> str:
     if not answer.ok:
         raise _write_refused(f"the members of {database} can't be set", answer)
     return "made"
+
+
+def limit_revisions(admin: CouchServer, database: str, count: int) -> str:
+    """Let CouchDB remember ``count`` old revisions of each document; return ``changed`` or ``there``.
+
+    Returns ``left`` where the server has no such limit.  Source: CouchDB 3.5, PUT /{db}/_revs_limit.
+    """
+    answer = admin.request("GET", database, "_revs_limit")
+    if answer.status == 404:
+        return "left"
+    if answer.ok and answer.body == count:
+        return "there"
+    if answer.ok:
+        answer = admin.request("PUT", database, "_revs_limit", body=count)
+    if not answer.ok:
+        raise _write_refused(f"the limit of revisions of {database} can't be set", answer)
+    return "changed"
 
 
 def read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:

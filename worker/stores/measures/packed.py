@@ -113,11 +113,15 @@ class PackedStore:
         raise StoreUnavailable(f"{database}: other writers keep changing the same documents, try again")
 
     def _erase_series(self, account_id: str, series: Series) -> int:
+        """Delete packs until none is left: beneath one that a replication wrote, an older revision may come up."""
         database, erased = self._databases[series], 0
         for _ in range(MOST_RACES):
+            packs = database.read(account_id, *_ALL_PACKS)
+            if not packs:
+                return erased
             sizes: dict[str, int] = {}
             stubs: list[Document] = []
-            for pack in database.read(account_id, *_ALL_PACKS):
+            for pack in packs:
                 with _codec_errors():
                     sizes[pack["_id"]] = sum(
                         len(unpack_values(pack, key_of(pack), period)) for period in PERIODS[series]
@@ -125,8 +129,6 @@ class PackedStore:
                 stubs.append({"_id": pack["_id"], "_rev": pack["_rev"], "_deleted": True})
             conflicts = {document["_id"] for document in database.write(stubs)}
             erased += sum(size for name, size in sizes.items() if name not in conflicts)
-            if not conflicts:
-                return erased
         raise StoreUnavailable(f"{database}: documents keep changing while they are erased, try again")
 
 

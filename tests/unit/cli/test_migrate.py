@@ -1,0 +1,73 @@
+"""`releve migrate` with all kinds of answers of a CouchDB: replicas, and the limit of old revisions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.canned_server import CannedAnswer, CannedServer, answer, canned_server
+from tests.support.commands import CommandResult
+from tests.support.installation import new_installation
+
+pytestmark = pytest.mark.sockets
+
+DAILY, CURVE = (f"/com-grandlyon-enedis-packed-{series}" for series in ("daily", "load-curve"))
+LIMIT = f"{DAILY}/_revs_limit"
+OK, THERE, NOT_FOUND = answer(201, {"ok": True}), answer(412, {"error": "file_exists"}), answer(404, {"error": "x"})
+DATABASES = [OK, OK]
+OUTAGE, REFUSAL = answer(500, {"error": "unknown_error"}), answer(400, {"error": "bad_request"})
+
+
+def migrate(server: CannedServer, folder: Path, *words: str, **settings: str) -> CommandResult:
+    url = f"couchdb+{server.url}"
+    return new_installation(folder, measures_url=url, layout="packed", **settings).run("migrate", *words)
+
+
+def asked(server: CannedServer) -> list[tuple[str, str, Any]]:
+    """Return the requests, without the query of those that create a database."""
+    return [(method, path.partition("?")[0], body) for method, path, body in server.requests]
+
+
+@pytest.mark.parametrize(
+    "answers, requests, done",
+    [
+        ([answer(200, 1000), OK], [("GET", LIMIT, None), ("PUT", LIMIT, 50)], "changed"),
+        ([answer(200, 50)], [("GET", LIMIT, None)], "there"),
+        ([NOT_FOUND], [("GET", LIMIT, None)], "left"),
+    ],
+)
+def test_the_limit_of_revisions_is_set_once_and_a_server_without_one_costs_a_line(
+    answers: list[CannedAnswer], requests: list[tuple[str, str, Any]], done: str, tmp_path: Path
+) -> None:
+    with canned_server(*DATABASES, *answers) as server:
+        result = migrate(server, tmp_path, "--json")
+    assert result.code == 0, result.err
+    steps = [step for step in json.loads(result.out) if "old revisions" in step["what"]]
+    assert [step["done"] for step in steps] == [done]
+    assert asked(server)[2:] == requests
+
+
+def test_the_limit_is_that_of_the_settings(tmp_path: Path) -> None:
+    with canned_server(*DATABASES, answer(200, 50), OK) as server:
+        assert migrate(server, tmp_path, couchdb_revisions="1000").code == 0
+    assert asked(server)[-1] == ("PUT", LIMIT, 1000)
+
+
+@pytest.mark.parametrize("answers", [[REFUSAL], [answer(200, 1000), REFUSAL], [OUTAGE], [answer(200, 1000), OUTAGE]])
+def test_a_limit_that_is_refused_is_told_in_one_line(answers: list[CannedAnswer], tmp_path: Path) -> None:
+    with canned_server(*DATABASES, *answers) as server:
+        result = migrate(server, tmp_path)
+    assert result.code == 1
+    assert "CouchDB" in result.error_line
+
+
+def test_every_database_that_is_made_has_the_replicas_of_the_settings_the_systems_too(tmp_path: Path) -> None:
+    with canned_server(THERE, OK, *DATABASES, NOT_FOUND) as server:
+        migrate(server, tmp_path, couchdb_replicas="1", measures_admin_url=f"couchdb+{server.url}")
+    made = [path for method, path, _ in server.requests if method == "PUT"]
+    assert made[:2] == ["/_users?n=1", "/_replicator?n=1"]
+    assert [path.partition("?")[0] for path in made[2:]] == [DAILY, CURVE]
+    assert all("n=1" in path for path in made)
