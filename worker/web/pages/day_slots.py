@@ -77,8 +77,9 @@ def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool =
     carried_until = max((_overhang(reading) for reading in by_day[day - ONE_DAY]), default=0)
     gaps = _gaps(carried_until, now, day_length(day) // _MINUTE)
     on_clock = (_Step.on_clock_of(day, reading) for reading in by_day[day - ONE_DAY])
-    # What a gap cuts through has no equal time to be compared with.
-    before = [step for step in on_clock if step and not any(step.is_cut_at(edge) for gap in gaps for edge in gap)]
+    # What a gap, or a step that is counted with the day before, cuts through has no equal time to be compared with.
+    edges = {carried_until, *(edge for gap in gaps for edge in gap)}
+    before = [step for step in on_clock if step and not any(step.is_cut_at(edge) for edge in edges)]
     midnight = local_midnight(day).astimezone(UTC)
     slots = []
     for start, end in pairwise(_common_bounds(carried_until, now, before, gaps, day_length(day) // _MINUTE)):

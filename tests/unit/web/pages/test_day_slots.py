@@ -36,19 +36,26 @@ def steps(day: date, *lengths: int, first: int = 0) -> list[IntervalReading]:
 
 
 @st.composite
-def mixed_days(draw: st.DrawFn, day: date) -> list[IntervalReading]:
-    lengths, at, end = [], draw(st.sampled_from([0, 0, 30])), day_length(day) // MINUTE
-    first = at
-    while at < end:
-        lengths.append(draw(st.sampled_from([5, 10, 15, 30, 60, 60, -30, -60])))
-        at += abs(lengths[-1])
-    return steps(day, *lengths, first=first)
+def two_days(draw: st.DrawFn, day: date) -> tuple[list[IntervalReading], list[IntervalReading]]:
+    """The day before and the day, in a mix of steps and holes; the last step may reach into the next day."""
+    hours = st.sampled_from([[5] * 12, [10] * 6, [15] * 4, [30] * 2, [60], [-60], [30, -30], [-15, 45], [-30, 60]])
+    first, both = 0, list[list[IntervalReading]]()
+    for each in (day - ONE_DAY, day):
+        first += draw(st.sampled_from([0, 0, 30]))
+        number = -(-(day_length(each) // MINUTE - first) // 60)
+        drawn = draw(st.lists(hours, min_size=number, max_size=number))
+        within = steps(each, *(length for hour in drawn for length in hour), first=first)
+        both.append([reading for reading in within if reading.start.date() == each])
+        end = local_midnight(each + ONE_DAY).astimezone(UTC)
+        first = max((reading.start.astimezone(UTC) + reading.length - end for reading in both[-1]), default=-MINUTE)
+        first = max(0, first // MINUTE)
+    return both[0], both[1]
 
 
 @many
 @given(st.data(), days)
 def test_slots_are_the_whole_day_and_every_step_is_in_one(data: st.DataObject, day: date) -> None:
-    current, before = data.draw(mixed_days(day)), data.draw(mixed_days(day - ONE_DAY))
+    before, current = data.draw(two_days(day))
     slots = day_slots(day, [*before, *current])
     assert sum((slot.length for slot in slots), timedelta()) == day_length(day)
     ends = [slot.start.astimezone(UTC) + slot.length for slot in slots]
