@@ -7,7 +7,7 @@ import uuid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.crossing_answers import Answer, AskedHome, orders, whole_curves
+from tests.support.crossing_answers import Answer, AskedHome, curves_with_holes, orders, whole_curves, whole_days
 from tests.support.fakes import ByDoctype
 from tests.support.profiles import examples
 from worker.domain.measures.readings import Series
@@ -24,3 +24,27 @@ def test_whole_curves_in_any_order_give_the_last_one(
         arrivals[place]()
     expected.ask(answers[2], 0)()
     assert asked.content() == expected.content()
+
+
+@settings(max_examples=examples(4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(whole_days, min_size=3, max_size=3), orders)
+def test_whole_days_in_any_order_give_the_last_one(
+    measures: ByDoctype, answers: list[Answer], order: list[int]
+) -> None:
+    asked, expected = (AskedHome(measures, Series.DAILY, uuid.uuid4().hex[:12]) for _ in range(2))
+    arrivals = [asked.ask(answer, second) for second, answer in enumerate(answers)]
+    for place in order:
+        arrivals[place]()
+    expected.ask(answers[2], 0)()
+    assert asked.content() == expected.content()
+
+
+@settings(max_examples=examples(4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(curves_with_holes, min_size=3, max_size=3), orders)
+def test_with_holes_no_time_counts_twice(measures: ByDoctype, answers: list[Answer], order: list[int]) -> None:
+    asked = AskedHome(measures, Series.LOAD_CURVE, uuid.uuid4().hex[:12])
+    arrivals = [asked.ask(answer, second) for second, answer in enumerate(answers)]
+    for place in order:
+        arrivals[place]()
+    minutes = asked.covered_minutes()
+    assert len(set(minutes)) == len(minutes)

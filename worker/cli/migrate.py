@@ -102,7 +102,7 @@ def _revisions(owner: CouchServer, settings: Settings) -> MigrationStep:
     count, doctypes = settings.couchdb_revisions, nightly_doctypes(Layout(settings.layout))
     results = {limit_revisions(owner, database_name(doctype), count) for doctype in doctypes}
     if "left" in results:
-        return MigrationStep("old revisions: this server has no limit to set for them", "left")
+        return MigrationStep("old revisions: this server has no limit for them, or this user may not set it", "left")
     done = "changed" if "changed" in results else "there"
     return MigrationStep(f"{count} old revisions of {' and '.join(doctypes)}", done)
 

@@ -269,6 +269,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             window_sync=self.window_sync,
             claims=self.claims,
             publish=publish,
+            rebuild_days=self.completeness_rebuild.rebuild,
         )
 
     def inline(self, print_line: Callable[[str], None]) -> Inline:

@@ -83,13 +83,17 @@ class AuditSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Auditor:
-    """An auditor of single accounts; ``publish`` requests a window whose readings are doubtful again."""
+    """An auditor of single accounts.
+
+    ``publish`` requests a window whose readings are doubtful again. ``rebuild_days`` marks the days of a series anew.
+    """
 
     measures: MeasureStore
     corrections: CorrectionTable
     window_sync: WindowSync
     claims: WindowClaims
     publish: Callable[[WindowJob], None]
+    rebuild_days: Callable[[str, Series], object]
 
     def verify_account(self, account_id: str) -> AuditResult:
         """Compare all documents of the account with one another. Raises StoreUnavailable."""
@@ -120,10 +124,11 @@ class Auditor:
         for series, days in _days_of_stale_totals(result.findings).items():
             for window in plan_repair(days, series.description.max_window_days):
                 written += self.window_sync.recompute_totals(self.claims.to_job(account_id, series, window))
-        wrong_days = [
-            date.fromisoformat(finding.key) for finding in result.findings if finding.law in (Law.DAY, Law.LIMIT)
-        ]
-        for series in Series:
+        if any(finding.law is Law.STEPS for finding in result.findings):
+            # Overlapping steps may have hidden a hole, which is asked for from now on.
+            self.rebuild_days(account_id, Series.LOAD_CURVE)
+        for series, laws in {Series.DAILY: (Law.DAY, Law.LIMIT), Series.LOAD_CURVE: (Law.DAY,)}.items():
+            wrong_days = [date.fromisoformat(finding.key) for finding in result.findings if finding.law in laws]
             for window in plan_repair(wrong_days, series.description.max_window_days):
                 self.publish(self.claims.to_job(account_id, series, window))
                 requested += 1

@@ -89,6 +89,8 @@ def rebuild_ledger(known: DayLedger, covered: dict[date, timedelta], done: Colle
 
 
 def _mark_of_day(day: date, length: timedelta, known: DayMark) -> DayMark:
+    if known.state is DayState.SET_ASIDE:
+        return known
     if length >= day_length(day):
         return known if known.complete else COMPLETE
     if known.state is DayState.BEFORE:

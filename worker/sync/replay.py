@@ -57,14 +57,17 @@ class Replayer:
     ledgers: CompletenessTable
 
     def replay_account(self, account_id: str, run_id: str, wanted: DateWindow | None = None) -> ReplayCounts:
-        """Replay the answers that have days of ``wanted``, or all, oldest first; safe to repeat.
+        """Replay the days of ``wanted`` of all answers, or all of them, oldest first; safe to repeat.
+
+        So the answer asked for last holds at the end.
 
         Raises UnknownAccount or TransientError; then the answers replayed before stay replayed.
         """
         window_sync = replace(self.window_sync, recorder=_ReplayRecorder(self.recorder, self.ledgers))
         counts = ReplayCounts(account_id)
-        for answer in self.raw_answers.read_answers(account_id):
-            if wanted is not None and not (answer.window.start < wanted.end and wanted.start < answer.window.end):
+        for kept in self.raw_answers.read_answers(account_id):
+            answer = kept.clip_to(wanted) if wanted else kept
+            if answer is None:
                 continue
             counts.answers += 1
             try:

@@ -45,7 +45,8 @@ class ResultRecorder:
     2. the outcome, the marks of its days and when the series is due again, in the registry, where a success also
        clears the account's pending refusals;
     3. the state of the series in Redis, where the claim is released last;
-    4. the metrics and the log line.
+    4. a value that was set aside, in the quarantine, with a notice to the operator;
+    5. the metrics and the log line.
 
     Until the claim is released, no other process publishes the window. When a window fails for good,
     ``record_failure`` records the refusal, the outcome with the next try, and the state, releases the claim, and logs
@@ -121,12 +122,12 @@ class ResultRecorder:
             total=str(state.total),
         )
         self.claims.release([result])
-        _log_stored(result, now)
         if facts["set_aside"]:
-            extra = fields(**window_fields(result), days=sorted(facts["set_aside"]))
-            log.warning("daily value set aside: more than a meter can deliver", extra=extra)
             sample = [{"day": day, "milliwatt_hours": energy} for day, energy in facts["set_aside"].items()]
             self.report(Deviation(DeviationKind.VALUE, series.value, "more than a meter can deliver", sample))
+            extra = fields(**window_fields(result), days=sorted(facts["set_aside"]))
+            log.warning("daily value set aside: more than a meter can deliver", extra=extra)
+        _log_stored(result, now)
 
     def record_failure(self, job: WindowJob, error: WorkerError) -> None:
         """Record that the window is given up for now, and why; no other account is touched."""

@@ -34,9 +34,9 @@ from worker.domain.measures.answers import Answer, RawAnswer
 from worker.domain.measures.comparison import compare, ranges_to_read
 from worker.domain.measures.completeness import civil_day_of
 from worker.domain.measures.conservation import DAILY_LIMIT_KWH, beyond
-from worker.domain.measures.documents import Entry, entry_of, key_of, to_document, to_timestamp
+from worker.domain.measures.documents import Entry, entry_of, key_of, key_range, to_document, to_timestamp
 from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
-from worker.domain.measures.overlaps import IN_OTHER_STEPS
+from worker.domain.measures.overlaps import IN_OTHER_STEPS, keep_last
 from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.domain.measures.recent_answers import RecentAnswers
 from worker.domain.parsing.enedis import parse
@@ -138,6 +138,12 @@ class WindowSync:
         """Return the readings in the answer. Raises MalformedAnswer."""
         parsed = [parse(payload, answer.series).clip_to(piece) for piece, payload in answer.pieces]
         readings = [reading for part in parsed for reading in part.readings]
+        left_out = sum(part.left_out for part in parsed)
+        if len(parsed) > 1 and answer.series is Series.LOAD_CURVE:
+            # The last step of a piece may reach into the next one.
+            left_out += len(readings)
+            readings = keep_last(readings)
+            left_out -= len(readings)
         entries = sorted((entry_of(reading, answer.series.inputs) for reading in readings), key=lambda entry: entry.key)
         set_aside = {} if answer.series is Series.LOAD_CURVE else beyond(entries, self.daily_limit_kwh)
         entries = [entry for entry in entries if entry.key not in set_aside]
@@ -150,7 +156,7 @@ class WindowSync:
                 fetched_at=to_timestamp(answer.asked_at),
                 dropped=sum(part.dropped for part in parsed),
                 differing=sum(part.differing for part in parsed),
-                left_out=sum(part.left_out for part in parsed),
+                left_out=left_out,
                 set_aside=set_aside,
                 last_day=max((str(civil_day_of(entry.key, answer.series)) for entry in entries), default=None),
                 floor=answer.floor.isoformat() if answer.floor else None,
@@ -178,7 +184,7 @@ class WindowSync:
         changed_keys = {*written_keys, *(entry.key for entry in changed)}
         totals: dict[str, Sequence[messages.Row]] = {}
         unchanged = changes["unchanged"]
-        series = messages.series_of(changes)
+        series, window = messages.series_of(changes), messages.window_of(changes)
         replaced = messages.to_entries(changes["replaced"])
         removals: dict[str, Sequence[messages.Row]] = {series.inputs.value: replaced}
         # The supplier's own steps of other bounds, which the store's compare-and-set decides as a whole.
@@ -191,12 +197,15 @@ class WindowSync:
             totals[period.value] = different
             emptied = {total_key(entry.key, period) for entry in replaced} - sums.keys()
             removals[period.value] = [stored[key] for key in sorted(emptied) if key in stored]
-            unchanged += len(sums) - len(different)
+            first_key, end_key = key_range(window, period)  # Without the hours of a curve's neighbours.
+            changed_here = {entry.key for entry in different}
+            unchanged += sum(first_key <= key < end_key and key not in changed_here for key in sums)
         return Writes(
             **messages.job_of(changes),
             changed=changed,
             totals=totals,
             removals=removals,
+            reshaped=changes["reshaped"],
             answer=changes["answer"],
             left_out=changes["left_out"],
             seen=changes["seen"],
@@ -243,7 +252,7 @@ class WindowSync:
         # In this order, so that an answer that is recorded in between is known as one that was not seen.
         recent = self.recorder.recent_answers(job)
         documents = self.measures.read(job["account_id"], ranges_to_read(job))
-        return compare(job, entries, facts, documents, recent, self.now())
+        return compare(job, entries, facts, documents, recent, self.now(), self.daily_limit_kwh)
 
     def _write_until_settled(self, writes: Writes) -> tuple[Counter[str], Writes]:
         """Record the corrections, then write readings, then totals, until no document loses a race.
@@ -257,7 +266,11 @@ class WindowSync:
         for _ in range(MAX_RACES):
             entries = dict(entries_in_write_order(writes))
             removals = {period: messages.to_entries(writes["removals"][period.value]) for period in entries}
-            replacing = [entry for entry in entries[inputs] if entry.replaced_milliwatt_hours is not None]
+            replacing = [
+                entry._replace(milliwatt_hours=IN_OTHER_STEPS) if entry.key in writes["reshaped"] else entry
+                for entry in entries[inputs]
+                if entry.replaced_milliwatt_hours is not None
+            ]
             replacing += [
                 entry._replace(milliwatt_hours=IN_OTHER_STEPS, replaced_milliwatt_hours=entry.milliwatt_hours)
                 for entry in removals[inputs]

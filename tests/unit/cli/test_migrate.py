@@ -18,6 +18,7 @@ DAILY, CURVE = (f"/com-grandlyon-enedis-packed-{series}" for series in ("daily",
 LIMIT = f"{DAILY}/_revs_limit"
 OK, THERE, NOT_FOUND = answer(201, {"ok": True}), answer(412, {"error": "file_exists"}), answer(404, {"error": "x"})
 DATABASES = [OK, OK]
+NO_ADMIN = answer(401, {"error": "unauthorized"})
 OUTAGE, REFUSAL = answer(500, {"error": "unknown_error"}), answer(400, {"error": "bad_request"})
 
 
@@ -37,6 +38,7 @@ def asked(server: CannedServer) -> list[tuple[str, str, Any]]:
         ([answer(200, 1000), OK], [("GET", LIMIT, None), ("PUT", LIMIT, 50)], "changed"),
         ([answer(200, 50)], [("GET", LIMIT, None)], "there"),
         ([NOT_FOUND], [("GET", LIMIT, None)], "left"),
+        ([answer(200, 1000), NO_ADMIN], [("GET", LIMIT, None), ("PUT", LIMIT, 50)], "left"),
     ],
 )
 def test_the_limit_of_revisions_is_set_once_and_a_server_without_one_costs_a_line(

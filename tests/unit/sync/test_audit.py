@@ -13,6 +13,7 @@ from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, Period, Series
 from worker.stores.registry.corrections import CorrectionTable
 from worker.sync.audit import Auditor, AuditSummary
+from worker.sync.completeness import LedgerRebuilder
 
 
 class Home:
@@ -32,6 +33,12 @@ class Home:
             window_sync=household.window_sync,
             claims=household.claims,
             publish=self.asked.append,
+            rebuild_days=LedgerRebuilder(
+                measures=household.measures,
+                ledgers=household.registry.completeness,
+                progress=household.progress,
+                today=household.history.today,
+            ).rebuild,
         )
 
     def spoil(self, period: Period, key: str, **changes: object) -> None:
@@ -82,6 +89,30 @@ def test_steps_that_overlap_are_named_and_mended_without_asking_the_supplier(hom
     assert home.laws() == []
     assert f"{home.account}:2024-07-10T08:30Z" not in minutes.documents
     assert len(home.household.supplier.asked) == calls
+
+
+def test_a_hole_that_overlapping_steps_had_hidden_is_asked_for_again(home: Home) -> None:
+    """Two hours stand over half-hours, and one hour is missing: lengths that add up to the whole day."""
+    minutes, day = home.household.measures[Period.MINUTE], date(2024, 7, 10)
+    for hour in ("08", "09"):
+        home.spoil(Period.MINUTE, f"{day}T{hour}:00Z", load=0.1, step=60, updated_at="2024-07-24T09:00:00+00:00")
+    for half_hour in ("10:00", "10:30"):
+        del minutes.documents[f"{home.account}:{day}T{half_hour}Z"]
+    home.auditor.repair_account(home.auditor.verify_account(home.account))
+    ledger = home.household.registry.completeness.load_ledger(home.account, Series.LOAD_CURVE)
+    assert str(ledger.mark_of(day)) == "p46"
+    assert ledger.due_days(home.household.history.today()) == [day]
+
+
+def test_a_stored_value_that_no_meter_can_reach_goes_when_the_supplier_repeats_it(home: Home) -> None:
+    day = date(2024, 7, 10)
+    home.household.supplier.daily = serving_days({**home.values, day: 99_985_000})
+    home.spoil(Period.DAY, str(day), load=99_985.0)
+    home.household.look_back(home.account, Series.DAILY)
+    assert f"{home.account}:{day}" not in home.household.measures[Period.DAY].documents
+    assert home.laws() == [(Law.LIMIT, str(day), Cause.SET_ASIDE)], "and the month was computed again"
+    (correction,) = CorrectionTable(home.household.registry.database).list_between(home.account, Period.DAY, "0", "~")
+    assert (correction.key, correction.was_mwh) == (str(day), 99_985_000_000)
 
 
 def test_readings_in_doubt_are_asked_for_again_both_series_of_them(home: Home) -> None:

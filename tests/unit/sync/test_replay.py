@@ -226,6 +226,29 @@ def test_a_value_told_later_stands_against_an_older_answer(household: Household,
     assert content(household.measures, home)[Period.DAY] == {FIRST.isoformat(): 8.64}
 
 
+def test_a_replay_of_some_days_leaves_the_others_as_the_last_answer_told_them(
+    household: Household, archive: Archive
+) -> None:
+    """The second answer came late and lost; the third confirmed one day of the first and wrote nothing."""
+    home, last = household.add(), FIRST + 6 * ONE_DAY
+    for number, (watt_hours, window) in enumerate(
+        ((8000, WEEK), (9000, WEEK), (8000, DateWindow(last, last + ONE_DAY)))
+    ):
+        household.at = NOW + number * ONE_DAY
+        household.supplier.daily = serving_days({FIRST: 5000, last: watt_hours})
+        if number == 1:
+            archive.answers.record_answer(
+                home, RawAnswer(Series.DAILY, household.at, WEEK, [(WEEK, household.supplier.daily(WEEK))])
+            )
+        else:
+            archive.sync(home, window=window)
+    before = content(household.measures, home)
+    archive.replay(home, wanted=DateWindow(FIRST, FIRST + ONE_DAY))
+    assert content(household.measures, home) == before
+    archive.replay(home)
+    assert content(household.measures, home) == before
+
+
 def test_an_answer_that_still_cant_be_read_is_counted_and_the_others_are_read(
     household: Household, archive: Archive
 ) -> None:

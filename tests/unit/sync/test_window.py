@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any
 
@@ -38,7 +38,9 @@ from tests.support.window_runs import (
     truth_of_days,
     window_over,
 )
+from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.documents import to_timestamp
+from worker.domain.measures.overlaps import IN_OTHER_STEPS
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import (
     DataError,
@@ -58,7 +60,7 @@ AUTUMN_WEEK = DateWindow(date(2024, 10, 24), date(2024, 10, 31))
 
 @few
 @given(
-    st.dictionaries(st.dates(date(2023, 11, 20), date(2024, 2, 10)), st.integers(0, 10**6), min_size=1, max_size=20),
+    st.dictionaries(st.dates(date(2023, 11, 20), date(2024, 2, 10)), st.integers(0, 900_000), min_size=1, max_size=20),
     st.lists(st.tuples(st.integers(0, 80), st.integers(1, 60)), max_size=4),
     st.randoms(),
 )
@@ -165,6 +167,7 @@ def test_a_report_tells_what_was_taken_and_what_was_kept_out() -> None:
         "dropped": 2,
         "differing": 1,
         "left_out": 0,
+        "set_aside": {},
         "last_day": "2024-06-03",
         "floor": None,
         "open": {"2024-06-02": 0, **{f"2024-06-{day:02}": 0 for day in range(4, 11)}},
@@ -272,3 +275,39 @@ def test_documents_are_dated_by_the_clock_they_were_given() -> None:
     sync_days(measures, values)
     (document,) = measures[Period.DAY].read("home1", "0", "~")
     assert document["created_at"] == document["updated_at"] == "2024-07-25T07:00:00+00:00"
+
+
+def test_a_step_that_reaches_into_the_next_piece_of_an_answer_counts_once() -> None:
+    first, second = date(2024, 6, 1), date(2024, 6, 2)
+    bodies = {
+        first: v5_answer([["2024-06-02 00:30:00", "1000", "PT60M"]], "W"),
+        second: v5_answer([["2024-06-02 00:30:00", "800"], ["2024-06-02 01:00:00", "600"]], "W"),
+    }
+    pieces = [(DateWindow(day, day + ONE_DAY), body) for day, body in bodies.items()]
+    measures = memory_measures()
+    window = DateWindow(first, second + ONE_DAY)
+    result = make_window_sync(PretendSupplier(), measures).replay(
+        window_job(window, Series.LOAD_CURVE), RawAnswer(Series.LOAD_CURVE, NOW, window, pieces)
+    )
+    assert content(measures)[Period.MINUTE] == {"2024-06-01T21:30Z": 1.0, "2024-06-01T22:30Z": 0.3}
+    assert result["facts"]["left_out"] == 1
+
+
+def test_an_unchanged_day_counts_its_own_documents_alone() -> None:
+    curves = {date(2024, 6, day): curve_of(date(2024, 6, day), 100) for day in (1, 2, 3)}
+    measures = memory_measures()
+    window_sync = make_window_sync(PretendSupplier(curve=serving_curves(curves)), measures)
+    window_sync.sync_window(window_job(DateWindow(date(2024, 6, 1), date(2024, 6, 4)), Series.LOAD_CURVE))
+    result = window_sync.sync_window(window_job(DateWindow(date(2024, 6, 2), date(2024, 6, 3)), Series.LOAD_CURVE))
+    assert (result["created"], result["updated"], result["unchanged"]) == (0, 0, 48 + 24)
+
+
+def test_a_day_in_other_steps_is_no_correction_of_its_values() -> None:
+    day, recorder, measures = date(2024, 6, 1), MemoryRecorder(), memory_measures()
+    for hour, rows in enumerate((curve_of(day, 800), curve_of(day, 800, 60))):
+        at = NOW + timedelta(hours=hour)
+        make_window_sync(
+            PretendSupplier(curve=serving_curves({day: rows})), measures, recorder=recorder, now=lambda at=at: at
+        ).sync_window(window_job(DateWindow(day, day + ONE_DAY), Series.LOAD_CURVE))
+    assert len(recorder.corrections) == 48
+    assert {correction.milliwatt_hours for correction in recorder.corrections} == {IN_OTHER_STEPS}

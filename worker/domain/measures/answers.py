@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import lzma
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -57,6 +57,12 @@ class RawAnswer:
     window: DateWindow
     pieces: Sequence[tuple[DateWindow, Json]] = field(repr=False)
     floor: date | None = None
+
+    def clip_to(self, wanted: DateWindow) -> RawAnswer | None:
+        """Return the same answer for the days that ``wanted`` has, too; None where it has none of them."""
+        window = self.window.overlap(wanted)
+        pieces = [(common, body) for piece, body in self.pieces if (common := piece.overlap(wanted))]
+        return None if window is None else replace(self, window=window, pieces=pieces)
 
 
 def pack_raw_answers(answers: Iterable[RawAnswer]) -> bytes:

@@ -9,6 +9,7 @@ from typing import Final
 from worker.domain.measures import messages
 from worker.domain.measures.aggregation import keep_changed, total_entries
 from worker.domain.measures.completeness import civil_day_of, covered_time_by_day, open_days
+from worker.domain.measures.conservation import DAILY_LIMIT_KWH, beyond
 from worker.domain.measures.documents import (
     Document,
     Entry,
@@ -48,10 +49,12 @@ def compare(
     documents: Mapping[Period, Sequence[Document]],
     recent: RecentAnswers,
     now: datetime,
+    daily_limit_kwh: float = DAILY_LIMIT_KWH,
 ) -> Changes:
     """Return the entries that the store lacks or has with another value, and what their totals need.
 
-    ``documents``: what is stored in ``ranges_to_read``. ``recent``: read before them.
+    ``documents``: what is stored in ``ranges_to_read``. ``recent``: read before them. ``daily_limit_kwh``: stored daily
+    values above it go (rule K7).
     """
     series, window, ranges = messages.series_of(job), messages.window_of(job), ranges_to_read(job)
     inputs = documents[series.inputs]
@@ -62,10 +65,13 @@ def compare(
     settled = settle(entries, in_order, _later_keys(job, inputs, facts, recent, now))
     changed = list(keep_changed(settled.entries, stored))
     held_keys = {entry.key for entry in settled.entries}
-    replaced = [entry for entry in (*out_of_order, *settled.replaced) if entry.key not in held_keys]
+    first_key, end_key = key_range(window, series.inputs)
+    # What no meter can deliver is no reading, although it was stored once.
+    impossible = beyond(in_order, daily_limit_kwh) if series.inputs is Period.DAY else {}
+    unreal = [entry for entry in in_order if entry.key in impossible and first_key <= entry.key < end_key]
+    replaced = [entry for entry in (*out_of_order, *settled.replaced, *unreal) if entry.key not in held_keys]
     gone_keys = {entry.key for entry in (*changed, *replaced)}
     rest = [entry for key, entry in stored.items() if key not in gone_keys]
-    first_key, end_key = key_range(window, series.inputs)
     asked_for = [*changed, *(entry for entry in rest if first_key <= entry.key < end_key)]
     return Changes(
         **messages.job_of(job),

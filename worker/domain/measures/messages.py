@@ -93,6 +93,7 @@ class Writes(WindowJob):
     changed: Sequence[Row]
     totals: dict[str, Sequence[Row]]
     removals: dict[str, Sequence[Row]]
+    reshaped: Sequence[str]
     answer: Sequence[Row]
     left_out: int
     seen: str

@@ -7,17 +7,16 @@ ones stay. Readings of the same bounds are no cluster: the later value holds.
 
 from __future__ import annotations
 
-from bisect import bisect
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, Entry, key_of, to_entry
-from worker.domain.measures.readings import IntervalReading
+from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, Entry, entry_of, key_of, to_entry
+from worker.domain.measures.readings import IntervalReading, Period
 
-# What a removed step became in the journal of corrections: nothing of its own, other steps hold its energy.
+# What a removed reading became in the journal of corrections: nothing.  The energy of a step is in other steps.
 IN_OTHER_STEPS: Final = -1
 
 
@@ -62,22 +61,45 @@ class Settlement:
 def interval_of(entry: Entry) -> Interval:
     """Return the time of a minute document."""
     start = int(datetime.fromisoformat(entry.key).timestamp()) // 60
-    return Interval(start, start + (entry.step or USUAL_STEP_MINUTES))
+    return Interval(start, start + length_of(entry))
+
+
+def length_of(entry: Entry) -> int:
+    """Return the minutes of a minute document's step."""
+    return entry.step or USUAL_STEP_MINUTES
 
 
 def keep_last(readings: Sequence[IntervalReading]) -> list[IntervalReading]:
-    """Return the readings of one answer without overlaps; of steps that overlap, the last in its order wins."""
-    kept: list[IntervalReading] = []
-    starts: list[datetime] = []
-    for reading in reversed(readings):
-        start = reading.start.astimezone(UTC)
-        place = bisect(starts, start)
-        after = starts[place] if place < len(starts) else None
-        before = kept[place - 1].length + starts[place - 1] if place else None
-        if (before is None or before <= start) and (after is None or start + reading.length <= after):
-            starts.insert(place, start)
-            kept.insert(place, reading)
+    """Return the readings of one answer in time order without overlaps; ``readings`` in the order of the answer.
+
+    The steps of one grid count as told where the last of them stands, and replace earlier ones as those of a later
+    answer do. A zero never wins over a measured value.
+    """
+    by_entry = {entry_of(reading, Period.MINUTE)[:3]: reading for reading in readings}
+    entries = [Entry(*fields) for fields in by_entry]
+    measured, zeros = (
+        _settle_in_order([entry for entry in entries if bool(entry.milliwatt_hours) is wanted])
+        for wanted in (True, False)
+    )
+    taken = union(map(interval_of, measured))
+    free = [zero for zero in zeros if subtract([interval_of(zero)], taken) == length_of(zero)]
+    return [by_entry[entry[:3]] for entry in sorted([*measured, *free])]
+
+
+def _settle_in_order(entries: Sequence[Entry]) -> list[Entry]:
+    """Return those that hold of entries in the order of their answer, the steps of one grid as an answer of its own."""
+    last_place = {_grid_of(entry): place for place, entry in enumerate(entries)}
+    kept: list[Entry] = []
+    for grid in sorted(last_place, key=lambda grid: last_place[grid]):
+        settlement = settle(sorted(entry for entry in entries if _grid_of(entry) == grid), kept)
+        gone = {entry.key for entry in (*settlement.replaced, *settlement.entries)}
+        kept = sorted([entry for entry in kept if entry.key not in gone] + settlement.entries)
     return kept
+
+
+def _grid_of(entry: Entry) -> tuple[int, int]:
+    """Return length and offset of a step: steps that have both in common don't overlap."""
+    return length_of(entry), interval_of(entry).start % length_of(entry)
 
 
 def settle(newcomers: Sequence[Entry], stored: Sequence[Entry], later_keys: Container[str] = ()) -> Settlement:
@@ -127,23 +149,13 @@ def find_replaced(documents: Sequence[Document]) -> list[Entry]:
             kept: list[Entry] = []
             in_order = sorted(cluster.stored, key=lambda entry: times[entry.key])
             for _, of_one_answer in groupby(in_order, key=lambda entry: times[entry.key]):
-                longest_last = sorted(of_one_answer, key=lambda entry: entry.step or USUAL_STEP_MINUTES)
-                settlement = settle(_without_overlaps(longest_last), kept)
+                longest_last = sorted(of_one_answer, key=length_of)
+                settlement = settle(_settle_in_order(longest_last), kept)
                 gone = {entry.key for entry in settlement.replaced}
                 kept = sorted([entry for entry in kept if entry.key not in gone] + settlement.entries)
             kept_keys = {entry.key for entry in kept}
             replaced += [entry for entry in cluster.stored if entry.key not in kept_keys]
     return replaced
-
-
-def _without_overlaps(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the entries in time order, without those that a later one of the list overlaps."""
-    kept: list[Entry] = []
-    for entry in reversed(list(entries)):
-        start, end = interval_of(entry)
-        if all(end <= other.start or other.end <= start for other in map(interval_of, kept)):
-            kept.append(entry)
-    return sorted(kept)
 
 
 def find_clusters(newcomers: Iterable[Entry], stored: Iterable[Entry]) -> Iterator[Cluster]:

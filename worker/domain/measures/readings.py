@@ -121,6 +121,11 @@ class DateWindow:
         """Yield each of its days, oldest first."""
         return (self.start + place * ONE_DAY for place in range(self.days))
 
+    def overlap(self, other: DateWindow) -> DateWindow | None:
+        """Return the days that both windows have; None if there are none."""
+        start, end = max(self.start, other.start), min(self.end, other.end)
+        return DateWindow(start, end) if start < end else None
+
     def __str__(self) -> str:
         return f"{self.start}/{self.end}"
 

@@ -39,7 +39,8 @@ class Answered(NamedTuple):
         return f"{self.window}@{self.asked_us}"
 
     def days_in(self, window: DateWindow) -> set[date]:
-        return {day for day in self.window.dates() if window.start <= day < window.end}
+        common = self.window.overlap(window)
+        return set(common.dates()) if common else set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ class RecentAnswers:
     def days_in_doubt(self, finished: FinishedAnswer) -> set[date]:
         """Return the days that must be asked for again, because it is not sure that the later answer holds there."""
         answer, unseen = finished.answer, set(self.answers) - set(finished.seen.answers) - {finished.answer}
+        if self.forgotten_us > finished.seen.forgotten_us:
+            return set(answer.window.dates())  # One that was not seen may be listed no longer.
         # Two answers were compared with the store at the same time: each saw it without the other.
         crossing = {other for other in unseen if finished.wrote or other.asked_us <= answer.asked_us}
         if finished.overwrote:

@@ -63,9 +63,9 @@ def advice_for(path: Path) -> str:
         return "a spreadsheet is not read: save its days as <14 digits>.daily.csv, with the columns date,wh"
     plain = _PLAIN_SERIES.fullmatch(name)
     if plain is None:
-        return f"no name of a recording: name it {NAMES}"
+        return f"not the name of a recording: name it {NAMES}"
     has_wrong_number = plain["meter"].isdigit() and len(plain["meter"]) != 14
-    reason = "a meter's number has 14 digits" if has_wrong_number else "no name of a recording"
+    reason = "a meter's number has 14 digits" if has_wrong_number else "not the name of a recording"
     return f"{reason}: name it <14 digits>.{plain['series']}.csv{'.gz' if path.suffix.lower() == '.gz' else ''}"
 
 

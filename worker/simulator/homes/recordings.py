@@ -90,7 +90,7 @@ class RecordedFolder:
 def read_folder(folder: Path) -> RecordedFolder:
     """Read all recordings; where files overlap, the one whose name sorts last wins.
 
-    Raises BrokenRecording with file and line, and for a folder without any recorded series.
+    Raises BrokenRecording with file and line, and for a folder without a file that it reads.
     """
     if not folder.is_dir():
         raise BrokenRecording(f"{folder}: not a folder; give one with recorded series, e.g. 14-digits.daily.csv")

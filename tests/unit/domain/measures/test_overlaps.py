@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import many
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.overlaps import Settlement, interval_of, keep_last, settle
-from worker.domain.measures.readings import IntervalReading
+from worker.domain.measures.documents import Entry, to_document
+from worker.domain.measures.overlaps import Settlement, find_replaced, interval_of, keep_last, settle
+from worker.domain.measures.readings import IntervalReading, Period
 
 START = datetime(2024, 7, 24, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -111,6 +111,8 @@ def test_what_only_touches_is_no_overlap() -> None:
         ([(0, 60), (0, 30), (30, 30)], [(0, 30), (30, 30)]),
         ([(0, 30), (0, 60), (30, 30)], [(0, 30), (30, 30)]),
         ([(60, 30), (0, 60)], [(0, 60), (60, 30)]),
+        ([(0, 60), (30, 30)], [(0, 60)]),
+        ([(0, 30), (15, 30)], [(0, 30)]),
     ],
 )
 def test_in_one_answer_the_last_step_wins(order: list[tuple[int, int]], kept: list[tuple[int, int]]) -> None:
@@ -118,3 +120,35 @@ def test_in_one_answer_the_last_step_wins(order: list[tuple[int, int]], kept: li
         return [IntervalReading(START + start * MINUTE, minutes * MINUTE, 1) for start, minutes in steps]
 
     assert keep_last(readings(order)) == readings(kept)
+
+
+@pytest.mark.parametrize(
+    "order, kept",
+    [
+        ([(0, 60, 1), (30, 30, 0)], [(0, 60, 1)]),
+        ([(0, 30, 1), (30, 30, 1), (0, 60, 0)], [(0, 30, 1), (30, 30, 1)]),
+        ([(0, 60, 0), (30, 30, 1)], [(30, 30, 1)]),
+        ([(0, 60, 0), (0, 30, 0), (30, 30, 0)], [(0, 30, 0), (30, 30, 0)]),
+    ],
+)
+def test_a_zero_never_wins_over_a_measured_value(
+    order: list[tuple[int, int, int]], kept: list[tuple[int, int, int]]
+) -> None:
+    def readings(steps: list[tuple[int, int, int]]) -> list[IntervalReading]:
+        return [IntervalReading(START + start * MINUTE, minutes * MINUTE, energy) for start, minutes, energy in steps]
+
+    assert keep_last(readings(order)) == readings(kept)
+
+
+@many
+@given(steps_without_overlaps(), steps_without_overlaps())
+def test_a_half_written_store_is_settled_as_if_nothing_had_been(stored: list[Entry], newcomers: list[Entry]) -> None:
+    """A worker was killed when the newcomers were written, before anything was removed."""
+    settlement = settle(newcomers, stored)
+    by_key = {step.key: (step, 1) for step in stored} | {step.key: (step, 2) for step in settlement.entries}
+    documents = [
+        to_document("home1", Period.MINUTE, step, START + second * timedelta(seconds=1))
+        for step, second in by_key.values()
+    ]
+    gone = {step.key for step in find_replaced(documents)}
+    assert {key for key in by_key if key not in gone} == {step.key for step in after(stored, settlement)}

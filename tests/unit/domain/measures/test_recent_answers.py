@@ -67,6 +67,13 @@ def test_days_are_in_doubt_where_two_were_compared_with_the_store_at_once() -> N
     assert days_in_doubt(after(earlier, later), after(earlier, later), wrote=True) == set(), "both were seen"
 
 
+def test_an_answer_that_was_forgotten_before_it_was_seen_leaves_all_days_in_doubt() -> None:
+    seen = after(*(answer((3 + number) * HOUR_US) for number in range(MOST)))
+    last = FinishedAnswer(answer(20 * HOUR_US), seen, wrote=False, overwrote=False, late_days=frozenset())
+    assert seen.days_in_doubt(last) == set()
+    assert seen.with_answer(answer(2 * HOUR_US)).days_in_doubt(last) == set(last.answer.window.dates())
+
+
 def test_of_two_that_were_asked_for_in_the_same_moment_none_is_the_later() -> None:
     other = Answered(2 * HOUR_US, DateWindow(DAY, DAY + ONE_DAY))
     assert days_in_doubt(after(other), after(other), wrote=True, overwrote=True) == {DAY}

@@ -55,25 +55,29 @@ def test_each_file_that_is_used_is_told_with_its_series_and_days(tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        (f"{METER}-daily.csv", DAILY, "…0123-daily.csv: no name of a recording: name it <14 digits>.daily.csv"),
+        (f"{METER}-daily.csv", DAILY, "…0123-daily.csv: not the name of a recording: name it <14 digits>.daily.csv"),
         ("0123456789012.daily.csv", DAILY, "…9012.daily.csv: a meter's number has 14 digits: name it <14 digits>"),
         (
             "household_a.daily.csv.gz",
             DAILY,
-            "household_a.daily.csv.gz: no name of a recording: name it <14 digits>.daily.csv.gz",
+            "household_a.daily.csv.gz: not the name of a recording: name it <14 digits>.daily.csv.gz",
         ),
         (
             "household_a.load_curve.csv",
             CURVE,
-            "household_a.load_curve.csv: no name of a recording: name it <14 digits>.load_curve.csv",
+            "household_a.load_curve.csv: not the name of a recording: name it <14 digits>.load_curve.csv",
         ),
         (".notes", "", ".notes: a hidden file"),
         (f"Enedis_Conso_Jour_1_{METER}.CSV.zip", "", "Enedis_Conso_Jour_1_…0123.CSV.zip: unpack it: of compressed"),
         (f"{METER}_Export_energie.xlsx", "", "…0123_Export_energie.xlsx: a spreadsheet is not read: save its days"),
-        ("notes.txt", "", "notes.txt: no name of a recording: name it <14 digits>.daily.csv (date,wh), <14 digits>"),
+        (
+            "notes.txt",
+            "",
+            "notes.txt: not the name of a recording: name it <14 digits>.daily.csv (date,wh), <14 digits>",
+        ),
         (f"old_{METER}/{METER}.daily.csv", DAILY, "old_…0123: a folder is not looked into: move its files"),
         (f"{STRANGER}.daily.csv", "date,wh\n2024-11-01,\n", "…1111.daily.csv: it has no day with a value"),
-        ("Enedis_Prod_Heure_1.csv", PRODUCTION_CURVE, "Enedis_Prod_Heure_1.csv: no name of a recording"),
+        ("Enedis_Prod_Heure_1.csv", PRODUCTION_CURVE, "Enedis_Prod_Heure_1.csv: not the name of a recording"),
         ("Enedis_Conso_Heure_1.csv", PRODUCTION_CURVE, "Enedis_Conso_Heure_1.csv: a load curve of production, which"),
     ],
 )
