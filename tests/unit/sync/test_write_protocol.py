@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -24,7 +24,9 @@ from tests.support.factories import (
     MemoryRecorder,
     PretendAccounts,
     PretendSupplier,
+    Row,
     content,
+    serving_curves,
     serving_days,
     window_job,
 )
@@ -44,6 +46,7 @@ DAYS: Final = [
 ]  # These days lie in two months and two years.
 STEPS: Final = ("filter_known", "aggregate", "store")
 ACCOUNT: Final = "home1"
+HOURS: Final = (10, 11)  # Of a day in Paris; in winter they begin an hour earlier in UTC.
 READING_ORDER: Final = window.ranges_to_read
 WRITING_ORDER: Final = window.entries_in_write_order
 
@@ -75,8 +78,9 @@ class Chain:
 
 
 class WriteProtocol(RuleBasedStateMachine):
-    """The events; subclasses set ``open_stores``."""
+    """The events; subclasses set ``open_stores``, or what is served and what must be stored then."""
 
+    series: ClassVar[Series] = Series.DAILY
     most_workers: ClassVar[int] = 3
 
     def __init__(self) -> None:
@@ -106,7 +110,7 @@ class WriteProtocol(RuleBasedStateMachine):
     def a_window_is_fetched(self, first: int, length: int) -> None:
         """Fetch a window and deliver its message to a new worker."""
         window = DateWindow(DAYS[first], DAYS[min(first + length, len(DAYS)) - 1] + ONE_DAY)
-        fetched = self._window_sync().fetch(window_job(window, Series.DAILY, ACCOUNT))
+        fetched = self._window_sync().fetch(window_job(window, self.series, ACCOUNT))
         self.answered_days |= {
             day: value for day, value in self.supplier_has.items() if window.start <= day < window.end
         }
@@ -143,7 +147,13 @@ class WriteProtocol(RuleBasedStateMachine):
     @precondition(lambda self: not self.chains and not self.queue)
     @rule()
     def all_is_quiet(self) -> None:
-        assert content(self.measures, ACCOUNT) == truth_of_days(self.answered_days)
+        assert content(self.measures, ACCOUNT) == self.truth(self.answered_days)
+
+    def truth(self, values: dict[date, int]) -> dict[Period, dict[str, float]]:
+        return truth_of_days(values)
+
+    def supplier(self) -> PretendSupplier:
+        return PretendSupplier(daily=serving_days(dict(self.supplier_has)))
 
     def teardown(self) -> None:
         try:
@@ -160,7 +170,7 @@ class WriteProtocol(RuleBasedStateMachine):
                 chain.worker.kill()
 
     def _window_sync(self) -> WindowSync:
-        supplier = PretendSupplier(daily=serving_days(dict(self.supplier_has)))
+        supplier = self.supplier()
         return WindowSync(
             accounts=PretendAccounts(),
             supplier_of=lambda _: supplier,
@@ -202,6 +212,38 @@ class SqlWriteProtocol(WriteProtocol):
             self.folder.cleanup()
 
 
+class OtherStepsProtocol(WriteProtocol):
+    """The supplier serves two hours of each day, by other steps whenever it corrects them (rule K5)."""
+
+    series = Series.LOAD_CURVE
+
+    def supplier(self) -> PretendSupplier:
+        return PretendSupplier(
+            curve=serving_curves({day: rows_of(day, value) for day, value in self.supplier_has.items()})
+        )
+
+    def truth(self, values: dict[date, int]) -> dict[Period, dict[str, float]]:
+        loads: dict[Period, dict[str, float]] = {period: {} for period in Period}
+        for day, value in values.items():
+            for hour in HOURS:
+                loads[Period.HOUR][f"{day}T{hour - 1:02}:00Z"] = value * 60 / 1000
+                for minute in range(0, 60, length_of(value)):
+                    loads[Period.MINUTE][f"{day}T{hour - 1:02}:{minute:02}Z"] = value * length_of(value) / 1000
+        return loads
+
+
+def length_of(value: int) -> int:
+    return (60, 30, 15)[value % 3]
+
+
+def rows_of(day: date, value: int) -> list[Row]:
+    """Return the rows of two winter hours, of ``value`` watt-hours a minute."""
+    length = length_of(value)
+    ends = [datetime.combine(day, time(hour)) + timedelta(minutes=end)
+            for hour in HOURS for end in range(length, 61, length)]  # fmt: skip
+    return [[str(end), str(value * 60), f"PT{length}M"] for end in ends]
+
+
 class OnlyRaces(WriteProtocol):
     """Two workers that never die: with fewer events, a broken rule is found soon enough."""
 
@@ -233,6 +275,11 @@ def explored(examples: int, steps: int) -> settings:
 @pytest.mark.slow
 def test_no_order_of_events_makes_a_store_that_differs_from_what_was_told_last() -> None:
     run_state_machine_as_test(WriteProtocol, settings=explored(150, 40))
+
+
+@pytest.mark.slow
+def test_nor_where_the_supplier_serves_other_steps_each_time() -> None:
+    run_state_machine_as_test(OtherStepsProtocol, settings=explored(60, 40))
 
 
 @pytest.mark.slow
