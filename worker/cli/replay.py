@@ -26,8 +26,8 @@ _FIRST, _LAST = date(2000, 1, 1), date(2100, 1, 1)
 @click.command()
 @click.argument("account_id", metavar="ACCOUNT", required=False)
 @click.option("--all", "everybody", is_flag=True, help="Every account.")
-@click.option("--from", "first", type=Day(), help="Only answers that tell of this day or later ones.")
-@click.option("--to", "last", type=Day(), help="Only answers that tell of this day or earlier ones.")
+@click.option("--from", "first", type=Day(), help="Read again this day and later ones.")
+@click.option("--to", "last", type=Day(), help="Read again this day and earlier ones.")
 @json_option
 def replay(account_id: str | None, everybody: bool, first: date | None, last: date | None, as_json: bool) -> int:
     """Read the kept answers again, after a parser was mended; the supplier is not asked.
