@@ -203,12 +203,14 @@ class WriteProtocol(RuleBasedStateMachine):
 class SqlWriteProtocol(WriteProtocol):
     def open_stores(self) -> MeasureStore:
         self.folder = tempfile.TemporaryDirectory()
-        return ByDoctype(open_measures(f"sqlite:///{Path(self.folder.name) / 'measures.db'}"))
+        self.opened = open_measures(f"sqlite:///{Path(self.folder.name) / 'measures.db'}")
+        return ByDoctype(self.opened)
 
     def teardown(self) -> None:
         try:
             super().teardown()
         finally:
+            self.opened.close()
             self.folder.cleanup()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -72,11 +73,14 @@ def test_a_prefix_that_no_database_may_have_is_refused() -> None:
 
 def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
     (tmp_path / "measures.db").write_text("not a database, but long enough to look at" * 50)
-    store = open_measures(f"sqlite:///{tmp_path}/measures.db")
-    with pytest.raises(StoreUnavailable, match=r"not a database.*RELEVE_MEASURES_URL"):
+    with (
+        closing(open_measures(f"sqlite:///{tmp_path}/measures.db")) as store,
+        pytest.raises(StoreUnavailable, match=r"not a database.*RELEVE_MEASURES_URL"),
+    ):
         store.read("acc", DAYS)
 
 
 def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
-    open_measures(f"sqlite:///{tmp_path}/measures.db").read("acc", DAYS)
+    with closing(open_measures(f"sqlite:///{tmp_path}/measures.db")) as store:
+        store.read("acc", DAYS)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
