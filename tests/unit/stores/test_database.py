@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 def test_a_child_shares_no_connection_with_its_parent(database: Database) -> None:
     with recorded_connections() as connections:
         with database.reading(), database.reading():
@@ -38,6 +40,10 @@ def test_a_child_shares_no_connection_with_its_parent(database: Database) -> Non
             assert used.execute(text("SELECT 1")).scalar() == 1
         with database.reading() as connection:
             assert connection.execute(text("SELECT 1")).scalar() == 1
+    # The connection that was in use at the fork went back to a pool that nobody has any more: it is closed here.
+    del used, connection
+    connections.clear()
+    gc.collect()
 
 
 def test_a_connection_of_a_database_in_use_is_kept_for_the_next_transaction(database: Database) -> None:
