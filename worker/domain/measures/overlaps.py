@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -60,8 +61,13 @@ class Settlement:
 
 def interval_of(entry: Entry) -> Interval:
     """Return the time of a minute document."""
-    start = int(datetime.fromisoformat(entry.key).timestamp()) // 60
+    start = _minute_of(entry.key)
     return Interval(start, start + length_of(entry))
+
+
+@lru_cache(maxsize=8192)  # All accounts have the same keys in one night.
+def _minute_of(key: str) -> int:
+    return int(datetime.fromisoformat(key).timestamp()) // 60
 
 
 def length_of(entry: Entry) -> int:
