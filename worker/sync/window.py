@@ -36,7 +36,7 @@ from worker.domain.measures.completeness import civil_day_of
 from worker.domain.measures.conservation import DAILY_LIMIT_KWH, beyond
 from worker.domain.measures.documents import Entry, entry_of, key_of, key_range, to_document, to_timestamp
 from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
-from worker.domain.measures.overlaps import IN_OTHER_STEPS, keep_last
+from worker.domain.measures.overlaps import REMOVED, keep_last
 from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.domain.measures.recent_answers import RecentAnswers
 from worker.domain.parsing.enedis import parse
@@ -267,12 +267,12 @@ class WindowSync:
             entries = dict(entries_in_write_order(writes))
             removals = {period: messages.to_entries(writes["removals"][period.value]) for period in entries}
             replacing = [
-                entry._replace(milliwatt_hours=IN_OTHER_STEPS) if entry.key in writes["reshaped"] else entry
+                entry._replace(milliwatt_hours=REMOVED) if entry.key in writes["reshaped"] else entry
                 for entry in entries[inputs]
                 if entry.replaced_milliwatt_hours is not None
             ]
             replacing += [
-                entry._replace(milliwatt_hours=IN_OTHER_STEPS, replaced_milliwatt_hours=entry.milliwatt_hours)
+                entry._replace(milliwatt_hours=REMOVED, replaced_milliwatt_hours=entry.milliwatt_hours)
                 for entry in removals[inputs]
             ]
             if corrections := [entry for entry in replacing if entry.replaced_milliwatt_hours != entry.milliwatt_hours]:

@@ -40,7 +40,7 @@ from tests.support.window_runs import (
 )
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.documents import to_timestamp
-from worker.domain.measures.overlaps import IN_OTHER_STEPS
+from worker.domain.measures.overlaps import REMOVED
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import (
     DataError,
@@ -310,4 +310,4 @@ def test_a_day_in_other_steps_is_no_correction_of_its_values() -> None:
             PretendSupplier(curve=serving_curves({day: rows})), measures, recorder=recorder, now=lambda at=at: at
         ).sync_window(window_job(DateWindow(day, day + ONE_DAY), Series.LOAD_CURVE))
     assert len(recorder.corrections) == 48
-    assert {correction.milliwatt_hours for correction in recorder.corrections} == {IN_OTHER_STEPS}
+    assert {correction.milliwatt_hours for correction in recorder.corrections} == {REMOVED}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from worker.domain.measures.completeness import DayLedger, DayMark, DayState, half_hours_of, next_ask
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry
 from worker.domain.measures.holes import Hole
-from worker.domain.measures.readings import ONE_DAY, PARIS, Series, local_midnight
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series, find_uncovered
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,7 @@ def next_request_date(series: Series, day: date, mark: DayMark, today: date) -> 
 
 def find_gaps(day: date, steps: Iterable[Entry]) -> list[tuple[datetime, datetime]]:
     """Return the parts of a civil day that no stored step covers, in the meter's zone. ``steps``: in key order."""
-    start, end = (local_midnight(first_day).astimezone(UTC) for first_day in (day, day + ONE_DAY))
-    gaps = []
-    for entry in steps:
-        step_start = datetime.fromisoformat(entry.key)
-        if start < step_start < end:
-            gaps.append((start, step_start))
-        start = max(start, step_start + timedelta(minutes=entry.step or USUAL_STEP_MINUTES))
-    if start < end:
-        gaps.append((start, end))
+    starts = ((datetime.fromisoformat(entry.key), entry.step or USUAL_STEP_MINUTES) for entry in steps)
+    spans = ((start, start + timedelta(minutes=minutes)) for start, minutes in starts)
+    gaps = find_uncovered(*DateWindow(day, day + ONE_DAY).instants(), spans)
     return [(first.astimezone(PARIS), after.astimezone(PARIS)) for first, after in gaps]

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Final, NamedTuple
 
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, Entry, entry_of, key_of, to_entry
-from worker.domain.measures.readings import IntervalReading, Period
+from worker.domain.measures.readings import IntervalReading, Period, find_uncovered
 
 # What a removed reading became in the journal of corrections: nothing.  The energy of a step is in other steps.
-IN_OTHER_STEPS: Final = -1
+REMOVED: Final = -1
 
 
 class Interval(NamedTuple):
@@ -81,14 +81,17 @@ def keep_last(readings: Sequence[IntervalReading]) -> list[IntervalReading]:
     The steps of one grid count as told where the last of them stands, and replace earlier ones as those of a later
     answer do. A zero never wins over a measured value.
     """
+    in_time_order = sorted(readings, key=lambda reading: reading.start.astimezone(UTC))
+    if not any(first.start.astimezone(UTC) + first.length > second.start for first, second in pairwise(in_time_order)):
+        return in_time_order
     by_entry = {entry_of(reading, Period.MINUTE)[:3]: reading for reading in readings}
     entries = [Entry(*fields) for fields in by_entry]
     measured, zeros = (
         _settle_in_order([entry for entry in entries if bool(entry.milliwatt_hours) is wanted])
         for wanted in (True, False)
     )
-    taken = union(map(interval_of, measured))
-    free = [zero for zero in zeros if subtract([interval_of(zero)], taken) == length_of(zero)]
+    taken = list(map(interval_of, measured))
+    free = [zero for zero in zeros if find_uncovered(*interval_of(zero), taken) == [interval_of(zero)]]
     return [by_entry[entry[:3]] for entry in sorted([*measured, *free])]
 
 
@@ -182,24 +185,6 @@ def find_clusters(newcomers: Iterable[Entry], stored: Iterable[Entry]) -> Iterat
         yield cluster
 
 
-def covers(steps: Iterable[Entry], others: Iterable[Entry]) -> bool:
+def covers(steps: Sequence[Entry], others: Iterable[Entry]) -> bool:
     """Return whether the steps cover all the time of the others; no steps cover only no time."""
-    return subtract(union(map(interval_of, others)), union(map(interval_of, steps))) == 0
-
-
-def union(intervals: Iterable[Interval]) -> list[Interval]:
-    """Return the time that the intervals cover, as intervals that don't touch, in time order."""
-    merged: list[Interval] = []
-    for interval in sorted(intervals):
-        if merged and interval.start <= merged[-1].end:
-            merged[-1] = Interval(merged[-1].start, max(merged[-1].end, interval.end))
-        else:
-            merged.append(interval)
-    return merged
-
-
-def subtract(time: Sequence[Interval], other: Sequence[Interval]) -> int:
-    """Return how many minutes of ``time`` lie outside of ``other``; both as ``union`` returns them."""
-    total = sum(interval.end - interval.start for interval in time)
-    shared = sum(max(0, min(a.end, b.end) - max(a.start, b.start)) for a in time for b in other)
-    return total - shared
+    return not any(find_uncovered(*interval_of(other), map(interval_of, steps)) for other in others)

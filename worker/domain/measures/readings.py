@@ -6,16 +6,17 @@ exactly and to the same sum.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
 PARIS = ZoneInfo("Europe/Paris")  # All civil dates are in the meter's zone, never in the worker's.
 ONE_DAY = timedelta(days=1)
+Point = TypeVar("Point", int, date, datetime)  # Where a span begins or ends.
 
 
 class Period(StrEnum):
@@ -138,6 +139,31 @@ class DateWindow:
     def instants(self) -> tuple[datetime, datetime]:
         """Return local midnight of the first day and of the day after the last, in UTC."""
         return local_midnight(self.start).astimezone(UTC), local_midnight(self.end).astimezone(UTC)
+
+
+def merge_spans(spans: Iterable[tuple[Point, Point]]) -> list[tuple[Point, Point]]:
+    """Return the same time in the fewest spans (start, and end excluded), in order."""
+    merged: list[tuple[Point, Point]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end)
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def find_uncovered(start: Point, end: Point, spans: Iterable[tuple[Point, Point]]) -> list[tuple[Point, Point]]:
+    """Return the parts from ``start`` to ``end`` that no span covers, in order."""
+    uncovered: list[tuple[Point, Point]] = []
+    for first, after in merge_spans(spans):
+        if first >= end:
+            break
+        if start < first:
+            uncovered.append((start, first))
+        start = max(start, after)
+    if start < end:
+        uncovered.append((start, end))
+    return uncovered
 
 
 def local_midnight(day: date) -> datetime:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Final
 
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Series, find_uncovered, merge_spans
 
 MAX_LOAD_CURVE_HISTORY_DAYS: Final = 745  # Enedis keeps 24 months and 15 days.
 
@@ -42,28 +42,13 @@ def plan_history(today: date, series: Series, load_curve_days: int) -> DateWindo
 
 def merge_windows(windows: Iterable[DateWindow]) -> list[DateWindow]:
     """Return the same days in the fewest windows, oldest first."""
-    merged: list[DateWindow] = []
-    for window in sorted(windows):
-        if merged and window.start <= merged[-1].end:
-            merged[-1] = DateWindow(merged[-1].start, max(merged[-1].end, window.end))
-        else:
-            merged.append(window)
-    return merged
+    return [DateWindow(*span) for span in merge_spans((window.start, window.end) for window in windows)]
 
 
 def subtract_windows(whole: DateWindow, done_windows: Iterable[DateWindow]) -> list[DateWindow]:
     """Return the days of ``whole`` that are in no window of ``done_windows``, oldest first."""
-    missing: list[DateWindow] = []
-    start = whole.start
-    for window in merge_windows(done_windows):
-        if window.start >= whole.end:
-            break
-        if window.start > start:
-            missing.append(DateWindow(start, window.start))
-        start = max(start, window.end)
-    if start < whole.end:
-        missing.append(DateWindow(start, whole.end))
-    return missing
+    done = ((window.start, window.end) for window in done_windows)
+    return [DateWindow(*span) for span in find_uncovered(whole.start, whole.end, done)]
 
 
 def plan_backfill(whole: DateWindow, done_windows: Iterable[DateWindow], max_days: int) -> list[DateWindow]:

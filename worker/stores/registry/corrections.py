@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import delete, func, select
 
-from worker.domain.measures.overlaps import IN_OTHER_STEPS
+from worker.domain.measures.overlaps import REMOVED
 from worker.domain.measures.readings import Period, Series
 from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry import account_rows
@@ -19,7 +19,7 @@ from worker.stores.registry.tables import CORRECTIONS
 class Correction:
     """A changed reading: energies in milliwatt-hours; ``first_seen`` is None if the old reading had no date.
 
-    ``became_mwh`` is ``overlaps.IN_OTHER_STEPS`` for a step that steps of other bounds have taken the place of.
+    ``became_mwh`` is ``overlaps.REMOVED`` for a step that steps of other bounds have taken the place of.
     """
 
     account_id: str
@@ -34,7 +34,7 @@ class Correction:
     @property
     def became_energy(self) -> int | None:
         """The new energy, or None where the steps of other bounds have it."""
-        return None if self.became_mwh == IN_OTHER_STEPS else self.became_mwh
+        return None if self.became_mwh == REMOVED else self.became_mwh
 
 
 class CorrectionTable(SqlTable):

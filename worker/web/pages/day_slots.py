@@ -6,13 +6,20 @@ that no step covers. The slots follow one another without a hole, and their leng
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from worker.domain.measures.readings import ONE_DAY, PARIS, IntervalReading, day_length, local_midnight
+from worker.domain.measures.readings import (
+    ONE_DAY,
+    PARIS,
+    IntervalReading,
+    day_length,
+    find_uncovered,
+    local_midnight,
+)
 
 USUAL_STEP: Final = timedelta(minutes=30)
 _MINUTE: Final = timedelta(minutes=1)
@@ -75,7 +82,7 @@ def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool =
     steps = [_Step.on_clock_of(day, reading) for reading in by_day[day]]
     now = sorted(step for step in steps if step)
     carried_until = max((_overhang(reading) for reading in by_day[day - ONE_DAY]), default=0)
-    gaps = _gaps(carried_until, now, day_length(day) // _MINUTE)
+    gaps = find_uncovered(carried_until, day_length(day) // _MINUTE, ((step.start, step.end) for step in now))
     on_clock = (_Step.on_clock_of(day, reading) for reading in by_day[day - ONE_DAY])
     # What a gap, or a step that is counted with the day before, cuts through has no equal time to be compared with.
     edges = {carried_until, *(edge for gap in gaps for edge in gap)}
@@ -104,16 +111,6 @@ def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool =
             )
         )
     return tuple(slots)
-
-
-def _gaps(carried_until: int, steps: Sequence[_Step], end: int) -> list[tuple[int, int]]:
-    """Return the time of the day that no step covers."""
-    gaps, covered = [], carried_until
-    for step in steps:
-        if step.start > covered:
-            gaps.append((covered, step.start))
-        covered = max(covered, step.end)
-    return [*gaps, (covered, end)] if covered < end else gaps
 
 
 def _common_bounds(
