@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,25 +14,18 @@ from tests.support.profiles import examples
 from worker.domain.measures.readings import Series
 
 
+@pytest.mark.parametrize(
+    "series, whole_answers",
+    [(Series.LOAD_CURVE, whole_curves), (Series.DAILY, whole_days)],
+    ids=["curves", "days"],
+)
 @settings(max_examples=examples(4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(whole_curves, min_size=3, max_size=3), orders)
-def test_whole_curves_in_any_order_give_the_last_one(
-    measures: ByDoctype, answers: list[Answer], order: list[int]
+@given(st.data(), orders)
+def test_whole_answers_in_any_order_give_the_last_one(
+    measures: ByDoctype, series: Series, whole_answers: st.SearchStrategy[Answer], data: st.DataObject, order: list[int]
 ) -> None:
-    asked, expected = (AskedHome(measures, Series.LOAD_CURVE, uuid.uuid4().hex[:12]) for _ in range(2))
-    arrivals = [asked.ask(answer, second) for second, answer in enumerate(answers)]
-    for place in order:
-        arrivals[place]()
-    expected.ask(answers[2], 0)()
-    assert asked.content() == expected.content()
-
-
-@settings(max_examples=examples(4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(whole_days, min_size=3, max_size=3), orders)
-def test_whole_days_in_any_order_give_the_last_one(
-    measures: ByDoctype, answers: list[Answer], order: list[int]
-) -> None:
-    asked, expected = (AskedHome(measures, Series.DAILY, uuid.uuid4().hex[:12]) for _ in range(2))
+    answers = data.draw(st.lists(whole_answers, min_size=3, max_size=3))
+    asked, expected = (AskedHome(measures, series, uuid.uuid4().hex[:12]) for _ in range(2))
     arrivals = [asked.ask(answer, second) for second, answer in enumerate(answers)]
     for place in order:
         arrivals[place]()

@@ -55,7 +55,7 @@ def draw_chart(measures: SpanMeasures, words: Words, size: Size, title: str) -> 
     places = count_places([step_energy], least=0)
     labels = [words.kwh(step_energy * rank, places if rank else 0) for rank in range(len(energies))]
     left = 10 + _DIGIT_PX * max(map(len, labels))
-    bottom, slot_places = size.height - _MARGIN_BOTTOM, _places(measures, left, size.width)
+    bottom, positions = size.height - _MARGIN_BOTTOM, _positions(measures, left, size.width)
 
     def height_of(value: float) -> float:
         return bottom - value / highest * (bottom - _TOP)
@@ -63,7 +63,7 @@ def draw_chart(measures: SpanMeasures, words: Words, size: Size, title: str) -> 
     def bars(which: int, share: float) -> list[tuple[str, bool]]:
         return [
             (_bar(x + (1 - share) / 2 * width, min(height_of(value), bottom - 1), width * share, bottom), partial)
-            for (x, width), pair, slot in zip(slot_places, heights, slots, strict=True)
+            for (x, width), pair, slot in zip(positions, heights, slots, strict=True)
             for value, partial in [(pair[which], which == 0 and slot.missing_days > 0)]
             if value is not None
         ]
@@ -77,7 +77,7 @@ def draw_chart(measures: SpanMeasures, words: Words, size: Size, title: str) -> 
         ticks=[(round(height_of(energy), 1), label) for energy, label in zip(energies, labels, strict=True)],
         slots=[
             (round(x, 2), round(width, 2), slot, label)
-            for (x, width), slot, label in zip(slot_places, slots, _labels(measures, words, size), strict=True)
+            for (x, width), slot, label in zip(positions, slots, _labels(measures, words, size), strict=True)
         ],
         series=[bars(1, _BEFORE_SHARE), bars(0, _NOW_SHARE)],
     )
@@ -102,7 +102,7 @@ def _heights(slot: Slot, view: View) -> tuple[float | None, float | None]:
     return now, before
 
 
-def _places(measures: SpanMeasures, left: float, right: float) -> list[tuple[float, float]]:
+def _positions(measures: SpanMeasures, left: float, right: float) -> list[tuple[float, float]]:
     """Return where each slot begins, and its width: a day's slots by their time, else all alike."""
     weights = [slot.length / _AN_HOUR if measures.span.view is View.DAY else 1.0 for slot in measures.slots]
     scale, x = (right - left) / sum(weights), left

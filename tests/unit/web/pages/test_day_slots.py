@@ -14,7 +14,7 @@ from worker.domain.measures.readings import ONE_DAY, PARIS, IntervalReading, day
 from worker.web.pages.charts import to_chart, to_row
 from worker.web.pages.day_slots import day_slots
 from worker.web.pages.measures import Span, View, measures_by_step
-from worker.web.pages.svg import _heights, _places
+from worker.web.pages.svg import _heights, _positions
 from worker.web.texts import Words
 
 DAY = date(2024, 7, 24)
@@ -92,7 +92,7 @@ def test_the_same_energy_in_other_steps_is_as_much_and_has_no_gap(name: str) -> 
     assert shown.comparison is not None and shown.comparison.whole
     assert (shown.comparison.energy, shown.comparison.before) == (24 * AN_HOUR, 24 * AN_HOUR)
     assert {_heights(slot, View.DAY) for slot in shown.slots} == {(1.2, 1.2)}, "equal power is equally high"
-    widths = [round(width, 6) for _, width in _places(shown, 0, 240)]
+    widths = [round(width, 6) for _, width in _positions(shown, 0, 240)]
     assert widths == [round(slot.length / ONE_DAY * 240, 6) for slot in shown.slots]
 
 
