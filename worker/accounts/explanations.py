@@ -75,7 +75,7 @@ def explanation_to_json(explanation: Explanation) -> dict[str, Any]:
 def correction_to_json(correction: Correction) -> dict[str, Any]:
     """Return a correction as JSON; ``key`` is the day, or the UTC start of a step.
 
-    ``became_kwh`` is None where steps of other bounds have taken the place of the step.
+    ``became_kwh`` is None where the reading was removed.
     """
     return {
         **to_row(correction, "period", "key", "first_seen", "changed_at"),

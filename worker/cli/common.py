@@ -16,7 +16,7 @@ from rich.table import Table
 from config.settings import get_settings
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.amounts import format_kwh
-from worker.domain.measures.readings import PARIS
+from worker.domain.measures.readings import PARIS, Period
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.sync.audit import all_accounts
 
@@ -127,6 +127,11 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *,
 def describe_kwh(milliwatt_hours: int | None) -> str:
     """Return the energy as ``0.0625 kWh``, with all its places, or ``nothing``."""
     return "nothing" if milliwatt_hours is None else f"{format_kwh(milliwatt_hours)} kWh"
+
+
+def describe_removal(period: Period) -> str:
+    """Return what became of a removed reading: the energy of a step is in others, a day's value was impossible."""
+    return "nothing (set aside)" if period is Period.DAY else "part of other steps"
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> None:

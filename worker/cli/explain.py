@@ -9,7 +9,7 @@ import click
 
 from worker.accounts.explain import Explanation, SeriesExplanation
 from worker.accounts.explanations import explanation_to_json, to_plain
-from worker.cli.common import Day, describe_kwh, json_option, local_text, open_runtime, print_result
+from worker.cli.common import Day, describe_kwh, describe_removal, json_option, local_text, open_runtime, print_result
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.readings import Period, Series
 from worker.texts import LANGUAGES
@@ -45,7 +45,7 @@ def _lines(explanation: Explanation, languages: list[str]) -> Iterator[str]:
         became = correction.became_energy
         yield (
             f"corrected: {correction.key} was {describe_kwh(correction.was_mwh)}, "
-            f"became {'part of other steps' if became is None else describe_kwh(became)} "
+            f"became {describe_removal(correction.period) if became is None else describe_kwh(became)} "
             f"at {to_plain(correction.changed_at)} in run {correction.run_id}"
         )
     yield from _totals(explanation)

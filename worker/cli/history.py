@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from worker.accounts.explanations import correction_to_json
-from worker.cli.common import Day, json_option, local_text, open_runtime, print_json, print_table
+from worker.cli.common import Day, describe_removal, json_option, local_text, open_runtime, print_json, print_table
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.readings import PARIS, Period
 from worker.stores.registry.corrections import Correction
@@ -43,7 +43,7 @@ def _to_row(correction: Correction) -> dict[str, Any]:
     return {
         "what": _name(correction),
         "was (kWh)": format_kwh(correction.was_mwh),
-        "became (kWh)": "in other steps" if became is None else format_kwh(became),
+        "became (kWh)": describe_removal(correction.period) if became is None else format_kwh(became),
         "first seen": local_text(correction.first_seen),
         "changed at": local_text(correction.changed_at),
         "run": correction.run_id,

@@ -19,7 +19,8 @@ from worker.stores.registry.tables import CORRECTIONS
 class Correction:
     """A changed reading: energies in milliwatt-hours; ``first_seen`` is None if the old reading had no date.
 
-    ``became_mwh`` is ``overlaps.REMOVED`` for a step that steps of other bounds have taken the place of.
+    ``became_mwh`` is ``overlaps.REMOVED`` for a step whose place steps of other bounds have taken, and for a daily value
+    that no meter can reach.
     """
 
     account_id: str
@@ -33,7 +34,7 @@ class Correction:
 
     @property
     def became_energy(self) -> int | None:
-        """The new energy, or None where the steps of other bounds have it."""
+        """The new energy, or None where the reading was removed."""
         return None if self.became_mwh == REMOVED else self.became_mwh
 
 
