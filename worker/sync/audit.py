@@ -106,7 +106,7 @@ class Auditor:
             step_documents = self._read_documents(account_id, Period.MINUTE, with_neighbours)
             steps = list(map(to_entry, step_documents))
             hours = self._read(account_id, Period.HOUR, key_range(part, Period.HOUR))
-            steps_within = [entry for entry in steps if _is_within(entry.key, part)]
+            steps_within = _steps_within(steps, part)
             documents += len(steps_within) + len(hours)
             findings += [overlap for overlap in check_overlaps(step_documents) if _is_day_of(overlap.key, part)]
             findings += check_totals(steps_within, hours, Period.HOUR)
@@ -170,9 +170,9 @@ def _is_day_of(key: str, window: DateWindow) -> bool:
     return window.start.isoformat() <= key < window.end.isoformat()
 
 
-def _is_within(key: str, window: DateWindow) -> bool:
+def _steps_within(steps: Sequence[Entry], window: DateWindow) -> list[Entry]:
     first_key, end_key = key_range(window, Period.MINUTE)
-    return first_key <= key < end_key
+    return [entry for entry in steps if first_key <= entry.key < end_key]
 
 
 def _days_of_stale_totals(findings: Sequence[Discrepancy]) -> dict[Series, list[date]]:

@@ -19,8 +19,8 @@ from worker.stores.registry.tables import CORRECTIONS
 class Correction:
     """A changed reading: energies in milliwatt-hours; ``first_seen`` is None if the old reading had no date.
 
-    ``became_mwh`` is ``overlaps.REMOVED`` for a step whose place steps of other bounds have taken, and for a daily value
-    that no meter can reach.
+    ``became_mwh`` is ``overlaps.REMOVED`` for a step whose place steps of other bounds have taken, and for a daily
+    value that no meter can reach.
     """
 
     account_id: str
