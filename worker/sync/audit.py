@@ -25,12 +25,12 @@ from worker.domain.measures.conservation import (
     check_overlaps,
     check_totals,
 )
-from worker.domain.measures.documents import Document, Entry, key_range, to_entry
+from worker.domain.measures.documents import Document, Entry, KeyRange, key_range, to_entry
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.packing import PERIODS
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.measures.windows import plan_repair, split_window
-from worker.stores.measures.base import ALL_KEYS, KeyRange, MeasureStore
+from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import CorrectionTable

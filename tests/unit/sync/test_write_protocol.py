@@ -33,10 +33,10 @@ from tests.support.factories import (
 from tests.support.fakes import ByDoctype, DoctypeStores, memory_measures
 from tests.support.stepped_stores import SteppedStore, SteppedWorker
 from tests.support.window_runs import truth_of_days
-from worker.domain.measures.documents import Entry
+from worker.domain.measures.documents import Entry, KeyRange
 from worker.domain.measures.messages import WindowJob, Writes
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
-from worker.stores.measures.base import KeyRange, MeasureStore
+from worker.stores.measures.base import MeasureStore
 from worker.stores.measures.factory import open_measures
 from worker.sync import window
 from worker.sync.window import WindowSync

@@ -13,6 +13,7 @@ from worker.domain.measures.conservation import DAILY_LIMIT_KWH, beyond
 from worker.domain.measures.documents import (
     Document,
     Entry,
+    KeyRange,
     key_of,
     key_range,
     shift_key,
@@ -26,7 +27,6 @@ from worker.domain.measures.readings import Period
 from worker.domain.measures.recent_answers import Answered, RecentAnswers
 
 _AN_HOUR: Final = timedelta(hours=1)
-KeyRange = tuple[str, str]
 
 
 def ranges_to_read(job: WindowJob) -> dict[Period, KeyRange]:

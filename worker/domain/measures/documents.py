@@ -24,6 +24,7 @@ from worker.domain.measures.readings import (
 )
 
 Document = dict[str, Any]
+KeyRange = tuple[str, str]  # The first key, and the first key after the range.
 
 DOCTYPE_PREFIX: Final = "com.grandlyon.enedis."
 USUAL_STEP_MINUTES: Final = 30

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from worker.domain.measures.documents import doctype, packed_doctype
+from worker.domain.measures.documents import KeyRange, doctype, packed_doctype
 from worker.domain.measures.readings import Period, Series
 
 Document = dict[str, Any]
-KeyRange = tuple[str, str]  # The first key, and the first key after the range.
 Ranges = Mapping[Period, KeyRange]
 ReadRequest = tuple[str, Ranges]  # An account and what is read of it.
 ByPeriod = dict[Period, list[Document]]
