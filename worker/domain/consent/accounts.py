@@ -10,10 +10,11 @@ from enum import StrEnum
 class AccountState(StrEnum):
     """The states of an account; an operator sets ``paused``, the others follow from what happened."""
 
-    NEW = "new"  # It has no usage point or no token yet.
+    NEW = "new"  # It has no usage point or no token yet, or the supplier has not confirmed it by an answer.
     READY = "ready"
     PAUSED = "paused"
     ACTION_NEEDED = "action_needed"  # Its owner must act; automatic runs skip it.
+    CLOSED = "closed"  # Another person holds the meter now: nothing is read, the history stays its holder's.
     DELETED = "deleted"
 
 
@@ -22,7 +23,8 @@ class Account:
     """An account with its consent dates.
 
     ``id`` is short and says nothing about its owner. ``usage_point_id``, the meter's number, is personal data and is
-    never written to a log or a message. ``reason`` is the error code that led to this state, or empty.
+    never written to a log or a message. ``reason`` is the error code that led to this state, or empty. A browser's
+    session shows the account while it names ``session_number``; raising it ends all of them.
     """
 
     id: str
@@ -33,6 +35,7 @@ class Account:
     consent_from: date | None = None
     consent_until: date | None = None
     reason: str = ""
+    session_number: int = 1
 
     @property
     def last_digits(self) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
@@ -14,7 +14,16 @@ class ConsentKind(StrEnum):
     USAGE_POINT = "usage_point"  # The callback of v5 names the meter.
     AUTORISATION = "autorisation"  # The callback of 2026 names a consent, whose meter is asked for.
     ID_TOKEN = "id_token"  # noqa: S105 - GRDF
-    BY_HAND = "by_hand"  # An operator entered the meter.
+    ASSERTED = "asserted"  # Whoever added the account says so; there was no callback.
+
+
+class Proof(StrEnum):
+    """What shows that a consent is the meter's holder's; what each is worth stands in docs/explanation/ownership.md."""
+
+    NONE = "none"
+    EXCHANGE = "exchange"  # P1: the supplier's own token answer names the meter (v4).
+    INVITED = "invited"  # P2, in 2026 with P3: an invitation for this meter, opened and ended by one browser.
+    ASSERTED = "asserted"  # An operator or a service vouches for it.
 
 
 class EndReason(StrEnum):
@@ -30,7 +39,8 @@ class ConsentProof:
     """The proof that a holder consented, when and for how long.
 
     The meter's number is not here: the consents table keeps it encrypted, and ``names_meter`` says whether it does.
-    ``consent_until`` is the last day, included. ``reference`` is the supplier's number of the consent.
+    ``consent_until`` is the last day, included. ``reference`` is the supplier's number of the consent, or the one that
+    ``vouched_by`` gave it. ``browser``: the SHA-256 of the id of the browser that brought the consent.
     """
 
     id: str
@@ -41,6 +51,9 @@ class ConsentProof:
     consent_from: date | None = None
     consent_until: date | None = None
     reference: str | None = None
+    proof: Proof = Proof.NONE
+    vouched_by: str | None = None
+    browser: str | None = field(default=None, repr=False)
     names_meter: bool = False
     ended_at: datetime | None = None
     end_reason: str = ""

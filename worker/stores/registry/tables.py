@@ -31,7 +31,8 @@ from sqlalchemy import (
 )
 
 from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind, NoticeKind
+from worker.domain.consent.consents import ConsentKind, NoticeKind, Proof
+from worker.domain.consent.invitations import InvitationPurpose
 from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.deviations import DeviationKind
 from worker.domain.measures.readings import Period, Series
@@ -74,6 +75,7 @@ ACCOUNTS = Table(
     Column("state_since", UtcDateTime, nullable=False),
     Column("consent_from", Date),
     Column("consent_until", Date),
+    Column("session_number", Integer, nullable=False, server_default="1"),  # A session with another one has ended.
     Index("ix_accounts_state_id", "state", "id"),  # Pages of active accounts and counts by state use it.
 )
 
@@ -115,6 +117,7 @@ SERIES_OUTCOMES = Table(
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("active", Boolean, nullable=False),  # Follows accounts.state: a join would read each paused account.
+    Column("ask_until", Date),  # The last day of the consent: nothing is asked after it. NULL: no end is known.
     Column("every", SmallInteger, nullable=False),  # Nights from one look-back to the next; 7 without a load curve.
     Column("asked_at", UtcDateTime, nullable=False),  # End of the last look-back; NEVER before the first one.
     Column("last_answer", _word(AnswerClass, 16)),  # Of the last look-back.
@@ -153,6 +156,9 @@ CONSENT_PROOFS = Table(
     Column("supplier", String(32), nullable=False),
     Column("kind", _word(ConsentKind, 16), nullable=False),  # What the callback contained.
     Column("reference", String(64)),  # The supplier's number of the consent, if it has one.
+    Column("proof", _word(Proof, 16), nullable=False, server_default=Proof.NONE.value),
+    Column("vouched_by", String(100)),  # Who asserted the consent, or who invited its holder.
+    Column("browser", String(64)),  # SHA-256 of the id of the browser that brought it, hexadecimal.
     Column("consented_at", UtcDateTime, nullable=False),
     Column("consent_from", Date),
     Column("consent_until", Date),
@@ -162,6 +168,26 @@ CONSENT_PROOFS = Table(
     Column("end_reason", String(64), nullable=False),
     Index("ix_consent_proofs_account_id", "account_id"),
     Index("ix_consent_proofs_ended_at", "ended_at"),
+)
+
+INVITATIONS = Table(
+    "invitations",
+    METADATA,
+    Column("id", _sortable(32), primary_key=True),
+    Column("hash", String(64), nullable=False),  # SHA-256 of the secret, hexadecimal.
+    Column("purpose", _word(InvitationPurpose, 16), nullable=False),
+    Column("supplier", String(32), nullable=False),
+    Column("account_id", _sortable(32), ForeignKey("accounts.id")),
+    Column("sealed_usage_point", Text),
+    Column("created_by", String(100), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("opened_at", UtcDateTime),
+    Column("browser", String(64)),  # SHA-256 of the id of the browser that opened it, hexadecimal.
+    Column("used_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Index("ix_invitations_account_id", "account_id"),
+    Index("ix_invitations_expires_at", "expires_at"),  # Old ones are deleted by it.
 )
 
 PENDING_REFUSALS = Table(
