@@ -40,7 +40,7 @@ from worker.simulator.api.admin import admin_routes
 from worker.stores.measures.sql import METADATA as MEASURES
 from worker.stores.registry.tables import METADATA as REGISTRY
 from worker.web.app import create_app
-from worker.web.rate_limit import Rate
+from worker.stores.redis.rate_limits import Rate
 
 RECORDED = Path(__file__).parent / "outside_names.json"
 PACKAGES = ("config", "tasks", "worker")

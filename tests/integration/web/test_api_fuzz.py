@@ -19,7 +19,7 @@ from tests.support.api_service import ApiService, open_api_service
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.web.api import auth, create_described_app, router
-from worker.web.rate_limit import Rate
+from worker.stores.redis.rate_limits import Rate
 
 ACCOUNT_ID = re.compile(r"[a-z][a-z0-9]{0,31}")
 

@@ -22,7 +22,8 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.web.context import RuntimeDep, get_session
 from worker.web.errors import HttpRefusal
-from worker.web.rate_limit import Rate, RateLimiter, client_address
+from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.web.addresses import client_address
 from worker.web.sessions import SESSION_COOKIE, Session
 
 log = logging.getLogger("releve.api")

@@ -43,7 +43,8 @@ from worker.web.consent.callback import answer_callback
 from worker.web.consent.routes import CONSENT_STARTS, PORTAL_SUFFIX, start_flow
 from worker.web.context import RuntimeDep, SessionDep
 from worker.web.errors import HttpRefusal
-from worker.web.rate_limit import RateLimiter, client_address
+from worker.stores.redis.rate_limits import RateLimiter
+from worker.web.addresses import client_address
 
 log = logging.getLogger("releve.proxy")
 router = APIRouter(prefix="/proxy", include_in_schema=False)

@@ -16,7 +16,8 @@ from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.callback import answer_callback, consent_page
 from worker.web.context import RuntimeDep, SessionDep, read_browser_id, set_browser_cookie
-from worker.web.rate_limit import Rate, RateLimiter, client_address
+from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.web.addresses import client_address
 
 router = APIRouter(include_in_schema=False)
 

@@ -21,7 +21,8 @@ from worker.runtime.process import Runtime
 from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.overview import Overview
 from worker.web.context import RuntimeDep, set_cookie
-from worker.web.rate_limit import Rate, RateLimiter, client_address
+from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.web.addresses import client_address
 from worker.web.render import render, render_message
 from worker.web.sessions import OPERATOR_COOKIE, OPERATOR_LIFE
 
