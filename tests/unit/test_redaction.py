@@ -128,6 +128,7 @@ def test_a_secret_is_known_in_each_way_it_may_be_written(form: str) -> None:
         ("password='it is a secret'", "password=***"),
         ("https://releve.example/renew/abcdef.ghij-kl", "https://releve.example/renew/***"),
         (f"of releve_{'a' * 12}_{'b' * 43}", "of ***"),
+        (f"/invitation#invite_{'a' * 12}_{'b' * 43}", "/invitation#***"),
         (f"sealed gAAAAABm{'x' * 40}==", "sealed ***"),
         (f"PRM{METER}, {METER}: usage_point_id={METER}", "PRM***, ***: usage_point_id=***"),
         (f"https://host/{METER}?usagePoint={METER}", "https://host/***?usagePoint=***"),

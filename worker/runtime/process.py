@@ -82,6 +82,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.sealer = keys.build_sealer(settings)
         database = stores.open_current_database(settings, self._open)
         self.registry = AccountRegistry(database, self.sealer)
+        self.invitations = self.registry.invitations
         self.api_tokens = ApiTokenTable(database)
         self.consents = ConsentTable(database, self.sealer)
         self.notices = NoticeTable(database)

@@ -24,6 +24,7 @@ from worker.stores.registry import account_rows, migrations
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.due import DueTable
+from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.policies import PolicyTable
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS
@@ -64,6 +65,7 @@ class AccountRegistry:
     def __init__(self, database: Database, sealer: Sealer) -> None:
         self.database = database
         self.tokens = TokenTable(self.database, sealer)
+        self.invitations = InvitationTable(self.database, sealer)
         self.completeness = CompletenessTable(self.database)
         self.policies = PolicyTable(self.database)
         self.due = DueTable(self.database)
@@ -190,6 +192,8 @@ class AccountRegistry:
         """
         with self.database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
+            # An invitation must not bring a meter back that its holder has just had erased.
+            self.invitations.end_for(connection, account_id, account_rows.get(connection, account_id).usage_point_id)
             counts = {
                 table: connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount
                 for table in PERSONAL
