@@ -203,6 +203,12 @@ class WriteRefused(DataError):
     remedy = f"{_REPORT} Its text names the store's own word."
 
 
+class UnknownRequest(DataError):
+    """No connection request of this id waits for the operator."""
+
+    remedy = "`releve requests list` shows those that wait."
+
+
 def describe_code(code: str) -> type[WorkerError]:
     """Return the class that declares a code and describes it. Raises ValueError for a code that no class declares."""
     if code not in CLASS_BY_CODE:

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -27,7 +28,7 @@ from worker.clients.enedis.consent import Callback, authorize_url, fetch_shared_
 from worker.clients.enedis.presets import Endpoints
 from worker.clients.oauth import Grant
 from worker.clients.session import SupplierSession
-from worker.domain.clock import Clock
+from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.connection_requests import (
     MOST_UNKNOWN,
@@ -39,17 +40,17 @@ from worker.domain.consent.connection_requests import (
     SharedMeter,
     find_proof,
 )
-from worker.domain.consent.consents import ConsentKind, EndReason, Proof
+from worker.domain.consent.consents import ConsentKind, EndReason
 from worker.domain.consent.durations import last_day_of, without_years
 from worker.domain.consent.invitations import Invitation, InvitationPurpose
 from worker.domain.measures.readings import PARIS
 from worker.errors import (
     AccountError,
+    ConsentNotThere,
     RateLimited,
     RefreshTokenDead,
     StoreUnavailable,
     TransientError,
-    UnknownUsagePoint,
     WorkerError,
 )
 from worker.logs import fields
@@ -65,13 +66,15 @@ from worker.stores.registry.tokens import detach_token
 log = logging.getLogger("releve.consents")
 
 _A_DAY_S: Final = 86_400
+# Waits between the requests for the usage points of an authorisation, where a caller of the proxy asks.
+_PROXY_WAITS_S: Final = (0.5, 1.0, 2.0, 4.0)
 # A step asks the supplier once, whose longest answer this is longer than; after it a killed process counts as dead.
 _STEP_S: Final = 90.0
 
 
 @dataclass(frozen=True, slots=True)
 class NewAccountLimits:
-    """How many new accounts a day come without an invitation before the operator is asked: the bounds of the settings."""
+    """How many new accounts a day may come without an invitation; beyond these bounds the operator decides."""
 
     by_browser: int
     by_address: int
@@ -126,6 +129,7 @@ class AccountConnector:
     limits: NewAccountLimits
     locks: Locks
     now: Clock
+    real_now: Clock = real_clock
 
     def consent_duration(self) -> str:
         """Return the ISO 8601 duration for which consent is requested; the API of 2026 accepts no years."""
@@ -141,13 +145,36 @@ class AccountConnector:
         """Return today's date in Europe/Paris."""
         return self.now().astimezone(PARIS).date()
 
-    def kind_of(self, callback: Callback) -> ConsentKind:
-        """Return what a callback that is no failure contains. Raises UnknownUsagePoint if it lacks what it needs."""
-        if self.account_tokens:
-            if callback.code is None:
-                raise UnknownUsagePoint("the consent page sent no code: connect again")
-            return ConsentKind.CODE
-        return ConsentKind.USAGE_POINT if callback.autorisation_id is None else ConsentKind.AUTORISATION
+    def authorised_usage_points(self, autorisation_id: int) -> tuple[str, ...]:
+        """Return the meters of a consent (2026) for a caller of the proxy, asked several times with growing waits.
+
+        Raises ConsentNotThere, and what the client raises.
+        """
+        session = self.open_session()
+        for wait_s in (*_PROXY_WAITS_S, None):
+            if meters := fetch_shared_meters(session, autorisation_id, self.now()):
+                return tuple(meter.usage_point_id for meter in meters)
+            if wait_s is not None:
+                time.sleep(wait_s)
+        raise ConsentNotThere("the supplier does not know this consent yet: load the page again in a minute")
+
+    def receive(self, callback: Callback, request: ConnectionRequest) -> ConnectionRequest:
+        """Return the request with what its callback says: to be concluded, or ended already. Does no I/O."""
+        if callback.failure:
+            return request.after(RequestEvent.REFUSED, page=callback.failure)
+        if self.account_tokens and callback.code is None:
+            return request.after(RequestEvent.REFUSED, page="no_usage_point")
+        if not self.account_tokens and request.invitation_id is None:
+            # With v5 and 2026 no answer of the supplier can prove it, so it is not asked.
+            return replace(request, usage_points=callback.usage_points, autorisation_id=callback.autorisation_id).after(
+                RequestEvent.NOT_PROVEN
+            )
+        return replace(
+            request,
+            usage_points=callback.usage_points,
+            autorisation_id=None if self.account_tokens else callback.autorisation_id,
+            code=callback.code if self.account_tokens else None,
+        )
 
     def conclude(self, request_id: str) -> ConnectionRequest | None:
         """Take a request one step on and return it; None where it is gone. Safe to repeat, at once too.
@@ -159,7 +186,7 @@ class AccountConnector:
             if request is None:
                 self.requests.forget(request_id)
                 return None
-            if request.done:
+            if not request.is_due(self.real_now()):
                 return request
             after = self._step(request)
             self.requests.save(after)
@@ -205,7 +232,7 @@ class AccountConnector:
         try:
             if request.proven is None:
                 request = self._prove(request)
-            return request if request.done else self._finish(request)
+            return request if request.proven is None else self._finish(request)
         except _Refused as refusal:
             return request.after(RequestEvent.REFUSED, page=refusal.page)
         except RefreshTokenDead:
@@ -217,7 +244,8 @@ class AccountConnector:
             raise
         except TransientError as error:
             log.info("consent not concluded yet", extra=fields(tries=request.tries + 1, reason=str(error)))
-            return request.waiting(self.now(), error.retry_after_s, own_pace=isinstance(error, RateLimited))
+            page = "waiting_turn" if isinstance(error, RateLimited) else "unavailable"
+            return request.waiting(page, self.real_now(), error.retry_after_s)
         except WorkerError as error:
             log.error("consent can't be concluded", extra=fields(code=error.code, reason=str(error)))
             return request.after(RequestEvent.REFUSED, page="unusable")
@@ -230,15 +258,9 @@ class AccountConnector:
         if kind is ConsentKind.AUTORISATION and not meters:
             if request.tries >= MOST_UNKNOWN:
                 raise _Refused("no_usage_point")
-            return request.waiting(self.now(), None)
+            return request.waiting("not_there", self.real_now())
         invited = self._invited(request)
-        found = find_proof(
-            kind,
-            meters,
-            invited.invitation if invited else None,
-            request.begun_on,
-            invited.usage_point_id if invited else None,
-        )
+        found = find_proof(kind, meters, request.begun_on, invited.usage_point_id if invited else None)
         if found is None:
             return request.after(RequestEvent.NOT_PROVEN)
         proof, proven = found
@@ -264,7 +286,7 @@ class AccountConnector:
     def _ask(self, request: ConnectionRequest) -> tuple[ConsentKind, Sequence[SharedMeter], Grant | None]:
         if request.code is not None:
             grant = self.exchange_code(request.code)
-            confirmed = usage_points_of_grant(grant)
+            confirmed = usage_points_of_grant(grant, self.client_id)
             if not confirmed:
                 # Without a meter of the supplier's own it is no consent; the token is forgotten here.
                 raise _Refused("no_usage_point")
@@ -294,7 +316,9 @@ class AccountConnector:
         proven = request.proven
         if proven is None:
             raise ValueError("a request without a proof makes no account")
-        invited = self._invited(request) if proven.proof is Proof.INVITED else None
+        invited = self._invited(request)
+        if invited is not None and invited.usage_point_id not in proven.usage_points:
+            invited = None  # The supplier's own answer proves another meter, without the invitation.
         before = {number: self.registry.find(request.supplier, number) for number in proven.usage_points}
         others = [
             account for account in before.values() if account and not self._is_same_person(account, request, invited)
@@ -304,7 +328,7 @@ class AccountConnector:
             return request.after(RequestEvent.OTHER_PERSON, page="other_person")
         held = request.state is RequestState.HELD
         new = sum(account is None or account in others for account in before.values())
-        if new and proven.proof is Proof.EXCHANGE and not held and self._too_many(request, new):
+        if new and invited is None and not held and self._too_many(request, new):
             log.warning("connection request waits for the operator", extra=fields(request=request.id))
             return request.after(RequestEvent.TOO_MANY, page="held")
         accounts = self._write(request, proven, invited, before, others)
@@ -317,7 +341,7 @@ class AccountConnector:
         )
 
     def _is_same_person(self, account: Account, request: ConnectionRequest, invited: _Invited | None) -> bool:
-        """Return whether whoever proved it has the account already: by session, by browser, or by the inviter's word."""
+        """Return whether the account is that person's: by its session, by its browser, or by the inviter's word."""
         if request.session.get(account.id) == account.session_number:
             return True
         if invited is not None and invited.invitation.account_id == account.id:
@@ -327,7 +351,8 @@ class AccountConnector:
     def _too_many(self, request: ConnectionRequest, new: int) -> bool:
         """Count new accounts, and return whether they are more than a bound allows."""
         rates = self.limits.rates(request)
-        return any([self.limiter.count_call(rate, subject) for _ in range(new) for rate, subject in rates])
+        waits_s = [self.limiter.count_call(rate, subject) for _ in range(new) for rate, subject in rates]
+        return any(waits_s)
 
     def _write(
         self,
@@ -383,10 +408,13 @@ class AccountConnector:
             known = account_rows.find(connection, request.supplier, number, lock=True)
             if known != (account.id if account else None):
                 raise StoreUnavailable("a meter got another account meanwhile: try again", retry_after_s=1)
-        if invited is not None and not self.invitations.use(connection, invited.invitation.id):
-            # The same browser has used it: a step was repeated after its commit.
-            if invited.invitation.used_at is None or invited.invitation.browser != request.browser:
-                raise _Refused("invitation_over")
+        # One that is used already was used by this browser, by the same step before a crash.
+        if (
+            invited is not None
+            and invited.invitation.used_at is None
+            and not self.invitations.use(connection, invited.invitation.id)
+        ):
+            raise _Refused("invitation_over")
         for account in others:
             account_rows.close(connection, account.id, now)
             detach_token(connection, account.id)

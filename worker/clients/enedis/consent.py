@@ -84,16 +84,16 @@ def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Call
     return Callback(state, "", usage_points, autorisation_id, code or None)
 
 
-def usage_points_of_grant(grant: Grant) -> tuple[str, ...]:
+def usage_points_of_grant(grant: Grant, client_id: str) -> tuple[str, ...]:
     """Return the meters that a token answer names: ``usage_points_id`` (v4), else those of its ``id_token``.
 
-    Raises MalformedAnswer if the ``id_token`` is no token.
+    Raises MalformedAnswer if the ``id_token`` is no token, or none for our application now.
     """
     usage_points = _usage_points(split_meters(grant.extras.get("usage_points_id")))
     id_token = grant.extras.get("id_token")
     if usage_points or not isinstance(id_token, str):
         return usage_points
-    return _usage_points(usage_points_from_id_token(id_token))
+    return _usage_points(usage_points_from_id_token(id_token, client_id))
 
 
 def fetch_shared_meters(session: SupplierSession, autorisation_id: int, now: datetime) -> list[SharedMeter]:

@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from worker.domain.consent.consents import ConsentKind, Proof
-from worker.domain.consent.invitations import Invitation
 
 REQUEST_LIFE: Final = timedelta(days=7)
 MOST_METERS: Final = 10  # Of one callback; more are refused as a whole.
@@ -98,9 +97,9 @@ class ConnectionRequest:
     ``invitation_id``: the invitation that it was begun with. ``begun_on``: the day (Europe/Paris) on which the person
     was sent to the supplier's page. ``session``: the accounts of the browser's session with their numbers.
     ``usage_points``, ``autorisation_id`` and ``code``: what the callback says, by generation.
-    ``own_pace``: whether the next try waits for our turn at the supplier, not for the supplier.
     ``new_holder``: whether the person has said that the meter's account is another person's.
-    ``page``: the name of the page that says what came of it, where it is not the account's own.
+    ``page``: the name of the page that says what it waits for or why it ended, where that is not the account's own.
+    ``created_at`` and ``next_try_at`` are real moments even where the fleet runs at a simulated time.
     """
 
     id: str
@@ -118,7 +117,6 @@ class ConnectionRequest:
     proven: ProvenMeters | None = None
     tries: int = 0
     next_try_at: datetime | None = None
-    own_pace: bool = False
     new_holder: bool = False
     accounts: tuple[ConnectedAccount, ...] = ()
     page: str = ""
@@ -130,18 +128,25 @@ class ConnectionRequest:
             raise ValueError(f"a request that is {self.state} can't be {event}")
         return replace(self, state=state, **changes)
 
-    def waiting(self, now: datetime, wait_s: float | None, *, own_pace: bool = False) -> Self:
+    def waiting(self, page: str, now: datetime, wait_s: float | None = None) -> Self:
         """Return the request with its next try, after ``wait_s`` or, where nobody says how long, after a usual wait."""
         usual = _WAITS_S[min(self.tries, len(_WAITS_S) - 1)]
         next_try_at = now + timedelta(seconds=max(usual, wait_s or 0.0))
-        return self.after(
-            RequestEvent.NO_ANSWER, tries=self.tries + 1, next_try_at=next_try_at, own_pace=own_pace
-        )
+        return self.after(RequestEvent.NO_ANSWER, tries=self.tries + 1, next_try_at=next_try_at, page=page)
+
+    def is_due(self, now: datetime) -> bool:
+        """Return whether the supplier may be asked now."""
+        return not self.done and (self.next_try_at is None or self.next_try_at <= now)
 
     @property
     def done(self) -> bool:
         """Whether nothing more comes of it by itself."""
         return self.state is not RequestState.ASKING
+
+    @property
+    def asks_supplier(self) -> bool:
+        """Whether a step of it asks the supplier, so that a task takes it and never a request's thread."""
+        return self.proven is None and (self.code is not None or self.autorisation_id is not None)
 
     @property
     def subject(self) -> str | None:
@@ -161,7 +166,10 @@ class SharedMeter:
 
 
 def find_proof(
-    kind: ConsentKind, meters: Sequence[SharedMeter], invitation: Invitation | None, begun_on: date, invited_meter: str | None
+    kind: ConsentKind,
+    meters: Sequence[SharedMeter],
+    begun_on: date,
+    invited_meter: str | None,
 ) -> tuple[Proof, tuple[SharedMeter, ...]] | None:
     """Return what proves a consent and for which of its meters, or None.
 
@@ -170,18 +178,14 @@ def find_proof(
     - P3, besides P2, in 2026 (``AUTORISATION``): the consent is no older than the day it was begun on, because the
       same holder gets the same id again, and ids can be guessed.
 
-    ``invited_meter``: the meter of the invitation, or of the account that it is for.
+    ``invited_meter``: the meter of the invitation that the browser opened, or of the account that it is for; None
+    without an invitation.
     """
     if kind in (ConsentKind.CODE, ConsentKind.ID_TOKEN):
         return (Proof.EXCHANGE, tuple(meters)) if meters else None
-    if invitation is None or invited_meter is None:
+    if invited_meter is None:
         return None
     invited = tuple(meter for meter in meters if meter.usage_point_id == invited_meter)
     if kind is ConsentKind.AUTORISATION:
         invited = tuple(meter for meter in invited if meter.since is not None and meter.since >= begun_on)
     return (Proof.INVITED, invited) if invited else None
-
-
-def needs_supplier(kind: ConsentKind, invitation_id: str | None) -> bool:
-    """Return whether the supplier must be asked about a callback: where its answer can be a part of a proof."""
-    return kind is ConsentKind.CODE or (kind is ConsentKind.AUTORISATION and invitation_id is not None)

@@ -65,6 +65,12 @@ USUAL_CEILINGS: Final = ",".join(
     f"{lane}={described.shares[1]}" for lane, described in LANES.items() if described.shares
 )
 
+
+def request_lane(*, vouched: bool) -> Lane:
+    """Return the lane of a connection request: a person waits, but whom nobody vouches for comes last."""
+    return Lane.FIRST_SCREEN if vouched else Lane.BACKFILL
+
+
 _LANE: ContextVar[Lane] = ContextVar("lane", default=Lane.BY_HAND)
 
 

@@ -50,7 +50,9 @@ class ConnectionRequests(PrefixedKeys):
         """
         if not self._redis.set(self._key("connection_request", request.id), self._seal(request), ex=_LIFE_S, nx=True):
             return False
-        before = self._redis.set(self._key("connection_requests:browser", request.browser), request.id, ex=_LIFE_S, get=True)
+        before = self._redis.set(
+            self._key("connection_requests:browser", request.browser), request.id, ex=_LIFE_S, get=True
+        )
         self._drop(str(before) if before else None)
         if request.subject is not None:
             key = self._key("connection_requests:subject", self._digest(request.subject))
@@ -97,8 +99,8 @@ class ConnectionRequests(PrefixedKeys):
 
     def _load_held(self) -> Iterator[ConnectionRequest]:
         key = self._key("connection_requests:held")
-        for request_id in self._redis.zrange(key, 0, -1):
-            request = self.get(str(request_id))
+        for request_id in map(str, self._redis.zrange(key, 0, -1)):
+            request = self.get(request_id)
             if request is not None and request.state is RequestState.HELD:
                 yield request
             else:

@@ -60,6 +60,7 @@ def show_account(
         figures=build_figures(runtime, account.id, status.series[Series.DAILY].last_day, words),
         kind=kind,
         connection=connection,
+        needs_invitation=not runtime.clients.account_tokens,
         last_day=status.last_day,
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
         **_count_gaps(runtime, account.id, today),
@@ -103,13 +104,15 @@ def _count_gaps(runtime: Runtime, account_id: str, today: date) -> dict[str, int
 
 
 def load_own_account(account_id: str, runtime: RuntimeDep, session: SessionDep) -> Account:
-    """Return the account of the address, where the browser's session holds it.
+    """Return the account of the address, where the browser's session shows it.
 
     Raises UnknownAccount, in the same words for an account that doesn't exist and for one of another household.
     """
-    if account_id not in session.accounts:
-        raise UnknownAccount("no such account in this browser's session")
-    return runtime.registry.get_existing(account_id)
+    if account_id in session.accounts:
+        account = runtime.registry.get_existing(account_id)
+        if session.shows(account):
+            return account
+    raise UnknownAccount("no such account in this browser's session")
 
 
 OwnAccount = Annotated[Account, Depends(load_own_account)]
