@@ -116,7 +116,8 @@ class Settings(BaseSettings):
     )
     quota_ceilings: Ceilings = Field(
         USUAL_CEILINGS,
-        description="Percent of the quota at which each kind of work stops while another goes without.",
+        description="Percent of the quota at which each kind of work stops while another goes without; `strangers` "
+        "in any case.",
     )
     supplier_timeout_s: float = Field(20, gt=0, le=120, description="Longest wait for an answer of the supplier.")
     store_timeout_s: float = Field(30, gt=0, le=120, description="Longest wait for an answer of the measure store.")
