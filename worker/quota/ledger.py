@@ -193,4 +193,4 @@ class QuotaLedger(PrefixedKeys):
 
     def _refusal(self, retry_after_s: float) -> RateLimited:
         PERMITS_REFUSED.labels(current_lane()).inc()
-        return RateLimited(f"no permit of {self._supplier} in time", retry_after_s=retry_after_s)
+        return RateLimited(f"no permit of {self._supplier} in time: we wait for our turn", retry_after_s=retry_after_s)

@@ -209,8 +209,10 @@ def _check_client(runtime: Runtime, form: Mapping[str, str], basic: HTTPBasicCre
 def _to_refusal(error: WorkerError) -> HttpRefusal:
     if isinstance(error, TransientError):
         wait_s = error.retry_after_s or CLIENT_DELAY_S
-        status = 429 if isinstance(error, RateLimited) else 503
-        return HttpRefusal(status, "temporarily_unavailable", "the supplier does not answer: try again", wait_s=wait_s)
+        if isinstance(error, RateLimited):
+            message = "we wait for our turn with the supplier: try again later"
+            return HttpRefusal(429, "temporarily_unavailable", message, wait_s=wait_s)
+        return HttpRefusal(503, "temporarily_unavailable", "the supplier does not answer: try again", wait_s=wait_s)
     if isinstance(error, AccountError):
         return HttpRefusal(400, "invalid_grant", "the supplier refuses the code or refresh token: consent again")
     if isinstance(error, RequestRefused):

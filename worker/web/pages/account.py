@@ -33,6 +33,7 @@ KINDS: Final = {
     AccountState.PAUSED: "wait",
     AccountState.ACTION_NEEDED: "act",
 }
+RATE_LIMITED: Final = "state.rate_limited"
 _LATE_AFTER: Final = timedelta(days=3)  # The supplier itself may be a day or two late.
 _GAP_REACH: Final = timedelta(days=30)
 
@@ -61,6 +62,7 @@ def show_account(
         kind=kind,
         connection=connection,
         needs_invitation=not runtime.clients.account_tokens,
+        next_try=status.next_try if connection == RATE_LIMITED else None,
         last_day=status.last_day,
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
         **_count_gaps(runtime, account.id, today),
@@ -74,6 +76,8 @@ def connection_of(account: Account, status: AccountStatus, today: date) -> tuple
     if account.state is not AccountState.READY:
         return KINDS[account.state], f"state.{account.state}"
     last = status.last_day
+    if status.waits_for_turn:
+        return "wait", RATE_LIMITED
     if any(series.error for series in status.series.values()):
         return "wait", "state.retrying"
     if last is None:
