@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -135,39 +135,6 @@ def test_a_second_consent_for_the_meter_keeps_its_account_and_history(service: C
     assert service.connect(browser).headers["location"] == f"/accounts/{before.id}"
     (after,) = service.accounts()
     assert (after.id, after.state, after.reason) == (before.id, AccountState.READY, "")
-
-
-def test_a_renewal_link_opens_the_same_account_in_any_browser(service: ConnectService) -> None:
-    service.connect(service.browser())
-    (account,) = service.accounts()
-    elsewhere = service.browser()
-    done = service.connect(elsewhere, service.runtime.renewal_link(account.id).removeprefix("http://testserver"))
-    assert done.headers["location"] == f"/accounts/{account.id}"
-    assert service.session(elsewhere).accounts == (account.id,)
-    assert len(service.accounts()) == 1
-
-
-def test_a_renewal_that_ends_with_another_meter_makes_an_account_of_its_own(service: ConnectService) -> None:
-    service.connect(service.browser())
-    (former,) = service.accounts()
-    elsewhere = service.browser()
-    page = elsewhere.get(f"/renew/{service.runtime.signer.sign_renewal(former.id)}").headers["location"]
-    done = elsewhere.get(service.agree(page.replace(f"usage_point_id={METER}", f"usage_point_id={OTHER}")))
-    (other,) = (account for account in service.accounts() if account.id != former.id)
-    assert done.status_code == 200 and f"/accounts/{other.id}" in done.text
-    assert service.session(elsewhere).accounts == (other.id,)
-    assert service.runtime.registry.get(former.id) == former
-
-
-def test_a_link_that_is_forged_or_of_a_removed_account_says_so(service: ConnectService) -> None:
-    service.connect(service.browser())
-    (account,) = service.accounts()
-    link = f"/renew/{service.runtime.signer.sign_renewal(account.id)}"
-    service.runtime.erase(account.id)
-    forged = f"/renew/{service.runtime.signer.sign('session', {'account': account.id}, timedelta(hours=1))}"
-    for address in (link, forged, "/renew/x", f"{link}x"):
-        answer = service.browser().get(address)
-        assert answer.status_code == 410 and "location" not in answer.headers
 
 
 @pytest.mark.parametrize("switch", ["refused", "server_error", "bare_server_error"])

@@ -146,6 +146,12 @@ class AccountRegistry:
             raise UnknownAccount(f"account {account_id} was removed: `releve accounts list` shows those there are")
         return account
 
+    def find_by_usage_point(self, supplier: str, usage_point_id: str) -> Account | None:
+        """Return the account that has this meter now, or None; removed and closed ones have none."""
+        is_meter = (USAGE_POINTS.c.supplier == supplier, USAGE_POINTS.c.usage_point_id == usage_point_id)
+        accounts = self._accounts(ACCOUNT_QUERY.where(NOT_REMOVED, *is_meter))
+        return accounts[0] if accounts else None
+
     def page_active(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
         """Return the next page of ``ready`` accounts by id: ``after`` < id. Empty at the end."""
         query = ACCOUNT_QUERY.where(ACCOUNTS.c.state == AccountState.READY, ACCOUNTS.c.id > (after or ""))

@@ -11,7 +11,6 @@ from fastapi.responses import RedirectResponse
 
 from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.suppliers import SUPPLIERS
-from worker.domain.consent.accounts import AccountState
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.callback import answer_callback, consent_page
@@ -30,18 +29,6 @@ def start_consent(request: Request, supplier: str, runtime: RuntimeDep) -> Respo
     if supplier in SUPPLIERS:
         return _redirect_to_supplier(request, runtime, supplier, request.query_params.get("usage_point_id"))
     return consent_page(request, "unknown_supplier")
-
-
-@router.get("/renew/{token}")
-def renew_consent(request: Request, token: str, runtime: RuntimeDep) -> Response:
-    """Redirect to the supplier's page from a signed renewal link, which keeps the account and its history."""
-    account_id = runtime.signer.read_renewal(token)
-    if account_id is None:
-        return consent_page(request, "link_expired")
-    account = runtime.registry.get_many([account_id]).get(account_id)
-    if account is None or account.state is AccountState.DELETED:
-        return consent_page(request, "account_gone")
-    return _redirect_to_supplier(request, runtime, account.supplier, account.usage_point_id, renews=account.id)
 
 
 @router.get("/callback/{supplier}")
