@@ -102,7 +102,10 @@ class Inviter:
         key = f"invitation.mail.{self._kind_of_mail(invitation)}"
         texts = [_compose(key, language, link, invitation.expires_at) for language in LANGUAGES]
         text = "\n\n--\n\n".join(texts) + "\n"
-        return notice_services.send_to(url, address, f"Relève : {subject}", text, invitation.id)
+        fault = notice_services.send_to(url, address, f"Relève : {subject}", text, invitation.id)
+        if fault:
+            log.warning("invitation not mailed", extra=fields(id=invitation.id, reason=fault))
+        return fault
 
     def _kind_of_mail(self, invitation: Invitation) -> str:
         if invitation.account_id is None:
