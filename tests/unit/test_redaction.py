@@ -126,7 +126,6 @@ def test_a_secret_is_known_in_each_way_it_may_be_written(form: str) -> None:
         ("/login?next=%2Fcallback%3Fcode%3DaBc12", "/login?next=%2Fcallback%3Fcode%3D***"),
         ("grant_type=x&refresh_token=abc&client_secret=def", "grant_type=x&refresh_token=***&client_secret=***"),
         ("password='it is a secret'", "password=***"),
-        ("https://releve.example/renew/abcdef.ghij-kl", "https://releve.example/renew/***"),
         (f"of releve_{'a' * 12}_{'b' * 43}", "of ***"),
         (f"/invitation#invite_{'a' * 12}_{'b' * 43}", "/invitation#***"),
         (f"sealed gAAAAABm{'x' * 40}==", "sealed ***"),

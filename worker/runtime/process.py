@@ -14,6 +14,7 @@ from worker.accounts.channels import Channel, NoticeLog, NotifyService, Webhook
 from worker.accounts.connect import AccountConnector, NewAccountLimits
 from worker.accounts.erasure import erase_account
 from worker.accounts.explain import Explainer
+from worker.accounts.invitations import Inviter
 from worker.accounts.notices import NoticeSender
 from worker.accounts.refusals import RefusalPolicy
 from worker.accounts.token_renewal import TokenRenewal
@@ -204,11 +205,16 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
 
     def _build_account_parts(self) -> None:
+        self.inviter = Inviter(
+            invitations=self.invitations,
+            registry=self.registry,
+            public_url=self.settings.public_url,
+            notify_urls=self.settings.notify_urls(),
+        )
         self.notice_sender = NoticeSender(
             notices=self.notices,
             accounts=self.registry,
             channels=self.channels,
-            renewal_link=self.renewal_link,
             now=self.now,
         )
         self.token_renewal = TokenRenewal(
@@ -272,10 +278,6 @@ class Runtime(AbstractContextManager["Runtime"]):
     def broker_url(self) -> str:
         """The address that messages are sent to, embedded or not."""
         return self.settings.broker_options().url or self.redis_url
-
-    def renewal_link(self, account_id: str) -> str:
-        """Return where the account's owner consents again, for 30 days; the link allows nothing else."""
-        return f"{self.settings.public_url}/renew/{self.signer.sign_renewal(account_id)}"
 
     def auditor(self, publish: Callable[[WindowJob], None]) -> Auditor:
         return Auditor(

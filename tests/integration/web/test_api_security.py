@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import zlib
 from collections.abc import Iterator
 from datetime import timedelta
@@ -34,6 +35,9 @@ CALLS = [  # Method, path, scope.
     ("POST", "/api/accounts/{id}/pause", Scope.WRITE_ACCOUNTS),
     ("POST", "/api/accounts/{id}/resume", Scope.WRITE_ACCOUNTS),
     ("DELETE", "/api/accounts/{id}", Scope.WRITE_ACCOUNTS),
+    ("GET", "/api/invitations", Scope.READ_ACCOUNTS),
+    ("POST", "/api/invitations", Scope.WRITE_ACCOUNTS),
+    ("DELETE", "/api/invitations/{id}", Scope.WRITE_ACCOUNTS),
 ]
 HOUSEHOLD_MAY_NOT = [call for call in CALLS if call[0] == "POST"]
 
@@ -46,7 +50,7 @@ def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
 
 def call(client: TestClient, method: str, path: str, account_id: str = "home") -> tuple[int, str, str]:
     """Return status, code of the refusal and challenge."""
-    body = {"json": {"usage_point": METER}} if (method, path) == ("POST", "/api/accounts") else {}
+    body = {"json": {"usage_point": METER}} if method == "POST" and "{id}" not in path else {}
     answer = client.request(method, path.format(id=account_id), **body)
     return answer.status_code, answer.json()["error"], answer.headers.get("WWW-Authenticate", "")
 
@@ -62,7 +66,8 @@ def test_a_stranger_is_refused_everywhere(service: ApiService, method: str, path
 def test_every_described_route_is_tried_here(service: ApiService) -> None:
     described = service.app.openapi()["paths"]
     operations = {(method.upper(), path) for path, methods in described.items() for method in methods}
-    assert {(method, path.partition("?")[0].replace("{id}", "{account_id}")) for method, path, _ in CALLS} == operations
+    tried = {(method, path.partition("?")[0]) for method, path, _ in CALLS}
+    assert tried == {(method, re.sub(r"\{\w+_id\}", "{id}", path)) for method, path in operations}
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), CALLS)
@@ -81,8 +86,9 @@ def test_a_household_finds_no_account_but_its_own(service: ApiService, method: s
     own, other = service.add(11), service.add(12)
     service.store_days(other, service.runtime.history.today() - timedelta(days=2), [1000])
     browser = service.browser(own)
-    if method == "POST":
-        assert call(browser, method, path, other)[:2] == (403, "scope_needed")
+    if method == "POST" or path.startswith("/api/invitations"):
+        code = "token_needed" if method == "GET" else "scope_needed"
+        assert call(browser, method, path, other)[:2] == (403, code)
     elif "{id}" in path:
         theirs, nobodys = call(browser, method, path, other), call(browser, method, path, "nobody")
         assert theirs == nobodys == (404, "unknown_account", "")

@@ -15,7 +15,7 @@ import secrets
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, insert, null, select, update
+from sqlalchemy import Connection, Row, Select, delete, insert, null, select, update
 
 from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.invitations import INVITATION_LIFE, Invitation, InvitationPurpose
@@ -202,12 +202,19 @@ class InvitationTable(SealedTable):
             revoked_at=row.revoked_at,
         )
 
+    def page(self, after: str = "", limit: int = 100, *, open_only: bool = False) -> list[Invitation]:
+        """Return the next page of invitations by id: ``after`` < id. Empty at the end. Meters are as in ``list``."""
+        query = self._query(open_only).where(INVITATIONS.c.id > after).order_by(INVITATIONS.c.id).limit(limit)
+        return [self._to_invitation(row, needs_meter=False) for row in self._database.fetch(query)]
+
+    def _query(self, open_only: bool) -> Select[Any]:
+        return select(INVITATIONS).where(*(_open_at(self._now()) if open_only else ()))
+
     # This method is the last one: below it, ``list`` in an annotation would mean the method.
-    def list(self, open_only: bool = False) -> list[Invitation]:
+    def list(self, open_only: bool = False, limit: int | None = None) -> list[Invitation]:
         """Return the invitations, the newest first; a meter's number is left out where its key is missing."""
-        query = select(INVITATIONS).order_by(INVITATIONS.c.created_at.desc(), INVITATIONS.c.id)
-        rows = self._database.fetch(query.where(*_open_at(self._now())) if open_only else query)
-        return [self._to_invitation(row, needs_meter=False) for row in rows]
+        query = self._query(open_only).order_by(INVITATIONS.c.created_at.desc(), INVITATIONS.c.id).limit(limit)
+        return [self._to_invitation(row, needs_meter=False) for row in self._database.fetch(query)]
 
 
 def _open_at(now: datetime) -> tuple[Any, ...]:

@@ -54,10 +54,11 @@ _csrf = APIKeyHeader(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated caller. ``session`` is None for a client with a token."""
+    """An authenticated caller: a client with the token of ``token_id``, or a household with a ``session``."""
 
     scopes: frozenset[str]
     session: Session | None = None
+    token_id: str | None = None
 
     def check_access(self, runtime: Runtime, account_id: str) -> None:
         """Check that the caller may see the account, removed or not. Raises UnknownAccount, as for an unknown one."""
@@ -105,7 +106,7 @@ def _identify_client(runtime: Runtime, limiter: RateLimiter, address: str, autho
         log.warning("api token refused", extra=fields(address=address, blocked=blocked))  # Never the token itself.
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
     _count_call(limiter, _api_rate(runtime), f"token:{token.id}")
-    return Caller(token.scopes)
+    return Caller(token.scopes, token_id=token.id)
 
 
 CallerDep = Annotated[Caller, Depends(_identify)]
@@ -120,6 +121,16 @@ def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
         return caller
 
     return check
+
+
+async def check_reading_client(caller: CallerDep) -> Caller:
+    """Return a client that may read accounts; a household's session may not. Raises HttpRefusal 403."""
+    _check_scope(caller, Scope.READ_ACCOUNTS)
+    if caller.session is not None:
+        raise HttpRefusal(
+            403, "token_needed", "this needs a token: a session sees its own accounts alone", _challenge()
+        )
+    return caller
 
 
 async def check_removal(
@@ -166,4 +177,5 @@ def _challenge(extra: str = "") -> dict[str, str]:
 ReadAccounts = Annotated[Caller, Depends(require_scope(Scope.READ_ACCOUNTS))]
 ReadMeasures = Annotated[Caller, Depends(require_scope(Scope.READ_MEASURES))]
 WriteAccounts = Annotated[Caller, Depends(require_scope(Scope.WRITE_ACCOUNTS))]
+ReadAsClient = Annotated[Caller, Depends(check_reading_client)]
 MayRemove = Annotated[Caller, Depends(check_removal)]
