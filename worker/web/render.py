@@ -78,8 +78,7 @@ def static_address(name: str) -> str:
 def _address_in_language(request: Request, language: str) -> str:
     """Return the address of this page in another language, or of the first page where this one has no address.
 
-    A page that answers a form or a callback can't be loaded again. A callback comes to the proxy's address too, and its
-    query has a code and a meter's number, which are in no link.
+    A page that answers a form or a callback can't be loaded again.
     """
     if request.method != "GET" or request.url.path.startswith(("/callback/", "/proxy/")):
         return f"/?{LANGUAGE_PARAMETER}={language}"
