@@ -75,7 +75,7 @@ USUAL_CEILINGS: Final = ",".join(
 
 def request_lane(*, vouched: bool) -> Lane:
     """Return the lane of a connection request: a person waits, but whom nobody vouches for comes last."""
-    return Lane.FIRST_SCREEN if vouched else Lane.BACKFILL
+    return Lane.FIRST_SCREEN if vouched else Lane.STRANGERS
 
 
 _LANE: ContextVar[Lane] = ContextVar("lane", default=Lane.BY_HAND)
