@@ -212,6 +212,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             claims=self.claims,
             incidents=self.incidents,
             refusals=self.refusals,
+            now=self.now,
         )
         clients = self.clients
         self.connector = AccountConnector(
@@ -222,7 +223,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             account_tokens=clients.account_tokens,
             exchange_code=clients.oauth.exchange_code,
             # The application's session: there is no account yet.
-            open_session=lambda: clients.session_of(""),
+            open_session=clients.application_session,
             registry=self.registry,
             consents=self.consents,
             now=self.now,

@@ -32,6 +32,7 @@ class EndReason(StrEnum):
     RENEWED = "renewed"  # A newer consent replaced it.
     EXPIRED = "expired"
     REMOVED = "removed"  # Its account was removed.
+    WITHDRAWN = "withdrawn"  # The household stopped it here.
 
 
 @dataclass(frozen=True, slots=True)
