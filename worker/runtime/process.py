@@ -282,6 +282,10 @@ class Runtime(AbstractContextManager["Runtime"]):
             print_line=print_line,
         )
 
+    def stop_consent(self, account_id: str) -> None:
+        """End an account's consent as its household asks; see ``ConsentTable.withdraw``."""
+        self.consents.withdraw(account_id, self.now())
+
     def erase(self, account_id: str) -> dict[str, int]:
         """Erase an account's measures, tokens and state; see ``accounts.erasure``."""
         return erase_account(

@@ -65,5 +65,11 @@ class Account:
         return f"…{self.usage_point_id[-4:]}" if self.usage_point_id else None
 
     @property
+    def may_be_stopped(self) -> bool:
+        """Whether its household has a consent here that it can stop."""
+        ended = self.state in (AccountState.CLOSED, AccountState.DELETED)
+        return not ended and self.reason != ConsentStopped.code
+
+    @property
     def active(self) -> bool:
         return self.state is AccountState.READY
