@@ -6,7 +6,7 @@ for the number of days that the operator has set. The meter's number is sealed i
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, delete, func, or_, select, update
@@ -199,14 +199,31 @@ def _find_existing(
     reference: str | None,
     dates: tuple[date | None, date | None],
 ) -> ConsentProof | None:
-    """Return the consent in force if it is this one; None for a new consent."""
-    in_force = PROOF_QUERY.where(CONSENT_PROOFS.c.account_id == account_id, CONSENT_PROOFS.c.ended_at.is_(None))
-    row = connection.execute(in_force.order_by(CONSENT_PROOFS.c.consented_at.desc()).limit(1)).one_or_none()
-    if row is None:
-        return None
-    proof = ConsentProof(**row._asdict())
-    told = proof.kind, proof.reference, (proof.consent_from, proof.consent_until)
-    return proof if told == (kind, reference, dates) else None
+    """Return the proof in force if this consent was recorded before; None for a new consent.
+
+    A consent is recognised by its dates and its reference: the supplier gives the same reference again to a holder who
+    consents anew. The proof in force may also be a newer one that has replaced this consent. If this consent has ended
+    and nothing has replaced it, its proof is reopened: the supplier has just confirmed it. One that the household
+    stopped stays ended.
+    """
+    newest_first = PROOF_QUERY.where(CONSENT_PROOFS.c.account_id == account_id).order_by(
+        CONSENT_PROOFS.c.consented_at.desc()
+    )
+    open_row = connection.execute(newest_first.where(CONSENT_PROOFS.c.ended_at.is_(None)).limit(1)).one_or_none()
+    proof = None if open_row is None else ConsentProof(**open_row._asdict())
+    if reference is None:
+        same = proof is not None and (proof.kind, proof.reference) == (kind, None)
+        return proof if same and proof and (proof.consent_from, proof.consent_until) == dates else None
+    named = CONSENT_PROOFS.c.kind == kind, CONSENT_PROOFS.c.reference == reference
+    of_dates = CONSENT_PROOFS.c.consent_from == dates[0], CONSENT_PROOFS.c.consent_until == dates[1]
+    earlier = connection.execute(newest_first.where(*named, *of_dates).limit(1)).one_or_none()
+    if earlier is None or proof is not None:
+        return None if earlier is None else proof
+    if earlier.end_reason == EndReason.WITHDRAWN.value:
+        return None  # The household stopped that one, and consents anew: both stay on record.
+    reopen = update(CONSENT_PROOFS).where(CONSENT_PROOFS.c.id == earlier.id).values(ended_at=None, end_reason="")
+    connection.execute(reopen)
+    return replace(ConsentProof(**earlier._asdict()), ended_at=None, end_reason="")
 
 
 def _copy_dates_to_account(connection: Connection, proof: ConsentProof) -> None:
