@@ -53,10 +53,11 @@ _csrf = APIKeyHeader(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated caller. ``session`` is None for a client with a token."""
+    """An authenticated caller. ``session`` is None for a client with a token, ``token_name`` for a household."""
 
     scopes: frozenset[str]
     session: Session | None = None
+    token_name: str | None = None
 
     def check_access(self, account_id: str) -> None:
         """Check that the caller may see the account. Raises UnknownAccount, as for one that doesn't exist."""
@@ -102,7 +103,7 @@ def _identify_client(runtime: Runtime, limiter: RateLimiter, address: str, autho
         log.warning("api token refused", extra=fields(address=address, blocked=blocked))  # Never the token itself.
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
     _count_call(limiter, _api_rate(runtime), f"token:{token.id}")
-    return Caller(token.scopes)
+    return Caller(token.scopes, token_name=token.name)
 
 
 CallerDep = Annotated[Caller, Depends(_identify)]
