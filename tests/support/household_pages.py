@@ -25,6 +25,7 @@ def record_outcome(
         message="",
         last_day=day or TODAY - timedelta(days=1),
         stored=True,
+        confirms=code is None,
     )
 
 
