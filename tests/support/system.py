@@ -157,14 +157,13 @@ class System:
         return documents
 
     def add_account(self, usage_point: str, *options: str, **settings: str) -> str:
-        """Add an account whose holder has consented, whose backfill is enqueued, and return its id."""
-        words = ("accounts", "add", "--usage-point", usage_point, "--consented")
-        account: str = self.query(*words, *options, **settings)["account"]
+        """Add an account, whose backfill is enqueued, and return its id."""
+        account: str = self.query("accounts", "add", "--usage-point", usage_point, *options, **settings)["account"]
         return account
 
     def add_account_by_process(self, usage_point: str) -> str:
         """Add an account in a process of its own, for this one keeps the options of a Redis broker."""
-        command = [BIN / "releve", "accounts", "add", "--usage-point", usage_point, "--consented", "--json"]
+        command = [BIN / "releve", "accounts", "add", "--usage-point", usage_point, "--json"]
         env = {**os.environ, **self.environment()}
         account: str = json.loads(subprocess.run(command, env=env, capture_output=True, check=True).stdout)["account"]
         return account
