@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, update
+from sqlalchemy import Connection, Select, delete, or_, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.domain.consent.accounts import Account, AccountState
@@ -144,9 +144,14 @@ class AccountRegistry:
             raise UnknownAccount(f"account {account_id} was removed: `releve accounts list` shows those there are")
         return account
 
-    def page_active(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
-        """Return the next page of ``ready`` accounts by id: ``after`` < id. Empty at the end."""
+    def page_active(self, after: str | None = None, limit: int = PAGE, *, today: date | None = None) -> list[Account]:
+        """Return the next page of ``ready`` accounts by id: ``after`` < id. Empty at the end.
+
+        With ``today``, the date in Europe/Paris, only those whose consent is not over.
+        """
         query = ACCOUNT_QUERY.where(ACCOUNTS.c.state == AccountState.READY, ACCOUNTS.c.id > (after or ""))
+        if today is not None:
+            query = query.where(or_(ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until >= today))
         return self._accounts(query.limit(limit))
 
     def page(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
