@@ -116,7 +116,8 @@ class Settings(BaseSettings):
     )
     quota_ceilings: Ceilings = Field(
         USUAL_CEILINGS,
-        description="Percent of the quota at which each kind of work stops while another goes without.",
+        description="Percent of the quota at which each kind of work stops while another goes without; `strangers` "
+        "in any case.",
     )
     supplier_timeout_s: float = Field(20, gt=0, le=120, description="Longest wait for an answer of the supplier.")
     store_timeout_s: float = Field(30, gt=0, le=120, description="Longest wait for an answer of the measure store.")
@@ -140,6 +141,17 @@ class Settings(BaseSettings):
     operator_password: SecretStr | None = Field(
         None, description="Opens the operator's page, which is closed without it. Also as …_FILE."
     )
+    new_accounts_per_browser: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        description="New accounts a day that one browser may connect without an invitation; more wait for the operator "
+        "(`releve requests`).",
+    )
+    new_accounts_per_address: int = Field(
+        20, ge=1, le=100_000, description="The same for one address, or one /64 of IPv6."
+    )
+    new_accounts_per_day: int = Field(500, ge=1, le=1_000_000, description="The same for all browsers together.")
     proxy_origins: Origins = Field(
         "", description="Origins that may use /proxy, comma separated, like https://*.cozy.example; empty closes it."
     )

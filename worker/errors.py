@@ -55,8 +55,9 @@ class TransientError(WorkerError):
 
 
 class RateLimited(TransientError):
-    """The quota is used up, by the supplier's word or by our own ledger."""
+    """The quota is used up, by our own ledger or by the supplier's word: the call waits for its turn."""
 
+    code = "RATE_LIMITED"
     answer_class = AnswerClass.QUOTA
     kind = "rate_limited"
     remedy = f"{_ASKED_AGAIN} See [quotas](../explanation/quotas.md)."
@@ -65,7 +66,10 @@ class RateLimited(TransientError):
 class IncidentOpen(RateLimited):
     """An incident is open, so nobody is asked; the window is due again when that is over."""
 
+    code = "VENDOR_DOWN"  # What makes us wait is the supplier's outage.
+    answer_class = AnswerClass.OUTAGE
     kind = "held"
+    remedy = f"{_ASKED_AGAIN} See [incidents](../explanation/incidents.md)."
 
 
 class SupplierUnavailable(TransientError):
@@ -203,6 +207,12 @@ class WriteRefused(DataError):
     remedy = f"{_REPORT} Its text names the store's own word."
 
 
+class UnknownRequest(DataError):
+    """No connection request of this id waits for the operator."""
+
+    remedy = "`releve requests list` shows those that wait."
+
+
 def describe_code(code: str) -> type[WorkerError]:
     """Return the class that declares a code and describes it. Raises ValueError for a code that no class declares."""
     if code not in CLASS_BY_CODE:
@@ -213,6 +223,7 @@ def describe_code(code: str) -> type[WorkerError]:
 ERROR_CLASSES: Final = [
     value for value in list(globals().values()) if isinstance(value, type) and issubclass(value, WorkerError)
 ]
+# Where several classes declare a code, the first one describes it.
 CLASS_BY_CODE: Final[dict[str, type[WorkerError]]] = {
-    error_class.code: error_class for error_class in ERROR_CLASSES if vars(error_class).get("code")
+    error_class.code: error_class for error_class in reversed(ERROR_CLASSES) if vars(error_class).get("code")
 }

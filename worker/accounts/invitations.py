@@ -68,7 +68,7 @@ class Inviter:
         ``new_holder``: another person than the one of the meter's account, which is closed when they connect. Raises
         MeterHasAccount without it, and MeterHasNoAccount where it is said of a meter without an account.
         """
-        account = self.registry.find_by_usage_point(supplier, usage_point_id)
+        account = self.registry.find(supplier, usage_point_id)
         if account is not None and not new_holder:
             raise MeterHasAccount(
                 f"this meter has the account {account.id}: for the same person, with the history, "

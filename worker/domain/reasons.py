@@ -142,6 +142,8 @@ def _hold_reason(today: date, account: Account) -> Reason | None:
             return Reason.NOT_CONNECTED
         case AccountState.PAUSED:
             return Reason.PAUSED
+        case AccountState.CLOSED:
+            return Reason.HOLDER_CHANGED
         case AccountState.ACTION_NEEDED:
             return _REASON_BY_REFUSAL[describe_code(account.reason).answer_class]
         case AccountState.READY | AccountState.DELETED:

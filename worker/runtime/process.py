@@ -11,7 +11,7 @@ from redis import Redis
 
 from config.settings import Settings
 from worker.accounts.channels import Channel, NoticeLog, NotifyService, Webhook
-from worker.accounts.connect import AccountConnector
+from worker.accounts.connect import AccountConnector, NewAccountLimits
 from worker.accounts.erasure import erase_account
 from worker.accounts.explain import Explainer
 from worker.accounts.invitations import Inviter
@@ -29,9 +29,12 @@ from worker.domain.measures.messages import WindowJob
 from worker.runtime import keys, stores, supplier
 from worker.stores.encryption import Signer
 from worker.stores.redis.connection import check_eviction, connect
+from worker.stores.redis.connection_requests import ConnectionRequests
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
+from worker.stores.redis.locks import Locks
 from worker.stores.redis.progress import ProgressStore
+from worker.stores.redis.rate_limits import RateLimiter
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.consents import ConsentTable
@@ -97,6 +100,8 @@ class Runtime(AbstractContextManager["Runtime"]):
         self._open.callback(self.redis.close)
         check_eviction(self.redis)
         self.progress = ProgressStore(self.redis)
+        subject_of = partial(self.signer.digest, "connection request")
+        self.connection_requests = ConnectionRequests(self.redis, self.sealer, subject_of)
         self.heartbeats = Heartbeats(self.redis)
         self.broker_messages = stores.build_broker_messages(settings, self.redis_url, self._open)
         self.ledger = supplier.build_ledger(settings, self.redis, self.endpoints)
@@ -232,6 +237,15 @@ class Runtime(AbstractContextManager["Runtime"]):
             open_session=lambda: clients.session_of(""),
             registry=self.registry,
             consents=self.consents,
+            invitations=self.invitations,
+            requests=self.connection_requests,
+            limiter=RateLimiter(self.redis),
+            limits=NewAccountLimits(
+                self.settings.new_accounts_per_browser,
+                self.settings.new_accounts_per_address,
+                self.settings.new_accounts_per_day,
+            ),
+            locks=Locks(self.redis),
             now=self.now,
         )
         self.explainer = Explainer(

@@ -128,7 +128,7 @@ class WindowSync:
         series, supplier = messages.series_of(job), self.supplier_of(account)
         asked_at, window = self.now(), messages.window_of(job)
         # A lambda, because the ``repr`` of a partial would show the meter's number.
-        split = SplitFetch(lambda piece: supplier.measures(series, meter, piece)).fetch(window)
+        split = SplitFetch(lambda piece: supplier.measures(series, meter, piece), account.data_from).fetch(window)
         answered_window = DateWindow(window.start, split.end or window.end)
         answer = RawAnswer(series, asked_at, answered_window, split.payloads, split.floor)
         self.observe(account.id, answer)

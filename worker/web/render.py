@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -57,11 +58,15 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
 
 
 def render_message(
-    request: Request, name: str, status: int, action: tuple[str, str] | None = None, **values: Any
+    request: Request,
+    name: str,
+    status: int,
+    action: tuple[str, str] | None = None,
+    words: Mapping[str, str] | None = None,
 ) -> HTMLResponse:
-    """Render a page of one message: the texts ``<name>.title`` and ``<name>.text``, and what to do next."""
+    """Render a page of one message: the texts ``<name>.title`` and ``<name>.text`` with ``words``, and what to do."""
     title, text = f"{name}.title", f"{name}.text"
-    return render(request, "message.html", status, title=title, text=text, action=action, **values)
+    return render(request, "message.html", status, title=title, text=text, action=action, words=words or {})
 
 
 def words_of(request: Request) -> Words:
@@ -80,7 +85,7 @@ def _address_in_language(request: Request, language: str) -> str:
 
     A page that answers a form or a callback can't be loaded again.
     """
-    if request.method != "GET" or request.url.path.startswith("/callback/"):
+    if request.method != "GET" or request.url.path.startswith(("/callback/", "/proxy/")):
         return f"/?{LANGUAGE_PARAMETER}={language}"
     query = [(name, value) for name, value in request.query_params.multi_items() if name != LANGUAGE_PARAMETER]
     return f"{request.url.path}?{urlencode([*query, (LANGUAGE_PARAMETER, language)])}"

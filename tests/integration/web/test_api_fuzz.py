@@ -18,8 +18,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from tests.support.api_service import ApiService, open_api_service
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
+from worker.stores.redis.rate_limits import Rate
 from worker.web.api import auth, create_described_app, router
-from worker.web.rate_limit import Rate
 
 INVITATION_ID = re.compile(r"[a-z0-9]{12}")
 ACCOUNT_ID = re.compile(r"[a-z][a-z0-9]{0,31}")

@@ -24,7 +24,8 @@ class Account:
 
     ``id`` is short and says nothing about its owner. ``usage_point_id``, the meter's number, is personal data and is
     never written to a log or a message. ``reason`` is the error code that led to this state, or empty. A browser's
-    session shows the account while it names ``session_number``; raising it ends all of them.
+    session shows the account while it names ``session_number``; raising it ends all of them. ``data_from``: the first
+    day that may be read, because before it the meter was another person's.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Account:
     consent_from: date | None = None
     consent_until: date | None = None
     reason: str = ""
+    data_from: date | None = None
     session_number: int = 1
 
     @property

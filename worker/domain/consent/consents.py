@@ -32,6 +32,7 @@ class EndReason(StrEnum):
     RENEWED = "renewed"  # A newer consent replaced it.
     EXPIRED = "expired"
     REMOVED = "removed"  # Its account was removed.
+    HOLDER_CHANGED = "holder_changed"  # Another person proved that the meter is theirs.
 
 
 @dataclass(frozen=True, slots=True)

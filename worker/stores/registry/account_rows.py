@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.readings import Series
@@ -51,6 +51,14 @@ def lock(connection: Connection, account_id: str, *, shared: bool = False, inclu
         raise UnknownAccount(f"account {account_id} was removed")
 
 
+def find(connection: Connection, supplier: str, usage_point_id: str, *, lock: bool) -> str | None:
+    """Return the id of the account that reads this usage point; closed and removed ones read none."""
+    usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
+    same = (USAGE_POINTS.c[name] == value for name, value in usage_point.items())
+    query = select(ACCOUNTS.c.id).join(USAGE_POINTS).where(NOT_REMOVED, *same)
+    return connection.execute(query.with_for_update(of=ACCOUNTS) if lock else query).scalar()
+
+
 def find_or_insert(
     connection: Connection, supplier: str, usage_point_id: str | None, now: datetime, consent: Mapping[str, date]
 ) -> tuple[str, bool]:
@@ -60,12 +68,9 @@ def find_or_insert(
     IntegrityError if another process inserts the same usage point at the same time.
     """
     usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
-    if usage_point_id is not None:
-        same = (USAGE_POINTS.c[name] == value for name, value in usage_point.items())
-        query = select(ACCOUNTS.c.id).join(USAGE_POINTS).where(NOT_REMOVED, *same).with_for_update(of=ACCOUNTS)
-        if (known := connection.execute(query).scalar()) is not None:
-            update_account(connection, known, consent)
-            return known, False
+    if usage_point_id is not None and (known := find(connection, supplier, usage_point_id, lock=True)) is not None:
+        update_account(connection, known, consent)
+        return known, False
     account_id = _new_id()
     row = {"id": account_id, "supplier": supplier, "state": AccountState.NEW, "reason": ""}
     connection.execute(insert(ACCOUNTS).values(created_at=now, state_since=now, **row, **consent))
@@ -73,6 +78,18 @@ def find_or_insert(
     if usage_point_id is not None:
         connection.execute(insert(USAGE_POINTS).values(account_id=account_id, **usage_point))
     return account_id, True
+
+
+def close(connection: Connection, account_id: str, now: datetime) -> None:
+    """Close an account whose meter is another person's now: nothing is read any more, and its sessions end.
+
+    Its history stays, and it has no meter. The caller has locked it.
+    """
+    values = {"state": AccountState.CLOSED, "reason": "", "state_since": now}
+    raised = {"session_number": ACCOUNTS.c.session_number + 1}
+    connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id).values(**values, **raised))
+    connection.execute(delete(USAGE_POINTS).where(USAGE_POINTS.c.account_id == account_id))
+    _set_active(connection, account_id, now, active=False)
 
 
 def update_account(connection: Connection, account_id: str, changes: Mapping[str, Any]) -> None:

@@ -104,18 +104,23 @@ class AccountRegistry:
         consent: NewConsent,
         *,
         on_account: Callable[[Connection, str], object] | None = None,
+        before: Callable[[Connection], object] | None = None,
+        data_from: date | None = None,
     ) -> list[tuple[Account, bool]]:
         """Add the accounts of one consent, all or none, and return each with whether it is new.
 
         The result has the order of ``usage_point_ids``. All accounts share the token. A usage point that the registry
         knows gives its existing account, which takes the token and the dates of the consent; an account in ``new`` or
         ``action_needed`` becomes ``ready``, a paused one stays paused. ``on_account`` is called with each account's id
-        inside the transaction. The caller has checked the form of the usage point numbers.
+        inside the transaction, and ``before`` first in it. ``data_from``: the first day that may be read of a new
+        account. The caller has checked the form of the usage point numbers.
         """
         for _ in range(3):
             # Another process may insert the same usage point between our query and our insert. The server's
             # message quotes the number, so the error is not passed on.
             with suppress(IntegrityError), self.database.writing() as connection:
+                if before is not None:
+                    before(connection)
                 # Two consents for the same meters must lock them in the same order, else they block each other.
                 sorted_numbers = sorted(set(usage_point_ids), key=lambda number: number or "")
                 rows = {
@@ -123,6 +128,9 @@ class AccountRegistry:
                     for number in sorted_numbers
                 }
                 ids = [account_id for account_id, _ in rows.values()]
+                for account_id, created in rows.values():
+                    if created and data_from is not None:
+                        account_rows.update_account(connection, account_id, {"data_from": data_from})
                 if consent.token is not None:
                     self.tokens.assign_new(connection, ids, consent.token, consent.token_expires_at)
                 for account_id in ids:
@@ -146,11 +154,11 @@ class AccountRegistry:
             raise UnknownAccount(f"account {account_id} was removed: `releve accounts list` shows those there are")
         return account
 
-    def find_by_usage_point(self, supplier: str, usage_point_id: str) -> Account | None:
-        """Return the account that has this meter now, or None; removed and closed ones have none."""
-        is_meter = (USAGE_POINTS.c.supplier == supplier, USAGE_POINTS.c.usage_point_id == usage_point_id)
-        accounts = self._accounts(ACCOUNT_QUERY.where(NOT_REMOVED, *is_meter))
-        return accounts[0] if accounts else None
+    def find(self, supplier: str, usage_point_id: str) -> Account | None:
+        """Return the account that reads this usage point; closed and removed ones read none."""
+        with self.database.reading() as connection:
+            account_id = account_rows.find(connection, supplier, usage_point_id, lock=False)
+            return None if account_id is None else account_rows.get(connection, account_id)
 
     def page_active(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
         """Return the next page of ``ready`` accounts by id: ``after`` < id. Empty at the end."""

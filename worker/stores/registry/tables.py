@@ -75,6 +75,7 @@ ACCOUNTS = Table(
     Column("state_since", UtcDateTime, nullable=False),
     Column("consent_from", Date),
     Column("consent_until", Date),
+    Column("data_from", Date),  # The first day that may be read: before it the meter was another person's.
     Column("session_number", Integer, nullable=False, server_default="1"),  # A session with another one has ended.
     Index("ix_accounts_state_id", "state", "id"),  # Pages of active accounts and counts by state use it.
 )

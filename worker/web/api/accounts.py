@@ -18,7 +18,7 @@ from worker.web.api.schemas import (
     Receipt,
     error_responses,
 )
-from worker.web.context import RuntimeDep, publish_backfill
+from worker.web.context import RuntimeDep, publish_backfills
 from worker.web.errors import HttpRefusal
 
 router = APIRouter(tags=["accounts"])
@@ -70,7 +70,7 @@ def add_account(new: NewAccount, runtime: RuntimeDep, caller: WriteAccounts, res
     if runtime.clients.account_tokens:
         raise HttpRefusal(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
     account, created = runtime.registry.add(ENEDIS.name, new.usage_point, runtime.now(), token_needed=False)
-    publish_backfill(runtime, account)
+    publish_backfills(runtime, [account.id])
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/api/accounts/{account.id}"
     return _summarize(account, caller)
@@ -106,7 +106,7 @@ def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayRemove
 
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
     """
-    caller.check_access(account_id)
+    caller.check_access(runtime, account_id)
     return Receipt(account=account_id, erased=runtime.erase(account_id))
 
 
@@ -124,8 +124,8 @@ def read_status(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts
 def _page(runtime: Runtime, caller: Caller, after: str, limit: int) -> list[Account]:
     if caller.session is None:
         return runtime.registry.page(after, limit)
-    own = runtime.registry.get_many([account_id for account_id in caller.session.accounts if account_id > after])
-    existing = (account for account in own.values() if account.state is not AccountState.DELETED)
+    own = caller.session.own(runtime.registry.get_many(list(caller.session.accounts)))
+    existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
     return sorted(existing, key=lambda account: account.id)[:limit]
 
 

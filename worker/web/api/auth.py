@@ -20,9 +20,10 @@ from worker.domain.consent.scopes import Scope
 from worker.errors import UnknownAccount
 from worker.logs import fields
 from worker.runtime.process import Runtime
+from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.web.addresses import client_address
 from worker.web.context import RuntimeDep, get_session
 from worker.web.errors import HttpRefusal
-from worker.web.rate_limit import Rate, RateLimiter, client_address
 from worker.web.sessions import SESSION_COOKIE, Session
 
 log = logging.getLogger("releve.api")
@@ -59,14 +60,16 @@ class Caller:
     session: Session | None = None
     token_id: str | None = None
 
-    def check_access(self, account_id: str) -> None:
-        """Check that the caller may see the account. Raises UnknownAccount, as for one that doesn't exist."""
-        if self.session is not None and account_id not in self.session.accounts:
+    def check_access(self, runtime: Runtime, account_id: str) -> None:
+        """Check that the caller may see the account, removed or not. Raises UnknownAccount, as for an unknown one."""
+        if self.session is None:
+            return
+        if account_id not in self.session.accounts or not self.session.shows(runtime.registry.get(account_id)):
             raise UnknownAccount("not an account of this session")
 
     def load_account(self, runtime: Runtime, account_id: str) -> Account:
         """Return an account that exists and that the caller may see. Raises UnknownAccount."""
-        self.check_access(account_id)
+        self.check_access(runtime, account_id)
         return runtime.registry.get_existing(account_id)
 
 

@@ -33,6 +33,7 @@ KINDS: Final = {
     AccountState.PAUSED: "wait",
     AccountState.ACTION_NEEDED: "act",
 }
+RATE_LIMITED: Final = "state.rate_limited"
 _LATE_AFTER: Final = timedelta(days=3)  # The supplier itself may be a day or two late.
 _GAP_REACH: Final = timedelta(days=30)
 
@@ -60,6 +61,8 @@ def show_account(
         figures=build_figures(runtime, account.id, status.series[Series.DAILY].last_day, words),
         kind=kind,
         connection=connection,
+        needs_invitation=not runtime.clients.account_tokens,
+        next_try=status.next_try if connection == RATE_LIMITED else None,
         last_day=status.last_day,
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
         **_count_gaps(runtime, account.id, today),
@@ -73,6 +76,8 @@ def connection_of(account: Account, status: AccountStatus, today: date) -> tuple
     if account.state is not AccountState.READY:
         return KINDS[account.state], f"state.{account.state}"
     last = status.last_day
+    if status.waits_for_turn:
+        return "wait", RATE_LIMITED
     if any(series.error for series in status.series.values()):
         return "wait", "state.retrying"
     if last is None:
@@ -103,13 +108,15 @@ def _count_gaps(runtime: Runtime, account_id: str, today: date) -> dict[str, int
 
 
 def load_own_account(account_id: str, runtime: RuntimeDep, session: SessionDep) -> Account:
-    """Return the account of the address, where the browser's session holds it.
+    """Return the account of the address, where the browser's session shows it.
 
     Raises UnknownAccount, in the same words for an account that doesn't exist and for one of another household.
     """
-    if account_id not in session.accounts:
-        raise UnknownAccount("no such account in this browser's session")
-    return runtime.registry.get_existing(account_id)
+    if account_id in session.accounts:
+        account = runtime.registry.get_existing(account_id)
+        if session.shows(account):
+            return account
+    raise UnknownAccount("no such account in this browser's session")
 
 
 OwnAccount = Annotated[Account, Depends(load_own_account)]

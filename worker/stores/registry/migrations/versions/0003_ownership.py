@@ -12,6 +12,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
+    op.add_column("accounts", Column("data_from", Date))
     op.add_column("accounts", Column("session_number", Integer, nullable=False, server_default="1"))
     op.add_column("consent_proofs", Column("proof", String(16), nullable=False, server_default="none"))
     op.add_column("consent_proofs", Column("vouched_by", String(100)))

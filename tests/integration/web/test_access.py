@@ -1,0 +1,355 @@
+"""Who may do what: one table of all routes of the web service against the cast of tests/support/cast.py.
+
+Each call is about the holder's account. A cell says the status and what must be in the answer.  What a cell does not
+name must not be there: no id, digit or measure of either home, and never a whole meter number.  A refusal writes
+nothing, and another household gets the same answer for the holder's account as for one that does not exist.
+
+To add a route, add a line to TABLE: choose the function that says whose route it is, and give what is seen.
+docs/explanation/access.md explains the rules behind these functions.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.routing import iter_route_contexts
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from starlette.routing import Mount
+
+from tests.support.api_service import ApiService, open_api_service
+from tests.support.cast import (
+    CAST,
+    HOLDER,
+    HOLDER_WITHOUT_CSRF,
+    HOUSEHOLD,
+    NOBODYS_ID,
+    OPERATOR,
+    PASSWORD,
+    PROGRAM,
+    PROGRAMS,
+    STRANGER,
+    Cast,
+    watch_writes,
+)
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.scopes import Scope
+from worker.web.api.auth import CSRF_HEADER
+
+ORIGIN = "https://alice.example"  # The one to which the proxy may send people back.
+TYPED_CALLBACK = {"state": "s" * 43, "code": "c0de", "usage_point_id": "{number}", "autorisation_id": "900001"}
+
+
+# What a cell says
+
+
+@dataclass(frozen=True)
+class Sees:
+    """An answer: its status and what must be in it, headers included. ``changes``: the call changes an account.
+
+    The texts may have {id}, {digits} and {load} of the holder's home, and {other_id}, … of the other household's.
+    """
+
+    status: int
+    texts: tuple[str, ...] = ()
+    changes: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One route with one cell for each member of the cast, and what is sent along.
+
+    ``route``: method and path as declared.  Texts of ``query``, ``form`` and ``json`` may have {csrf}, the value of the
+    caller's own pages, {number}, the holder's meter, and {new_number}, a meter without an account.  ``state``: that of
+    the account before the call.
+    """
+
+    route: str
+    cells: Mapping[str, Sees]
+    path: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] | None = None
+    json: Mapping[str, str] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    state: AccountState = AccountState.READY
+
+    @property
+    def names_account(self) -> bool:
+        return "{account_id}" in self.route
+
+
+def sees(status: int, *texts: str) -> Sees:
+    return Sees(status, texts)
+
+
+def changes(status: int, *texts: str) -> Sees:
+    return Sees(status, texts, changes=True)
+
+
+NOT_FOUND = sees(404, "unknown_account")
+NO_SUCH_PAGE = sees(404, "Account not found")
+NEEDS_LOGIN = sees(401, "unauthorized", 'Bearer realm="releve"')
+BAD_FORM = sees(403, "does not come from your present session")
+
+
+def needs(scope: Scope) -> Sees:
+    return sees(403, "scope_needed", f'error="insufficient_scope", scope="{scope}"')
+
+
+# Whose route it is
+
+
+def for_everybody(route: str, cell: Sees, but: Mapping[str, Sees] | None = None, **sent: Any) -> Row:
+    """A route that looks at nobody; ``but`` has the members who see something else."""
+    return Row(route, {**dict.fromkeys(CAST, cell), **(but or {})}, **sent)
+
+
+def for_holder(route: str, cell: Sees, **sent: Any) -> Row:
+    """A page of the account, for the browser whose session holds it; the others are told that there is none."""
+    return for_everybody(route, NO_SUCH_PAGE, {HOLDER: cell, HOLDER_WITHOUT_CSRF: cell}, **sent)
+
+
+def for_holders_form(route: str, cell: Sees, **sent: Any) -> Row:
+    """A form of the account's own page."""
+    form = {"csrf": "{csrf}", **sent.pop("form", {})}
+    return for_everybody(route, NO_SUCH_PAGE, {HOLDER: cell, HOLDER_WITHOUT_CSRF: BAD_FORM}, form=form, **sent)
+
+
+def for_operator(route: str, cell: Sees, others: Sees, **sent: Any) -> Row:
+    """A page or form of the operator."""
+    return for_everybody(route, others, {OPERATOR: cell}, **sent)
+
+
+def for_programs(route: str, scope: Scope, cell: Sees, but: Mapping[str, Sees] | None = None, **sent: Any) -> Row:
+    """A route of the API that asks for a scope, which a household does not have."""
+    cells = dict.fromkeys(CAST, needs(scope)) | {PROGRAM: cell, PROGRAMS[scope]: cell}
+    return Row(route, cells | dict.fromkeys((OPERATOR, STRANGER), NEEDS_LOGIN) | dict(but or {}), **sent)
+
+
+def for_programs_and_holder(
+    route: str, scope: Scope, cell: Sees, holder: Sees | None = None, another: Sees = NOT_FOUND, **sent: Any
+) -> Row:
+    """A route of the API that asks a program for a scope, and a household for the account in its session."""
+    own = dict.fromkeys((HOLDER, HOLDER_WITHOUT_CSRF), holder or cell)
+    return for_programs(route, scope, cell, {**own, HOUSEHOLD: another}, **sent)
+
+
+# The table
+
+TABLE = (
+    # Pages.
+    for_everybody(
+        "GET /",
+        sees(200, "Connect"),
+        but={
+            HOLDER: sees(200, "{id}", "{digits}"),
+            HOLDER_WITHOUT_CSRF: sees(200, "{id}", "{digits}"),
+            HOUSEHOLD: sees(200, "{other_id}", "{other_digits}"),
+        },
+    ),
+    for_holder("GET /accounts/{account_id}", sees(200, "{digits}", "{load}")),
+    for_holder("GET /accounts/{account_id}/download", sees(200, "/api/accounts/{id}/measures")),
+    for_holder("GET /accounts/{account_id}/remove", sees(200, "{digits}")),
+    for_holders_form("POST /accounts/{account_id}/remove", changes(200, "{id}", "{digits}")),
+    # Consent.  Nothing that an address says is a proof: a typed callback is nothing to anybody.
+    for_everybody("GET /connect/{supplier}", sees(303, "oauth2/authorize", "state=")),
+    for_everybody("GET /renew/{token}", sees(410)),
+    for_everybody("GET /callback/{supplier}", sees(400), query=TYPED_CALLBACK),
+    # The proxy for other services; who asks for a token is checked by the application's id and secret.
+    for_everybody(
+        "GET /proxy/{supplier}/auth", sees(302, "oauth2/authorize"), query={"redirect_uri": f"{ORIGIN}/", "state": "s"}
+    ),
+    for_everybody("GET /proxy/{supplier}/redirect", sees(400), query=TYPED_CALLBACK),
+    for_everybody("GET /proxy/{supplier}/redirect_parent", sees(400), query=TYPED_CALLBACK),
+    for_everybody("POST /proxy/{supplier}/token", sees(401, "invalid_client"), form={"grant_type": "refresh_token"}),
+    # The operator.
+    for_operator("GET /operator", sees(200, "/operator/logout"), others=sees(200, 'type="password"')),
+    for_operator(
+        "POST /operator/login",
+        sees(303, "/operator"),
+        others=BAD_FORM,
+        form={"csrf": "{csrf}", "password": PASSWORD},
+    ),
+    for_operator("POST /operator/logout", sees(303, "/operator"), others=BAD_FORM, form={"csrf": "{csrf}"}),
+    # The API.
+    for_programs_and_holder(
+        "GET /api/accounts",
+        Scope.READ_ACCOUNTS,
+        sees(200, "{id}", "{other_id}"),
+        holder=sees(200, "{id}", "{digits}"),
+        another=sees(200, "{other_id}", "{other_digits}"),
+        query={"limit": "500"},
+    ),
+    for_programs("POST /api/accounts", Scope.WRITE_ACCOUNTS, changes(201), json={"usage_point": "{new_number}"}),
+    for_programs_and_holder(
+        "GET /api/accounts/{account_id}",
+        Scope.READ_ACCOUNTS,
+        sees(200, "{id}"),
+        holder=sees(200, "{id}", "{digits}"),
+    ),
+    for_programs("POST /api/accounts/{account_id}/pause", Scope.WRITE_ACCOUNTS, changes(200, "paused")),
+    for_programs(
+        "POST /api/accounts/{account_id}/resume",
+        Scope.WRITE_ACCOUNTS,
+        changes(200, "ready"),
+        state=AccountState.PAUSED,
+    ),
+    for_programs(
+        "DELETE /api/accounts/{account_id}",
+        Scope.WRITE_ACCOUNTS,
+        changes(200, "erased"),
+        but={
+            HOLDER: changes(200, "erased"),
+            HOLDER_WITHOUT_CSRF: sees(403, "csrf_needed"),
+            HOUSEHOLD: NOT_FOUND,
+        },
+    ),
+    for_programs_and_holder(
+        "GET /api/accounts/{account_id}/status", Scope.READ_ACCOUNTS, sees(200, "{id}", "load_curve")
+    ),
+    for_programs_and_holder(
+        "GET /api/accounts/{account_id}/measures", Scope.READ_MEASURES, sees(200, "{load}"), query={"by": "day"}
+    ),
+    for_programs_and_holder(
+        "GET /api/accounts/{account_id}/measures", Scope.READ_MEASURES, sees(200, "{load}"), query={"format": "csv"}
+    ),
+    for_programs_and_holder(
+        "GET /api/accounts/{account_id}/progress", Scope.READ_ACCOUNTS, sees(200, "{id}", "load_curve")
+    ),
+    for_programs_and_holder(
+        "GET /api/accounts/{account_id}/progress/stream",
+        Scope.READ_ACCOUNTS,
+        sees(204),  # A stream goes on for minutes; to a browser that has seen its end it says so at once.
+        headers={"Last-Event-ID": "loaded"},
+    ),
+    # What is the same for all.
+    for_everybody("GET /api/openapi.json", sees(200, '"openapi"')),
+    for_everybody("HEAD /api/openapi.json", sees(200)),
+    for_everybody("GET /static", sees(200), path="/static/page.css"),
+    for_everybody("HEAD /static", sees(200), path="/static/page.css"),
+)
+
+
+# What the table is held to
+
+
+@pytest.fixture(scope="module")
+def service(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiService]:
+    """Yield one service for the whole table; nothing leaves it for the broker."""
+    settings = {"operator_password": PASSWORD, "proxy_origins": ORIGIN}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        open_api_service(redis_url, tmp_path_factory.mktemp("access"), **settings) as built,
+    ):
+        patch.setattr("worker.web.context.enqueue_backfill", lambda *_, **__: None)
+        yield built
+
+
+_NUMBERS = itertools.count(1001, 2)  # Each home's meter has four last digits of its own.
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.route}{'?' + '&'.join(row.query) if row.query else ''}")
+def test_each_member_of_the_cast_sees_what_the_table_says_and_nothing_else(service: ApiService, row: Row) -> None:
+    cast = Cast(service, next(_NUMBERS), row.state)
+    for member, cell in row.cells.items():
+        service.forget_limits()
+        check_cell(cast, row, member, cell)
+        if cell.changes:
+            cast = Cast(service, next(_NUMBERS), row.state)
+
+
+def check_cell(cast: Cast, row: Row, member: str, cell: Sees) -> None:
+    client = cast.client(member)
+    with watch_writes() as writes:
+        answer = ask(client, row, cast.home.id, cast)
+    text, where = text_of(answer), f"{row.route} by {member}"
+    assert answer.status_code == cell.status, f"{where}: {text[:2000]}"
+    names = names_of(cast)
+    shown = {name for name in names if any(f"{{{name}}}" in expected for expected in cell.texts)}
+    for expected in cell.texts:
+        assert expected.format(**names) in text, f"{where}: {expected} is not seen"
+    said_by_caller = {"id"} if row.names_account else set()
+    for hidden in names.keys() - shown - said_by_caller:
+        assert names[hidden] not in text, f"{where}: {hidden} is seen"
+    assert bool(writes) is cell.changes, f"{where}: {writes or 'nothing is written'}"
+    if row.names_account and cell.status >= 400 and member not in (HOLDER, HOLDER_WITHOUT_CSRF):
+        nobodys = text_of(ask(client, row, NOBODYS_ID, cast))
+        assert text == nobodys.replace(NOBODYS_ID, cast.home.id), f"{where}: it tells that the account exists"
+
+
+def ask(client: TestClient, row: Row, account_id: str, cast: Cast) -> Response:
+    method, _, path = row.route.partition(" ")
+    values = {
+        "csrf": client.headers.get(CSRF_HEADER, ""),
+        "number": cast.home.number,
+        "new_number": f"9{cast.home.number[1:]}",
+    }
+    fill = {"account_id": account_id, "supplier": "enedis", "token": "t" * 40}
+    return client.request(
+        method,
+        (row.path or path).format(**fill),
+        params=_filled(row.query, values),
+        data=_filled(row.form, values),
+        json=_filled(row.json, values),
+        headers=dict(row.headers),
+    )
+
+
+def _filled(texts: Mapping[str, str] | None, values: Mapping[str, str]) -> dict[str, str] | None:
+    return {name: text.format(**values) for name, text in texts.items()} if texts is not None else None
+
+
+def text_of(answer: Response) -> str:
+    """Return headers and body, without cookies: their signatures are random."""
+    headers = [f"{name}: {value}" for name, value in answer.headers.items() if name != "set-cookie"]
+    return "\n".join((*headers, "", answer.text))
+
+
+def names_of(cast: Cast) -> dict[str, str]:
+    """Return what a cell may name; the whole number of a meter is in no answer at all."""
+    own, other = cast.home, cast.other_home
+    return {
+        **{name: getattr(own, name) for name in ("id", "number", "digits", "load")},
+        **{f"other_{name}": getattr(other, name) for name in ("id", "number", "digits", "load")},
+    }
+
+
+def declared_routes(service: ApiService) -> set[str]:
+    """Return all routes of the application as `METHOD /path`; what is mounted answers GET and HEAD."""
+    routes = set()
+    for route in iter_route_contexts(service.app.routes):
+        mounted = isinstance(route.original_route, Mount)
+        routes |= {f"{method} {route.path}" for method in ({"GET", "HEAD"} if mounted else route.methods or ())}
+    return routes
+
+
+def test_every_route_has_a_row(service: ApiService) -> None:
+    missing = declared_routes(service) - {row.route for row in TABLE}
+    assert not missing, f"add a row for {sorted(missing)} to TABLE in {Path(__file__).name}: who may call it, and why"
+
+
+def test_every_row_has_a_route(service: ApiService) -> None:
+    gone = {row.route for row in TABLE} - declared_routes(service)
+    assert not gone, f"take {sorted(gone)} out of TABLE in {Path(__file__).name}, or put the route back"
+
+
+def test_every_row_has_a_cell_for_each_member() -> None:
+    assert [row.route for row in TABLE if set(row.cells) != set(CAST)] == []
+
+
+def test_a_method_that_no_route_declares_is_refused(service: ApiService) -> None:
+    cast, declared = Cast(service, next(_NUMBERS)), declared_routes(service)
+    clients = [cast.client(member) for member in (HOLDER, PROGRAM, OPERATOR)]
+    for row in {route.partition(" ")[2]: Row(route, {}) for route in declared}.values():
+        path = row.route.partition(" ")[2]
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
+            if f"{method} {path}" not in declared:
+                refused = Row(f"{method} {path}", {}, path="/static/page.css" if path == "/static" else "")
+                statuses = {ask(client, refused, cast.home.id, cast).status_code for client in clients}
+                # 404 is what /connect/{supplier} says to a path below /connect/ that takes a form alone.
+                assert statuses <= {404, 405}, f"{method} {path}"

@@ -1,0 +1,130 @@
+"""The cast of the tests of access: everybody who may call the web service, each with what is theirs.
+
+=======================  ==============================================================================
+holder                   a browser whose session holds an account: the one that each call is about
+holder without CSRF      the same browser without the value of its page: a form on another site sends this
+another household        a browser whose session holds another account
+operator                 a browser that has logged in at /operator
+program                  an API token with every scope
+program with SCOPE       an API token with that scope alone
+stranger                 no cookie and no token
+=======================  ==============================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, event
+
+from tests.support.api_service import TODAY, ApiService
+from tests.support.household_pages import csrf_of, record_outcome
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.scopes import Scope
+from worker.domain.measures.readings import Series
+from worker.web.api.auth import CSRF_HEADER
+
+HOLDER: Final = "holder"
+HOLDER_WITHOUT_CSRF: Final = "holder without CSRF"
+HOUSEHOLD: Final = "another household"
+OPERATOR: Final = "operator"
+PROGRAM: Final = "program"
+STRANGER: Final = "stranger"
+PROGRAMS: Final = {scope: f"program with {scope}" for scope in Scope}
+CAST: Final = (HOLDER, HOLDER_WITHOUT_CSRF, HOUSEHOLD, OPERATOR, PROGRAM, *PROGRAMS.values(), STRANGER)
+
+PASSWORD: Final = "correct horse battery staple"
+NOBODYS_ID: Final = "zzzzzzzzzzzz"  # As long as a real id, so that two answers can be compared.
+
+
+@dataclass(frozen=True)
+class Home:
+    """An account and what is secret of it: its id, its meter's number, and a day of ``load`` in kWh.
+
+    Pages round the load to one decimal, so ``load`` is the beginning of the number that every answer has.
+    """
+
+    id: str
+    number: str
+    load: str
+
+    @property
+    def digits(self) -> str:
+        return f"…{self.number[-4:]}"
+
+
+class Cast:
+    """The members of the cast at one service: two homes, and a new client of each member whenever one is asked for."""
+
+    def __init__(self, service: ApiService, first_number: int, state: AccountState = AccountState.READY) -> None:
+        self._service = service
+        self.home = self._add_home(first_number, 974_110, state)
+        self.other_home = self._add_home(first_number + 1, 983_260, state)
+
+    def client(self, member: str) -> TestClient:
+        """Return a client of this member that follows no redirect.
+
+        The header CSRF_HEADER has the value that the member's own pages put into their forms.
+        """
+        client = self._new_client(member)
+        client.follow_redirects = False
+        client.headers["Accept-Language"] = "en"
+        return client
+
+    def _new_client(self, member: str) -> TestClient:
+        service = self._service
+        if member in (HOLDER, HOLDER_WITHOUT_CSRF):
+            browser = service.browser(self.home.id)
+            if member == HOLDER_WITHOUT_CSRF:
+                del browser.headers[CSRF_HEADER]
+            return browser
+        if member == HOUSEHOLD:
+            return service.browser(self.other_home.id)
+        if member == OPERATOR:
+            return self._log_in()
+        if member == PROGRAM:
+            return service.client()
+        scopes = [scope for scope, name in PROGRAMS.items() if name == member]
+        return service.client(*scopes) if scopes else service.stranger()
+
+    def _log_in(self) -> TestClient:
+        browser = self._service.stranger()
+        form = {"csrf": csrf_of(browser.get("/operator").text), "password": PASSWORD}
+        page = browser.post("/operator/login", data=form).text
+        browser.headers[CSRF_HEADER] = csrf_of(page)
+        return browser
+
+    def _add_home(self, number: int, watt_hours: int, state: AccountState) -> Home:
+        service, yesterday = self._service, TODAY - timedelta(days=1)
+        account_id = service.add(number)
+        service.store_days(account_id, yesterday, [watt_hours])
+        for series in Series:
+            record_outcome(service, account_id, series)
+        registry = service.runtime.registry
+        if state is not AccountState.READY:
+            registry.set_state(account_id, state, now=service.runtime.now())
+        meter = registry.get(account_id).usage_point_id
+        assert meter is not None
+        return Home(account_id, meter, f"{watt_hours // 100 / 10}")
+
+
+@contextmanager
+def watch_writes() -> Iterator[list[str]]:
+    """Yield the list of statements that change an SQL database within the block, but for the use of an API token."""
+    writes: list[str] = []
+
+    def watch(*arguments: object) -> None:
+        statement = str(arguments[2])
+        if statement.startswith(("INSERT", "UPDATE", "DELETE")) and not statement.startswith("UPDATE api_tokens"):
+            writes.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", watch)
+    try:
+        yield writes
+    finally:
+        event.remove(Engine, "before_cursor_execute", watch)
