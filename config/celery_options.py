@@ -31,6 +31,7 @@ imports = (
     "tasks.pipeline",
     "tasks.backfill",
     "tasks.nightly",
+    "tasks.consent",
     "tasks.upkeep",
 )
 task_serializer = "json"

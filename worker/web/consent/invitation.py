@@ -77,8 +77,8 @@ def invite_to_pretend_home(
     session: SessionDep,
     usage_point_id: Annotated[str, Form(pattern=r"^([0-9]{14})?$")] = "",
 ) -> Response:
-    """Invite this browser to a home of the simulator; there is no such page where the supplier is real."""
-    if not runtime.settings.speaks_to_simulator:
+    """Invite this browser to a home of the simulator, where the settings allow it (RELEVE_PRETEND_HOMES)."""
+    if not runtime.settings.pretend_homes:
         return consent_page(request, "unknown_supplier")
     browser_id = read_browser_id(runtime, request) or new_browser_id()
     meter = usage_point_id or f"{10**13 + secrets.randbelow(9 * 10**13)}"

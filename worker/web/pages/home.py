@@ -37,7 +37,7 @@ def show_home(
         previous_page=page - 1,
         next_page=page + 1 if len(accounts) > first + ACCOUNTS_A_PAGE else 0,
         needs_invitation=not runtime.clients.account_tokens,
-        pretend=settings.speaks_to_simulator,
+        pretend=settings.pretend_homes,
         kinds=KINDS,
         duration=words.duration(settings.consent_duration or runtime.endpoints.preset.consent_duration),
         months=history_length(Series.DAILY, settings.history_load_days) * 12 // 365,
