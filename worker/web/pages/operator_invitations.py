@@ -21,7 +21,7 @@ from worker.web.render import render, render_message
 
 router = APIRouter(prefix="/operator/invitations", include_in_schema=False)
 
-_BY: Final = "operator's page"
+_BY: Final = "operator"
 _BACK: Final = "/operator#invitations"
 _METER: Final = re.compile(r"[0-9]{14}")
 

@@ -47,7 +47,7 @@ def test_an_account_is_invited_and_its_link_shown_once(service: ApiService) -> N
     assert page.headers["Cache-Control"] == "no-store"
     (invitation,) = service.runtime.invitations.list()
     assert service.runtime.invitations.find(match[1]) == invitation
-    assert (invitation.account_id, invitation.created_by) == (account, "operator's page")
+    assert (invitation.account_id, invitation.created_by) == (account, "operator")
     listed = browser.get("/operator").text
     assert f"Account {account}" in listed and "invite_" not in listed
 
