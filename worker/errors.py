@@ -136,6 +136,29 @@ class RefreshAnswerLost(RefreshTokenDead):
     incident = None  # The token is really lost: only a new consent helps.
 
 
+class ConsentEnded(AccountError):
+    """The last day of the consent is over, so no call was made: the owner must consent again."""
+
+    code: ClassVar[str] = "CONSENT_ENDED"
+    answer_class = AnswerClass.CONSENT
+    kind = "consent_ended"
+    renewable: ClassVar[bool] = True
+
+
+class ConsentStopped(ConsentEnded):
+    """The household has stopped its consent here, so no call was made."""
+
+    code: ClassVar[str] = "CONSENT_STOPPED"
+
+
+class AccountClosed(ConsentEnded):
+    """Another person holds the meter now, so no call was made; the history stays its own holder's."""
+
+    code: ClassVar[str] = "ACCOUNT_CLOSED"
+    suspends = False  # The account stays closed.
+    renewable: ClassVar[bool] = False  # The new holder's consent belongs to another account.
+
+
 class HolderChanged(AccountError):
     """The person who consented no longer holds the contract of this meter."""
 

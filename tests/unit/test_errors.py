@@ -12,7 +12,7 @@ import pytest
 import worker
 from worker.errors import AccountError, DataError, NotDelivered, StoreUnavailable, TransientError, WorkerError
 
-# The vocabulary of cozy-konnector-libs, and our own: RATE_LIMITED.  An outage of our own infrastructure is no account's
+# The vocabulary of cozy-konnector-libs, and our own words.  An outage of our own infrastructure is no account's
 # error and has no code.
 CODES = {
     "USER_ACTION_NEEDED",
@@ -22,6 +22,9 @@ CODES = {
     "LOGIN_FAILED",
     "VENDOR_DOWN",
     "RATE_LIMITED",
+    "CONSENT_ENDED",
+    "CONSENT_STOPPED",
+    "ACCOUNT_CLOSED",
     "UNKNOWN_ERROR",
     "UNKNOWN_ERROR.PARTIAL_SYNC",
     "CANNOT_FIND_ACCOUNT",

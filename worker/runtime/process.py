@@ -224,6 +224,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             claims=self.claims,
             incidents=self.incidents,
             refusals=self.refusals,
+            now=self.now,
         )
         clients = self.clients
         self.connector = AccountConnector(
@@ -234,7 +235,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             account_tokens=clients.account_tokens,
             exchange_code=clients.oauth.exchange_code,
             # The application's session: there is no account yet.
-            open_session=lambda: clients.session_of(""),
+            open_session=clients.application_session,
             registry=self.registry,
             consents=self.consents,
             invitations=self.invitations,
@@ -297,6 +298,10 @@ class Runtime(AbstractContextManager["Runtime"]):
             results=self.results,
             print_line=print_line,
         )
+
+    def stop_consent(self, account_id: str) -> None:
+        """End an account's consent as its household asks; see ``ConsentTable.withdraw``."""
+        self.consents.withdraw(account_id, self.now())
 
     def erase(self, account_id: str) -> dict[str, int]:
         """Erase an account's measures, tokens and state; see ``accounts.erasure``."""

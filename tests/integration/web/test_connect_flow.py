@@ -128,9 +128,7 @@ def test_accounts_of_one_consent_outlive_the_renewals_of_each_other(v4: ConnectS
     v4.come_back(browser, v4.agree(f"{page}&usage_point_id={METER},{OTHER}"))
     for _ in range(2):
         for account in v4.accounts():
-            v4.runtime.clients.tokens_of(
-                account.id
-            ).current()  # Renewed each time, because it ends within five minutes.
+            v4.runtime.clients.tokens_of(account).current()  # Renewed each time, as it ends within five minutes.
     assert all(account.active for account in v4.accounts())
 
 

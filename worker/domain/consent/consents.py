@@ -33,6 +33,7 @@ class EndReason(StrEnum):
     EXPIRED = "expired"
     REMOVED = "removed"  # Its account was removed.
     HOLDER_CHANGED = "holder_changed"  # Another person proved that the meter is theirs.
+    WITHDRAWN = "withdrawn"  # The household stopped it here.
 
 
 @dataclass(frozen=True, slots=True)

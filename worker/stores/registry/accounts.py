@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Select, delete, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.domain.consent.accounts import Account, AccountState
-from worker.errors import StoreUnavailable, UnknownAccount
+from worker.errors import ConsentEnded, ConsentStopped, StoreUnavailable, UnknownAccount
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, migrations
@@ -168,6 +168,16 @@ class AccountRegistry:
     def page(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
         """Return the next page of accounts by id, without removed ones: ``after`` < id. Empty at the end."""
         return self._accounts(ACCOUNT_QUERY.where(NOT_REMOVED, ACCOUNTS.c.id > (after or "")).limit(limit))
+
+    def page_ended(self, today: date, after: str | None = None, limit: int = PAGE) -> list[Account]:
+        """Return the next page of accounts by id that don't wait for a new consent although theirs has ended.
+
+        ``today`` is the date in Europe/Paris. Closed and removed accounts are left out.
+        """
+        states = (AccountState.NEW, AccountState.READY, AccountState.PAUSED)
+        over = (ACCOUNTS.c.consent_until < today, ACCOUNTS.c.reason.not_in((ConsentEnded.code, ConsentStopped.code)))
+        query = ACCOUNT_QUERY.where(ACCOUNTS.c.state.in_(states), *over, ACCOUNTS.c.id > (after or ""))
+        return self._accounts(query.limit(limit))
 
     def get_many(self, account_ids: Collection[str]) -> dict[str, Account]:
         """Return the accounts with these ids, by id, even removed ones. Unknown ids are left out."""

@@ -14,11 +14,13 @@ from sqlalchemy import Connection, delete, func, or_, select, update
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind, ConsentProof, EndReason, Proof
 from worker.domain.measures.readings import local_midnight
+from worker.errors import ConsentStopped
 from worker.stores.database import SealedTable
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.consent_rows import PROOF_QUERY
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, NOTICES, PENDING_REFUSALS
+from worker.stores.registry.tokens import detach_token
 
 
 class ConsentTable(SealedTable):
@@ -110,6 +112,22 @@ class ConsentTable(SealedTable):
             query = query.where(ACCOUNTS.c.consent_until <= until)
         sort_keys = (ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until, ACCOUNTS.c.id)
         return [Account(**row._asdict()) for row in self._database.fetch(query.order_by(*sort_keys))]
+
+    def withdraw(self, account_id: str, now: datetime) -> None:
+        """End the account's consent as its household asks: the proofs end, its own token goes, the readings stay.
+
+        The account waits for a new consent. Pending refusals and notices that were not delivered are deleted, and the
+        household gets none of what it did itself. Safe to repeat. Raises ValueError for a closed account.
+        """
+        with self._database.writing() as connection:
+            account_rows.lock(connection, account_id)
+            if account_rows.get(connection, account_id).reason == ConsentStopped.code:
+                return
+            account_rows.change_state(connection, account_id, AccountState.ACTION_NEEDED, ConsentStopped.code, now)
+            consent_rows.end_proofs(connection, account_id, EndReason.WITHDRAWN.value, now)
+            detach_token(connection, account_id)
+            consent_rows.delete_pending_refusals(connection, account_id)
+            consent_rows.delete_undelivered_notices(connection, account_id)
 
     # Erasure of proofs.
 

@@ -139,7 +139,7 @@ SERIES_OUTCOMES = Table(
     *(
         Index(f"ix_{_R}_{name}", *columns, sqlite_where=text(condition), postgresql_where=text(condition))
         for name, columns, condition in (
-            ("nightly", ("series", "every", "asked_at", "account_id", "again_at"), ACTIVE),
+            ("nightly", ("series", "every", "asked_at", "account_id", "again_at", "ask_until"), ACTIVE),
             ("catch_up", ("series", "last_day", "account_id"), ACTIVE),
             ("again", ("again_at",), f"{ACTIVE} AND again_at IS NOT NULL"),
             ("history", ("series", "history_due_at", "account_id"), f"{ACTIVE} AND history_due_at IS NOT NULL"),

@@ -1,4 +1,4 @@
-"""API routes of accounts: list, show, add, pause, resume, erase, and their status."""
+"""API routes of accounts: list, show, add, pause, resume, stop, erase, and their status."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.accounts.status import AccountStatus, AccountSummary, status_of
 from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.accounts import Account, AccountState
 from worker.runtime.process import Runtime
-from worker.web.api.auth import Caller, MayRemove, ReadAccounts, WriteAccounts
+from worker.web.api.auth import Caller, MayEnd, ReadAccounts, WriteAccounts
 from worker.web.api.schemas import (
     AccountId,
     AccountPage,
@@ -96,12 +96,31 @@ def resume_account(account_id: AccountId, runtime: RuntimeDep, caller: WriteAcco
     return _set_state(runtime, caller, account_id, AccountState.READY)
 
 
+@router.post(
+    "/accounts/{account_id}/stop",
+    summary="Stop an account's consent",
+    responses=error_responses(404, 409, 422),
+)
+def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayEnd) -> AccountSummary:
+    """End its consent here: nothing is asked any more, its own token is deleted, what is stored stays.
+
+    Only a new consent lets it run again. Safe to repeat. The sharing at Enedis itself is ended in the holder's Enedis
+    account.
+    """
+    caller.load_account(runtime, account_id)
+    try:
+        runtime.stop_consent(account_id)
+    except ValueError as error:
+        raise HttpRefusal(409, "wrong_state", str(error)) from None
+    return _summarize(caller.load_account(runtime, account_id), caller)
+
+
 @router.delete(
     "/accounts/{account_id}",
     summary="Erase an account",
     responses=error_responses(404, 422),
 )
-def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayRemove) -> Receipt:
+def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayEnd) -> Receipt:
     """Its measures, tokens and state, now and for good; the receipt counts them.
 
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.

@@ -1,7 +1,7 @@
 """Authentication and authorisation of API calls: clients by bearer token, households by browser session.
 
-A client's scopes hold for all accounts. A household reads and removes the accounts of its session, and every other
-account is unknown to it. Calls are refused by default: each route names the dependency from here that admits a caller.
+A client's scopes hold for all accounts. A household reads, stops and removes the accounts of its session, and every
+other account is unknown to it. Calls are refused by default: each route names the dependency from here that admits a caller.
 """
 
 from __future__ import annotations
@@ -133,10 +133,10 @@ async def check_reading_client(caller: CallerDep) -> Caller:
     return caller
 
 
-async def check_removal(
+async def check_ending(
     request: Request, runtime: RuntimeDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
 ) -> Caller:
-    """Return a caller that may remove accounts: a client that may write, or a household's own page.
+    """Return a caller that may stop and remove accounts: a client that may write, or a household's own page.
 
     A form or script of another site can't send the CSRF header. Raises HttpRefusal 403.
     """
@@ -178,4 +178,4 @@ ReadAccounts = Annotated[Caller, Depends(require_scope(Scope.READ_ACCOUNTS))]
 ReadMeasures = Annotated[Caller, Depends(require_scope(Scope.READ_MEASURES))]
 WriteAccounts = Annotated[Caller, Depends(require_scope(Scope.WRITE_ACCOUNTS))]
 ReadAsClient = Annotated[Caller, Depends(check_reading_client)]
-MayRemove = Annotated[Caller, Depends(check_removal)]
+MayEnd = Annotated[Caller, Depends(check_ending)]

@@ -183,7 +183,7 @@ def _usage_point_fields(usage_points: Any) -> dict[str, str]:
 
 def _application_token_body(runtime: Runtime) -> dict[str, Any]:
     """Return the application's token, with a random refresh token: a stack without one would never renew."""
-    body = _token_body(runtime.clients.tokens_of("").current())
+    body = _token_body(runtime.clients.application_tokens().current())
     return {**body, "refresh_token": secrets.token_urlsafe(32)}
 
 

@@ -16,7 +16,7 @@ from worker.accounts.status import AccountStatus, status_of
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
-from worker.errors import UnknownAccount
+from worker.errors import ConsentStopped, UnknownAccount
 from worker.runtime.process import Runtime
 from worker.web.context import RuntimeDep, SessionDep
 from worker.web.pages.charts import Summary, build_chart, summarize
@@ -32,6 +32,7 @@ KINDS: Final = {
     AccountState.READY: "good",
     AccountState.PAUSED: "wait",
     AccountState.ACTION_NEEDED: "act",
+    AccountState.CLOSED: "wait",
 }
 RATE_LIMITED: Final = "state.rate_limited"
 _LATE_AFTER: Final = timedelta(days=3)  # The supplier itself may be a day or two late.
@@ -64,6 +65,8 @@ def show_account(
         needs_invitation=not runtime.clients.account_tokens,
         next_try=status.next_try if connection == RATE_LIMITED else None,
         last_day=status.last_day,
+        may_stop=account.may_be_stopped,
+        may_renew=account.state is not AccountState.CLOSED,
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
         **_count_gaps(runtime, account.id, today),
     )
@@ -71,6 +74,8 @@ def show_account(
 
 def connection_of(account: Account, status: AccountStatus, today: date) -> tuple[str, str]:
     """Return the state of the connection: good, wait or act, and the key of its texts ``.headline`` and ``.advice``."""
+    if account.reason == ConsentStopped.code:
+        return "wait", f"code.{account.reason}"  # The household knows: it did so itself.
     if account.state is AccountState.ACTION_NEEDED:
         return KINDS[account.state], f"code.{account.reason}"
     if account.state is not AccountState.READY:

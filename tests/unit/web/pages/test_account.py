@@ -99,7 +99,11 @@ def test_a_first_sync_shows_its_progress_and_comes_again_without_scripts(service
         (AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.ACCOUNT_REMOVED", "Contrat terminé", True),
         (AccountState.ACTION_NEEDED, "LOGIN_FAILED", "Connexion refusée", True),
         (AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED", "Compteur inconnu", True),
+        (AccountState.ACTION_NEEDED, "CONSENT_ENDED", "Accord arrivé à son terme", True),
+        (AccountState.ACTION_NEEDED, "CONSENT_STOPPED", "Relevés arrêtés", False),
+        (AccountState.PAUSED, "CONSENT_STOPPED", "Relevés arrêtés", False),
         (AccountState.PAUSED, "", "En pause", False),
+        (AccountState.CLOSED, "", "Compte clos", False),
     ],
 )
 def test_the_state_is_told_in_words_with_what_to_do(
@@ -114,6 +118,16 @@ def test_a_failure_that_mends_itself_asks_nothing_of_the_owner(service: ApiServi
     record_outcome(service, account, Series.DAILY, code="VENDOR_DOWN")
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
     assert "Nouvel essai en cours" in page and "Reconnecter mon compteur" not in page
+
+
+def test_a_closed_account_shows_its_history_and_offers_no_consent(service: ApiService, account: str) -> None:
+    service.runtime.registry.set_state(account, AccountState.CLOSED, now=NOW)
+    page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
+    assert "Ce compteur est maintenant celui d’une autre personne" in page and 'class="chart chart-wide"' in page
+    assert "/connect/" not in page and f"/accounts/{account}/stop" not in page
+    assert f"/accounts/{account}/remove" in page and f"/accounts/{account}/download" in page
+    home = service.browser(account).get("/", headers=FRENCH).text
+    assert 'pill-wait">Clos<' in home
 
 
 def test_our_own_pacing_is_not_called_an_outage_and_the_next_try_is_told(service: ApiService, account: str) -> None:
@@ -135,7 +149,7 @@ def test_a_history_that_waits_for_our_turn_says_when_it_goes_on(service: ApiServ
     assert service.client().get(f"/api/accounts/{account}/status").json()["series"]["daily"]["next_try"] is None
 
 
-@pytest.mark.parametrize("path", ["", "/download", "/remove"])
+@pytest.mark.parametrize("path", ["", "/download", "/stop", "/remove"])
 def test_an_account_is_nobody_elses(service: ApiService, account: str, path: str) -> None:
     other = service.add(12)
     for browser in (service.stranger(), service.browser(other)):

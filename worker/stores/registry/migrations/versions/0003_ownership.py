@@ -24,6 +24,16 @@ def upgrade() -> None:
             "(SELECT consent_until FROM accounts WHERE accounts.id = series_outcomes.account_id)"
         )
     )
+    # The order of the nights is read from the index alone, and so must be whether a row may be asked.
+    op.drop_index("ix_series_outcomes_nightly", "series_outcomes")
+    active = text("active = true")
+    op.create_index(
+        "ix_series_outcomes_nightly",
+        "series_outcomes",
+        ["series", "every", "asked_at", "account_id", "again_at", "ask_until"],
+        sqlite_where=active,
+        postgresql_where=active,
+    )
     op.execute(text("UPDATE consent_proofs SET kind = 'asserted', proof = 'asserted' WHERE kind = 'by_hand'"))
     key = String(32).with_variant(String(32, collation="C"), "postgresql")
     op.create_table(
