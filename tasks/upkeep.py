@@ -73,7 +73,7 @@ def purge_account(account_id: str) -> None:
 
 @shared_task(base=ControlTask)
 def expire_consents() -> None:
-    """Suspend accounts whose consent has ended, end its proofs, and erase proofs and invitations that are old enough."""
+    """Suspend accounts whose consent has ended, end its proofs, and erase old proofs and invitations."""
     runtime = get_runtime()
     suspended = runtime.refusals.suspend_ended_consents()
     ended, erased = runtime.refusals.apply_retention(runtime.settings.keep_consent_proof_days)

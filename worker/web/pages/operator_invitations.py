@@ -40,22 +40,22 @@ def invite(
         return refuse_form(request)
     whom, address, is_new = whom.replace(" ", "").strip(), address.strip(), bool(new_holder)
 
-    def show_again(status: int, fault: str, account_id: str = "") -> Response:
+    def show_again(fault: str, status: int, account_id: str = "") -> Response:
         form = {"whom": whom, "new_holder": is_new, "address": address, "invite_account": account_id}
         return operator_page(request, runtime, status, invite_fault=f"operator.invite.{fault}", **form)
 
     if address and not (runtime.inviter.sends_mail and is_mail_address(address)):
-        return show_again(422, "no_address")
+        return show_again("no_address", 422)
     if is_new and not _METER.fullmatch(whom):
-        return show_again(422, "needs_meter")
+        return show_again("needs_meter", 422)
     try:
         invitation, link = _create(runtime, whom, new_holder=is_new)
     except UnknownAccount:
-        return show_again(404, "unknown")
+        return show_again("unknown", 404)
     except MeterHasAccount as error:
-        return show_again(409, "has_account", error.account_id)
+        return show_again("has_account", 409, error.account_id)
     except MeterHasNoAccount:
-        return show_again(409, "no_account")
+        return show_again("no_account", 409)
     fault = runtime.inviter.mail(invitation, link, address) if address else None
     values: dict[str, Any] = {"invitation": invitation, "link": link, "mailed": bool(address), "mail_fault": fault}
     return render(request, "operator_invitation.html", **values)
