@@ -1,7 +1,8 @@
 """Authentication and authorisation of API calls: clients by bearer token, households by browser session.
 
 A client's scopes hold for all accounts. A household reads, stops and removes the accounts of its session, and every
-other account is unknown to it. Calls are refused by default: each route names the dependency from here that admits a caller.
+other account is unknown to it. Calls are refused by default: each route names the dependency from here that admits a
+caller.
 """
 
 from __future__ import annotations
