@@ -15,8 +15,8 @@ from worker.domain.consent.invitations import INVITATION_LIFE, Invitation, Invit
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.admin.seals import INVITATION_SEALS, rotate_seals
 from worker.stores.registry.invitations import InvitationTable, UnknownInvitation
+from worker.stores.registry.seals import INVITATION_SEALS, rotate_seals
 from worker.stores.registry.tables import INVITATIONS
 
 ALICE, BOB = "a" * 64, "b" * 64  # The hashes of two browsers' ids.
@@ -121,6 +121,26 @@ def test_a_newer_invitation_revokes_unfinished_ones_for_the_same_account_or_mete
     newer.append(setting.invite_meter("30001640000098")[0])
     assert [setting.state_of(one) for one in (for_account, for_meter, used)] == ["revoked", "revoked", "used"]
     assert {one.id for one in setting.table.list(open_only=True)} == {for_other.id, *(one.id for one in newer)}
+
+
+def test_of_many_invitations_at_once_for_an_account_one_is_open(setting: Setting) -> None:
+    account = add_ready(setting.registry)
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: setting.invite_account(account)[0].id, range(12)))
+    assert len(set(made)) == 12
+    assert len(setting.table.list(open_only=True)) == 1
+
+
+def test_pages_give_each_invitation_once_in_the_order_of_ids(setting: Setting) -> None:
+    ids = [setting.invite_meter(f"{30001640000000 + number}")[0].id for number in range(5)]
+    setting.table.revoke(ids[0])
+    pages, after = [], ""
+    while page := setting.table.page(after, 2):
+        pages += [one.id for one in page]
+        after = pages[-1]
+    assert pages == sorted(ids)
+    assert [one.id for one in setting.table.page(open_only=True)] == sorted(ids[1:])
+    assert [one.id for one in setting.table.list(limit=2)] == [one.id for one in setting.table.list()][:2]
 
 
 # Opening and using

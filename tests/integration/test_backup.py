@@ -33,9 +33,9 @@ from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
 from worker.stores.measures.sql import SqlStore
 from worker.stores.registry.accounts import NewConsent
-from worker.stores.registry.admin.dump import TABLES, open_snapshot, read_rows
 from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.corrections import Correction
+from worker.stores.registry.dump import TABLES, open_snapshot, read_rows
 
 KEY = generate_key()
 PAUSED_METER, REMOVED_METER = "30001640000033", "30001640000044"
@@ -80,6 +80,7 @@ def fill(runtime: Runtime) -> dict[str, str]:
         runtime.registry.set_state(first, AccountState.READY, now=NOW)
     record_days(runtime, first)
     runtime.api_tokens.create("dashboard", ["read"], timedelta(days=30))
+    runtime.inviter.invite_meter("enedis", "30001640000099", "operator")
     runtime.registry.policies.apply(FleetPolicy(1, 3), NOW.date(), NOW, {"accounts": 12_000})
     for account_id in (first, paused.id, removed.id):
         written = [to_document(account_id, Period.DAY, Entry(key, 1_234_000), NOW) for key in DAYS]
