@@ -68,6 +68,13 @@ class HouseholdBrowser:
     def submit(self, path: str, **fields: str) -> requests.Response:
         return self._session.post(self.address + path, fields, allow_redirects=False, timeout=60)
 
+    def press(self, page: Page, action: str) -> requests.Response:
+        """Press the button of the page's form that goes to ``action``, with its hidden fields."""
+        form = re.search(rf'<form[^>]*action="{re.escape(action)}".*?</form>', page.text, re.DOTALL)
+        assert form, f"no form leads to {action}: {page.text[-1500:]}"
+        hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', form[0])
+        return self.submit(action, **dict(hidden))
+
     # -- Consents
 
     def connect(self, meter: str | None = None) -> Page:
