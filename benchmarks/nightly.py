@@ -61,7 +61,9 @@ def night(
         measured = system.measure(
             runtime,
             lambda: system.send_task("tasks.nightly.nightly_sync", today.isoformat()),
-            lambda: not any(runtime.registry.due.count_due_tonight(series, 1, began) for series in Series),
+            lambda: (
+                not any(runtime.registry.due.count_due_tonight(series, 1, began, began.date()) for series in Series)
+            ),
         )
         new = stored_documents(runtime, accounts) - documents
         waits_s = system.step_waits_s(pids)

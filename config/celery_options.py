@@ -31,6 +31,7 @@ imports = (
     "tasks.pipeline",
     "tasks.backfill",
     "tasks.nightly",
+    "tasks.consent",
     "tasks.upkeep",
 )
 task_serializer = "json"
@@ -85,6 +86,7 @@ _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("nightly sync", "nightly.nightly_sync", crontab(hour=int(_hour), minute=int(_minute)), None),
     ("catch up", "nightly.catch_up", crontab(hour="14,15", minute=30), None),  # Where yesterday arrived late.
     ("resume backfills", "nightly.resume_backfills", _round, 5 * _round),
+    ("conclude requests", "consent.conclude_due", _round, 5 * _round),
     ("resume night", "nightly.resume_night", _round, 5 * _round),
     ("repair", "upkeep.repair_open_days", crontab(minute=45), 3000),  # Incomplete days, each when it is due.
     ("audit", "upkeep.audit_sample", crontab(hour=5, minute=20), 3 * 3600),  # Little else runs at this hour.

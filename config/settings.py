@@ -116,7 +116,8 @@ class Settings(BaseSettings):
     )
     quota_ceilings: Ceilings = Field(
         USUAL_CEILINGS,
-        description="Percent of the quota at which each kind of work stops while another goes without.",
+        description="Percent of the quota at which each kind of work stops while another goes without; `strangers` "
+        "in any case.",
     )
     supplier_timeout_s: float = Field(20, gt=0, le=120, description="Longest wait for an answer of the supplier.")
     store_timeout_s: float = Field(30, gt=0, le=120, description="Longest wait for an answer of the measure store.")
@@ -140,6 +141,22 @@ class Settings(BaseSettings):
     operator_password: SecretStr | None = Field(
         None, description="Opens the operator's page, which is closed without it. Also as …_FILE."
     )
+    pretend_homes: bool = Field(
+        False,
+        description="Invite whoever asks on the first page to a home of the simulator. Never with real meters behind "
+        "RELEVE_ENEDIS_URL: anybody could read them. Refused with the supplier's own hosts.",
+    )
+    new_accounts_per_browser: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        description="New accounts a day that one browser may connect without an invitation; more wait for the operator "
+        "(`releve requests`).",
+    )
+    new_accounts_per_address: int = Field(
+        20, ge=1, le=100_000, description="The same for one address, or one /64 of IPv6."
+    )
+    new_accounts_per_day: int = Field(500, ge=1, le=1_000_000, description="The same for all browsers together.")
     proxy_origins: Origins = Field(
         "", description="Origins that may use /proxy, comma separated, like https://*.cozy.example; empty closes it."
     )
@@ -266,14 +283,17 @@ class Settings(BaseSettings):
 
     @field_validator("pretend_now")
     @classmethod
-    def _check_pretend_now(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
+    def _check_offset(cls, value: datetime | None) -> datetime | None:
+        if value is not None and value.tzinfo is None:
             raise ValueError("needs an offset, like 2024-07-25T09:00+02:00")
+        return value
+
+    @field_validator("pretend_now", "pretend_homes")
+    @classmethod
+    def _check_pretence(cls, value: Any, info: ValidationInfo) -> Any:
         # A model validator would not run where another field is at fault.
         hosts = info.data.get("enedis_url", _UNKNOWN), info.data.get("enedis_sandbox", _UNKNOWN)
-        if _UNKNOWN not in hosts and is_production(*hosts):
+        if value and _UNKNOWN not in hosts and is_production(*hosts):
             raise ValueError("is for the simulator: unset it, or set RELEVE_ENEDIS_URL to the simulator")
         return value
 

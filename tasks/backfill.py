@@ -17,8 +17,9 @@ def backfill_account(account_id: str) -> None:
     Enqueued when the account is created, and by the end of each window. A history that finds its lane full stays due,
     and ``resume_backfills`` comes back to it.
     """
-    due = get_runtime().due_windows
-    if get_runtime().registry.get(account_id).active:
+    due, history = get_runtime().due_windows, get_runtime().history
+    account = get_runtime().registry.get(account_id)
+    if account.active and account.refusal_on(history.today()) is None:
         for series in Series:
             if due.has_history_room(series):
                 publish(due.next_of_history(account_id, series))

@@ -11,6 +11,7 @@ from celery import shared_task
 from tasks.base import ControlTask
 from tasks.pipeline import publish
 from worker.accounts.notices import notify_missing_curves
+from worker.domain.clock import real_clock
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow, Series
 from worker.logs import fields
@@ -25,6 +26,7 @@ log = logging.getLogger("releve.tasks")
 MAX_MONTHS_PACKED: Final = 5_000
 KEEP_UNKNOWN_ANSWERS: Final = timedelta(days=400)
 KEEP_FRESHNESS: Final = timedelta(days=400)
+KEEP_INVITATIONS: Final = timedelta(days=7)  # After their end, so that an operator can see what became of one.
 
 
 @shared_task(base=ControlTask)
@@ -34,7 +36,7 @@ def renew_tokens() -> None:
     if runtime.clients.account_tokens:
         runtime.token_renewal.run()
     elif runtime.registry.page_active(limit=1):
-        runtime.clients.tokens_of("").current()
+        runtime.clients.application_tokens().current()
 
 
 @shared_task(base=ControlTask)
@@ -71,11 +73,15 @@ def purge_account(account_id: str) -> None:
 
 @shared_task(base=ControlTask)
 def expire_consents() -> None:
-    """End proofs of consents that have expired, and erase those that the policy keeps no longer."""
+    """Suspend accounts whose consent has ended, end its proofs, and erase old proofs and invitations."""
     runtime = get_runtime()
+    suspended = runtime.refusals.suspend_ended_consents()
     ended, erased = runtime.refusals.apply_retention(runtime.settings.keep_consent_proof_days)
-    if ended or erased:
-        log.info("consents expired", extra=fields(proofs_ended=ended, proofs_erased=erased))
+    # Invitations live by the real time, even where the fleet runs at a simulated one.
+    runtime.invitations.delete_before(real_clock() - KEEP_INVITATIONS)
+    if suspended or ended or erased:
+        extra = fields(accounts_suspended=suspended, proofs_ended=ended, proofs_erased=erased)
+        log.info("consents expired", extra=extra)
 
 
 @shared_task(base=ControlTask)

@@ -17,6 +17,7 @@ from kombu.pools import connections
 
 from config.settings import ConfigError, get_settings
 from worker.domain.fleet.backoff import SHORT_PUBLISH_POLICY
+from worker.domain.fleet.lanes import Lane, request_lane
 from worker.domain.measures.messages import WindowJob
 from worker.ops import metrics_endpoint, task_signals
 from worker.ops.broker import broker_errors, oldest_ages
@@ -86,6 +87,7 @@ def _prepare_beat(**_: Any) -> None:
 BACKFILL_TASK: Final = "tasks.backfill.backfill_account"
 LOOK_BACK_TASK: Final = "tasks.nightly.sync_account"
 WINDOW_TASK: Final = "tasks.upkeep.request_window"
+REQUEST_TASK: Final = "tasks.consent.conclude"
 
 
 @contextmanager
@@ -116,10 +118,15 @@ def enqueue_window(job: WindowJob, *, broker_url: str) -> None:
     enqueue(WINDOW_TASK, job["account_id"], job["series"], job["start"], job["end"], broker_url=broker_url)
 
 
-def enqueue(task: str, *args: str, broker_url: str) -> None:
+def enqueue_request(request_id: str, *, vouched: bool, broker_url: str) -> None:
+    """Enqueue a connection request; one that nobody vouches for comes last.  Raises StoreUnavailable."""
+    enqueue(REQUEST_TASK, request_id, broker_url=broker_url, queue=request_lane(vouched=vouched))
+
+
+def enqueue(task: str, *args: str, broker_url: str, queue: str = Lane.CONTROL) -> None:
     """Enqueue any task by its name.  Raises StoreUnavailable."""
     with open_broker(broker_url) as connection:
-        app.send_task(task, args=args, queue="control", connection=connection, retry_policy=SHORT_PUBLISH_POLICY)
+        app.send_task(task, args=args, queue=str(queue), connection=connection, retry_policy=SHORT_PUBLISH_POLICY)
 
 
 def queue_lengths(broker_url: str) -> dict[str, int]:

@@ -55,8 +55,9 @@ class TransientError(WorkerError):
 
 
 class RateLimited(TransientError):
-    """The quota is used up, by the supplier's word or by our own ledger."""
+    """The quota is used up, by our own ledger or by the supplier's word: the call waits for its turn."""
 
+    code = "RATE_LIMITED"
     answer_class = AnswerClass.QUOTA
     kind = "rate_limited"
     remedy = f"{_ASKED_AGAIN} See [quotas](../explanation/quotas.md)."
@@ -65,7 +66,10 @@ class RateLimited(TransientError):
 class IncidentOpen(RateLimited):
     """An incident is open, so nobody is asked; the window is due again when that is over."""
 
+    code = "VENDOR_DOWN"  # What makes us wait is the supplier's outage.
+    answer_class = AnswerClass.OUTAGE
     kind = "held"
+    remedy = f"{_ASKED_AGAIN} See [incidents](../explanation/incidents.md)."
 
 
 class SupplierUnavailable(TransientError):
@@ -130,6 +134,29 @@ class RefreshAnswerLost(RefreshTokenDead):
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"
     incident = None  # The token is really lost: only a new consent helps.
+
+
+class ConsentEnded(AccountError):
+    """The last day of the consent is over, so no call was made: the owner must consent again."""
+
+    code: ClassVar[str] = "CONSENT_ENDED"
+    answer_class = AnswerClass.CONSENT
+    kind = "consent_ended"
+    renewable: ClassVar[bool] = True
+
+
+class ConsentStopped(ConsentEnded):
+    """The household has stopped its consent here, so no call was made."""
+
+    code: ClassVar[str] = "CONSENT_STOPPED"
+
+
+class AccountClosed(ConsentEnded):
+    """Another person holds the meter now, so no call was made; the history stays its own holder's."""
+
+    code: ClassVar[str] = "ACCOUNT_CLOSED"
+    suspends = False  # The account stays closed.
+    renewable: ClassVar[bool] = False  # The new holder's consent belongs to another account.
 
 
 class HolderChanged(AccountError):
@@ -203,6 +230,12 @@ class WriteRefused(DataError):
     remedy = f"{_REPORT} Its text names the store's own word."
 
 
+class UnknownRequest(DataError):
+    """No connection request of this id waits for the operator."""
+
+    remedy = "`releve requests list` shows those that wait."
+
+
 def describe_code(code: str) -> type[WorkerError]:
     """Return the class that declares a code and describes it. Raises ValueError for a code that no class declares."""
     if code not in CLASS_BY_CODE:
@@ -213,6 +246,7 @@ def describe_code(code: str) -> type[WorkerError]:
 ERROR_CLASSES: Final = [
     value for value in list(globals().values()) if isinstance(value, type) and issubclass(value, WorkerError)
 ]
+# Where several classes declare a code, the first one describes it.
 CLASS_BY_CODE: Final[dict[str, type[WorkerError]]] = {
-    error_class.code: error_class for error_class in ERROR_CLASSES if vars(error_class).get("code")
+    error_class.code: error_class for error_class in reversed(ERROR_CLASSES) if vars(error_class).get("code")
 }

@@ -41,7 +41,7 @@ _PATTERNS: Final = (
     (re.compile(r"eyJ[\w-]{4,}(?:\.[\w-]*)*"), MASK),  # A JWT.
     (re.compile(r"gAAAAA[\w-]{20,}=*"), MASK),  # A Fernet token, as the registry stores secrets.
     (re.compile(r"releve_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A token of our own API.
-    (re.compile(r"/renew/[\w.~=-]{8,}"), f"/renew/{MASK}"),  # A link by which a household consents again.
+    (re.compile(r"invite_[a-z0-9]{12}_[\w-]{43}"), MASK),  # The secret of an invitation.
 )
 # Fourteen digits are a meter's number, but not inside a hash or a trace's id, and not as the decimals of a number.  The
 # digits of an escape right before them (%22, \x22) don't belong to the number.

@@ -4,6 +4,7 @@
 ``code.<CODE>.…``            ``what_to_do``, for owner and operator; ``headline`` and ``advice``, for the page of an
                              account that waits under this code
 ``notice.<kind>.…``          ``subject`` and ``text`` of a notice, see ``worker.accounts.notice_texts``
+``invitation.…``             ``notice``: how a notice's reader makes one; ``mail.…`` the mail that carries its link
 ``reason.<reason>``          why a day is complete, partial or missing
 ``series.<series>.…``        ``name``, and ``object`` of a sentence
 ``supplier.<name>``          its name; ``supplier.<name>.about`` what it reads

@@ -18,7 +18,7 @@ from redis import Redis
 from worker.domain.fleet.lanes import QUOTA_LANES, Lane, Shares, enter_lane, leave_lane
 from worker.quota.ledger import QuotaLedger
 
-FIRST, NIGHTLY, REPAIR, BACKFILL = QUOTA_LANES
+FIRST, NIGHTLY, REPAIR, BACKFILL, STRANGERS = QUOTA_LANES
 SHARES: Final = Shares.parse(
     "first_screen=10,nightly=30,repair=10,backfill=10", "first_screen=80,repair=50,backfill=90"
 )
@@ -88,6 +88,8 @@ def inside(lane: Lane) -> Iterator[None]:
 
 
 lanes = st.sampled_from(QUOTA_LANES)
+# A lane with a hard ceiling can't use up what the others leave.
+lanes_of_customers = st.sampled_from([FIRST, NIGHTLY, REPAIR, BACKFILL])
 
 
 @once_per_example
@@ -121,7 +123,7 @@ def test_a_lane_alone_uses_at_least_97_percent(redis: Redis, lane: Lane) -> None
 
 
 @settings(once_per_example, max_examples=3)
-@given(st.dictionaries(lanes, st.sampled_from([0.08, 0.2, ALL]), min_size=2), st.integers(0, 99))
+@given(st.dictionaries(lanes_of_customers, st.sampled_from([0.08, 0.2, ALL]), min_size=2), st.integers(0, 99))
 def test_lanes_together_use_at_least_97_percent_and_each_has_its_floor(
     redis: Redis, wants: dict[Lane, float], seed: int
 ) -> None:
@@ -217,14 +219,62 @@ def test_a_ceiling_is_no_waste_where_nobody_else_wants(redis: Redis) -> None:
     assert fleet.run(HOUR_S, {BACKFILL: ALL})[BACKFILL] >= 0.97 * 400
 
 
+def test_ten_thousand_requests_of_strangers_take_five_percent_of_an_hour_and_first_screens_never_wait(
+    redis: Redis,
+) -> None:
+    """Their ceiling holds although nobody else wants the rest."""
+    fleet = Fleet(redis, per_hour=1000)
+    for number in range(10_000):
+        fleet.ask(STRANGERS)
+        if number % 100 == 0:
+            assert fleet.ask(FIRST)
+        fleet.now_s += HOUR_S / 10_000
+    used = Counter(lane for _, lane in fleet.granted)
+    assert used == {STRANGERS: 50, FIRST: 100}
+    fleet.granted = [(at_s, lane) for at_s, lane in fleet.granted if lane is STRANGERS]
+    fleet.run(3 * HOUR_S, {STRANGERS: ALL}, step_s=30)
+    assert 48 <= fleet.most_in(HOUR_S) <= 50, "and in any other hour, too"
+
+
+def test_a_house_with_a_tiny_quota_still_serves_a_stranger(redis: Redis) -> None:
+    fleet = Fleet(redis, per_hour=10)
+    assert [fleet.ask(STRANGERS) for _ in range(3)] == [True, False, False]
+
+
+def test_strangers_at_their_ceiling_do_not_hold_the_others_at_theirs(redis: Redis) -> None:
+    fleet = Fleet(redis, Shares.parse("", "backfill=20"), per_hour=400)
+    assert fleet.run(HOUR_S, {BACKFILL: ALL, STRANGERS: ALL}).total() >= 0.97 * 400
+
+
+@pytest.mark.parametrize("busy", [FIRST, NIGHTLY, REPAIR, BACKFILL])
+def test_strangers_find_no_slot_while_any_other_lane_has_callers(redis: Redis, busy: Lane) -> None:
+    fleet = Fleet(redis, per_second=5, per_hour=10_000)
+    fleet.run(60, {busy: ALL, STRANGERS: ALL}, step_s=0.1, patience_s=1.0)
+    used = Counter(lane for _, lane in fleet.granted)
+    assert used[STRANGERS] <= 1 < 200 <= used[busy], "at the start nobody has booked a slot"
+
+
+def test_the_night_keeps_its_floor_while_backfills_of_new_accounts_flood_in(redis: Redis) -> None:
+    """The look-backs that are due have their floor from the first quarter of an hour on."""
+    fleet = Fleet(redis, per_hour=400)
+    fleet.run(2 * HOUR_S, {BACKFILL: ALL, FIRST: ALL, STRANGERS: ALL})
+    began_at_s = fleet.now_s
+    for quarters in range(1, 9):
+        fleet.run(HOUR_S / 4, {BACKFILL: ALL, FIRST: ALL, STRANGERS: ALL, NIGHTLY: ALL})
+        used = Counter(lane for at_s, lane in fleet.granted if at_s > began_at_s)
+        # A bucket begins and ends between two calls: three more or less.
+        assert used[NIGHTLY] >= 0.97 * SHARES.floor(NIGHTLY) * quarters - 3
+
+
 def test_above_its_floor_a_lane_books_less_far_ahead_than_those_before_it(redis: Redis) -> None:
     """So the first lanes find a slot, however many callers of the others ask all the time."""
     fleet = Fleet(redis, per_second=5, per_hour=10_000, shares=Shares.parse("nightly=1", ""), max_wait_s=4)
     booked_s = {}
-    for lane in (BACKFILL, REPAIR, NIGHTLY, FIRST):
+    for lane in (STRANGERS, BACKFILL, REPAIR, NIGHTLY, FIRST):
         while fleet.ask(lane, patience_s=4.0):
             booked_s[lane] = fleet.granted[-1][0] - fleet.now_s
-    assert booked_s[BACKFILL] <= 1.0 < booked_s[REPAIR] <= 1.8 < booked_s[NIGHTLY] <= 2.6 < booked_s[FIRST] <= 3.4
+    assert booked_s[STRANGERS] <= 0.6 < booked_s[BACKFILL] <= 1.0 < booked_s[REPAIR] <= 1.8
+    assert 1.8 < booked_s[NIGHTLY] <= 2.6 < booked_s[FIRST] <= 3.4
 
 
 @pytest.mark.parametrize("busy", [FIRST, NIGHTLY])

@@ -124,12 +124,12 @@ def test_tokens_that_end_soon_are_told_once_the_next_first(registry: AccountRegi
     (paused,) = add_accounts(registry, "30001640000066", ends=NOW + timedelta(seconds=50))
     registry.set_state(paused, AccountState.PAUSED, now=NOW)
     add_accounts(registry, "30001640000077")
-    tokens = registry.tokens.list_expiring(NOW, NOW + timedelta(seconds=300))
+    tokens = registry.tokens.list_expiring(NOW, NOW + timedelta(seconds=300), NOW.date())
     assert [token.account_id for token in tokens] == [soonest, min(shared)]
     assert [token.expires_at for token in tokens] == [ends["30001640000033"], ends[A]]
-    assert registry.tokens.list_expiring(NOW, NOW + timedelta(seconds=300), limit=1) == tokens[:1]
+    assert registry.tokens.list_expiring(NOW, NOW + timedelta(seconds=300), NOW.date(), limit=1) == tokens[:1]
     registry.set_state(min(shared), AccountState.PAUSED, now=NOW)
-    assert registry.tokens.list_expiring(NOW, NOW + timedelta(seconds=300))[1].account_id == max(shared)
+    assert registry.tokens.list_expiring(NOW, NOW + timedelta(seconds=300), NOW.date())[1].account_id == max(shared)
 
 
 def test_an_account_without_token_can_be_given_one_and_nobody_elses(registry: AccountRegistry) -> None:

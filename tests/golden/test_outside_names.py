@@ -38,9 +38,9 @@ from worker.logs import JsonFormatter, add_context, bind, fields
 from worker.ops import fleet_metrics
 from worker.simulator.api.admin import admin_routes
 from worker.stores.measures.sql import METADATA as MEASURES
+from worker.stores.redis.rate_limits import Rate
 from worker.stores.registry.tables import METADATA as REGISTRY
 from worker.web.app import create_app
-from worker.web.rate_limit import Rate
 
 RECORDED = Path(__file__).parent / "outside_names.json"
 PACKAGES = ("config", "tasks", "worker")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -11,8 +12,11 @@ import pytest
 
 from tests.support.commands import CommandResult
 from tests.support.installation import Installation
+from tests.support.registries import add_ready, record_outcome
 from worker.cli.main import cli
+from worker.errors import RateLimited
 from worker.stores.redis.child_processes import free_port
+from worker.stores.registry.outcomes import DueChanges
 
 METER = "60000000000001"
 Releve = Callable[..., CommandResult]
@@ -162,6 +166,16 @@ def test_a_supplier_out_of_reach_is_told_and_the_account_stays_as_it_was(
     assert "Traceback" not in ended.err
     (row,) = json.loads(releve("status", "--json").out)
     assert row["state"] == "ready"
+
+
+def test_our_own_pacing_is_told_as_such_with_the_next_try(installation: Installation, releve: Releve) -> None:
+    with installation.open() as runtime:
+        account_id = add_ready(runtime.registry)
+        turn = DueChanges(again_at=datetime(2024, 7, 25, 12, 10, tzinfo=UTC))
+        record_outcome(runtime.registry, account_id, "1", code=RateLimited.code, message="no permit", due_changes=turn)
+    out = " ".join(releve("status", account_id).out.split())
+    assert "RATE_LIMITED: Nothing: we wait for our turn" in out and "VENDOR_DOWN" not in out
+    assert out.endswith("Next try: 2024-07-25 14:10.")
 
 
 def test_waiting_without_a_worker_says_so_at_once(releve: Releve) -> None:

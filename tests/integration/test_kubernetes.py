@@ -27,7 +27,7 @@ from worker.ops.health.liveness import ROLE_CHECKS
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 BUILDS = ("base", "overlays/example", "overlays/example-rabbitmq")
 VERSIONS = ("1.30", "1.37")
-QUEUES = {"steps", "control", "first_screen", "nightly", "repair", "backfill"}
+QUEUES = {"steps", "control", "first_screen", "nightly", "repair", "backfill", "strangers"}
 KEDA = "keda.sh/v1alpha1"
 TRIGGER_FIELDS = {
     "redis": {"address", "listName", "listLength", "databaseIndex"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -65,7 +64,7 @@ def signed_by_us(headers: dict[str, str], body: bytes, secret: str = SECRET) -> 
 
 def message() -> Message:
     notice = Notice("n1", "k3q7d0fr2mxx", NoticeKind.ACTION_NEEDED, OUTDATED, "2024-08-01", "mail", NOW, NOW)
-    return compose_message(notice, lambda account: f"https://releve.example/renew/{account}-token")
+    return compose_message(notice)
 
 
 # The webhook
@@ -89,8 +88,7 @@ def test_an_account_set_aside_reaches_the_webhook_through_all_its_failures(
                 assert notice.attempts == len(receiver.requests) == number + 1
                 at += wait
             assert (deliver_due(sender), deliver_due(sender)) == (1, 0)
-        bodies = [json.loads(body) | {"renewal_url": None} for body in receiver.bodies]  # Each link is a new one.
-        assert bodies == bodies[:1] * 6
+        assert receiver.bodies == receiver.bodies[:1] * 6
         assert all(map(signed_by_us, receiver.headers, receiver.bodies))
         assert not signed_by_us(receiver.headers[0], receiver.bodies[0], secret="another")
         (notice,) = runtime.notices.list_for_account(account)
@@ -103,10 +101,9 @@ def test_an_account_set_aside_reaches_the_webhook_through_all_its_failures(
             OUTDATED,
         )
         assert set(body["what_to_do"]) == {"fr", "en"}
-        base, _, token = body["renewal_url"].rpartition("/")
-        assert base == "https://releve.example/renew"
-        assert runtime.signer.read_renewal(token) == account
-        for secret in (METER, SECRET, token, receiver.url):
+        assert body["new_consent_helps"] is True
+        assert "releve.example" not in receiver.bodies[-1].decode()  # It carries no link: one would open the account.
+        for secret in (METER, SECRET, receiver.url):
             assert secret not in caplog.text
     words = [record.fields["reason"] for record in caplog.records if record.message == "notice not taken"]
     assert words == [
@@ -174,7 +171,7 @@ def test_what_is_no_longer_true_is_not_told(open_runtime: Any, change: str) -> N
         assert (receiver.requests, runtime.notices.list_for_account(account)) == ([], [])
 
 
-def test_a_reminder_tells_the_day_and_carries_the_link(open_runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reminder_tells_the_day_and_what_helps(open_runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
         account = add(runtime)
         ends = (NOW + timedelta(days=20)).date()
@@ -186,7 +183,7 @@ def test_a_reminder_tells_the_day_and_carries_the_link(open_runtime: Any, monkey
         body = receiver.requests[0][2]
         assert (body["kind"], body["about"], body["account"]) == ("consent_ends_30", ends.isoformat(), account)
         assert all(ends.isoformat() in words for words in body["what_to_do"].values())
-        assert "/renew/" in body["renewal_url"]
+        assert body["new_consent_helps"] is True
 
 
 def test_a_storm_is_told_to_the_operator_without_an_account(open_runtime: Any) -> None:
@@ -195,19 +192,16 @@ def test_a_storm_is_told_to_the_operator_without_an_account(open_runtime: Any) -
             runtime.refusals.record_refusal(add(runtime, f"{30001640000000 + number}"), HolderChanged("moved"))
         assert deliver_due(runtime.notice_sender) == 1
         body = receiver.requests[0][2]
-        assert (body["kind"], body["account"], body["renewal_url"]) == ("incident", None, None)
+        assert (body["kind"], body["account"], body["new_consent_helps"]) == ("incident", None, False)
         assert body["reason"] == "holder"
 
 
-def test_without_any_channel_the_log_has_it_and_not_the_link(
-    open_runtime: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_any_channel_the_log_has_it(open_runtime: Any, caplog: pytest.LogCaptureFixture) -> None:
     with open_runtime() as runtime, caplog.at_level(logging.WARNING, "releve.notices"):
         account = suspend(runtime)
         assert deliver_due(runtime.notice_sender) == 1
         (line,) = [line for line in caplog.records if line.message.startswith("notice: ")]
         assert (line.fields["kind"], line.fields["account_id"]) == ("action_needed", account)
-        assert "renew/" not in caplog.text
 
 
 # Services by their apprise URL
@@ -217,7 +211,7 @@ def mail_url(box: MailReceiver, scheme: str = "mailto", login: str = "", more: s
     return f"{scheme}://{login}127.0.0.1:{box.port}?from=releve@example.org&to=support@example.org{more}"
 
 
-def test_a_letter_comes_in_french_and_english_with_the_link(open_runtime: Any) -> None:
+def test_a_letter_comes_in_french_and_english_and_says_how_to_invite_the_holder(open_runtime: Any) -> None:
     with mail_receiver() as box, open_runtime(notify_url=mail_url(box)) as runtime:
         account = suspend(runtime)
         assert deliver_due(runtime.notice_sender) == 1
@@ -231,7 +225,8 @@ def test_a_letter_comes_in_french_and_english_with_the_link(open_runtime: Any) -
     text = letter.get_content()
     assert "doit le donner à nouveau" in text
     assert "must give it again" in text
-    assert text.count("https://releve.example/renew/") == 2
+    assert text.count(f"`releve invite {account}`") == 2
+    assert "://" not in text
     assert notice.id in text
     assert METER not in letter.as_string()
 
@@ -322,21 +317,10 @@ def test_half_a_setting_is_refused_with_what_is_missing(settings: dict[str, str]
 
 def test_worker_and_web_of_one_data_folder_sign_alike(open_runtime: Any, tmp_path: Path) -> None:
     with open_runtime() as one, open_runtime() as other:
-        assert other.signer.read_renewal(one.signer.sign_renewal("k3q7d0fr2mxx")) == "k3q7d0fr2mxx"
+        signed = one.signer.sign("session", {"account": "k3q7d0fr2mxx"}, timedelta(days=1))
+        claims = other.signer.read("session", signed)
+        assert claims is not None
+        assert claims["account"] == "k3q7d0fr2mxx"
     assert (tmp_path / "session.key").stat().st_mode & 0o077 == 0
     with pytest.raises(ConfigError, match="RELEVE_SESSION_KEY"), open_runtime(session_key="short"):
         pass
-
-
-def test_only_a_renewal_token_renews(open_runtime: Any) -> None:
-    with open_runtime() as runtime:
-        signer = runtime.signer
-        for token in (
-            None,
-            "",
-            "nonsense",
-            signer.sign("session", {"account": "k3q7d0fr2mxx"}, timedelta(days=1)),
-            signer.sign("renewal", {"account": "k3q7d0fr2mxx"}, timedelta(days=-1)),
-            signer.sign("renewal", {}, timedelta(days=1)),
-        ):
-            assert signer.read_renewal(token) is None

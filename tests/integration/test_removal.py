@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -105,7 +104,7 @@ def _killed(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_the_commands_tell_the_calendar_the_link_and_the_receipt(installation: Installation) -> None:
+def test_the_commands_tell_the_calendar_and_the_receipt(installation: Installation) -> None:
     with installation.open() as runtime:
         account = add_filled_account(runtime)
         undated = runtime.registry.add("enedis", "30001640000022", NOW, token_needed=False)[0].id
@@ -121,12 +120,8 @@ def test_the_commands_tell_the_calendar_the_link_and_the_receipt(installation: I
     assert installation.query("consents", "--expiring", "15d") == []
     assert [row["account"] for row in installation.query("consents")] == [account, undated]
     assert account in installation.releve("consents").out
-    link = installation.releve("consents", "link", account, public_url="https://releve.example").out.strip()
-    assert urlsplit(link).netloc == "releve.example"
-    with installation.open() as runtime:
-        assert runtime.signer.read_renewal(link.rpartition("/")[2]) == account
     receipt = installation.query("accounts", "remove", account, "--yes")
     assert (receipt["account"], receipt["kept"], receipt["erased"]["documents"]) == (account, {"consent_proofs": 1}, 3)
-    assert "was removed" in installation.releve("consents", "link", account, code=1).err
+    assert "was removed" in installation.releve("invite", account, code=1).err
     assert "write it like 30d" in installation.releve("consents", "--expiring", "soon", code=2).err
     assert "proofs of consent sealed anew" in installation.releve("keys", "rotate").out

@@ -14,6 +14,7 @@ import pytest
 import worker.runtime.current
 from tasks.upkeep import renew_tokens
 from tests.support.connect_service import METER, OTHER, ConnectServers, ConnectService, open_connect_service
+from worker.clients.tokens import TokenProvider
 from worker.domain.consent.accounts import AccountState
 from worker.errors import RefreshAnswerLost, SupplierUnavailable
 
@@ -33,6 +34,10 @@ def connect(service: ConnectService, *meters: str) -> list[str]:
     page = browser.get("/connect/enedis").headers["location"]
     browser.get(service.agree(f"{page}&usage_point_id={','.join(meters)}"))
     return [account.id for account in service.accounts()]
+
+
+def tokens_of(service: ConnectService, account_id: str) -> TokenProvider:
+    return service.runtime.clients.tokens_of(service.runtime.registry.get(account_id))
 
 
 def count_renewals(service: ConnectService) -> int:
@@ -55,7 +60,7 @@ def test_all_workers_together_renew_once(service: ConnectService) -> None:
     accounts = connect(service, METER, OTHER)
     service.simulate("POST", "switches", {"token_life_s": 12_600})
     with ThreadPoolExecutor(8) as threads:
-        tokens = list(threads.map(lambda n: service.runtime.clients.tokens_of(accounts[n % 2]).current(), range(16)))
+        tokens = list(threads.map(lambda n: tokens_of(service, accounts[n % 2]).current(), range(16)))
     assert len({token.access for token in tokens}) == 1
     assert count_renewals(service) == 1
 
@@ -77,7 +82,7 @@ def test_a_refresh_answer_lost_on_the_way_is_known_for_what_it_is(service: Conne
     for account in map(service.runtime.registry.get, accounts):
         assert (account.state, account.reason) == (AccountState.ACTION_NEEDED, LOST)
     with pytest.raises(RefreshAnswerLost):
-        service.runtime.clients.tokens_of(accounts[0]).current()
+        tokens_of(service, accounts[0]).current()
     connect(service, METER, OTHER)
     assert all(service.runtime.registry.get(account).active for account in accounts)
 
@@ -95,9 +100,9 @@ def test_a_worker_that_died_between_the_answer_and_its_keeping_is_the_same_loss(
     with monkeypatch.context() as patch:
         patch.setattr(type(service.runtime.registry.tokens), "save_renewed", die)
         with pytest.raises(Died):
-            service.runtime.clients.tokens_of(account).current()
+            tokens_of(service, account).current()
     with pytest.raises(RefreshAnswerLost):
-        service.runtime.clients.tokens_of(account).current()
+        tokens_of(service, account).current()
 
 
 def test_a_consent_that_was_withdrawn_is_not_called_a_loss(service: ConnectService) -> None:
@@ -112,7 +117,7 @@ def test_a_supplier_that_is_down_sets_nobody_aside(service: ConnectService) -> N
     service.simulate("POST", "faults", {"path": TOKEN_PATH, "status": 503, "body": "<html>", "count": 3})
     service.runtime.token_renewal.run()
     with pytest.raises(SupplierUnavailable):
-        service.runtime.clients.tokens_of(account).renew(service.runtime.clients.tokens_of(account).current())
+        tokens_of(service, account).renew(tokens_of(service, account).current())
     assert service.runtime.registry.get(account).active
     service.simulate("POST", "switches", {"token_life_s": 12_600})
     assert service.runtime.token_renewal.run() == 1  # The supplier has not used up the refresh token.
@@ -127,7 +132,7 @@ def test_a_consent_given_during_a_renewal_wins(service: ConnectService) -> None:
 
     def renew() -> None:
         started.set()
-        service.runtime.clients.tokens_of(account).current()
+        tokens_of(service, account).current()
 
     renewal = Thread(target=renew)
     renewal.start()

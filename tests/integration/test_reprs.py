@@ -94,7 +94,7 @@ def test_no_object_of_a_running_house_shows_a_secret(runtime: Runtime, secrets: 
         runtime,
         token_store,
         UserTokens(token_store, runtime.clients.oauth),
-        runtime.clients.session_of(account.id),
+        runtime.clients.application_session(),
         token,
     ]
     objects += [account, runtime.clients.client_of(account), REDACTOR, Redactor(secrets.values())]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
@@ -16,14 +17,17 @@ from fastapi.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from tests.support.factories import NOW
+from tests.support.household_pages import csrf_of
 from tests.support.installation import new_installation
 from tests.support.registries import prepare_registry
 from tests.support.simulators import run_in_background
 from worker.domain.consent.accounts import Account
+from worker.domain.consent.invitations import InvitationPurpose
 from worker.runtime.process import Runtime
 from worker.simulator.app import create_app as create_simulator
 from worker.simulator.options import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
 from worker.web.app import create_app
+from worker.web.context import publish_backfills
 from worker.web.sessions import SESSION_COOKIE, Session, read_session
 
 PUBLIC = "http://testserver"
@@ -40,6 +44,7 @@ class ConnectService:
     runtime: Runtime
     app: FastAPI
     supplier: str
+    hours: int = 0
 
     def browser(self) -> TestClient:
         """Return a new browser, which follows no redirect by itself."""
@@ -58,14 +63,53 @@ class ConnectService:
         back = urlsplit(answer.headers["location"])
         return f"{back.path}?{back.query}"
 
-    def begin(self, browser: TestClient, path: str = f"/connect/enedis?usage_point_id={METER}") -> str:
-        """Begin a consent in this browser. Return its callback as path and query."""
-        answer = browser.get(path)
+    def invite(self, meter: str = METER, *, new_holder: bool = False) -> str:
+        """Return the secret of an invitation: for the meter's account, or for the meter."""
+        account = self.runtime.registry.find("enedis", meter)
+        if account is not None and not new_holder:
+            return self.runtime.invitations.create(
+                InvitationPurpose.ACCOUNT, "enedis", "cli:test", account_id=account.id
+            )[1]
+        purpose = InvitationPurpose.NEW_HOLDER if new_holder else InvitationPurpose.METER
+        return self.runtime.invitations.create(purpose, "enedis", "cli:test", usage_point_id=meter)[1]
+
+    def open_invitation(self, browser: TestClient, secret: str) -> httpx2.Response:
+        """Press the button of the invitation's page."""
+        page = browser.get("/invitation")
+        return browser.post("/invitation", data={"invitation": secret, "csrf": csrf_of(page.text)})
+
+    def begin(self, browser: TestClient, meter: str = METER) -> str:
+        """Begin a consent with an invitation where the generation needs one. Return its callback as path and query."""
+        if self.runtime.clients.account_tokens:
+            return self.begin_uninvited(browser, meter)
+        answer = self.open_invitation(browser, self.invite(meter))
         assert answer.status_code == 303, answer.text
         return self.agree(answer.headers["location"])
 
-    def connect(self, browser: TestClient, path: str = f"/connect/enedis?usage_point_id={METER}") -> httpx2.Response:
-        return browser.get(self.begin(browser, path))
+    def begin_uninvited(self, browser: TestClient, meter: str = METER) -> str:
+        answer = browser.get("/connect/enedis", params={"usage_point_id": meter})
+        assert answer.status_code == 303, answer.text
+        return self.agree(answer.headers["location"])
+
+    def come_back(self, browser: TestClient, way_back: str) -> httpx2.Response:
+        """Load the callback, let the worker do what is due, and load it again as the page does by itself."""
+        answer = browser.get(way_back)
+        if answer.status_code != 202:
+            return answer
+        self.work()
+        return browser.get(way_back)
+
+    def connect(self, browser: TestClient, meter: str = METER) -> httpx2.Response:
+        return self.come_back(browser, self.begin(browser, meter))
+
+    def work(self) -> None:
+        """Do what the worker's task does for the requests that are due; an hour later each time."""
+        self.hours += 1
+        later = datetime.now(UTC) + timedelta(hours=self.hours)
+        connector = replace(self.runtime.connector, real_now=lambda: later)
+        for request_id in self.runtime.connection_requests.list_due(later, 100):
+            request = connector.conclude(request_id)
+            publish_backfills(self.runtime, [account.id for account in request.accounts] if request else [])
 
     def accounts(self) -> list[Account]:
         return self.runtime.registry.list()

@@ -8,13 +8,19 @@ from datetime import date, timedelta
 from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import NOW
 from worker.domain.measures.readings import Series
+from worker.stores.registry.outcomes import DueChanges
 
 FRENCH = {"Accept-Language": "fr"}
 METER = "30001640000011"
 
 
 def record_outcome(
-    service: ApiService, account_id: str, series: Series, code: str | None = None, day: date | None = None
+    service: ApiService,
+    account_id: str,
+    series: Series,
+    code: str | None = None,
+    day: date | None = None,
+    due_changes: DueChanges | None = None,
 ) -> None:
     service.runtime.registry.outcomes.record(
         account_id,
@@ -25,6 +31,7 @@ def record_outcome(
         message="",
         last_day=day or TODAY - timedelta(days=1),
         stored=True,
+        due_changes=due_changes,
     )
 
 

@@ -23,6 +23,7 @@ class MailReceiver:
     port: int = 0
     refusal: str | None = None
     messages: list[EmailMessage] = field(default_factory=list)
+    recipients: list[list[str]] = field(default_factory=list)  # Of each message, those of its envelope.
     logins: list[tuple[str, str, bool]] = field(default_factory=list)  # User, password, over TLS.
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:
@@ -32,6 +33,7 @@ class MailReceiver:
         message = message_from_bytes(envelope.content, policy=policy.default)
         assert isinstance(message, EmailMessage)
         self.messages.append(message)
+        self.recipients.append(list(envelope.rcpt_tos))
         return "250 taken"
 
 

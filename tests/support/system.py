@@ -292,7 +292,7 @@ class System:
         return [_readable(json.loads(raw)) for raw in (*waiting, *unacked)]
 
     def queues(self) -> list[str]:
-        names = ("steps", "control", "first_screen", "nightly", "repair", "backfill")
+        names = ("steps", "control", "first_screen", "nightly", "repair", "backfill", "strangers")
         return [key for key in (QUEUE_PREFIX + name for name in names) if self.redis.exists(key)]
 
 

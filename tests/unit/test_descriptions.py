@@ -77,7 +77,7 @@ def test_every_failure_has_its_reason_and_every_notice_its_description() -> None
 def test_every_notice_says_what_to_do_in_both_languages(kind: NoticeKind) -> None:
     for reason in REASONS.get(kind, [""]):
         notice = Notice("n1", "k3q7d0fr2mxx", kind, reason, "2024-08-01", "mail", NOW, NOW)
-        message = compose_message(notice, lambda account: f"https://releve.example/renew/{account}")
+        message = compose_message(notice)
         assert all(len(message.texts[language]) > 30 for language in ("fr", "en"))
         assert "{" not in message.to_text()
         assert "\n" not in message.to_subject()

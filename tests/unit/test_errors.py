@@ -12,7 +12,8 @@ import pytest
 import worker
 from worker.errors import AccountError, DataError, NotDelivered, StoreUnavailable, TransientError, WorkerError
 
-# The vocabulary of cozy-konnector-libs.  An outage of our own infrastructure is no account's error and has no code.
+# The vocabulary of cozy-konnector-libs, and our own words.  An outage of our own infrastructure is no account's
+# error and has no code.
 CODES = {
     "USER_ACTION_NEEDED",
     "USER_ACTION_NEEDED.OAUTH_OUTDATED",
@@ -20,6 +21,10 @@ CODES = {
     "USER_ACTION_NEEDED.ACCOUNT_REMOVED",
     "LOGIN_FAILED",
     "VENDOR_DOWN",
+    "RATE_LIMITED",
+    "CONSENT_ENDED",
+    "CONSENT_STOPPED",
+    "ACCOUNT_CLOSED",
     "UNKNOWN_ERROR",
     "UNKNOWN_ERROR.PARTIAL_SYNC",
     "CANNOT_FIND_ACCOUNT",

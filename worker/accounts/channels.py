@@ -55,7 +55,7 @@ class Webhook:
             SIGNATURE_HEADER: sign_body(self.secret, int(self.clock()), body),
         }
         try:
-            # A redirect would send the renewal link to another host. The body of the answer is not needed, so the
+            # A redirect would send the account's id to another host. The body of the answer is not needed, so the
             # request streams and does not read it.
             with requests.post(
                 self.url, data=body, headers=headers, timeout=self.timeouts_s, allow_redirects=False, stream=True
@@ -83,7 +83,7 @@ class NotifyService:
 
 
 class NoticeLog:
-    """The log, used if no other channel is set up; it leaves out the link, because many people read logs."""
+    """The log, used if no other channel is set up."""
 
     def send(self, message: Message) -> None:
         notice = message.notice

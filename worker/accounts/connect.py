@@ -1,59 +1,108 @@
 """The connection of accounts: from the callback of the supplier's consent page to accounts in the registry.
 
-The callback of v4 contains a code, which is exchanged for the holder's own tokens. That of v5 contains the usage points
-themselves. That of 2026 contains the id of an authorisation, whose usage points can be asked for some seconds later.
+``AccountConnector.conclude`` takes a request one step on:
 
-Only the exchange of v4 *proves* whose meter it is, because anybody can write the parameters of a callback's address.
+1. The supplier is asked, where its answer can be a part of a proof: v4's code is exchanged for the holder's tokens, and
+   2026's authorisation for its meters. It is one call, and never the web's; the answer is stored with the request
+   before anything else, because a code works once.
+2. The proof is looked for (``find_proof``). Without one the request ends here, and nothing else has changed.
+3. Each meter's account is found or made. One that is another person's is closed, after the person has said so or the
+   invitation does. New accounts that nobody vouches for have bounds.
+4. Accounts, token, dates, evidence and the use of the invitation are written in one transaction, and the request is
+   saved as connected. A crash before that repeats the step; after it, the same browser is known by the evidence.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import Final
 
-from worker.clients.enedis.consent import Callback, authorize_url, fetch_usage_points, usage_points_of_grant
+from sqlalchemy import Connection
+
+from worker.clients.enedis.consent import Callback, authorize_url, fetch_shared_meters, usage_points_of_grant
 from worker.clients.enedis.presets import Endpoints
 from worker.clients.oauth import Grant
 from worker.clients.session import SupplierSession
-from worker.domain.clock import Clock
+from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.accounts import Account
-from worker.domain.consent.consents import ConsentKind
+from worker.domain.consent.connection_requests import (
+    MOST_UNKNOWN,
+    ConnectedAccount,
+    ConnectionRequest,
+    ProvenMeters,
+    RequestEvent,
+    RequestState,
+    SharedMeter,
+    find_proof,
+)
+from worker.domain.consent.consents import ConsentKind, EndReason
 from worker.domain.consent.durations import last_day_of, without_years
+from worker.domain.consent.invitations import Invitation, InvitationPurpose
 from worker.domain.measures.readings import PARIS
-from worker.errors import ConsentNotThere, UnknownUsagePoint
+from worker.errors import (
+    AccountError,
+    ConsentNotThere,
+    RateLimited,
+    RefreshTokenDead,
+    StoreUnavailable,
+    TransientError,
+    WorkerError,
+)
+from worker.logs import fields
+from worker.stores.redis.connection_requests import ConnectionRequests
+from worker.stores.redis.locks import Locks
+from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.invitations import InvitationTable
+from worker.stores.registry.tokens import detach_token
 
-# Waits between the requests for the usage points of an authorisation (2026).
-_WAITS_S: Final = (0.5, 1.0, 2.0, 4.0)
+log = logging.getLogger("releve.consents")
 
-
-@dataclass(frozen=True, slots=True)
-class ConnectedAccounts:
-    """The accounts of a consent, in the order in which it named its meters.
-
-    ``existing_ids``: the accounts that existed before. ``proven`` says whether the supplier confirmed, in a call of our
-    own, that the person who came back holds these meters.
-    """
-
-    accounts: tuple[Account, ...]
-    existing_ids: frozenset[str]
-    proven: bool
+_A_DAY_S: Final = 86_400
+# Waits between the requests for the usage points of an authorisation, where a caller of the proxy asks.
+_PROXY_WAITS_S: Final = (0.5, 1.0, 2.0, 4.0)
+# A step asks the supplier once, whose longest answer this is longer than; after it a killed process counts as dead.
+_STEP_S: Final = 90.0
 
 
 @dataclass(frozen=True, slots=True)
-class _ConsentAnswer:
-    """The content of a callback: its meters, and the tokens or the number of the consent if it has them."""
+class NewAccountLimits:
+    """How many new accounts a day may come without an invitation; beyond these bounds the operator decides."""
 
-    kind: ConsentKind
-    usage_points: tuple[str, ...] = field(repr=False)
-    grant: Grant | None = None
-    reference: str | None = field(default=None, repr=False)
-    proven: bool = False
+    by_browser: int
+    by_address: int
+    in_all: int
+
+    def rates(self, request: ConnectionRequest) -> list[tuple[Rate, str]]:
+        """Return each bound with its subject."""
+        return [
+            (Rate("new-accounts-browser", self.by_browser, _A_DAY_S), request.browser),
+            (Rate("new-accounts-address", self.by_address, _A_DAY_S), request.address),
+            (Rate("new-accounts", self.in_all, _A_DAY_S), "all"),
+        ]
+
+
+class _Refused(Exception):
+    """The end of a request; ``page`` is the name of the page that says why."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(page)
+        self.page = page
+
+
+@dataclass(frozen=True, slots=True)
+class _Invited:
+    """An invitation that the request was begun with, and the meter that it names; None where it names none any more."""
+
+    invitation: Invitation
+    usage_point_id: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +111,7 @@ class AccountConnector:
 
     ``duration`` is the setting for how long consent is requested, None for the preset's longest. ``account_tokens``
     says whether each account has its own token (v4). ``open_session`` returns a session with the application's token.
+    Whoever calls ``conclude`` publishes the history of the connected accounts; a lost message does no harm.
     """
 
     supplier: str
@@ -73,7 +123,13 @@ class AccountConnector:
     open_session: Callable[[], SupplierSession]
     registry: AccountRegistry
     consents: ConsentTable
+    invitations: InvitationTable
+    requests: ConnectionRequests
+    limiter: RateLimiter
+    limits: NewAccountLimits
+    locks: Locks
     now: Clock
+    real_now: Clock = real_clock
 
     def consent_duration(self) -> str:
         """Return the ISO 8601 duration for which consent is requested; the API of 2026 accepts no years."""
@@ -85,79 +141,284 @@ class AccountConnector:
         """Return the address to send the person to. Raises ValueError if the supplier has no consent page."""
         return authorize_url(self.endpoints, self.client_id, state, self.consent_duration())
 
-    def connect(self, callback: Callback) -> ConnectedAccounts:
-        """Return the accounts of a consent, new or renewed; the same consent twice gives the same accounts.
-
-        The accounts, their token, dates and proofs are written in one transaction. The caller then enqueues the
-        backfill; if it dies before that, the reconciler finds the accounts. Raises UnknownUsagePoint if the holder
-        refused or shared no meter, ConsentNotThere if the supplier does not know the consent yet, and what the client
-        raises.
-        """
-        answer = self._read_callback(callback)
-        if not answer.usage_points:
-            raise UnknownUsagePoint("the consent names no meter: connect again")
-        now = self.now()
-        first_day = now.astimezone(PARIS).date()
-        last_day = last_day_of(first_day, self.consent_duration())
-        accounts = self.registry.add_all(
-            self.supplier,
-            answer.usage_points,
-            now,
-            _new_consent(answer.grant, first_day, last_day, token_needed=self.account_tokens),
-            on_account=partial(
-                self.consents.record,
-                kind=answer.kind,
-                now=now,
-                consent_from=first_day,
-                consent_until=last_day,
-                reference=answer.reference,
-            ),
-        )
-        return ConnectedAccounts(
-            tuple(account for account, _ in accounts),
-            frozenset(account.id for account, created in accounts if not created),
-            answer.proven,
-        )
+    def today(self) -> date:
+        """Return today's date in Europe/Paris."""
+        return self.now().astimezone(PARIS).date()
 
     def authorised_usage_points(self, autorisation_id: int) -> tuple[str, ...]:
-        """Return the meters of a consent (2026), requested several times with growing waits.
+        """Return the meters of a consent (2026) for a caller of the proxy, asked several times with growing waits.
 
         Raises ConsentNotThere, and what the client raises.
         """
         session = self.open_session()
-        for wait_s in (*_WAITS_S, None):
-            if usage_points := fetch_usage_points(session, autorisation_id, self.now()):
-                return tuple(usage_points)
+        for wait_s in (*_PROXY_WAITS_S, None):
+            if meters := fetch_shared_meters(session, autorisation_id, self.now()):
+                return tuple(meter.usage_point_id for meter in meters)
             if wait_s is not None:
                 time.sleep(wait_s)
         raise ConsentNotThere("the supplier does not know this consent yet: load the page again in a minute")
 
-    def _read_callback(self, callback: Callback) -> _ConsentAnswer:
+    def receive(self, callback: Callback, request: ConnectionRequest) -> ConnectionRequest:
+        """Return the request with what its callback says: to be concluded, or ended already. Does no I/O."""
         if callback.failure:
-            raise UnknownUsagePoint(f"the supplier's consent page answered {callback.failure}: connect again")
-        if self.account_tokens:
-            return self._read_code(callback)
-        if callback.autorisation_id is not None:
-            usage_points = self.authorised_usage_points(callback.autorisation_id)
-            return _ConsentAnswer(ConsentKind.AUTORISATION, usage_points, reference=str(callback.autorisation_id))
-        return _ConsentAnswer(ConsentKind.USAGE_POINT, callback.usage_points)
+            return request.after(RequestEvent.REFUSED, page=callback.failure)
+        if self.account_tokens and callback.code is None:
+            return request.after(RequestEvent.REFUSED, page="no_usage_point")
+        if not self.account_tokens and request.invitation_id is None:
+            # With v5 and 2026 no answer of the supplier can prove it, so it is not asked.
+            return replace(request, usage_points=callback.usage_points, autorisation_id=callback.autorisation_id).after(
+                RequestEvent.NOT_PROVEN
+            )
+        return replace(
+            request,
+            usage_points=callback.usage_points,
+            autorisation_id=None if self.account_tokens else callback.autorisation_id,
+            code=callback.code if self.account_tokens else None,
+        )
 
-    def _read_code(self, callback: Callback) -> _ConsentAnswer:
-        if callback.code is None:
-            raise UnknownUsagePoint("the consent page sent no code: connect again")
-        grant = self.exchange_code(callback.code)
-        confirmed = usage_points_of_grant(grant)
-        # A person could take the code of their own consent and write another person's meter into the address.
-        if confirmed and not set(callback.usage_points) <= set(confirmed):
-            raise UnknownUsagePoint("the consent page named a meter that the supplier does not confirm: connect again")
-        usage_points = callback.usage_points or confirmed
-        kind = ConsentKind.ID_TOKEN if "usage_points_id" not in grant.extras and confirmed else ConsentKind.CODE
-        return _ConsentAnswer(kind, usage_points, grant, proven=bool(confirmed))
+    def conclude(self, request_id: str) -> ConnectionRequest | None:
+        """Take a request one step on and return it; None where it is gone. Safe to repeat, at once too.
 
+        Raises StoreUnavailable; whatever the supplier says becomes a state of the request.
+        """
+        with self.locks.lock(f"connection_request:{request_id}", _STEP_S):
+            request = self.requests.get(request_id)
+            if request is None:
+                self.requests.forget(request_id)
+                return None
+            if not request.is_due(self.real_now()):
+                return request
+            after = self._step(request)
+            self.requests.save(after)
+            return after
 
-def _new_consent(grant: Grant | None, first_day: date, last_day: date, *, token_needed: bool) -> NewConsent:
-    if grant is None:
-        return NewConsent(first_day, last_day, token_needed=token_needed)
-    expires_s = grant.token.expires_at
-    expires_at = None if expires_s is None else datetime.fromtimestamp(expires_s, UTC)
-    return NewConsent(first_day, last_day, grant.token.to_text(), expires_at, token_needed)
+    def choose_new_holder(self, request_id: str, browser: str) -> ConnectionRequest | None:
+        """Close the account of the person before, as its new holder asked; None for a request of another browser."""
+        request = self._load(request_id, browser, RequestState.CHOICE)
+        return request and self._finish_saved(replace(request, new_holder=True))
+
+    def let_in(self, request_id: str, *, by: str) -> ConnectionRequest | None:
+        """Connect a request that waits for the operator; None where none of this id does."""
+        request = self._load(request_id, None, RequestState.HELD)
+        if request is None:
+            return None
+        log.info("connection request let in", extra=fields(request=request_id, by=by))
+        return self._finish_saved(request)
+
+    def turn_away(self, request_id: str) -> ConnectionRequest | None:
+        """Refuse a request that waits for the operator; None where none of this id does."""
+        request = self._load(request_id, None, RequestState.HELD)
+        if request is not None:
+            request = request.after(RequestEvent.TURNED_AWAY, page="turned_away")
+            self.requests.save(request)
+        return request
+
+    def _load(self, request_id: str, browser: str | None, state: RequestState) -> ConnectionRequest | None:
+        request = self.requests.get(request_id)
+        if request is None or request.state is not state or browser not in (None, request.browser):
+            return None
+        return request
+
+    def _finish_saved(self, request: ConnectionRequest) -> ConnectionRequest:
+        with self.locks.lock(f"connection_request:{request.id}", _STEP_S):
+            try:
+                after = self._finish(request)
+            except _Refused as refusal:
+                after = replace(request, state=RequestState.REFUSED, page=refusal.page)
+            self.requests.save(after)
+            return after
+
+    def _step(self, request: ConnectionRequest) -> ConnectionRequest:
+        try:
+            if request.proven is None:
+                request = self._prove(request)
+            return request if request.proven is None else self._finish(request)
+        except _Refused as refusal:
+            return request.after(RequestEvent.REFUSED, page=refusal.page)
+        except RefreshTokenDead:
+            return request.after(RequestEvent.REFUSED, page="code_refused")
+        except AccountError as error:
+            log.info("consent without a usable meter", extra=fields(code=error.code, reason=str(error)))
+            return request.after(RequestEvent.REFUSED, page="no_usage_point")
+        except StoreUnavailable:
+            raise
+        except TransientError as error:
+            log.info("consent not concluded yet", extra=fields(tries=request.tries + 1, reason=str(error)))
+            page = "waiting_turn" if isinstance(error, RateLimited) else "unavailable"
+            return request.waiting(page, self.real_now(), error.retry_after_s)
+        except WorkerError as error:
+            log.error("consent can't be concluded", extra=fields(code=error.code, reason=str(error)))
+            return request.after(RequestEvent.REFUSED, page="unusable")
+
+    # -- The proof
+
+    def _prove(self, request: ConnectionRequest) -> ConnectionRequest:
+        """Ask the supplier at most once, and return the request with its proof, without one, or still waiting."""
+        kind, meters, grant = self._ask(request)
+        if kind is ConsentKind.AUTORISATION and not meters:
+            if request.tries >= MOST_UNKNOWN:
+                raise _Refused("no_usage_point")
+            return request.waiting("not_there", self.real_now())
+        invited = self._invited(request)
+        found = find_proof(kind, meters, request.begun_on, invited.usage_point_id if invited else None)
+        if found is None:
+            return request.after(RequestEvent.NOT_PROVEN)
+        proof, proven = found
+        token = grant.token if grant else None
+        expires_s = token.expires_at if token else None
+        request = replace(
+            request,
+            proven=ProvenMeters(
+                proof,
+                kind,
+                tuple(meter.usage_point_id for meter in proven),
+                reference=None if request.autorisation_id is None else str(request.autorisation_id),
+                since=proven[0].since,
+                until=proven[0].until,
+                token=token.to_text() if token else None,
+                token_expires_at=None if expires_s is None else datetime.fromtimestamp(expires_s, UTC),
+            ),
+            code=None,
+        )
+        self.requests.save(request)
+        return request
+
+    def _ask(self, request: ConnectionRequest) -> tuple[ConsentKind, Sequence[SharedMeter], Grant | None]:
+        if request.code is not None:
+            grant = self.exchange_code(request.code)
+            confirmed = usage_points_of_grant(grant, self.client_id)
+            if not confirmed:
+                # Without a meter of the supplier's own it is no consent; the token is forgotten here.
+                raise _Refused("no_usage_point")
+            if not set(request.usage_points) <= set(confirmed):
+                raise _Refused("no_usage_point")
+            kind = ConsentKind.CODE if "usage_points_id" in grant.extras else ConsentKind.ID_TOKEN
+            return kind, [SharedMeter(number) for number in request.usage_points or confirmed], grant
+        if request.autorisation_id is not None:
+            meters = fetch_shared_meters(self.open_session(), request.autorisation_id, self.now())
+            return ConsentKind.AUTORISATION, meters, None
+        return ConsentKind.USAGE_POINT, [SharedMeter(number) for number in request.usage_points], None
+
+    def _invited(self, request: ConnectionRequest) -> _Invited | None:
+        """Return the invitation of the request, if this browser opened it, with the meter that it names."""
+        invitation = self.invitations.get(request.invitation_id) if request.invitation_id else None
+        if invitation is None or invitation.browser != request.browser or invitation.revoked_at is not None:
+            return None
+        if invitation.account_id is None:
+            return _Invited(invitation, invitation.usage_point_id)
+        account = self.registry.get_many([invitation.account_id]).get(invitation.account_id)
+        return _Invited(invitation, account.usage_point_id if account else None)
+
+    # -- The accounts
+
+    def _finish(self, request: ConnectionRequest) -> ConnectionRequest:
+        """Write the accounts of a proven request, or return it with what it waits for."""
+        proven = request.proven
+        if proven is None:
+            raise ValueError("a request without a proof makes no account")
+        invited = self._invited(request)
+        if invited is not None and invited.usage_point_id not in proven.usage_points:
+            invited = None  # The supplier's own answer proves another meter, without the invitation.
+        before = {number: self.registry.find(request.supplier, number) for number in proven.usage_points}
+        others = [
+            account for account in before.values() if account and not self._is_same_person(account, request, invited)
+        ]
+        expected = invited is not None and invited.invitation.purpose is InvitationPurpose.NEW_HOLDER
+        if others and not (request.new_holder or expected):
+            return request.after(RequestEvent.OTHER_PERSON, page="other_person")
+        held = request.state is RequestState.HELD
+        new = sum(account is None or account in others for account in before.values())
+        if new and invited is None and not held and self._too_many(request, new):
+            log.warning("connection request waits for the operator", extra=fields(request=request.id))
+            return request.after(RequestEvent.TOO_MANY, page="held")
+        accounts = self._write(request, proven, invited, before, others)
+        for account in accounts:
+            log.info("consent given", extra=fields(account_id=account.id, proof=proven.proof.value))
+        return request.after(
+            RequestEvent.LET_IN if held else RequestEvent.PROVEN,
+            accounts=tuple(ConnectedAccount(account.id, account.session_number) for account in accounts),
+            page="",
+        )
+
+    def _is_same_person(self, account: Account, request: ConnectionRequest, invited: _Invited | None) -> bool:
+        """Return whether the account is that person's: by its session, by its browser, or by the inviter's word."""
+        if request.session.get(account.id) == account.session_number:
+            return True
+        if invited is not None and invited.invitation.account_id == account.id:
+            return True
+        return self.consents.browser_of(account.id) == request.browser
+
+    def _too_many(self, request: ConnectionRequest, new: int) -> bool:
+        """Count new accounts, and return whether they are more than a bound allows."""
+        rates = self.limits.rates(request)
+        waits_s = [self.limiter.count_call(rate, subject) for _ in range(new) for rate, subject in rates]
+        return any(waits_s)
+
+    def _write(
+        self,
+        request: ConnectionRequest,
+        proven: ProvenMeters,
+        invited: _Invited | None,
+        before: Mapping[str, Account | None],
+        others: Sequence[Account],
+    ) -> list[Account]:
+        """Write everything in one transaction. Raises _Refused where the invitation was used or revoked meanwhile."""
+        now = self.now()
+        first_day = proven.since or now.astimezone(PARIS).date()
+        last_day = proven.until or last_day_of(first_day, self.consent_duration())
+        consent = NewConsent(
+            first_day, last_day, proven.token, proven.token_expires_at, token_needed=self.account_tokens
+        )
+        accounts = self.registry.add_all(
+            request.supplier,
+            proven.usage_points,
+            now,
+            consent,
+            before=partial(self._prepare, request=request, invited=invited, before=before, others=others, now=now),
+            on_account=partial(
+                self.consents.record,
+                kind=proven.kind,
+                now=now,
+                consent_from=first_day,
+                consent_until=last_day,
+                reference=proven.reference,
+                proof=proven.proof,
+                vouched_by=invited.invitation.created_by if invited else None,
+                browser=request.browser,
+            ),
+            data_from=now.astimezone(PARIS).date() if others else None,
+        )
+        return [account for account, _ in accounts]
+
+    def _prepare(
+        self,
+        connection: Connection,
+        *,
+        request: ConnectionRequest,
+        invited: _Invited | None,
+        before: Mapping[str, Account | None],
+        others: Sequence[Account],
+        now: datetime,
+    ) -> None:
+        """Use the invitation up, and close the accounts of other persons.
+
+        Raises StoreUnavailable where a meter got another account since it was looked at: the step is repeated then.
+        """
+        for number, account in sorted(before.items()):
+            known = account_rows.find(connection, request.supplier, number, lock=True)
+            if known != (account.id if account else None):
+                raise StoreUnavailable("a meter got another account meanwhile: try again", retry_after_s=1)
+        # One that is used already was used by this browser, by the same step before a crash.
+        if (
+            invited is not None
+            and invited.invitation.used_at is None
+            and not self.invitations.use(connection, invited.invitation.id)
+        ):
+            raise _Refused("invitation_over")
+        for account in others:
+            account_rows.close(connection, account.id, now)
+            detach_token(connection, account.id)
+            consent_rows.end_proofs(connection, account.id, EndReason.HOLDER_CHANGED.value, now)
+            consent_rows.delete_pending_refusals(connection, account.id)
+            consent_rows.delete_undelivered_notices(connection, account.id)
+            log.info("account closed: another person holds its meter", extra=fields(account_id=account.id))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # "Unauthorized, error=401." of a web service, "Socket Exception: (550, b'no such user')" of a mail server.
 _STATUS: Final = re.compile(r"\berror=(\d{3})\b|^Socket Exception: \((\d{3}),", re.MULTILINE)
+_MAIL_SCHEMES: Final = ("mailto", "mailtos")
 _MESSAGE_ID: Final = re.compile(r"^Message-ID:\s+<[^>]*>$", re.MULTILINE)
 
 
@@ -28,8 +29,9 @@ def load_service(url: str) -> Apprise:
 
     # The library's own lines name addresses, topics and, at DEBUG, tokens; we read the status from them, nothing else.
     library_log = logging.getLogger("apprise")
-    library_log.propagate, library_log.level = False, logging.DEBUG
-    # A redirect would send the renewal link to another host, and an icon is fetched from a server of the library's.
+    library_log.propagate = False
+    library_log.setLevel(logging.DEBUG)
+    # A redirect would send a notice to another host, and an icon is fetched from a server of the library's.
     asset = AppriseAsset(app_id="Releve", app_desc="", app_url="", http_redirects=False, image_url_mask="")
     service = Apprise(asset=asset)
     if not service.add(url):
@@ -48,11 +50,39 @@ def send(url: str, subject: str, text: str, notice_id: str) -> str | None:
 
     A mail with the same ``notice_id`` has the same Message-ID, so that its reader's program knows it again.
     """
+    # A new service each time: one that has just sent waits before it sends again.
+    return _send(load_service(url), subject, text, notice_id)
+
+
+def is_mail(url: str) -> bool:
+    """Return whether the URL is a mail service's."""
+    return url.partition(":")[0].lower() in _MAIL_SCHEMES
+
+
+def is_mail_address(text: str) -> bool:
+    """Return whether the text is one mail address, without a name."""
+    from apprise.utils.parse import is_email
+
+    parts = is_email(text)  # type: ignore[no-untyped-call]
+    return bool(parts) and parts["full_email"] == text
+
+
+def send_to(url: str, address: str, subject: str, text: str, message_id: str) -> str | None:
+    """Send a text once to ``address`` alone, by a mail service and not to those that its URL names.
+
+    Returns what ``send`` does.
+    """
+    service = load_service(url)
+    mail: Any = service[0]
+    mail.targets, mail.cc, mail.bcc = [(False, address)], set(), set()
+    return _send(service, subject, text, message_id)
+
+
+def _send(service: Apprise, subject: str, text: str, notice_id: str) -> str | None:
     from apprise import NotifyFormat
     from apprise.logger import LogCapture
     from apprise.plugins.email import NotifyEmail
 
-    service = load_service(url)  # A new one each time: one that has just sent waits before it sends again.
     with LogCapture(level=logging.DEBUG, fmt="%(message)s") as lines:  # type: ignore[no-untyped-call]
         mail = service[0]
         if isinstance(mail, NotifyEmail):

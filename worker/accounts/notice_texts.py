@@ -1,13 +1,12 @@
 """The descriptions of notices, and the messages made of them: JSON for programs, plain text for people.
 
 Subjects and texts stand in ``locales/notices.json`` and ``codes.json``, in French and English. They contain no meter
-number and no token. The renewal link only starts a new consent for its account.
+number, no token and no link: whoever sends notices on to a household makes an invitation first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from worker.domain.consent.consents import Notice, NoticeKind
@@ -22,8 +21,8 @@ CURVE_NOT_ACTIVATED: Final = "CURVE_NOT_ACTIVATED"
 class NoticeDescription:
     """The description of one kind of notice; its subject is the text ``notice.<kind>.subject``.
 
-    ``text``: the key of its text, by the notice's reason. ``offers_consent``: whether the message has a link to a new
-    consent, unless that does not cure the reason.
+    ``text``: the key of its text, by the notice's reason. ``offers_consent``: whether a new consent helps, unless it
+    does not cure the reason.
     """
 
     text: str
@@ -48,7 +47,7 @@ class Message:
     notice: Notice
     subject: dict[str, str]
     texts: dict[str, str]
-    renewal_url: str | None = field(default=None, repr=False)  # Anyone who has the link may start the consent.
+    new_consent_helps: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the webhook's body; ``id`` stays the same when the notice is sent again."""
@@ -61,7 +60,7 @@ class Message:
             "about": notice.about,
             "created_at": notice.created_at.isoformat(timespec="seconds"),
             "what_to_do": self.texts,
-            "renewal_url": self.renewal_url,
+            "new_consent_helps": self.new_consent_helps,
         }
 
     def to_text(self) -> str:
@@ -77,21 +76,18 @@ class Message:
         if self.notice.account_id:
             reason = f" ({self.notice.reason})" if self.notice.reason else ""
             lines.append(f"{translate('notice.account', language)} : {self.notice.account_id}{reason}")
-        if self.renewal_url:
-            lines.append(f"{translate('notice.renew', language)} : {self.renewal_url}")
+        if self.new_consent_helps:
+            lines.append(translate("invitation.notice", language, account=self.notice.account_id))
         return "\n\n".join(lines)
 
 
-def compose_message(notice: Notice, renewal_link: Callable[[str], str]) -> Message:
-    """Return the message of a notice.
-
-    ``renewal_link`` returns the link for an account id; it is called only if a new consent helps.
-    """
-    description, account_id, reason = DESCRIPTIONS[notice.kind], notice.account_id, notice.reason
+def compose_message(notice: Notice) -> Message:
+    """Return the message of a notice."""
+    description, reason = DESCRIPTIONS[notice.kind], notice.reason
     helps = description.offers_consent and (not reason or describe_code(reason).renewable)
     return Message(
         notice,
         subject=translate_all(f"notice.{notice.kind.value}.subject"),
         texts=translate_all(description.text.format(reason=reason), reason=reason, day=notice.about),
-        renewal_url=renewal_link(account_id) if helps and account_id else None,
+        new_consent_helps=helps and notice.account_id is not None,
     )

@@ -27,12 +27,11 @@ log = logging.getLogger("releve.notices")
 
 @dataclass(frozen=True, kw_only=True)
 class NoticeSender:
-    """The sender of notices over their channels; ``renewal_link`` returns the link for a new consent, by account id."""
+    """The sender of notices over their channels."""
 
     notices: NoticeTable
     accounts: AccountRegistry
     channels: Mapping[str, Channel]
-    renewal_link: Callable[[str], str]
     now: Callable[[], datetime]
 
     def deliver(self, notice_id: str) -> bool:
@@ -59,7 +58,7 @@ class NoticeSender:
         channel = self.channels.get(notice.channel)
         if channel is None:
             raise NotDelivered(f"{notice.channel}: this channel is not set up any more")
-        channel.send(compose_message(notice, self.renewal_link))
+        channel.send(compose_message(notice))
 
     def _still_applies(self, notice: Notice) -> bool:
         """Return whether the notice still applies: the owner may have acted meanwhile, or been removed."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -21,7 +22,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind, PendingRefusal
 from worker.domain.fleet.incidents import LEAST_SHARE_OF_REFUSALS, FailureCount, kind_of
 from worker.domain.measures.readings import PARIS
-from worker.errors import AccountError, ConsentRevoked, HolderChanged, RefreshTokenDead
+from worker.errors import AccountError, ConsentEnded, ConsentRevoked, HolderChanged, RefreshTokenDead, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consent_rows import build_notices
@@ -94,6 +95,9 @@ class RefusalPolicy:
         if the account was removed meanwhile.
         """
         now = self.now()
+        if isinstance(error, ConsentEnded):
+            self.suspend_ended_consent(account_id)
+            return Ruling.SUSPENDED
         if during_incident:
             return Ruling.INCIDENT
         if is_certain(error):
@@ -111,6 +115,25 @@ class RefusalPolicy:
             return Ruling.INCIDENT
         return self._suspend(account_id, error, now) if is_confirmed(refusal) else Ruling.PENDING
 
+    def suspend_ended_consent(self, account_id: str) -> bool:
+        """Suspend the account if its consent has ended by now, and return whether that is new.
+
+        Nobody was asked, so there is nothing to doubt. Its proof ends by its own date, in ``apply_retention``. Raises
+        UnknownAccount if the account was removed meanwhile.
+        """
+        return self._set_aside(account_id, ConsentEnded, self.now())
+
+    def suspend_ended_consents(self) -> int:
+        """Suspend all accounts whose consent has ended, page by page; finishes what an interrupted run left."""
+        today = self.now().astimezone(PARIS).date()
+        suspended, after = 0, None
+        while page := self.accounts.page_ended(today, after):
+            for account in page:
+                with suppress(UnknownAccount):
+                    suspended += self.suspend_ended_consent(account.id)
+            after = page[-1].id
+        return suspended
+
     def insert_reminders(self) -> list[Notice]:
         """Insert the reminders of consents that end soon, each once, and return the new ones."""
         now = self.now()
@@ -118,7 +141,7 @@ class RefusalPolicy:
         new_notices: list[Notice] = []
         for account in self.consents.list_accounts_by_consent_end(today + timedelta(days=REMINDERS[-1][0])):
             last_day = account.consent_until
-            if last_day is None or account.state is AccountState.ACTION_NEEDED:
+            if last_day is None or account.state is AccountState.ACTION_NEEDED or account.refusal_on(today):
                 continue
             if kind := due_reminder(last_day, today):
                 notices = build_notices(self.channels, kind, "", last_day.isoformat(), now, account.id)
@@ -162,15 +185,16 @@ class RefusalPolicy:
         return True
 
     def _suspend(self, account_id: str, error: AccountError, now: datetime) -> Ruling:
-        # The moment tells this suspension's notices from those of an earlier one.
-        subject = now.isoformat(timespec="microseconds")
-        self.pending.suspend(
-            account_id,
-            error.code,
-            now,
-            consent_ended=isinstance(error, ConsentRevoked),
-            notices=lambda: build_notices(
-                self.channels, NoticeKind.ACTION_NEEDED, error.code, subject, now, account_id
-            ),
-        )
+        self._set_aside(account_id, type(error), now)
         return Ruling.SUSPENDED
+
+    def _set_aside(self, account_id: str, error_class: type[AccountError], now: datetime) -> bool:
+        # The moment tells this suspension's notices from those of an earlier one.
+        subject, code = now.isoformat(timespec="microseconds"), error_class.code
+        return self.pending.suspend(
+            account_id,
+            code,
+            now,
+            consent_ended=issubclass(error_class, ConsentRevoked),
+            notices=lambda: build_notices(self.channels, NoticeKind.ACTION_NEEDED, code, subject, now, account_id),
+        )

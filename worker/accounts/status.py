@@ -13,6 +13,8 @@ from pydantic import BaseModel, Field
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.readings import Series
+from worker.errors import RateLimited
+from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History
 
 EXAMPLE_ID: Final = "k3qd0fr2mw7x"
@@ -57,7 +59,7 @@ class SeriesStatus(SeriesProgress):
     last_success: datetime | None
     message: str | None
     asked_at: datetime | None = Field(description="End of the last look-back.")
-    next_try: datetime | None = Field(description="When it is tried again after a failure.")
+    next_try: datetime | None = Field(description="When it is tried again after a failure or a wait for our turn.")
 
 
 class AccountStatus(BaseModel):
@@ -68,6 +70,17 @@ class AccountStatus(BaseModel):
     reason: str
     hint: str = Field("", description="`CURVE_NOT_ACTIVATED`: daily totals come, and the curve is not collected.")
     series: dict[Series, SeriesStatus] = Field(description="`daily` and `load_curve`.")
+
+    @property
+    def waits_for_turn(self) -> bool:
+        """Whether our own pacing is all that keeps the last calls from being made."""
+        errors = {series.error for series in self.series.values() if series.error}
+        return errors == {RateLimited.code}
+
+    @property
+    def next_try(self) -> datetime | None:
+        """The first moment at which any series is tried again, where it is known."""
+        return min((series.next_try for series in self.series.values() if series.next_try), default=None)
 
     @property
     def last_day(self) -> date | None:
@@ -126,6 +139,12 @@ def _status_by_series(account_id: str, history: History) -> dict[Series, SeriesS
             error=outcome.code if outcome else None,
             message=outcome.message if outcome and outcome.code else None,
             asked_at=outcome.asked_at if outcome else None,
-            next_try=outcome.again_at if outcome else None,
+            next_try=_next_try(outcome) if outcome else None,
         )
     return by_series
+
+
+def _next_try(outcome: SeriesOutcome) -> datetime | None:
+    """Return when the series is tried again; of a history that waits for our turn, when it goes on."""
+    waits = outcome.code == RateLimited.code
+    return outcome.again_at or (outcome.history_due_at if waits else None)

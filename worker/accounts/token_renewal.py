@@ -14,8 +14,10 @@ from typing import Final
 
 from worker.accounts.refusals import RefusalPolicy
 from worker.clients.tokens import RENEW_AHEAD_S, TokenProvider
-from worker.domain.measures.readings import Series
-from worker.errors import AccountError, RateLimited, TransientError, UnknownAccount
+from worker.domain.clock import Clock
+from worker.domain.consent.accounts import Account
+from worker.domain.measures.readings import PARIS, Series
+from worker.errors import AccountError, ConsentEnded, RateLimited, TransientError, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.claims import WindowClaims
@@ -33,26 +35,28 @@ class TokenRenewal:
     """The job that renews tokens which expire soon."""
 
     registry: AccountRegistry
-    tokens_of: Callable[[str], TokenProvider]
+    tokens_of: Callable[[Account], TokenProvider]
     calls_per_hour: int | None
     claims: WindowClaims
     incidents: Incidents
     refusals: RefusalPolicy
+    now: Clock
 
     def run(self) -> int:
         """Renew the tokens that expire soon and return their number; 0 during an incident that holds everything.
 
         A token that can't be renewed any more suspends its accounts. Tokens expire by the real clock, even if the
-        system pretends another time.
+        system pretends another time; consents end by the system's.
         """
         if self.incidents.is_open():
             return 0
         now = datetime.now(UTC)
         renewed = 0
         ahead = now + timedelta(seconds=RENEW_AHEAD_S)
-        for ending in self.registry.tokens.list_expiring(now, ahead, _budget(self.calls_per_hour)):
+        today = self.now().astimezone(PARIS).date()
+        for ending in self.registry.tokens.list_expiring(now, ahead, today, _budget(self.calls_per_hour)):
             try:
-                token = self.tokens_of(ending.account_id).current()
+                token = self.tokens_of(self.registry.get(ending.account_id)).current()
                 # A token that still ends soon was not renewed; a later tick has time for another try.
                 renewed += not token.ends_within(RENEW_AHEAD_S)
             except RateLimited as error:
@@ -61,6 +65,9 @@ class TokenRenewal:
             except TransientError as error:
                 # The next tick tries again.
                 log.warning("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
+            except (ConsentEnded, UnknownAccount) as error:
+                # That is one account's, and the token may be that of others too.
+                log.info("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
             except AccountError as error:
                 self._suspend(ending.id, error)
         return renewed

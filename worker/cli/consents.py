@@ -1,4 +1,4 @@
-"""`releve consents`: when each consent ends, and the link by which its holder renews it."""
+"""`releve consents`: when each consent ends."""
 
 from __future__ import annotations
 
@@ -8,33 +8,26 @@ from typing import Any
 import click
 
 from worker.accounts.explanations import to_row
-from worker.cli.common import (
-    DayCount,
-    json_option,
-    open_runtime,
-    print_rows,
-)
+from worker.cli.common import DayCount, json_option, open_runtime, print_rows
 from worker.domain.consent.accounts import Account
 
 
-@click.group(invoke_without_command=True)
+@click.command()
 @click.option(
     "--expiring",
     type=DayCount(),
     help="Only consents that end within so many days, or have ended: like 30d.",
 )
 @json_option
-@click.pass_context
-def consents(ctx: click.Context, expiring: timedelta | None, as_json: bool) -> None:
+def consents(expiring: timedelta | None, as_json: bool) -> None:
     """Show when consents end, the next to end first.
 
+    `releve invite ACCOUNT` makes the link by which a holder consents again.
+
     \b
-    Examples:
+    Example:
       releve consents --expiring 30d
-      releve consents link 3kq7d0fr2m
     """
-    if ctx.invoked_subcommand:
-        return
     with open_runtime() as runtime:
         today = runtime.history.today()
         accounts = runtime.consents.list_accounts_by_consent_end(today + expiring if expiring is not None else None)
@@ -42,19 +35,6 @@ def consents(ctx: click.Context, expiring: timedelta | None, as_json: bool) -> N
     columns = {"from": "consent_from", "until": "consent_until", "days left": "days_left", "reason": "reason"}
     empty = "no consent ends in that time" if expiring is not None else "no accounts yet"
     print_rows(rows, {"account": "account", "state": "state", **columns}, as_json=as_json, empty=empty)
-
-
-@consents.command()
-@click.argument("account_id", metavar="ACCOUNT")
-def link(account_id: str) -> None:
-    """Print a link, good for 30 days, by which ACCOUNT's holder consents again; the history is kept.
-
-    \b
-    Example:
-      releve consents link 3kq7d0fr2m
-    """
-    with open_runtime() as runtime:
-        click.echo(runtime.renewal_link(runtime.registry.get_existing(account_id).id))
 
 
 def _to_row(account: Account, today: date) -> dict[str, Any]:

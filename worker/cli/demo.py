@@ -111,7 +111,7 @@ class Demo:
         start_part(self._supervisor, "flower", f"--port={flower_port}", env={}, logs=self._folder / "logs")
         self._console.print(f"[bold]open {self._web}[/] to connect a pretend home of your own")
         for home, account_id in self._accounts.items():  # The link is the one that a holder gets by mail.
-            link = self._runtime.renewal_link(account_id)
+            _, link = self._runtime.inviter.invite_account(account_id, "releve demo")
             self._console.print(f"  the {home}'s page: {link}", soft_wrap=True)
         self._console.print(
             f"operator's page: {self._web}/operator, password {_OPERATOR_PASSWORD}\n"

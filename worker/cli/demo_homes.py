@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
@@ -19,7 +20,7 @@ from worker.runtime.process import Runtime
 
 _TIMEOUT_S: Final = 30.0
 _MOST_HOPS: Final = 10
-_CONNECT: Final = re.compile(r'href="(/connect/[a-z]+)"')
+_RELOAD_S: Final = 0.3
 _OWN_PAGE: Final = re.compile(r"/accounts/([a-z0-9]+)$")
 
 
@@ -40,33 +41,38 @@ class HomeResult:
 
 
 def connect_home(web: str, home: str, origins: Mapping[str, str] | None = None) -> str:
-    """Connect a home as a browser would and return the account's id: home page, consent page, callback, account page.
+    """Connect a home as a browser would and return the account's id: first page, consent page, callback, account page.
 
-    ``origins``: for an origin that browsers are sent to, the one at which we reach it.  Raises SupplierUnavailable
-    where the redirections end at another page.
+    The first page invites to pretend homes, and the consent page takes the meter of the invitation as the holder's
+    choice.  ``origins``: for an origin that browsers are sent to, the one at which we reach it.  Raises
+    SupplierUnavailable where the redirections end at another page.
     """
     with requests.Session() as browser:
-        first = browser.get(f"{web}/", timeout=_TIMEOUT_S).text
-        if (link := _CONNECT.search(first)) is None:
-            raise SupplierUnavailable("the first page has no way to connect a meter")
-        # The simulator's consent page takes this as the holder's choice.
-        choice = {"usage_point_id": HOMES[home]}
-        answer = _follow_redirects(browser, f"{web}{link[1]}?{urlencode(choice)}", origins or {})
-    own_page = _OWN_PAGE.search(answer.url)
-    if not answer.ok or own_page is None:
-        raise SupplierUnavailable(f"connecting {home} ended at a page with status {answer.status_code}")
+        form = {"usage_point_id": HOMES[home]}
+        sent = browser.post(f"{web}/invitation/pretend", form, allow_redirects=False, timeout=_TIMEOUT_S)
+        if not sent.is_redirect:
+            raise SupplierUnavailable(f"the first page invites to no pretend home: status {sent.status_code}")
+        page = _follow_redirects(browser, sent.headers["Location"], origins or {})
+        give_up_at = time.monotonic() + _TIMEOUT_S
+        while "Refresh" in page.headers and time.monotonic() < give_up_at:  # A worker asks the supplier meanwhile.
+            time.sleep(_RELOAD_S)
+            page = _follow_redirects(browser, page.url, origins or {})
+    own_page = _OWN_PAGE.search(page.url)
+    if not page.ok or own_page is None:
+        raise SupplierUnavailable(f"connecting {home} ended at a page with status {page.status_code}")
     return own_page[1]
 
 
 def _follow_redirects(browser: requests.Session, url: str, origins: Mapping[str, str]) -> requests.Response:
     """Return the page at which the redirections end.  Raises SupplierUnavailable after too many."""
     for _ in range(_MOST_HOPS):
-        answer = browser.get(url, allow_redirects=False, timeout=_TIMEOUT_S)
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        own_url = origins.get(origin, origin) + parts._replace(scheme="", netloc="").geturl()
+        answer = browser.get(own_url, allow_redirects=False, timeout=_TIMEOUT_S)
         if not answer.is_redirect:
             return answer
-        parts = urlsplit(urljoin(url, answer.headers["Location"]))
-        origin = f"{parts.scheme}://{parts.netloc}"
-        url = origins.get(origin, origin) + parts._replace(scheme="", netloc="").geturl()
+        url = urljoin(own_url, answer.headers["Location"])
     raise SupplierUnavailable("connecting a home leads round in a circle")
 
 

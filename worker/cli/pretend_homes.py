@@ -28,9 +28,9 @@ _RETRY_S: Final = 1.0
 def pretend_homes(web: str | None, patience: int, as_json: bool) -> None:
     """Connect three pretend homes of the simulator; the workers then fetch their history.
 
-    Goes through the pages and the consent like a browser, so it needs web and simulator running. Where browsers know
-    them by other addresses than we do (RELEVE_PUBLIC_URL, RELEVE_ENEDIS_AUTHORIZE_URL), it goes to ours instead. A
-    home that is connected already renews its consent.
+    Goes through the pages and the consent like a browser, so it needs web and simulator running, with
+    RELEVE_PRETEND_HOMES. Where browsers know them by other addresses than we do (RELEVE_PUBLIC_URL,
+    RELEVE_ENEDIS_AUTHORIZE_URL), it goes to ours instead. A home that is connected already renews its consent.
 
     \b
     Example:

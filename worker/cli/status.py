@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.accounts.status import AccountStatus, status_of
-from worker.cli.common import json_option, open_runtime, print_json
+from worker.cli.common import json_option, local_text, open_runtime, print_json
 from worker.texts import translate
 
 
@@ -45,4 +45,11 @@ def _print_table(rows: list[AccountStatus]) -> None:
             table.add_row(*head, name, f"{values.done}/{values.total}", str(values.last_day or "-"), code)
     Console().print(table)
     for code in codes:
-        click.echo(f"{code}: {translate(f'code.{code}.what_to_do', 'en')}")
+        click.echo(f"{code}: {translate(f'code.{code}.what_to_do', 'en')}{_next_try(rows, code)}")
+
+
+def _next_try(rows: list[AccountStatus], code: str) -> str:
+    """Return when the first series with this code is tried again, where that is known."""
+    series = (values for row in rows for values in row.series.values() if values.error == code)
+    moment = min((values.next_try for values in series if values.next_try), default=None)
+    return f" Next try: {local_text(moment)}." if moment else ""

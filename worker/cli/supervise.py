@@ -53,6 +53,7 @@ def use_pretend_settings(folder: Path, preset: str, redis_url: str, simulator: s
         "enedis_client_id": Settings.model_fields["enedis_client_id"].default,
         "enedis_client_secret": Settings.model_fields["enedis_client_secret"].default.get_secret_value(),
         "enedis_sandbox": "false",
+        "pretend_homes": "true",
         "data_dir": folder,
         "redis_url": redis_url,
         "broker_url": redis_url,

@@ -29,7 +29,8 @@ def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_j
     with open_runtime() as runtime:
         accounts = [*chosen_accounts(runtime, account_id)]
         if everybody:
-            accounts = [account for account in accounts if account.active]
+            today = runtime.history.today()
+            accounts = [account for account in accounts if account.active and not account.refusal_on(today)]
         if inline:
             return run_inline(runtime, lambda runs: runs.look_back(*(account.id for account in accounts)), as_json)
         asked_before = {account.id: asked_at(runtime, account) for account in accounts}

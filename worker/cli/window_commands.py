@@ -43,7 +43,7 @@ def run_queued(
     if wait and not runtime.heartbeats.living_workers():
         raise click.ClickException(_NO_WORKER)
     for account in accounts:
-        _require_active(account)
+        _require_active(runtime, account)
         enqueue(account.id)
     if wait:
         return wait_with_progress(runtime, accounts, as_json, count_progress)
@@ -52,7 +52,9 @@ def run_queued(
     return 0
 
 
-def _require_active(account: Account) -> None:
+def _require_active(runtime: Runtime, account: Account) -> None:
+    if refusal := account.refusal_on(runtime.history.today()):
+        raise click.ClickException(f"account {account.id}: {refusal} ({refusal.code})")
     if not account.active:
         reason = f" ({account.reason})" if account.reason else ""
         raise click.ClickException(

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import jwt
+from jwt.types import Options
 
 from worker.domain.measures.answers import Json
 from worker.errors import MalformedAnswer
@@ -24,14 +25,21 @@ _METER_CLAIMS: Final = ("usage_point_id", "usage_points_id", "pce_id", "pce", "i
 _CONSENT_CLAIMS: Final = ("consentements", "consents")
 
 
-def usage_points_from_id_token(id_token: str) -> list[str]:
+def usage_points_from_id_token(id_token: str, client_id: str) -> list[str]:
     """Return the usage points in the order of the claims, without duplicates; empty if there are none.
 
-    The signature isn't checked: a token received from the token endpoint over TLS needs no check, and only the
-    supplier has the key. Raises MalformedAnswer for a text that is no token.
+    It must be issued for our application (``aud``) and not be too old (``exp``). The signature isn't checked: a token
+    received from the token endpoint over TLS needs no check (OpenID Connect Core 1.0, 3.1.3.7), and only the supplier
+    has the key. Raises MalformedAnswer for a text that is no such token.
     """
+    options: Options = {
+        "verify_signature": False,
+        "verify_aud": True,
+        "verify_exp": True,
+        "require": ["iss", "aud", "exp"],
+    }
     try:
-        claims = jwt.decode(id_token, options={"verify_signature": False})
+        claims = jwt.decode(id_token, options=options, audience=client_id)
     except (jwt.PyJWTError, ValueError, RecursionError):
         # "from None": the foreign text may quote the token.
         raise MalformedAnswer("the id_token can't be decoded") from None

@@ -19,11 +19,13 @@ FetchPiece = Callable[[DateWindow], Answer]
 class SplitFetch:
     """The payloads of one window with the days that each is for, and the days that the supplier answers for.
 
+    ``data_from``: the first day that may be asked for; the days before it count as before the history.
     ``floor``: the first day the supplier answers for, if the window began before it. ``end``: the day after the last
     one that could be asked for.
     """
 
     fetch_piece: FetchPiece = field(repr=False)  # It holds the meter's number, which no ``repr`` may show.
+    data_from: date | None = None
     payloads: list[tuple[DateWindow, Json]] = field(default_factory=list, repr=False)
     floor: date | None = None
     end: date | None = None
@@ -31,6 +33,11 @@ class SplitFetch:
     def fetch(self, window: DateWindow) -> SplitFetch:
         """Ask for the whole window, in as many pieces as necessary. Raises what ``fetch_piece`` raises."""
         self.end = window.end
+        if self.data_from is not None and window.start < self.data_from:
+            self.floor = min(self.data_from, window.end)
+            if window.end <= self.data_from:
+                return self
+            window = DateWindow(self.data_from, window.end)
         self._handle(window, self.fetch_piece(window))
         return self
 

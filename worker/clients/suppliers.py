@@ -15,6 +15,7 @@ from worker.clients.tokens import ApplicationTokens, RotatingTokenStore, TokenPr
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.deviations import Deviation
+from worker.domain.measures.readings import PARIS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,9 @@ class SupplierClients:
 
     Accounts with a token of their own have a session each; else one client serves all. ``user_tokens`` returns the
     store of an account's token. ``report`` is called with each refusal that is not documented.
+
+    Every call for an account begins with ``client_of`` or ``tokens_of``, which refuse an account whose consent is over:
+    they raise ConsentEnded, or UnknownAccount for one that was removed.
     """
 
     endpoints: Endpoints
@@ -56,22 +60,34 @@ class SupplierClients:
         """Whether each account brings its own token (v4), or one token of the application serves all."""
         return self.endpoints.preset.token_mode == "user"  # noqa: S105 - a mode, no secret
 
-    def tokens_of(self, account_id: str) -> TokenProvider:
+    def client_of(self, account: Account) -> EnedisClient:
+        """Return the client for the measures of an account, for the calls that follow at once."""
+        tokens = self.tokens_of(account)
         if self.account_tokens:
-            return UserTokens(self.user_tokens(account_id), self.oauth)
+            return self._build_client(account.supplier, self._open_session(tokens))
+        return self._application_clients[account.supplier]
+
+    def tokens_of(self, account: Account) -> TokenProvider:
+        """Return the tokens that calls for an account use: its own, or the application's."""
+        if refusal := account.refusal_on(self.now().astimezone(PARIS).date()):
+            raise refusal
+        if self.account_tokens:
+            return UserTokens(self.user_tokens(account.id), self.oauth)
+        return self.application_tokens()
+
+    def application_tokens(self) -> ApplicationTokens:
         return ApplicationTokens(self.application_token, self.oauth)
 
-    def session_of(self, account_id: str) -> SupplierSession:
-        return SupplierSession(self.endpoints, self.transport, self.tokens_of(account_id), self.permits)
+    def application_session(self) -> SupplierSession:
+        """Return a session of the application, for calls that are no account's."""
+        return self._open_session(self.application_tokens())
 
-    def client_of(self, account: Account) -> EnedisClient:
-        if self.account_tokens:
-            return self._build_client(account.supplier, self.session_of(account.id))
-        return self._application_clients[account.supplier]
+    def _open_session(self, tokens: TokenProvider) -> SupplierSession:
+        return SupplierSession(self.endpoints, self.transport, tokens, self.permits)
 
     @cached_property
     def _application_clients(self) -> Mapping[str, EnedisClient]:
-        session = self.session_of("")
+        session = self.application_session()
         return {supplier: self._build_client(supplier, session) for supplier in SUPPLIERS}
 
     def _build_client(self, supplier: str, session: SupplierSession) -> EnedisClient:

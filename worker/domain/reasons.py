@@ -18,7 +18,7 @@ from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.completeness import UNKNOWN, DayMark, DayState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import Series
-from worker.errors import describe_code
+from worker.errors import AccountClosed, ConsentEnded, ConsentStopped, describe_code
 
 
 class Reason(StrEnum):
@@ -36,11 +36,13 @@ class Reason(StrEnum):
     NOT_YET_ACTIVATED = "not_yet_activated"
     BEFORE = "before"
     CONSENT_ENDED = "consent_ended"  # Its last day is over.
+    CONSENT_STOPPED = "consent_stopped"  # The household stopped it here.
     CONSENT_REFUSED = "consent_refused"  # It was withdrawn, or it ended on a day that we don't know.
     ACCESS_REFUSED = "access_refused"
     HOLDER_CHANGED = "holder_changed"
     METER_UNKNOWN = "meter_unknown"
     NOT_CONNECTED = "not_connected"
+    CLOSED = "closed"  # Another person holds the meter now.
     PAUSED = "paused"
     IN_DOUBT = "in_doubt"  # Refused once: the supplier is asked again before the owner is asked to act.
     OUTAGE = "outage"
@@ -95,6 +97,12 @@ _REASON_BY_REFUSAL: Final = {
     AnswerClass.METER: Reason.METER_UNKNOWN,
     AnswerClass.LOGIN: Reason.ACCESS_REFUSED,
 }
+# What keeps us from asking, whatever the state of the account says.
+_REASON_BY_CODE: Final = {
+    ConsentEnded.code: Reason.CONSENT_ENDED,
+    ConsentStopped.code: Reason.CONSENT_STOPPED,
+    AccountClosed.code: Reason.CLOSED,
+}
 
 
 def reason_of(day: date, today: date, facts: DayFacts, account: Account) -> Reason:
@@ -135,16 +143,18 @@ def _final_reason(facts: DayFacts) -> Reason | None:
 
 def _hold_reason(today: date, account: Account) -> Reason | None:
     """Return the reason why the account is not asked for, or None if it is."""
-    if account.consent_until is not None and account.consent_until < today:
-        return Reason.CONSENT_ENDED
+    if (refusal := account.refusal_on(today)) and refusal.code in _REASON_BY_CODE:
+        return _REASON_BY_CODE[refusal.code]
     match account.state:
         case AccountState.NEW:
             return Reason.NOT_CONNECTED
         case AccountState.PAUSED:
             return Reason.PAUSED
+        case AccountState.CLOSED:
+            return Reason.HOLDER_CHANGED
         case AccountState.ACTION_NEEDED:
             return _REASON_BY_REFUSAL[describe_code(account.reason).answer_class]
-        case AccountState.READY | AccountState.DELETED:
+        case AccountState.READY | AccountState.DELETED | AccountState.CLOSED:
             return None
 
 

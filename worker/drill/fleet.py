@@ -5,7 +5,9 @@ The seed decides all of it, so that a failed run can be repeated.
 
 from __future__ import annotations
 
+import hashlib
 import random
+import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,7 +22,10 @@ from worker.app import enqueue, enqueue_backfill, enqueue_look_back, queue_lengt
 from worker.cli.totals_check import Differences, find_differences, read_account
 from worker.clients.enedis.consent import read_callback
 from worker.clients.suppliers import ENEDIS
+from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
+from worker.domain.consent.invitations import InvitationPurpose
 from worker.domain.measures.readings import Series
 from worker.drill.servers import DrillSimulator
 from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreUnavailable, SupplierUnavailable
@@ -199,22 +204,46 @@ class DrillFleet:
 
 _CALLBACK: Final = "http://127.0.0.1:9/back"  # No server listens there: only the address of the redirect is read.
 _TIMEOUT_S: Final = 10.0
+_BROWSER: Final = hashlib.sha256(b"drill").hexdigest()
 
 
 def give_consent(runtime: Runtime, usage_point: str) -> str:
-    """Give a holder's consent on the supplier's page, connect the account as the web service does, return its id.
+    """Invite a holder, give the consent on the supplier's page, connect the account, and return its id.
 
-    A known meter keeps its account, which then needs no consent any more.  Raises TransientError where the supplier
-    or a store is down.
+    The steps are those of the web service and its task.  A known meter keeps its account, which then needs no consent
+    any more.  Raises TransientError where the supplier or a store is down.
     """
     parameters = {"usage_point_id": usage_point, "redirect_uri": _CALLBACK}
+    invitation_id = _invite(runtime, usage_point)
     try:
         page = requests.get(
             runtime.connector.consent_page("drill"), parameters, allow_redirects=False, timeout=_TIMEOUT_S
         )
     except requests.RequestException as error:
         raise SupplierUnavailable(f"the consent page does not answer ({type(error).__name__})") from error
-    callback = read_callback(parse_qsl(urlsplit(page.headers.get("location", "")).query))
-    if callback.failure:
-        raise SupplierUnavailable(f"the consent page ended in {callback.failure}")
-    return runtime.connector.connect(callback).accounts[0].id
+    callback = read_callback(parse_qsl(urlsplit(page.headers.get("location") or "").query))
+    request = ConnectionRequest(
+        id=secrets.token_hex(16),
+        supplier=ENEDIS.name,
+        browser=_BROWSER,
+        begun_on=runtime.connector.today(),
+        created_at=real_clock(),
+        invitation_id=invitation_id,
+    )
+    runtime.connection_requests.create(runtime.connector.receive(callback, request))
+    concluded = runtime.connector.conclude(request.id)
+    if concluded is None or concluded.state is not RequestState.CONNECTED:
+        raise SupplierUnavailable(f"the consent is {concluded.state if concluded else 'lost'}: it is given again")
+    return concluded.accounts[0].id
+
+
+def _invite(runtime: Runtime, usage_point: str) -> str:
+    account = runtime.registry.find(ENEDIS.name, usage_point)
+    purpose = InvitationPurpose.ACCOUNT if account else InvitationPurpose.METER
+    meter = None if account else usage_point
+    account_id = account.id if account else None
+    invitation, secret = runtime.invitations.create(
+        purpose, ENEDIS.name, "drill", account_id=account_id, usage_point_id=meter
+    )
+    runtime.invitations.open(secret, _BROWSER)
+    return invitation.id

@@ -81,7 +81,7 @@ class FleetSources:
         policy, due = PolicyTable(self._database).load_current(before.date()), DueTable(self._database)
         yield (
             fleet_metrics.NIGHT_DUE,
-            {series: due.count_due_tonight(series, policy.every(series), before) for series in Series},
+            {series: due.count_due_tonight(series, policy.every(series), before, today) for series in Series},
         )
 
     def _check_measures(self) -> Samples:

@@ -10,7 +10,7 @@ within a minute, so that the first calls test whether the supplier is ready. If 
 an opening, the gate closes for twice as long as the supplier asked, then four times, up to an hour. Calls that are
 under way when it closes may all be refused: together they count as one refusal.
 
-A permit is a text: the moment in µs, the lane (1 to 4), and the API:
+A permit is a text: the moment in µs, the lane (1 to 5), and the API:
 
     1721880000250000/2/data
 """
@@ -193,4 +193,4 @@ class QuotaLedger(PrefixedKeys):
 
     def _refusal(self, retry_after_s: float) -> RateLimited:
         PERMITS_REFUSED.labels(current_lane()).inc()
-        return RateLimited(f"no permit of {self._supplier} in time", retry_after_s=retry_after_s)
+        return RateLimited(f"no permit of {self._supplier} in time: we wait for our turn", retry_after_s=retry_after_s)

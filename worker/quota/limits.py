@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from worker.domain.fleet.lanes import EQUAL_SHARES, QUOTA_LANES, Lane, Shares
+from worker.domain.fleet.lanes import EQUAL_SHARES, LANES, QUOTA_LANES, Lane, Shares
 
 SECOND_MS: Final = 1000
 HOUR_MS: Final = 3_600_000
@@ -26,7 +26,7 @@ BUCKETS: Final = 160
 # For each lane before it, a lane above its floor leaves a four-hundredth of the limit.
 _LEFT: Final = 400
 # Above its floor a lane waits for this share of its patience only, so that lanes before it can book further ahead.
-_PERCENT_OF_PATIENCE: Final = (85, 65, 45, 25)
+_PERCENT_OF_PATIENCE: Final = (85, 65, 45, 25, 15)
 
 
 def spacing_us(calls: int, window_ms: int = SECOND_MS) -> int:
@@ -91,6 +91,8 @@ class Limits:
             percent,
             spacing * 100 // floor if floor else 0,
             BUCKETS,
+            len(QUOTA_LANES),
+            int(LANES[lane].hard_ceiling),
             *(number for window in self.windows for number in window.numbers(lane, shares)),
         ]
 

@@ -14,7 +14,7 @@ The hash of the gate, ``releve:gate:enedis-v5:state``:
 The hash of the pace, ``releve:permit:enedis-v5:data:pace``:
 
     next      1721880000250000   the next free slot
-    floor2    1721880000833000   when lane 2 may use its floor of the pace again (floor1 to floor4)
+    floor2    1721880000833000   when lane 2 may use its floor of the pace again (floor1 to floor5)
 
 The hash of a window, ``releve:permit:enedis-v5:data:hourly``:
 
@@ -41,7 +41,7 @@ end
 # ARGV, with the numbers of 5 calls a second, 10 000 an hour and the usual shares:
 #    1  0          now; 0 takes the server's clock
 #    2  1000000    patience: how long the caller would wait
-#    3  2          lane, 1 to 4
+#    3  2          lane, 1 to 5
 #    4  250001     spacing of the pace; 0: there is no pace
 #    5  60000000   length of the ramp on which the gate opens
 #    6  250001     spacing at the end of the ramp
@@ -49,19 +49,22 @@ end
 #    8  65         percent of the patience that this lane has above its floor
 #    9  833336     spacing of this lane's floor of the pace; 0: it has none
 #   10  160        buckets of a window
+#   11  5          number of lanes
+#   12  0          1: the ceiling of this lane holds even if no other lane wants more
 # Then for each window, here the hour:
-#   11  10000      calls
-#   12  22500000   length of a bucket
-#   13  25         calls that this lane leaves to the lanes before it
-#   14  10000      ceiling of this lane
-#   15  1000 3000 1000 1000   the four floors
+#   13  10000      calls
+#   14  22500000   length of a bucket
+#   15  25         calls that this lane leaves to the lanes before it
+#   16  10000      ceiling of this lane
+#   17  1000 3000 1000 1000 0   the floors of all lanes
 # Returns {0, wait, now} or {1, wait, now, moment of the permit}.
 TAKE_PERMIT: Final = (
     _PRELUDE
     + """
 local patience, lane, spacing, ramp, ramp_spacing = num(ARGV[2]), num(ARGV[3]), num(ARGV[4]), num(ARGV[5]), num(ARGV[6])
 local longest, own_percent, floor_spacing, BUCKETS = num(ARGV[7]), num(ARGV[8]), num(ARGV[9]), num(ARGV[10])
-local MINUTE, FIRST, PER_WINDOW = 60000000, 11, 8
+local LANES, hard_ceiling = num(ARGV[11]), num(ARGV[12]) == 1
+local MINUTE, FIRST, PER_WINDOW = 60000000, 13, 4 + LANES
 -- Of the others' floors the coming three buckets are free at any time: a first screen begins at once.
 local AHEAD = 3
 
@@ -93,7 +96,8 @@ local under_floor = floor_spacing > 0 and floor_due <= now
 local function window(key, i)
   local w = {key = key, calls = num(ARGV[i]), bucket_us = num(ARGV[i + 1]), leave = num(ARGV[i + 2]),
              ceiling = num(ARGV[i + 3]), floors = {}, left = {}, others_want = false}
-  local bucket, counts = math.floor(now / w.bucket_us), {{}, {}, {}, {}}
+  local bucket, counts = math.floor(now / w.bucket_us), {}
+  for j = 1, LANES do counts[j] = {} end
   local newest = math.floor((now + longest) / w.bucket_us) + 1
   local fields = redis.call('HGETALL', key)
   for n = 1, #fields, 2 do
@@ -114,7 +118,7 @@ local function window(key, i)
       counts[of][over] = (counts[of][over] or 0) + num(fields[n + 1])
     end
   end
-  for j = 1, 4 do
+  for j = 1, LANES do
     w.floors[j], w.left[j] = num(ARGV[i + 3 + j]), {}
     local left = 0
     for over = BUCKETS, 0, -1 do
@@ -127,14 +131,14 @@ end
 
 -- Tell whether this lane may take a permit when ``first`` more buckets are over: never above the limit, and so that
 -- what the others have not used of their floors can still come evenly over the window. Above its floor a lane also
--- leaves something to the lanes before it, and ends at its ceiling while another lane wants more.
+-- leaves something to the lanes before it, and ends at its ceiling while another lane wants more, or at a hard one.
 local function fits(w, first)
   local mine = w.left[lane]
   local own = mine[first] < w.floors[lane]
-  if w.others_want and mine[first] >= w.ceiling then return false end
+  if (w.others_want or hard_ceiling) and mine[first] >= w.ceiling then return false end
   for over = first, BUCKETS do
     local taken = mine[over] + 1 + (own and 0 or w.leave)
-    for j = 1, 4 do
+    for j = 1, LANES do
       if j ~= lane then
         local used, floor = w.left[j][first], w.floors[j]
         local due = used + (floor - used) * (over - first + (own and 0 or AHEAD)) / BUCKETS
@@ -159,8 +163,11 @@ for n = 3, #KEYS do
       if fits(w, middle) then enough = middle else early = middle end
     end
     local free_in = (math.floor(now / w.bucket_us) + enough) * w.bucket_us - now
-    redis.call('HSET', w.key, 'wanted' .. lane, text(now + free_in + MINUTE))
-    redis.call('PEXPIRE', w.key, math.ceil((BUCKETS + 2) * w.bucket_us / 1000) + 1000)
+    -- A lane at its hard ceiling can't take what another leaves, so it doesn't hold the others at their ceilings.
+    if not (hard_ceiling and w.left[lane][0] >= w.ceiling) then
+      redis.call('HSET', w.key, 'wanted' .. lane, text(now + free_in + MINUTE))
+      redis.call('PEXPIRE', w.key, math.ceil((BUCKETS + 2) * w.bucket_us / 1000) + 1000)
+    end
     late = math.max(late, free_in)
   end
 end

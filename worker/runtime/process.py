@@ -11,9 +11,10 @@ from redis import Redis
 
 from config.settings import Settings
 from worker.accounts.channels import Channel, NoticeLog, NotifyService, Webhook
-from worker.accounts.connect import AccountConnector
+from worker.accounts.connect import AccountConnector, NewAccountLimits
 from worker.accounts.erasure import erase_account
 from worker.accounts.explain import Explainer
+from worker.accounts.invitations import Inviter
 from worker.accounts.notices import NoticeSender
 from worker.accounts.refusals import RefusalPolicy
 from worker.accounts.token_renewal import TokenRenewal
@@ -28,9 +29,12 @@ from worker.domain.measures.messages import WindowJob
 from worker.runtime import keys, stores, supplier
 from worker.stores.encryption import Signer
 from worker.stores.redis.connection import check_eviction, connect
+from worker.stores.redis.connection_requests import ConnectionRequests
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
+from worker.stores.redis.locks import Locks
 from worker.stores.redis.progress import ProgressStore
+from worker.stores.redis.rate_limits import RateLimiter
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.consents import ConsentTable
@@ -82,6 +86,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.sealer = keys.build_sealer(settings)
         database = stores.open_current_database(settings, self._open)
         self.registry = AccountRegistry(database, self.sealer)
+        self.invitations = self.registry.invitations
         self.api_tokens = ApiTokenTable(database)
         self.consents = ConsentTable(database, self.sealer)
         self.notices = NoticeTable(database)
@@ -95,6 +100,8 @@ class Runtime(AbstractContextManager["Runtime"]):
         self._open.callback(self.redis.close)
         check_eviction(self.redis)
         self.progress = ProgressStore(self.redis)
+        subject_of = partial(self.signer.digest, "connection request")
+        self.connection_requests = ConnectionRequests(self.redis, self.sealer, subject_of)
         self.heartbeats = Heartbeats(self.redis)
         self.broker_messages = stores.build_broker_messages(settings, self.redis_url, self._open)
         self.ledger = supplier.build_ledger(settings, self.redis, self.endpoints)
@@ -198,11 +205,16 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
 
     def _build_account_parts(self) -> None:
+        self.inviter = Inviter(
+            invitations=self.invitations,
+            registry=self.registry,
+            public_url=self.settings.public_url,
+            notify_urls=self.settings.notify_urls(),
+        )
         self.notice_sender = NoticeSender(
             notices=self.notices,
             accounts=self.registry,
             channels=self.channels,
-            renewal_link=self.renewal_link,
             now=self.now,
         )
         self.token_renewal = TokenRenewal(
@@ -212,6 +224,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             claims=self.claims,
             incidents=self.incidents,
             refusals=self.refusals,
+            now=self.now,
         )
         clients = self.clients
         self.connector = AccountConnector(
@@ -222,9 +235,18 @@ class Runtime(AbstractContextManager["Runtime"]):
             account_tokens=clients.account_tokens,
             exchange_code=clients.oauth.exchange_code,
             # The application's session: there is no account yet.
-            open_session=lambda: clients.session_of(""),
+            open_session=clients.application_session,
             registry=self.registry,
             consents=self.consents,
+            invitations=self.invitations,
+            requests=self.connection_requests,
+            limiter=RateLimiter(self.redis),
+            limits=NewAccountLimits(
+                self.settings.new_accounts_per_browser,
+                self.settings.new_accounts_per_address,
+                self.settings.new_accounts_per_day,
+            ),
+            locks=Locks(self.redis),
             now=self.now,
         )
         self.explainer = Explainer(
@@ -258,10 +280,6 @@ class Runtime(AbstractContextManager["Runtime"]):
         """The address that messages are sent to, embedded or not."""
         return self.settings.broker_options().url or self.redis_url
 
-    def renewal_link(self, account_id: str) -> str:
-        """Return where the account's owner consents again, for 30 days; the link allows nothing else."""
-        return f"{self.settings.public_url}/renew/{self.signer.sign_renewal(account_id)}"
-
     def auditor(self, publish: Callable[[WindowJob], None]) -> Auditor:
         return Auditor(
             measures=self.measures,
@@ -280,6 +298,10 @@ class Runtime(AbstractContextManager["Runtime"]):
             results=self.results,
             print_line=print_line,
         )
+
+    def stop_consent(self, account_id: str) -> None:
+        """End an account's consent as its household asks; see ``ConsentTable.withdraw``."""
+        self.consents.withdraw(account_id, self.now())
 
     def erase(self, account_id: str) -> dict[str, int]:
         """Erase an account's measures, tokens and state; see ``accounts.erasure``."""

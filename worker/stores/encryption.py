@@ -2,7 +2,7 @@
 
 ``Sealer`` encrypts tokens and meter numbers under the operator's first key and decrypts them under any of the keys. To
 change the key, put the new one first in RELEVE_TOKEN_KEYS, run ``registry.seals.rotate_seals``, then remove the
-old key. ``Signer`` signs browser sessions, consent states and renewal links.
+old key. ``Signer`` signs browser sessions and consent states.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from worker.errors import OperatorFault
 
 _ALGORITHM: Final = "HS256"
 MIN_KEY_LENGTH: Final = 32
-RENEWAL_KIND: Final = "renewal"
-RENEWAL_LIFETIME: Final = timedelta(days=30)
 
 
 class Sealer:
@@ -121,7 +119,7 @@ def _to_fernet(key: str, place: int) -> Fernet:
 
 
 class Signer:
-    """Signed short texts (JWT with HS256): browser sessions, consent states, renewal links and CSRF tokens."""
+    """Signed short texts (JWT with HS256): browser sessions, consent states and CSRF tokens."""
 
     def __init__(self, key: str) -> None:
         """Take the session key. Raises ValueError if it is too short."""
@@ -147,9 +145,13 @@ class Signer:
             return None
         return claims
 
+    def digest(self, purpose: str, text: str) -> str:
+        """Return a hash of the text that nobody can make without the key; another purpose gives another one."""
+        return hmac.new(self._key.encode(), f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()
+
     def csrf_token(self, sid: str) -> str:
         """Return the CSRF token for the forms of a session; it is valid for this session only."""
-        return hmac.new(self._key.encode(), f"csrf:{sid}".encode(), hashlib.sha256).hexdigest()
+        return self.digest("csrf", sid)
 
     def is_valid_csrf_token(self, sid: str, token: str | None) -> bool:
         """Return whether a form has sent the CSRF token of its session."""
@@ -157,13 +159,3 @@ class Signer:
         return token is not None and hmac.compare_digest(
             self.csrf_token(sid).encode(), token.encode("utf-8", "replace")
         )
-
-    def sign_renewal(self, account_id: str) -> str:
-        """Return the text of a renewal link, which allows to give this account a new consent and nothing else."""
-        return self.sign(RENEWAL_KIND, {"account": account_id}, RENEWAL_LIFETIME)
-
-    def read_renewal(self, token: str | None) -> str | None:
-        """Return the account id of a renewal link's text, or None if it is not valid."""
-        claims = self.read(RENEWAL_KIND, token)
-        account_id = claims.get("account") if claims else None
-        return account_id if isinstance(account_id, str) else None

@@ -115,7 +115,7 @@ class Auditor:
         return AuditResult(account_id, documents, findings)
 
     def repair_account(self, result: AuditResult) -> tuple[int, int]:
-        """Compute wrong totals again, and request doubtful readings again.
+        """Compute wrong totals again, and request doubtful readings again unless the account's consent is over.
 
         Returns the number of documents written and the number of windows requested.
         """
@@ -127,6 +127,8 @@ class Auditor:
         if any(finding.law is Law.STEPS for finding in result.findings):
             # Overlapping steps may have hidden a hole, which is asked for from now on.
             self.rebuild_days(account_id, Series.LOAD_CURVE)
+        if self.claims.registry.get(account_id).refusal_on(self.claims.history.today()):
+            return written, requested
         for series, laws in {Series.DAILY: (Law.DAY, Law.LIMIT), Series.LOAD_CURVE: (Law.DAY,)}.items():
             wrong_days = [date.fromisoformat(finding.key) for finding in result.findings if finding.law in laws]
             for window in plan_repair(wrong_days, series.description.max_window_days):

@@ -3,7 +3,8 @@
 1. The lane's room is what the quota can do in ten minutes, less its claims in flight.
 2. The query returns the rows that are due, in their order; those in flight still are, so as many more are asked for.
 3. Rows in flight, and series that an incident holds, are left out; the others are claimed, each by one feeder.
-4. Rows that were asked between the query and the claim are released: an outcome is written before its claim ends.
+4. Rows that were asked between the query and the claim, or may not be asked any more, are released: an outcome is
+   written before its claim ends.
 5. The caller publishes the windows. Nothing is written in the registry: that comes at the end of each window.
 
 So an interrupted run needs no place to go on from, a second run finds nothing left to publish, and nobody waits longer
@@ -146,8 +147,13 @@ class DueWindows:
         return len(self.claims.in_flight(HISTORY_LANES[series])) < most_waiting(self.calls_per_hour)
 
     def look_backs(self, account_id: str) -> list[WindowJob]:
-        """Claim the look-backs of one account, as a person asked, without those in flight."""
+        """Claim the look-backs of one account, as a person asked, without those in flight.
+
+        None where the account's consent is over. Raises UnknownAccount.
+        """
         today = self.now().astimezone(PARIS).date()
+        if self.claims.registry.get(account_id).refusal_on(today):
+            return []
         claims = self.claims.claim(LOOK_BACK, [(account_id, series) for series in Series])
         return [self.claims.to_job(*pair, plan_look_back(today, pair[1]), claim) for pair, claim in claims.items()]
 
@@ -156,7 +162,7 @@ class DueWindows:
 
         A date alone would let those that were asked together come together for ever.
         """
-        active, asked = self.table.count_share(series, every, before)
+        active, asked = self.table.count_share(series, every, before, self.now().astimezone(PARIS).date())
         waiting = sum(member.endswith(f":{series}") for member in self.claims.in_flight(NIGHTLY_LANE))
         return -(-active // nights) - asked - waiting
 
@@ -169,7 +175,8 @@ class DueWindows:
         if not claims:
             return []
         in_flight.update(member_of(*pair) for pair in claims)
-        unchanged, today = self.table.load_unchanged(free), self.now().astimezone(PARIS).date()
+        today = self.now().astimezone(PARIS).date()
+        unchanged = self.table.load_unchanged(free, today)
         jobs: list[WindowJob] = []
         late: list[WindowJob] = []
         for pair, claim in claims.items():

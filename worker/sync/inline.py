@@ -6,13 +6,14 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import count
 from typing import Final
 
 from worker.domain.fleet.backoff import MAX_RETRIES, retry_delay_s
 from worker.domain.measures.messages import WindowJob, WindowResult
-from worker.domain.measures.readings import DateWindow, Series
-from worker.errors import AccountError, TransientError, WorkerError
+from worker.domain.measures.readings import PARIS, DateWindow, Series
+from worker.errors import AccountError, RateLimited, TransientError, WorkerError
 from worker.sync.claims import WindowClaims
 from worker.sync.history import History
 from worker.sync.results import ResultRecorder
@@ -81,7 +82,15 @@ class Inline:
     def _give_up(self, job: WindowJob, error: WorkerError) -> None:
         self.results.record_failure(job, error)
         self.failures.append({**_window_fields(job), "code": error.code, "reason": str(error)})
-        self.print_line(f"{job['account_id']} {job['series']} {job['start']}/{job['end']}: {error}")
+        window = f"{job['account_id']} {job['series']} {job['start']}/{job['end']}"
+        self.print_line(f"{window}: {error}{self._describe_turn(error)}")
+
+    def _describe_turn(self, error: WorkerError) -> str:
+        """Return when the turn of a call comes that our own pacing keeps waiting, where that is known."""
+        if not isinstance(error, RateLimited) or error.code != RateLimited.code or error.retry_after_s is None:
+            return ""
+        turn = self.claims.now() + timedelta(seconds=error.retry_after_s)
+        return f"; try again after {turn.astimezone(PARIS):%Y-%m-%d %H:%M}"
 
 
 def _window_fields(job: WindowJob) -> dict[str, str]:

@@ -10,13 +10,15 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from worker.domain.clock import Clock
+from worker.domain.consent.accounts import Account
 from worker.domain.fleet.incidents import PROBE, PROBES_TO_PASS, Incident, ProbeResult, judge_probe
 from worker.domain.fleet.lanes import enter_lane, leave_lane
 from worker.domain.measures.messages import WindowJob, series_of
-from worker.domain.measures.readings import Series
+from worker.domain.measures.readings import PARIS, Series
 from worker.errors import WorkerError
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
@@ -83,10 +85,14 @@ class IncidentProber:
         failed = sorted({(job["account_id"], series_of(job)) for job in self.incidents.store.failed_windows(incident)})
         drawn = random.sample(failed, min(len(failed), _MAX_PROBED_ACCOUNTS))
         accounts = self.accounts.get_many([account_id for account_id, _ in drawn])
-        pairs = [pair for pair in drawn if pair[0] in accounts and accounts[pair[0]].active]
+        pairs = [pair for pair in drawn if pair[0] in accounts and self._may_be_probed(accounts[pair[0]])]
         if not pairs:
-            pairs = [(account.id, incident.series[0]) for account in self.accounts.page_active(None, PROBES_TO_PASS)]
+            others = (account for account in self.accounts.page_active() if self._may_be_probed(account))
+            pairs = [(account.id, incident.series[0]) for account in islice(others, PROBES_TO_PASS)]
         return pairs
+
+    def _may_be_probed(self, account: Account) -> bool:
+        return account.active and account.refusal_on(self.now().astimezone(PARIS).date()) is None
 
     def _probe(self, incident: Incident, account_id: str, series: Series) -> ProbeResult:
         job: WindowJob = {**self.look_back(account_id, series), "claim": PROBE}

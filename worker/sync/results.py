@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -19,7 +20,15 @@ from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowJob, WindowResult, Writes, is_backfill, window_fields
 from worker.domain.measures.readings import PARIS
 from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
-from worker.errors import AccountError, DataError, IncidentOpen, RateLimited, UnknownAccount, WorkerError
+from worker.errors import (
+    AccountError,
+    ConsentEnded,
+    DataError,
+    IncidentOpen,
+    RateLimited,
+    UnknownAccount,
+    WorkerError,
+)
 from worker.logs import fields
 from worker.metrics import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, error_kind
 from worker.stores.redis.progress import ProgressStore
@@ -138,6 +147,13 @@ class ResultRecorder:
             # The account was removed meanwhile, and nothing may be stored about it.
             self.claims.release([job])
             log.info("window dropped", extra=fields(**window_fields(job), outcome="removed", code=error.code))
+            return
+        if isinstance(error, ConsentEnded):
+            # Nobody was asked either, so no call is recorded and no turn is over.
+            with suppress(UnknownAccount):
+                self.refusals.record_refusal(account_id, error)
+            self.claims.release([job])
+            log.info("window dropped", extra=fields(**window_fields(job), outcome=error.kind, code=error.code))
             return
         if isinstance(error, IncidentOpen):
             # The supplier was not asked, so the window is due as before. A whole queue may end here.

@@ -37,7 +37,7 @@ from worker.domain.measures.conservation import DAILY_LIMIT_KWH, beyond
 from worker.domain.measures.documents import Entry, entry_of, key_of, key_range, to_document, to_timestamp
 from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
 from worker.domain.measures.overlaps import REMOVED, keep_last
-from worker.domain.measures.readings import DateWindow, Period, Series
+from worker.domain.measures.readings import PARIS, DateWindow, Period, Series
 from worker.domain.measures.recent_answers import RecentAnswers
 from worker.domain.parsing.enedis import parse
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
@@ -108,9 +108,9 @@ class WindowSync:
         if self.incidents:
             self.incidents.raise_if_held(job)
         account = self.accounts.get(job["account_id"])
-        if account.state is AccountState.DELETED:
-            # A late task asks nothing for it.
-            raise UnknownAccount(f"account {account.id} was removed")
+        if refusal := account.refusal_on(self.now().astimezone(PARIS).date()):
+            # A late task asks nothing for an account that was removed or whose consent is over.
+            raise refusal
         if account.usage_point_id is None:
             raise UnknownUsagePoint("this account has no usage point yet: its owner must connect the meter")
         try:
@@ -125,10 +125,12 @@ class WindowSync:
         return fetched
 
     def _fetch_answer(self, account: Account, meter: str, job: WindowJob) -> RawAnswer:
-        series, supplier = messages.series_of(job), self.supplier_of(account)
-        asked_at, window = self.now(), messages.window_of(job)
+        series, asked_at, window = messages.series_of(job), self.now(), messages.window_of(job)
+        # Each piece gets the client anew: none is asked for after the consent's last day, however long this takes.
         # A lambda, because the ``repr`` of a partial would show the meter's number.
-        split = SplitFetch(lambda piece: supplier.measures(series, meter, piece)).fetch(window)
+        split = SplitFetch(
+            lambda piece: self.supplier_of(account).measures(series, meter, piece), account.data_from
+        ).fetch(window)
         answered_window = DateWindow(window.start, split.end or window.end)
         answer = RawAnswer(series, asked_at, answered_window, split.payloads, split.floor)
         self.observe(account.id, answer)

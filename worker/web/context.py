@@ -5,23 +5,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Annotated, Final
 
 from fastapi import Depends, Request, Response
 
 from worker.app import enqueue_backfill
-from worker.domain.consent.accounts import Account
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
-from worker.stores.redis.consent_flows import LIFE_S
 from worker.web.sessions import SESSION_COOKIE, SESSION_LIFE, Session, read_session, sign_session
 
 log = logging.getLogger("releve.web")
 
 BROWSER_COOKIE: Final = "releve_connect"
+BROWSER_LIFE: Final = timedelta(days=7)  # As long as a connection request.
 _BROWSER: Final = "browser"  # The kind of the signed value in this cookie.
 
 
@@ -64,14 +65,19 @@ def read_browser_id(runtime: Runtime, request: Request) -> str | None:
 
 def set_browser_cookie(runtime: Runtime, response: Response, browser_id: str) -> None:
     """Set the cookie with the browser's id. Several consents at once, in several tabs, share it."""
-    value = runtime.signer.sign(_BROWSER, {"name": browser_id}, timedelta(seconds=LIFE_S))
-    set_cookie(runtime, response, BROWSER_COOKIE, value, LIFE_S)
+    value = runtime.signer.sign(_BROWSER, {"name": browser_id}, BROWSER_LIFE)
+    set_cookie(runtime, response, BROWSER_COOKIE, value, int(BROWSER_LIFE.total_seconds()))
 
 
-def publish_backfill(runtime: Runtime, account: Account) -> None:
-    """Publish the backfill after the commit. A lost message does no harm: the reconciler finds the account."""
-    try:
-        if account.active:
-            enqueue_backfill(account.id, broker_url=runtime.broker_url)
-    except StoreUnavailable as error:
-        log.warning("backfill not published", extra=fields(account_id=account.id, reason=str(error)))
+def hash_browser_id(browser_id: str) -> str:
+    """Return how the stores know a browser: whoever reads them can't make its cookie."""
+    return hashlib.sha256(browser_id.encode()).hexdigest()
+
+
+def publish_backfills(runtime: Runtime, account_ids: Iterable[str]) -> None:
+    """Publish the backfills after the commit. A lost message does no harm: the reconciler finds the accounts."""
+    for account_id in account_ids:
+        try:
+            enqueue_backfill(account_id, broker_url=runtime.broker_url)
+        except StoreUnavailable as error:
+            log.warning("backfill not published", extra=fields(account_id=account_id, reason=str(error)))

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from worker.domain.fleet.backoff import CLIENT_DELAY_S
-from worker.errors import TransientError, UnknownAccount, WorkerError
+from worker.errors import IncidentOpen, RateLimited, TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
 from worker.web.render import render_message
 from worker.web.security import set_security_headers
@@ -24,7 +24,15 @@ log = logging.getLogger("releve.web")
 
 _MOST_BYTES: Final = 10_000  # Of a body, because it is read before the caller is authenticated.
 # Codes with a page of their own; the others share that of "refused".
-_PAGES: Final = ("unknown_account", "not_found", "method_not_allowed", "invalid_request", "unavailable", "failed")
+_PAGES: Final = (
+    "unknown_account",
+    "not_found",
+    "method_not_allowed",
+    "invalid_request",
+    "rate_limited",
+    "unavailable",
+    "failed",
+)
 _HTTP_CODES: Final = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed"}
 
 
@@ -87,6 +95,9 @@ def _to_refusal(error: Exception) -> HttpRefusal:
         case UnknownAccount():
             # One that doesn't exist and one of another household are refused in the same words.
             return HttpRefusal(404, "unknown_account", "no such account, or none that you may see")
+        case RateLimited() if not isinstance(error, IncidentOpen):
+            message = "we wait for our turn with the supplier: try again later"
+            return HttpRefusal(503, "rate_limited", message, wait_s=error.retry_after_s or CLIENT_DELAY_S)
         case TransientError():
             log.warning("request not served", extra=fields(reason=str(error)))
             # The error's own text may hold a server's address, so it isn't sent.

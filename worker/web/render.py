@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -57,11 +58,15 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
 
 
 def render_message(
-    request: Request, name: str, status: int, action: tuple[str, str] | None = None, **values: Any
+    request: Request,
+    name: str,
+    status: int,
+    action: tuple[str, str] | None = None,
+    words: Mapping[str, str] | None = None,
 ) -> HTMLResponse:
-    """Render a page of one message: the texts ``<name>.title`` and ``<name>.text``, and what to do next."""
+    """Render a page of one message: the texts ``<name>.title`` and ``<name>.text`` with ``words``, and what to do."""
     title, text = f"{name}.title", f"{name}.text"
-    return render(request, "message.html", status, title=title, text=text, action=action, **values)
+    return render(request, "message.html", status, title=title, text=text, action=action, words=words or {})
 
 
 def words_of(request: Request) -> Words:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from babel import Locale
-from babel.dates import format_date, format_datetime, format_skeleton
+from babel.dates import format_date, format_datetime, format_skeleton, format_time
 from babel.numbers import format_decimal, format_percent
 from fastapi import Request
 
@@ -100,6 +100,10 @@ class Words:
     def moment(self, moment: datetime) -> str:
         """Return ``24 juil. 2024, 07:12`` in the meter's time zone."""
         return format_datetime(moment, "medium", PARIS, self.locale)
+
+    def clock(self, moment: datetime) -> str:
+        """Return ``07:12`` in the meter's time zone."""
+        return format_time(moment, "HH:mm", PARIS, self.locale)
 
     def duration(self, text: str) -> str:
         """Return an ISO 8601 duration in words: ``P3Y`` and ``P1095D`` as ``3 ans``. A mixed one stays as it is."""

@@ -17,6 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.support.api_service import ApiService, open_api_service
+from tests.support.factories import NOW
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
 from worker.stores.encryption import Signer
@@ -41,22 +42,51 @@ def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
         yield built
 
 
-def test_a_household_removes_its_own_account_only_with_the_pages_csrf_value(service: ApiService) -> None:
+# A household does these with its own account alone, and only by its own page.
+OF_A_PAGE = [("POST", "/api/accounts/{id}/stop"), ("DELETE", "/api/accounts/{id}")]
+
+
+@pytest.mark.parametrize(("method", "path"), OF_A_PAGE)
+def test_a_household_ends_its_own_account_only_with_the_pages_csrf_value(
+    service: ApiService, method: str, path: str
+) -> None:
     account_id = service.add()
-    path = f"/api/accounts/{account_id}"
     browser, other = service.browser(account_id), service.browser(account_id)
     for forged in (None, "", "0" * 64, other.headers[CSRF_HEADER]):
         without = TestClient(
             service.app, cookies=dict(browser.cookies), headers={CSRF_HEADER: forged} if forged else {}
         )
-        refused = without.delete(path)
+        refused = without.request(method, path.format(id=account_id))
         assert (refused.status_code, refused.json()["error"]) == (403, "csrf_needed")
-    assert browser.delete(path).status_code == 200
-    assert service.runtime.registry.get(account_id).state is AccountState.DELETED
+    assert service.runtime.registry.get(account_id).active
+    assert browser.request(method, path.format(id=account_id)).status_code == 200
+    ended = AccountState.DELETED if method == "DELETE" else AccountState.ACTION_NEEDED
+    assert service.runtime.registry.get(account_id).state is ended
+
+
+def test_a_stopped_account_is_not_resumed_and_stopping_again_changes_nothing(service: ApiService) -> None:
+    account_id = service.add()
+    client = service.client()
+    for _ in range(2):
+        stopped = client.post(f"/api/accounts/{account_id}/stop")
+        assert (stopped.status_code, stopped.json()["reason"]) == (200, "CONSENT_STOPPED")
+    resumed = client.post(f"/api/accounts/{account_id}/resume")
+    assert (resumed.status_code, resumed.json()["error"]) == (409, "wrong_state")
+    assert service.runtime.registry.get(account_id).reason == "CONSENT_STOPPED"
+
+
+@pytest.mark.parametrize("way", ["pause", "resume", "stop"])
+def test_a_closed_account_is_neither_paused_nor_resumed_nor_stopped(service: ApiService, way: str) -> None:
+    account_id = service.add()
+    service.runtime.registry.set_state(account_id, AccountState.CLOSED, now=NOW)
+    answer = service.client().post(f"/api/accounts/{account_id}/{way}")
+    assert (answer.status_code, answer.json()["error"]) == (409, "wrong_state")
+    assert "another person holds this meter" in answer.json()["message"]
+    assert service.runtime.registry.get(account_id).state is AccountState.CLOSED
 
 
 def test_a_session_signed_by_another_key_is_nobodys(service: ApiService) -> None:
-    forged = sign_session(Signer("another key, just as long as the true one"), Session(accounts=(service.add(),)))
+    forged = sign_session(Signer("another key, just as long as the true one"), Session(accounts={service.add(): 1}))
     for cookie in (forged, "x.y.z"):
         assert TestClient(service.app, cookies={SESSION_COOKIE: cookie}).get("/api/accounts").status_code == 401
 

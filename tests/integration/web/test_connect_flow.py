@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from tests.support.connect_service import (
 )
 from worker.app import app
 from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind
+from worker.domain.consent.consents import ConsentKind, Proof
 from worker.domain.fleet.lanes import BROKER_PREFIX, QUEUES
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
@@ -38,11 +39,6 @@ class Crash(Exception):
     """The process dies here."""
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.web.consent.callback._LONGEST_WAIT_S", 0.2)
-
-
 @pytest.fixture
 def a_year(servers: ConnectServers, tmp_path: Path) -> Iterator[ConnectService]:
     with open_connect_service(servers, tmp_path, "enedis-2026", consent_duration="P1Y") as service:
@@ -55,13 +51,15 @@ def test_a_consent_makes_an_account_a_session_and_one_backfill(service: ConnectS
     (account,) = service.accounts()
     assert (done.status_code, done.headers["location"]) == (303, f"/accounts/{account.id}")
     assert (account.state, account.usage_point_id) == (AccountState.READY, METER)
-    assert service.session(browser).accounts == (account.id,)
+    assert service.session(browser).accounts == {account.id: 1}
     assert service.queued() == 1
     assert account.consent_from == date(2024, 7, 25)
     assert account.consent_until in (date(2027, 7, 24), date(2027, 7, 23))  # P3Y, or P1095D over a leap day.
     (proof,) = service.runtime.consents.list_proofs(account.id)
     assert proof.open and proof.kind is KINDS[service.runtime.settings.preset]
     assert proof.consent_until == account.consent_until
+    assert proof.proof is (Proof.EXCHANGE if proof.kind is ConsentKind.CODE else Proof.INVITED)
+    assert proof.vouched_by == (None if proof.kind is ConsentKind.CODE else "cli:test")
 
 
 def test_the_page_is_asked_with_the_parameters_of_its_generation(service: ConnectService) -> None:
@@ -91,37 +89,46 @@ def test_the_portal_glues_parent_to_addresses_and_values(service: ConnectService
     back = service.begin(browser)
     state = query_of(back)["state"]
     glued = changed(back.replace("/callback/enedis", "/callback/enedis_parent"), state=f"{state}_parent")
-    assert browser.get(glued).status_code == 303
+    assert service.come_back(browser, glued).status_code == 303
     assert len(service.accounts()) == 1
 
 
 @pytest.mark.parametrize("separator", [";", ","])
-def test_all_meters_of_one_consent_are_connected_at_once(service: ConnectService, separator: str) -> None:
-    service.simulate("POST", "switches", {"usage_point_separator": separator})
-    browser = service.browser()
-    done = service.connect(browser, f"/connect/enedis?usage_point_id={METER}")
-    assert done.status_code == 303
+def test_all_meters_that_the_supplier_confirms_are_connected_at_once(v4: ConnectService, separator: str) -> None:
+    v4.simulate("POST", "switches", {"usage_point_separator": separator})
+    browser = v4.browser()
     # The hint of our own page names one home; the person picks two on the supplier's page.
     page = browser.get("/connect/enedis").headers["location"]
-    browser.get(service.agree(f"{page}&usage_point_id={METER},{OTHER}"))
-    by_meter = {account.usage_point_id: account for account in service.accounts()}
+    v4.come_back(browser, v4.agree(f"{page}&usage_point_id={METER},{OTHER}"))
+    by_meter = {account.usage_point_id: account for account in v4.accounts()}
     assert set(by_meter) == {METER, OTHER}
-    assert set(service.session(browser).accounts) == {account.id for account in by_meter.values()}
-    if service.runtime.clients.account_tokens:
-        tokens = service.runtime.registry.tokens
-        assert tokens.find_token_id(by_meter[METER].id) == tokens.find_token_id(by_meter[OTHER].id)
+    assert set(v4.session(browser).accounts) == {account.id for account in by_meter.values()}
+    tokens = v4.runtime.registry.tokens
+    assert tokens.find_token_id(by_meter[METER].id) == tokens.find_token_id(by_meter[OTHER].id)
+
+
+@pytest.mark.parametrize("separator", [";", ","])
+def test_an_invitation_proves_its_own_meter_alone(servers: ConnectServers, tmp_path: Path, separator: str) -> None:
+    for preset in ("enedis-v5", "enedis-2026"):
+        folder = tmp_path / preset
+        folder.mkdir()
+        with open_connect_service(servers, folder, preset) as service:
+            service.simulate("POST", "switches", {"usage_point_separator": separator})
+            browser = service.browser()
+            page = service.open_invitation(browser, service.invite()).headers["location"]
+            both = page.replace(f"usage_point_id={METER}", f"usage_point_id={OTHER},{METER}")
+            assert service.come_back(browser, service.agree(both)).status_code == 303
+            assert [account.usage_point_id for account in service.accounts()] == [METER]
 
 
 def test_accounts_of_one_consent_outlive_the_renewals_of_each_other(v4: ConnectService) -> None:
     v4.simulate("POST", "switches", {"token_life_s": 60})
     browser = v4.browser()
     page = browser.get("/connect/enedis").headers["location"]
-    browser.get(v4.agree(f"{page}&usage_point_id={METER},{OTHER}"))
+    v4.come_back(browser, v4.agree(f"{page}&usage_point_id={METER},{OTHER}"))
     for _ in range(2):
         for account in v4.accounts():
-            v4.runtime.clients.tokens_of(
-                account.id
-            ).current()  # Renewed each time, because it ends within five minutes.
+            v4.runtime.clients.tokens_of(account).current()  # Renewed each time, as it ends within five minutes.
     assert all(account.active for account in v4.accounts())
 
 
@@ -137,36 +144,43 @@ def test_a_second_consent_for_the_meter_keeps_its_account_and_history(service: C
     assert (after.id, after.state, after.reason) == (before.id, AccountState.READY, "")
 
 
-def test_a_renewal_link_opens_the_same_account_in_any_browser(service: ConnectService) -> None:
+def test_an_invitation_for_an_account_opens_it_with_its_history_in_any_browser(service: ConnectService) -> None:
     service.connect(service.browser())
     (account,) = service.accounts()
     elsewhere = service.browser()
-    done = service.connect(elsewhere, service.runtime.renewal_link(account.id).removeprefix("http://testserver"))
+    sent = service.open_invitation(elsewhere, service.invite())
+    assert service.session(elsewhere).accounts == {}  # The link opens no measure by itself.
+    done = service.come_back(elsewhere, service.agree(sent.headers["location"]))
     assert done.headers["location"] == f"/accounts/{account.id}"
-    assert service.session(elsewhere).accounts == (account.id,)
+    assert service.session(elsewhere).accounts == {account.id: 1}
     assert len(service.accounts()) == 1
 
 
-def test_a_renewal_that_ends_with_another_meter_makes_an_account_of_its_own(service: ConnectService) -> None:
+def test_an_invitation_that_ends_with_another_meter_opens_nothing(service: ConnectService) -> None:
     service.connect(service.browser())
     (former,) = service.accounts()
     elsewhere = service.browser()
-    page = elsewhere.get(f"/renew/{service.runtime.signer.sign_renewal(former.id)}").headers["location"]
-    done = elsewhere.get(service.agree(page.replace(f"usage_point_id={METER}", f"usage_point_id={OTHER}")))
-    (other,) = (account for account in service.accounts() if account.id != former.id)
-    assert done.status_code == 200 and f"/accounts/{other.id}" in done.text
-    assert service.session(elsewhere).accounts == (other.id,)
+    page = service.open_invitation(elsewhere, service.invite()).headers["location"]
+    back = service.agree(page.replace(f"usage_point_id={METER}", f"usage_point_id={OTHER}"))
+    done = service.come_back(elsewhere, back)
+    if service.runtime.clients.account_tokens:  # The supplier itself confirms the other meter.
+        (other,) = (account for account in service.accounts() if account.id != former.id)
+        assert done.headers["location"] == f"/accounts/{other.id}"
+    else:
+        assert done.status_code == 403 and service.accounts() == [former]
+    assert former.id not in service.session(elsewhere).accounts
     assert service.runtime.registry.get(former.id) == former
 
 
-def test_a_link_that_is_forged_or_of_a_removed_account_says_so(service: ConnectService) -> None:
-    service.connect(service.browser())
-    (account,) = service.accounts()
-    link = f"/renew/{service.runtime.signer.sign_renewal(account.id)}"
-    service.runtime.erase(account.id)
-    forged = f"/renew/{service.runtime.signer.sign('session', {'account': account.id}, timedelta(hours=1))}"
-    for address in (link, forged, "/renew/x", f"{link}x"):
-        answer = service.browser().get(address)
+def test_an_invitation_that_is_forged_used_or_of_a_removed_account_says_so(service: ConnectService) -> None:
+    used = service.invite()
+    browser = service.browser()
+    page = service.open_invitation(browser, used).headers["location"]
+    service.come_back(browser, service.agree(page))
+    of_removed = service.invite()
+    service.runtime.erase(service.accounts()[0].id)
+    for secret in (used, of_removed, "", "x", f"{used}x", "invite_aaaaaaaaaaaa_" + "A" * 43):
+        answer = service.open_invitation(service.browser(), secret)
         assert answer.status_code == 410 and "location" not in answer.headers
 
 
@@ -180,7 +194,7 @@ def test_each_failure_has_its_page_and_changes_nothing(service: ConnectService, 
     assert answer.status_code == (400 if newest else {"refused": 403}.get(switch, 502))
     assert (again.status_code, again.text) == (answer.status_code, answer.text)
     assert service.accounts() == [] and service.queued() == 0
-    assert service.session(browser).accounts == ()
+    assert not service.session(browser).accounts
     service.simulate("POST", "switches", {"callback": "success"})
     assert service.connect(browser).status_code == 303
 
@@ -200,31 +214,48 @@ def test_a_consent_without_a_meter_is_told(service: ConnectService) -> None:
 
 def test_a_consent_that_is_not_there_yet_comes_by_itself(v2026: ConnectService) -> None:
     browser = v2026.browser()
-    v2026.simulate("POST", "switches", {"services_empty": 7})
+    v2026.simulate("POST", "switches", {"services_empty": 2})
     back = v2026.begin(browser)
-    waits = [browser.get(back) for _ in range(2)]  # Each asks the supplier three times.
-    assert [(answer.status_code, answer.headers["refresh"]) for answer in waits] == [(202, "3"), (202, "5")]
-    assert "n&#39;est pas encore arrivé" in waits[0].text or "n'est pas encore arrivé" in waits[0].text
+    assert browser.get(back).headers["refresh"] == "2"
+    for _ in range(2):
+        v2026.work()  # Each step asks the supplier once.
+        waiting = browser.get(back)
+        assert waiting.status_code == 202 and int(waiting.headers["refresh"]) > 0
+        assert "n&#39;est pas encore arrivé" in waiting.text
     assert v2026.accounts() == []
-    assert browser.get(back).status_code == 303
+    assert v2026.come_back(browser, back).status_code == 303
     assert len(v2026.accounts()) == 1
 
 
-def test_a_supplier_that_is_down_is_asked_again_by_the_page(v4: ConnectService) -> None:
+def test_a_supplier_that_is_down_spoils_no_consent(v4: ConnectService) -> None:
     browser = v4.browser()
     back = v4.begin(browser)
     v4.simulate("POST", "faults", {"path": "/v1/oauth2/token", "status": 503, "body": "<html>", "count": 1})
-    waiting = browser.get(back)
-    assert (waiting.status_code, waiting.headers["refresh"]) == (503, "3")
-    assert browser.get(back).status_code == 303
+    waiting = v4.come_back(browser, back)
+    assert waiting.status_code == 202
+    assert "Enedis ne répond pas" in waiting.text and "prochain essai à" in waiting.text
+    assert v4.come_back(browser, back).status_code == 303
+
+
+def test_a_closed_gate_is_called_our_own_turn_and_spoils_no_consent(v4: ConnectService) -> None:
+    browser = v4.browser()
+    back = v4.begin(browser)
+    v4.runtime.ledger.close_gate(1.0, "")
+    waiting = v4.come_back(browser, back)
+    assert waiting.status_code == 202 and "En attente de notre tour" in waiting.text
+    english = browser.get(back, headers={"Accept-Language": "en"}).text
+    assert re.search(r"next try at \d\d:\d\d", english)
+    assert v4.exchanges() == 0
+    v4.runtime.redis.delete(*v4.runtime.redis.keys("releve:*gate*"))  # The gate opens.
+    assert v4.come_back(browser, back).status_code == 303
 
 
 def test_a_code_spent_in_a_lost_answer_leads_to_a_new_start(v4: ConnectService) -> None:
     browser = v4.browser()
     back = v4.begin(browser)
     v4.simulate("POST", "faults", {"path": "/v1/oauth2/token", "kind": "cut"})
-    assert browser.get(back).status_code == 503
-    dead = browser.get(back)
+    assert v4.come_back(browser, back).status_code == 202
+    dead = v4.come_back(browser, back)
     assert dead.status_code == 400 and "/connect/enedis" in dead.text
     assert v4.accounts() == []
     assert v4.connect(browser).status_code == 303
@@ -249,7 +280,7 @@ def test_a_crash_before_the_backfill_was_enqueued_heals(
     browser = service.browser()
     back = service.begin(browser)
     with pytest.raises(Crash):
-        browser.get(back)
+        service.come_back(browser, back)
     (account,) = service.accounts()
     assert account.active and service.queued() == 0
     monkeypatch.setattr(worker.runtime.current, "_runtime", (os.getpid(), service.runtime))

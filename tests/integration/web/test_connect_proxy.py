@@ -99,7 +99,7 @@ def test_both_addresses_serve_both_kinds_for_the_supplier_knows_only_one(service
     assert service.browser().get(elsewhere).headers["location"].startswith(f"{CALLER}?")
     browser = service.browser()
     household = service.begin(browser).replace("/callback/enedis", "/proxy/enedis/redirect_parent")
-    assert browser.get(household).headers["location"] == f"/accounts/{service.accounts()[0].id}"
+    assert service.come_back(browser, household).headers["location"] == f"/accounts/{service.accounts()[0].id}"
 
 
 def test_a_callback_loaded_twice_goes_to_the_same_place(service: ConnectService) -> None:

@@ -36,7 +36,6 @@ class Home:
             notices=household.notices,
             accounts=household.registry,
             channels={"log": self.channel},
-            renewal_link=lambda account_id: f"https://x/{account_id}",
             now=household.now,
         )
         self.sync()
@@ -69,7 +68,7 @@ def test_it_is_told_once_with_what_to_do(home: Home) -> None:
     (message,) = home.channel.messages
     assert (message.notice.kind, message.notice.about) == (NoticeKind.CURVE_NOT_ACTIVATED, "never")
     assert message.texts == translate_all(f"code.{CURVE_NOT_ACTIVATED}.what_to_do")
-    assert message.renewal_url is None, "a new consent would not help"
+    assert not message.new_consent_helps
 
 
 def test_where_the_curve_comes_meanwhile_nothing_is_told(home: Home) -> None:

@@ -54,8 +54,8 @@ def test_a_new_field_is_told_once_and_the_readings_are_stored(household: Househo
     assert {(notice.channel, notice.kind, notice.reason) for notice in new_notices} == {
         (channel, NoticeKind.SUPPLIER_CHANGED, "unknown_field") for channel in watch.channels
     }
-    message = compose_message(new_notices[0], lambda account: "no link")
-    assert message.renewal_url is None
+    message = compose_message(new_notices[0])
+    assert not message.new_consent_helps
     assert "unknown_field" in message.to_text() and "releve quarantine" in message.to_text()
 
 

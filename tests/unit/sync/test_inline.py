@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import pytest
 
-from tests.support.factories import window_job
+from tests.support.factories import NOW, window_job
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow, Series
-from worker.errors import ConsentRevoked, MalformedAnswer, SupplierUnavailable, WorkerError
+from worker.errors import (
+    ConsentRevoked,
+    IncidentOpen,
+    MalformedAnswer,
+    RateLimited,
+    SupplierUnavailable,
+    WorkerError,
+)
 from worker.sync.inline import MOST_TRIES, Inline
 
 WEEK = DateWindow(date(2024, 7, 18), date(2024, 7, 25))
@@ -29,6 +36,9 @@ class PretendRuntime:
     def manual_look_back(self, account_id: str, series: Series) -> WindowJob:
         return window_job(WEEK, series, account_id)
 
+    def now(self) -> datetime:
+        return NOW
+
     def record_failure(self, job: WindowJob, error: WorkerError) -> None:
         self.given_up.append((job["account_id"], job["series"]))
 
@@ -45,14 +55,16 @@ def waits() -> list[float]:
     return []
 
 
-def synced(runtime: PretendRuntime, waits: list[float], *accounts: str) -> list[tuple[str, str]]:
+def synced(
+    runtime: PretendRuntime, waits: list[float], *accounts: str, lines: list[str] | None = None
+) -> list[tuple[str, str]]:
     pretend: Any = runtime
     here = Inline(
         claims=pretend,
         windows=pretend,
         window_sync=pretend,
         results=pretend,
-        print_line=lambda line: None,
+        print_line=[].append if lines is None else lines.append,
         sleep=waits.append,
     )
     pairs = [(result["account_id"], result["series"]) for result in here.look_back(*accounts)]
@@ -84,3 +96,21 @@ def test_an_account_that_waits_for_its_owner_is_left_alone_and_no_other_is(waits
     assert synced(runtime, waits, "a", "b", "c") == [("a", DAILY), ("a", CURVE), ("c", CURVE)]
     assert runtime.given_up == [("b", DAILY), ("c", DAILY)]
     assert not waits
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RateLimited("we wait for our turn", 3_290), "we wait for our turn; try again after 2024-07-25 09:54"),
+        (RateLimited("we wait for our turn"), "we wait for our turn"),
+        (IncidentOpen("nobody is asked", 3_290), "nobody is asked"),
+        (SupplierUnavailable("down", 3_290), "down"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_call_that_waits_for_our_own_turn_says_when_it_comes(
+    waits: list[float], error: WorkerError, line: str
+) -> None:
+    lines: list[str] = []
+    synced(PretendRuntime({("a", DAILY): [error] * MOST_TRIES}), waits, "a", lines=lines)
+    assert lines[-1] == f"a {DAILY} {WEEK}: {line}"

@@ -136,8 +136,8 @@ MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
     [
         (SupplierUnavailable("down"), AccountState.READY, "VENDOR_DOWN", "failed", True, WINDOW_DELAYS[0]),
         (SupplierUnavailable("down", 3600), AccountState.READY, "VENDOR_DOWN", "failed", True, timedelta(hours=1)),
-        (RateLimited("wait"), AccountState.READY, "VENDOR_DOWN", "waiting", False, MINUTE),
-        (RateLimited("wait", 1799), AccountState.READY, "VENDOR_DOWN", "waiting", False, timedelta(seconds=1799)),
+        (RateLimited("wait"), AccountState.READY, "RATE_LIMITED", "waiting", False, MINUTE),
+        (RateLimited("wait", 1799), AccountState.READY, "RATE_LIMITED", "waiting", False, timedelta(seconds=1799)),
         (StoreUnavailable("no store"), AccountState.READY, None, "failed", False, MINUTE),
         (MalformedAnswer("odd"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, None),
         (WriteRefused("no"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, None),

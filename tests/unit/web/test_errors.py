@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from tests.support.api_service import ApiService
 from tests.support.household_pages import FRENCH
-from worker.errors import StoreUnavailable
+from worker.errors import RateLimited, StoreUnavailable
 
 
 def test_an_unknown_page_is_a_page(service: ApiService) -> None:
@@ -26,6 +26,20 @@ def test_a_store_that_does_not_answer_is_a_page_and_no_traceback(
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH)
     assert page.status_code == 503 and int(page.headers["retry-after"]) > 0
     assert "Un instant" in page.text and "secret-host" not in page.text
+
+
+def test_our_own_pacing_is_a_page_of_its_own(
+    service: ApiService, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def paced(*_: object, **__: object) -> None:
+        raise RateLimited("no permit of enedis-2026 in time", retry_after_s=3290)
+
+    monkeypatch.setattr(type(service.runtime.measures), "read", paced)
+    page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH)
+    assert (page.status_code, page.headers["retry-after"]) == (503, "3290")
+    assert "Nous attendons notre tour" in page.text and "ne répond pas" not in page.text
+    answer = service.client().get(f"/api/accounts/{account}/measures?by=day")
+    assert (answer.status_code, answer.json()["error"]) == (503, "rate_limited")
 
 
 def test_a_bug_of_ours_is_a_page_with_all_headers(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 
 from requests_oauthlib import OAuth2Session
@@ -24,7 +24,9 @@ from worker.clients.enedis.presets import SUBSCRIBED_SERVICES, Endpoints
 from worker.clients.id_token import split_meters, usage_points_from_id_token
 from worker.clients.oauth import Grant
 from worker.clients.session import SupplierSession, as_signed
+from worker.domain.consent.connection_requests import SharedMeter
 from worker.domain.measures.answers import Json
+from worker.domain.measures.readings import ONE_DAY
 
 # In characters. Enedis returns a longer state cut, or not at all.
 LONGEST_STATE: Final = 100
@@ -82,20 +84,20 @@ def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Call
     return Callback(state, "", usage_points, autorisation_id, code or None)
 
 
-def usage_points_of_grant(grant: Grant) -> tuple[str, ...]:
+def usage_points_of_grant(grant: Grant, client_id: str) -> tuple[str, ...]:
     """Return the meters that a token answer names: ``usage_points_id`` (v4), else those of its ``id_token``.
 
-    Raises MalformedAnswer if the ``id_token`` is no token.
+    Raises MalformedAnswer if the ``id_token`` is no token, or none for our application now.
     """
     usage_points = _usage_points(split_meters(grant.extras.get("usage_points_id")))
     id_token = grant.extras.get("id_token")
     if usage_points or not isinstance(id_token, str):
         return usage_points
-    return _usage_points(usage_points_from_id_token(id_token))
+    return _usage_points(usage_points_from_id_token(id_token, client_id))
 
 
-def fetch_usage_points(session: SupplierSession, autorisation_id: int, now: datetime) -> list[str]:
-    """Fetch the meters of a consent (2026), in the supplier's order.
+def fetch_shared_meters(session: SupplierSession, autorisation_id: int, now: datetime) -> list[SharedMeter]:
+    """Fetch the meters of a consent (2026) with its first and last day, in the supplier's order; one call.
 
     The list is empty while the supplier does not know the consent yet; the call may be repeated without harm.
     Raises TransientError, AccountError, RequestRefused or OperatorFault.
@@ -108,12 +110,24 @@ def fetch_usage_points(session: SupplierSession, autorisation_id: int, now: date
     }
     payload = session.post(SUBSCRIBED_SERVICES, body, lambda reply: _interpret_services(reply, now))
     services = payload.get("serviceSouscrit") if isinstance(payload, dict) else None
-    meters = (
-        service.get("pointId")
-        for service in (services if isinstance(services, list) else [])
-        if isinstance(service, dict) and service.get("etatCode", "ACTIF") in _CURRENT_STATES
-    )
-    return list(_usage_points(meter for meter in meters if isinstance(meter, str)))
+    meters: dict[str, SharedMeter] = {}
+    for service in services if isinstance(services, list) else []:
+        if not isinstance(service, dict) or service.get("etatCode", "ACTIF") not in _CURRENT_STATES:
+            continue
+        number = service.get("pointId")
+        if isinstance(number, str) and USAGE_POINT.fullmatch(number) and number not in meters:
+            end = _to_day(service.get("dateFin"))
+            until = None if end is None else end - ONE_DAY  # The last day is not included there.
+            meters[number] = SharedMeter(number, _to_day(service.get("dateDebut")), until)
+    return list(meters.values())
+
+
+def _to_day(value: Json) -> date | None:
+    """Return a day that is written as ISO 8601, with or without a time; None for anything else."""
+    try:
+        return date.fromisoformat(value[:10]) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _interpret_services(reply: Reply, now: datetime) -> Json:

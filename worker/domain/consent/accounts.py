@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
+from worker.errors import AccountClosed, AccountError, ConsentEnded, ConsentStopped, UnknownAccount
+
 
 class AccountState(StrEnum):
     """The states of an account; an operator sets ``paused``, the others follow from what happened."""
@@ -24,7 +26,8 @@ class Account:
 
     ``id`` is short and says nothing about its owner. ``usage_point_id``, the meter's number, is personal data and is
     never written to a log or a message. ``reason`` is the error code that led to this state, or empty. A browser's
-    session shows the account while it names ``session_number``; raising it ends all of them.
+    session shows the account while it names ``session_number``; raising it ends all of them. ``data_from``: the first
+    day that may be read, because before it the meter was another person's.
     """
 
     id: str
@@ -35,12 +38,39 @@ class Account:
     consent_from: date | None = None
     consent_until: date | None = None
     reason: str = ""
+    data_from: date | None = None
     session_number: int = 1
+
+    def consent_ended_by(self, today: date) -> bool:
+        """Return whether the last day of the consent is over; ``today`` is the date in Europe/Paris."""
+        return self.consent_until is not None and self.consent_until < today
+
+    def refusal_on(self, today: date) -> AccountError | None:
+        """Return why nothing may be asked for this account today (Europe/Paris); None if it may.
+
+        A state that automatic runs skip is no such reason: a person may still ask.
+        """
+        match self.state:
+            case AccountState.DELETED:
+                return UnknownAccount(f"account {self.id} was removed")
+            case AccountState.CLOSED:
+                return AccountClosed("another person holds this meter now: nothing is asked for this account any more")
+        if self.reason == ConsentStopped.code:
+            return ConsentStopped("its holder has stopped the consent: only a new one starts the readings again")
+        if self.consent_ended_by(today):
+            return ConsentEnded(f"the consent ended on {self.consent_until}: its holder must consent again")
+        return None
 
     @property
     def last_digits(self) -> str | None:
         """The last four digits of the meter's number, all of it that is ever shown: ``…0011``."""
         return f"…{self.usage_point_id[-4:]}" if self.usage_point_id else None
+
+    @property
+    def may_be_stopped(self) -> bool:
+        """Whether its household has a consent here that it can stop."""
+        ended = self.state in (AccountState.CLOSED, AccountState.DELETED)
+        return not ended and self.reason != ConsentStopped.code
 
     @property
     def active(self) -> bool:

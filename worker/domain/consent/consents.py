@@ -32,6 +32,8 @@ class EndReason(StrEnum):
     RENEWED = "renewed"  # A newer consent replaced it.
     EXPIRED = "expired"
     REMOVED = "removed"  # Its account was removed.
+    HOLDER_CHANGED = "holder_changed"  # Another person proved that the meter is theirs.
+    WITHDRAWN = "withdrawn"  # The household stopped it here.
 
 
 @dataclass(frozen=True, slots=True)

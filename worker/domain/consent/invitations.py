@@ -52,6 +52,11 @@ class Invitation:
     used_at: datetime | None = None
     revoked_at: datetime | None = None
 
+    @property
+    def last_digits(self) -> str | None:
+        """The last four digits of the meter's number: ``…0011``, as an account shows them."""
+        return f"…{self.usage_point_id[-4:]}" if self.usage_point_id else None
+
     def state_at(self, now: datetime) -> InvitationState:
         """Return the state; a used one stays used."""
         if self.used_at is not None:

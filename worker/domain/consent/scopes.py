@@ -10,4 +10,4 @@ class Scope(StrEnum):
 
     READ_ACCOUNTS = "read:accounts"  # List accounts, their states, and the progress of their first sync.
     READ_MEASURES = "read:measures"
-    WRITE_ACCOUNTS = "write:accounts"  # Add, pause, resume and remove; it permits no reading.
+    WRITE_ACCOUNTS = "write:accounts"  # Add, pause, resume, stop and remove; it permits no reading.

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import Series
-from worker.errors import AccountError, RequestRefused, WorkerError
+from worker.errors import AccountError, ConsentEnded, RequestRefused, UnknownAccount, WorkerError
 
 # A window with this claim is a probe: it is asked for although the incident holds all others.
 PROBE: Final = "probe/"
@@ -144,8 +144,10 @@ def judge_probe(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
 
     If the supplier was thought to serve nobody, a refusal counts as an answer too. So does the refusal of a refresh
     token whose answer was lost. An outage may lose the tokens of all probed accounts: if their refusals said nothing,
-    it would never end.
+    it would never end. An account that was not asked, as it is gone or its consent is over, says nothing.
     """
+    if isinstance(error, ConsentEnded | UnknownAccount):
+        return ProbeResult.SAYS_NOTHING
     probe_kind = kind_of(error) if error else None
     if error is None or (kind.holds and isinstance(error, AccountError | RequestRefused)):
         return ProbeResult.PASSED

@@ -1,7 +1,7 @@
 """The lanes of work: for each its queue, its part of the supplier's quota, and what it is for.
 
 The *lane* of a thread is the queue through which its task came; work that a person started has the lane ``by_hand``.
-The quota is shared between four of the lanes, the *quota lanes*; each other lane uses the part of one of these.
+The quota is shared between five of the lanes, the *quota lanes*; each other lane uses the part of one of these.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Lane(StrEnum):
     NIGHTLY = "nightly"
     REPAIR = "repair"
     BACKFILL = "backfill"
+    STRANGERS = "strangers"
     BY_HAND = "by_hand"
     OTHER = "other"
 
@@ -35,12 +36,14 @@ class LaneDescription:
     """All that is said of a lane in one place.
 
     ``shares``: usual floor and ceiling of a quota lane, in percent; None for a lane that uses ``quota_lane``'s part.
+    ``hard_ceiling``: the ceiling holds even if nobody else wants the quota, and whether or not the settings name it.
     """
 
     purpose: str
     quota_lane: Lane
     shares: tuple[int, int] | None = None
     is_queue: bool = True
+    hard_ceiling: bool = False
 
 
 # In the order in which queues are emptied and quota lanes served.
@@ -53,6 +56,10 @@ LANES: Final[Mapping[Lane, LaneDescription]] = {
     Lane.NIGHTLY: LaneDescription("the look-back of every account", Lane.NIGHTLY, (30, 100)),
     Lane.REPAIR: LaneDescription("open days of the last months", Lane.REPAIR, (10, 50)),
     Lane.BACKFILL: LaneDescription("the rest of a history, and everything else", Lane.BACKFILL, (10, 90)),
+    # Anybody can begin such requests, so however many there are, they take little of what the others need.
+    Lane.STRANGERS: LaneDescription(
+        "requests to connect that nobody vouches for", Lane.STRANGERS, (0, 5), hard_ceiling=True
+    ),
     Lane.BY_HAND: LaneDescription(
         "the command line or a web page called; a person waits", Lane.FIRST_SCREEN, is_queue=False
     ),
@@ -64,6 +71,12 @@ USUAL_FLOORS: Final = ",".join(f"{lane}={described.shares[0]}" for lane, describ
 USUAL_CEILINGS: Final = ",".join(
     f"{lane}={described.shares[1]}" for lane, described in LANES.items() if described.shares
 )
+
+
+def request_lane(*, vouched: bool) -> Lane:
+    """Return the lane of a connection request: a person waits, but whom nobody vouches for comes last."""
+    return Lane.FIRST_SCREEN if vouched else Lane.STRANGERS
+
 
 _LANE: ContextVar[Lane] = ContextVar("lane", default=Lane.BY_HAND)
 
@@ -85,6 +98,9 @@ def leave_lane(token: Token[Lane]) -> None:
     _LANE.reset(token)
 
 
+_HARD_CEILINGS: Final = {
+    lane: described.shares[1] for lane, described in LANES.items() if described.shares and described.hard_ceiling
+}
 # Floors may sum to 90 % of the quota; all lanes share the rest, the first lane first.
 MAX_FLOOR_TOTAL: Final = 90
 _SHARE: Final = re.compile(r"\s*([a-z_]+)\s*=\s*([0-9]{1,3})\s*")
@@ -94,8 +110,8 @@ _SHARE: Final = re.compile(r"\s*([a-z_]+)\s*=\s*([0-9]{1,3})\s*")
 class Shares:
     """The floor and the ceiling of each quota lane, in percent of the limit.
 
-    The floor is what a lane can always use. At its ceiling a lane stops while another lane wants more. A lane that
-    is not named has a floor of 0 and a ceiling of 100.
+    The floor is what a lane can always use. At its ceiling a lane stops while another lane wants more, or in any case
+    if the ceiling is hard. A lane that is not named has a floor of 0 and a ceiling of 100, or its hard ceiling.
     """
 
     floors: Mapping[Lane, int] = field(default_factory=dict)
@@ -114,7 +130,7 @@ class Shares:
         return self.floors.get(lane, 0)
 
     def ceiling(self, lane: Lane) -> int:
-        return self.ceilings.get(lane, 100)
+        return self.ceilings.get(lane, _HARD_CEILINGS.get(lane, 100))
 
 
 EQUAL_SHARES: Final = Shares()

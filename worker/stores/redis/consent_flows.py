@@ -1,13 +1,13 @@
 """Consent flows in progress: the state that is needed when the browser returns from the supplier's consent page.
 
 The supplier returns a ``state`` of at most 100 characters; everything else is stored here under it, for 15 minutes.  A
-state works once.  The outcome is stored as long, because the supplier's portal may load a callback twice: the second
-one shows the same page and asks the supplier nothing.  A lost key means that the person starts again.
+state works once: the callback of a household becomes a connection request, and that of the proxy a redirect, which is
+stored as long, because the supplier's portal may load a callback twice.  A lost key means that the person starts again.
 
-    consent_flow:<state>       {"supplier":"enedis","browser":"…","started_at":1721890000,…}: the flow, deleted
-                               by the first callback
-    outcome:<state>            {"is":"working"}, then {"is":"done","browser":"…","outcome":{…}}
-    proxy_code:<hash of code>  sealed text: what a code of our consent proxy stands for; a code works once
+    consent_flow:<state>       {"supplier":"enedis","browser":"…","begun_on":"2024-07-25",…}: the flow, deleted by
+                               the first callback
+    proxy_redirect:<state>     sealed address that a callback of our consent proxy was redirected to
+    proxy_code:<hash of code>  sealed text: what a code of the proxy stands for; a code works once
 """
 
 from __future__ import annotations
@@ -15,18 +15,13 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from redis.client import Pipeline
-
 from worker.stores.redis.connection import PrefixedKeys
 
 LIFE_S: Final = 900
-WORKING_S: Final = 90  # Longer than any exchange with a supplier; after it the process that did it counts as dead.
-_WORKING: Final = "working"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +29,16 @@ class ConsentFlow:
     """A consent flow in progress.
 
     ``browser``: a secret in a cookie of the browser that started it; empty for flows of the consent proxy.
-    ``renews``: the account of the renewal link.  ``redirect_uri`` and ``caller_state``: the proxy caller's own.
-    ``started_at``: seconds since 1970.
+    ``invitation``: the id of the invitation that it was begun with.  ``begun_on``: the day in Europe/Paris, ISO 8601.
+    ``redirect_uri`` and ``caller_state``: the proxy caller's own.
     """
 
     supplier: str
     browser: str = field(default="", repr=False)
-    renews: str | None = None
+    invitation: str | None = None
+    begun_on: str = ""
     redirect_uri: str | None = field(default=None, repr=False)
     caller_state: str | None = field(default=None, repr=False)
-    started_at: int = field(default_factory=lambda: int(time.time()))
-    tries: int = 0
 
     @property
     def for_proxy(self) -> bool:
@@ -65,41 +59,23 @@ class ConsentFlows(PrefixedKeys):
         return _to_flow(self._redis.get(self._key("consent_flow", state)))
 
     def take(self, state: str) -> ConsentFlow | None:
-        """Return the flow to the first caller and None to others; its outcome is ``working`` from then on."""
-        key = self._key("consent_flow", state)
+        """Return the flow to the first caller and None to others."""
+        return _to_flow(self._redis.getdel(self._key("consent_flow", state)))
 
-        def take_and_mark(pipe: Pipeline) -> Any:
-            flow = pipe.get(key)
-            pipe.multi()
-            if flow is not None:
-                pipe.delete(key)
-                pipe.set(self._key("outcome", state), _to_text({"is": _WORKING}), ex=WORKING_S)
-            return flow
+    def end(self, state: str) -> None:
+        """Delete a flow whose callback has become a connection request."""
+        self._redis.delete(self._key("consent_flow", state))
 
-        # One step under WATCH: of two callbacks at the same time one wins, and the other sees that it is at work.
-        return _to_flow(self._redis.transaction(take_and_mark, key, value_from_callable=True))
+    # -- Redirects of the consent proxy
 
-    def restore(self, state: str, flow: ConsentFlow) -> None:
-        """Store a taken flow again, so that the same callback can be repeated until the flow expires."""
-        left_s = flow.started_at + LIFE_S - int(time.time())
-        with self._redis.pipeline() as pipe:
-            if left_s > 0:
-                pipe.set(self._key("consent_flow", state), _to_text(asdict(flow)), ex=left_s)
-            pipe.delete(self._key("outcome", state))
-            pipe.execute()
+    def keep_redirect(self, state: str, sealed_address: str) -> None:
+        """Store for 15 minutes where a callback of the proxy was redirected to."""
+        self._redis.set(self._key("proxy_redirect", state), sealed_address, ex=LIFE_S)
 
-    def finish(self, state: str, browser: str, outcome: Mapping[str, Any]) -> None:
-        """Store the outcome of a flow, for this browser."""
-        text = _to_text({"is": "done", "browser": browser, "outcome": dict(outcome)})
-        self._redis.set(self._key("outcome", state), text, ex=LIFE_S)
-
-    def outcome(self, state: str, browser: str) -> dict[str, Any] | None:
-        """Return the outcome, empty while the exchange is running; None where it is unknown or another browser's."""
-        text = self._redis.get(self._key("outcome", state))
-        entry = json.loads(str(text)) if text is not None else None
-        if entry is None or entry["is"] == _WORKING:
-            return None if entry is None else {}
-        return dict(entry["outcome"]) if entry["browser"] == browser else None
+    def find_redirect(self, state: str) -> str | None:
+        """Return the sealed address that the same callback was redirected to before, or None."""
+        sealed = self._redis.get(self._key("proxy_redirect", state))
+        return None if sealed is None else str(sealed)
 
     # -- Codes of the consent proxy
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.readings import Series
-from worker.errors import UnknownAccount, describe_code
+from worker.domain.measures.readings import PARIS, Series
+from worker.errors import ConsentStopped, UnknownAccount, describe_code
 from worker.stores.registry.tables import ACCOUNTS, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
 
 _CONSUMPTION = "consumption"  # The only direction whose measures are kept.
@@ -51,6 +51,14 @@ def lock(connection: Connection, account_id: str, *, shared: bool = False, inclu
         raise UnknownAccount(f"account {account_id} was removed")
 
 
+def find(connection: Connection, supplier: str, usage_point_id: str, *, lock: bool) -> str | None:
+    """Return the id of the account that reads this usage point; closed and removed ones read none."""
+    usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
+    same = (USAGE_POINTS.c[name] == value for name, value in usage_point.items())
+    query = select(ACCOUNTS.c.id).join(USAGE_POINTS).where(NOT_REMOVED, *same)
+    return connection.execute(query.with_for_update(of=ACCOUNTS) if lock else query).scalar()
+
+
 def find_or_insert(
     connection: Connection, supplier: str, usage_point_id: str | None, now: datetime, consent: Mapping[str, date]
 ) -> tuple[str, bool]:
@@ -60,37 +68,57 @@ def find_or_insert(
     IntegrityError if another process inserts the same usage point at the same time.
     """
     usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
-    if usage_point_id is not None:
-        same = (USAGE_POINTS.c[name] == value for name, value in usage_point.items())
-        query = select(ACCOUNTS.c.id).join(USAGE_POINTS).where(NOT_REMOVED, *same).with_for_update(of=ACCOUNTS)
-        if (known := connection.execute(query).scalar()) is not None:
-            update_account(connection, known, consent)
-            return known, False
+    if usage_point_id is not None and (known := find(connection, supplier, usage_point_id, lock=True)) is not None:
+        update_account(connection, known, consent)
+        return known, False
     account_id = _new_id()
     row = {"id": account_id, "supplier": supplier, "state": AccountState.NEW, "reason": ""}
     connection.execute(insert(ACCOUNTS).values(created_at=now, state_since=now, **row, **consent))
-    _insert_outcomes(connection, account_id, now)
+    _insert_outcomes(connection, account_id, now, consent.get("consent_until"))
     if usage_point_id is not None:
         connection.execute(insert(USAGE_POINTS).values(account_id=account_id, **usage_point))
     return account_id, True
 
 
+def close(connection: Connection, account_id: str, now: datetime) -> None:
+    """Close an account whose meter is another person's now: nothing is read any more, and its sessions end.
+
+    Its history stays, and it has no meter. The caller has locked it.
+    """
+    values = {"state": AccountState.CLOSED, "reason": "", "state_since": now}
+    raised = {"session_number": ACCOUNTS.c.session_number + 1}
+    connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id).values(**values, **raised))
+    connection.execute(delete(USAGE_POINTS).where(USAGE_POINTS.c.account_id == account_id))
+    _set_active(connection, account_id, now, active=False)
+
+
 def update_account(connection: Connection, account_id: str, changes: Mapping[str, Any]) -> None:
-    """Write the columns in ``changes``; nothing happens if it is empty."""
+    """Write the columns in ``changes``; nothing happens if it is empty.
+
+    What is due follows the end of the consent: nothing is asked after its last day.
+    """
     if changes:
         connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id).values(**changes))
+    if "consent_until" in changes:
+        of_account = SERIES_OUTCOMES.c.account_id == account_id
+        connection.execute(update(SERIES_OUTCOMES).where(of_account).values(ask_until=changes["consent_until"]))
 
 
 def mark_ready(connection: Connection, account_id: str, now: datetime) -> None:
     """Set a ``new`` or ``action_needed`` account with a usage point to ``ready``; its series are due at once.
 
-    A ``paused`` account stays paused: the operator has paused it.
+    A ``paused`` account stays paused, as the operator has paused it, and loses its reason. Nothing happens where the
+    dates say that the consent is over.
     """
     waiting = (AccountState.NEW, AccountState.ACTION_NEEDED)
     has_usage_point = select(USAGE_POINTS.c.account_id).where(USAGE_POINTS.c.account_id == account_id).exists()
-    conditions = (ACCOUNTS.c.id == account_id, ACCOUNTS.c.state.in_(waiting), has_usage_point)
+    until = ACCOUNTS.c.consent_until
+    consented = ACCOUNTS.c.id == account_id, or_(until.is_(None), until >= now.astimezone(PARIS).date())
     values = {"state": AccountState.READY, "reason": "", "state_since": now}
-    connection.execute(update(ACCOUNTS).where(*conditions).values(values))
+    connection.execute(
+        update(ACCOUNTS).where(*consented, ACCOUNTS.c.state.in_(waiting), has_usage_point).values(values)
+    )
+    connection.execute(update(ACCOUNTS).where(*consented, ACCOUNTS.c.state == AccountState.PAUSED).values(reason=""))
     # After a new consent nothing waits for a retry any more.
     if connection.execute(_STATE, {"account_id": account_id}).scalar() == AccountState.READY:
         _set_active(connection, account_id, now, active=True)
@@ -99,15 +127,22 @@ def mark_ready(connection: Connection, account_id: str, now: datetime) -> None:
 def change_state(connection: Connection, account_id: str, state: AccountState, reason: str, now: datetime) -> Account:
     """Set the account's state and reason, and return the account as it was before.
 
-    A paused account that gets ``action_needed`` stays paused and only takes the reason. Raises UnknownAccount, and
-    ValueError if an account without a usage point is to become ready, or no account can wait under the code.
+    A paused account that gets ``action_needed`` stays paused and only takes the reason. One whose holder has stopped
+    the consent keeps that as its reason. Raises UnknownAccount, and ValueError if no account can wait under the code,
+    if the account is closed, or if it is to become ready without a usage point or with a consent that is over.
     """
     if state is AccountState.ACTION_NEEDED and not describe_code(reason).suspends:
         raise ValueError(f"no account waits for its owner under the code {reason!r}")
     lock(connection, account_id)
     account = get(connection, account_id)
+    if account.state is AccountState.CLOSED:
+        raise ValueError("another person holds this meter now: the account stays closed")
     if state is AccountState.READY and account.usage_point_id is None:
         raise ValueError("an account without a usage point can't be ready")
+    if state is AccountState.READY and (refusal := account.refusal_on(now.astimezone(PARIS).date())):
+        raise ValueError(str(refusal))
+    if state is AccountState.PAUSED and account.reason == ConsentStopped.code:
+        reason = account.reason
     if account.state is AccountState.PAUSED and state is AccountState.ACTION_NEEDED:
         state = AccountState.PAUSED
     update_account(connection, account_id, {"state": state, "reason": reason, "state_since": now})
@@ -115,11 +150,12 @@ def change_state(connection: Connection, account_id: str, state: AccountState, r
     return account
 
 
-def _insert_outcomes(connection: Connection, account_id: str, now: datetime) -> None:
+def _insert_outcomes(connection: Connection, account_id: str, now: datetime, ask_until: date | None) -> None:
     """Insert the rows of a new account's series, which were never asked and are not active yet."""
     row = {
         "account_id": account_id,
         "active": False,
+        "ask_until": ask_until,
         "every": 1,
         "asked_at": NEVER,
         "failures": 0,

@@ -17,13 +17,14 @@ from sqlalchemy import Connection, Select, delete, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.domain.consent.accounts import Account, AccountState
-from worker.errors import StoreUnavailable, UnknownAccount
+from worker.errors import ConsentEnded, ConsentStopped, StoreUnavailable, UnknownAccount
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, migrations
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.due import DueTable
+from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.policies import PolicyTable
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS
@@ -64,6 +65,7 @@ class AccountRegistry:
     def __init__(self, database: Database, sealer: Sealer) -> None:
         self.database = database
         self.tokens = TokenTable(self.database, sealer)
+        self.invitations = InvitationTable(self.database, sealer)
         self.completeness = CompletenessTable(self.database)
         self.policies = PolicyTable(self.database)
         self.due = DueTable(self.database)
@@ -102,18 +104,23 @@ class AccountRegistry:
         consent: NewConsent,
         *,
         on_account: Callable[[Connection, str], object] | None = None,
+        before: Callable[[Connection], object] | None = None,
+        data_from: date | None = None,
     ) -> list[tuple[Account, bool]]:
         """Add the accounts of one consent, all or none, and return each with whether it is new.
 
         The result has the order of ``usage_point_ids``. All accounts share the token. A usage point that the registry
         knows gives its existing account, which takes the token and the dates of the consent; an account in ``new`` or
         ``action_needed`` becomes ``ready``, a paused one stays paused. ``on_account`` is called with each account's id
-        inside the transaction. The caller has checked the form of the usage point numbers.
+        inside the transaction, and ``before`` first in it. ``data_from``: the first day that may be read of a new
+        account. The caller has checked the form of the usage point numbers.
         """
         for _ in range(3):
             # Another process may insert the same usage point between our query and our insert. The server's
             # message quotes the number, so the error is not passed on.
             with suppress(IntegrityError), self.database.writing() as connection:
+                if before is not None:
+                    before(connection)
                 # Two consents for the same meters must lock them in the same order, else they block each other.
                 sorted_numbers = sorted(set(usage_point_ids), key=lambda number: number or "")
                 rows = {
@@ -121,6 +128,9 @@ class AccountRegistry:
                     for number in sorted_numbers
                 }
                 ids = [account_id for account_id, _ in rows.values()]
+                for account_id, created in rows.values():
+                    if created and data_from is not None:
+                        account_rows.update_account(connection, account_id, {"data_from": data_from})
                 if consent.token is not None:
                     self.tokens.assign_new(connection, ids, consent.token, consent.token_expires_at)
                 for account_id in ids:
@@ -144,6 +154,12 @@ class AccountRegistry:
             raise UnknownAccount(f"account {account_id} was removed: `releve accounts list` shows those there are")
         return account
 
+    def find(self, supplier: str, usage_point_id: str) -> Account | None:
+        """Return the account that reads this usage point; closed and removed ones read none."""
+        with self.database.reading() as connection:
+            account_id = account_rows.find(connection, supplier, usage_point_id, lock=False)
+            return None if account_id is None else account_rows.get(connection, account_id)
+
     def page_active(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
         """Return the next page of ``ready`` accounts by id: ``after`` < id. Empty at the end."""
         query = ACCOUNT_QUERY.where(ACCOUNTS.c.state == AccountState.READY, ACCOUNTS.c.id > (after or ""))
@@ -152,6 +168,16 @@ class AccountRegistry:
     def page(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
         """Return the next page of accounts by id, without removed ones: ``after`` < id. Empty at the end."""
         return self._accounts(ACCOUNT_QUERY.where(NOT_REMOVED, ACCOUNTS.c.id > (after or "")).limit(limit))
+
+    def page_ended(self, today: date, after: str | None = None, limit: int = PAGE) -> list[Account]:
+        """Return the next page of accounts by id that don't wait for a new consent although theirs has ended.
+
+        ``today`` is the date in Europe/Paris. Closed and removed accounts are left out.
+        """
+        states = (AccountState.NEW, AccountState.READY, AccountState.PAUSED)
+        over = (ACCOUNTS.c.consent_until < today, ACCOUNTS.c.reason.not_in((ConsentEnded.code, ConsentStopped.code)))
+        query = ACCOUNT_QUERY.where(ACCOUNTS.c.state.in_(states), *over, ACCOUNTS.c.id > (after or ""))
+        return self._accounts(query.limit(limit))
 
     def get_many(self, account_ids: Collection[str]) -> dict[str, Account]:
         """Return the accounts with these ids, by id, even removed ones. Unknown ids are left out."""
@@ -176,6 +202,8 @@ class AccountRegistry:
         """
         with self.database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
+            # An invitation must not bring a meter back that its holder has just had erased.
+            self.invitations.end_for(connection, account_id, account_rows.get(connection, account_id).usage_point_id)
             counts = {
                 table: connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount
                 for table in PERSONAL

@@ -17,6 +17,7 @@ from worker.domain.measures.holes import COMPARED_SERIES, MissingCurve, find_mis
 from worker.domain.measures.readings import Series
 from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry import account_rows, outcomes
+from worker.stores.registry.due import may_be_asked_on
 from worker.stores.registry.tables import ACTIVE, FRESHNESS, SERIES_OUTCOMES
 
 _C = SERIES_OUTCOMES.c
@@ -77,7 +78,7 @@ class CompletenessTable(SqlTable):
         """
         query = (
             select(_C.series, func.count())
-            .where(_ACTIVE, _C.next_ask.is_not(None), _C.next_ask <= today, _C.every == 1)
+            .where(_ACTIVE, may_be_asked_on(today), _C.next_ask.is_not(None), _C.next_ask <= today, _C.every == 1)
             .group_by(_C.series)
         )
         return dict.fromkeys(Series, 0) | dict(self._database.fetch(query))

@@ -6,19 +6,21 @@ for the number of days that the operator has set. The meter's number is sealed i
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.consents import ConsentKind, ConsentProof, EndReason
+from worker.domain.consent.consents import ConsentKind, ConsentProof, EndReason, Proof
 from worker.domain.measures.readings import local_midnight
+from worker.errors import ConsentStopped
 from worker.stores.database import SealedTable
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.consent_rows import PROOF_QUERY
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, NOTICES, PENDING_REFUSALS
+from worker.stores.registry.tokens import detach_token
 
 
 class ConsentTable(SealedTable):
@@ -37,12 +39,15 @@ class ConsentTable(SealedTable):
         consent_from: date | None = None,
         consent_until: date | None = None,
         reference: str | None = None,
+        proof: Proof = Proof.NONE,
+        vouched_by: str | None = None,
+        browser: str | None = None,
     ) -> ConsentProof:
-        """Record a consent in the transaction that adds its account, and return its proof.
+        """Record a consent in the transaction that adds its account, and return the row.
 
-        The account takes the dates of the proof; its pending refusals and undelivered notices are deleted. A consent
-        that was recorded before (a callback page loaded twice, recognised by its reference or else by its dates)
-        gives the existing proof, and its end doesn't move. A new consent ends the previous one as ``renewed``.
+        The account takes the dates of the consent; its pending refusals and undelivered notices are deleted. A consent
+        that is in force already (a callback page loaded twice, recognised by its dates and its reference) gives the
+        existing row. A new consent ends the previous one as ``renewed``.
         """
         # The lock makes a callback page that is loaded twice wait, so that the second finds the first one's proof.
         account_rows.lock(connection, account_id)
@@ -54,7 +59,7 @@ class ConsentTable(SealedTable):
             _copy_dates_to_account(connection, existing)
             return existing
         consent_rows.end_proofs(connection, account_id, EndReason.RENEWED.value, now)
-        proof = ConsentProof(
+        recorded = ConsentProof(
             id=consent_rows.new_id(),
             account_id=account_id,
             supplier=account.supplier,
@@ -63,11 +68,21 @@ class ConsentTable(SealedTable):
             consent_from=consent_from,
             consent_until=consent_until,
             reference=reference,
+            proof=proof,
+            vouched_by=vouched_by,
+            browser=browser,
             names_meter=account.usage_point_id is not None,
         )
-        self._insert(connection, proof, account.usage_point_id)
-        _copy_dates_to_account(connection, proof)
-        return proof
+        self._insert(connection, recorded, account.usage_point_id)
+        _copy_dates_to_account(connection, recorded)
+        return recorded
+
+    def browser_of(self, account_id: str) -> str | None:
+        """Return the browser, by its hash, that brought the consent in force; None where none did."""
+        in_force = CONSENT_PROOFS.c.account_id == account_id, CONSENT_PROOFS.c.ended_at.is_(None)
+        query = select(CONSENT_PROOFS.c.browser).where(*in_force).order_by(CONSENT_PROOFS.c.consented_at.desc())
+        with self._database.reading() as connection:
+            return connection.execute(query.limit(1)).scalar()
 
     def list_proofs(self, account_id: str) -> list[ConsentProof]:
         """Return all proofs of an account, even of a removed one, the newest first."""
@@ -97,6 +112,22 @@ class ConsentTable(SealedTable):
             query = query.where(ACCOUNTS.c.consent_until <= until)
         sort_keys = (ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until, ACCOUNTS.c.id)
         return [Account(**row._asdict()) for row in self._database.fetch(query.order_by(*sort_keys))]
+
+    def withdraw(self, account_id: str, now: datetime) -> None:
+        """End the account's consent as its household asks: the proofs end, its own token goes, the readings stay.
+
+        The account waits for a new consent. Pending refusals and notices that were not delivered are deleted, and the
+        household gets none of what it did itself. Safe to repeat. Raises ValueError for a closed account.
+        """
+        with self._database.writing() as connection:
+            account_rows.lock(connection, account_id)
+            if account_rows.get(connection, account_id).reason == ConsentStopped.code:
+                return
+            account_rows.change_state(connection, account_id, AccountState.ACTION_NEEDED, ConsentStopped.code, now)
+            consent_rows.end_proofs(connection, account_id, EndReason.WITHDRAWN.value, now)
+            detach_token(connection, account_id)
+            consent_rows.delete_pending_refusals(connection, account_id)
+            consent_rows.delete_undelivered_notices(connection, account_id)
 
     # Erasure of proofs.
 
@@ -168,26 +199,14 @@ def _find_existing(
     reference: str | None,
     dates: tuple[date | None, date | None],
 ) -> ConsentProof | None:
-    """Return the proof in force if this consent was recorded before; None for a new consent.
-
-    The proof in force may also be a newer one that has replaced this consent. If this consent has ended and nothing
-    has replaced it, its proof is reopened: the supplier has just confirmed it.
-    """
-    newest_first = PROOF_QUERY.where(CONSENT_PROOFS.c.account_id == account_id).order_by(
-        CONSENT_PROOFS.c.consented_at.desc()
-    )
-    open_row = connection.execute(newest_first.where(CONSENT_PROOFS.c.ended_at.is_(None)).limit(1)).one_or_none()
-    proof = None if open_row is None else ConsentProof(**open_row._asdict())
-    if reference is None:
-        same = proof is not None and (proof.kind, proof.reference) == (kind, None)
-        return proof if same and proof and (proof.consent_from, proof.consent_until) == dates else None
-    recorded = newest_first.where(CONSENT_PROOFS.c.kind == kind, CONSENT_PROOFS.c.reference == reference)
-    earlier = connection.execute(recorded.limit(1)).one_or_none()
-    if earlier is None or proof is not None:
-        return None if earlier is None else proof
-    reopen = update(CONSENT_PROOFS).where(CONSENT_PROOFS.c.id == earlier.id).values(ended_at=None, end_reason="")
-    connection.execute(reopen)
-    return replace(ConsentProof(**earlier._asdict()), ended_at=None, end_reason="")
+    """Return the consent in force if it is this one; None for a new consent."""
+    in_force = PROOF_QUERY.where(CONSENT_PROOFS.c.account_id == account_id, CONSENT_PROOFS.c.ended_at.is_(None))
+    row = connection.execute(in_force.order_by(CONSENT_PROOFS.c.consented_at.desc()).limit(1)).one_or_none()
+    if row is None:
+        return None
+    proof = ConsentProof(**row._asdict())
+    told = proof.kind, proof.reference, (proof.consent_from, proof.consent_until)
+    return proof if told == (kind, reference, dates) else None
 
 
 def _copy_dates_to_account(connection: Connection, proof: ConsentProof) -> None:

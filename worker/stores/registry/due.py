@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, tuple_
 
 from worker.domain.measures.completeness import DayLedger
-from worker.domain.measures.readings import Series
+from worker.domain.measures.readings import PARIS, Series
 from worker.stores.database import Database
 from worker.stores.registry.outcomes import NIGHTS_WITHOUT_CURVE
 from worker.stores.registry.tables import ACTIVE, NEVER, SERIES_OUTCOMES
@@ -42,7 +42,10 @@ class SeriesDays(NamedTuple):
 
 
 class DueTable:
-    """The lanes as queries; every method raises StoreUnavailable."""
+    """The lanes as queries; every method raises StoreUnavailable.
+
+    No query returns a row whose ``ask_until``, the last day of the consent, is over at the caller's time.
+    """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database, self._clock = database, clock
@@ -54,7 +57,7 @@ class DueTable:
         floor, until = self._floors.get((series, every), (None, 0.0))
         use_floor = floor is not None and self._clock() < until
         query = (
-            _rows(_may_be_asked(now), _C.series == series, _C.every == every, _C.asked_at < before)
+            _rows(_day_of(now), _waits_for_no_try(now), _C.series == series, _C.every == every, _C.asked_at < before)
             .order_by(_C.asked_at, _C.account_id)
             .limit(limit)
         )
@@ -75,17 +78,18 @@ class DueTable:
         # An expression, so that no server reads the order of the nights' index and sorts a million rows.
         asked_at = func.coalesce(_C.asked_at, NEVER)
         lacking = _C.every == 1, _C.last_day < yesterday, asked_at < before, asked_at >= (since or NEVER)
-        query = _rows(_may_be_asked(now), _C.series == series, *lacking)
+        query = _rows(_day_of(now), _waits_for_no_try(now), _C.series == series, *lacking)
         return self._list(query.order_by(_C.last_day, _C.account_id).limit(limit))
 
     def list_again(self, now: datetime, limit: int) -> list[DueRow]:
         """Return the rows whose next try after a failure has come, the earliest first."""
-        return self._list(_rows(_C.again_at.is_not(None), _C.again_at <= now).order_by(_C.again_at).limit(limit))
+        due = _C.again_at.is_not(None), _C.again_at <= now
+        return self._list(_rows(_day_of(now), *due).order_by(_C.again_at).limit(limit))
 
     def list_histories(self, series: Series, now: datetime, limit: int) -> list[DueRow]:
         """Return the rows whose history is not loaded and goes on now, the longest waiting first."""
         due = _C.series == series, _C.history_due_at.is_not(None), _C.history_due_at <= now
-        return self._list(_rows(*due).order_by(_C.history_due_at, _C.account_id).limit(limit))
+        return self._list(_rows(_day_of(now), *due).order_by(_C.history_due_at, _C.account_id).limit(limit))
 
     def list_repairs(self, today: date, limit: int) -> list[DueRow]:
         """Return the rows with open days that are due, the earliest first.
@@ -93,13 +97,14 @@ class DueTable:
         Curves that the supplier does not collect are left out: the night asks for them once a week.
         """
         due = _C.next_ask.is_not(None), _C.next_ask <= today, _C.every == 1
-        return self._list(_rows(*due).order_by(_C.next_ask, _C.account_id).limit(limit))
+        return self._list(_rows(today, *due).order_by(_C.next_ask, _C.account_id).limit(limit))
 
-    def load_unchanged(self, rows: Collection[DueRow]) -> dict[tuple[str, Series], SeriesDays]:
-        """Return the days of those rows whose account is active and that were not asked meanwhile."""
+    def load_unchanged(self, rows: Collection[DueRow], today: date) -> dict[tuple[str, Series], SeriesDays]:
+        """Return the days of those rows that may still be asked today and were not asked meanwhile."""
         asked_at = {(row.account_id, row.series): row.asked_at for row in rows}
         columns = _C.account_id, _C.series, _C.asked_at, _C.last_complete, _C.days
-        query = select(*columns).where(_ACTIVE, tuple_(_C.account_id, _C.series).in_(list(asked_at)))
+        wanted = tuple_(_C.account_id, _C.series).in_(list(asked_at))
+        query = select(*columns).where(_ACTIVE, may_be_asked_on(today), wanted)
         stored = self._database.fetch(query)
         return {
             (row.account_id, row.series): SeriesDays(row.last_complete, DayLedger.parse(row.days))
@@ -107,19 +112,19 @@ class DueTable:
             if row.asked_at == asked_at[row.account_id, row.series]
         }
 
-    def count_share(self, series: Series, every: int, since: datetime) -> tuple[int, int]:
-        """Return the number of active rows, and of those asked since ``since``."""
-        group = _ACTIVE, _C.series == series, _C.every == every
+    def count_share(self, series: Series, every: int, since: datetime, today: date) -> tuple[int, int]:
+        """Return the number of rows that may be asked today, and of those asked since ``since``."""
+        group = _ACTIVE, may_be_asked_on(today), _C.series == series, _C.every == every
         counts = [select(func.count()).where(*group), select(func.count()).where(*group, _C.asked_at >= since)]
         with self._database.reading() as connection:
             active, asked = (connection.execute(query).scalar_one() for query in counts)
         return active, asked
 
-    def count_due_tonight(self, series: Series, nights: int, before: datetime) -> int:
+    def count_due_tonight(self, series: Series, nights: int, before: datetime, today: date) -> int:
         """Return how many rows are still to be asked in a night that began ``before``, of every ``nights`` nights."""
         due = 0
         for every in (1, NIGHTS_WITHOUT_CURVE):
-            active, asked = self.count_share(series, every, before)
+            active, asked = self.count_share(series, every, before, today)
             due += max(0, -(-active // max(every, nights)) - asked)
         return due
 
@@ -127,10 +132,20 @@ class DueTable:
         return [DueRow(*row) for row in self._database.fetch(query)]
 
 
-def _rows(*conditions: ColumnElement[bool]) -> Select[Any]:
-    return select(_C.account_id, _C.series, _C.asked_at).where(_ACTIVE, and_(*conditions))
+def may_be_asked_on(today: date) -> ColumnElement[bool]:
+    """Return the condition that the consent is not over by ``today``, the date in Europe/Paris."""
+    return or_(_C.ask_until.is_(None), _C.ask_until >= today)
 
 
-def _may_be_asked(now: datetime) -> ColumnElement[bool]:
+def _rows(today: date, *conditions: ColumnElement[bool]) -> Select[Any]:
+    columns = _C.account_id, _C.series, _C.asked_at
+    return select(*columns).where(_ACTIVE, may_be_asked_on(today), and_(*conditions))
+
+
+def _day_of(now: datetime) -> date:
+    return now.astimezone(PARIS).date()
+
+
+def _waits_for_no_try(now: datetime) -> ColumnElement[bool]:
     """Return the condition that no later try is set: a row that waits after a failure is asked by ``list_again``."""
     return or_(_C.again_at.is_(None), _C.again_at <= now)

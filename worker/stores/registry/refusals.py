@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import case, func, or_, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import Notice, PendingRefusal
+from worker.domain.measures.readings import PARIS
+from worker.errors import ConsentEnded, ConsentStopped
 from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY
@@ -87,13 +89,14 @@ class PendingRefusals(SqlTable):
         """Undo the refusals with ``code`` since ``since``, because they were the supplier's fault.
 
         Sets their counts to zero, makes the accounts that they suspended ready again, deletes the undelivered notices
-        and reopens the proofs. Returns the ids of these accounts.
+        and reopens the proofs. A consent that has ended meanwhile stays so. Returns the ids of these accounts.
         """
         pending = (PENDING_REFUSALS.c.code == code, PENDING_REFUSALS.c.last_seen >= since, PENDING_REFUSALS.c.times > 0)
         suspended = ACCOUNT_QUERY.where(
             ACCOUNTS.c.state == AccountState.ACTION_NEEDED,
             ACCOUNTS.c.reason == code,
             ACCOUNTS.c.state_since >= since,
+            or_(ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until >= now.astimezone(PARIS).date()),
         )
         with self._database.writing() as connection:
             accounts = [Account(**row._asdict()) for row in connection.execute(suspended.order_by(ACCOUNTS.c.id))]
@@ -117,11 +120,17 @@ class PendingRefusals(SqlTable):
         """Set the account to ``action_needed``, clear its pending refusals and insert its notices, in one transaction.
 
         With ``consent_ended`` its open proof ends, too. Returns False if the account was already suspended for the same
-        reason; then nothing changes and no notice is sent again.
+        reason, is closed or stopped by its holder, or is to be suspended as ended with a consent that has not; then
+        nothing changes and no notice is sent again.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)
             before = account_rows.get(connection, account_id)
+            if before.state is AccountState.CLOSED or before.reason == ConsentStopped.code:
+                return False
+            # A new consent may have come since the caller read the account.
+            if reason == ConsentEnded.code and not before.consent_ended_by(now.astimezone(PARIS).date()):
+                return False
             if before.reason == reason and before.state in (AccountState.ACTION_NEEDED, AccountState.PAUSED):
                 return False
             account_rows.change_state(connection, account_id, AccountState.ACTION_NEEDED, reason, now)

@@ -11,7 +11,7 @@ from sqlalchemy import Column, delete, select, update
 from worker.errors import OperatorFault
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer
-from worker.stores.registry.tables import CONSENT_PROOFS, QUARANTINE, RAW_ANSWERS, TOKENS
+from worker.stores.registry.tables import CONSENT_PROOFS, INVITATIONS, QUARANTINE, RAW_ANSWERS, TOKENS
 
 PAGE = 100  # The number of rows that a rotation locks at a time.
 
@@ -21,7 +21,7 @@ class SealedColumn:
     """A column of sealed values, text or bytes; ``key`` is the primary key of its rows, ``sealed_at`` their age.
 
     ``is_kept``: whether a value that no key opens stays. A sample of the quarantine goes, because a new one is stored
-    when the deviation comes again.
+    when the deviation comes again; so does an invitation, which nobody could use.
     """
 
     label: str
@@ -35,6 +35,9 @@ TOKEN_SEALS: Final = SealedColumn("tokens", TOKENS.c.id, TOKENS.c.sealed, TOKENS
 PROOF_SEALS: Final = SealedColumn(
     "proofs of consent", CONSENT_PROOFS.c.id, CONSENT_PROOFS.c.sealed_usage_point, CONSENT_PROOFS.c.consented_at
 )
+INVITATION_SEALS: Final = SealedColumn(
+    "invitations", INVITATIONS.c.id, INVITATIONS.c.sealed_usage_point, INVITATIONS.c.created_at, is_kept=False
+)
 ANSWER_SEALS: Final = SealedColumn("kept answers", RAW_ANSWERS.c.id, RAW_ANSWERS.c.sealed, RAW_ANSWERS.c.last_at)
 SAMPLE_SEALS: Final = SealedColumn(
     "samples in quarantine",
@@ -43,7 +46,7 @@ SAMPLE_SEALS: Final = SealedColumn(
     QUARANTINE.c.first_seen,
     is_kept=False,
 )
-TEXT_SEALS: Final = (TOKEN_SEALS, PROOF_SEALS)
+TEXT_SEALS: Final = (TOKEN_SEALS, PROOF_SEALS, INVITATION_SEALS)
 SEALED_COLUMNS: Final = (*TEXT_SEALS, ANSWER_SEALS, SAMPLE_SEALS)
 
 

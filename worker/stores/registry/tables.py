@@ -75,6 +75,7 @@ ACCOUNTS = Table(
     Column("state_since", UtcDateTime, nullable=False),
     Column("consent_from", Date),
     Column("consent_until", Date),
+    Column("data_from", Date),  # The first day that may be read: before it the meter was another person's.
     Column("session_number", Integer, nullable=False, server_default="1"),  # A session with another one has ended.
     Index("ix_accounts_state_id", "state", "id"),  # Pages of active accounts and counts by state use it.
 )
@@ -138,7 +139,7 @@ SERIES_OUTCOMES = Table(
     *(
         Index(f"ix_{_R}_{name}", *columns, sqlite_where=text(condition), postgresql_where=text(condition))
         for name, columns, condition in (
-            ("nightly", ("series", "every", "asked_at", "account_id", "again_at"), ACTIVE),
+            ("nightly", ("series", "every", "asked_at", "account_id", "again_at", "ask_until"), ACTIVE),
             ("catch_up", ("series", "last_day", "account_id"), ACTIVE),
             ("again", ("again_at",), f"{ACTIVE} AND again_at IS NOT NULL"),
             ("history", ("series", "history_due_at", "account_id"), f"{ACTIVE} AND history_due_at IS NOT NULL"),

@@ -10,9 +10,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from worker.domain.consent.accounts import AccountState
 from worker.stores.database import SealedTable
@@ -88,14 +88,18 @@ class TokenTable(SealedTable):
         """Record that the refresh token was not used after all."""
         self._database.change(update(TOKENS).where(TOKENS.c.id == token_id).values(refreshing_since=None))
 
-    def list_expiring(self, after: datetime, before: datetime, limit: int = PAGE) -> list[ExpiringToken]:
-        """Return the tokens of ready accounts with ``after`` < end <= ``before``, the next to expire first."""
+    def list_expiring(self, after: datetime, before: datetime, today: date, limit: int = PAGE) -> list[ExpiringToken]:
+        """Return the tokens of ready accounts with ``after`` < end <= ``before``, the next to expire first.
+
+        ``today`` is the date in Europe/Paris: accounts whose consent has ended by then don't count.
+        """
+        until = ACCOUNTS.c.consent_until
         account = func.min(TOKEN_USERS.c.account_id).label("account_id")
         query = (
             select(TOKENS.c.id, account, TOKENS.c.expires_at)
             .select_from(TOKENS.join(TOKEN_USERS).join(ACCOUNTS, TOKEN_USERS.c.account_id == ACCOUNTS.c.id))
             .where(TOKENS.c.expires_at > after, TOKENS.c.expires_at <= before)
-            .where(ACCOUNTS.c.state == AccountState.READY)
+            .where(ACCOUNTS.c.state == AccountState.READY, or_(until.is_(None), until >= today))
             .group_by(TOKENS.c.id, TOKENS.c.expires_at)
             .order_by(TOKENS.c.expires_at, TOKENS.c.id)
             .limit(limit)

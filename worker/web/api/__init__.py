@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 
-from worker.web.api import accounts, measures, progress
+from worker.web.api import accounts, invitations, measures, progress
 
 _DESCRIPTION = """Measures of Linky meters, as kept by this Relève.
 
@@ -24,18 +24,19 @@ _SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {  # FastAPI can descr
     "post": [_BY_TOKEN],
     "delete": [_BY_TOKEN, {"session": [], "csrf": []}],
 }
+_FOR_CLIENTS: Final = "/api/invitations"  # A household's session opens none of these.
 
 router = APIRouter(prefix="/api")
-for _module in (accounts, measures, progress):
+for _module in (accounts, invitations, measures, progress):
     router.include_router(_module.router)
 
 
 class _DescribedApp(FastAPI):
     def openapi(self) -> dict[str, Any]:
         schema = super().openapi()
-        for operations in schema["paths"].values():
+        for path, operations in schema["paths"].items():
             for method, operation in operations.items():
-                operation["security"] = _SECURITY[method]
+                operation["security"] = [_BY_TOKEN] if path.startswith(_FOR_CLIENTS) else _SECURITY[method]
         return schema
 
 

@@ -1,4 +1,4 @@
-"""API routes of accounts: list, show, add, pause, resume, erase, and their status."""
+"""API routes of accounts: list, show, add, pause, resume, stop, erase, and their status."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.accounts.status import AccountStatus, AccountSummary, status_of
 from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.accounts import Account, AccountState
 from worker.runtime.process import Runtime
-from worker.web.api.auth import Caller, MayRemove, ReadAccounts, WriteAccounts
+from worker.web.api.auth import Caller, MayEnd, ReadAccounts, WriteAccounts
 from worker.web.api.schemas import (
     AccountId,
     AccountPage,
@@ -18,7 +18,7 @@ from worker.web.api.schemas import (
     Receipt,
     error_responses,
 )
-from worker.web.context import RuntimeDep, publish_backfill
+from worker.web.context import RuntimeDep, publish_backfills
 from worker.web.errors import HttpRefusal
 
 router = APIRouter(tags=["accounts"])
@@ -70,7 +70,7 @@ def add_account(new: NewAccount, runtime: RuntimeDep, caller: WriteAccounts, res
     if runtime.clients.account_tokens:
         raise HttpRefusal(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
     account, created = runtime.registry.add(ENEDIS.name, new.usage_point, runtime.now(), token_needed=False)
-    publish_backfill(runtime, account)
+    publish_backfills(runtime, [account.id])
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/api/accounts/{account.id}"
     return _summarize(account, caller)
@@ -96,17 +96,36 @@ def resume_account(account_id: AccountId, runtime: RuntimeDep, caller: WriteAcco
     return _set_state(runtime, caller, account_id, AccountState.READY)
 
 
+@router.post(
+    "/accounts/{account_id}/stop",
+    summary="Stop an account's consent",
+    responses=error_responses(404, 409, 422),
+)
+def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayEnd) -> AccountSummary:
+    """End its consent here: nothing is asked any more, its own token is deleted, what is stored stays.
+
+    Only a new consent lets it run again. Safe to repeat. The sharing at Enedis itself is ended in the holder's Enedis
+    account.
+    """
+    caller.load_account(runtime, account_id)
+    try:
+        runtime.stop_consent(account_id)
+    except ValueError as error:
+        raise HttpRefusal(409, "wrong_state", str(error)) from None
+    return _summarize(caller.load_account(runtime, account_id), caller)
+
+
 @router.delete(
     "/accounts/{account_id}",
     summary="Erase an account",
     responses=error_responses(404, 422),
 )
-def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayRemove) -> Receipt:
+def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayEnd) -> Receipt:
     """Its measures, tokens and state, now and for good; the receipt counts them.
 
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
     """
-    caller.check_access(account_id)
+    caller.check_access(runtime, account_id)
     return Receipt(account=account_id, erased=runtime.erase(account_id))
 
 
@@ -124,8 +143,8 @@ def read_status(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts
 def _page(runtime: Runtime, caller: Caller, after: str, limit: int) -> list[Account]:
     if caller.session is None:
         return runtime.registry.page(after, limit)
-    own = runtime.registry.get_many([account_id for account_id in caller.session.accounts if account_id > after])
-    existing = (account for account in own.values() if account.state is not AccountState.DELETED)
+    own = caller.session.own(runtime.registry.get_many(list(caller.session.accounts)))
+    existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
     return sorted(existing, key=lambda account: account.id)[:limit]
 
 

@@ -1,7 +1,8 @@
 """Authentication and authorisation of API calls: clients by bearer token, households by browser session.
 
-A client's scopes hold for all accounts. A household reads and removes the accounts of its session, and every other
-account is unknown to it. Calls are refused by default: each route names the dependency from here that admits a caller.
+A client's scopes hold for all accounts. A household reads, stops and removes the accounts of its session, and every
+other account is unknown to it. Calls are refused by default: each route names the dependency from here that admits a
+caller.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from worker.domain.consent.scopes import Scope
 from worker.errors import UnknownAccount
 from worker.logs import fields
 from worker.runtime.process import Runtime
+from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.web.addresses import client_address
 from worker.web.context import RuntimeDep, get_session
 from worker.web.errors import HttpRefusal
-from worker.web.rate_limit import Rate, RateLimiter, client_address
 from worker.web.sessions import SESSION_COOKIE, Session
 
 log = logging.getLogger("releve.api")
@@ -53,19 +55,22 @@ _csrf = APIKeyHeader(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated caller. ``session`` is None for a client with a token."""
+    """An authenticated caller: a client with the token of ``token_id``, or a household with a ``session``."""
 
     scopes: frozenset[str]
     session: Session | None = None
+    token_id: str | None = None
 
-    def check_access(self, account_id: str) -> None:
-        """Check that the caller may see the account. Raises UnknownAccount, as for one that doesn't exist."""
-        if self.session is not None and account_id not in self.session.accounts:
+    def check_access(self, runtime: Runtime, account_id: str) -> None:
+        """Check that the caller may see the account, removed or not. Raises UnknownAccount, as for an unknown one."""
+        if self.session is None:
+            return
+        if account_id not in self.session.accounts or not self.session.shows(runtime.registry.get(account_id)):
             raise UnknownAccount("not an account of this session")
 
     def load_account(self, runtime: Runtime, account_id: str) -> Account:
         """Return an account that exists and that the caller may see. Raises UnknownAccount."""
-        self.check_access(account_id)
+        self.check_access(runtime, account_id)
         return runtime.registry.get_existing(account_id)
 
 
@@ -102,7 +107,7 @@ def _identify_client(runtime: Runtime, limiter: RateLimiter, address: str, autho
         log.warning("api token refused", extra=fields(address=address, blocked=blocked))  # Never the token itself.
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
     _count_call(limiter, _api_rate(runtime), f"token:{token.id}")
-    return Caller(token.scopes)
+    return Caller(token.scopes, token_id=token.id)
 
 
 CallerDep = Annotated[Caller, Depends(_identify)]
@@ -119,10 +124,20 @@ def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     return check
 
 
-async def check_removal(
+async def check_reading_client(caller: CallerDep) -> Caller:
+    """Return a client that may read accounts; a household's session may not. Raises HttpRefusal 403."""
+    _check_scope(caller, Scope.READ_ACCOUNTS)
+    if caller.session is not None:
+        raise HttpRefusal(
+            403, "token_needed", "this needs a token: a session sees its own accounts alone", _challenge()
+        )
+    return caller
+
+
+async def check_ending(
     request: Request, runtime: RuntimeDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
 ) -> Caller:
-    """Return a caller that may remove accounts: a client that may write, or a household's own page.
+    """Return a caller that may stop and remove accounts: a client that may write, or a household's own page.
 
     A form or script of another site can't send the CSRF header. Raises HttpRefusal 403.
     """
@@ -163,4 +178,5 @@ def _challenge(extra: str = "") -> dict[str, str]:
 ReadAccounts = Annotated[Caller, Depends(require_scope(Scope.READ_ACCOUNTS))]
 ReadMeasures = Annotated[Caller, Depends(require_scope(Scope.READ_MEASURES))]
 WriteAccounts = Annotated[Caller, Depends(require_scope(Scope.WRITE_ACCOUNTS))]
-MayRemove = Annotated[Caller, Depends(check_removal)]
+ReadAsClient = Annotated[Caller, Depends(check_reading_client)]
+MayEnd = Annotated[Caller, Depends(check_ending)]

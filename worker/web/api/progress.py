@@ -55,7 +55,7 @@ _EVENT: Final = {
 )
 def read_progress(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountProgress:
     """Days done and wanted by series; ask again every few seconds, or watch the stream."""
-    caller.check_access(account_id)
+    caller.check_access(runtime, account_id)
     return _load_progress(runtime, account_id)
 
 
@@ -80,7 +80,7 @@ async def watch_progress(
     last_event_id: Annotated[str | None, Header(description="Sent by browsers that come back.")] = None,
 ) -> Response:
     """Server-sent events, for `EventSource`. Where no stream can be had (503), poll `/progress`."""
-    caller.check_access(account_id)
+    caller.check_access(runtime, account_id)
     if last_event_id in ("loaded", "removed"):
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
     if _streams.locked():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from worker.accounts.invitations import InvitationSummary
+from worker.accounts.notice_services import is_mail_address
 from worker.accounts.status import EXAMPLE_ID, AccountSummary
 
 AccountId = Annotated[
@@ -40,6 +42,44 @@ class NewAccount(BaseModel):
     usage_point: str = Field(
         pattern=r"^[0-9]{14}$", description="The meter's 14-digit number (PDL, PRM); its holder has consented."
     )
+
+
+class NewInvitation(BaseModel):
+    """Either `account` or `usage_point`."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"account": EXAMPLE_ID}, {"usage_point": "12345678901234"}]},
+    )
+
+    account: str | None = Field(None, pattern=r"^[a-z][a-z0-9]{0,31}$", description="The same person as before.")
+    usage_point: str | None = Field(None, pattern=r"^[0-9]{14}$", description="The meter's 14-digit number (PDL, PRM).")
+    new_holder: bool = Field(
+        False, description="With `usage_point`: another person holds the meter now; its account is closed by theirs."
+    )
+    mail: str | None = Field(
+        None, max_length=254, description="Send the link to this address, in French and English; it is not stored."
+    )
+
+    @field_validator("mail")
+    @classmethod
+    def _check_mail(cls, mail: str | None) -> str | None:
+        if mail is not None and not is_mail_address(mail):
+            raise ValueError("a mail address looks like name@example.org")
+        return mail
+
+    @model_validator(mode="after")
+    def _check_whom(self) -> Self:
+        if (self.account is None) == (self.usage_point is None):
+            raise ValueError("give either account or usage_point")
+        if self.new_holder and self.usage_point is None:
+            raise ValueError("new_holder goes with usage_point")
+        return self
+
+
+class InvitationPage(BaseModel):
+    invitations: list[InvitationSummary] = Field(description="In the order of ids.")
+    next: str | None = Field(description="Path of the next page, null after the last one.", examples=[None])
 
 
 class Receipt(BaseModel):

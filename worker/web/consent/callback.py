@@ -1,56 +1,62 @@
-"""The second half of a consent: the callback from the supplier's page.
+"""The second half of a consent: the callback from the supplier's page, and the page of what came of it.
 
-A state works once, and only in the browser that began. Its outcome is stored, because Enedis' portal may load a
-callback twice and a person may press "reload". Where the supplier doesn't know the consent yet or doesn't answer,
-the state is put back and the page reloads itself.
+Whatever a callback says can be typed by anybody, so it becomes a connection request (``domain.consent``), which changes
+nothing without a proof. Where the supplier has to be asked, a task does it, and the page reloads itself until there is
+an outcome. A state works once, and only in the browser that began; loading the callback again shows its outcome.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
-import time
-from dataclasses import replace
-from typing import Any, Final
+from datetime import UTC, date, datetime
+from typing import Final
 
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.accounts.connect import ConnectedAccounts
+from worker.app import enqueue_request
 from worker.clients.enedis.consent import LONGEST_STATE, Callback, read_callback
 from worker.clients.suppliers import ENEDIS
-from worker.errors import (
-    AccountError,
-    ConsentNotThere,
-    RefreshTokenDead,
-    TransientError,
-    WorkerError,
+from worker.domain.consent.connection_requests import (
+    LONGEST_QUERY,
+    MOST_METERS,
+    ConnectionRequest,
+    RequestState,
 )
+from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
+from worker.web.addresses import client_address
 from worker.web.consent.proxy_return import forward_callback, repeat_forward
-from worker.web.context import publish_backfill, read_browser_id, set_session_cookie
-from worker.web.render import render_message
+from worker.web.context import hash_browser_id, publish_backfills, read_browser_id, set_session_cookie
+from worker.web.render import render, render_message, words_of
 from worker.web.sessions import Session
 
 log = logging.getLogger("releve.web")
 
 _STATE: Final = re.compile(rf"[A-Za-z0-9_-]{{20,{LONGEST_STATE}}}", re.ASCII)
-_RELOAD_AFTER_S: Final = (3, 5, 10, 20, 30)  # By the number of tries before.
-_LONGEST_WAIT_S: Final = 5.0
-_POLL_S: Final = 0.1
+_SHORTEST_WAIT_S: Final = 2
+_LONGEST_WAIT_S: Final = 60
 _START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
 _HOME: Final = ("/", "connect.home")
+_INVITATION: Final = ("/invitation", "connect.invitation")
 _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> its status and what to do next.
     "unknown_supplier": (404, _HOME),
     "too_many": (429, _HOME),
+    "too_long": (400, _START_AGAIN),
+    "too_many_meters": (400, _START_AGAIN),
     "no_consent_page": (503, _HOME),
-    "link_expired": (410, _START_AGAIN),
-    "account_gone": (410, _START_AGAIN),
+    "unproven": (403, _INVITATION),
+    "invitation_over": (410, _HOME),
     "not_there": (202, _HOME),
     "working": (202, _HOME),
-    "unavailable": (503, _HOME),
+    "waiting_turn": (202, _HOME),
+    "unavailable": (202, _HOME),
+    "held": (202, _HOME),
+    "turned_away": (403, _HOME),
     "access_denied": (403, _START_AGAIN),
     "server_error": (502, _START_AGAIN),
     "no_usage_point": (400, _START_AGAIN),
@@ -59,138 +65,130 @@ _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> i
     "foreign_state": (403, _START_AGAIN),
     "code_refused": (400, _START_AGAIN),
     "unusable": (502, _HOME),
-    "known_elsewhere": (403, _HOME),
 }
+_FAILURES: Final = ("access_denied", "server_error", "no_usage_point")  # The others share the page ``refused``.
 
 
 def answer_callback(request: Request, runtime: Runtime, session: Session) -> Response:
     """Answer a callback, whichever of our addresses it came to."""
+    if len(request.scope["query_string"]) > LONGEST_QUERY:
+        return consent_page(request, "too_long")
     callback = read_callback(request.query_params.multi_items())
+    if len(callback.usage_points) > MOST_METERS:
+        return consent_page(request, "too_many_meters")
     flows, state = ConsentFlows(runtime.redis), callback.state
     if not _STATE.fullmatch(state):
-        return consent_page(request, _failure_page(callback) if callback.failure else "unknown_state")
+        return consent_page(request, _failure_page(callback.failure) if callback.failure else "unknown_state")
     flow, browser_id = flows.read(state), read_browser_id(runtime, request)
+    if flow is not None and flow.for_proxy:
+        return forward_callback(runtime, flows, callback) or _answer_repeated(request, runtime, session, callback)
     if flow is None:
-        return _answer_repeated(request, runtime, session, callback, browser_id)
-    if flow.for_proxy:
-        return forward_callback(runtime, flows, callback) or _answer_repeated(
-            request, runtime, session, callback, browser_id
-        )
+        return _answer_repeated(request, runtime, session, callback)
     if browser_id is None or flow.browser != browser_id:
-        # The state isn't taken: it stays for the browser that it belongs to.
+        # The flow isn't ended: it stays for the browser that it belongs to.
         return consent_page(request, "foreign_state")
-    own_flow = flows.take(state)
-    if own_flow is None:  # Another request with the same callback has just taken it.
-        return _answer_repeated(request, runtime, session, callback, browser_id)
-    return _finish_flow(request, runtime, session, callback, own_flow)
+    own = _receive(request, runtime, session, callback, flow)
+    if not runtime.connection_requests.create(own):  # Another load of the same callback was faster.
+        return _answer_repeated(request, runtime, session, callback)
+    flows.end(state)
+    return answer_request(request, runtime, session, own)
 
 
-def _finish_flow(
+def _receive(
     request: Request, runtime: Runtime, session: Session, callback: Callback, flow: ConsentFlow
-) -> Response:
-    flows = ConsentFlows(runtime.redis)
-    try:
-        outcome = _find_outcome(runtime, session, callback, flow)
-    except TransientError as error:
-        log.info("consent not concluded yet", extra=fields(tries=flow.tries + 1, reason=str(error)))
-        flows.restore(callback.state, replace(flow, tries=flow.tries + 1))
-        return _waiting_page(request, "not_there" if isinstance(error, ConsentNotThere) else "unavailable", flow.tries)
-    flows.finish(callback.state, flow.browser, outcome)
-    return _answer_outcome(request, runtime, session, outcome)
+) -> ConnectionRequest:
+    """Return the request that a callback makes."""
+    return runtime.connector.receive(
+        callback,
+        ConnectionRequest(
+            id=_request_id(callback.state),
+            supplier=flow.supplier,
+            browser=hash_browser_id(flow.browser),
+            begun_on=date.fromisoformat(flow.begun_on),
+            created_at=datetime.now(UTC),
+            address=client_address(request),
+            invitation_id=flow.invitation,
+            session=session.accounts,
+        ),
+    )
 
 
-def _find_outcome(runtime: Runtime, session: Session, callback: Callback, flow: ConsentFlow) -> dict[str, Any]:
-    """Connect the accounts of a consent and return the final outcome. Raises TransientError where there is none yet."""
-    if callback.failure:
-        return {"page": _failure_page(callback)}
-    try:
-        connected = runtime.connector.connect(callback)
-    except RefreshTokenDead:
-        return {"page": "code_refused"}
-    except AccountError as error:
-        log.info("consent without a usable meter", extra=fields(code=error.code, reason=str(error)))
-        return {"page": "no_usage_point"}
-    except TransientError:
-        raise
-    except WorkerError as error:
-        log.error("consent can't be concluded", extra=fields(code=error.code, reason=str(error)))
-        return {"page": "unusable"}
-    for account in connected.accounts:
-        log.info("consent given", extra=fields(account_id=account.id, new=account.id not in connected.existing_ids))
-        publish_backfill(runtime, account)
-    return _grant_access(connected, session, flow)
-
-
-def _grant_access(connected: ConnectedAccounts, session: Session, flow: ConsentFlow) -> dict[str, Any]:
-    """Return the outcome of a consent: the accounts that this browser may see from now on, and the next page.
-
-    A new account opens to the browser that connected it. An account that was there before holds a household's
-    measures. It opens where the supplier proves whose meter it is (v4), where this browser had it open already, and
-    after its renewal link. With v5 and 2026 anybody can write the number of a meter or of a consent into a callback's
-    address, so the callback alone opens nothing.
-    """
-    trusted = {*session.accounts, flow.renews}
-    ids = [account.id for account in connected.accounts]
-    visible_ids = [id_ for id_ in ids if connected.proven or id_ not in connected.existing_ids or id_ in trusted]
-    if not visible_ids:
-        return {"page": "known_elsewhere"}
-    first = flow.renews if flow.renews in visible_ids else visible_ids[0]
-    outcome: dict[str, Any] = {"accounts": visible_ids, "go": f"/accounts/{first}"}
-    if flow.renews is not None and flow.renews not in ids:
-        outcome["page"] = "other_meter"
-    return outcome
-
-
-def _answer_repeated(
-    request: Request, runtime: Runtime, session: Session, callback: Callback, browser_id: str | None
-) -> Response:
-    """Answer a callback whose state is gone: with its outcome, once the request that works on it has one."""
-    flows = ConsentFlows(runtime.redis)
-    if (redirect := repeat_forward(runtime, flows, callback.state)) is not None:
+def _answer_repeated(request: Request, runtime: Runtime, session: Session, callback: Callback) -> Response:
+    """Answer a callback whose state is used: with what came of it, for the browser that it belongs to."""
+    if (redirect := repeat_forward(runtime, ConsentFlows(runtime.redis), callback.state)) is not None:
         return redirect
-    give_up_at = time.monotonic() + _LONGEST_WAIT_S
-    while browser_id is not None and (outcome := flows.outcome(callback.state, browser_id)) is not None:
-        if outcome:
-            return _answer_outcome(request, runtime, session, outcome)
-        if time.monotonic() > give_up_at:
-            return _waiting_page(request, "working", 0)
-        time.sleep(_POLL_S)
-    return consent_page(request, _failure_page(callback) if callback.failure else "unknown_state")
+    browser_id = read_browser_id(runtime, request)
+    own = runtime.connection_requests.get(_request_id(callback.state))
+    if own is None or browser_id is None or own.browser != hash_browser_id(browser_id):
+        return consent_page(request, _failure_page(callback.failure) if callback.failure else "unknown_state")
+    return answer_request(request, runtime, session, own)
 
 
-def _answer_outcome(request: Request, runtime: Runtime, session: Session, outcome: dict[str, Any]) -> Response:
-    accounts: list[str] = outcome.get("accounts", [])
-    page: str | None = outcome.get("page")
-    next_path: str = outcome.get("go", "/")
-    if page == "other_meter":
-        response: Response = render_message(request, f"connect.{page}", 200, (next_path, "connect.open"))
-    elif page is not None:
-        response = consent_page(request, page)
-    else:
-        response = RedirectResponse(next_path, 303)
-    if not set(accounts) <= set(session.accounts):
+def answer_request(request: Request, runtime: Runtime, session: Session, own: ConnectionRequest) -> Response:
+    """Answer with what came of the browser's own request, and take it on where that is due."""
+    if own.is_due(datetime.now(UTC)):
+        own = _take_on(runtime, own)
+    match own.state:
+        case RequestState.ASKING:
+            return _waiting_page(request, own)
+        case RequestState.CONNECTED:
+            return _open_accounts(runtime, session, own)
+        case RequestState.CHOICE:
+            return render(request, "choice.html", request_id=own.id, browser_csrf=_browser_csrf(runtime, request))
+        case RequestState.UNPROVEN:
+            return consent_page(request, "unproven")
+        case RequestState.HELD | RequestState.REFUSED:
+            return consent_page(request, own.page if own.page in _PAGES else _failure_page(own.page))
+
+
+def _take_on(runtime: Runtime, own: ConnectionRequest) -> ConnectionRequest:
+    """Publish the task where the supplier must be asked, else conclude the request here."""
+    if own.asks_supplier:
+        try:
+            enqueue_request(own.id, vouched=own.invitation_id is not None, broker_url=runtime.broker_url)
+        except StoreUnavailable as error:  # Beat's task finds it.
+            log.warning("connection request not published", extra=fields(request=own.id, reason=str(error)))
+        return own
+    concluded = runtime.connector.conclude(own.id) or own
+    publish_backfills(runtime, [account.id for account in concluded.accounts])
+    return concluded
+
+
+def _open_accounts(runtime: Runtime, session: Session, own: ConnectionRequest) -> Response:
+    response = RedirectResponse(f"/accounts/{own.accounts[0].id}", 303)
+    if not all(session.shows(account) for account in own.accounts):
         # Rights change, so the session gets a new id (session fixation).
-        set_session_cookie(runtime, response, session.with_accounts(*accounts))
+        set_session_cookie(runtime, response, session.with_accounts(own.accounts))
     return response
 
 
-def _waiting_page(request: Request, name: str, tries: int) -> Response:
-    """Return a page that reloads itself, each time after a longer wait."""
-    wait_s = _RELOAD_AFTER_S[min(tries, len(_RELOAD_AFTER_S) - 1)]
-    response = consent_page(request, name, wait_s)
-    response.headers["Refresh"] = str(wait_s)
-    return response
+def _waiting_page(request: Request, own: ConnectionRequest) -> Response:
+    """Return a page that reloads itself when the next try is over."""
+    if own.next_try_at is None or not own.page:
+        return consent_page(request, "working", _SHORTEST_WAIT_S)
+    left_s = (own.next_try_at - datetime.now(UTC)).total_seconds() + _SHORTEST_WAIT_S
+    wait_s = round(min(max(left_s, _SHORTEST_WAIT_S), _LONGEST_WAIT_S))
+    return consent_page(request, own.page, wait_s, at=words_of(request).clock(own.next_try_at))
 
 
-def consent_page(request: Request, name: str, wait_s: int = 0) -> Response:
-    """Return the page of an outcome. ``wait_s`` says when to come again."""
+def consent_page(request: Request, name: str, wait_s: int = 0, **words: str) -> Response:
+    """Return the page of an outcome, which with ``wait_s`` comes again after so many seconds."""
     status, action = _PAGES[name]
-    response = render_message(request, f"connect.{name}", status, action)
+    response = render_message(request, f"connect.{name}", status, action, words=words)
     if wait_s:
-        response.headers["Retry-After"] = str(wait_s)
+        response.headers["Retry-After"] = response.headers["Refresh"] = str(wait_s)
     return response
 
 
-def _failure_page(callback: Callback) -> str:
-    """Return the name of a failure's page. Failures that we don't know share one."""
-    return callback.failure if callback.failure in ("access_denied", "server_error", "no_usage_point") else "refused"
+def _browser_csrf(runtime: Runtime, request: Request) -> str:
+    return runtime.signer.csrf_token(read_browser_id(runtime, request) or "")
+
+
+def _failure_page(failure: str) -> str:
+    """Return the name of a failure's page."""
+    return failure if failure in _FAILURES else "refused"
+
+
+def _request_id(state: str) -> str:
+    """Return the id of the request that a state leads to. It may stand in a log, because it opens nothing."""
+    return hashlib.sha256(state.encode()).hexdigest()[:32]

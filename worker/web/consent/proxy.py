@@ -39,11 +39,12 @@ from worker.errors import (
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
+from worker.stores.redis.rate_limits import RateLimiter
+from worker.web.addresses import client_address
 from worker.web.consent.callback import answer_callback
 from worker.web.consent.routes import CONSENT_STARTS, PORTAL_SUFFIX, start_flow
 from worker.web.context import RuntimeDep, SessionDep
 from worker.web.errors import HttpRefusal
-from worker.web.rate_limit import RateLimiter, client_address
 
 log = logging.getLogger("releve.proxy")
 router = APIRouter(prefix="/proxy", include_in_schema=False)
@@ -149,7 +150,8 @@ def _exchange_code(runtime: Runtime, code: str, redirect_uri: str | None) -> dic
     """Return token and usage points for a code. A Cozy stack stores the latter as ``oauth_callback_results``."""
     if runtime.clients.account_tokens:
         grant = runtime.clients.oauth.exchange_code(code)
-        return {**grant.extras, **_usage_point_fields(usage_points_of_grant(grant)), **_token_body(grant.token)}
+        usage_points = usage_points_of_grant(grant, runtime.settings.enedis_client_id)
+        return {**grant.extras, **_usage_point_fields(usage_points), **_token_body(grant.token)}
     flows = ConsentFlows(runtime.redis)
     sealed = flows.redeem_code(code)
     facts = _unseal(runtime, sealed) if sealed else None
@@ -181,7 +183,7 @@ def _usage_point_fields(usage_points: Any) -> dict[str, str]:
 
 def _application_token_body(runtime: Runtime) -> dict[str, Any]:
     """Return the application's token, with a random refresh token: a stack without one would never renew."""
-    body = _token_body(runtime.clients.tokens_of("").current())
+    body = _token_body(runtime.clients.application_tokens().current())
     return {**body, "refresh_token": secrets.token_urlsafe(32)}
 
 
@@ -207,8 +209,10 @@ def _check_client(runtime: Runtime, form: Mapping[str, str], basic: HTTPBasicCre
 def _to_refusal(error: WorkerError) -> HttpRefusal:
     if isinstance(error, TransientError):
         wait_s = error.retry_after_s or CLIENT_DELAY_S
-        status = 429 if isinstance(error, RateLimited) else 503
-        return HttpRefusal(status, "temporarily_unavailable", "the supplier does not answer: try again", wait_s=wait_s)
+        if isinstance(error, RateLimited):
+            message = "we wait for our turn with the supplier: try again later"
+            return HttpRefusal(429, "temporarily_unavailable", message, wait_s=wait_s)
+        return HttpRefusal(503, "temporarily_unavailable", "the supplier does not answer: try again", wait_s=wait_s)
     if isinstance(error, AccountError):
         return HttpRefusal(400, "invalid_grant", "the supplier refuses the code or refresh token: consent again")
     if isinstance(error, RequestRefused):

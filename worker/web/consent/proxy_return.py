@@ -24,16 +24,14 @@ def forward_callback(runtime: Runtime, flows: ConsentFlows, callback: Callback) 
     if flow is None:
         return None
     address = _return_address(runtime, flows, flow, callback)
-    flows.finish(callback.state, "", {"to": runtime.sealer.seal(address)})
+    flows.keep_redirect(callback.state, runtime.sealer.seal(address))
     return RedirectResponse(address, 302)
 
 
 def repeat_forward(runtime: Runtime, flows: ConsentFlows, state: str) -> Response | None:
     """Answer a repeated callback with the same redirect. Return None where it wasn't a caller's."""
-    outcome = flows.outcome(state, "")
-    if not outcome:
-        return None
-    return RedirectResponse(runtime.sealer.unseal(outcome["to"]), 302)
+    sealed_address = flows.find_redirect(state)
+    return None if sealed_address is None else RedirectResponse(runtime.sealer.unseal(sealed_address), 302)
 
 
 def _return_address(runtime: Runtime, flows: ConsentFlows, flow: ConsentFlow, callback: Callback) -> str:

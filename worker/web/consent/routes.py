@@ -1,22 +1,30 @@
-"""Routes of the household's consent: to the supplier's page and back."""
+"""Routes of the household's consent: to the supplier's page and back, with an invitation or without one."""
 
 from __future__ import annotations
 
 import secrets
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.suppliers import SUPPLIERS
-from worker.domain.consent.accounts import AccountState
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
-from worker.web.consent.callback import answer_callback, consent_page
-from worker.web.context import RuntimeDep, SessionDep, read_browser_id, set_browser_cookie
-from worker.web.rate_limit import Rate, RateLimiter, client_address
+from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.web.addresses import client_address
+from worker.web.consent.callback import answer_callback, answer_request, consent_page
+from worker.web.context import (
+    RuntimeDep,
+    SessionDep,
+    hash_browser_id,
+    publish_backfills,
+    read_browser_id,
+    set_browser_cookie,
+)
+from worker.web.render import render_message
 
 router = APIRouter(include_in_schema=False)
 
@@ -27,21 +35,9 @@ CONSENT_STARTS: Final = Rate("consent", calls=60)  # Each start keeps a key in R
 @router.get("/connect/{supplier}")
 def start_consent(request: Request, supplier: str, runtime: RuntimeDep) -> Response:
     """Redirect to the supplier's page. ``?usage_point_id=`` chooses a home of the simulator."""
-    if supplier in SUPPLIERS:
-        return _redirect_to_supplier(request, runtime, supplier, request.query_params.get("usage_point_id"))
-    return consent_page(request, "unknown_supplier")
-
-
-@router.get("/renew/{token}")
-def renew_consent(request: Request, token: str, runtime: RuntimeDep) -> Response:
-    """Redirect to the supplier's page from a signed renewal link, which keeps the account and its history."""
-    account_id = runtime.signer.read_renewal(token)
-    if account_id is None:
-        return consent_page(request, "link_expired")
-    account = runtime.registry.get_many([account_id]).get(account_id)
-    if account is None or account.state is AccountState.DELETED:
-        return consent_page(request, "account_gone")
-    return _redirect_to_supplier(request, runtime, account.supplier, account.usage_point_id, renews=account.id)
+    if supplier not in SUPPLIERS:
+        return consent_page(request, "unknown_supplier")
+    return redirect_to_supplier(request, runtime, supplier, request.query_params.get("usage_point_id"))
 
 
 @router.get("/callback/{supplier}")
@@ -52,14 +48,40 @@ def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, sessi
     return answer_callback(request, runtime, session)
 
 
-def _redirect_to_supplier(
-    request: Request, runtime: Runtime, supplier: str, usage_point_id: str | None, renews: str | None = None
+@router.post("/connect/new-holder")
+def confirm_new_holder(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    connection: Annotated[str, Form(max_length=64)] = "",
+    csrf: Annotated[str, Form()] = "",
 ) -> Response:
+    """Go on with a proven request whose meter has another person's account, which is closed by it."""
+    browser_id = read_browser_id(runtime, request)
+    if browser_id is None or not runtime.signer.is_valid_csrf_token(browser_id, csrf):
+        return render_message(request, "csrf", 403, ("/", "message.again"))
+    own = runtime.connector.choose_new_holder(connection, hash_browser_id(browser_id))
+    if own is None:
+        return consent_page(request, "unknown_state")
+    publish_backfills(runtime, [account.id for account in own.accounts])
+    return answer_request(request, runtime, session, own)
+
+
+def redirect_to_supplier(
+    request: Request,
+    runtime: Runtime,
+    supplier: str,
+    usage_point_id: str | None,
+    *,
+    invitation_id: str | None = None,
+    browser_id: str | None = None,
+) -> Response:
+    """Store a flow of this browser and redirect to the supplier's page; only a simulator gets ``usage_point_id``."""
     if wait_s := RateLimiter(runtime.redis).count_call(CONSENT_STARTS, client_address(request)):
         return consent_page(request, "too_many", wait_s)
-    browser_id = read_browser_id(runtime, request) or secrets.token_urlsafe(24)
+    browser_id = browser_id or read_browser_id(runtime, request) or new_browser_id()
     hint = usage_point_id if usage_point_id and USAGE_POINT.fullmatch(usage_point_id) else None
-    flow = ConsentFlow(supplier, browser_id, renews)
+    flow = ConsentFlow(supplier, browser_id, invitation_id, runtime.connector.today().isoformat())
     try:
         page = start_flow(runtime, flow, "/callback/enedis", hint if runtime.settings.speaks_to_simulator else None)
     except ValueError:  # The customers of the sandbox have consented already.
@@ -67,6 +89,11 @@ def _redirect_to_supplier(
     response = RedirectResponse(page, 303)
     set_browser_cookie(runtime, response, browser_id)
     return response
+
+
+def new_browser_id() -> str:
+    """Return a new secret for a browser's cookie."""
+    return secrets.token_urlsafe(24)
 
 
 def start_flow(runtime: Runtime, flow: ConsentFlow, callback_path: str, usage_point_id: str | None = None) -> str:

@@ -16,7 +16,7 @@ from worker.accounts.status import AccountStatus, status_of
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
-from worker.errors import UnknownAccount
+from worker.errors import ConsentStopped, UnknownAccount
 from worker.runtime.process import Runtime
 from worker.web.context import RuntimeDep, SessionDep
 from worker.web.pages.charts import Summary, build_chart, summarize
@@ -32,7 +32,9 @@ KINDS: Final = {
     AccountState.READY: "good",
     AccountState.PAUSED: "wait",
     AccountState.ACTION_NEEDED: "act",
+    AccountState.CLOSED: "wait",
 }
+RATE_LIMITED: Final = "state.rate_limited"
 _LATE_AFTER: Final = timedelta(days=3)  # The supplier itself may be a day or two late.
 _GAP_REACH: Final = timedelta(days=30)
 
@@ -60,7 +62,11 @@ def show_account(
         figures=build_figures(runtime, account.id, status.series[Series.DAILY].last_day, words),
         kind=kind,
         connection=connection,
+        needs_invitation=not runtime.clients.account_tokens,
+        next_try=status.next_try if connection == RATE_LIMITED else None,
         last_day=status.last_day,
+        may_stop=account.may_be_stopped,
+        may_renew=account.state is not AccountState.CLOSED,
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
         **_count_gaps(runtime, account.id, today),
     )
@@ -68,11 +74,15 @@ def show_account(
 
 def connection_of(account: Account, status: AccountStatus, today: date) -> tuple[str, str]:
     """Return the state of the connection: good, wait or act, and the key of its texts ``.headline`` and ``.advice``."""
+    if account.reason == ConsentStopped.code:
+        return "wait", f"code.{account.reason}"  # The household knows: it did so itself.
     if account.state is AccountState.ACTION_NEEDED:
         return KINDS[account.state], f"code.{account.reason}"
     if account.state is not AccountState.READY:
         return KINDS[account.state], f"state.{account.state}"
     last = status.last_day
+    if status.waits_for_turn:
+        return "wait", RATE_LIMITED
     if any(series.error for series in status.series.values()):
         return "wait", "state.retrying"
     if last is None:
@@ -103,13 +113,15 @@ def _count_gaps(runtime: Runtime, account_id: str, today: date) -> dict[str, int
 
 
 def load_own_account(account_id: str, runtime: RuntimeDep, session: SessionDep) -> Account:
-    """Return the account of the address, where the browser's session holds it.
+    """Return the account of the address, where the browser's session shows it.
 
     Raises UnknownAccount, in the same words for an account that doesn't exist and for one of another household.
     """
-    if account_id not in session.accounts:
-        raise UnknownAccount("no such account in this browser's session")
-    return runtime.registry.get_existing(account_id)
+    if account_id in session.accounts:
+        account = runtime.registry.get_existing(account_id)
+        if session.shows(account):
+            return account
+    raise UnknownAccount("no such account in this browser's session")
 
 
 OwnAccount = Annotated[Account, Depends(load_own_account)]

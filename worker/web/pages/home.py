@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request, Response
 
 from worker.clients.suppliers import SUPPLIERS
 from worker.domain.measures.readings import Series
@@ -14,15 +16,28 @@ from worker.web.render import render, words_of
 router = APIRouter()
 
 
+ACCOUNTS_A_PAGE: Final = 20
+
+
 @router.get("/")
-def show_home(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
+def show_home(
+    request: Request, runtime: RuntimeDep, session: SessionDep, page: Annotated[int, Query(ge=1, le=100)] = 1
+) -> Response:
     settings, words = runtime.settings, words_of(request)
-    accounts = runtime.registry.get_many(session.accounts)  # A cookie may be older than the registry.
+    # One query; a cookie may be older than the registry.
+    accounts = [
+        account for account in session.own(runtime.registry.get_many(list(session.accounts))) if account.state in KINDS
+    ]
+    first = (page - 1) * ACCOUNTS_A_PAGE
     return render(
         request,
         "home.html",
         suppliers=SUPPLIERS,
-        accounts=[accounts[id_] for id_ in session.accounts if id_ in accounts and accounts[id_].state in KINDS],
+        accounts=accounts[first : first + ACCOUNTS_A_PAGE],
+        previous_page=page - 1,
+        next_page=page + 1 if len(accounts) > first + ACCOUNTS_A_PAGE else 0,
+        needs_invitation=not runtime.clients.account_tokens,
+        pretend=settings.pretend_homes,
         kinds=KINDS,
         duration=words.duration(settings.consent_duration or runtime.endpoints.preset.consent_duration),
         months=history_length(Series.DAILY, settings.history_load_days) * 12 // 365,

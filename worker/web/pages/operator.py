@@ -18,10 +18,11 @@ from worker.domain.measures.readings import ONE_DAY, Series
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
+from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.overview import Overview
+from worker.web.addresses import client_address
 from worker.web.context import RuntimeDep, set_cookie
-from worker.web.rate_limit import Rate, RateLimiter, client_address
 from worker.web.render import render, render_message
 from worker.web.sessions import OPERATOR_COOKIE, OPERATOR_LIFE
 

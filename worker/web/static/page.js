@@ -1,4 +1,5 @@
-// Two small comforts on top of pages that work without them: live progress, and reading a chart bar by bar.
+// Small comforts on top of pages that work without them: live progress, reading a chart bar by bar, and the secret of
+// an invitation, which comes in the address's fragment so that no server and no log sees it.
 "use strict";
 
 (function watchProgress() {
@@ -99,4 +100,15 @@
     point(to[event.key]);
   });
   box.addEventListener("blur", () => point(null));
+})();
+
+(function readInvitation() {
+  const form = document.querySelector("[data-invitation]");
+  const secret = window.location.hash.slice(1);
+  if (!form || !secret) return;
+  form.elements.invitation.value = secret;
+  form.querySelector("[data-paste]").hidden = true;
+  form.querySelector("[data-read]").hidden = false;
+  // The address without its secret: it stays in no history and in no screenshot.
+  window.history.replaceState(null, "", window.location.pathname + window.location.search);
 })();

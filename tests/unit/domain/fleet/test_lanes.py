@@ -40,7 +40,7 @@ def test_the_table_of_the_page_is_that_of_the_code() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "0.0.1.0.1."])  # RabbitMQ writes a delay so.
-@pytest.mark.parametrize("queue", ["steps", "control", "first_screen", "nightly", "repair", "backfill"])
+@pytest.mark.parametrize("queue", ["steps", "control", "first_screen", "nightly", "repair", "backfill", "strangers"])
 def test_a_task_has_the_lane_of_its_queue_until_it_ends(prefix: str, queue: str) -> None:
     token = enter_lane(prefix + queue)
     assert current_lane() == queue
@@ -57,9 +57,15 @@ def test_an_unknown_queue_is_another_lane_and_never_a_name_of_its_own(queue: str
 
 def test_shares_are_read_from_text_and_unnamed_lanes_have_none_and_all() -> None:
     shares = Shares.parse(" nightly = 30,backfill=5,", "backfill=90")
-    assert [shares.floor(lane) for lane in QUOTA_LANES] == [0, 30, 0, 5]
-    assert [shares.ceiling(lane) for lane in QUOTA_LANES] == [100, 100, 100, 90]
+    assert [shares.floor(lane) for lane in QUOTA_LANES] == [0, 30, 0, 5, 0]
+    assert [shares.ceiling(lane) for lane in QUOTA_LANES] == [100, 100, 100, 90, 5]
     assert Shares.parse("", "") == EQUAL_SHARES
+
+
+def test_a_hard_ceiling_can_be_set_and_is_not_lost_where_the_settings_name_other_lanes() -> None:
+    assert Shares.parse("", "first_screen=50").ceiling(Lane.STRANGERS) == 5
+    assert Shares.parse("", "strangers=2").ceiling(Lane.STRANGERS) == 2
+    assert QUEUES[-1] == QUOTA_LANES[-1] == Lane.STRANGERS, "it is served after all others"
 
 
 @pytest.mark.parametrize(

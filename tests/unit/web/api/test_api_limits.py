@@ -13,7 +13,8 @@ from redis import Redis
 
 from worker.errors import StoreUnavailable
 from worker.stores.redis.connection import connect
-from worker.web.rate_limit import Rate, RateLimiter, client_address
+from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.web.addresses import client_address
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from tests.support.household_pages import FRENCH, METER, record_outcome
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.readings import Series
+from worker.errors import RateLimited
+from worker.stores.registry.outcomes import DueChanges
 
 
 def test_the_account_page_shows_sums_a_chart_and_its_table(service: ApiService, account: str) -> None:
@@ -97,7 +99,11 @@ def test_a_first_sync_shows_its_progress_and_comes_again_without_scripts(service
         (AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.ACCOUNT_REMOVED", "Contrat terminé", True),
         (AccountState.ACTION_NEEDED, "LOGIN_FAILED", "Connexion refusée", True),
         (AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED", "Compteur inconnu", True),
+        (AccountState.ACTION_NEEDED, "CONSENT_ENDED", "Accord arrivé à son terme", True),
+        (AccountState.ACTION_NEEDED, "CONSENT_STOPPED", "Relevés arrêtés", False),
+        (AccountState.PAUSED, "CONSENT_STOPPED", "Relevés arrêtés", False),
         (AccountState.PAUSED, "", "En pause", False),
+        (AccountState.CLOSED, "", "Compte clos", False),
     ],
 )
 def test_the_state_is_told_in_words_with_what_to_do(
@@ -114,7 +120,36 @@ def test_a_failure_that_mends_itself_asks_nothing_of_the_owner(service: ApiServi
     assert "Nouvel essai en cours" in page and "Reconnecter mon compteur" not in page
 
 
-@pytest.mark.parametrize("path", ["", "/download", "/remove"])
+def test_a_closed_account_shows_its_history_and_offers_no_consent(service: ApiService, account: str) -> None:
+    service.runtime.registry.set_state(account, AccountState.CLOSED, now=NOW)
+    page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
+    assert "Ce compteur est maintenant celui d’une autre personne" in page and 'class="chart chart-wide"' in page
+    assert "/connect/" not in page and f"/accounts/{account}/stop" not in page
+    assert f"/accounts/{account}/remove" in page and f"/accounts/{account}/download" in page
+    home = service.browser(account).get("/", headers=FRENCH).text
+    assert 'pill-wait">Clos<' in home
+
+
+def test_our_own_pacing_is_not_called_an_outage_and_the_next_try_is_told(service: ApiService, account: str) -> None:
+    turn = DueChanges(again_at=NOW + timedelta(hours=5))
+    record_outcome(service, account, Series.DAILY, code=RateLimited.code, due_changes=turn)
+    page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
+    assert "En attente de notre tour" in page and "Prochain essai : 25 juil. 2024, 14:00" in page.replace("\xa0", " ")
+    record_outcome(service, account, Series.LOAD_CURVE, code="VENDOR_DOWN")
+    page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
+    assert "Nouvel essai en cours" in page and "Prochain essai" not in page
+
+
+def test_a_history_that_waits_for_our_turn_says_when_it_goes_on(service: ApiService, account: str) -> None:
+    goes_on = DueChanges(history_due_at=NOW + timedelta(hours=5))
+    record_outcome(service, account, Series.DAILY, code=RateLimited.code, due_changes=goes_on)
+    status = service.client().get(f"/api/accounts/{account}/status").json()
+    assert status["series"]["daily"]["next_try"] == "2024-07-25T12:00:00Z"
+    record_outcome(service, account, Series.DAILY, code="VENDOR_DOWN", due_changes=goes_on)
+    assert service.client().get(f"/api/accounts/{account}/status").json()["series"]["daily"]["next_try"] is None
+
+
+@pytest.mark.parametrize("path", ["", "/download", "/stop", "/remove"])
 def test_an_account_is_nobody_elses(service: ApiService, account: str, path: str) -> None:
     other = service.add(12)
     for browser in (service.stranger(), service.browser(other)):

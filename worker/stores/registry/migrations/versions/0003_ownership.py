@@ -12,6 +12,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
+    op.add_column("accounts", Column("data_from", Date))
     op.add_column("accounts", Column("session_number", Integer, nullable=False, server_default="1"))
     op.add_column("consent_proofs", Column("proof", String(16), nullable=False, server_default="none"))
     op.add_column("consent_proofs", Column("vouched_by", String(100)))
@@ -22,6 +23,16 @@ def upgrade() -> None:
             "UPDATE series_outcomes SET ask_until = "
             "(SELECT consent_until FROM accounts WHERE accounts.id = series_outcomes.account_id)"
         )
+    )
+    # The order of the nights is read from the index alone, and so must be whether a row may be asked.
+    op.drop_index("ix_series_outcomes_nightly", "series_outcomes")
+    active = text("active = true")
+    op.create_index(
+        "ix_series_outcomes_nightly",
+        "series_outcomes",
+        ["series", "every", "asked_at", "account_id", "again_at", "ask_until"],
+        sqlite_where=active,
+        postgresql_where=active,
     )
     op.execute(text("UPDATE consent_proofs SET kind = 'asserted', proof = 'asserted' WHERE kind = 'by_hand'"))
     key = String(32).with_variant(String(32, collation="C"), "postgresql")

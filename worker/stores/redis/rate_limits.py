@@ -1,4 +1,4 @@
-"""Rate limits by token, session and address, counted in Redis for all web processes together.
+"""Rate limits by token, session, browser and address, counted in Redis for all processes together.
 
 A window begins with the first call of a subject and ends by its key's expiry. So at the border of two windows a subject
 may make up to twice its calls within a short time, which is accepted: the limits are there against thousands of tries.
@@ -6,12 +6,8 @@ may make up to twice its calls within a short time, which is accepted: the limit
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from dataclasses import dataclass
-from typing import Final
-
-from fastapi import Request
 
 from worker.stores.redis.connection import PrefixedKeys
 
@@ -49,24 +45,3 @@ class RateLimiter(PrefixedKeys):
             pipe.pttl(key)
             calls, left_ms = pipe.execute()
         return math.ceil(left_ms / 1000) if int(calls or 0) >= rate.calls else 0
-
-
-# One home or server has a whole /64 of IPv6 addresses, so a count of single addresses limits nobody.
-_IPV6_SITE_BITS: Final = 64
-
-
-def client_address(request: Request) -> str:
-    """Return the address that limits count a request under: an IPv4 address or an IPv6 network.
-
-    Behind a reverse proxy uvicorn must trust the proxy (FORWARDED_ALLOW_IPS), or all clients share its address.
-    """
-    host = request.client.host if request.client else "local"
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host  # A Unix socket or a test client has no IP address.
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((address, _IPV6_SITE_BITS), strict=False))

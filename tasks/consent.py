@@ -1,0 +1,35 @@
+"""Connection requests: the supplier is asked here, never by a thread of the web."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from celery import shared_task
+
+from tasks.backfill import backfill_account
+from tasks.base import ControlTask
+from worker.domain.clock import real_clock
+from worker.domain.fleet.lanes import request_lane
+from worker.runtime.current import get_runtime
+
+_PAGE: Final = 100
+
+
+@shared_task(base=ControlTask)
+def conclude(request_id: str) -> None:
+    """Take a request one step on, with one call of the supplier at most, and start the history of what it connects."""
+    request = get_runtime().connector.conclude(request_id)
+    for account in request.accounts if request else ():
+        backfill_account.delay(account.id)
+
+
+@shared_task(base=ControlTask)
+def conclude_due() -> None:
+    """Publish the requests whose next try has come: a browser may be closed, and a message lost."""
+    requests = get_runtime().connection_requests
+    for request_id in requests.list_due(real_clock(), _PAGE):
+        request = requests.get(request_id)
+        if request is None:
+            requests.forget(request_id)
+        else:
+            conclude.apply_async((request_id,), queue=request_lane(vouched=request.invitation_id is not None))

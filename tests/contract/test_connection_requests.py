@@ -1,0 +1,158 @@
+"""Connection requests in Redis: sealed, one a browser, three a meter, due at their next try, gone after a week."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
+
+import pytest
+
+from worker.domain.consent.connection_requests import (
+    ConnectedAccount,
+    ConnectionRequest,
+    ProvenMeters,
+    RequestEvent,
+    RequestState,
+)
+from worker.domain.consent.consents import ConsentKind, Proof
+from worker.stores.encryption import Sealer, generate_key
+from worker.stores.redis.connection import connect
+from worker.stores.redis.connection_requests import ConnectionRequests
+
+NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
+METER, OTHER = "30001640000011", "30001640000022"
+NEW = ConnectionRequest(
+    id="first",
+    supplier="enedis",
+    browser="b1",
+    begun_on=date(2024, 7, 25),
+    created_at=NOW,
+    address="192.0.2.7",
+    invitation_id="i1",
+    session={"home1": 3},
+    usage_points=(METER,),
+    code="s3cret",
+)
+PROVEN = ProvenMeters(
+    Proof.EXCHANGE,
+    ConsentKind.CODE,
+    (METER,),
+    reference="900001",
+    since=date(2024, 7, 25),
+    token="t0ken",
+    token_expires_at=NOW + timedelta(hours=3),
+)
+
+
+@pytest.fixture
+def requests(redis_url: str) -> Iterator[ConnectionRequests]:
+    redis = connect(redis_url)
+    for key in redis.scan_iter("releve:connection_request*"):
+        redis.delete(key)
+    yield ConnectionRequests(redis, Sealer([generate_key()]), lambda text: sha256(text.encode()).hexdigest())
+    redis.close()
+
+
+def all_texts(requests: ConnectionRequests) -> str:
+    redis, texts = requests._redis, []
+    for key in redis.scan_iter("releve:connection_request*"):
+        read = {
+            "string": redis.get,
+            "list": lambda key: redis.lrange(key, 0, -1),
+            "zset": lambda key: redis.zrange(key, 0, -1),
+        }
+        texts.append(f"{key} {read[redis.type(key)](key)}")
+    return " ".join(texts)
+
+
+def test_a_request_comes_back_as_it_was(requests: ConnectionRequests) -> None:
+    request = replace(NEW, proven=PROVEN, tries=2, next_try_at=NOW, page="unavailable", new_holder=True)
+    assert requests.create(request)
+    assert requests.get("first") == request
+    assert requests.get("other") is None
+
+
+def test_nothing_in_redis_names_a_meter_a_code_or_a_token(requests: ConnectionRequests) -> None:
+    requests.create(replace(NEW, proven=PROVEN))
+    content = all_texts(requests)
+    assert not [secret for secret in (METER, "s3cret", "t0ken", "900001", "192.0.2.7") if secret in content]
+
+
+def test_the_same_callback_twice_is_one_request(requests: ConnectionRequests) -> None:
+    assert requests.create(NEW)
+    assert not requests.create(replace(NEW, usage_points=(OTHER,)))
+    assert requests.get("first") == NEW
+
+
+def test_a_browser_has_one_request(requests: ConnectionRequests) -> None:
+    requests.create(NEW)
+    requests.create(replace(NEW, id="second", usage_points=(OTHER,)))
+    requests.create(replace(NEW, id="foreign", browser="b2", usage_points=(OTHER,)))
+    assert [requests.get(name) is not None for name in ("first", "second", "foreign")] == [False, True, True]
+    assert requests.list_due(NOW, 10) == ["foreign", "second"]
+
+
+def test_what_has_come_of_a_request_outlives_the_browsers_next_one(requests: ConnectionRequests) -> None:
+    requests.create(NEW)
+    requests.save(NEW.after(RequestEvent.PROVEN, accounts=(ConnectedAccount("home1", 1),)))
+    requests.create(replace(NEW, id="second"))
+    first = requests.get("first")
+    assert first is not None and first.accounts == (ConnectedAccount("home1", 1),)
+
+
+@pytest.mark.parametrize("subject", [{"usage_points": (METER,)}, {"usage_points": (), "autorisation_id": 900001}])
+def test_a_meter_has_three_requests(requests: ConnectionRequests, subject: dict[str, object]) -> None:
+    for number in range(5):
+        requests.create(replace(NEW, id=f"r{number}", browser=f"b{number}", **subject))  # type: ignore[arg-type]
+    assert [requests.get(f"r{number}") is not None for number in range(5)] == [False, False, True, True, True]
+
+
+def test_codes_that_name_no_meter_are_bounded_by_their_browsers_alone(requests: ConnectionRequests) -> None:
+    for number in range(5):
+        requests.create(replace(NEW, id=f"r{number}", browser=f"b{number}", usage_points=()))
+    assert all(requests.get(f"r{number}") for number in range(5))
+
+
+def test_a_request_is_due_until_it_ends(requests: ConnectionRequests) -> None:
+    requests.create(NEW)
+    waiting = NEW.waiting("unavailable", NOW, 60)
+    requests.save(waiting)
+    assert requests.list_due(NOW + timedelta(seconds=59), 10) == []
+    assert requests.list_due(NOW + timedelta(seconds=60), 10) == ["first"]
+    requests.save(waiting.after(RequestEvent.NOT_PROVEN))
+    assert requests.list_due(NOW + timedelta(days=1), 10) == []
+
+
+def test_a_request_that_was_replaced_does_not_come_back(requests: ConnectionRequests) -> None:
+    requests.create(NEW)
+    requests.create(replace(NEW, id="second"))
+    requests.save(NEW.waiting("unavailable", NOW))
+    assert requests.get("first") is None
+
+
+def test_an_end_forgets_the_meter_and_the_token_and_lasts_a_quarter_of_an_hour(requests: ConnectionRequests) -> None:
+    requests.create(replace(NEW, proven=PROVEN))
+    assert 604_000 < requests._redis.ttl("releve:connection_request:first") <= 604_800
+    requests.save(replace(NEW, proven=PROVEN).after(RequestEvent.PROVEN, accounts=(ConnectedAccount("home1", 1),)))
+    ended = requests.get("first")
+    assert ended is not None and ended.state is RequestState.CONNECTED
+    assert (ended.usage_points, ended.code, ended.proven) == ((), None, None)
+    assert 0 < requests._redis.ttl("releve:connection_request:first") <= 900
+
+
+def test_those_that_wait_for_the_operator_are_listed_until_somebody_decides(requests: ConnectionRequests) -> None:
+    requests.create(NEW)
+    held = NEW.after(RequestEvent.TOO_MANY, page="held")
+    requests.save(held)
+    assert requests.list_held() == [held]
+    requests.save(held.after(RequestEvent.TURNED_AWAY))
+    assert requests.list_held() == []
+
+
+def test_a_request_whose_key_is_gone_is_nobodys(requests: ConnectionRequests, redis_url: str) -> None:
+    requests.create(NEW)
+    rotated = ConnectionRequests(requests._redis, Sealer([generate_key()]), str)
+    assert rotated.get("first") is None
+    assert rotated.list_held() == []

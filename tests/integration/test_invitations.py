@@ -1,0 +1,255 @@
+"""Inviting by the command line: who may be invited, what is printed, the mail, and what is never logged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+
+import pytest
+
+import tasks.upkeep
+from tests.support.installation import Installation
+from tests.support.mail_server import MailReceiver, mail_receiver
+from worker.accounts.invitations import MeterHasAccount, MeterHasNoAccount, NoMailService
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.invitations import INVITATION_LIFE
+from worker.errors import UnknownAccount
+from worker.runtime.process import Runtime
+
+METER, OTHER_METER = "30001640000011", "30001640000022"
+LINK = re.compile(r"https://releve\.example/invitation#invite_[a-z0-9]{12}_[\w-]{43}")
+
+
+@pytest.fixture
+def house(installation: Installation) -> Installation:
+    return installation.but(public_url="https://releve.example")
+
+
+@pytest.fixture
+def runtime(house: Installation) -> Iterator[Runtime]:
+    with house.open() as runtime:
+        yield runtime
+
+
+def add(runtime: Runtime, meter: str = METER) -> str:
+    return runtime.registry.add("enedis", meter, runtime.now(), token_needed=False)[0].id
+
+
+def mail_url(box: MailReceiver, more: str = "") -> str:
+    return f"mailto://127.0.0.1:{box.port}?from=releve@example.org&to=support@example.org{more}"
+
+
+# Who is invited
+
+
+def test_the_link_of_an_invitation_finds_it_and_names_who_vouches(runtime: Runtime) -> None:
+    account = add(runtime)
+    for invitation, link in (
+        runtime.inviter.invite_account(account, "Alice"),
+        runtime.inviter.invite_meter("enedis", OTHER_METER, "Alice"),
+        runtime.inviter.invite_meter("enedis", METER, "Alice", new_holder=True),
+    ):
+        assert LINK.fullmatch(link)
+        assert runtime.invitations.find(link.partition("#")[2]) == invitation
+        assert (invitation.created_by, invitation.supplier) == ("Alice", "enedis")
+    purposes = {(one.purpose, one.account_id, one.usage_point_id) for one in runtime.invitations.list()}
+    assert purposes == {("account", account, None), ("meter", None, OTHER_METER), ("new_holder", None, METER)}
+
+
+def test_a_meter_with_an_account_needs_the_word_that_its_holder_is_new_and_one_without_refuses_it(
+    runtime: Runtime,
+) -> None:
+    account = add(runtime)
+    with pytest.raises(MeterHasAccount, match=rf"`releve invite {account}`.*--new-holder") as error:
+        runtime.inviter.invite_meter("enedis", METER, "x")
+    assert error.value.account_id == account
+    assert METER not in str(error.value)
+    with pytest.raises(MeterHasNoAccount, match="leave out --new-holder") as refused:
+        runtime.inviter.invite_meter("enedis", OTHER_METER, "x", new_holder=True)
+    assert OTHER_METER not in str(refused.value)
+    assert runtime.invitations.list() == []
+
+
+@pytest.mark.parametrize("state", [AccountState.PAUSED, AccountState.ACTION_NEEDED])
+def test_an_account_that_waits_still_has_its_meter(runtime: Runtime, state: AccountState) -> None:
+    account = add(runtime)
+    reason = "LOGIN_FAILED" if state is AccountState.ACTION_NEEDED else ""
+    runtime.registry.set_state(account, state, reason, now=runtime.now())
+    with pytest.raises(MeterHasAccount):
+        runtime.inviter.invite_meter("enedis", METER, "x")
+
+
+def test_a_removed_account_is_not_invited_and_its_meter_is_free(runtime: Runtime) -> None:
+    account = add(runtime)
+    runtime.erase(account)
+    with pytest.raises(UnknownAccount):
+        runtime.inviter.invite_account(account, "x")
+    runtime.inviter.invite_meter("enedis", METER, "x")
+
+
+def test_the_erasure_of_an_account_ends_its_invitation(runtime: Runtime) -> None:
+    account = add(runtime)
+    _, link = runtime.inviter.invite_account(account, "x")
+    runtime.erase(account)
+    assert runtime.invitations.open(link.partition("#")[2], "a" * 64) is None
+
+
+def test_upkeep_deletes_invitations_a_week_after_their_end(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: runtime)
+    created_at = runtime.inviter.invite_meter("enedis", METER, "x")[0].created_at
+    gone_at = created_at + INVITATION_LIFE + tasks.upkeep.KEEP_INVITATIONS
+    for now, left in ((gone_at, 1), (gone_at.replace(year=gone_at.year + 1), 0)):
+        monkeypatch.setattr(tasks.upkeep, "real_clock", lambda now=now: now)
+        tasks.upkeep.expire_consents()
+        assert len(runtime.invitations.list()) == left
+
+
+# The command
+
+
+def test_invite_prints_the_link_alone_on_its_output(house: Installation, runtime: Runtime) -> None:
+    account = add(runtime)
+    result = house.releve("invite", account)
+    assert LINK.fullmatch(result.out.strip())
+    (invitation,) = runtime.invitations.list()
+    assert f"invitation {invitation.id}" in result.err
+    assert "invite_" not in result.err
+    assert invitation.created_by == "command line"
+
+
+def test_invite_answers_programs_in_json(house: Installation, runtime: Runtime) -> None:
+    account = add(runtime)
+    body = house.query("invite", account)
+    (invitation,) = runtime.invitations.list()
+    assert LINK.fullmatch(body["link"])
+    assert body == {
+        "invitation": invitation.id,
+        "link": body["link"],
+        "expires_at": invitation.expires_at.isoformat().replace("+00:00", "Z"),
+        "account": account,
+        "mailed": False,
+    }
+    assert house.query("invite", "--usage-point", OTHER_METER)["account"] is None
+
+
+@pytest.mark.parametrize(
+    "words, code, fault",
+    [
+        ((), 2, "name one ACCOUNT, or give --usage-point"),
+        (("k3q7d0fr2mxx", "--usage-point", METER), 2, "name one ACCOUNT, or give --usage-point"),
+        (("k3q7d0fr2mxx", "--new-holder"), 2, "--new-holder goes with --usage-point"),
+        (("--usage-point", "123"), 2, "14 digits"),
+        (("--usage-point", OTHER_METER, "--mail", "nobody"), 2, "name@example.org"),
+        (("--usage-point", OTHER_METER, "--mail", "a@example.org\nBcc: b@example.org"), 2, "name@example.org"),
+        (("--usage-point", OTHER_METER, "--mail", "a@example.org"), 1, "no mail service"),
+        (("k3q7d0fr2mxx",), 1, "releve accounts list"),
+        (("--usage-point", METER), 1, "for another person, say --new-holder"),
+        (("--usage-point", OTHER_METER, "--new-holder"), 1, "leave out --new-holder"),
+    ],
+)
+def test_what_cannot_be_invited_is_refused_in_one_line(
+    house: Installation, runtime: Runtime, words: tuple[str, ...], code: int, fault: str
+) -> None:
+    add(runtime)
+    result = house.run("invite", *words)
+    assert (result.code, result.out) == (code, "")
+    assert fault in result.error_line
+    assert METER not in result.err and OTHER_METER not in result.err
+    assert runtime.invitations.list() == []
+
+
+def test_invitations_are_listed_without_secret_and_number_and_revoked(house: Installation, runtime: Runtime) -> None:
+    account = add(runtime)
+    link = house.query("invite", account)["link"]
+    house.releve("invite", "--usage-point", OTHER_METER)
+    for_meter, for_account = house.query("invitations", "list")
+    assert (for_meter["usage_point"], for_meter["account"], for_meter["state"]) == ("…0022", None, "sent")
+    assert (for_account["usage_point"], for_account["account"]) == (None, account)
+    table = house.releve("invitations", "list").out
+    assert for_account["invitation"] in table and account in table
+    for text in (table, json.dumps([for_meter, for_account])):
+        assert "invite_" not in text and OTHER_METER not in text
+    assert "is revoked" in house.releve("invitations", "revoke", for_account["invitation"]).out
+    assert "is revoked" in house.releve("invitations", "revoke", for_account["invitation"]).out
+    assert [one["invitation"] for one in house.query("invitations", "list", "--open")] == [for_meter["invitation"]]
+    assert runtime.invitations.open(link.partition("#")[2], "a" * 64) is None
+    refused = house.run("invitations", "revoke", link)
+    assert refused.code == 1
+    assert link not in refused.error_line
+
+
+def test_a_used_invitation_is_not_said_to_be_revoked(house: Installation, runtime: Runtime) -> None:
+    invitation, _ = runtime.inviter.invite_account(add(runtime), "x")
+    with runtime.registry.database.writing() as connection:
+        assert runtime.invitations.use(connection, invitation.id)
+    assert house.releve("invitations", "revoke", invitation.id).out == f"invitation {invitation.id} was used before\n"
+
+
+# The mail
+
+
+def test_the_link_is_mailed_in_french_and_english_to_this_address_alone(house: Installation) -> None:
+    with mail_receiver() as box:
+        url = mail_url(box, "&cc=copy@example.org&bcc=blind@example.org")
+        house = house.but(notify_url=f"ntfys://tk@ntfy.example/topic {url}")
+        body = house.query("invite", "--usage-point", OTHER_METER, "--mail", "holder@example.net")
+    assert body["mailed"] is True
+    (letter,) = box.messages
+    assert (letter["From"], letter["To"], letter["Cc"]) == ("releve@example.org", "holder@example.net", None)
+    assert box.recipients == [["holder@example.net"]]
+    assert letter["Subject"] == "Relève : votre invitation / your invitation"
+    assert letter.get_all("Message-ID") == [f"<{body['invitation']}@example.org>"]
+    text = letter.get_content()
+    assert [line for line in text.splitlines() if "#" in line] == [body["link"]] * 2
+    assert text.index("Voici votre invitation à relier") < text.index("This is your invitation to connect")
+    assert OTHER_METER not in letter.as_string()
+
+
+def test_the_mail_says_what_an_invitation_to_an_account_is_for(house: Installation, runtime: Runtime) -> None:
+    account = add(runtime)
+    with mail_receiver() as box:
+        house = house.but(notify_url=mail_url(box))
+        house.releve("invite", account, "--mail", "holder@example.net")
+        runtime.registry.set_state(account, AccountState.CLOSED, now=runtime.now())
+        house.releve("invite", account, "--mail", "holder@example.net")
+    again, history = (letter.get_content() for letter in box.messages)
+    assert "votre historique est conservé" in again and "consent again" in again
+    assert "aucun accord n'est demandé" in history and "the history of your former Linky meter" in history
+
+
+def test_a_mail_that_is_not_taken_leaves_the_link_and_says_so(house: Installation) -> None:
+    with mail_receiver() as box:
+        box.refusal = "550 no such user"
+        house = house.but(notify_url=mail_url(box))
+        result = house.run("invite", "--usage-point", OTHER_METER, "--mail", "holder@example.net", "--json")
+    assert result.code == 1
+    assert json.loads(result.out)["mailed"] is False
+    assert "the mail was not taken (status 550): send the link yourself" in result.err
+    assert "holder@" not in result.err
+
+
+def test_the_first_service_of_notices_need_not_be_the_mail(house: Installation) -> None:
+    with house.open(notify_url="ntfys://tk@ntfy.example/topic") as runtime:
+        assert not runtime.inviter.sends_mail
+        with pytest.raises(NoMailService, match="RELEVE_NOTIFY_URL"):
+            runtime.inviter.check_mail()
+
+
+def test_neither_secret_nor_address_nor_number_is_logged_or_stored(
+    house: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mail_receiver() as box, house.open(notify_url=mail_url(box)) as runtime, caplog.at_level(logging.DEBUG):
+        invitation, link = runtime.inviter.invite_meter("enedis", OTHER_METER, "Alice")
+        assert runtime.inviter.mail(invitation, link, "holder@example.net") is None
+    (line,) = [record for record in caplog.records if record.message == "invitation created"]
+    assert line.fields == {"id": invitation.id, "purpose": "meter", "account_id": None, "by": "Alice"}
+    logged = "".join(
+        f"{record.getMessage()}{record.__dict__}" for record in caplog.records if record.name.startswith("releve")
+    )
+    secret = link.rpartition("_")[2]
+    stored = b"".join(file.read_bytes() for file in house.folder.iterdir() if file.name.startswith("registry.db"))
+    for word in (secret, OTHER_METER, "holder@example.net"):
+        assert word not in logged
+        assert word.encode() not in stored

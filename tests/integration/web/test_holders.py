@@ -1,0 +1,336 @@
+"""Whose account it is: a later proof wins, another person gets an account of their own, a crash locks nobody out."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.support.connect_service import METER, OTHER, ConnectServers, ConnectService, changed, open_connect_service
+from tests.support.household_pages import csrf_of
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.connection_requests import RequestState
+from worker.domain.consent.consents import EndReason, Proof
+from worker.domain.measures.documents import Entry, period_key, to_document
+from worker.domain.measures.readings import DateWindow, Period, Series, local_midnight
+
+TODAY = date(2024, 7, 25)
+
+
+class Crash(Exception):
+    """The process dies here."""
+
+
+def come_as_new_holder(service: ConnectService, browser: TestClient) -> httpx2.Response:
+    """Prove the meter as another person, by the means of the generation."""
+    if service.runtime.clients.account_tokens:
+        asked = service.connect(browser)
+        assert asked.status_code == 200 and "a déjà un compte" in asked.text
+        return confirm(browser, asked)
+    page = service.open_invitation(browser, service.invite(new_holder=True)).headers["location"]
+    return service.come_back(browser, service.agree(page))
+
+
+def confirm(browser: TestClient, asked: httpx2.Response) -> httpx2.Response:
+    request_id = asked.text.partition('name="connection" value="')[2].partition('"')[0]
+    return browser.post("/connect/new-holder", data={"connection": request_id, "csrf": csrf_of(asked.text)})
+
+
+def store_day(service: ConnectService, account_id: str) -> None:
+    document = to_document(
+        account_id,
+        Period.DAY,
+        Entry(period_key(local_midnight(date(2024, 7, 20)), Period.DAY), 5_000_000),
+        service.runtime.now(),
+    )
+    service.runtime.measures.write({Period.DAY: [document]})
+
+
+def test_a_new_holder_and_the_one_before_see_nothing_of_each_other(service: ConnectService) -> None:
+    before, after = service.browser(), service.browser()
+    service.connect(before)
+    (old,) = service.accounts()
+    store_day(service, old.id)
+    done = come_as_new_holder(service, after)
+    closed, new = (service.runtime.registry.get(old.id), next(a for a in service.accounts() if a.id != old.id))
+    assert done.headers["location"] == f"/accounts/{new.id}"
+    assert (closed.state, closed.usage_point_id, new.usage_point_id) == (AccountState.CLOSED, None, METER)
+    # The old one's sessions have ended, its history stays, and nothing of it is the new holder's.
+    assert before.get(f"/accounts/{old.id}").status_code == 404
+    assert before.get(f"/api/accounts/{old.id}/measures?by=day").status_code == 404
+    assert after.get(f"/accounts/{old.id}").status_code == 404
+    assert after.get(f"/api/accounts/{new.id}/measures?by=day").json()["documents"] == []
+    assert before.get(f"/accounts/{new.id}").status_code == 404
+    assert service.runtime.measures.read(old.id, {Period.DAY: ("2024", "2025")})[Period.DAY]
+    (ended,) = service.runtime.consents.list_proofs(old.id)
+    assert ended.end_reason == EndReason.HOLDER_CHANGED
+    now = service.runtime.now()
+    assert {row.account_id for row in service.runtime.registry.due.list_nightly(Series.DAILY, 1, now, now, 9)} == {
+        new.id
+    }
+
+
+def test_the_data_of_a_new_holder_begin_on_the_day_of_the_proof(service: ConnectService) -> None:
+    service.connect(service.browser())
+    (old,) = service.accounts()
+    come_as_new_holder(service, service.browser())
+    (new,) = (account for account in service.accounts() if account.id != old.id)
+    assert new.data_from == TODAY
+    service.simulate("DELETE", "report")
+    runtime = service.runtime
+    for window in (DateWindow(date(2024, 6, 25), TODAY), DateWindow(date(2023, 7, 1), date(2023, 7, 30))):
+        runtime.window_sync.sync_window(runtime.claims.to_job(new.id, Series.DAILY, window))
+    assert runtime.measures.read(new.id, {Period.DAY: ("2020", "2025")})[Period.DAY] == []
+    assert service.simulate("GET", "report")["calls"] == 0
+
+
+def test_the_same_person_may_decline_and_nothing_changes(v4: ConnectService) -> None:
+    v4.connect(v4.browser())
+    (account,) = v4.accounts()
+    asked = v4.connect(v4.browser())
+    assert asked.status_code == 200 and "Ne rien changer" in asked.text
+    assert v4.accounts() == [account]
+    (proof,) = v4.runtime.consents.list_proofs(account.id)
+    assert proof.open
+
+
+def test_the_choice_is_the_browsers_own(v4: ConnectService) -> None:
+    v4.connect(v4.browser())
+    (account,) = v4.accounts()
+    asked, stranger = v4.connect(v4.browser()), v4.browser()
+    stranger.get("/invitation")
+    request_id = asked.text.partition('name="connection" value="')[2].partition('"')[0]
+    for csrf in ("", csrf_of(asked.text), csrf_of(stranger.get("/invitation").text)):
+        answer = stranger.post("/connect/new-holder", data={"connection": request_id, "csrf": csrf})
+        assert answer.status_code in (400, 403)
+    assert v4.accounts() == [account]
+
+
+def test_an_invitation_opens_a_closed_accounts_history_without_a_consent(service: ConnectService) -> None:
+    service.connect(service.browser())
+    (old,) = service.accounts()
+    come_as_new_holder(service, service.browser())
+    _, link = service.runtime.inviter.invite_account(old.id, "cli:test")
+    way_back = service.browser()
+    done = service.open_invitation(way_back, link)
+    assert done.headers["location"] == f"/accounts/{old.id}"
+    assert way_back.get(f"/accounts/{old.id}").status_code == 200
+    assert service.runtime.registry.get(old.id).state is AccountState.CLOSED
+    assert service.open_invitation(service.browser(), link).status_code == 410
+
+
+def test_a_first_invitation_does_not_take_a_meter_that_has_got_an_account_since(
+    servers: ConnectServers, tmp_path: Any
+) -> None:
+    with open_connect_service(servers, tmp_path, "enedis-v5") as service:
+        first, second = service.invite(), service.browser()
+        browser = service.browser()
+        page = service.open_invitation(second, first).headers["location"]
+        service.runtime.registry.add("enedis", METER, service.runtime.now(), token_needed=False)
+        asked = service.come_back(second, service.agree(page))
+        assert asked.status_code == 200 and "a déjà un compte" in asked.text
+        assert len(service.accounts()) == 1 and not service.session(browser).accounts
+
+
+# Crashes
+
+
+def steps_of(service: ConnectService) -> list[tuple[Any, str]]:
+    """Return what a consent does after the supplier's answer, in order: the process may die before each."""
+    return [
+        (service.runtime.registry, "add_all"),
+        (service.runtime.consents, "record"),
+        (service.runtime.connection_requests, "save"),
+    ]
+
+
+@pytest.mark.parametrize("step", range(3))
+@pytest.mark.parametrize("redis_lost", [False, True])
+def test_a_crash_before_any_step_locks_nobody_out(
+    service: ConnectService, monkeypatch: pytest.MonkeyPatch, step: int, redis_lost: bool
+) -> None:
+    browser, secret = service.browser(), service.invite()
+    place, name = steps_of(service)[step]
+    page = service.open_invitation(browser, secret).headers["location"]
+    back = service.agree(page)
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(place), name, die)
+        with suppress(Crash):
+            service.come_back(browser, back)
+    if redis_lost:
+        for key in service.runtime.redis.scan_iter("releve:*"):
+            service.runtime.redis.delete(key)
+    answer = service.come_back(browser, back)
+    if answer.status_code != 303:  # The same browser's next try.
+        answer = service.open_invitation(browser, secret)
+        if not answer.headers.get("location", "").startswith("/accounts/"):
+            answer = service.come_back(browser, service.agree(answer.headers["location"]))
+    (account,) = service.accounts()
+    assert answer.headers["location"] == f"/accounts/{account.id}"
+    assert browser.get(f"/accounts/{account.id}").status_code == 200
+    assert account.state is AccountState.READY
+
+
+def test_a_crash_after_the_commit_gives_the_account_to_its_own_browser_alone(
+    service: ConnectService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser, secret = service.browser(), service.invite()
+    back = service.agree(service.open_invitation(browser, secret).headers["location"])
+    assert service.come_back(browser, back).status_code == 303
+    for key in service.runtime.redis.scan_iter("releve:*"):
+        service.runtime.redis.delete(key)
+    browser.cookies.delete("releve_session")
+    (account,) = service.accounts()
+    assert service.open_invitation(service.browser(), secret).status_code == 410
+    assert service.open_invitation(browser, secret).headers["location"] == f"/accounts/{account.id}"
+
+
+# Bounds
+
+
+@pytest.fixture
+def bounded(servers: ConnectServers, tmp_path: Any) -> Any:
+    changes = {"new_accounts_per_browser": "1", "new_accounts_per_address": "2"}
+    with open_connect_service(servers, tmp_path, "enedis-v4", **changes) as service:
+        yield service
+
+
+def test_new_accounts_beyond_the_bounds_wait_for_the_operator(bounded: ConnectService) -> None:
+    browser = bounded.browser()
+    assert bounded.connect(browser).status_code == 303
+    back = bounded.begin(browser, OTHER)
+    held = bounded.come_back(browser, back)
+    assert held.status_code == 202 and "attend un feu vert" in held.text
+    assert len(bounded.accounts()) == 1
+    (waiting,) = bounded.runtime.connection_requests.list_held()
+    accepted = bounded.runtime.connector.let_in(waiting.id, by="cli:test")
+    assert accepted is not None and accepted.state is RequestState.CONNECTED
+    done = browser.get(back)
+    assert done.headers["location"] == f"/accounts/{accepted.accounts[0].id}"
+    assert {account.usage_point_id for account in bounded.accounts()} == {METER, OTHER}
+    assert bounded.runtime.connection_requests.list_held() == []
+
+
+def test_what_the_operator_refuses_is_told_and_forgotten(bounded: ConnectService) -> None:
+    browser = bounded.browser()
+    bounded.connect(browser)
+    back = bounded.begin(browser, OTHER)
+    bounded.come_back(browser, back)
+    (waiting,) = bounded.runtime.connection_requests.list_held()
+    bounded.runtime.connector.turn_away(waiting.id)
+    assert browser.get(back).status_code == 403
+    assert len(bounded.accounts()) == 1 and bounded.runtime.connector.let_in(waiting.id, by="cli:test") is None
+
+
+def test_who_is_invited_is_not_counted(bounded: ConnectService) -> None:
+    browser = bounded.browser()
+    bounded.connect(browser)
+    page = bounded.open_invitation(browser, bounded.invite(OTHER)).headers["location"]
+    assert bounded.come_back(browser, bounded.agree(page)).status_code == 303
+    assert len(bounded.accounts()) == 2
+
+
+def test_eleven_meters_or_a_long_address_are_refused_as_a_whole(service: ConnectService) -> None:
+    browser = service.browser()
+    back = service.begin(browser)
+    meters = ";".join(f"300016400{number:05}" for number in range(11))
+    before = set(service.runtime.redis.scan_iter("releve:*"))
+    for way_back in (changed(back, usage_point_id=meters), f"{back}&x={'y' * 2048}"):
+        assert browser.get(way_back).status_code == 400
+    assert service.accounts() == [] and set(service.runtime.redis.scan_iter("releve:*")) == before
+    assert service.come_back(browser, back).status_code == 303
+
+
+def test_a_session_names_fifty_accounts_and_the_first_page_twenty_in_one_query(service: ConnectService) -> None:
+    from worker.web.sessions import SESSION_COOKIE, Session, sign_session
+
+    runtime = service.runtime
+    accounts = [
+        runtime.registry.add("enedis", f"300016400{n:05}", runtime.now(), token_needed=False)[0] for n in range(60)
+    ]
+    session = Session().with_accounts(accounts)
+    assert list(session.accounts) == [account.id for account in accounts[10:]]
+    cookie = sign_session(runtime.signer, session)
+    assert len(cookie) < 4000
+    browser = TestClient(service.app, cookies={SESSION_COOKIE: cookie})
+    pages = [browser.get(f"/?page={page}").text for page in (1, 2, 3, 4)]
+    assert [page.count('class="card meter"') for page in pages] == [20, 20, 10, 0]
+
+
+# Several browsers and tabs
+
+
+def test_the_wrong_browser_gets_a_clear_word_and_the_right_one_goes_on(service: ConnectService) -> None:
+    right, wrong, secret = service.browser(), service.browser(), service.invite()
+    page = service.open_invitation(right, secret).headers["location"]
+    refused = service.open_invitation(wrong, secret)
+    assert refused.status_code == 410 and "plus valable" in refused.text
+    back = service.agree(page)
+    assert wrong.get(back).status_code == 403
+    assert service.come_back(right, back).status_code == 303
+
+
+def test_a_second_tab_of_the_same_browser_is_the_same_consent(service: ConnectService) -> None:
+    browser, secret = service.browser(), service.invite()
+    pages = [service.open_invitation(browser, secret).headers["location"] for _ in range(2)]
+    backs = [service.agree(page) for page in pages]
+    answers = [service.come_back(browser, back) for back in backs]
+    assert {answer.status_code for answer in answers} == {303}
+    assert len({answer.headers["location"] for answer in answers}) == len(service.accounts()) == 1
+
+
+def test_loading_the_page_of_an_invitation_uses_nothing_up(service: ConnectService) -> None:
+    secret = service.invite()
+    for _ in range(3):  # A mail program, without the fragment.
+        assert service.browser().get("/invitation").status_code == 200
+    assert service.open_invitation(service.browser(), secret).status_code == 303
+
+
+def test_an_invitation_needs_its_own_pages_form(service: ConnectService) -> None:
+    secret, browser = service.invite(), service.browser()
+    assert browser.post("/invitation", data={"invitation": secret}).status_code == 403
+    other = csrf_of(service.browser().get("/invitation").text)
+    browser.get("/invitation")
+    assert browser.post("/invitation", data={"invitation": secret, "csrf": other}).status_code == 403
+    assert service.open_invitation(browser, secret).status_code == 303
+
+
+def test_a_revoked_invitation_ends_a_consent_under_way(servers: ConnectServers, tmp_path: Any) -> None:
+    with open_connect_service(servers, tmp_path, "enedis-v5") as service:
+        browser, secret = service.browser(), service.invite()
+        back = service.agree(service.open_invitation(browser, secret).headers["location"])
+        (invitation,) = service.runtime.invitations.list()
+        service.runtime.invitations.revoke(invitation.id)
+        assert service.come_back(browser, back).status_code == 403
+        assert service.accounts() == []
+
+
+# v4's exchange
+
+
+def test_a_token_answer_without_a_meter_is_no_consent(v4: ConnectService, monkeypatch: pytest.MonkeyPatch) -> None:
+    v4.connect(v4.browser())
+    (victim,) = v4.accounts()
+    token = v4.runtime.registry.tokens.load(victim.id)
+    exchange = v4.runtime.connector.exchange_code
+
+    def without_meter(code: str) -> Any:
+        return replace(exchange(code), extras={})
+
+    monkeypatch.setattr(v4.runtime, "connector", replace(v4.runtime.connector, exchange_code=without_meter))
+    for named in (METER, OTHER):
+        browser = v4.browser()
+        answer = v4.come_back(browser, changed(v4.begin(browser, named), usage_point_id=METER))
+        assert answer.status_code == 400 and not v4.session(browser).accounts
+    assert v4.accounts() == [victim] and v4.runtime.registry.tokens.load(victim.id) == token
+    (proof,) = v4.runtime.consents.list_proofs(victim.id)
+    assert proof.proof is Proof.EXCHANGE

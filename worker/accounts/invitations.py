@@ -1,0 +1,188 @@
+"""Inviting a person to consent: who may be invited to what, the link, and the mail that carries it.
+
+An invitation is worth a proof (docs/explanation/ownership.md): who makes one vouches for whoever gets its link.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from worker.accounts import notice_services
+from worker.accounts.status import EXAMPLE_ID
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.invitations import Invitation, InvitationPurpose, InvitationState
+from worker.domain.measures.readings import PARIS
+from worker.errors import DataError
+from worker.logs import fields
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.invitations import InvitationTable
+from worker.texts import LANGUAGES, format_day, translate
+
+log = logging.getLogger("releve.invitations")
+
+
+class MeterHasAccount(DataError):
+    """The meter of a first invitation has an account; ``account_id`` is its id."""
+
+    def __init__(self, message: str, account_id: str = "") -> None:
+        super().__init__(message)
+        self.account_id = account_id
+
+
+class MeterHasNoAccount(DataError):
+    """The meter whose holder is said to be new has no account."""
+
+
+class NoMailService(DataError):
+    """No service of RELEVE_NOTIFY_URL sends mail."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inviter:
+    """What invites a person. ``notify_urls`` are the services of notices; the first one of mail sends links."""
+
+    invitations: InvitationTable
+    registry: AccountRegistry
+    public_url: str
+    notify_urls: Sequence[str] = field(default=(), repr=False)
+
+    def invite_account(self, account_id: str, by: str) -> tuple[Invitation, str]:
+        """Invite the holder of an account to consent again, or to open the history of a closed one.
+
+        ``by`` is who vouches for whoever gets the link. Raises UnknownAccount, for a removed account too.
+        """
+        account = self.registry.get_existing(account_id)
+        return self._create(InvitationPurpose.ACCOUNT, account.supplier, by, account_id=account.id)
+
+    def invite_meter(
+        self, supplier: str, usage_point_id: str, by: str, *, new_holder: bool = False
+    ) -> tuple[Invitation, str]:
+        """Invite the holder of a meter to connect it; the caller has checked the form of its number.
+
+        ``new_holder``: another person than the one of the meter's account, which is closed when they connect. Raises
+        MeterHasAccount without it, and MeterHasNoAccount where it is said of a meter without an account.
+        """
+        account = self.registry.find(supplier, usage_point_id)
+        if account is not None and not new_holder:
+            raise MeterHasAccount(
+                f"this meter has the account {account.id}: for the same person, with the history, "
+                f"`releve invite {account.id}`; for another person, say --new-holder",
+                account.id,
+            )
+        if account is None and new_holder:
+            raise MeterHasNoAccount("this meter has no account, so nobody's place is taken: leave out --new-holder")
+        purpose = InvitationPurpose.NEW_HOLDER if new_holder else InvitationPurpose.METER
+        return self._create(purpose, supplier, by, usage_point_id=usage_point_id)
+
+    @property
+    def sends_mail(self) -> bool:
+        return any(map(notice_services.is_mail, self.notify_urls))
+
+    def check_mail(self) -> None:
+        """Check that a link can be mailed, before one is made. Raises NoMailService."""
+        if not self.sends_mail:
+            raise NoMailService(
+                "no mail service is set: add mailtos://… to RELEVE_NOTIFY_URL, or send the link yourself"
+            )
+
+    def mail(self, invitation: Invitation, link: str, address: str) -> str | None:
+        """Mail the link to the address once, which is stored nowhere.
+
+        Returns why it wasn't taken, without a secret, or None where it was. Raises NoMailService.
+        """
+        self.check_mail()
+        url = next(filter(notice_services.is_mail, self.notify_urls))
+        subject = " / ".join(translate("invitation.mail.subject", language) for language in LANGUAGES)
+        key = f"invitation.mail.{self._kind_of_mail(invitation)}"
+        texts = [_compose(key, language, link, invitation.expires_at) for language in LANGUAGES]
+        text = "\n\n--\n\n".join(texts) + "\n"
+        fault = notice_services.send_to(url, address, f"Relève : {subject}", text, invitation.id)
+        if fault:
+            log.warning("invitation not mailed", extra=fields(id=invitation.id, reason=fault))
+        return fault
+
+    def _kind_of_mail(self, invitation: Invitation) -> str:
+        if invitation.account_id is None:
+            return "connect"
+        closed = self.registry.get(invitation.account_id).state is AccountState.CLOSED
+        return "history" if closed else "again"
+
+    def _create(self, purpose: InvitationPurpose, supplier: str, by: str, **whom: str) -> tuple[Invitation, str]:
+        invitation, secret = self.invitations.create(purpose, supplier, by, **whom)
+        log.info(
+            "invitation created",
+            extra=fields(id=invitation.id, purpose=purpose, account_id=invitation.account_id, by=by),
+        )
+        # A browser keeps what stands behind the # to itself: no server's log and no proxy sees the secret.
+        return invitation, f"{self.public_url}/invitation#{secret}"
+
+
+class InvitationSummary(BaseModel):
+    """An invitation without its secret and its meter."""
+
+    invitation: str = Field(description="Opaque id.", examples=["h4t8q2mxk0ra"])
+    purpose: InvitationPurpose = Field(
+        description="`account`: consent again, or the history of a closed account; `meter`: a meter without an "
+        "account; `new_holder`: a meter whose account another person has."
+    )
+    state: InvitationState
+    supplier: str = Field(examples=["enedis"])
+    account: str | None = Field(description="The account it is for; null for a meter.", examples=[EXAMPLE_ID])
+    created_by: str = Field(description="Who vouches for the person.", examples=["token k3q7d0fr2mxx"])
+    created_at: datetime
+    expires_at: datetime
+    opened_at: datetime | None
+    used_at: datetime | None
+    revoked_at: datetime | None
+
+    @classmethod
+    def from_invitation(cls, invitation: Invitation, now: datetime) -> InvitationSummary:
+        return cls(
+            invitation=invitation.id,
+            purpose=invitation.purpose,
+            state=invitation.state_at(now),
+            supplier=invitation.supplier,
+            account=invitation.account_id,
+            created_by=invitation.created_by,
+            created_at=invitation.created_at,
+            expires_at=invitation.expires_at,
+            opened_at=invitation.opened_at,
+            used_at=invitation.used_at,
+            revoked_at=invitation.revoked_at,
+        )
+
+
+class SentInvitation(BaseModel):
+    """What whoever makes an invitation gets, once."""
+
+    invitation: str = Field(description="Opaque id.", examples=["h4t8q2mxk0ra"])
+    link: str = Field(
+        description="The secret link, shown this once. It works once, in the browser that opens it first.",
+        examples=["https://releve.example.org/invitation#invite_h4t8q2mxk0ra_…"],
+    )
+    expires_at: datetime
+    account: str | None = Field(description="The account it is for; null for a meter.", examples=[EXAMPLE_ID])
+    mailed: bool = Field(description="Whether a mail service has taken the link.")
+
+    @classmethod
+    def from_invitation(cls, invitation: Invitation, link: str, *, mailed: bool) -> SentInvitation:
+        return cls(
+            invitation=invitation.id,
+            link=link,
+            expires_at=invitation.expires_at,
+            account=invitation.account_id,
+            mailed=mailed,
+        )
+
+
+def _compose(key: str, language: str, link: str, expires_at: datetime) -> str:
+    end = expires_at.astimezone(PARIS)
+    facts: dict[str, Any] = {"day": format_day(end.date(), language), "time": f"{end:%H:%M}"}
+    paragraphs = (translate(key, language), link, translate("invitation.mail.rules", language, **facts))
+    return "\n\n".join(paragraphs)

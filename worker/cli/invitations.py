@@ -1,0 +1,55 @@
+"""`releve invitations`: list and revoke the links that `releve invite` and the API have made."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from worker.accounts.invitations import InvitationSummary
+from worker.cli.common import json_option, open_runtime, print_rows
+from worker.domain.consent.invitations import Invitation, InvitationState
+
+
+@click.group()
+def invitations() -> None:
+    """List and revoke invitations; `releve invite` makes one."""
+
+
+@invitations.command("list")
+@click.option("--open", "open_only", is_flag=True, help="Only those that can still be used.")
+@json_option
+def list_invitations(open_only: bool, as_json: bool) -> None:
+    """List the invitations, the newest first, without their secrets; ended ones stay for a week.
+
+    \b
+    Example:
+      releve invitations list --open
+    """
+    with open_runtime() as runtime:
+        rows = [_to_row(invitation) for invitation in runtime.invitations.list(open_only)]
+    moments = {name.replace("_at", "").replace("_", " "): name for name in ("created_at", "expires_at", "opened_at")}
+    columns = {"invitation": "invitation", "for": "purpose", "account": "account", "meter": "usage_point"}
+    columns |= {"state": "state", "by": "created_by", **moments}
+    print_rows(rows, columns, as_json=as_json, empty="no open invitation" if open_only else "no invitations")
+
+
+@invitations.command()
+@click.argument("invitation_id", metavar="ID")
+def revoke(invitation_id: str) -> None:
+    """End an invitation at once, by its id in the list; one that was used stays used.
+
+    \b
+    Example:
+      releve invitations revoke h4t8q2mxk0ra
+    """
+    with open_runtime() as runtime:
+        invitation = runtime.invitations.revoke(invitation_id)
+    used = invitation.state_at(datetime.now(UTC)) is InvitationState.USED
+    click.echo(f"invitation {invitation.id} was used before" if used else f"invitation {invitation.id} is revoked")
+
+
+def _to_row(invitation: Invitation) -> dict[str, Any]:
+    row = InvitationSummary.from_invitation(invitation, datetime.now(UTC)).model_dump(mode="json")
+    return {**row, "usage_point": invitation.last_digits}

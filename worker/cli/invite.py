@@ -1,0 +1,77 @@
+"""`releve invite`: the secret link by which one person consents, or opens the history of a closed account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from worker.accounts.invitations import Inviter, SentInvitation
+from worker.accounts.notice_services import is_mail_address
+from worker.cli.common import UsagePoint, json_option, local_text, open_runtime, print_json, warn
+from worker.clients.suppliers import ENEDIS
+from worker.domain.consent.invitations import Invitation
+
+_BY = "command line"
+
+
+class MailAddress(click.ParamType[Any]):
+    """One mail address. The error does not repeat it: terminals are logged."""
+
+    name = "ADDRESS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not is_mail_address(str(value)):
+            self.fail("a mail address looks like name@example.org", param, ctx)
+        return str(value)
+
+
+@click.command()
+@click.argument("account_id", metavar="[ACCOUNT]", required=False)
+@click.option("--usage-point", type=UsagePoint(), help="Invite the holder of this meter, which has no account.")
+@click.option(
+    "--new-holder", is_flag=True, help="Another person holds this meter now: its account is closed when they connect."
+)
+@click.option("--mail", "address", type=MailAddress(), help="Send the link there, by the mail of RELEVE_NOTIFY_URL.")
+@json_option
+def invite(
+    account_id: str | None, usage_point: str | None, new_holder: bool, address: str | None, as_json: bool
+) -> int:
+    """Print a secret link, good once and for 72 hours, by which one person consents.
+
+    With ACCOUNT it is the same person as before, and the history is kept; a closed account only opens its history.
+    Whoever makes a link vouches for the person who gets it: send it to nobody else.
+
+    \b
+    Examples:
+      releve invite 3kq7d0fr2m
+      releve invite --usage-point 12345678901234 --mail name@example.org
+    """
+    if bool(account_id) == bool(usage_point):
+        raise click.UsageError("name one ACCOUNT, or give --usage-point")
+    if new_holder and not usage_point:
+        raise click.UsageError("--new-holder goes with --usage-point")
+    with open_runtime() as runtime:
+        inviter = runtime.inviter
+        if address:
+            inviter.check_mail()
+        if usage_point:
+            invitation, link = inviter.invite_meter(ENEDIS.name, usage_point, _BY, new_holder=new_holder)
+        else:
+            invitation, link = inviter.invite_account(str(account_id), _BY)
+        mailed = bool(address) and _mail(inviter, invitation, link, str(address))
+    if as_json:
+        print_json(SentInvitation.from_invitation(invitation, link, mailed=mailed).model_dump(mode="json"))
+    else:
+        sent = "it was mailed; " if mailed else ""
+        warn(f"invitation {invitation.id}, until {local_text(invitation.expires_at)}; {sent}it can't be shown again")
+        click.echo(link)
+    return 0 if mailed or not address else 1
+
+
+def _mail(inviter: Inviter, invitation: Invitation, link: str, address: str) -> bool:
+    """Mail the link, and return whether the server took it; the link is printed in any case."""
+    fault = inviter.mail(invitation, link, address)
+    if fault:
+        warn(f"the mail was not taken ({fault}): send the link yourself")
+    return fault is None

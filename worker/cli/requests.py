@@ -1,0 +1,72 @@
+"""`releve requests`: connection requests that wait for the operator, because too many accounts were new."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Any
+
+import click
+
+from worker.app import enqueue_backfill
+from worker.cli.common import json_option, open_runtime, print_rows
+from worker.domain.consent.connection_requests import ConnectionRequest
+from worker.errors import UnknownRequest
+
+
+@click.group()
+def requests() -> None:
+    """List, accept and refuse connection requests that wait for you."""
+
+
+@requests.command("list")
+@json_option
+def list_requests(as_json: bool) -> None:
+    """List the requests beyond the bounds of new accounts (RELEVE_NEW_ACCOUNTS_PER_…), the oldest first.
+
+    The supplier has confirmed their meters; they wait for seven days at most.
+
+    \b
+    Example:
+      releve requests list
+    """
+    with open_runtime() as runtime:
+        rows = [_to_row(request) for request in runtime.connection_requests.list_held()]
+    print_rows(rows, {"request": "request", "since": "since", "meters": "meters"}, as_json=as_json, empty="none waits")
+
+
+@requests.command()
+@click.argument("request_id", metavar="REQUEST")
+def accept(request_id: str) -> None:
+    """Connect the meters of a request; its browser finds them at its next visit.
+
+    \b
+    Example:
+      releve requests accept 1f0c…
+    """
+    with open_runtime() as runtime:
+        accepted = runtime.connector.let_in(request_id, by=f"cli:{getpass.getuser()}")
+        if accepted is None:
+            raise UnknownRequest("no request of this id waits: `releve requests list` shows them")
+        for account in accepted.accounts:
+            enqueue_backfill(account.id, broker_url=runtime.broker_url)
+    click.echo(f"request {request_id} accepted: account {', '.join(account.id for account in accepted.accounts)}")
+
+
+@requests.command()
+@click.argument("request_id", metavar="REQUEST")
+def refuse(request_id: str) -> None:
+    """Refuse a request; nothing of it is kept.
+
+    \b
+    Example:
+      releve requests refuse 1f0c…
+    """
+    with open_runtime() as runtime:
+        if runtime.connector.turn_away(request_id) is None:
+            raise UnknownRequest("no request of this id waits: `releve requests list` shows them")
+    click.echo(f"request {request_id} refused")
+
+
+def _to_row(request: ConnectionRequest) -> dict[str, Any]:
+    meters = len(request.proven.usage_points) if request.proven else 0
+    return {"request": request.id, "since": request.created_at.isoformat(timespec="minutes"), "meters": meters}

@@ -1,0 +1,191 @@
+"""Connection requests: what comes back from the supplier's consent page, until there is a proof or none.
+
+Everything in a callback's address can be typed by anybody, so a callback changes nothing by itself. It makes a request,
+and only a proof (``find_proof``) leads on to an account. docs/explanation/ownership.md draws the table of transitions
+and says what each proof is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from worker.domain.consent.consents import ConsentKind, Proof
+
+REQUEST_LIFE: Final = timedelta(days=7)
+MOST_METERS: Final = 10  # Of one callback; more are refused as a whole.
+LONGEST_QUERY: Final = 2048  # In bytes.
+# The supplier knows a consent of 2026 some seconds after it was given. An id that nobody knows is not asked for longer.
+MOST_UNKNOWN: Final = 12
+_WAITS_S: Final = (2, 3, 5, 10, 20, 40, 60, 120, 300)  # By the number of tries before.
+
+
+class RequestState(StrEnum):
+    """How far a request has come; the last three are final."""
+
+    ASKING = "asking"  # The supplier is asked, until it answers.
+    CHOICE = "choice"  # Proven, but the meter has another person's account: the person chooses.
+    HELD = "held"  # Proven, but too many accounts are new: the operator decides.
+    UNPROVEN = "unproven"  # There is no proof. A second secret (P4) will lead on from here.
+    CONNECTED = "connected"
+    REFUSED = "refused"
+
+
+class RequestEvent(StrEnum):
+    """What happens to a request."""
+
+    NO_ANSWER = "no_answer"  # The supplier is silent, or it is not our turn.
+    PROVEN = "proven"
+    NOT_PROVEN = "not_proven"
+    OTHER_PERSON = "other_person"  # Proven, for a meter with an account of another person.
+    TOO_MANY = "too_many"  # Proven, beyond the bounds of new accounts.
+    LET_IN = "let_in"  # By the operator.
+    TURNED_AWAY = "turned_away"  # By the operator.
+    REFUSED = "refused"  # By the supplier.
+
+
+_S, _E = RequestState, RequestEvent
+TRANSITIONS: Final[Mapping[tuple[RequestState, RequestEvent], RequestState]] = {
+    (_S.ASKING, _E.NO_ANSWER): _S.ASKING,
+    (_S.ASKING, _E.NOT_PROVEN): _S.UNPROVEN,
+    (_S.ASKING, _E.REFUSED): _S.REFUSED,
+    (_S.ASKING, _E.OTHER_PERSON): _S.CHOICE,
+    (_S.ASKING, _E.TOO_MANY): _S.HELD,
+    (_S.ASKING, _E.PROVEN): _S.CONNECTED,
+    # The person says: it is my meter now, not the one of whoever has the account.
+    (_S.CHOICE, _E.TOO_MANY): _S.HELD,
+    (_S.CHOICE, _E.PROVEN): _S.CONNECTED,
+    (_S.HELD, _E.LET_IN): _S.CONNECTED,
+    (_S.HELD, _E.TURNED_AWAY): _S.REFUSED,
+    # The place of P4, a second secret: (UNPROVEN, PROVEN) to CONNECTED.
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenMeters:
+    """What a proof is for: the meters, the dates of the consent, and the token if each account has its own.
+
+    ``since`` and ``until`` are the first and the last day as the supplier tells them, or None.
+    """
+
+    proof: Proof
+    kind: ConsentKind
+    usage_points: tuple[str, ...] = field(repr=False)
+    reference: str | None = field(default=None, repr=False)
+    since: date | None = None
+    until: date | None = None
+    token: str | None = field(default=None, repr=False)
+    token_expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectedAccount:
+    """An account that a request has connected, with the number that the browser's session must name."""
+
+    id: str
+    session_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionRequest:
+    """A callback and what came of it.
+
+    ``browser``: SHA-256 of the id of the browser that began and ended it; ``address``: where it called from.
+    ``invitation_id``: the invitation that it was begun with. ``begun_on``: the day (Europe/Paris) on which the person
+    was sent to the supplier's page. ``session``: the accounts of the browser's session with their numbers.
+    ``usage_points``, ``autorisation_id`` and ``code``: what the callback says, by generation.
+    ``new_holder``: whether the person has said that the meter's account is another person's.
+    ``page``: the name of the page that says what it waits for or why it ended, where that is not the account's own.
+    ``created_at`` and ``next_try_at`` are real moments even where the fleet runs at a simulated time.
+    """
+
+    id: str
+    supplier: str
+    browser: str = field(repr=False)
+    begun_on: date
+    created_at: datetime
+    address: str = field(default="", repr=False)
+    invitation_id: str | None = None
+    session: Mapping[str, int] = field(default_factory=dict)
+    usage_points: tuple[str, ...] = field(default=(), repr=False)
+    autorisation_id: int | None = field(default=None, repr=False)
+    code: str | None = field(default=None, repr=False)
+    state: RequestState = RequestState.ASKING
+    proven: ProvenMeters | None = None
+    tries: int = 0
+    next_try_at: datetime | None = None
+    new_holder: bool = False
+    accounts: tuple[ConnectedAccount, ...] = ()
+    page: str = ""
+
+    def after(self, event: RequestEvent, **changes: Any) -> Self:
+        """Return the request after an event. Raises ValueError for an event that can't happen in its state."""
+        state = TRANSITIONS.get((self.state, event))
+        if state is None:
+            raise ValueError(f"a request that is {self.state} can't be {event}")
+        return replace(self, state=state, **changes)
+
+    def waiting(self, page: str, now: datetime, wait_s: float | None = None) -> Self:
+        """Return the request with its next try, after ``wait_s`` or, where nobody says how long, after a usual wait."""
+        usual = _WAITS_S[min(self.tries, len(_WAITS_S) - 1)]
+        next_try_at = now + timedelta(seconds=max(usual, wait_s or 0.0))
+        return self.after(RequestEvent.NO_ANSWER, tries=self.tries + 1, next_try_at=next_try_at, page=page)
+
+    def is_due(self, now: datetime) -> bool:
+        """Return whether the supplier may be asked now."""
+        return not self.done and (self.next_try_at is None or self.next_try_at <= now)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more comes of it by itself."""
+        return self.state is not RequestState.ASKING
+
+    @property
+    def asks_supplier(self) -> bool:
+        """Whether a step of it asks the supplier, so that a task takes it and never a request's thread."""
+        return self.proven is None and (self.code is not None or self.autorisation_id is not None)
+
+    @property
+    def subject(self) -> str | None:
+        """What the callback is about: its meters, or the number of its consent; None for a code, which names none."""
+        if self.autorisation_id is not None:
+            return f"consent {self.autorisation_id}"
+        return ",".join(sorted(self.usage_points)) or None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedMeter:
+    """A meter of a consent as the supplier tells it, with the consent's first and last day."""
+
+    usage_point_id: str = field(repr=False)
+    since: date | None = None
+    until: date | None = None
+
+
+def find_proof(
+    kind: ConsentKind,
+    meters: Sequence[SharedMeter],
+    begun_on: date,
+    invited_meter: str | None,
+) -> tuple[Proof, tuple[SharedMeter, ...]] | None:
+    """Return what proves a consent and for which of its meters, or None.
+
+    - P1: the supplier's own token answer names the meters (``CODE``, ``ID_TOKEN``).
+    - P2: the consent was begun with an invitation that names one of the meters; it is a proof for that one alone.
+    - P3, besides P2, in 2026 (``AUTORISATION``): the consent is no older than the day it was begun on, because the
+      same holder gets the same id again, and ids can be guessed.
+
+    ``invited_meter``: the meter of the invitation that the browser opened, or of the account that it is for; None
+    without an invitation.
+    """
+    if kind in (ConsentKind.CODE, ConsentKind.ID_TOKEN):
+        return (Proof.EXCHANGE, tuple(meters)) if meters else None
+    if invited_meter is None:
+        return None
+    invited = tuple(meter for meter in meters if meter.usage_point_id == invited_meter)
+    if kind is ConsentKind.AUTORISATION:
+        invited = tuple(meter for meter in invited if meter.since is not None and meter.since >= begun_on)
+    return (Proof.INVITED, invited) if invited else None

@@ -1,0 +1,134 @@
+"""Connection requests in Redis: sealed, for seven days at most, one a browser and three a meter.
+
+The registry knows nothing of a request before it is proven. A lost key means that the person starts again.
+
+    connection_request:<id>                sealed JSON of a ConnectionRequest
+    connection_requests:browser:<hash>     the id of the browser's last request
+    connection_requests:subject:<digest>   list of the ids of the last requests that name the same meter
+    connection_requests:due                sorted set of ids by the second of their next try
+    connection_requests:held               sorted set of ids that wait for the operator, by the second of their start
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from pydantic import TypeAdapter
+from redis import Redis
+
+from worker.domain.consent.connection_requests import REQUEST_LIFE, ConnectionRequest, RequestState
+from worker.errors import OperatorFault
+from worker.stores.encryption import Sealer
+from worker.stores.redis.connection import PrefixedKeys
+
+MOST_OF_A_SUBJECT: Final = 3
+_LIFE_S: Final = int(REQUEST_LIFE.total_seconds())
+# A page that is loaded again finds what came of the request for this long.
+_OUTCOME_LIFE_S: Final = 900
+_FINAL: Final = (RequestState.CONNECTED, RequestState.REFUSED)
+_JSON: Final = TypeAdapter(ConnectionRequest)
+
+
+class ConnectionRequests(PrefixedKeys):
+    """Connection requests by id; every method raises StoreUnavailable.
+
+    ``digest`` hashes what a request is about under a key of ours: a meter's number is easily guessed from a plain hash.
+    """
+
+    def __init__(self, redis: Redis, sealer: Sealer, digest: Callable[[str], str]) -> None:
+        super().__init__(redis)
+        self._sealer, self._digest = sealer, digest
+
+    def create(self, request: ConnectionRequest) -> bool:
+        """Store a new request; False where it is stored already: the same callback came before.
+
+        It takes the place of the browser's last one, and of the oldest beyond three that name the same meter, unless
+        something came of these.
+        """
+        if not self._redis.set(self._key("connection_request", request.id), self._seal(request), ex=_LIFE_S, nx=True):
+            return False
+        before = self._redis.set(
+            self._key("connection_requests:browser", request.browser), request.id, ex=_LIFE_S, get=True
+        )
+        self._drop(str(before) if before else None)
+        if request.subject is not None:
+            key = self._key("connection_requests:subject", self._digest(request.subject))
+            with self._redis.pipeline() as pipe:
+                pipe.lpush(key, request.id)
+                pipe.lrange(key, MOST_OF_A_SUBJECT, -1)
+                pipe.ltrim(key, 0, MOST_OF_A_SUBJECT - 1)
+                pipe.expire(key, _LIFE_S)
+                older: list[str] = pipe.execute()[1]
+            for request_id in older:
+                self._drop(request_id)
+        self._index(request)
+        return True
+
+    def get(self, request_id: str) -> ConnectionRequest | None:
+        """Return the request; None where it is unknown, too old, replaced, or sealed under a key that is gone."""
+        sealed = self._redis.get(self._key("connection_request", request_id))
+        if sealed is None:
+            return None
+        try:
+            return _JSON.validate_json(self._sealer.unseal(str(sealed)))
+        except OperatorFault:
+            return None
+
+    def save(self, request: ConnectionRequest) -> None:
+        """Store what became of a request, unless it was replaced meanwhile. A final one forgets the meter and token."""
+        if request.state in _FINAL:
+            request = replace(request, usage_points=(), autorisation_id=None, code=None, proven=None)
+        key = self._key("connection_request", request.id)
+        if self._redis.set(key, self._seal(request), xx=True, keepttl=True) and request.state in _FINAL:
+            self._redis.expire(key, _OUTCOME_LIFE_S)
+        self._index(request)
+
+    def list_due(self, now: datetime, limit: int) -> list[str]:
+        """Return the ids of requests whose next try has come, the longest waiting first."""
+        ids = self._redis.zrange(
+            self._key("connection_requests:due"), 0, int(now.timestamp()), byscore=True, offset=0, num=limit
+        )
+        return [str(request_id) for request_id in ids]
+
+    def list_held(self) -> list[ConnectionRequest]:
+        """Return the requests that wait for the operator, the oldest first."""
+        return list(self._load_held())
+
+    def _load_held(self) -> Iterator[ConnectionRequest]:
+        key = self._key("connection_requests:held")
+        for request_id in map(str, self._redis.zrange(key, 0, -1)):
+            request = self.get(request_id)
+            if request is not None and request.state is RequestState.HELD:
+                yield request
+            else:
+                self._redis.zrem(key, request_id)
+
+    def forget(self, request_id: str) -> None:
+        """Take an id that is gone out of the index of those that are due."""
+        self._redis.zrem(self._key("connection_requests:due"), request_id)
+
+    def _drop(self, request_id: str | None) -> None:
+        request = self.get(request_id) if request_id else None
+        if request is not None and request.state not in _FINAL:
+            self._redis.delete(self._key("connection_request", request.id))
+            self.forget(request.id)
+
+    def _index(self, request: ConnectionRequest) -> None:
+        due, held = self._key("connection_requests:due"), self._key("connection_requests:held")
+        with self._redis.pipeline() as pipe:
+            if request.state is RequestState.ASKING:
+                at = request.next_try_at or request.created_at
+                pipe.zadd(due, {request.id: int(at.timestamp())})
+            else:
+                pipe.zrem(due, request.id)
+            if request.state is RequestState.HELD:
+                pipe.zadd(held, {request.id: int(request.created_at.timestamp())})
+            else:
+                pipe.zrem(held, request.id)
+            pipe.execute()
+
+    def _seal(self, request: ConnectionRequest) -> str:
+        return self._sealer.seal(_JSON.dump_json(request).decode())

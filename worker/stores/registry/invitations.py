@@ -1,0 +1,241 @@
+"""Invitations in the registry: created, opened by one browser, used once, revoked. Only the hash of a secret is stored.
+
+The text of a secret is ``invite_<id>_<secret>``, such as ``invite_k3q7d0fr2mxx_Zr0…``; the last part has 43 characters
+(256 random bits), and is hashed and compared as an API token's is (``api_tokens``). The meter's number is sealed, so
+that a meter's invitations are found by unsealing those that have one: there are few, because they live 72 hours and old
+ones are deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, Select, delete, insert, null, select, update
+
+from worker.domain.clock import Clock, real_clock
+from worker.domain.consent.invitations import INVITATION_LIFE, Invitation, InvitationPurpose
+from worker.errors import DataError
+from worker.stores.database import Database, SealedTable
+from worker.stores.encryption import Sealer
+from worker.stores.registry import account_rows
+from worker.stores.registry.tables import INVITATIONS
+
+_PREFIX: Final = "invite"  # Scanners for leaked secrets, and our logs, recognise a secret by its prefix.
+_TEXT: Final = re.compile(rf"{_PREFIX}_([a-z0-9]{{12}})_([A-Za-z0-9_-]{{43}})")
+_SECRET_BYTES: Final = 32
+_ID_LETTERS: Final = "abcdefghjkmnpqrstvwxyz0123456789"
+_UNFINISHED: Final = (INVITATIONS.c.used_at.is_(None), INVITATIONS.c.revoked_at.is_(None))
+
+
+class UnknownInvitation(DataError):
+    """The error for an invitation id that does not exist."""
+
+
+class InvitationTable(SealedTable):
+    """The table of invitations; every method raises StoreUnavailable.
+
+    ``now`` is the real time even if the fleet runs at a simulated one: a link must not live longer than it should.
+    A transaction that also locks an account locks it first, so that two can't wait for each other.
+    """
+
+    def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
+        super().__init__(database, sealer)
+        self._now = now
+
+    def create(
+        self,
+        purpose: InvitationPurpose,
+        supplier: str,
+        created_by: str,
+        *,
+        account_id: str | None = None,
+        usage_point_id: str | None = None,
+    ) -> tuple[Invitation, str]:
+        """Create an invitation and return it with its secret, which can't be read again later.
+
+        Unfinished older ones for the same account or meter are revoked. Raises UnknownAccount for an account that is
+        missing or removed.
+        """
+        invitation_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
+        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        now = self._now()
+        invitation = Invitation(
+            id=invitation_id,
+            purpose=purpose,
+            supplier=supplier,
+            created_by=created_by,
+            created_at=now,
+            expires_at=now + INVITATION_LIFE,
+            account_id=account_id,
+            usage_point_id=usage_point_id,
+        )
+        row = {
+            "id": invitation_id,
+            "hash": _hash(secret),
+            "purpose": purpose,
+            "supplier": supplier,
+            "account_id": account_id,
+            "sealed_usage_point": None if usage_point_id is None else self._sealer.seal(usage_point_id),
+            "created_by": created_by,
+            "created_at": now,
+            "expires_at": invitation.expires_at,
+        }
+        with self._database.writing() as connection:
+            if account_id is not None:
+                account_rows.lock(connection, account_id)
+            self._end(connection, account_id, usage_point_id, only_open=True)
+            connection.execute(insert(INVITATIONS).values(row))
+        return invitation, f"{_PREFIX}_{invitation_id}_{secret}"
+
+    def get(self, invitation_id: str) -> Invitation | None:
+        """Return the invitation in any state, or None. Raises OperatorFault where the key of its meter is missing."""
+        with self._database.reading() as connection:
+            row = _get_row(connection, invitation_id)
+        return None if row is None else self._to_invitation(row)
+
+    def find(self, secret_text: str) -> Invitation | None:
+        """Return the invitation with this secret in any state, or None. Raises OperatorFault as ``get`` does."""
+        with self._database.reading() as connection:
+            row = _find_row(connection, secret_text)
+        return None if row is None else self._to_invitation(row)
+
+    def open(self, secret_text: str, browser_hash: str) -> Invitation | None:
+        """Bind the invitation to the first browser that opens it, and return it.
+
+        The same browser may repeat it until it is used. Returns None where the invitation is unknown, expired, revoked,
+        used, or opened by another browser. ``browser_hash`` is the SHA-256 of the browser's id. Raises OperatorFault as
+        ``get`` does.
+        """
+        now = self._now()
+        with self._database.writing() as connection:
+            if (row := _find_row(connection, secret_text)) is None:
+                return None
+            # The second of two browsers waits here for the first one's transaction, and then changes no row.
+            is_unopened = (INVITATIONS.c.id == row.id, *_open_at(now), INVITATIONS.c.opened_at.is_(None))
+            opening = update(INVITATIONS).where(*is_unopened).values(opened_at=now, browser=browser_hash)
+            connection.execute(opening)
+            row = _get_row(connection, row.id)
+        invitation = None if row is None else self._to_invitation(row)
+        return invitation if invitation and invitation.may_be_opened_by(browser_hash, now) else None
+
+    def use(self, connection: Connection, invitation_id: str) -> bool:
+        """Mark the invitation as used, inside the transaction of the proof.
+
+        Returns False where it is unknown, used, revoked or expired already.
+        """
+        now = self._now()
+        using = update(INVITATIONS).where(INVITATIONS.c.id == invitation_id, *_open_at(now)).values(used_at=now)
+        return connection.execute(using).rowcount == 1
+
+    def revoke(self, invitation_id: str) -> Invitation:
+        """Revoke the invitation and forget its meter's number. A used one stays used.
+
+        Safe to repeat: the first moment stays. Raises UnknownInvitation.
+        """
+        with self._database.writing() as connection:
+            revoking = update(INVITATIONS).where(INVITATIONS.c.id == invitation_id, *_UNFINISHED)
+            connection.execute(revoking.values(revoked_at=self._now(), sealed_usage_point=null()))
+            row = _get_row(connection, invitation_id)
+        if row is None:
+            # The message doesn't repeat the id: a user may have passed the whole secret.
+            raise UnknownInvitation("no invitation of this id: `releve invitations list` shows them")
+        return self._to_invitation(row, needs_meter=False)
+
+    def end_for(self, connection: Connection, account_id: str | None, usage_point_id: str | None) -> int:
+        """Revoke the open invitations that name the account or the meter, and return their number.
+
+        The meter's number is erased from finished ones, too. For the transaction that removes the account.
+        """
+        return self._end(connection, account_id, usage_point_id, only_open=False)
+
+    def delete_before(self, moment: datetime) -> int:
+        """Delete the invitations that expired before ``moment``, and return their number."""
+        return self._database.change(delete(INVITATIONS).where(INVITATIONS.c.expires_at < moment))
+
+    def _end(
+        self, connection: Connection, account_id: str | None, usage_point_id: str | None, *, only_open: bool
+    ) -> int:
+        """Revoke open invitations and erase their meter's number, also of finished ones unless ``only_open``."""
+        now = self._now()
+        condition = _open_at(now) if only_open else ()
+        ids: set[str] = set()
+        if account_id is not None:
+            of_account = select(INVITATIONS.c.id).where(INVITATIONS.c.account_id == account_id, *condition)
+            ids.update(connection.execute(of_account).scalars())
+        if usage_point_id is not None:
+            has_meter = INVITATIONS.c.sealed_usage_point.is_not(None)
+            query = select(INVITATIONS.c.id, INVITATIONS.c.sealed_usage_point).where(has_meter, *condition)
+            rows = connection.execute(query).all()
+            ids.update(row_id for row_id, sealed in rows if self._may_name(sealed, usage_point_id))
+        revoked = 0
+        for invitation_id in sorted(ids):
+            of_id = INVITATIONS.c.id == invitation_id
+            revoking = update(INVITATIONS).where(of_id, *_open_at(now)).values(revoked_at=now)
+            revoked += connection.execute(revoking).rowcount
+            connection.execute(update(INVITATIONS).where(of_id).values(sealed_usage_point=null()))
+        return revoked
+
+    def _may_name(self, sealed: str, usage_point_id: str) -> bool:
+        """Return whether the sealed number is this meter's. One that no key opens counts: nobody could use it."""
+        return not self._sealer.can_unseal(sealed) or self._sealer.unseal(sealed) == usage_point_id
+
+    def _to_invitation(self, row: Row[Any], *, needs_meter: bool = True) -> Invitation:
+        sealed = row.sealed_usage_point
+        has_meter = sealed is not None and (needs_meter or self._sealer.can_unseal(sealed))
+        return Invitation(
+            id=row.id,
+            purpose=row.purpose,
+            supplier=row.supplier,
+            created_by=row.created_by,
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+            account_id=row.account_id,
+            usage_point_id=self._sealer.unseal(sealed) if has_meter else None,
+            opened_at=row.opened_at,
+            browser=row.browser,
+            used_at=row.used_at,
+            revoked_at=row.revoked_at,
+        )
+
+    def page(self, after: str = "", limit: int = 100, *, open_only: bool = False) -> list[Invitation]:
+        """Return the next page of invitations by id: ``after`` < id. Empty at the end. Meters are as in ``list``."""
+        query = self._query(open_only).where(INVITATIONS.c.id > after).order_by(INVITATIONS.c.id).limit(limit)
+        return [self._to_invitation(row, needs_meter=False) for row in self._database.fetch(query)]
+
+    def _query(self, open_only: bool) -> Select[Any]:
+        return select(INVITATIONS).where(*(_open_at(self._now()) if open_only else ()))
+
+    # This method is the last one: below it, ``list`` in an annotation would mean the method.
+    def list(self, open_only: bool = False, limit: int | None = None) -> list[Invitation]:
+        """Return the invitations, the newest first; a meter's number is left out where its key is missing."""
+        query = self._query(open_only).order_by(INVITATIONS.c.created_at.desc(), INVITATIONS.c.id).limit(limit)
+        return [self._to_invitation(row, needs_meter=False) for row in self._database.fetch(query)]
+
+
+def _open_at(now: datetime) -> tuple[Any, ...]:
+    """Return the conditions of an invitation that is neither used, revoked nor expired."""
+    return (*_UNFINISHED, INVITATIONS.c.expires_at > now)
+
+
+def _get_row(connection: Connection, invitation_id: str) -> Row[Any] | None:
+    return connection.execute(select(INVITATIONS).where(INVITATIONS.c.id == invitation_id)).one_or_none()
+
+
+def _find_row(connection: Connection, secret_text: str) -> Row[Any] | None:
+    """Return the row of the secret, or None."""
+    if (parts := _TEXT.fullmatch(secret_text)) is None:
+        return None
+    invitation_id, secret = parts.groups()
+    row = _get_row(connection, invitation_id)
+    # The secret is hashed even if there is no row, so that the time doesn't tell whether the id exists.
+    is_same = hmac.compare_digest(row.hash if row else "", _hash(secret))
+    return row if is_same else None
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

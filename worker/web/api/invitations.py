@@ -1,0 +1,111 @@
+"""API routes of invitations: make one, list and revoke them. For clients with a token, not for households."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Query
+
+from worker.accounts.invitations import (
+    InvitationSummary,
+    MeterHasAccount,
+    MeterHasNoAccount,
+    NoMailService,
+    SentInvitation,
+)
+from worker.clients.suppliers import ENEDIS
+from worker.domain.consent.invitations import Invitation
+from worker.runtime.process import Runtime
+from worker.stores.registry.invitations import UnknownInvitation
+from worker.web.api.auth import ReadAsClient, WriteAccounts
+from worker.web.api.schemas import Fault, InvitationPage, NewInvitation, error_responses
+from worker.web.context import RuntimeDep
+from worker.web.errors import HttpRefusal
+
+router = APIRouter(tags=["invitations"])
+
+MOST_INVITATIONS: Final = 500
+_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    409: {
+        "model": Fault,
+        "description": "`meter_has_account`: for the same person name the account, for another say `new_holder`. "
+        "`meter_has_no_account`: leave out `new_holder`. `no_mail_service`: `RELEVE_NOTIFY_URL` has none.",
+    }
+}
+_UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"model": Fault, "description": "No such invitation."}}
+
+
+@router.post(
+    "/invitations",
+    summary="Invite a person",
+    status_code=201,
+    responses={**error_responses(400, 404, 411, 413, 422), **_REFUSALS},
+)
+def invite(new: NewInvitation, runtime: RuntimeDep, caller: WriteAccounts) -> SentInvitation:
+    """Make a secret link, good once and for 72 hours, by which one person consents. You vouch for who gets it.
+
+    With `account` it is the same person as before, and the history is kept; a closed account only opens its history.
+    With `usage_point` the meter gets an account. Unfinished older invitations for the same are revoked.
+    """
+    inviter = runtime.inviter
+    try:
+        if new.mail:
+            inviter.check_mail()
+        invitation, link = _create(runtime, new, f"token {caller.token_id}")
+    except MeterHasAccount as error:
+        # The error's own text is the command line's.
+        message = f"this meter has the account {error.account_id}: invite that account, or say new_holder"
+        raise HttpRefusal(409, "meter_has_account", message) from None
+    except MeterHasNoAccount:
+        raise HttpRefusal(409, "meter_has_no_account", "this meter has no account: leave out new_holder") from None
+    except NoMailService:
+        raise HttpRefusal(409, "no_mail_service", "no mail service is set up: send the link yourself") from None
+    mailed = bool(new.mail) and inviter.mail(invitation, link, str(new.mail)) is None
+    return SentInvitation.from_invitation(invitation, link, mailed=mailed)
+
+
+@router.get("/invitations", summary="List invitations", responses=error_responses(422))
+def list_invitations(
+    runtime: RuntimeDep,
+    caller: ReadAsClient,
+    limit: Annotated[int, Query(ge=1, le=MOST_INVITATIONS, description="Invitations a page.")] = 100,
+    after: Annotated[
+        str, Query(max_length=32, pattern=r"^[a-z0-9]*$", description="The last id of the page before.")
+    ] = "",
+    open_only: Annotated[bool, Query(alias="open", description="Only those that can still be used.")] = False,
+) -> InvitationPage:
+    """All invitations without their secrets and meters; ended ones stay for a week."""
+    # One more than asked for tells whether there is a next page.
+    invitations = runtime.invitations.page(after, limit + 1, open_only=open_only)
+    page = [_summarize(invitation) for invitation in invitations[:limit]]
+    more = len(invitations) > limit
+    path = f"/api/invitations?limit={limit}{'&open=true' if open_only else ''}&after="
+    return InvitationPage(invitations=page, next=f"{path}{page[-1].invitation}" if more else None)
+
+
+@router.delete(
+    "/invitations/{invitation_id}",
+    summary="Revoke an invitation",
+    responses={**error_responses(422), **_UNKNOWN},
+)
+def revoke_invitation(
+    invitation_id: Annotated[str, Path(pattern=r"^[a-z0-9]{12}$", description="The invitation's id.")],
+    runtime: RuntimeDep,
+    caller: WriteAccounts,
+) -> InvitationSummary:
+    """End it at once. Safe to repeat; one that was used stays used."""
+    try:
+        return _summarize(runtime.invitations.revoke(invitation_id))
+    except UnknownInvitation:
+        raise HttpRefusal(404, "unknown_invitation", "no such invitation") from None
+
+
+def _create(runtime: Runtime, new: NewInvitation, by: str) -> tuple[Invitation, str]:
+    if new.usage_point is not None:
+        return runtime.inviter.invite_meter(ENEDIS.name, new.usage_point, by, new_holder=new.new_holder)
+    return runtime.inviter.invite_account(str(new.account), by)
+
+
+def _summarize(invitation: Invitation) -> InvitationSummary:
+    return InvitationSummary.from_invitation(invitation, datetime.now(UTC))

@@ -1,0 +1,151 @@
+"""The page of an invitation: its secret comes in the fragment of the link, which no server and no log sees.
+
+A small script puts it into the field; without scripts the person pastes it. Loading the page uses nothing up, because
+mail programs load links too. The button binds the invitation to this browser and leads to the supplier's page.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from worker.clients.suppliers import ENEDIS
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.invitations import Invitation, InvitationPurpose
+from worker.runtime.process import Runtime
+from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.web.addresses import client_address
+from worker.web.consent.callback import consent_page
+from worker.web.consent.routes import new_browser_id, redirect_to_supplier
+from worker.web.context import (
+    RuntimeDep,
+    SessionDep,
+    hash_browser_id,
+    read_browser_id,
+    set_browser_cookie,
+    set_session_cookie,
+)
+from worker.web.render import render, render_message
+from worker.web.security import CONTENT_SECURITY_POLICY
+from worker.web.sessions import Session
+
+router = APIRouter(include_in_schema=False)
+
+_TRIES: Final = Rate("invitation", calls=20)  # A secret of 256 bits can't be guessed; this keeps tries from costing us.
+_PRETENDER: Final = "simulator"
+
+
+@router.get("/invitation")
+def show_invitation(request: Request, runtime: RuntimeDep) -> Response:
+    """Show the form. It says nothing of the invitation, which the server has not seen."""
+    browser_id = read_browser_id(runtime, request) or new_browser_id()
+    response = render(request, "invitation.html", browser_csrf=runtime.signer.csrf_token(browser_id))
+    set_browser_cookie(runtime, response, browser_id)
+    response.headers["Content-Security-Policy"] = _policy(runtime)
+    return response
+
+
+@router.post("/invitation")
+def open_invitation(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    invitation: Annotated[str, Form(max_length=2000)] = "",
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """Bind the invitation to this browser, and go on: to the supplier's page, or to the history of a closed account."""
+    browser_id = read_browser_id(runtime, request)
+    if browser_id is None or not runtime.signer.is_valid_csrf_token(browser_id, csrf):
+        return render_message(request, "csrf", 403, ("/invitation", "message.again"))
+    if wait_s := RateLimiter(runtime.redis).count_call(_TRIES, client_address(request)):
+        return consent_page(request, "too_many", wait_s)
+    secret = invitation.strip().rpartition("#")[2]  # The whole link may be pasted.
+    opened = runtime.invitations.open(secret, hash_browser_id(browser_id))
+    if opened is None:
+        return _open_again(runtime, session, secret, browser_id) or consent_page(request, "invitation_over")
+    return _go_on(request, runtime, session, opened, browser_id)
+
+
+@router.post("/invitation/pretend")
+def invite_to_pretend_home(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    usage_point_id: Annotated[str, Form(pattern=r"^([0-9]{14})?$")] = "",
+) -> Response:
+    """Invite this browser to a home of the simulator, where the settings allow it (RELEVE_PRETEND_HOMES)."""
+    if not runtime.settings.pretend_homes:
+        return consent_page(request, "unknown_supplier")
+    browser_id = read_browser_id(runtime, request) or new_browser_id()
+    meter = usage_point_id or f"{10**13 + secrets.randbelow(9 * 10**13)}"
+    account = runtime.registry.find(ENEDIS.name, meter)
+    if account is None:
+        invited = runtime.invitations.create(InvitationPurpose.METER, ENEDIS.name, _PRETENDER, usage_point_id=meter)
+    else:
+        # Pretend homes are everybody's.
+        invited = runtime.invitations.create(InvitationPurpose.ACCOUNT, ENEDIS.name, _PRETENDER, account_id=account.id)
+    opened = runtime.invitations.open(invited[1], hash_browser_id(browser_id))
+    if opened is None:
+        return consent_page(request, "invitation_over")
+    return _go_on(request, runtime, session, opened, browser_id)
+
+
+def _go_on(request: Request, runtime: Runtime, session: Session, invitation: Invitation, browser_id: str) -> Response:
+    account = _account_of(runtime, invitation)
+    if invitation.account_id is not None and account is None:
+        return consent_page(request, "invitation_over")
+    if account is not None and account.state is AccountState.CLOSED:
+        return _open_history(request, runtime, session, invitation, account)
+    meter = account.usage_point_id if account else invitation.usage_point_id
+    return redirect_to_supplier(
+        request, runtime, invitation.supplier, meter, invitation_id=invitation.id, browser_id=browser_id
+    )
+
+
+def _open_history(
+    request: Request, runtime: Runtime, session: Session, invitation: Invitation, account: Account
+) -> Response:
+    """Open a closed account, which needs no new consent: nothing is read for it any more."""
+    with runtime.registry.database.writing() as connection:
+        used = runtime.invitations.use(connection, invitation.id)
+    return _open_account(runtime, session, account) if used else consent_page(request, "invitation_over")
+
+
+def _open_again(runtime: Runtime, session: Session, secret: str, browser_id: str) -> Response | None:
+    """Return the account to the browser that has used this invitation for it, and None to others.
+
+    A crash may have kept the session from a browser whose consent is recorded.
+    """
+    invitation, browser = runtime.invitations.find(secret), hash_browser_id(browser_id)
+    if invitation is None or invitation.used_at is None or invitation.browser != browser:
+        return None
+    account = _account_of(runtime, invitation)
+    if account is None and invitation.usage_point_id is not None:
+        account = runtime.registry.find(invitation.supplier, invitation.usage_point_id)
+    if account is None or runtime.consents.browser_of(account.id) != browser:
+        return None
+    return _open_account(runtime, session, account)
+
+
+def _open_account(runtime: Runtime, session: Session, account: Account) -> Response:
+    response = RedirectResponse(f"/accounts/{account.id}", 303)
+    set_session_cookie(runtime, response, session.with_accounts([account]))
+    return response
+
+
+def _account_of(runtime: Runtime, invitation: Invitation) -> Account | None:
+    """Return the account that the invitation is for; None where it is for a meter, or the account was removed."""
+    if invitation.account_id is None:
+        return None
+    account = runtime.registry.get_many([invitation.account_id]).get(invitation.account_id)
+    return account if account and account.state is not AccountState.DELETED else None
+
+
+def _policy(runtime: Runtime) -> str:
+    """Return the page's content policy: browsers count the redirect to the supplier as a target of the form."""
+    parts = urlsplit(runtime.endpoints.authorize_url or "")
+    return CONTENT_SECURITY_POLICY.replace("form-action 'self'", f"form-action 'self' {parts.scheme}://{parts.netloc}")
