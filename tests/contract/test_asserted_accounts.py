@@ -163,9 +163,9 @@ def test_a_holders_token_is_kept_and_renewed_ahead_before_the_first_answer(
     account, _ = assertion.add(METER, "cli:ada", token='{"access_token": "a"}')
     assert registry.tokens.load(account.id) == '{"access_token": "a"}'
     registry.tokens.save(account.id, "{}", LATER)
-    assert [token.account_id for token in registry.tokens.list_expiring(NOW, LATER + timedelta(hours=1))] == [
-        account.id
-    ]
+    assert [
+        token.account_id for token in registry.tokens.list_expiring(NOW, LATER + timedelta(hours=1), NOW.date())
+    ] == [account.id]
 
 
 @pytest.mark.parametrize(
