@@ -33,9 +33,9 @@ from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
 from worker.stores.measures.sql import SqlStore
 from worker.stores.registry.accounts import NewConsent
-from worker.stores.registry.admin.dump import TABLES, open_snapshot, read_rows
 from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.corrections import Correction
+from worker.stores.registry.dump import TABLES, open_snapshot, read_rows
 
 KEY = generate_key()
 PAUSED_METER, REMOVED_METER = "30001640000033", "30001640000044"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -13,7 +13,8 @@ import pytest
 
 from tests.support.commands import CommandResult
 from tests.support.installation import Installation
-from tests.support.registries import add_ready, record_outcome
+from tests.support.registries import METER as REGISTRY_METER
+from tests.support.registries import OTHER_METER, add_ready, record_outcome
 from worker.cli.main import cli
 from worker.errors import RateLimited
 from worker.stores.redis.child_processes import free_port
@@ -177,6 +178,28 @@ def test_our_own_pacing_is_told_as_such_with_the_next_try(installation: Installa
     out = " ".join(releve("status", account_id).out.split())
     assert "RATE_LIMITED: Nothing: we wait for our turn" in out and "VENDOR_DOWN" not in out
     assert out.endswith("Next try: 2024-07-25 14:10.")
+
+
+def test_a_consent_that_is_over_is_named_and_nothing_is_enqueued_for_it(
+    installation: Installation, releve: Releve
+) -> None:
+    with installation.open() as runtime:
+        over, stopped = add_ready(runtime.registry), add_ready(runtime.registry, OTHER_METER)
+        yesterday = runtime.history.today() - timedelta(days=1)
+        runtime.registry.add("enedis", REGISTRY_METER, runtime.now(), consent_until=yesterday, token_needed=False)
+        runtime.stop_consent(stopped)
+    for words in (("sync",), ("backfill",), ("accounts", "resume")):
+        ended = releve(*words, over)
+        assert ended.code == 1 and "the consent ended on 2024-07-24" in ended.error_line
+        ended = releve(*words, stopped)
+        assert ended.code == 1 and "its holder has stopped the consent" in ended.error_line
+    ended = releve("sync", over, "--inline", "--json")
+    assert ended.code == 1
+    assert {failure["code"] for failure in json.loads(ended.out)["failures"]} == {"CONSENT_ENDED"}
+    ended = releve("sync", "--all", "--inline")
+    assert (ended.code, ended.out.strip()) == (0, "nothing was missing")
+    codes = {row["account"]: row["reason"] for row in json.loads(releve("status", "--json").out)}
+    assert codes == {over: "CONSENT_ENDED", stopped: "CONSENT_STOPPED"}
 
 
 def test_waiting_without_a_worker_says_so_at_once(releve: Releve) -> None:

@@ -10,7 +10,7 @@ from config.settings import get_settings
 from worker.runtime.keys import build_sealer
 from worker.runtime.stores import open_current_database
 from worker.stores.encryption import generate_key
-from worker.stores.registry.admin.seals import SEALED_COLUMNS, rotate_seals
+from worker.stores.registry.seals import SEALED_COLUMNS, rotate_seals
 
 
 @click.group()

@@ -29,8 +29,8 @@ from worker.runtime.process import Runtime
 from worker.stores.encryption import Sealer
 from worker.stores.measures.base import ALL_KEYS, Document, MeasureStore
 from worker.stores.registry import migrations
-from worker.stores.registry.admin.dump import TABLES, is_empty, open_snapshot, read_rows, restore_rows
-from worker.stores.registry.admin.seals import TEXT_SEALS
+from worker.stores.registry.dump import TABLES, is_empty, open_snapshot, read_rows, restore_rows
+from worker.stores.registry.seals import TEXT_SEALS
 from worker.sync.audit import all_accounts
 
 _PAGE_SIZE: Final = 500  # Documents that are in memory, or in one request to the store, at the same time.

@@ -104,11 +104,13 @@ class ServiceSwitches(_SwitchSet):
     """Switches of the whole service.
 
     ``callback``: how consent ends.  ``usage_point_separator`` joins several ids in the callback.  The exchange of an
-    authorisation says "nothing yet" in its next ``services_empty`` calls.
+    authorisation says "nothing yet" in its next ``services_empty`` calls.  ``token_without_meter``: a user's token does
+    not say whose meter it is for.
     """
 
     callback: Literal["success", "refused", "server_error", "bare_server_error"] = "success"
     usage_point_separator: str = ";"
     whole_years_refused: bool = False
     token_life_s: int = 12_600
+    token_without_meter: bool = False
     services_empty: int = 0

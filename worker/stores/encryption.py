@@ -1,7 +1,7 @@
 """Encryption of stored secrets (Fernet), and signed texts (JWT).
 
 ``Sealer`` encrypts tokens and meter numbers under the operator's first key and decrypts them under any of the keys. To
-change the key, put the new one first in RELEVE_TOKEN_KEYS, run ``registry.admin.seals.rotate_seals``, then remove the
+change the key, put the new one first in RELEVE_TOKEN_KEYS, run ``registry.seals.rotate_seals``, then remove the
 old key. ``Signer`` signs browser sessions and consent states.
 """
 

@@ -13,7 +13,7 @@ from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.runtime.keys import build_sealer, session_key
 from worker.stores.encryption import MIN_KEY_LENGTH, read_sealing_time
-from worker.stores.registry.admin.seals import TEXT_SEALS
+from worker.stores.registry.seals import TEXT_SEALS
 
 KEY_FILE: Final = "token.keys"
 MAX_SEALS_CHECKED: Final = 2_000  # Of each kind, the longest unchanged first; a million would take minutes.

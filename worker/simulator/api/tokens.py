@@ -80,6 +80,7 @@ def _redeem(simulator: SimulatorState, request: Request, form: Mapping[str, str]
 
 def _user_body(simulator: SimulatorState, consent: Consent) -> Json:
     issued_at = str(int(simulator.clock.now().timestamp() * 1000))
+    meters = {} if simulator.switches.token_without_meter else {"usage_points_id": ",".join(consent.usage_points)}
     return {
         "access_token": simulator.tokens.issue(consent, simulator.switches.token_life_s),
         "token_type": "Bearer",
@@ -88,7 +89,7 @@ def _user_body(simulator: SimulatorState, consent: Consent) -> Json:
         "scope": _SCOPE_V4,
         "issued_at": issued_at,
         "refresh_token_issued_at": issued_at,
-        "usage_points_id": ",".join(consent.usage_points),
+        **meters,
     }
 
 

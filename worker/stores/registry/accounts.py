@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, update
+from sqlalchemy import Connection, Select, delete, or_, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.domain.consent.accounts import Account, AccountState
@@ -189,9 +189,14 @@ class AccountRegistry:
             account_id = account_rows.find(connection, supplier, usage_point_id, lock=False)
             return None if account_id is None else account_rows.get(connection, account_id)
 
-    def page_active(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
-        """Return the next page of active accounts by id: ``after`` < id. Empty at the end."""
+    def page_active(self, after: str | None = None, limit: int = PAGE, *, today: date | None = None) -> list[Account]:
+        """Return the next page of active accounts by id: ``after`` < id. Empty at the end.
+
+        With ``today``, the date in Europe/Paris, only those whose consent is not over.
+        """
         query = ACCOUNT_QUERY.where(IS_ACTIVE, ACCOUNTS.c.id > (after or ""))
+        if today is not None:
+            query = query.where(or_(ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until >= today))
         return self._accounts(query.limit(limit))
 
     def page(self, after: str | None = None, limit: int = PAGE) -> list[Account]:

@@ -62,6 +62,13 @@ def test_a_code_works_once_and_for_three_minutes(supplier: SimulatorCaller) -> N
         assert error_of(answer) == (400, "invalid_grant")
 
 
+def test_a_token_can_leave_out_whose_meter_it_is_for(supplier: SimulatorCaller) -> None:
+    supplier.admin("switches", {"token_without_meter": True})
+    code = supplier.callback(usage_point_id=HOME)["code"]
+    body = supplier.user_token(grant_type="authorization_code", code=code).json()
+    assert "usage_points_id" not in body and body["access_token"]
+
+
 def test_a_refresh_token_works_once_and_brings_the_next(supplier: SimulatorCaller) -> None:
     code = supplier.callback(usage_point_id=HOME)["code"]
     first = supplier.user_token(grant_type="authorization_code", code=code).json()

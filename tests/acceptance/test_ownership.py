@@ -1,0 +1,536 @@
+"""Whose meter is it: nothing happens without a proof, on a real web service, worker and simulator, in each generation.
+
+Each test is a finding of the security review of November 2026, whose number it names, as it was run there: what an
+outsider can see of it by a browser, the API, the command line and the supplier's own count of calls.
+docs/explanation/access.md tells who may do what; ownership.md there what a proof is.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import pytest
+from sqlalchemy import select
+
+from tests.support.commands import CommandResult, run_releve
+from tests.support.household_browser import HouseholdBrowser, Page
+from tests.support.system import NO_QUOTA, QUICK_START, System, open_system
+from tests.support.waiting import until
+from worker.stores.redis.child_processes import free_port
+from worker.stores.registry.refusals import PendingRefusals
+from worker.stores.registry.tables import METADATA
+
+V4, V5, V2026 = "enedis-v4", "enedis-v5", "enedis-2026"
+GENERATIONS: Final = (V4, V5, V2026)
+NO_PROOF_BY_ITSELF: Final = (V5, V2026)  # Their callbacks name a meter or a consent, which anybody can type.
+MORNING: Final = "2024-07-25T09:00+02:00"
+TODAY: Final = date(2024, 7, 25)
+UNKNOWN_ID: Final = "987654321"  # Of a consent (2026): the simulator counts from 900001.
+WITHDRAWN: Final = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
+PAGES_OF_NEXT_STEP: Final = ('href="/invitation"', 'href="/connect/enedis"')
+HOURLY_CALLS: Final = 1000
+OF_STRANGERS: Final = HOURLY_CALLS // 20  # 5 %.
+
+_METERS = itertools.count(30001640000011, 11)
+
+
+def new_meter() -> str:
+    """Return a meter that no test has used."""
+    return str(next(_METERS))
+
+
+@dataclass
+class Service:
+    """A running service of one generation, with the browsers of its visitors."""
+
+    system: System
+    generation: str
+    address: str
+    _opened: ExitStack = field(default_factory=ExitStack)
+
+    def browser(self) -> HouseholdBrowser:
+        """Return the browser of another person."""
+        supplier = self.system.settings["ENEDIS_URL"]
+        return self._opened.enter_context(HouseholdBrowser(self.address, supplier))
+
+    def invite(self, *words: str) -> str:
+        """Return the link that ``releve invite`` prints."""
+        link: str = self.system.query("invite", *words)["link"]
+        return link
+
+    def connect(self, browser: HouseholdBrowser, meter: str) -> str:
+        """Connect a meter as its holder does, wait until its history is there, and return its account.
+
+        The token answer of v4 names the meter, so no invitation is needed there.
+        """
+        if self.generation == V4:
+            page = browser.connect(meter)
+        else:
+            page = browser.accept_invitation(self.invite("--usage-point", meter))
+        return self.loaded(page)
+
+    def loaded(self, page: Page) -> str:
+        """Return the account of the page, once its history is there."""
+        assert page.account, f"{page.status} {page.path} {page.text[-1500:]}"
+        self.system.wait_loaded(page.account)
+        self.settle()
+        return page.account
+
+    def typed_about(self, meter: str, consent: str | None = None) -> dict[str, str]:
+        """Return what a person types who wants this meter; ``consent``: its id in 2026, which is as easily guessed."""
+        if self.generation == V2026:
+            return {"autorisation_id": consent or UNKNOWN_ID}
+        return {"code": "a-code-that-was-made-up", "usage_point_id": meter}
+
+    def run(self, *words: str, **settings: str) -> CommandResult:
+        """Run a command, which may end with any code."""
+        return run_releve(self.system.folder, self.system.environment(**settings), *words)
+
+    # -- What an outsider can measure
+
+    def settle(self) -> None:
+        """Wait until no message waits or is worked on."""
+        until(lambda: not self.system.messages(), "an empty queue")
+
+    def accounts(self) -> dict[str, dict[str, Any]]:
+        return {row["account"]: row for row in self.system.query("accounts", "list")}
+
+    def calls(self) -> int:
+        """Return how many requests the supplier has had, those of people on its page among them.
+
+        The application's own token is not counted: it is about nobody.
+        """
+        report = self.system.report()
+        return int(report["calls"] - report["tokens"].get("client_credentials", 0))
+
+    def data_calls(self, meter: str) -> int:
+        """Return how many requests have named this meter."""
+        return int(self.system.report()["by_usage_point"].get(meter, 0))
+
+    def registry(self) -> dict[str, Sequence[Any]]:
+        """Return all rows of the registry."""
+        with self.system.runtime.registry.database.reading() as connection:
+            return {
+                table.name: sorted(map(repr, connection.execute(select(table)))) for table in METADATA.sorted_tables
+            }
+
+    def forget_limits(self) -> None:
+        """Delete the counts of starts and tries: an attacker has patience, or many addresses."""
+        for name in ("consent", "invitation", "stranger"):
+            for key in self.system.redis.scan_iter(f"releve:limit:{name}:*"):
+                self.system.redis.delete(key)
+
+    @contextmanager
+    def nothing_changes(self, most_calls: int = 0, but: str = "") -> Iterator[None]:
+        """Check that the block changes no row, and costs the supplier at most so many calls.
+
+        Work that it starts is waited for.  ``but`` is a table that may change.
+        """
+        self.settle()
+        accounts, rows, calls = set(self.accounts()), self.registry(), self.calls()
+        yield
+        self.settle()
+        assert set(self.accounts()) == accounts, "an account was made"
+        after = self.registry()
+        assert [name for name in rows if rows[name] != after[name] and name != but] == []
+        assert self.calls() - calls <= most_calls, "the supplier was called"
+
+    @property
+    def most_calls(self) -> int:
+        """How often one callback without a proof may lead to a call: a code of v4 may be a proof."""
+        return 1 if self.generation == V4 else 0
+
+
+@contextmanager
+def open_service(folder: Path, generation: str, **settings: str) -> Iterator[Service]:
+    usual = {"PRESET": generation, "PRETEND_NOW": MORNING, "ENEDIS_CLIENT_SECRET": "s", "HISTORY_LOAD_DAYS": "3"}
+    address = f"http://127.0.0.1:{free_port()}"
+    with ExitStack() as opened:
+        system = opened.enter_context(open_system(folder, PUBLIC_URL=address, **usual, **settings))
+        system.start_simulator()
+        system.start_worker(*QUICK_START)
+        system.start_web()
+        yield Service(system, generation, address, opened)
+
+
+@pytest.fixture(scope="module", params=GENERATIONS)
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Yield a service of each generation, for all tests of this file that don't change its clock or quota."""
+    with open_service(tmp_path_factory.mktemp(request.param), request.param, **NO_QUOTA) as built:
+        yield built
+
+
+@pytest.fixture
+def service(running: Service) -> Service:
+    """Return the running service, whose tests all call from one address."""
+    running.forget_limits()
+    running.settle()
+    return running
+
+
+def only(*generations: str) -> pytest.MarkDecorator:
+    """Run a test on these generations alone."""
+    return pytest.mark.parametrize("running", generations, indirect=True)
+
+
+def assert_says_how_to_go_on(page: Page) -> None:
+    assert page.account is None, f"{page.path} is open"
+    assert any(link in page.text for link in PAGES_OF_NEXT_STEP), page.text[-1500:]
+
+
+# H1: whoever comes first has the account
+
+
+def test_h1_a_typed_callback_opens_nothing_and_its_holder_comes_in_all_the_same(service: Service) -> None:
+    meter, thief, holder = new_meter(), service.browser(), service.browser()
+    holder.agree(f"/connect/enedis?usage_point_id={meter}")  # The holder has consented, and is not back yet.
+    typed = service.typed_about(meter, holder.last_callback.get("autorisation_id"))
+    with service.nothing_changes(service.most_calls):
+        page = thief.type_callback(**typed)
+    assert_says_how_to_go_on(page)
+    assert thief.get("/api/accounts").status_code == 401
+    account = service.connect(holder, meter)
+    assert holder.can_see(account) and holder.days(account)
+    assert not thief.can_see(account)
+
+
+def test_h1_a_typed_callback_after_the_holder_opens_nothing_either(service: Service) -> None:
+    meter, thief, holder = new_meter(), service.browser(), service.browser()
+    account = service.connect(holder, meter)
+    with service.nothing_changes(service.most_calls):
+        page = thief.type_callback(**service.typed_about(meter, holder.last_callback.get("autorisation_id")))
+    assert_says_how_to_go_on(page)
+    assert holder.can_see(account) and not thief.can_see(account)
+
+
+@only(V4)
+def test_h1_the_code_of_ones_own_consent_proves_no_other_meter(service: Service) -> None:
+    meter, thief = new_meter(), service.browser()
+    thief.agree(f"/connect/enedis?usage_point_id={new_meter()}")
+    with service.nothing_changes(1):
+        page = thief.visit(thief.callback(**{**thief.last_callback, "usage_point_id": meter}))
+    assert_says_how_to_go_on(page)
+
+
+@only(*NO_PROOF_BY_ITSELF)
+def test_h1_an_invitation_is_no_proof_of_another_meter(service: Service) -> None:
+    own, meter, holder, invited = new_meter(), new_meter(), service.browser(), service.browser()
+    account = service.connect(holder, meter)
+    link = service.invite("--usage-point", own)
+    answer = invited.open_invitation(link)
+    state = HouseholdBrowser.state_of(answer)
+    typed = service.typed_about(meter, holder.last_callback.get("autorisation_id"))
+    with service.nothing_changes(1):
+        page = invited.visit(invited.callback(state, **typed))
+    assert_says_how_to_go_on(page)
+    assert holder.can_see(account) and not invited.can_see(account)
+    own_account = service.loaded(invited.accept_invitation(link))
+    assert invited.can_see(own_account) and own_account != account
+
+
+# N8: nobody learns who is a customer
+
+
+def test_n8_a_typed_callback_gets_the_same_page_for_a_customer_and_for_nobody(service: Service) -> None:
+    meter, holder = new_meter(), service.browser()
+    service.connect(holder, meter)
+    known = service.typed_about(meter, holder.last_callback.get("autorisation_id"))
+    waiting, awaited = new_meter(), service.browser()
+    awaited.agree(f"/connect/enedis?usage_point_id={waiting}")
+    unclaimed = service.typed_about(waiting, awaited.last_callback.get("autorisation_id"))
+    pages = [service.browser().type_callback(**typed) for typed in (known, unclaimed, service.typed_about(new_meter()))]
+    first, *others = pages
+    assert [page.content for page in others] == [first.content] * len(others)
+    assert_says_how_to_go_on(first)
+    assert meter not in first.text
+
+
+# H2: consents are guessed
+
+
+@only(V2026)
+def test_h2_walking_the_ids_around_living_ones_opens_nothing(service: Service) -> None:
+    meters, thief = [new_meter() for _ in range(3)], service.browser()
+    holders = [service.browser() for _ in meters]
+    for holder, meter in zip(holders, meters, strict=True):
+        holder.agree(f"/connect/enedis?usage_point_id={meter}")
+    living = [int(holder.last_callback["autorisation_id"]) for holder in holders]
+    around = [number for number in range(min(living) - 150, max(living) + 150) if number not in living]
+    with service.nothing_changes(5):
+        for number in (*living, *around):
+            answer = thief.load_callback(autorisation_id=str(number))
+            if answer.status_code == 429:  # No more starts this minute.
+                service.forget_limits()
+                answer = thief.load_callback(autorisation_id=str(number))
+            assert answer.status_code not in (302, 303), f"{number} opened {answer.headers.get('Location')}"
+    assert thief.get("/api/accounts").status_code == 401
+    for holder, meter in zip(holders, meters, strict=True):
+        account = service.connect(holder, meter)
+        assert holder.can_see(account) and not thief.can_see(account)
+
+
+@only(V2026)
+def test_h2_a_consent_of_yesterday_is_no_proof_today(service: Service) -> None:
+    """An invitation proves the meter, but a consent that is older than the handshake may be another person's."""
+    meter, holder, late = new_meter(), service.browser(), service.browser()
+    link = service.invite("--usage-point", meter)
+    service.system.simulator("POST", "clock", {"now": "2024-07-24T20:00+02:00"})
+    try:
+        holder.agree(f"/connect/enedis?usage_point_id={meter}")
+    finally:
+        service.system.simulator("POST", "clock", {"now": MORNING})
+    state = HouseholdBrowser.state_of(late.open_invitation(link))
+    with service.nothing_changes(1):
+        page = late.visit(late.callback(state, autorisation_id=holder.last_callback["autorisation_id"]))
+    assert_says_how_to_go_on(page)
+    assert service.loaded(late.accept_invitation(link))  # The consent is given anew, under the same id.
+
+
+# H6: a typed callback forges the evidence
+
+
+def test_h6_a_strangers_callback_changes_nothing_of_a_withdrawn_account(service: Service) -> None:
+    meter, stranger, holder = new_meter(), service.browser(), service.browser()
+    account = service.connect(holder, meter)
+    refusals, now = PendingRefusals(service.system.runtime.registry.database), service.system.runtime.now()
+    refusals.suspend(account, WITHDRAWN, now, consent_ended=True, notices=list)
+    refusals.record_sighting(account, WITHDRAWN, now)
+    before = service.accounts()[account]
+    assert (before["state"], before["reason"]) == ("action_needed", WITHDRAWN)
+    with service.nothing_changes(service.most_calls):
+        stranger.type_callback(**service.typed_about(meter, holder.last_callback.get("autorisation_id")))
+    assert service.accounts()[account] == before
+    assert not stranger.can_see(account)
+
+
+# H7: one request makes thousands of accounts
+
+
+def test_h7_a_query_above_2_kb_is_refused_before_it_is_read(service: Service) -> None:
+    stranger = service.browser()
+    with service.nothing_changes():
+        page = stranger.type_callback(**service.typed_about(new_meter()), padding="x" * 2048)
+    assert page.status in (400, 414)
+
+
+@pytest.mark.parametrize("number", [11, 100, 200])
+def test_h7_a_callback_that_names_many_meters_is_refused_as_a_whole(service: Service, number: int) -> None:
+    meters, stranger = [new_meter() for _ in range(number)], service.browser()
+    typed = {"code": "a-code-that-was-made-up", "usage_point_id": ";".join(meters)}
+    with service.nothing_changes():
+        page = stranger.type_callback(**typed)
+    assert (page.status, page.account) == (400, None)
+
+
+@only(V4)
+def test_h7_a_true_consent_for_eleven_meters_is_refused_as_a_whole(service: Service) -> None:
+    holder = service.browser()
+    many = ";".join(new_meter() for _ in range(11))
+    holder.agree(f"/connect/enedis?{urlencode({'usage_point_id': many})}")
+    with service.nothing_changes():
+        page = holder.visit(holder.callback(**holder.last_callback))
+    assert page.status == 400
+
+
+# M3: a token answer without a meter
+
+
+@only(V4)
+def test_m3_a_token_without_a_meter_replaces_nobodys(service: Service) -> None:
+    meter = new_meter()
+    account = service.connect(service.browser(), meter)
+    service.system.simulator("POST", "switches", {"token_without_meter": True})
+    try:
+        for thief, victim in ((service.browser(), meter), (service.browser(), new_meter())):
+            thief.agree(f"/connect/enedis?usage_point_id={new_meter()}")
+            with service.nothing_changes(1):
+                page = thief.visit(thief.callback(**{**thief.last_callback, "usage_point_id": victim}))
+            assert_says_how_to_go_on(page)
+    finally:
+        service.system.simulator("POST", "switches", {"token_without_meter": False})
+    before = service.data_calls(meter)
+    service.system.releve("sync", account, "--inline")  # The holder's own token is still good.
+    assert service.data_calls(meter) > before
+
+
+# N5: an invitation works once, in one browser, and opens nothing by itself
+
+
+def test_n5_there_are_no_renewal_links(service: Service) -> None:
+    assert service.browser().get("/renew/any-link").status_code == 404
+
+
+def test_n5_an_invitation_works_once_and_in_one_browser(service: Service) -> None:
+    meter, first, second = new_meter(), service.browser(), service.browser()
+    link = service.invite("--usage-point", meter)
+    for browser in (first, second):  # Mail programs load links, too.
+        assert browser.get("/invitation").status_code == 200
+    opened = first.open_invitation(link)
+    assert opened.status_code == 303 and opened.headers["Location"].startswith(service.system.settings["ENEDIS_URL"])
+    assert first.get("/api/accounts").status_code == 401
+    with service.nothing_changes():
+        assert second.open_invitation(link).status_code == 410
+        assert second.visit(second.callback(HouseholdBrowser.state_of(opened), usage_point_id=meter)).status == 403
+    account = service.loaded(first.accept_invitation(link))  # A second tab, or a second try.
+    assert first.can_see(account) and not second.can_see(account)
+    with service.nothing_changes():
+        assert second.open_invitation(link).status_code == 410
+        assert second.get("/api/accounts").status_code == 401
+
+
+def test_n5_an_invitation_opens_no_measure_of_an_account_by_itself(service: Service) -> None:
+    meter, holder, other = new_meter(), service.browser(), service.browser()
+    account = service.connect(holder, meter)
+    link = service.invite(account)
+    with service.nothing_changes(but="invitations"):
+        assert other.open_invitation(link).status_code == 303
+        assert not other.can_see(account)
+    assert service.loaded(other.accept_invitation(link)) == account
+    assert other.days(account) == holder.days(account) != {}
+
+
+# N6: a meter changes hands
+
+
+def test_n6_neither_the_old_nor_the_new_holder_sees_a_day_of_the_other(service: Service) -> None:
+    meter, old, new = new_meter(), service.browser(), service.browser()
+    before = service.connect(old, meter)
+    history = old.days(before)
+    after = service.loaded(new.accept_invitation(service.invite("--usage-point", meter, "--new-holder")))
+    assert after != before and history
+    assert [day for day in new.days(after) if date.fromisoformat(day) < TODAY] == []
+    assert not new.can_see(before) and not old.can_see(after)
+    assert not old.can_see(before)  # Its sessions have ended, copies of the cookie too.
+    assert service.accounts()[before]["state"] == "closed"
+    calls = service.data_calls(meter)
+    service.run("sync", before, "--inline")
+    assert service.data_calls(meter) == calls
+    history_only = service.browser()
+    page = history_only.follow(history_only.open_invitation(service.invite(before)))
+    assert page.account == before and history_only.days(before) == history
+    assert not history_only.can_see(after)
+
+
+@only(V4)
+def test_n6_another_persons_proof_asks_first_and_gets_an_account_of_its_own(service: Service) -> None:
+    meter, old, new = new_meter(), service.browser(), service.browser()
+    before = service.connect(old, meter)
+    callback = new.agree(f"/connect/enedis?usage_point_id={meter}")
+    with service.nothing_changes(1):
+        page = new.visit(callback)
+    assert page.account is None and not new.can_see(before) and old.can_see(before)
+    after = service.loaded(new.follow(new.press(page, "/connect/new-holder")))
+    assert after != before
+    assert not old.can_see(before) and not old.can_see(after) and not new.can_see(before)
+
+
+def test_n6_another_persons_account_needs_the_word_of_whoever_invites(service: Service) -> None:
+    meter = new_meter()
+    service.connect(service.browser(), meter)
+    with service.nothing_changes():
+        refused = service.system.releve("invite", "--usage-point", meter, "--json", code=1)
+        assert "--new-holder" in refused.err
+
+
+# D4: our own pacing has a name of its own
+
+
+def test_d4_our_own_pacing_is_called_so(service: Service) -> None:
+    meter = new_meter()
+    account = service.connect(service.browser(), meter)
+    for _ in range(2):  # The first run may still find a permit.
+        service.run("sync", account, "--inline", CALLS_PER_HOUR="1")
+    (row,) = [row for row in service.system.query("status") if row["account"] == account]
+    assert {series["error"] for series in row["series"].values()} - {None} == {"RATE_LIMITED"}
+
+
+@only(V4, V2026)
+def test_d4_a_silent_supplier_spoils_no_consent(service: Service) -> None:
+    meter, holder = new_meter(), service.browser()
+    path = "oauth2/token" if service.generation == V4 else "subscribed_services"
+    service.system.simulator("POST", "faults", {"path": path, "count": 2, "status": 503})
+    try:
+        assert service.connect(holder, meter)
+    finally:
+        service.system.simulator("DELETE", "faults")
+
+
+# D29: nobody's consent is made up
+
+
+@only(*NO_PROOF_BY_ITSELF)
+def test_d29_an_account_without_a_consent_is_new_until_the_supplier_answers(service: Service) -> None:
+    unconsented, consented, asserted = new_meter(), new_meter(), new_meter()
+    service.system.switch(unconsented, consent_revoked=True)
+    account = service.system.add_account(unconsented)
+    assert service.accounts()[account]["state"] == "new"
+    service.settle()
+    assert service.accounts()[account]["state"] != "ready"
+    answered = service.system.add_account(consented)
+    until(lambda: service.accounts()[answered]["state"] == "ready", "the supplier's first answer")
+    service.system.switch(asserted, consent_revoked=True)
+    assert service.accounts()[service.system.add_account(asserted, "--consented")]["state"] == "ready"
+
+
+# N1: anyone spends the supplier's quota
+
+
+@pytest.mark.parametrize("generation", [V4, V2026])
+def test_n1_callbacks_of_strangers_leave_the_quota_to_others(tmp_path: Path, generation: str) -> None:
+    with open_service(tmp_path, generation, CALLS_PER_HOUR=str(HOURLY_CALLS), CALLS_PER_SECOND="0") as service:
+        before = service.calls()
+        for number in range(3 * OF_STRANGERS):
+            if number % 20 == 0:
+                service.forget_limits()
+            typed = service.typed_about(new_meter(), str(900_100 + number))
+            assert service.browser().load_callback(**typed).status_code < 500
+            assert service.calls() - before <= OF_STRANGERS
+        service.settle()
+        assert service.calls() - before <= OF_STRANGERS and service.accounts() == {}
+        holder = service.browser()
+        assert holder.can_see(service.connect(holder, new_meter()))
+
+
+# N4: reading goes on after the consent's end
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_n4_nothing_is_asked_from_the_day_after_the_consents_last_day(tmp_path: Path, generation: str) -> None:
+    with open_service(tmp_path, generation, CONSENT_DURATION="P1M", **NO_QUOTA) as service:
+        meter, holder = new_meter(), service.browser()
+        account = service.connect(holder, meter)
+        assert service.accounts()[account]["consent_until"] == "2024-08-24"
+        move_clock(service, "2024-08-24T23:30+02:00")
+        last_day = service.data_calls(meter)
+        service.system.releve("sync", account, "--inline")
+        assert service.data_calls(meter) > last_day
+        move_clock(service, "2024-08-25T00:10+02:00")  # The same day in UTC: Paris counts.
+        after = service.data_calls(meter)
+        for task in ("tasks.nightly.nightly_sync", "tasks.upkeep.expire_consents"):
+            service.system.send_task(task)
+        service.system.send_task("tasks.nightly.sync_account", account, "by-hand:20240825T001000")
+        service.system.send_task("tasks.upkeep.request_window", account, "daily", "2024-08-20", "2024-08-24")
+        service.settle()
+        service.run("sync", account, "--inline")
+        service.run("backfill", account, "--inline")
+        assert service.data_calls(meter) == after
+        row = service.accounts()[account]
+        assert (row["state"], row["reason"]) == ("action_needed", "CONSENT_ENDED")
+        assert holder.can_see(account)  # The history stays.
+
+
+def move_clock(service: Service, now: str) -> None:
+    """Move the clocks of simulator, worker and commands to ``now``; the web service goes on."""
+    system = service.system
+    system.stop("worker")
+    system.simulator("POST", "clock", {"now": now})
+    system.settings["PRETEND_NOW"] = now
+    system.__dict__.pop("runtime", None)
+    system.start_worker(*QUICK_START)

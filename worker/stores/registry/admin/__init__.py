@@ -1,1 +1,0 @@
-"""What commands do with the whole registry: dump and restore, grants, and rotation of its sealed values."""
