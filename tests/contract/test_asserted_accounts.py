@@ -124,6 +124,27 @@ def test_a_number_added_many_times_at_once_is_one_account_with_one_proof(
     assert len(assertion.consents.list_proofs(added[0][0].id)) == 1
 
 
+def test_a_refusal_and_the_first_answer_at_the_same_moment_do_not_block_each_other(
+    registry: AccountRegistry, assertion: AccountAssertion
+) -> None:
+    """Whichever comes first, the refusal stands; a server that finds a deadlock would raise StoreUnavailable."""
+    ids = [add(assertion, f"300016400010{number}").id for number in range(10, 30)]
+    pending = PendingRefusals(registry.database)
+
+    def answer(account_id: str) -> None:
+        for series in Series:
+            record_outcome(registry, account_id, "1", series=series, confirms=True)
+
+    def refuse(account_id: str) -> None:
+        pending.suspend(account_id, "LOGIN_FAILED", LATER, consent_ended=True, notices=list)
+
+    with ThreadPoolExecutor(8) as threads:
+        for done in [threads.submit(act, account_id) for account_id in ids for act in (answer, refuse)]:
+            done.result()
+    assert {account.state for account in registry.list()} == {AccountState.ACTION_NEEDED}
+    assert due_series(registry) == {series: [] for series in Series}
+
+
 def test_account_and_evidence_are_written_together_or_not_at_all(
     registry: AccountRegistry, assertion: AccountAssertion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
