@@ -168,7 +168,8 @@ class Settings(BaseSettings):
     notify_url: NotifyUrls | None = Field(
         None,
         description="Sends the same over other services: apprise URLs with a space between, such as "
-        "mailtos://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, ntfys://…, tgram://… or matrixs://…. Also as …_FILE.",
+        "mailtos://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, ntfys://…, tgram://… or matrixs://…. The first one of "
+        "mail sends invitations too. Also as …_FILE.",
     )
     keep_consent_proof_days: int = Field(
         1825,

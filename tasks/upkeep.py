@@ -35,7 +35,7 @@ def renew_tokens() -> None:
     runtime = get_runtime()
     if runtime.clients.account_tokens:
         runtime.token_renewal.run()
-    elif runtime.registry.page_active(limit=1):
+    elif runtime.registry.page_active(limit=1, today=runtime.history.today()):
         runtime.clients.application_tokens().current()
 
 

@@ -23,7 +23,7 @@ from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.due import DueRow
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.refusals import PendingRefusals
-from worker.stores.registry.tables import NEVER, SERIES_OUTCOMES
+from worker.stores.registry.tables import ACCOUNTS, NEVER, SERIES_OUTCOMES
 
 TODAY = NOW.astimezone(PARIS).date()
 YESTERDAY = TODAY - ONE_DAY
@@ -184,6 +184,23 @@ def test_an_incident_that_is_over_sets_back_nobody_whose_consent_has_ended(regis
     for account_id in (valid, over):
         registry.set_state(account_id, AccountState.ACTION_NEEDED, code, now=NOW)
     assert PendingRefusals(registry.database).reinstate(code, NOW, NOW + ONE_DAY) == [valid]
+
+
+def test_a_token_is_not_renewed_for_an_account_whose_consent_has_ended(registry: AccountRegistry) -> None:
+    ends = NOW + timedelta(seconds=100)
+    consent = NewConsent(token="{}", token_expires_at=ends)
+    pair = registry.add_all("enedis", [METER, OTHER_METER], NOW, consent)
+    over, running = sorted(account.id for account, _ in pair)
+
+    def expiring() -> list[str]:
+        tokens = registry.tokens.list_expiring(NOW, NOW + timedelta(minutes=5), TODAY)
+        return [token.account_id for token in tokens]
+
+    assert expiring() == [over], "accounts of one consent share their token"
+    registry.database.change(update(ACCOUNTS).where(ACCOUNTS.c.id == over).values(consent_until=YESTERDAY))
+    assert expiring() == [running]
+    registry.database.change(update(ACCOUNTS).values(consent_until=YESTERDAY))
+    assert expiring() == []
 
 
 # Only a new consent begins again

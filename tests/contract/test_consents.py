@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -98,21 +99,37 @@ def test_an_old_callback_loaded_again_neither_lengthens_nor_replaces_a_consent(t
         return record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference=reference, **dates).id
 
     first = consent("1", TODAY)
-    assert consent("1", TODAY + 30 * DAY) == first
+    assert consent("1", TODAY) == first
     assert tables.registry.get(account).consent_until == TODAY + 365 * DAY
     second = consent("2", TODAY + 60 * DAY)
-    assert consent("1", TODAY + 90 * DAY) == second
+    assert consent("1", TODAY) == second
     assert tables.registry.get(account).consent_until == TODAY + 425 * DAY
     assert [proof.open for proof in tables.consents.list_proofs(account)].count(True) == 1
 
 
+def test_a_consent_given_anew_under_the_same_reference_is_a_new_one(tables: Tables) -> None:
+    account = tables.add()
+    for day in (TODAY, TODAY + 30 * DAY):
+        record_consent(
+            tables.consents,
+            account,
+            ConsentKind.AUTORISATION,
+            NOW,
+            reference="1",
+            consent_from=day,
+            consent_until=day + 365 * DAY,
+        )
+    newest, oldest = sorted(tables.consents.list_proofs(account), key=lambda proof: proof.open, reverse=True)
+    assert (newest.open, oldest.open, oldest.end_reason) == (True, False, "renewed")
+    assert tables.registry.get(account).consent_until == TODAY + 395 * DAY
+
+
 def test_a_consent_held_for_ended_is_in_force_again_when_the_supplier_confirms_it(tables: Tables) -> None:
     account = tables.add()
-    first = record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference="1", consent_until=UNTIL)
+    told: dict[str, Any] = {"reference": "1", "consent_from": TODAY, "consent_until": UNTIL}
+    first = record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, **told)
     tables.pending_refusals.suspend(account, CODE, NOW, consent_ended=True, notices=list)
-    again = record_consent(
-        tables.consents, account, ConsentKind.AUTORISATION, NOW + DAY, reference="1", consent_until=UNTIL
-    )
+    again = record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW + DAY, **told)
     assert again == first
     assert tables.consents.list_proofs(account) == [first]
 

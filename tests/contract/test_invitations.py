@@ -123,6 +123,26 @@ def test_a_newer_invitation_revokes_unfinished_ones_for_the_same_account_or_mete
     assert {one.id for one in setting.table.list(open_only=True)} == {for_other.id, *(one.id for one in newer)}
 
 
+def test_of_many_invitations_at_once_for_an_account_one_is_open(setting: Setting) -> None:
+    account = add_ready(setting.registry)
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: setting.invite_account(account)[0].id, range(12)))
+    assert len(set(made)) == 12
+    assert len(setting.table.list(open_only=True)) == 1
+
+
+def test_pages_give_each_invitation_once_in_the_order_of_ids(setting: Setting) -> None:
+    ids = [setting.invite_meter(f"{30001640000000 + number}")[0].id for number in range(5)]
+    setting.table.revoke(ids[0])
+    pages, after = [], ""
+    while page := setting.table.page(after, 2):
+        pages += [one.id for one in page]
+        after = pages[-1]
+    assert pages == sorted(ids)
+    assert [one.id for one in setting.table.page(open_only=True)] == sorted(ids[1:])
+    assert [one.id for one in setting.table.list(limit=2)] == [one.id for one in setting.table.list()][:2]
+
+
 # Opening and using
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -12,7 +13,8 @@ import pytest
 
 from tests.support.commands import CommandResult
 from tests.support.installation import Installation
-from tests.support.registries import add_ready, record_outcome
+from tests.support.registries import METER as REGISTRY_METER
+from tests.support.registries import OTHER_METER, add_ready, record_outcome
 from worker.cli.main import cli
 from worker.errors import RateLimited
 from worker.stores.redis.child_processes import free_port
@@ -165,7 +167,7 @@ def test_a_supplier_out_of_reach_is_told_and_the_account_stays_as_it_was(
     assert METER not in ended.out + ended.err
     assert "Traceback" not in ended.err
     (row,) = json.loads(releve("status", "--json").out)
-    assert row["state"] == "ready"
+    assert row["state"] == "new"
 
 
 def test_our_own_pacing_is_told_as_such_with_the_next_try(installation: Installation, releve: Releve) -> None:
@@ -176,6 +178,28 @@ def test_our_own_pacing_is_told_as_such_with_the_next_try(installation: Installa
     out = " ".join(releve("status", account_id).out.split())
     assert "RATE_LIMITED: Nothing: we wait for our turn" in out and "VENDOR_DOWN" not in out
     assert out.endswith("Next try: 2024-07-25 14:10.")
+
+
+def test_a_consent_that_is_over_is_named_and_nothing_is_enqueued_for_it(
+    installation: Installation, releve: Releve
+) -> None:
+    with installation.open() as runtime:
+        over, stopped = add_ready(runtime.registry), add_ready(runtime.registry, OTHER_METER)
+        yesterday = runtime.history.today() - timedelta(days=1)
+        runtime.registry.add("enedis", REGISTRY_METER, runtime.now(), consent_until=yesterday, token_needed=False)
+        runtime.stop_consent(stopped)
+    for words in (("sync",), ("backfill",), ("accounts", "resume")):
+        ended = releve(*words, over)
+        assert ended.code == 1 and "the consent ended on 2024-07-24" in ended.error_line
+        ended = releve(*words, stopped)
+        assert ended.code == 1 and "its holder has stopped the consent" in ended.error_line
+    ended = releve("sync", over, "--inline", "--json")
+    assert ended.code == 1
+    assert {failure["code"] for failure in json.loads(ended.out)["failures"]} == {"CONSENT_ENDED"}
+    ended = releve("sync", "--all", "--inline")
+    assert (ended.code, ended.out.strip()) == (0, "nothing was missing")
+    codes = {row["account"]: row["reason"] for row in json.loads(releve("status", "--json").out)}
+    assert codes == {over: "CONSENT_ENDED", stopped: "CONSENT_STOPPED"}
 
 
 def test_waiting_without_a_worker_says_so_at_once(releve: Releve) -> None:
@@ -206,10 +230,59 @@ def test_an_account_that_was_removed_is_gone_for_every_command(releve: Releve) -
     assert json.loads(releve("accounts", "list", "--json").out) == []
 
 
-def test_a_v4_account_without_a_token_waits_for_its_holder(releve: Releve, tmp_path: Path) -> None:
+def test_who_adds_an_account_vouches_for_it_and_each_command_tells_so(releve: Releve) -> None:
+    added = releve("accounts", "add", "--usage-point", METER, "--by", "ada", "--reference", "contract 4711")
+    assert "state new: asserted, not yet confirmed" in added.out
+    (account,) = (row["account"] for row in json.loads(releve("accounts", "list", "--json").out))
+    evidence = {"proof": "asserted", "vouched_by": "cli:ada", "reference": "contract 4711"}
+    shown = json.loads(releve("accounts", "show", account, "--json").out)
+    assert shown.items() >= {**evidence, "state": "new", "consent_from": None}.items()
+    (row,) = json.loads(releve("consents", "--json").out)
+    assert row.items() >= evidence.items()
+    assert "not yet confirmed" in releve("status").out
+    assert "has not answered to it yet" in releve("explain", account, "2024-07-10", "--lang", "en").out
+    ended = releve("accounts", "add", "--usage-point", METER, "--consented")
+    assert (ended.code, ended.out) == (1, "")
+    assert f"releve invite {account}" in ended.error_line and METER not in ended.err
+    assert json.loads(releve("accounts", "show", account, "--json").out) == shown
+
+
+@pytest.mark.parametrize("named, day", [("2024-07-01", "2024-07-01"), (None, "2024-07-25")])
+def test_a_consent_that_was_given_makes_the_account_ready_at_once(
+    releve: Releve, monkeypatch: pytest.MonkeyPatch, named: str | None, day: str
+) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "grace")
+    now = {"pretend_now": "2024-07-25T09:00+02:00"}
+    consented = ("--consented", named) if named else ("--consented",)
+    added = json.loads(releve("accounts", "add", "--usage-point", METER, *consented, "--json", **now).out)
+    assert added["state"] == "ready"
+    shown = json.loads(releve("accounts", "show", added["account"], "--json", **now).out)
+    assert (shown["consent_from"], shown["vouched_by"]) == (day, "cli:grace")
+
+
+def test_an_account_is_added_by_a_user_without_a_name(releve: Releve, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise KeyError("getpwuid(): uid not found: 10001")
+
+    monkeypatch.setattr("getpass.getuser", fail)
+    account = json.loads(releve("accounts", "add", "--usage-point", METER, "--json").out)["account"]
+    vouched_by = json.loads(releve("accounts", "show", account, "--json").out)["vouched_by"]
+    assert vouched_by == f"cli:uid {os.getuid()}"
+
+
+@pytest.mark.parametrize("words", [("--reference", f"meter {METER}"), ("--consented", "2999-01-01")])
+def test_evidence_that_can_not_be_kept_is_refused(releve: Releve, words: tuple[str, ...]) -> None:
+    ended = releve("accounts", "add", "--usage-point", METER, *words)
+    assert ended.code == 2
+    assert METER not in ended.err
+    assert json.loads(releve("accounts", "list", "--json").out) == []
+
+
+def test_a_v4_account_without_its_holders_token_is_refused(releve: Releve, tmp_path: Path) -> None:
     ended = releve("accounts", "add", "--usage-point", METER, preset="enedis-v4")
-    assert ended.code == 0
+    assert ended.code == 2
     assert "--token-file" in ended.error_line
+    assert json.loads(releve("accounts", "list", "--json", preset="enedis-v4").out) == []
     wrong = tmp_path / "token.json"
     wrong.write_text('{"access_token": "canary"}')
     ended = releve("accounts", "add", "--usage-point", METER, "--token-file", str(wrong), preset="enedis-v4")

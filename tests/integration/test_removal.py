@@ -116,6 +116,9 @@ def test_the_commands_tell_the_calendar_and_the_receipt(installation: Installati
         "consent_from": None,
         "consent_until": "2024-08-10",
         "days_left": 16,
+        "proof": "none",
+        "vouched_by": None,
+        "reference": "4711",
     }
     assert installation.query("consents", "--expiring", "15d") == []
     assert [row["account"] for row in installation.query("consents")] == [account, undated]

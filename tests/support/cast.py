@@ -65,6 +65,7 @@ class Cast:
         self._service = service
         self.home = self._add_home(first_number, 974_110, state)
         self.other_home = self._add_home(first_number + 1, 983_260, state)
+        self.invitation_id = service.runtime.inviter.invite_account(self.home.id, "the cast")[0].id
 
     def client(self, member: str) -> TestClient:
         """Return a client of this member that follows no redirect.

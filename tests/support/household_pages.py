@@ -32,6 +32,7 @@ def record_outcome(
         last_day=day or TODAY - timedelta(days=1),
         stored=True,
         due_changes=due_changes,
+        confirms=code is None,
     )
 
 

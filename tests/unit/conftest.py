@@ -17,6 +17,7 @@ from redis import Redis
 from tests.support.factories import NOW, PretendSupplier, memory_measures
 from tests.support.fakes import MemoryStore
 from tests.support.registries import prepare_registry
+from worker.accounts.assertion import AccountAssertion
 from worker.accounts.refusals import RefusalPolicy
 from worker.domain.consent.consents import Notice
 from worker.domain.fleet.incidents import Thresholds
@@ -129,6 +130,11 @@ class Household:
     def add(self, number: int = 11) -> str:
         account, _ = self.registry.add("enedis", f"300016400000{number}", self.at, token_needed=False)
         return account.id
+
+    def add_asserted(self) -> str:
+        """Add an account that somebody vouches for, without a day of the consent, and return its id."""
+        assertion = AccountAssertion(supplier="enedis", registry=self.registry, consents=self.consents, now=self.now)
+        return assertion.add(str(30001640001000 + next(_NUMBERS)), "cli:test")[0].id
 
     def add_another(self, consent_until: date | None = None) -> str:
         """Add an account whose meter has a number of its own."""

@@ -134,7 +134,7 @@ class InvitationSummary(BaseModel):
     state: InvitationState
     supplier: str = Field(examples=["enedis"])
     account: str | None = Field(description="The account it is for; null for a meter.", examples=[EXAMPLE_ID])
-    created_by: str = Field(description="Who vouches for the person.", examples=["token k3q7d0fr2mxx"])
+    created_by: str = Field(description="Who vouches for the person.", examples=["token:k3q7d0fr2mxx"])
     created_at: datetime
     expires_at: datetime
     opened_at: datetime | None

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from worker.accounts.status import AccountSummary
-from worker.cli.common import UsagePoint, json_option, open_runtime, print_result, print_rows
-from worker.clients.suppliers import ENEDIS
+from worker.cli.common import Day, UsagePoint, json_option, open_runtime, print_result, print_rows
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.consents import ConsentProof
+
+_TODAY: Final = "today"
+
+
+class _ConsentDay(Day):
+    """A civil day, or the word that stands for today."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == _TODAY else super().convert(value, param, ctx)
 
 
 @click.group()
@@ -27,35 +39,62 @@ def accounts() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help='v4 only: file with the token answer, {"access_token": …, "refresh_token": …}.',
 )
+@click.option("--reference", help="Your own reference of the consent, without the meter's number.")
+@click.option(
+    "--consented",
+    type=_ConsentDay(),
+    is_flag=False,
+    flag_value=_TODAY,
+    help="The holder has consented, on this day or today: the account is ready at once.",
+)
+@click.option("--by", "name", help="Who vouches for the consent; by default the user of this shell.")
 @json_option
-def add(usage_point: str, token_file: Path | None, as_json: bool) -> None:
+def add(
+    usage_point: str,
+    token_file: Path | None,
+    reference: str | None,
+    consented: date | str | None,
+    name: str | None,
+    as_json: bool,
+) -> None:
     """Add the account of a meter whose holder has consented, and enqueue its history.
 
-    A meter that is kept already gives its account. With enedis-v5 and enedis-2026 the application's own token
-    serves; enedis-v4 needs the holder's token.
+    You vouch for the consent: who, reference and day are kept as its evidence. Without --consented the account is new
+    until the supplier's first answer, which makes it ready or refuses it. A meter that has an account is refused. With
+    enedis-v5 and enedis-2026 the application's own token serves; enedis-v4 needs the holder's token.
 
     \b
-    Example:
+    Examples:
       releve accounts add --usage-point 12345678901234 --json
+      releve accounts add --usage-point 12345678901234 --consented 2024-07-25 --reference "contract 4711"
     """
     with open_runtime() as runtime:
         token = _read_token(token_file) if token_file else None
-        account, created = runtime.registry.add(
-            ENEDIS.name,
-            usage_point,
-            runtime.now(),
-            token=token.to_text() if token else None,
-            token_needed=runtime.clients.account_tokens,
-        )
+        if token is None and runtime.clients.account_tokens:
+            raise click.UsageError("with enedis-v4 each holder has a token of their own: give --token-file")
+        try:
+            account, created = runtime.assertion.add(
+                usage_point,
+                f"cli:{name or _user_name()}",
+                reference=reference,
+                consented_on=runtime.history.today() if isinstance(consented, str) else consented,
+                token=token.to_text() if token else None,
+            )
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        if not created:
+            raise click.ClickException(
+                f"account {account.id} has this meter already; nothing was changed: "
+                f"`releve invite {account.id}` lets its holder in"
+            )
         if account.active:
             from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
 
             # The account is committed; where the message is lost, beat's reconciler repeats it.
             enqueue_backfill(account.id, broker_url=runtime.broker_url)
-        line = f"account {account.id} {'added' if created else 'was there already'}, state {account.state}"
-        print_result({"account": account.id}, line, as_json=as_json)
-        if account.state is AccountState.NEW:
-            click.echo("releve: it waits for its holder's token: give --token-file, or connect it again", err=True)
+        waits = ": asserted, not yet confirmed by an answer of the supplier" if account.unconfirmed else ""
+        line = f"account {account.id} added, state {account.state}{waits}"
+        print_result({"account": account.id, "state": account.state.value}, line, as_json=as_json)
 
 
 @accounts.command("list")
@@ -77,7 +116,7 @@ def list_accounts(as_json: bool) -> None:
 @click.argument("account_id", metavar="ACCOUNT")
 @json_option
 def show(account_id: str, as_json: bool) -> None:
-    """Show one account; the meter's number only by its last four digits.
+    """Show one account and the newest proof of its consent; the meter's number only by its last four digits.
 
     \b
     Example:
@@ -85,6 +124,7 @@ def show(account_id: str, as_json: bool) -> None:
     """
     with open_runtime() as runtime:
         row = _to_row(runtime.registry.get(account_id))
+        row |= proof_row(runtime.consents.newest_proofs([account_id]).get(account_id))
     lines = [f"{name:15} {value if value is not None else '-'}" for name, value in row.items()]
     print_result(row, *lines, as_json=as_json)
 
@@ -140,6 +180,22 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
     )
 
 
+def proof_row(proof: ConsentProof | None) -> dict[str, str | None]:
+    """Return what shows that a consent is the holder's, who vouches for it, and its reference; None where unknown."""
+    return {
+        "proof": proof.proof.value if proof else None,
+        "vouched_by": proof.vouched_by if proof else None,
+        "reference": proof.reference if proof else None,
+    }
+
+
+def _user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # A container may run under a number that has no name.
+        return f"uid {os.getuid()}"
+
+
 def _set_state(account_id: str, state: AccountState) -> None:
     with open_runtime() as runtime:
         runtime.registry.get_existing(account_id)
@@ -147,6 +203,7 @@ def _set_state(account_id: str, state: AccountState) -> None:
             runtime.registry.set_state(account_id, state, now=runtime.now())
         except ValueError as error:
             raise click.ClickException(str(error)) from None
+        state = runtime.registry.get(account_id).state
     click.echo(f"account {account_id} is {state}")
 
 

@@ -21,8 +21,8 @@ from worker.stores.measures.couchdb_http import (
     set_up_user,
 )
 from worker.stores.measures.factory import couchdb_user, open_couchdb, open_measures
-from worker.stores.registry.grants import grant_rows, set_up_role
 from worker.stores.registry.migrations import upgrade_schema
+from worker.stores.registry.migrations.grants import grant_rows, set_up_role
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from worker.accounts.status import AccountStatus, status_of
 from worker.cli.common import json_option, local_text, open_runtime, print_json
+from worker.domain.consent.accounts import AccountState
 from worker.texts import translate
 
 
@@ -44,6 +45,8 @@ def _print_table(rows: list[AccountStatus]) -> None:
             head = (row.account, row.state) if number == 0 else ("", "")
             table.add_row(*head, name, f"{values.done}/{values.total}", str(values.last_day or "-"), code)
     Console().print(table)
+    if any(row.state is AccountState.NEW for row in rows):
+        click.echo("new: asserted, not yet confirmed by an answer of the supplier; or no meter is connected yet")
     for code in codes:
         click.echo(f"{code}: {translate(f'code.{code}.what_to_do', 'en')}{_next_try(rows, code)}")
 

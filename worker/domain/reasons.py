@@ -43,6 +43,7 @@ class Reason(StrEnum):
     METER_UNKNOWN = "meter_unknown"
     NOT_CONNECTED = "not_connected"
     CLOSED = "closed"  # Another person holds the meter now.
+    NOT_CONFIRMED = "not_confirmed"  # Somebody vouched for the consent, and the supplier has not answered yet.
     PAUSED = "paused"
     IN_DOUBT = "in_doubt"  # Refused once: the supplier is asked again before the owner is asked to act.
     OUTAGE = "outage"
@@ -109,7 +110,12 @@ def reason_of(day: date, today: date, facts: DayFacts, account: Account) -> Reas
     """Return the reason for the state of one day of one series."""
     if day >= today:
         return Reason.NOT_OVER if day == today else Reason.FUTURE
-    return _final_reason(facts) or _hold_reason(today, account) or _failure_reason(facts) or _waiting_reason(facts)
+    return (
+        _final_reason(facts)
+        or _hold_reason(today, account)
+        or _failure_reason(facts)
+        or _waiting_reason(facts, account)
+    )
 
 
 def choose_series_reason(reasons: Mapping[Series, Reason]) -> tuple[Reason, frozenset[Series]]:
@@ -147,7 +153,7 @@ def _hold_reason(today: date, account: Account) -> Reason | None:
         return _REASON_BY_CODE[refusal.code]
     match account.state:
         case AccountState.NEW:
-            return Reason.NOT_CONNECTED
+            return None if account.unconfirmed else Reason.NOT_CONNECTED
         case AccountState.PAUSED:
             return Reason.PAUSED
         case AccountState.CLOSED:
@@ -165,11 +171,13 @@ def _failure_reason(facts: DayFacts) -> Reason | None:
     return _REASON_BY_FAILURE[facts.failure]
 
 
-def _waiting_reason(facts: DayFacts) -> Reason:
+def _waiting_reason(facts: DayFacts, account: Account) -> Reason:
     if facts.mark.state is DayState.PARTIAL:
         return Reason.PARTIAL
     if facts.mark.state is DayState.SET_ASIDE:
         return Reason.SET_ASIDE
     if facts.mark.state is DayState.LATE:
         return Reason.CURVE_GAP if facts.hole is Hole.TRANSMISSION else Reason.LATE
-    return Reason.NOT_ASKED_YET if facts.wanted else Reason.BEYOND_HISTORY
+    if not facts.wanted:
+        return Reason.BEYOND_HISTORY
+    return Reason.NOT_CONFIRMED if account.unconfirmed else Reason.NOT_ASKED_YET

@@ -10,6 +10,7 @@ from typing import Final, Self
 from redis import Redis
 
 from config.settings import Settings
+from worker.accounts.assertion import AccountAssertion
 from worker.accounts.channels import Channel, NoticeLog, NotifyService, Webhook
 from worker.accounts.connect import AccountConnector, NewAccountLimits
 from worker.accounts.erasure import erase_account
@@ -248,6 +249,9 @@ class Runtime(AbstractContextManager["Runtime"]):
             ),
             locks=Locks(self.redis),
             now=self.now,
+        )
+        self.assertion = AccountAssertion(
+            supplier=ENEDIS.name, registry=self.registry, consents=self.consents, now=self.now
         )
         self.explainer = Explainer(
             registry=self.registry,

@@ -10,11 +10,9 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 from worker.domain.clock import Clock
-from worker.domain.consent.accounts import Account
 from worker.domain.fleet.incidents import PROBE, PROBES_TO_PASS, Incident, ProbeResult, judge_probe
 from worker.domain.fleet.lanes import enter_lane, leave_lane
 from worker.domain.measures.messages import WindowJob, series_of
@@ -85,14 +83,13 @@ class IncidentProber:
         failed = sorted({(job["account_id"], series_of(job)) for job in self.incidents.store.failed_windows(incident)})
         drawn = random.sample(failed, min(len(failed), _MAX_PROBED_ACCOUNTS))
         accounts = self.accounts.get_many([account_id for account_id, _ in drawn])
-        pairs = [pair for pair in drawn if pair[0] in accounts and self._may_be_probed(accounts[pair[0]])]
+        today = self.now().astimezone(PARIS).date()
+        asked = {id_ for id_, account in accounts.items() if account.active and not account.refusal_on(today)}
+        pairs = [pair for pair in drawn if pair[0] in asked]
         if not pairs:
-            others = (account for account in self.accounts.page_active() if self._may_be_probed(account))
-            pairs = [(account.id, incident.series[0]) for account in islice(others, PROBES_TO_PASS)]
+            others = self.accounts.page_active(None, PROBES_TO_PASS, today=today)
+            pairs = [(account.id, incident.series[0]) for account in others]
         return pairs
-
-    def _may_be_probed(self, account: Account) -> bool:
-        return account.active and account.refusal_on(self.now().astimezone(PARIS).date()) is None
 
     def _probe(self, incident: Incident, account_id: str, series: Series) -> ProbeResult:
         job: WindowJob = {**self.look_back(account_id, series), "claim": PROBE}

@@ -52,7 +52,7 @@ class ResultRecorder:
 
     1. the window as done in the history, in Redis;
     2. the outcome, the marks of its days and when the series is due again, in the registry, where a success also
-       clears the account's pending refusals;
+       clears the account's pending refusals, and the first answer makes an account ready that was only asserted;
     3. the state of the series in Redis, where the claim is released last;
     4. a value that was set aside, in the quarantine, with a notice to the operator;
     5. the metrics and the log line.
@@ -116,6 +116,7 @@ class ResultRecorder:
             days=mark_days(window, facts["open"], now.astimezone(PARIS).date(), floor, facts["set_aside"]),
             due_changes=due_after_success(result, answer, asked_at, state.loaded, now),
             answer=FinishedAnswer.of(result),
+            confirms=answer.is_answer,
         )
         self.progress.record_success(
             account_id,

@@ -13,7 +13,7 @@ from worker.runtime.process import Runtime
 from worker.web import api, pages
 from worker.web.consent import invitation, proxy, routes
 from worker.web.errors import add_error_handlers, refuse_long_body, to_response
-from worker.web.pages import operator
+from worker.web.pages import operator, operator_invitations
 from worker.web.security import set_security_headers
 
 _FOLDER: Final = Path(__file__).parent
@@ -25,7 +25,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.middleware("http")(_guard)
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     add_error_handlers(app)
-    for module in (routes, invitation, proxy, pages, operator, api):
+    for module in (routes, invitation, proxy, pages, operator, operator_invitations, api):
         app.include_router(module.router)
     return app
 

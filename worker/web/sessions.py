@@ -11,9 +11,10 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from worker.domain.consent.accounts import Account
+from worker.domain.consent.connection_requests import ConnectedAccount
 from worker.stores.encryption import Signer
 
 SESSION_COOKIE: Final = "releve_session"
@@ -21,16 +22,6 @@ OPERATOR_COOKIE: Final = "releve_operator"
 SESSION_LIFE: Final = timedelta(days=30)
 OPERATOR_LIFE: Final = timedelta(hours=12)
 MOST_ACCOUNTS: Final = 50  # A cookie has 4096 bytes. The accounts that came first give way.
-
-
-class NumberedAccount(Protocol):
-    """An account, or what stands for it."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def session_number(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +34,7 @@ class Session:
     sid: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
     accounts: Mapping[str, int] = field(default_factory=dict)
 
-    def shows(self, account: NumberedAccount) -> bool:
+    def shows(self, account: Account | ConnectedAccount) -> bool:
         """Return whether this session may see the account."""
         return self.accounts.get(account.id) == account.session_number
 
@@ -51,7 +42,7 @@ class Session:
         """Return those of the accounts, by id, that this session may see, in its order."""
         return [accounts[id_] for id_ in self.accounts if id_ in accounts and self.shows(accounts[id_])]
 
-    def with_accounts(self, accounts: Iterable[NumberedAccount]) -> Session:
+    def with_accounts(self, accounts: Iterable[Account | ConnectedAccount]) -> Session:
         """Return a new session with these accounts and those of this session."""
         numbers = {**self.accounts, **{account.id: account.session_number for account in accounts}}
         return Session(accounts=dict(list(numbers.items())[-MOST_ACCOUNTS:]))

@@ -158,7 +158,6 @@ TABLE = (
     for_holders_form("POST /accounts/{account_id}/remove", changes(200, "{id}", "{digits}")),
     # Consent.  Nothing that an address says is a proof: a typed callback is nothing to anybody.
     for_everybody("GET /connect/{supplier}", sees(303, "oauth2/authorize", "state=")),
-    for_everybody("GET /renew/{token}", sees(410)),
     for_everybody("GET /callback/{supplier}", sees(400), query=TYPED_CALLBACK),
     # The proxy for other services; who asks for a token is checked by the application's id and secret.
     for_everybody(
@@ -168,7 +167,8 @@ TABLE = (
     for_everybody("GET /proxy/{supplier}/redirect_parent", sees(400), query=TYPED_CALLBACK),
     for_everybody("POST /proxy/{supplier}/token", sees(401, "invalid_client"), form={"grant_type": "refresh_token"}),
     # The operator.
-    for_operator("GET /operator", sees(200, "/operator/logout"), others=sees(200, 'type="password"')),
+    # The page names accounts with an open invitation, and no others.
+    for_operator("GET /operator", sees(200, "/operator/logout", "{id}"), others=sees(200, 'type="password"')),
     for_operator(
         "POST /operator/login",
         sees(303, "/operator"),
@@ -176,6 +176,18 @@ TABLE = (
         form={"csrf": "{csrf}", "password": PASSWORD},
     ),
     for_operator("POST /operator/logout", sees(303, "/operator"), others=BAD_FORM, form={"csrf": "{csrf}"}),
+    for_operator(  # The link names the meter by its last digits.
+        "POST /operator/invitations",
+        changes(200, "/invitation#invite_", "{digits}"),
+        others=BAD_FORM,
+        form={"csrf": "{csrf}", "whom": "{new_number}"},
+    ),
+    for_operator(
+        "POST /operator/invitations/{invitation_id}/revoke",
+        changes(303, "/operator#invitations"),
+        others=BAD_FORM,
+        form={"csrf": "{csrf}"},
+    ),
     # The API.
     for_programs_and_holder(
         "GET /api/accounts",
@@ -227,6 +239,21 @@ TABLE = (
         sees(204),  # A stream goes on for minutes; to a browser that has seen its end it says so at once.
         headers={"Last-Event-ID": "loaded"},
     ),
+    # Invitations are for programs alone: their list names accounts, and a link opens one.
+    for_programs(
+        "GET /api/invitations",
+        Scope.READ_ACCOUNTS,
+        sees(200, "{id}"),
+        but=dict.fromkeys((HOLDER, HOLDER_WITHOUT_CSRF, HOUSEHOLD), sees(403, "token_needed")),
+        query={"limit": "500"},
+    ),
+    for_programs(
+        "POST /api/invitations",
+        Scope.WRITE_ACCOUNTS,
+        changes(201, "/invitation#invite_"),
+        json={"usage_point": "{new_number}"},
+    ),
+    for_programs("DELETE /api/invitations/{invitation_id}", Scope.WRITE_ACCOUNTS, changes(200, "revoked", "{id}")),
     # What is the same for all.
     for_everybody("GET /api/openapi.json", sees(200, '"openapi"')),
     for_everybody("HEAD /api/openapi.json", sees(200)),
@@ -289,7 +316,7 @@ def ask(client: TestClient, row: Row, account_id: str, cast: Cast) -> Response:
         "number": cast.home.number,
         "new_number": f"9{cast.home.number[1:]}",
     }
-    fill = {"account_id": account_id, "supplier": "enedis", "token": "t" * 40}
+    fill = {"account_id": account_id, "supplier": "enedis", "invitation_id": cast.invitation_id}
     return client.request(
         method,
         (row.path or path).format(**fill),

@@ -126,6 +126,20 @@ def test_all_is_there_on_a_telephone_without_scripts(house: System, tmp_path: Pa
         assert len(browser.find_elements(By.CSS_SELECTOR, "table[data-slots] tbody tr")) == 12
 
 
+def test_a_household_stops_its_readings_on_a_telephone_and_keeps_them(house: System, tmp_path: Path) -> None:
+    with open_browser(tmp_path, width=390) as browser:
+        account_id = connect(browser, house)
+        house.wait_loaded(account_id)
+        browser.get(f"{house.settings['PUBLIC_URL']}/accounts/{account_id}")
+        go(browser, "Arrêter les relevés", "Continuer comme avant")
+        assert "espace client Enedis" in text_of(browser, "main")
+        check_page(browser)
+        go(browser, "Arrêter les relevés", "Vous avez arrêté les relevés")
+        check_page(browser)
+        assert browser.find_element(By.CSS_SELECTOR, ".chart-narrow .serie-1 .column").is_displayed()
+        assert "Accord jusqu’au" not in text_of(browser, "main")
+
+
 def test_the_operator_logs_in_and_sees_the_fleet(house: System, tmp_path: Path) -> None:
     with open_browser(tmp_path) as browser:
         browser.get(f"{house.settings['PUBLIC_URL']}/operator")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -43,6 +44,7 @@ def account_in(
 
 ENDED = account_in(AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED")
 READY = account_in()
+UNCONFIRMED = replace(account_in(AccountState.NEW), usage_point_id="30001640000011")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,10 @@ READY = account_in()
         (DayFacts(LATE), account_in(consent_until=TODAY - ONE_DAY), Reason.CONSENT_ENDED),
         (DayFacts(LATE), account_in(consent_until=TODAY), Reason.LATE),
         (DayFacts(), account_in(AccountState.NEW), Reason.NOT_CONNECTED),
+        (DayFacts(), UNCONFIRMED, Reason.NOT_CONFIRMED),
+        (DayFacts(failure=AnswerClass.CONSENT), UNCONFIRMED, Reason.IN_DOUBT),
+        (DayFacts(failure=AnswerClass.OUTAGE), UNCONFIRMED, Reason.OUTAGE),
+        (DayFacts(wanted=False), UNCONFIRMED, Reason.BEYOND_HISTORY),
         (DayFacts(LATE), account_in(AccountState.PAUSED), Reason.PAUSED),
         (DayFacts(LATE, failure=AnswerClass.OUTAGE), READY, Reason.OUTAGE),
         (DayFacts(LATE, failure=AnswerClass.QUOTA), READY, Reason.QUOTA),

@@ -224,6 +224,57 @@ def test_a_refusal_in_doubt_is_shown_and_asked_again_in_an_hour_and_a_half(
     assert household.registry.get(account).state is AccountState.ACTION_NEEDED
 
 
+NO_VALUE: dict[date, Any] = {date(2024, 7, 20): "-"}
+
+
+@pytest.mark.parametrize(
+    "answer, answer_class, state",
+    [
+        (days("2024-07-20", 5000), "data", AccountState.READY),
+        ({}, "no_data", AccountState.READY),
+        (NO_VALUE, "unusable", AccountState.NEW),
+    ],
+    ids=["data", "no data", "unusable"],
+)
+@pytest.mark.parametrize("kind", [NIGHTLY, BACKFILL])
+def test_the_first_answer_makes_an_asserted_account_ready(
+    household: Household, kind: str, answer: dict[date, Any], answer_class: str, state: AccountState
+) -> None:
+    account = household.add_asserted()
+    household.supplier.daily = serving_days(answer)
+    if kind == NIGHTLY:
+        household.run(claim_window(household, account))
+        assert outcome_of(household, account).answer == answer_class
+    else:
+        household.run(household.claim_history(account))
+        assert f"answer:{answer_class}:{kind}" in household.progress.task_state(account, DAILY)
+    after = household.registry.get(account)
+    assert (after.state, after.active) == (state, True)
+
+
+@pytest.mark.parametrize("error", [SupplierUnavailable("down"), RateLimited("wait"), MalformedAnswer("another meter")])
+def test_what_is_no_answer_leaves_an_asserted_account_unconfirmed_and_due(
+    household: Household, error: WorkerError
+) -> None:
+    account = household.add_asserted()
+    household.results.record_failure(claim_window(household, account), error)
+    after = household.registry.get(account)
+    assert (after.state, after.active) == (AccountState.NEW, True)
+
+
+@pytest.mark.parametrize("error", [UnknownUsagePoint("who"), ConsentRevoked("gone"), HolderChanged("moved")])
+def test_a_refusal_of_an_asserted_account_is_that_of_any_account(household: Household, error: AccountError) -> None:
+    """A number with a wrong digit is refused for certain; a consent that was never given is seen twice, hours apart."""
+    account = household.add_asserted()
+    for _ in range(1 if isinstance(error, UnknownUsagePoint) else 2):
+        assert household.registry.get(account).state is AccountState.NEW
+        household.results.record_failure(claim_window(household, account), error)
+        household.at += CONFIRMATION_INTERVAL
+    after = household.registry.get(account)
+    assert (after.state, after.reason, after.active) == (AccountState.ACTION_NEEDED, error.code, False)
+    assert household.registry.due.list_nightly(DAILY, 1, household.at, household.at, 10) == []
+
+
 def test_windows_of_a_history_that_fail_are_tried_after_the_others(household: Household) -> None:
     account = household.add()
     jobs = []

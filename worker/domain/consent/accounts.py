@@ -74,4 +74,10 @@ class Account:
 
     @property
     def active(self) -> bool:
-        return self.state is AccountState.READY
+        """Whether automatic runs ask for it: it is ready, or asserted and awaits the supplier's first answer."""
+        return self.state is AccountState.READY or self.unconfirmed
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether somebody vouched for it, and no answer of the supplier has confirmed it yet."""
+        return self.state is AccountState.NEW and self.usage_point_id is not None

@@ -51,11 +51,11 @@ class ConnectionRequests(PrefixedKeys):
         if not self._redis.set(self._key("connection_request", request.id), self._seal(request), ex=_LIFE_S, nx=True):
             return False
         before = self._redis.set(
-            self._key("connection_requests:browser", request.browser), request.id, ex=_LIFE_S, get=True
+            self._key("connection_requests", "browser", request.browser), request.id, ex=_LIFE_S, get=True
         )
         self._drop(str(before) if before else None)
         if request.subject is not None:
-            key = self._key("connection_requests:subject", self._digest(request.subject))
+            key = self._key("connection_requests", "subject", self._digest(request.subject))
             with self._redis.pipeline() as pipe:
                 pipe.lpush(key, request.id)
                 pipe.lrange(key, MOST_OF_A_SUBJECT, -1)
@@ -89,7 +89,7 @@ class ConnectionRequests(PrefixedKeys):
     def list_due(self, now: datetime, limit: int) -> list[str]:
         """Return the ids of requests whose next try has come, the longest waiting first."""
         ids = self._redis.zrange(
-            self._key("connection_requests:due"), 0, int(now.timestamp()), byscore=True, offset=0, num=limit
+            self._key("connection_requests", "due"), 0, int(now.timestamp()), byscore=True, offset=0, num=limit
         )
         return [str(request_id) for request_id in ids]
 
@@ -98,7 +98,7 @@ class ConnectionRequests(PrefixedKeys):
         return list(self._load_held())
 
     def _load_held(self) -> Iterator[ConnectionRequest]:
-        key = self._key("connection_requests:held")
+        key = self._key("connection_requests", "held")
         for request_id in map(str, self._redis.zrange(key, 0, -1)):
             request = self.get(request_id)
             if request is not None and request.state is RequestState.HELD:
@@ -108,7 +108,7 @@ class ConnectionRequests(PrefixedKeys):
 
     def forget(self, request_id: str) -> None:
         """Take an id that is gone out of the index of those that are due."""
-        self._redis.zrem(self._key("connection_requests:due"), request_id)
+        self._redis.zrem(self._key("connection_requests", "due"), request_id)
 
     def _drop(self, request_id: str | None) -> None:
         request = self.get(request_id) if request_id else None
@@ -117,7 +117,7 @@ class ConnectionRequests(PrefixedKeys):
             self.forget(request.id)
 
     def _index(self, request: ConnectionRequest) -> None:
-        due, held = self._key("connection_requests:due"), self._key("connection_requests:held")
+        due, held = self._key("connection_requests", "due"), self._key("connection_requests", "held")
         with self._redis.pipeline() as pipe:
             if request.state is RequestState.ASKING:
                 at = request.next_try_at or request.created_at

@@ -10,15 +10,21 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.readings import PARIS, Series
 from worker.errors import ConsentStopped, UnknownAccount, describe_code
-from worker.stores.registry.tables import ACCOUNTS, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
+from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
 
 _CONSUMPTION = "consumption"  # The only direction whose measures are kept.
 NOT_REMOVED = ACCOUNTS.c.state != AccountState.DELETED
+# The same as ``Account.active``.
+IS_ACTIVE = or_(
+    ACCOUNTS.c.state == AccountState.READY,
+    and_(ACCOUNTS.c.state == AccountState.NEW, USAGE_POINTS.c.usage_point_id.is_not(None)),
+)
 _COLUMNS = (column for column in ACCOUNTS.c if column is not ACCOUNTS.c.state_since)
 ACCOUNT_QUERY = select(*_COLUMNS, USAGE_POINTS.c.usage_point_id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
 # A window runs these statements several times. Building one costs more than running it, so each is built once.
@@ -124,12 +130,27 @@ def mark_ready(connection: Connection, account_id: str, now: datetime) -> None:
         _set_active(connection, account_id, now, active=True)
 
 
+def activate_unconfirmed(connection: Connection, account_id: str, now: datetime) -> None:
+    """Let the series of a ``new`` account be asked for; the first answer makes it ``ready`` (``confirm``)."""
+    _set_active(connection, account_id, now, active=True)
+
+
+def confirm(connection: Connection, account_id: str, now: datetime) -> None:
+    """Set a ``new`` account to ``ready``, for the supplier has answered for its meter. Another state stays."""
+    is_new = (ACCOUNTS.c.id == account_id, ACCOUNTS.c.state == AccountState.NEW)
+    values = {"state": AccountState.READY, "reason": "", "state_since": now}
+    if connection.execute(update(ACCOUNTS).where(*is_new).values(values)).rowcount:
+        of_account = SERIES_OUTCOMES.c.account_id == account_id
+        connection.execute(update(SERIES_OUTCOMES).where(of_account).values(active=True))
+
+
 def change_state(connection: Connection, account_id: str, state: AccountState, reason: str, now: datetime) -> Account:
     """Set the account's state and reason, and return the account as it was before.
 
     A paused account that gets ``action_needed`` stays paused and only takes the reason. One whose holder has stopped
-    the consent keeps that as its reason. Raises UnknownAccount, and ValueError if no account can wait under the code,
-    if the account is closed, or if it is to become ready without a usage point or with a consent that is over.
+    the consent keeps that as its reason. An account that was never confirmed is ``new`` again where it would be
+    ``ready``. Raises UnknownAccount, and ValueError if no account can wait under the code, if the account is closed, or
+    if it is to become ready without a usage point or with a consent that is over.
     """
     if state is AccountState.ACTION_NEEDED and not describe_code(reason).suspends:
         raise ValueError(f"no account waits for its owner under the code {reason!r}")
@@ -145,9 +166,22 @@ def change_state(connection: Connection, account_id: str, state: AccountState, r
         reason = account.reason
     if account.state is AccountState.PAUSED and state is AccountState.ACTION_NEEDED:
         state = AccountState.PAUSED
+    if state is AccountState.READY and _awaits_confirmation(connection, account_id):
+        state = AccountState.NEW
     update_account(connection, account_id, {"state": state, "reason": reason, "state_since": now})
-    _set_active(connection, account_id, now, active=state is AccountState.READY)
+    _set_active(connection, account_id, now, active=state in (AccountState.READY, AccountState.NEW))
     return account
+
+
+def _awaits_confirmation(connection: Connection, account_id: str) -> bool:
+    """Return whether its newest proof is somebody's word without a day, and the supplier never answered for it."""
+    columns = CONSENT_PROOFS.c
+    newest = select(columns.kind, columns.consent_from).where(columns.account_id == account_id)
+    proof = connection.execute(newest.order_by(columns.consented_at.desc(), columns.id).limit(1)).one_or_none()
+    if proof is None or proof.kind is not ConsentKind.ASSERTED or proof.consent_from is not None:
+        return False
+    answered = (SERIES_OUTCOMES.c.account_id == account_id, SERIES_OUTCOMES.c.last_success_at.is_not(None))
+    return connection.execute(select(SERIES_OUTCOMES.c.series).where(*answered).limit(1)).first() is None
 
 
 def _insert_outcomes(connection: Connection, account_id: str, now: datetime, ask_until: date | None) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, update
+from sqlalchemy import Connection, Select, delete, or_, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.domain.consent.accounts import Account, AccountState
@@ -21,7 +21,7 @@ from worker.errors import ConsentEnded, ConsentStopped, StoreUnavailable, Unknow
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, migrations
-from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
+from worker.stores.registry.account_rows import ACCOUNT_QUERY, IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.due import DueTable
 from worker.stores.registry.invitations import InvitationTable
@@ -142,6 +142,35 @@ class AccountRegistry:
                 return [(account_rows.get(connection, account_id), created) for account_id, created in ordered]
         raise StoreUnavailable("the account could not be added, others were added at the same time: try again")
 
+    def add_asserted(
+        self,
+        supplier: str,
+        usage_point_id: str,
+        now: datetime,
+        *,
+        token: str | None,
+        confirmed: bool,
+        on_new: Callable[[Connection, str], object],
+    ) -> tuple[Account, bool]:
+        """Add the account of a usage point that somebody vouches for, and return it with whether it is new.
+
+        An account that is there already stays as it is. A new one is ``ready`` if ``confirmed``; else it is ``new``
+        until the supplier's first answer, and its series are due at once either way. ``on_new`` is called with its id
+        inside the transaction. Without ``token`` the application's own token is used.
+        """
+        for _ in range(3):
+            # See ``add_all``: another process may insert the same usage point, and the second try finds it.
+            with suppress(IntegrityError), self.database.writing() as connection:
+                account_id, created = account_rows.find_or_insert(connection, supplier, usage_point_id, now, {})
+                if created:
+                    if token is not None:
+                        self.tokens.assign_new(connection, [account_id], token, None)
+                    activate = account_rows.mark_ready if confirmed else account_rows.activate_unconfirmed
+                    activate(connection, account_id, now)
+                    on_new(connection, account_id)
+                return account_rows.get(connection, account_id), created
+        raise StoreUnavailable("the account could not be added, others were added at the same time: try again")
+
     def get(self, account_id: str) -> Account:
         """Return the account; a removed one is ``deleted`` and has no usage point."""
         with self.database.reading() as connection:
@@ -160,9 +189,14 @@ class AccountRegistry:
             account_id = account_rows.find(connection, supplier, usage_point_id, lock=False)
             return None if account_id is None else account_rows.get(connection, account_id)
 
-    def page_active(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
-        """Return the next page of ``ready`` accounts by id: ``after`` < id. Empty at the end."""
-        query = ACCOUNT_QUERY.where(ACCOUNTS.c.state == AccountState.READY, ACCOUNTS.c.id > (after or ""))
+    def page_active(self, after: str | None = None, limit: int = PAGE, *, today: date | None = None) -> list[Account]:
+        """Return the next page of active accounts by id: ``after`` < id. Empty at the end.
+
+        With ``today``, the date in Europe/Paris, only those whose consent is not over.
+        """
+        query = ACCOUNT_QUERY.where(IS_ACTIVE, ACCOUNTS.c.id > (after or ""))
+        if today is not None:
+            query = query.where(or_(ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until >= today))
         return self._accounts(query.limit(limit))
 
     def page(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
@@ -187,8 +221,9 @@ class AccountRegistry:
     def set_state(self, account_id: str, state: AccountState, reason: str = "", *, now: datetime) -> None:
         """Set the account's state; ``reason`` is the code that led to it, empty if all is well.
 
-        A paused account that gets ``action_needed`` stays paused and only takes the reason. Raises ValueError for
-        ``new`` and ``deleted``, which only ``add`` and ``remove`` set, and for ``ready`` without a usage point.
+        A paused account that gets ``action_needed`` stays paused and only takes the reason; one that was never
+        confirmed is ``new`` again in place of ``ready``. Raises ValueError for ``new`` and ``deleted``, which only
+        ``add`` and ``remove`` set, and for ``ready`` without a usage point.
         """
         if state in (AccountState.NEW, AccountState.DELETED):
             raise ValueError(f"an account can't be set to {state}")

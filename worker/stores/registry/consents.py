@@ -6,8 +6,10 @@ for the number of days that the operator has set. The meter's number is sealed i
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
+from typing import Final
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
@@ -21,6 +23,8 @@ from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.consent_rows import PROOF_QUERY
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, NOTICES, PENDING_REFUSALS
 from worker.stores.registry.tokens import detach_token
+
+_BATCH: Final = 500  # Accounts in one query: servers limit the number of parameters.
 
 
 class ConsentTable(SealedTable):
@@ -83,6 +87,48 @@ class ConsentTable(SealedTable):
         query = select(CONSENT_PROOFS.c.browser).where(*in_force).order_by(CONSENT_PROOFS.c.consented_at.desc())
         with self._database.reading() as connection:
             return connection.execute(query.limit(1)).scalar()
+
+    def record_asserted(
+        self,
+        connection: Connection,
+        account_id: str,
+        now: datetime,
+        *,
+        vouched_by: str,
+        reference: str | None = None,
+        consented_on: date | None = None,
+    ) -> ConsentProof:
+        """Record, in the transaction that adds a new account, that somebody vouches for its consent.
+
+        ``consented_at`` is the moment of the assertion. ``consented_on``, the day that was named, is the first day of
+        the consent and copied to the account; None if nobody named one.
+        """
+        account = account_rows.get(connection, account_id)
+        proof = ConsentProof(
+            id=consent_rows.new_id(),
+            account_id=account_id,
+            supplier=account.supplier,
+            kind=ConsentKind.ASSERTED,
+            consented_at=now,
+            consent_from=consented_on,
+            reference=reference,
+            proof=Proof.ASSERTED,
+            vouched_by=vouched_by,
+            names_meter=account.usage_point_id is not None,
+        )
+        self._insert(connection, proof, account.usage_point_id)
+        _copy_dates_to_account(connection, proof)
+        return proof
+
+    def newest_proofs(self, account_ids: Sequence[str]) -> dict[str, ConsentProof]:
+        """Return the newest proof of each of these accounts that has one, by account id."""
+        oldest_first = PROOF_QUERY.order_by(CONSENT_PROOFS.c.consented_at, CONSENT_PROOFS.c.id.desc())
+        newest: dict[str, ConsentProof] = {}
+        for first in range(0, len(account_ids), _BATCH):
+            of_batch = CONSENT_PROOFS.c.account_id.in_(account_ids[first : first + _BATCH])
+            rows = self._database.fetch(oldest_first.where(of_batch))
+            newest |= {row.account_id: ConsentProof(**row._asdict()) for row in rows}
+        return newest
 
     def list_proofs(self, account_id: str) -> list[ConsentProof]:
         """Return all proofs of an account, even of a removed one, the newest first."""
@@ -199,14 +245,31 @@ def _find_existing(
     reference: str | None,
     dates: tuple[date | None, date | None],
 ) -> ConsentProof | None:
-    """Return the consent in force if it is this one; None for a new consent."""
-    in_force = PROOF_QUERY.where(CONSENT_PROOFS.c.account_id == account_id, CONSENT_PROOFS.c.ended_at.is_(None))
-    row = connection.execute(in_force.order_by(CONSENT_PROOFS.c.consented_at.desc()).limit(1)).one_or_none()
-    if row is None:
-        return None
-    proof = ConsentProof(**row._asdict())
-    told = proof.kind, proof.reference, (proof.consent_from, proof.consent_until)
-    return proof if told == (kind, reference, dates) else None
+    """Return the proof in force if this consent was recorded before; None for a new consent.
+
+    A consent is recognised by its dates and its reference: the supplier gives the same reference again to a holder who
+    consents anew. The proof in force may also be a newer one that has replaced this consent. If this consent has ended
+    and nothing has replaced it, its proof is reopened: the supplier has just confirmed it. One that the household
+    stopped stays ended.
+    """
+    newest_first = PROOF_QUERY.where(CONSENT_PROOFS.c.account_id == account_id).order_by(
+        CONSENT_PROOFS.c.consented_at.desc()
+    )
+    open_row = connection.execute(newest_first.where(CONSENT_PROOFS.c.ended_at.is_(None)).limit(1)).one_or_none()
+    proof = None if open_row is None else ConsentProof(**open_row._asdict())
+    if reference is None:
+        same = proof is not None and (proof.kind, proof.reference) == (kind, None)
+        return proof if same and proof and (proof.consent_from, proof.consent_until) == dates else None
+    named = CONSENT_PROOFS.c.kind == kind, CONSENT_PROOFS.c.reference == reference
+    of_dates = CONSENT_PROOFS.c.consent_from == dates[0], CONSENT_PROOFS.c.consent_until == dates[1]
+    earlier = connection.execute(newest_first.where(*named, *of_dates).limit(1)).one_or_none()
+    if earlier is None or proof is not None:
+        return None if earlier is None else proof
+    if earlier.end_reason == EndReason.WITHDRAWN.value:
+        return None  # The household stopped that one, and consents anew: both stay on record.
+    reopen = update(CONSENT_PROOFS).where(CONSENT_PROOFS.c.id == earlier.id).values(ended_at=None, end_reason="")
+    connection.execute(reopen)
+    return replace(ConsentProof(**earlier._asdict()), ended_at=None, end_reason="")
 
 
 def _copy_dates_to_account(connection: Connection, proof: ConsentProof) -> None:

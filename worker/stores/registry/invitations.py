@@ -12,14 +12,15 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, delete, insert, null, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, null, select, update
 
 from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.invitations import INVITATION_LIFE, Invitation, InvitationPurpose
-from worker.errors import DataError
+from worker.errors import DataError, OperatorFault
 from worker.stores.database import Database, SealedTable
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows
@@ -85,10 +86,12 @@ class InvitationTable(SealedTable):
             "created_at": now,
             "expires_at": invitation.expires_at,
         }
+        with self._database.reading() as connection:  # Unsealing many takes a while, and SQLite has one writer.
+            older = self._find_by_meter(connection, usage_point_id, *_open_at(now))
         with self._database.writing() as connection:
             if account_id is not None:
                 account_rows.lock(connection, account_id)
-            self._end(connection, account_id, usage_point_id, only_open=True)
+            self._revoke_open(connection, older | _find_by_account(connection, account_id, *_open_at(now)))
             connection.execute(insert(INVITATIONS).values(row))
         return invitation, f"{_PREFIX}_{invitation_id}_{secret}"
 
@@ -151,38 +154,41 @@ class InvitationTable(SealedTable):
 
         The meter's number is erased from finished ones, too. For the transaction that removes the account.
         """
-        return self._end(connection, account_id, usage_point_id, only_open=False)
+        named = _find_by_account(connection, account_id) | self._find_by_meter(connection, usage_point_id)
+        revoked = self._revoke_open(connection, named)
+        for invitation_id in sorted(named):
+            of_id = INVITATIONS.c.id == invitation_id
+            connection.execute(update(INVITATIONS).where(of_id).values(sealed_usage_point=null()))
+        return revoked
 
     def delete_before(self, moment: datetime) -> int:
         """Delete the invitations that expired before ``moment``, and return their number."""
         return self._database.change(delete(INVITATIONS).where(INVITATIONS.c.expires_at < moment))
 
-    def _end(
-        self, connection: Connection, account_id: str | None, usage_point_id: str | None, *, only_open: bool
-    ) -> int:
-        """Revoke open invitations and erase their meter's number, also of finished ones unless ``only_open``."""
-        now = self._now()
-        condition = _open_at(now) if only_open else ()
-        ids: set[str] = set()
-        if account_id is not None:
-            of_account = select(INVITATIONS.c.id).where(INVITATIONS.c.account_id == account_id, *condition)
-            ids.update(connection.execute(of_account).scalars())
-        if usage_point_id is not None:
-            has_meter = INVITATIONS.c.sealed_usage_point.is_not(None)
-            query = select(INVITATIONS.c.id, INVITATIONS.c.sealed_usage_point).where(has_meter, *condition)
-            rows = connection.execute(query).all()
-            ids.update(row_id for row_id, sealed in rows if self._may_name(sealed, usage_point_id))
-        revoked = 0
+    def _revoke_open(self, connection: Connection, ids: Iterable[str]) -> int:
+        """Revoke those that are still open, forget their meter's number, and return how many they were."""
+        now, revoked = self._now(), 0
         for invitation_id in sorted(ids):
-            of_id = INVITATIONS.c.id == invitation_id
-            revoking = update(INVITATIONS).where(of_id, *_open_at(now)).values(revoked_at=now)
-            revoked += connection.execute(revoking).rowcount
-            connection.execute(update(INVITATIONS).where(of_id).values(sealed_usage_point=null()))
+            revoking = update(INVITATIONS).where(INVITATIONS.c.id == invitation_id, *_open_at(now))
+            revoked += connection.execute(revoking.values(revoked_at=now, sealed_usage_point=null())).rowcount
         return revoked
+
+    def _find_by_meter(
+        self, connection: Connection, usage_point_id: str | None, *conditions: ColumnElement[bool]
+    ) -> set[str]:
+        """Return the ids of the invitations for a meter, and of those that no key opens."""
+        if usage_point_id is None:
+            return set()
+        sealed = INVITATIONS.c.sealed_usage_point
+        rows = connection.execute(select(INVITATIONS.c.id, sealed).where(sealed.is_not(None), *conditions)).all()
+        return {row_id for row_id, seal in rows if self._may_name(seal, usage_point_id)}
 
     def _may_name(self, sealed: str, usage_point_id: str) -> bool:
         """Return whether the sealed number is this meter's. One that no key opens counts: nobody could use it."""
-        return not self._sealer.can_unseal(sealed) or self._sealer.unseal(sealed) == usage_point_id
+        try:
+            return self._sealer.unseal(sealed) == usage_point_id
+        except OperatorFault:
+            return True
 
     def _to_invitation(self, row: Row[Any], *, needs_meter: bool = True) -> Invitation:
         sealed = row.sealed_usage_point
@@ -217,7 +223,15 @@ class InvitationTable(SealedTable):
         return [self._to_invitation(row, needs_meter=False) for row in self._database.fetch(query)]
 
 
-def _open_at(now: datetime) -> tuple[Any, ...]:
+def _find_by_account(connection: Connection, account_id: str | None, *conditions: ColumnElement[bool]) -> set[str]:
+    """Return the ids of the invitations that name the account."""
+    if account_id is None:
+        return set()
+    query = select(INVITATIONS.c.id).where(INVITATIONS.c.account_id == account_id, *conditions)
+    return set(connection.execute(query).scalars())
+
+
+def _open_at(now: datetime) -> tuple[ColumnElement[bool], ...]:
     """Return the conditions of an invitation that is neither used, revoked nor expired."""
     return (*_UNFINISHED, INVITATIONS.c.expires_at > now)
 

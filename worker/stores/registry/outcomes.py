@@ -16,13 +16,14 @@ from typing import Any, Final, TypedDict
 
 from sqlalchemy import Connection, Row, bindparam, case, select, update
 
+from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.completeness import DayLedger, DayMark
 from worker.domain.measures.holes import MIN_EMPTY_DAYS_AFTER_CURVE, find_missing_curve
 from worker.domain.measures.readings import Series
 from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
 from worker.stores.database import SqlTable
 from worker.stores.registry import account_rows, consent_rows
-from worker.stores.registry.tables import NEVER, NO_DAY, SERIES_OUTCOMES
+from worker.stores.registry.tables import ACCOUNTS, NEVER, NO_DAY, SERIES_OUTCOMES
 
 # A meter number (14 digits), or any long word that may be a token.
 _SECRET = re.compile(r"(?<!\d)\d{14}(?!\d)|[\w+/=-]{32,}")
@@ -33,7 +34,8 @@ NIGHTS_WITHOUT_CURVE: Final = 7
 _C = SERIES_OUTCOMES.c
 _ROW = (_C.account_id == bindparam("p_account"), _C.series == bindparam("p_series"))
 # Building these statements costs more than running them.
-_LOCKED = select(SERIES_OUTCOMES).where(*_ROW).with_for_update()
+_STATE = select(ACCOUNTS.c.state).where(ACCOUNTS.c.id == _C.account_id).scalar_subquery()
+_LOCKED = select(SERIES_OUTCOMES, _STATE.label("account_state")).where(*_ROW).with_for_update(of=SERIES_OUTCOMES)
 _DAYS = select(_C.days).where(*_ROW)
 _ANSWERED = select(_C.answered).where(*_ROW)
 _UPDATE = update(SERIES_OUTCOMES).where(*_ROW)
@@ -95,11 +97,13 @@ class OutcomeTable(SqlTable):
         days: Mapping[date, DayMark] | None = None,
         due_changes: DueChanges | None = None,
         answer: FinishedAnswer | None = None,
+        confirms: bool = False,
     ) -> None:
         """Record the outcome of one run of a series, with the marks of its ``days`` and the ``answer`` that was stored.
 
         ``code`` is None after a success, which clears the account's pending refusals, and empty where a store of ours
-        failed, which changes no verdict.
+        failed, which changes no verdict. ``confirms``: the supplier has answered for this meter, which makes an account
+        ready that awaited it.
 
         Run ids sort by time. A run older than the recorded one only adds its facts (last day, last success, anything
         stored); code, message and run stay. ``message`` is stored in clear text, so everything that looks like a
@@ -135,6 +139,11 @@ class OutcomeTable(SqlTable):
                 values["last_success_at"] = max(row.last_success_at or now, now)
                 consent_rows.delete_pending_refusals(connection, account_id)  # They were mistakes of the supplier.
             update_row(connection, account_id, series, values)
+        if confirms and row.account_state is AccountState.NEW:
+            # A suspension locks the account before its series, so the account is not locked in the transaction above.
+            # After a crash in between the window is recorded again, or the next one confirms the account.
+            with self._database.writing() as connection:
+                account_rows.confirm(connection, account_id, now)
 
     def make_due(self, account_id: str, series: Series, now: datetime) -> None:
         """Let a series be asked again now, whatever it waits for; an account that isn't active stays so."""

@@ -88,7 +88,7 @@ class PendingRefusals(SqlTable):
     def reinstate(self, code: str, since: datetime, now: datetime) -> list[str]:
         """Undo the refusals with ``code`` since ``since``, because they were the supplier's fault.
 
-        Sets their counts to zero, makes the accounts that they suspended ready again, deletes the undelivered notices
+        Sets their counts to zero, makes the accounts that they suspended active again, deletes the undelivered notices
         and reopens the proofs. A consent that has ended meanwhile stays so. Returns the ids of these accounts.
         """
         pending = (PENDING_REFUSALS.c.code == code, PENDING_REFUSALS.c.last_seen >= since, PENDING_REFUSALS.c.times > 0)

@@ -89,7 +89,7 @@ class TokenTable(SealedTable):
         self._database.change(update(TOKENS).where(TOKENS.c.id == token_id).values(refreshing_since=None))
 
     def list_expiring(self, after: datetime, before: datetime, today: date, limit: int = PAGE) -> list[ExpiringToken]:
-        """Return the tokens of ready accounts with ``after`` < end <= ``before``, the next to expire first.
+        """Return the tokens of active accounts with ``after`` < end <= ``before``, the next to expire first.
 
         ``today`` is the date in Europe/Paris: accounts whose consent has ended by then don't count.
         """
@@ -99,7 +99,7 @@ class TokenTable(SealedTable):
             select(TOKENS.c.id, account, TOKENS.c.expires_at)
             .select_from(TOKENS.join(TOKEN_USERS).join(ACCOUNTS, TOKEN_USERS.c.account_id == ACCOUNTS.c.id))
             .where(TOKENS.c.expires_at > after, TOKENS.c.expires_at <= before)
-            .where(ACCOUNTS.c.state == AccountState.READY, or_(until.is_(None), until >= today))
+            .where(ACCOUNTS.c.state.in_((AccountState.READY, AccountState.NEW)), or_(until.is_(None), until >= today))
             .group_by(TOKENS.c.id, TOKENS.c.expires_at)
             .order_by(TOKENS.c.expires_at, TOKENS.c.id)
             .limit(limit)

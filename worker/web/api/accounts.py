@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from worker.accounts.status import AccountStatus, AccountSummary, status_of
-from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.accounts import Account, AccountState
 from worker.runtime.process import Runtime
 from worker.web.api.auth import Caller, MayEnd, ReadAccounts, WriteAccounts
@@ -57,21 +56,27 @@ def read_account(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccount
     "/accounts",
     summary="Add an account",
     status_code=201,
-    responses={
-        200: {"model": AccountSummary, "description": "The meter is kept already; this is its account."},
-        **error_responses(400, 409, 411, 413, 422),
-    },
+    responses=error_responses(400, 409, 411, 413, 422),
 )
 def add_account(new: NewAccount, runtime: RuntimeDep, caller: WriteAccounts, response: Response) -> AccountSummary:
     """Add the account of a meter whose holder has consented to your application, and start its first sync.
 
-    Where each holder has a token of its own (enedis-v4), only the consent page can add an account: 409.
+    You vouch for the consent: your token's name, `reference` and `consented_on` are kept as its evidence. A meter that
+    has an account gives 409 `account_exists` and its id, and nothing is changed. Where each holder has a token of its
+    own (enedis-v4), only the consent page can add an account: 409 `consent_needed`.
     """
     if runtime.clients.account_tokens:
         raise HttpRefusal(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
-    account, created = runtime.registry.add(ENEDIS.name, new.usage_point, runtime.now(), token_needed=False)
+    try:
+        account, created = runtime.assertion.add(
+            new.usage_point, f"token:{caller.token_id}", reference=new.reference, consented_on=new.consented_on
+        )
+    except ValueError as error:
+        raise HttpRefusal(422, "invalid_request", str(error)) from None
+    if not created:
+        message = f"account {account.id} has this meter already; nothing was changed: invite its holder to it"
+        raise HttpRefusal(409, "account_exists", message)
     publish_backfills(runtime, [account.id])
-    response.status_code = 201 if created else 200
     response.headers["Location"] = f"/api/accounts/{account.id}"
     return _summarize(account, caller)
 

@@ -52,7 +52,7 @@ def invite(new: NewInvitation, runtime: RuntimeDep, caller: WriteAccounts) -> Se
     try:
         if new.mail:
             inviter.check_mail()
-        invitation, link = _create(runtime, new, f"token {caller.token_id}")
+        invitation, link = _create(runtime, new, f"token:{caller.token_id}")
     except MeterHasAccount as error:
         # The error's own text is the command line's.
         message = f"this meter has the account {error.account_id}: invite that account, or say new_holder"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Self
 
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from worker.accounts.assertion import MAX_REFERENCE_LENGTH
 from worker.accounts.invitations import InvitationSummary
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.status import EXAMPLE_ID, AccountSummary
@@ -37,10 +39,25 @@ class AccountPage(BaseModel):
 
 
 class NewAccount(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"usage_point": "12345678901234"}]})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"usage_point": "12345678901234", "reference": "contract 4711", "consented_on": "2024-07-25"}]
+        },
+    )
 
     usage_point: str = Field(
         pattern=r"^[0-9]{14}$", description="The meter's 14-digit number (PDL, PRM); its holder has consented."
+    )
+    reference: str | None = Field(
+        None,
+        max_length=MAX_REFERENCE_LENGTH,
+        description="Your own reference of the consent, kept as evidence; without the meter's number.",
+    )
+    consented_on: date | None = Field(
+        None,
+        description="The day on which the holder consented: the account is `ready` at once. Without it the account is "
+        "`new` until the supplier's first answer.",
     )
 
 

@@ -28,7 +28,7 @@ router = APIRouter()
 
 # Whether all is well, the household waits or it has to act.
 KINDS: Final = {
-    AccountState.NEW: "act",
+    AccountState.NEW: "wait",
     AccountState.READY: "good",
     AccountState.PAUSED: "wait",
     AccountState.ACTION_NEEDED: "act",
@@ -78,6 +78,8 @@ def connection_of(account: Account, status: AccountStatus, today: date) -> tuple
         return "wait", f"code.{account.reason}"  # The household knows: it did so itself.
     if account.state is AccountState.ACTION_NEEDED:
         return KINDS[account.state], f"code.{account.reason}"
+    if account.state is AccountState.NEW:
+        return ("wait", "state.unconfirmed") if account.unconfirmed else ("act", "state.new")
     if account.state is not AccountState.READY:
         return KINDS[account.state], f"state.{account.state}"
     last = status.last_day

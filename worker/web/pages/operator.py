@@ -1,4 +1,7 @@
-"""The operator's page: state of the fleet in numbers, behind a password. It shows no account id and no measure."""
+"""The operator's page, behind a password: state of the fleet in numbers, and the open invitations.
+
+It shows no measure, and no account id but those of open invitations.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,7 @@ log = logging.getLogger("releve.web")
 
 router = APIRouter(prefix="/operator", include_in_schema=False)
 
+MOST_INVITATIONS: Final = 20
 _KIND: Final = "operator"
 _PATH: Final = "/operator"
 _TRIES_BY_ADDRESS: Final = Rate("operator-login", calls=5, window_s=300)
@@ -51,9 +55,7 @@ def show_operator(request: Request, runtime: RuntimeDep) -> Response:
     session = _read_session(request, runtime)
     if not session.logged_in:
         return _login_page(request, runtime, session)
-    return render(
-        request, "operator.html", operator_csrf=runtime.signer.csrf_token(session.sid), **_page_values(runtime)
-    )
+    return operator_page(request, runtime)
 
 
 @router.post("/login")
@@ -88,10 +90,29 @@ def log_in(
 @router.post("/logout")
 def log_out(request: Request, runtime: RuntimeDep, csrf: Annotated[str, Form()] = "") -> Response:
     if not runtime.signer.is_valid_csrf_token(_read_session(request, runtime).sid, csrf):
-        return render_message(request, "csrf", 403, (_PATH, "message.again"))
+        return refuse_form(request)
     response = RedirectResponse(_PATH, 303)
     response.delete_cookie(OPERATOR_COOKIE, path=_PATH)
     return response
+
+
+def operator_page(request: Request, runtime: Runtime, status: int = 200, **invite: Any) -> Response:
+    """Return the page for an operator who is logged in. ``invite``: what the form of an invitation shows again."""
+    csrf = runtime.signer.csrf_token(_read_session(request, runtime).sid)
+    form = {"whom": "", "new_holder": False, "address": "", "invite_fault": None, "invite_account": ""} | invite
+    values = {**_page_values(runtime), **_invitations(runtime), **form}
+    return render(request, "operator.html", status, operator_csrf=csrf, **values)
+
+
+def may_change(request: Request, runtime: Runtime, csrf: str) -> bool:
+    """Return whether a form comes from the page of an operator who is logged in."""
+    session = _read_session(request, runtime)
+    is_open = runtime.settings.operator_password is not None and session.logged_in
+    return is_open and runtime.signer.is_valid_csrf_token(session.sid, csrf)
+
+
+def refuse_form(request: Request) -> Response:
+    return render_message(request, "csrf", 403, (_PATH, "message.again"))
 
 
 def _read_session(request: Request, runtime: Runtime) -> OperatorSession:
@@ -142,6 +163,16 @@ def _page_values(runtime: Runtime) -> dict[str, Any]:
         "errors": overview.list_last_errors(),
         "queues": _queues(runtime),
         "now": runtime.now(),
+    }
+
+
+def _invitations(runtime: Runtime) -> dict[str, Any]:
+    """Return the newest open invitations, and whether there are more."""
+    newest = runtime.invitations.list(open_only=True, limit=MOST_INVITATIONS + 1)
+    return {
+        "invitations": newest[:MOST_INVITATIONS],
+        "more_invitations": len(newest) > MOST_INVITATIONS,
+        "sends_mail": runtime.inviter.sends_mail,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,7 +17,7 @@ from tests.support.supplier_server import BASE_URL, NOW, ClientHarness
 from worker.clients.enedis.consent import (
     Callback,
     authorize_url,
-    fetch_usage_points,
+    fetch_shared_meters,
     read_callback,
     usage_points_of_grant,
 )
@@ -24,6 +25,7 @@ from worker.clients.enedis.presets import PRESETS
 from worker.clients.id_token import usage_points_from_id_token
 from worker.clients.oauth import Grant
 from worker.clients.tokens import Token
+from worker.domain.consent.connection_requests import SharedMeter
 from worker.errors import ConsentRevoked, MalformedAnswer, RequestRefused, SupplierUnavailable
 
 A, B = "98765432109876", "98765432109877"
@@ -107,7 +109,7 @@ def test_the_meters_of_an_authorisation_are_those_of_its_living_services(v2026: 
     services = [service(A), service(A, "DEMANDE"), service(B, None), service("11111111111111", "TERMINE")]
     services += [service("22222222222222", "SUPPRIME"), service("1234"), service(None), service(7)]
     answer(v2026, 200, {"nbTotalServices": len(services), "serviceSouscrit": services})
-    assert fetch_usage_points(v2026.session, 900001, NOW) == [A, B]
+    assert [meter.usage_point_id for meter in fetch_shared_meters(v2026.session, 900001, NOW)] == [A, B]
 
     request = v2026.supplier.calls[-1].request
     assert request.headers["Content-Type"] == "application/json"
@@ -119,6 +121,22 @@ def test_the_meters_of_an_authorisation_are_those_of_its_living_services(v2026: 
         "serviceType": "ACCES",
     }
     assert v2026.permits.requested_apis == ["subscribed_services"]
+
+
+@pytest.mark.parametrize(
+    "told, since, until",
+    [
+        ({"dateDebut": "2026-10-05", "dateFin": "2029-10-04"}, date(2026, 10, 5), date(2029, 10, 3)),
+        ({"dateDebut": "2026-10-05T00:00:00+02:00"}, date(2026, 10, 5), None),
+        ({"dateDebut": "today", "dateFin": 20291004}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_a_consent_has_its_days_as_the_supplier_tells_them(
+    v2026: ClientHarness, told: dict[str, Any], since: date | None, until: date | None
+) -> None:
+    answer(v2026, 200, {"nbTotalServices": 1, "serviceSouscrit": [{**service(A), **told}]})
+    assert fetch_shared_meters(v2026.session, 900001, NOW) == [SharedMeter(A, since, until)]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +153,7 @@ def test_the_meters_of_an_authorisation_are_those_of_its_living_services(v2026: 
 )
 def test_an_authorisation_not_there_yet_is_empty_in_all_its_forms(v2026: ClientHarness, status: int, body: Any) -> None:
     answer(v2026, status, body)
-    assert fetch_usage_points(v2026.session, 900001, NOW) == []
+    assert fetch_shared_meters(v2026.session, 900001, NOW) == []
 
 
 @pytest.mark.parametrize(
@@ -152,10 +170,16 @@ def test_an_exchange_refused_otherwise_is_an_error(
 ) -> None:
     answer(v2026, status, body)
     with pytest.raises(kind):
-        fetch_usage_points(v2026.session, 900001, NOW)
+        fetch_shared_meters(v2026.session, 900001, NOW)
+
+
+CLIENT = "our-application"
 
 
 def id_token(**claims: Any) -> str:
+    """Return an id_token for our application, unless the claims say otherwise; None leaves one out."""
+    usual = {"iss": "https://supplier.example", "aud": CLIENT, "exp": datetime.now(UTC) + timedelta(minutes=5)}
+    claims = {name: value for name, value in {**usual, **claims}.items() if value is not None}
     return jwt.encode(claims, "a key that nobody here checks, long enough", algorithm="HS256")
 
 
@@ -169,19 +193,26 @@ def id_token(**claims: Any) -> str:
         ({"consentements": [{"id_pce": "GI123456"}, {"pce": "GI12"}, "x"]}, ["GI123456"]),
         ({"consents": [{"usage_point_id": A}]}, [A]),
         ({"consentements": "not json", "sub": "u0001"}, []),
-        ({"exp": 1, "usage_point_id": A}, [A]),
         ({"pce_id": "GI123456"}, ["GI123456"]),
         ({}, []),
     ],
 )
 def test_meters_are_read_from_an_id_token(claims: dict[str, Any], meters: list[str]) -> None:
-    assert usage_points_from_id_token(id_token(**claims)) == meters
+    assert usage_points_from_id_token(id_token(**claims), CLIENT) == meters
+
+
+@pytest.mark.parametrize(
+    "claims", [{"exp": 1}, {"exp": None}, {"aud": "another-application"}, {"aud": None}, {"iss": None}]
+)
+def test_an_id_token_that_is_old_or_not_for_us_is_refused(claims: dict[str, Any]) -> None:
+    with pytest.raises(MalformedAnswer):
+        usage_points_from_id_token(id_token(usage_point_id=A, **claims), CLIENT)
 
 
 @pytest.mark.parametrize("text", ["", "a.b.c", "abc", "é.é.é", "eyJhbGciOiJIUzI1NiJ9.W10.c2ln"])
 def test_what_is_no_id_token_is_refused(text: str) -> None:
     with pytest.raises(MalformedAnswer):
-        usage_points_from_id_token(text)
+        usage_points_from_id_token(text, CLIENT)
 
 
 @pytest.mark.parametrize(
@@ -195,4 +226,4 @@ def test_what_is_no_id_token_is_refused(text: str) -> None:
     ],
 )
 def test_a_token_answer_names_meters_before_an_id_token_does(extras: dict[str, Any], meters: tuple[str, ...]) -> None:
-    assert usage_points_of_grant(Grant(Token("t"), extras)) == meters
+    assert usage_points_of_grant(Grant(Token("t"), extras), CLIENT) == meters

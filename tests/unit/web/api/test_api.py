@@ -12,6 +12,7 @@ from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.factories import NOW
 from worker.accounts.status import status_of
 from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.consents import Proof
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
 
@@ -70,19 +71,53 @@ def test_a_household_pages_through_its_own_accounts_alone(service: ApiService) -
     assert second["next"] is None
 
 
-def test_an_added_account_is_ready_and_its_backfill_enqueued_and_adding_it_again_gives_it_back(
-    service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "evidence, state", [({}, "new"), ({"reference": "contract 4711", "consented_on": TODAY.isoformat()}, "ready")]
+)
+def test_who_adds_an_account_vouches_for_it_and_its_backfill_is_enqueued(
+    service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch, evidence: dict[str, str], state: str
 ) -> None:
     published: list[str] = []
     monkeypatch.setattr("worker.web.context.enqueue_backfill", lambda account, **_: published.append(account))
-    new = client.post("/api/accounts", json={"usage_point": METER})
+    new = client.post("/api/accounts", json={"usage_point": METER, **evidence})
     account_id = new.json()["account"]
-    assert (new.status_code, new.json()["state"]) == (201, "ready")
+    assert (new.status_code, new.json()["state"]) == (201, state)
+    assert new.json()["consent_from"] == evidence.get("consented_on")
     assert new.headers["Location"] == f"/api/accounts/{account_id}"
-    again = client.post("/api/accounts", json={"usage_point": METER})
-    assert (again.status_code, again.json()["account"]) == (200, account_id)
-    assert published == [account_id, account_id]
-    assert METER not in new.text + again.text
+    assert published == [account_id]
+    (proof,) = service.runtime.consents.list_proofs(account_id)
+    assert (proof.proof, proof.vouched_by, proof.reference) == (
+        Proof.ASSERTED,
+        "token:test",
+        evidence.get("reference"),
+    )
+    assert METER not in new.text
+
+
+def test_a_meter_that_has_an_account_is_said_and_nothing_is_changed(
+    service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account_id = service.add()
+    published: list[str] = []
+    monkeypatch.setattr("worker.web.context.enqueue_backfill", lambda account, **_: published.append(account))
+    service.runtime.registry.set_state(account_id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+    before = service.runtime.registry.list()
+    refused = client.post("/api/accounts", json={"usage_point": METER, "consented_on": TODAY.isoformat()})
+    assert (refused.status_code, refused.json()["error"]) == (409, "account_exists")
+    assert account_id in refused.json()["message"]
+    assert METER not in refused.text
+    assert service.runtime.registry.list() == before
+    assert (service.runtime.consents.list_proofs(account_id), published) == ([], [])
+
+
+@pytest.mark.parametrize("evidence", [{"reference": f"meter {METER}"}, {"consented_on": "2999-01-01"}])
+def test_evidence_that_can_not_be_kept_is_refused(
+    service: ApiService, client: TestClient, evidence: dict[str, str]
+) -> None:
+    refused = client.post("/api/accounts", json={"usage_point": METER, **evidence})
+    assert (refused.status_code, refused.json()["error"]) == (422, "invalid_request")
+    assert METER not in refused.text
+    assert service.runtime.registry.list() == []
 
 
 def test_where_holders_bring_their_own_tokens_only_the_consent_page_adds_accounts(
@@ -263,7 +298,7 @@ def test_the_description_has_examples_and_the_shape_of_refusals(service: ApiServ
     described = service.stranger().get("/api/openapi.json").json()
     assert all(path.startswith("/api/") for path in described["paths"])
     operations = [operation for path in described["paths"].values() for operation in path.values()]
-    assert len(operations) == 13
+    assert len(operations) == 14
     for operation in operations:
         assert operation["summary"]
         assert operation["description"]

@@ -174,3 +174,20 @@ def test_an_address_that_makes_no_sense_is_refused_with_a_page(service: ApiServi
 @pytest.mark.parametrize("by", ["day", "month", "year"])
 def test_the_ends_of_the_calendar_do_no_harm(service: ApiService, account: str, by: str, at: str) -> None:
     assert service.browser(account).get(f"/accounts/{account}?by={by}&at={at}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "language, words",
+    [("fr", ("Pas encore confirmé", "À confirmer")), ("en", ("Not confirmed yet", "To be confirmed"))],
+)
+def test_an_account_that_somebody_vouched_for_waits_for_the_first_answer_and_asks_nothing_of_its_holder(
+    service: ApiService, language: str, words: tuple[str, str]
+) -> None:
+    account, _ = service.runtime.assertion.add(METER, "cli:ada")
+    browser = service.browser(account.id)
+    page = browser.get(f"/accounts/{account.id}", params={"lang": language}).text
+    assert words[0] in page and "data-progress" in page
+    assert 'class="card alert"' not in page
+    assert words[1] in browser.get("/", params={"lang": language}).text
+    record_outcome(service, account.id, Series.DAILY)
+    assert words[0] not in browser.get(f"/accounts/{account.id}", params={"lang": language}).text

@@ -1,0 +1,169 @@
+"""Accounts that somebody vouches for: evidence, the state until the first answer, on SQLite and PostgreSQL alike."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, date, timedelta
+
+import pytest
+
+from tests.support.registries import KEY, LATER, METER, NOW, OTHER_METER, record_outcome
+from worker.accounts.assertion import AccountAssertion
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.consents import ConsentKind, Proof
+from worker.domain.measures.readings import Series
+from worker.errors import StoreUnavailable
+from worker.stores.encryption import Sealer
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.refusals import PendingRefusals
+
+TODAY = NOW.date()
+
+
+@pytest.fixture
+def assertion(registry: AccountRegistry) -> AccountAssertion:
+    consents = ConsentTable(registry.database, Sealer([KEY]))
+    return AccountAssertion(supplier="enedis", registry=registry, consents=consents, now=lambda: NOW)
+
+
+def due_series(registry: AccountRegistry) -> dict[Series, list[str]]:
+    return {
+        series: [row.account_id for row in registry.due.list_nightly(series, 1, LATER, LATER, 10)] for series in Series
+    }
+
+
+def add(assertion: AccountAssertion, meter: str = METER, consented_on: date | None = None) -> Account:
+    account, created = assertion.add(meter, "cli:ada", consented_on=consented_on)
+    assert created
+    return account
+
+
+def test_evidence_says_who_vouches_with_reference_and_day_and_the_account_is_ready(assertion: AccountAssertion) -> None:
+    account, created = assertion.add(METER, "cli:ada", reference="contract 4711", consented_on=date(2024, 7, 1))
+    assert created
+    assert (account.state, account.consent_from) == (AccountState.READY, date(2024, 7, 1))
+    (proof,) = assertion.consents.list_proofs(account.id)
+    assert (proof.kind, proof.proof) == (ConsentKind.ASSERTED, Proof.ASSERTED)
+    assert (proof.vouched_by, proof.reference) == ("cli:ada", "contract 4711")
+    assert (proof.consented_at, proof.consent_from, proof.consent_until) == (
+        NOW.astimezone(UTC),
+        date(2024, 7, 1),
+        None,
+    )
+    assert proof.open and assertion.consents.unseal_usage_point(proof) == METER
+    assert assertion.consents.newest_proofs([account.id, "nobody"]) == {account.id: proof}
+
+
+def test_without_a_day_it_is_new_and_asked_for_until_the_first_answer_makes_it_ready(
+    registry: AccountRegistry, assertion: AccountAssertion
+) -> None:
+    account = add(assertion)
+    assert (account.state, account.active, account.unconfirmed) == (AccountState.NEW, True, True)
+    assert account.consent_from is None
+    assert due_series(registry) == {series: [account.id] for series in Series}
+    assert registry.page_active() == [account]
+    record_outcome(registry, account.id, "1", code="VENDOR_DOWN", now=LATER)
+    record_outcome(registry, account.id, "2", now=LATER)  # It held points, and none could be used.
+    assert registry.get(account.id).state is AccountState.NEW
+    for run in ("3", "3", "4"):  # A message may come twice.
+        record_outcome(registry, account.id, run, confirms=True, now=LATER)
+        after = registry.get(account.id)
+        assert after == replace(account, state=AccountState.READY)
+        assert not after.unconfirmed
+    assert due_series(registry) == {series: [account.id] for series in Series}
+
+
+@pytest.mark.parametrize("state", [AccountState.PAUSED, AccountState.ACTION_NEEDED])
+def test_an_answer_that_comes_late_leaves_another_state_as_it_is(
+    registry: AccountRegistry, assertion: AccountAssertion, state: AccountState
+) -> None:
+    account = add(assertion)
+    registry.set_state(account.id, state, "LOGIN_FAILED" if state is AccountState.ACTION_NEEDED else "", now=LATER)
+    record_outcome(registry, account.id, "1", confirms=True, now=LATER)
+    assert registry.get(account.id).state is state
+    assert due_series(registry) == {series: [] for series in Series}
+
+
+def test_an_account_set_back_after_an_incident_is_unconfirmed_as_before(
+    registry: AccountRegistry, assertion: AccountAssertion
+) -> None:
+    """What the supplier refused by mistake confirms nothing; an account that had answered is ready again."""
+    unconfirmed, answered = add(assertion), add(assertion, OTHER_METER)
+    declared = add(assertion, "30001640000033", TODAY)
+    record_outcome(registry, answered.id, "1", confirms=True)
+    pending = PendingRefusals(registry.database)
+    accounts = (unconfirmed, answered, declared)
+    for account in accounts:
+        pending.suspend(account.id, "LOGIN_FAILED", LATER, consent_ended=False, notices=list)
+    assert due_series(registry) == {series: [] for series in Series}
+    pending.reinstate("LOGIN_FAILED", NOW, LATER)
+    states = [registry.get(account.id).state for account in accounts]
+    assert states == [AccountState.NEW, AccountState.READY, AccountState.READY]
+    assert sorted(due_series(registry)[Series.DAILY]) == sorted(account.id for account in accounts)
+
+
+def test_a_number_that_has_an_account_changes_nothing(registry: AccountRegistry, assertion: AccountAssertion) -> None:
+    first = add(assertion)
+    registry.set_state(first.id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+    before = (registry.list(), assertion.consents.list_proofs(first.id))
+    again, created = assertion.add(METER, "token:eve", reference="mine", consented_on=TODAY, token="{}")
+    assert (again.id, created) == (first.id, False)
+    assert (registry.list(), assertion.consents.list_proofs(first.id)) == before
+    assert registry.tokens.load(first.id) is None
+
+
+def test_a_number_added_many_times_at_once_is_one_account_with_one_proof(
+    registry: AccountRegistry, assertion: AccountAssertion
+) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        added = list(threads.map(lambda n: assertion.add(METER, f"cli:{n}"), range(24)))
+    assert len({account.id for account, _ in added}) == 1
+    assert sum(created for _, created in added) == 1
+    assert len(assertion.consents.list_proofs(added[0][0].id)) == 1
+
+
+def test_account_and_evidence_are_written_together_or_not_at_all(
+    registry: AccountRegistry, assertion: AccountAssertion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(ConsentTable, "_insert", fail)
+    with pytest.raises(StoreUnavailable):
+        assertion.add(METER, "cli:ada")
+    assert registry.list() == []
+
+
+def test_a_holders_token_is_kept_and_renewed_ahead_before_the_first_answer(
+    registry: AccountRegistry, assertion: AccountAssertion
+) -> None:
+    account, _ = assertion.add(METER, "cli:ada", token='{"access_token": "a"}')
+    assert registry.tokens.load(account.id) == '{"access_token": "a"}'
+    registry.tokens.save(account.id, "{}", LATER)
+    assert [token.account_id for token in registry.tokens.list_expiring(NOW, LATER + timedelta(hours=1))] == [
+        account.id
+    ]
+
+
+@pytest.mark.parametrize(
+    "reference, consented_on, message",
+    [
+        (f"meter {METER}", None, "meter's number"),
+        ("x" * 65, None, "at most 64"),
+        ("two\nlines", None, "one line"),
+        (None, TODAY + timedelta(days=1), "future"),
+    ],
+)
+def test_evidence_that_can_not_be_kept_is_refused_without_repeating_the_number(
+    registry: AccountRegistry,
+    assertion: AccountAssertion,
+    reference: str | None,
+    consented_on: date | None,
+    message: str,
+) -> None:
+    with pytest.raises(ValueError, match=message) as refused:
+        assertion.add(METER, "cli:ada", reference=reference, consented_on=consented_on)
+    assert METER not in str(refused.value)
+    assert registry.list() == []

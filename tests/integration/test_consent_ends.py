@@ -1,0 +1,165 @@
+"""The calls that the supplier counts after a consent's last day, for each generation of its API: none, by any way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+import worker.runtime.current
+from tasks.backfill import backfill_account
+from tasks.nightly import catch_up, nightly_sync, resume_backfills, resume_night, sync_account
+from tasks.upkeep import audit_sample, expire_consents, probe_incidents, renew_tokens, repair_open_days
+from tests.support.connect_service import METER, PRESETS, PUBLIC, ConnectServers, ConnectService, open_connect_service
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.messages import REPAIR, WindowJob
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
+from worker.errors import ConsentEnded, ConsentStopped
+from worker.runtime.process import Runtime
+
+
+@pytest.fixture(params=PRESETS)
+def service(request: pytest.FixtureRequest, servers: ConnectServers, tmp_path: Path) -> Iterator[ConnectService]:
+    with open_connect_service(servers, tmp_path, request.param) as service:
+        yield service
+
+
+@pytest.fixture(autouse=True)
+def current_runtime(service: ConnectService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker.runtime.current, "_runtime", (os.getpid(), service.runtime))
+
+
+def add(service: ConnectService, until: date | None = None) -> str:
+    """Add the account of a meter whose holder has consented at the simulator, with a token of its own in v4."""
+    runtime = service.runtime
+    service.simulate("POST", "switches", {"token_life_s": 200})
+    page = f"{runtime.connector.consent_page('x' * 32)}&redirect_uri={PUBLIC}/callback/enedis&usage_point_id={METER}"
+    callback = service.agree(page)
+    token = None
+    if runtime.clients.account_tokens:
+        (code,) = parse_qs(urlsplit(callback).query)["code"]
+        token = runtime.clients.oauth.exchange_code(code).token
+    account, _ = runtime.registry.add(
+        "enedis",
+        METER,
+        runtime.now(),
+        consent_until=until,
+        token=token.to_text() if token else None,
+        token_needed=runtime.clients.account_tokens,
+    )
+    assert account.active
+    if token:
+        runtime.registry.tokens.save(account.id, token.to_text(), datetime.now(UTC) + timedelta(seconds=200))
+    return account.id
+
+
+def today(service: ConnectService) -> date:
+    return service.runtime.now().astimezone(PARIS).date()
+
+
+def calls(service: ConnectService) -> int:
+    """Return how many calls the supplier has counted, of tokens too."""
+    report = service.simulate("GET", "report")
+    return int(report["calls"]) + sum(report["tokens"].values())
+
+
+def end(service: ConnectService, account_id: str) -> None:
+    """Let the consent be one of yesterday, as it is for an account on the day after its last one."""
+    runtime = service.runtime
+    runtime.registry.add("enedis", METER, runtime.now(), consent_until=today(service) - ONE_DAY, token_needed=False)
+    assert runtime.registry.get(account_id).active
+
+
+def run(runtime: Runtime, job: WindowJob) -> None:
+    """Fetch one window as its task does."""
+    try:
+        runtime.window_sync.fetch(job)
+    except ConsentEnded as error:
+        runtime.results.record_failure(job, error)
+
+
+def jobs_in_flight(service: ConnectService, account_id: str) -> list[WindowJob]:
+    """Return windows of each kind, claimed while the consent was still good."""
+    runtime = service.runtime
+    claims, last_week = runtime.claims, DateWindow(today(service) - 7 * ONE_DAY, today(service))
+    pair = account_id, Series.DAILY
+    history = claims.claim_history(*pair)
+    assert history is not None
+    repair = claims.to_job(*pair, last_week, claims.claim(REPAIR, [pair])[pair])
+    return [*runtime.due_windows.look_backs(account_id), history, repair, claims.to_job(*pair, last_week)]
+
+
+# How Relève may come to ask; each is tried alone.
+WAYS: dict[str, Callable[[Runtime, str], object]] = {
+    "nightly": lambda runtime, account_id: nightly_sync(),
+    "resumed night": lambda runtime, account_id: resume_night(),
+    "catch-up": lambda runtime, account_id: catch_up(),
+    "histories": lambda runtime, account_id: resume_backfills(),
+    "backfill": lambda runtime, account_id: backfill_account(account_id),
+    "asked by hand": lambda runtime, account_id: sync_account(account_id, "by hand"),
+    "repair": lambda runtime, account_id: repair_open_days(),
+    "audit": lambda runtime, account_id: audit_sample(),
+    "renewal": lambda runtime, account_id: renew_tokens(),
+    "probe": lambda runtime, account_id: probe_incidents(),
+    "expiry": lambda runtime, account_id: expire_consents(),
+    "inline": lambda runtime, account_id: list(runtime.inline(print).look_back(account_id)),
+    "inline history": lambda runtime, account_id: list(runtime.inline(print).history(account_id)),
+}
+
+
+def test_on_its_last_day_the_supplier_is_asked(service: ConnectService) -> None:
+    account_id = add(service, today(service))
+    before = calls(service)
+    assert len(list(service.runtime.inline(print).look_back(account_id))) == len(Series)
+    assert calls(service) >= before + len(Series)
+    assert service.runtime.due_windows.histories()
+
+
+def test_after_its_last_day_nothing_is_asked_by_any_way(service: ConnectService) -> None:
+    account_id = add(service)
+    runtime, jobs = service.runtime, jobs_in_flight(service, account_id)
+    end(service, account_id)
+    before = calls(service)
+    for job in jobs:
+        run(runtime, job)
+    for way in WAYS.values():
+        way(runtime, account_id)
+    assert calls(service) == before
+    account = runtime.registry.get(account_id)
+    assert (account.state, account.reason) == (AccountState.ACTION_NEEDED, ConsentEnded.code)
+    assert len(runtime.notices.list_due(runtime.now())) == 1
+    with pytest.raises(ConsentEnded):
+        runtime.clients.client_of(account)
+    with pytest.raises(ConsentEnded):
+        runtime.clients.tokens_of(account)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_alone_asks_nothing_after_the_last_day(service: ConnectService, way: str) -> None:
+    account_id = add(service)
+    end(service, account_id)
+    before = calls(service)
+    WAYS[way](service.runtime, account_id)
+    assert calls(service) == before
+    assert service.runtime.claims.in_flight("nightly") == {} == service.runtime.claims.in_flight("repair")
+
+
+def test_what_the_household_stopped_is_asked_by_no_way_and_a_new_consent_begins_again(service: ConnectService) -> None:
+    account_id = add(service, today(service) + ONE_DAY)
+    runtime, jobs = service.runtime, jobs_in_flight(service, account_id)
+    runtime.stop_consent(account_id)
+    before = calls(service)
+    for job in jobs:
+        run(runtime, job)
+    for way in WAYS.values():
+        way(runtime, account_id)
+    assert calls(service) == before
+    assert runtime.registry.get(account_id).reason == ConsentStopped.code
+    assert runtime.registry.tokens.load(account_id) is None
+    assert runtime.notices.list_due(runtime.now()) == []
+    assert add(service, today(service) + ONE_DAY) == account_id
+    assert len(list(runtime.inline(print).look_back(account_id))) == len(Series)

@@ -1,0 +1,78 @@
+"""Invitations on the operator's page: a form that makes one and shows its link once, and a button that revokes one."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from worker.accounts.invitations import MeterHasAccount, MeterHasNoAccount
+from worker.accounts.notice_services import is_mail_address
+from worker.clients.suppliers import ENEDIS
+from worker.domain.consent.invitations import Invitation
+from worker.errors import UnknownAccount
+from worker.runtime.process import Runtime
+from worker.stores.registry.invitations import UnknownInvitation
+from worker.web.context import RuntimeDep
+from worker.web.pages.operator import may_change, operator_page, refuse_form
+from worker.web.render import render, render_message
+
+router = APIRouter(prefix="/operator/invitations", include_in_schema=False)
+
+_BY: Final = "operator"
+_BACK: Final = "/operator#invitations"
+_METER: Final = re.compile(r"[0-9]{14}")
+
+
+@router.post("")
+def invite(
+    request: Request,
+    runtime: RuntimeDep,
+    whom: Annotated[str, Form()] = "",
+    new_holder: Annotated[str, Form()] = "",
+    address: Annotated[str, Form()] = "",
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """Make an invitation for the account or the meter ``whom``, and show its link: it can't be read again."""
+    if not may_change(request, runtime, csrf):
+        return refuse_form(request)
+    whom, address, is_new = whom.replace(" ", "").strip(), address.strip(), bool(new_holder)
+
+    def show_again(fault: str, status: int, account_id: str = "") -> Response:
+        form = {"whom": whom, "new_holder": is_new, "address": address, "invite_account": account_id}
+        return operator_page(request, runtime, status, invite_fault=f"operator.invite.{fault}", **form)
+
+    if address and not (runtime.inviter.sends_mail and is_mail_address(address)):
+        return show_again("no_address", 422)
+    if is_new and not _METER.fullmatch(whom):
+        return show_again("needs_meter", 422)
+    try:
+        invitation, link = _create(runtime, whom, new_holder=is_new)
+    except UnknownAccount:
+        return show_again("unknown", 404)
+    except MeterHasAccount as error:
+        return show_again("has_account", 409, error.account_id)
+    except MeterHasNoAccount:
+        return show_again("no_account", 409)
+    fault = runtime.inviter.mail(invitation, link, address) if address else None
+    values: dict[str, Any] = {"invitation": invitation, "link": link, "mailed": bool(address), "mail_fault": fault}
+    return render(request, "operator_invitation.html", **values)
+
+
+@router.post("/{invitation_id}/revoke")
+def revoke(request: Request, invitation_id: str, runtime: RuntimeDep, csrf: Annotated[str, Form()] = "") -> Response:
+    if not may_change(request, runtime, csrf):
+        return refuse_form(request)
+    try:
+        runtime.invitations.revoke(invitation_id)
+    except UnknownInvitation:
+        return render_message(request, "failure.not_found", 404, (_BACK, "operator.invited.back"))
+    return RedirectResponse(_BACK, 303)
+
+
+def _create(runtime: Runtime, whom: str, *, new_holder: bool) -> tuple[Invitation, str]:
+    if _METER.fullmatch(whom):
+        return runtime.inviter.invite_meter(ENEDIS.name, whom, _BY, new_holder=new_holder)
+    return runtime.inviter.invite_account(whom, _BY)
