@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode
 
 import pytest
 from sqlalchemy import select
@@ -333,7 +332,8 @@ def test_h7_a_callback_that_names_many_meters_is_refused_as_a_whole(service: Ser
 def test_h7_a_true_consent_for_eleven_meters_is_refused_as_a_whole(service: Service) -> None:
     holder = service.browser()
     many = ";".join(new_meter() for _ in range(11))
-    holder.agree(f"/connect/enedis?{urlencode({'usage_point_id': many})}")
+    holder.agree("/connect/enedis", usage_point_id=many)
+    assert holder.last_callback["usage_point_id"] == many
     with service.nothing_changes():
         page = holder.visit(holder.callback(**holder.last_callback))
     assert page.status == 400
@@ -494,8 +494,9 @@ def test_n1_callbacks_of_strangers_leave_the_quota_to_others(tmp_path: Path, gen
             assert service.calls() - before <= OF_STRANGERS
         service.settle()
         assert service.calls() - before <= OF_STRANGERS and service.accounts() == {}
-        holder = service.browser()
-        assert holder.can_see(service.connect(holder, new_meter()))
+        invited = service.browser()
+        page = invited.accept_invitation(service.invite("--usage-point", new_meter()))
+        assert invited.can_see(service.loaded(page))
 
 
 # N4: reading goes on after the consent's end

@@ -91,9 +91,13 @@ class HouseholdBrowser:
         assert answer.status_code == 303, f"{answer.status_code} {answer.text[-800:]}"
         return parse_qs(urlsplit(answer.headers["Location"]).query)["state"][0]
 
-    def agree(self, path: str) -> str:
-        """Begin a consent, agree on the supplier's page, and return the callback's path without loading it."""
-        page = self._session.get(self.get(path).headers["Location"], allow_redirects=False, timeout=60)
+    def agree(self, path: str, **chosen: str) -> str:
+        """Begin a consent, agree on the supplier's page, and return the callback's path without loading it.
+
+        ``chosen``: what the simulator's holder chooses on its page, like ``usage_point_id``.
+        """
+        supplier = self.get(path).headers["Location"]
+        page = self._session.get(supplier, params=chosen, allow_redirects=False, timeout=60)
         return self._remember_callback(page.headers["Location"])
 
     def type_callback(self, **query: str) -> Page:

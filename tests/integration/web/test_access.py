@@ -139,6 +139,13 @@ def for_programs_and_holder(
     return for_programs(route, scope, cell, {**own, HOUSEHOLD: another}, **sent)
 
 
+def for_programs_and_holders_page(route: str, scope: Scope, cell: Sees, holder: Sees | None = None, **sent: Any) -> Row:
+    """A route of the API that changes an account, for a program with a scope and for the household's own page."""
+    no_csrf = sees(403, "csrf_needed")
+    own = {HOLDER: holder or cell, HOLDER_WITHOUT_CSRF: no_csrf, HOUSEHOLD: NOT_FOUND}
+    return for_programs(route, scope, cell, own, **sent)
+
+
 # The table
 
 TABLE = (
@@ -154,11 +161,19 @@ TABLE = (
     ),
     for_holder("GET /accounts/{account_id}", sees(200, "{digits}", "{load}")),
     for_holder("GET /accounts/{account_id}/download", sees(200, "/api/accounts/{id}/measures")),
+    for_holder("GET /accounts/{account_id}/stop", sees(200, "/accounts/{id}/stop", "{digits}")),
+    for_holders_form("POST /accounts/{account_id}/stop", changes(303, "/accounts/{id}#connection")),
     for_holder("GET /accounts/{account_id}/remove", sees(200, "{digits}")),
     for_holders_form("POST /accounts/{account_id}/remove", changes(200, "{id}", "{digits}")),
     # Consent.  Nothing that an address says is a proof: a typed callback is nothing to anybody.
     for_everybody("GET /connect/{supplier}", sees(303, "oauth2/authorize", "state=")),
     for_everybody("GET /callback/{supplier}", sees(400), query=TYPED_CALLBACK),
+    for_everybody("POST /connect/new-holder", BAD_FORM, form={"connection": "c" * 32, "csrf": "{csrf}"}),
+    # An invitation is opened with the CSRF value of the form that this browser has loaded.
+    for_everybody("GET /invitation", sees(200, "/invitation")),
+    for_everybody("POST /invitation", BAD_FORM, form={"invitation": "invite_x", "csrf": "{csrf}"}),
+    # Nobody invites himself, unless the settings say that all homes are pretended.
+    for_everybody("POST /invitation/pretend", sees(404), form={"usage_point_id": "{number}"}),
     # The proxy for other services; who asks for a token is checked by the application's id and secret.
     for_everybody(
         "GET /proxy/{supplier}/auth", sees(302, "oauth2/authorize"), query={"redirect_uri": f"{ORIGIN}/", "state": "s"}
@@ -211,16 +226,13 @@ TABLE = (
         changes(200, "ready"),
         state=AccountState.PAUSED,
     ),
-    for_programs(
-        "DELETE /api/accounts/{account_id}",
+    for_programs_and_holders_page(
+        "POST /api/accounts/{account_id}/stop",
         Scope.WRITE_ACCOUNTS,
-        changes(200, "erased"),
-        but={
-            HOLDER: changes(200, "erased"),
-            HOLDER_WITHOUT_CSRF: sees(403, "csrf_needed"),
-            HOUSEHOLD: NOT_FOUND,
-        },
+        changes(200, "{id}"),
+        holder=changes(200, "{id}", "{digits}"),
     ),
+    for_programs_and_holders_page("DELETE /api/accounts/{account_id}", Scope.WRITE_ACCOUNTS, changes(200, "erased")),
     for_programs_and_holder(
         "GET /api/accounts/{account_id}/status", Scope.READ_ACCOUNTS, sees(200, "{id}", "load_curve")
     ),
