@@ -124,6 +124,27 @@ def test_a_number_added_many_times_at_once_is_one_account_with_one_proof(
     assert len(assertion.consents.list_proofs(added[0][0].id)) == 1
 
 
+def test_a_refusal_and_the_first_answer_at_the_same_moment_do_not_block_each_other(
+    registry: AccountRegistry, assertion: AccountAssertion
+) -> None:
+    """Whichever comes first, the refusal stands; a server that finds a deadlock would raise StoreUnavailable."""
+    ids = [add(assertion, f"300016400010{number}").id for number in range(10, 30)]
+    pending = PendingRefusals(registry.database)
+
+    def answer(account_id: str) -> None:
+        for series in Series:
+            record_outcome(registry, account_id, "1", series=series, confirms=True)
+
+    def refuse(account_id: str) -> None:
+        pending.suspend(account_id, "LOGIN_FAILED", LATER, consent_ended=True, notices=list)
+
+    with ThreadPoolExecutor(8) as threads:
+        for done in [threads.submit(act, account_id) for account_id in ids for act in (answer, refuse)]:
+            done.result()
+    assert {account.state for account in registry.list()} == {AccountState.ACTION_NEEDED}
+    assert due_series(registry) == {series: [] for series in Series}
+
+
 def test_account_and_evidence_are_written_together_or_not_at_all(
     registry: AccountRegistry, assertion: AccountAssertion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,9 +163,9 @@ def test_a_holders_token_is_kept_and_renewed_ahead_before_the_first_answer(
     account, _ = assertion.add(METER, "cli:ada", token='{"access_token": "a"}')
     assert registry.tokens.load(account.id) == '{"access_token": "a"}'
     registry.tokens.save(account.id, "{}", LATER)
-    assert [token.account_id for token in registry.tokens.list_expiring(NOW, LATER + timedelta(hours=1))] == [
-        account.id
-    ]
+    assert [
+        token.account_id for token in registry.tokens.list_expiring(NOW, LATER + timedelta(hours=1), NOW.date())
+    ] == [account.id]
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,7 @@ def test_it_tells_how_the_fleet_stands(fleet: Fleet, output: CommandResult) -> N
         ("ready",): 2,
         ("paused",): 0,
         ("action_needed",): 1,
+        ("closed",): 0,
         ("deleted",): 0,
     }
     assert samples["releve_freshness_ratio"] == {("daily",): 0.5, ("load_curve",): 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import logging
 import re
@@ -116,7 +117,7 @@ def test_invite_prints_the_link_alone_on_its_output(house: Installation, runtime
     (invitation,) = runtime.invitations.list()
     assert f"invitation {invitation.id}" in result.err
     assert "invite_" not in result.err
-    assert invitation.created_by == "command line"
+    assert invitation.created_by == f"cli:{getpass.getuser()}"
 
 
 def test_invite_answers_programs_in_json(house: Installation, runtime: Runtime) -> None:

@@ -18,7 +18,7 @@ from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.readings import SERIES_DESCRIPTIONS, Period, Series
 from worker.domain.parsing.enedis import QUANTITIES
 from worker.domain.reasons import _REASON_BY_FAILURE, _REASON_BY_REFUSAL, Reason
-from worker.errors import CLASS_BY_CODE, describe_code
+from worker.errors import CLASS_BY_CODE, ConsentEnded, describe_code
 from worker.sync.claims import HISTORY_LANES
 from worker.texts import load_texts
 
@@ -61,6 +61,15 @@ def test_an_error_has_one_description(error: type) -> None:
     assert error.incident is None or IncidentKind(error.incident) is not IncidentKind.BY_HAND
     if error.suspends:
         assert error.answer_class in _REASON_BY_REFUSAL
+
+
+def test_each_way_a_consent_is_over_is_the_reason_of_a_day_too() -> None:
+    over = [error for error in TREE if issubclass(error, ConsentEnded)]
+    assert {Reason(error.code.lower()) for error in over} == {
+        Reason.CONSENT_ENDED,
+        Reason.CONSENT_STOPPED,
+        Reason.ACCOUNT_CLOSED,
+    }
 
 
 def test_an_unknown_code_is_refused() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +10,7 @@ from typing import Any, Final
 import click
 
 from worker.accounts.status import AccountSummary
-from worker.cli.common import Day, UsagePoint, json_option, open_runtime, print_result, print_rows
+from worker.cli.common import Day, UsagePoint, json_option, open_runtime, print_result, print_rows, shell_user
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentProof
@@ -75,7 +73,7 @@ def add(
         try:
             account, created = runtime.assertion.add(
                 usage_point,
-                f"cli:{name or _user_name()}",
+                f"cli:{name}" if name else shell_user(),
                 reference=reference,
                 consented_on=runtime.history.today() if isinstance(consented, str) else consented,
                 token=token.to_text() if token else None,
@@ -187,13 +185,6 @@ def proof_row(proof: ConsentProof | None) -> dict[str, str | None]:
         "vouched_by": proof.vouched_by if proof else None,
         "reference": proof.reference if proof else None,
     }
-
-
-def _user_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # A container may run under a number that has no name.
-        return f"uid {os.getuid()}"
 
 
 def _set_state(account_id: str, state: AccountState) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -93,6 +95,14 @@ class UsagePoint(click.ParamType[Any]):
         if not _FOURTEEN_DIGITS.fullmatch(str(value)):
             self.fail("a usage point has 14 digits, as on the meter and the bill (PDL or PRM)", param, ctx)
         return str(value)
+
+
+def shell_user() -> str:
+    """Return who vouches for what is done on the command line, like ``cli:alice``."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # A container may run under a number that has no name.
+        return f"cli:uid {os.getuid()}"
 
 
 def warn(text: str) -> None:

@@ -8,11 +8,9 @@ import click
 
 from worker.accounts.invitations import Inviter, SentInvitation
 from worker.accounts.notice_services import is_mail_address
-from worker.cli.common import UsagePoint, json_option, local_text, open_runtime, print_json, warn
+from worker.cli.common import UsagePoint, json_option, local_text, open_runtime, print_json, shell_user, warn
 from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.invitations import Invitation
-
-_BY = "command line"
 
 
 class MailAddress(click.ParamType[Any]):
@@ -56,9 +54,9 @@ def invite(
         if address:
             inviter.check_mail()
         if usage_point:
-            invitation, link = inviter.invite_meter(ENEDIS.name, usage_point, _BY, new_holder=new_holder)
+            invitation, link = inviter.invite_meter(ENEDIS.name, usage_point, shell_user(), new_holder=new_holder)
         else:
-            invitation, link = inviter.invite_account(str(account_id), _BY)
+            invitation, link = inviter.invite_account(str(account_id), shell_user())
         mailed = bool(address) and _mail(inviter, invitation, link, str(address))
     if as_json:
         print_json(SentInvitation.from_invitation(invitation, link, mailed=mailed).model_dump(mode="json"))

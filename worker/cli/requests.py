@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Any
 
 import click
 
 from worker.app import enqueue_backfill
-from worker.cli.common import json_option, open_runtime, print_rows
+from worker.cli.common import json_option, open_runtime, print_rows, shell_user
 from worker.domain.consent.connection_requests import ConnectionRequest
 from worker.errors import UnknownRequest
 
@@ -44,7 +43,7 @@ def accept(request_id: str) -> None:
       releve requests accept 1f0c…
     """
     with open_runtime() as runtime:
-        accepted = runtime.connector.let_in(request_id, by=f"cli:{getpass.getuser()}")
+        accepted = runtime.connector.let_in(request_id, by=shell_user())
         if accepted is None:
             raise UnknownRequest("no request of this id waits: `releve requests list` shows them")
         for account in accepted.accounts:

@@ -18,7 +18,7 @@ from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.completeness import UNKNOWN, DayMark, DayState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import Series
-from worker.errors import AccountClosed, ConsentEnded, ConsentStopped, describe_code
+from worker.errors import ConsentEnded, describe_code
 
 
 class Reason(StrEnum):
@@ -42,7 +42,7 @@ class Reason(StrEnum):
     HOLDER_CHANGED = "holder_changed"
     METER_UNKNOWN = "meter_unknown"
     NOT_CONNECTED = "not_connected"
-    CLOSED = "closed"  # Another person holds the meter now.
+    ACCOUNT_CLOSED = "account_closed"  # Another person holds the meter now.
     NOT_CONFIRMED = "not_confirmed"  # Somebody vouched for the consent, and the supplier has not answered yet.
     PAUSED = "paused"
     IN_DOUBT = "in_doubt"  # Refused once: the supplier is asked again before the owner is asked to act.
@@ -98,12 +98,6 @@ _REASON_BY_REFUSAL: Final = {
     AnswerClass.METER: Reason.METER_UNKNOWN,
     AnswerClass.LOGIN: Reason.ACCESS_REFUSED,
 }
-# What keeps us from asking, whatever the state of the account says.
-_REASON_BY_CODE: Final = {
-    ConsentEnded.code: Reason.CONSENT_ENDED,
-    ConsentStopped.code: Reason.CONSENT_STOPPED,
-    AccountClosed.code: Reason.CLOSED,
-}
 
 
 def reason_of(day: date, today: date, facts: DayFacts, account: Account) -> Reason:
@@ -149,15 +143,13 @@ def _final_reason(facts: DayFacts) -> Reason | None:
 
 def _hold_reason(today: date, account: Account) -> Reason | None:
     """Return the reason why the account is not asked for, or None if it is."""
-    if (refusal := account.refusal_on(today)) and refusal.code in _REASON_BY_CODE:
-        return _REASON_BY_CODE[refusal.code]
+    if isinstance(refusal := account.refusal_on(today), ConsentEnded):
+        return Reason(refusal.code.lower())  # The reason has the name of the code.
     match account.state:
         case AccountState.NEW:
             return None if account.unconfirmed else Reason.NOT_CONNECTED
         case AccountState.PAUSED:
             return Reason.PAUSED
-        case AccountState.CLOSED:
-            return Reason.HOLDER_CHANGED
         case AccountState.ACTION_NEEDED:
             return _REASON_BY_REFUSAL[describe_code(account.reason).answer_class]
         case AccountState.READY | AccountState.DELETED | AccountState.CLOSED:

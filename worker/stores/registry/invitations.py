@@ -115,14 +115,16 @@ class InvitationTable(SealedTable):
         ``get`` does.
         """
         now = self._now()
+        with self._database.reading() as connection:  # A wrong secret must not cost the registry a write.
+            found = _find_row(connection, secret_text)
+        if found is None:
+            return None
         with self._database.writing() as connection:
-            if (row := _find_row(connection, secret_text)) is None:
-                return None
             # The second of two browsers waits here for the first one's transaction, and then changes no row.
-            is_unopened = (INVITATIONS.c.id == row.id, *_open_at(now), INVITATIONS.c.opened_at.is_(None))
+            is_unopened = (INVITATIONS.c.id == found.id, *_open_at(now), INVITATIONS.c.opened_at.is_(None))
             opening = update(INVITATIONS).where(*is_unopened).values(opened_at=now, browser=browser_hash)
             connection.execute(opening)
-            row = _get_row(connection, row.id)
+            row = _get_row(connection, found.id)
         invitation = None if row is None else self._to_invitation(row)
         return invitation if invitation and invitation.may_be_opened_by(browser_hash, now) else None
 

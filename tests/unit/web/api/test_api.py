@@ -88,7 +88,7 @@ def test_who_adds_an_account_vouches_for_it_and_its_backfill_is_enqueued(
     (proof,) = service.runtime.consents.list_proofs(account_id)
     assert (proof.proof, proof.vouched_by, proof.reference) == (
         Proof.ASSERTED,
-        "token:test",
+        f"token:{service.runtime.api_tokens.list()[-1].id}",
         evidence.get("reference"),
     )
     assert METER not in new.text

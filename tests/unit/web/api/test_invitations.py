@@ -38,7 +38,7 @@ def test_an_account_is_invited_and_the_link_opens(service: ApiService, client: T
     assert LINK.fullmatch(body["link"])
     assert service.runtime.invitations.find(body["link"].partition("#")[2]) == invitation
     (token,) = service.runtime.api_tokens.list()
-    assert invitation.created_by == f"token {token.id}"
+    assert invitation.created_by == f"token:{token.id}"
 
 
 def test_a_meter_is_invited_and_its_new_holder_too(service: ApiService, client: TestClient) -> None:
