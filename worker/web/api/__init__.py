@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Depends, FastAPI, Request
 
 from worker.web.api import accounts, invitations, measures, progress
+from worker.web.api.auth import CallerDep
 from worker.web.errors import HttpRefusal
 
 _DESCRIPTION = """Measures of Linky meters, as kept by this Relève.
@@ -29,8 +30,11 @@ _SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {  # FastAPI can descr
 _FOR_CLIENTS: Final = "/api/invitations"  # A household's session opens none of these.
 
 
-def refuse_unknown_query(request: Request) -> None:
-    """Refuse a query parameter that the route does not describe: a misspelt one must not widen what is asked for."""
+def refuse_unknown_query(request: Request, _: CallerDep) -> None:
+    """Refuse a query parameter that the route does not describe: a misspelt one must not widen what is asked for.
+
+    Whoever is not known is told that first.
+    """
     described = request.app.openapi()["paths"][f"{_PREFIX}{request.scope['route'].path}"][request.method.lower()]
     known = sorted(parameter["name"] for parameter in described.get("parameters", ()) if parameter["in"] == "query")
     if not request.query_params.keys() <= set(known):
