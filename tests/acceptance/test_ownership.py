@@ -476,7 +476,8 @@ def test_d29_an_account_without_a_consent_is_new_until_the_supplier_answers(serv
     answered = service.system.add_account(consented)
     until(lambda: service.accounts()[answered]["state"] == "ready", "the supplier's first answer")
     service.system.switch(asserted, consent_revoked=True)
-    assert service.accounts()[service.system.add_account(asserted, "--consented")]["state"] == "ready"
+    vouched_for = service.system.add_account(asserted, "--consented")
+    assert service.accounts()[vouched_for]["state"] == "ready"
 
 
 # N1: anyone spends the supplier's quota

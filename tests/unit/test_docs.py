@@ -69,6 +69,12 @@ def test_every_file_that_a_map_of_the_code_names_is_there(name: str, fewest: int
     assert len(named) > fewest and [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
+def test_every_promise_of_ownership_has_its_test_and_every_test_its_promise() -> None:
+    named = re.findall(r"`(test_[a-z][0-9]\w+)`", read(ROOT / "SECURITY.md"))
+    written = re.findall(r"^def (test_\w+)", read(ROOT / "tests" / "acceptance" / "test_ownership.py"), re.MULTILINE)
+    assert sorted(named) == sorted(name for name in written if not name.startswith("test_d4_"))
+
+
 def test_every_room_is_in_the_architecture() -> None:
     page = read(ROOT / "docs" / "explanation" / "architecture.md")
     rooms = {file.parent.name for file in (ROOT / "worker").glob("*/__init__.py")}
