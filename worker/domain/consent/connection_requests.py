@@ -150,7 +150,13 @@ class ConnectionRequest:
 
     @property
     def subject(self) -> str | None:
-        """What the callback is about: its meters, or the number of its consent; None for a code, which names none."""
+        """What a callback without a proof is about: its meters, or the number of its consent.
+
+        None with an invitation or a code: a person who consents may have these, and must not lose the request to
+        strangers who type the same meter.
+        """
+        if self.invitation_id is not None or self.code is not None:
+            return None
         if self.autorisation_id is not None:
             return f"consent {self.autorisation_id}"
         return ",".join(sorted(self.usage_points)) or None
