@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from uuid import uuid4
 
 import pytest
@@ -21,16 +20,17 @@ def test_a_state_is_random_and_fits_what_the_supplier_takes(flows: ConsentFlows)
     assert len(states) == 50 and {len(state) for state in states} == {43}
 
 
-def test_a_handshake_put_back_can_be_taken_again_for_the_rest_of_its_time(flows: ConsentFlows) -> None:
-    flow = ConsentFlow("enedis", "browser", renews="home1")
-    state = flows.start(flow)
-    taken = flows.take(state)
-    assert taken is not None
-    flows.restore(state, taken)
-    assert flows.outcome(state, "browser") is None
-    assert flows.take(state) == flow
-    flows.restore(state, ConsentFlow("enedis", "browser", started_at=int(time.time()) - 901))
-    assert flows.read(state) is None
+def test_a_flow_is_taken_once_and_ends_once(flows: ConsentFlows) -> None:
+    flow = ConsentFlow("enedis", "browser", invitation="i1", begun_on="2024-07-25")
+    taken, ended = flows.start(flow), flows.start(flow)
+    assert [flows.read(taken), flows.take(taken), flows.take(taken), flows.read(taken)] == [flow, flow, None, None]
+    flows.end(ended)
+    assert flows.read(ended) is None
+
+
+def test_a_redirect_is_found_again_by_its_state(flows: ConsentFlows) -> None:
+    flows.keep_redirect("state", "sealed")
+    assert flows.find_redirect("state") == "sealed" and flows.find_redirect("other") is None
 
 
 def test_a_handshake_shows_nobody_who_takes_part() -> None:
