@@ -1,7 +1,7 @@
 """A headless Chromium for tests: Debian's own, never a download. Where it is missing, tests skip, and fail in CI.
 
 One Chromium can be several persons' (``open_profile``), each with cookies of its own: starting one takes a second.
-``look_at`` judges a page at the widths and in the colours in which people see it. With RELEVE_TEST_SCREENSHOTS, the name
+``look_at`` judges a page as people see it, on a phone and on a desktop. With RELEVE_TEST_SCREENSHOTS, the name
 of a folder, it also keeps a picture of each.
 """
 

@@ -241,7 +241,7 @@ def test_a_silent_supplier_and_our_own_pacing_make_a_household_wait_but_not_begi
         assert re.search(r"\b\d\d:\d\d\b", text_of(browser, "main"))
         look_at(browser, "waiting-turn", width=width)
         # The gate opens little by little, and the page loads itself again.
-        until(lambda: site.work_if_due() and False or path_of_account(browser), "the account's page")
+        until(lambda: (site.work_if_due() and False) or path_of_account(browser), "the account's page")
 
 
 def test_whoever_proves_the_meter_of_an_account_chooses(

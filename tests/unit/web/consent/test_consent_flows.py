@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from uuid import uuid4
 
 import pytest
@@ -21,16 +20,13 @@ def test_a_state_is_random_and_fits_what_the_supplier_takes(flows: ConsentFlows)
     assert len(states) == 50 and {len(state) for state in states} == {43}
 
 
-def test_a_handshake_put_back_can_be_taken_again_for_the_rest_of_its_time(flows: ConsentFlows) -> None:
-    flow = ConsentFlow("enedis", "browser", renews="home1")
-    state = flows.start(flow)
-    taken = flows.take(state)
-    assert taken is not None
-    flows.restore(state, taken)
-    assert flows.outcome(state, "browser") is None
-    assert flows.take(state) == flow
-    flows.restore(state, ConsentFlow("enedis", "browser", started_at=int(time.time()) - 901))
-    assert flows.read(state) is None
+def test_a_flow_is_there_until_it_is_taken_or_its_callback_has_become_a_request(flows: ConsentFlows) -> None:
+    flow = ConsentFlow("enedis", "browser", "invitation1", "2024-07-25")
+    state, other = flows.start(flow), flows.start(flow)
+    assert flows.read(state) == flow and flows.take(state) == flow
+    assert flows.take(state) is None and flows.read(state) is None
+    flows.end(other)
+    assert flows.read(other) is None
 
 
 def test_a_handshake_shows_nobody_who_takes_part() -> None:

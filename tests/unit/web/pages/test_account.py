@@ -111,13 +111,13 @@ def test_the_state_is_told_in_words_with_what_to_do(
 ) -> None:
     service.runtime.registry.set_state(account, state, reason, now=NOW)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
-    assert text in page and ("Reconnecter mon compteur" in page) == reconnect
+    assert text in page and ('class="button" href="/invitation"' in page) == reconnect
 
 
 def test_a_failure_that_mends_itself_asks_nothing_of_the_owner(service: ApiService, account: str) -> None:
     record_outcome(service, account, Series.DAILY, code="VENDOR_DOWN")
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
-    assert "Nouvel essai en cours" in page and "Reconnecter mon compteur" not in page
+    assert "Nouvel essai en cours" in page and 'class="button" href="/invitation"' not in page
 
 
 def test_a_closed_account_shows_its_history_and_offers_no_consent(service: ApiService, account: str) -> None:
@@ -127,7 +127,7 @@ def test_a_closed_account_shows_its_history_and_offers_no_consent(service: ApiSe
     assert "/connect/" not in page and f"/accounts/{account}/stop" not in page
     assert f"/accounts/{account}/remove" in page and f"/accounts/{account}/download" in page
     home = service.browser(account).get("/", headers=FRENCH).text
-    assert 'pill-wait">Clos<' in home
+    assert 'pill-wait">Clos, le titulaire a changé<' in home
 
 
 def test_our_own_pacing_is_not_called_an_outage_and_the_next_try_is_told(service: ApiService, account: str) -> None:

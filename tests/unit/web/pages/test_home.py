@@ -9,7 +9,7 @@ from tests.support.household_pages import FRENCH, METER
 def test_the_first_page_says_what_is_read_how_long_and_how_to_stop(service: ApiService) -> None:
     page = service.stranger().get("/", headers=FRENCH)
     assert page.status_code == 200 and page.headers["content-language"] == "fr"
-    for text in ('href="/connect/enedis"', "36 mois", "28 derniers jours", "3 ans au plus", "Supprimer mon compte"):
+    for text in ('href="/invitation"', "36 mois", "28 derniers jours", "3 ans au plus", "Supprimer mon compte"):
         assert text in page.text
 
 

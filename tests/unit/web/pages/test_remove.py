@@ -18,7 +18,7 @@ def test_removing_takes_a_form_of_ours_and_gives_a_receipt(service: ApiService, 
     assert service.runtime.registry.get(account).state is AccountState.DELETED
     assert browser.get(f"/accounts/{account}").status_code == 404
     claims = read_session(service.runtime.signer, done.cookies[SESSION_COOKIE])
-    assert claims.accounts == ()
+    assert claims.accounts == {}
 
 
 @pytest.mark.parametrize("csrf", [None, "", "0" * 64])
