@@ -42,10 +42,8 @@ _SCREENSHOTS: Final = os.environ.get("RELEVE_TEST_SCREENSHOTS")
 
 
 @contextmanager
-def open_browser(
-    folder: Path, *, width: int = DESKTOP, dark: bool = False, scripts: bool = True
-) -> Iterator[webdriver.Chrome]:
-    """Open a new browser that asks for French pages. ``folder`` holds its profile."""
+def open_browser(folder: Path) -> Iterator[webdriver.Chrome]:
+    """Open a new browser. ``folder`` holds its files."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         skip("no browser: apt-get install chromium chromium-driver")
@@ -53,13 +51,10 @@ def open_browser(
     options.binary_location = chromium
     for flag in (*_FLAGS, f"--user-data-dir={folder}"):
         options.add_argument(flag)
-    options.add_experimental_option("prefs", {"intl.accept_languages": "fr"})
     options.enable_bidi = True  # For open_profile.
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options=options, service=Service(driver))
     try:
-        set_screen(browser, width, dark=dark)
-        allow_scripts(browser, scripts)
         browser.get_log("browser")  # What the browser says of its own start.
         yield browser
     finally:

@@ -27,7 +27,6 @@ from tests.support.browser import (
     click,
     go,
     look_at,
-    open_browser,
     open_profile,
     text_of,
     wait_for,
@@ -98,12 +97,6 @@ class Site:
         for request_id in due:
             self.service.runtime.connector.conclude(request_id)
         return bool(due)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with open_browser(tmp_path_factory.mktemp("browser")) as opened:
-        yield opened
 
 
 @contextmanager
