@@ -1,18 +1,30 @@
-"""A headless Chromium for tests: Debian's own, never a download. Where it is missing, tests skip, and fail in CI."""
+"""A headless Chromium for tests: Debian's own, never a download. Where it is missing, tests skip, and fail in CI.
+
+One Chromium can be several persons' (``open_profile``), each with cookies of its own: starting one takes a second.
+``look_at`` judges a page as people see it, on a phone and on a desktop. With RELEVE_TEST_SCREENSHOTS, the name
+of a folder, it also keeps a picture of each.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
 
+from tests.support.axe import find_barriers
 from tests.support.missing import skip
+from tests.support.waiting import until
 
+PHONE, DESKTOP = 360, 1280  # Widths in pixels.
 _FLAGS: Final = (
     "--headless=new",
     "--no-sandbox",  # Tests may run as root.
@@ -24,13 +36,14 @@ _FLAGS: Final = (
     "--disable-sync",
     "--hide-scrollbars",
 )
+_LOOKS: Final = ((PHONE, False), (DESKTOP, True))
+_ALL_LOOKS: Final = (*_LOOKS, (PHONE, True), (DESKTOP, False))
+_SCREENSHOTS: Final = os.environ.get("RELEVE_TEST_SCREENSHOTS")
 
 
 @contextmanager
-def open_browser(
-    folder: Path, *, width: int = 1280, dark: bool = False, scripts: bool = True
-) -> Iterator[webdriver.Chrome]:
-    """Open a new browser that asks for French pages. ``folder`` holds its profile."""
+def open_browser(folder: Path) -> Iterator[webdriver.Chrome]:
+    """Open a new browser. ``folder`` holds its files."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         skip("no browser: apt-get install chromium chromium-driver")
@@ -38,16 +51,120 @@ def open_browser(
     options.binary_location = chromium
     for flag in (*_FLAGS, f"--user-data-dir={folder}"):
         options.add_argument(flag)
-    options.add_experimental_option("prefs", {"intl.accept_languages": "fr"})
+    options.enable_bidi = True  # For open_profile.
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options=options, service=Service(driver))
     try:
-        phone = width < 500
-        metrics = {"width": width, "height": 844, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
+        browser.get_log("browser")  # What the browser says of its own start.
         yield browser
     finally:
         browser.quit()
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One person's cookies in the browser, and what that person's windows are like."""
+
+    context: str
+    language: str
+    width: int
+
+    def open_tab(self, browser: webdriver.Chrome) -> str:
+        """Open a tab of this person's, go there, and return its handle."""
+        handle: str = browser.browsing_context.create(type="tab", user_context=self.context)
+        browser.switch_to.window(handle)
+        agent = browser.execute_script("return navigator.userAgent")
+        wished = {"userAgent": agent, "acceptLanguage": self.language}
+        browser.execute_cdp_cmd("Emulation.setUserAgentOverride", wished)
+        set_screen(browser, self.width)
+        return handle
+
+
+@contextmanager
+def open_profile(browser: webdriver.Chrome, *, language: str = "fr", width: int = DESKTOP) -> Iterator[Profile]:
+    """Go on as another person, who has no cookies yet, until the block ends."""
+    handle_before = browser.current_window_handle
+    profile = Profile(browser.browser.create_user_context(), language, width)
+    browser.get_log("browser")  # Of other persons' pages.
+    profile.open_tab(browser)
+    try:
+        yield profile
+    finally:
+        browser.switch_to.window(handle_before)
+        browser.browser.remove_user_context(profile.context)
+
+
+def set_screen(browser: webdriver.Chrome, width: int, *, dark: bool = False) -> None:
+    phone = width < 500
+    metrics = {"width": width, "height": 844, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+
+def allow_scripts(browser: webdriver.Chrome, allowed: bool) -> None:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not allowed})
+
+
+def click(browser: webdriver.Chrome, text: str) -> None:
+    """Click on the first link, button or summary with the text."""
+    browser.find_element(By.XPATH, f"//*[self::a or self::button or self::summary][contains(., '{text}')]").click()
+
+
+def text_of(browser: webdriver.Chrome, selector: str) -> str:
+    """Return an element's text; an empty one where the element is missing or the page is just being replaced."""
+    try:
+        return " ".join(element.text for element in browser.find_elements(By.CSS_SELECTOR, selector))
+    except StaleElementReferenceException:
+        return ""
+
+
+def wait_for(browser: webdriver.Chrome, text: str) -> None:
+    """Wait for a page with the text."""
+    until(lambda: text in text_of(browser, "body"), lambda: f"a page that says {text}, after {browser.current_url}")
+
+
+def go(browser: webdriver.Chrome, text: str, awaited: str) -> None:
+    """Click, and wait for the page with the awaited text."""
+    click(browser, text)
+    wait_for(browser, awaited)
+
+
+def check_page(browser: webdriver.Chrome) -> None:
+    """Check that nothing was refused by the content policy, nothing is missing and nothing wider than the window."""
+    messages = [message for message in _messages(browser) if "favicon.ico" not in message]
+    assert messages == [], messages
+    width, reach = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
+    assert reach <= width, f"{reach} px in a window of {width}"
+
+
+def _messages(browser: webdriver.Chrome) -> list[str]:
+    """Return the messages of the browser's log, without the one that the page itself came with a status like 403."""
+    messages = [entry["message"] for entry in browser.get_log("browser")]
+    of_page = f"{browser.current_url} - Failed to load resource: the server responded with a status"
+    return [message for message in messages if not message.startswith(of_page)]
+
+
+def look_at(browser: webdriver.Chrome, name: str, *, width: int = DESKTOP) -> None:
+    """Check the page on a phone in light colours and on a desktop in dark ones, also by axe.
+
+    ``name`` is that of its pictures. ``width`` is that of the window, as it is left.
+    """
+    for of_look, dark in _ALL_LOOKS if _SCREENSHOTS else _LOOKS:
+        set_screen(browser, of_look, dark=dark)
+        check_page(browser)
+        barriers = find_barriers(browser)
+        assert barriers == [], f"{name}, {of_look} px, {'dark' if dark else 'light'}: {barriers}"
+        if _SCREENSHOTS:
+            _keep_picture(browser, Path(_SCREENSHOTS), f"{name}-{of_look}-{'dark' if dark else 'light'}")
+    set_screen(browser, width)
+
+
+def _keep_picture(browser: webdriver.Chrome, folder: Path, name: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    height = browser.execute_script("return document.documentElement.scrollHeight")
+    width = browser.execute_script("return innerWidth")
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    language = browser.execute_script("return document.documentElement.lang")
+    browser.save_screenshot(str(folder / f"{name}-{language}.png"))

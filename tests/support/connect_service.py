@@ -134,8 +134,8 @@ class ConnectServers:
         self.supplier = ""
         self.clear()
 
-    def clear(self) -> None:
-        self._simulator = create_simulator(SimulatorOptions(pretend_now=NOW))
+    def clear(self, *, consent_page: bool = False) -> None:
+        self._simulator = create_simulator(SimulatorOptions(pretend_now=NOW, consent_page=consent_page))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._simulator(scope, receive, send)
@@ -150,9 +150,9 @@ def open_connect_servers(redis_url: str) -> Iterator[ConnectServers]:
 
 @contextmanager
 def open_connect_service(
-    servers: ConnectServers, folder: Path, preset: str, **changes: Any
+    servers: ConnectServers, folder: Path, preset: str, *, consent_page: bool = False, **changes: Any
 ) -> Iterator[ConnectService]:
-    servers.clear()
+    servers.clear(consent_page=consent_page)
     prepare_registry(folder)
     settings = {"enedis_url": servers.supplier, "public_url": PUBLIC, "calls_per_second": "0", "calls_per_hour": "0"}
     with new_installation(folder, servers.redis_url, **settings).open(preset=preset, **changes) as runtime:

@@ -19,10 +19,10 @@ def serve_in_background(options: SimulatorOptions) -> AbstractContextManager[str
 
 
 @contextmanager
-def run_in_background(app: ASGIApp) -> Iterator[str]:
+def run_in_background(app: ASGIApp, port: int = 0) -> Iterator[str]:
     """Yield the application's address and end it with the block."""
     server = build_server(app)
-    with listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", port) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:

@@ -63,10 +63,18 @@ def render_message(
     status: int,
     action: tuple[str, str] | None = None,
     words: Mapping[str, str] | None = None,
+    *,
+    reload_s: int = 0,
 ) -> HTMLResponse:
-    """Render a page of one message: the texts ``<name>.title`` and ``<name>.text`` with ``words``, and what to do."""
-    title, text = f"{name}.title", f"{name}.text"
-    return render(request, "message.html", status, title=title, text=text, action=action, words=words or {})
+    """Render a page of one message: the texts ``<name>.title`` and ``<name>.text`` with ``words``, and what to do.
+
+    With ``reload_s`` the page loads itself again after so many seconds, so that its button is not what to do next.
+    """
+    values = {"title": f"{name}.title", "text": f"{name}.text", "action": action, "words": words or {}}
+    response = render(request, "message.html", status, **values, reloads=bool(reload_s))
+    if reload_s:
+        response.headers["Retry-After"] = response.headers["Refresh"] = str(reload_s)
+    return response
 
 
 def words_of(request: Request) -> Words:

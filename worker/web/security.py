@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import urlsplit
 
 from fastapi import Request, Response
 
@@ -27,6 +28,15 @@ _HEADERS: Final = {
     "Permissions-Policy": "geolocation=(), camera=(), microphone=()",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+
+
+def policy_with_form_to(address: str | None) -> str:
+    """Return the content policy of a page with a form that leads on to another site.
+
+    Browsers count the redirect that answers a form as a target of the form.
+    """
+    parts = urlsplit(address or "")
+    return CONTENT_SECURITY_POLICY.replace("form-action 'self'", f"form-action 'self' {parts.scheme}://{parts.netloc}")
 
 
 def set_security_headers(request: Request, response: Response) -> None:

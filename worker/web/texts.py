@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from babel import Locale
-from babel.dates import format_date, format_datetime, format_skeleton, format_time
+from babel.dates import format_date, format_skeleton, format_time
 from babel.numbers import format_decimal, format_percent
 from fastapi import Request
 
@@ -99,7 +99,8 @@ class Words:
 
     def moment(self, moment: datetime) -> str:
         """Return ``24 juil. 2024, 07:12`` in the meter's time zone."""
-        return format_datetime(moment, "medium", PARIS, self.locale)
+        day = format_date(moment.astimezone(PARIS), "medium", self.locale)
+        return f"{day}, {self.clock(moment)}"
 
     def clock(self, moment: datetime) -> str:
         """Return ``07:12`` in the meter's time zone."""

@@ -7,8 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium import webdriver
 
+from tests.support.browser import open_browser
 from tests.support.connect_service import PRESETS, ConnectServers, ConnectService, open_connect_service
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Yield a browser that is shared: a test opens a profile in it, for each person."""
+    with open_browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,12 +14,23 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.support.browser import open_browser
+from tests.support.browser import (
+    allow_scripts,
+    check_page,
+    click,
+    go,
+    look_at,
+    open_profile,
+    set_screen,
+    text_of,
+    wait_for,
+)
 from tests.support.system import System, open_system, until
 from worker.stores.redis.child_processes import free_port
 
 _LONGEST_S = 60.0
 _FETCHES_A_SECOND = "3"  # Slow enough that the progress bar can be seen moving.
+_METERS = map(str, itertools.count(30001640000011, 11))
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +48,14 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield built
 
 
-def click(browser: webdriver.Chrome, text: str) -> None:
-    browser.find_element(By.XPATH, f"//*[self::a or self::button or self::summary][contains(., '{text}')]").click()
-
-
-def go(browser: webdriver.Chrome, text: str, awaited: str) -> None:
-    """Click, and wait for the page with the awaited text."""
-    click(browser, text)
-    until(lambda: awaited in text_of(browser, "main"), f"a page that says {awaited}")
-
-
 def connect(browser: webdriver.Chrome, house: System) -> str:
-    """Go from the first page over the supplier's page to the account's own page. Return the account's id."""
-    browser.get(house.settings["PUBLIC_URL"])
-    click(browser, "Relier mon compteur")
-    until(lambda: "compteur réel" in text_of(browser, "body"), "the simulator's consent page")
+    """Open an invitation, and go over the supplier's page to the account's own page. Return the account's id."""
+    browser.get(house.query("invite", "--usage-point", next(_METERS))["link"])
+    field = browser.find_element(By.NAME, "invitation")
+    if field.is_displayed():  # Without scripts the person pastes the link.
+        field.send_keys(browser.current_url)
+    click(browser, "Continuer")
+    wait_for(browser, "compteur réel")
     click(browser, "Accepter")
     wait = WebDriverWait(browser, _LONGEST_S)
     wait.until(lambda driver: re.search(r"/accounts/[a-z0-9]+$", driver.current_url))
@@ -67,30 +71,14 @@ def progress(browser: webdriver.Chrome) -> int | None:
         return -1
 
 
-def text_of(browser: webdriver.Chrome, selector: str) -> str:
-    """Return an element's text; an empty one where the element is missing or the page is just being replaced."""
-    try:
-        return " ".join(element.text for element in browser.find_elements(By.CSS_SELECTOR, selector))
-    except StaleElementReferenceException:
-        return ""
-
-
-def check_page(browser: webdriver.Chrome) -> None:
-    """Check that nothing was refused by the content policy, nothing is missing and nothing wider than the window."""
-    messages = [entry["message"] for entry in browser.get_log("browser") if "favicon.ico" not in entry["message"]]
-    assert messages == []
-    width, reach = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
-    assert reach <= width
-
-
-def test_a_household_connects_watches_reads_and_removes(house: System, tmp_path: Path) -> None:
-    with open_browser(tmp_path) as browser:
+def test_a_household_connects_watches_reads_and_removes(house: System, browser: webdriver.Chrome) -> None:
+    with open_profile(browser):
         account_id = connect(browser, house)
         readings = []
         until(lambda: readings.append(progress(browser)) or readings[-1] is None, "the end of the progress bar")
         counts = [count for count in readings if count is not None and count >= 0]
         assert len(set(counts)) >= 2 and counts == sorted(counts), "the bar moved, and never back"
-        check_page(browser)
+        look_at(browser, "account")
 
         for name in ("Jour", "Année", "Mois"):
             click(browser, name)
@@ -115,8 +103,10 @@ def test_a_household_connects_watches_reads_and_removes(house: System, tmp_path:
         assert "Compte introuvable" in text_of(browser, "main")
 
 
-def test_all_is_there_on_a_telephone_without_scripts(house: System, tmp_path: Path) -> None:
-    with open_browser(tmp_path, width=390, dark=True, scripts=False) as browser:
+def test_all_is_there_on_a_telephone_without_scripts(house: System, browser: webdriver.Chrome) -> None:
+    with open_profile(browser):
+        set_screen(browser, 390, dark=True)
+        allow_scripts(browser, False)
         account_id = connect(browser, house)
         house.wait_loaded(account_id)
         browser.get(f"{house.settings['PUBLIC_URL']}/accounts/{account_id}?by=year")
@@ -126,8 +116,8 @@ def test_all_is_there_on_a_telephone_without_scripts(house: System, tmp_path: Pa
         assert len(browser.find_elements(By.CSS_SELECTOR, "table[data-slots] tbody tr")) == 12
 
 
-def test_a_household_stops_its_readings_on_a_telephone_and_keeps_them(house: System, tmp_path: Path) -> None:
-    with open_browser(tmp_path, width=390) as browser:
+def test_a_household_stops_its_readings_on_a_telephone_and_keeps_them(house: System, browser: webdriver.Chrome) -> None:
+    with open_profile(browser, width=390):
         account_id = connect(browser, house)
         house.wait_loaded(account_id)
         browser.get(f"{house.settings['PUBLIC_URL']}/accounts/{account_id}")
@@ -135,15 +125,15 @@ def test_a_household_stops_its_readings_on_a_telephone_and_keeps_them(house: Sys
         assert "espace client Enedis" in text_of(browser, "main")
         check_page(browser)
         go(browser, "Arrêter les relevés", "Vous avez arrêté les relevés")
-        check_page(browser)
+        look_at(browser, "stopped", width=390)
         assert browser.find_element(By.CSS_SELECTOR, ".chart-narrow .serie-1 .column").is_displayed()
         assert "Accord jusqu’au" not in text_of(browser, "main")
 
 
-def test_the_operator_logs_in_and_sees_the_fleet(house: System, tmp_path: Path) -> None:
-    with open_browser(tmp_path) as browser:
+def test_the_operator_logs_in_and_sees_the_fleet(house: System, browser: webdriver.Chrome) -> None:
+    with open_profile(browser):
         browser.get(f"{house.settings['PUBLIC_URL']}/operator")
         browser.find_element(By.NAME, "password").send_keys(house.settings["OPERATOR_PASSWORD"], Keys.ENTER)
         WebDriverWait(browser, _LONGEST_S).until(lambda driver: "État de la flotte" in driver.title)
         assert "mesure_synchrone_auto" in text_of(browser, "main")
-        check_page(browser)
+        look_at(browser, "fleet")

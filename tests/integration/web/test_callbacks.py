@@ -138,7 +138,7 @@ def test_no_callback_changes_anything_without_a_proof(house: House, thrown: list
         assert not service.session(browser).accounts
         for answer in answers:
             assert answer.status_code in (202, 400, 403, 502), answer.text
-            if answer.status_code == 403 and "invitation" in answer.text:
+            if answer.status_code == 403 and "Demandez une invitation" in answer.text:
                 assert PAGE_OF_UNPROVEN in answer.text
     assert snapshot_of(service) == before
     assert service.simulate("GET", "report")["calls"] == 0  # No request's thread asks the supplier.

@@ -221,7 +221,7 @@ def test_a_consent_that_is_not_there_yet_comes_by_itself(v2026: ConnectService) 
         v2026.work()  # Each step asks the supplier once.
         waiting = browser.get(back)
         assert waiting.status_code == 202 and int(waiting.headers["refresh"]) > 0
-        assert "n&#39;est pas encore arrivé" in waiting.text
+        assert "n’est pas encore arrivé" in waiting.text
     assert v2026.accounts() == []
     assert v2026.come_back(browser, back).status_code == 303
     assert len(v2026.accounts()) == 1

@@ -209,7 +209,7 @@ def test_new_accounts_beyond_the_bounds_wait_for_the_operator(bounded: ConnectSe
     assert bounded.connect(browser).status_code == 303
     back = bounded.begin(browser, OTHER)
     held = bounded.come_back(browser, back)
-    assert held.status_code == 202 and "attend un feu vert" in held.text
+    assert held.status_code == 202 and "doit être confirmée" in held.text
     assert len(bounded.accounts()) == 1
     (waiting,) = bounded.runtime.connection_requests.list_held()
     accepted = bounded.runtime.connector.let_in(waiting.id, by="cli:test")

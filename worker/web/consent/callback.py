@@ -31,7 +31,7 @@ from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.addresses import client_address
 from worker.web.consent.proxy_return import forward_callback, repeat_forward
-from worker.web.context import hash_browser_id, publish_backfills, read_browser_id, set_session_cookie
+from worker.web.context import get_runtime, hash_browser_id, publish_backfills, read_browser_id, set_session_cookie
 from worker.web.render import render, render_message, words_of
 from worker.web.sessions import Session
 
@@ -174,10 +174,9 @@ def _waiting_page(request: Request, own: ConnectionRequest) -> Response:
 def consent_page(request: Request, name: str, wait_s: int = 0, **words: str) -> Response:
     """Return the page of an outcome, which with ``wait_s`` comes again after so many seconds."""
     status, action = _PAGES[name]
-    response = render_message(request, f"connect.{name}", status, action, words=words)
-    if wait_s:
-        response.headers["Retry-After"] = response.headers["Refresh"] = str(wait_s)
-    return response
+    if action is _START_AGAIN and not get_runtime(request).clients.account_tokens:
+        action = _INVITATION  # Without one, a new start would lead to no account.
+    return render_message(request, f"connect.{name}", status, action, words=words, reload_s=wait_s)
 
 
 def _browser_csrf(runtime: Runtime, request: Request) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
@@ -30,7 +29,7 @@ from worker.web.context import (
     set_session_cookie,
 )
 from worker.web.render import render, render_message
-from worker.web.security import CONTENT_SECURITY_POLICY
+from worker.web.security import policy_with_form_to
 from worker.web.sessions import Session
 
 router = APIRouter(include_in_schema=False)
@@ -45,7 +44,7 @@ def show_invitation(request: Request, runtime: RuntimeDep) -> Response:
     browser_id = read_browser_id(runtime, request) or new_browser_id()
     response = render(request, "invitation.html", browser_csrf=runtime.signer.csrf_token(browser_id))
     set_browser_cookie(runtime, response, browser_id)
-    response.headers["Content-Security-Policy"] = _policy(runtime)
+    response.headers["Content-Security-Policy"] = policy_with_form_to(runtime.endpoints.authorize_url)
     return response
 
 
@@ -143,9 +142,3 @@ def _account_of(runtime: Runtime, invitation: Invitation) -> Account | None:
         return None
     account = runtime.registry.get_many([invitation.account_id]).get(invitation.account_id)
     return account if account and account.state is not AccountState.DELETED else None
-
-
-def _policy(runtime: Runtime) -> str:
-    """Return the page's content policy: browsers count the redirect to the supplier as a target of the form."""
-    parts = urlsplit(runtime.endpoints.authorize_url or "")
-    return CONTENT_SECURITY_POLICY.replace("form-action 'self'", f"form-action 'self' {parts.scheme}://{parts.netloc}")

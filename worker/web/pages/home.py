@@ -12,6 +12,7 @@ from worker.domain.measures.windows import history_length
 from worker.web.context import RuntimeDep, SessionDep
 from worker.web.pages.account import KINDS
 from worker.web.render import render, words_of
+from worker.web.security import policy_with_form_to
 
 router = APIRouter()
 
@@ -29,7 +30,7 @@ def show_home(
         account for account in session.own(runtime.registry.get_many(list(session.accounts))) if account.state in KINDS
     ]
     first = (page - 1) * ACCOUNTS_A_PAGE
-    return render(
+    response = render(
         request,
         "home.html",
         suppliers=SUPPLIERS,
@@ -43,3 +44,6 @@ def show_home(
         months=history_length(Series.DAILY, settings.history_load_days) * 12 // 365,
         curve_days=settings.history_load_days,
     )
+    if settings.pretend_homes:  # Its form leads to the supplier's page.
+        response.headers["Content-Security-Policy"] = policy_with_form_to(runtime.endpoints.authorize_url)
+    return response

@@ -117,7 +117,7 @@ def test_the_state_is_told_in_words_with_what_to_do(
 def test_a_failure_that_mends_itself_asks_nothing_of_the_owner(service: ApiService, account: str) -> None:
     record_outcome(service, account, Series.DAILY, code="VENDOR_DOWN")
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
-    assert "Nouvel essai en cours" in page and "Reconnecter mon compteur" not in page
+    assert "Nouvel essai en cours" in page and 'class="button" href="/invitation"' not in page
 
 
 def test_a_closed_account_shows_its_history_and_offers_no_consent(service: ApiService, account: str) -> None:

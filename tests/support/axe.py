@@ -1,0 +1,38 @@
+"""axe-core in a browser: what keeps people from using a page, such as too little contrast or a field without a name.
+
+It comes from npm (tests/install_servers.sh); where it is missing, tests skip, and fail in CI.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from selenium import webdriver
+
+from tests.support.missing import skip
+
+_PROGRAM: Final = Path(__file__).parents[2] / ".test-servers/node_modules/axe-core/axe.min.js"
+_RUN: Final = """
+    const done = arguments[0];
+    axe.run(document, {resultTypes: ["violations"]}).then(
+        (results) => done(results.violations.flatMap((rule) => rule.nodes.map(
+            (node) => `${rule.id}: ${node.target.join(" ")}: ${node.failureSummary}`))),
+        (error) => done([String(error)]));
+"""
+
+
+def find_barriers(browser: webdriver.Chrome) -> list[str]:
+    """Return what axe finds on the page as the browser shows it now, one text an element and rule."""
+    if not browser.execute_script("return typeof axe === 'object'"):
+        browser.execute_script(_program())
+    found: list[str] = browser.execute_async_script(_RUN)
+    return found
+
+
+@cache
+def _program() -> str:
+    if not _PROGRAM.exists():
+        skip("no axe-core: install node, then run tests/install_servers.sh")
+    return _PROGRAM.read_text(encoding="utf-8")
