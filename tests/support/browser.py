@@ -38,7 +38,8 @@ _FLAGS: Final = (
 )
 _LOOKS: Final = ((PHONE, False), (DESKTOP, True))
 _ALL_LOOKS: Final = (*_LOOKS, (PHONE, True), (DESKTOP, False))
-_SCREENSHOTS: Final = os.environ.get("RELEVE_TEST_SCREENSHOTS")
+VARIABLE: Final = "RELEVE_TEST_SCREENSHOTS"
+_SCREENSHOTS: Final = os.environ.get(VARIABLE)
 
 
 @contextmanager
