@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -209,6 +210,20 @@ def test_h1_a_typed_callback_after_the_holder_opens_nothing_either(service: Serv
     assert holder.can_see(account) and not thief.can_see(account)
 
 
+def test_h1_of_many_at_the_same_moment_the_holder_alone_comes_in(service: Service) -> None:
+    meter, holder, thieves = new_meter(), service.browser(), [service.browser() for _ in range(8)]
+    before = set(service.accounts())
+    holder.agree(f"/connect/enedis?usage_point_id={meter}")
+    typed = service.typed_about(meter, holder.last_callback.get("autorisation_id"))
+    with ThreadPoolExecutor(len(thieves)) as pool:
+        tries = [pool.submit(thief.type_callback, **typed) for thief in thieves]
+        account = service.connect(holder, meter)
+        pages = [attempt.result() for attempt in tries]
+    assert set(service.accounts()) - before == {account}
+    assert holder.can_see(account)
+    assert not any(page.account or thief.can_see(account) for page, thief in zip(pages, thieves, strict=True))
+
+
 @only(V4)
 def test_h1_the_code_of_ones_own_consent_proves_no_other_meter(service: Service) -> None:
     meter, thief = new_meter(), service.browser()
@@ -232,6 +247,26 @@ def test_h1_an_invitation_is_no_proof_of_another_meter(service: Service) -> None
     assert holder.can_see(account) and not invited.can_see(account)
     own_account = service.loaded(invited.accept_invitation(link))
     assert invited.can_see(own_account) and own_account != account
+
+
+# R0: a request is all that there is until the proof, so that a crash costs nobody an account
+
+
+@only(V4, V2026)
+def test_r0_a_consent_outlives_the_death_of_worker_and_web(service: Service) -> None:
+    meter, holder, system = new_meter(), service.browser(), service.system
+    link = None if service.generation == V4 else service.invite("--usage-point", meter)
+    system.kill("worker")
+    try:
+        answer = holder.get(f"/connect/enedis?usage_point_id={meter}") if link is None else holder.open_invitation(link)
+        callback = holder.agree_on(answer)
+        assert holder.get(callback).status_code == 202  # Nobody is there to ask the supplier.
+        system.kill("web")
+        system.start_web()
+    finally:
+        system.start_worker(*QUICK_START)
+    account = service.loaded(holder.visit(callback))
+    assert holder.can_see(account)
 
 
 # N8: nobody learns who is a customer
@@ -476,7 +511,8 @@ def test_d29_an_account_without_a_consent_is_new_until_the_supplier_answers(serv
     answered = service.system.add_account(consented)
     until(lambda: service.accounts()[answered]["state"] == "ready", "the supplier's first answer")
     service.system.switch(asserted, consent_revoked=True)
-    assert service.accounts()[service.system.add_account(asserted, "--consented")]["state"] == "ready"
+    vouched_for = service.system.add_account(asserted, "--consented")
+    assert service.accounts()[vouched_for]["state"] == "ready"
 
 
 # N1: anyone spends the supplier's quota

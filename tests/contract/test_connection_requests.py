@@ -103,16 +103,23 @@ def test_what_has_come_of_a_request_outlives_the_browsers_next_one(requests: Con
 
 
 @pytest.mark.parametrize("subject", [{"usage_points": (METER,)}, {"usage_points": (), "autorisation_id": 900001}])
-def test_a_meter_has_three_requests(requests: ConnectionRequests, subject: dict[str, object]) -> None:
+def test_a_meter_has_three_requests_without_a_proof(requests: ConnectionRequests, subject: dict[str, object]) -> None:
+    typed = replace(NEW, invitation_id=None, code=None, **subject)  # type: ignore[arg-type]
     for number in range(5):
-        requests.create(replace(NEW, id=f"r{number}", browser=f"b{number}", **subject))  # type: ignore[arg-type]
+        requests.create(replace(typed, id=f"r{number}", browser=f"b{number}"))
     assert [requests.get(f"r{number}") is not None for number in range(5)] == [False, False, True, True, True]
 
 
-def test_codes_that_name_no_meter_are_bounded_by_their_browsers_alone(requests: ConnectionRequests) -> None:
+@pytest.mark.parametrize("kept", [{"code": None}, {"invitation_id": None}])
+def test_strangers_who_type_a_meter_take_no_place_of_its_holder(
+    requests: ConnectionRequests, kept: dict[str, None]
+) -> None:
+    """The holder has an invitation or a code; strangers may type a code too, so these do not count either."""
+    requests.create(replace(NEW, **kept))  # type: ignore[arg-type]
     for number in range(5):
-        requests.create(replace(NEW, id=f"r{number}", browser=f"b{number}", usage_points=()))
-    assert all(requests.get(f"r{number}") for number in range(5))
+        requests.create(replace(NEW, id=f"r{number}", browser=f"s{number}", invitation_id=None, code=None))
+        requests.create(replace(NEW, id=f"c{number}", browser=f"c{number}", invitation_id=None))
+    assert requests.get("first") is not None
 
 
 def test_a_request_is_due_until_it_ends(requests: ConnectionRequests) -> None:

@@ -64,6 +64,38 @@ def test_the_steps_lead_from_the_first_release_to_the_tables_that_the_program_us
     assert_has_the_tables_of_today(f"sqlite:///{tmp_path}/registry.db")
 
 
+def test_an_account_of_before_is_asked_until_its_consent_ends(tmp_path: Path) -> None:
+    series_row = {
+        "account_id": "a1",
+        "series": "daily",
+        "active": True,
+        "every": 1,
+        "failures": 0,
+        "ever_stored": False,
+        **dict.fromkeys(("asked_at", "updated_at"), "2000-01-01 00:00:00.000000"),
+        "days": "",
+        "last_day": "2000-01-01",
+        "run_id": "",
+        "last_message": "",
+    }
+    with closing(sqlite3.connect(tmp_path / "registry.db")) as connection:
+        connection.executescript(FIRST_RELEASE.read_text())
+        connection.execute(
+            "INSERT INTO accounts (id, supplier, state, reason, created_at, state_since, consent_until) VALUES "
+            "('a1', 'enedis', 'ready', '', '2024-07-25 07:00:00', '2024-07-25 07:00:00', '2025-01-31')"
+        )
+        columns, places = ", ".join(series_row), ", ".join("?" * len(series_row))
+        connection.execute(f"INSERT INTO series_outcomes ({columns}) VALUES ({places})", tuple(series_row.values()))
+        connection.commit()
+    registry = open_registry(f"sqlite:///{tmp_path}/registry.db")
+    upgrade_schema(registry.database)
+    now = NOW + timedelta(days=190)  # 31 January 2025, the last day.
+    assert [row.account_id for row in registry.due.list_nightly(Series.DAILY, 1, now, now, 10)] == ["a1"]
+    now += timedelta(days=1)
+    assert registry.due.list_nightly(Series.DAILY, 1, now, now, 10) == []
+    registry.database.close()
+
+
 def test_the_steps_read_from_the_files_names_are_those_that_alembic_walks() -> None:
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
     assert migrations.known_steps() == {script.revision for script in scripts.walk_revisions()}

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from fastapi.testclient import TestClient
 
 import worker.runtime.current
 from tasks.upkeep import renew_tokens
@@ -29,10 +30,10 @@ def service(servers: ConnectServers, tmp_path: Path) -> Iterator[ConnectService]
         yield service
 
 
-def connect(service: ConnectService, *meters: str) -> list[str]:
-    browser = service.browser()
+def connect(service: ConnectService, *meters: str, browser: TestClient | None = None) -> list[str]:
+    browser = browser or service.browser()
     page = browser.get("/connect/enedis").headers["location"]
-    browser.get(service.agree(f"{page}&usage_point_id={','.join(meters)}"))
+    service.come_back(browser, service.agree(f"{page}&usage_point_id={','.join(meters)}"))
     return [account.id for account in service.accounts()]
 
 
@@ -74,7 +75,8 @@ def test_nothing_is_renewed_while_nobody_is_to_be_asked(service: ConnectService)
 
 
 def test_a_refresh_answer_lost_on_the_way_is_known_for_what_it_is(service: ConnectService) -> None:
-    accounts = connect(service, METER, OTHER)
+    browser = service.browser()
+    accounts = connect(service, METER, OTHER, browser=browser)
     service.simulate("POST", "faults", {"path": TOKEN_PATH, "kind": "refresh_lost"})
     assert service.runtime.token_renewal.run() == 0  # The renewal was early, so the stored token is still valid.
     assert all(service.runtime.registry.get(account).active for account in accounts)
@@ -83,7 +85,7 @@ def test_a_refresh_answer_lost_on_the_way_is_known_for_what_it_is(service: Conne
         assert (account.state, account.reason) == (AccountState.ACTION_NEEDED, LOST)
     with pytest.raises(RefreshAnswerLost):
         tokens_of(service, accounts[0]).current()
-    connect(service, METER, OTHER)
+    connect(service, METER, OTHER, browser=browser)
     assert all(service.runtime.registry.get(account).active for account in accounts)
 
 
@@ -124,7 +126,8 @@ def test_a_supplier_that_is_down_sets_nobody_aside(service: ConnectService) -> N
 
 
 def test_a_consent_given_during_a_renewal_wins(service: ConnectService) -> None:
-    (account,) = connect(service, METER)
+    browser = service.browser()
+    (account,) = connect(service, METER, browser=browser)
     service.simulate(
         "POST", "faults", {"path": TOKEN_PATH, "delay_s": 1.0}
     )  # The renewal waits for its answer meanwhile.
@@ -140,7 +143,7 @@ def test_a_consent_given_during_a_renewal_wins(service: ConnectService) -> None:
     while service.simulate("GET", "faults")[0]["hits"] == 0:
         pass
     service.simulate("POST", "switches", {"token_life_s": 12_600})
-    connect(service, METER)
+    connect(service, METER, browser=browser)
     token = service.runtime.registry.tokens.load(account)
     renewal.join()
     assert service.runtime.registry.tokens.load(account) == token

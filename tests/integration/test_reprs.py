@@ -100,11 +100,10 @@ def test_no_object_of_a_running_house_shows_a_secret(runtime: Runtime, secrets: 
     objects += [account, runtime.clients.client_of(account), REDACTOR, Redactor(secrets.values())]
     objects += [Callback(TOKENS[0], "", (METER,), code=TOKENS[1]), Session(TOKENS[0]), Answer(AnswerKind.DATA, METER)]
     objects += [CouchAnswer(200, {"x": METER}), Reply(200, {"x": TOKENS[0]}, METER.encode())]
-    objects += [SplitFetch(lambda _: Answer(AnswerKind.DATA, METER), [(None, METER)])]  # type: ignore[list-item]
+    objects += [SplitFetch(lambda _: Answer(AnswerKind.DATA, METER), payloads=[(None, METER)])]  # type: ignore[list-item]
     objects.append(
         compose_message(
             Notice("n1", account.id, NoticeKind.ACTION_NEEDED, "LOGIN_FAILED", "x", "mail", NOW, NOW),
-            lambda _: TOKENS[0],
         )
     )
     marks = [METER, *TOKENS, "canary-measures-password", "canary-mail-password"]

@@ -96,7 +96,11 @@ class HouseholdBrowser:
 
         ``chosen``: what the simulator's holder chooses on its page, like ``usage_point_id``.
         """
-        supplier = self.get(path).headers["Location"]
+        return self.agree_on(self.get(path), **chosen)
+
+    def agree_on(self, answer: requests.Response, **chosen: str) -> str:
+        """Do the same from an answer that leads to the supplier's page."""
+        supplier = answer.headers["Location"]
         page = self._session.get(supplier, params=chosen, allow_redirects=False, timeout=60)
         return self._remember_callback(page.headers["Location"])
 

@@ -18,6 +18,7 @@ from tests.support.pages import ROOT, anchors, links, pages
 from tools import cli_reference, error_reference, floors_drawing, metrics_reference, settings_reference
 from worker import metrics
 from worker.cli.main import cli
+from worker.domain.consent.connection_requests import TRANSITIONS, RequestState
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import Period
 from worker.ops import fleet_metrics
@@ -68,10 +69,31 @@ def test_every_file_that_a_map_of_the_code_names_is_there(name: str, fewest: int
     assert len(named) > fewest and [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
+def test_every_promise_of_ownership_has_its_test_and_every_test_its_promise() -> None:
+    named = re.findall(r"`(test_[a-z][0-9]\w+)`", read(ROOT / "SECURITY.md"))
+    written = re.findall(r"^def (test_\w+)", read(ROOT / "tests" / "acceptance" / "test_ownership.py"), re.MULTILINE)
+    assert sorted(named) == sorted(written)
+
+
 def test_every_room_is_in_the_architecture() -> None:
     page = read(ROOT / "docs" / "explanation" / "architecture.md")
     rooms = {file.parent.name for file in (ROOT / "worker").glob("*/__init__.py")}
     assert [room for room in sorted(rooms) if f"| `worker/{room}/` |" not in page] == []
+
+
+def test_the_page_of_ownership_has_the_transitions_of_a_request_and_no_others() -> None:
+    page = read(ROOT / "docs" / "explanation" / "ownership.md")
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| `(\w+)`.* \| `(\w+)` \|$", page, re.MULTILINE)
+    told = {(state, event): after for states, event, after in rows for state in re.findall(r"\w+", states)}
+    assert told == TRANSITIONS
+    drawn = re.findall(r'class="name"[^>]*>(\w+)<', read(ROOT / "docs" / "explanation" / "ownership.svg"))
+    assert sorted(drawn) == sorted(RequestState)
+
+
+def test_every_test_that_proves_a_promise_of_security_is_there() -> None:
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", read(ROOT / "SECURITY.md"))
+    sources = {file: "".join(map(read, (ROOT / "tests").rglob(file))) for file, _ in named}
+    assert named and [test for file, test in named if f"def {test}(" not in sources[file]] == []
 
 
 def test_the_readme_shows_commands_at_all() -> None:

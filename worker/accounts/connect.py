@@ -224,7 +224,7 @@ class AccountConnector:
             try:
                 after = self._finish(request)
             except _Refused as refusal:
-                after = replace(request, state=RequestState.REFUSED, page=refusal.page)
+                after = request.after(RequestEvent.REFUSED, page=refusal.page)
             self.requests.save(after)
             return after
 

@@ -48,7 +48,10 @@ def accept(request_id: str) -> None:
             raise UnknownRequest("no request of this id waits: `releve requests list` shows them")
         for account in accepted.accounts:
             enqueue_backfill(account.id, broker_url=runtime.broker_url)
-    click.echo(f"request {request_id} accepted: account {', '.join(account.id for account in accepted.accounts)}")
+    if accepted.accounts:
+        click.echo(f"request {request_id} accepted: account {', '.join(account.id for account in accepted.accounts)}")
+    else:
+        click.echo(f"request {request_id} is {accepted.state}: its meter has got another person's account meanwhile")
 
 
 @requests.command()

@@ -164,11 +164,11 @@ def test_each_variable_is_in_the_example_and_explained() -> None:
 
 
 def test_the_example_names_the_defaults() -> None:
-    """An emptied line changes nothing, except for the address of Enedis, which has no default."""
+    """An emptied line changes nothing, except for those of the simulator, which have no default."""
     values = example()
     for name, default in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", FILE.read_text(encoding="utf-8")):
         if not default and values[name]:
-            assert name in ("RELEVE_ENEDIS_URL", "RELEVE_ENEDIS_AUTHORIZE_URL"), name
+            assert name in ("RELEVE_ENEDIS_URL", "RELEVE_ENEDIS_AUTHORIZE_URL", "RELEVE_PRETEND_HOMES"), name
         elif default:
             assert values[name] in (default, ""), name
 

@@ -40,6 +40,11 @@ def operations() -> list[str]:
     return [f"{method.upper()} {path}" for path, methods in app.openapi()["paths"].items() for method in methods]
 
 
+# JSON Schema can't say that `from` must not come after `to`, what a mail address is, which day is today, nor that a
+# reference must not hold the meter's number.
+BEYOND_SCHEMA = ("GET /api/accounts/{account_id}/measures", "POST /api/invitations", "POST /api/accounts")
+
+
 def fuzz(service: ApiService, label: str, send: Callable[[Any], None]) -> None:
     """Draw calls of one operation, good and bad ones, and hand each to ``send``.
 
@@ -91,8 +96,7 @@ def test_with_a_token_anything_may_be_sent(service: ApiService, label: str) -> N
         aim(case, account_id, invitation_id)
         answer = case.call_and_validate(
             headers={"Authorization": f"Bearer {token}"},
-            # JSON Schema can't say that `from` must not come after `to`, nor what a mail address is.
-            excluded_checks=[positive_data_acceptance] if "measures" in label or "POST /api/inv" in label else [],
+            excluded_checks=[positive_data_acceptance] if label in BEYOND_SCHEMA else [],
         )
         statuses[answer.status_code] += 1
 

@@ -231,6 +231,20 @@ def test_what_the_operator_refuses_is_told_and_forgotten(bounded: ConnectService
     assert len(bounded.accounts()) == 1 and bounded.runtime.connector.let_in(waiting.id, by="cli:test") is None
 
 
+def test_a_request_that_is_accepted_late_asks_who_holds_the_meter(bounded: ConnectService) -> None:
+    browser, other = bounded.browser(), bounded.browser()
+    bounded.connect(browser)
+    back = bounded.begin(browser, OTHER)
+    bounded.come_back(browser, back)
+    (waiting,) = bounded.runtime.connection_requests.list_held()
+    page = bounded.open_invitation(other, bounded.invite(OTHER)).headers["location"]
+    assert bounded.come_back(other, bounded.agree(page)).status_code == 303
+    accounts = bounded.accounts()
+    asked = bounded.runtime.connector.let_in(waiting.id, by="cli:test")
+    assert asked is not None and asked.state is RequestState.CHOICE
+    assert "a déjà un compte" in browser.get(back).text and bounded.accounts() == accounts
+
+
 def test_who_is_invited_is_not_counted(bounded: ConnectService) -> None:
     browser = bounded.browser()
     bounded.connect(browser)
@@ -312,6 +326,20 @@ def test_a_revoked_invitation_ends_a_consent_under_way(servers: ConnectServers, 
         service.runtime.invitations.revoke(invitation.id)
         assert service.come_back(browser, back).status_code == 403
         assert service.accounts() == []
+
+
+def test_a_consent_begun_before_an_erasure_brings_nothing_back(servers: ConnectServers, tmp_path: Any) -> None:
+    for preset in ("enedis-v5", "enedis-2026"):
+        folder = tmp_path / preset
+        folder.mkdir()
+        with open_connect_service(servers, folder, preset) as service:
+            browser = service.browser()
+            service.connect(browser)
+            second_tab = service.begin(browser)
+            (account,) = service.accounts()
+            service.runtime.erase(account.id)
+            assert service.come_back(browser, second_tab).status_code == 403
+            assert service.accounts() == []
 
 
 # v4's exchange

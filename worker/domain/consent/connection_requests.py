@@ -44,7 +44,7 @@ class RequestEvent(StrEnum):
     TOO_MANY = "too_many"  # Proven, beyond the bounds of new accounts.
     LET_IN = "let_in"  # By the operator.
     TURNED_AWAY = "turned_away"  # By the operator.
-    REFUSED = "refused"  # By the supplier.
+    REFUSED = "refused"  # By the supplier, or because the invitation has ended.
 
 
 _S, _E = RequestState, RequestEvent
@@ -58,7 +58,10 @@ TRANSITIONS: Final[Mapping[tuple[RequestState, RequestEvent], RequestState]] = {
     # The person says: it is my meter now, not the one of whoever has the account.
     (_S.CHOICE, _E.TOO_MANY): _S.HELD,
     (_S.CHOICE, _E.PROVEN): _S.CONNECTED,
+    (_S.CHOICE, _E.REFUSED): _S.REFUSED,
     (_S.HELD, _E.LET_IN): _S.CONNECTED,
+    (_S.HELD, _E.OTHER_PERSON): _S.CHOICE,
+    (_S.HELD, _E.REFUSED): _S.REFUSED,
     (_S.HELD, _E.TURNED_AWAY): _S.REFUSED,
     # The place of P4, a second secret: (UNPROVEN, PROVEN) to CONNECTED.
 }
@@ -150,7 +153,13 @@ class ConnectionRequest:
 
     @property
     def subject(self) -> str | None:
-        """What the callback is about: its meters, or the number of its consent; None for a code, which names none."""
+        """What a callback without a proof is about: its meters, or the number of its consent.
+
+        None with an invitation or a code: a person who consents may have these, and must not lose the request to
+        strangers who type the same meter.
+        """
+        if self.invitation_id is not None or self.code is not None:
+            return None
         if self.autorisation_id is not None:
             return f"consent {self.autorisation_id}"
         return ",".join(sorted(self.usage_points)) or None

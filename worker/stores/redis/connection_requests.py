@@ -1,4 +1,4 @@
-"""Connection requests in Redis: sealed, for seven days at most, one a browser and three a meter.
+"""Connection requests in Redis: sealed, for seven days at most, one a browser, and without a proof three a meter.
 
 The registry knows nothing of a request before it is proven. A lost key means that the person starts again.
 
@@ -45,8 +45,8 @@ class ConnectionRequests(PrefixedKeys):
     def create(self, request: ConnectionRequest) -> bool:
         """Store a new request; False where it is stored already: the same callback came before.
 
-        It takes the place of the browser's last one, and of the oldest beyond three that name the same meter, unless
-        something came of these.
+        It takes the place of the browser's last one. Without an invitation or a code it takes that of the oldest beyond
+        three like it that name the same meter, too. What something came of stays.
         """
         if not self._redis.set(self._key("connection_request", request.id), self._seal(request), ex=_LIFE_S, nx=True):
             return False

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select,
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.readings import PARIS, Series
-from worker.errors import ConsentStopped, UnknownAccount, describe_code
+from worker.errors import ConsentEnded, ConsentStopped, UnknownAccount, describe_code
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
 
 _CONSUMPTION = "consumption"  # The only direction whose measures are kept.
@@ -147,8 +147,8 @@ def confirm(connection: Connection, account_id: str, now: datetime) -> None:
 def change_state(connection: Connection, account_id: str, state: AccountState, reason: str, now: datetime) -> Account:
     """Set the account's state and reason, and return the account as it was before.
 
-    A paused account that gets ``action_needed`` stays paused and only takes the reason. One whose holder has stopped
-    the consent keeps that as its reason. An account that was never confirmed is ``new`` again where it would be
+    A paused account that gets ``action_needed`` stays paused and only takes the reason. One that is paused while its
+    consent is over keeps that as its reason. An account that was never confirmed is ``new`` again where it would be
     ``ready``. Raises UnknownAccount, and ValueError if no account can wait under the code, if the account is closed, or
     if it is to become ready without a usage point or with a consent that is over.
     """
@@ -156,13 +156,13 @@ def change_state(connection: Connection, account_id: str, state: AccountState, r
         raise ValueError(f"no account waits for its owner under the code {reason!r}")
     lock(connection, account_id)
     account = get(connection, account_id)
-    if account.state is AccountState.CLOSED:
+    if account.state is AccountState.CLOSED and state is not AccountState.CLOSED:
         raise ValueError("another person holds this meter now: the account stays closed")
     if state is AccountState.READY and account.usage_point_id is None:
         raise ValueError("an account without a usage point can't be ready")
     if state is AccountState.READY and (refusal := account.refusal_on(now.astimezone(PARIS).date())):
         raise ValueError(str(refusal))
-    if state is AccountState.PAUSED and account.reason == ConsentStopped.code:
+    if state is AccountState.PAUSED and account.reason in (ConsentEnded.code, ConsentStopped.code):
         reason = account.reason
     if account.state is AccountState.PAUSED and state is AccountState.ACTION_NEEDED:
         state = AccountState.PAUSED

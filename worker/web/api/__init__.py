@@ -5,9 +5,11 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Request
 
 from worker.web.api import accounts, invitations, measures, progress
+from worker.web.api.auth import CallerDep
+from worker.web.errors import HttpRefusal
 
 _DESCRIPTION = """Measures of Linky meters, as kept by this Relève.
 
@@ -18,6 +20,7 @@ Refusals and failures all have the shape `{"error": code, "message": text}`. Cal
 address: 429 says in `Retry-After` when to come back. Lists come in pages; follow `next` until it is null.
 """
 
+_PREFIX: Final = "/api"
 _BY_TOKEN: Final[dict[str, list[str]]] = {"token": []}
 _SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {  # FastAPI can describe "or", not "and".
     "get": [_BY_TOKEN, {"session": []}],
@@ -26,7 +29,19 @@ _SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {  # FastAPI can descr
 }
 _FOR_CLIENTS: Final = "/api/invitations"  # A household's session opens none of these.
 
-router = APIRouter(prefix="/api")
+
+def refuse_unknown_query(request: Request, _: CallerDep) -> None:
+    """Refuse a query parameter that the route does not describe: a misspelt one must not widen what is asked for.
+
+    Whoever is not known is told that first.
+    """
+    described = request.app.openapi()["paths"][f"{_PREFIX}{request.scope['route'].path}"][request.method.lower()]
+    known = sorted(parameter["name"] for parameter in described.get("parameters", ()) if parameter["in"] == "query")
+    if not request.query_params.keys() <= set(known):
+        raise HttpRefusal(422, "invalid_request", f"this route knows {', '.join(known) or 'no parameter'} in the query")
+
+
+router = APIRouter(prefix=_PREFIX, dependencies=[Depends(refuse_unknown_query)])
 for _module in (accounts, invitations, measures, progress):
     router.include_router(_module.router)
 

@@ -158,6 +158,7 @@ def _page_values(runtime: Runtime) -> dict[str, Any]:
         "quotas": {api: sum(runtime.ledger.used_by_lane(api).values()) for api in runtime.endpoints.preset.quota_names},
         "quota_limit": runtime.calls_per_hour,
         "gate_s": math.ceil(runtime.ledger.closed_for_s()),
+        "held_requests": len(runtime.connection_requests.list_held()),
         "incidents": runtime.incidents.list_open(),
         "preset": runtime.endpoints.preset.name,
         "errors": overview.list_last_errors(),

@@ -20,13 +20,17 @@ def test_a_state_is_random_and_fits_what_the_supplier_takes(flows: ConsentFlows)
     assert len(states) == 50 and {len(state) for state in states} == {43}
 
 
-def test_a_flow_is_there_until_it_is_taken_or_its_callback_has_become_a_request(flows: ConsentFlows) -> None:
-    flow = ConsentFlow("enedis", "browser", "invitation1", "2024-07-25")
-    state, other = flows.start(flow), flows.start(flow)
-    assert flows.read(state) == flow and flows.take(state) == flow
-    assert flows.take(state) is None and flows.read(state) is None
-    flows.end(other)
-    assert flows.read(other) is None
+def test_a_flow_is_taken_once_and_ends_once(flows: ConsentFlows) -> None:
+    flow = ConsentFlow("enedis", "browser", invitation="i1", begun_on="2024-07-25")
+    taken, ended = flows.start(flow), flows.start(flow)
+    assert [flows.read(taken), flows.take(taken), flows.take(taken), flows.read(taken)] == [flow, flow, None, None]
+    flows.end(ended)
+    assert flows.read(ended) is None
+
+
+def test_a_redirect_is_found_again_by_its_state(flows: ConsentFlows) -> None:
+    flows.keep_redirect("state", "sealed")
+    assert flows.find_redirect("state") == "sealed" and flows.find_redirect("other") is None
 
 
 def test_a_handshake_shows_nobody_who_takes_part() -> None:

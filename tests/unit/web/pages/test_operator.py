@@ -16,6 +16,7 @@ from tests.support.factories import NOW
 from tests.support.household_pages import csrf_of
 from worker.app import enqueue_backfill, queue_lengths
 from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
 from worker.domain.measures.completeness import COMPLETE
 from worker.domain.measures.readings import Series
 from worker.stores.registry.completeness import HourFreshness
@@ -137,3 +138,15 @@ def test_leaving_closes_the_page_and_needs_our_form(service: ApiService) -> None
     assert "State of the fleet" in browser.get("/operator", headers=ENGLISH).text
     left = browser.post("/operator/logout", data={"csrf": csrf_of(page)}, headers=ENGLISH)
     assert "State of the fleet" not in left.text and 'type="password"' in left.text
+
+
+def test_requests_that_wait_for_the_operator_are_counted(service: ApiService) -> None:
+    browser = service.stranger()
+    log_in(browser)
+    assert "go-ahead" not in browser.get("/operator", headers=ENGLISH).text
+    held = ConnectionRequest(
+        id="held", supplier="enedis", browser="b", begun_on=TODAY, created_at=NOW, state=RequestState.HELD
+    )
+    service.runtime.connection_requests.create(held)
+    assert "1 connection request waits for your go-ahead" in browser.get("/operator", headers=ENGLISH).text
+    service.runtime.connector.turn_away("held")
