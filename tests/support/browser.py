@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
@@ -38,7 +38,8 @@ _FLAGS: Final = (
 )
 _LOOKS: Final = ((PHONE, False), (DESKTOP, True))
 _ALL_LOOKS: Final = (*_LOOKS, (PHONE, True), (DESKTOP, False))
-_SCREENSHOTS: Final = os.environ.get("RELEVE_TEST_SCREENSHOTS")
+VARIABLE: Final = "RELEVE_TEST_SCREENSHOTS"
+_SCREENSHOTS: Final = os.environ.get(VARIABLE)
 
 
 @contextmanager
@@ -115,8 +116,10 @@ def text_of(browser: webdriver.Chrome, selector: str) -> str:
     """Return an element's text; an empty one where the element is missing or the page is just being replaced."""
     try:
         return " ".join(element.text for element in browser.find_elements(By.CSS_SELECTOR, selector))
-    except StaleElementReferenceException:
-        return ""
+    except WebDriverException as error:
+        if isinstance(error, StaleElementReferenceException) or "does not belong to the document" in str(error):
+            return ""
+        raise
 
 
 def wait_for(browser: webdriver.Chrome, text: str) -> None:

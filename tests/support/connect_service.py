@@ -58,7 +58,7 @@ class ConnectService:
     def agree(self, page: str) -> str:
         """Consent on the simulator's page. Return the callback as path and query."""
         assert page.startswith(self.supplier)
-        answer = requests.get(page, allow_redirects=False, timeout=10)
+        answer = requests.get(f"{page}&decision=approve", allow_redirects=False, timeout=10)
         assert answer.status_code == 302, answer.text
         back = urlsplit(answer.headers["location"])
         return f"{back.path}?{back.query}"

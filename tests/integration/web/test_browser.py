@@ -73,7 +73,10 @@ def progress(browser: webdriver.Chrome) -> int | None:
 
 def test_a_household_connects_watches_reads_and_removes(house: System, browser: webdriver.Chrome) -> None:
     with open_profile(browser):
+        house.simulator("POST", "faults", {"path": "mesure_synchrone_auto", "count": None, "status": 503})
         account_id = connect(browser, house)
+        until(lambda: progress(browser) == 0, "an empty progress bar")
+        house.simulator("DELETE", "faults")
         readings = []
         until(lambda: readings.append(progress(browser)) or readings[-1] is None, "the end of the progress bar")
         counts = [count for count in readings if count is not None and count >= 0]
