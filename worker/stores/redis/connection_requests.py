@@ -11,6 +11,7 @@ The registry knows nothing of a request before it is proven. A lost key means th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -121,7 +122,7 @@ class ConnectionRequests(PrefixedKeys):
         with self._redis.pipeline() as pipe:
             if request.state is RequestState.ASKING:
                 at = request.next_try_at or request.created_at
-                pipe.zadd(due, {request.id: int(at.timestamp())})
+                pipe.zadd(due, {request.id: math.ceil(at.timestamp())})  # Never listed before it is due.
             else:
                 pipe.zrem(due, request.id)
             if request.state is RequestState.HELD:
