@@ -197,11 +197,12 @@ def any_reply_has_a_class(content: bytes, status: int, headers: dict[str, str]) 
     assert not any(re.search(r"(?<!\d)[0-8]\d{13}(?!\d)", text) for text in texts)
 
 
+_FOR_US: Final = {"iss": "https://supplier.example", "aud": "our-application", "exp": 4_102_444_800}
 _CLAIMS: Final = [
-    {"usage_point_id": USAGE_POINT},
-    {"usage_points_id": f"{USAGE_POINT},11111111111111;x"},
-    {"consentements": json.dumps([{"pce": "01234567890123", "id_accreditation": "0-0"}]), "iat": 1_706_000_000},
-    {"consents": [{"usage_point_id": USAGE_POINT}, {"pce": "GI123456"}], "exp": 1_706_003_600},
+    {**_FOR_US, "usage_point_id": USAGE_POINT},
+    {**_FOR_US, "usage_points_id": f"{USAGE_POINT},11111111111111;x"},
+    {**_FOR_US, "consentements": json.dumps([{"pce": "01234567890123", "id_accreditation": "0-0"}])},
+    {**_FOR_US, "consents": [{"usage_point_id": USAGE_POINT}, {"pce": "GI123456"}]},
 ]
 
 
@@ -212,7 +213,7 @@ def a_token_names_only_meters_that_are_in_it(claims: Any, header: bytes, cut: bo
     ]
     token = ".".join(parts)
     try:
-        meters = usage_points_from_id_token(token[: len(token) // 2] if cut else token)
+        meters = usage_points_from_id_token(token[: len(token) // 2] if cut else token, "our-application")
     except MalformedAnswer as error:
         assert token not in str(error)
         return
@@ -224,7 +225,7 @@ def a_token_names_only_meters_that_are_in_it(claims: Any, header: bytes, cut: bo
 @given(st.one_of(st.text(max_size=60), json_values.map(json.dumps)))
 def any_text_is_a_token_or_none(text: str) -> None:
     with suppress(MalformedAnswer):
-        usage_points_from_id_token(text)
+        usage_points_from_id_token(text, "our-application")
 
 
 # -- Recorded files

@@ -49,6 +49,7 @@ class HouseholdBrowser:
         self.address, self.supplier = address, supplier
         self.last_callback: dict[str, str] = {}
         self._session = requests.Session()
+        self._session.trust_env = False  # Other threads of a test may change the environment.
         self._session.headers["Accept-Language"] = language
 
     def __enter__(self) -> HouseholdBrowser:

@@ -225,7 +225,7 @@ def test_a_silent_supplier_and_our_own_pacing_make_a_household_wait_but_not_begi
         site.work()
         wait_for(browser, words.silent)
         assert re.search(r"\b\d\d:\d\d\b", text_of(browser, "main"))
-        site.service.runtime.ledger.close_gate(1)
+        site.service.runtime.ledger.close_gate(60)
         site.work()
         wait_for(browser, words.our_turn)
         assert re.search(r"\b\d\d:\d\d\b", text_of(browser, "main"))

@@ -121,7 +121,7 @@ def address_of(house: House, browser: TestClient, callback: Mapping[str, Any]) -
     return f"{callback['path']}?{urlencode(pairs)}"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(thrown=st.lists(callbacks(), min_size=1, max_size=4))
 def test_no_callback_changes_anything_without_a_proof(house: House, thrown: list[dict[str, Any]]) -> None:
     service = house.service

@@ -240,7 +240,7 @@ def test_a_supplier_that_is_down_spoils_no_consent(v4: ConnectService) -> None:
 def test_a_closed_gate_is_called_our_own_turn_and_spoils_no_consent(v4: ConnectService) -> None:
     browser = v4.browser()
     back = v4.begin(browser)
-    v4.runtime.ledger.close_gate(1.0, "")
+    v4.runtime.ledger.close_gate(60)
     waiting = v4.come_back(browser, back)
     assert waiting.status_code == 202 and "En attente de notre tour" in waiting.text
     english = browser.get(back, headers={"Accept-Language": "en"}).text

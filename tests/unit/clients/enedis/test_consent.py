@@ -178,7 +178,7 @@ CLIENT = "our-application"
 
 def id_token(**claims: Any) -> str:
     """Return an id_token for our application, unless the claims say otherwise; None leaves one out."""
-    usual = {"iss": "https://supplier.example", "aud": CLIENT, "exp": datetime.now(UTC) + timedelta(minutes=5)}
+    usual = {"iss": "https://supplier.example", "aud": CLIENT, "exp": datetime.now(UTC) + timedelta(days=1)}
     claims = {name: value for name, value in {**usual, **claims}.items() if value is not None}
     return jwt.encode(claims, "a key that nobody here checks, long enough", algorithm="HS256")
 
