@@ -10,7 +10,7 @@ from celery import shared_task
 
 from tasks.base import ControlTask
 from tasks.pipeline import publish
-from worker.domain.measures.readings import PARIS
+from worker.domain.measures.readings import PARIS, civil_date
 from worker.logs import fields
 from worker.ops.capacity import log_capacity
 from worker.runtime.current import get_runtime
@@ -37,9 +37,9 @@ def nightly_sync(before: str | None = None) -> None:
     if before is not None:
         # Later than now, each window would be due again as soon as it is done.
         start = min(_moment(before), runtime.now())
-    run = f"nightly:{start.astimezone(PARIS).date()}"
+    run = f"nightly:{civil_date(start)}"
     if runtime.progress.slot(f"fit:{run}", _A_DAY_S):
-        log_capacity(runtime.registry.database, runtime.settings, run, start.astimezone(PARIS).date())
+        log_capacity(runtime.registry.database, runtime.settings, run, civil_date(start))
     if _publish(runtime.due_windows.night(start), run) and _only_once(f"nightly_sync:{start}"):
         nightly_sync.apply_async(args=(start.isoformat(),), countdown=MORE_SOON_S)
 

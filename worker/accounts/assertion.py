@@ -9,7 +9,7 @@ from typing import Final
 
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
-from worker.domain.measures.readings import PARIS
+from worker.domain.measures.readings import civil_date
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 
@@ -44,7 +44,7 @@ class AccountAssertion:
         """
         now = self.now()
         _check_reference(reference, usage_point_id)
-        if consented_on is not None and consented_on > now.astimezone(PARIS).date():
+        if consented_on is not None and consented_on > civil_date(now):
             raise ValueError("the day of the consent is in the future")
         return self.registry.add_asserted(
             self.supplier,

@@ -43,7 +43,7 @@ from worker.domain.consent.connection_requests import (
 from worker.domain.consent.consents import ConsentKind, EndReason
 from worker.domain.consent.durations import last_day_of, without_years
 from worker.domain.consent.invitations import Invitation, InvitationPurpose
-from worker.domain.measures.readings import PARIS
+from worker.domain.measures.readings import civil_date
 from worker.errors import (
     AccountError,
     ConsentNotThere,
@@ -143,7 +143,7 @@ class AccountConnector:
 
     def today(self) -> date:
         """Return today's date in Europe/Paris."""
-        return self.now().astimezone(PARIS).date()
+        return civil_date(self.now())
 
     def authorised_usage_points(self, autorisation_id: int) -> tuple[str, ...]:
         """Return the meters of a consent (2026) for a caller of the proxy, asked several times with growing waits.
@@ -364,7 +364,7 @@ class AccountConnector:
     ) -> list[Account]:
         """Write everything in one transaction. Raises _Refused where the invitation was used or revoked meanwhile."""
         now = self.now()
-        first_day = proven.since or now.astimezone(PARIS).date()
+        first_day = proven.since or civil_date(now)
         last_day = proven.until or last_day_of(first_day, self.consent_duration())
         consent = NewConsent(
             first_day, last_day, proven.token, proven.token_expires_at, token_needed=self.account_tokens
@@ -386,7 +386,7 @@ class AccountConnector:
                 vouched_by=invited.invitation.created_by if invited else None,
                 browser=request.browser,
             ),
-            data_from=now.astimezone(PARIS).date() if others else None,
+            data_from=civil_date(now) if others else None,
         )
         return [account for account, _ in accounts]
 

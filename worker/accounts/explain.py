@@ -24,7 +24,7 @@ from worker.domain.measures.coverage import find_gaps, next_request_date
 from worker.domain.measures.documents import Entry, key_range, to_entry, touched_window
 from worker.domain.measures.holes import Hole, find_holes
 from worker.domain.measures.messages import NIGHTLY
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series, civil_date
 from worker.domain.measures.windows import plan_look_back
 from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
 from worker.stores.measures.base import MeasureStore
@@ -191,7 +191,7 @@ def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome |
     """Return the known calls, newest first: those of the progress hash, and the last look-back of the registry."""
     calls = calls_from_fields(state)
     if outcome is not None and outcome.asked_at is not None and outcome.answer is not None:
-        asked_on = outcome.asked_at.astimezone(PARIS).date()
+        asked_on = civil_date(outcome.asked_at)
         last = Call(outcome.asked_at, plan_look_back(asked_on, series), AnswerClass(outcome.answer), NIGHTLY)
         # The hash of a failed run holds the same call.
         if not any(call.answer is last.answer and abs(call.at - last.at) < _MINUTE for call in calls):

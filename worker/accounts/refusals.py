@@ -21,7 +21,7 @@ from typing import Final
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind, PendingRefusal
 from worker.domain.fleet.incidents import LEAST_SHARE_OF_REFUSALS, FailureCount, kind_of
-from worker.domain.measures.readings import PARIS
+from worker.domain.measures.readings import civil_date
 from worker.errors import AccountError, ConsentEnded, ConsentRevoked, HolderChanged, RefreshTokenDead, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
@@ -125,7 +125,7 @@ class RefusalPolicy:
 
     def suspend_ended_consents(self) -> int:
         """Suspend all accounts whose consent has ended, page by page; finishes what an interrupted run left."""
-        today = self.now().astimezone(PARIS).date()
+        today = civil_date(self.now())
         suspended, after = 0, None
         while page := self.accounts.page_ended(today, after):
             for account in page:
@@ -137,7 +137,7 @@ class RefusalPolicy:
     def insert_reminders(self) -> list[Notice]:
         """Insert the reminders of consents that end soon, each once, and return the new ones."""
         now = self.now()
-        today = now.astimezone(PARIS).date()
+        today = civil_date(now)
         new_notices: list[Notice] = []
         for account in self.consents.list_accounts_by_consent_end(today + timedelta(days=REMINDERS[-1][0])):
             last_day = account.consent_until
@@ -162,7 +162,7 @@ class RefusalPolicy:
         """
         now = self.now()
         self.notices.delete_before(now - _NOTICE_RETENTION)
-        return self.consents.expire_and_erase(now, now.astimezone(PARIS).date(), keep_days)
+        return self.consents.expire_and_erase(now, civil_date(now), keep_days)
 
     def _open_incident_if_many(self, error: AccountError, now: datetime, uncounted: int = 0) -> bool:
         """Open an incident if many accounts are refused alike, reinstate them, and return whether it did so.

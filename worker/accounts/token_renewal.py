@@ -16,7 +16,7 @@ from worker.accounts.refusals import RefusalPolicy
 from worker.clients.tokens import RENEW_AHEAD_S, TokenProvider
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
-from worker.domain.measures.readings import PARIS, Series
+from worker.domain.measures.readings import Series, civil_date
 from worker.errors import AccountError, ConsentEnded, RateLimited, TransientError, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
@@ -53,7 +53,7 @@ class TokenRenewal:
         now = datetime.now(UTC)
         renewed = 0
         ahead = now + timedelta(seconds=RENEW_AHEAD_S)
-        today = self.now().astimezone(PARIS).date()
+        today = civil_date(self.now())
         for ending in self.registry.tokens.list_expiring(now, ahead, today, _budget(self.calls_per_hour)):
             try:
                 token = self.tokens_of(self.registry.get(ending.account_id)).current()

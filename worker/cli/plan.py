@@ -15,7 +15,7 @@ from worker.cli.common import json_option, print_result, warn
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.clock import clock_from
 from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, QuotaBudget, plan_fleet
-from worker.domain.measures.readings import ONE_DAY, PARIS
+from worker.domain.measures.readings import ONE_DAY, civil_date
 from worker.domain.measures.windows import MAX_LOAD_CURVE_HISTORY_DAYS
 from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from
 from worker.runtime.stores import open_current_database
@@ -91,7 +91,7 @@ def plan(
 
 
 def _registered_fleet(database: Database, settings: Settings, history_days: int) -> Fleet:
-    today = clock_from(settings.pretend_now)().astimezone(PARIS).date()
+    today = civil_date(clock_from(settings.pretend_now)())
     fleet = fleet_from(database, today, history_days)
     if not fleet.accounts:
         raise click.UsageError("the registry has no active account: say --accounts, how many there will be")
@@ -105,7 +105,7 @@ def _quota(settings: Settings, preset: str, calls_per_hour: int | None, night_ho
 
 def _apply(policies: PolicyTable, result: Plan, now: datetime, values: dict[str, Any]) -> str:
     """Store the policy and return its first day as ISO text: tomorrow, for a night that has begun keeps its policy."""
-    since = now.astimezone(PARIS).date() + ONE_DAY
+    since = civil_date(now) + ONE_DAY
     policies.apply(result.policy, since, now, values)
     return since.isoformat()
 

@@ -15,7 +15,7 @@ from worker.clients.tokens import ApplicationTokens, RotatingTokenStore, TokenPr
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.deviations import Deviation
-from worker.domain.measures.readings import PARIS
+from worker.domain.measures.readings import civil_date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class SupplierClients:
 
     def tokens_of(self, account: Account) -> TokenProvider:
         """Return the tokens that calls for an account use: its own, or the application's."""
-        if refusal := account.refusal_on(self.now().astimezone(PARIS).date()):
+        if refusal := account.refusal_on(civil_date(self.now())):
             raise refusal
         if self.account_tokens:
             return UserTokens(self.user_tokens(account.id), self.oauth)

@@ -16,7 +16,7 @@ from worker.app import queue_ages, queue_lengths
 from worker.domain.clock import clock_from
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.measures.conservation import Cause, Law
-from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
+from worker.domain.measures.readings import ONE_DAY, Period, Series, civil_date
 from worker.ops import fleet_metrics
 from worker.ops.capacity import capacity_of
 from worker.ops.fleet_metrics import Samples
@@ -64,7 +64,7 @@ class FleetSources:
     def _registry_samples(self) -> Samples:
         overview = Overview(self._database)
         now = self._now()
-        today = now.astimezone(PARIS).date()
+        today = civil_date(now)
         completeness = CompletenessTable(self._database)
         fresh = {series: completeness.count_complete_since(series, today - ONE_DAY) for series in Series}
         yield fleet_metrics.ACCOUNTS, overview.count_accounts_by_state()

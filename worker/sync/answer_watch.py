@@ -18,7 +18,7 @@ from worker.clients.answer_shapes import AnswerShape, find_deviations
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.deviations import Deviation
-from worker.domain.measures.readings import PARIS, Series
+from worker.domain.measures.readings import Series, civil_date
 from worker.errors import StoreUnavailable
 from worker.stores.registry import consent_rows
 from worker.stores.registry.raw_answers import RawAnswerTable
@@ -110,7 +110,7 @@ class AnswerWatch:
         """Return one notice for each channel: of each new deviation, and once a day of a full quarantine."""
         now = self.now()
         if result is QuarantineResult.FULL:
-            reason, subject = "quarantine_full", now.astimezone(PARIS).date().isoformat()
+            reason, subject = "quarantine_full", civil_date(now).isoformat()
         else:
             reason, subject = deviation.kind.value, f"{deviation.fingerprint}@{now.isoformat(timespec='seconds')}"
         return consent_rows.build_notices(self.channels, NoticeKind.SUPPLIER_CHANGED, reason, subject, now)

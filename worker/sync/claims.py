@@ -28,7 +28,7 @@ from worker.domain.measures.messages import (
     to_job,
     window_of,
 )
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Series, civil_date
 from worker.domain.measures.windows import plan_look_back
 from worker.stores.redis.claims import member_of
 from worker.stores.redis.progress import ProgressStore
@@ -132,7 +132,7 @@ class WindowClaims:
             return None
         if not is_look_back(job):
             return job
-        window = plan_look_back(self.now().astimezone(PARIS).date(), series, window_of(job).start - ONE_DAY)
+        window = plan_look_back(civil_date(self.now()), series, window_of(job).start - ONE_DAY)
         return to_job(account_id, series, window, job["run_id"], job["claim"])
 
     def release(self, jobs: Sequence[WindowJob]) -> None:
@@ -168,4 +168,4 @@ class WindowClaims:
 
     def manual_look_back(self, account_id: str, series: Series) -> WindowJob:
         """Return the last days of a series without a claim."""
-        return self.to_job(account_id, series, plan_look_back(self.now().astimezone(PARIS).date(), series))
+        return self.to_job(account_id, series, plan_look_back(civil_date(self.now()), series))

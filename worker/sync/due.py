@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from worker.domain.clock import Clock
 from worker.domain.measures.messages import AGAIN, CATCH_UP, LOOK_BACK, NIGHTLY, REPAIR, WindowJob
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series, civil_date
 from worker.domain.measures.windows import plan_look_back, plan_repair
 from worker.stores.redis.claims import member_of
 from worker.stores.registry.due import DueRow, DueTable, SeriesDays
@@ -78,7 +78,7 @@ class DueWindows:
             return Due([], room <= 0)
         limit = min(room, -(-most // _AGAIN_SHARE))
         jobs = self._claim(AGAIN, self.table.list_again(now, limit + len(in_flight)), in_flight, limit)
-        policy, more = self.policies.load_current(now.astimezone(PARIS).date()), False
+        policy, more = self.policies.load_current(civil_date(now)), False
         # The small groups come first: what one leaves of its part of the room is for the next ones.
         groups = [(series, every) for every in (NIGHTS_WITHOUT_CURVE, 1) for series in Series]
         for place, (series, every) in enumerate(groups):
@@ -99,7 +99,7 @@ class DueWindows:
 
         ``since``: the beginning of the night; with a policy, only what had its turn then.
         """
-        in_flight, today = set(self.claims.in_flight(NIGHTLY_LANE)), self.now().astimezone(PARIS).date()
+        in_flight, today = set(self.claims.in_flight(NIGHTLY_LANE)), civil_date(self.now())
         room = most_waiting(self.calls_per_hour) - len(in_flight)
         if room <= 0 or self.closed_for_s() > 0:
             return Due([], room <= 0)
@@ -120,7 +120,7 @@ class DueWindows:
         limit = most_waiting(self.calls_per_hour, _REPAIR_SHARE) - len(in_flight)
         if limit <= 0 or self.closed_for_s() > 0:
             return []
-        rows = self.table.list_repairs(self.now().astimezone(PARIS).date(), limit + len(in_flight))
+        rows = self.table.list_repairs(civil_date(self.now()), limit + len(in_flight))
         return self._claim(REPAIR, rows, in_flight, limit)
 
     def histories(self) -> list[tuple[str, Series]]:
@@ -151,7 +151,7 @@ class DueWindows:
 
         None where the account's consent is over. Raises UnknownAccount.
         """
-        today = self.now().astimezone(PARIS).date()
+        today = civil_date(self.now())
         if self.claims.registry.get(account_id).refusal_on(today):
             return []
         claims = self.claims.claim(LOOK_BACK, [(account_id, series) for series in Series])
@@ -162,7 +162,7 @@ class DueWindows:
 
         A date alone would let those that were asked together come together for ever.
         """
-        active, asked = self.table.count_share(series, every, before, self.now().astimezone(PARIS).date())
+        active, asked = self.table.count_share(series, every, before, civil_date(self.now()))
         waiting = sum(member.endswith(f":{series}") for member in self.claims.in_flight(NIGHTLY_LANE))
         return -(-active // nights) - asked - waiting
 
@@ -175,7 +175,7 @@ class DueWindows:
         if not claims:
             return []
         in_flight.update(member_of(*pair) for pair in claims)
-        today = self.now().astimezone(PARIS).date()
+        today = civil_date(self.now())
         unchanged = self.table.load_unchanged(free, today)
         jobs: list[WindowJob] = []
         late: list[WindowJob] = []

@@ -15,7 +15,7 @@ from worker.domain.clock import Clock
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
 from worker.domain.measures.completeness import civil_day_of, covered_time_by_day
 from worker.domain.measures.documents import key_range, to_entry, touched_window
-from worker.domain.measures.readings import PARIS, DateWindow, Period, Series, day_length
+from worker.domain.measures.readings import DateWindow, Period, Series, civil_date, day_length
 from worker.domain.measures.windows import (
     merge_windows,
     plan_backfill,
@@ -53,7 +53,7 @@ class History:
 
     def today(self) -> date:
         """Return the civil date of the meters, whatever the zone of this machine."""
-        return self.now().astimezone(PARIS).date()
+        return civil_date(self.now())
 
     def wanted_window(self, series: Series) -> DateWindow | None:
         """Return the days of the whole history; None if nothing of this series is wanted."""

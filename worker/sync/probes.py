@@ -16,7 +16,7 @@ from worker.domain.clock import Clock
 from worker.domain.fleet.incidents import PROBE, PROBES_TO_PASS, Incident, ProbeResult, judge_probe
 from worker.domain.fleet.lanes import enter_lane, leave_lane
 from worker.domain.measures.messages import WindowJob, series_of
-from worker.domain.measures.readings import PARIS, Series
+from worker.domain.measures.readings import Series, civil_date
 from worker.errors import WorkerError
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
@@ -83,7 +83,7 @@ class IncidentProber:
         failed = sorted({(job["account_id"], series_of(job)) for job in self.incidents.store.failed_windows(incident)})
         drawn = random.sample(failed, min(len(failed), _MAX_PROBED_ACCOUNTS))
         accounts = self.accounts.get_many([account_id for account_id, _ in drawn])
-        today = self.now().astimezone(PARIS).date()
+        today = civil_date(self.now())
         asked = {id_ for id_, account in accounts.items() if account.active and not account.refusal_on(today)}
         pairs = [pair for pair in drawn if pair[0] in asked]
         if not pairs:

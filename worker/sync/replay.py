@@ -17,7 +17,7 @@ from worker.domain.measures import messages
 from worker.domain.measures.completeness import UNKNOWN, DayLedger, DayMark, DayState, mark_days
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowJob, WindowResult, Writes, to_job
-from worker.domain.measures.readings import PARIS, DateWindow
+from worker.domain.measures.readings import DateWindow, civil_date
 from worker.domain.measures.recent_answers import RecentAnswers
 from worker.errors import MalformedAnswer
 from worker.stores.registry.completeness import CompletenessTable
@@ -100,7 +100,7 @@ class _ReplayRecorder:
     def record_result(self, result: WindowResult) -> None:
         account_id, series, facts = result["account_id"], messages.series_of(result), result["facts"]
         window = messages.window_of(result)
-        asked_on = datetime.fromisoformat(facts["fetched_at"]).astimezone(PARIS).date()
+        asked_on = civil_date(datetime.fromisoformat(facts["fetched_at"]))
         floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
         marks = mark_days(window, facts["open"], asked_on, floor, facts["set_aside"])
         # Another process may change the ledger between the two calls: then the marks are merged again.

@@ -18,7 +18,7 @@ from worker.domain.measures.completeness import mark_days
 from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowJob, WindowResult, Writes, is_backfill, window_fields
-from worker.domain.measures.readings import PARIS
+from worker.domain.measures.readings import civil_date
 from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
 from worker.errors import (
     AccountError,
@@ -113,7 +113,7 @@ class ResultRecorder:
             message="",
             last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
             stored=facts["fetched"] > 0,
-            days=mark_days(window, facts["open"], now.astimezone(PARIS).date(), floor, facts["set_aside"]),
+            days=mark_days(window, facts["open"], civil_date(now), floor, facts["set_aside"]),
             due_changes=due_after_success(result, answer, asked_at, state.loaded, now),
             answer=FinishedAnswer.of(result),
             confirms=answer.is_answer,

@@ -12,7 +12,7 @@ from worker.accounts.refusals import CONFIRMATION_INTERVAL, Ruling
 from worker.domain.fleet.backoff import WINDOW_DELAYS
 from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.messages import REPAIR, WindowJob, is_backfill, is_look_back, run_kind
-from worker.domain.measures.readings import ONE_DAY, PARIS
+from worker.domain.measures.readings import ONE_DAY, civil_date
 from worker.errors import AccountError, DataError, OperatorFault, RateLimited, StoreUnavailable, WorkerError
 from worker.stores.registry.outcomes import DueChanges
 
@@ -72,7 +72,7 @@ def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: Ans
     """Return when a series is due again after a window failed; ``failures``: how many failed in a row before it."""
     if run_kind(job) == REPAIR and after.counts:
         # Open days are asked for again tomorrow.
-        return DueChanges(next_ask=now.astimezone(PARIS).date() + ONE_DAY)
+        return DueChanges(next_ask=civil_date(now) + ONE_DAY)
     if not is_look_back(job):
         return DueChanges()
     if not after.counts:

@@ -37,7 +37,7 @@ from worker.domain.measures.conservation import DAILY_LIMIT_KWH, beyond
 from worker.domain.measures.documents import Entry, entry_of, key_of, key_range, to_document, to_timestamp
 from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
 from worker.domain.measures.overlaps import REMOVED, keep_last
-from worker.domain.measures.readings import PARIS, DateWindow, Period, Series
+from worker.domain.measures.readings import DateWindow, Period, Series, civil_date
 from worker.domain.measures.recent_answers import RecentAnswers
 from worker.domain.parsing.enedis import parse
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
@@ -108,7 +108,7 @@ class WindowSync:
         if self.incidents:
             self.incidents.raise_if_held(job)
         account = self.accounts.get(job["account_id"])
-        if refusal := account.refusal_on(self.now().astimezone(PARIS).date()):
+        if refusal := account.refusal_on(civil_date(self.now())):
             # A late task asks nothing for an account that was removed or whose consent is over.
             raise refusal
         if account.usage_point_id is None:

@@ -23,7 +23,7 @@ from worker.clients.enedis.presets import TokenMode
 from worker.clients.retry_after import quota_wait_s, retry_after_s
 from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.domain.measures.deviations import Deviation, DeviationKind, names_of
-from worker.domain.measures.readings import PARIS
+from worker.domain.measures.readings import civil_date
 from worker.errors import (
     ConsentRevoked,
     HolderChanged,
@@ -147,7 +147,7 @@ def interpret(reply: Reply, end: date, now: datetime, report: Callable[[Deviatio
         report(deviation)
     # Enedis' error table allows no end after yesterday, but usually accepts today. A refusal does not name the wrong
     # parameter, so it is read as "too late" only if today was asked for.
-    if reply.status == 400 and reply.code in _INVALID_REQUEST_CODES and end == now.astimezone(PARIS).date():
+    if reply.status == 400 and reply.code in _INVALID_REQUEST_CODES and end == civil_date(now):
         return Answer(AnswerKind.END_TOO_LATE)
     return classify(reply, now)
 

@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Final
 
-from worker.domain.measures.readings import PARIS, DateWindow
+from worker.domain.measures.readings import DateWindow, civil_date
 
 _FIELD: Final = "answer"
 BY_HAND: Final = "hand"
@@ -100,7 +100,7 @@ def last_failure(
     last = max((call for call in calls if call.covers(day)), key=lambda call: call.at, default=None)
     if last is None or last.answer.is_answer:
         return None
-    failed_on = last.at.astimezone(PARIS).date()
+    failed_on = civil_date(last.at)
     if asked_on is not None and failed_on < asked_on:
         return None
     if asked_on == failed_on and last_success is not None and last.at < last_success:

@@ -30,7 +30,7 @@ from typing import Final
 
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.overlaps import interval_of
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, Series, day_length
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series, civil_date, day_length
 
 GIVE_UP_AGE: Final = 64
 ASKED_AT_AGES: Final = (1, 2, 4, *range(8, GIVE_UP_AGE + 1, 7))
@@ -236,7 +236,7 @@ def covered_time_by_day(series: Series, entries: Iterable[Entry]) -> dict[date, 
 @lru_cache(maxsize=8192)  # All accounts have the same keys in one night.
 def civil_day(key: str) -> date:
     """Return the civil day of the meter that holds a key in UTC."""
-    return datetime.fromisoformat(key).astimezone(PARIS).date()
+    return civil_date(datetime.fromisoformat(key))
 
 
 def civil_day_of(key: str, series: Series) -> date:

@@ -19,6 +19,7 @@ from worker.domain.measures.readings import (
     IntervalReading,
     Period,
     Series,
+    civil_date,
     day_length,
     local_midnight,
 )
@@ -72,7 +73,7 @@ def period_key(start: datetime, period: Period) -> str:
     if period in _IN_UTC:  # The local hour 02 comes twice in October, so these keys are in UTC.
         text = start.astimezone(UTC).isoformat()
         return f"{text[:16]}Z" if period is Period.MINUTE else f"{text[:13]}:00Z"
-    return start.astimezone(PARIS).date().isoformat()[: _LOCAL_KEY_LENGTH[period]]
+    return civil_date(start).isoformat()[: _LOCAL_KEY_LENGTH[period]]
 
 
 def key_range(window: DateWindow, period: Period) -> tuple[str, str]:

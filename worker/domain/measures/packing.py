@@ -39,7 +39,7 @@ from worker.domain.measures.documents import (
     period_key,
     to_milliwatt_hours,
 )
-from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series, local_midnight
+from worker.domain.measures.readings import ONE_DAY, Period, Series, civil_date, local_midnight
 
 FORMAT: Final = 1
 _MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
@@ -247,4 +247,4 @@ def _end_day(end_key: str) -> str:
     if not _MINUTE_KEY.fullmatch(end_key):
         return _LAST_SORTED
     last = datetime.fromisoformat(end_key) - _UNIT[Period.MINUTE]
-    return (last.astimezone(PARIS).date() + ONE_DAY).isoformat()
+    return (civil_date(last) + ONE_DAY).isoformat()

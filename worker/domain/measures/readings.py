@@ -166,6 +166,11 @@ def find_uncovered(start: Point, end: Point, spans: Iterable[tuple[Point, Point]
     return uncovered
 
 
+def civil_date(moment: datetime) -> date:
+    """Return the date of a zone-aware moment, in the meter's zone."""
+    return moment.astimezone(PARIS).date()
+
+
 def local_midnight(day: date) -> datetime:
     """Return the first instant of a civil day, in the meter's zone."""
     return datetime.combine(day, time(), PARIS)

@@ -8,7 +8,7 @@ from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
 from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import clock_from
-from worker.domain.measures.readings import PARIS
+from worker.domain.measures.readings import civil_date
 from worker.ops.capacity import capacity_of
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.keys import KEY_FILE
@@ -67,6 +67,6 @@ def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:
         return
     if not connections.registry_is_current:
         return
-    today = clock_from(connections.settings.pretend_now)().astimezone(PARIS).date()
+    today = civil_date(clock_from(connections.settings.pretend_now)())
     capacity = capacity_of(connections.registry, connections.settings, today)
     yield ok(capacity.describe()) if capacity.current.fits else warn(capacity.describe())

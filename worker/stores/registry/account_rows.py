@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select,
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind
-from worker.domain.measures.readings import PARIS, Series
+from worker.domain.measures.readings import Series, civil_date
 from worker.errors import ConsentEnded, ConsentStopped, UnknownAccount, describe_code
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
 
@@ -119,7 +119,7 @@ def mark_ready(connection: Connection, account_id: str, now: datetime) -> None:
     waiting = (AccountState.NEW, AccountState.ACTION_NEEDED)
     has_usage_point = select(USAGE_POINTS.c.account_id).where(USAGE_POINTS.c.account_id == account_id).exists()
     until = ACCOUNTS.c.consent_until
-    consented = ACCOUNTS.c.id == account_id, or_(until.is_(None), until >= now.astimezone(PARIS).date())
+    consented = ACCOUNTS.c.id == account_id, or_(until.is_(None), until >= civil_date(now))
     values = {"state": AccountState.READY, "reason": "", "state_since": now}
     connection.execute(
         update(ACCOUNTS).where(*consented, ACCOUNTS.c.state.in_(waiting), has_usage_point).values(values)
@@ -160,7 +160,7 @@ def change_state(connection: Connection, account_id: str, state: AccountState, r
         raise ValueError("another person holds this meter now: the account stays closed")
     if state is AccountState.READY and account.usage_point_id is None:
         raise ValueError("an account without a usage point can't be ready")
-    if state is AccountState.READY and (refusal := account.refusal_on(now.astimezone(PARIS).date())):
+    if state is AccountState.READY and (refusal := account.refusal_on(civil_date(now))):
         raise ValueError(str(refusal))
     if state is AccountState.PAUSED and account.reason in (ConsentEnded.code, ConsentStopped.code):
         reason = account.reason

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, tuple_
 
 from worker.domain.measures.completeness import DayLedger
-from worker.domain.measures.readings import PARIS, Series
+from worker.domain.measures.readings import Series, civil_date
 from worker.stores.database import Database
 from worker.stores.registry.outcomes import NIGHTS_WITHOUT_CURVE
 from worker.stores.registry.tables import ACTIVE, NEVER, SERIES_OUTCOMES
@@ -143,7 +143,7 @@ def _rows(today: date, *conditions: ColumnElement[bool]) -> Select[Any]:
 
 
 def _day_of(now: datetime) -> date:
-    return now.astimezone(PARIS).date()
+    return civil_date(now)
 
 
 def _waits_for_no_try(now: datetime) -> ColumnElement[bool]:

@@ -13,7 +13,7 @@ from sqlalchemy import case, func, or_, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import Notice, PendingRefusal
-from worker.domain.measures.readings import PARIS
+from worker.domain.measures.readings import civil_date
 from worker.errors import ConsentEnded, ConsentStopped
 from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry import account_rows, consent_rows
@@ -96,7 +96,7 @@ class PendingRefusals(SqlTable):
             ACCOUNTS.c.state == AccountState.ACTION_NEEDED,
             ACCOUNTS.c.reason == code,
             ACCOUNTS.c.state_since >= since,
-            or_(ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until >= now.astimezone(PARIS).date()),
+            or_(ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until >= civil_date(now)),
         )
         with self._database.writing() as connection:
             accounts = [Account(**row._asdict()) for row in connection.execute(suspended.order_by(ACCOUNTS.c.id))]
@@ -129,7 +129,7 @@ class PendingRefusals(SqlTable):
             if before.state is AccountState.CLOSED or before.reason == ConsentStopped.code:
                 return False
             # A new consent may have come since the caller read the account.
-            if reason == ConsentEnded.code and not before.consent_ended_by(now.astimezone(PARIS).date()):
+            if reason == ConsentEnded.code and not before.consent_ended_by(civil_date(now)):
                 return False
             if before.reason == reason and before.state in (AccountState.ACTION_NEEDED, AccountState.PAUSED):
                 return False

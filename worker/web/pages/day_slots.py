@@ -16,6 +16,7 @@ from worker.domain.measures.readings import (
     ONE_DAY,
     PARIS,
     IntervalReading,
+    civil_date,
     day_length,
     find_uncovered,
     local_midnight,
@@ -78,7 +79,7 @@ def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool =
     """Return the slots of a day; ``readings`` are those of the day and of the day before."""
     by_day: dict[date, list[IntervalReading]] = {day: [], day - ONE_DAY: []}
     for reading in readings:
-        by_day.setdefault(reading.start.astimezone(PARIS).date(), []).append(reading)
+        by_day.setdefault(civil_date(reading.start), []).append(reading)
     steps = [_Step.on_clock_of(day, reading) for reading in by_day[day]]
     now = sorted(step for step in steps if step)
     carried_until = max((_overhang(reading) for reading in by_day[day - ONE_DAY]), default=0)
@@ -130,7 +131,7 @@ def _common_bounds(
 def _overhang(reading: IntervalReading) -> int:
     """Return how many minutes a step goes on after the civil day in which it starts."""
     end = reading.start.astimezone(UTC) + reading.length
-    midnight = local_midnight(reading.start.astimezone(PARIS).date() + ONE_DAY).astimezone(UTC)
+    midnight = local_midnight(civil_date(reading.start) + ONE_DAY).astimezone(UTC)
     return max(0, (end - midnight) // _MINUTE)
 
 
