@@ -9,6 +9,7 @@ from typing import Final
 
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
+from worker.domain.consent.consents import ConsentKind, Proof
 from worker.domain.measures.readings import civil_date
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
@@ -53,11 +54,13 @@ class AccountAssertion:
             token=token,
             confirmed=consented_on is not None,
             on_new=partial(
-                self.consents.record_asserted,
+                self.consents.record,
+                kind=ConsentKind.ASSERTED,
                 now=now,
-                vouched_by=vouched_by[:MAX_VOUCHER_LENGTH],
+                consent_from=consented_on,
                 reference=reference or None,
-                consented_on=consented_on,
+                proof=Proof.ASSERTED,
+                vouched_by=vouched_by[:MAX_VOUCHER_LENGTH],
             ),
         )
 

@@ -40,7 +40,7 @@ from worker.domain.consent.connection_requests import (
     SharedMeter,
     find_proof,
 )
-from worker.domain.consent.consents import ConsentKind, EndReason
+from worker.domain.consent.consents import ConsentKind
 from worker.domain.consent.durations import last_day_of, without_years
 from worker.domain.consent.invitations import Invitation, InvitationPurpose
 from worker.domain.measures.readings import civil_date
@@ -57,11 +57,10 @@ from worker.logs import fields
 from worker.stores.redis.connection_requests import ConnectionRequests
 from worker.stores.redis.locks import Locks
 from worker.stores.redis.rate_limits import Rate, RateLimiter
-from worker.stores.registry import account_rows, consent_rows
+from worker.stores.registry import account_rows
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.invitations import InvitationTable
-from worker.stores.registry.tokens import detach_token
 
 log = logging.getLogger("releve.consents")
 
@@ -405,7 +404,7 @@ class AccountConnector:
         Raises StoreUnavailable where a meter got another account since it was looked at: the step is repeated then.
         """
         for number, account in sorted(before.items()):
-            known = account_rows.find(connection, request.supplier, number, lock=True)
+            known = account_rows.find_locked(connection, request.supplier, number)
             if known != (account.id if account else None):
                 raise StoreUnavailable("a meter got another account meanwhile: try again", retry_after_s=1)
         # One that is used already was used by this browser, by the same step before a crash.
@@ -416,9 +415,5 @@ class AccountConnector:
         ):
             raise _Refused("invitation_over")
         for account in others:
-            account_rows.close(connection, account.id, now)
-            detach_token(connection, account.id)
-            consent_rows.end_proofs(connection, account.id, EndReason.HOLDER_CHANGED.value, now)
-            consent_rows.delete_pending_refusals(connection, account.id)
-            consent_rows.delete_undelivered_notices(connection, account.id)
+            self.consents.close(connection, account.id, now)
             log.info("account closed: another person holds its meter", extra=fields(account_id=account.id))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, insert, or_, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind
@@ -57,12 +57,16 @@ def lock(connection: Connection, account_id: str, *, shared: bool = False, inclu
         raise UnknownAccount(f"account {account_id} was removed")
 
 
-def find(connection: Connection, supplier: str, usage_point_id: str, *, lock: bool) -> str | None:
-    """Return the id of the account that reads this usage point; closed and removed ones read none."""
+def reads(supplier: str, usage_point_id: str) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of the account that reads this usage point; closed and removed ones read none."""
     usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
-    same = (USAGE_POINTS.c[name] == value for name, value in usage_point.items())
-    query = select(ACCOUNTS.c.id).join(USAGE_POINTS).where(NOT_REMOVED, *same)
-    return connection.execute(query.with_for_update(of=ACCOUNTS) if lock else query).scalar()
+    return NOT_REMOVED, *(USAGE_POINTS.c[name] == value for name, value in usage_point.items())
+
+
+def find_locked(connection: Connection, supplier: str, usage_point_id: str) -> str | None:
+    """Return the id of the account that reads this usage point, and lock it."""
+    query = select(ACCOUNTS.c.id).join(USAGE_POINTS).where(*reads(supplier, usage_point_id))
+    return connection.execute(query.with_for_update(of=ACCOUNTS)).scalar()
 
 
 def find_or_insert(
@@ -74,7 +78,7 @@ def find_or_insert(
     IntegrityError if another process inserts the same usage point at the same time.
     """
     usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
-    if usage_point_id is not None and (known := find(connection, supplier, usage_point_id, lock=True)) is not None:
+    if usage_point_id is not None and (known := find_locked(connection, supplier, usage_point_id)) is not None:
         update_account(connection, known, consent)
         return known, False
     account_id = _new_id()

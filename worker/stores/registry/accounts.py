@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, delete, or_, update
 from sqlalchemy.exc import IntegrityError
@@ -31,6 +31,7 @@ from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIE
 from worker.stores.registry.tokens import TokenTable, detach_token
 
 PAGE = 500
+Inserted = TypeVar("Inserted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,32 +116,31 @@ class AccountRegistry:
         inside the transaction, and ``before`` first in it. ``data_from``: the first day that may be read of a new
         account. The caller has checked the form of the usage point numbers.
         """
-        for _ in range(3):
-            # Another process may insert the same usage point between our query and our insert. The server's
-            # message quotes the number, so the error is not passed on.
-            with suppress(IntegrityError), self.database.writing() as connection:
-                if before is not None:
-                    before(connection)
-                # Two consents for the same meters must lock them in the same order, else they block each other.
-                sorted_numbers = sorted(set(usage_point_ids), key=lambda number: number or "")
-                rows = {
-                    number: account_rows.find_or_insert(connection, supplier, number, now, consent.dates)
-                    for number in sorted_numbers
-                }
-                ids = [account_id for account_id, _ in rows.values()]
-                for account_id, created in rows.values():
-                    if created and data_from is not None:
-                        account_rows.update_account(connection, account_id, {"data_from": data_from})
-                if consent.token is not None:
-                    self.tokens.assign_new(connection, ids, consent.token, consent.token_expires_at)
-                for account_id in ids:
-                    if consent.usable:
-                        account_rows.mark_ready(connection, account_id, now)
-                    if on_account is not None:
-                        on_account(connection, account_id)
-                ordered = [rows[number] for number in dict.fromkeys(usage_point_ids)]
-                return [(account_rows.get(connection, account_id), created) for account_id, created in ordered]
-        raise StoreUnavailable("the account could not be added, others were added at the same time: try again")
+
+        def insert(connection: Connection) -> list[tuple[Account, bool]]:
+            if before is not None:
+                before(connection)
+            # Two consents for the same meters must lock them in the same order, else they block each other.
+            sorted_numbers = sorted(set(usage_point_ids), key=lambda number: number or "")
+            rows = {
+                number: account_rows.find_or_insert(connection, supplier, number, now, consent.dates)
+                for number in sorted_numbers
+            }
+            ids = [account_id for account_id, _ in rows.values()]
+            for account_id, created in rows.values():
+                if created and data_from is not None:
+                    account_rows.update_account(connection, account_id, {"data_from": data_from})
+            if consent.token is not None:
+                self.tokens.assign_new(connection, ids, consent.token, consent.token_expires_at)
+            for account_id in ids:
+                if consent.usable:
+                    account_rows.mark_ready(connection, account_id, now)
+                if on_account is not None:
+                    on_account(connection, account_id)
+            ordered = [rows[number] for number in dict.fromkeys(usage_point_ids)]
+            return [(account_rows.get(connection, account_id), created) for account_id, created in ordered]
+
+        return self._insert(insert)
 
     def add_asserted(
         self,
@@ -158,17 +158,26 @@ class AccountRegistry:
         until the supplier's first answer, and its series are due at once either way. ``on_new`` is called with its id
         inside the transaction. Without ``token`` the application's own token is used.
         """
+
+        def insert(connection: Connection) -> tuple[Account, bool]:
+            account_id, created = account_rows.find_or_insert(connection, supplier, usage_point_id, now, {})
+            if created:
+                if token is not None:
+                    self.tokens.assign_new(connection, [account_id], token, None)
+                activate = account_rows.mark_ready if confirmed else account_rows.activate_unconfirmed
+                activate(connection, account_id, now)
+                on_new(connection, account_id)
+            return account_rows.get(connection, account_id), created
+
+        return self._insert(insert)
+
+    def _insert(self, insert: Callable[[Connection], Inserted]) -> Inserted:
+        """Run a transaction that may insert accounts, again where another process has inserted one meanwhile."""
         for _ in range(3):
-            # See ``add_all``: another process may insert the same usage point, and the second try finds it.
+            # Another process may insert the same usage point between our query and our insert. The server's
+            # message quotes the number, so the error is not passed on.
             with suppress(IntegrityError), self.database.writing() as connection:
-                account_id, created = account_rows.find_or_insert(connection, supplier, usage_point_id, now, {})
-                if created:
-                    if token is not None:
-                        self.tokens.assign_new(connection, [account_id], token, None)
-                    activate = account_rows.mark_ready if confirmed else account_rows.activate_unconfirmed
-                    activate(connection, account_id, now)
-                    on_new(connection, account_id)
-                return account_rows.get(connection, account_id), created
+                return insert(connection)
         raise StoreUnavailable("the account could not be added, others were added at the same time: try again")
 
     def get(self, account_id: str) -> Account:
@@ -185,9 +194,8 @@ class AccountRegistry:
 
     def find(self, supplier: str, usage_point_id: str) -> Account | None:
         """Return the account that reads this usage point; closed and removed ones read none."""
-        with self.database.reading() as connection:
-            account_id = account_rows.find(connection, supplier, usage_point_id, lock=False)
-            return None if account_id is None else account_rows.get(connection, account_id)
+        accounts = self._accounts(ACCOUNT_QUERY.where(*account_rows.reads(supplier, usage_point_id)))
+        return accounts[0] if accounts else None
 
     def page_active(self, after: str | None = None, limit: int = PAGE, *, today: date | None = None) -> list[Account]:
         """Return the next page of active accounts by id: ``after`` < id. Empty at the end.

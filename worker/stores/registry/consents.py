@@ -88,38 +88,6 @@ class ConsentTable(SealedTable):
         with self._database.reading() as connection:
             return connection.execute(query.limit(1)).scalar()
 
-    def record_asserted(
-        self,
-        connection: Connection,
-        account_id: str,
-        now: datetime,
-        *,
-        vouched_by: str,
-        reference: str | None = None,
-        consented_on: date | None = None,
-    ) -> ConsentProof:
-        """Record, in the transaction that adds a new account, that somebody vouches for its consent.
-
-        ``consented_at`` is the moment of the assertion. ``consented_on``, the day that was named, is the first day of
-        the consent and copied to the account; None if nobody named one.
-        """
-        account = account_rows.get(connection, account_id)
-        proof = ConsentProof(
-            id=consent_rows.new_id(),
-            account_id=account_id,
-            supplier=account.supplier,
-            kind=ConsentKind.ASSERTED,
-            consented_at=now,
-            consent_from=consented_on,
-            reference=reference,
-            proof=Proof.ASSERTED,
-            vouched_by=vouched_by,
-            names_meter=account.usage_point_id is not None,
-        )
-        self._insert(connection, proof, account.usage_point_id)
-        _copy_dates_to_account(connection, proof)
-        return proof
-
     def newest_proofs(self, account_ids: Sequence[str]) -> dict[str, ConsentProof]:
         """Return the newest proof of each of these accounts that has one, by account id."""
         oldest_first = PROOF_QUERY.order_by(CONSENT_PROOFS.c.consented_at, CONSENT_PROOFS.c.id.desc())
@@ -170,10 +138,12 @@ class ConsentTable(SealedTable):
             if account_rows.get(connection, account_id).reason == ConsentStopped.code:
                 return
             account_rows.change_state(connection, account_id, AccountState.ACTION_NEEDED, ConsentStopped.code, now)
-            consent_rows.end_proofs(connection, account_id, EndReason.WITHDRAWN.value, now)
-            detach_token(connection, account_id)
-            consent_rows.delete_pending_refusals(connection, account_id)
-            consent_rows.delete_undelivered_notices(connection, account_id)
+            _end_consent(connection, account_id, EndReason.WITHDRAWN, now)
+
+    def close(self, connection: Connection, account_id: str, now: datetime) -> None:
+        """Close an account because another person has proved to hold its meter; the caller has locked it."""
+        account_rows.close(connection, account_id, now)
+        _end_consent(connection, account_id, EndReason.HOLDER_CHANGED, now)
 
     # Erasure of proofs.
 
@@ -236,6 +206,14 @@ class ConsentTable(SealedTable):
         del row["names_meter"]
         sealed = None if usage_point_id is None else self._sealer.seal(usage_point_id)
         connection.execute(CONSENT_PROOFS.insert().values(**row, sealed_usage_point=sealed))
+
+
+def _end_consent(connection: Connection, account_id: str, reason: EndReason, now: datetime) -> None:
+    """End the account's proofs and delete its token, its pending refusals and its undelivered notices."""
+    consent_rows.end_proofs(connection, account_id, reason.value, now)
+    detach_token(connection, account_id)
+    consent_rows.delete_pending_refusals(connection, account_id)
+    consent_rows.delete_undelivered_notices(connection, account_id)
 
 
 def _find_existing(
