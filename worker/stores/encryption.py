@@ -10,8 +10,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -21,6 +24,9 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from worker.errors import OperatorFault
 
 _ALGORITHM: Final = "HS256"
+_ID_LETTERS: Final = "abcdefghjkmnpqrstvwxyz0123456789"
+_ID_LENGTH: Final = 12
+_SECRET_BYTES: Final = 32
 MIN_KEY_LENGTH: Final = 32
 
 
@@ -116,6 +122,45 @@ def _to_fernet(key: str, place: int) -> Fernet:
         raise ValueError(
             f"token key {place} is not a Fernet key: 32 random bytes in URL-safe base64, 44 characters"
         ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class SecretTexts:
+    """Secrets that are shown once and of which a store keeps the hash: ``<prefix>_<id>_<secret>``.
+
+    The secret has 43 characters (256 random bits). It can't be guessed, so one round of SHA-256 is enough to make a
+    stolen store useless. A slow hash protects passwords that people choose; here it would only let strangers use up
+    the processor. The id finds the row.
+    """
+
+    prefix: str  # Scanners for leaked secrets recognise a text by it.
+
+    def create(self) -> tuple[str, str, str]:
+        """Return a new id, the hash to store, and the text to show."""
+        text_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
+        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        return text_id, _hash(secret), f"{self.prefix}_{text_id}_{secret}"
+
+    def read_id(self, text: str) -> str | None:
+        """Return the id in a text, or None for one that is no such text."""
+        match = re.fullmatch(self._pattern, text)
+        return match[1] if match else None
+
+    def matches(self, text: str, stored_hash: str | None) -> bool:
+        """Return whether the text has the secret of a stored hash, compared in constant time.
+
+        The secret is hashed even if nothing is stored, so that the time doesn't tell whether the id exists.
+        """
+        match = re.fullmatch(self._pattern, text)
+        return match is not None and hmac.compare_digest(stored_hash or "", _hash(match[2]))
+
+    @property
+    def _pattern(self) -> str:
+        return rf"{self.prefix}_([a-z0-9]{{{_ID_LENGTH}}})_([A-Za-z0-9_-]{{43}})"
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 class Signer:

@@ -1,17 +1,10 @@
-"""API tokens: created, looked up, revoked and listed. The registry stores only the hash of a token.
+"""API tokens: created, looked up, revoked and listed. The registry stores only the hash of a token (``SecretTexts``).
 
-A token's text is ``releve_<id>_<secret>``, for example ``releve_k3q7d0fr2mxx_Zr0…`` with a secret of 43 characters
-(256 random bits). Such a secret can't be guessed, so one round of SHA-256 is enough to make a stolen registry useless.
-A slow hash protects passwords that people choose; here it would only let strangers use up the processor. The id finds
-the row, and the hashes are compared in constant time.
+A token's text is ``releve_<id>_<secret>``, for example ``releve_k3q7d0fr2mxx_Zr0…``.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import re
-import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,12 +15,10 @@ from sqlalchemy import Row, insert, or_, select, update
 from worker.domain.clock import Clock, real_clock
 from worker.errors import DataError
 from worker.stores.database import Database
+from worker.stores.encryption import SecretTexts
 from worker.stores.registry.tables import API_TOKENS
 
-_PREFIX: Final = "releve"  # Scanners for leaked secrets recognise a token by its prefix.
-_TEXT: Final = re.compile(rf"{_PREFIX}_([a-z0-9]{{12}})_([A-Za-z0-9_-]{{43}})")
-_SECRET_BYTES: Final = 32
-_ID_LETTERS: Final = "abcdefghjkmnpqrstvwxyz0123456789"
+_TEXTS: Final = SecretTexts("releve")
 _USE_RECORDED_EVERY: Final = timedelta(minutes=1)  # SQLite has one writer, so not every call may write.
 
 
@@ -67,25 +58,21 @@ class ApiTokenTable:
 
         ``scopes`` are words without spaces.
         """
-        token_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
-        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        token_id, secret_hash, text = _TEXTS.create()
         now = self._now()
         expires_at = now + expires_in if expires_in else None
         token = ApiToken(token_id, name, frozenset(scopes), now, None, expires_at, None)
-        row = {"id": token_id, "name": name, "hash": _hash(secret), "scopes": " ".join(sorted(scopes))}
+        row = {"id": token_id, "name": name, "hash": secret_hash, "scopes": " ".join(sorted(scopes))}
         self._database.change(insert(API_TOKENS).values(**row, created_at=now, expires_at=expires_at))
-        return token, f"{_PREFIX}_{token_id}_{secret}"
+        return token, text
 
     def find(self, text: str) -> ApiToken | None:
         """Return the token with this text, or None if it is unknown, revoked or expired."""
-        if (parts := _TEXT.fullmatch(text)) is None:
+        if (token_id := _TEXTS.read_id(text)) is None:
             return None
-        token_id, secret = parts.groups()
         with self._database.reading() as connection:
             row = connection.execute(select(API_TOKENS).where(API_TOKENS.c.id == token_id)).one_or_none()
-        # The secret is hashed even if there is no row, so that the time doesn't tell whether the id exists.
-        is_same = hmac.compare_digest(row.hash if row else "", _hash(secret))
-        if row is None or not is_same:
+        if not _TEXTS.matches(text, row.hash if row else None) or row is None:
             return None
         token = _to_token(row)
         if not token.is_valid(self._now()):
@@ -119,10 +106,6 @@ class ApiTokenTable:
         """Return all tokens, even revoked and expired ones, the oldest first."""
         query = select(API_TOKENS).order_by(API_TOKENS.c.created_at, API_TOKENS.c.id)
         return [_to_token(row) for row in self._database.fetch(query)]
-
-
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _to_token(row: Row[Any]) -> ApiToken:

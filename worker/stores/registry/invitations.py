@@ -1,17 +1,12 @@
 """Invitations in the registry: created, opened by one browser, used once, revoked. Only the hash of a secret is stored.
 
-The text of a secret is ``invite_<id>_<secret>``, such as ``invite_k3q7d0fr2mxx_Zr0…``; the last part has 43 characters
-(256 random bits), and is hashed and compared as an API token's is (``api_tokens``). The meter's number is sealed, so
-that a meter's invitations are found by unsealing those that have one: there are few, because they live 72 hours and old
-ones are deleted.
+The text of a secret is ``invite_<id>_<secret>``, such as ``invite_k3q7d0fr2mxx_Zr0…`` (``SecretTexts``). The meter's
+number is sealed, so that a meter's invitations are found by unsealing those that have one: there are few, because they
+live 72 hours and old ones are deleted.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import re
-import secrets
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
@@ -22,14 +17,11 @@ from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.invitations import INVITATION_LIFE, Invitation, InvitationPurpose
 from worker.errors import DataError, OperatorFault
 from worker.stores.database import Database, SealedTable
-from worker.stores.encryption import Sealer
+from worker.stores.encryption import Sealer, SecretTexts
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import INVITATIONS
 
-_PREFIX: Final = "invite"  # Scanners for leaked secrets, and our logs, recognise a secret by its prefix.
-_TEXT: Final = re.compile(rf"{_PREFIX}_([a-z0-9]{{12}})_([A-Za-z0-9_-]{{43}})")
-_SECRET_BYTES: Final = 32
-_ID_LETTERS: Final = "abcdefghjkmnpqrstvwxyz0123456789"
+_TEXTS: Final = SecretTexts("invite")  # Our logs recognise it, too.
 _UNFINISHED: Final = (INVITATIONS.c.used_at.is_(None), INVITATIONS.c.revoked_at.is_(None))
 
 
@@ -62,8 +54,7 @@ class InvitationTable(SealedTable):
         Unfinished older ones for the same account or meter are revoked. Raises UnknownAccount for an account that is
         missing or removed.
         """
-        invitation_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
-        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        invitation_id, secret_hash, text = _TEXTS.create()
         now = self._now()
         invitation = Invitation(
             id=invitation_id,
@@ -77,7 +68,7 @@ class InvitationTable(SealedTable):
         )
         row = {
             "id": invitation_id,
-            "hash": _hash(secret),
+            "hash": secret_hash,
             "purpose": purpose,
             "supplier": supplier,
             "account_id": account_id,
@@ -93,7 +84,7 @@ class InvitationTable(SealedTable):
                 account_rows.lock(connection, account_id)
             self._revoke_open(connection, older | _find_by_account(connection, account_id, *_open_at(now)))
             connection.execute(insert(INVITATIONS).values(row))
-        return invitation, f"{_PREFIX}_{invitation_id}_{secret}"
+        return invitation, text
 
     def get(self, invitation_id: str) -> Invitation | None:
         """Return the invitation in any state, or None. Raises OperatorFault where the key of its meter is missing."""
@@ -244,14 +235,7 @@ def _get_row(connection: Connection, invitation_id: str) -> Row[Any] | None:
 
 def _find_row(connection: Connection, secret_text: str) -> Row[Any] | None:
     """Return the row of the secret, or None."""
-    if (parts := _TEXT.fullmatch(secret_text)) is None:
+    if (invitation_id := _TEXTS.read_id(secret_text)) is None:
         return None
-    invitation_id, secret = parts.groups()
     row = _get_row(connection, invitation_id)
-    # The secret is hashed even if there is no row, so that the time doesn't tell whether the id exists.
-    is_same = hmac.compare_digest(row.hash if row else "", _hash(secret))
-    return row if is_same else None
-
-
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return row if _TEXTS.matches(secret_text, row.hash if row else None) else None
