@@ -63,6 +63,12 @@ def read_browser_id(runtime: Runtime, request: Request) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
+def read_form_browser(runtime: Runtime, request: Request, csrf: str) -> str | None:
+    """Return the id of the browser that sent a form of ours; None where the form is not one that it has loaded."""
+    browser_id = read_browser_id(runtime, request)
+    return browser_id if browser_id and runtime.signer.is_valid_csrf_token(browser_id, csrf) else None
+
+
 def set_browser_cookie(runtime: Runtime, response: Response, browser_id: str) -> None:
     """Set the cookie with the browser's id. Several consents at once, in several tabs, share it."""
     value = runtime.signer.sign(_BROWSER, {"name": browser_id}, BROWSER_LIFE)

@@ -77,6 +77,11 @@ def render_message(
     return response
 
 
+def refuse_form(request: Request, back: str) -> HTMLResponse:
+    """Refuse a form that is not of our own page (CSRF): another site can't know its hidden field."""
+    return render_message(request, "csrf", 403, (back, "message.again"))
+
+
 def words_of(request: Request) -> Words:
     return Words(language_of(request))
 

@@ -25,10 +25,11 @@ from worker.web.context import (
     SessionDep,
     hash_browser_id,
     read_browser_id,
+    read_form_browser,
     set_browser_cookie,
     set_session_cookie,
 )
-from worker.web.render import render, render_message
+from worker.web.render import refuse_form, render
 from worker.web.security import policy_with_form_to
 from worker.web.sessions import Session
 
@@ -57,9 +58,8 @@ def open_invitation(
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
     """Bind the invitation to this browser, and go on: to the supplier's page, or to the history of a closed account."""
-    browser_id = read_browser_id(runtime, request)
-    if browser_id is None or not runtime.signer.is_valid_csrf_token(browser_id, csrf):
-        return render_message(request, "csrf", 403, ("/invitation", "message.again"))
+    if (browser_id := read_form_browser(runtime, request, csrf)) is None:
+        return refuse_form(request, "/invitation")
     if wait_s := RateLimiter(runtime.redis).count_call(_TRIES, client_address(request)):
         return consent_page(request, "too_many", wait_s)
     secret = invitation.strip().rpartition("#")[2]  # The whole link may be pasted.

@@ -22,9 +22,10 @@ from worker.web.context import (
     hash_browser_id,
     publish_backfills,
     read_browser_id,
+    read_form_browser,
     set_browser_cookie,
 )
-from worker.web.render import render_message
+from worker.web.render import refuse_form
 
 router = APIRouter(include_in_schema=False)
 
@@ -57,9 +58,8 @@ def confirm_new_holder(
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
     """Go on with a proven request whose meter has another person's account, which is closed by it."""
-    browser_id = read_browser_id(runtime, request)
-    if browser_id is None or not runtime.signer.is_valid_csrf_token(browser_id, csrf):
-        return render_message(request, "csrf", 403, ("/", "message.again"))
+    if (browser_id := read_form_browser(runtime, request, csrf)) is None:
+        return refuse_form(request, "/")
     own = runtime.connector.choose_new_holder(connection, hash_browser_id(browser_id))
     if own is None:
         return consent_page(request, "unknown_state")

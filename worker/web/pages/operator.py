@@ -26,7 +26,7 @@ from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.overview import Overview
 from worker.web.addresses import client_address
 from worker.web.context import RuntimeDep, set_cookie
-from worker.web.render import render, render_message
+from worker.web.render import refuse_form, render, render_message
 from worker.web.sessions import OPERATOR_COOKIE, OPERATOR_LIFE
 
 log = logging.getLogger("releve.web")
@@ -35,7 +35,7 @@ router = APIRouter(prefix="/operator", include_in_schema=False)
 
 MOST_INVITATIONS: Final = 20
 _KIND: Final = "operator"
-_PATH: Final = "/operator"
+PATH: Final = "/operator"
 _TRIES_BY_ADDRESS: Final = Rate("operator-login", calls=5, window_s=300)
 _TRIES_IN_ALL: Final = Rate("operator-login-all", calls=50, window_s=300)  # An attacker may use many addresses.
 
@@ -82,7 +82,7 @@ def log_in(
     if not hmac.compare_digest(password.encode(), password_setting.get_secret_value().encode()):
         log.warning("operator login refused", extra=fields(address=address))
         return _login_page(request, runtime, session, 403, "operator.wrong")
-    entered = RedirectResponse(_PATH, 303)
+    entered = RedirectResponse(PATH, 303)
     _set_cookie(runtime, entered, OperatorSession(_new_sid(), logged_in=True))
     return entered
 
@@ -90,9 +90,9 @@ def log_in(
 @router.post("/logout")
 def log_out(request: Request, runtime: RuntimeDep, csrf: Annotated[str, Form()] = "") -> Response:
     if not runtime.signer.is_valid_csrf_token(_read_session(request, runtime).sid, csrf):
-        return refuse_form(request)
-    response = RedirectResponse(_PATH, 303)
-    response.delete_cookie(OPERATOR_COOKIE, path=_PATH)
+        return refuse_form(request, PATH)
+    response = RedirectResponse(PATH, 303)
+    response.delete_cookie(OPERATOR_COOKIE, path=PATH)
     return response
 
 
@@ -109,10 +109,6 @@ def may_change(request: Request, runtime: Runtime, csrf: str) -> bool:
     session = _read_session(request, runtime)
     is_open = runtime.settings.operator_password is not None and session.logged_in
     return is_open and runtime.signer.is_valid_csrf_token(session.sid, csrf)
-
-
-def refuse_form(request: Request) -> Response:
-    return render_message(request, "csrf", 403, (_PATH, "message.again"))
 
 
 def _read_session(request: Request, runtime: Runtime) -> OperatorSession:
@@ -144,7 +140,7 @@ def _login_page(
 
 def _set_cookie(runtime: Runtime, response: Response, session: OperatorSession) -> None:
     token = runtime.signer.sign(_KIND, {"sid": session.sid, "inside": session.logged_in}, OPERATOR_LIFE)
-    set_cookie(runtime, response, OPERATOR_COOKIE, token, int(OPERATOR_LIFE.total_seconds()), path=_PATH)
+    set_cookie(runtime, response, OPERATOR_COOKIE, token, int(OPERATOR_LIFE.total_seconds()), path=PATH)
 
 
 def _page_values(runtime: Runtime) -> dict[str, Any]:

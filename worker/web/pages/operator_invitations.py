@@ -16,8 +16,8 @@ from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
 from worker.stores.registry.invitations import UnknownInvitation
 from worker.web.context import RuntimeDep
-from worker.web.pages.operator import may_change, operator_page, refuse_form
-from worker.web.render import render, render_message
+from worker.web.pages.operator import PATH, may_change, operator_page
+from worker.web.render import refuse_form, render, render_message
 
 router = APIRouter(prefix="/operator/invitations", include_in_schema=False)
 
@@ -37,7 +37,7 @@ def invite(
 ) -> Response:
     """Make an invitation for the account or the meter ``whom``, and show its link: it can't be read again."""
     if not may_change(request, runtime, csrf):
-        return refuse_form(request)
+        return refuse_form(request, PATH)
     whom, address, is_new = whom.replace(" ", "").strip(), address.strip(), bool(new_holder)
 
     def show_again(fault: str, status: int, account_id: str = "") -> Response:
@@ -64,7 +64,7 @@ def invite(
 @router.post("/{invitation_id}/revoke")
 def revoke(request: Request, invitation_id: str, runtime: RuntimeDep, csrf: Annotated[str, Form()] = "") -> Response:
     if not may_change(request, runtime, csrf):
-        return refuse_form(request)
+        return refuse_form(request, PATH)
     try:
         runtime.invitations.revoke(invitation_id)
     except UnknownInvitation:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Request, Response
 
 from worker.web.context import RuntimeDep, SessionDep, set_session_cookie
 from worker.web.pages.account import OwnAccount
-from worker.web.render import render, render_message
+from worker.web.render import refuse_form, render
 
 router = APIRouter()
 
@@ -29,10 +29,9 @@ def remove_account(
     account: OwnAccount,
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
-    """Erase the account, only from our own form: another site can't know its hidden field (CSRF)."""
+    """Erase the account, only from our own form."""
     if not runtime.signer.is_valid_csrf_token(session.sid, csrf):
-        back = (f"/accounts/{account.id}/remove", "message.again")
-        return render_message(request, "csrf", 403, back)
+        return refuse_form(request, f"/accounts/{account.id}/remove")
     erased = runtime.erase(account.id)
     receipt = [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
     response = render(

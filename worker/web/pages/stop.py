@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.web.context import RuntimeDep, SessionDep
 from worker.web.pages.account import OwnAccount
-from worker.web.render import render, render_message
+from worker.web.render import refuse_form, render
 
 router = APIRouter()
 
@@ -30,9 +30,9 @@ def stop_account(
     account: OwnAccount,
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
-    """Stop the consent, only from our own form: another site can't know its hidden field (CSRF)."""
+    """Stop the consent, only from our own form."""
     if not runtime.signer.is_valid_csrf_token(session.sid, csrf):
-        return render_message(request, "csrf", 403, (f"/accounts/{account.id}/stop", "message.again"))
+        return refuse_form(request, f"/accounts/{account.id}/stop")
     if account.may_be_stopped:
         runtime.stop_consent(account.id)
     return RedirectResponse(f"/accounts/{account.id}#connection", 303)
