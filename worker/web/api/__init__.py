@@ -30,7 +30,7 @@ _SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {  # FastAPI can descr
 _FOR_CLIENTS: Final = "/api/invitations"  # A household's session opens none of these.
 
 
-def refuse_unknown_query(request: Request, _: CallerDep) -> None:
+async def refuse_unknown_query(request: Request, _: CallerDep) -> None:
     """Refuse a query parameter that the route does not describe: a misspelt one must not widen what is asked for.
 
     Whoever is not known is told that first.

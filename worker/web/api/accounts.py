@@ -130,7 +130,7 @@ def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayEnd) -
 
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
     """
-    caller.check_access(runtime, account_id)
+    caller.load_account(runtime, account_id, include_removed=True)
     return Receipt(account=account_id, erased=runtime.erase(account_id))
 
 

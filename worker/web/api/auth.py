@@ -61,17 +61,14 @@ class Caller:
     session: Session | None = None
     token_id: str | None = None
 
-    def check_access(self, runtime: Runtime, account_id: str) -> None:
-        """Check that the caller may see the account, removed or not. Raises UnknownAccount, as for an unknown one."""
-        if self.session is None:
-            return
-        if account_id not in self.session.accounts or not self.session.shows(runtime.registry.get(account_id)):
+    def load_account(self, runtime: Runtime, account_id: str, *, include_removed: bool = False) -> Account:
+        """Return an account that the caller may see. Raises UnknownAccount, as for one that doesn't exist."""
+        if self.session is not None and account_id not in self.session.accounts:
             raise UnknownAccount("not an account of this session")
-
-    def load_account(self, runtime: Runtime, account_id: str) -> Account:
-        """Return an account that exists and that the caller may see. Raises UnknownAccount."""
-        self.check_access(runtime, account_id)
-        return runtime.registry.get_existing(account_id)
+        account = (runtime.registry.get if include_removed else runtime.registry.get_existing)(account_id)
+        if self.session is not None and not self.session.shows(account):
+            raise UnknownAccount("not an account of this session")
+        return account
 
 
 def _identify(

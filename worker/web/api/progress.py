@@ -55,8 +55,7 @@ _EVENT: Final = {
 )
 def read_progress(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountProgress:
     """Days done and wanted by series; ask again every few seconds, or watch the stream."""
-    caller.check_access(runtime, account_id)
-    return _load_progress(runtime, account_id)
+    return progress_of(caller.load_account(runtime, account_id), runtime.history)
 
 
 @router.get(
@@ -80,7 +79,8 @@ async def watch_progress(
     last_event_id: Annotated[str | None, Header(description="Sent by browsers that come back.")] = None,
 ) -> Response:
     """Server-sent events, for `EventSource`. Where no stream can be had (503), poll `/progress`."""
-    caller.check_access(runtime, account_id)
+    # The registry is asked in a thread, as everywhere.
+    await run_in_threadpool(caller.load_account, runtime, account_id, include_removed=True)
     if last_event_id in ("loaded", "removed"):
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
     if _streams.locked():
