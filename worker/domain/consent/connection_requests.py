@@ -148,8 +148,8 @@ class ConnectionRequest:
 
     @property
     def asks_supplier(self) -> bool:
-        """Whether a step of it asks the supplier, so that a task takes it and never a request's thread."""
-        return self.proven is None and (self.code is not None or self.autorisation_id is not None)
+        """Whether its next step asks the supplier, so that a task takes it and never a request's thread."""
+        return not self.done and self.proven is None and (self.code is not None or self.autorisation_id is not None)
 
     @property
     def subject(self) -> str | None:

@@ -91,6 +91,8 @@ def answer_callback(request: Request, runtime: Runtime, session: Session) -> Res
     if not runtime.connection_requests.create(own):  # Another load of the same callback was faster.
         return _answer_repeated(request, runtime, session, callback)
     flows.end(state)
+    if own.asks_supplier:
+        _publish(runtime, own)
     return answer_request(request, runtime, session, own)
 
 
@@ -125,9 +127,10 @@ def _answer_repeated(request: Request, runtime: Runtime, session: Session, callb
 
 
 def answer_request(request: Request, runtime: Runtime, session: Session, own: ConnectionRequest) -> Response:
-    """Answer with what came of the browser's own request, and take it on where that is due."""
-    if own.is_due(datetime.now(UTC)):
-        own = _take_on(runtime, own)
+    """Answer with what came of the browser's own request, and conclude it here where the supplier need not be asked."""
+    if not own.done and not own.asks_supplier:
+        own = runtime.connector.conclude(own.id) or own
+        publish_backfills(runtime, [account.id for account in own.accounts])
     match own.state:
         case RequestState.ASKING:
             return _waiting_page(request, own)
@@ -141,17 +144,12 @@ def answer_request(request: Request, runtime: Runtime, session: Session, own: Co
             return consent_page(request, own.page if own.page in _PAGES else _failure_page(own.page))
 
 
-def _take_on(runtime: Runtime, own: ConnectionRequest) -> ConnectionRequest:
-    """Publish the task where the supplier must be asked, else conclude the request here."""
-    if own.asks_supplier:
-        try:
-            enqueue_request(own.id, vouched=own.invitation_id is not None, broker_url=runtime.broker_url)
-        except StoreUnavailable as error:  # Beat's task finds it.
-            log.warning("connection request not published", extra=fields(request=own.id, reason=str(error)))
-        return own
-    concluded = runtime.connector.conclude(own.id) or own
-    publish_backfills(runtime, [account.id for account in concluded.accounts])
-    return concluded
+def _publish(runtime: Runtime, own: ConnectionRequest) -> None:
+    """Publish the task that asks the supplier. Where the message is lost, and for each later try, beat's task does."""
+    try:
+        enqueue_request(own.id, vouched=own.invitation_id is not None, broker_url=runtime.broker_url)
+    except StoreUnavailable as error:
+        log.warning("connection request not published", extra=fields(request=own.id, reason=str(error)))
 
 
 def _open_accounts(runtime: Runtime, session: Session, own: ConnectionRequest) -> Response:
