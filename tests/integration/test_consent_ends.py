@@ -37,8 +37,8 @@ def add(service: ConnectService, until: date | None = None) -> str:
     """Add the account of a meter whose holder has consented at the simulator, with a token of its own in v4."""
     runtime = service.runtime
     service.simulate("POST", "switches", {"token_life_s": 200})
-    page = f"{runtime.connector.consent_page('x' * 32)}&redirect_uri={PUBLIC}/callback/enedis&usage_point_id={METER}"
-    callback = service.agree(page)
+    page = runtime.supplier_consents.consent_page("x" * 32)
+    callback = service.agree(f"{page}&redirect_uri={PUBLIC}/callback/enedis&usage_point_id={METER}")
     token = None
     if runtime.clients.account_tokens:
         (code,) = parse_qs(urlsplit(callback).query)["code"]
@@ -119,16 +119,21 @@ def test_on_its_last_day_the_supplier_is_asked(service: ConnectService) -> None:
     assert service.runtime.due_windows.histories()
 
 
+def assert_asks_nothing(service: ConnectService, account_id: str, jobs: list[WindowJob]) -> None:
+    """Run the windows in flight, then each way to ask, and check that the supplier counts no call."""
+    before = calls(service)
+    for job in jobs:
+        run(service.runtime, job)
+    for way in WAYS.values():
+        way(service.runtime, account_id)
+    assert calls(service) == before
+
+
 def test_after_its_last_day_nothing_is_asked_by_any_way(service: ConnectService) -> None:
     account_id = add(service)
     runtime, jobs = service.runtime, jobs_in_flight(service, account_id)
     end(service, account_id)
-    before = calls(service)
-    for job in jobs:
-        run(runtime, job)
-    for way in WAYS.values():
-        way(runtime, account_id)
-    assert calls(service) == before
+    assert_asks_nothing(service, account_id, jobs)
     account = runtime.registry.get(account_id)
     assert (account.state, account.reason) == (AccountState.ACTION_NEEDED, ConsentEnded.code)
     assert len(runtime.notices.list_due(runtime.now())) == 1
@@ -152,12 +157,7 @@ def test_what_the_household_stopped_is_asked_by_no_way_and_a_new_consent_begins_
     account_id = add(service, today(service) + ONE_DAY)
     runtime, jobs = service.runtime, jobs_in_flight(service, account_id)
     runtime.stop_consent(account_id)
-    before = calls(service)
-    for job in jobs:
-        run(runtime, job)
-    for way in WAYS.values():
-        way(runtime, account_id)
-    assert calls(service) == before
+    assert_asks_nothing(service, account_id, jobs)
     assert runtime.registry.get(account_id).reason == ConsentStopped.code
     assert runtime.registry.tokens.load(account_id) is None
     assert runtime.notices.list_due(runtime.now()) == []

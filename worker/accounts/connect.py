@@ -15,19 +15,16 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection
 
-from worker.clients.enedis.consent import Callback, authorize_url, fetch_shared_meters, usage_points_of_grant
-from worker.clients.enedis.presets import Endpoints
-from worker.clients.oauth import Grant
-from worker.clients.session import SupplierSession
+from worker.accounts.supplier_consents import SupplierConsents
+from worker.clients.enedis.consent import Callback
 from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.connection_requests import (
@@ -37,16 +34,14 @@ from worker.domain.consent.connection_requests import (
     ProvenMeters,
     RequestEvent,
     RequestState,
-    SharedMeter,
     find_proof,
 )
 from worker.domain.consent.consents import ConsentKind
-from worker.domain.consent.durations import last_day_of, without_years
+from worker.domain.consent.durations import last_day_of
 from worker.domain.consent.invitations import Invitation, InvitationPurpose
 from worker.domain.measures.readings import civil_date
 from worker.errors import (
     AccountError,
-    ConsentNotThere,
     RateLimited,
     RefreshTokenDead,
     StoreUnavailable,
@@ -65,8 +60,6 @@ from worker.stores.registry.invitations import InvitationTable
 log = logging.getLogger("releve.consents")
 
 _A_DAY_S: Final = 86_400
-# Waits between the requests for the usage points of an authorisation, where a caller of the proxy asks.
-_PROXY_WAITS_S: Final = (0.5, 1.0, 2.0, 4.0)
 # A step asks the supplier once, whose longest answer this is longer than; after it a killed process counts as dead.
 _STEP_S: Final = 90.0
 
@@ -108,18 +101,10 @@ class _Invited:
 class AccountConnector:
     """The use case that turns a callback into accounts.
 
-    ``duration`` is the setting for how long consent is requested, None for the preset's longest. ``account_tokens``
-    says whether each account has its own token (v4). ``open_session`` returns a session with the application's token.
     Whoever calls ``conclude`` publishes the history of the connected accounts; a lost message does no harm.
     """
 
-    supplier: str
-    endpoints: Endpoints
-    client_id: str
-    duration: str | None
-    account_tokens: bool
-    exchange_code: Callable[[str], Grant]
-    open_session: Callable[[], SupplierSession]
+    supplier: SupplierConsents
     registry: AccountRegistry
     consents: ConsentTable
     invitations: InvitationTable
@@ -130,40 +115,13 @@ class AccountConnector:
     now: Clock
     real_now: Clock = real_clock
 
-    def consent_duration(self) -> str:
-        """Return the ISO 8601 duration for which consent is requested; the API of 2026 accepts no years."""
-        preset = self.endpoints.preset
-        duration = self.duration or preset.consent_duration
-        return without_years(duration) if preset.consent_style == "autorisation" else duration
-
-    def consent_page(self, state: str) -> str:
-        """Return the address to send the person to. Raises ValueError if the supplier has no consent page."""
-        return authorize_url(self.endpoints, self.client_id, state, self.consent_duration())
-
-    def today(self) -> date:
-        """Return today's date in Europe/Paris."""
-        return civil_date(self.now())
-
-    def authorised_usage_points(self, autorisation_id: int) -> tuple[str, ...]:
-        """Return the meters of a consent (2026) for a caller of the proxy, asked several times with growing waits.
-
-        Raises ConsentNotThere, and what the client raises.
-        """
-        session = self.open_session()
-        for wait_s in (*_PROXY_WAITS_S, None):
-            if meters := fetch_shared_meters(session, autorisation_id, self.now()):
-                return tuple(meter.usage_point_id for meter in meters)
-            if wait_s is not None:
-                time.sleep(wait_s)
-        raise ConsentNotThere("the supplier does not know this consent yet: load the page again in a minute")
-
     def receive(self, callback: Callback, request: ConnectionRequest) -> ConnectionRequest:
         """Return the request with what its callback says: to be concluded, or ended already. Does no I/O."""
         if callback.failure:
             return request.after(RequestEvent.REFUSED, page=callback.failure)
-        if self.account_tokens and callback.code is None:
+        if self.supplier.account_tokens and callback.code is None:
             return request.after(RequestEvent.REFUSED, page="no_usage_point")
-        if not self.account_tokens and request.invitation_id is None:
+        if not self.supplier.account_tokens and request.invitation_id is None:
             # With v5 and 2026 no answer of the supplier can prove it, so it is not asked.
             return replace(request, usage_points=callback.usage_points, autorisation_id=callback.autorisation_id).after(
                 RequestEvent.NOT_PROVEN
@@ -171,8 +129,8 @@ class AccountConnector:
         return replace(
             request,
             usage_points=callback.usage_points,
-            autorisation_id=None if self.account_tokens else callback.autorisation_id,
-            code=callback.code if self.account_tokens else None,
+            autorisation_id=None if self.supplier.account_tokens else callback.autorisation_id,
+            code=callback.code if self.supplier.account_tokens else None,
         )
 
     def conclude(self, request_id: str) -> ConnectionRequest | None:
@@ -253,7 +211,7 @@ class AccountConnector:
 
     def _prove(self, request: ConnectionRequest) -> ConnectionRequest:
         """Ask the supplier at most once, and return the request with its proof, without one, or still waiting."""
-        kind, meters, grant = self._ask(request)
+        kind, meters, grant = self.supplier.ask(request)
         if kind is ConsentKind.AUTORISATION and not meters:
             if request.tries >= MOST_UNKNOWN:
                 raise _Refused("no_usage_point")
@@ -281,22 +239,6 @@ class AccountConnector:
         )
         self.requests.save(request)
         return request
-
-    def _ask(self, request: ConnectionRequest) -> tuple[ConsentKind, Sequence[SharedMeter], Grant | None]:
-        if request.code is not None:
-            grant = self.exchange_code(request.code)
-            confirmed = usage_points_of_grant(grant, self.client_id)
-            if not confirmed:
-                # Without a meter of the supplier's own it is no consent; the token is forgotten here.
-                raise _Refused("no_usage_point")
-            if not set(request.usage_points) <= set(confirmed):
-                raise _Refused("no_usage_point")
-            kind = ConsentKind.CODE if "usage_points_id" in grant.extras else ConsentKind.ID_TOKEN
-            return kind, [SharedMeter(number) for number in request.usage_points or confirmed], grant
-        if request.autorisation_id is not None:
-            meters = fetch_shared_meters(self.open_session(), request.autorisation_id, self.now())
-            return ConsentKind.AUTORISATION, meters, None
-        return ConsentKind.USAGE_POINT, [SharedMeter(number) for number in request.usage_points], None
 
     def _invited(self, request: ConnectionRequest) -> _Invited | None:
         """Return the invitation of the request, if this browser opened it, with the meter that it names."""
@@ -364,9 +306,9 @@ class AccountConnector:
         """Write everything in one transaction. Raises _Refused where the invitation was used or revoked meanwhile."""
         now = self.now()
         first_day = proven.since or civil_date(now)
-        last_day = proven.until or last_day_of(first_day, self.consent_duration())
+        last_day = proven.until or last_day_of(first_day, self.supplier.consent_duration())
         consent = NewConsent(
-            first_day, last_day, proven.token, proven.token_expires_at, token_needed=self.account_tokens
+            first_day, last_day, proven.token, proven.token_expires_at, token_needed=self.supplier.account_tokens
         )
         accounts = self.registry.add_all(
             request.supplier,

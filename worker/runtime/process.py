@@ -18,6 +18,7 @@ from worker.accounts.explain import Explainer
 from worker.accounts.invitations import Inviter
 from worker.accounts.notices import NoticeSender
 from worker.accounts.refusals import RefusalPolicy
+from worker.accounts.supplier_consents import SupplierConsents
 from worker.accounts.token_renewal import TokenRenewal
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.oauth import OAuthClient
@@ -228,8 +229,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             now=self.now,
         )
         clients = self.clients
-        self.connector = AccountConnector(
-            supplier=ENEDIS.name,
+        self.supplier_consents = SupplierConsents(
             endpoints=clients.endpoints,
             client_id=self.settings.enedis_client_id,
             duration=self.settings.consent_duration,
@@ -237,6 +237,10 @@ class Runtime(AbstractContextManager["Runtime"]):
             exchange_code=clients.oauth.exchange_code,
             # The application's session: there is no account yet.
             open_session=clients.application_session,
+            now=self.now,
+        )
+        self.connector = AccountConnector(
+            supplier=self.supplier_consents,
             registry=self.registry,
             consents=self.consents,
             invitations=self.invitations,

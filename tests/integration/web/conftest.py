@@ -28,7 +28,7 @@ def connect_settings() -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.accounts.connect._PROXY_WAITS_S", (0.01, 0.01))
+    monkeypatch.setattr("worker.accounts.supplier_consents._PROXY_WAITS_S", (0.01, 0.01))
 
 
 @pytest.fixture(params=PRESETS)

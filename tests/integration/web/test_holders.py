@@ -349,12 +349,13 @@ def test_a_token_answer_without_a_meter_is_no_consent(v4: ConnectService, monkey
     v4.connect(v4.browser())
     (victim,) = v4.accounts()
     token = v4.runtime.registry.tokens.load(victim.id)
-    exchange = v4.runtime.connector.exchange_code
+    supplier = v4.runtime.supplier_consents
 
     def without_meter(code: str) -> Any:
-        return replace(exchange(code), extras={})
+        return replace(supplier.exchange_code(code), extras={})
 
-    monkeypatch.setattr(v4.runtime, "connector", replace(v4.runtime.connector, exchange_code=without_meter))
+    connector = replace(v4.runtime.connector, supplier=replace(supplier, exchange_code=without_meter))
+    monkeypatch.setattr(v4.runtime, "connector", connector)
     for named in (METER, OTHER):
         browser = v4.browser()
         answer = v4.come_back(browser, changed(v4.begin(browser, named), usage_point_id=METER))

@@ -161,7 +161,8 @@ def _exchange_code(runtime: Runtime, code: str, redirect_uri: str | None) -> dic
         body = _application_token_body(runtime)
         if facts["autorisation_id"] is None:
             return {**_usage_point_fields(facts["usage_points"]), **body}
-        usage_points = facts["usage_points"] or runtime.connector.authorised_usage_points(facts["autorisation_id"])
+        supplier = runtime.supplier_consents
+        usage_points = facts["usage_points"] or supplier.authorised_usage_points(facts["autorisation_id"])
         return {**_usage_point_fields(usage_points), "autorisation_id": str(facts["autorisation_id"]), **body}
     except TransientError:
         flows.restore_code(code, sealed)

@@ -81,7 +81,7 @@ def redirect_to_supplier(
         return consent_page(request, "too_many", wait_s)
     browser_id = browser_id or read_browser_id(runtime, request) or new_browser_id()
     hint = usage_point_id if usage_point_id and USAGE_POINT.fullmatch(usage_point_id) else None
-    flow = ConsentFlow(supplier, browser_id, invitation_id, runtime.connector.today().isoformat())
+    flow = ConsentFlow(supplier, browser_id, invitation_id, runtime.supplier_consents.today().isoformat())
     try:
         page = start_flow(runtime, flow, "/callback/enedis", hint if runtime.settings.speaks_to_simulator else None)
     except ValueError:  # The customers of the sandbox have consented already.
@@ -104,8 +104,8 @@ def start_flow(runtime: Runtime, flow: ConsentFlow, callback_path: str, usage_po
 
     Raises ValueError where the supplier has no consent page (the sandbox).
     """
-    runtime.connector.consent_page("")  # It raises the ValueError before anything is stored.
-    page = runtime.connector.consent_page(ConsentFlows(runtime.redis).start(flow))
+    runtime.supplier_consents.consent_page("")  # It raises the ValueError before anything is stored.
+    page = runtime.supplier_consents.consent_page(ConsentFlows(runtime.redis).start(flow))
     if not runtime.settings.speaks_to_simulator:
         return page
     hints = {"redirect_uri": runtime.settings.public_url + callback_path, "usage_point_id": usage_point_id}

@@ -1,0 +1,86 @@
+"""What a consent needs of the supplier: the address of its page, and what it says of a callback."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from worker.clients.enedis.consent import authorize_url, fetch_shared_meters, usage_points_of_grant
+from worker.clients.enedis.presets import Endpoints
+from worker.clients.oauth import Grant
+from worker.clients.session import SupplierSession
+from worker.domain.clock import Clock
+from worker.domain.consent.connection_requests import ConnectionRequest, SharedMeter
+from worker.domain.consent.consents import ConsentKind
+from worker.domain.consent.durations import without_years
+from worker.domain.measures.readings import civil_date
+from worker.errors import ConsentNotThere, UnknownUsagePoint
+
+# Waits between the requests for the usage points of an authorisation, where a caller of the proxy asks.
+_PROXY_WAITS_S: Final = (0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupplierConsents:
+    """The supplier's side of a consent.
+
+    ``duration`` is the setting for how long consent is requested, None for the preset's longest. ``account_tokens``
+    says whether each account has its own token (v4). ``open_session`` returns a session with the application's token.
+    """
+
+    endpoints: Endpoints
+    client_id: str
+    duration: str | None
+    account_tokens: bool
+    exchange_code: Callable[[str], Grant]
+    open_session: Callable[[], SupplierSession]
+    now: Clock
+
+    def consent_duration(self) -> str:
+        """Return the ISO 8601 duration for which consent is requested; the API of 2026 accepts no years."""
+        preset = self.endpoints.preset
+        duration = self.duration or preset.consent_duration
+        return without_years(duration) if preset.consent_style == "autorisation" else duration
+
+    def consent_page(self, state: str) -> str:
+        """Return the address to send the person to. Raises ValueError if the supplier has no consent page."""
+        return authorize_url(self.endpoints, self.client_id, state, self.consent_duration())
+
+    def today(self) -> date:
+        """Return today's date in Europe/Paris."""
+        return civil_date(self.now())
+
+    def authorised_usage_points(self, autorisation_id: int) -> tuple[str, ...]:
+        """Return the meters of a consent (2026) for a caller of the proxy, asked several times with growing waits.
+
+        Raises ConsentNotThere, and what the client raises.
+        """
+        session = self.open_session()
+        for wait_s in (*_PROXY_WAITS_S, None):
+            if meters := fetch_shared_meters(session, autorisation_id, self.now()):
+                return tuple(meter.usage_point_id for meter in meters)
+            if wait_s is not None:
+                time.sleep(wait_s)
+        raise ConsentNotThere("the supplier does not know this consent yet: load the page again in a minute")
+
+    def ask(self, request: ConnectionRequest) -> tuple[ConsentKind, Sequence[SharedMeter], Grant | None]:
+        """Return what a callback says with what the supplier says of it, in one call at most; v5 has nothing to ask.
+
+        Raises UnknownUsagePoint where the token answer of v4 doesn't name the callback's meters itself, and what the
+        client raises.
+        """
+        if request.code is not None:
+            grant = self.exchange_code(request.code)
+            confirmed = usage_points_of_grant(grant, self.client_id)
+            if not confirmed or not set(request.usage_points) <= set(confirmed):
+                # Without a meter of the supplier's own it is no consent; the token is forgotten here.
+                raise UnknownUsagePoint("the supplier does not confirm the meter: connect again")
+            kind = ConsentKind.CODE if "usage_points_id" in grant.extras else ConsentKind.ID_TOKEN
+            return kind, [SharedMeter(number) for number in request.usage_points or confirmed], grant
+        if request.autorisation_id is not None:
+            meters = fetch_shared_meters(self.open_session(), request.autorisation_id, self.now())
+            return ConsentKind.AUTORISATION, meters, None
+        return ConsentKind.USAGE_POINT, [SharedMeter(number) for number in request.usage_points], None
