@@ -7,157 +7,26 @@ docs/explanation/access.md tells who may do what; ownership.md there what a proo
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from sqlalchemy import select
 
-from tests.support.commands import CommandResult, run_releve
 from tests.support.household_browser import HouseholdBrowser, Page
-from tests.support.system import NO_QUOTA, QUICK_START, System, open_system
+from tests.support.outside_view import GENERATIONS, MORNING, V4, V5, V2026, Service, new_meter, open_service
+from tests.support.system import NO_QUOTA, QUICK_START
 from tests.support.waiting import until
-from worker.stores.redis.child_processes import free_port
 from worker.stores.registry.refusals import PendingRefusals
-from worker.stores.registry.tables import METADATA
 
-V4, V5, V2026 = "enedis-v4", "enedis-v5", "enedis-2026"
-GENERATIONS: Final = (V4, V5, V2026)
 NO_PROOF_BY_ITSELF: Final = (V5, V2026)  # Their callbacks name a meter or a consent, which anybody can type.
-MORNING: Final = "2024-07-25T09:00+02:00"
 TODAY: Final = date(2024, 7, 25)
-UNKNOWN_ID: Final = "987654321"  # Of a consent (2026): the simulator counts from 900001.
 WITHDRAWN: Final = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
 PAGES_OF_NEXT_STEP: Final = ('href="/invitation"', 'href="/connect/enedis"')
 HOURLY_CALLS: Final = 1000
 OF_STRANGERS: Final = HOURLY_CALLS // 20  # 5 %.
-
-_METERS = itertools.count(30001640000011, 11)
-
-
-def new_meter() -> str:
-    """Return a meter that no test has used."""
-    return str(next(_METERS))
-
-
-@dataclass
-class Service:
-    """A running service of one generation, with the browsers of its visitors."""
-
-    system: System
-    generation: str
-    address: str
-    _opened: ExitStack = field(default_factory=ExitStack)
-
-    def browser(self) -> HouseholdBrowser:
-        """Return the browser of another person."""
-        supplier = self.system.settings["ENEDIS_URL"]
-        return self._opened.enter_context(HouseholdBrowser(self.address, supplier))
-
-    def invite(self, *words: str) -> str:
-        """Return the link that ``releve invite`` prints."""
-        link: str = self.system.query("invite", *words)["link"]
-        return link
-
-    def connect(self, browser: HouseholdBrowser, meter: str) -> str:
-        """Connect a meter as its holder does, wait until its history is there, and return its account.
-
-        The token answer of v4 names the meter, so no invitation is needed there.
-        """
-        if self.generation == V4:
-            page = browser.connect(meter)
-        else:
-            page = browser.accept_invitation(self.invite("--usage-point", meter))
-        return self.loaded(page)
-
-    def loaded(self, page: Page) -> str:
-        """Return the account of the page, once its history is there."""
-        assert page.account, f"{page.status} {page.path} {page.text[-1500:]}"
-        self.system.wait_loaded(page.account)
-        self.settle()
-        return page.account
-
-    def typed_about(self, meter: str, consent: str | None = None) -> dict[str, str]:
-        """Return what a person types who wants this meter; ``consent``: its id in 2026, which is as easily guessed."""
-        if self.generation == V2026:
-            return {"autorisation_id": consent or UNKNOWN_ID}
-        return {"code": "a-code-that-was-made-up", "usage_point_id": meter}
-
-    def run(self, *words: str, **settings: str) -> CommandResult:
-        """Run a command, which may end with any code."""
-        return run_releve(self.system.folder, self.system.environment(**settings), *words)
-
-    # -- What an outsider can measure
-
-    def settle(self) -> None:
-        """Wait until no message waits or is worked on."""
-        until(lambda: not self.system.messages(), "an empty queue")
-
-    def accounts(self) -> dict[str, dict[str, Any]]:
-        return {row["account"]: row for row in self.system.query("accounts", "list")}
-
-    def calls(self) -> int:
-        """Return how many requests the supplier has had, those of people on its page among them.
-
-        The application's own token is not counted: it is about nobody.
-        """
-        report = self.system.report()
-        return int(report["calls"] - report["tokens"].get("client_credentials", 0))
-
-    def data_calls(self, meter: str) -> int:
-        """Return how many requests have named this meter."""
-        return int(self.system.report()["by_usage_point"].get(meter, 0))
-
-    def registry(self) -> dict[str, Sequence[Any]]:
-        """Return all rows of the registry."""
-        with self.system.runtime.registry.database.reading() as connection:
-            return {
-                table.name: sorted(map(repr, connection.execute(select(table)))) for table in METADATA.sorted_tables
-            }
-
-    def forget_limits(self) -> None:
-        """Delete the counts of starts and tries: an attacker has patience, or many addresses."""
-        for name in ("consent", "invitation", "stranger"):
-            for key in self.system.redis.scan_iter(f"releve:limit:{name}:*"):
-                self.system.redis.delete(key)
-
-    @contextmanager
-    def nothing_changes(self, most_calls: int = 0, but: str = "") -> Iterator[None]:
-        """Check that the block changes no row, and costs the supplier at most so many calls.
-
-        Work that it starts is waited for.  ``but`` is a table that may change.
-        """
-        self.settle()
-        accounts, rows, calls = set(self.accounts()), self.registry(), self.calls()
-        yield
-        self.settle()
-        assert set(self.accounts()) == accounts, "an account was made"
-        after = self.registry()
-        assert [name for name in rows if rows[name] != after[name] and name != but] == []
-        assert self.calls() - calls <= most_calls, "the supplier was called"
-
-    @property
-    def most_calls(self) -> int:
-        """How often one callback without a proof may lead to a call: a code of v4 may be a proof."""
-        return 1 if self.generation == V4 else 0
-
-
-@contextmanager
-def open_service(folder: Path, generation: str, **settings: str) -> Iterator[Service]:
-    usual = {"PRESET": generation, "PRETEND_NOW": MORNING, "ENEDIS_CLIENT_SECRET": "s", "HISTORY_LOAD_DAYS": "3"}
-    address = f"http://127.0.0.1:{free_port()}"
-    with ExitStack() as opened:
-        system = opened.enter_context(open_system(folder, PUBLIC_URL=address, **usual, **settings))
-        system.start_simulator()
-        system.start_worker(*QUICK_START)
-        system.start_web()
-        yield Service(system, generation, address, opened)
 
 
 @pytest.fixture(scope="module", params=GENERATIONS)

@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from sqlalchemy import select
+
 from worker.accounts.notices import NoticeSender
 from worker.domain.consent.consents import ConsentKind, ConsentProof
 from worker.domain.measures.readings import PARIS, Series
@@ -18,6 +20,7 @@ from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.migrations import upgrade_schema
+from worker.stores.registry.tables import METADATA
 
 KEY = generate_key()
 METER, OTHER_METER = "30001640000011", "30001640000022"
@@ -51,6 +54,12 @@ def add_ready(registry: AccountRegistry, usage_point_id: str = METER) -> str:
     account, created = registry.add("enedis", usage_point_id, NOW, token_needed=False)
     assert created
     return account.id
+
+
+def all_rows(database: Database) -> dict[str, list[str]]:
+    """Return all rows of the registry by table, to be compared with those of another moment."""
+    with database.reading() as connection:
+        return {table.name: sorted(map(repr, connection.execute(select(table)))) for table in METADATA.sorted_tables}
 
 
 @contextmanager

@@ -15,7 +15,6 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
 
 from tests.support.connect_service import (
     METER,
@@ -26,8 +25,8 @@ from tests.support.connect_service import (
     open_connect_service,
     query_of,
 )
+from tests.support.registries import all_rows
 from worker.domain.fleet.lanes import BROKER_PREFIX, Lane
-from worker.stores.registry.tables import METADATA
 
 STRANGERS_METER = "30001640000033"
 PAGE_OF_UNPROVEN = "Il manque une invitation"
@@ -56,14 +55,6 @@ def house(
         yield House(service, victim, back, query_of(back))
 
 
-def registry_of(service: ConnectService) -> dict[str, list[Any]]:
-    """Return all rows of all tables."""
-    with service.runtime.registry.database.reading() as connection:
-        return {
-            table.name: sorted(map(repr, connection.execute(select(table)).all())) for table in METADATA.sorted_tables
-        }
-
-
 def snapshot_of(service: ConnectService) -> dict[str, Any]:
     """Return what a callback must not change: registry, tokens, evidence and notices, and every queue but one.
 
@@ -71,7 +62,7 @@ def snapshot_of(service: ConnectService) -> dict[str, Any]:
     """
     redis = service.runtime.redis
     queues = {lane: redis.llen(f"{BROKER_PREFIX}{lane}") for lane in Lane if lane is not Lane.STRANGERS}
-    return {"registry": registry_of(service), "queues": queues}
+    return {"registry": all_rows(service.runtime.registry.database), "queues": queues}
 
 
 STATES = st.sampled_from(["own", "used", "foreign", "unknown", "short", "absent"])
