@@ -1,4 +1,4 @@
-"""A running service of one generation as an outsider sees it: by browsers, the command line and the supplier's count."""
+"""A running service of one generation as an outsider sees it: browsers, the command line, the supplier's count."""
 
 from __future__ import annotations
 
