@@ -99,6 +99,21 @@ class Settings(BaseSettings):
         description="Fernet keys that seal tokens, comma separated, the newest first (make one with "
         "`releve keys new`); unset, a key file in data_dir. Also as …_FILE.",
     )
+    erasure_keys: SecretStr | None = Field(
+        None,
+        description="Keys under which erased meters are remembered and the ledger is signed, 32 characters or more "
+        "each, comma separated, the newest first; keep the old ones. Unset, a key file in data_dir. Also as …_FILE.",
+    )
+    ledger_file: Path | None = Field(
+        None,
+        description="Append-only file of erasures and ended consents, which a restore applies: keep it where the "
+        "backups are. Unset, ledger.ndjson in data_dir.",
+    )
+    backup_keys: SecretStr | None = Field(
+        None,
+        description="Fernet keys that seal backups, comma separated, the newest first (make one with "
+        "`releve keys new`); unset, a key file in data_dir. Also as …_FILE.",
+    )
     history_load_days: int = Field(28, ge=0, le=745, description="Depth of the load curve's backfill, in days.")
     calls_per_second: int | None = Field(
         None, ge=0, description="Calls a second to the supplier, all workers together; unset the preset's, 0 no limit."
@@ -350,6 +365,10 @@ class Settings(BaseSettings):
     def measures_owner(self) -> str:
         """Return the measure store's URL for the user that may create databases."""
         return _secret(self.measures_admin_url) or self.measures()
+
+    def ledger(self) -> Path:
+        """Return the path of the ledger of erasures."""
+        return self.ledger_file or self.data_dir / "ledger.ndjson"
 
     def notify_urls(self) -> list[str]:
         """Return the URLs of the services that get notices."""

@@ -96,6 +96,7 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
         "measures_url": measures_url,
         "token_keys": values["token_keys"],
         "session_key": values["session_key"],
+        "erasure_keys": values["erasure_keys"],
         "enedis_client_secret": values["enedis_client_secret"],
     }
     return {
@@ -110,6 +111,7 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
         },
         "worker": runtime_files,
         "web": {**runtime_files, "operator_password": values["operator_password"]},
+        "backup": {**runtime_files, "backup_keys": values["backup_keys"]},
         "beat": {"redis_url": redis_url},
         "flower": {"redis_url": redis_url, "flower_password": values["flower_password"]},
         "metrics": {"redis_url": redis_url, "registry_url": registry_url, "measures_url": measures_url},
@@ -146,6 +148,11 @@ def _check_sealing_keys(value: str) -> str | None:
     return None
 
 
+def _check_hash_keys(value: str) -> str | None:
+    short = any(len(key) < MIN_KEY_LENGTH for key in _split_keys(value))
+    return f"needs keys of {MIN_KEY_LENGTH} characters or more, comma separated" if short else None
+
+
 def _check_length(value: str) -> str | None:
     return None if len(value) >= MIN_KEY_LENGTH else f"needs {MIN_KEY_LENGTH} characters or more"
 
@@ -161,6 +168,14 @@ SECRETS: Final = (
     Secret("couchdb_admin_password", "COUCHDB_ADMIN_PASSWORD", _new_password, _check_plain, KeyChange.REFUSED),
     Secret("couchdb_password", "COUCHDB_PASSWORD", _new_password, _check_plain),
     Secret("token_keys", "RELEVE_TOKEN_KEYS", generate_key, _check_sealing_keys, KeyChange.OVERLAPPING),
+    Secret(
+        "erasure_keys",
+        "RELEVE_ERASURE_KEYS",
+        lambda: secrets.token_urlsafe(48),
+        _check_hash_keys,
+        KeyChange.OVERLAPPING,
+    ),
+    Secret("backup_keys", "RELEVE_BACKUP_KEYS", generate_key, _check_sealing_keys, KeyChange.OVERLAPPING),
     Secret("session_key", "RELEVE_SESSION_KEY", lambda: secrets.token_urlsafe(48), _check_length),
     Secret("operator_password", "RELEVE_OPERATOR_PASSWORD", lambda: secrets.token_urlsafe(18), _check_ascii),
     Secret("flower_password", "RELEVE_FLOWER_PASSWORD", lambda: secrets.token_urlsafe(18), _check_ascii),

@@ -8,19 +8,35 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from config.settings import ConfigError, Settings
 from worker.logs import REDACTOR
-from worker.stores.encryption import Sealer, Signer, generate_key
+from worker.stores.encryption import KeyedHashes, Sealer, Signer, generate_key
 
 
 def build_sealer(settings: Settings) -> Sealer:
     """Return what seals tokens.  Raises ConfigError where a key is not a key."""
-    setting = settings.token_keys.get_secret_value() if settings.token_keys else ""
-    text = setting or stored_secret(settings.data_dir, "token.keys", generate_key).replace("\n", ",")
     try:
-        return Sealer([key.strip() for key in text.split(",") if key.strip()])
+        return Sealer(_keys(settings.token_keys, settings.data_dir, "token.keys", generate_key))
     except ValueError as error:
         raise ConfigError(f"RELEVE_TOKEN_KEYS: {error}") from None
+
+
+def build_backup_sealer(settings: Settings) -> Sealer:
+    """Return what seals backups.  Raises ConfigError where a key is not a key."""
+    try:
+        return Sealer(_keys(settings.backup_keys, settings.data_dir, "backup.keys", generate_key))
+    except ValueError as error:
+        raise ConfigError(f"RELEVE_BACKUP_KEYS: {error}") from None
+
+
+def build_erasure_hashes(settings: Settings) -> KeyedHashes:
+    """Return what recognises the meters of erased accounts.  Raises ConfigError where a key is too short."""
+    try:
+        return KeyedHashes(_keys(settings.erasure_keys, settings.data_dir, "erasure.keys", _new_key))
+    except ValueError as error:
+        raise ConfigError(f"RELEVE_ERASURE_KEYS: {error}") from None
 
 
 def build_signer(settings: Settings) -> Signer:
@@ -38,7 +54,17 @@ def session_key(settings: Settings) -> str:
     """
     if settings.session_key:
         return settings.session_key.get_secret_value()
-    return stored_secret(settings.data_dir, "session.key", lambda: secrets.token_urlsafe(48)).strip()
+    return stored_secret(settings.data_dir, "session.key", _new_key).strip()
+
+
+def _keys(setting: SecretStr | None, data_dir: Path, file: str, make: Callable[[], str]) -> list[str]:
+    """Return the keys of a setting, or of a file in the data folder, the newest first."""
+    text = setting.get_secret_value() if setting else stored_secret(data_dir, file, make).replace("\n", ",")
+    return [key.strip() for key in text.split(",") if key.strip()]
+
+
+def _new_key() -> str:
+    return secrets.token_urlsafe(48)
 
 
 def stored_secret(data_dir: Path, name: str, make: Callable[[], str]) -> str:

@@ -30,6 +30,7 @@ from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
 from worker.runtime import keys, stores, supplier
 from worker.stores.encryption import Signer
+from worker.stores.ledger_file import LedgerFile
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.connection_requests import ConnectionRequests
 from worker.stores.redis.heartbeats import Heartbeats
@@ -86,6 +87,8 @@ class Runtime(AbstractContextManager["Runtime"]):
         settings = self.settings
         self.endpoints = supplier.build_endpoints(settings)
         self.sealer = keys.build_sealer(settings)
+        self.erasure_hashes = keys.build_erasure_hashes(settings)
+        self.ledger_file = LedgerFile(settings.ledger(), self.erasure_hashes)
         database = stores.open_current_database(settings, self._open)
         self.registry = AccountRegistry(database, self.sealer)
         self.invitations = self.registry.invitations

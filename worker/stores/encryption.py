@@ -2,7 +2,7 @@
 
 ``Sealer`` encrypts tokens and meter numbers under the operator's first key and decrypts them under any of the keys. To
 change the key, put the new one first in RELEVE_TOKEN_KEYS, run ``registry.seals.rotate_seals``, then remove the
-old key. ``Signer`` signs browser sessions and consent states.
+old key. ``KeyedHashes`` recognises a text that is not stored. ``Signer`` signs browser sessions and consent states.
 """
 
 from __future__ import annotations
@@ -161,6 +161,35 @@ class SecretTexts:
 
 def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class KeyedHashes:
+    """HMAC-SHA256 of texts under the operator's keys, the newest first; nobody can guess a text without a key.
+
+    To change the key, put the new one first and keep the old ones: what was hashed under them is still recognised.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        """Take the keys, the newest first. Raises ValueError for one that is too short."""
+        if not keys or any(len(key) < MIN_KEY_LENGTH for key in keys):
+            raise ValueError(f"each key must have at least {MIN_KEY_LENGTH} characters")
+        self._keys = [key.encode() for key in keys]
+
+    def __repr__(self) -> str:
+        return "KeyedHashes(…)"
+
+    def hash(self, purpose: str, text: str) -> str:
+        """Return the hash under the newest key, in hexadecimal; another purpose gives another one."""
+        return self.all_hashes(purpose, text)[0]
+
+    def all_hashes(self, purpose: str, text: str) -> list[str]:
+        """Return the hash under each key, the newest first."""
+        content = f"{purpose}:{text}".encode()
+        return [hmac.new(key, content, hashlib.sha256).hexdigest() for key in self._keys]
+
+    def matches(self, purpose: str, text: str, stored_hash: str) -> bool:
+        """Return whether this is the text's hash under any key, compared in constant time."""
+        return any(hmac.compare_digest(each, stored_hash) for each in self.all_hashes(purpose, text))
 
 
 class Signer:

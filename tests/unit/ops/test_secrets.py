@@ -10,7 +10,8 @@ from worker.stores.encryption import generate_key
 
 BY_NAME = {secret.name: secret for secret in SECRETS}
 FIXED = ("postgres_admin_password", "couchdb_admin_password", "grafana_password")
-FREE = tuple(name for name in BY_NAME if name not in (*FIXED, "token_keys"))
+STEPWISE = ("token_keys", "backup_keys", "erasure_keys")
+FREE = tuple(name for name in BY_NAME if name not in (*FIXED, *STEPWISE))
 OLD, NEW = "an-old-one-of-thirty-two-characters.", "a-new-one-of-thirty-two-characters.."
 
 
@@ -43,8 +44,9 @@ def test_what_a_server_has_written_down_is_not_changed_behind_its_back(name: str
     assert OLD not in str(refusal.value) and NEW not in str(refusal.value)
 
 
-def test_token_keys_change_by_steps_that_leave_nothing_unreadable() -> None:
-    keys, old, new = BY_NAME["token_keys"], generate_key(), generate_key()
+@pytest.mark.parametrize("name", STEPWISE)
+def test_keys_change_by_steps_that_leave_nothing_unreadable(name: str) -> None:
+    keys, old, new = BY_NAME[name], generate_key(), generate_key()
     assert choose_value(keys, old, f"{new},{old}") == f"{new},{old}"
     assert choose_value(keys, f"{new},{old}", new) == new
     with pytest.raises(ConfigError, match="shares no key") as refusal:
@@ -60,6 +62,8 @@ def test_token_keys_change_by_steps_that_leave_nothing_unreadable() -> None:
         ("couchdb_password", "slash/and:colon@host"),
         ("postgres_password", "quote'quote'quote"),
         ("token_keys", "not-a-key"),
+        ("backup_keys", "not-a-key"),
+        ("erasure_keys", "too-short"),
         ("session_key", "too-short"),
         ("operator_password", "motdepassé"),
         ("enedis_client_secret", "two\nlines"),

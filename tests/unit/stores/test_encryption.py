@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import OperatorFault, WorkerError
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import KeyedHashes, Sealer, generate_key
 
 OLD, NEW = generate_key(), generate_key()
 
@@ -71,3 +71,19 @@ def test_a_sealer_does_not_show_its_keys() -> None:
     for text in (repr(sealer), str(sealer), f"{sealer}"):
         assert NEW not in text
         assert OLD not in text
+
+
+def test_a_keyed_hash_is_recognised_under_an_older_key_and_for_its_purpose_alone() -> None:
+    old, new = KeyedHashes(["o" * 32]), KeyedHashes(["n" * 32, "o" * 32])
+    kept = old.hash("meter", "30001640000011")
+    assert new.matches("meter", "30001640000011", kept)
+    assert kept in new.all_hashes("meter", "30001640000011")
+    assert new.hash("meter", "30001640000011") != kept
+    assert not new.matches("ledger", "30001640000011", kept)
+    assert not KeyedHashes(["n" * 32]).matches("meter", "30001640000011", kept)
+
+
+@pytest.mark.parametrize("keys", [[], ["short"], ["x" * 32, "short"]])
+def test_a_short_key_of_hashes_is_refused(keys: list[str]) -> None:
+    with pytest.raises(ValueError, match="32 characters"):
+        KeyedHashes(keys)

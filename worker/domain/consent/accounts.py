@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.errors import AccountClosed, AccountError, ConsentEnded, ConsentStopped, UnknownAccount
 
 
@@ -27,7 +28,7 @@ class Account:
     ``id`` is short and says nothing about its owner. ``usage_point_id``, the meter's number, is personal data and is
     never written to a log or a message. ``reason`` is the error code that led to this state, or empty. A browser's
     session shows the account while it names ``session_number``; raising it ends all of them. ``data_from``: the first
-    day that may be read, because before it the meter was another person's.
+    day that may be read, because before it the meter was another person's. ``tenant``: the service that it belongs to.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Account:
     reason: str = ""
     data_from: date | None = None
     session_number: int = 1
+    tenant: str = DEFAULT_TENANT
 
     def consent_ended_by(self, today: date) -> bool:
         """Return whether the last day of the consent is over; ``today`` is the date in Europe/Paris."""

@@ -33,6 +33,7 @@ from sqlalchemy import (
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, NoticeKind, Proof
 from worker.domain.consent.invitations import InvitationPurpose
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.deviations import DeviationKind
 from worker.domain.measures.readings import Period, Series
@@ -64,10 +65,27 @@ METADATA = MetaData(
     }
 )
 
+
+def _tenant() -> Column[str]:
+    """Return the column that says to which tenant a row belongs; what has none belongs to the default one."""
+    return Column("tenant", _sortable(32), nullable=False, server_default=DEFAULT_TENANT)
+
+
+# The tenants that were given a name or a webhook. The default tenant exists without a row.
+TENANTS = Table(
+    "tenants",
+    METADATA,
+    Column("id", _sortable(32), primary_key=True),
+    Column("title", String(100), nullable=False),  # The service's name, as households read it.
+    Column("sealed_webhook", Text),  # JSON: the URL and the secret that signs.
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
 ACCOUNTS = Table(
     "accounts",
     METADATA,
     Column("id", _sortable(32), primary_key=True),
+    _tenant(),
     Column("supplier", String(32), nullable=False),
     Column("state", _word(AccountState, 16), nullable=False),
     Column("reason", String(64), nullable=False),
@@ -78,6 +96,7 @@ ACCOUNTS = Table(
     Column("data_from", Date),  # The first day that may be read: before it the meter was another person's.
     Column("session_number", Integer, nullable=False, server_default="1"),  # A session with another one has ended.
     Index("ix_accounts_state_id", "state", "id"),  # Pages of active accounts and counts by state use it.
+    Index("ix_accounts_tenant_id", "tenant", "id"),  # A service pages through its own accounts.
 )
 
 USAGE_POINTS = Table(
@@ -98,6 +117,7 @@ TOKENS = Table(
     Column("updated_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime),  # The end of the access token; NULL if unknown.
     Column("refreshing_since", UtcDateTime),  # A renewal has begun and its answer was not read yet.
+    Column("revoke_since", UtcDateTime),  # No account uses it any more: it awaits its revocation at the supplier.
     Index("ix_tokens_expires_at", "expires_at"),  # Tokens are renewed before they expire.
 )
 
@@ -171,10 +191,21 @@ CONSENT_PROOFS = Table(
     Index("ix_consent_proofs_ended_at", "ended_at"),
 )
 
+# The meters of erased accounts, so that no older proof opens them again. A digest needs the erasure keys.
+ERASURES = Table(
+    "erasures",
+    METADATA,
+    Column("meter", String(64), primary_key=True),  # Keyed hash of supplier and meter, hexadecimal.
+    Column("erased_at", UtcDateTime, nullable=False),
+    Column("forget_on", Date, nullable=False),  # The end of the consent, three years after the erasure at most.
+    Index("ix_erasures_forget_on", "forget_on"),
+)
+
 INVITATIONS = Table(
     "invitations",
     METADATA,
     Column("id", _sortable(32), primary_key=True),
+    _tenant(),
     Column("hash", String(64), nullable=False),  # SHA-256 of the secret, hexadecimal.
     Column("purpose", _word(InvitationPurpose, 16), nullable=False),
     Column("supplier", String(32), nullable=False),
@@ -226,6 +257,7 @@ API_TOKENS = Table(
     "api_tokens",
     METADATA,
     Column("id", _sortable(32), primary_key=True),
+    _tenant(),
     Column("name", String(100), nullable=False),
     Column("hash", String(64), nullable=False),  # SHA-256, hexadecimal; api_tokens.py explains why it is enough.
     Column("scopes", Text, nullable=False),  # Words with a space between them.
@@ -233,6 +265,51 @@ API_TOKENS = Table(
     Column("last_used_at", UtcDateTime),
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
+)
+
+# The applications that use the consent proxy, such as a Cozy stack.
+PROXY_CLIENTS = Table(
+    "proxy_clients",
+    METADATA,
+    Column("id", _sortable(32), primary_key=True),  # Its client_id.
+    _tenant(),
+    Column("name", String(100), nullable=False),
+    Column("hash", String(64), nullable=False),  # SHA-256 of the secret, hexadecimal.
+    Column("redirect_uris", Text, nullable=False),  # Exact addresses with a space between them.
+    Column("pkce", Boolean, nullable=False),  # Whether each of its requests must have a code challenge.
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+)
+
+# What a client of the proxy may read: the meters of one consent, until the grant ends.
+PROXY_GRANTS = Table(
+    "proxy_grants",
+    METADATA,
+    Column("id", _sortable(32), primary_key=True),
+    Column("client_id", _sortable(32), ForeignKey("proxy_clients.id"), nullable=False),
+    Column("supplier", String(32), nullable=False),
+    Column("meter", String(64), nullable=False),  # Keyed hash of supplier and meter, as in erasures.
+    Column("sealed_usage_point", Text),
+    Column("proof", _word(Proof, 16), nullable=False),
+    Column("vouched_by", String(100)),
+    Column("granted_at", UtcDateTime, nullable=False),
+    Column("consent_until", Date),  # The last day on which anything is read.
+    Column("access_hash", String(64), nullable=False),  # SHA-256 of the access token in force.
+    Column("access_expires_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("end_reason", String(64), nullable=False),
+    Index("ix_proxy_grants_meter", "meter"),
+)
+
+# The refresh tokens of a grant. One that is used again ends the grant.
+PROXY_REFRESH_TOKENS = Table(
+    "proxy_refresh_tokens",
+    METADATA,
+    Column("hash", String(64), primary_key=True),
+    Column("grant_id", _sortable(32), ForeignKey("proxy_grants.id"), nullable=False),
+    Column("issued_at", UtcDateTime, nullable=False),
+    Column("used_at", UtcDateTime),
+    Index("ix_proxy_refresh_tokens_grant_id", "grant_id"),
 )
 
 CORRECTIONS = Table(

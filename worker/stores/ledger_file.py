@@ -1,0 +1,193 @@
+"""The ledger: an append-only file of erasures and ended consents, which a restore of a backup applies.
+
+A backup is older than what came after it, and the registry may be lost. So each erasure, each consent that was stopped
+and each account that was closed is written here first, by the process that does it, and only then in the registry. An
+entry whose transaction failed afterwards does no harm: whoever asked for it asks again.
+
+The first line has the id of the ledger; each other line is an entry with a signature under the erasure keys::
+
+    {"ledger":"k3q7d0fr2mxx","signature":"…"}
+    {"account":"h4t8q2mxk0ra","at":"2024-07-25T07:00:00+00:00","forget_on":"2027-07-24","kind":"erased","meter":"9f86…",…}
+
+``meter`` is a keyed hash; the file names no meter, no person and no measure.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any, Final
+
+from worker.errors import DataError, StoreUnavailable
+from worker.stores.encryption import KeyedHashes
+
+_PURPOSE: Final = "ledger"
+
+
+class LedgerKind(StrEnum):
+    """What happened to an account that a restore must not undo."""
+
+    ERASED = "erased"
+    STOPPED = "stopped"  # Its household has stopped the consent.
+    CLOSED = "closed"  # Another person holds the meter.
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One entry; ``meter`` and ``forget_on`` are those of an erasure (``registry.erasures``)."""
+
+    kind: LedgerKind
+    account_id: str
+    at: datetime
+    meter: str | None = None
+    forget_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPosition:
+    """Which ledger it is, and how many entries it has; a backup keeps it."""
+
+    id: str
+    entries: int
+
+
+class LedgerRefused(DataError):
+    """The ledger is missing, damaged or another one; the text says what to do."""
+
+
+class LedgerFile:
+    """The ledger at one path. Several processes may append to it at once."""
+
+    def __init__(self, path: Path, hashes: KeyedHashes) -> None:
+        self.path = path
+        self._hashes = hashes
+
+    def append(self, entry: LedgerEntry) -> None:
+        """Append an entry, and make the file where there is none; it is on disk when this returns.
+
+        Raises StoreUnavailable where the file can't be written.
+        """
+        with self._open_for_append() as file:
+            self._write(file, _to_fields(entry))
+
+    def position(self) -> LedgerPosition:
+        """Return the ledger's id and length, and make the file where there is none.
+
+        Raises StoreUnavailable where it can't be written, and LedgerRefused where it can't be read.
+        """
+        with self._open_for_append():
+            pass
+        ledger_id, entries = self._read()
+        return LedgerPosition(ledger_id, len(entries))
+
+    def read_since(self, position: LedgerPosition) -> list[LedgerEntry]:
+        """Return all entries of the ledger that a backup was made with; raises LedgerRefused where it is another one.
+
+        A ledger that has lost entries since is refused too. An entry may stand in it twice.
+        """
+        ledger_id, entries = self._read()
+        if ledger_id != position.id:
+            raise LedgerRefused(
+                f"{self.path} is not the ledger of this backup: name the right one as RELEVE_LEDGER_FILE"
+            )
+        if len(entries) < position.entries:
+            raise LedgerRefused(f"{self.path} has lost entries since the backup was made: bring the whole file back")
+        return entries
+
+    def _read(self) -> tuple[str, list[LedgerEntry]]:
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            raise LedgerRefused(
+                f"there is no ledger at {self.path}: bring it back, or name it as RELEVE_LEDGER_FILE"
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise LedgerRefused(f"{self.path} can't be read ({type(error).__name__})") from None
+        rows = [self._checked(line, number) for number, line in enumerate(lines, start=1)]
+        if not rows or not isinstance(rows[0].get("ledger"), str):
+            raise LedgerRefused(f"{self.path} is no ledger: bring the whole file back")
+        return rows[0]["ledger"], [self._to_entry(row, number) for number, row in enumerate(rows[1:], start=2)]
+
+    def _checked(self, line: str, number: int) -> dict[str, Any]:
+        try:
+            row = dict(json.loads(line))
+            signature = str(row.pop("signature"))
+        except (ValueError, TypeError, KeyError):
+            raise LedgerRefused(f"{self.path} is damaged in line {number}") from None
+        if not self._hashes.matches(_PURPOSE, _to_text(row), signature):
+            raise LedgerRefused(
+                f"{self.path}, line {number}, was changed, or RELEVE_ERASURE_KEYS lacks the key it was signed with"
+            )
+        return row
+
+    def _to_entry(self, row: dict[str, Any], number: int) -> LedgerEntry:
+        try:
+            forget_on = row.get("forget_on")
+            return LedgerEntry(
+                LedgerKind(row["kind"]),
+                row["account"],
+                datetime.fromisoformat(row["at"]),
+                row.get("meter"),
+                None if forget_on is None else date.fromisoformat(forget_on),
+            )
+        except (ValueError, TypeError, KeyError):
+            raise LedgerRefused(
+                f"{self.path} comes from another version (line {number}): update Relève first"
+            ) from None
+
+    @contextmanager
+    def _open_for_append(self) -> Iterator[IO[bytes]]:
+        """Open the file for one writer at a time, with its first line; a line that a crash cut off is ended."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(descriptor, "r+b", buffering=0) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                size = file.seek(0, os.SEEK_END)
+                if size:
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":
+                        _cut_last_line(file)
+                if not file.seek(0, os.SEEK_END):
+                    self._write(file, {"ledger": secrets.token_hex(8)})
+                yield file
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise StoreUnavailable(
+                f"the ledger of erasures can't be written ({reason}): see RELEVE_LEDGER_FILE"
+            ) from error
+
+    def _write(self, file: IO[bytes], row: dict[str, Any]) -> None:
+        signed = {**row, "signature": self._hashes.hash(_PURPOSE, _to_text(row))}
+        file.write(f"{_to_text(signed)}\n".encode())
+        os.fsync(file.fileno())
+
+
+def _cut_last_line(file: IO[bytes]) -> None:
+    """Remove a line without its end: its writer died before it had said that the entry is kept."""
+    file.seek(0)
+    content = file.read()
+    file.truncate(content.rfind(b"\n") + 1)
+
+
+def _to_fields(entry: LedgerEntry) -> dict[str, Any]:
+    fields = {
+        "kind": entry.kind.value,
+        "account": entry.account_id,
+        "at": entry.at.isoformat(),
+        "meter": entry.meter,
+        "forget_on": entry.forget_on.isoformat() if entry.forget_on else None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _to_text(row: dict[str, Any]) -> str:
+    return json.dumps(row, sort_keys=True, separators=(",", ":"))
