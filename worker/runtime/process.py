@@ -42,6 +42,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.corrections import CorrectionTable
+from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.raw_answers import RawAnswerTable
 from worker.stores.registry.refusals import PendingRefusals
@@ -91,6 +92,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.ledger_file = LedgerFile(settings.ledger(), self.erasure_hashes)
         database = stores.open_current_database(settings, self._open)
         self.registry = AccountRegistry(database, self.sealer)
+        self.erasures = ErasureTable(database, self.erasure_hashes)
         self.invitations = self.registry.invitations
         self.api_tokens = ApiTokenTable(database)
         self.consents = ConsentTable(database, self.sealer)
