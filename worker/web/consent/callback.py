@@ -29,6 +29,7 @@ from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
+from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
 from worker.web.consent.proxy_return import forward_callback, repeat_forward
 from worker.web.context import get_runtime, hash_browser_id, publish_backfills, read_browser_id, set_session_cookie
@@ -39,6 +40,7 @@ log = logging.getLogger("releve.web")
 
 _STATE: Final = re.compile(rf"[A-Za-z0-9_-]{{20,{LONGEST_STATE}}}", re.ASCII)
 _SHORTEST_WAIT_S: Final = 2
+_PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # However often the page is loaded.
 _LONGEST_WAIT_S: Final = 60
 _START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
 _HOME: Final = ("/", "connect.home")
@@ -91,8 +93,6 @@ def answer_callback(request: Request, runtime: Runtime, session: Session) -> Res
     if not runtime.connection_requests.create(own):  # Another load of the same callback was faster.
         return _answer_repeated(request, runtime, session, callback)
     flows.end(state)
-    if own.asks_supplier:
-        _publish(runtime, own)
     return answer_request(request, runtime, session, own)
 
 
@@ -127,10 +127,9 @@ def _answer_repeated(request: Request, runtime: Runtime, session: Session, callb
 
 
 def answer_request(request: Request, runtime: Runtime, session: Session, own: ConnectionRequest) -> Response:
-    """Answer with what came of the browser's own request, and conclude it here where the supplier need not be asked."""
-    if not own.done and not own.asks_supplier:
-        own = runtime.connector.conclude(own.id) or own
-        publish_backfills(runtime, [account.id for account in own.accounts])
+    """Answer with what came of the browser's own request, and take it on where its next step is due."""
+    if own.is_due(datetime.now(UTC)):
+        own = _take_on(runtime, own)
     match own.state:
         case RequestState.ASKING:
             return _waiting_page(request, own)
@@ -144,12 +143,21 @@ def answer_request(request: Request, runtime: Runtime, session: Session, own: Co
             return consent_page(request, own.page if own.page in _PAGES else _failure_page(own.page))
 
 
-def _publish(runtime: Runtime, own: ConnectionRequest) -> None:
-    """Publish the task that asks the supplier. Where the message is lost, and for each later try, beat's task does."""
-    try:
-        enqueue_request(own.id, vouched=own.invitation_id is not None, broker_url=runtime.broker_url)
-    except StoreUnavailable as error:
-        log.warning("connection request not published", extra=fields(request=own.id, reason=str(error)))
+def _take_on(runtime: Runtime, own: ConnectionRequest) -> ConnectionRequest:
+    """Conclude the request here, or publish the task where the supplier must be asked, once in two seconds at most.
+
+    Where the message is lost or the browser is closed, beat's task does it.
+    """
+    if not own.asks_supplier:
+        concluded = runtime.connector.conclude(own.id) or own
+        publish_backfills(runtime, [account.id for account in concluded.accounts])
+        return concluded
+    if not RateLimiter(runtime.redis).count_call(_PUBLISHED, own.id):
+        try:
+            enqueue_request(own.id, vouched=own.invitation_id is not None, broker_url=runtime.broker_url)
+        except StoreUnavailable as error:
+            log.warning("connection request not published", extra=fields(request=own.id, reason=str(error)))
+    return own
 
 
 def _open_accounts(runtime: Runtime, session: Session, own: ConnectionRequest) -> Response:
