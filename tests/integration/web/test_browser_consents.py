@@ -153,7 +153,7 @@ def test_an_invited_household_connects(
         if preset in ASKS_SUPPLIER:
             wait_for(browser, words.working)
             site.work()
-        browser.refresh()
+            browser.refresh()
         wait_for_account(browser)
         look_at(browser, f"account-{preset}", width=width)
 
@@ -226,7 +226,7 @@ def test_a_silent_supplier_and_our_own_pacing_make_a_household_wait_but_not_begi
         site.work()
         wait_for(browser, words.silent)
         assert re.search(r"\b\d\d:\d\d\b", text_of(browser, "main"))
-        site.service.runtime.ledger.close_gate(60)
+        site.service.runtime.ledger.close_gate(6)
         site.work()
         browser.refresh()  # By itself it would wait for the next try.
         wait_for(browser, words.our_turn)
