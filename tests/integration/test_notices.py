@@ -22,7 +22,7 @@ from tests.support.factories import NOW, window_job
 from tests.support.installation import Installation
 from tests.support.mail_server import MailReceiver, mail_receiver
 from tests.support.registries import deliver_due, record_consent
-from worker.accounts.channels import SIGNATURE_HEADER, NotifyService, Webhook
+from worker.accounts.channels import SIGNATURE_HEADER, NoticeChannels, NotifyService, Webhook
 from worker.accounts.notice_texts import Message, compose_message
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
@@ -80,7 +80,9 @@ def test_an_account_set_aside_reaches_the_webhook_through_all_its_failures(
     ):
         account, at = suspend(runtime), runtime.now()
         webhook = Webhook(receiver.url, SECRET, timeouts_s=(1.0, 0.3))
-        sender = replace(runtime.notice_sender, channels={"webhook": webhook}, now=lambda: at)
+        sender = replace(
+            runtime.notice_sender, channels=NoticeChannels(of_settings={"webhook": webhook}), now=lambda: at
+        )
         with caplog.at_level(logging.INFO):
             for number, wait in enumerate(NOTICE_DELAYS[:5]):
                 assert (deliver_due(sender), deliver_due(sender)) == (0, 0)

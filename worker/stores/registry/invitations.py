@@ -15,11 +15,12 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, n
 
 from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.invitations import INVITATION_LIFE, Invitation, InvitationPurpose
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.errors import DataError, OperatorFault
 from worker.stores.database import Database, SealedTable
 from worker.stores.encryption import Sealer, SecretTexts
 from worker.stores.registry import account_rows
-from worker.stores.registry.tables import INVITATIONS
+from worker.stores.registry.tables import INVITATIONS, belongs_to
 
 _TEXTS: Final = SecretTexts("invite")  # Our logs recognise it, too.
 _UNFINISHED: Final = (INVITATIONS.c.used_at.is_(None), INVITATIONS.c.revoked_at.is_(None))
@@ -48,11 +49,12 @@ class InvitationTable(SealedTable):
         *,
         account_id: str | None = None,
         usage_point_id: str | None = None,
+        tenant: str = DEFAULT_TENANT,
     ) -> tuple[Invitation, str]:
         """Create an invitation and return it with its secret, which can't be read again later.
 
-        Unfinished older ones for the same account or meter are revoked. Raises UnknownAccount for an account that is
-        missing or removed.
+        Unfinished older ones of the same tenant for the same account or meter are revoked. Raises UnknownAccount for an
+        account that is missing or removed.
         """
         invitation_id, secret_hash, text = _TEXTS.create()
         now = self._now()
@@ -65,9 +67,11 @@ class InvitationTable(SealedTable):
             expires_at=now + INVITATION_LIFE,
             account_id=account_id,
             usage_point_id=usage_point_id,
+            tenant=tenant,
         )
         row = {
             "id": invitation_id,
+            "tenant": tenant,
             "hash": secret_hash,
             "purpose": purpose,
             "supplier": supplier,
@@ -78,7 +82,7 @@ class InvitationTable(SealedTable):
             "expires_at": invitation.expires_at,
         }
         with self._database.reading() as connection:  # Unsealing many takes a while, and SQLite has one writer.
-            older = self._find_by_meter(connection, usage_point_id, *_open_at(now))
+            older = self._find_by_meter(connection, usage_point_id, *_open_at(now), *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
             if account_id is not None:
                 account_rows.lock(connection, account_id)
@@ -128,15 +132,16 @@ class InvitationTable(SealedTable):
         using = update(INVITATIONS).where(INVITATIONS.c.id == invitation_id, *_open_at(now)).values(used_at=now)
         return connection.execute(using).rowcount == 1
 
-    def revoke(self, invitation_id: str) -> Invitation:
+    def revoke(self, invitation_id: str, *, tenant: str | None = None) -> Invitation:
         """Revoke the invitation and forget its meter's number. A used one stays used.
 
-        Safe to repeat: the first moment stays. Raises UnknownInvitation.
+        Safe to repeat: the first moment stays. Raises UnknownInvitation, with ``tenant`` for another tenant's, too.
         """
+        is_it = (INVITATIONS.c.id == invitation_id, *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
-            revoking = update(INVITATIONS).where(INVITATIONS.c.id == invitation_id, *_UNFINISHED)
+            revoking = update(INVITATIONS).where(*is_it, *_UNFINISHED)
             connection.execute(revoking.values(revoked_at=self._now(), sealed_usage_point=null()))
-            row = _get_row(connection, invitation_id)
+            row = connection.execute(select(INVITATIONS).where(*is_it)).one_or_none()
         if row is None:
             # The message doesn't repeat the id: a user may have passed the whole secret.
             raise UnknownInvitation("no invitation of this id: `releve invitations list` shows them")
@@ -199,20 +204,27 @@ class InvitationTable(SealedTable):
             browser=row.browser,
             used_at=row.used_at,
             revoked_at=row.revoked_at,
+            tenant=row.tenant,
         )
 
-    def page(self, after: str = "", limit: int = 100, *, open_only: bool = False) -> list[Invitation]:
+    def page(
+        self, after: str = "", limit: int = 100, *, open_only: bool = False, tenant: str | None = None
+    ) -> list[Invitation]:
         """Return the next page of invitations by id: ``after`` < id. Empty at the end. Meters are as in ``list``."""
-        query = self._query(open_only).where(INVITATIONS.c.id > after).order_by(INVITATIONS.c.id).limit(limit)
+        query = self._query(open_only, tenant).where(INVITATIONS.c.id > after).order_by(INVITATIONS.c.id).limit(limit)
         return [self._to_invitation(row, needs_meter=False) for row in self._database.fetch(query)]
 
-    def _query(self, open_only: bool) -> Select[Any]:
-        return select(INVITATIONS).where(*(_open_at(self._now()) if open_only else ()))
+    def _query(self, open_only: bool, tenant: str | None) -> Select[Any]:
+        is_open = _open_at(self._now()) if open_only else ()
+        return select(INVITATIONS).where(*is_open, *belongs_to(INVITATIONS, tenant))
 
     # This method is the last one: below it, ``list`` in an annotation would mean the method.
-    def list(self, open_only: bool = False, limit: int | None = None) -> list[Invitation]:
-        """Return the invitations, the newest first; a meter's number is left out where its key is missing."""
-        query = self._query(open_only).order_by(INVITATIONS.c.created_at.desc(), INVITATIONS.c.id).limit(limit)
+    def list(self, open_only: bool = False, limit: int | None = None, *, tenant: str | None = None) -> list[Invitation]:
+        """Return the invitations of one tenant or of all, the newest first.
+
+        A meter's number is left out where its key is missing.
+        """
+        query = self._query(open_only, tenant).order_by(INVITATIONS.c.created_at.desc(), INVITATIONS.c.id).limit(limit)
         return [self._to_invitation(row, needs_meter=False) for row in self._database.fetch(query)]
 
 
