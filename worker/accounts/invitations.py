@@ -61,9 +61,7 @@ class Inviter:
         UnknownAccount, for a removed account too.
         """
         account = self.registry.get_existing(account_id)
-        return self._create(
-            InvitationPurpose.ACCOUNT, account.supplier, by, account_id=account.id, tenant=account.tenant
-        )
+        return self._create(InvitationPurpose.ACCOUNT, account.supplier, by, account_id=account.id)
 
     def invite_meter(
         self, supplier: str, usage_point_id: str, by: str, *, new_holder: bool = False, tenant: str = DEFAULT_TENANT

@@ -53,42 +53,32 @@ class InvitationTable(SealedTable):
     ) -> tuple[Invitation, str]:
         """Create an invitation and return it with its secret, which can't be read again later.
 
-        Unfinished older ones of the same tenant for the same account or meter are revoked. Raises UnknownAccount for an
-        account that is missing or removed.
+        One for an account belongs to the account's tenant, and ``tenant`` is for meters. Unfinished older ones of the
+        same tenant for the same account or meter are revoked. Raises UnknownAccount for an account that is missing or
+        removed.
         """
         invitation_id, secret_hash, text = _TEXTS.create()
         now = self._now()
-        invitation = Invitation(
-            id=invitation_id,
-            purpose=purpose,
-            supplier=supplier,
-            created_by=created_by,
-            created_at=now,
-            expires_at=now + INVITATION_LIFE,
-            account_id=account_id,
-            usage_point_id=usage_point_id,
-            tenant=tenant,
-        )
-        row = {
+        row: dict[str, Any] = {
             "id": invitation_id,
             "tenant": tenant,
-            "hash": secret_hash,
             "purpose": purpose,
             "supplier": supplier,
             "account_id": account_id,
-            "sealed_usage_point": None if usage_point_id is None else self._sealer.seal(usage_point_id),
             "created_by": created_by,
             "created_at": now,
-            "expires_at": invitation.expires_at,
+            "expires_at": now + INVITATION_LIFE,
         }
+        sealed = None if usage_point_id is None else self._sealer.seal(usage_point_id)
         with self._database.reading() as connection:  # Unsealing many takes a while, and SQLite has one writer.
             older = self._find_by_meter(connection, usage_point_id, *_open_at(now), *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
             if account_id is not None:
                 account_rows.lock(connection, account_id)
+                row["tenant"] = account_rows.get(connection, account_id).tenant
             self._revoke_open(connection, older | _find_by_account(connection, account_id, *_open_at(now)))
-            connection.execute(insert(INVITATIONS).values(row))
-        return invitation, text
+            connection.execute(insert(INVITATIONS).values(**row, hash=secret_hash, sealed_usage_point=sealed))
+        return Invitation(**row, usage_point_id=usage_point_id), text
 
     def get(self, invitation_id: str) -> Invitation | None:
         """Return the invitation in any state, or None. Raises OperatorFault where the key of its meter is missing."""
@@ -139,12 +129,12 @@ class InvitationTable(SealedTable):
         """
         is_it = (INVITATIONS.c.id == invitation_id, *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
+            if connection.execute(select(INVITATIONS.c.id).where(*is_it)).first() is None:
+                # The message doesn't repeat the id: a user may have passed the whole secret.
+                raise UnknownInvitation("no invitation of this id: `releve invitations list` shows them")
             revoking = update(INVITATIONS).where(*is_it, *_UNFINISHED)
             connection.execute(revoking.values(revoked_at=self._now(), sealed_usage_point=null()))
-            row = connection.execute(select(INVITATIONS).where(*is_it)).one_or_none()
-        if row is None:
-            # The message doesn't repeat the id: a user may have passed the whole secret.
-            raise UnknownInvitation("no invitation of this id: `releve invitations list` shows them")
+            row = connection.execute(select(INVITATIONS).where(*is_it)).one()
         return self._to_invitation(row, needs_meter=False)
 
     def end_for(self, connection: Connection, account_id: str | None, usage_point_id: str | None) -> int:
