@@ -26,7 +26,7 @@ from worker.sync.audit import all_accounts
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d")
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
 # Columns that are never cut: ids, for people type them, and moments.
-_WHOLE: Final = ("id", "token", "account", "invitation", "first seen", "changed at")
+_WHOLE: Final = ("id", "token", "account", "invitation", "tenant", "first seen", "changed at")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
