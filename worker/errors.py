@@ -230,6 +230,25 @@ class WriteRefused(DataError):
     remedy = f"{_REPORT} Its text names the store's own word."
 
 
+class MeterElsewhere(DataError):
+    """An account of another service (tenant) reads this meter, and a meter has one account that is read.
+
+    Only a holder of an API token and the operator are told so; nothing names the account.
+    """
+
+    code: ClassVar[str] = "METER_ELSEWHERE"
+
+    def __init__(self, message: str, tenant: str = "") -> None:
+        super().__init__(message)
+        self.tenant = tenant
+
+
+class UnknownTenant(DataError):
+    """No tenant of this name was set up."""
+
+    remedy = "`releve tenants list` shows them; `releve tenants set NAME --title TEXT` makes one."
+
+
 class UnknownRequest(DataError):
     """No connection request of this id waits for the operator."""
 

@@ -7,16 +7,27 @@ docs/explanation/access.md tells who may do what; ownership.md there what a proo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from tests.support.household_browser import HouseholdBrowser, Page
-from tests.support.outside_view import GENERATIONS, MORNING, V4, V5, V2026, Service, new_meter, open_service
+from tests.support.outside_view import (
+    GENERATIONS,
+    MORNING,
+    V4,
+    V5,
+    V2026,
+    ProgramView,
+    Service,
+    new_meter,
+    open_service,
+)
 from tests.support.system import NO_QUOTA, QUICK_START
 from tests.support.waiting import until
 from worker.stores.registry.refusals import PendingRefusals
@@ -451,3 +462,98 @@ def move_clock(service: Service, now: str) -> None:
     system.settings["PRETEND_NOW"] = now
     system.__dict__.pop("runtime", None)
     system.start_worker(*QUICK_START)
+
+
+# H4: several services share one account
+
+
+NEIGHBOUR: Final = "kilowatt"
+NOBODYS_ID: Final = "zzzzzzzzzzzz"
+
+
+def about_an_account(program: ProgramView) -> list[tuple[str, str]]:
+    """Return method and path of every route of the API that names an account."""
+    paths = json.loads(program.ask("GET", "/openapi.json")[2])["paths"]
+    named = [(path.removeprefix("/api"), operations) for path, operations in paths.items() if "{account_id}" in path]
+    return [(method.upper(), path) for path, operations in named for method in operations]
+
+
+@only(V5)
+def test_h4_another_services_account_and_invitation_are_nobodys(service: Service) -> None:
+    ours, theirs = service.program(), service.program(NEIGHBOUR)
+    meter, holder = new_meter(), service.browser()
+    account = service.connect(holder, meter)
+    service.invite(account)
+    (invitation,) = [row for row in service.system.query("invitations", "list", "--open") if row["account"] == account]
+    routes = about_an_account(theirs)
+    assert len(routes) >= 8
+    asked: list[tuple[str, str, Any]] = [
+        *((method, path.format(account_id="{id}"), None) for method, path in routes),
+        ("POST", "/invitations", {"account": "{id}"}),
+    ]
+    with service.nothing_changes(but="api_tokens"):
+        for method, path, body in asked:
+            bodies = {id_: body and {"account": id_} for id_ in (account, NOBODYS_ID)}
+            answers = [theirs.ask(method, path.replace("{id}", id_), sent) for id_, sent in bodies.items()]
+            assert answers[0] == answers[1], f"{method} {path} tells that there is an account"
+            assert answers[0][0] == 404 and "unknown_account" in answers[0][2]
+        revoked = [theirs.ask("DELETE", f"/invitations/{id_}") for id_ in (invitation["invitation"], NOBODYS_ID)]
+        assert revoked[0] == revoked[1] and revoked[0][0] == 404
+        assert account not in theirs.ids("accounts") and invitation["invitation"] not in theirs.ids("invitations")
+    assert account in ours.ids("accounts") and invitation["invitation"] in ours.ids("invitations")
+    assert holder.days(account)
+
+
+@only(V5)
+def test_h4_a_meter_that_another_service_reads_is_elsewhere_and_no_more(service: Service) -> None:
+    ours, theirs, meter = service.program(), service.program(NEIGHBOUR), new_meter()
+    account = ours.add(meter)
+    service.settle()
+    with service.nothing_changes(but="api_tokens"):
+        for path, body in (
+            ("/accounts", {"usage_point": meter}),
+            ("/invitations", {"usage_point": meter}),
+            ("/invitations", {"usage_point": meter, "new_holder": True}),
+        ):
+            status, _, text = theirs.ask("POST", path, body)
+            assert (status, json.loads(text)["error"]) == (409, "METER_ELSEWHERE")
+            assert account not in text and "default" not in text
+        for words in (("accounts", "add"), ("invite",), ("invite", "--new-holder")):
+            refused = service.system.releve(*words, "--usage-point", meter, "--tenant", NEIGHBOUR, code=1)
+            assert "METER_ELSEWHERE" in refused.err and account not in refused.err
+        refused = service.system.releve("accounts", "add", "--usage-point", meter, "--tenant", "nobody", code=1)
+        assert "`releve tenants set nobody" in refused.err
+
+
+@only(V5)
+def test_h4_two_services_work_side_by_side(service: Service) -> None:
+    ours, theirs = service.program(), service.program(NEIGHBOUR)
+    account, theirs_account = ours.add(new_meter()), theirs.add(new_meter())
+    for program, own, other in ((ours, account, theirs_account), (theirs, theirs_account, account)):
+        service.system.wait_loaded(own)
+        assert own in program.ids("accounts") and other not in program.ids("accounts")
+        measures = f"/accounts/{own}/measures?by=day"
+        assert program.ask("GET", measures)[0] == 200 and json.loads(program.ask("GET", measures)[2])["documents"]
+        assert program.ask("GET", f"/accounts/{other}/measures?by=day")[0] == 404
+    service.settle()
+    assert service.program(NEIGHBOUR, "write:accounts").ask("DELETE", f"/accounts/{theirs_account}")[0] == 403
+    erasing = service.program(NEIGHBOUR, "erase:accounts")
+    assert erasing.ask("DELETE", f"/accounts/{account}")[0] == 404
+    assert erasing.ask("DELETE", f"/accounts/{theirs_account}")[0] == 200
+    assert theirs_account not in theirs.ids("accounts") and account in ours.ids("accounts")
+
+
+def test_h4_another_services_invitation_to_a_connected_meter_leads_to_the_page_without_a_proof(
+    service: Service,
+) -> None:
+    meter, holder, other = new_meter(), service.browser(), service.browser()
+    service.program(NEIGHBOUR)
+    link = service.invite("--usage-point", meter, "--tenant", NEIGHBOUR)
+    account = service.connect(holder, meter)
+    with service.nothing_changes(most_calls=2, but="invitations"):
+        page = other.accept_invitation(link)
+    assert_says_how_to_go_on(page)
+    assert (page.status, other.get("/api/accounts").status_code) == (403, 401)
+    if service.generation != V4:
+        assert page.content == service.browser().type_callback(**service.typed_about(new_meter())).content
+    assert holder.can_see(account) and set(service.accounts()) >= {account}

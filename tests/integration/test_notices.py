@@ -22,14 +22,17 @@ from tests.support.factories import NOW, window_job
 from tests.support.installation import Installation
 from tests.support.mail_server import MailReceiver, mail_receiver
 from tests.support.registries import deliver_due, record_consent
-from worker.accounts.channels import SIGNATURE_HEADER, NotifyService, Webhook
+from worker.accounts.channels import SIGNATURE_HEADER, NoticeChannels, NotifyService, Webhook
 from worker.accounts.notice_texts import Message, compose_message
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.fleet.backoff import NOTICE_DELAYS
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
 from worker.runtime.process import Runtime
+from worker.stores.registry.consent_rows import build_notices
+from worker.stores.registry.tenants import WebhookTarget
 
 METER = "30001640000011"
 SECRET = "between us and the receiver"
@@ -43,12 +46,12 @@ def open_runtime(installation: Installation) -> Callable[..., Any]:
     return installation.but(public_url="https://releve.example").open
 
 
-def add(runtime: Runtime, meter: str = METER) -> str:
-    return runtime.registry.add("enedis", meter, runtime.now(), token_needed=False)[0].id
+def add(runtime: Runtime, meter: str = METER, tenant: str = DEFAULT_TENANT) -> str:
+    return runtime.registry.add("enedis", meter, runtime.now(), token_needed=False, tenant=tenant)[0].id
 
 
-def suspend(runtime: Runtime) -> str:
-    account = add(runtime)
+def suspend(runtime: Runtime, meter: str = METER, tenant: str = DEFAULT_TENANT) -> str:
+    account = add(runtime, meter, tenant)
     window = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
     runtime.results.record_failure(window_job(window, Series.DAILY, account), RefreshTokenDead("dead"))
     assert runtime.registry.get(account).state is AccountState.ACTION_NEEDED
@@ -80,7 +83,9 @@ def test_an_account_set_aside_reaches_the_webhook_through_all_its_failures(
     ):
         account, at = suspend(runtime), runtime.now()
         webhook = Webhook(receiver.url, SECRET, timeouts_s=(1.0, 0.3))
-        sender = replace(runtime.notice_sender, channels={"webhook": webhook}, now=lambda: at)
+        sender = replace(
+            runtime.notice_sender, channels=NoticeChannels(of_settings={"webhook": webhook}), now=lambda: at
+        )
         with caplog.at_level(logging.INFO):
             for number, wait in enumerate(NOTICE_DELAYS[:5]):
                 assert (deliver_due(sender), deliver_due(sender)) == (0, 0)
@@ -151,6 +156,36 @@ def test_the_tasks_publish_what_is_due_and_each_message_sends_once(
         assert len(receiver.requests) == 1
         tasks.upkeep.deliver_due_notices()
         assert len(published) == 1
+
+
+def test_a_tenants_notices_go_to_its_own_webhook_and_never_to_the_default_tenants(
+    open_runtime: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        canned_server(*[TAKEN] * 3) as ours,
+        canned_server(*[TAKEN] * 3) as theirs,
+        open_runtime(webhook_url=ours.url, webhook_secret=SECRET) as runtime,
+    ):
+        for tenant in ("kilowatt", "silent"):
+            runtime.tenants.save(tenant, tenant.title())
+        runtime.tenants.save_webhook("kilowatt", WebhookTarget(theirs.url, "between them and us"))
+        numbers = {DEFAULT_TENANT: METER, "kilowatt": "30001640000022", "silent": "30001640000033"}
+        accounts = {tenant: suspend(runtime, number, tenant) for tenant, number in numbers.items()}
+        runtime.notices.insert_new([notice_to_the_operator(runtime)])
+        assert deliver_due(runtime.notice_sender) == 4
+        assert [body["account"] for _, _, body in theirs.requests] == [accounts["kilowatt"]]
+        assert {body["account"] for _, _, body in ours.requests} == {accounts[DEFAULT_TENANT], None}
+        assert signed_by_us(theirs.headers[0], theirs.bodies[0], secret="between them and us")
+        (logged,) = [record for record in caplog.records if record.getMessage().startswith("notice: ")]
+        assert logged.fields["account_id"] == accounts["silent"]
+        assert all(secret not in caplog.text for secret in (theirs.url, "between them and us"))
+        assert [notice.attempts for notice in runtime.notices.list_for_account(accounts["silent"])] == [1]
+
+
+def notice_to_the_operator(runtime: Runtime) -> Notice:
+    """Return a notice to the operator."""
+    (notice,) = build_notices(runtime.channels.names(), NoticeKind.INCIDENT, "outage", "x", runtime.now())
+    return notice
 
 
 # Notices that are outdated

@@ -16,6 +16,7 @@ from tests.support.factories import NOW
 from tests.support.installation import new_installation
 from tests.support.registries import prepare_registry
 from worker.domain.consent.scopes import Scope
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.documents import Entry, period_key, to_document
 from worker.domain.measures.readings import Period, local_midnight
 from worker.runtime.process import Runtime
@@ -33,19 +34,20 @@ class ApiService:
     runtime: Runtime
     app: FastAPI
 
-    def add(self, number: int = 11) -> str:
-        account, _ = self.runtime.registry.add("enedis", f"30001640{number:06}", NOW, token_needed=False)
+    def add(self, number: int = 11, tenant: str = DEFAULT_TENANT) -> str:
+        meter = f"30001640{number:06}"
+        account, _ = self.runtime.registry.add("enedis", meter, NOW, token_needed=False, tenant=tenant)
         return account.id
 
-    def token(self, *scopes: Scope, expires_in: timedelta | None = None) -> str:
-        return self.runtime.api_tokens.create("test", scopes or tuple(Scope), expires_in)[1]
+    def token(self, *scopes: Scope, expires_in: timedelta | None = None, tenant: str = DEFAULT_TENANT) -> str:
+        return self.runtime.api_tokens.create("test", scopes or tuple(Scope), expires_in, tenant=tenant)[1]
 
     def stranger(self) -> TestClient:
         return TestClient(self.app)
 
-    def client(self, *scopes: Scope) -> TestClient:
+    def client(self, *scopes: Scope, tenant: str = DEFAULT_TENANT) -> TestClient:
         """Return a client with a token."""
-        return TestClient(self.app, headers={"Authorization": f"Bearer {self.token(*scopes)}"})
+        return TestClient(self.app, headers={"Authorization": f"Bearer {self.token(*scopes, tenant=tenant)}"})
 
     def browser(self, *account_ids: str) -> TestClient:
         """Return a household's browser, whose page has put its CSRF value into the headers."""

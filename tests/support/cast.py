@@ -1,14 +1,15 @@
 """The cast of the tests of access: everybody who may call the web service, each with what is theirs.
 
-=======================  ==============================================================================
-holder                   a browser whose session holds an account: the one that each call is about
-holder without CSRF      the same browser without the value of its page: a form on another site sends this
-another household        a browser whose session holds another account
-operator                 a browser that has logged in at /operator
-program                  an API token with every scope
-program with SCOPE       an API token with that scope alone
-stranger                 no cookie and no token
-=======================  ==============================================================================
+==========================  ===========================================================================
+holder                      a browser whose session holds an account: the one that each call is about
+holder without CSRF         the same browser without the value of its page: a form on another site sends this
+another household           a browser whose session holds another account
+operator                    a browser that has logged in at /operator
+program                     an API token with every scope
+program with SCOPE          an API token with that scope alone
+program of another tenant   an API token with every scope, of a service that has a home of its own
+stranger                    no cookie and no token
+==========================  ===========================================================================
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tests.support.api_service import TODAY, ApiService
 from tests.support.household_pages import csrf_of, record_outcome
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import Series
 from worker.web.api.auth import CSRF_HEADER
 
@@ -35,10 +37,12 @@ HOUSEHOLD: Final = "another household"
 OPERATOR: Final = "operator"
 PROGRAM: Final = "program"
 STRANGER: Final = "stranger"
+NEIGHBOUR: Final = "program of another tenant"
 PROGRAMS: Final = {scope: f"program with {scope}" for scope in Scope}
-CAST: Final = (HOLDER, HOLDER_WITHOUT_CSRF, HOUSEHOLD, OPERATOR, PROGRAM, *PROGRAMS.values(), STRANGER)
+CAST: Final = (HOLDER, HOLDER_WITHOUT_CSRF, HOUSEHOLD, OPERATOR, PROGRAM, *PROGRAMS.values(), NEIGHBOUR, STRANGER)
 
 PASSWORD: Final = "correct horse battery staple"
+OTHER_TENANT: Final = "kilowatt"
 NOBODYS_ID: Final = "zzzzzzzzzzzz"  # As long as a real id, so that two answers can be compared.
 
 
@@ -59,13 +63,20 @@ class Home:
 
 
 class Cast:
-    """The members of the cast at one service: two homes, and a new client of each member whenever one is asked for."""
+    """The members of the cast at one service: three homes, and a new client of each member whenever one is asked for.
+
+    ``neighbours_home`` belongs to another tenant.  ``invitation_id`` and ``neighbours_invitation_id`` are invitations
+    to the first home and to that one.
+    """
 
     def __init__(self, service: ApiService, first_number: int, state: AccountState = AccountState.READY) -> None:
         self._service = service
         self.home = self._add_home(first_number, 974_110, state)
         self.other_home = self._add_home(first_number + 1, 983_260, state)
-        self.invitation_id = service.runtime.inviter.invite_account(self.home.id, "the cast")[0].id
+        self.neighbours_home = self._add_home(first_number + 2, 965_430, state, OTHER_TENANT)
+        inviter = service.runtime.inviter
+        self.invitation_id = inviter.invite_account(self.home.id, "the cast")[0].id
+        self.neighbours_invitation_id = inviter.invite_account(self.neighbours_home.id, "the cast")[0].id
 
     def client(self, member: str) -> TestClient:
         """Return a client of this member that follows no redirect.
@@ -90,6 +101,8 @@ class Cast:
             return self._log_in()
         if member == PROGRAM:
             return service.client()
+        if member == NEIGHBOUR:
+            return service.client(tenant=OTHER_TENANT)
         scopes = [scope for scope, name in PROGRAMS.items() if name == member]
         return service.client(*scopes) if scopes else service.stranger()
 
@@ -100,9 +113,9 @@ class Cast:
         browser.headers[CSRF_HEADER] = csrf_of(page)
         return browser
 
-    def _add_home(self, number: int, watt_hours: int, state: AccountState) -> Home:
+    def _add_home(self, number: int, watt_hours: int, state: AccountState, tenant: str = DEFAULT_TENANT) -> Home:
         service, yesterday = self._service, TODAY - timedelta(days=1)
-        account_id = service.add(number)
+        account_id = service.add(number, tenant)
         service.store_days(account_id, yesterday, [watt_hours])
         for series in Series:
             record_outcome(service, account_id, series)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+import requests
 
 from tests.support.commands import CommandResult, run_releve
 from tests.support.household_browser import HouseholdBrowser, Page
@@ -20,12 +23,43 @@ V4, V5, V2026 = "enedis-v4", "enedis-v5", "enedis-2026"
 GENERATIONS: Final = (V4, V5, V2026)
 MORNING: Final = "2024-07-25T09:00+02:00"
 UNKNOWN_ID: Final = "987654321"  # Of a consent (2026): the simulator counts from 900001.
+ALL_SCOPES: Final = ("read:accounts", "read:measures", "write:accounts", "erase:accounts")
 _METERS = itertools.count(30001640000011, 11)
 
 
 def new_meter() -> str:
     """Return a meter that no test has used."""
     return str(next(_METERS))
+
+
+class ProgramView(requests.Session):
+    """A program with an API token, as it calls the service at ``address``."""
+
+    def __init__(self, address: str, token: str) -> None:
+        super().__init__()
+        self.trust_env = False
+        self._address = address
+        self.headers["Authorization"] = f"Bearer {token}"
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, str], str]:
+        """Call the API and return status, headers and body: all that two answers can be told apart by."""
+        answer = self.request(method, f"{self._address}/api{path}", json=body, timeout=60)
+        headers = {name.lower(): value for name, value in answer.headers.items() if name.lower() != "date"}
+        return answer.status_code, headers, answer.text
+
+    def ids(self, kind: str) -> set[str]:
+        """Return the ids in a list of ``accounts`` or ``invitations``, page by page."""
+        path, found = f"/{kind}?limit=1", set()
+        while path:
+            page = json.loads(self.ask("GET", path)[2])
+            found |= {row[kind.removesuffix("s")] for row in page[kind]}
+            path = (page["next"] or "").removeprefix("/api")
+        return found
+
+    def add(self, meter: str) -> str:
+        status, _, text = self.ask("POST", "/accounts", {"usage_point": meter, "consented_on": "2024-07-25"})
+        assert status == 201, text
+        return str(json.loads(text)["account"])
 
 
 @dataclass
@@ -64,6 +98,14 @@ class Service:
         self.system.wait_loaded(page.account)
         self.settle()
         return page.account
+
+    def program(self, tenant: str = "default", *scopes: str) -> ProgramView:
+        """Return a program of a tenant, with a token of these scopes or of all."""
+        if tenant != "default":
+            self.system.releve("tenants", "set", tenant, "--title", tenant.title())
+        words = ("--scope", ",".join(scopes or ALL_SCOPES), "--tenant", tenant)
+        token = self.system.query("tokens", "new", "--name", tenant, *words)["token"]
+        return self._opened.enter_context(ProgramView(self.address, token))
 
     def typed_about(self, meter: str, consent: str | None = None) -> dict[str, str]:
         """Return what a person types who wants this meter; ``consent``: its id in 2026, which is as easily guessed."""

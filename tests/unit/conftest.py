@@ -18,6 +18,7 @@ from tests.support.factories import NOW, PretendSupplier, memory_measures
 from tests.support.fakes import MemoryStore
 from tests.support.registries import prepare_registry
 from worker.accounts.assertion import AccountAssertion
+from worker.accounts.channels import NoticeChannels, NoticeLog
 from worker.accounts.refusals import RefusalPolicy
 from worker.domain.consent.consents import Notice
 from worker.domain.fleet.incidents import Thresholds
@@ -78,7 +79,7 @@ class Household:
             consents=self.consents,
             pending=PendingRefusals(database),
             notices=self.notices,
-            channels=self.channels,
+            channels=NoticeChannels(of_settings=dict.fromkeys(self.channels, NoticeLog())),
             now=self.now,
             incidents=self.incidents,
         )

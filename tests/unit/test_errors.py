@@ -28,6 +28,7 @@ CODES = {
     "UNKNOWN_ERROR",
     "UNKNOWN_ERROR.PARTIAL_SYNC",
     "CANNOT_FIND_ACCOUNT",
+    "METER_ELSEWHERE",
 }
 MESSAGE = "say what to do: then do it"
 

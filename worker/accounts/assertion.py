@@ -10,7 +10,9 @@ from typing import Final
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentKind, Proof
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import civil_date
+from worker.errors import MeterElsewhere
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 
@@ -35,19 +37,21 @@ class AccountAssertion:
         reference: str | None = None,
         consented_on: date | None = None,
         token: str | None = None,
+        tenant: str = DEFAULT_TENANT,
     ) -> tuple[Account, bool]:
-        """Return the account of a usage point, and whether it is new; one that was there already stays as it is.
+        """Return the tenant's account of a usage point, and whether it is new; one that was there stays as it is.
 
         Account and evidence are written in one transaction. With ``consented_on``, the day on which the holder
         consented, the account is ``ready`` at once. Otherwise it is ``new`` until the supplier's first answer, and is
         asked for like a ready one. The caller has checked that there is a token where accounts have their own, and
-        enqueues the backfill. Raises ValueError if the evidence can't be kept as it is.
+        enqueues the backfill. Raises ValueError if the evidence can't be kept as it is, and MeterElsewhere where the
+        account that reads the meter is another tenant's.
         """
         now = self.now()
         _check_reference(reference, usage_point_id)
         if consented_on is not None and consented_on > civil_date(now):
             raise ValueError("the day of the consent is in the future")
-        return self.registry.add_asserted(
+        account, created = self.registry.add_asserted(
             self.supplier,
             usage_point_id,
             now,
@@ -62,6 +66,19 @@ class AccountAssertion:
                 proof=Proof.ASSERTED,
                 vouched_by=vouched_by[:MAX_VOUCHER_LENGTH],
             ),
+            tenant=tenant,
+        )
+        check_tenant_of(account, tenant)
+        return account, created
+
+
+def check_tenant_of(account: Account, tenant: str) -> None:
+    """Raise MeterElsewhere where the account that reads a meter belongs to another tenant."""
+    if account.tenant != tenant:
+        raise MeterElsewhere(
+            f"an account of the tenant {account.tenant} reads this meter (METER_ELSEWHERE), and only one account can: "
+            "first that account must be stopped and erased there",
+            account.tenant,
         )
 
 

@@ -1,6 +1,7 @@
 """The channels of notices: a signed webhook, services by their apprise URLs, or the log if neither is set up.
 
-Each tries once, within its time-outs, and raises NotDelivered with a reason that contains no secret.
+A webhook belongs to a tenant, and the services to the operator. Each channel tries once, within its time-outs, and
+raises NotDelivered with a reason that contains no secret.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,8 +19,10 @@ import requests
 
 from worker.accounts import notice_services
 from worker.accounts.notice_texts import Message
-from worker.errors import NotDelivered
+from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.errors import NotDelivered, OperatorFault
 from worker.logs import fields
+from worker.stores.registry.tenants import TenantTable
 
 log = logging.getLogger("releve.notices")
 
@@ -92,3 +95,37 @@ class NoticeLog:
 
 
 Channel = Webhook | NotifyService | NoticeLog
+WEBHOOK: Final = "webhook"  # The channels' names in the table of notices.
+LOG: Final = "log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoticeChannels:
+    """The channels by name: the operator's and the default tenant's, and another tenant's in the place of those.
+
+    ``of_settings``: the channels of the settings, whose webhook is the default tenant's. ``tenants`` has the webhooks
+    of the others.
+    """
+
+    of_settings: Mapping[str, Channel]
+    tenants: TenantTable | None = None
+
+    def names(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
+        """Return the channels on which a notice about an account of the tenant is sent."""
+        if tenant == DEFAULT_TENANT or self.tenants is None:
+            return tuple(self.of_settings)
+        own = (WEBHOOK,) if self.tenants.has_webhook(tenant) else ()
+        services = (name for name in self.of_settings if name not in (WEBHOOK, LOG))
+        return (*own, *services) or (LOG,)
+
+    def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | None:
+        """Return a channel; None where it is not set up any more. Raises NotDelivered where its key is missing."""
+        if tenant == DEFAULT_TENANT or self.tenants is None or name not in (WEBHOOK, LOG):
+            return self.of_settings.get(name)
+        if name == LOG:
+            return NoticeLog()
+        try:
+            target = self.tenants.find_webhook(tenant)
+        except OperatorFault as error:
+            raise NotDelivered(f"{name}: {error}") from None
+        return Webhook(target.url, target.secret) if target else None

@@ -7,7 +7,8 @@
    before anything else, because a code works once.
 2. The proof is looked for (``find_proof``). Without one the request ends here, and nothing else has changed.
 3. Each meter's account is found or made. One that is another person's is closed, after the person has said so or the
-   invitation does. New accounts that nobody vouches for have bounds.
+   invitation does; where it is another tenant's, too, the request ends as one without a proof, so that nobody learns
+   who reads a meter. New accounts that nobody vouches for have bounds.
 4. Accounts, token, dates, evidence and the use of the invitation are written in one transaction, and the request is
    saved as connected. A crash before that repeats the step; after it, the same browser is known by the evidence.
 """
@@ -264,6 +265,9 @@ class AccountConnector:
         others = [
             account for account in before.values() if account and not self._is_same_person(account, request, invited)
         ]
+        if any(account.tenant != request.tenant for account in others):
+            log.info("another tenant's account reads the meter", extra=fields(request=request.id))
+            return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")
         expected = invited is not None and invited.invitation.purpose is InvitationPurpose.NEW_HOLDER
         if others and not (request.new_holder or expected):
             return request.after(RequestEvent.OTHER_PERSON, page="other_person")
@@ -328,6 +332,7 @@ class AccountConnector:
                 browser=request.browser,
             ),
             data_from=civil_date(now) if others else None,
+            tenant=request.tenant,
         )
         return [account for account, _ in accounts]
 

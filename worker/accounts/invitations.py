@@ -14,9 +14,11 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from worker.accounts import notice_services
+from worker.accounts.assertion import check_tenant_of
 from worker.accounts.status import EXAMPLE_ID
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.invitations import Invitation, InvitationPurpose, InvitationState
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import PARIS
 from worker.errors import DataError
 from worker.logs import fields
@@ -55,20 +57,24 @@ class Inviter:
     def invite_account(self, account_id: str, by: str) -> tuple[Invitation, str]:
         """Invite the holder of an account to consent again, or to open the history of a closed one.
 
-        ``by`` is who vouches for whoever gets the link. Raises UnknownAccount, for a removed account too.
+        ``by`` is who vouches for whoever gets the link. The invitation belongs to the account's tenant. Raises
+        UnknownAccount, for a removed account too.
         """
         account = self.registry.get_existing(account_id)
         return self._create(InvitationPurpose.ACCOUNT, account.supplier, by, account_id=account.id)
 
     def invite_meter(
-        self, supplier: str, usage_point_id: str, by: str, *, new_holder: bool = False
+        self, supplier: str, usage_point_id: str, by: str, *, new_holder: bool = False, tenant: str = DEFAULT_TENANT
     ) -> tuple[Invitation, str]:
         """Invite the holder of a meter to connect it; the caller has checked the form of its number.
 
         ``new_holder``: another person than the one of the meter's account, which is closed when they connect. Raises
-        MeterHasAccount without it, and MeterHasNoAccount where it is said of a meter without an account.
+        MeterHasAccount without it, MeterHasNoAccount where it is said of a meter without an account, and MeterElsewhere
+        in any case where another tenant's account reads the meter.
         """
         account = self.registry.find(supplier, usage_point_id)
+        if account is not None:
+            check_tenant_of(account, tenant)
         if account is not None and not new_holder:
             raise MeterHasAccount(
                 f"this meter has the account {account.id}: for the same person, with the history, "
@@ -78,7 +84,7 @@ class Inviter:
         if account is None and new_holder:
             raise MeterHasNoAccount("this meter has no account, so nobody's place is taken: leave out --new-holder")
         purpose = InvitationPurpose.NEW_HOLDER if new_holder else InvitationPurpose.METER
-        return self._create(purpose, supplier, by, usage_point_id=usage_point_id)
+        return self._create(purpose, supplier, by, usage_point_id=usage_point_id, tenant=tenant)
 
     @property
     def sends_mail(self) -> bool:
@@ -117,7 +123,9 @@ class Inviter:
         invitation, secret = self.invitations.create(purpose, supplier, by, **whom)
         log.info(
             "invitation created",
-            extra=fields(id=invitation.id, purpose=purpose, account_id=invitation.account_id, by=by),
+            extra=fields(
+                id=invitation.id, purpose=purpose, account_id=invitation.account_id, tenant=invitation.tenant, by=by
+            ),
         )
         # A browser keeps what stands behind the # to itself: no server's log and no proxy sees the secret.
         return invitation, f"{self.public_url}/invitation#{secret}"

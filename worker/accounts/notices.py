@@ -6,15 +6,18 @@ A receiver may get a notice twice, if this process dies after the receiver took 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
-from worker.accounts.channels import Channel
+from worker.accounts.channels import NoticeChannels
 from worker.accounts.notice_texts import compose_message
 from worker.accounts.refusals import RefusalPolicy
+from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import Notice, NoticeKind
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.holes import COMPARED_SERIES, find_missing_curve
 from worker.errors import NotDelivered, UnknownAccount
@@ -31,7 +34,7 @@ class NoticeSender:
 
     notices: NoticeTable
     accounts: AccountRegistry
-    channels: Mapping[str, Channel]
+    channels: NoticeChannels
     now: Callable[[], datetime]
 
     def deliver(self, notice_id: str) -> bool:
@@ -42,11 +45,12 @@ class NoticeSender:
         notice = self.notices.claim(notice_id, self.now())
         if notice is None:
             return False
-        if not self._still_applies(notice):
+        account = self._find_account(notice)
+        if not self._still_applies(notice, account):
             self.notices.delete(notice.id)
             return False
         try:
-            self._send(notice)
+            self._send(notice, account.tenant if account else DEFAULT_TENANT)
         except NotDelivered as error:
             self._record_failure(notice, error)
             return False
@@ -54,20 +58,22 @@ class NoticeSender:
         log.info("notice delivered", extra=fields(id=notice.id, kind=notice.kind, channel=notice.channel))
         return True
 
-    def _send(self, notice: Notice) -> None:
-        channel = self.channels.get(notice.channel)
+    def _send(self, notice: Notice, tenant: str) -> None:
+        channel = self.channels.find(notice.channel, tenant)
         if channel is None:
             raise NotDelivered(f"{notice.channel}: this channel is not set up any more")
         channel.send(compose_message(notice))
 
-    def _still_applies(self, notice: Notice) -> bool:
+    def _find_account(self, notice: Notice) -> Account | None:
+        """Return the account that the notice is about; None for a notice to the operator, and where it was removed."""
+        with suppress(UnknownAccount):
+            return self.accounts.get_existing(notice.account_id) if notice.account_id else None
+        return None
+
+    def _still_applies(self, notice: Notice, account: Account | None) -> bool:
         """Return whether the notice still applies: the owner may have acted meanwhile, or been removed."""
-        if notice.account_id is None:
-            return True
-        try:
-            account = self.accounts.get_existing(notice.account_id)
-        except UnknownAccount:
-            return False
+        if account is None:
+            return notice.account_id is None
         match notice.kind:
             case NoticeKind.ACTION_NEEDED:
                 return account.reason == notice.reason
@@ -108,6 +114,6 @@ def notify_missing_curves(registry: AccountRegistry, refusals: RefusalPolicy) ->
         for account in page:
             daily, curve = (ledgers.get((account.id, series), DayLedger()) for series in COMPARED_SERIES)
             if missing := find_missing_curve(daily, curve):
-                notified += bool(refusals.insert_missing_curve_notices(account.id, missing.last_curve))
+                notified += bool(refusals.insert_missing_curve_notices(account, missing.last_curve))
         after = page[-1].id
     return notified

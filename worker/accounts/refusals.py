@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from worker.domain.consent.accounts import AccountState
+from worker.accounts.channels import NoticeChannels
+from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import Notice, NoticeKind, PendingRefusal
 from worker.domain.fleet.incidents import LEAST_SHARE_OF_REFUSALS, FailureCount, kind_of
 from worker.domain.measures.readings import civil_date
@@ -76,15 +77,15 @@ def due_reminder(consent_until: date, today: date) -> NoticeKind | None:
 class RefusalPolicy:
     """The policy that suspends accounts and writes the notices for their owners.
 
-    ``channels`` names the channels of notices; a notice is inserted once for each of them. ``incidents`` tells whether
-    many accounts are refused alike.
+    A notice is inserted once for each of its tenant's ``channels``. ``incidents`` tells whether many accounts are
+    refused alike.
     """
 
     accounts: AccountRegistry
     consents: ConsentTable
     pending: PendingRefusals
     notices: NoticeTable
-    channels: Sequence[str]
+    channels: NoticeChannels
     now: Callable[[], datetime]
     incidents: Incidents
 
@@ -144,15 +145,17 @@ class RefusalPolicy:
             if last_day is None or account.state is AccountState.ACTION_NEEDED or account.refusal_on(today):
                 continue
             if kind := due_reminder(last_day, today):
-                notices = build_notices(self.channels, kind, "", last_day.isoformat(), now, account.id)
+                channels = self.channels.names(account.tenant)
+                notices = build_notices(channels, kind, "", last_day.isoformat(), now, account.id)
                 new_notices += self.notices.insert_new(notices)
         return new_notices
 
-    def insert_missing_curve_notices(self, account_id: str, last_curve: date | None) -> list[Notice]:
+    def insert_missing_curve_notices(self, account: Account, last_curve: date | None) -> list[Notice]:
         """Insert notices that the account's curve is not collected, once each time it stops; return the new ones."""
         subject = last_curve.isoformat() if last_curve else "never"
         kind = NoticeKind.CURVE_NOT_ACTIVATED
-        notices = build_notices(self.channels, kind, kind.name, subject, self.now(), account_id)
+        channels = self.channels.names(account.tenant)
+        notices = build_notices(channels, kind, kind.name, subject, self.now(), account.id)
         return self.notices.insert_new(notices)
 
     def apply_retention(self, keep_days: int) -> tuple[int, int]:
@@ -191,10 +194,11 @@ class RefusalPolicy:
     def _set_aside(self, account_id: str, error_class: type[AccountError], now: datetime) -> bool:
         # The moment tells this suspension's notices from those of an earlier one.
         subject, code = now.isoformat(timespec="microseconds"), error_class.code
+        channels = self.channels.names(self.accounts.get(account_id).tenant)
         return self.pending.suspend(
             account_id,
             code,
             now,
             consent_ended=issubclass(error_class, ConsentRevoked),
-            notices=lambda: build_notices(self.channels, NoticeKind.ACTION_NEEDED, code, subject, now, account_id),
+            notices=lambda: build_notices(channels, NoticeKind.ACTION_NEEDED, code, subject, now, account_id),
         )

@@ -10,10 +10,22 @@ from typing import Any, Final
 import click
 
 from worker.accounts.status import AccountSummary
-from worker.cli.common import Day, UsagePoint, json_option, open_runtime, print_result, print_rows, shell_user
+from worker.cli.common import (
+    Day,
+    UsagePoint,
+    json_option,
+    open_runtime,
+    print_result,
+    print_rows,
+    shell_user,
+    tenant_column,
+    tenant_option,
+)
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentProof
+from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.stores.registry.tenants import require_tenant
 
 _TODAY: Final = "today"
 
@@ -46,6 +58,7 @@ def accounts() -> None:
     help="The holder has consented, on this day or today: the account is ready at once.",
 )
 @click.option("--by", "name", help="Who vouches for the consent; by default the user of this shell.")
+@tenant_option("To which service it belongs; see `releve tenants`.", DEFAULT_TENANT)
 @json_option
 def add(
     usage_point: str,
@@ -53,6 +66,7 @@ def add(
     reference: str | None,
     consented: date | str | None,
     name: str | None,
+    tenant: str,
     as_json: bool,
 ) -> None:
     """Add the account of a meter whose holder has consented, and enqueue its history.
@@ -67,6 +81,7 @@ def add(
       releve accounts add --usage-point 12345678901234 --consented 2024-07-25 --reference "contract 4711"
     """
     with open_runtime() as runtime:
+        require_tenant(runtime.registry.database, tenant)
         token = _read_token(token_file) if token_file else None
         if token is None and runtime.clients.account_tokens:
             raise click.UsageError("with enedis-v4 each holder has a token of their own: give --token-file")
@@ -77,6 +92,7 @@ def add(
                 reference=reference,
                 consented_on=runtime.history.today() if isinstance(consented, str) else consented,
                 token=token.to_text() if token else None,
+                tenant=tenant,
             )
         except ValueError as error:
             raise click.UsageError(str(error)) from None
@@ -92,12 +108,14 @@ def add(
             enqueue_backfill(account.id, broker_url=runtime.broker_url)
         waits = ": asserted, not yet confirmed by an answer of the supplier" if account.unconfirmed else ""
         line = f"account {account.id} added, state {account.state}{waits}"
-        print_result({"account": account.id, "state": account.state.value}, line, as_json=as_json)
+        row = {"account": account.id, "state": account.state.value, "tenant": account.tenant}
+        print_result(row, line, as_json=as_json)
 
 
 @accounts.command("list")
+@tenant_option("Only those of this service.")
 @json_option
-def list_accounts(as_json: bool) -> None:
+def list_accounts(tenant: str | None, as_json: bool) -> None:
     """List all accounts but the removed ones.
 
     \b
@@ -105,8 +123,10 @@ def list_accounts(as_json: bool) -> None:
       releve accounts list --json
     """
     with open_runtime() as runtime:
-        rows = [_to_row(account) for account in runtime.registry.list()]
-    names = ("account", "state", "supplier", "created_at", "reason")
+        if tenant:
+            require_tenant(runtime.registry.database, tenant)
+        rows = [_to_row(account) for account in runtime.registry.list(tenant=tenant)]
+    names = ("account", "state", *tenant_column(rows), "supplier", "created_at", "reason")
     print_rows(rows, {name.removesuffix("_at"): name for name in names}, as_json=as_json, empty="no accounts yet")
 
 
@@ -209,4 +229,5 @@ def _read_token(path: Path) -> Token:
 
 
 def _to_row(account: Account) -> dict[str, Any]:
-    return AccountSummary.from_account(account, with_digits=True).model_dump(mode="json")
+    row = AccountSummary.from_account(account, with_digits=True).model_dump(mode="json")
+    return {**row, "tenant": account.tenant}

@@ -6,10 +6,10 @@ import getpass
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from config.settings import get_settings
 from worker.domain.consent.accounts import Account
+from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.readings import PARIS, Period
 from worker.runtime.process import Runtime, announce_pretend_time
@@ -25,7 +26,9 @@ from worker.sync.audit import all_accounts
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d")
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
 # Columns that are never cut: ids, for people type them, and moments.
-_WHOLE: Final = ("id", "token", "account", "invitation", "first seen", "changed at")
+_WHOLE: Final = ("id", "token", "account", "invitation", "tenant", "first seen", "changed at")
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
@@ -95,6 +98,28 @@ class UsagePoint(click.ParamType[Any]):
         if not _FOURTEEN_DIGITS.fullmatch(str(value)):
             self.fail("a usage point has 14 digits, as on the meter and the bill (PDL or PRM)", param, ctx)
         return str(value)
+
+
+class TenantName(click.ParamType[Any]):
+    """The name of a tenant, which need not exist."""
+
+    name = "TENANT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return check_tenant(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def tenant_option(text: str, default: str | None = None) -> Callable[[_Command], _Command]:
+    """Return the option ``--tenant``; without it the command gets ``default``."""
+    return click.option("--tenant", type=TenantName(), default=default, help=text)
+
+
+def tenant_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the column of tenants, which a table has only where there is another than the default one."""
+    return {"tenant": "tenant"} if any(row["tenant"] != DEFAULT_TENANT for row in rows) else {}
 
 
 def shell_user() -> str:

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from worker.accounts.invitations import InvitationSummary
-from worker.cli.common import json_option, open_runtime, print_rows
+from worker.cli.common import json_option, open_runtime, print_rows, tenant_column, tenant_option
 from worker.domain.consent.invitations import Invitation, InvitationState
+from worker.stores.registry.tenants import require_tenant
 
 
 @click.group()
@@ -19,8 +20,9 @@ def invitations() -> None:
 
 @invitations.command("list")
 @click.option("--open", "open_only", is_flag=True, help="Only those that can still be used.")
+@tenant_option("Only those of this service.")
 @json_option
-def list_invitations(open_only: bool, as_json: bool) -> None:
+def list_invitations(open_only: bool, tenant: str | None, as_json: bool) -> None:
     """List the invitations, the newest first, without their secrets; ended ones stay for a week.
 
     \b
@@ -28,10 +30,12 @@ def list_invitations(open_only: bool, as_json: bool) -> None:
       releve invitations list --open
     """
     with open_runtime() as runtime:
-        rows = [_to_row(invitation) for invitation in runtime.invitations.list(open_only)]
+        if tenant:
+            require_tenant(runtime.registry.database, tenant)
+        rows = [_to_row(invitation) for invitation in runtime.invitations.list(open_only, tenant=tenant)]
     moments = {name.replace("_at", "").replace("_", " "): name for name in ("created_at", "expires_at", "opened_at")}
     columns = {"invitation": "invitation", "for": "purpose", "account": "account", "meter": "usage_point"}
-    columns |= {"state": "state", "by": "created_by", **moments}
+    columns |= {"state": "state", **tenant_column(rows), "by": "created_by", **moments}
     print_rows(rows, columns, as_json=as_json, empty="no open invitation" if open_only else "no invitations")
 
 
@@ -52,4 +56,4 @@ def revoke(invitation_id: str) -> None:
 
 def _to_row(invitation: Invitation) -> dict[str, Any]:
     row = InvitationSummary.from_invitation(invitation, datetime.now(UTC)).model_dump(mode="json")
-    return {**row, "usage_point": invitation.last_digits}
+    return {**row, "usage_point": invitation.last_digits, "tenant": invitation.tenant}

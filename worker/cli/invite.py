@@ -8,9 +8,20 @@ import click
 
 from worker.accounts.invitations import Inviter, SentInvitation
 from worker.accounts.notice_services import is_mail_address
-from worker.cli.common import UsagePoint, json_option, local_text, open_runtime, print_json, shell_user, warn
+from worker.cli.common import (
+    UsagePoint,
+    json_option,
+    local_text,
+    open_runtime,
+    print_json,
+    shell_user,
+    tenant_option,
+    warn,
+)
 from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.invitations import Invitation
+from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.stores.registry.tenants import require_tenant
 
 
 class MailAddress(click.ParamType[Any]):
@@ -31,9 +42,15 @@ class MailAddress(click.ParamType[Any]):
     "--new-holder", is_flag=True, help="Another person holds this meter now: its account is closed when they connect."
 )
 @click.option("--mail", "address", type=MailAddress(), help="Send the link there, by the mail of RELEVE_NOTIFY_URL.")
+@tenant_option("With --usage-point: to which service the account will belong; see `releve tenants`.")
 @json_option
 def invite(
-    account_id: str | None, usage_point: str | None, new_holder: bool, address: str | None, as_json: bool
+    account_id: str | None,
+    usage_point: str | None,
+    new_holder: bool,
+    address: str | None,
+    tenant: str | None,
+    as_json: bool,
 ) -> int:
     """Print a secret link, good once and for 72 hours, by which one person consents.
 
@@ -49,12 +66,17 @@ def invite(
         raise click.UsageError("name one ACCOUNT, or give --usage-point")
     if new_holder and not usage_point:
         raise click.UsageError("--new-holder goes with --usage-point")
+    if tenant and not usage_point:
+        raise click.UsageError("--tenant goes with --usage-point: an account stays in its own")
     with open_runtime() as runtime:
         inviter = runtime.inviter
         if address:
             inviter.check_mail()
         if usage_point:
-            invitation, link = inviter.invite_meter(ENEDIS.name, usage_point, shell_user(), new_holder=new_holder)
+            tenant = require_tenant(runtime.registry.database, tenant or DEFAULT_TENANT)
+            invitation, link = inviter.invite_meter(
+                ENEDIS.name, usage_point, shell_user(), new_holder=new_holder, tenant=tenant
+            )
         else:
             invitation, link = inviter.invite_account(str(account_id), shell_user())
         mailed = bool(address) and _mail(inviter, invitation, link, str(address))

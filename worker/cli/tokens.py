@@ -11,10 +11,13 @@ import click
 
 from config.settings import get_settings
 from worker.accounts.explanations import to_row
-from worker.cli.common import DayCount, json_option, print_json, print_rows, warn
+from worker.cli.common import DayCount, json_option, print_json, print_rows, tenant_column, tenant_option, warn
 from worker.domain.consent.scopes import Scope
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.runtime.stores import open_current_database
+from worker.stores.database import Database
 from worker.stores.registry.api_tokens import ApiTokenTable
+from worker.stores.registry.tenants import require_tenant
 
 
 class Scopes(click.ParamType[Any]):
@@ -47,22 +50,25 @@ def tokens() -> None:
     type=DayCount(),
     help="It ends after so many days, like 90d; without it, when revoked.",
 )
+@tenant_option("Whose accounts it opens; see `releve tenants`.", DEFAULT_TENANT)
 @json_option
-def new(name: str, scopes: frozenset[Scope], expires_in: timedelta | None, as_json: bool) -> None:
+def new(name: str, scopes: frozenset[Scope], expires_in: timedelta | None, tenant: str, as_json: bool) -> None:
     """Make a token and print it: once, for only its hash is kept.
 
-    A token sees ALL accounts, so give it to programs of your own and not to households.
+    A token sees ALL accounts of its tenant, so give it to programs of your own and not to households.
 
     \b
-    Example:
+    Examples:
       releve tokens new --name dashboard --scope read:accounts,read:measures --expires 90d
+      releve tokens new --name billing --scope read:measures --tenant kilowatt
     """
     if not 0 < len(name.strip()) <= 100:
         raise click.BadParameter("give it 1 to 100 characters", param_hint="--name")
     if expires_in == timedelta(0):
         raise click.BadParameter("a token lives a day at least", param_hint="--expires")
-    with _open_tokens() as tokens_table:
-        token, text = tokens_table.create(name.strip(), scopes, expires_in)
+    with _open_database() as database:
+        require_tenant(database, tenant)
+        token, text = ApiTokenTable(database).create(name.strip(), scopes, expires_in, tenant=tenant)
     if as_json:
         print_json({**to_row(token), "token": text})
     else:
@@ -79,11 +85,11 @@ def list_tokens(as_json: bool) -> None:
     Example:
       releve tokens list --json
     """
-    with _open_tokens() as tokens_table:
-        rows = [to_row(token) for token in tokens_table.list()]
+    with _open_database() as database:
+        rows = [to_row(token) for token in ApiTokenTable(database).list()]
     moments = ("created_at", "last_used_at", "expires_at", "revoked_at")
     titles = {name.removesuffix("_at").replace("_", " "): name for name in moments}
-    columns = {"token": "id", "name": "name", "scopes": "scopes", **titles}
+    columns = {"token": "id", "name": "name", "scopes": "scopes", **tenant_column(rows), **titles}
     print_rows(rows, columns, as_json=as_json, empty="no tokens yet")
 
 
@@ -96,13 +102,13 @@ def revoke(token_id: str) -> None:
     Example:
       releve tokens revoke 3kq7d0fr2m
     """
-    with _open_tokens() as tokens_table:
-        token = tokens_table.revoke(token_id)
+    with _open_database() as database:
+        token = ApiTokenTable(database).revoke(token_id)
     click.echo(f"token {token.id} of {token.name} is revoked")
 
 
 @contextmanager
-def _open_tokens() -> Iterator[ApiTokenTable]:
-    """Open the registry's table of tokens, and nothing else: tokens need no Redis."""
+def _open_database() -> Iterator[Database]:
+    """Open the registry's database, and nothing else: tokens need no Redis."""
     with ExitStack() as stack:
-        yield ApiTokenTable(open_current_database(get_settings(), stack))
+        yield open_current_database(get_settings(), stack)

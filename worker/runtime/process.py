@@ -11,7 +11,7 @@ from redis import Redis
 
 from config.settings import Settings
 from worker.accounts.assertion import AccountAssertion
-from worker.accounts.channels import Channel, NoticeLog, NotifyService, Webhook
+from worker.accounts.channels import LOG, WEBHOOK, Channel, NoticeChannels, NoticeLog, NotifyService, Webhook
 from worker.accounts.connect import AccountConnector, NewAccountLimits
 from worker.accounts.erasure import erase_account
 from worker.accounts.explain import Explainer
@@ -46,6 +46,7 @@ from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.raw_answers import RawAnswerTable
 from worker.stores.registry.refusals import PendingRefusals
+from worker.stores.registry.tenants import TenantTable
 from worker.stores.registry.unknown_answers import QuarantineTable
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore
 from worker.sync.answer_watch import AnswerWatch
@@ -100,7 +101,8 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.corrections = CorrectionTable(database)
         self.unknown_answers = QuarantineTable(database, self.sealer)
         self.signer: Signer = keys.build_signer(settings)
-        self.channels = _build_channels(settings)
+        self.tenants = TenantTable(database, self.sealer)
+        self.channels = NoticeChannels(of_settings=_build_channels(settings), tenants=self.tenants)
         self.measures = stores.build_measures(settings, self._open, guarded=guarded)
         self.redis_url = stores.redis_address(settings, self._open)
         self.redis: Redis = connect(self.redis_url)
@@ -118,7 +120,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.raw_answers = RawAnswerTable(self.registry.database, self.sealer)
         self.answer_watch = AnswerWatch(
             quarantine=self.unknown_answers,
-            channels=tuple(self.channels),
+            channels=self.channels.names(),
             preset=endpoints.preset.name,
             now=self.now,
             shapes=ANSWER_SHAPES,
@@ -143,7 +145,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.incidents = Incidents(
             store=IncidentStore(self.redis),
             notices=self.notices,
-            channels=tuple(self.channels),
+            channels=self.channels.names(),
             now=self.now,
             thresholds=Thresholds(settings.incident_accounts, settings.incident_share, settings.incident_minutes),
             first_wait_s=settings.incident_probe_s,
@@ -170,7 +172,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             consents=self.consents,
             pending=PendingRefusals(self.registry.database),
             notices=self.notices,
-            channels=tuple(self.channels),
+            channels=self.channels,
             now=self.now,
             incidents=self.incidents,
         )
@@ -333,13 +335,13 @@ def _build_channels(settings: Settings) -> dict[str, Channel]:
     """Return the channels of notices that are set up; the log where there is none."""
     channels: dict[str, Channel] = {}
     if settings.webhook_url and settings.webhook_secret:
-        channels["webhook"] = Webhook(settings.webhook_url, settings.webhook_secret.get_secret_value())
+        channels[WEBHOOK] = Webhook(settings.webhook_url, settings.webhook_secret.get_secret_value())
     for url in settings.notify_urls():
         scheme = url.partition(":")[0].lower()
         same = sum(name.partition("-")[0] == scheme for name in channels)
         name = f"{scheme}-{same + 1}" if same else scheme
         channels[name] = NotifyService(name, url)
-    return channels or {"log": NoticeLog()}
+    return channels or {LOG: NoticeLog()}
 
 
 def announce_pretend_time(settings: Settings, print_line: Callable[[str], object]) -> None:

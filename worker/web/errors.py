@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from worker.domain.fleet.backoff import CLIENT_DELAY_S
-from worker.errors import IncidentOpen, RateLimited, TransientError, UnknownAccount, WorkerError
+from worker.errors import IncidentOpen, MeterElsewhere, RateLimited, TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
 from worker.web.render import render_message
 from worker.web.security import set_security_headers
@@ -48,6 +48,12 @@ class HttpRefusal(Exception):
         super().__init__(message)
         wait = {"Retry-After": str(max(1, round(wait_s)))} if wait_s else {}
         self.status, self.code, self.headers = status, code, {**(headers or {}), **wait}
+
+
+def meter_elsewhere() -> HttpRefusal:
+    """Return the refusal of a meter that another tenant's account reads. It names neither; only clients get it."""
+    message = "an account of another service reads this meter, and only one account can: ask the operator"
+    return HttpRefusal(409, MeterElsewhere.code, message)
 
 
 def add_error_handlers(app: FastAPI) -> None:

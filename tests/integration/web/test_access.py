@@ -1,8 +1,9 @@
 """Who may do what: one table of all routes of the web service against the cast of tests/support/cast.py.
 
 Each call is about the holder's account. A cell says the status and what must be in the answer.  What a cell does not
-name must not be there: no id, digit or measure of either home, and never a whole meter number.  A refusal writes
-nothing, and another household gets the same answer for the holder's account as for one that does not exist.
+name must not be there: no id, digit or measure of any home, and never a whole meter number.  A refusal writes
+nothing, and another household or tenant gets the same answer for the holder's account or invitation as for one that
+does not exist.
 
 To add a route, add a line to TABLE: choose the function that says whose route it is, and give what is seen.
 docs/explanation/access.md explains the rules behind these functions.
@@ -28,6 +29,7 @@ from tests.support.cast import (
     HOLDER,
     HOLDER_WITHOUT_CSRF,
     HOUSEHOLD,
+    NEIGHBOUR,
     NOBODYS_ID,
     OPERATOR,
     PASSWORD,
@@ -52,7 +54,8 @@ TYPED_CALLBACK = {"state": "s" * 43, "code": "c0de", "usage_point_id": "{number}
 class Sees:
     """An answer: its status and what must be in it, headers included. ``changes``: the call changes an account.
 
-    The texts may have {id}, {digits} and {load} of the holder's home, and {other_id}, … of the other household's.
+    The texts may have {id}, {digits} and {load} of the holder's home, {other_id}, … of the other household's, and
+    {neighbours_id}, … of the other tenant's.
     """
 
     status: int
@@ -65,8 +68,8 @@ class Row:
     """One route with one cell for each member of the cast, and what is sent along.
 
     ``route``: method and path as declared.  Texts of ``query``, ``form`` and ``json`` may have {csrf}, the value of the
-    caller's own pages, {number}, the holder's meter, and {new_number}, a meter without an account.  ``state``: that of
-    the account before the call.
+    caller's own pages, {id} and {number}, the holder's account and meter, and {new_number}, a meter without an account.
+    ``state``: that of the account before the call.
     """
 
     route: str
@@ -80,7 +83,11 @@ class Row:
 
     @property
     def names_account(self) -> bool:
-        return "{account_id}" in self.route
+        return "{account_id}" in self.route or "{id}" in (self.json or {}).values()
+
+    @property
+    def names_invitation(self) -> bool:
+        return "{invitation_id}" in self.route
 
 
 def sees(status: int, *texts: str) -> Sees:
@@ -94,6 +101,7 @@ def changes(status: int, *texts: str) -> Sees:
 NOT_FOUND = sees(404, "unknown_account")
 NO_SUCH_PAGE = sees(404, "Account not found")
 NEEDS_LOGIN = sees(401, "unauthorized", 'Bearer realm="releve"')
+ELSEWHERE = sees(409, "METER_ELSEWHERE")
 BAD_FORM = sees(403, "does not come from your present session")
 
 
@@ -125,9 +133,19 @@ def for_operator(route: str, cell: Sees, others: Sees, **sent: Any) -> Row:
     return for_everybody(route, others, {OPERATOR: cell}, **sent)
 
 
-def for_programs(route: str, scope: Scope, cell: Sees, but: Mapping[str, Sees] | None = None, **sent: Any) -> Row:
-    """A route of the API that asks for a scope, which a household does not have."""
-    cells = dict.fromkeys(CAST, needs(scope)) | {PROGRAM: cell, PROGRAMS[scope]: cell}
+def for_programs(
+    route: str,
+    scope: Scope,
+    cell: Sees,
+    but: Mapping[str, Sees] | None = None,
+    neighbour: Sees = NOT_FOUND,
+    **sent: Any,
+) -> Row:
+    """A route of the API that asks for a scope, which a household does not have.
+
+    ``neighbour``: what the program of another tenant sees; usually that there is no such account.
+    """
+    cells = dict.fromkeys(CAST, needs(scope)) | {PROGRAM: cell, PROGRAMS[scope]: cell, NEIGHBOUR: neighbour}
     return Row(route, cells | dict.fromkeys((OPERATOR, STRANGER), NEEDS_LOGIN) | dict(but or {}), **sent)
 
 
@@ -182,8 +200,12 @@ TABLE = (
     for_everybody("GET /proxy/{supplier}/redirect_parent", sees(400), query=TYPED_CALLBACK),
     for_everybody("POST /proxy/{supplier}/token", sees(401, "invalid_client"), form={"grant_type": "refresh_token"}),
     # The operator.
-    # The page names accounts with an open invitation, and no others.
-    for_operator("GET /operator", sees(200, "/operator/logout", "{id}"), others=sees(200, 'type="password"')),
+    # The page names accounts with an open invitation, of all tenants, and no others.
+    for_operator(
+        "GET /operator",
+        sees(200, "/operator/logout", "{id}", "{invitation}", "{neighbours_id}", "{neighbours_invitation}"),
+        others=sees(200, 'type="password"'),
+    ),
     for_operator(
         "POST /operator/login",
         sees(303, "/operator"),
@@ -210,9 +232,23 @@ TABLE = (
         sees(200, "{id}", "{other_id}"),
         holder=sees(200, "{id}", "{digits}"),
         another=sees(200, "{other_id}", "{other_digits}"),
+        neighbour=sees(200, "{neighbours_id}"),
         query={"limit": "500"},
     ),
-    for_programs("POST /api/accounts", Scope.WRITE_ACCOUNTS, changes(201), json={"usage_point": "{new_number}"}),
+    for_programs(
+        "POST /api/accounts",
+        Scope.WRITE_ACCOUNTS,
+        changes(201),
+        neighbour=changes(201),
+        json={"usage_point": "{new_number}"},
+    ),
+    for_programs(  # Two services never have the same meter.
+        "POST /api/accounts",
+        Scope.WRITE_ACCOUNTS,
+        sees(409, "account_exists", "{id}"),
+        neighbour=ELSEWHERE,
+        json={"usage_point": "{number}"},
+    ),
     for_programs_and_holder(
         "GET /api/accounts/{account_id}",
         Scope.READ_ACCOUNTS,
@@ -232,7 +268,7 @@ TABLE = (
         changes(200, "{id}"),
         holder=changes(200, "{id}", "{digits}"),
     ),
-    for_programs_and_holders_page("DELETE /api/accounts/{account_id}", Scope.WRITE_ACCOUNTS, changes(200, "erased")),
+    for_programs_and_holders_page("DELETE /api/accounts/{account_id}", Scope.ERASE_ACCOUNTS, changes(200, "erased")),
     for_programs_and_holder(
         "GET /api/accounts/{account_id}/status", Scope.READ_ACCOUNTS, sees(200, "{id}", "load_curve")
     ),
@@ -255,17 +291,37 @@ TABLE = (
     for_programs(
         "GET /api/invitations",
         Scope.READ_ACCOUNTS,
-        sees(200, "{id}"),
+        sees(200, "{id}", "{invitation}"),
         but=dict.fromkeys((HOLDER, HOLDER_WITHOUT_CSRF, HOUSEHOLD), sees(403, "token_needed")),
+        neighbour=sees(200, "{neighbours_id}", "{neighbours_invitation}"),
         query={"limit": "500"},
     ),
     for_programs(
         "POST /api/invitations",
         Scope.WRITE_ACCOUNTS,
         changes(201, "/invitation#invite_"),
+        neighbour=changes(201, "/invitation#invite_"),
         json={"usage_point": "{new_number}"},
     ),
-    for_programs("DELETE /api/invitations/{invitation_id}", Scope.WRITE_ACCOUNTS, changes(200, "revoked", "{id}")),
+    for_programs(
+        "POST /api/invitations",
+        Scope.WRITE_ACCOUNTS,
+        changes(201, "/invitation#invite_", "{id}"),
+        json={"account": "{id}"},
+    ),
+    for_programs(
+        "POST /api/invitations",
+        Scope.WRITE_ACCOUNTS,
+        sees(409, "meter_has_account", "{id}"),
+        neighbour=ELSEWHERE,
+        json={"usage_point": "{number}"},
+    ),
+    for_programs(
+        "DELETE /api/invitations/{invitation_id}",
+        Scope.WRITE_ACCOUNTS,
+        changes(200, "revoked", "{id}", "{invitation}"),
+        neighbour=sees(404, "unknown_invitation"),
+    ),
     # What is the same for all.
     for_everybody("GET /api/openapi.json", sees(200, '"openapi"')),
     for_everybody("HEAD /api/openapi.json", sees(200)),
@@ -289,7 +345,7 @@ def service(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield built
 
 
-_NUMBERS = itertools.count(1001, 2)  # Each home's meter has four last digits of its own.
+_NUMBERS = itertools.count(1001, 3)  # Each home's meter has four last digits of its own.
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.route}{'?' + '&'.join(row.query) if row.query else ''}")
@@ -312,23 +368,27 @@ def check_cell(cast: Cast, row: Row, member: str, cell: Sees) -> None:
     shown = {name for name in names if any(f"{{{name}}}" in expected for expected in cell.texts)}
     for expected in cell.texts:
         assert expected.format(**names) in text, f"{where}: {expected} is not seen"
-    said_by_caller = {"id"} if row.names_account else set()
+    said_by_caller = {"id"} if row.names_account else {"invitation"} if row.names_invitation else set()
     for hidden in names.keys() - shown - said_by_caller:
         assert names[hidden] not in text, f"{where}: {hidden} is seen"
     assert bool(writes) is cell.changes, f"{where}: {writes or 'nothing is written'}"
     if row.names_account and cell.status >= 400 and member not in (HOLDER, HOLDER_WITHOUT_CSRF):
         nobodys = text_of(ask(client, row, NOBODYS_ID, cast))
         assert text == nobodys.replace(NOBODYS_ID, cast.home.id), f"{where}: it tells that the account exists"
+    if row.names_invitation and member == NEIGHBOUR and cell.status >= 400:
+        nobodys = text_of(ask(client, row, cast.home.id, cast, invitation_id=NOBODYS_ID))
+        assert text == nobodys.replace(NOBODYS_ID, cast.invitation_id), f"{where}: it tells that the invitation exists"
 
 
-def ask(client: TestClient, row: Row, account_id: str, cast: Cast) -> Response:
+def ask(client: TestClient, row: Row, account_id: str, cast: Cast, invitation_id: str | None = None) -> Response:
     method, _, path = row.route.partition(" ")
     values = {
         "csrf": client.headers.get(CSRF_HEADER, ""),
+        "id": account_id,
         "number": cast.home.number,
         "new_number": f"9{cast.home.number[1:]}",
     }
-    fill = {"account_id": account_id, "supplier": "enedis", "invitation_id": cast.invitation_id}
+    fill = {"account_id": account_id, "supplier": "enedis", "invitation_id": invitation_id or cast.invitation_id}
     return client.request(
         method,
         (row.path or path).format(**fill),
@@ -351,10 +411,15 @@ def text_of(answer: Response) -> str:
 
 def names_of(cast: Cast) -> dict[str, str]:
     """Return what a cell may name; the whole number of a meter is in no answer at all."""
-    own, other = cast.home, cast.other_home
+    homes = {"": cast.home, "other_": cast.other_home, "neighbours_": cast.neighbours_home}
     return {
-        **{name: getattr(own, name) for name in ("id", "number", "digits", "load")},
-        **{f"other_{name}": getattr(other, name) for name in ("id", "number", "digits", "load")},
+        **{
+            f"{whose}{name}": getattr(home, name)
+            for whose, home in homes.items()
+            for name in ("id", "number", "digits", "load")
+        },
+        "invitation": cast.invitation_id,
+        "neighbours_invitation": cast.neighbours_invitation_id,
     }
 
 

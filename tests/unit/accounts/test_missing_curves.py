@@ -9,6 +9,7 @@ import pytest
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.support.registries import deliver_due
 from tests.unit.conftest import Household
+from worker.accounts.channels import NoticeChannels
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, Message
 from worker.accounts.notices import NoticeSender, notify_missing_curves
 from worker.domain.consent.accounts import AccountState
@@ -35,7 +36,7 @@ class Home:
         self.sender = NoticeSender(
             notices=household.notices,
             accounts=household.registry,
-            channels={"log": self.channel},
+            channels=NoticeChannels(of_settings={"log": self.channel}),
             now=household.now,
         )
         self.sync()

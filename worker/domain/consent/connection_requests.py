@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from worker.domain.consent.consents import ConsentKind, Proof
+from worker.domain.consent.tenants import DEFAULT_TENANT
 
 REQUEST_LIFE: Final = timedelta(days=7)
 MOST_METERS: Final = 10  # Of one callback; more are refused as a whole.
@@ -63,6 +64,9 @@ TRANSITIONS: Final[Mapping[tuple[RequestState, RequestEvent], RequestState]] = {
     (_S.HELD, _E.OTHER_PERSON): _S.CHOICE,
     (_S.HELD, _E.REFUSED): _S.REFUSED,
     (_S.HELD, _E.TURNED_AWAY): _S.REFUSED,
+    # An account of another service has come to read the meter meanwhile.
+    (_S.CHOICE, _E.NOT_PROVEN): _S.UNPROVEN,
+    (_S.HELD, _E.NOT_PROVEN): _S.UNPROVEN,
     # The place of P4, a second secret: (UNPROVEN, PROVEN) to CONNECTED.
 }
 
@@ -97,7 +101,8 @@ class ConnectionRequest:
     """A callback and what came of it.
 
     ``browser``: SHA-256 of the id of the browser that began and ended it; ``address``: where it called from.
-    ``invitation_id``: the invitation that it was begun with. ``begun_on``: the day (Europe/Paris) on which the person
+    ``invitation_id``: the invitation that it was begun with; ``tenant``: the invitation's, to whom a new account will
+    belong. ``begun_on``: the day (Europe/Paris) on which the person
     was sent to the supplier's page. ``session``: the accounts of the browser's session with their numbers.
     ``usage_points``, ``autorisation_id`` and ``code``: what the callback says, by generation.
     ``new_holder``: whether the person has said that the meter's account is another person's.
@@ -112,6 +117,7 @@ class ConnectionRequest:
     created_at: datetime
     address: str = field(default="", repr=False)
     invitation_id: str | None = None
+    tenant: str = DEFAULT_TENANT
     session: Mapping[str, int] = field(default_factory=dict)
     usage_points: tuple[str, ...] = field(default=(), repr=False)
     autorisation_id: int | None = field(default=None, repr=False)

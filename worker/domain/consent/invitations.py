@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from worker.domain.consent.tenants import DEFAULT_TENANT
+
 INVITATION_LIFE: Final = timedelta(hours=72)
 
 
@@ -36,7 +38,8 @@ class Invitation:
     """An invitation without its secret.
 
     ``usage_point_id`` is set unless the invitation is for an account. ``browser``: the SHA-256 of the id of the browser
-    that opened it. ``created_by``: the person, program or API token that vouches for whoever gets it.
+    that opened it. ``created_by``: the person, program or API token that vouches for whoever gets it. ``tenant``: the
+    service for which it was made, that of its account.
     """
 
     id: str
@@ -51,6 +54,7 @@ class Invitation:
     browser: str | None = field(default=None, repr=False)
     used_at: datetime | None = None
     revoked_at: datetime | None = None
+    tenant: str = DEFAULT_TENANT
 
     @property
     def last_digits(self) -> str | None:

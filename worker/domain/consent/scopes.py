@@ -10,4 +10,5 @@ class Scope(StrEnum):
 
     READ_ACCOUNTS = "read:accounts"  # List accounts, their states, and the progress of their first sync.
     READ_MEASURES = "read:measures"
-    WRITE_ACCOUNTS = "write:accounts"  # Add, pause, resume, stop and remove; it permits no reading.
+    WRITE_ACCOUNTS = "write:accounts"  # Add, invite, pause, resume and stop; it permits no reading.
+    ERASE_ACCOUNTS = "erase:accounts"  # Erase accounts with their measures, for good; it permits nothing else.

@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 DEFAULT_TENANT: Final = "default"
+LONGEST_TITLE: Final = 100
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 

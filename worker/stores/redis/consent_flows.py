@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.stores.redis.connection import PrefixedKeys
 
 LIFE_S: Final = 900
@@ -29,13 +30,15 @@ class ConsentFlow:
     """A consent flow in progress.
 
     ``browser``: a secret in a cookie of the browser that started it; empty for flows of the consent proxy.
-    ``invitation``: the id of the invitation that it was begun with.  ``begun_on``: the day in Europe/Paris, ISO 8601.
+    ``invitation``: the id of the invitation that it was begun with, whose ``tenant`` it has.  ``begun_on``: the day in
+    Europe/Paris, ISO 8601.
     ``redirect_uri`` and ``caller_state``: the proxy caller's own.
     """
 
     supplier: str
     browser: str = field(default="", repr=False)
     invitation: str | None = None
+    tenant: str = DEFAULT_TENANT
     begun_on: str = ""
     redirect_uri: str | None = field(default=None, repr=False)
     caller_state: str | None = field(default=None, repr=False)

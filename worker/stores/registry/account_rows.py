@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, inser
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import Series, civil_date
 from worker.errors import ConsentEnded, ConsentStopped, UnknownAccount, describe_code
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
@@ -70,19 +71,25 @@ def find_locked(connection: Connection, supplier: str, usage_point_id: str) -> s
 
 
 def find_or_insert(
-    connection: Connection, supplier: str, usage_point_id: str | None, now: datetime, consent: Mapping[str, date]
+    connection: Connection,
+    supplier: str,
+    usage_point_id: str | None,
+    now: datetime,
+    consent: Mapping[str, date],
+    tenant: str = DEFAULT_TENANT,
 ) -> tuple[str, bool]:
-    """Return the id of the account with this usage point, and whether it is new; removed accounts don't count.
+    """Return the id of the account that reads this usage point, and whether it is new.
 
-    The account is locked and gets the consent dates in ``consent``; a new one is in state ``new``. Raises
-    IntegrityError if another process inserts the same usage point at the same time.
+    The account is locked and gets the consent dates in ``consent``; a new one is in state ``new`` and belongs to
+    ``tenant``, while one that was there stays in its own. Raises IntegrityError if another process inserts the same
+    usage point at the same time.
     """
     usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
     if usage_point_id is not None and (known := find_locked(connection, supplier, usage_point_id)) is not None:
         update_account(connection, known, consent)
         return known, False
     account_id = _new_id()
-    row = {"id": account_id, "supplier": supplier, "state": AccountState.NEW, "reason": ""}
+    row = {"id": account_id, "tenant": tenant, "supplier": supplier, "state": AccountState.NEW, "reason": ""}
     connection.execute(insert(ACCOUNTS).values(created_at=now, state_since=now, **row, **consent))
     _insert_outcomes(connection, account_id, now, consent.get("consent_until"))
     if usage_point_id is not None:

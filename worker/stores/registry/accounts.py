@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Select, delete, or_, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.errors import ConsentEnded, ConsentStopped, StoreUnavailable, UnknownAccount
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer
@@ -27,7 +28,7 @@ from worker.stores.registry.due import DueTable
 from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.policies import PolicyTable
-from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS
+from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS, belongs_to
 from worker.stores.registry.tokens import TokenTable, detach_token
 
 PAGE = 500
@@ -92,10 +93,11 @@ class AccountRegistry:
         consent_until: date | None = None,
         token: str | None = None,
         token_needed: bool = True,
+        tenant: str = DEFAULT_TENANT,
     ) -> tuple[Account, bool]:
         """Return the account of one usage point, and whether it is new; see ``add_all``."""
         consent = NewConsent(consent_from, consent_until, token, token_needed=token_needed)
-        return self.add_all(supplier, [usage_point_id], now, consent)[0]
+        return self.add_all(supplier, [usage_point_id], now, consent, tenant=tenant)[0]
 
     def add_all(
         self,
@@ -107,6 +109,7 @@ class AccountRegistry:
         on_account: Callable[[Connection, str], object] | None = None,
         before: Callable[[Connection], object] | None = None,
         data_from: date | None = None,
+        tenant: str = DEFAULT_TENANT,
     ) -> list[tuple[Account, bool]]:
         """Add the accounts of one consent, all or none, and return each with whether it is new.
 
@@ -114,7 +117,8 @@ class AccountRegistry:
         knows gives its existing account, which takes the token and the dates of the consent; an account in ``new`` or
         ``action_needed`` becomes ``ready``, a paused one stays paused. ``on_account`` is called with each account's id
         inside the transaction, and ``before`` first in it. ``data_from``: the first day that may be read of a new
-        account. The caller has checked the form of the usage point numbers.
+        account. ``tenant``: to whom a new account belongs; a known one stays where it is. The caller has checked the
+        form of the usage point numbers.
         """
 
         def insert(connection: Connection) -> list[tuple[Account, bool]]:
@@ -123,7 +127,7 @@ class AccountRegistry:
             # Two consents for the same meters must lock them in the same order, else they block each other.
             sorted_numbers = sorted(set(usage_point_ids), key=lambda number: number or "")
             rows = {
-                number: account_rows.find_or_insert(connection, supplier, number, now, consent.dates)
+                number: account_rows.find_or_insert(connection, supplier, number, now, consent.dates, tenant)
                 for number in sorted_numbers
             }
             ids = [account_id for account_id, _ in rows.values()]
@@ -151,16 +155,18 @@ class AccountRegistry:
         token: str | None,
         confirmed: bool,
         on_new: Callable[[Connection, str], object],
+        tenant: str = DEFAULT_TENANT,
     ) -> tuple[Account, bool]:
         """Add the account of a usage point that somebody vouches for, and return it with whether it is new.
 
-        An account that is there already stays as it is. A new one is ``ready`` if ``confirmed``; else it is ``new``
-        until the supplier's first answer, and its series are due at once either way. ``on_new`` is called with its id
-        inside the transaction. Without ``token`` the application's own token is used.
+        An account that is there already stays as it is, of whichever tenant. A new one belongs to ``tenant`` and is
+        ``ready`` if ``confirmed``; else it is ``new`` until the supplier's first answer. Its series are due at once
+        either way. ``on_new`` is called with its id inside the transaction. Without ``token`` the application's own
+        token is used.
         """
 
         def insert(connection: Connection) -> tuple[Account, bool]:
-            account_id, created = account_rows.find_or_insert(connection, supplier, usage_point_id, now, {})
+            account_id, created = account_rows.find_or_insert(connection, supplier, usage_point_id, now, {}, tenant)
             if created:
                 if token is not None:
                     self.tokens.assign_new(connection, [account_id], token, None)
@@ -207,9 +213,13 @@ class AccountRegistry:
             query = query.where(or_(ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until >= today))
         return self._accounts(query.limit(limit))
 
-    def page(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
-        """Return the next page of accounts by id, without removed ones: ``after`` < id. Empty at the end."""
-        return self._accounts(ACCOUNT_QUERY.where(NOT_REMOVED, ACCOUNTS.c.id > (after or "")).limit(limit))
+    def page(self, after: str | None = None, limit: int = PAGE, *, tenant: str | None = None) -> list[Account]:
+        """Return the next page of accounts by id, without removed ones: ``after`` < id. Empty at the end.
+
+        With ``tenant`` only those that belong to it.
+        """
+        query = ACCOUNT_QUERY.where(NOT_REMOVED, *belongs_to(ACCOUNTS, tenant), ACCOUNTS.c.id > (after or ""))
+        return self._accounts(query.limit(limit))
 
     def page_ended(self, today: date, after: str | None = None, limit: int = PAGE) -> list[Account]:
         """Return the next page of accounts by id that don't wait for a new consent although theirs has ended.
@@ -267,7 +277,7 @@ class AccountRegistry:
         return [Account(**row._asdict()) for row in self.database.fetch(query.order_by(ACCOUNTS.c.id))]
 
     # This method is the last one: below it, ``list`` in an annotation would mean the method.
-    def list(self, states: Collection[AccountState] | None = None) -> list[Account]:
-        """Return the accounts in these states by id; by default all but the removed ones."""
+    def list(self, states: Collection[AccountState] | None = None, *, tenant: str | None = None) -> list[Account]:
+        """Return the accounts in these states, of one tenant or of all, by id; by default all but the removed ones."""
         condition = NOT_REMOVED if states is None else ACCOUNTS.c.state.in_(states)
-        return self._accounts(ACCOUNT_QUERY.where(condition))
+        return self._accounts(ACCOUNT_QUERY.where(condition, *belongs_to(ACCOUNTS, tenant)))

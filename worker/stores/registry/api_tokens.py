@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Row, insert, or_, select, update
 
 from worker.domain.clock import Clock, real_clock
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.errors import DataError
 from worker.stores.database import Database
 from worker.stores.encryption import SecretTexts
@@ -28,7 +29,7 @@ class UnknownToken(DataError):
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """An API token without its secret."""
+    """An API token without its secret; it opens what belongs to ``tenant``, and nothing else."""
 
     id: str
     name: str
@@ -37,6 +38,7 @@ class ApiToken:
     last_used_at: datetime | None
     expires_at: datetime | None
     revoked_at: datetime | None
+    tenant: str = DEFAULT_TENANT
 
     def is_valid(self, now: datetime) -> bool:
         """Return whether the token is neither revoked nor expired."""
@@ -53,7 +55,14 @@ class ApiTokenTable:
         self._database = database
         self._now = now
 
-    def create(self, name: str, scopes: Collection[str], expires_in: timedelta | None = None) -> tuple[ApiToken, str]:
+    def create(
+        self,
+        name: str,
+        scopes: Collection[str],
+        expires_in: timedelta | None = None,
+        *,
+        tenant: str = DEFAULT_TENANT,
+    ) -> tuple[ApiToken, str]:
         """Create a token and return it with its text, which can't be read again later.
 
         ``scopes`` are words without spaces.
@@ -61,8 +70,8 @@ class ApiTokenTable:
         token_id, secret_hash, text = _TEXTS.create()
         now = self._now()
         expires_at = now + expires_in if expires_in else None
-        token = ApiToken(token_id, name, frozenset(scopes), now, None, expires_at, None)
-        row = {"id": token_id, "name": name, "hash": secret_hash, "scopes": " ".join(sorted(scopes))}
+        token = ApiToken(token_id, name, frozenset(scopes), now, None, expires_at, None, tenant)
+        row = {"id": token_id, "tenant": tenant, "name": name, "hash": secret_hash, "scopes": " ".join(sorted(scopes))}
         self._database.change(insert(API_TOKENS).values(**row, created_at=now, expires_at=expires_at))
         return token, text
 
@@ -110,4 +119,4 @@ class ApiTokenTable:
 
 def _to_token(row: Row[Any]) -> ApiToken:
     moments = (row.created_at, row.last_used_at, row.expires_at, row.revoked_at)
-    return ApiToken(row.id, row.name, frozenset(row.scopes.split()), *moments)
+    return ApiToken(row.id, row.name, frozenset(row.scopes.split()), *moments, row.tenant)

@@ -15,11 +15,12 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, n
 
 from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.invitations import INVITATION_LIFE, Invitation, InvitationPurpose
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.errors import DataError, OperatorFault
 from worker.stores.database import Database, SealedTable
 from worker.stores.encryption import Sealer, SecretTexts
 from worker.stores.registry import account_rows
-from worker.stores.registry.tables import INVITATIONS
+from worker.stores.registry.tables import INVITATIONS, belongs_to
 
 _TEXTS: Final = SecretTexts("invite")  # Our logs recognise it, too.
 _UNFINISHED: Final = (INVITATIONS.c.used_at.is_(None), INVITATIONS.c.revoked_at.is_(None))
@@ -48,43 +49,36 @@ class InvitationTable(SealedTable):
         *,
         account_id: str | None = None,
         usage_point_id: str | None = None,
+        tenant: str = DEFAULT_TENANT,
     ) -> tuple[Invitation, str]:
         """Create an invitation and return it with its secret, which can't be read again later.
 
-        Unfinished older ones for the same account or meter are revoked. Raises UnknownAccount for an account that is
-        missing or removed.
+        One for an account belongs to the account's tenant, and ``tenant`` is for meters. Unfinished older ones of the
+        same tenant for the same account or meter are revoked. Raises UnknownAccount for an account that is missing or
+        removed.
         """
         invitation_id, secret_hash, text = _TEXTS.create()
         now = self._now()
-        invitation = Invitation(
-            id=invitation_id,
-            purpose=purpose,
-            supplier=supplier,
-            created_by=created_by,
-            created_at=now,
-            expires_at=now + INVITATION_LIFE,
-            account_id=account_id,
-            usage_point_id=usage_point_id,
-        )
-        row = {
+        row: dict[str, Any] = {
             "id": invitation_id,
-            "hash": secret_hash,
+            "tenant": tenant,
             "purpose": purpose,
             "supplier": supplier,
             "account_id": account_id,
-            "sealed_usage_point": None if usage_point_id is None else self._sealer.seal(usage_point_id),
             "created_by": created_by,
             "created_at": now,
-            "expires_at": invitation.expires_at,
+            "expires_at": now + INVITATION_LIFE,
         }
+        sealed = None if usage_point_id is None else self._sealer.seal(usage_point_id)
         with self._database.reading() as connection:  # Unsealing many takes a while, and SQLite has one writer.
-            older = self._find_by_meter(connection, usage_point_id, *_open_at(now))
+            older = self._find_by_meter(connection, usage_point_id, *_open_at(now), *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
             if account_id is not None:
                 account_rows.lock(connection, account_id)
+                row["tenant"] = account_rows.get(connection, account_id).tenant
             self._revoke_open(connection, older | _find_by_account(connection, account_id, *_open_at(now)))
-            connection.execute(insert(INVITATIONS).values(row))
-        return invitation, text
+            connection.execute(insert(INVITATIONS).values(**row, hash=secret_hash, sealed_usage_point=sealed))
+        return Invitation(**row, usage_point_id=usage_point_id), text
 
     def get(self, invitation_id: str) -> Invitation | None:
         """Return the invitation in any state, or None. Raises OperatorFault where the key of its meter is missing."""
@@ -128,18 +122,19 @@ class InvitationTable(SealedTable):
         using = update(INVITATIONS).where(INVITATIONS.c.id == invitation_id, *_open_at(now)).values(used_at=now)
         return connection.execute(using).rowcount == 1
 
-    def revoke(self, invitation_id: str) -> Invitation:
+    def revoke(self, invitation_id: str, *, tenant: str | None = None) -> Invitation:
         """Revoke the invitation and forget its meter's number. A used one stays used.
 
-        Safe to repeat: the first moment stays. Raises UnknownInvitation.
+        Safe to repeat: the first moment stays. Raises UnknownInvitation, with ``tenant`` for another tenant's, too.
         """
+        is_it = (INVITATIONS.c.id == invitation_id, *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
-            revoking = update(INVITATIONS).where(INVITATIONS.c.id == invitation_id, *_UNFINISHED)
+            if connection.execute(select(INVITATIONS.c.id).where(*is_it)).first() is None:
+                # The message doesn't repeat the id: a user may have passed the whole secret.
+                raise UnknownInvitation("no invitation of this id: `releve invitations list` shows them")
+            revoking = update(INVITATIONS).where(*is_it, *_UNFINISHED)
             connection.execute(revoking.values(revoked_at=self._now(), sealed_usage_point=null()))
-            row = _get_row(connection, invitation_id)
-        if row is None:
-            # The message doesn't repeat the id: a user may have passed the whole secret.
-            raise UnknownInvitation("no invitation of this id: `releve invitations list` shows them")
+            row = connection.execute(select(INVITATIONS).where(*is_it)).one()
         return self._to_invitation(row, needs_meter=False)
 
     def end_for(self, connection: Connection, account_id: str | None, usage_point_id: str | None) -> int:
@@ -199,20 +194,27 @@ class InvitationTable(SealedTable):
             browser=row.browser,
             used_at=row.used_at,
             revoked_at=row.revoked_at,
+            tenant=row.tenant,
         )
 
-    def page(self, after: str = "", limit: int = 100, *, open_only: bool = False) -> list[Invitation]:
+    def page(
+        self, after: str = "", limit: int = 100, *, open_only: bool = False, tenant: str | None = None
+    ) -> list[Invitation]:
         """Return the next page of invitations by id: ``after`` < id. Empty at the end. Meters are as in ``list``."""
-        query = self._query(open_only).where(INVITATIONS.c.id > after).order_by(INVITATIONS.c.id).limit(limit)
+        query = self._query(open_only, tenant).where(INVITATIONS.c.id > after).order_by(INVITATIONS.c.id).limit(limit)
         return [self._to_invitation(row, needs_meter=False) for row in self._database.fetch(query)]
 
-    def _query(self, open_only: bool) -> Select[Any]:
-        return select(INVITATIONS).where(*(_open_at(self._now()) if open_only else ()))
+    def _query(self, open_only: bool, tenant: str | None) -> Select[Any]:
+        is_open = _open_at(self._now()) if open_only else ()
+        return select(INVITATIONS).where(*is_open, *belongs_to(INVITATIONS, tenant))
 
     # This method is the last one: below it, ``list`` in an annotation would mean the method.
-    def list(self, open_only: bool = False, limit: int | None = None) -> list[Invitation]:
-        """Return the invitations, the newest first; a meter's number is left out where its key is missing."""
-        query = self._query(open_only).order_by(INVITATIONS.c.created_at.desc(), INVITATIONS.c.id).limit(limit)
+    def list(self, open_only: bool = False, limit: int | None = None, *, tenant: str | None = None) -> list[Invitation]:
+        """Return the invitations of one tenant or of all, the newest first.
+
+        A meter's number is left out where its key is missing.
+        """
+        query = self._query(open_only, tenant).order_by(INVITATIONS.c.created_at.desc(), INVITATIONS.c.id).limit(limit)
         return [self._to_invitation(row, needs_meter=False) for row in self._database.fetch(query)]
 
 

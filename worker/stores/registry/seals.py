@@ -11,7 +11,7 @@ from sqlalchemy import Column, delete, select, update
 from worker.errors import OperatorFault
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer
-from worker.stores.registry.tables import CONSENT_PROOFS, INVITATIONS, QUARANTINE, RAW_ANSWERS, TOKENS
+from worker.stores.registry.tables import CONSENT_PROOFS, INVITATIONS, QUARANTINE, RAW_ANSWERS, TENANTS, TOKENS
 
 PAGE = 100  # The number of rows that a rotation locks at a time.
 
@@ -38,6 +38,7 @@ PROOF_SEALS: Final = SealedColumn(
 INVITATION_SEALS: Final = SealedColumn(
     "invitations", INVITATIONS.c.id, INVITATIONS.c.sealed_usage_point, INVITATIONS.c.created_at, is_kept=False
 )
+WEBHOOK_SEALS: Final = SealedColumn("webhooks", TENANTS.c.id, TENANTS.c.sealed_webhook, TENANTS.c.created_at)
 ANSWER_SEALS: Final = SealedColumn("kept answers", RAW_ANSWERS.c.id, RAW_ANSWERS.c.sealed, RAW_ANSWERS.c.last_at)
 SAMPLE_SEALS: Final = SealedColumn(
     "samples in quarantine",
@@ -46,7 +47,7 @@ SAMPLE_SEALS: Final = SealedColumn(
     QUARANTINE.c.first_seen,
     is_kept=False,
 )
-TEXT_SEALS: Final = (TOKEN_SEALS, PROOF_SEALS, INVITATION_SEALS)
+TEXT_SEALS: Final = (TOKEN_SEALS, PROOF_SEALS, INVITATION_SEALS, WEBHOOK_SEALS)
 SEALED_COLUMNS: Final = (*TEXT_SEALS, ANSWER_SEALS, SAMPLE_SEALS)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Date,
     Enum,
     ForeignKey,
@@ -69,6 +70,11 @@ METADATA = MetaData(
 def _tenant() -> Column[str]:
     """Return the column that says to which tenant a row belongs; what has none belongs to the default one."""
     return Column("tenant", _sortable(32), nullable=False, server_default=DEFAULT_TENANT)
+
+
+def belongs_to(table: Table, tenant: str | None) -> tuple[ColumnElement[bool], ...]:
+    """Return the condition of the rows that belong to the tenant; none for None, which is all tenants."""
+    return () if tenant is None else (table.c.tenant == tenant,)
 
 
 # The tenants that were given a name or a webhook. The default tenant exists without a row.

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query, Response
 
 from worker.accounts.status import AccountStatus, AccountSummary, status_of
 from worker.domain.consent.accounts import Account, AccountState
+from worker.errors import MeterElsewhere
 from worker.runtime.process import Runtime
-from worker.web.api.auth import Caller, MayEnd, ReadAccounts, WriteAccounts
+from worker.web.api.auth import Caller, MayErase, MayStop, ReadAccounts, WriteAccounts
 from worker.web.api.schemas import (
     AccountId,
     AccountPage,
@@ -18,7 +19,7 @@ from worker.web.api.schemas import (
     error_responses,
 )
 from worker.web.context import RuntimeDep, publish_backfills
-from worker.web.errors import HttpRefusal
+from worker.web.errors import HttpRefusal, meter_elsewhere
 
 router = APIRouter(tags=["accounts"])
 
@@ -34,9 +35,9 @@ def list_accounts(
         str, Query(max_length=32, pattern=r"^[a-z0-9]*$", description="The last id of the page before.")
     ] = "",
 ) -> AccountPage:
-    """All accounts but the removed ones for a client; a household's own for a session."""
+    """All accounts of a client's service but the removed ones; a household's own for a session."""
     # One account more than asked for tells whether there is a next page.
-    accounts = _page(runtime, caller, after, limit + 1)
+    accounts = caller.page_accounts(runtime, after, limit + 1)
     page = [_summarize(account, caller) for account in accounts[:limit]]
     more = len(accounts) > limit
     return AccountPage(accounts=page, next=f"/api/accounts?limit={limit}&after={page[-1].account}" if more else None)
@@ -62,15 +63,22 @@ def add_account(new: NewAccount, runtime: RuntimeDep, caller: WriteAccounts, res
     """Add the account of a meter whose holder has consented to your application, and start its first sync.
 
     You vouch for the consent: your token's name, `reference` and `consented_on` are kept as its evidence. A meter that
-    has an account gives 409 `account_exists` and its id, and nothing is changed. Where each holder has a token of its
-    own (enedis-v4), only the consent page can add an account: 409 `consent_needed`.
+    has an account gives 409 `account_exists` and its id, and nothing is changed. If the account is another service's,
+    it is 409 `METER_ELSEWHERE` without the id. Where each holder has a token of its own (enedis-v4), only the consent
+    page can add an account: 409 `consent_needed`.
     """
     if runtime.clients.account_tokens:
         raise HttpRefusal(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
     try:
         account, created = runtime.assertion.add(
-            new.usage_point, f"token:{caller.token_id}", reference=new.reference, consented_on=new.consented_on
+            new.usage_point,
+            f"token:{caller.token_id}",
+            reference=new.reference,
+            consented_on=new.consented_on,
+            tenant=caller.tenant,
         )
+    except MeterElsewhere:
+        raise meter_elsewhere() from None
     except ValueError as error:
         raise HttpRefusal(422, "invalid_request", str(error)) from None
     if not created:
@@ -106,7 +114,7 @@ def resume_account(account_id: AccountId, runtime: RuntimeDep, caller: WriteAcco
     summary="Stop an account's consent",
     responses=error_responses(404, 409, 422),
 )
-def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayEnd) -> AccountSummary:
+def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayStop) -> AccountSummary:
     """End its consent here: nothing is asked any more, its own token is deleted, what is stored stays.
 
     Only a new consent lets it run again. Safe to repeat. The sharing at Enedis itself is ended in the holder's Enedis
@@ -125,8 +133,8 @@ def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayEnd) -> 
     summary="Erase an account",
     responses=error_responses(404, 422),
 )
-def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayEnd) -> Receipt:
-    """Its measures, tokens and state, now and for good; the receipt counts them.
+def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayErase) -> Receipt:
+    """Its measures, tokens and state, now and for good; the receipt counts them. The scope is `erase:accounts`.
 
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
     """
@@ -143,14 +151,6 @@ def read_status(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts
     """History, last day stored and last error of each series."""
     account = caller.load_account(runtime, account_id)
     return status_of(account, runtime.history)
-
-
-def _page(runtime: Runtime, caller: Caller, after: str, limit: int) -> list[Account]:
-    if caller.session is None:
-        return runtime.registry.page(after, limit)
-    own = caller.session.own(runtime.registry.get_many(list(caller.session.accounts)))
-    existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
-    return sorted(existing, key=lambda account: account.id)[:limit]
 
 
 def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: AccountState) -> AccountSummary:

@@ -1,8 +1,9 @@
 """Authentication and authorisation of API calls: clients by bearer token, households by browser session.
 
-A client's scopes hold for all accounts. A household reads, stops and removes the accounts of its session, and every
-other account is unknown to it. Calls are refused by default: each route names the dependency from here that admits a
-caller.
+A client's scopes hold for the accounts and invitations of its token's tenant, and a household reads, stops and removes
+the accounts of its session. Everything else is unknown to them: ``Caller`` is the one place that says what a caller may
+see, and routes load and list by it alone. Calls are refused by default: each route names the dependency from here that
+admits a caller.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
-from worker.domain.consent.accounts import Account
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.scopes import Scope
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.errors import UnknownAccount
 from worker.logs import fields
 from worker.runtime.process import Runtime
@@ -55,20 +58,41 @@ _csrf = APIKeyHeader(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated caller: a client with the token of ``token_id``, or a household with a ``session``."""
+    """An authenticated caller: a household with a ``session``, or a client with the token of ``token_id``.
+
+    ``tenant``: to whom the client's token belongs.
+    """
 
     scopes: frozenset[str]
     session: Session | None = None
     token_id: str | None = None
+    tenant: str = DEFAULT_TENANT
 
     def load_account(self, runtime: Runtime, account_id: str, *, include_removed: bool = False) -> Account:
         """Return an account that the caller may see. Raises UnknownAccount, as for one that doesn't exist."""
         if self.session is not None and account_id not in self.session.accounts:
             raise UnknownAccount("not an account of this session")
         account = (runtime.registry.get if include_removed else runtime.registry.get_existing)(account_id)
-        if self.session is not None and not self.session.shows(account):
-            raise UnknownAccount("not an account of this session")
+        is_own = account.tenant == self.tenant if self.session is None else self.session.shows(account)
+        if not is_own:
+            raise UnknownAccount("not an account of this caller")
         return account
+
+    def page_accounts(self, runtime: Runtime, after: str, limit: int) -> list[Account]:
+        """Return the next page by id of the accounts that the caller may see, without removed ones."""
+        if self.session is None:
+            return runtime.registry.page(after, limit, tenant=self.tenant)
+        own = self.session.own(runtime.registry.get_many(list(self.session.accounts)))
+        existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
+        return sorted(existing, key=lambda account: account.id)[:limit]
+
+    def page_invitations(self, runtime: Runtime, after: str, limit: int, *, open_only: bool) -> list[Invitation]:
+        """Return the next page by id of the client's invitations."""
+        return runtime.invitations.page(after, limit, open_only=open_only, tenant=self.tenant)
+
+    def revoke_invitation(self, runtime: Runtime, invitation_id: str) -> Invitation:
+        """Revoke an invitation of the client's. Raises UnknownInvitation, as for one that doesn't exist."""
+        return runtime.invitations.revoke(invitation_id, tenant=self.tenant)
 
 
 def _identify(
@@ -104,7 +128,7 @@ def _identify_client(runtime: Runtime, limiter: RateLimiter, address: str, autho
         log.warning("api token refused", extra=fields(address=address, blocked=blocked))  # Never the token itself.
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
     _count_call(limiter, _api_rate(runtime), f"token:{token.id}")
-    return Caller(token.scopes, token_id=token.id)
+    return Caller(token.scopes, token_id=token.id, tenant=token.tenant)
 
 
 CallerDep = Annotated[Caller, Depends(_identify)]
@@ -131,18 +155,23 @@ async def check_reading_client(caller: CallerDep) -> Caller:
     return caller
 
 
-async def check_ending(
-    request: Request, runtime: RuntimeDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
-) -> Caller:
-    """Return a caller that may stop and remove accounts: a client that may write, or a household's own page.
+def require_scope_or_page(scope: Scope) -> Callable[..., Awaitable[Caller]]:
+    """Return a dependency that returns a client with the scope, or a household by its own page.
 
     A form or script of another site can't send the CSRF header. Raises HttpRefusal 403.
     """
-    if caller.session is None:
-        _check_scope(caller, Scope.WRITE_ACCOUNTS)
-    elif not runtime.signer.is_valid_csrf_token(caller.session.sid, request.headers.get(CSRF_HEADER)):
-        raise HttpRefusal(403, "csrf_needed", f"send the page's csrf value in the header {CSRF_HEADER}", _challenge())
-    return caller
+
+    async def check(
+        request: Request, runtime: RuntimeDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
+    ) -> Caller:
+        if caller.session is None:
+            _check_scope(caller, scope)
+        elif not runtime.signer.is_valid_csrf_token(caller.session.sid, request.headers.get(CSRF_HEADER)):
+            message = f"send the page's csrf value in the header {CSRF_HEADER}"
+            raise HttpRefusal(403, "csrf_needed", message, _challenge())
+        return caller
+
+    return check
 
 
 def _check_scope(caller: Caller, scope: Scope) -> None:
@@ -176,4 +205,5 @@ ReadAccounts = Annotated[Caller, Depends(require_scope(Scope.READ_ACCOUNTS))]
 ReadMeasures = Annotated[Caller, Depends(require_scope(Scope.READ_MEASURES))]
 WriteAccounts = Annotated[Caller, Depends(require_scope(Scope.WRITE_ACCOUNTS))]
 ReadAsClient = Annotated[Caller, Depends(check_reading_client)]
-MayEnd = Annotated[Caller, Depends(check_ending)]
+MayStop = Annotated[Caller, Depends(require_scope_or_page(Scope.WRITE_ACCOUNTS))]
+MayErase = Annotated[Caller, Depends(require_scope_or_page(Scope.ERASE_ACCOUNTS))]

@@ -16,12 +16,13 @@ from worker.accounts.invitations import (
 )
 from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.invitations import Invitation
+from worker.errors import MeterElsewhere
 from worker.runtime.process import Runtime
 from worker.stores.registry.invitations import UnknownInvitation
-from worker.web.api.auth import ReadAsClient, WriteAccounts
+from worker.web.api.auth import Caller, ReadAsClient, WriteAccounts
 from worker.web.api.schemas import Fault, InvitationPage, NewInvitation, error_responses
 from worker.web.context import RuntimeDep
-from worker.web.errors import HttpRefusal
+from worker.web.errors import HttpRefusal, meter_elsewhere
 
 router = APIRouter(tags=["invitations"])
 
@@ -30,7 +31,8 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     409: {
         "model": Fault,
         "description": "`meter_has_account`: for the same person name the account, for another say `new_holder`. "
-        "`meter_has_no_account`: leave out `new_holder`. `no_mail_service`: `RELEVE_NOTIFY_URL` has none.",
+        "`meter_has_no_account`: leave out `new_holder`. `METER_ELSEWHERE`: another service reads this meter. "
+        "`no_mail_service`: `RELEVE_NOTIFY_URL` has none.",
     }
 }
 _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"model": Fault, "description": "No such invitation."}}
@@ -52,7 +54,9 @@ def invite(new: NewInvitation, runtime: RuntimeDep, caller: WriteAccounts) -> Se
     try:
         if new.mail:
             inviter.check_mail()
-        invitation, link = _create(runtime, new, f"token:{caller.token_id}")
+        invitation, link = _create(runtime, new, caller)
+    except MeterElsewhere:
+        raise meter_elsewhere() from None
     except MeterHasAccount as error:
         # The error's own text is the command line's.
         message = f"this meter has the account {error.account_id}: invite that account, or say new_holder"
@@ -75,9 +79,9 @@ def list_invitations(
     ] = "",
     open_only: Annotated[bool, Query(alias="open", description="Only those that can still be used.")] = False,
 ) -> InvitationPage:
-    """All invitations without their secrets and meters; ended ones stay for a week."""
+    """All invitations of the client's service without their secrets and meters; ended ones stay for a week."""
     # One more than asked for tells whether there is a next page.
-    invitations = runtime.invitations.page(after, limit + 1, open_only=open_only)
+    invitations = caller.page_invitations(runtime, after, limit + 1, open_only=open_only)
     page = [_summarize(invitation) for invitation in invitations[:limit]]
     more = len(invitations) > limit
     path = f"/api/invitations?limit={limit}{'&open=true' if open_only else ''}&after="
@@ -96,15 +100,18 @@ def revoke_invitation(
 ) -> InvitationSummary:
     """End it at once. Safe to repeat; one that was used stays used."""
     try:
-        return _summarize(runtime.invitations.revoke(invitation_id))
+        return _summarize(caller.revoke_invitation(runtime, invitation_id))
     except UnknownInvitation:
         raise HttpRefusal(404, "unknown_invitation", "no such invitation") from None
 
 
-def _create(runtime: Runtime, new: NewInvitation, by: str) -> tuple[Invitation, str]:
+def _create(runtime: Runtime, new: NewInvitation, caller: Caller) -> tuple[Invitation, str]:
+    by = f"token:{caller.token_id}"
     if new.usage_point is not None:
-        return runtime.inviter.invite_meter(ENEDIS.name, new.usage_point, by, new_holder=new.new_holder)
-    return runtime.inviter.invite_account(str(new.account), by)
+        return runtime.inviter.invite_meter(
+            ENEDIS.name, new.usage_point, by, new_holder=new.new_holder, tenant=caller.tenant
+        )
+    return runtime.inviter.invite_account(caller.load_account(runtime, str(new.account)).id, by)
 
 
 def _summarize(invitation: Invitation) -> InvitationSummary:

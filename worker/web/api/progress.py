@@ -85,7 +85,7 @@ async def watch_progress(
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
     if _streams.locked():
         raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", wait_s=30)
-    load = partial(_load_progress, runtime, account_id)
+    load = partial(_load_progress, runtime, account_id)  # An account stays in its tenant.
     await run_in_threadpool(load)  # Its errors are answered with their status, which a stream can't do any more.
     return EventSourceResponse(stream_events(load))  # Its comments keep the connection alive, one each 15 s.
 

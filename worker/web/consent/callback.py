@@ -110,6 +110,7 @@ def _receive(
             created_at=datetime.now(UTC),
             address=client_address(request),
             invitation_id=flow.invitation,
+            tenant=flow.tenant,
             session=session.accounts,
         ),
     )

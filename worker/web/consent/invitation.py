@@ -101,7 +101,7 @@ def _go_on(request: Request, runtime: Runtime, session: Session, invitation: Inv
         return _open_history(request, runtime, session, invitation, account)
     meter = account.usage_point_id if account else invitation.usage_point_id
     return redirect_to_supplier(
-        request, runtime, invitation.supplier, meter, invitation_id=invitation.id, browser_id=browser_id
+        request, runtime, invitation.supplier, meter, invitation=invitation, browser_id=browser_id
     )
 
 

@@ -11,6 +11,8 @@ from fastapi.responses import RedirectResponse
 
 from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.suppliers import SUPPLIERS
+from worker.domain.consent.invitations import Invitation
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.stores.redis.rate_limits import Rate, RateLimiter
@@ -73,7 +75,7 @@ def redirect_to_supplier(
     supplier: str,
     usage_point_id: str | None,
     *,
-    invitation_id: str | None = None,
+    invitation: Invitation | None = None,
     browser_id: str | None = None,
 ) -> Response:
     """Store a flow of this browser and redirect to the supplier's page; only a simulator gets ``usage_point_id``."""
@@ -81,7 +83,13 @@ def redirect_to_supplier(
         return consent_page(request, "too_many", wait_s)
     browser_id = browser_id or read_browser_id(runtime, request) or new_browser_id()
     hint = usage_point_id if usage_point_id and USAGE_POINT.fullmatch(usage_point_id) else None
-    flow = ConsentFlow(supplier, browser_id, invitation_id, runtime.supplier_consents.today().isoformat())
+    flow = ConsentFlow(
+        supplier,
+        browser_id,
+        invitation=invitation.id if invitation else None,
+        tenant=invitation.tenant if invitation else DEFAULT_TENANT,
+        begun_on=runtime.supplier_consents.today().isoformat(),
+    )
     try:
         page = start_flow(runtime, flow, "/callback/enedis", hint if runtime.settings.speaks_to_simulator else None)
     except ValueError:  # The customers of the sandbox have consented already.

@@ -17,6 +17,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.app import queue_lengths
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.errors import StoreUnavailable
 from worker.logs import fields
@@ -99,7 +100,8 @@ def log_out(request: Request, runtime: RuntimeDep, csrf: Annotated[str, Form()] 
 def operator_page(request: Request, runtime: Runtime, status: int = 200, **invite: Any) -> Response:
     """Return the page for an operator who is logged in. ``invite``: what the form of an invitation shows again."""
     csrf = runtime.signer.csrf_token(_read_session(request, runtime).sid)
-    form = {"whom": "", "new_holder": False, "address": "", "invite_fault": None, "invite_account": ""} | invite
+    form: dict[str, Any] = {"whom": "", "new_holder": False, "address": "", "tenant": DEFAULT_TENANT}
+    form |= {"invite_fault": None, "invite_account": "", "invite_tenant": ""} | invite
     values = {**_page_values(runtime), **_invitations(runtime), **form}
     return render(request, "operator.html", status, operator_csrf=csrf, **values)
 
@@ -164,9 +166,11 @@ def _page_values(runtime: Runtime) -> dict[str, Any]:
 
 
 def _invitations(runtime: Runtime) -> dict[str, Any]:
-    """Return the newest open invitations, and whether there are more."""
+    """Return the newest open invitations, whether there are more, and the tenants' titles if there are several."""
     newest = runtime.invitations.list(open_only=True, limit=MOST_INVITATIONS + 1)
+    tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list()}
     return {
+        "tenants": tenants if len(tenants) > 1 else {},
         "invitations": newest[:MOST_INVITATIONS],
         "more_invitations": len(newest) > MOST_INVITATIONS,
         "sends_mail": runtime.inviter.sends_mail,

@@ -12,9 +12,11 @@ from worker.accounts.invitations import MeterHasAccount, MeterHasNoAccount
 from worker.accounts.notice_services import is_mail_address
 from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.invitations import Invitation
-from worker.errors import UnknownAccount
+from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.errors import MeterElsewhere, UnknownAccount, UnknownTenant
 from worker.runtime.process import Runtime
 from worker.stores.registry.invitations import UnknownInvitation
+from worker.stores.registry.tenants import require_tenant
 from worker.web.context import RuntimeDep
 from worker.web.pages.operator import PATH, may_change, operator_page
 from worker.web.render import refuse_form, render, render_message
@@ -33,6 +35,7 @@ def invite(
     whom: Annotated[str, Form()] = "",
     new_holder: Annotated[str, Form()] = "",
     address: Annotated[str, Form()] = "",
+    tenant: Annotated[str, Form()] = DEFAULT_TENANT,
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
     """Make an invitation for the account or the meter ``whom``, and show its link: it can't be read again."""
@@ -40,8 +43,8 @@ def invite(
         return refuse_form(request, PATH)
     whom, address, is_new = whom.replace(" ", "").strip(), address.strip(), bool(new_holder)
 
-    def show_again(fault: str, status: int, account_id: str = "") -> Response:
-        form = {"whom": whom, "new_holder": is_new, "address": address, "invite_account": account_id}
+    def show_again(fault: str, status: int, **facts: str) -> Response:
+        form = {"whom": whom, "new_holder": is_new, "address": address, "tenant": tenant, **facts}
         return operator_page(request, runtime, status, invite_fault=f"operator.invite.{fault}", **form)
 
     if address and not (runtime.inviter.sends_mail and is_mail_address(address)):
@@ -49,11 +52,16 @@ def invite(
     if is_new and not _METER.fullmatch(whom):
         return show_again("needs_meter", 422)
     try:
-        invitation, link = _create(runtime, whom, new_holder=is_new)
+        require_tenant(runtime.registry.database, tenant)
+        invitation, link = _create(runtime, whom, new_holder=is_new, tenant=tenant)
     except UnknownAccount:
         return show_again("unknown", 404)
     except MeterHasAccount as error:
-        return show_again("has_account", 409, error.account_id)
+        return show_again("has_account", 409, invite_account=error.account_id)
+    except MeterElsewhere as error:
+        return show_again("elsewhere", 409, invite_tenant=runtime.tenants.title_of(error.tenant) or error.tenant)
+    except UnknownTenant:
+        return show_again("no_tenant", 422)
     except MeterHasNoAccount:
         return show_again("no_account", 409)
     fault = runtime.inviter.mail(invitation, link, address) if address else None
@@ -72,7 +80,7 @@ def revoke(request: Request, invitation_id: str, runtime: RuntimeDep, csrf: Anno
     return RedirectResponse(_BACK, 303)
 
 
-def _create(runtime: Runtime, whom: str, *, new_holder: bool) -> tuple[Invitation, str]:
+def _create(runtime: Runtime, whom: str, *, new_holder: bool, tenant: str) -> tuple[Invitation, str]:
     if _METER.fullmatch(whom):
-        return runtime.inviter.invite_meter(ENEDIS.name, whom, _BY, new_holder=new_holder)
+        return runtime.inviter.invite_meter(ENEDIS.name, whom, _BY, new_holder=new_holder, tenant=tenant)
     return runtime.inviter.invite_account(whom, _BY)

@@ -156,3 +156,32 @@ def test_the_link_is_mailed_where_the_operator_gives_an_address(redis_url: str, 
     assert bad.status_code == 422 and "name@example.org" in bad.text
     assert "The mail was sent" in sent.text and box.recipients == [["holder@example.net"]]
     assert "The mail was not taken (status 550)" in refused.text and LINK.search(refused.text)
+
+
+# Several tenants
+
+
+def test_the_form_has_a_choice_of_tenants_where_there_are_several(service: ApiService) -> None:
+    browser = operator(service)
+    assert 'name="tenant"' not in browser.get("/operator").text
+    service.runtime.tenants.save("kilowatt", "Kilowatt & Club")
+    assert LINK.search(invite(browser, whom=OTHER_METER, tenant="kilowatt").text)
+    (invitation,) = service.runtime.invitations.list()
+    assert invitation.tenant == "kilowatt"
+    page = browser.get("/operator").text
+    assert '<option value="kilowatt" >Kilowatt &amp; Club</option>' in page
+    assert page.count("Kilowatt &amp; Club") == 2  # In the form, and beside the invitation.
+    assert invite(browser, whom=OTHER_METER, tenant="nobody").status_code == 422
+    assert service.runtime.invitations.list() == [invitation]
+
+
+def test_an_account_keeps_its_tenant_and_anothers_meter_is_told_by_the_services_name(service: ApiService) -> None:
+    service.runtime.tenants.save("kilowatt", "Kilowatt Club")
+    account, browser = service.add(11, "kilowatt"), operator(service)
+    assert LINK.search(invite(browser, whom=account).text)
+    (invitation,) = service.runtime.invitations.list()
+    assert invitation.tenant == "kilowatt"
+    for form in ({}, {"new_holder": "yes"}):
+        page = invite(browser, whom=METER, **form)
+        assert page.status_code == 409 and "An account of the service Kilowatt Club reads this meter" in page.text
+    assert service.runtime.invitations.list() == [invitation]

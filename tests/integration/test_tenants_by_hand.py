@@ -1,0 +1,137 @@
+"""`releve tenants`, and the option --tenant of the other commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.installation import Installation
+from worker.runtime.process import Runtime
+from worker.stores.registry.tenants import WebhookTarget
+
+METER, OTHER = "30001640000011", "30001640000022"
+
+
+@pytest.fixture
+def cli(installation: Installation) -> Installation:
+    return installation.but(preset="enedis-v5")
+
+
+@pytest.fixture
+def secret_file(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text("between them and us\n")
+    return path
+
+
+def test_a_tenant_is_made_changed_and_listed_without_its_secrets(cli: Installation, secret_file: Path) -> None:
+    assert "default" in cli.releve("tenants", "list").out
+    cli.releve("tenants", "set", "kilowatt", "--title", "Kilowatt Club")
+    url = "https://kilowatt.example/hook-with-a-secret/"
+    webhook = ("--webhook-url", url, "--webhook-secret-file", str(secret_file))
+    said = cli.releve("tenants", "set", "kilowatt", *webhook)
+    assert "Kilowatt Club; with a webhook" in said.out
+    cli.releve("tenants", "set", "default", "--title", "Our service")
+    rows = cli.query("tenants", "list")
+    assert [(row["id"], row["title"], row["has_webhook"]) for row in rows] == [
+        ("default", "Our service", False),
+        ("kilowatt", "Kilowatt Club", True),
+    ]
+    listed = cli.releve("tenants", "list").out + str(rows)
+    assert "hook-with-a-secret" not in listed and "between them" not in listed
+    with cli.open() as runtime:
+        assert runtime.tenants.find_webhook("kilowatt") == WebhookTarget(url.rstrip("/"), "between them and us")
+        assert runtime.tenants.title_of("default") == "Our service"
+    cli.releve("tenants", "set", "kilowatt", "--no-webhook")
+    with cli.open() as runtime:
+        assert not runtime.tenants.has_webhook("kilowatt")
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["Kilo Watt", "--title", "x"], "1 to 32"),
+        (["kilowatt", "--title", " "], "--title"),
+        (["kilowatt", "--title", "x" * 101], "--title"),
+        (["kilowatt", "--title", "two\nlines"], "--title"),
+        (["kilowatt", "--title", "x", "--webhook-url", "https://x.example"], "go together"),
+        (["kilowatt", "--title", "x", "--webhook-url", "ftp://a-secret", "--webhook-secret-file", "{file}"], "http"),
+        (
+            ["kilowatt", "--title", "x", "--webhook-url", "https://x.example", "--webhook-secret-file", "{empty}"],
+            "secret",
+        ),
+        (["default", "--no-webhook"], "RELEVE_WEBHOOK_URL"),
+    ],
+)
+def test_misuse_makes_no_tenant(
+    cli: Installation, secret_file: Path, tmp_path: Path, words: list[str], said: str
+) -> None:
+    (tmp_path / "empty").touch()
+    files = {"file": str(secret_file), "empty": str(tmp_path / "empty")}
+    refused = cli.releve("tenants", "set", *(word.format(**files) for word in words), code=2)
+    assert said in refused.err and "a-secret" not in refused.err
+    assert [row["id"] for row in cli.query("tenants", "list")] == ["default"]
+
+
+def test_a_new_tenant_needs_a_title(cli: Installation) -> None:
+    assert "--title" in cli.releve("tenants", "set", "kilowatt", code=1).err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tokens", "new", "--name", "x", "--scope", "read:accounts"],
+        ["accounts", "add", "--usage-point", METER],
+        ["accounts", "list"],
+        ["invite", "--usage-point", METER],
+        ["invitations", "list"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_a_tenant_that_was_not_set_up_is_refused_in_one_line(cli: Installation, words: list[str]) -> None:
+    refused = cli.releve(*words, "--tenant", "kilowatt", code=1)
+    (line,) = [line for line in refused.err.splitlines() if "PRETENDING" not in line]
+    assert "`releve tenants set kilowatt --title" in line
+    assert cli.query("accounts", "list") == cli.query("tokens", "list") == cli.query("invitations", "list") == []
+
+
+def test_tables_have_a_column_of_tenants_only_where_there_are_several_and_json_always(
+    cli: Installation, runtime: Runtime
+) -> None:
+    lists = (["accounts", "list"], ["tokens", "list"], ["invitations", "list"])
+
+    def make(meter: str, *tenant: str) -> None:
+        account, _ = runtime.registry.add("enedis", meter, runtime.now(), tenant=tenant[1] if tenant else "default")
+        cli.releve("invite", account.id)
+        cli.releve("tokens", "new", "--name", "x", "--scope", "read:accounts,erase:accounts", *tenant)
+
+    make(METER)
+    for words in lists:
+        assert "tenant" not in cli.releve(*words).out
+        assert [row["tenant"] for row in cli.query(*words)] == ["default"]
+    cli.releve("tenants", "set", "kilowatt", "--title", "Kilowatt Club")
+    make(OTHER, "--tenant", "kilowatt")
+    for words in lists:
+        table = cli.releve(*words).out
+        assert "tenant" in table and "kilowatt" in table
+        assert sorted(row["tenant"] for row in cli.query(*words)) == ["default", "kilowatt"]
+    for words in (lists[0], lists[2]):
+        assert [row["tenant"] for row in cli.query(*words, "--tenant", "kilowatt")] == ["kilowatt"]
+
+
+def test_an_account_stays_in_its_tenant(cli: Installation, runtime: Runtime) -> None:
+    account, _ = runtime.registry.add("enedis", METER, runtime.now())
+    assert "--usage-point" in cli.releve("invite", account.id, "--tenant", "default", code=2).err
+
+
+def test_the_operator_is_told_which_tenant_reads_a_meter_and_nothing_is_changed(
+    cli: Installation, runtime: Runtime
+) -> None:
+    cli.releve("tenants", "set", "kilowatt", "--title", "Kilowatt Club")
+    account, _ = runtime.registry.add("enedis", METER, runtime.now(), tenant="kilowatt")
+    for words in (["accounts", "add"], ["invite"], ["invite", "--new-holder"]):
+        refused = cli.releve(*words, "--usage-point", METER, code=1)
+        assert "METER_ELSEWHERE" in refused.err and "tenant kilowatt" in refused.err
+        assert account.id not in refused.err and METER not in refused.err
+    assert runtime.registry.list() == [account] and runtime.invitations.list() == []
