@@ -81,6 +81,7 @@ def fill(runtime: Runtime) -> dict[str, str]:
     record_days(runtime, first)
     runtime.api_tokens.create("dashboard", ["read"], timedelta(days=30))
     runtime.inviter.invite_meter("enedis", "30001640000099", "operator")
+    runtime.tenants.save("kilowatt", "Kilowatt Club")
     runtime.registry.policies.apply(FleetPolicy(1, 3), NOW.date(), NOW, {"accounts": 12_000})
     for account_id in (first, paused.id, removed.id):
         written = [to_document(account_id, Period.DAY, Entry(key, 1_234_000), NOW) for key in DAYS]

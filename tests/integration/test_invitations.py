@@ -245,7 +245,8 @@ def test_neither_secret_nor_address_nor_number_is_logged_or_stored(
         invitation, link = runtime.inviter.invite_meter("enedis", OTHER_METER, "Alice")
         assert runtime.inviter.mail(invitation, link, "holder@example.net") is None
     (line,) = [record for record in caplog.records if record.message == "invitation created"]
-    assert line.fields == {"id": invitation.id, "purpose": "meter", "account_id": None, "by": "Alice"}
+    told = {"purpose": "meter", "account_id": None, "tenant": "default", "by": "Alice"}
+    assert line.fields == {"id": invitation.id, **told}
     logged = "".join(
         f"{record.getMessage()}{record.__dict__}" for record in caplog.records if record.name.startswith("releve")
     )

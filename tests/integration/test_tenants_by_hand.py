@@ -107,6 +107,7 @@ def test_tables_have_a_column_of_tenants_only_where_there_are_several_and_json_a
         cli.releve("tokens", "new", "--name", "x", "--scope", "read:accounts,erase:accounts", *tenant)
 
     make(METER)
+    assert "tenant" not in cli.releve("accounts", "show", runtime.registry.list()[0].id).out
     for words in lists:
         assert "tenant" not in cli.releve(*words).out
         assert [row["tenant"] for row in cli.query(*words)] == ["default"]

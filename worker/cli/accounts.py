@@ -143,7 +143,8 @@ def show(account_id: str, as_json: bool) -> None:
     with open_runtime() as runtime:
         row = _to_row(runtime.registry.get(account_id))
         row |= proof_row(runtime.consents.newest_proofs([account_id]).get(account_id))
-    lines = [f"{name:15} {value if value is not None else '-'}" for name, value in row.items()]
+    shown = {name: value for name, value in row.items() if (name, value) != ("tenant", DEFAULT_TENANT)}
+    lines = [f"{name:15} {value if value is not None else '-'}" for name, value in shown.items()]
     print_result(row, *lines, as_json=as_json)
 
 
