@@ -30,6 +30,7 @@ class ConsentFlow:
 
     ``browser``: a secret in a cookie of the browser that started it; empty for flows of the consent proxy.
     ``invitation``: the id of the invitation that it was begun with.  ``begun_on``: the day in Europe/Paris, ISO 8601.
+    ``begun_at``: the real moment, ISO 8601; empty where it is not known.
     ``redirect_uri`` and ``caller_state``: the proxy caller's own.
     """
 
@@ -37,6 +38,7 @@ class ConsentFlow:
     browser: str = field(default="", repr=False)
     invitation: str | None = None
     begun_on: str = ""
+    begun_at: str = ""
     redirect_uri: str | None = field(default=None, repr=False)
     caller_state: str | None = field(default=None, repr=False)
 

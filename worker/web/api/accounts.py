@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from worker.accounts.assertion import MeterErased
 from worker.accounts.status import AccountStatus, AccountSummary, status_of
 from worker.domain.consent.accounts import Account, AccountState
 from worker.runtime.process import Runtime
@@ -17,7 +18,7 @@ from worker.web.api.schemas import (
     Receipt,
     error_responses,
 )
-from worker.web.context import RuntimeDep, publish_backfills
+from worker.web.context import RuntimeDep, publish_backfills, publish_revocation
 from worker.web.errors import HttpRefusal
 
 router = APIRouter(tags=["accounts"])
@@ -62,8 +63,9 @@ def add_account(new: NewAccount, runtime: RuntimeDep, caller: WriteAccounts, res
     """Add the account of a meter whose holder has consented to your application, and start its first sync.
 
     You vouch for the consent: your token's name, `reference` and `consented_on` are kept as its evidence. A meter that
-    has an account gives 409 `account_exists` and its id, and nothing is changed. Where each holder has a token of its
-    own (enedis-v4), only the consent page can add an account: 409 `consent_needed`.
+    has an account gives 409 `account_exists` and its id, and nothing is changed. One whose holder has had its data
+    erased gives 409 `meter_erased`, unless `consented_on` is the day of the erasure or later. Where each holder has a
+    token of its own (enedis-v4), only the consent page can add an account: 409 `consent_needed`.
     """
     if runtime.clients.account_tokens:
         raise HttpRefusal(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
@@ -73,6 +75,8 @@ def add_account(new: NewAccount, runtime: RuntimeDep, caller: WriteAccounts, res
         )
     except ValueError as error:
         raise HttpRefusal(422, "invalid_request", str(error)) from None
+    except MeterErased as error:
+        raise HttpRefusal(409, "meter_erased", f"{error} (consented_on)") from None
     if not created:
         message = f"account {account.id} has this meter already; nothing was changed: invite its holder to it"
         raise HttpRefusal(409, "account_exists", message)
@@ -117,6 +121,7 @@ def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayEnd) -> 
         runtime.stop_consent(account_id)
     except ValueError as error:
         raise HttpRefusal(409, "wrong_state", str(error)) from None
+    publish_revocation(runtime)
     return _summarize(caller.load_account(runtime, account_id), caller)
 
 
@@ -128,10 +133,15 @@ def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayEnd) -> 
 def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayEnd) -> Receipt:
     """Its measures, tokens and state, now and for good; the receipt counts them.
 
+    The meter stays closed to every consent that began before. To connect it again its holder consents anew, with v5 and
+    2026 by an invitation; in 2026 they first delete the share in their Enedis account.
+
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
     """
     caller.load_account(runtime, account_id, include_removed=True)
-    return Receipt(account=account_id, erased=runtime.erase(account_id))
+    receipt = Receipt(account=account_id, erased=runtime.erase(account_id))
+    publish_revocation(runtime)
+    return receipt
 
 
 @router.get(
