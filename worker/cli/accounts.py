@@ -68,9 +68,10 @@ def add(
     """Add the account of a meter whose holder has consented, and enqueue its history.
 
     You vouch for the consent: who, reference and day are kept as its evidence. Without --consented the account is new
-    until the supplier's first answer, which makes it ready or refuses it. A meter that has an account is refused. So is one whose data were erased,
-    unless --consented is the day of the erasure or later, or --anew says that the holder has consented again. With
-    enedis-v5 and enedis-2026 the application's own token serves; enedis-v4 needs the holder's token.
+    until the supplier's first answer, which makes it ready or refuses it. A meter that has an account is refused.
+    So is one whose data were erased, unless --consented is the day of the erasure or later, or --anew says that the
+    holder has consented again. With enedis-v5 and enedis-2026 the application's own token serves; enedis-v4 needs the
+    holder's token.
 
     \b
     Examples:

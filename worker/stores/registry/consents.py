@@ -131,8 +131,8 @@ class ConsentTable(SealedTable):
         """End the account's consent as its household asks: the proofs end, its own token goes, the readings stay.
 
         The account waits for a new consent. Pending refusals and notices that were not delivered are deleted, and the
-        household gets none of what it did itself. Safe to repeat. ``at_end`` is called before the commit where a consent
-        ends. Raises ValueError for a closed account.
+        household gets none of what it did itself. Safe to repeat. ``at_end`` is called before the commit where a
+        consent ends. Raises ValueError for a closed account.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)
