@@ -109,7 +109,7 @@ class OAuthClient:
                 allow_redirects=False,
                 withhold_token=True,
             )
-        if not response.ok or response.is_redirect:
+        if response.status_code // 100 != 2:
             self._raise_refusal(Reply(response.status_code, response.headers, response.content), permit)
 
     def application_token(self) -> Token:
