@@ -63,15 +63,23 @@ def ask_as_another(v4: ConnectService) -> tuple[TestClient, dict[str, str]]:
 # What was under way
 
 
-def test_a_callback_of_before_shows_and_makes_no_account(service: ConnectService) -> None:
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_callback_of_before_shows_and_makes_no_account(
+    service: ConnectService, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    if kept:
+        keep_requests(monkeypatch)
     browser = service.browser()
     way_back = service.begin(browser)
     service.come_back(browser, way_back)
     account = only_account(service)
     erase(browser, account)
     again = service.come_back(browser, way_back)
-    assert again.status_code == 400 and service.accounts() == []
-    assert service.session(browser).accounts == {}
+    if kept:  # The outcome leads to an account that there is no more.
+        assert again.headers["location"] == f"/accounts/{account}"
+    else:
+        assert again.status_code == 400 and service.session(browser).accounts == {}
+    assert service.accounts() == [] and browser.get("/api/accounts").json().get("accounts", []) == []
     assert browser.get(f"/accounts/{account}").status_code == 404
 
 
