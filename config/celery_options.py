@@ -102,6 +102,7 @@ _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("expire consents", "upkeep.expire_consents", crontab(hour=4, minute=10), 12 * 3600),
     ("probe incidents", "upkeep.probe_incidents", float(min(15.0, _settings.incident_probe_s)), 60),
     ("renew tokens", "upkeep.renew_tokens", 60.0, 60),
+    ("revoke tokens", "upkeep.revoke_tokens", 300.0, 300),
     ("tick", "upkeep.tick", 60.0, 60),
 )
 beat_schedule = {

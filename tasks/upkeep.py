@@ -40,6 +40,12 @@ def renew_tokens() -> None:
 
 
 @shared_task(base=ControlTask)
+def revoke_tokens() -> None:
+    """Have the supplier revoke the tokens that no account uses any more.  Safe to repeat."""
+    get_runtime().token_revocation.run()
+
+
+@shared_task(base=ControlTask)
 def tick() -> None:
     """Record that beat, queue and workers work together: this ran, so all three do."""
     get_runtime().heartbeats.record_tick()
@@ -73,12 +79,13 @@ def purge_account(account_id: str) -> None:
 
 @shared_task(base=ControlTask)
 def expire_consents() -> None:
-    """Suspend accounts whose consent has ended, end its proofs, and erase old proofs and invitations."""
+    """Suspend accounts whose consent has ended, end its proofs, and erase old proofs, invitations and erasures."""
     runtime = get_runtime()
     suspended = runtime.refusals.suspend_ended_consents()
     ended, erased = runtime.refusals.apply_retention(runtime.settings.keep_consent_proof_days)
     # Invitations live by the real time, even where the fleet runs at a simulated one.
     runtime.invitations.delete_before(real_clock() - KEEP_INVITATIONS)
+    runtime.erasures.forget_before(runtime.history.today())
     if suspended or ended or erased:
         extra = fields(accounts_suspended=suspended, proofs_ended=ended, proofs_erased=erased)
         log.info("consents expired", extra=extra)

@@ -88,6 +88,7 @@ BACKFILL_TASK: Final = "tasks.backfill.backfill_account"
 LOOK_BACK_TASK: Final = "tasks.nightly.sync_account"
 WINDOW_TASK: Final = "tasks.upkeep.request_window"
 REQUEST_TASK: Final = "tasks.consent.conclude"
+REVOCATION_TASK: Final = "tasks.upkeep.revoke_tokens"
 
 
 @contextmanager
@@ -121,6 +122,11 @@ def enqueue_window(job: WindowJob, *, broker_url: str) -> None:
 def enqueue_request(request_id: str, *, vouched: bool, broker_url: str) -> None:
     """Enqueue a connection request; one that nobody vouches for comes last.  Raises StoreUnavailable."""
     enqueue(REQUEST_TASK, request_id, broker_url=broker_url, queue=request_lane(vouched=vouched))
+
+
+def enqueue_revocation(*, broker_url: str) -> None:
+    """Enqueue the revocation of tokens that no account uses any more.  Raises StoreUnavailable."""
+    enqueue(REVOCATION_TASK, broker_url=broker_url)
 
 
 def enqueue(task: str, *args: str, broker_url: str, queue: str = Lane.CONTROL) -> None:

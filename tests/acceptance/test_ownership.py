@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import requests
 
 from tests.support.household_browser import HouseholdBrowser, Page
 from tests.support.outside_view import (
@@ -30,9 +31,11 @@ from tests.support.outside_view import (
 )
 from tests.support.system import NO_QUOTA, QUICK_START
 from tests.support.waiting import until
+from worker.domain.measures.readings import Period
 from worker.stores.registry.refusals import PendingRefusals
 
 NO_PROOF_BY_ITSELF: Final = (V5, V2026)  # Their callbacks name a meter or a consent, which anybody can type.
+ADD: Final = "write:accounts"
 TODAY: Final = date(2024, 7, 25)
 WITHDRAWN: Final = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
 PAGES_OF_NEXT_STEP: Final = ('href="/invitation"', 'href="/connect/enedis"')
@@ -557,3 +560,91 @@ def test_h4_another_services_invitation_to_a_connected_meter_leads_to_the_page_w
     if service.generation != V4:
         assert page.content == service.browser().type_callback(**service.typed_about(new_meter())).content
     assert holder.can_see(account) and set(service.accounts()) >= {account}
+
+
+# H3: erasure reopens the door
+
+
+def test_h3_nothing_older_than_an_erasure_opens_the_meter(service: Service) -> None:
+    meter, holder, other, system = new_meter(), service.browser(), service.browser(), service.system
+    account = service.connect(holder, meter)
+    callback, old_token = holder.callback(**holder.last_callback), system.runtime.registry.tokens.load(account)
+    link = service.invite(account)
+    invited = f"/connect/enedis?usage_point_id={meter}" if service.generation == V4 else ""
+    second_tab = holder.agree(invited) if invited else holder.agree_on(holder.open_invitation(link))
+    api = {"Authorization": f"Bearer {system.query('tokens', 'new', '--name', 'test', '--scope', ADD)['token']}"}
+    erase(holder, account)
+    service.settle()
+
+    pages = []
+    with service.nothing_changes():
+        pages.append(holder.visit(callback))
+    with service.nothing_changes(1):
+        pages.append(holder.visit(second_tab))
+    with service.nothing_changes(service.most_calls):
+        pages.append(other.type_callback(**service.typed_about(meter, holder.last_callback.get("autorisation_id"))))
+    with service.nothing_changes():
+        assert [person.open_invitation(link).status_code for person in (holder, other)] == [410, 410]
+    with service.nothing_changes(but="api_tokens"):
+        added = requests.post(f"{service.address}/api/accounts", json={"usage_point": meter}, headers=api, timeout=60)
+        assert (added.status_code, added.json()["error"]) == (
+            409,
+            "consent_needed" if service.generation == V4 else "meter_erased",
+        )
+    token = ("--token-file", str(system.grant_consent(meter))) if service.generation == V4 else ()
+    with service.nothing_changes():
+        refused = service.run("accounts", "add", "--usage-point", meter, *token)
+        assert refused.code == 1 and "--anew" in refused.err and meter not in refused.err
+    for page in pages:
+        assert_says_how_to_go_on(page)
+    assert not holder.can_see(account) and holder.get("/api/accounts").status_code == 401
+    if old_token is not None:
+        assert not still_renews(service, old_token)
+
+    again = service.connect(other, meter)
+    assert again != account and other.can_see(again) and other.days(again)
+    assert not holder.can_see(again) and not other.can_see(account)
+    assert [system.documents(account, period) for period in Period] == [[] for _ in Period]
+
+
+@only(*NO_PROOF_BY_ITSELF)
+def test_h3_an_erased_meter_is_added_by_hand_where_its_consent_is_said_to_be_younger(service: Service) -> None:
+    by_day, by_word = new_meter(), new_meter()
+    for meter in (by_day, by_word):
+        service.system.releve("accounts", "remove", service.connect(service.browser(), meter), "--yes")
+    with service.nothing_changes():
+        yesterday = ("--consented", str(TODAY - timedelta(days=1)))
+        assert service.run("accounts", "add", "--usage-point", by_day, *yesterday).code == 1
+    service.system.wait_loaded(service.system.add_account(by_day, "--consented", str(TODAY)))
+    service.system.wait_loaded(service.system.add_account(by_word, "--anew"))
+
+
+@only(V4)
+def test_h3_of_two_meters_with_one_token_the_last_erased_ends_it(service: Service) -> None:
+    pair, holder, registry = (new_meter(), new_meter()), service.browser(), service.system.runtime.registry
+    holder.agree("/connect/enedis", usage_point_id=";".join(pair))
+    service.loaded(holder.visit(holder.callback(**holder.last_callback)))
+    first, second = [registry.find("enedis", meter).id for meter in pair]
+    erase(holder, first)
+    service.settle()
+    assert registry.tokens.load(second) is not None and registry.tokens.list_to_revoke() == []
+    token = registry.tokens.load(second)
+    erase(holder, second)
+    service.settle()
+    assert not still_renews(service, token)
+
+
+def erase(holder: HouseholdBrowser, account: str) -> None:
+    """Press the button of the page that removes the account."""
+    address = f"/accounts/{account}/remove"
+    answer = holder.press(holder.visit(address), address)
+    assert answer.status_code == 200, answer.text[-1500:]
+
+
+def still_renews(service: Service, token: str) -> bool:
+    """Return whether the supplier takes a refresh token of old, once our worker has revoked what it had to."""
+    until(lambda: not service.system.runtime.registry.tokens.list_to_revoke(), "the revocation")
+    client = {"client_id": "releve-simulator", "client_secret": service.system.settings["ENEDIS_CLIENT_SECRET"]}
+    grant = {"grant_type": "refresh_token", "refresh_token": json.loads(token)["refresh"], **client}
+    answer = requests.post(f"{service.system.settings['ENEDIS_URL']}/v1/oauth2/token", grant, timeout=60)
+    return answer.status_code == 200

@@ -9,23 +9,33 @@ from datetime import UTC, date, timedelta
 import pytest
 
 from tests.support.registries import KEY, LATER, METER, NOW, OTHER_METER, record_outcome
-from worker.accounts.assertion import AccountAssertion
+from worker.accounts.assertion import AccountAssertion, MeterErased
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind, Proof
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
-from worker.stores.encryption import Sealer
+from worker.stores.encryption import KeyedHashes, Sealer
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.refusals import PendingRefusals
 
 TODAY = NOW.date()
+REAL_NOW = NOW + timedelta(days=800)  # The fleet runs at a simulated time.
 
 
 @pytest.fixture
 def assertion(registry: AccountRegistry) -> AccountAssertion:
     consents = ConsentTable(registry.database, Sealer([KEY]))
-    return AccountAssertion(supplier="enedis", registry=registry, consents=consents, now=lambda: NOW)
+    erasures = ErasureTable(registry.database, KeyedHashes([KEY]))
+    return AccountAssertion(
+        supplier="enedis",
+        registry=registry,
+        consents=consents,
+        erasures=erasures,
+        now=lambda: NOW,
+        real_now=lambda: REAL_NOW,
+    )
 
 
 def due_series(registry: AccountRegistry) -> dict[Series, list[str]]:
@@ -188,3 +198,19 @@ def test_evidence_that_can_not_be_kept_is_refused_without_repeating_the_number(
         assertion.add(METER, "cli:ada", reference=reference, consented_on=consented_on)
     assert METER not in str(refused.value)
     assert registry.list() == []
+
+
+def test_an_erased_meter_is_added_where_its_consent_is_said_to_be_younger(assertion: AccountAssertion) -> None:
+    with assertion.registry.database.writing() as connection:
+        for meter in (METER, OTHER_METER):
+            digest = assertion.erasures.digests("enedis", meter)[0]
+            assertion.erasures.remember(connection, digest, REAL_NOW, TODAY + timedelta(days=900))
+    for older in (None, TODAY - timedelta(days=1)):
+        with pytest.raises(MeterErased) as refusal:
+            assertion.add(METER, "cli:ada", consented_on=older)
+        assert METER not in str(refusal.value)
+    assert assertion.registry.list() == [] and assertion.registry.find("enedis", METER) is None
+    assert add(assertion, consented_on=TODAY).state is AccountState.READY
+    account, created = assertion.add(OTHER_METER, "cli:ada", anew=True)
+    assert (created, account.state) == (True, AccountState.NEW)
+    assert assertion.add(METER, "cli:ada") == (assertion.registry.find("enedis", METER), False)

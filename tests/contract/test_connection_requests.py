@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
@@ -163,3 +164,51 @@ def test_a_request_whose_key_is_gone_is_nobodys(requests: ConnectionRequests, re
     rotated = ConnectionRequests(requests._redis, Sealer([generate_key()]), str)
     assert rotated.get("first") is None
     assert rotated.list_held() == []
+
+
+def in_state(request_id: str, state: RequestState, **changes: Any) -> ConnectionRequest:
+    return replace(NEW, **{"id": request_id, "browser": f"browser of {request_id}", "state": state, **changes})
+
+
+def test_an_erasure_deletes_what_names_the_account_or_its_meter(requests: ConnectionRequests) -> None:
+    stranger = {"invitation_id": None, "code": None}
+    of_meter = [
+        in_state("asking", RequestState.ASKING),
+        in_state("choice", RequestState.CHOICE, usage_points=(), proven=PROVEN),
+        in_state("held", RequestState.HELD, proven=PROVEN),
+        in_state("typed", RequestState.UNPROVEN, **stranger),
+    ]
+    others = [
+        in_state("other meter", RequestState.ASKING, usage_points=(OTHER,)),
+        in_state("own browser", RequestState.ASKING, usage_points=(OTHER,), browser="holder"),
+    ]
+    for request in (*of_meter, *others):
+        assert requests.create(request)
+    outcome = in_state("outcome", RequestState.ASKING, usage_points=(), autorisation_id=900001)
+    requests.create(outcome)
+    requests.save(outcome.after(RequestEvent.PROVEN, accounts=(ConnectedAccount("home1", 3),)))
+    assert requests.end_for("home1", METER, "holder") == len(of_meter) + 1
+    assert [requests.get(request.id) for request in (*of_meter, outcome)] == [None] * 5
+    assert [requests.get(request.id) for request in others] == others
+    assert sorted(requests.list_due(NOW + timedelta(days=1), 9)) == ["other meter", "own browser"]
+    assert requests.list_held() == []
+    assert requests.end_for("home1", METER, "holder") == 0
+
+
+def test_an_erasure_deletes_the_browsers_request_that_names_no_meter_yet(requests: ConnectionRequests) -> None:
+    unnamed = in_state("unnamed", RequestState.ASKING, usage_points=(), autorisation_id=900001, browser="holder")
+    requests.create(unnamed)
+    assert requests.end_for("home1", METER, "another") == 0
+    assert requests.end_for("home1", None, "holder") == 1 and requests.get("unnamed") is None
+
+
+def test_a_request_that_was_deleted_does_not_come_back_with_its_next_step(requests: ConnectionRequests) -> None:
+    requests.create(NEW)
+    requests.end_for("home1", METER, None)
+    requests.save(NEW.after(RequestEvent.PROVEN, accounts=(ConnectedAccount("home1", 3),)))
+    assert requests.get(NEW.id) is None
+
+
+def test_no_meter_and_no_account_can_be_read_from_the_index(requests: ConnectionRequests) -> None:
+    requests.create(NEW)
+    assert METER not in all_texts(requests)

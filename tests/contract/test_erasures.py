@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
+from functools import partial
 
-from tests.support.registries import METER, NOW, OTHER_METER, all_rows
+import pytest
+from sqlalchemy import Connection
+
+from tests.support.registries import METER, NOW, OTHER_METER, add_ready, all_rows
 from worker.stores.encryption import KeyedHashes
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.erasures import ErasureTable
 
 OLD, NEW = "o" * 40, "n" * 40
@@ -54,3 +59,58 @@ def test_an_erasure_is_forgotten_on_its_day(registry: AccountRegistry) -> None:
     table = remember(registry, NOW)
     assert table.forget_before(END - A_DAY) == 0 and find(registry, table) == NOW
     assert table.forget_before(END) == 1 and find(registry, table) is None
+
+
+class _Refused(Exception):
+    """The proof is older than the erasure."""
+
+
+def remember_in(table: ErasureTable, moment: datetime = NOW) -> partial[None]:
+    return partial(table.remember, meter=table.digests("enedis", METER)[0], erased_at=moment, forget_on=END)
+
+
+def test_a_removal_remembers_the_meter_and_a_second_one_moves_nothing(registry: AccountRegistry) -> None:
+    table = ErasureTable(registry.database, KeyedHashes([OLD]))
+    account = add_ready(registry)
+    registry.remove(account, remember_in(table))
+    assert find(registry, table) == NOW
+    rows = all_rows(registry.database)
+    registry.remove(account, remember_in(table, NOW + A_DAY))
+    assert all_rows(registry.database) == rows
+
+
+def test_a_removal_that_can_not_remember_removes_nothing(registry: AccountRegistry) -> None:
+    account = add_ready(registry)
+
+    def fail(_: Connection) -> None:
+        raise _Refused
+
+    with pytest.raises(_Refused):
+        registry.remove(account, fail)
+    assert registry.find("enedis", METER) is not None
+
+
+def test_a_proof_and_an_erasure_at_the_same_moment_leave_no_account(registry: AccountRegistry) -> None:
+    """The proof is older: it renews the account, which is erased then, or it is refused."""
+    table = ErasureTable(registry.database, KeyedHashes([OLD]))
+
+    def refuse(connection: Connection) -> None:
+        if table.find(connection, "enedis", METER) is not None:
+            raise _Refused
+
+    def prove() -> bool:
+        try:
+            registry.add_all("enedis", [METER], NOW, NewConsent(token_needed=False), after=refuse)
+        except _Refused:
+            return False
+        return True
+
+    account = add_ready(registry)
+    with ThreadPoolExecutor(8) as threads:
+        proofs = [threads.submit(prove) for _ in range(4)]
+        removal = threads.submit(registry.remove, account, remember_in(table))
+        proofs += [threads.submit(prove) for _ in range(4)]
+        removal.result()
+        outcomes = [proof.result() for proof in proofs]
+    assert registry.find("enedis", METER) is None
+    assert not prove() and len(outcomes) == 8

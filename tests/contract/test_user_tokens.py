@@ -79,19 +79,43 @@ def test_a_new_consent_for_one_meter_leaves_the_other_its_token(registry: Accoun
     assert rows(url, "tokens") == 2
 
 
-def test_a_token_goes_with_its_last_account(registry: AccountRegistry, url: str) -> None:
+def test_a_token_waits_to_be_revoked_when_its_last_account_is_gone(registry: AccountRegistry, url: str) -> None:
     first, second = add_accounts(registry, A, B)
+    token_id = str(registry.tokens.find_token_id(first))
     assert registry.remove(first)["tokens"] == 1
-    assert registry.tokens.load(second) == "{}"
+    assert registry.tokens.load(second) == "{}" and registry.tokens.list_to_revoke() == []
+    assert registry.tokens.load_unused(token_id) is None
+    registry.tokens.delete_unused(token_id)
     assert registry.remove(second)["tokens"] == 1
-    assert rows(url, "tokens") == rows(url, "token_users") == 0
+    assert rows(url, "token_users") == 0
+    (waiting,) = registry.tokens.list_to_revoke()
+    assert waiting.id == token_id and registry.tokens.load_unused(token_id) == "{}"
+    registry.tokens.delete_unused(token_id)
+    assert registry.tokens.list_to_revoke() == [] and rows(url, "tokens") == 0
 
 
-def test_two_removals_at_once_leave_no_token(registry: AccountRegistry, url: str) -> None:
-    for _ in range(5):
+def test_a_token_that_waits_is_not_renewed_and_an_answer_under_way_is_what_is_revoked(
+    registry: AccountRegistry,
+) -> None:
+    (account,) = add_accounts(registry, A, token="old", ends=NOW + timedelta(seconds=100))
+    token_id = str(registry.tokens.find_token_id(account))
+    registry.remove(account)
+    assert registry.tokens.list_expiring(NOW, NOW + timedelta(seconds=300), NOW.date()) == []
+    assert registry.tokens.save_renewed(token_id, "newest")  # The renewal had begun before.
+    assert registry.tokens.load_unused(token_id) == "newest"
+
+
+def test_a_consent_given_anew_revokes_nothing(registry: AccountRegistry, url: str) -> None:
+    add_accounts(registry, A, token="old")
+    add_accounts(registry, A, token="new")
+    assert registry.tokens.list_to_revoke() == [] and rows(url, "tokens") == 1
+
+
+def test_two_removals_at_once_leave_one_token_to_revoke(registry: AccountRegistry, url: str) -> None:
+    for number in range(1, 6):
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(registry.remove, add_accounts(registry, A, B)))
-        assert rows(url, "tokens") == 0
+        assert len(registry.tokens.list_to_revoke()) == rows(url, "tokens") == number
 
 
 def test_a_late_renewal_does_not_replace_what_a_new_consent_brought(registry: AccountRegistry) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from sqlalchemy import select
 
 import worker.runtime.current
 from tasks.backfill import backfill_account
@@ -20,6 +21,7 @@ from worker.domain.measures.messages import REPAIR, WindowJob
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.errors import ConsentEnded, ConsentStopped
 from worker.runtime.process import Runtime
+from worker.stores.registry.tables import ERASURES
 
 
 @pytest.fixture(params=PRESETS)
@@ -109,6 +111,15 @@ WAYS: dict[str, Callable[[Runtime, str], object]] = {
     "inline": lambda runtime, account_id: list(runtime.inline(print).look_back(account_id)),
     "inline history": lambda runtime, account_id: list(runtime.inline(print).history(account_id)),
 }
+
+
+def test_the_nightly_tidying_forgets_an_erasure_on_its_day(service: ConnectService) -> None:
+    runtime, day = service.runtime, today(service)
+    with runtime.registry.database.writing() as connection:
+        runtime.erasures.remember(connection, "over", runtime.now(), day)
+        runtime.erasures.remember(connection, "still", runtime.now(), day + ONE_DAY)
+    expire_consents()
+    assert [row.meter for row in runtime.registry.database.fetch(select(ERASURES.c.meter))] == ["still"]
 
 
 def test_on_its_last_day_the_supplier_is_asked(service: ConnectService) -> None:

@@ -53,6 +53,9 @@ class SimulatorCaller:
     def user_token(self, **form: str) -> Response:
         return self.http.post("/v1/oauth2/token", data=self.credentials | form)
 
+    def revoke(self, token: str) -> Response:
+        return self.http.post("/oauth2/v3/revoke", data=self.credentials | {"token": token})
+
     def application_token(self) -> str:
         form = self.credentials | {"grant_type": "client_credentials"}
         return self.http.post("/oauth2/v3/token", data=form).json()["access_token"]

@@ -28,7 +28,7 @@ from worker.domain.measures.readings import Period, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
 from worker.stores.database import Database
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import KeyedHashes, Sealer, generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
@@ -36,6 +36,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.due import DueRow
+from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.refusals import PendingRefusals
 from worker.sync.claims import WindowClaims
@@ -134,7 +135,13 @@ class Household:
 
     def add_asserted(self) -> str:
         """Add an account that somebody vouches for, without a day of the consent, and return its id."""
-        assertion = AccountAssertion(supplier="enedis", registry=self.registry, consents=self.consents, now=self.now)
+        assertion = AccountAssertion(
+            supplier="enedis",
+            registry=self.registry,
+            consents=self.consents,
+            erasures=ErasureTable(self.registry.database, KeyedHashes(["k" * 40])),
+            now=self.now,
+        )
         return assertion.add(str(30001640001000 + next(_NUMBERS)), "cli:test")[0].id
 
     def add_another(self, consent_until: date | None = None) -> str:

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import partial
 from typing import Final
 
-from worker.domain.clock import Clock
+from sqlalchemy import Connection
+
+from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentKind, Proof
+from worker.domain.consent.erasures import is_asserted_younger
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import civil_date
-from worker.errors import MeterElsewhere
+from worker.errors import DataError, MeterElsewhere
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.erasures import ErasureTable
 
 MAX_REFERENCE_LENGTH: Final = 64
 MAX_VOUCHER_LENGTH: Final = 100
+
+
+class MeterErased(DataError):
+    """The holder of this meter has had its data erased, and nobody says that they have consented since."""
+
+    remedy = (
+        "Ask the holder. If they have consented again since, say so: the day in `consented_on` (API) or `--consented`, "
+        "or `--anew` (command line); or send them an invitation. Otherwise leave it alone."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +40,9 @@ class AccountAssertion:
     supplier: str
     registry: AccountRegistry
     consents: ConsentTable
+    erasures: ErasureTable
     now: Clock
+    real_now: Clock = real_clock
 
     def add(
         self,
@@ -37,6 +52,7 @@ class AccountAssertion:
         reference: str | None = None,
         consented_on: date | None = None,
         token: str | None = None,
+        anew: bool = False,
         tenant: str = DEFAULT_TENANT,
     ) -> tuple[Account, bool]:
         """Return the tenant's account of a usage point, and whether it is new; one that was there stays as it is.
@@ -44,32 +60,56 @@ class AccountAssertion:
         Account and evidence are written in one transaction. With ``consented_on``, the day on which the holder
         consented, the account is ``ready`` at once. Otherwise it is ``new`` until the supplier's first answer, and is
         asked for like a ready one. The caller has checked that there is a token where accounts have their own, and
-        enqueues the backfill. Raises ValueError if the evidence can't be kept as it is, and MeterElsewhere where the
-        account that reads the meter is another tenant's.
+        enqueues the backfill. ``anew``: the holder has consented since the meter's data were erased.
+
+        Raises ValueError if the evidence can't be kept as it is, MeterElsewhere where the account that reads the meter
+        is another tenant's, and MeterErased where the meter's data were erased and neither ``anew`` nor the day of the
+        consent says that it is younger.
         """
         now = self.now()
         _check_reference(reference, usage_point_id)
         if consented_on is not None and consented_on > civil_date(now):
             raise ValueError("the day of the consent is in the future")
+        record = partial(
+            self.consents.record,
+            kind=ConsentKind.ASSERTED,
+            now=now,
+            consent_from=consented_on,
+            reference=reference or None,
+            proof=Proof.ASSERTED,
+            vouched_by=vouched_by[:MAX_VOUCHER_LENGTH],
+        )
+
+        def on_new(connection: Connection, account_id: str) -> None:
+            self._check_not_erased(connection, usage_point_id, consented_on, anew=anew)
+            record(connection, account_id)
+
         account, created = self.registry.add_asserted(
             self.supplier,
             usage_point_id,
             now,
             token=token,
             confirmed=consented_on is not None,
-            on_new=partial(
-                self.consents.record,
-                kind=ConsentKind.ASSERTED,
-                now=now,
-                consent_from=consented_on,
-                reference=reference or None,
-                proof=Proof.ASSERTED,
-                vouched_by=vouched_by[:MAX_VOUCHER_LENGTH],
-            ),
+            on_new=on_new,
             tenant=tenant,
         )
         check_tenant_of(account, tenant)
         return account, created
+
+    def _check_not_erased(
+        self, connection: Connection, usage_point_id: str, consented_on: date | None, *, anew: bool
+    ) -> None:
+        erased_at = self.erasures.find(connection, self.supplier, usage_point_id)
+        if erased_at is None or is_asserted_younger(self._fleet_day(erased_at), consented_on, anew=anew):
+            return
+        raise MeterErased(
+            "the holder of this meter has had its data erased: invite them, or say on which day since then they have "
+            "consented again"
+        )
+
+    def _fleet_day(self, moment: datetime) -> date:
+        """Return the day of a real moment, in Europe/Paris and by the fleet's clock, which may be a simulated one."""
+        return civil_date(moment + (self.now() - self.real_now()))
 
 
 def check_tenant_of(account: Account, tenant: str) -> None:

@@ -9,7 +9,8 @@
 3. Each meter's account is found or made. One that is another person's is closed, after the person has said so or the
    invitation does; where it is another tenant's, too, the request ends as one without a proof, so that nobody learns
    who reads a meter. New accounts that nobody vouches for have bounds.
-4. Accounts, token, dates, evidence and the use of the invitation are written in one transaction, and the request is
+4. A meter that was erased opens by a proof that is younger than the erasure, and by no other.
+5. Accounts, token, dates, evidence and the use of the invitation are written in one transaction, and the request is
    saved as connected. A crash before that repeats the step; after it, the same browser is known by the evidence.
 """
 
@@ -39,6 +40,7 @@ from worker.domain.consent.connection_requests import (
 )
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.consent.durations import last_day_of
+from worker.domain.consent.erasures import is_younger
 from worker.domain.consent.invitations import Invitation, InvitationPurpose
 from worker.domain.measures.readings import civil_date
 from worker.errors import (
@@ -50,12 +52,14 @@ from worker.errors import (
     WorkerError,
 )
 from worker.logs import fields
+from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.redis.connection_requests import ConnectionRequests
 from worker.stores.redis.locks import Locks
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.stores.registry import account_rows
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.invitations import InvitationTable
 
 log = logging.getLogger("releve.consents")
@@ -109,6 +113,8 @@ class AccountConnector:
     registry: AccountRegistry
     consents: ConsentTable
     invitations: InvitationTable
+    erasures: ErasureTable
+    ledger: LedgerFile
     requests: ConnectionRequests
     limiter: RateLimiter
     limits: NewAccountLimits
@@ -307,7 +313,10 @@ class AccountConnector:
         before: Mapping[str, Account | None],
         others: Sequence[Account],
     ) -> list[Account]:
-        """Write everything in one transaction. Raises _Refused where the invitation was used or revoked meanwhile."""
+        """Write everything in one transaction.
+
+        Raises _Refused where the invitation was used or revoked meanwhile, and where a meter was erased since.
+        """
         now = self.now()
         first_day = proven.since or civil_date(now)
         last_day = proven.until or last_day_of(first_day, self.supplier.consent_duration())
@@ -331,6 +340,7 @@ class AccountConnector:
                 vouched_by=invited.invitation.created_by if invited else None,
                 browser=request.browser,
             ),
+            after=partial(self._conclude_writing, request=request, invited=invited, others=others, now=now),
             data_from=civil_date(now) if others else None,
             tenant=request.tenant,
         )
@@ -364,3 +374,27 @@ class AccountConnector:
         for account in others:
             self.consents.close(connection, account.id, now)
             log.info("account closed: another person holds its meter", extra=fields(account_id=account.id))
+
+    def _conclude_writing(
+        self,
+        connection: Connection,
+        *,
+        request: ConnectionRequest,
+        invited: _Invited | None,
+        others: Sequence[Account],
+        now: datetime,
+    ) -> None:
+        """Refuse a proof that is older than an erasure, and write what was closed to the ledger.
+
+        It is the last of the transaction: the accounts are locked, so that no erasure can come in between, and the
+        ledger has nothing that is refused after all. Raises _Refused and StoreUnavailable.
+        """
+        proven = request.proven
+        invited_at = invited.invitation.created_at if invited else None
+        for number in proven.usage_points if proven else ():
+            erased_at = self.erasures.find(connection, request.supplier, number)
+            if proven and erased_at and not is_younger(proven.proof, erased_at, request.begun_at, invited_at):
+                log.info("proof refused: the meter was erased since", extra=fields(request=request.id))
+                raise _Refused("erased_since")
+        for account in others:
+            self.ledger.append(LedgerEntry(LedgerKind.CLOSED, account.id, now))

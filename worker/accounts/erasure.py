@@ -1,13 +1,27 @@
-"""Erasing an account: its measures, tokens and state go, the proof of its consent stays as long as the policy says."""
+"""Erasing an account: its measures, tokens and state go, the proof of its consent stays as long as the policy says.
+
+The erasure is written to the ledger before anything else, so that a restored backup can't undo it, and the registry
+remembers the meter, so that nothing older than the erasure opens it again (``domain.consent.erasures``).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
+from sqlalchemy import Connection
+
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.erasures import forget_on
+from worker.domain.measures.readings import civil_date
+from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.measures.base import MeasureStore
+from worker.stores.redis.connection_requests import ConnectionRequests
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.erasures import ErasureTable
 
 
 def erase_account(
@@ -17,15 +31,41 @@ def erase_account(
     consents: ConsentTable,
     measures: MeasureStore,
     progress: ProgressStore,
+    ledger: LedgerFile,
+    erasures: ErasureTable,
+    requests: ConnectionRequests,
     now: datetime,
+    erased_at: datetime,
     keep_proof_days: int,
 ) -> dict[str, int]:
     """Erase an account's measures, tokens and state, refuse late writes, and return what was erased, counted.
 
-    ``consent_proofs_kept`` counts what stays, by policy and without the meter's number. Safe to repeat.
+    ``now`` is the fleet's time, and ``erased_at`` the real one. ``consent_proofs_kept`` counts what stays, by policy
+    and without the meter's number. Safe to repeat. Raises UnknownAccount, and StoreUnavailable: before the ledger has
+    the erasure nothing is erased.
     """
+    account, remember = registry.get(account_id), None
+    if account.state is not AccountState.DELETED:
+        remember = _announce(account, ledger, erasures, now, erased_at)
+        requests.end_for(account.id, account.usage_point_id, consents.browser_of(account.id))
     # The registry goes first: from then on no task writes for this account.
-    removed = registry.remove(account_id)
+    removed = registry.remove(account_id, remember)
     proofs = consents.erase_after_removal(account_id, now, keep_proof_days)
     documents = measures.erase(account_id)
     return {"documents": documents, **removed, "state_keys": progress.forget(account_id), **proofs}
+
+
+def _announce(
+    account: Account, ledger: LedgerFile, erasures: ErasureTable, now: datetime, erased_at: datetime
+) -> Callable[[Connection], None] | None:
+    """Write the erasure to the ledger, and return what remembers the meter in the transaction of the removal.
+
+    An account without a meter, such as one that was closed, closes no meter.
+    """
+    if account.usage_point_id is None:
+        ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at))
+        return None
+    meter = erasures.digests(account.supplier, account.usage_point_id)[0]
+    last_day = forget_on(civil_date(now), account.consent_until)
+    ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at, meter, last_day))
+    return partial(erasures.remember, meter=meter, erased_at=erased_at, forget_on=last_day)

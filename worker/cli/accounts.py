@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from worker.accounts.assertion import MeterErased
 from worker.accounts.status import AccountSummary
 from worker.cli.common import (
     Day,
@@ -25,6 +27,8 @@ from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentProof
 from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.errors import StoreUnavailable
+from worker.runtime.process import Runtime
 from worker.stores.registry.tenants import require_tenant
 
 _TODAY: Final = "today"
@@ -57,6 +61,11 @@ def accounts() -> None:
     flag_value=_TODAY,
     help="The holder has consented, on this day or today: the account is ready at once.",
 )
+@click.option(
+    "--anew",
+    is_flag=True,
+    help="The holder has had this meter's data erased, and has consented again since: you vouch for that.",
+)
 @click.option("--by", "name", help="Who vouches for the consent; by default the user of this shell.")
 @tenant_option("To which service it belongs; see `releve tenants`.", DEFAULT_TENANT)
 @json_option
@@ -65,6 +74,7 @@ def add(
     token_file: Path | None,
     reference: str | None,
     consented: date | str | None,
+    anew: bool,
     name: str | None,
     tenant: str,
     as_json: bool,
@@ -72,8 +82,10 @@ def add(
     """Add the account of a meter whose holder has consented, and enqueue its history.
 
     You vouch for the consent: who, reference and day are kept as its evidence. Without --consented the account is new
-    until the supplier's first answer, which makes it ready or refuses it. A meter that has an account is refused. With
-    enedis-v5 and enedis-2026 the application's own token serves; enedis-v4 needs the holder's token.
+    until the supplier's first answer, which makes it ready or refuses it. A meter that has an account is refused.
+    So is one whose data were erased, unless --consented is the day of the erasure or later, or --anew says that the
+    holder has consented again. With enedis-v5 and enedis-2026 the application's own token serves; enedis-v4 needs the
+    holder's token.
 
     \b
     Examples:
@@ -92,10 +104,13 @@ def add(
                 reference=reference,
                 consented_on=runtime.history.today() if isinstance(consented, str) else consented,
                 token=token.to_text() if token else None,
+                anew=anew,
                 tenant=tenant,
             )
         except ValueError as error:
             raise click.UsageError(str(error)) from None
+        except MeterErased as error:
+            raise click.ClickException(f"{error} (--consented, or --anew)") from None
         if not created:
             raise click.ClickException(
                 f"account {account.id} has this meter already; nothing was changed: "
@@ -179,7 +194,9 @@ def resume(account_id: str) -> None:
 def remove(account_id: str, yes: bool, as_json: bool) -> None:
     """Erase an account: its measures, tokens and state; says what was erased.
 
-    The proof of its consent stays for RELEVE_KEEP_CONSENT_PROOF_DAYS, without the meter's number.
+    The proof of its consent stays for RELEVE_KEEP_CONSENT_PROOF_DAYS, without the meter's number. The meter stays
+    closed to every consent that began before. Its holder may consent anew: with v5 and 2026 by `releve invite`; in 2026
+    they first delete the share in their Enedis account.
 
     \b
     Example:
@@ -190,6 +207,7 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
         if not yes:
             click.confirm(f"Erase account {account_id} and all its measures?", abort=True, err=True)
         erased = runtime.erase(account_id)
+        _publish_revocation(runtime)
     proofs = erased.pop("consent_proofs_kept")
     counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in erased.items())
     print_result(
@@ -217,6 +235,15 @@ def _set_state(account_id: str, state: AccountState) -> None:
             raise click.ClickException(str(error)) from None
         state = runtime.registry.get(account_id).state
     click.echo(f"account {account_id} is {state}")
+
+
+def _publish_revocation(runtime: Runtime) -> None:
+    """Publish the revocation of the account's own token (v4); where the message is lost, beat sends it too."""
+    if runtime.clients.account_tokens:
+        from worker.app import enqueue_revocation  # Imported late, for the other subcommands need no Celery.
+
+        with suppress(StoreUnavailable):
+            enqueue_revocation(broker_url=runtime.broker_url)
 
 
 def _read_token(path: Path) -> Token:

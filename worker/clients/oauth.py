@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import requests
 from oauthlib.oauth2 import BackendApplicationClient, Client, OAuth2Error, WebApplicationClient
@@ -89,6 +89,28 @@ class OAuthClient:
         client = WebApplicationClient(self._client_id)
         form = {"refresh_token": refresh_token, "client_id": self._client_id}
         return self._to_token(self._request_token(client, OAuth2Session.refresh_token, **form))
+
+    def revoke(self, token: str, kind: Literal["refresh_token", "access_token"]) -> None:
+        """Revoke a user's token (v4). The supplier answers the same for a token that it does not know.
+
+        Raises ValueError where the supplier has no endpoint for it.
+        """
+        if self._endpoints.revoke_url is None:
+            raise ValueError("this supplier revokes no tokens")
+        permit = self._permits.take_permit(TOKEN_API)
+        credentials = {"client_id": self._client_id, "client_secret": self._client_secret}
+        client = WebApplicationClient(self._client_id)
+        with self._transport.token_session(client, partial(self._permits.release_permit, permit)) as session:
+            response = session.request(
+                "POST",
+                as_signed(self._endpoints.revoke_url),
+                data={"token": token, "token_type_hint": kind, **credentials},
+                timeout=self._transport.timeouts,
+                allow_redirects=False,
+                withhold_token=True,
+            )
+        if response.status_code // 100 != 2:
+            self._raise_refusal(Reply(response.status_code, response.headers, response.content), permit)
 
     def application_token(self) -> Token:
         """Fetch the application's token; its credentials are sent as a Basic header (v5, 2026)."""

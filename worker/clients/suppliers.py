@@ -11,7 +11,7 @@ from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.presets import PRESETS, Endpoints, Preset
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Permits, SupplierSession, Transport
-from worker.clients.tokens import ApplicationTokens, RotatingTokenStore, TokenProvider, TokenStore, UserTokens
+from worker.clients.tokens import ApplicationTokens, RotatingTokenStore, Token, TokenProvider, TokenStore, UserTokens
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.deviations import Deviation
@@ -81,6 +81,23 @@ class SupplierClients:
     def application_session(self) -> SupplierSession:
         """Return a session of the application, for calls that are no account's."""
         return self._open_session(self.application_tokens())
+
+    def revoke_token(self, text: str) -> None:
+        """Have the supplier revoke a user's tokens; ``text`` is that of ``Token.to_text``.
+
+        Does nothing where the supplier has no endpoint for it, or where the text is no token. Raises what
+        ``OAuthClient`` does.
+        """
+        if self.endpoints.revoke_url is None:
+            return
+        try:
+            token = Token.from_text(text)
+        except ValueError:
+            return
+        # The refresh token first: it is the one that lives on.
+        if token.refresh is not None:
+            self.oauth.revoke(token.refresh, "refresh_token")
+        self.oauth.revoke(token.access, "access_token")
 
     def _open_session(self, tokens: TokenProvider) -> SupplierSession:
         return SupplierSession(self.endpoints, self.transport, tokens, self.permits)

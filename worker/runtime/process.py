@@ -20,17 +20,18 @@ from worker.accounts.notices import NoticeSender
 from worker.accounts.refusals import RefusalPolicy
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.accounts.token_renewal import TokenRenewal
+from worker.accounts.token_revocation import TokenRevocation
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
 from worker.clients.suppliers import ENEDIS, SupplierClients
-from worker.domain.clock import clock_from
+from worker.domain.clock import clock_from, real_clock
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
 from worker.runtime import keys, stores, supplier
 from worker.stores.encryption import Signer
-from worker.stores.ledger_file import LedgerFile
+from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.connection_requests import ConnectionRequests
 from worker.stores.redis.heartbeats import Heartbeats
@@ -48,7 +49,7 @@ from worker.stores.registry.raw_answers import RawAnswerTable
 from worker.stores.registry.refusals import PendingRefusals
 from worker.stores.registry.tenants import TenantTable
 from worker.stores.registry.unknown_answers import QuarantineTable
-from worker.stores.token_store import ApplicationTokenStore, UserTokenStore
+from worker.stores.token_store import ApplicationTokenStore, UserTokenStore, token_lock
 from worker.sync.answer_watch import AnswerWatch
 from worker.sync.audit import Auditor
 from worker.sync.claims import WindowClaims
@@ -235,6 +236,9 @@ class Runtime(AbstractContextManager["Runtime"]):
             refusals=self.refusals,
             now=self.now,
         )
+        self.token_revocation = TokenRevocation(
+            tokens=self.registry.tokens, revoke=self.clients.revoke_token, lock=token_lock(self.progress)
+        )
         clients = self.clients
         self.supplier_consents = SupplierConsents(
             endpoints=clients.endpoints,
@@ -251,6 +255,8 @@ class Runtime(AbstractContextManager["Runtime"]):
             registry=self.registry,
             consents=self.consents,
             invitations=self.invitations,
+            erasures=self.erasures,
+            ledger=self.ledger_file,
             requests=self.connection_requests,
             limiter=RateLimiter(self.redis),
             limits=NewAccountLimits(
@@ -262,7 +268,11 @@ class Runtime(AbstractContextManager["Runtime"]):
             now=self.now,
         )
         self.assertion = AccountAssertion(
-            supplier=ENEDIS.name, registry=self.registry, consents=self.consents, now=self.now
+            supplier=ENEDIS.name,
+            registry=self.registry,
+            consents=self.consents,
+            erasures=self.erasures,
+            now=self.now,
         )
         self.explainer = Explainer(
             registry=self.registry,
@@ -316,7 +326,9 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def stop_consent(self, account_id: str) -> None:
         """End an account's consent as its household asks; see ``ConsentTable.withdraw``."""
-        self.consents.withdraw(account_id, self.now())
+        now = self.now()
+        entry = LedgerEntry(LedgerKind.STOPPED, account_id, now)
+        self.consents.withdraw(account_id, now, partial(self.ledger_file.append, entry))
 
     def erase(self, account_id: str) -> dict[str, int]:
         """Erase an account's measures, tokens and state; see ``accounts.erasure``."""
@@ -326,7 +338,11 @@ class Runtime(AbstractContextManager["Runtime"]):
             consents=self.consents,
             measures=self.measures,
             progress=self.progress,
+            ledger=self.ledger_file,
+            erasures=self.erasures,
+            requests=self.connection_requests,
             now=self.now(),
+            erased_at=real_clock(),
             keep_proof_days=self.settings.keep_consent_proof_days,
         )
 

@@ -122,6 +122,11 @@ class Tokens:
         """Return what is behind an access token; None where it is unknown or expired."""
         return self._unless_expired(self._access.get(access_token))
 
+    def revoke(self, token: str) -> None:
+        """Refuse an access token or a refresh token from now on; one that is unknown is no error."""
+        self._access.pop(token, None)
+        self._refresh.pop(token, None)
+
     def expire_access_tokens(self) -> None:
         """Refuse every access token from now on; refresh tokens stay valid."""
         self._access.clear()

@@ -7,7 +7,7 @@ token is a text to them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,11 @@ _LOCK_MAX_S: Final = 90.0  # Longer than one exchange of tokens with all its tim
 _LOCK_TTL_S: Final = 20.0  # The lock of a worker that was killed during a renewal expires after this time.
 _LOCK_WAIT_S: Final = 30.0  # Longer than the expiry, so a waiting worker gets the lock of a killed one.
 _APPLICATION_TOKEN_TTL_S: Final = 24 * 3600
+
+
+def token_lock(progress: ProgressStore) -> Callable[[str], AbstractContextManager[None]]:
+    """Return what locks a user's token by its id against a renewal; a lock that stays busy raises StoreUnavailable."""
+    return lambda token_id: progress.lock(f"token:{token_id}", _LOCK_TTL_S, wait_s=_LOCK_WAIT_S, most_s=_LOCK_MAX_S)
 
 
 class UserTokenStore:
@@ -57,8 +62,7 @@ class UserTokenStore:
         """Hold the lock of the account's token during the block. Raises StoreUnavailable if it stays busy."""
         while True:
             token_id = self.registry.tokens.find_token_id(self.account_id)
-            name = f"token:{token_id or self.account_id}"
-            with self.progress.lock(name, _LOCK_TTL_S, wait_s=_LOCK_WAIT_S, most_s=_LOCK_MAX_S):
+            with token_lock(self.progress)(token_id or self.account_id):
                 # A new consent may have replaced the token while this process waited; then its lock is needed.
                 if self.registry.tokens.find_token_id(self.account_id) != token_id:
                     continue

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request, Response
 
-from worker.app import enqueue_backfill
+from worker.app import enqueue_backfill, enqueue_revocation
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
@@ -87,3 +87,13 @@ def publish_backfills(runtime: Runtime, account_ids: Iterable[str]) -> None:
             enqueue_backfill(account_id, broker_url=runtime.broker_url)
         except StoreUnavailable as error:
             log.warning("backfill not published", extra=fields(account_id=account_id, reason=str(error)))
+
+
+def publish_revocation(runtime: Runtime) -> None:
+    """Publish the revocation of tokens that no account uses any more. A lost message does no harm: beat sends it."""
+    if not runtime.clients.account_tokens:
+        return
+    try:
+        enqueue_revocation(broker_url=runtime.broker_url)
+    except StoreUnavailable as error:
+        log.warning("revocation not published", extra=fields(reason=str(error)))

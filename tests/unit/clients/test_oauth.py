@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs
 
 import pytest
@@ -154,3 +154,45 @@ def test_a_token_call_that_never_left_gives_its_permit_back(v4: ClientHarness) -
     with pytest.raises(SupplierUnavailable):
         v4.oauth.refresh("refresh-token-one")
     assert v4.permits.released == ["permit 1"]
+
+
+@pytest.mark.parametrize("kind", ["refresh_token", "access_token"])
+def test_a_token_is_revoked_with_the_credentials_in_the_form(
+    v4: ClientHarness, kind: Literal["refresh_token", "access_token"]
+) -> None:
+    v4.supplier.add("POST", str(v4.endpoints.revoke_url), body=b"")
+    v4.oauth.revoke("refresh-token-one", kind)
+    assert form(v4) == {
+        "token": ["refresh-token-one"],
+        "token_type_hint": [kind],
+        "client_id": ["our-client"],
+        "client_secret": [SECRETS[0]],
+    }
+    assert "Authorization" not in v4.supplier.calls[-1].request.headers
+    assert v4.permits.requested_apis == ["token"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (503, b"<html>maintenance</html>", SupplierUnavailable),
+        (404, b"<html>firewall</html>", SupplierUnavailable),
+        (302, b"", SupplierUnavailable),
+        (400, b'{"error": "unsupported_token_type"}', RequestRefused),
+        (401, b"", OperatorFault),
+        (429, b'{"fault": {"code": 900804}}', RateLimited),
+    ],
+)
+def test_a_revocation_that_is_refused_says_why_and_names_no_token(
+    v4: ClientHarness, status: int, body: bytes, kind: type[WorkerError]
+) -> None:
+    v4.supplier.add("POST", str(v4.endpoints.revoke_url), status=status, body=body)
+    with pytest.raises(kind) as refusal:
+        v4.oauth.revoke("refresh-token-one", "refresh_token")
+    assert not [secret for secret in (*SECRETS, "refresh-token-one") if secret in str(refusal.value)]
+
+
+def test_the_application_has_no_token_of_a_user_to_revoke(v5: ClientHarness) -> None:
+    assert v5.endpoints.revoke_url is None
+    with pytest.raises(ValueError, match="revokes no tokens"):
+        v5.oauth.revoke("token", "access_token")

@@ -33,6 +33,7 @@ class Preset:
     authorize_url: str
     sandbox_authorize_url: str | None  # None if the customers of that sandbox have consented already.
     token_path: str
+    revoke_path: str | None  # Where users' tokens are revoked; None where they have none.
     token_mode: TokenMode
     paths: Mapping[Series, str]
     usage_point_parameter: str
@@ -87,6 +88,11 @@ class Endpoints:
         return self.base_url + self.preset.token_path
 
     @property
+    def revoke_url(self) -> str | None:
+        """The address where users' tokens are revoked, or None."""
+        return None if self.preset.revoke_path is None else self.base_url + self.preset.revoke_path
+
+    @property
     def production(self) -> bool:
         """Whether these are hosts of real meters, where no simulated time is allowed."""
         return any(_is_production(url) for url in (self.base_url, self.authorize_url) if url)
@@ -137,6 +143,7 @@ _V5: Final = Preset(
     authorize_url=f"{_CONSENT_HOST}/dataconnect/v1/oauth2/authorize",
     sandbox_authorize_url=None,
     token_path="/oauth2/v3/token",  # noqa: S106
+    revoke_path=None,
     token_mode="application",  # noqa: S106
     paths={
         Series.DAILY: "/metering_data_dc/v5/daily_consumption",
@@ -156,6 +163,8 @@ _V4: Final = replace(
     sandbox_base_url="https://gw.hml.api.enedis.fr",
     sandbox_authorize_url="https://gw.hml.api.enedis.fr/dataconnect/v1/oauth2/authorize",
     token_path="/v1/oauth2/token",  # noqa: S106
+    # The token API has no other one. Nothing published says whether the host of v4 serves it.
+    revoke_path="/oauth2/v3/revoke",
     token_mode="user",  # noqa: S106
     paths={
         Series.DAILY: "/v4/metering_data/daily_consumption",

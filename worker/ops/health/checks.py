@@ -16,6 +16,7 @@ from worker.ops.health.host import (
     check_time_zone,
 )
 from worker.ops.health.keys import check_session_key, check_token_keys
+from worker.ops.health.ledger import check_ledger
 from worker.ops.health.liveness import check_beat, check_liveness
 from worker.ops.health.redis import check_broker, check_queues, check_redis
 from worker.ops.health.results import Check, CheckResult, run_check, summarize, warn
@@ -34,6 +35,7 @@ CHECKS: Final = {
         check_token_keys, "tokens can be sealed, and those stored can be opened; keys of old are out of use"
     ),
     "session key": Check(check_session_key, "long enough, and for its owner's eyes alone"),
+    "ledger": Check(check_ledger, "erasures and ended consents can be written to it, and no line was changed"),
     "redis": Check(check_redis, "version, no eviction, append-only file, a primary and no cluster"),
     "broker": Check(check_broker, "where it is not the same Redis: reachable, version"),
     "registry": Check(check_registry, "reachable, version, its tables are those of this program, accounts by state"),

@@ -1,4 +1,4 @@
-"""Token endpoints: a user's rotating tokens (v1) and the application's token (v3).
+"""Token endpoints: a user's rotating tokens (v1), the application's token (v3), and the revocation of tokens.
 
 Source: Enedis, swagger of the Data Connect token API.
 """
@@ -41,7 +41,16 @@ def token_routes(simulator: SimulatorState) -> list[Route]:
         scope, life_s = "am_application_scope default", simulator.switches.token_life_s
         return JSONResponse({"access_token": token, "scope": scope, "token_type": "Bearer", "expires_in": life_s})
 
+    async def revoke(request: Request) -> Response:
+        form = await _read_client_form(simulator, request)
+        if not form.get("token"):
+            raise Refused(oauth_error("invalid_request", "missing_parameter"))
+        simulator.report.add_token("revoke")
+        simulator.tokens.revoke(form["token"])
+        return Response(status_code=200)  # For a token that it doesn't know, too.
+
     return [
+        gateway_route(simulator, ["POST"], "/oauth2/v3/revoke", revoke, Generation.V5),
         gateway_route(simulator, ["POST"], "/v1/oauth2/token", user_token, Generation.V4),
         gateway_route(simulator, ["POST"], "/oauth2/v3/token", application_token, Generation.V5),
     ]
@@ -49,15 +58,21 @@ def token_routes(simulator: SimulatorState) -> list[Route]:
 
 async def _read_form(simulator: SimulatorState, request: Request, *grant_types: str) -> Mapping[str, str]:
     """Return the form of a known application that asks for one of the grants.  Raises Refused."""
+    form = await _read_client_form(simulator, request, "grant_type")
+    if form["grant_type"] not in grant_types:
+        raise Refused(oauth_error("unsupported_grant_type", "unsupported_grant_type"))
+    return form
+
+
+async def _read_client_form(simulator: SimulatorState, request: Request, *needed: str) -> Mapping[str, str]:
+    """Return the form of a known application, with the fields that it must have.  Raises Refused."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != _FORM_TYPE:
         raise Refused(oauth_error("invalid_request", "unsupported_media_type", 415))
     form = {name: str(value) for name, value in (await request.form()).items()}
-    if not form.get("grant_type"):
+    if not all(map(form.get, needed)):
         raise Refused(oauth_error("invalid_request", "missing_parameter"))
     if not _is_known_client(simulator, request, form):
         raise Refused(ERROR_TABLE["unauthorized"])
-    if form["grant_type"] not in grant_types:
-        raise Refused(oauth_error("unsupported_grant_type", "unsupported_grant_type"))
     return form
 
 

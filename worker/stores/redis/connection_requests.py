@@ -5,6 +5,8 @@ The registry knows nothing of a request before it is proven. A lost key means th
     connection_request:<id>                sealed JSON of a ConnectionRequest
     connection_requests:browser:<hash>     the id of the browser's last request
     connection_requests:subject:<digest>   list of the ids of the last requests that name the same meter
+    connection_requests:about:<digest>     sorted set of ids of the last requests that name a meter or an account, by
+                                           the second of their start
     connection_requests:due                sorted set of ids by the second of their next try
     connection_requests:held               sorted set of ids that wait for the operator, by the second of their start
 """
@@ -26,6 +28,7 @@ from worker.stores.encryption import Sealer
 from worker.stores.redis.connection import PrefixedKeys
 
 MOST_OF_A_SUBJECT: Final = 3
+_MOST_ABOUT: Final = 50
 _LIFE_S: Final = int(REQUEST_LIFE.total_seconds())
 # A page that is loaded again finds what came of the request for this long.
 _OUTCOME_LIFE_S: Final = 900
@@ -111,6 +114,30 @@ class ConnectionRequests(PrefixedKeys):
         """Take an id that is gone out of the index of those that are due."""
         self._redis.zrem(self._key("connection_requests", "due"), request_id)
 
+    def end_for(self, account_id: str, usage_point_id: str | None, browser: str | None) -> int:
+        """Delete the requests and outcomes that name an account or its meter, and return their number.
+
+        Of the browser that brought the account, one that names no meter yet is deleted too. A meter has the last 50.
+        """
+        keys = [self._about(f"account {account_id}")]
+        keys += [self._about(f"meter {usage_point_id}")] if usage_point_id else []
+        ids = {str(request_id) for key in keys for request_id in self._redis.zrange(key, 0, -1)}
+        if browser is not None:
+            last = self._redis.get(self._key("connection_requests", "browser", browser))
+            request = self.get(str(last)) if last else None
+            if request is not None and not request.done and not request.names_meters:
+                ids.add(request.id)
+        deleted = 0
+        for request_id in sorted(ids):
+            deleted += int(self._redis.delete(self._key("connection_request", request_id)))
+            self.forget(request_id)
+            self._redis.zrem(self._key("connection_requests", "held"), request_id)
+        self._redis.delete(*keys)
+        return deleted
+
+    def _about(self, name: str) -> str:
+        return self._key("connection_requests", "about", self._digest(name))
+
     def _drop(self, request_id: str | None) -> None:
         request = self.get(request_id) if request_id else None
         if request is not None and request.state not in _FINAL:
@@ -129,7 +156,17 @@ class ConnectionRequests(PrefixedKeys):
                 pipe.zadd(held, {request.id: int(request.created_at.timestamp())})
             else:
                 pipe.zrem(held, request.id)
+            started = {request.id: int(request.created_at.timestamp())}
+            for name in (*(f"meter {number}" for number in request.names_meters), *_accounts_of(request)):
+                key = self._about(name)
+                pipe.zadd(key, started)
+                pipe.zremrangebyrank(key, 0, -_MOST_ABOUT - 1)
+                pipe.expire(key, _LIFE_S)
             pipe.execute()
 
     def _seal(self, request: ConnectionRequest) -> str:
         return self._sealer.seal(_JSON.dump_json(request).decode())
+
+
+def _accounts_of(request: ConnectionRequest) -> list[str]:
+    return [f"account {account.id}" for account in request.accounts]

@@ -31,7 +31,7 @@ class ConsentFlow:
 
     ``browser``: a secret in a cookie of the browser that started it; empty for flows of the consent proxy.
     ``invitation``: the id of the invitation that it was begun with, whose ``tenant`` it has.  ``begun_on``: the day in
-    Europe/Paris, ISO 8601.
+    Europe/Paris, ISO 8601.  ``begun_at``: the real moment, ISO 8601; empty where it is not known.
     ``redirect_uri`` and ``caller_state``: the proxy caller's own.
     """
 
@@ -40,6 +40,7 @@ class ConsentFlow:
     invitation: str | None = None
     tenant: str = DEFAULT_TENANT
     begun_on: str = ""
+    begun_at: str = ""
     redirect_uri: str | None = field(default=None, repr=False)
     caller_state: str | None = field(default=None, repr=False)
 

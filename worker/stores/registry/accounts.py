@@ -108,6 +108,7 @@ class AccountRegistry:
         *,
         on_account: Callable[[Connection, str], object] | None = None,
         before: Callable[[Connection], object] | None = None,
+        after: Callable[[Connection], object] | None = None,
         data_from: date | None = None,
         tenant: str = DEFAULT_TENANT,
     ) -> list[tuple[Account, bool]]:
@@ -116,9 +117,9 @@ class AccountRegistry:
         The result has the order of ``usage_point_ids``. All accounts share the token. A usage point that the registry
         knows gives its existing account, which takes the token and the dates of the consent; an account in ``new`` or
         ``action_needed`` becomes ``ready``, a paused one stays paused. ``on_account`` is called with each account's id
-        inside the transaction, and ``before`` first in it. ``data_from``: the first day that may be read of a new
-        account. ``tenant``: to whom a new account belongs; a known one stays where it is. The caller has checked the
-        form of the usage point numbers.
+        inside the transaction, ``before`` first in it and ``after`` last. ``data_from``: the first day that may be read
+        of a new account. ``tenant``: to whom a new account belongs; a known one stays where it is. The caller has
+        checked the form of the usage point numbers.
         """
 
         def insert(connection: Connection) -> list[tuple[Account, bool]]:
@@ -141,6 +142,8 @@ class AccountRegistry:
                     account_rows.mark_ready(connection, account_id, now)
                 if on_account is not None:
                     on_account(connection, account_id)
+            if after is not None:
+                after(connection)
             ordered = [rows[number] for number in dict.fromkeys(usage_point_ids)]
             return [(account_rows.get(connection, account_id), created) for account_id, created in ordered]
 
@@ -248,15 +251,19 @@ class AccountRegistry:
         with self.database.writing() as connection:
             account_rows.change_state(connection, account_id, state, reason, now)
 
-    def remove(self, account_id: str) -> dict[str, int]:
+    def remove(self, account_id: str, remember: Callable[[Connection], object] | None = None) -> dict[str, int]:
         """Delete the account's personal data, leave its row as a tombstone, and return the number of deleted rows.
 
-        Safe to repeat. A row of ``raw_answers`` holds one answer, or a packed month of answers.
+        ``remember`` is called inside the transaction where the account has a meter. Safe to repeat. A row of
+        ``raw_answers`` holds one answer, or a packed month of answers.
         """
         with self.database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
+            usage_point_id = account_rows.get(connection, account_id).usage_point_id
+            if remember is not None and usage_point_id is not None:
+                remember(connection)
             # An invitation must not bring a meter back that its holder has just had erased.
-            self.invitations.end_for(connection, account_id, account_rows.get(connection, account_id).usage_point_id)
+            self.invitations.end_for(connection, account_id, usage_point_id)
             counts = {
                 table: connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount
                 for table in PERSONAL

@@ -6,7 +6,7 @@ for the number of days that the operator has set. The meter's number is sealed i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -127,11 +127,12 @@ class ConsentTable(SealedTable):
         sort_keys = (ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until, ACCOUNTS.c.id)
         return [Account(**row._asdict()) for row in self._database.fetch(query.order_by(*sort_keys))]
 
-    def withdraw(self, account_id: str, now: datetime) -> None:
+    def withdraw(self, account_id: str, now: datetime, at_end: Callable[[], object] = lambda: None) -> None:
         """End the account's consent as its household asks: the proofs end, its own token goes, the readings stay.
 
         The account waits for a new consent. Pending refusals and notices that were not delivered are deleted, and the
-        household gets none of what it did itself. Safe to repeat. Raises ValueError for a closed account.
+        household gets none of what it did itself. Safe to repeat. ``at_end`` is called before the commit where a
+        consent ends. Raises ValueError for a closed account.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)
@@ -139,6 +140,7 @@ class ConsentTable(SealedTable):
                 return
             account_rows.change_state(connection, account_id, AccountState.ACTION_NEEDED, ConsentStopped.code, now)
             _end_consent(connection, account_id, EndReason.WITHDRAWN, now)
+            at_end()
 
     def close(self, connection: Connection, account_id: str, now: datetime) -> None:
         """Close an account because another person has proved to hold its meter; the caller has locked it."""

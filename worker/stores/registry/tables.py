@@ -125,6 +125,7 @@ TOKENS = Table(
     Column("refreshing_since", UtcDateTime),  # A renewal has begun and its answer was not read yet.
     Column("revoke_since", UtcDateTime),  # No account uses it any more: it awaits its revocation at the supplier.
     Index("ix_tokens_expires_at", "expires_at"),  # Tokens are renewed before they expire.
+    Index("ix_tokens_revoke_since", "revoke_since"),
 )
 
 TOKEN_USERS = Table(

@@ -1,8 +1,9 @@
 """The table of users' OAuth tokens, sealed. The accounts of one consent share one token.
 
 A refresh token works only once. Copies of it in several rows would become invalid as soon as one of them is used, so
-accounts of one consent share the row. A new consent adds a new row; the old row is deleted with its last account. A
-renewed token is stored before it is used.
+accounts of one consent share the row. A new consent adds a new row in place of the old one. A renewed token is stored
+before it is used. Where the last account of a token is removed, stopped or closed, its row waits until the supplier has
+revoked it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,14 @@ class ExpiringToken:
     id: str
     account_id: str
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UnusedToken:
+    """A token that no account has used since the real moment ``since``."""
+
+    id: str
+    since: datetime
 
 
 class TokenTable(SealedTable):
@@ -106,14 +115,37 @@ class TokenTable(SealedTable):
         )
         return [ExpiringToken(*row) for row in self._database.fetch(query)]
 
+    # Tokens without accounts, which the supplier has yet to revoke.
+
+    def list_to_revoke(self, limit: int = PAGE) -> list[UnusedToken]:
+        """Return the tokens that no account uses any more, the longest waiting first."""
+        query = select(TOKENS.c.id, TOKENS.c.revoke_since).where(TOKENS.c.revoke_since.is_not(None))
+        rows = self._database.fetch(query.order_by(TOKENS.c.revoke_since, TOKENS.c.id).limit(limit))
+        return [UnusedToken(*row) for row in rows]
+
+    def load_unused(self, token_id: str) -> str | None:
+        """Return the text of a token that no account uses; None where it is gone. Raises OperatorFault as ``load``."""
+        query = select(TOKENS.c.sealed).where(TOKENS.c.id == token_id, TOKENS.c.revoke_since.is_not(None))
+        with self._database.reading() as connection:
+            sealed = connection.execute(query).scalar()
+        return None if sealed is None else self._sealer.unseal(sealed)
+
+    def delete_unused(self, token_id: str) -> None:
+        """Delete a token that no account uses."""
+        self._database.change(delete(TOKENS).where(TOKENS.c.id == token_id, TOKENS.c.revoke_since.is_not(None)))
+
     # Statements inside a transaction of the registry.
 
     def assign_new(
         self, connection: Connection, account_ids: Sequence[str], token_text: str, expires_at: datetime | None
     ) -> None:
-        """Insert a token that these accounts share, in place of their previous ones. The caller has locked them."""
+        """Insert a token that these accounts share, in place of their previous ones. The caller has locked them.
+
+        A previous one that no account uses any more is deleted: its consent lives on in the new one, and revoking it
+        could end that.
+        """
         for account_id in account_ids:
-            detach_token(connection, account_id)
+            detach_token(connection, account_id, revoke=False)
         token_id = secrets.token_hex(10)
         row = {"id": token_id, "sealed": self._sealer.seal(token_text), "expires_at": expires_at}
         connection.execute(insert(TOKENS).values(**row, updated_at=datetime.now(UTC)))
@@ -126,8 +158,11 @@ class TokenTable(SealedTable):
         return connection.execute(statement).rowcount > 0
 
 
-def detach_token(connection: Connection, account_id: str) -> int:
-    """Detach the account from its token and delete a token without accounts; return the number detached (0 or 1)."""
+def detach_token(connection: Connection, account_id: str, *, revoke: bool = True) -> int:
+    """Detach the account from its token, and return the number detached (0 or 1).
+
+    A token without accounts then waits to be revoked at the supplier; without ``revoke`` it is deleted.
+    """
     token_id = _find_token_id(connection, account_id)
     if token_id is None:
         return 0
@@ -136,7 +171,9 @@ def detach_token(connection: Connection, account_id: str) -> int:
     connection.execute(select(TOKENS.c.id).where(TOKENS.c.id == token_id).with_for_update())
     connection.execute(delete(TOKEN_USERS).where(TOKEN_USERS.c.account_id == account_id))
     is_used = select(TOKEN_USERS.c.account_id).where(TOKEN_USERS.c.token_id == token_id).exists()
-    connection.execute(delete(TOKENS).where(TOKENS.c.id == token_id, ~is_used))
+    unused = TOKENS.c.id == token_id, ~is_used
+    waiting = update(TOKENS).where(*unused).values(revoke_since=datetime.now(UTC))
+    connection.execute(waiting if revoke else delete(TOKENS).where(*unused))
     return 1
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from worker.accounts.assertion import MeterErased
 from worker.accounts.status import AccountStatus, AccountSummary, status_of
 from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import MeterElsewhere
@@ -18,7 +19,7 @@ from worker.web.api.schemas import (
     Receipt,
     error_responses,
 )
-from worker.web.context import RuntimeDep, publish_backfills
+from worker.web.context import RuntimeDep, publish_backfills, publish_revocation
 from worker.web.errors import HttpRefusal, meter_elsewhere
 
 router = APIRouter(tags=["accounts"])
@@ -64,8 +65,9 @@ def add_account(new: NewAccount, runtime: RuntimeDep, caller: WriteAccounts, res
 
     You vouch for the consent: your token's name, `reference` and `consented_on` are kept as its evidence. A meter that
     has an account gives 409 `account_exists` and its id, and nothing is changed. If the account is another service's,
-    it is 409 `METER_ELSEWHERE` without the id. Where each holder has a token of its own (enedis-v4), only the consent
-    page can add an account: 409 `consent_needed`.
+    it is 409 `METER_ELSEWHERE` without the id. One whose holder has had its data erased gives 409 `meter_erased`,
+    unless `consented_on` is the day of the erasure or later. Where each holder has a token of its own (enedis-v4), only
+    the consent page can add an account: 409 `consent_needed`.
     """
     if runtime.clients.account_tokens:
         raise HttpRefusal(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
@@ -81,6 +83,8 @@ def add_account(new: NewAccount, runtime: RuntimeDep, caller: WriteAccounts, res
         raise meter_elsewhere() from None
     except ValueError as error:
         raise HttpRefusal(422, "invalid_request", str(error)) from None
+    except MeterErased as error:
+        raise HttpRefusal(409, "meter_erased", f"{error} (consented_on)") from None
     if not created:
         message = f"account {account.id} has this meter already; nothing was changed: invite its holder to it"
         raise HttpRefusal(409, "account_exists", message)
@@ -125,6 +129,7 @@ def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayStop) ->
         runtime.stop_consent(account_id)
     except ValueError as error:
         raise HttpRefusal(409, "wrong_state", str(error)) from None
+    publish_revocation(runtime)
     return _summarize(caller.load_account(runtime, account_id), caller)
 
 
@@ -136,10 +141,15 @@ def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayStop) ->
 def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayErase) -> Receipt:
     """Its measures, tokens and state, now and for good; the receipt counts them. The scope is `erase:accounts`.
 
+    The meter stays closed to every consent that began before. To connect it again its holder consents anew, with v5 and
+    2026 by an invitation; in 2026 they first delete the share in their Enedis account.
+
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
     """
     caller.load_account(runtime, account_id, include_removed=True)
-    return Receipt(account=account_id, erased=runtime.erase(account_id))
+    receipt = Receipt(account=account_id, erased=runtime.erase(account_id))
+    publish_revocation(runtime)
+    return receipt
 
 
 @router.get(

@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.suppliers import SUPPLIERS
+from worker.domain.clock import real_clock
 from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.runtime.process import Runtime
@@ -89,6 +90,7 @@ def redirect_to_supplier(
         invitation=invitation.id if invitation else None,
         tenant=invitation.tenant if invitation else DEFAULT_TENANT,
         begun_on=runtime.supplier_consents.today().isoformat(),
+        begun_at=real_clock().isoformat(),
     )
     try:
         page = start_flow(runtime, flow, "/callback/enedis", hint if runtime.settings.speaks_to_simulator else None)

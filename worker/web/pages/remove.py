@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request, Response
 
-from worker.web.context import RuntimeDep, SessionDep, set_session_cookie
+from worker.web.context import RuntimeDep, SessionDep, publish_revocation, set_session_cookie
 from worker.web.pages.account import OwnAccount
 from worker.web.render import refuse_form, render
 
@@ -33,11 +33,14 @@ def remove_account(
     if not runtime.signer.is_valid_csrf_token(session.sid, csrf):
         return refuse_form(request, f"/accounts/{account.id}/remove")
     erased = runtime.erase(account.id)
+    publish_revocation(runtime)
     receipt = [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
     response = render(
         request,
         "removed.html",
         account=account,
+        invited=not runtime.clients.account_tokens,
+        delete_share=runtime.clients.endpoints.preset.consent_style == "autorisation",
         receipt=receipt,
         moment=runtime.now(),
     )

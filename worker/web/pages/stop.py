@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.web.context import RuntimeDep, SessionDep
+from worker.web.context import RuntimeDep, SessionDep, publish_revocation
 from worker.web.pages.account import OwnAccount
 from worker.web.render import refuse_form, render
 
@@ -35,4 +35,5 @@ def stop_account(
         return refuse_form(request, f"/accounts/{account.id}/stop")
     if account.may_be_stopped:
         runtime.stop_consent(account.id)
+        publish_revocation(runtime)
     return RedirectResponse(f"/accounts/{account.id}#connection", 303)

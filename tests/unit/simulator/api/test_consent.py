@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.enedis_caller import CALLBACK, HOME, NOW, SimulatorCaller, error_of
+from tests.support.enedis_caller import CALLBACK, HOME, NOW, PATHS, SimulatorCaller, error_of
 from worker.simulator.options import SimulatorOptions
 
 
@@ -148,3 +148,17 @@ def _exchange(supplier: SimulatorCaller, number: object, slash: str = "", **more
         json={"autorisationId": number, "comptage": False} | more,
         headers={"Authorization": f"Bearer {supplier.bearer('2026')}"},
     )
+
+
+def test_a_revoked_token_is_refused_and_one_that_is_unknown_is_no_error(supplier: SimulatorCaller) -> None:
+    code = supplier.callback(usage_point_id=HOME)["code"]
+    tokens = supplier.user_token(grant_type="authorization_code", code=code).json()
+    question = {"usage_point_id": HOME, "start": "2024-11-01", "end": "2024-11-02"}
+    assert supplier.get(PATHS["v4", "daily"], question, tokens["access_token"]).status_code == 200
+    for token in (tokens["refresh_token"], tokens["access_token"], "unknown"):
+        assert supplier.revoke(token).status_code == 200
+    assert supplier.get(PATHS["v4", "daily"], question, tokens["access_token"]).status_code in (401, 403)
+    used = supplier.user_token(grant_type="refresh_token", refresh_token=tokens["refresh_token"])
+    assert error_of(used) == (400, "invalid_grant")
+    assert supplier.report()["tokens"] == {"authorization_code": 1, "revoke": 3}
+    assert error_of(supplier.revoke("")) == (400, "invalid_request")

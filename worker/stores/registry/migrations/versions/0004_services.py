@@ -20,6 +20,7 @@ def upgrade() -> None:
         op.add_column(table, Column("tenant", _key(), nullable=False, server_default="default"))
     op.create_index("ix_accounts_tenant_id", "accounts", ["tenant", "id"])
     op.add_column("tokens", Column("revoke_since", UtcDateTime))
+    op.create_index("ix_tokens_revoke_since", "tokens", ["revoke_since"])
     op.create_table(
         "tenants",
         Column("id", _key(), primary_key=True),

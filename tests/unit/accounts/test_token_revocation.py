@@ -1,0 +1,82 @@
+"""Tokens without accounts are revoked at the supplier: once, again after a failure, and not for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.support.registries import NOW, opened_registry, prepare_registry
+from worker.accounts.token_revocation import TokenRevocation
+from worker.errors import OperatorFault, RateLimited, SupplierUnavailable, WorkerError
+from worker.stores.registry.accounts import AccountRegistry
+
+METERS = ("30001640000011", "30001640000022", "30001640000033")
+
+
+class Supplier:
+    """A supplier that has the tokens it was asked to revoke, and fails as it is told."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.error: WorkerError | None = None
+
+    def revoke(self, token: str) -> None:
+        self.asked.append(token)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
+    prepare_registry(tmp_path)
+    with opened_registry(f"sqlite:///{tmp_path / 'registry.db'}") as opened:
+        for number, meter in enumerate(METERS, start=1):
+            opened.remove(opened.add("enedis", meter, NOW, token=f"token {number}")[0].id)
+        yield opened
+
+
+def build(registry: AccountRegistry, supplier: Supplier, after: timedelta = timedelta()) -> TokenRevocation:
+    return TokenRevocation(
+        tokens=registry.tokens,
+        revoke=supplier.revoke,
+        lock=lambda _: nullcontext(),
+        now=lambda: datetime.now(UTC) + after,
+    )
+
+
+def test_each_token_is_revoked_once(registry: AccountRegistry) -> None:
+    supplier = Supplier()
+    assert [build(registry, supplier).run() for _ in range(2)] == [3, 0]
+    assert supplier.asked == ["token 1", "token 2", "token 3"]
+
+
+@pytest.mark.parametrize("error", [SupplierUnavailable("silent"), RateLimited("not our turn")])
+def test_where_the_supplier_is_silent_all_wait_for_the_next_run(registry: AccountRegistry, error: WorkerError) -> None:
+    supplier = Supplier()
+    supplier.error = error
+    assert build(registry, supplier).run() == 0
+    assert supplier.asked == ["token 1"]
+    supplier.error = None
+    assert build(registry, supplier).run() == 3
+
+
+def test_a_refusal_holds_up_no_other(registry: AccountRegistry) -> None:
+    supplier = Supplier()
+    supplier.error = OperatorFault("refused")
+    assert build(registry, supplier).run() == 0
+    assert len(supplier.asked) == len(registry.tokens.list_to_revoke()) == 3
+
+
+def test_after_a_week_it_is_given_up_and_the_log_says_so_without_the_token(
+    registry: AccountRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    supplier = Supplier()
+    supplier.error = SupplierUnavailable("silent")
+    assert build(registry, supplier, timedelta(days=7, seconds=1)).run() == 0
+    assert registry.tokens.list_to_revoke() == []
+    assert [record.message for record in caplog.records] == ["token not revoked, given up"] * 3
+    assert "token 1" not in str([vars(record) for record in caplog.records])

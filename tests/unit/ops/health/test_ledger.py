@@ -1,0 +1,53 @@
+"""The check of the ledger: it makes nothing, and finds a ledger that can't be written, was changed or has no key."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.unit.ops.health.conftest import BuildConnections, assert_result
+from worker.ops.health.ledger import check_ledger
+from worker.ops.health.results import Level
+from worker.stores.encryption import KeyedHashes
+from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
+
+KEY = "k" * 48
+NOW = datetime(2024, 7, 25, 9, tzinfo=UTC)
+
+
+def filled_ledger(folder: Path) -> Path:
+    path = folder / "ledger.ndjson"
+    LedgerFile(path, KeyedHashes([KEY])).append(LedgerEntry(LedgerKind.STOPPED, "h4t8q2mxk0ra", NOW))
+    return path
+
+
+def test_a_ledger_that_is_not_there_yet_is_not_made(build_connections: BuildConnections, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "ledger.ndjson"
+    assert_result(check_ledger(build_connections(ledger_file=path)), Level.OK, "none yet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_its_entries_are_counted(build_connections: BuildConnections, tmp_path: Path) -> None:
+    path = filled_ledger(tmp_path)
+    connections = build_connections(ledger_file=path, erasure_keys=KEY)
+    assert_result(check_ledger(connections), Level.OK, "1 entries")
+
+
+def test_a_changed_line_is_found(build_connections: BuildConnections, tmp_path: Path) -> None:
+    path = filled_ledger(tmp_path)
+    path.write_text(path.read_text().replace("h4t8q2mxk0ra", "another"))
+    assert_result(check_ledger(build_connections(ledger_file=path, erasure_keys=KEY)), Level.FAIL, "line 2")
+
+
+def test_a_ledger_that_can_not_be_written_is_found(build_connections: BuildConnections, tmp_path: Path) -> None:
+    (tmp_path / "ledger.ndjson").mkdir()
+    connections = build_connections(erasure_keys=KEY)
+    assert_result(check_ledger(connections), Level.FAIL, "can't be written", "RELEVE_LEDGER_FILE")
+
+
+def test_a_ledger_without_its_keys_is_found_and_no_new_key_is_made(
+    build_connections: BuildConnections, tmp_path: Path
+) -> None:
+    path = filled_ledger(tmp_path)
+    assert_result(check_ledger(build_connections(ledger_file=path)), Level.FAIL, "RELEVE_ERASURE_KEYS")
+    assert [file.name for file in tmp_path.iterdir()] == ["ledger.ndjson"]
