@@ -29,11 +29,12 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.invitations import InvitationPurpose
 from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
 from worker.errors import MeterElsewhere, UnknownTenant
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import KeyedHashes, Sealer, generate_key
 from worker.stores.registry import account_rows
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.invitations import UnknownInvitation
 from worker.stores.registry.seals import WEBHOOK_SEALS, rotate_seals
 from worker.stores.registry.tables import TENANTS
@@ -51,7 +52,8 @@ def table(registry: AccountRegistry) -> TenantTable:
 @pytest.fixture
 def assertion(registry: AccountRegistry) -> AccountAssertion:
     consents = ConsentTable(registry.database, Sealer([KEY]))
-    return AccountAssertion(supplier="enedis", registry=registry, consents=consents, now=lambda: NOW)
+    erasures = ErasureTable(registry.database, KeyedHashes(["k" * 40]))
+    return AccountAssertion(supplier="enedis", registry=registry, consents=consents, erasures=erasures, now=lambda: NOW)
 
 
 @pytest.fixture
