@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
+from sqlalchemy import Connection
+
+from worker.domain.consent.accounts import Account
 from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
@@ -19,13 +23,15 @@ def erase_account(
     progress: ProgressStore,
     now: datetime,
     keep_proof_days: int,
+    on_removed: Callable[[Connection, Account], object],
 ) -> dict[str, int]:
     """Erase an account's measures, tokens and state, refuse late writes, and return what was erased, counted.
 
     ``consent_proofs_kept`` counts what stays, by policy and without the meter's number. Safe to repeat.
+    ``on_removed`` is called in the transaction that removes the account, with the account as it was before.
     """
     # The registry goes first: from then on no task writes for this account.
-    removed = registry.remove(account_id)
+    removed = registry.remove(account_id, on_removed)
     proofs = consents.erase_after_removal(account_id, now, keep_proof_days)
     documents = measures.erase(account_id)
     return {"documents": documents, **removed, "state_keys": progress.forget(account_id), **proofs}

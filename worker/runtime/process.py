@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final, Self
 
 from redis import Redis
+from sqlalchemy import Connection
 
 from config.settings import Settings
 from worker.accounts.assertion import AccountAssertion
@@ -17,6 +18,9 @@ from worker.accounts.erasure import erase_account
 from worker.accounts.explain import Explainer
 from worker.accounts.invitations import Inviter
 from worker.accounts.notices import NoticeSender
+from worker.accounts.proxy_codes import ProxyCodes
+from worker.accounts.proxy_data import ProxyData
+from worker.accounts.proxy_grants import ProxyGrants
 from worker.accounts.refusals import RefusalPolicy
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.accounts.token_renewal import TokenRenewal
@@ -25,6 +29,8 @@ from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
 from worker.clients.suppliers import ENEDIS, SupplierClients
 from worker.domain.clock import clock_from
+from worker.domain.consent.accounts import Account
+from worker.domain.consent.consents import EndReason
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
@@ -33,6 +39,7 @@ from worker.stores.encryption import Signer
 from worker.stores.ledger_file import LedgerFile
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.connection_requests import ConnectionRequests
+from worker.stores.redis.consent_flows import ConsentFlows
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.locks import Locks
@@ -44,6 +51,8 @@ from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.notices import NoticeTable
+from worker.stores.registry.proxy_clients import ProxyClientTable
+from worker.stores.registry.proxy_grants import ProxyGrantTable
 from worker.stores.registry.raw_answers import RawAnswerTable
 from worker.stores.registry.refusals import PendingRefusals
 from worker.stores.registry.unknown_answers import QuarantineTable
@@ -95,6 +104,8 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.erasures = ErasureTable(database, self.erasure_hashes)
         self.invitations = self.registry.invitations
         self.api_tokens = ApiTokenTable(database)
+        self.proxy_clients = ProxyClientTable(database)
+        self.proxy_grant_table = ProxyGrantTable(database)
         self.consents = ConsentTable(database, self.sealer)
         self.notices = NoticeTable(database)
         self.corrections = CorrectionTable(database)
@@ -244,12 +255,31 @@ class Runtime(AbstractContextManager["Runtime"]):
             open_session=clients.application_session,
             now=self.now,
         )
+        proxy_codes = ProxyCodes(flows=ConsentFlows(self.redis), sealer=self.sealer)
+        self.proxy_grants = ProxyGrants(
+            codes=proxy_codes,
+            supplier=self.supplier_consents,
+            refresh_token=clients.oauth.refresh,
+            database=self.registry.database,
+            grants=self.proxy_grant_table,
+            erasures=self.erasures,
+            now=self.now,
+        )
+        self.proxy_data = ProxyData(
+            grants=self.proxy_grant_table,
+            erasures=self.erasures,
+            client_of=clients.application_client,
+            now=self.now,
+        )
         self.connector = AccountConnector(
             supplier=self.supplier_consents,
             registry=self.registry,
             consents=self.consents,
             invitations=self.invitations,
             requests=self.connection_requests,
+            proxy_codes=proxy_codes,
+            proxy_grants=self.proxy_grant_table,
+            erasures=self.erasures,
             limiter=RateLimiter(self.redis),
             limits=NewAccountLimits(
                 self.settings.new_accounts_per_browser,
@@ -326,7 +356,13 @@ class Runtime(AbstractContextManager["Runtime"]):
             progress=self.progress,
             now=self.now(),
             keep_proof_days=self.settings.keep_consent_proof_days,
+            on_removed=self._end_proxy_grants,
         )
+
+    def _end_proxy_grants(self, connection: Connection, account: Account) -> None:
+        if account.usage_point_id is not None:
+            meters = self.erasures.digests(account.supplier, account.usage_point_id)
+            self.proxy_grant_table.end_for(connection, meters, EndReason.REMOVED)
 
 
 def _build_channels(settings: Settings) -> dict[str, Channel]:

@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from worker.domain.consent.tenants import DEFAULT_TENANT
+
 INVITATION_LIFE: Final = timedelta(hours=72)
 
 
@@ -51,6 +53,7 @@ class Invitation:
     browser: str | None = field(default=None, repr=False)
     used_at: datetime | None = None
     revoked_at: datetime | None = None
+    tenant: str = DEFAULT_TENANT
 
     @property
     def last_digits(self) -> str | None:

@@ -6,6 +6,7 @@ was, three years after the erasure at most.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime
 
 from sqlalchemy import Connection, delete, func, select
@@ -41,6 +42,13 @@ class ErasureTable:
         )
         erased_at: datetime | None = connection.execute(query).scalar()
         return erased_at
+
+    def is_erased_since(
+        self, connection: Connection, supplier: str, usage_points: Iterable[str], moment: datetime
+    ) -> bool:
+        """Return whether one of the meters was erased at that moment or later, so that what began then is void."""
+        erasures = (self.find(connection, supplier, number) for number in usage_points)
+        return any(erased_at is not None and erased_at >= moment for erased_at in erasures)
 
     def forget_before(self, today: date) -> int:
         """Delete the rows whose day has come, and return their number."""
