@@ -35,7 +35,7 @@ PREFIX: Final = "RELEVE_"
 _UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
 
 # Settings that were taken out, with what replaces each.
-_REMOVED: Final = {
+REMOVED: Final = {
     "RELEVE_PROXY_ORIGINS": "each application that uses /proxy is a client now: `releve proxy-clients new` makes one",
 }
 
@@ -392,8 +392,8 @@ class Settings(BaseSettings):
 def removed_settings() -> list[str]:
     """Return a line for each setting that is still set and does nothing any more, with what replaces it."""
     in_file = DotEnvSettingsSource(Settings).env_vars  # By names in small letters.
-    names = [name for name in _REMOVED if os.environ.get(name, in_file.get(name.lower()))]
-    return [f"{name} does nothing any more: {_REMOVED[name]}" for name in names]
+    names = [name for name in REMOVED if os.environ.get(name, in_file.get(name.lower()))]
+    return [f"{name} does nothing any more: {REMOVED[name]}" for name in names]
 
 
 @lru_cache(maxsize=1)

@@ -26,6 +26,7 @@ from tests.support.api_service import TODAY, ApiService
 from tests.support.household_pages import csrf_of, record_outcome
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import Series
 from worker.web.api.auth import CSRF_HEADER
 
@@ -39,6 +40,7 @@ PROGRAMS: Final = {scope: f"program with {scope}" for scope in Scope}
 CAST: Final = (HOLDER, HOLDER_WITHOUT_CSRF, HOUSEHOLD, OPERATOR, PROGRAM, *PROGRAMS.values(), STRANGER)
 
 PASSWORD: Final = "correct horse battery staple"
+STACK: Final = "https://stack.example/back"  # Where a client of the proxy gets people back.
 NOBODYS_ID: Final = "zzzzzzzzzzzz"  # As long as a real id, so that two answers can be compared.
 
 
@@ -65,6 +67,9 @@ class Cast:
         self._service = service
         self.home = self._add_home(first_number, 974_110, state)
         self.other_home = self._add_home(first_number + 1, 983_260, state)
+        self.proxy_client_id = service.runtime.proxy_clients.create("A stack", [STACK], DEFAULT_TENANT, pkce=False)[
+            0
+        ].id
         self.invitation_id = service.runtime.inviter.invite_account(self.home.id, "the cast")[0].id
 
     def client(self, member: str) -> TestClient:

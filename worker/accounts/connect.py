@@ -61,7 +61,7 @@ from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.invitations import InvitationTable
-from worker.stores.registry.proxy_grants import ProxyGrantTable
+from worker.stores.registry.proxy.grants import ProxyGrantTable
 
 log = logging.getLogger("releve.consents")
 

@@ -22,7 +22,7 @@ from worker.domain.measures.answers import Answer
 from worker.domain.measures.readings import DateWindow, Series, civil_date
 from worker.errors import RateLimited
 from worker.stores.registry.erasures import ErasureTable
-from worker.stores.registry.proxy_grants import ProxyGrantTable
+from worker.stores.registry.proxy.grants import ProxyGrantTable
 
 MOST_AT_ONCE: Final = 8  # Of one process: each occupies a thread of the web for as long as the supplier takes.
 LONGEST_WINDOW_DAYS: Final = 3 * 366

@@ -1,7 +1,7 @@
 """What a client of the consent proxy gets for a code or a refresh token: tokens, and never the application's own.
 
 - v4: the supplier's own token of the holder, once its answer names a meter (P1).
-- v5, 2026: opaque tokens of ours, good for the meter of that code alone (``stores.registry.proxy_grants``).
+- v5, 2026: opaque tokens of ours, good for the meter of that code alone (``stores.registry.proxy.grants``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from worker.errors import DataError, TransientError
 from worker.logs import fields
 from worker.stores.database import Database
 from worker.stores.registry.erasures import ErasureTable
-from worker.stores.registry.proxy_grants import ProxyGrantTable, ProxyTokens
+from worker.stores.registry.proxy.grants import ProxyGrantTable, ProxyTokens
 
 log = logging.getLogger("releve.proxy")
 

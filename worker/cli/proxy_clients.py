@@ -14,7 +14,7 @@ from worker.cli.common import json_option, print_json, print_rows, warn
 from worker.domain.consent.proxy import check_redirect_uri
 from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
 from worker.runtime.stores import open_current_database
-from worker.stores.registry.proxy_clients import ProxyClientTable
+from worker.stores.registry.proxy.clients import ProxyClientTable
 
 
 class RedirectUri(click.ParamType[Any]):

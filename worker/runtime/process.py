@@ -51,8 +51,8 @@ from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.notices import NoticeTable
-from worker.stores.registry.proxy_clients import ProxyClientTable
-from worker.stores.registry.proxy_grants import ProxyGrantTable
+from worker.stores.registry.proxy.clients import ProxyClientTable
+from worker.stores.registry.proxy.grants import ProxyGrantTable
 from worker.stores.registry.raw_answers import RawAnswerTable
 from worker.stores.registry.refusals import PendingRefusals
 from worker.stores.registry.unknown_answers import QuarantineTable

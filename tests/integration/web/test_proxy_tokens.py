@@ -24,8 +24,9 @@ from tests.support.proxy_stack import STACK, ProxyStack
 from worker.clients.tokens import Token
 from worker.domain.consent.consents import EndReason
 from worker.domain.consent.proxy import challenge_of
-from worker.stores.registry.proxy_grants import ProxyGrantTable
+from worker.stores.registry.proxy.grants import ProxyGrantTable
 from worker.stores.registry.tables import PROXY_GRANTS
+from worker.stores.token_store import ApplicationTokenStore
 
 VERIFIER = "v" * 50
 CHALLENGE = {"code_challenge": challenge_of(VERIFIER), "code_challenge_method": "S256"}
@@ -377,17 +378,25 @@ def test_so_many_at_once_and_so_many_a_minute(service: ConnectService, stack: Pr
     assert stack.read(token).status_code == 200
 
 
-def test_h5_the_applications_token_is_in_no_answer(service: ConnectService, stack: ProxyStack) -> None:
-    """A known token is put in the place where the workers find the application's; nobody outside may see it."""
-    if service.runtime.clients.account_tokens:
-        return
-    runtime, canary = service.runtime, "canary-" + "c" * 40
-    runtime.clients.application_token.save(Token(canary).to_text(), None)
+@OWN_TOKENS
+def test_h5_the_applications_token_is_in_no_answer(
+    service: ConnectService, stack: ProxyStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each token that the workers ever have is looked for in each answer of a walk, and the secret behind them too."""
+    runtime, saved = service.runtime, ["canary-" + "c" * 40]
+    save = ApplicationTokenStore.save
+
+    def save_and_note(store: ApplicationTokenStore, token: str, expires_at: int | None) -> None:
+        saved.append(Token.from_text(token).access)
+        save(store, token, expires_at)
+
+    monkeypatch.setattr(ApplicationTokenStore, "save", save_and_note)
+    runtime.clients.application_token.save(Token(saved[0]).to_text(), None)
     query = stack.walk()
     first = stack.exchange(query["code"])
     second = stack.renew(first["refresh_token"])
-    answers = [query, first, second, stack.refresh("anything at all").text, stack.read(second["access_token"]).text]
-    assert runtime.clients.application_token.load() is not None
-    assert canary not in repr(answers) and str(runtime.settings.enedis_client_secret.get_secret_value()) not in repr(
-        answers
-    )
+    data = stack.read(second["access_token"])
+    assert data.status_code == 200 and len(saved) > 2  # The canary was refused, and replaced by a token that works.
+    answers = repr([query, first, second, data.text, dict(data.headers), stack.refresh("anything at all").text])
+    secret = runtime.settings.enedis_client_secret.get_secret_value()
+    assert not [token for token in (*saved, secret) if token in answers]
