@@ -203,6 +203,7 @@ class AccountConnector:
                     ProxyCode(
                         caller=request.caller,
                         supplier=request.supplier,
+                        begun_at=request.begun_at,
                         usage_points=request.usage_points,
                         supplier_code=request.code,
                     ),
@@ -311,10 +312,13 @@ class AccountConnector:
             raise _Refused("invitation_over")
         meter, now = invited.usage_point_id, self.now()
         account = self.registry.find(request.supplier, meter)
+        if account is not None and account.tenant != invited.invitation.tenant:
+            return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")  # Nobody learns who reads a meter.
         others = [account] if account and invited.invitation.purpose is InvitationPurpose.NEW_HOLDER else []
         code = ProxyCode(
             caller=caller,
             supplier=request.supplier,
+            begun_at=request.begun_at,
             usage_points=(meter,),
             autorisation_id=proven.reference,
             proof=proven.proof,
@@ -322,7 +326,7 @@ class AccountConnector:
             consent_until=self._consent_days(proven, now)[1],
         )
         with self.registry.database.writing() as connection:
-            if self.erasures.is_erased_since(connection, request.supplier, [meter], caller.begun_at):
+            if self.erasures.is_erased_since(connection, request.supplier, [meter], request.begun_at):
                 raise _Refused("invitation_over")
             self._prepare(connection, request=request, invited=invited, before={meter: account}, others=others, now=now)
             # Before the commit: a crash between the two must not cost the person the invitation.

@@ -7,7 +7,7 @@ stands for is kept sealed in Redis under the code's hash.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Final
 
 from pydantic import TypeAdapter
@@ -25,10 +25,12 @@ class ProxyCode:
     """What a code stands for: a proven meter with its consent (v5, 2026), or the supplier's own code (v4).
 
     ``usage_points``: the proven meters, or with v4 those that the callback names, which are no proof yet.
+    ``begun_at``: when the person was sent to the supplier's page; None where it is not known.
     """
 
     caller: ProxyCaller
     supplier: str
+    begun_at: datetime | None
     usage_points: tuple[str, ...] = field(repr=False)
     autorisation_id: str | None = field(default=None, repr=False)
     supplier_code: str | None = field(default=None, repr=False)

@@ -85,14 +85,14 @@ class ProxyGrants:
         with in_lane(request_lane(vouched=False)):  # Anybody can type a code.
             grant, confirmed = self.supplier.confirm_code(supplier_code, facts.usage_points)
         with self.database.reading() as connection:
-            if self.erasures.is_erased_since(connection, facts.supplier, confirmed, facts.caller.begun_at):
+            if self.erasures.is_erased_since(connection, facts.supplier, confirmed, facts.begun_at):
                 raise InvalidGrant("the meter was erased meanwhile: consent again")
         return {**grant.extras, **_meter_fields(confirmed), **_supplier_answer(grant.token)}
 
     def _grant(self, facts: ProxyCode) -> TokenAnswer:
         (meter,) = facts.usage_points  # An invitation is a proof for its one meter.
         with self.database.writing() as connection:
-            if self.erasures.is_erased_since(connection, facts.supplier, [meter], facts.caller.begun_at):
+            if self.erasures.is_erased_since(connection, facts.supplier, [meter], facts.begun_at):
                 raise InvalidGrant("the meter was erased meanwhile: consent again")
             tokens = self.grants.create(
                 connection,

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Final, Self
 
 from redis import Redis
-from sqlalchemy import Connection
 
 from config.settings import Settings
 from worker.accounts.assertion import AccountAssertion
@@ -29,8 +28,6 @@ from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
 from worker.clients.suppliers import ENEDIS, SupplierClients
 from worker.domain.clock import clock_from
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.consents import EndReason
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
@@ -356,13 +353,9 @@ class Runtime(AbstractContextManager["Runtime"]):
             progress=self.progress,
             now=self.now(),
             keep_proof_days=self.settings.keep_consent_proof_days,
-            on_removed=self._end_proxy_grants,
+            erasures=self.erasures,
+            proxy_grants=self.proxy_grant_table,
         )
-
-    def _end_proxy_grants(self, connection: Connection, account: Account) -> None:
-        if account.usage_point_id is not None:
-            meters = self.erasures.digests(account.supplier, account.usage_point_id)
-            self.proxy_grant_table.end_for(connection, meters, EndReason.REMOVED)
 
 
 def _build_channels(settings: Settings) -> dict[str, Channel]:

@@ -11,7 +11,7 @@ from tests.support.connect_service import METER, OTHER, PRESETS, ConnectService,
 from tests.support.proxy_stack import STACK, STATE, ProxyStack
 from worker.domain.consent.invitations import InvitationPurpose
 from worker.domain.consent.proxy import challenge_of
-from worker.stores.registry.tables import INVITATIONS
+from worker.stores.registry.tables import ACCOUNTS, INVITATIONS
 
 VERIFIER = "v" * 50
 NEEDS_INVITATION = pytest.mark.parametrize("service", PRESETS[1:], indirect=True)
@@ -177,6 +177,17 @@ def test_a_new_holders_invitation_closes_the_account_and_ends_grants_of_the_one_
     assert [account.state.value for account in service.accounts()] == ["closed"]
     assert stack.read(old["access_token"]).status_code == 401
     assert stack.refresh(old["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+@NEEDS_INVITATION
+def test_a_meter_that_another_tenant_reads_meanwhile_gives_no_code(service: ConnectService, stack: ProxyStack) -> None:
+    browser = service.browser()
+    back = stack.begin(browser)
+    account, _ = service.runtime.registry.add("enedis", METER, service.runtime.now(), token_needed=False)
+    with service.runtime.registry.database.writing() as connection:
+        connection.execute(ACCOUNTS.update().where(ACCOUNTS.c.id == account.id).values(tenant="other"))
+    answer = service.come_back(browser, back)
+    assert answer.status_code == 403 and "Il manque une invitation" in answer.text
 
 
 @NEEDS_INVITATION

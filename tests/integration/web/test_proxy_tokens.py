@@ -337,7 +337,7 @@ def test_an_erasure_ends_grants_codes_and_flows_of_its_meter(service: ConnectSer
     runtime.erase(account.id)
     with runtime.registry.database.writing() as connection:
         meter = runtime.erasures.digests("enedis", METER)[0]
-        runtime.erasures.remember(connection, meter, runtime.now(), runtime.now().date() + timedelta(days=30))
+        runtime.erasures.remember(connection, meter, datetime.now(UTC), runtime.now().date() + timedelta(days=30))
     assert stack.read(first["access_token"]).status_code == 401
     assert stack.refresh(first["refresh_token"]).json()["error"] == "invalid_grant"
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": STACK}

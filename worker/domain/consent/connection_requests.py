@@ -102,12 +102,13 @@ class ConnectionRequest:
 
     ``browser``: SHA-256 of the id of the browser that began and ended it; ``address``: where it called from.
     ``invitation_id``: the invitation that it was begun with. ``begun_on``: the day (Europe/Paris) on which the person
-    was sent to the supplier's page. ``session``: the accounts of the browser's session with their numbers.
+    was sent to the supplier's page, and ``begun_at`` the moment; None where it is not known. ``session``: the accounts
+    of the browser's session with their numbers.
     ``usage_points``, ``autorisation_id`` and ``code``: what the callback says, by generation.
     ``new_holder``: whether the person has said that the meter's account is another person's.
     ``caller``: the client of the proxy that it is for; ``returns_to``: the address that its code was handed over by.
     ``page``: the name of the page that says what it waits for or why it ended, where that is not the account's own.
-    ``created_at`` and ``next_try_at`` are real moments even where the fleet runs at a simulated time.
+    ``created_at``, ``begun_at`` and ``next_try_at`` are real moments even where the fleet runs at a simulated time.
     """
 
     id: str
@@ -115,6 +116,7 @@ class ConnectionRequest:
     browser: str = field(repr=False)
     begun_on: date
     created_at: datetime
+    begun_at: datetime | None = None
     address: str = field(default="", repr=False)
     invitation_id: str | None = None
     session: Mapping[str, int] = field(default_factory=dict)

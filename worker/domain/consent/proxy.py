@@ -47,16 +47,12 @@ class ProxyClient:
 
 @dataclass(frozen=True, slots=True)
 class ProxyCaller:
-    """Where a consent began that a client of the proxy asked for, and what its code is bound to.
-
-    ``begun_at``: when the person pressed the button of our page.
-    """
+    """The client of the proxy that asked for a consent, and what its code is bound to."""
 
     client_id: str
     redirect_uri: str = field(repr=False)
     state: str = field(repr=False)
-    code_challenge: str | None = field(repr=False)
-    begun_at: datetime
+    code_challenge: str | None = field(default=None, repr=False)
 
     def address(self, **parameters: str) -> str:
         """Return the client's address with its own state and these parameters."""

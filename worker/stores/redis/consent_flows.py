@@ -28,13 +28,15 @@ class ConsentFlow:
     """A consent flow in progress.
 
     ``browser``: a secret in a cookie of the browser that started it.  ``invitation``: the id of the invitation that it
-    was begun with.  ``begun_on``: the day in Europe/Paris, ISO 8601.  ``caller``: the client of the proxy that asked.
+    was begun with.  ``begun_on``: the day in Europe/Paris, ISO 8601.  ``begun_at``: the real moment, ISO 8601; empty
+    where it is not known.  ``caller``: the client of the proxy that asked.
     """
 
     supplier: str
     browser: str = field(default="", repr=False)
     invitation: str | None = None
     begun_on: str = ""
+    begun_at: str = ""
     caller: ProxyCaller | None = None
 
 

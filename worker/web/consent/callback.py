@@ -106,6 +106,7 @@ def _receive(
             browser=hash_browser_id(flow.browser),
             begun_on=date.fromisoformat(flow.begun_on),
             created_at=datetime.now(UTC),
+            begun_at=datetime.fromisoformat(flow.begun_at) if flow.begun_at else None,
             address=client_address(request),
             invitation_id=flow.invitation,
             session=session.accounts,

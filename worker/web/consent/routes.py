@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.suppliers import SUPPLIERS
+from worker.domain.clock import real_clock
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.stores.redis.rate_limits import Rate, RateLimiter
@@ -81,7 +82,8 @@ def redirect_to_supplier(
         return consent_page(request, "too_many", wait_s)
     browser_id = browser_id or read_browser_id(runtime, request) or new_browser_id()
     hint = usage_point_id if usage_point_id and USAGE_POINT.fullmatch(usage_point_id) else None
-    flow = ConsentFlow(supplier, browser_id, invitation_id, runtime.supplier_consents.today().isoformat())
+    begun_on, begun_at = runtime.supplier_consents.today().isoformat(), real_clock().isoformat()
+    flow = ConsentFlow(supplier, browser_id, invitation_id, begun_on, begun_at)
     try:
         page = start_flow(runtime, flow, "/callback/enedis", hint if runtime.settings.speaks_to_simulator else None)
     except ValueError:  # The customers of the sandbox have consented already.

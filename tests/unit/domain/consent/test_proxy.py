@@ -108,7 +108,7 @@ def test_a_challenge_needs_its_verifier_and_a_verifier_its_challenge() -> None:
 
 @given(state=st.text(min_size=1, max_size=60), value=st.text(max_size=20))
 def test_the_clients_address_keeps_its_own_query_and_state(state: str, value: str) -> None:
-    caller = ProxyCaller("c", "https://stack.example/back?slug=enedis", state, None, NOW)
+    caller = ProxyCaller("c", "https://stack.example/back?slug=enedis", state)
     address = caller.address(code=value)
     assert address.startswith("https://stack.example/back?slug=enedis&state=")
     query = parse_qs(urlsplit(address).query, keep_blank_values=True)
@@ -116,7 +116,7 @@ def test_the_clients_address_keeps_its_own_query_and_state(state: str, value: st
 
 
 def test_nothing_of_a_caller_is_shown() -> None:
-    shown = repr(ProxyCaller("c", "https://x.example/", "their-state", "a" * 43, NOW))
+    shown = repr(ProxyCaller("c", "https://x.example/", "their-state", "a" * 43))
     assert not [secret for secret in ("x.example", "their-state", "aaaa") if secret in shown]
 
 

@@ -7,7 +7,6 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from tests.support.factories import NOW
 from worker.domain.consent.proxy import ProxyCaller
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 
@@ -22,9 +21,9 @@ def test_a_state_is_random_and_fits_what_the_supplier_takes(flows: ConsentFlows)
     assert len(states) == 50 and {len(state) for state in states} == {43}
 
 
-@pytest.mark.parametrize("caller", [None, ProxyCaller("client", "https://x.example/", "their state", "a" * 43, NOW)])
+@pytest.mark.parametrize("caller", [None, ProxyCaller("client", "https://x.example/", "their state", "a" * 43)])
 def test_a_flow_is_read_until_it_ends(flows: ConsentFlows, caller: ProxyCaller | None) -> None:
-    flow = ConsentFlow("enedis", "browser", "i1", "2024-07-25", caller)
+    flow = ConsentFlow("enedis", "browser", "i1", "2024-07-25", "2024-07-25T09:00:00+00:00", caller)
     state = flows.start(flow)
     assert [flows.read(state), flows.read(state)] == [flow, flow]
     flows.end(state)
@@ -39,6 +38,6 @@ def test_a_code_is_redeemed_once_and_may_be_restored(flows: ConsentFlows) -> Non
 
 
 def test_a_flow_shows_nobody_who_takes_part() -> None:
-    caller = ProxyCaller("client", "https://x.example", "their-state", None, NOW)
+    caller = ProxyCaller("client", "https://x.example", "their-state")
     shown = repr(ConsentFlow("enedis", "browser-name", caller=caller))
     assert not [secret for secret in ("browser-name", "x.example", "their-state") if secret in shown]

@@ -56,7 +56,7 @@ def read_authorization_request(
         return render_message(request, "proxy.unknown", 400, ("/", "connect.home"))
     state, challenge = parameters.get("state", ""), parameters.get("code_challenge") or None
     has_state = 0 < len(state) <= LONGEST_STATE
-    caller = ProxyCaller(client.id, redirect_uri, state if has_state else "", challenge, runtime.now())
+    caller = ProxyCaller(client.id, redirect_uri, state if has_state else "", challenge)
     if fault := _find_fault(client, parameters, has_state=has_state, challenge=challenge):
         error, description = fault
         return RedirectResponse(caller.address(error=error, error_description=description), 302)

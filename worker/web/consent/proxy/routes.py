@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.suppliers import SUPPLIERS
+from worker.domain.clock import real_clock
 from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.proxy import LONGEST_ADDRESS, host_of
 from worker.runtime.process import Runtime
@@ -155,8 +156,8 @@ def _redirect_to_supplier(
     invitation_id: str | None,
 ) -> Response:
     """Store the flow and redirect to the supplier's page; only a simulator gets ``meter``."""
-    today = runtime.supplier_consents.today().isoformat()
-    flow = ConsentFlow(supplier, browser_id, invitation_id, today, asked.caller)
+    begun_on, begun_at = runtime.supplier_consents.today().isoformat(), real_clock().isoformat()
+    flow = ConsentFlow(supplier, browser_id, invitation_id, begun_on, begun_at, caller=asked.caller)
     hint = meter if meter and USAGE_POINT.fullmatch(meter) else None
     try:
         return RedirectResponse(start_flow(runtime, flow, f"/proxy/{supplier}/redirect", hint), 303)
