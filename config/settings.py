@@ -7,13 +7,14 @@ not set.
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.brokers import BrokerOptions, build_broker_options
 from config.validation import (
@@ -24,7 +25,6 @@ from config.validation import (
     Floors,
     HttpUrl,
     NotifyUrls,
-    Origins,
     RedisUrl,
     SecretFileSource,
     is_production,
@@ -33,6 +33,11 @@ from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares
 
 PREFIX: Final = "RELEVE_"
 _UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
+
+# Settings that were taken out, with what replaces each.
+REMOVED: Final = {
+    "RELEVE_PROXY_ORIGINS": "each application that uses /proxy is a client now: `releve proxy-clients new` makes one",
+}
 
 
 class ConfigError(Exception):
@@ -172,9 +177,6 @@ class Settings(BaseSettings):
         20, ge=1, le=100_000, description="The same for one address, or one /64 of IPv6."
     )
     new_accounts_per_day: int = Field(500, ge=1, le=1_000_000, description="The same for all browsers together.")
-    proxy_origins: Origins = Field(
-        "", description="Origins that may use /proxy, comma separated, like https://*.cozy.example; empty closes it."
-    )
     consent_duration: ConsentDuration | None = Field(
         None, description="How long a consent is asked for, like P6M or P1095D; unset, the longest the preset may have."
     )
@@ -385,6 +387,13 @@ class Settings(BaseSettings):
     def broker_options(self) -> BrokerOptions:
         """Return Celery's options for the broker."""
         return build_broker_options(self.broker_address(), self.visibility_timeout_s)
+
+
+def removed_settings() -> list[str]:
+    """Return a line for each setting that is still set and does nothing any more, with what replaces it."""
+    in_file = DotEnvSettingsSource(Settings).env_vars  # By names in small letters.
+    names = [name for name in REMOVED if os.environ.get(name, in_file.get(name.lower()))]
+    return [f"{name} does nothing any more: {REMOVED[name]}" for name in names]
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,6 @@ A check raises ValueError with a text for the operator that doesn't repeat the v
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -24,13 +23,6 @@ from worker.stores.redis.addresses import check_redis_url, split_url
 PRODUCTION_DOMAIN: Final = "enedis.fr"
 
 _ANY_DAY: Final = date(2001, 1, 1)
-_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# Like https://*.cozy.example or http://localhost:8080.  Authorization codes travel to these origins, so that plain http
-# is for the operator's own machine alone.
-_ORIGIN: Final = re.compile(
-    rf"(?:https://(?:(?:\*|{_LABEL})\.)*{_LABEL}\.{_LABEL}|https?://(?:(?:\*|{_LABEL})\.)*(?:localhost|127\.0\.0\.1))(?::\d{{1,5}})?",
-    re.IGNORECASE,
-)
 
 
 def is_production(enedis_url: str | None, sandbox: bool) -> bool:
@@ -58,16 +50,6 @@ def check_consent_duration(duration: str) -> None:
         raise ValueError("needs a duration of at most three years, like P6M, P1Y or P1095D")
 
 
-def check_origins(origins: str) -> None:
-    """Raise ValueError where one of the origins, separated by commas, is none or is too broad."""
-    for origin in filter(None, (part.strip() for part in origins.split(","))):
-        if not _ORIGIN.fullmatch(origin):
-            raise ValueError(
-                "needs origins like https://*.cozy.example: scheme and host, * for one label of the host, never "
-                "for its last two"
-            )
-
-
 def check_notify_urls(urls: str) -> None:
     """Raise ValueError where one of the URLs, separated by spaces, is of no service that notices can be sent over."""
     from worker.accounts.notice_services import load_service  # Imported late: few set it, and it loads apprise.
@@ -93,7 +75,6 @@ NotifyUrls = Annotated[SecretStr, _checked(check_notify_urls)]
 Floors = Annotated[str, _checked(parse_floors)]
 Ceilings = Annotated[str, _checked(parse_ceilings)]
 ConsentDuration = Annotated[str, _checked(check_consent_duration)]
-Origins = Annotated[str, _checked(check_origins)]
 
 
 UNREADABLE: Final[Any] = object()  # In place of a value whose file can't be read or is empty.

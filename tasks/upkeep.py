@@ -79,13 +79,17 @@ def purge_account(account_id: str) -> None:
 
 @shared_task(base=ControlTask)
 def expire_consents() -> None:
-    """Suspend accounts whose consent has ended, end its proofs, and erase old proofs, invitations and erasures."""
+    """Suspend accounts whose consent has ended, end its proofs and grants, and erase what is old: also invitations
+    and the memory of erasures.
+    """
     runtime = get_runtime()
     suspended = runtime.refusals.suspend_ended_consents()
     ended, erased = runtime.refusals.apply_retention(runtime.settings.keep_consent_proof_days)
     # Invitations live by the real time, even where the fleet runs at a simulated one.
     runtime.invitations.delete_before(real_clock() - KEEP_INVITATIONS)
     runtime.erasures.forget_before(runtime.history.today())
+    keep_grants = timedelta(days=runtime.settings.keep_consent_proof_days)
+    runtime.proxy_grant_table.apply_retention(runtime.history.today(), real_clock() - keep_grants)
     if suspended or ended or erased:
         extra = fields(accounts_suspended=suspended, proofs_ended=ended, proofs_erased=erased)
         log.info("consents expired", extra=extra)

@@ -80,13 +80,6 @@ class SupplierUnavailable(TransientError):
     remedy = f"{_ASKED_AGAIN} Where it lasts, `releve doctor` tells the supplier from the network."
 
 
-class ConsentNotThere(SupplierUnavailable):
-    """The supplier doesn't know a consent yet that was given a moment ago."""
-
-    incident = None  # It concerns one account, in the minutes after its consent.
-    remedy = "Nothing: the page comes again by itself."
-
-
 class StoreUnavailable(TransientError):
     """CouchDB, the SQL database or Redis can't be reached: infrastructure, no account is to blame."""
 

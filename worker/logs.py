@@ -42,6 +42,7 @@ _PATTERNS: Final = (
     (re.compile(r"gAAAAA[\w-]{20,}=*"), MASK),  # A Fernet token, as the registry stores secrets.
     (re.compile(r"releve_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A token of our own API.
     (re.compile(r"invite_[a-z0-9]{12}_[\w-]{43}"), MASK),  # The secret of an invitation.
+    (re.compile(r"proxy(?:client|access|refresh)_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A secret or token of our proxy.
 )
 # Fourteen digits are a meter's number, but not inside a hash or a trace's id, and not as the decimals of a number.  The
 # digits of an escape right before them (%22, \x22) don't belong to the number.

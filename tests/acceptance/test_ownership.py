@@ -10,14 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import requests
 
 from tests.support.household_browser import HouseholdBrowser, Page
+from tests.support.outside_stack import STACK, OutsideStack
 from tests.support.outside_view import (
     GENERATIONS,
     MORNING,
@@ -31,6 +34,7 @@ from tests.support.outside_view import (
 )
 from tests.support.system import NO_QUOTA, QUICK_START
 from tests.support.waiting import until
+from worker.clients.tokens import Token
 from worker.domain.measures.readings import Period
 from worker.stores.registry.refusals import PendingRefusals
 
@@ -648,3 +652,79 @@ def still_renews(service: Service, token: str) -> bool:
     grant = {"grant_type": "refresh_token", "refresh_token": json.loads(token)["refresh"], **client}
     answer = requests.post(f"{service.system.settings['ENEDIS_URL']}/v1/oauth2/token", grant, timeout=60)
     return answer.status_code == 200
+
+
+# M1: the proxy's consent is bound to a browser
+
+
+def test_m1_a_consent_for_a_client_ends_in_the_browser_that_began_it(service: Service) -> None:
+    stack, eve, victim = OutsideStack.register(service), service.browser(), service.browser()
+    callback = stack.begin(eve, new_meter())
+    with service.nothing_changes():
+        answer = victim.get(callback)
+        assert answer.status_code == 403 and "Location" not in answer.headers and "code=" not in answer.text
+    own = stack.come_back(eve, callback)
+    assert own.status_code == 302 and own.headers["Location"].startswith(f"{STACK}?state=their-state&code=")
+    assert eve.get(callback).headers["Location"] == own.headers["Location"]  # The portal may load it twice.
+
+
+# H5: the proxy hands out the application's token
+
+
+def test_h5_a_client_gets_nothing_without_a_proof(service: Service) -> None:
+    stack, thief, meter = OutsideStack.register(service), service.browser(), new_meter()
+    callback = stack.begin(thief, new_meter())
+    holder = service.browser()
+    if service.generation == V2026:
+        service.connect(holder, meter)  # The id of a consent that there is, but of another meter.
+    typed = service.typed_about(meter, holder.last_callback.get("autorisation_id"))
+    state = parse_qs(urlsplit(callback).query)["state"][0]
+    answer = stack.come_back(thief, f"/proxy/enedis/redirect?{urlencode({'state': state, **typed})}")
+    if service.generation == V4:  # Its code is a proof or worthless, which the supplier tells when it is redeemed.
+        code = parse_qs(urlsplit(answer.headers["Location"]).query)["code"][0]
+        assert stack.exchange(code).json()["error"] == "invalid_grant"
+    else:
+        assert answer.status_code in (400, 403) and "Location" not in answer.headers
+    assert stack.refresh("anything at all").json()["error"] == "invalid_grant"
+
+
+@only(*NO_PROOF_BY_ITSELF)
+def test_h5_a_client_reads_its_one_meter_with_a_token_that_is_not_the_applications(service: Service) -> None:
+    stack, holder, meter, other = OutsideStack.register(service), service.browser(), new_meter(), new_meter()
+    service.connect(service.browser(), other)
+    back = stack.come_back(holder, stack.begin(holder, meter))
+    code = parse_qs(urlsplit(back.headers["Location"]).query)["code"][0]
+    exchanged = stack.exchange(code)
+    first = exchanged.json()
+    assert (first["usage_point_id"], first["token_type"], first["expires_in"]) == (meter, "Bearer", 3600)
+    before = service.data_calls(other)
+    own, others, nobodys = (stack.read(first["access_token"], number) for number in (meter, other, new_meter()))
+    assert own.status_code == 200 and meter in own.text
+    assert others.status_code == 403 and (others.content, others.status_code) == (nobodys.content, 403)
+    assert service.data_calls(other) == before
+    renewed = stack.refresh(first["refresh_token"])
+    stored = Token.from_text(service.system.runtime.clients.application_token.load() or "")
+    answers = (back.headers["Location"], exchanged.text, own.text, others.text, renewed.text)
+    assert not [text for text in answers if stored.access in text]
+    assert stack.read(first["access_token"], meter).status_code == 401  # The renewal has replaced it.
+
+
+@only(*NO_PROOF_BY_ITSELF)
+def test_h5_a_refresh_token_that_comes_twice_ends_its_family(service: Service) -> None:
+    stack, holder, meter = OutsideStack.register(service), service.browser(), new_meter()
+    back = stack.come_back(holder, stack.begin(holder, meter))
+    first = stack.exchange(parse_qs(urlsplit(back.headers["Location"]).query)["code"][0]).json()
+    second = stack.refresh(first["refresh_token"]).json()
+    assert stack.read(second["access_token"], meter).status_code == 200
+    assert stack.refresh(first["refresh_token"]).json()["error"] == "invalid_grant"
+    assert stack.read(second["access_token"], meter).status_code == 401
+    assert stack.refresh(second["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+@only(V2026)
+def test_h5_wrong_secrets_are_counted(service: Service) -> None:
+    stack = OutsideStack.register(service)
+    wrong = replace(stack, secret=f"proxyclient_{stack.client_id}_{'a' * 43}")
+    statuses = [wrong.refresh("x").status_code for _ in range(12)]
+    assert statuses == [401] * 10 + [429] * 2
+    assert stack.refresh("x").status_code == 400  # The right one is heard.

@@ -43,6 +43,7 @@ CAST: Final = (HOLDER, HOLDER_WITHOUT_CSRF, HOUSEHOLD, OPERATOR, PROGRAM, *PROGR
 
 PASSWORD: Final = "correct horse battery staple"
 OTHER_TENANT: Final = "kilowatt"
+STACK: Final = "https://stack.example/back"  # Where a client of the proxy gets people back.
 NOBODYS_ID: Final = "zzzzzzzzzzzz"  # As long as a real id, so that two answers can be compared.
 
 
@@ -77,6 +78,8 @@ class Cast:
         inviter = service.runtime.inviter
         self.invitation_id = inviter.invite_account(self.home.id, "the cast")[0].id
         self.neighbours_invitation_id = inviter.invite_account(self.neighbours_home.id, "the cast")[0].id
+        stack = service.runtime.proxy_clients.create("A stack", [STACK], DEFAULT_TENANT, pkce=False)[0]
+        self.proxy_client_id = stack.id
 
     def client(self, member: str) -> TestClient:
         """Return a client of this member that follows no redirect.

@@ -12,6 +12,8 @@
 4. A meter that was erased opens by a proof that is younger than the erasure, and by no other.
 5. Accounts, token, dates, evidence and the use of the invitation are written in one transaction, and the request is
    saved as connected. A crash before that repeats the step; after it, the same browser is known by the evidence.
+
+A request that a client of the proxy asked for makes no account: once it is proven, the client gets a code.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection
 
+from worker.accounts.proxy_codes import ProxyCode, ProxyCodes
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.clients.enedis.consent import Callback
 from worker.domain.clock import Clock, real_clock
@@ -38,10 +41,11 @@ from worker.domain.consent.connection_requests import (
     RequestState,
     find_proof,
 )
-from worker.domain.consent.consents import ConsentKind
+from worker.domain.consent.consents import ConsentKind, EndReason
 from worker.domain.consent.durations import last_day_of
 from worker.domain.consent.erasures import is_younger
 from worker.domain.consent.invitations import Invitation, InvitationPurpose
+from worker.domain.consent.proxy import ProxyCaller
 from worker.domain.measures.readings import civil_date
 from worker.errors import (
     AccountError,
@@ -61,6 +65,7 @@ from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.invitations import InvitationTable
+from worker.stores.registry.proxy.grants import ProxyGrantTable
 
 log = logging.getLogger("releve.consents")
 
@@ -116,6 +121,8 @@ class AccountConnector:
     erasures: ErasureTable
     ledger: LedgerFile
     requests: ConnectionRequests
+    proxy_codes: ProxyCodes
+    proxy_grants: ProxyGrantTable
     limiter: RateLimiter
     limits: NewAccountLimits
     locks: Locks
@@ -194,6 +201,18 @@ class AccountConnector:
 
     def _step(self, request: ConnectionRequest) -> ConnectionRequest:
         try:
+            if request.caller is not None and request.keeps_code:
+                # The supplier is asked when the client redeems our code, so that the token is the client's alone.
+                return self.proxy_codes.hand_over(
+                    request,
+                    ProxyCode(
+                        caller=request.caller,
+                        supplier=request.supplier,
+                        begun_at=request.begun_at,
+                        usage_points=request.usage_points,
+                        supplier_code=request.code,
+                    ),
+                )
             if request.proven is None:
                 request = self._prove(request)
             return request if request.proven is None else self._finish(request)
@@ -265,6 +284,8 @@ class AccountConnector:
         if proven is None:
             raise ValueError("a request without a proof makes no account")
         invited = self._invited(request)
+        if request.caller is not None:
+            return self._hand_over(request, request.caller, proven, invited)
         if invited is not None and invited.usage_point_id not in proven.usage_points:
             invited = None  # The supplier's own answer proves another meter, without the invitation.
         before = {number: self.registry.find(request.supplier, number) for number in proven.usage_points}
@@ -290,6 +311,36 @@ class AccountConnector:
             accounts=tuple(ConnectedAccount(account.id, account.session_number) for account in accounts),
             page="",
         )
+
+    def _hand_over(
+        self, request: ConnectionRequest, caller: ProxyCaller, proven: ProvenMeters, invited: _Invited | None
+    ) -> ConnectionRequest:
+        """Use the invitation up, and give the client a code for its meter. Raises _Refused where it has ended."""
+        if invited is None or invited.usage_point_id is None or invited.invitation.used_at is not None:
+            raise _Refused("invitation_over")
+        meter, now = invited.usage_point_id, self.now()
+        account = self.registry.find(request.supplier, meter)
+        if account is not None and account.tenant != invited.invitation.tenant:
+            return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")  # Nobody learns who reads a meter.
+        others = [account] if account and invited.invitation.purpose is InvitationPurpose.NEW_HOLDER else []
+        code = ProxyCode(
+            caller=caller,
+            supplier=request.supplier,
+            begun_at=request.begun_at,
+            usage_points=(meter,),
+            autorisation_id=proven.reference,
+            proof=proven.proof,
+            vouched_by=invited.invitation.created_by,
+            consent_until=self._consent_days(proven, now)[1],
+        )
+        with self.registry.database.writing() as connection:
+            self._prepare(connection, request=request, invited=invited, before={meter: account}, others=others, now=now)
+            self._conclude_writing(connection, request=request, invited=invited, others=others, now=now)
+            # Before the commit: a crash between the two must not cost the person the invitation.
+            after = self.proxy_codes.hand_over(request, code)
+            self.requests.save(after)
+        log.info("consent handed over", extra=fields(client=caller.client_id, proof=proven.proof.value))
+        return after
 
     def _is_same_person(self, account: Account, request: ConnectionRequest, invited: _Invited | None) -> bool:
         """Return whether the account is that person's: by its session, by its browser, or by the inviter's word."""
@@ -318,8 +369,7 @@ class AccountConnector:
         Raises _Refused where the invitation was used or revoked meanwhile, and where a meter was erased since.
         """
         now = self.now()
-        first_day = proven.since or civil_date(now)
-        last_day = proven.until or last_day_of(first_day, self.supplier.consent_duration())
+        first_day, last_day = self._consent_days(proven, now)
         consent = NewConsent(
             first_day, last_day, proven.token, proven.token_expires_at, token_needed=self.supplier.account_tokens
         )
@@ -345,6 +395,11 @@ class AccountConnector:
             tenant=request.tenant,
         )
         return [account for account, _ in accounts]
+
+    def _consent_days(self, proven: ProvenMeters, now: datetime) -> tuple[date, date]:
+        """Return the consent's first and last day, as the supplier told them or as they were asked for."""
+        first_day = proven.since or civil_date(now)
+        return first_day, proven.until or last_day_of(first_day, self.supplier.consent_duration())
 
     def _prepare(
         self,
@@ -373,6 +428,8 @@ class AccountConnector:
             raise _Refused("invitation_over")
         for account in others:
             self.consents.close(connection, account.id, now)
+            meters = self.erasures.digests(account.supplier, account.usage_point_id or "")
+            self.proxy_grants.end_for(connection, meters, EndReason.HOLDER_CHANGED)
             log.info("account closed: another person holds its meter", extra=fields(account_id=account.id))
 
     def _conclude_writing(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 
 from sqlalchemy import Connection
 
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.consents import EndReason
 from worker.domain.consent.erasures import forget_on
 from worker.domain.measures.readings import civil_date
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
@@ -22,6 +22,7 @@ from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.erasures import ErasureTable
+from worker.stores.registry.proxy.grants import ProxyGrantTable
 
 
 def erase_account(
@@ -37,35 +38,46 @@ def erase_account(
     now: datetime,
     erased_at: datetime,
     keep_proof_days: int,
+    proxy_grants: ProxyGrantTable,
 ) -> dict[str, int]:
     """Erase an account's measures, tokens and state, refuse late writes, and return what was erased, counted.
 
     ``now`` is the fleet's time, and ``erased_at`` the real one. ``consent_proofs_kept`` counts what stays, by policy
     and without the meter's number. Safe to repeat. Raises UnknownAccount, and StoreUnavailable: before the ledger has
-    the erasure nothing is erased.
+    the erasure nothing is erased. The grants of the proxy for the account's meter end with it.
     """
-    account, remember = registry.get(account_id), None
+    account, on_removal = registry.get(account_id), None
     if account.state is not AccountState.DELETED:
-        remember = _announce(account, ledger, erasures, now, erased_at)
+        on_removal = _announce(account, ledger, erasures, proxy_grants, now, erased_at)
         requests.end_for(account.id, account.usage_point_id, consents.browser_of(account.id))
     # The registry goes first: from then on no task writes for this account.
-    removed = registry.remove(account_id, remember)
+    removed = registry.remove(account_id, on_removal)
     proofs = consents.erase_after_removal(account_id, now, keep_proof_days)
     documents = measures.erase(account_id)
     return {"documents": documents, **removed, "state_keys": progress.forget(account_id), **proofs}
 
 
 def _announce(
-    account: Account, ledger: LedgerFile, erasures: ErasureTable, now: datetime, erased_at: datetime
+    account: Account,
+    ledger: LedgerFile,
+    erasures: ErasureTable,
+    proxy_grants: ProxyGrantTable,
+    now: datetime,
+    erased_at: datetime,
 ) -> Callable[[Connection], None] | None:
-    """Write the erasure to the ledger, and return what remembers the meter in the transaction of the removal.
+    """Write the erasure to the ledger, and return what the transaction of the removal does about the meter.
 
     An account without a meter, such as one that was closed, closes no meter.
     """
     if account.usage_point_id is None:
         ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at))
         return None
-    meter = erasures.digests(account.supplier, account.usage_point_id)[0]
+    meters = erasures.digests(account.supplier, account.usage_point_id)
     last_day = forget_on(civil_date(now), account.consent_until)
-    ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at, meter, last_day))
-    return partial(erasures.remember, meter=meter, erased_at=erased_at, forget_on=last_day)
+    ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at, meters[0], last_day))
+
+    def close_meter(connection: Connection) -> None:
+        erasures.remember(connection, meters[0], erased_at, last_day)
+        proxy_grants.end_for(connection, meters, EndReason.REMOVED)
+
+    return close_meter

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
 
 from worker.clients.enedis.consent import authorize_url, fetch_shared_meters, usage_points_of_grant
 from worker.clients.enedis.presets import Endpoints
@@ -17,10 +15,7 @@ from worker.domain.consent.connection_requests import ConnectionRequest, SharedM
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.consent.durations import without_years
 from worker.domain.measures.readings import civil_date
-from worker.errors import ConsentNotThere, UnknownUsagePoint
-
-# Waits between the requests for the usage points of an authorisation, where a caller of the proxy asks.
-_PROXY_WAITS_S: Final = (0.5, 1.0, 2.0, 4.0)
+from worker.errors import UnknownUsagePoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +48,18 @@ class SupplierConsents:
         """Return today's date in Europe/Paris."""
         return civil_date(self.now())
 
-    def authorised_usage_points(self, autorisation_id: int) -> tuple[str, ...]:
-        """Return the meters of a consent (2026) for a caller of the proxy, asked several times with growing waits.
+    def confirm_code(self, code: str, usage_points: Collection[str]) -> tuple[Grant, tuple[str, ...]]:
+        """Exchange a code (v4), and return the holder's tokens with the meters that the token answer names.
 
-        Raises ConsentNotThere, and what the client raises.
+        ``usage_points``: what the callback names. Raises UnknownUsagePoint where the answer doesn't name them all, or
+        none, and what the client raises.
         """
-        session = self.open_session()
-        for wait_s in (*_PROXY_WAITS_S, None):
-            if meters := fetch_shared_meters(session, autorisation_id, self.now()):
-                return tuple(meter.usage_point_id for meter in meters)
-            if wait_s is not None:
-                time.sleep(wait_s)
-        raise ConsentNotThere("the supplier does not know this consent yet: load the page again in a minute")
+        grant = self.exchange_code(code)
+        confirmed = usage_points_of_grant(grant, self.client_id)
+        if not confirmed or not set(usage_points) <= set(confirmed):
+            # Without a meter of the supplier's own it is no consent; the token is forgotten here.
+            raise UnknownUsagePoint("the supplier does not confirm the meter: connect again")
+        return grant, confirmed
 
     def ask(self, request: ConnectionRequest) -> tuple[ConsentKind, Sequence[SharedMeter], Grant | None]:
         """Return what a callback says with what the supplier says of it, in one call at most; v5 has nothing to ask.
@@ -73,11 +68,7 @@ class SupplierConsents:
         client raises.
         """
         if request.code is not None:
-            grant = self.exchange_code(request.code)
-            confirmed = usage_points_of_grant(grant, self.client_id)
-            if not confirmed or not set(request.usage_points) <= set(confirmed):
-                # Without a meter of the supplier's own it is no consent; the token is forgotten here.
-                raise UnknownUsagePoint("the supplier does not confirm the meter: connect again")
+            grant, confirmed = self.confirm_code(request.code, request.usage_points)
             kind = ConsentKind.CODE if "usage_points_id" in grant.extras else ConsentKind.ID_TOKEN
             return kind, [SharedMeter(number) for number in request.usage_points or confirmed], grant
         if request.autorisation_id is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from config.settings import get_settings
+from config.settings import get_settings, removed_settings
 from worker.cli.common import refusing_taken_port, warn
 from worker.cli.supervise import public_url
 from worker.ops.logging_setup import configure_process
@@ -30,6 +30,8 @@ def web(host: str, port: int) -> None:
     settings = get_settings()
     configure_process(settings)
     announce_pretend_time(settings, warn)
+    for line in removed_settings():
+        warn(line)
     with Runtime(settings.model_copy(update={"public_url": public_url(settings, host, port)}), guarded=True) as runtime:
         app = create_app(runtime)
         with refusing_taken_port(host, port):

@@ -78,6 +78,10 @@ class SupplierClients:
     def application_tokens(self) -> ApplicationTokens:
         return ApplicationTokens(self.application_token, self.oauth)
 
+    def application_client(self, supplier: str) -> EnedisClient:
+        """Return the client with the application's token, for measures that are no account's (v5, 2026)."""
+        return self._application_clients[supplier]
+
     def application_session(self) -> SupplierSession:
         """Return a session of the application, for calls that are no account's."""
         return self._open_session(self.application_tokens())

@@ -17,6 +17,9 @@ from worker.accounts.erasure import erase_account
 from worker.accounts.explain import Explainer
 from worker.accounts.invitations import Inviter
 from worker.accounts.notices import NoticeSender
+from worker.accounts.proxy_codes import ProxyCodes
+from worker.accounts.proxy_data import ProxyData
+from worker.accounts.proxy_grants import ProxyGrants
 from worker.accounts.refusals import RefusalPolicy
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.accounts.token_renewal import TokenRenewal
@@ -34,6 +37,7 @@ from worker.stores.encryption import Signer
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.connection_requests import ConnectionRequests
+from worker.stores.redis.consent_flows import ConsentFlows
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.locks import Locks
@@ -45,6 +49,8 @@ from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.notices import NoticeTable
+from worker.stores.registry.proxy.clients import ProxyClientTable
+from worker.stores.registry.proxy.grants import ProxyGrantTable
 from worker.stores.registry.raw_answers import RawAnswerTable
 from worker.stores.registry.refusals import PendingRefusals
 from worker.stores.registry.tenants import TenantTable
@@ -97,6 +103,8 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.erasures = ErasureTable(database, self.erasure_hashes)
         self.invitations = self.registry.invitations
         self.api_tokens = ApiTokenTable(database)
+        self.proxy_clients = ProxyClientTable(database)
+        self.proxy_grant_table = ProxyGrantTable(database)
         self.consents = ConsentTable(database, self.sealer)
         self.notices = NoticeTable(database)
         self.corrections = CorrectionTable(database)
@@ -250,6 +258,22 @@ class Runtime(AbstractContextManager["Runtime"]):
             open_session=clients.application_session,
             now=self.now,
         )
+        proxy_codes = ProxyCodes(flows=ConsentFlows(self.redis), sealer=self.sealer)
+        self.proxy_grants = ProxyGrants(
+            codes=proxy_codes,
+            supplier=self.supplier_consents,
+            refresh_token=clients.oauth.refresh,
+            database=self.registry.database,
+            grants=self.proxy_grant_table,
+            erasures=self.erasures,
+            now=self.now,
+        )
+        self.proxy_data = ProxyData(
+            grants=self.proxy_grant_table,
+            erasures=self.erasures,
+            client_of=clients.application_client,
+            now=self.now,
+        )
         self.connector = AccountConnector(
             supplier=self.supplier_consents,
             registry=self.registry,
@@ -258,6 +282,8 @@ class Runtime(AbstractContextManager["Runtime"]):
             erasures=self.erasures,
             ledger=self.ledger_file,
             requests=self.connection_requests,
+            proxy_codes=proxy_codes,
+            proxy_grants=self.proxy_grant_table,
             limiter=RateLimiter(self.redis),
             limits=NewAccountLimits(
                 self.settings.new_accounts_per_browser,
@@ -344,6 +370,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             now=self.now(),
             erased_at=real_clock(),
             keep_proof_days=self.settings.keep_consent_proof_days,
+            proxy_grants=self.proxy_grant_table,
         )
 
 

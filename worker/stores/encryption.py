@@ -135,9 +135,9 @@ class SecretTexts:
 
     prefix: str  # Scanners for leaked secrets recognise a text by it.
 
-    def create(self) -> tuple[str, str, str]:
-        """Return a new id, the hash to store, and the text to show."""
-        text_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
+    def create(self, text_id: str | None = None) -> tuple[str, str, str]:
+        """Return a new id, or the one that is given, the hash to store, and the text to show."""
+        text_id = text_id or "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         return text_id, _hash(secret), f"{self.prefix}_{text_id}_{secret}"
 
@@ -145,6 +145,11 @@ class SecretTexts:
         """Return the id in a text, or None for one that is no such text."""
         match = re.fullmatch(self._pattern, text)
         return match[1] if match else None
+
+    def hash_of(self, text: str) -> str | None:
+        """Return the hash that is stored for a text, or None for one that is no such text."""
+        match = re.fullmatch(self._pattern, text)
+        return _hash(match[2]) if match else None
 
     def matches(self, text: str, stored_hash: str | None) -> bool:
         """Return whether the text has the secret of a stored hash, compared in constant time.

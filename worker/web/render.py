@@ -98,7 +98,8 @@ def _address_in_language(request: Request, language: str) -> str:
 
     A page that answers a form or a callback can't be loaded again.
     """
-    if request.method != "GET" or request.url.path.startswith(("/callback/", "/proxy/")):
+    path = request.url.path
+    if request.method != "GET" or path.startswith("/callback/") or (path.startswith("/proxy/") and "/auth" not in path):
         return f"/?{LANGUAGE_PARAMETER}={language}"
     query = [(name, value) for name, value in request.query_params.multi_items() if name != LANGUAGE_PARAMETER]
     return f"{request.url.path}?{urlencode([*query, (LANGUAGE_PARAMETER, language)])}"

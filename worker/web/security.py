@@ -30,13 +30,14 @@ _HEADERS: Final = {
 }
 
 
-def policy_with_form_to(address: str | None) -> str:
-    """Return the content policy of a page with a form that leads on to another site.
+def policy_with_form_to(*addresses: str | None) -> str:
+    """Return the content policy of a page with a form that leads on to other sites.
 
-    Browsers count the redirect that answers a form as a target of the form.
+    Browsers count the redirects that answer a form as targets of the form.
     """
-    parts = urlsplit(address or "")
-    return CONTENT_SECURITY_POLICY.replace("form-action 'self'", f"form-action 'self' {parts.scheme}://{parts.netloc}")
+    parts = [urlsplit(address or "") for address in addresses]
+    origins = " ".join(f"{part.scheme}://{part.netloc}" for part in parts)
+    return CONTENT_SECURITY_POLICY.replace("form-action 'self'", f"form-action 'self' {origins}")
 
 
 def set_security_headers(request: Request, response: Response) -> None:

@@ -26,11 +26,6 @@ def connect_settings() -> dict[str, Any]:
     return {}
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.accounts.supplier_consents._PROXY_WAITS_S", (0.01, 0.01))
-
-
 @pytest.fixture(params=PRESETS)
 def service(
     request: pytest.FixtureRequest, servers: ConnectServers, tmp_path: Path, connect_settings: dict[str, Any]

@@ -35,15 +35,17 @@ from tests.support.cast import (
     PASSWORD,
     PROGRAM,
     PROGRAMS,
+    STACK,
     STRANGER,
     Cast,
     watch_writes,
 )
+from worker.clients.tokens import Token
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
 from worker.web.api.auth import CSRF_HEADER
 
-ORIGIN = "https://alice.example"  # The one to which the proxy may send people back.
+CANARY = "canary-" + "c" * 40  # In the place of the application's token, which no answer may have (H5).
 TYPED_CALLBACK = {"state": "s" * 43, "code": "c0de", "usage_point_id": "{number}", "autorisation_id": "900001"}
 
 
@@ -192,13 +194,27 @@ TABLE = (
     for_everybody("POST /invitation", BAD_FORM, form={"invitation": "invite_x", "csrf": "{csrf}"}),
     # Nobody invites himself, unless the settings say that all homes are pretended.
     for_everybody("POST /invitation/pretend", sees(404), form={"usage_point_id": "{number}"}),
-    # The proxy for other services; who asks for a token is checked by the application's id and secret.
+    # The proxy for other services; who asks for a token is checked by the client's own id and secret.
     for_everybody(
-        "GET /proxy/{supplier}/auth", sees(302, "oauth2/authorize"), query={"redirect_uri": f"{ORIGIN}/", "state": "s"}
+        "GET /proxy/{supplier}/auth",
+        sees(200, "A stack", "stack.example"),
+        query={"client_id": "{proxy_client}", "redirect_uri": STACK, "state": "s"},
+    ),
+    for_everybody(
+        "POST /proxy/{supplier}/auth",
+        BAD_FORM,
+        form={"client_id": "{proxy_client}", "redirect_uri": STACK, "state": "s", "csrf": "{csrf}"},
     ),
     for_everybody("GET /proxy/{supplier}/redirect", sees(400), query=TYPED_CALLBACK),
     for_everybody("GET /proxy/{supplier}/redirect_parent", sees(400), query=TYPED_CALLBACK),
     for_everybody("POST /proxy/{supplier}/token", sees(401, "invalid_client"), form={"grant_type": "refresh_token"}),
+    # Who reads is known by an access token of the proxy, which is none of the API's.
+    for_everybody(
+        "GET /proxy/{supplier}/data/{path:path}",
+        sees(401, "invalid_token"),
+        path="/proxy/enedis/data/mesure_synchrone_auto/v2/consommation_quotidienne",
+        query={"pointId": "{number}", "dateDebut": "2024-07-20", "dateFin": "2024-07-22"},
+    ),
     # The operator.
     # The page names accounts with an open invitation, of all tenants, and no others.
     for_operator(
@@ -336,12 +352,13 @@ TABLE = (
 @pytest.fixture(scope="module")
 def service(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiService]:
     """Yield one service for the whole table; nothing leaves it for the broker."""
-    settings = {"operator_password": PASSWORD, "proxy_origins": ORIGIN}
+    settings = {"operator_password": PASSWORD}
     with (
         pytest.MonkeyPatch.context() as patch,
         open_api_service(redis_url, tmp_path_factory.mktemp("access"), **settings) as built,
     ):
         patch.setattr("worker.web.context.enqueue_backfill", lambda *_, **__: None)
+        built.runtime.clients.application_token.save(Token(CANARY).to_text(), None)
         yield built
 
 
@@ -364,6 +381,7 @@ def check_cell(cast: Cast, row: Row, member: str, cell: Sees) -> None:
         answer = ask(client, row, cast.home.id, cast)
     text, where = text_of(answer), f"{row.route} by {member}"
     assert answer.status_code == cell.status, f"{where}: {text[:2000]}"
+    assert CANARY not in text, f"{where}: the application's own token is seen"
     names = names_of(cast)
     shown = {name for name in names if any(f"{{{name}}}" in expected for expected in cell.texts)}
     for expected in cell.texts:
@@ -386,12 +404,13 @@ def ask(client: TestClient, row: Row, account_id: str, cast: Cast, invitation_id
         "csrf": client.headers.get(CSRF_HEADER, ""),
         "id": account_id,
         "number": cast.home.number,
+        "proxy_client": cast.proxy_client_id,
         "new_number": f"9{cast.home.number[1:]}",
     }
     fill = {"account_id": account_id, "supplier": "enedis", "invitation_id": invitation_id or cast.invitation_id}
     return client.request(
         method,
-        (row.path or path).format(**fill),
+        (row.path or path.replace("{path:path}", "x")).format(**fill),
         params=_filled(row.query, values),
         data=_filled(row.form, values),
         json=_filled(row.json, values),

@@ -1,253 +1,313 @@
-"""The OAuth proxy: a Cozy stack goes through its code flow, and what the proxy refuses."""
+"""The OAuth proxy: a Cozy stack goes through its code flow, and what the proxy refuses on the way to the code."""
 
 from __future__ import annotations
 
-import base64
 import logging
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.connect_service import (
-    CREDENTIALS,
-    METER,
-    OTHER,
-    ConnectServers,
-    ConnectService,
-    changed,
-    open_connect_service,
-    query_of,
-)
-from worker.simulator.options import CLIENT_ID, CLIENT_SECRET
+from tests.support.connect_service import METER, OTHER, PRESETS, ConnectService, changed, query_of
+from tests.support.proxy_stack import STACK, STATE, ProxyStack
+from worker.domain.consent.invitations import InvitationPurpose
+from worker.domain.consent.proxy import challenge_of
+from worker.stores.registry.tables import ACCOUNTS, INVITATIONS
 
-ORIGINS = "https://*.cozy.example, https://stack.example:8443"
-CALLER = "https://alice.cozy.example/accounts/enedis/redirect"
-STATE = "of the stack " + "s" * 300  # Longer than the supplier takes.
+VERIFIER = "v" * 50
+NEEDS_INVITATION = pytest.mark.parametrize("service", PRESETS[1:], indirect=True)
 
 
 @pytest.fixture
-def connect_settings() -> dict[str, str]:
-    return {"proxy_origins": ORIGINS}
+def stack(service: ConnectService) -> ProxyStack:
+    return ProxyStack.register(service, STACK, "https://stack.example:8443/back?slug=enedis")
 
 
-def authorization(**changes: str | None) -> dict[str, str]:
-    parameters = {
-        "client_id": CLIENT_ID,
-        "response_type": "code",
-        "scope": "openid",
-        "state": STATE,
-        "redirect_uri": CALLER,
-        "usage_point_id": METER,
-        **changes,
-    }
-    return {name: value for name, value in parameters.items() if value is not None}
+@pytest.fixture
+def v4_stack(v4: ConnectService) -> ProxyStack:
+    return ProxyStack.register(v4)
 
 
-def begun(service: ConnectService, **changes: str | None) -> str:
-    """Go through the consent page and return the supplier's callback address."""
-    answer = service.browser().get("/proxy/enedis/auth", params=authorization(**changes))
-    assert answer.status_code == 302, answer.text
-    assert len(query_of(answer.headers["location"])["state"]) <= 100
-    return service.agree(answer.headers["location"])
-
-
-def returned(service: ConnectService, **changes: str | None) -> dict[str, str]:
-    """Return the parameters that the caller gets."""
-    answer = service.browser().get(begun(service, **changes))
-    assert answer.status_code == 302
-    address, _, _ = answer.headers["location"].partition("?")
-    assert address == CALLER
-    return query_of(answer.headers["location"])
-
-
-def token(service: ConnectService, form: Mapping[str, str], **headers: str) -> Any:
-    return service.browser().post("/proxy/enedis/token", data={**CREDENTIALS, **form}, headers=headers)
-
-
-def exchanged(service: ConnectService, code: str) -> Any:
-    answer = token(service, {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLER})
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def renewed(service: ConnectService, refresh_token: str) -> Any:
-    answer = token(service, {"grant_type": "refresh_token", "refresh_token": refresh_token})
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def test_the_dance_of_a_stack_from_page_to_renewal(service: ConnectService) -> None:
-    query = returned(service)
+def test_the_walk_of_a_stack_from_page_to_renewal(service: ConnectService, stack: ProxyStack) -> None:
+    query = stack.walk()
     assert query["state"] == STATE
     assert ("autorisation_id" if service.runtime.settings.preset == "enedis-2026" else "usage_point_id") in query
-    first = exchanged(service, query["code"])
+    first = stack.exchange(query["code"])
     assert first["token_type"] == "Bearer" and type(first["expires_in"]) is int and first["expires_in"] > 0
     assert (first["usage_point_id"], first["usage_points_id"]) == (METER, METER)
-    second = renewed(service, first["refresh_token"])
-    third = renewed(service, second["refresh_token"])
-    assert third["access_token"]
-    if service.runtime.clients.account_tokens:
-        assert len({first["access_token"], second["access_token"], third["access_token"]}) == 3
+    second = stack.renew(first["refresh_token"])
+    third = stack.renew(second["refresh_token"])
+    assert len({first["access_token"], second["access_token"], third["access_token"]}) == 3
     assert service.accounts() == []  # The stack has accounts of its own.
 
 
-def test_both_addresses_serve_both_kinds_for_the_supplier_knows_only_one(service: ConnectService) -> None:
-    back = begun(service)
-    elsewhere = back.replace("/proxy/enedis/redirect", "/callback/enedis_parent")
-    assert service.browser().get(elsewhere).headers["location"].startswith(f"{CALLER}?")
+def test_the_page_names_who_asks_and_marks_the_browser(service: ConnectService, stack: ProxyStack) -> None:
     browser = service.browser()
-    household = service.begin(browser).replace("/callback/enedis", "/proxy/enedis/redirect_parent")
-    assert service.come_back(browser, household).headers["location"] == f"/accounts/{service.accounts()[0].id}"
+    page = stack.show(browser)
+    assert page.status_code == 200 and "releve_connect" in browser.cookies
+    assert "My Cozy" in page.text and "oauthcallback.cozy.example" in page.text
+    assert ('name="invitation"' in page.text) is not service.runtime.clients.account_tokens
+    policy = page.headers["content-security-policy"]
+    assert f"form-action 'self' {service.supplier} https://oauthcallback.cozy.example;" in policy
+    assert service.runtime.redis.keys("releve:consent_flow:*") == []  # The button begins it.
+    assert 'name="scope"' not in page.text and f'name="usage_point_id" value="{METER}"' in page.text
 
 
-def test_a_callback_loaded_twice_goes_to_the_same_place(service: ConnectService) -> None:
-    back = begun(service)
-    first, second = service.browser().get(back), service.browser().get(back)
+def test_a_form_of_another_site_begins_nothing(service: ConnectService, stack: ProxyStack) -> None:
+    browser = service.browser()
+    page = stack.show(browser)
+    assert stack.press(browser, page, csrf="0" * 64).status_code == 403
+    assert stack.press(service.browser(), page).status_code == 403
+    assert service.runtime.redis.keys("releve:consent_flow:*") == []
+
+
+def test_both_addresses_serve_both_kinds_for_the_supplier_knows_only_one(
+    service: ConnectService, stack: ProxyStack
+) -> None:
+    browser = service.browser()
+    elsewhere = stack.begin(browser).replace("/proxy/enedis/redirect", "/callback/enedis_parent")
+    assert service.come_back(browser, elsewhere).headers["location"].startswith(f"{STACK}?")
+    household = service.browser()
+    back = service.begin(household).replace("/callback/enedis", "/proxy/enedis/redirect_parent")
+    assert service.come_back(household, back).headers["location"] == f"/accounts/{service.accounts()[0].id}"
+
+
+def test_a_callback_loaded_twice_goes_to_the_same_place(service: ConnectService, stack: ProxyStack) -> None:
+    browser = service.browser()
+    back = stack.begin(browser)
+    first, second = service.come_back(browser, back), browser.get(back)
     assert first.headers["location"] == second.headers["location"]
-    other = service.browser().get(changed(back, usage_point_id=OTHER, autorisation_id="7", code="mine"))
+    other = browser.get(changed(back, usage_point_id=OTHER, autorisation_id="7", code="mine"))
     assert other.headers["location"] == first.headers["location"]
+    stranger = service.browser().get(back)
+    assert stranger.status_code == 400 and "location" not in stranger.headers
 
 
-def test_a_failure_is_handed_on(service: ConnectService) -> None:
+def test_m1_a_browser_that_did_not_begin_gets_no_code_and_the_state_stays(
+    service: ConnectService, stack: ProxyStack
+) -> None:
+    eve, victim, marked = service.browser(), service.browser(), service.browser()
+    back = stack.begin(eve)
+    stack.show(marked)  # A mark of another flow is not this flow's.
+    for browser in (victim, marked):
+        answer = browser.get(back)
+        assert answer.status_code == 403 and "location" not in answer.headers and "code=" not in answer.text
+    assert "code" in query_of(service.come_back(eve, back).headers["location"])
+
+
+def test_a_failure_is_handed_on(service: ConnectService, stack: ProxyStack) -> None:
     service.simulate("POST", "switches", {"callback": "refused"})
-    query = returned(service)
+    query = stack.walk()
     assert query["state"] == STATE and query["error"] in ("access_denied", "invalid_request")
     assert "code" not in query and "usage_point_id" not in query
 
 
-@pytest.mark.parametrize("target", [None, "", "https://evil.example/", "https://alice.cozy.example@evil.example/"])
-def test_an_address_that_is_not_allowed_is_refused_and_never_followed(v4: ConnectService, target: str | None) -> None:
-    answer = v4.browser().get("/proxy/enedis/auth", params=authorization(redirect_uri=target))
-    assert answer.status_code == 400 and answer.json()["error"] == "invalid_request"
-    assert "location" not in answer.headers
+def test_without_a_proof_there_is_no_code_but_the_one_page(service: ConnectService, stack: ProxyStack) -> None:
+    if service.runtime.clients.account_tokens:
+        browser = service.browser()
+        query = query_of(service.come_back(browser, changed(stack.begin(browser), code="typed")).headers["location"])
+        form = {"grant_type": "authorization_code", "code": query["code"], "redirect_uri": STACK}
+        assert stack.token(form).json()["error"] == "invalid_grant"
+        return
+    for other in (OTHER, "30009999999999"):
+        browser = service.browser()
+        typed = changed(stack.begin(browser), usage_point_id=other, autorisation_id=None, code="typed")
+        answer = service.come_back(browser, typed)
+        assert answer.status_code == 403 and "Il manque une invitation" in answer.text
+        assert "location" not in answer.headers
+    assert service.runtime.redis.keys("releve:proxy_code:*") == []
+
+
+@NEEDS_INVITATION
+def test_an_invitation_is_needed_and_used_up(service: ConnectService, stack: ProxyStack) -> None:
+    browser, secret = service.browser(), service.invite()
+    assert stack.press(browser, stack.show(browser)).status_code == 410
+    assert stack.press(browser, stack.show(browser), "invite_x").status_code == 410
+    link = f"http://testserver/invitation#{secret}"
+    answer = stack.press(browser, stack.show(browser), link)
+    assert answer.status_code == 303
+    thief = service.browser()
+    assert stack.press(thief, stack.show(thief), secret).status_code == 410
+    assert service.come_back(browser, service.agree(answer.headers["location"])).status_code == 302
+    assert stack.press(browser, stack.show(browser), secret).status_code == 410
+    assert service.open_invitation(browser, secret).status_code == 410
+
+
+@NEEDS_INVITATION
+def test_an_invitation_that_this_browser_has_opened_need_not_be_pasted(
+    service: ConnectService, stack: ProxyStack
+) -> None:
+    browser = service.browser()
+    assert service.open_invitation(browser, service.invite()).status_code == 303
+    page = stack.show(browser)
+    assert "déjà ouverte dans ce navigateur" in page.text
+    answer = stack.press(browser, page)
+    assert service.come_back(browser, service.agree(answer.headers["location"])).status_code == 302
+
+
+@NEEDS_INVITATION
+def test_an_invitation_of_another_tenant_is_none_and_stays_unopened(service: ConnectService, stack: ProxyStack) -> None:
+    browser, secret = service.browser(), service.invite()
+    theirs = ProxyStack.register(service, tenant="other")
+    assert theirs.press(browser, theirs.show(browser), secret).status_code == 410
+    (row,) = service.runtime.registry.database.fetch(INVITATIONS.select())
+    assert row.opened_at is None
+    assert stack.press(browser, stack.show(browser), secret).status_code == 303
+    assert "déjà ouverte" not in theirs.show(browser).text
+
+
+@NEEDS_INVITATION
+def test_an_invitation_that_is_revoked_on_the_way_gives_no_code(service: ConnectService, stack: ProxyStack) -> None:
+    browser = service.browser()
+    back = stack.begin(browser)
+    for invitation in service.runtime.invitations.list():
+        service.runtime.invitations.revoke(invitation.id)
+    answer = service.come_back(browser, back)
+    assert answer.status_code == 403 and "location" not in answer.headers
+
+
+@NEEDS_INVITATION
+def test_a_new_holders_invitation_closes_the_account_and_ends_grants_of_the_one_before(
+    service: ConnectService, stack: ProxyStack
+) -> None:
+    old = stack.exchange(stack.walk()["code"])
+    service.connect(service.browser())
+    browser, secret = service.browser(), service.invite(new_holder=True)
+    answer = stack.press(browser, stack.show(browser), secret)
+    assert service.come_back(browser, service.agree(answer.headers["location"])).status_code == 302
+    assert [account.state.value for account in service.accounts()] == ["closed"]
+    assert stack.read(old["access_token"]).status_code == 401
+    assert stack.refresh(old["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+@NEEDS_INVITATION
+def test_a_meter_that_another_tenant_reads_meanwhile_gives_no_code(service: ConnectService, stack: ProxyStack) -> None:
+    browser = service.browser()
+    back = stack.begin(browser)
+    account, _ = service.runtime.registry.add("enedis", METER, service.runtime.now(), token_needed=False)
+    with service.runtime.registry.database.writing() as connection:
+        connection.execute(ACCOUNTS.update().where(ACCOUNTS.c.id == account.id).values(tenant="other"))
+    answer = service.come_back(browser, back)
+    assert answer.status_code == 403 and "Il manque une invitation" in answer.text
+
+
+@NEEDS_INVITATION
+def test_a_closed_accounts_invitation_shares_nothing(service: ConnectService, stack: ProxyStack) -> None:
+    service.connect(service.browser())
+    (account,) = service.accounts()
+    service.connect(service.browser())  # The same person again: the account stays.
+    with service.runtime.registry.database.writing() as connection:
+        service.runtime.consents.close(connection, account.id, service.runtime.now())
+    secret = service.runtime.invitations.create(InvitationPurpose.ACCOUNT, "enedis", "cli:test", account_id=account.id)[
+        1
+    ]
+    browser = service.browser()
+    assert stack.press(browser, stack.show(browser), secret).status_code == 410
 
 
 @pytest.mark.parametrize(
-    "changes, error",
+    "changes",
     [
-        ({"response_type": "token"}, "unsupported_response_type"),
-        ({"client_id": "another"}, "unauthorized_client"),
-        ({"state": None}, "invalid_request"),
-        ({"state": "s" * 513}, "invalid_request"),
+        {"redirect_uri": None},
+        {"redirect_uri": ""},
+        {"redirect_uri": "https://evil.example/"},
+        {"redirect_uri": f"{STACK}/"},
+        {"redirect_uri": f"{STACK}?a=b"},
+        {"redirect_uri": STACK.upper()},
+        {"redirect_uri": STACK.replace("https", "http")},
+        {"redirect_uri": STACK.replace("/accounts", "/./accounts")},
+        {"client_id": None},
+        {"client_id": "k3q7d0fr2mxx"},
+        {"client_id": "releve-simulator"},
     ],
 )
-def test_a_wish_that_is_not_the_seeds_is_refused(v4: ConnectService, changes: dict[str, Any], error: str) -> None:
-    answer = v4.browser().get("/proxy/enedis/auth", params=authorization(**changes))
-    assert (answer.status_code, answer.json()["error"]) == (400, error)
+def test_an_unknown_client_or_address_is_refused_and_never_followed(
+    v4: ConnectService, v4_stack: ProxyStack, changes: dict[str, Any]
+) -> None:
+    answer = v4_stack.show(v4.browser(), **changes)
+    assert answer.status_code == 400 and "<h1>" in answer.text and "location" not in answer.headers
+    assert 'href="https://evil.example' not in answer.text
+    browser = v4.browser()
+    page = v4_stack.show(browser)
+    wrong = {name: value or "" for name, value in changes.items()}
+    pressed = v4_stack.press(browser, page, **wrong)
+    assert pressed.status_code == 400 and "location" not in pressed.headers
 
 
-def test_an_address_told_twice_is_refused(v4: ConnectService) -> None:
-    pairs = [*authorization().items(), ("redirect_uri", "https://bob.cozy.example/")]
-    assert v4.browser().get("/proxy/enedis/auth", params=pairs).status_code == 400
+def test_a_revoked_client_is_unknown(v4: ConnectService, v4_stack: ProxyStack) -> None:
+    v4.runtime.proxy_clients.revoke(v4_stack.client_id)
+    assert v4_stack.show(v4.browser()).status_code == 400
+    assert v4_stack.refresh("x").status_code == 401
 
 
-def test_the_query_of_the_callers_address_is_kept(v4: ConnectService) -> None:
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"response_type": "token"}, "unsupported_response_type"),
+        ({"state": None}, "invalid_request"),
+        ({"state": "s" * 513}, "invalid_request"),
+        ({"code_challenge": "a" * 43}, "invalid_request"),
+        ({"code_challenge": "a" * 43, "code_challenge_method": "plain"}, "invalid_request"),
+        ({"code_challenge": "a" * 42, "code_challenge_method": "S256"}, "invalid_request"),
+        ({"code_challenge_method": "S256"}, "invalid_request"),
+    ],
+)
+def test_what_else_is_wrong_is_told_to_the_client(
+    v4: ConnectService, v4_stack: ProxyStack, changes: dict[str, Any], error: str
+) -> None:
+    answer = v4_stack.show(v4.browser(), **changes)
+    assert answer.status_code == 302 and answer.headers["location"].startswith(f"{STACK}?")
+    assert query_of(answer.headers["location"])["error"] == error
+
+
+def test_a_parameter_told_twice_is_refused(v4: ConnectService, v4_stack: ProxyStack) -> None:
+    for name in ("redirect_uri", "state"):
+        pairs = [*v4_stack.parameters().items(), (name, "https://bob.cozy.example/")]
+        assert v4.browser().get("/proxy/enedis/auth", params=pairs).status_code == 400
+
+
+def test_each_address_of_a_client_is_its_own_and_keeps_its_query(v4: ConnectService) -> None:
     target = "https://stack.example:8443/back?slug=enedis"
-    location = v4.browser().get(begun(v4, redirect_uri=target)).headers["location"]
+    stack = ProxyStack.register(v4, STACK, target)
+    browser = v4.browser()
+    location = v4.come_back(browser, stack.begin(browser, redirect_uri=target)).headers["location"]
     assert location.startswith(f"{target}&state=")
 
 
-@pytest.mark.parametrize(
-    "form, status, error",
-    [
-        ({}, 400, "invalid_request"),
-        ({"grant_type": "client_credentials"}, 400, "unsupported_grant_type"),
-        ({"grant_type": "authorization_code"}, 400, "invalid_request"),
-        ({"grant_type": "refresh_token"}, 400, "invalid_request"),
-        ({"grant_type": "authorization_code", "code": "unknown"}, 400, "invalid_grant"),
-        ({"grant_type": "refresh_token", "refresh_token": "x", "client_secret": "wrong"}, 401, "invalid_client"),
-        ({"grant_type": "refresh_token", "refresh_token": "x", "client_id": "é"}, 401, "invalid_client"),
-    ],
-)
-def test_errors_come_in_oauths_form(service: ConnectService, form: dict[str, str], status: int, error: str) -> None:
-    answer = token(service, form)
-    assert (answer.status_code, answer.json()["error"]) == (status, error)
-    assert answer.headers["cache-control"] == "no-store" and answer.headers["pragma"] == "no-cache"
-
-
-def test_a_dead_refresh_token_is_an_invalid_grant_for_the_stack(v4: ConnectService) -> None:
-    first = exchanged(v4, returned(v4)["code"])
-    renewed(v4, first["refresh_token"])
-    answer = token(v4, {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]})
-    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
-
-
-def test_a_code_of_ours_works_once_and_for_its_caller(v2026: ConnectService) -> None:
-    code = returned(v2026)["code"]
-    form = {"grant_type": "authorization_code", "code": code}
-    stolen = token(v2026, {**form, "redirect_uri": "https://bob.cozy.example/accounts/enedis/redirect"})
-    assert stolen.json()["error"] == "invalid_grant"
-    assert token(v2026, form).json()["error"] == "invalid_grant"  # The first try has used it up.
-    again = returned(v2026)["code"]
-    exchanged(v2026, again)
-    assert token(v2026, {**form, "code": again}).json()["error"] == "invalid_grant"
-
-
-def test_a_consent_that_is_not_there_yet_can_be_asked_for_again(v2026: ConnectService) -> None:
-    code = returned(v2026)["code"]
-    v2026.simulate("POST", "switches", {"services_empty": 3})
-    waiting = token(v2026, {"grant_type": "authorization_code", "code": code})
-    assert (waiting.status_code, waiting.json()["error"]) == (503, "temporarily_unavailable")
-    assert exchanged(v2026, code)["usage_point_id"] == METER
-
-
-def test_the_supplier_down_is_a_try_again(v4: ConnectService) -> None:
-    first = exchanged(v4, returned(v4)["code"])
-    v4.simulate("POST", "faults", {"path": "/v1/oauth2/token", "status": 503, "body": "<html>"})
-    answer = token(v4, {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]})
-    assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
-    assert int(answer.headers["retry-after"]) >= 1
-
-
-def test_credentials_may_come_by_header_but_never_by_address(service: ConnectService) -> None:
-    query = returned(service)
-    basic = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
-    form = {"grant_type": "authorization_code", "code": query["code"]}
-    browser = service.browser()
-    refused = browser.post("/proxy/enedis/token", params=CREDENTIALS, data=form)
-    assert refused.status_code == 401
-    broken = browser.post("/proxy/enedis/token", data=form, headers={"Authorization": "Basic %%%"})
-    assert broken.status_code == 401 and "www-authenticate" in broken.headers
-    done = browser.post("/proxy/enedis/token", data=form, headers={"Authorization": f"Basic {basic}"})
-    assert done.status_code == 200
-
-
-@pytest.mark.parametrize(
-    "content, content_type",
-    [
-        (b'{"grant_type": "refresh_token"}', "application/json"),
-        (b"\xff\xfe", "application/x-www-form-urlencoded"),
-        (b"grant_type=%ff", "application/x-www-form-urlencoded"),
-        (b"grant_type=a&grant_type=b", "application/x-www-form-urlencoded"),
-        (b"a=" + b"b" * 20_000, "application/x-www-form-urlencoded"),
-        (b"&".join(b"a%d=1" % number for number in range(100)), "application/x-www-form-urlencoded"),
-    ],
-)
-def test_a_form_that_is_none_is_refused(v4: ConnectService, content: bytes, content_type: str) -> None:
-    answer = v4.browser().post("/proxy/enedis/token", content=content, headers={"Content-Type": content_type})
-    assert (answer.status_code, answer.json()["error"]) in ((400, "invalid_request"), (413, "too_large"))
+def test_a_client_that_is_marked_needs_a_challenge(v4: ConnectService) -> None:
+    stack = ProxyStack.register(v4, pkce=True)
+    refused = stack.show(v4.browser())
+    assert query_of(refused.headers["location"])["error"] == "invalid_request"
+    challenge = {"code_challenge": challenge_of(VERIFIER), "code_challenge_method": "S256"}
+    assert stack.exchange(stack.walk(**challenge)["code"], code_verifier=VERIFIER)["access_token"]
 
 
 @pytest.mark.parametrize("path", ["/proxy/grdf/auth", "/proxy/enedis_parent/auth", "/proxy/x/redirect"])
-def test_another_supplier_is_refused(v4: ConnectService, path: str) -> None:
-    assert v4.browser().get(path, params=authorization()).status_code == 404
+def test_another_supplier_is_refused(v4: ConnectService, v4_stack: ProxyStack, path: str) -> None:
+    assert v4.browser().get(path, params=v4_stack.parameters()).status_code == 404
 
 
-def test_without_origins_there_is_no_proxy(servers: ConnectServers, tmp_path: Path) -> None:
-    with open_connect_service(servers, tmp_path, "enedis-v5") as service:
-        assert service.browser().get("/proxy/enedis/auth", params=authorization()).status_code == 404
-        assert token(service, {"grant_type": "refresh_token", "refresh_token": "x"}).status_code == 404
+def test_starts_and_tries_are_counted(v2026: ConnectService) -> None:
+    stack, browser = ProxyStack.register(v2026), v2026.browser()
+    page = stack.show(browser)
+    statuses = {stack.press(browser, page, "invite_x").status_code for _ in range(20)}
+    assert statuses == {410} and stack.press(browser, page, "invite_x").status_code == 429
+
+
+def test_a_language_can_be_chosen_on_the_page(service: ConnectService, stack: ProxyStack) -> None:
+    page = stack.show(service.browser(), lang="en", state="short")
+    assert "Share your consumption with My Cozy?" in page.text
+    assert "/proxy/enedis/auth?client_id=" in page.text  # The other language's link stays on this page.
 
 
 def test_nothing_personal_stays_in_redis_or_logs_in_the_clear(
-    service: ConnectService, caplog: pytest.LogCaptureFixture
+    service: ConnectService, stack: ProxyStack, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="releve")
-    query = returned(service)
+    query = stack.walk()
     redis = service.runtime.redis
     content = " ".join(f"{key} {redis.get(key)}" for key in redis.scan_iter("releve:*") if redis.type(key) == "string")
-    exchanged(service, query["code"])
-    assert METER not in content + caplog.text and query["code"] not in content + caplog.text
-    assert CLIENT_SECRET not in caplog.text
+    answer = stack.exchange(query["code"])
+    stack.renew(answer["refresh_token"])
+    stack.refresh(answer["refresh_token"])
+    secrets = (METER, query["code"], stack.secret, answer["access_token"], answer["refresh_token"])
+    assert not [secret for secret in secrets if secret in content + caplog.text]

@@ -162,7 +162,6 @@ def test_a_sentence_is_said_as_people_say_it() -> None:
 
 def test_an_outage_is_no_bug_and_a_bug_no_outage() -> None:
     classes = {
-        errors.ConsentNotThere: AnswerClass.OUTAGE,
         errors.RefreshAnswerLost: AnswerClass.CONSENT,
         StoreUnavailable: AnswerClass.STORE,
         WorkerError: AnswerClass.BUG,

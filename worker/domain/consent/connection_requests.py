@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from worker.domain.consent.consents import ConsentKind, Proof
+from worker.domain.consent.proxy import ProxyCaller
 from worker.domain.consent.tenants import DEFAULT_TENANT
 
 REQUEST_LIFE: Final = timedelta(days=7)
@@ -25,13 +26,14 @@ _WAITS_S: Final = (2, 3, 5, 10, 20, 40, 60, 120, 300)  # By the number of tries 
 
 
 class RequestState(StrEnum):
-    """How far a request has come; the last three are final."""
+    """How far a request has come; the last four are final."""
 
     ASKING = "asking"  # The supplier is asked, until it answers.
     CHOICE = "choice"  # Proven, but the meter has another person's account: the person chooses.
     HELD = "held"  # Proven, but too many accounts are new: the operator decides.
     UNPROVEN = "unproven"  # There is no proof. A second secret (P4) will lead on from here.
     CONNECTED = "connected"
+    HANDED_OVER = "handed_over"  # A client of the proxy gets a code for it, and no account is made.
     REFUSED = "refused"
 
 
@@ -45,6 +47,7 @@ class RequestEvent(StrEnum):
     TOO_MANY = "too_many"  # Proven, beyond the bounds of new accounts.
     LET_IN = "let_in"  # By the operator.
     TURNED_AWAY = "turned_away"  # By the operator.
+    HANDED_OVER = "handed_over"  # To a client of the proxy: proven, or with a code of v4, which may be a proof.
     REFUSED = "refused"  # By the supplier, or because the invitation has ended.
 
 
@@ -56,6 +59,7 @@ TRANSITIONS: Final[Mapping[tuple[RequestState, RequestEvent], RequestState]] = {
     (_S.ASKING, _E.OTHER_PERSON): _S.CHOICE,
     (_S.ASKING, _E.TOO_MANY): _S.HELD,
     (_S.ASKING, _E.PROVEN): _S.CONNECTED,
+    (_S.ASKING, _E.HANDED_OVER): _S.HANDED_OVER,
     # The person says: it is my meter now, not the one of whoever has the account.
     (_S.CHOICE, _E.TOO_MANY): _S.HELD,
     (_S.CHOICE, _E.PROVEN): _S.CONNECTED,
@@ -106,6 +110,7 @@ class ConnectionRequest:
     the moment; None where it is not known. ``session``: the accounts of the browser's session with their numbers.
     ``usage_points``, ``autorisation_id`` and ``code``: what the callback says, by generation.
     ``new_holder``: whether the person has said that the meter's account is another person's.
+    ``caller``: the client of the proxy that it is for; ``returns_to``: the address that its code was handed over by.
     ``page``: the name of the page that says what it waits for or why it ended, where that is not the account's own.
     ``created_at``, ``begun_at`` and ``next_try_at`` are real moments even where the fleet runs at a simulated time.
     """
@@ -129,6 +134,8 @@ class ConnectionRequest:
     next_try_at: datetime | None = None
     new_holder: bool = False
     accounts: tuple[ConnectedAccount, ...] = ()
+    caller: ProxyCaller | None = None
+    returns_to: str = field(default="", repr=False)
     page: str = ""
 
     def after(self, event: RequestEvent, **changes: Any) -> Self:
@@ -156,7 +163,14 @@ class ConnectionRequest:
     @property
     def asks_supplier(self) -> bool:
         """Whether its next step asks the supplier, so that a task takes it and never a request's thread."""
-        return not self.done and self.proven is None and (self.code is not None or self.autorisation_id is not None)
+        if self.done or self.proven is not None or self.keeps_code:
+            return False
+        return self.code is not None or self.autorisation_id is not None
+
+    @property
+    def keeps_code(self) -> bool:
+        """Whether its code of v4 is exchanged later, when a client of the proxy redeems the one of ours."""
+        return self.caller is not None and self.code is not None
 
     @property
     def names_meters(self) -> tuple[str, ...]:

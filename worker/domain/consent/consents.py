@@ -34,6 +34,8 @@ class EndReason(StrEnum):
     REMOVED = "removed"  # Its account was removed.
     HOLDER_CHANGED = "holder_changed"  # Another person proved that the meter is theirs.
     WITHDRAWN = "withdrawn"  # The household stopped it here.
+    CLIENT_REVOKED = "client_revoked"  # The client of the proxy that it was given to was revoked.
+    TOKEN_REUSED = "token_reused"  # noqa: S105 - A refresh token of the proxy was used twice.
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ The quota is shared between five of the lanes, the *quota lanes*; each other lan
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -96,6 +97,16 @@ def enter_lane(queue: str | None) -> Token[Lane]:
 def leave_lane(token: Token[Lane]) -> None:
     """Restore the lane that the thread had before ``enter_lane``."""
     _LANE.reset(token)
+
+
+@contextmanager
+def in_lane(lane: Lane) -> Iterator[None]:
+    """Work in this lane during the block, where a call is not made by a task."""
+    token = _LANE.set(lane)
+    try:
+        yield
+    finally:
+        leave_lane(token)
 
 
 _HARD_CEILINGS: Final = {

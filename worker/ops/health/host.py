@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfoNotFoundError
 
 import requests
 
-from config.settings import ConfigError
+from config.settings import ConfigError, removed_settings
 from worker.domain.measures.readings import day_length
 from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
@@ -121,6 +121,7 @@ def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
             f"PRETENDING that now is {settings.pretend_now.isoformat()}: "
             "unset RELEVE_PRETEND_NOW to live in the present"
         )
+    yield from map(warn, removed_settings())
 
 
 def check_supplier_credentials(connections: CheckConnections) -> Iterator[CheckNote]:

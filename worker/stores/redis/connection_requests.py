@@ -32,7 +32,7 @@ _MOST_ABOUT: Final = 50
 _LIFE_S: Final = int(REQUEST_LIFE.total_seconds())
 # A page that is loaded again finds what came of the request for this long.
 _OUTCOME_LIFE_S: Final = 900
-_FINAL: Final = (RequestState.CONNECTED, RequestState.REFUSED)
+_FINAL: Final = (RequestState.CONNECTED, RequestState.HANDED_OVER, RequestState.REFUSED)
 _JSON: Final = TypeAdapter(ConnectionRequest)
 
 

@@ -1,24 +1,23 @@
 """Consent flows in progress: the state that is needed when the browser returns from the supplier's consent page.
 
 The supplier returns a ``state`` of at most 100 characters; everything else is stored here under it, for 15 minutes.  A
-state works once: the callback of a household becomes a connection request, and that of the proxy a redirect, which is
-stored as long, because the supplier's portal may load a callback twice.  A lost key means that the person starts again.
+state works once: the callback becomes a connection request.  A lost key means that the person starts again.
 
     consent_flow:<state>       {"supplier":"enedis","browser":"…","begun_on":"2024-07-25",…}: the flow, deleted by
                                the first callback
-    proxy_redirect:<state>     sealed address that a callback of our consent proxy was redirected to
     proxy_code:<hash of code>  sealed text: what a code of the proxy stands for; a code works once
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
+from pydantic import TypeAdapter
+
+from worker.domain.consent.proxy import ProxyCaller
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.stores.redis.connection import PrefixedKeys
 
@@ -29,10 +28,9 @@ LIFE_S: Final = 900
 class ConsentFlow:
     """A consent flow in progress.
 
-    ``browser``: a secret in a cookie of the browser that started it; empty for flows of the consent proxy.
-    ``invitation``: the id of the invitation that it was begun with, whose ``tenant`` it has.  ``begun_on``: the day in
-    Europe/Paris, ISO 8601.  ``begun_at``: the real moment, ISO 8601; empty where it is not known.
-    ``redirect_uri`` and ``caller_state``: the proxy caller's own.
+    ``browser``: a secret in a cookie of the browser that started it.  ``invitation``: the id of the invitation that it
+    was begun with, whose ``tenant`` it has.  ``begun_on``: the day in Europe/Paris, ISO 8601.  ``begun_at``: the real
+    moment, ISO 8601; empty where it is not known.  ``caller``: the client of the proxy that asked.
     """
 
     supplier: str
@@ -41,12 +39,10 @@ class ConsentFlow:
     tenant: str = DEFAULT_TENANT
     begun_on: str = ""
     begun_at: str = ""
-    redirect_uri: str | None = field(default=None, repr=False)
-    caller_state: str | None = field(default=None, repr=False)
+    caller: ProxyCaller | None = None
 
-    @property
-    def for_proxy(self) -> bool:
-        return self.redirect_uri is not None
+
+_JSON: Final = TypeAdapter(ConsentFlow)
 
 
 class ConsentFlows(PrefixedKeys):
@@ -55,31 +51,17 @@ class ConsentFlows(PrefixedKeys):
     def start(self, flow: ConsentFlow) -> str:
         """Store a new flow and return its state: 43 random characters."""
         state = secrets.token_urlsafe(32)
-        self._redis.set(self._key("consent_flow", state), _to_text(asdict(flow)), ex=LIFE_S)
+        self._redis.set(self._key("consent_flow", state), _JSON.dump_json(flow).decode(), ex=LIFE_S)
         return state
 
     def read(self, state: str) -> ConsentFlow | None:
         """Return the flow without taking it; None for a state that is unknown, used or expired."""
-        return _to_flow(self._redis.get(self._key("consent_flow", state)))
-
-    def take(self, state: str) -> ConsentFlow | None:
-        """Return the flow to the first caller and None to others."""
-        return _to_flow(self._redis.getdel(self._key("consent_flow", state)))
+        text = self._redis.get(self._key("consent_flow", state))
+        return None if text is None else _JSON.validate_json(str(text))
 
     def end(self, state: str) -> None:
         """Delete a flow whose callback has become a connection request."""
         self._redis.delete(self._key("consent_flow", state))
-
-    # -- Redirects of the consent proxy
-
-    def keep_redirect(self, state: str, sealed_address: str) -> None:
-        """Store for 15 minutes where a callback of the proxy was redirected to."""
-        self._redis.set(self._key("proxy_redirect", state), sealed_address, ex=LIFE_S)
-
-    def find_redirect(self, state: str) -> str | None:
-        """Return the sealed address that the same callback was redirected to before, or None."""
-        sealed = self._redis.get(self._key("proxy_redirect", state))
-        return None if sealed is None else str(sealed)
 
     # -- Codes of the consent proxy
 
@@ -102,11 +84,3 @@ class ConsentFlows(PrefixedKeys):
 def _digest(code: str) -> str:
     """Hash a code, because callers send codes of any length and with any characters."""
     return hashlib.sha256(code.encode()).hexdigest()
-
-
-def _to_text(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
-def _to_flow(text: Any) -> ConsentFlow | None:
-    return None if text is None else ConsentFlow(**json.loads(str(text)))

@@ -251,17 +251,17 @@ class AccountRegistry:
         with self.database.writing() as connection:
             account_rows.change_state(connection, account_id, state, reason, now)
 
-    def remove(self, account_id: str, remember: Callable[[Connection], object] | None = None) -> dict[str, int]:
+    def remove(self, account_id: str, on_removal: Callable[[Connection], object] | None = None) -> dict[str, int]:
         """Delete the account's personal data, leave its row as a tombstone, and return the number of deleted rows.
 
-        ``remember`` is called inside the transaction where the account has a meter. Safe to repeat. A row of
+        ``on_removal`` is called inside the transaction where the account has a meter. Safe to repeat. A row of
         ``raw_answers`` holds one answer, or a packed month of answers.
         """
         with self.database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
             usage_point_id = account_rows.get(connection, account_id).usage_point_id
-            if remember is not None and usage_point_id is not None:
-                remember(connection)
+            if on_removal is not None and usage_point_id is not None:
+                on_removal(connection)
             # An invitation must not bring a meter back that its holder has just had erased.
             self.invitations.end_for(connection, account_id, usage_point_id)
             counts = {

@@ -6,6 +6,7 @@ was, three years after the erasure at most.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime
 
 from sqlalchemy import Connection, delete, func, select
@@ -41,6 +42,16 @@ class ErasureTable:
         )
         erased_at: datetime | None = connection.execute(query).scalar()
         return erased_at
+
+    def is_erased_since(
+        self, connection: Connection, supplier: str, usage_points: Iterable[str], moment: datetime | None
+    ) -> bool:
+        """Return whether one of the meters was erased at that moment or later, so that what began then is void.
+
+        A moment that is not known counts as older than each erasure.
+        """
+        erasures = (self.find(connection, supplier, number) for number in usage_points)
+        return any(erased_at is not None and (moment is None or moment <= erased_at) for erased_at in erasures)
 
     def forget_before(self, today: date) -> int:
         """Delete the rows whose day has come, and return their number."""

@@ -113,6 +113,16 @@ class InvitationTable(SealedTable):
         invitation = None if row is None else self._to_invitation(row)
         return invitation if invitation and invitation.may_be_opened_by(browser_hash, now) else None
 
+    def find_opened(self, browser_hash: str, tenant: str) -> Invitation | None:
+        """Return the tenant's invitation that this browser has opened and not used yet, the newest; or None.
+
+        Raises OperatorFault as ``get`` does.
+        """
+        mine = (INVITATIONS.c.browser == browser_hash, INVITATIONS.c.tenant == tenant, *_open_at(self._now()))
+        query = select(INVITATIONS).where(*mine).order_by(INVITATIONS.c.opened_at.desc(), INVITATIONS.c.id).limit(1)
+        rows = self._database.fetch(query)
+        return self._to_invitation(rows[0]) if rows else None
+
     def use(self, connection: Connection, invitation_id: str) -> bool:
         """Mark the invitation as used, inside the transaction of the proof.
 

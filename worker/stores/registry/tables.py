@@ -296,7 +296,6 @@ PROXY_GRANTS = Table(
     Column("client_id", _sortable(32), ForeignKey("proxy_clients.id"), nullable=False),
     Column("supplier", String(32), nullable=False),
     Column("meter", String(64), nullable=False),  # Keyed hash of supplier and meter, as in erasures.
-    Column("sealed_usage_point", Text),
     Column("proof", _word(Proof, 16), nullable=False),
     Column("vouched_by", String(100)),
     Column("granted_at", UtcDateTime, nullable=False),
@@ -306,6 +305,7 @@ PROXY_GRANTS = Table(
     Column("ended_at", UtcDateTime),
     Column("end_reason", String(64), nullable=False),
     Index("ix_proxy_grants_meter", "meter"),
+    Index("ix_proxy_grants_client_id", "client_id"),
 )
 
 # The refresh tokens of a grant. One that is used again ends the grant.

@@ -31,7 +31,6 @@ from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
-from worker.web.consent.proxy_return import forward_callback, repeat_forward
 from worker.web.context import get_runtime, hash_browser_id, publish_backfills, read_browser_id, set_session_cookie
 from worker.web.render import render, render_message, words_of
 from worker.web.sessions import Session
@@ -69,6 +68,7 @@ _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> i
     "code_refused": (400, _START_AGAIN),
     "unusable": (502, _HOME),
 }
+_PAGES_WITHOUT_ERROR: Final = ("code_refused", "unusable")  # OAuth has no words for them.
 _FAILURES: Final = ("access_denied", "server_error", "no_usage_point")  # The others share the page ``refused``.
 
 
@@ -83,8 +83,6 @@ def answer_callback(request: Request, runtime: Runtime, session: Session) -> Res
     if not _STATE.fullmatch(state):
         return consent_page(request, _failure_page(callback.failure) if callback.failure else "unknown_state")
     flow, browser_id = flows.read(state), read_browser_id(runtime, request)
-    if flow is not None and flow.for_proxy:
-        return forward_callback(runtime, flows, callback) or _answer_repeated(request, runtime, session, callback)
     if flow is None:
         return _answer_repeated(request, runtime, session, callback)
     if browser_id is None or flow.browser != browser_id:
@@ -114,14 +112,13 @@ def _receive(
             invitation_id=flow.invitation,
             tenant=flow.tenant,
             session=session.accounts,
+            caller=flow.caller,
         ),
     )
 
 
 def _answer_repeated(request: Request, runtime: Runtime, session: Session, callback: Callback) -> Response:
     """Answer a callback whose state is used: with what came of it, for the browser that it belongs to."""
-    if (redirect := repeat_forward(runtime, ConsentFlows(runtime.redis), callback.state)) is not None:
-        return redirect
     browser_id = read_browser_id(runtime, request)
     own = runtime.connection_requests.get(_request_id(callback.state))
     if own is None or browser_id is None or own.browser != hash_browser_id(browser_id):
@@ -136,12 +133,18 @@ def answer_request(request: Request, runtime: Runtime, session: Session, own: Co
     match own.state:
         case RequestState.ASKING:
             return _waiting_page(request, own)
+        case RequestState.HANDED_OVER:
+            return RedirectResponse(own.returns_to, 302)
         case RequestState.CONNECTED:
             return _open_accounts(runtime, session, own)
         case RequestState.CHOICE:
             return render(request, "choice.html", request_id=own.id, browser_csrf=_browser_csrf(runtime, request))
         case RequestState.UNPROVEN:
             return consent_page(request, "unproven")
+        case RequestState.REFUSED if own.caller is not None and own.page != "invitation_over":
+            # Whoever asked must hear that nothing comes of it, in OAuth's words where there is one.
+            error = "server_error" if own.page in _PAGES_WITHOUT_ERROR else own.page
+            return RedirectResponse(own.caller.address(error=error, error_description="the consent was not given"), 302)
         case RequestState.HELD | RequestState.REFUSED:
             return consent_page(request, own.page if own.page in _PAGES else _failure_page(own.page))
 

@@ -35,7 +35,8 @@ from worker.web.sessions import Session
 
 router = APIRouter(include_in_schema=False)
 
-_TRIES: Final = Rate("invitation", calls=20)  # A secret of 256 bits can't be guessed; this keeps tries from costing us.
+# A secret of 256 bits can't be guessed; this keeps tries from costing us.
+INVITATION_TRIES: Final = Rate("invitation", calls=20)
 _PRETENDER: Final = "simulator"
 
 
@@ -60,7 +61,7 @@ def open_invitation(
     """Bind the invitation to this browser, and go on: to the supplier's page, or to the history of a closed account."""
     if (browser_id := read_form_browser(runtime, request, csrf)) is None:
         return refuse_form(request, "/invitation")
-    if wait_s := RateLimiter(runtime.redis).count_call(_TRIES, client_address(request)):
+    if wait_s := RateLimiter(runtime.redis).count_call(INVITATION_TRIES, client_address(request)):
         return consent_page(request, "too_many", wait_s)
     secret = invitation.strip().rpartition("#")[2]  # The whole link may be pasted.
     opened = runtime.invitations.open(secret, hash_browser_id(browser_id))

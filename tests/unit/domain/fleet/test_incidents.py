@@ -23,7 +23,6 @@ from worker.domain.fleet.incidents import (
     kind_of,
 )
 from worker.errors import (
-    ConsentNotThere,
     ConsentRevoked,
     HolderChanged,
     IncidentOpen,
@@ -50,7 +49,6 @@ LIMITS = st.builds(Thresholds, st.integers(0, 50), st.floats(0.01, 1.0), st.just
     "error, kind",
     [
         (SupplierUnavailable("500"), IncidentKind.OUTAGE),
-        (ConsentNotThere("a moment ago"), None),
         (OperatorFault("key"), IncidentKind.APPLICATION),
         (MalformedAnswer("odd"), IncidentKind.ANSWERS),
         (ConsentRevoked("no"), IncidentKind.CONSENT),

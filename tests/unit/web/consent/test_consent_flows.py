@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
+from worker.domain.consent.proxy import ProxyCaller
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 
 
@@ -20,19 +21,23 @@ def test_a_state_is_random_and_fits_what_the_supplier_takes(flows: ConsentFlows)
     assert len(states) == 50 and {len(state) for state in states} == {43}
 
 
-def test_a_flow_is_taken_once_and_ends_once(flows: ConsentFlows) -> None:
-    flow = ConsentFlow("enedis", "browser", invitation="i1", begun_on="2024-07-25")
-    taken, ended = flows.start(flow), flows.start(flow)
-    assert [flows.read(taken), flows.take(taken), flows.take(taken), flows.read(taken)] == [flow, flow, None, None]
-    flows.end(ended)
-    assert flows.read(ended) is None
+@pytest.mark.parametrize("caller", [None, ProxyCaller("client", "https://x.example/", "their state", "a" * 43)])
+def test_a_flow_is_read_until_it_ends(flows: ConsentFlows, caller: ProxyCaller | None) -> None:
+    flow = ConsentFlow("enedis", "browser", "i1", "kilowatt", "2024-07-25", "2024-07-25T09:00:00+00:00", caller)
+    state = flows.start(flow)
+    assert [flows.read(state), flows.read(state)] == [flow, flow]
+    flows.end(state)
+    assert flows.read(state) is None
 
 
-def test_a_redirect_is_found_again_by_its_state(flows: ConsentFlows) -> None:
-    flows.keep_redirect("state", "sealed")
-    assert flows.find_redirect("state") == "sealed" and flows.find_redirect("other") is None
+def test_a_code_is_redeemed_once_and_may_be_restored(flows: ConsentFlows) -> None:
+    code = flows.issue_code("sealed")
+    assert [flows.redeem_code(code), flows.redeem_code(code)] == ["sealed", None]
+    flows.restore_code(code, "sealed")
+    assert flows.redeem_code(code) == "sealed"
 
 
-def test_a_handshake_shows_nobody_who_takes_part() -> None:
-    shown = repr(ConsentFlow("enedis", "browser-name", redirect_uri="https://x.example", caller_state="their-state"))
+def test_a_flow_shows_nobody_who_takes_part() -> None:
+    caller = ProxyCaller("client", "https://x.example", "their-state")
+    shown = repr(ConsentFlow("enedis", "browser-name", caller=caller))
     assert not [secret for secret in ("browser-name", "x.example", "their-state") if secret in shown]

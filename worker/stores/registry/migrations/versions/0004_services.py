@@ -56,7 +56,6 @@ def _create_proxy_tables() -> None:
         Column("client_id", _key(), ForeignKey("proxy_clients.id"), nullable=False),
         Column("supplier", String(32), nullable=False),
         Column("meter", String(64), nullable=False),
-        Column("sealed_usage_point", Text),
         Column("proof", String(16), nullable=False),
         Column("vouched_by", String(100)),
         Column("granted_at", UtcDateTime, nullable=False),
@@ -67,6 +66,7 @@ def _create_proxy_tables() -> None:
         Column("end_reason", String(64), nullable=False),
     )
     op.create_index("ix_proxy_grants_meter", "proxy_grants", ["meter"])
+    op.create_index("ix_proxy_grants_client_id", "proxy_grants", ["client_id"])
     op.create_table(
         "proxy_refresh_tokens",
         Column("hash", String(64), primary_key=True),

@@ -1,0 +1,402 @@
+"""What a client of the proxy gets for its code: tokens of its own, for one meter, and never the application's (H5)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.connect_service import (
+    CREDENTIALS,
+    METER,
+    OTHER,
+    PRESETS,
+    ConnectServers,
+    ConnectService,
+    open_connect_service,
+)
+from tests.support.proxy_stack import STACK, ProxyStack
+from worker.clients.tokens import Token
+from worker.domain.consent.consents import EndReason
+from worker.domain.consent.proxy import challenge_of
+from worker.stores.registry.proxy.grants import ProxyGrantTable
+from worker.stores.registry.tables import PROXY_GRANTS
+from worker.stores.token_store import ApplicationTokenStore
+
+VERIFIER = "v" * 50
+CHALLENGE = {"code_challenge": challenge_of(VERIFIER), "code_challenge_method": "S256"}
+OWN_TOKENS = pytest.mark.parametrize("service", PRESETS[1:], indirect=True)  # v4 hands on the holder's.
+
+
+@pytest.fixture
+def stack(service: ConnectService) -> ProxyStack:
+    return ProxyStack.register(service)
+
+
+@pytest.fixture
+def v5(servers: ConnectServers, tmp_path: Path) -> Iterator[ConnectService]:
+    with open_connect_service(servers, tmp_path, "enedis-v5") as service:
+        yield service
+
+
+def forget_limits(service: ConnectService) -> None:
+    for key in service.runtime.redis.scan_iter("releve:limit:*"):
+        service.runtime.redis.delete(key)
+
+
+# -- The client, and its code
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "error"),
+    [
+        ({}, 400, "invalid_request"),
+        ({"grant_type": "client_credentials"}, 400, "unsupported_grant_type"),
+        ({"grant_type": "authorization_code"}, 400, "invalid_request"),
+        ({"grant_type": "refresh_token"}, 400, "invalid_request"),
+        ({"grant_type": "authorization_code", "code": "unknown"}, 400, "invalid_grant"),
+        ({"grant_type": "refresh_token", "refresh_token": "anything at all"}, 400, "invalid_grant"),
+        ({"grant_type": "refresh_token", "refresh_token": "x", "client_secret": "wrong"}, 401, "invalid_client"),
+        ({"grant_type": "refresh_token", "refresh_token": "x", "client_id": "é"}, 401, "invalid_client"),
+        # The application's own id and secret at the supplier open nothing here.
+        ({"grant_type": "refresh_token", "refresh_token": "x", **CREDENTIALS}, 401, "invalid_client"),
+    ],
+)
+def test_errors_come_in_oauths_form(
+    service: ConnectService, stack: ProxyStack, form: dict[str, str], status: int, error: str
+) -> None:
+    answer = stack.token(form)
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
+    assert answer.headers["cache-control"] == "no-store" and answer.headers["pragma"] == "no-cache"
+
+
+def test_credentials_may_come_by_header_but_never_by_address(service: ConnectService, stack: ProxyStack) -> None:
+    code = stack.walk()["code"]
+    basic = base64.b64encode(f"{stack.client_id}:{stack.secret}".encode()).decode()
+    form, browser = {"grant_type": "authorization_code", "code": code}, service.browser()
+    assert browser.post("/proxy/enedis/token", params=stack.credentials, data=form).status_code == 401
+    broken = browser.post("/proxy/enedis/token", data=form, headers={"Authorization": "Basic %%%"})
+    assert broken.status_code == 401 and "www-authenticate" in broken.headers
+    done = browser.post("/proxy/enedis/token", data=form, headers={"Authorization": f"Basic {basic}"})
+    assert done.status_code == 200
+
+
+def test_h5_wrong_secrets_are_counted_and_the_right_one_is_heard(v5: ConnectService) -> None:
+    stack = ProxyStack.register(v5)
+    wrong = {"client_secret": stack.secret[:-1] + ("a" if stack.secret[-1] != "a" else "b")}
+    form = {"grant_type": "refresh_token", "refresh_token": "x"}
+    answers = [stack.token(form, **wrong) for _ in range(12)]
+    assert [answer.status_code for answer in answers] == [401] * 10 + [429] * 2
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert stack.token(form).json()["error"] == "invalid_grant"
+    # From many addresses the client's own count fills.
+    for key in v5.runtime.redis.scan_iter("releve:limit:proxy-client:*"):
+        v5.runtime.redis.set(key, 51, keepttl=True)
+    for key in v5.runtime.redis.scan_iter("releve:limit:proxy-address:*"):
+        v5.runtime.redis.delete(key)
+    assert stack.token(form, **wrong).status_code == 429
+    assert stack.token(form, **wrong, client_id="k3q7d0fr2mxx").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type"),
+    [
+        (b'{"grant_type": "refresh_token"}', "application/json"),
+        (b"\xff\xfe", "application/x-www-form-urlencoded"),
+        (b"grant_type=%ff", "application/x-www-form-urlencoded"),
+        (b"grant_type=a&grant_type=b", "application/x-www-form-urlencoded"),
+        (b"a=" + b"b" * 20_000, "application/x-www-form-urlencoded"),
+        (b"&".join(b"a%d=1" % number for number in range(100)), "application/x-www-form-urlencoded"),
+    ],
+)
+def test_a_form_that_is_none_is_refused(v4: ConnectService, content: bytes, content_type: str) -> None:
+    answer = v4.browser().post("/proxy/enedis/token", content=content, headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.json()["error"]) in ((400, "invalid_request"), (413, "too_large"))
+
+
+def test_a_code_works_once_and_for_its_client_address_and_challenge_alone(
+    service: ConnectService, stack: ProxyStack
+) -> None:
+    other = ProxyStack.register(service, STACK, "https://other.example/back")
+    form = {"grant_type": "authorization_code", "redirect_uri": STACK, "code_verifier": VERIFIER}
+    wrong: list[tuple[ProxyStack, dict[str, str]]] = [
+        (other, {}),
+        (stack, {"redirect_uri": "https://other.example/back"}),
+        (stack, {"code_verifier": "w" * 50}),
+        (stack, {"code_verifier": ""}),
+    ]
+    for client, changes in wrong:
+        code = stack.walk(**CHALLENGE)["code"]
+        assert client.token({**form, "code": code}, **changes).json()["error"] == "invalid_grant"
+        # The try has used it up.
+        assert stack.token({**form, "code": code}).json()["error"] == "invalid_grant"
+        forget_limits(service)
+    code = stack.walk(**CHALLENGE)["code"]
+    stack.exchange(code, code_verifier=VERIFIER)
+    assert stack.token({**form, "code": code}).json()["error"] == "invalid_grant"
+    unbound = stack.walk()["code"]
+    assert stack.token({**form, "code": unbound}).json()["error"] == "invalid_grant"  # A verifier without a challenge.
+
+
+# -- v4: the holder's own tokens
+
+
+def test_v4_a_dead_refresh_token_is_an_invalid_grant_for_the_stack(v4: ConnectService) -> None:
+    stack = ProxyStack.register(v4)
+    first = stack.exchange(stack.walk()["code"])
+    stack.renew(first["refresh_token"])
+    answer = stack.refresh(first["refresh_token"])
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+
+
+def test_v4_a_token_without_a_meter_is_not_handed_on(v4: ConnectService) -> None:
+    stack = ProxyStack.register(v4)
+    code = stack.walk()["code"]
+    v4.simulate("POST", "switches", {"token_without_meter": True})
+    answer = stack.token({"grant_type": "authorization_code", "code": code})
+    assert answer.json() == {
+        "error": "invalid_grant",
+        "error_description": "the supplier refuses the code or refresh token: consent again",
+    }
+
+
+def test_v4_the_supplier_down_is_a_try_again_and_costs_no_code(v4: ConnectService) -> None:
+    stack = ProxyStack.register(v4)
+    code = stack.walk()["code"]
+    v4.simulate("POST", "faults", {"path": "/v1/oauth2/token", "status": 503, "body": "<html>", "count": 1})
+    answer = stack.token({"grant_type": "authorization_code", "code": code})
+    assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert stack.exchange(code)["usage_points_id"] == METER
+
+
+def test_v4_has_no_data_route_for_the_token_is_the_holders_own(v4: ConnectService) -> None:
+    stack = ProxyStack.register(v4)
+    answer = stack.read(stack.exchange(stack.walk()["code"])["access_token"])
+    assert answer.status_code == 404 and "at the supplier directly" in answer.json()["error_description"]
+
+
+# -- v5 and 2026: tokens of our own, for one meter
+
+
+@OWN_TOKENS
+def test_h5_a_token_reads_its_own_meter_and_counts_in_the_quota(service: ConnectService, stack: ProxyStack) -> None:
+    token = stack.exchange(stack.walk()["code"])["access_token"]
+    before = service.simulate("GET", "report")["by_usage_point"].get(METER, 0)
+    answer = stack.read(token)
+    assert answer.status_code == 200 and answer.json(), answer.text
+    assert METER in answer.text and answer.headers["cache-control"] == "no-store"
+    assert service.simulate("GET", "report")["by_usage_point"][METER] == before + 1
+
+
+@OWN_TOKENS
+def test_h5_a_token_asks_for_another_meter_and_hears_the_same_for_each(
+    service: ConnectService, stack: ProxyStack
+) -> None:
+    token = stack.exchange(stack.walk()["code"])["access_token"]
+    service.connect(service.browser(), OTHER)  # A customer of ours.
+    service.simulate("DELETE", "report")
+    answers = [stack.read(token, meter) for meter in (OTHER, "30009999999999")]
+    assert {(answer.status_code, answer.content, tuple(answer.headers.items())) for answer in answers} == {
+        (403, answers[0].content, tuple(answers[0].headers.items()))
+    }
+    assert service.simulate("GET", "report")["calls"] == 0
+
+
+@OWN_TOKENS
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"extra": "1"}, 400),
+        ({"start": "yesterday", "dateDebut": "yesterday"}, 400),
+        ({"end": "2024-07-20", "dateFin": "2024-07-20"}, 400),
+        ({"end": "2034-07-20", "dateFin": "2034-07-20"}, 400),
+        ({"usage_point_id": "1", "pointId": "1"}, 400),
+    ],
+)
+def test_a_question_is_checked_before_it_is_asked(
+    service: ConnectService, stack: ProxyStack, changes: dict[str, str], status: int
+) -> None:
+    token = stack.exchange(stack.walk()["code"])["access_token"]
+    preset = service.runtime.endpoints.preset
+    known = {preset.usage_point_parameter, preset.start_parameter, preset.end_parameter, "extra"}
+    service.simulate("DELETE", "report")
+    answer = stack.read(token, **{name: text for name, text in changes.items() if name in known})
+    assert (answer.status_code, answer.json()["error"]) == (status, "invalid_request")
+    assert service.simulate("GET", "report")["calls"] == 0
+
+
+@OWN_TOKENS
+def test_paths_that_no_series_has_are_not_asked(service: ConnectService, stack: ProxyStack) -> None:
+    headers = {"Authorization": f"Bearer {stack.exchange(stack.walk()['code'])['access_token']}"}
+    service.simulate("DELETE", "report")
+    for path in ("subscribed_services/v1", "customers_i/v5/identity", "../token", "", "%2e%2e/x"):
+        assert service.browser().get(f"/proxy/enedis/data/{path}", headers=headers).status_code in (404, 405)
+    assert service.simulate("GET", "report")["calls"] == 0
+
+
+@OWN_TOKENS
+def test_without_a_token_in_force_nothing_is_read(service: ConnectService, stack: ProxyStack) -> None:
+    first = stack.exchange(stack.walk()["code"])
+    second = stack.renew(first["refresh_token"])
+    service.simulate("DELETE", "report")
+    for token in (first["access_token"], second["refresh_token"], stack.secret, "x", f"{second['access_token']}x"):
+        answer = stack.read(token)
+        assert answer.status_code == 401 and answer.json()["error"] == "invalid_token"
+        assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    bare = service.browser().get("/proxy/enedis/data/x")
+    assert bare.status_code == 401 and bare.headers["www-authenticate"] == 'Bearer realm="releve"'
+    assert service.simulate("GET", "report")["calls"] == 0
+    assert stack.read(second["access_token"]).status_code == 200
+
+
+@OWN_TOKENS
+def test_an_access_token_lives_an_hour(service: ConnectService, stack: ProxyStack) -> None:
+    first = stack.exchange(stack.walk()["code"])
+    assert first["expires_in"] == 3600
+    runtime = service.runtime
+
+    def status_after(minutes: int) -> bool:
+        later = datetime.now(UTC) + timedelta(minutes=minutes)
+        table = ProxyGrantTable(runtime.registry.database, now=lambda: later)
+        return replace(runtime.proxy_data, grants=table).find_grant(first["access_token"]) is not None
+
+    assert status_after(59) and not status_after(61)
+
+
+@OWN_TOKENS
+def test_a_grant_ends_with_the_last_day_of_the_consent(service: ConnectService, stack: ProxyStack) -> None:
+    first = stack.exchange(stack.walk()["code"])
+    (grant,) = service.runtime.proxy_grant_table.list(stack.client_id)
+    assert grant.consent_until is not None and grant.proof.value == "invited" and grant.vouched_by == "cli:test"
+    over = service.runtime.now() - timedelta(days=1)
+    with service.runtime.registry.database.writing() as connection:
+        connection.execute(PROXY_GRANTS.update().values(consent_until=over.date()))
+    assert stack.read(first["access_token"]).status_code == 401
+    assert stack.refresh(first["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+@OWN_TOKENS
+def test_h5_a_used_refresh_token_ends_the_family(
+    service: ConnectService, stack: ProxyStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = stack.exchange(stack.walk()["code"])
+    second = stack.renew(first["refresh_token"])
+    other = stack.exchange(stack.walk()["code"])
+    assert stack.read(second["access_token"]).status_code == 200
+    reused = stack.refresh(first["refresh_token"])
+    assert (reused.status_code, reused.json()["error"]) == (400, "invalid_grant")
+    assert stack.read(second["access_token"]).status_code == 401
+    assert stack.refresh(second["refresh_token"]).json()["error"] == "invalid_grant"
+    assert stack.read(other["access_token"]).status_code == 200  # Another consent's tokens live on.
+    ends = {grant.end_reason for grant in service.runtime.proxy_grant_table.list(stack.client_id)}
+    assert ends == {"", EndReason.TOKEN_REUSED}
+    (line,) = [record for record in caplog.records if "used twice" in record.getMessage()]
+    assert first["refresh_token"] not in f"{line.getMessage()} {line.__dict__}"
+
+
+@OWN_TOKENS
+def test_h5_an_invented_refresh_token_and_another_clients_are_invalid_grants(
+    service: ConnectService, stack: ProxyStack
+) -> None:
+    first = stack.exchange(stack.walk()["code"])
+    grant_id = first["refresh_token"].split("_")[1]
+    other = ProxyStack.register(service)
+    for client, token in (
+        (stack, "anything at all"),
+        (stack, f"proxyrefresh_{grant_id}_{'a' * 43}"),
+        (stack, first["access_token"]),
+        (other, first["refresh_token"]),
+    ):
+        answer = client.refresh(token)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+    assert stack.renew(first["refresh_token"])["access_token"]  # Nobody else has spoilt it.
+
+
+@OWN_TOKENS
+def test_a_revoked_client_ends_its_grants(service: ConnectService, stack: ProxyStack) -> None:
+    first = stack.exchange(stack.walk()["code"])
+    service.runtime.proxy_clients.revoke(stack.client_id)
+    assert stack.read(first["access_token"]).status_code == 401
+    assert stack.refresh(first["refresh_token"]).json()["error"] == "invalid_client"
+
+
+@OWN_TOKENS
+def test_an_erasure_ends_grants_codes_and_flows_of_its_meter(service: ConnectService, stack: ProxyStack) -> None:
+    service.connect(service.browser())
+    (account,) = service.accounts()
+    first, code = stack.exchange(stack.walk()["code"]), stack.walk()["code"]
+    second_tab = service.browser()
+    back = stack.begin(second_tab)
+    runtime = service.runtime
+    runtime.erase(account.id)
+    with runtime.registry.database.writing() as connection:
+        meter = runtime.erasures.digests("enedis", METER)[0]
+        runtime.erasures.remember(connection, meter, datetime.now(UTC), runtime.now().date() + timedelta(days=30))
+    assert stack.read(first["access_token"]).status_code == 401
+    assert stack.refresh(first["refresh_token"]).json()["error"] == "invalid_grant"
+    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": STACK}
+    assert stack.token(form).json()["error"] == "invalid_grant"
+    answer = service.come_back(second_tab, back)
+    assert answer.status_code in (403, 410) and "location" not in answer.headers
+    forget_limits(service)
+    assert stack.read(stack.exchange(stack.walk()["code"])["access_token"]).status_code == 200  # A new consent.
+
+
+@OWN_TOKENS
+def test_h5_what_the_supplier_says_is_told_in_our_words(service: ConnectService, stack: ProxyStack) -> None:
+    token = stack.exchange(stack.walk()["code"])["access_token"]
+    (path,) = [path for series, path in service.runtime.endpoints.preset.paths.items() if series.value == "daily"]
+    faults: list[tuple[dict[str, Any], int, str]] = [
+        ({"status": 503, "body": "<html>internal host 10.0.0.1"}, 503, "temporarily_unavailable"),
+        ({"status": 429, "body": "{}"}, 429, "temporarily_unavailable"),
+        ({"status": 200, "body": "no json"}, 503, "temporarily_unavailable"),
+    ]
+    for fault, status, error in faults:
+        service.simulate("POST", "faults", {"path": path, "count": 1, **fault})
+        answer = stack.read(token)
+        assert (answer.status_code, answer.json()["error"]) == (status, error), answer.text
+        assert int(answer.headers["retry-after"]) >= 1 and "10.0.0.1" not in answer.text
+        for key in service.runtime.redis.scan_iter("releve:gate:*"):
+            service.runtime.redis.delete(key)
+    assert stack.read(token).status_code == 200
+
+
+@OWN_TOKENS
+def test_so_many_at_once_and_so_many_a_minute(service: ConnectService, stack: ProxyStack) -> None:
+    token = stack.exchange(stack.walk()["code"])["access_token"]
+    slots = service.runtime.proxy_data._slots
+    while slots.acquire(blocking=False):
+        pass
+    assert stack.read(token).status_code == 429
+    slots.release()
+    assert stack.read(token).status_code == 200
+
+
+@OWN_TOKENS
+def test_h5_the_applications_token_is_in_no_answer(
+    service: ConnectService, stack: ProxyStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each token that the workers ever have is looked for in each answer of a walk, and the secret behind them too."""
+    runtime, saved = service.runtime, ["canary-" + "c" * 40]
+    save = ApplicationTokenStore.save
+
+    def save_and_note(store: ApplicationTokenStore, token: str, expires_at: int | None) -> None:
+        saved.append(Token.from_text(token).access)
+        save(store, token, expires_at)
+
+    monkeypatch.setattr(ApplicationTokenStore, "save", save_and_note)
+    runtime.clients.application_token.save(Token(saved[0]).to_text(), None)
+    query = stack.walk()
+    first = stack.exchange(query["code"])
+    second = stack.renew(first["refresh_token"])
+    data = stack.read(second["access_token"])
+    assert data.status_code == 200 and len(saved) > 2  # The canary was refused, and replaced by a token that works.
+    answers = repr([query, first, second, data.text, dict(data.headers), stack.refresh("anything at all").text])
+    secret = runtime.settings.enedis_client_secret.get_secret_value()
+    assert not [token for token in (*saved, secret) if token in answers]

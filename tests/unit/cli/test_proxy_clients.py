@@ -1,0 +1,69 @@
+"""`releve proxy-clients`: a client is made, listed and revoked; its secret is shown once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from config.settings import get_settings
+from worker.cli.main import cli
+
+ADDRESS = "https://oauthcallback.mycozy.cloud/accounts/enedis/redirect"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CliRunner]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RELEVE_DATA_DIR", str(tmp_path))
+    get_settings.cache_clear()
+    yield CliRunner()
+    get_settings.cache_clear()
+
+
+def test_a_client_is_made_listed_and_revoked(run: CliRunner) -> None:
+    made = run.invoke(cli, ["proxy-clients", "new", " My Cozy ", "--redirect-uri", ADDRESS, "--pkce"])
+    assert made.exit_code == 0 and "can't be shown again" in made.stderr
+    (id_name, client_id), (secret_name, secret) = [line.split() for line in made.stdout.splitlines()]
+    assert (id_name, secret_name) == ("client_id", "client_secret") and secret.startswith(f"proxyclient_{client_id}_")
+    (row,) = json.loads(run.invoke(cli, ["proxy-clients", "list", "--json"]).stdout)
+    assert row["redirect_uris"] == [ADDRESS] and row["pkce"] is True and row["tenant"] == "default"
+    assert row["name"] == "My Cozy" and "secret" not in json.dumps(row)
+    revoked = run.invoke(cli, ["proxy-clients", "revoke", client_id])
+    assert revoked.exit_code == 0 and "is revoked" in revoked.stdout
+    (row,) = json.loads(run.invoke(cli, ["proxy-clients", "list", "--json"]).stdout)
+    assert row["revoked_at"] is not None
+    table = run.invoke(cli, ["proxy-clients", "list"])
+    assert table.exit_code == 0 and client_id in table.stdout
+
+
+def test_a_client_of_a_tenant_with_several_addresses(run: CliRunner) -> None:
+    addresses = ["--redirect-uri", ADDRESS, "--redirect-uri", "http://localhost:8080/back"]
+    made = run.invoke(cli, ["proxy-clients", "new", "Stack", *addresses, "--tenant", "energy", "--json"])
+    client = json.loads(made.stdout)
+    assert client["tenant"] == "energy" and client["redirect_uris"] == addresses[1::2]
+    assert client["client_secret"].startswith(f"proxyclient_{client['id']}_")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["Stack"],
+        ["Stack", "--redirect-uri", "https://*.cozy.example/"],
+        ["Stack", "--redirect-uri", "http://stack.example/"],
+        ["Stack", "--redirect-uri", ADDRESS, "--tenant", "Ünknown"],
+        ["  ", "--redirect-uri", ADDRESS],
+        ["x" * 101, "--redirect-uri", ADDRESS],
+    ],
+)
+def test_what_can_be_no_client_is_refused(run: CliRunner, words: list[str]) -> None:
+    assert run.invoke(cli, ["proxy-clients", "new", *words]).exit_code == 2
+    assert run.invoke(cli, ["proxy-clients", "list"]).stdout == "no clients of the proxy yet\n"
+
+
+def test_an_unknown_client_is_told_so_without_its_text(run: CliRunner) -> None:
+    result = run.invoke(cli, ["proxy-clients", "revoke", "proxyclient_secret"])
+    assert "no client of this id" in str(result.exception) and "proxyclient_secret" not in str(result.exception)

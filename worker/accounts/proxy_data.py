@@ -1,0 +1,101 @@
+"""The data that a client of the consent proxy may read (v5, 2026): the supplier is asked with our own token.
+
+A grant is for one meter. The call counts in the quota's ledger like each call of a worker, in the lane of histories:
+a stack that fetches for many households leaves the rest to those for whom a person waits. Nothing is stored.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Final
+
+from worker.clients.enedis.client import USAGE_POINT, EnedisClient
+from worker.clients.enedis.presets import Preset
+from worker.domain.clock import Clock
+from worker.domain.consent.proxy import ProxyGrant
+from worker.domain.fleet.lanes import Lane, in_lane
+from worker.domain.measures.answers import Answer
+from worker.domain.measures.readings import DateWindow, Series, civil_date
+from worker.errors import RateLimited
+from worker.stores.registry.erasures import ErasureTable
+from worker.stores.registry.proxy.grants import ProxyGrantTable
+
+MOST_AT_ONCE: Final = 8  # Of one process: each occupies a thread of the web for as long as the supplier takes.
+LONGEST_WINDOW_DAYS: Final = 3 * 366
+
+
+@dataclass(frozen=True, slots=True)
+class DataQuery:
+    """A series, a meter, and the days asked for; the end is excluded, as the supplier has it."""
+
+    series: Series
+    usage_point_id: str = field(repr=False)
+    window: DateWindow
+
+
+class OtherMeter(Exception):
+    """The grant is not for this meter."""
+
+
+def read_query(preset: Preset, path: str, parameters: Mapping[str, str]) -> DataQuery | None:
+    """Return the query of a request for a path of the supplier; None for a path that no series has.
+
+    Raises ValueError with what is wrong, which doesn't repeat a value.
+    """
+    series = next((series for series, known in preset.paths.items() if known == path), None)
+    if series is None:
+        return None
+    names = (preset.usage_point_parameter, preset.start_parameter, preset.end_parameter)
+    if set(parameters) != set(names):
+        raise ValueError(f"needs {', '.join(names)} and nothing else")
+    meter, start, end = (parameters[name] for name in names)
+    if not USAGE_POINT.fullmatch(meter):
+        raise ValueError(f"{names[0]} needs 14 digits")
+    days = _read_day(start, names[1]), _read_day(end, names[2])
+    if not 0 < (days[1] - days[0]).days <= LONGEST_WINDOW_DAYS:
+        raise ValueError(f"{names[2]} must be 1 to {LONGEST_WINDOW_DAYS} days after {names[1]}")
+    return DataQuery(series, meter, DateWindow(*days))
+
+
+def _read_day(text: str, name: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{name} needs a day like 2024-07-25") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyData:
+    """The use case behind the data route of the proxy. ``client_of`` returns the client of a supplier's measures."""
+
+    grants: ProxyGrantTable
+    erasures: ErasureTable
+    client_of: Callable[[str], EnedisClient]
+    now: Clock
+    _slots: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(MOST_AT_ONCE))
+
+    def find_grant(self, access_token: str) -> ProxyGrant | None:
+        """Return the grant of an access token; None where the token or its grant is not in force."""
+        grant = self.grants.find_by_access_token(access_token)
+        return None if grant is None or grant.is_over(civil_date(self.now())) else grant
+
+    def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
+        """Ask the supplier once. Raises OtherMeter, and what the client raises."""
+        if grant.meter not in self.erasures.digests(grant.supplier, query.usage_point_id):
+            raise OtherMeter
+        with self._take_slot():
+            return self.client_of(grant.supplier).measures(query.series, query.usage_point_id, query.window)
+
+    @contextmanager
+    def _take_slot(self) -> Iterator[None]:
+        if not self._slots.acquire(blocking=False):
+            raise RateLimited("too many clients of the proxy read at once", retry_after_s=1)
+        try:
+            with in_lane(Lane.BACKFILL):
+                yield
+        finally:
+            self._slots.release()

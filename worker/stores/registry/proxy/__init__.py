@@ -1,0 +1,1 @@
+"""The consent proxy in SQL: its clients, and what each was given."""
