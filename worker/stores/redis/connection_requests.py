@@ -111,6 +111,10 @@ class ConnectionRequests(PrefixedKeys):
         """Take an id that is gone out of the index of those that are due."""
         self._redis.zrem(self._key("connection_requests", "due"), request_id)
 
+    def forget_all(self) -> int:
+        """Delete all requests and return the number of keys; scans all keys."""
+        return self._unlink_kinds({"connection_request", "connection_requests"})
+
     def _drop(self, request_id: str | None) -> None:
         request = self.get(request_id) if request_id else None
         if request is not None and request.state not in _FINAL:

@@ -66,6 +66,10 @@ class ConsentFlows(PrefixedKeys):
         """Delete a flow whose callback has become a connection request."""
         self._redis.delete(self._key("consent_flow", state))
 
+    def forget_all(self) -> int:
+        """Delete all flows, redirects and codes, and return the number of keys; scans all keys."""
+        return self._unlink_kinds({"consent_flow", "proxy_redirect", "proxy_code"})
+
     # -- Redirects of the consent proxy
 
     def keep_redirect(self, state: str, sealed_address: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Column, Connection, String, Table, insert, literal, select
 
 from worker.stores.database import Database
-from worker.stores.registry.tables import METADATA
+from worker.stores.registry.tables import ACCOUNTS, METADATA
 
 TABLES: Final = tuple(table.name for table in METADATA.sorted_tables)  # A table comes before those that refer to it.
 _PAGE_SIZE: Final = 500
@@ -45,8 +45,12 @@ def read_rows(connection: Connection, table_name: str) -> Iterator[dict[str, Any
 
 def is_empty(connection: Connection) -> bool:
     """Return whether all tables are empty."""
-    tables = METADATA.tables.values()
-    return not any(connection.execute(select(literal(1)).select_from(table).limit(1)).first() for table in tables)
+    return not any(_has_rows(connection, table) for table in METADATA.tables.values())
+
+
+def has_accounts(connection: Connection) -> bool:
+    """Return whether there is an account, be it removed."""
+    return _has_rows(connection, ACCOUNTS)
 
 
 def restore_rows(connection: Connection, rows_of_table: Callable[[str], Rows]) -> None:
@@ -56,6 +60,10 @@ def restore_rows(connection: Connection, rows_of_table: Callable[[str], Rows]) -
     """
     for table in METADATA.sorted_tables:
         _insert(connection, table, rows_of_table(table.name))
+
+
+def _has_rows(connection: Connection, table: Table) -> bool:
+    return connection.execute(select(literal(1)).select_from(table).limit(1)).first() is not None
 
 
 def _insert(connection: Connection, table: Table, rows: Rows) -> None:
