@@ -16,13 +16,13 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.documents import key_of
 from worker.domain.measures.readings import Period
@@ -194,7 +194,7 @@ def _fill_registry(
         if not is_empty(connection):
             raise BackupRefused(_FILLED)
         restore_rows(connection, lambda table: archive.rows(table_member(table)))
-        ended = end_rights(connection, datetime.now(UTC))
+        ended = end_rights(connection, real_clock())
         effect = replay_ledger(runtime, connection, entries)
         # A record without its rows does no harm; rows without their record could not be told from a registry in use.
         _remember(runtime, name, connection)

@@ -74,9 +74,7 @@ def test_wherever_it_is_cut_it_is_refused(archive: Path) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_byte_changed_together_with_the_sums_of_the_zip_is_refused(
-    archive: Path, data: st.DataObject
-) -> None:
+def test_a_byte_changed_together_with_the_sums_of_the_zip_is_refused(archive: Path, data: st.DataObject) -> None:
     members = members_in_zip(archive)
     name = data.draw(st.sampled_from(sorted(set(members) - {HEADER})))
     place = data.draw(st.integers(0, len(members[name]) - 1))
