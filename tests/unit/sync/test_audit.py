@@ -16,7 +16,6 @@ from worker.stores.registry.corrections import CorrectionTable
 from worker.sync.audit import Auditor, AuditSummary
 from worker.sync.completeness import LedgerRebuilder
 
-
 LENGTHS = {Series.DAILY: 30, Series.LOAD_CURVE: 28}
 
 
