@@ -1,4 +1,4 @@
-"""Everything is lost but a backup and its keys: it comes back on other servers, and nothing is downloaded a second time."""
+"""Everything is lost but a backup and its keys: it comes back elsewhere, and nothing is downloaded a second time."""
 
 from __future__ import annotations
 

@@ -375,4 +375,4 @@ def test_the_command_says_what_is_ended_and_how_people_come_back(lost: Lost) -> 
     out = lost.new.releve("restore", str(lost.file)).out
     assert "from the ledger: 1 erased, 0 closed and 0 stopped" in out
     assert "ended: 1 API tokens, 1 invitations, 1 grants of the proxy, and all sessions" in out
-    assert "releve tokens create" in out and "releve invite ACCOUNT" in out
+    assert "releve tokens new" in out and "releve invite ACCOUNT" in out

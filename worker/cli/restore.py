@@ -53,7 +53,7 @@ def _lines(summary: RestoreSummary) -> Iterator[str]:
             "the proxy, and all sessions of households"
         )
         yield (
-            "make new tokens (`releve tokens create`); households come in again by an invitation (`releve invite "
+            "make new tokens (`releve tokens new`); households come in again by an invitation (`releve invite "
             "ACCOUNT`), in v4 also by a new consent"
         )
     if summary.erasures_unknown_since:
