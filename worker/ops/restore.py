@@ -3,7 +3,7 @@
 1. The whole archive and the ledger of erasures are read and checked before anything is written.
 2. Measures are written, but for those of accounts that were erased since.
 3. Redis forgets what it knew of another store, and requests and flows of people who were connecting.
-4. The registry is filled. In the same transaction everything that lets somebody in is ended (``registry.restored``),
+4. The registry is filled. In the same transaction everything that lets somebody in is ended (``registry.dump``),
    and the ledger is applied (``ledger_replay``): nobody ever sees what was erased or stopped after the backup.
 
 A restore that was interrupted can be run again, and continues. One that was complete changes nothing when it is run
@@ -38,8 +38,15 @@ from worker.stores.ledger_file import LedgerEntry, LedgerKind, LedgerPosition, L
 from worker.stores.measures.base import Document, MeasureStore
 from worker.stores.redis.consent_flows import ConsentFlows
 from worker.stores.registry import migrations
-from worker.stores.registry.dump import TABLES, is_empty, open_snapshot, read_rows, restore_rows
-from worker.stores.registry.restored import EndedRights, end_rights
+from worker.stores.registry.dump import (
+    TABLES,
+    EndedRights,
+    end_rights,
+    is_empty,
+    open_snapshot,
+    read_rows,
+    restore_rows,
+)
 from worker.stores.registry.seals import TEXT_SEALS
 
 _SEALS_CHECKED: Final = 20

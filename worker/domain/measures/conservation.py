@@ -1,9 +1,10 @@
 """Checks that the stored documents agree with one another, each difference with its likely cause.
 
-Seven laws: what the registry calls stored is there, no two steps overlap in time, the steps of an hour add up to the
-hour, the curve of a complete day to the day's value (to the watt-hour), the days of a month to the month, the days of a
-year to the year, and no day is more than a meter can deliver. The law of the day does not apply to a day with a gap in
-its curve. The recordings of real meters satisfy them all (tests/integration/test_real_recordings.py).
+Six laws: no two steps overlap in time, the steps of an hour add up to the hour, the curve of a complete day to the
+day's value (to the watt-hour), the days of a month to the month, the days of a year to the year, and no day is more
+than a meter can deliver. The law of the day does not apply to a day with a gap in its curve. The recordings of real
+meters satisfy all six (tests/integration/test_real_recordings.py). Before them comes what makes documents worth
+comparing: the days that the registry calls stored are there.
 """
 
 from __future__ import annotations
