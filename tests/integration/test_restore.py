@@ -169,6 +169,7 @@ def test_n3_a_meter_that_changed_hands_since_stays_closed(lost: Lost, new: Insta
         assert (account.state, account.usage_point_id) == (AccountState.CLOSED, None)
         assert runtime.registry.find("enedis", METER) is None
         assert runtime.registry.tokens.load(first) is None
+        assert not any(proof.open for proof in runtime.consents.list_proofs(first))
 
 
 def test_n3_no_session_invitation_or_grant_of_before_lets_anybody_in(lost: Lost, new: Installation) -> None:
