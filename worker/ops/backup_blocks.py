@@ -71,9 +71,9 @@ def read_blocks(stream: IO[bytes], sealer: Sealer) -> Iterator[bytes]:
         if len(prefix) < _LENGTH.size:
             raise BadBlock
         (length,) = _LENGTH.unpack(prefix)
-        if length > _MAX_SEALED:
+        if length > _MAX_SEALED or len(sealed := stream.read(length)) < length:
             raise BadBlock
-        for line in unpack(stream.read(length), sealer).splitlines(keepends=True):
+        for line in unpack(sealed, sealer).splitlines(keepends=True):
             if len(line) > MAX_LINE:
                 raise BadBlock
             yield line

@@ -94,6 +94,7 @@ def test_blocks_in_another_place_are_refused(archive: Path, tmp_path: Path) -> N
     for changes in (
         {"measures/day": accounts, "registry/accounts": days},
         {"measures/day": days + days},
+        {"measures/day": bytes([days[0], days[1] + 1]) + days[2:]},  # A length beyond the end.
         {"measures/day": b""},
         {"registry/accounts": other["registry/accounts"]},
         {MANIFEST: other[MANIFEST]},
