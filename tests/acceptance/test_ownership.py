@@ -728,3 +728,46 @@ def test_h5_wrong_secrets_are_counted(service: Service) -> None:
     statuses = [wrong.refresh("x").status_code for _ in range(12)]
     assert statuses == [401] * 10 + [429] * 2
     assert stack.refresh("x").status_code == 400  # The right one is heard.
+
+
+# N3: a restore undoes revocation and erasure. It is the last one: the service goes on with the restored stores.
+
+
+def test_n3_a_restored_backup_lets_nobody_in_and_brings_no_erased_account_back(
+    service: Service, tmp_path: Path
+) -> None:
+    system, file = service.system, tmp_path / "backup.zip"
+    meter, erased_meter, holder, erased = new_meter(), new_meter(), service.browser(), service.browser()
+    account, erased_account = service.connect(holder, meter), service.connect(erased, erased_meter)
+    token = system.query("tokens", "new", "--name", "n3", "--scope", "read:accounts")["token"]
+    link, days = service.invite("--usage-point", new_meter()), holder.days(account)
+    system.query("backup", str(file))
+    assert meter.encode() not in file.read_bytes()
+    system.releve("accounts", "remove", erased_account, "--yes")
+    restore_elsewhere(service, file, tmp_path)
+    assert not holder.can_see(account) and not erased.can_see(erased_account)
+    assert erased_account not in service.accounts()
+    with service.nothing_changes(service.most_calls):
+        page = erased.type_callback(**service.typed_about(erased_meter, erased.last_callback.get("autorisation_id")))
+    assert_says_how_to_go_on(page)
+    token_file = ("--token-file", str(system.grant_consent(erased_meter))) if service.generation == V4 else ()
+    with service.nothing_changes():
+        assert service.run("accounts", "add", "--usage-point", erased_meter, *token_file).code == 1
+    assert service.browser().get("/api/accounts", token).status_code == 401
+    assert service.browser().open_invitation(link).status_code == 410
+    came_back = holder.connect(meter) if service.generation == V4 else holder.accept_invitation(service.invite(account))
+    assert service.loaded(came_back) == account, "its holder comes in again, by a new proof"
+    assert holder.days(account) == days
+
+
+def restore_elsewhere(service: Service, file: Path, folder: Path) -> None:
+    """Lose registry and measures, and restore the backup into empty ones; keys and ledger stay where they are."""
+    system = service.system
+    for name in ("web", "worker"):
+        system.stop(name)
+    stores = {name: f"sqlite:///{folder}/{name.lower()}.db" for name in ("REGISTRY_URL", "MEASURES_URL")}
+    system.settings |= stores
+    system.__dict__.pop("runtime", None)
+    system.query("restore", str(file))
+    system.start_worker(*QUICK_START)
+    system.start_web()

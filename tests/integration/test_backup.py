@@ -4,49 +4,48 @@ from __future__ import annotations
 
 import json
 import shutil
-import zipfile
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, inspect
 
-from tests.support.factories import window_job
+from tests.support.backups import (
+    BACKUP_KEY,
+    DAYS,
+    ENDED_COLUMNS,
+    KEY,
+    PAUSED_METER,
+    REMOVED_METER,
+    change_header,
+    documents,
+    fill,
+    installation_with_keys,
+    members_in_zip,
+    read_manifest,
+    read_members,
+    registry_rows,
+    without_ended,
+    write_zip,
+)
 from tests.support.fakes import ByDoctype
-from tests.support.installation import Installation, new_installation
-from tests.support.registries import METER, NOW, OTHER_METER, record_consent
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind
-from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.completeness import COMPLETE, DayLedger
-from worker.domain.measures.deviations import Deviation, DeviationKind
-from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
-from worker.errors import ConsentRevoked, RefreshTokenDead, StoreUnavailable
-from worker.ops.backup import back_up, restore
+from tests.support.installation import Installation
+from tests.support.registries import NOW
+from worker.domain.measures.readings import DateWindow, Period
+from worker.errors import StoreUnavailable
+from worker.ops.backup import back_up
 from worker.ops.backup_file import MANIFEST, BackupRefused
-from worker.runtime.process import Runtime
+from worker.ops.restore import restore
 from worker.stores.encryption import generate_key
 from worker.stores.measures.sql import SqlStore
-from worker.stores.registry.accounts import NewConsent
-from worker.stores.registry.completeness import HourFreshness
-from worker.stores.registry.corrections import Correction
-from worker.stores.registry.dump import TABLES, open_snapshot, read_rows
-
-KEY = generate_key()
-PAUSED_METER, REMOVED_METER = "30001640000033", "30001640000044"
-# These are more documents than one page has.
-DAYS = [f"{year}-{month:02}-{day:02}" for year in (2023, 2024) for month in range(1, 13) for day in range(1, 29)]
 
 
 @pytest.fixture(scope="module")
 def old(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """Return an installation that is filled and backed up once; tests only read it."""
-    installation = new_installation(tmp_path_factory.mktemp("old"), redis_url, token_keys=KEY)
+    folder = tmp_path_factory.mktemp("old")
+    installation = installation_with_keys(folder, redis_url, folder / "ledger.ndjson")
     with installation.open() as runtime:
         fill(runtime)
         back_up(runtime, installation.folder / "backup.zip")
@@ -59,70 +58,9 @@ def archive(old: Installation, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def new(redis_url: str, tmp_path: Path) -> Installation:
-    return new_installation(tmp_path / "new", redis_url, token_keys=KEY)
-
-
-def fill(runtime: Runtime) -> dict[str, str]:
-    """Write something to every table: two accounts of one consent, a paused account, a removed account."""
-    consent = NewConsent(date(2024, 7, 25), date(2025, 7, 24), '{"access_token": "a"}', NOW + timedelta(hours=3))
-    both = runtime.registry.add_all("enedis", [METER, OTHER_METER], NOW, consent)
-    paused, _ = runtime.registry.add("enedis", PAUSED_METER, NOW, token_needed=False)
-    removed, _ = runtime.registry.add("enedis", REMOVED_METER, NOW, token_needed=False)
-    first = both[0][0].id
-    runtime.registry.set_state(paused.id, AccountState.PAUSED, now=NOW)
-    record_consent(
-        runtime.consents, first, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=date(2025, 7, 24)
-    )
-    window = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
-    for error in (RefreshTokenDead("dead"), ConsentRevoked("gone")):
-        runtime.results.record_failure(window_job(window, Series.DAILY, first), error)
-        runtime.registry.set_state(first, AccountState.READY, now=NOW)
-    record_days(runtime, first)
-    runtime.api_tokens.create("dashboard", ["read"], timedelta(days=30))
-    runtime.inviter.invite_meter("enedis", "30001640000099", "operator")
-    runtime.tenants.save("kilowatt", "Kilowatt Club")
-    runtime.registry.policies.apply(FleetPolicy(1, 3), NOW.date(), NOW, {"accounts": 12_000})
-    for account_id in (first, paused.id, removed.id):
-        written = [to_document(account_id, Period.DAY, Entry(key, 1_234_000), NOW) for key in DAYS]
-        written_curve = [to_document(account_id, Period.MINUTE, Entry("2024-07-24T10:00Z", 1, 10), NOW)]
-        assert (
-            ByDoctype(runtime.measures)[Period.DAY].write(written)
-            == ByDoctype(runtime.measures)[Period.MINUTE].write(written_curve)
-            == []
-        )
-    runtime.erase(removed.id)
-    return {"first": first, "paused": paused.id, "removed": removed.id}
-
-
-def record_days(runtime: Runtime, account_id: str) -> None:
-    runtime.registry.completeness.replace_if_unchanged(
-        account_id, Series.DAILY, DayLedger(), DayLedger(NOW.date(), [COMPLETE])
-    )
-    runtime.registry.completeness.save_freshness(HourFreshness(NOW, Series.DAILY, 3, 2))
-    runtime.corrections.record([Correction(account_id, Period.DAY, DAYS[0], 1_000, 2_000, NOW, NOW, "r1")])
-    runtime.raw_answers.record_answer(
-        account_id, RawAnswer(Series.DAILY, NOW, DateWindow(NOW.date(), NOW.date() + ONE_DAY), [])
-    )
-    runtime.unknown_answers.record(
-        Deviation(DeviationKind.FIELD, "meter_reading.colour"), 1, "enedis-v5", NOW, lambda _: []
-    )
-
-
-def registry_rows(runtime: Runtime) -> dict[str, list[dict[str, Any]]]:
-    with open_snapshot(runtime.registry.database) as connection:
-        return {table: list(read_rows(connection, table)) for table in TABLES}
-
-
-def documents(runtime: Runtime) -> list[dict[str, Any]]:
-    """Return all stored documents of the accounts that are not removed, without revisions."""
-    without_revisions = [
-        {name: value for name, value in document.items() if name != "_rev"}
-        for account in runtime.registry.list()
-        for period in Period
-        for document in ByDoctype(runtime.measures)[period].read(account.id, "0", "~")
-    ]
-    return sorted(without_revisions, key=lambda document: (document["_id"], document["year"]))
+def new(old: Installation, redis_url: str, tmp_path: Path) -> Installation:
+    ledger = Path(shutil.copy(old.folder / "ledger.ndjson", tmp_path))
+    return installation_with_keys(tmp_path / "new", redis_url, ledger)
 
 
 @pytest.fixture(params=["sqlite to couchdb", "sqlite to postgresql", "plain to packed"])
@@ -142,13 +80,17 @@ def test_all_comes_back_on_servers_of_another_kind_and_a_backup_of_it_is_the_sam
         before = registry_rows(runtime), documents(runtime)
     with elsewhere.open() as runtime:
         summary = restore(runtime, archive)
-        assert (registry_rows(runtime), documents(runtime)) == before
+        assert without_ended(registry_rows(runtime)) == without_ended(before[0])
+        assert documents(runtime) == before[1]
         assert (summary.accounts, summary.documents, summary.kept) == (4, 2 * (len(DAYS) + 1), 0)
         assert json.loads(runtime.registry.tokens.load(before[0]["token_users"][0]["account_id"]) or "") == {
             "access_token": "a"
         }
         back_up(runtime, tmp_path / "again.zip")
-    assert read_manifest(archive)["members"] == read_manifest(tmp_path / "again.zip")["members"]
+    first, again = read_manifest(archive), read_manifest(tmp_path / "again.zip")
+    assert first["ledger"]["id"] == again["ledger"]["id"]
+    changed = {name for name in first["members"] if first["members"][name] != again["members"][name]}
+    assert changed == {f"registry/{table}" for table in ENDED_COLUMNS}
 
 
 def test_no_table_is_left_out_and_every_one_is_tried_here(old: Installation, archive: Path) -> None:
@@ -156,15 +98,14 @@ def test_no_table_is_left_out_and_every_one_is_tried_here(old: Installation, arc
     tables = set(inspect(engine).get_table_names()) - {"alembic_version"}
     engine.dispose()
     members = read_manifest(archive)["members"]
-    assert {name for name in members if name.startswith("registry/")} == {f"registry/{name}.ndjson" for name in tables}
-    assert all(members[f"registry/{name}.ndjson"]["lines"] for name in tables)
+    assert {name for name in members if name.startswith("registry/")} == {f"registry/{name}" for name in tables}
+    assert [name for name in tables if not members[f"registry/{name}"]["lines"]] == []
 
 
-def test_a_removed_account_leaves_no_measure_and_no_token_its_text_and_only_the_owner_may_read_it(
-    archive: Path,
-) -> None:
-    with zipfile.ZipFile(archive) as file:
-        text = b"".join(file.read(name) for name in file.namelist()).decode()
+def test_nothing_of_it_can_be_read_without_the_key_and_a_removed_account_is_not_in_it(archive: Path) -> None:
+    stored = b"".join(members_in_zip(archive).values())
+    assert not any(text.encode() in stored for text in (PAUSED_METER, REMOVED_METER, "access_token", "dashboard"))
+    text = json.dumps(read_members(archive))
     assert REMOVED_METER not in text
     assert "access_token" not in text
     assert PAUSED_METER in text  # The account is found again by it.
@@ -174,7 +115,7 @@ def test_a_removed_account_leaves_no_measure_and_no_token_its_text_and_only_the_
 def test_an_account_removed_while_its_measures_were_saved_does_not_come_back(
     new: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with replace(new, folder=tmp_path / "removing").open() as runtime:
+    with new.but(data_dir=str(tmp_path / "removing")).open() as runtime:
         ids = fill(runtime)
         read = SqlStore.read
 
@@ -187,9 +128,7 @@ def test_an_account_removed_while_its_measures_were_saved_does_not_come_back(
         monkeypatch.setattr(SqlStore, "read", removing)
         back_up(runtime, tmp_path / "backup.zip")
         monkeypatch.undo()
-    assert read_manifest(tmp_path / "backup.zip")["members"]["measures/com.grandlyon.enedis.day.ndjson"]["lines"] > len(
-        DAYS
-    )
+    assert read_manifest(tmp_path / "backup.zip")["members"]["measures/com.grandlyon.enedis.day"]["lines"] > len(DAYS)
     with new.open() as runtime:
         restore(runtime, tmp_path / "backup.zip")
         assert all(store.read(ids["paused"], "0", "~") == [] for store in ByDoctype(runtime.measures).values())
@@ -252,7 +191,17 @@ def test_an_interrupted_backup_leaves_nothing(
         monkeypatch.setattr(SqlStore, "read", dying_at(3, SqlStore.read))
         with pytest.raises(KeyboardInterrupt):
             back_up(runtime, folder / "backup.zip")
-    assert list(folder.iterdir()) == []
+    assert not folder.exists(), "what was made on the way is gone again"
+
+
+def test_an_empty_backup_fails_unless_it_is_asked_for(new: Installation, tmp_path: Path) -> None:
+    """D23: a backup of nothing was a success."""
+    file = tmp_path / "deep" / "down" / "backup.zip"
+    error = new.releve("backup", str(file), code=1).error_line
+    assert "no account to save" in error and "--allow-empty" in error and "RELEVE_DATA_DIR" in error
+    assert not (tmp_path / "deep").exists()
+    assert new.query("backup", str(file), "--allow-empty")["accounts"] == 0
+    new.releve("restore", str(file))
 
 
 def test_a_registry_in_use_is_not_touched(new: Installation, archive: Path) -> None:
@@ -276,28 +225,42 @@ def test_without_the_keys_of_its_tokens_it_is_refused(new: Installation, archive
 
 
 def without_a_member(path: Path) -> None:
-    rewrite(path, lambda name, text: None if name == "registry/tokens.ndjson" else text)
+    members = members_in_zip(path)
+    del members["registry/tokens"]
+    write_zip(path, members)
 
 
 def no_archive(path: Path) -> None:
     path.write_text("something else")
 
 
-def of_a_later_program(path: Path) -> None:
-    rewrite(path, lambda name, text: json.dumps({**json.loads(text), "schema": "9999"}) if name == MANIFEST else text)
+def another_zip(path: Path) -> None:
+    write_zip(path, {"holidays.txt": b"sun"})
 
 
 def of_a_later_format(path: Path) -> None:
-    rewrite(path, lambda name, text: json.dumps({**json.loads(text), "format": 2}) if name == MANIFEST else text)
+    change_header(path, format=3)
+
+
+def of_format_1(path: Path) -> None:
+    write_zip(path, {"manifest.json": json.dumps({"format": 1, "members": {}}).encode()})
+
+
+def without_manifest(path: Path) -> None:
+    members = members_in_zip(path)
+    del members[MANIFEST]
+    write_zip(path, members)
 
 
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [
-        (without_a_member, "is damaged in registry/tokens.ndjson"),
+        (without_a_member, "is damaged or was changed in registry/tokens"),
         (no_archive, "is damaged, or no backup"),
-        (of_a_later_program, r"another version \(schema 9999\): restore it with that one"),
-        (of_a_later_format, "format 2.*update Relève first"),
+        (another_zip, "no backup of Relève"),
+        (without_manifest, "is damaged or was changed in its manifest"),
+        (of_a_later_format, "format 3.*update Relève first"),
+        (of_format_1, "format 1, neither sealed nor signed: restore it with the Relève that made it"),
         (Path.unlink, "can't be read: No such file"),
     ],
 )
@@ -311,6 +274,29 @@ def test_what_is_damaged_or_too_new_is_refused_before_anything_is_written(
             restore(runtime, archive)
         assert "\n" not in str(caught.value)
         assert not any(registry_rows(runtime).values())
+
+
+def test_of_another_version_it_is_refused(new: Installation, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.stores.registry.migrations.newest_step", lambda: "9999")
+    with new.open() as runtime, pytest.raises(BackupRefused, match=r"another version \(schema 0004\)"):
+        restore(runtime, archive)
+
+
+def test_without_the_key_it_was_sealed_under_it_is_refused_and_no_key_is_made(new: Installation, archive: Path) -> None:
+    for settings in ({"backup_keys": generate_key()}, {"backup_keys": ""}):
+        error = new.but(**settings).run("restore", str(archive)).error_line
+        assert "RELEVE_BACKUP_KEYS" in error and "backup.keys" in error
+    assert not (new.folder / "backup.keys").exists()
+    with new.but(backup_keys=f"{generate_key()},{BACKUP_KEY}").open() as runtime:
+        assert restore(runtime, archive).accounts == 4
+
+
+def test_what_is_in_it_can_be_looked_at_without_restoring_it(new: Installation, archive: Path) -> None:
+    manifest = new.query("backup-info", str(archive))
+    assert manifest["members"]["registry/accounts"]["lines"] == 4
+    text = new.releve("backup-info", str(archive)).out
+    assert manifest["made_at"] in text and "registry/accounts" in text and manifest["ledger"]["id"] in text
+    assert not (new.folder / "registry.db").exists()
 
 
 def test_a_store_that_others_write_to_is_named(
@@ -327,19 +313,3 @@ def test_a_file_that_is_there_is_not_written_over(old: Installation, archive: Pa
     with old.open() as runtime, pytest.raises(BackupRefused, match="exists already"):
         back_up(runtime, archive)
     assert archive.read_bytes() == before
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    with zipfile.ZipFile(path) as file:
-        content: dict[str, Any] = json.loads(file.read(MANIFEST))
-    return content
-
-
-def rewrite(path: Path, change: Callable[[str, str], str | None]) -> None:
-    """Change the text of each member of the archive, or leave the member out."""
-    with zipfile.ZipFile(path) as file:
-        texts = {name: change(name, file.read(name).decode()) for name in file.namelist()}
-    with zipfile.ZipFile(path, "w") as file:
-        for name, text in texts.items():
-            if text is not None:
-                file.writestr(name, text)

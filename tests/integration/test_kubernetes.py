@@ -126,14 +126,32 @@ def test_every_variable_is_a_setting_and_every_secret_comes_in_a_file(build: lis
         assert set(files.values()) <= secrets
         for variable in container["env"]:
             name = variable["name"].removeprefix("RELEVE_").lower()
-            if name.endswith("_file"):
+            if name == "ledger_file":
+                assert "persistentVolumeClaim" in roots[str(Path(variable["value"]).parent)]
+            elif name.endswith("_file"):
                 assert files.pop(variable["value"]) == name.removesuffix("_file")
-            assert name.removesuffix("_file") in Settings.model_fields
+            assert {name, name.removesuffix("_file")} & Settings.model_fields.keys()
         assert not files  # Every mounted file is read.
     for config in of_kind(build, "ConfigMap"):
         values = {name.removeprefix("RELEVE_").lower(): value for name, value in config["data"].items()}
         assert values.keys() <= Settings.model_fields.keys()
         assert Settings.from_env(_env_file=None, **values)
+
+
+def test_whoever_erases_writes_to_one_ledger_that_outlives_the_pods(build: list[Manifest]) -> None:
+    claims = {item["metadata"]["name"]: item["spec"]["accessModes"] for item in of_kind(build, "PersistentVolumeClaim")}
+    assert claims == {"releve-ledger": ["ReadWriteMany"]}
+    users = {
+        pod["metadata"]["labels"]["app.kubernetes.io/component"]
+        for pod in pods(build)
+        for volume in pod["spec"]["volumes"]
+        if volume.get("persistentVolumeClaim") == {"claimName": "releve-ledger"}
+    }
+    assert users == {"worker-nightly", "worker-backfill", "web"}
+    for pod, container in containers(build):
+        names = {variable["name"] for variable in container["env"]}
+        has_ledger = any(mount["mountPath"] == "/ledger" for mount in container["volumeMounts"])
+        assert has_ledger == ({"RELEVE_LEDGER_FILE", "RELEVE_ERASURE_KEYS_FILE"} <= names), pod
 
 
 def test_the_example_of_the_secret_holds_no_value() -> None:

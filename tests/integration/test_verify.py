@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from datetime import date
+
 import pytest
 
 from tests.support.factories import NOW
 from tests.support.installation import Installation
+from worker.domain.measures.completeness import COMPLETE, DayLedger
 from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.readings import Period
+from worker.domain.measures.readings import Period, Series
 from worker.runtime.process import Runtime
 
 DAYS = [Entry("2024-07-01", 5_000_000), Entry("2024-07-02", 6_000_000)]
@@ -33,6 +37,21 @@ def test_a_wrong_total_is_named_mended_and_then_no_more(installation: Installati
     assert report["accounts_at_fault"] == 0
     assert report["faults"] == [{"account": wrong, "findings": [], "documents_written": 1, "windows_asked_again": 0}]
     installation.releve("verify", "--sample", "2")
+
+
+def test_measures_that_are_gone_are_a_finding(installation: Installation, runtime: Runtime) -> None:
+    """D23: `verify` said "0 at fault" where the whole measure store was gone."""
+    account = add(runtime, 13, RIGHT)
+    ledger = DayLedger(date(2024, 7, 1), [COMPLETE, COMPLETE])
+    assert runtime.registry.completeness.replace_if_unchanged(account, Series.DAILY, DayLedger(), ledger)
+    installation.releve("verify", account)
+    runtime.measures.erase(account)
+    assert installation.releve("verify", account, code=1).out.splitlines() == [
+        f"{account} 2024-07-01/2024-07-03: days are stored according to the registry, missing in the measures",
+        "1 accounts, 0 documents, 1 at fault",
+    ]
+    report = json.loads(installation.releve("verify", account, "--repair", "--json", code=1).out)
+    assert report["faults"][0]["windows_asked_again"] == 1, "and it counts until the answer has come"
 
 
 @pytest.mark.parametrize("words", [(), ("home1", "--all"), ("--all", "--sample", "3")])

@@ -58,9 +58,10 @@ class HouseholdBrowser:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
-    def get(self, path: str) -> requests.Response:
-        """Load an address of ours, without following where it leads."""
-        return self._session.get(self.address + path, allow_redirects=False, timeout=60)
+    def get(self, path: str, token: str = "") -> requests.Response:
+        """Load an address of ours, without following where it leads; ``token``: of the API."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return self._session.get(self.address + path, headers=headers, allow_redirects=False, timeout=60)
 
     def visit(self, path: str) -> Page:
         """Load an address of ours, follow where it leads, and reload while the page says so."""

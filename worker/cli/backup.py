@@ -1,4 +1,4 @@
-"""`releve backup`: the registry and the measures saved in one file."""
+"""`releve backup`: the registry and the measures saved in one sealed file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from worker.cli.common import json_option, open_runtime, print_result
 from worker.ops.backup import BackupSummary, back_up
+from worker.ops.restore import RestoreSummary
 
 FILE_PREFIX: Final = "releve-backup-"
 
@@ -19,12 +20,13 @@ target_argument = click.argument("target", metavar="FILE|DIR", type=click.Path(p
 
 @click.command()
 @target_argument
+@click.option("--allow-empty", is_flag=True, help="Save a registry without accounts, too.")
 @json_option
-def backup(target: Path, as_json: bool) -> None:
+def backup(target: Path, allow_empty: bool, as_json: bool) -> None:
     """Save the registry and the measures into FILE, or into a new file in DIR; work may go on meanwhile.
 
-    Tokens are saved as they are kept, sealed; the keys are not in it: keep RELEVE_TOKEN_KEYS (or the file token.keys
-    in RELEVE_DATA_DIR) apart from it.  The numbers of meters are in it: it is for your eyes alone.
+    The file is sealed and signed under RELEVE_BACKUP_KEYS (or backup.keys in RELEVE_DATA_DIR). Keep these keys, the
+    token keys and the erasure keys apart from it, and the ledger of erasures beside it: a restore needs them all.
 
     \b
     Examples:
@@ -33,11 +35,18 @@ def backup(target: Path, as_json: bool) -> None:
     """
     path = target / f"{FILE_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip" if target.is_dir() else target
     with open_runtime() as runtime:
-        summary = back_up(runtime, path)
+        summary = back_up(runtime, path, allow_empty=allow_empty)
+        ledger, keys = runtime.ledger_file.path, runtime.settings.backup_keys
+        key = "RELEVE_BACKUP_KEYS" if keys else f"{runtime.settings.data_dir / 'backup.keys'}, which you keep elsewhere"
     size = path.stat().st_size / 1e6
-    print_result(asdict(summary), f"saved {describe_counts(summary)} in {path} ({size:.1f} MB)", as_json=as_json)
+    print_result(
+        asdict(summary),
+        f"saved {describe_counts(summary)} in {path} ({size:.1f} MB)",
+        f"it opens with {key}; a restore also asks for {ledger} as it is then: copy that file often",
+        as_json=as_json,
+    )
 
 
-def describe_counts(summary: BackupSummary) -> str:
+def describe_counts(summary: BackupSummary | RestoreSummary) -> str:
     """Return the numbers of accounts, rows and documents as a phrase."""
     return f"{summary.accounts} accounts ({summary.rows} rows of the registry) and {summary.documents} documents"

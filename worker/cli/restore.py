@@ -2,41 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from worker.cli.backup import FILE_PREFIX, describe_counts, target_argument
-from worker.cli.common import json_option, open_runtime, print_json
-from worker.ops.backup import restore as restore_backup
+from worker.cli.common import json_option, open_runtime, print_result
 from worker.ops.backup_file import BackupRefused
+from worker.ops.restore import RestoreSummary
+from worker.ops.restore import restore as restore_backup
 
 
 @click.command()
 @target_argument
+@click.option("--without-ledger", is_flag=True, help="Go on although the ledger of erasures is lost.")
 @json_option
-def restore(target: Path, as_json: bool) -> None:
-    """Bring back what `releve backup` saved in FILE, or in the newest file of DIR; the workers are stopped meanwhile.
+def restore(target: Path, without_ledger: bool, as_json: bool) -> None:
+    """Bring back what `releve backup` saved in FILE, or in the newest file of DIR; everything is stopped meanwhile.
 
     The registry must be empty; the stores may be of another kind than those saved.  Interrupted, the same command
     goes on.  What came after the backup is fetched again by itself when a worker runs.
 
+    Accounts that were erased since, consents that were stopped and meters that changed hands stay so: the ledger of
+    erasures (RELEVE_LEDGER_FILE) says which.  API tokens, invitations, grants of the proxy and sessions come back
+    ended.
+
     \b
-    Example:
-      RELEVE_TOKEN_KEYS=… releve restore /var/backups/releve/
+    Examples:
+      releve restore /var/backups/releve/
+      releve restore monday.zip --without-ledger
     """
     path = _newest(target) if target.is_dir() else target
     with open_runtime() as runtime:
-        summary = restore_backup(runtime, path)
-    if as_json:
-        print_json(asdict(summary))
-    else:
-        click.echo(f"brought back {describe_counts(summary)} from {path}, made {summary.made_at}")
-        if summary.registry_was_there or summary.kept:
-            registry = "the registry and " if summary.registry_was_there else ""
-            click.echo(f"{registry}{summary.kept} more documents were there already")
-        click.echo("whoever was removed since then is back: `releve accounts remove` them again, they asked for it")
+        summary = restore_backup(runtime, path, without_ledger=without_ledger)
+    print_result(asdict(summary), *_lines(summary), as_json=as_json)
+
+
+def _lines(summary: RestoreSummary) -> Iterator[str]:
+    yield f"brought back {describe_counts(summary)} from {summary.file}, made {summary.made_at}"
+    if summary.registry_was_there or summary.kept:
+        registry = "the registry and " if summary.registry_was_there else ""
+        yield f"{registry}{summary.kept} more documents were there already"
+    if not summary.registry_was_there:
+        ended, since = summary.ended, summary.since_backup
+        yield f"from the ledger: {since.erased} erased, {since.closed} closed and {since.stopped} stopped since then"
+        yield (
+            f"ended: {ended.api_tokens} API tokens, {ended.invitations} invitations, {ended.proxy_grants} grants of "
+            "the proxy, and all sessions of households"
+        )
+        yield (
+            "make new tokens (`releve tokens new`); households come in again by an invitation (`releve invite "
+            "ACCOUNT`), in v4 also by a new consent"
+        )
+    if summary.erasures_unknown_since:
+        yield (
+            f"erased or stopped between {summary.erasures_unknown_since} and now: not known without the ledger; whom "
+            "you know of, remove again (`releve accounts remove ACCOUNT`)"
+        )
 
 
 def _newest(folder: Path) -> Path:

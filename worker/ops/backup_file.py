@@ -1,42 +1,53 @@
-"""File format of a backup: a ZIP archive of JSON lines with a manifest.
+"""File format of a backup: a ZIP archive whose content is sealed and signed under the backup keys.
 
-Any ZIP tool can read it: ``unzip -p FILE measures/com.grandlyon.enedis.day.ndjson | head``.  Its members:
+Its members:
 
-- ``registry/accounts.ndjson`` and one such file for each other table: one row a line, ``{"id":"k3q7d0fr2mxx",…}``.
-- ``measures/com.grandlyon.enedis.day.ndjson`` and one such file for each other doctype: one document a line,
-  ``{"_id":"k3q7d0fr2mxx:2024-07-24","load":12.3,…}``.
-- ``manifest.json``, written last::
+- ``releve.json``, in the clear: ``{"format": 2, "made_at": "2024-07-25T09:00:00+00:00", …}``. It is there so that an
+  error can say what a file is, and is never trusted.
+- ``registry/accounts`` and one such member for each other table, ``measures/com.grandlyon.enedis.day`` and one for each
+  other doctype: lines of JSON, one row or document each, in sealed blocks (``backup_blocks``).
+- ``manifest``, written last, sealed as one block of JSON::
 
-    {"format": 1, "made_at": "2024-07-25T09:00:00+00:00", "schema": "0001", "removed_meanwhile": [],
-     "members": {"registry/accounts.ndjson": {"lines": 4, "sha256": "9f86d081…"}}}
+    {"format": 2, "made_at": "2024-07-25T09:00:00+00:00", "schema": "0004", "removed_meanwhile": [],
+     "ledger": {"id": "1f0c…", "entries": 12}, "members": {"registry/accounts": {"lines": 4, "sha256": "9f86d081…"}}}
+
+Nobody can write a manifest without a backup key, and the manifest has the checksum of each member's lines. So rows that
+were changed, added, left out, put in another order or taken from another backup are all found.
 
 The archive is written under a temporary name and renamed when it is complete, so a file with the final name is a
-finished backup.  Only its owner may read it, because it contains meter numbers, as the registry does.
+finished backup. Only its owner may read it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import Any, Final, Self
 
 from worker.errors import DataError
+from worker.ops.backup_blocks import MAX_UNPACKED, BadBlock, Checksum, pack, read_blocks, unpack, write_blocks
+from worker.stores.encryption import Sealer
 
-FORMAT: Final = 1
-MANIFEST: Final = "manifest.json"
+FORMAT: Final = 2
+HEADER: Final = "releve.json"
+MANIFEST: Final = "manifest"
+_FIRST_MANIFEST: Final = "manifest.json"  # Of format 1, which was neither sealed nor signed.
+_ABOUT: Final = "a sealed backup of Relève: `releve backup-info FILE` shows what is in it"
+_MAX_HEADER: Final = 10_000
+_MAX_SEALED_MANIFEST: Final = MAX_UNPACKED + 10_000
 Row = Mapping[str, Any]
 
 # Errors that zipfile and zlib raise for a file with a wrong byte in it.  RuntimeError is raised for a flag that
 # marks a member as encrypted, NotImplementedError (a RuntimeError too) for unknown compression methods and versions,
 # and OSError for offsets before the beginning of the file.
 _DAMAGE_ERRORS: Final = (
+    BadBlock,
     EOFError,
     KeyError,
     OSError,
@@ -56,37 +67,48 @@ class BackupRefused(DataError):
 class ArchiveWriter:
     """Writer of an archive; memory use does not depend on the size of the members."""
 
-    def __init__(self, file: zipfile.ZipFile) -> None:
-        self._file = file
+    def __init__(self, file: zipfile.ZipFile, sealer: Sealer, made_at: str) -> None:
+        self._file, self._sealer, self._made_at = file, sealer, made_at
         self.members: dict[str, Any] = {}
+        file.writestr(HEADER, json.dumps(self._header() | {"about": _ABOUT}, ensure_ascii=False))
 
     def add(self, name: str, rows: Iterable[Row]) -> int:
-        """Write ``rows`` as a member of JSON lines; return their number."""
+        """Write ``rows`` as a member; return their number. Raises BackupRefused for a row that is too large."""
         with self._file.open(name, "w", force_zip64=True) as stream:
-            self.members[name] = checksum_of(_copied(map(to_line, rows), stream))
+            try:
+                self.members[name] = write_blocks(map(to_line, rows), stream, self._sealer)
+            except ValueError as error:
+                raise BackupRefused(f"{name} can't be saved: {error}") from None
         return int(self.members[name]["lines"])
 
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Write the manifest; it comes last, because a file without it is not a backup."""
-        manifest = {"format": FORMAT, **facts, "members": self.members}
-        self._file.writestr(MANIFEST, json.dumps(manifest, indent=1))
+        manifest = json.dumps({**self._header(), **facts, "members": self.members}).encode()
+        if len(manifest) > MAX_UNPACKED:
+            raise BackupRefused("too many accounts were removed while the backup was made: make it again")
+        self._file.writestr(MANIFEST, pack(manifest, self._sealer))
+
+    def _header(self) -> dict[str, Any]:
+        return {"format": FORMAT, "made_at": self._made_at}
 
 
 @contextmanager
-def write_archive(path: Path) -> Iterator[ArchiveWriter]:
+def write_archive(path: Path, sealer: Sealer, made_at: str) -> Iterator[ArchiveWriter]:
     """Open a new archive; ``path`` exists only after the block has ended without an error.
 
-    Raises BackupRefused.
+    Folders that are missing on the way are made, and removed again after an error. Raises BackupRefused.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    missing = [folder for folder in path.parents if not folder.exists()]
     try:
         if path.exists():
             raise BackupRefused(f"{path} exists already: give another name, or a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w+b") as raw:
-            with zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
-                yield ArchiveWriter(file)
+            # What is sealed doesn't compress, so it is only stored.
+            with zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as file:
+                yield ArchiveWriter(file, sealer, made_at)
             # The content must be on disk before the rename, or a power cut could leave an empty file with this name.
             raw.flush()
             os.fsync(raw.fileno())
@@ -95,22 +117,26 @@ def write_archive(path: Path) -> Iterator[ArchiveWriter]:
         raise BackupRefused(f"{path} can't be written: {error.strerror or type(error).__name__}") from error
     finally:
         draft.unlink(missing_ok=True)
+        with suppress(OSError):  # A folder with something in it stays, and so do those around it.
+            for folder in missing:
+                folder.rmdir()
 
 
 class Archive:
-    """Reader of a finished archive.  Call ``check`` first: only then is its content known to be undamaged."""
+    """Reader of a finished archive.  Call ``check`` first: only then is its content known to be whole."""
 
-    def __init__(self, path: Path, file: zipfile.ZipFile, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, file: zipfile.ZipFile, sealer: Sealer) -> None:
         self.path = path
-        self.manifest = manifest
-        self._file = file
+        self._file, self._sealer = file, sealer
+        self.manifest = self._read_manifest()
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path) -> Iterator[Self]:
+    def open(cls, path: Path, sealer: Sealer) -> Iterator[Self]:
         """Open the archive at ``path``.
 
-        Raises BackupRefused for a file that is not an archive of Relève, or has a later format.
+        Raises BackupRefused for a file that is not an archive of Relève, has another format, was changed, or was
+        sealed under a key that is not given.
         """
         try:
             raw = path.open("rb")
@@ -122,61 +148,87 @@ class Archive:
             except _DAMAGE_ERRORS:
                 raise BackupRefused(f"{path} is damaged, or no backup: take another one") from None
             with file:
-                yield cls(path, file, _manifest(path, file))
+                yield cls(path, file, sealer)
 
     def check(self) -> None:
         """Read the whole archive and compare it with its manifest.  Raises BackupRefused."""
-        for name, expected in self.manifest["members"].items():
-            if checksum_of(self._lines(name)) != expected:
-                raise self._damaged(name)
+        for name in self.manifest["members"]:
+            for _ in self._lines(name):
+                pass
 
     def rows(self, name: str) -> Iterator[Row]:
-        """Yield the rows of a member; none where the archive has no such member."""
+        """Yield the rows of a member; none where the archive has no such member.
+
+        Raises BackupRefused, at the end too: rows that were left out or put in another order show only there.
+        """
         for line in self._lines(name):
             yield json.loads(line)
 
+    def count(self, name: str) -> int:
+        """Return the number of a member's rows; 0 where the archive has no such member."""
+        return int(self.manifest["members"].get(name, {"lines": 0})["lines"])
+
     def _lines(self, name: str) -> Iterator[bytes]:
-        if name not in self.manifest["members"]:
+        if (expected := self.manifest["members"].get(name)) is None:
             return
+        checksum = Checksum()
         try:
             with self._file.open(name) as stream:
-                yield from stream
+                for line in read_blocks(stream, self._sealer):
+                    checksum.add(line)
+                    yield line
         except _DAMAGE_ERRORS:
             raise self._damaged(name) from None
+        if checksum.to_entry() != expected:
+            raise self._damaged(name)
 
     def _damaged(self, name: str) -> BackupRefused:
-        return BackupRefused(f"{self.path} is damaged in {name}: take another backup; nothing was changed")
+        return BackupRefused(f"{self.path} is damaged or was changed in {name}: take another backup")
+
+    def _read_manifest(self) -> Mapping[str, Any]:
+        header = self._read_header()
+        if header["format"] > FORMAT:
+            raise BackupRefused(
+                f"{self.path} is a backup of format {header['format']}, this program reads {FORMAT}: update Relève "
+                "first"
+            )
+        try:
+            sealed = self._read(MANIFEST, _MAX_SEALED_MANIFEST)
+        except _DAMAGE_ERRORS:
+            raise self._damaged("its manifest") from None
+        try:
+            manifest: dict[str, Any] = json.loads(unpack(sealed, self._sealer))
+        except BadBlock:
+            raise BackupRefused(
+                f"{self.path} was sealed under a key that is not given, or was changed: put the key into "
+                "RELEVE_BACKUP_KEYS, or bring back the file backup.keys of the old data_dir"
+            ) from None
+        if (manifest["format"], manifest["made_at"]) != (header["format"], header.get("made_at")):
+            raise self._damaged(HEADER)
+        return manifest
+
+    def _read_header(self) -> dict[str, Any]:
+        """Return what the archive says of itself in the clear."""
+        if HEADER not in self._file.namelist() and _FIRST_MANIFEST in self._file.namelist():
+            raise BackupRefused(
+                f"{self.path} is a backup of format 1, neither sealed nor signed: restore it with the Relève that made "
+                "it, upgrade, and make another one"
+            )
+        try:
+            header = dict(json.loads(self._read(HEADER, _MAX_HEADER)))
+            return header | {"format": int(header["format"])}
+        except _DAMAGE_ERRORS:
+            raise BackupRefused(f"{self.path} is no backup of Relève, or is damaged: take another one") from None
+
+    def _read(self, name: str, most: int) -> bytes:
+        """Return a member's bytes. Raises ValueError where there are more than ``most``."""
+        with self._file.open(name) as stream:
+            content = stream.read(most + 1)
+        if len(content) > most:
+            raise ValueError(name)
+        return content
 
 
 def to_line(row: Row) -> bytes:
     """Encode a row as one line of JSON; equal rows give equal bytes, whichever store they come from."""
     return json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-
-
-def checksum_of(lines: Iterable[bytes]) -> dict[str, Any]:
-    """Return the manifest entry of a member with these lines."""
-    count, content = 0, hashlib.sha256()
-    for line in lines:
-        count += 1
-        content.update(line)
-    return {"lines": count, "sha256": content.hexdigest()}
-
-
-def _copied(lines: Iterable[bytes], stream: IO[bytes]) -> Iterator[bytes]:
-    for line in lines:
-        stream.write(line)
-        yield line
-
-
-def _manifest(path: Path, file: zipfile.ZipFile) -> Mapping[str, Any]:
-    try:
-        manifest = json.loads(file.read(MANIFEST))
-        version = manifest["format"]
-        is_complete = isinstance(manifest["members"], dict)
-    except _DAMAGE_ERRORS:
-        is_complete = False
-    if not is_complete:
-        raise BackupRefused(f"{path} is no backup of Relève, or its manifest is damaged: take another one")
-    if version != FORMAT:
-        raise BackupRefused(f"{path} is a backup of format {version}, this program reads {FORMAT}: update Relève first")
-    return dict(manifest)

@@ -7,12 +7,15 @@ import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from pydantic import SecretStr
 
 from config.settings import ConfigError, Settings
 from worker.logs import REDACTOR
 from worker.stores.encryption import KeyedHashes, Sealer, Signer, generate_key
+
+_BACKUP_KEYS: Final = "backup.keys"
 
 
 def build_sealer(settings: Settings) -> Sealer:
@@ -26,9 +29,19 @@ def build_sealer(settings: Settings) -> Sealer:
 def build_backup_sealer(settings: Settings) -> Sealer:
     """Return what seals backups.  Raises ConfigError where a key is not a key."""
     try:
-        return Sealer(_keys(settings.backup_keys, settings.data_dir, "backup.keys", generate_key))
+        return Sealer(_keys(settings.backup_keys, settings.data_dir, _BACKUP_KEYS, generate_key))
     except ValueError as error:
         raise ConfigError(f"RELEVE_BACKUP_KEYS: {error}") from None
+
+
+def open_backup_sealer(settings: Settings) -> Sealer:
+    """Return what opens backups.  Raises ConfigError, where there is no key too: a new one would open none."""
+    if settings.backup_keys is None and not (settings.data_dir / _BACKUP_KEYS).exists():
+        raise ConfigError(
+            "no key of backups is given: put it into RELEVE_BACKUP_KEYS, or bring back the file backup.keys of the "
+            "data_dir that the backup was made with"
+        )
+    return build_backup_sealer(settings)
 
 
 def build_erasure_hashes(settings: Settings) -> KeyedHashes:

@@ -12,6 +12,7 @@ import sqlite3
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -103,7 +104,14 @@ class Database:
         self._use = use
         self._engine = _open_engine(_parse_url(url, use), timeout_s)
         self._writing_engine = self._engine.execution_options(writes=True)  # It shares the engine's connections.
+        self._joined: Connection | None = None
         weakref.finalize(self, self._engine.dispose)
+
+    def join(self, connection: Connection) -> Database:
+        """Return this database for tables whose calls take part in an open transaction, in place of their own."""
+        joined = copy(self)
+        joined._joined = connection
+        return joined
 
     @property
     def dialect(self) -> str:
@@ -124,6 +132,9 @@ class Database:
 
         On PostgreSQL each statement sees what is committed when it begins.
         """
+        if self._joined is not None:
+            yield self._joined
+            return
         with self._translated_errors(), self._engine.begin() as connection:
             yield connection
 
@@ -134,6 +145,9 @@ class Database:
         On SQLite it takes the write lock at its start (BEGIN IMMEDIATE): a transaction that began by reading would
         get an error instead of waiting for another writer.
         """
+        if self._joined is not None:
+            yield self._joined
+            return
         with self._translated_errors(), self._writing_engine.begin() as connection:
             yield connection
 

@@ -102,6 +102,10 @@ class LedgerFile:
             raise LedgerRefused(f"{self.path} has lost entries since the backup was made: bring the whole file back")
         return entries
 
+    def read_all(self) -> list[LedgerEntry]:
+        """Return the entries of whichever ledger is there; none where there is no file. Raises LedgerRefused."""
+        return self._read()[1] if self.path.exists() else []
+
     def _read(self) -> tuple[str, list[LedgerEntry]]:
         try:
             lines = self.path.read_text(encoding="utf-8").splitlines()

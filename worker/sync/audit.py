@@ -17,12 +17,14 @@ from typing import Any, Final
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.completeness import DayState, civil_day, civil_day_of
 from worker.domain.measures.conservation import (
+    STORED_LAWS,
     Cause,
     Discrepancy,
     Law,
     check_days,
     check_limit,
     check_overlaps,
+    check_stored,
     check_totals,
 )
 from worker.domain.measures.documents import Document, Entry, KeyRange, key_range, to_entry
@@ -96,11 +98,15 @@ class Auditor:
     rebuild_days: Callable[[str, Series], object]
 
     def verify_account(self, account_id: str) -> AuditResult:
-        """Compare all documents of the account with one another. Raises StoreUnavailable."""
+        """Compare all documents of the account with one another and with the registry. Raises StoreUnavailable."""
+        # The registry is read first: it calls a day stored only after its documents are.
+        stored = {series: self._days_called_stored(account_id, series) for series in Series}
         days, months, years = (self._read(account_id, period, ALL_KEYS) for period in PERIODS[Series.DAILY])
-        findings = [*check_totals(days, months, Period.MONTH), *check_totals(days, years, Period.YEAR)]
+        findings = [*check_stored(Law.DAYS_STORED, stored[Series.DAILY], {date.fromisoformat(day.key) for day in days})]
+        findings += [*check_totals(days, months, Period.MONTH), *check_totals(days, years, Period.YEAR)]
         findings += check_limit(days, self._days_set_aside(account_id), self.window_sync.daily_limit_kwh)
         documents = len(days) + len(months) + len(years)
+        curve_days = set[date]()
         for part in self._parts(account_id):
             with_neighbours = key_range(_with_neighbours(part), Period.MINUTE)
             step_documents = self._read_documents(account_id, Period.MINUTE, with_neighbours)
@@ -108,14 +114,16 @@ class Auditor:
             hours = self._read(account_id, Period.HOUR, key_range(part, Period.HOUR))
             steps_within = _steps_within(steps, part)
             documents += len(steps_within) + len(hours)
+            curve_days.update(civil_day(entry.key) for entry in steps_within)
             findings += [overlap for overlap in check_overlaps(step_documents) if _is_day_of(overlap.key, part)]
             findings += check_totals(steps_within, hours, Period.HOUR)
             days_within = [entry for entry in days if _is_day_of(entry.key, part)]
             findings += check_days(steps, days_within, self._corrected_days(account_id, part))
+        findings += check_stored(Law.CURVE_STORED, stored[Series.LOAD_CURVE], curve_days)
         return AuditResult(account_id, documents, findings)
 
     def repair_account(self, result: AuditResult) -> tuple[int, int]:
-        """Compute wrong totals again, and request doubtful readings again unless the account's consent is over.
+        """Compute wrong totals again, and request doubtful and missing readings unless the account's consent is over.
 
         Returns the number of documents written and the number of windows requested.
         """
@@ -131,6 +139,8 @@ class Auditor:
             return written, requested
         for series, laws in {Series.DAILY: (Law.DAY, Law.LIMIT), Series.LOAD_CURVE: (Law.DAY,)}.items():
             wrong_days = [date.fromisoformat(finding.key) for finding in result.findings if finding.law in laws]
+            missing = (finding for finding in result.findings if STORED_LAWS.get(finding.law) is series)
+            wrong_days += [day for finding in missing for day in DateWindow.parse(finding.key).dates()]
             for window in plan_repair(wrong_days, series.description.max_window_days):
                 self.publish(self.claims.to_job(account_id, series, window))
                 requested += 1
@@ -150,6 +160,14 @@ class Auditor:
 
     def _read_documents(self, account_id: str, period: Period, keys: KeyRange) -> list[Document]:
         return self.measures.read(account_id, {period: keys})[period]
+
+    def _days_called_stored(self, account_id: str, series: Series) -> list[date]:
+        """Return the days of which something is stored according to the registry, oldest first."""
+        registry = self.claims.registry
+        if days := registry.completeness.load_ledger(account_id, series).stored_days():
+            return days
+        outcome = registry.outcomes.load(account_id).get(series)
+        return [outcome.last_day] if outcome and outcome.ever_stored and outcome.last_day else []
 
     def _days_set_aside(self, account_id: str) -> list[date]:
         ledger = self.claims.registry.completeness.load_ledger(account_id, Series.DAILY)

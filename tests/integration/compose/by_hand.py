@@ -110,6 +110,8 @@ class ComposeProcesses:
             text = text.replace(f"http://{host}:{_PORTS[host]}", self.address(host))
         if text == str(_PORTS["metrics"]):
             return str(self._metrics[service])
+        for folder in ("/ledger/", "/backups"):
+            text = text.replace(folder, f"{self.folder}{folder}")
         return text.replace("0.0.0.0", "127.0.0.1").replace("/secrets", str(self._secrets(service)))
 
     def _own_port(self, service: str, word: str) -> str:

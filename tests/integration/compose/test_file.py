@@ -27,7 +27,7 @@ from worker.ops.secrets import RELEVE_USER as OUR_USER
 from worker.ops.secrets import SECRETS, SERVICE_USERS, Addresses, files_for_services
 
 SERVERS = ("redis", "couchdb", "postgres")
-PROFILES = ("", "simulator", "metrics", "simulator,metrics")
+PROFILES = ("", "simulator", "metrics", "simulator,metrics,tools")
 # The volume of secrets that each service can read.
 READERS = {
     "redis": "secrets-redis",
@@ -37,6 +37,7 @@ READERS = {
     "worker-nightly": "secrets-worker",
     "worker-backfill": "secrets-worker",
     "web": "secrets-web",
+    "backup": "secrets-backup",
     "beat": "secrets-beat",
     "flower": "secrets-flower",
     "metrics": "secrets-metrics",
@@ -70,7 +71,9 @@ def test_compose_takes_the_file_with_the_example_as_it_stands(profiles: str) -> 
 
 
 def test_we_read_the_file_as_compose_does() -> None:
-    theirs: dict[str, Any] = json.loads(compose("config", "--format", "json", profiles="simulator,metrics"))["services"]
+    theirs: dict[str, Any] = json.loads(compose("config", "--format", "json", profiles="simulator,metrics,tools"))[
+        "services"
+    ]
     assert theirs.keys() == SERVICES.keys()
     for name in OURS:
         assert theirs[name]["command"] == words(name)
@@ -123,9 +126,17 @@ def test_a_service_reads_its_own_secrets_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_each_secret_file_that_a_service_names_is_handed_out_to_it_and_no_other_is(name: str) -> None:
-    named = {path for key, path in environment(name).items() if key.endswith("_FILE")}
+    named = {path for key, path in environment(name).items() if key.endswith("_FILE") and key != "RELEVE_LEDGER_FILE"}
     files = SECRET_FILES[READERS[name].removeprefix("secrets-")] if name in READERS else {}
     assert named == {f"/secrets/{file}" for file in files}
+
+
+def test_whoever_erases_or_saves_shares_the_ledger_of_erasures_and_only_a_backup_has_its_key() -> None:
+    users = {name for name in OURS if mounts(name).get("/ledger") == "ledger"}
+    assert users == {"worker-nightly", "worker-backfill", "web", "backup"}
+    assert {environment(name)["RELEVE_LEDGER_FILE"] for name in users} == {"/ledger/ledger.ndjson"}
+    assert [reader for reader, files in SECRET_FILES.items() if "backup_keys" in files] == ["backup"]
+    assert mounts("backup")["/backups"] == "./backups"
 
 
 @pytest.mark.parametrize("name", sorted(set(SERVICES) - {"secrets"}))

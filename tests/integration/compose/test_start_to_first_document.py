@@ -42,6 +42,7 @@ def test_from_start_to_the_first_document_and_to_the_end(processes: ComposeProce
     assert len(accounts) == 3
     until(lambda: accounts <= _accounts_with_days(processes), lambda: processes.log("worker-backfill"), TIMEOUT_S)
     _takes_a_sync(processes, sorted(accounts)[0])
+    _saves_a_backup(processes)
     codes = processes.stop_all()
     assert codes == dict.fromkeys(codes, 0), [processes.log(name)[-2000:] for name, code in codes.items() if code]
 
@@ -72,3 +73,13 @@ def _accounts_with_days(processes: ComposeProcesses) -> set[str]:
 def _takes_a_sync(processes: ComposeProcesses, account_id: str) -> None:
     synced = processes.ask("worker-nightly", "sync", account_id, "--wait")
     assert synced.code == 0, synced.err
+
+
+def _saves_a_backup(processes: ComposeProcesses) -> None:
+    (processes.folder / "backups").mkdir()
+    saved = processes.ask("backup", *words("backup")[1:], "--json")
+    assert saved.code == 0, saved.err
+    assert json.loads(saved.out)["accounts"] == 3
+    assert (processes.folder / "ledger/ledger.ndjson").exists()
+    shown = processes.ask("backup", "backup-info", f"/backups/{Path(json.loads(saved.out)['file']).name}")
+    assert shown.code == 0, shown.err

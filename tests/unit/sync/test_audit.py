@@ -8,12 +8,15 @@ import pytest
 
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
+from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import ONE_DAY, Period, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.stores.registry.corrections import CorrectionTable
 from worker.sync.audit import Auditor, AuditSummary
 from worker.sync.completeness import LedgerRebuilder
+
+LENGTHS = {Series.DAILY: 30, Series.LOAD_CURVE: 28}
 
 
 class Home:
@@ -60,6 +63,40 @@ def test_what_a_walk_has_stored_agrees_in_every_document(home: Home) -> None:
     result = home.auditor.verify_account(home.account)
     assert result.findings == []
     assert result.documents == sum(len(store.documents) for store in home.household.measures.values())
+
+
+def test_what_the_registry_calls_stored_and_the_measures_lack_is_named_and_asked_for_again(home: Home) -> None:
+    """D23: a whole store that was gone was not at fault."""
+    today = home.household.history.today()
+    for store in home.household.measures.values():
+        store.documents.clear()
+    days = {series: DateWindow(today - length * ONE_DAY, today) for series, length in LENGTHS.items()}
+    assert home.laws() == [
+        (Law.DAYS_STORED, str(days[Series.DAILY]), Cause.MISSING_DOCUMENTS),
+        (Law.CURVE_STORED, str(days[Series.LOAD_CURVE]), Cause.MISSING_DOCUMENTS),
+    ]
+    written, asked = home.auditor.repair_account(home.auditor.verify_account(home.account))
+    assert (written, asked) == (0, len(home.asked))
+    for series, window in days.items():
+        asked_again = [
+            DateWindow.parse(f"{job['start']}/{job['end']}") for job in home.asked if job["series"] == series
+        ]
+        assert sorted(day for part in asked_again for day in part.dates()) == list(window.dates())
+
+
+def test_an_outcome_alone_says_that_something_is_stored(household: Household) -> None:
+    """The ledger of days may be empty where the outcome knows a stored day."""
+    home = Home(household)
+    registry = household.registry
+    for series in Series:
+        ledger = registry.completeness.load_ledger(home.account, series)
+        assert registry.completeness.replace_if_unchanged(home.account, series, ledger, DayLedger())
+    assert home.laws() == []
+    for store in household.measures.values():
+        store.documents.clear()
+    yesterday = household.history.today() - ONE_DAY
+    run = f"{yesterday}/{yesterday + ONE_DAY}"
+    assert [(law, key) for law, key, _ in home.laws()] == [(Law.DAYS_STORED, run), (Law.CURVE_STORED, run)]
 
 
 def test_a_wrong_total_is_made_anew_without_asking_the_supplier(home: Home) -> None:

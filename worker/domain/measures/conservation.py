@@ -3,8 +3,8 @@
 Six laws: no two steps overlap in time, the steps of an hour add up to the hour, the curve of a complete day to the
 day's value (to the watt-hour), the days of a month to the month, the days of a year to the year, and no day is more
 than a meter can deliver. The law of the day does not apply to a day with a gap in its curve. The recordings of real
-meters satisfy all six
-(tests/integration/test_real_recordings.py).
+meters satisfy all six (tests/integration/test_real_recordings.py). Before them comes what makes documents worth
+comparing: the days that the registry calls stored are there.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from worker.domain.measures.completeness import civil_day, covered_time_by_day
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, Entry, round_as_stored, to_entry
 from worker.domain.measures.overlaps import find_replaced
 from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
+from worker.domain.measures.windows import to_windows
 
 # What a meter of 36 kVA, the largest that a home may have, delivers in the longest day, of 25 hours (rule K7).
 DAILY_LIMIT_KWH: Final = 900.0
@@ -32,6 +33,8 @@ _ONE_PERCENT: Final = 100
 class Law(StrEnum):
     """Laws that the stored documents must satisfy."""
 
+    DAYS_STORED = "days are stored according to the registry"
+    CURVE_STORED = "a curve is stored according to the registry"
     STEPS = "no two steps overlap"
     HOUR = "minutes make the hour"
     DAY = "the curve makes the day"
@@ -43,6 +46,7 @@ class Law(StrEnum):
 class Cause(StrEnum):
     """Likely causes of a difference."""
 
+    MISSING_DOCUMENTS = "missing in the measures"
     OVERLAPPING_STEPS = "overlapping steps"
     STALE_TOTAL = "the total is stale"
     MISSING_TOTAL = "the total is missing"
@@ -69,7 +73,8 @@ class Discrepancy:
     """A stored value that breaks a law.
 
     ``expected_mwh``: the sum of the finer documents, ``stored_mwh``: the stored value, both in milliwatt-hours and None
-    if there is no document.
+    if there is no document. ``key`` is the document's; of missing documents it is the days, "2024-07-01/2024-07-08"
+    without the last one.
     """
 
     law: Law
@@ -79,6 +84,7 @@ class Discrepancy:
     cause: Cause
 
 
+STORED_LAWS: Final = {Law.DAYS_STORED: Series.DAILY, Law.CURVE_STORED: Series.LOAD_CURVE}
 _LAWS: Final = {Period.HOUR: Law.HOUR, Period.MONTH: Law.MONTH, Period.YEAR: Law.YEAR}
 
 
@@ -90,6 +96,12 @@ def check_totals(inputs: Sequence[Entry], totals: Sequence[Entry], period: Perio
         expected, stored = sums.get(key), energies.get(key)
         if expected != stored:
             yield Discrepancy(_LAWS[period], key, expected, stored, _cause_of_total(expected, stored))
+
+
+def check_stored(law: Law, expected: Iterable[date], stored: Collection[date]) -> Iterator[Discrepancy]:
+    """Yield each run of days that the registry calls stored and that have no document, the oldest first."""
+    for window in to_windows(day for day in expected if day not in stored):
+        yield Discrepancy(law, str(window), None, None, Cause.MISSING_DOCUMENTS)
 
 
 def beyond(days: Iterable[Entry], limit_kwh: float) -> dict[str, int]:

@@ -6,7 +6,7 @@ Redis holds nothing that can't be lost, so every error here is a StoreUnavailabl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from types import FunctionType
@@ -139,6 +139,14 @@ class PrefixedKeys:
         keys = iter(self._redis.scan_iter(match=escape_glob(self._prefix) + pattern, count=SCAN_COUNT))
         while page := list(islice(keys, SCAN_COUNT)):
             yield page
+
+    def _unlink_kinds(self, kinds: Collection[str]) -> int:
+        """Delete our keys whose first part is one of ``kinds`` and return their number; scans all keys."""
+        return sum(
+            int(self._redis.unlink(*keys))
+            for page in self._scan("*")
+            if (keys := [key for key in page if key.removeprefix(self._prefix).partition(":")[0] in kinds])
+        )
 
 
 def escape_glob(text: str) -> str:

@@ -135,6 +135,10 @@ class ConnectionRequests(PrefixedKeys):
         self._redis.delete(*keys)
         return deleted
 
+    def forget_all(self) -> int:
+        """Delete all requests and return the number of keys; scans all keys."""
+        return self._unlink_kinds({"connection_request", "connection_requests"})
+
     def _about(self, name: str) -> str:
         return self._key("connection_requests", "about", self._digest(name))
 

@@ -63,6 +63,10 @@ class ConsentFlows(PrefixedKeys):
         """Delete a flow whose callback has become a connection request."""
         self._redis.delete(self._key("consent_flow", state))
 
+    def forget_all(self) -> int:
+        """Delete all flows and codes, and return the number of keys; scans all keys."""
+        return self._unlink_kinds({"consent_flow", "proxy_code"})
+
     # -- Codes of the consent proxy
 
     def issue_code(self, sealed: str) -> str:

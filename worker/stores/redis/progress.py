@@ -115,11 +115,7 @@ class ProgressStore(CoverageStore, ClaimStore, Locks):
 
     def forget_all(self) -> int:
         """Delete the keys of all accounts and return their number; scans all keys and leaves locks to expire."""
-        return sum(
-            int(self._redis.unlink(*keys))
-            for page in self._scan("*")
-            if (keys := [key for key in page if key.removeprefix(self._prefix).partition(":")[0] in ACCOUNT_KINDS])
-        )
+        return self._unlink_kinds(ACCOUNT_KINDS)
 
     def _names(self, key: str, account_id: str) -> bool:
         kind, *parts = key.removeprefix(self._prefix).split(":")

@@ -2,6 +2,9 @@
 
 Tokens, proofs and answers stay sealed. A dump shows the registry at one moment, even while others write. A restore
 inserts all rows or none.
+
+A dump is a copy, and older than what was revoked since. So everything in it that lets somebody in comes back ended: API
+tokens, invitations, grants of the proxy and sessions. The clients of the proxy stay: without a grant they read nothing.
 """
 
 from __future__ import annotations
@@ -9,19 +12,31 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, String, Table, insert, literal, select
+from sqlalchemy import Column, Connection, String, Table, case, insert, literal, null, select, update
 
 from worker.stores.database import Database
-from worker.stores.registry.tables import METADATA
+from worker.stores.registry.tables import ACCOUNTS, API_TOKENS, INVITATIONS, METADATA, PROXY_GRANTS
 
 TABLES: Final = tuple(table.name for table in METADATA.sorted_tables)  # A table comes before those that refer to it.
 _PAGE_SIZE: Final = 500
+END_REASON: Final = "restored"
+_SESSIONS_SINCE: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
 Rows = Iterable[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRights:
+    """How many came back ended; those that had ended before are not counted."""
+
+    api_tokens: int = 0
+    invitations: int = 0
+    proxy_grants: int = 0
 
 
 @contextmanager
@@ -45,8 +60,12 @@ def read_rows(connection: Connection, table_name: str) -> Iterator[dict[str, Any
 
 def is_empty(connection: Connection) -> bool:
     """Return whether all tables are empty."""
-    tables = METADATA.tables.values()
-    return not any(connection.execute(select(literal(1)).select_from(table).limit(1)).first() for table in tables)
+    return not any(_has_rows(connection, table) for table in METADATA.tables.values())
+
+
+def has_accounts(connection: Connection) -> bool:
+    """Return whether there is an account, be it removed."""
+    return _has_rows(connection, ACCOUNTS)
 
 
 def restore_rows(connection: Connection, rows_of_table: Callable[[str], Rows]) -> None:
@@ -56,6 +75,26 @@ def restore_rows(connection: Connection, rows_of_table: Callable[[str], Rows]) -
     """
     for table in METADATA.sorted_tables:
         _insert(connection, table, rows_of_table(table.name))
+
+
+def end_rights(connection: Connection, now: datetime) -> EndedRights:
+    """End all API tokens, invitations, grants of the proxy and sessions of a registry that was just restored.
+
+    Each account gets a session number that no cookie has: the seconds since 2020, which fit 32 bits until 2088. Numbers
+    otherwise grow by one at a time, so a later restore gives a higher one. ``now`` is the real time.
+    """
+    number = int((now - _SESSIONS_SINCE).total_seconds())
+    higher = case((ACCOUNTS.c.session_number < number, number), else_=ACCOUNTS.c.session_number + 1)
+    connection.execute(update(ACCOUNTS).values(session_number=higher))
+    tokens = update(API_TOKENS).where(API_TOKENS.c.revoked_at.is_(None)).values(revoked_at=now)
+    unfinished = INVITATIONS.c.revoked_at.is_(None), INVITATIONS.c.used_at.is_(None)
+    invitations = update(INVITATIONS).where(*unfinished).values(revoked_at=now, sealed_usage_point=null())
+    grants = update(PROXY_GRANTS).where(PROXY_GRANTS.c.ended_at.is_(None)).values(ended_at=now, end_reason=END_REASON)
+    return EndedRights(*(connection.execute(ending).rowcount for ending in (tokens, invitations, grants)))
+
+
+def _has_rows(connection: Connection, table: Table) -> bool:
+    return connection.execute(select(literal(1)).select_from(table).limit(1)).first() is not None
 
 
 def _insert(connection: Connection, table: Table, rows: Rows) -> None:

@@ -1,0 +1,379 @@
+"""N3: a restore brings back neither what was erased, stopped or closed since, nor anything that lets somebody in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.backups import (
+    PAUSED_METER,
+    days_of,
+    fill,
+    installation_with_keys,
+    members_in_zip,
+    read_members,
+    registry_rows,
+    write_zip,
+)
+from tests.support.installation import Installation
+from tests.support.registries import METER, NOW, record_consent
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.connection_requests import ConnectionRequest
+from worker.domain.consent.consents import ConsentKind
+from worker.domain.measures.readings import Period
+from worker.errors import ConsentStopped
+from worker.ops import restore as restoring
+from worker.ops.backup import back_up
+from worker.ops.backup_blocks import pack
+from worker.ops.backup_file import BackupRefused, to_line
+from worker.ops.restore import restore
+from worker.runtime.process import Runtime
+from worker.stores.encryption import Sealer, generate_key
+from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind, LedgerRefused
+from worker.stores.measures.base import Document
+from worker.stores.measures.sql import SqlStore
+from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
+from worker.web.sessions import Session
+
+LATER = NOW + timedelta(hours=1)
+FORGET_ON = date(2027, 7, 24)
+
+
+class Lost:
+    """An installation that was backed up and lives on, until its registry is lost; the ledger is beside the backup."""
+
+    def __init__(self, folder: Path, redis_url: str) -> None:
+        self.folder, self.redis_url = folder, redis_url
+        self.ledger_path, self.file = folder / "ledger.ndjson", folder / "backup.zip"
+        self.installation = installation_with_keys(folder / "old", redis_url, self.ledger_path)
+        with self.installation.open() as runtime:
+            self.ids = fill(runtime)
+            back_up(runtime, self.file)
+            self.ledger = LedgerFile(self.ledger_path, runtime.erasure_hashes)
+        self.new = installation_with_keys(folder / "new", redis_url, self.ledger_path)
+
+    def note(self, kind: LedgerKind, account: str, at: datetime = LATER, meter: str | None = None) -> None:
+        self.ledger.append(LedgerEntry(kind, account, at, meter, FORGET_ON if meter else None))
+
+    def note_erasure(self, runtime: Runtime, account: str, meter: str) -> None:
+        """Write what an erasure writes to the ledger. An entry may stand in it twice."""
+        self.note(LedgerKind.ERASED, account, meter=runtime.erasures.digests("enedis", meter)[0])
+
+    def is_remembered(self, runtime: Runtime, meter: str) -> bool:
+        with runtime.registry.database.reading() as connection:
+            return runtime.erasures.find(connection, "enedis", meter) is not None
+
+
+@pytest.fixture
+def lost(redis_url: str, tmp_path: Path) -> Lost:
+    return Lost(tmp_path, redis_url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new(request: pytest.FixtureRequest, lost: Lost) -> Installation:
+    """Return an empty installation, on either kind of server."""
+    if request.param == "sqlite":
+        return lost.new
+    return lost.new.but(registry_url=request.getfixturevalue("postgres_database"))
+
+
+def test_n3_a_token_revoked_and_an_account_erased_since_do_not_come_back(lost: Lost, new: Installation) -> None:
+    """As the review ran it."""
+    first = lost.ids["first"]
+    with lost.installation.open() as runtime:
+        (token,) = runtime.api_tokens.list()
+        runtime.api_tokens.revoke(token.id)
+        lost.note_erasure(runtime, first, METER)
+        runtime.erase(first)
+    with new.open() as runtime:
+        summary = restore(runtime, lost.file)
+        (token,) = runtime.api_tokens.list()
+        assert token.revoked_at is not None
+        account = runtime.registry.get(first)
+        assert (account.state, account.usage_point_id) == (AccountState.DELETED, None)
+        assert days_of(runtime, first) == [] != days_of(runtime, lost.ids["paused"])
+        assert lost.is_remembered(runtime, METER)
+        assert all(not proof.names_meter and not proof.open for proof in runtime.consents.list_proofs(first))
+        rows = registry_rows(runtime)
+        named = [name for name in rows if first in json.dumps(rows[name])]
+        assert set(named) <= {"accounts", "consent_proofs", "consent_evidence"}
+        assert runtime.registry.tokens.load(first) is None
+        assert runtime.registry.tokens.load(lost.ids["second"]) is not None, "the token is the other account's, too"
+        assert (summary.since_backup.erased, summary.ended.api_tokens, summary.erasures_unknown_since) == (1, 1, None)
+
+
+def test_n3_measures_of_an_erased_account_are_never_written(lost: Lost, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost.note(LedgerKind.ERASED, lost.ids["first"])
+    accounts = set[str]()
+    write = SqlStore.write
+
+    def watched(store: SqlStore, documents: dict[Period, list[Document]], *options: Any) -> Any:
+        accounts.update(row["_id"].partition(":")[0] for rows in documents.values() for row in rows)
+        return write(store, documents, *options)
+
+    with lost.new.open() as runtime:
+        monkeypatch.setattr(SqlStore, "write", watched)
+        restore(runtime, lost.file)
+    assert accounts == {lost.ids["paused"]}
+
+
+def test_n3_measures_that_an_interrupted_erasure_left_are_erased(lost: Lost) -> None:
+    lost.note(LedgerKind.ERASED, lost.ids["first"])
+    with lost.new.but(measures_url=f"sqlite:///{lost.installation.folder / 'measures.db'}").open() as runtime:
+        assert days_of(runtime, lost.ids["first"])
+        restore(runtime, lost.file)
+        assert days_of(runtime, lost.ids["first"]) == []
+
+
+def test_n3_an_account_erased_after_it_was_made_after_the_backup_is_remembered(lost: Lost) -> None:
+    with lost.new.open() as runtime:
+        lost.note_erasure(runtime, "hhhhhhhhhhhh", "30001640000077")
+        assert restore(runtime, lost.file).since_backup.erased == 0
+        assert lost.is_remembered(runtime, "30001640000077")
+
+
+def test_n3_a_consent_stopped_since_stays_stopped(lost: Lost, new: Installation) -> None:
+    first, paused = lost.ids["first"], lost.ids["paused"]
+    for account in (first, paused):
+        lost.note(LedgerKind.STOPPED, account)
+    with new.open() as runtime:
+        assert restore(runtime, lost.file).since_backup.stopped == 2
+        account = runtime.registry.get(first)
+        assert (account.state, account.reason) == (AccountState.ACTION_NEEDED, ConsentStopped.code)
+        assert runtime.registry.get(paused).refusal_on(NOW.date()) is not None
+        assert runtime.registry.tokens.load(first) is None
+        assert not any(proof.open for proof in runtime.consents.list_proofs(first))
+        assert days_of(runtime, first), "what was read stays the household's"
+        runtime.registry.get(lost.ids["second"])
+
+
+def test_n3_a_consent_that_the_backup_knows_to_be_younger_than_the_stop_is_kept(lost: Lost) -> None:
+    lost.note(LedgerKind.STOPPED, lost.ids["first"], NOW - timedelta(days=1))
+    with lost.new.open() as runtime:
+        assert restore(runtime, lost.file).since_backup.stopped == 0
+        assert runtime.registry.get(lost.ids["first"]).state is AccountState.READY
+
+
+def test_n3_a_meter_that_changed_hands_since_stays_closed(lost: Lost, new: Installation) -> None:
+    first = lost.ids["first"]
+    lost.note(LedgerKind.STOPPED, first)
+    lost.note(LedgerKind.CLOSED, first, LATER + timedelta(hours=1))
+    with new.open() as runtime:
+        assert restore(runtime, lost.file).since_backup.closed == 1
+        account = runtime.registry.get(first)
+        assert (account.state, account.usage_point_id) == (AccountState.CLOSED, None)
+        assert runtime.registry.find("enedis", METER) is None
+        assert runtime.registry.tokens.load(first) is None
+        assert not any(proof.open for proof in runtime.consents.list_proofs(first))
+
+
+def test_n3_no_session_invitation_or_grant_of_before_lets_anybody_in(lost: Lost, new: Installation) -> None:
+    with lost.installation.open() as runtime:
+        before = runtime.registry.get(lost.ids["first"])
+        _, secret = runtime.inviter.invitations.create(
+            runtime.invitations.list()[0].purpose, "enedis", "operator", usage_point_id="30001640000101"
+        )
+        back_up(runtime, lost.folder / "second.zip")
+    session = Session().with_accounts([before])
+    with new.open() as runtime:
+        restore(runtime, lost.folder / "second.zip")
+        after = runtime.registry.get(before.id)
+        assert session.shows(before) and not session.shows(after)
+        assert after.session_number < 2**31
+        assert runtime.invitations.open(secret, "b" * 64) is None
+        rows = registry_rows(runtime)
+        assert all(row["revoked_at"] and row["sealed_usage_point"] is None for row in rows["invitations"])
+        assert [row["end_reason"] for row in rows["proxy_grants"]] == ["restored"]
+        assert rows["proxy_clients"][0]["revoked_at"] is None
+
+
+def test_n3_a_second_restore_ends_the_sessions_of_the_first(lost: Lost, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = list[int]()
+    for second in range(2):
+        installation = installation_with_keys(lost.folder / f"new-{second}", lost.redis_url, lost.ledger_path)
+        monkeypatch.setattr(
+            restoring, "real_clock", lambda second=second: datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC)
+        )
+        with installation.open() as runtime:
+            restore(runtime, lost.file)
+            numbers.append(runtime.registry.get(lost.ids["first"]).session_number)
+    assert numbers[0] < numbers[1]
+
+
+def test_n3_requests_and_flows_of_before_are_forgotten(lost: Lost) -> None:
+    with lost.new.open() as runtime:
+        request = ConnectionRequest(id="r1", supplier="enedis", browser="b", begun_on=NOW.date(), created_at=NOW)
+        assert runtime.connection_requests.create(request)
+        flows = ConsentFlows(runtime.redis)
+        state, code = flows.start(ConsentFlow("enedis", "b")), flows.issue_code("sealed")
+        restore(runtime, lost.file)
+        assert runtime.connection_requests.get("r1") is None
+        assert runtime.connection_requests.list_due(NOW + timedelta(days=1), 10) == []
+        assert flows.read(state) is None and flows.redeem_code(code) is None
+
+
+def test_n3_a_planted_token_is_refused(lost: Lost) -> None:
+    """As the review ran it; without a key of ours, sums can't be computed again."""
+    members = members_in_zip(lost.file)
+    rows = read_members(lost.file)["registry/api_tokens"]
+    forged = pack(b"".join(to_line({**row, "hash": "0" * 64}) for row in rows), Sealer([generate_key()]))
+    write_zip(lost.file, {**members, "registry/api_tokens": len(forged).to_bytes(4, "big") + forged})
+    with lost.new.open() as runtime:
+        with pytest.raises(BackupRefused, match="was changed in registry/api_tokens"):
+            restore(runtime, lost.file)
+        assert not any(registry_rows(runtime).values())
+
+
+# -- The ledger
+
+
+def missing(lost: Lost) -> None:
+    lost.ledger_path.unlink()
+
+
+def another(lost: Lost) -> None:
+    lost.ledger_path.unlink()
+    lost.ledger.position()
+
+
+def shorter(lost: Lost) -> None:
+    lines = lost.ledger_path.read_text().splitlines(keepends=True)
+    with lost.installation.open() as runtime:
+        lost.note(LedgerKind.STOPPED, "hhhhhhhhhhhh")
+        lost.file.unlink()
+        back_up(runtime, lost.file)
+    lost.ledger_path.write_text("".join(lines[:1]))
+
+
+def damaged(lost: Lost) -> None:
+    lost.note(LedgerKind.STOPPED, lost.ids["first"])
+    lost.ledger_path.write_text(lost.ledger_path.read_text().replace("stopped", "closed"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (missing, "there is no ledger"),
+        (another, "is not the ledger of this backup"),
+        (shorter, "has lost entries"),
+        (damaged, "was changed"),
+    ],
+)
+def test_without_its_ledger_a_backup_is_refused_before_anything_is_written(
+    lost: Lost, spoil: Callable[[Lost], None], text: str
+) -> None:
+    spoil(lost)
+    error = lost.new.releve("restore", str(lost.file), code=1).error_line
+    assert text in error and "--without-ledger" in error and "nothing was changed" in error
+    with lost.new.open() as runtime:
+        assert not any(registry_rows(runtime).values())
+        assert days_of(runtime, lost.ids["first"]) == []
+    if spoil is missing:
+        assert not lost.ledger_path.exists(), "a new one would hide that the old one is gone"
+
+
+@pytest.mark.parametrize("spoil", [missing, another, shorter])
+def test_where_only_an_archive_is_left_it_goes_on_and_says_what_it_cannot_know(
+    lost: Lost, spoil: Callable[[Lost], None]
+) -> None:
+    spoil(lost)
+    out = lost.new.releve("restore", str(lost.file), "--without-ledger").out
+    made_at = json.loads(members_in_zip(lost.file)["releve.json"])["made_at"]
+    assert f"erased or stopped between {made_at} and now" in out and "releve accounts remove" in out
+    with lost.new.open() as runtime:
+        assert runtime.registry.get(lost.ids["removed"]).state is AccountState.DELETED
+        assert any(row["meter"] == "e" * 64 for row in registry_rows(runtime)["erasures"])
+        assert runtime.ledger_file.position().id, "a ledger is there from now on"
+        back_up(runtime, lost.folder / "next.zip")
+
+
+def test_without_ledger_a_damaged_one_is_still_refused(lost: Lost) -> None:
+    damaged(lost)
+    with lost.new.open() as runtime, pytest.raises(LedgerRefused, match="was changed"):
+        restore(runtime, lost.file, without_ledger=True)
+
+
+def test_without_ledger_what_the_ledger_that_is_there_knows_is_applied(lost: Lost) -> None:
+    """A ledger that was begun after a loss knows later erasures; and the right one is never passed over."""
+    lost.note(LedgerKind.ERASED, lost.ids["first"])
+    with lost.new.open() as runtime:
+        summary = restore(runtime, lost.file, without_ledger=True)
+        assert (summary.since_backup.erased, summary.erasures_unknown_since) == (1, None)
+    another(lost)
+    lost.note(LedgerKind.ERASED, lost.ids["paused"])
+    newer = installation_with_keys(lost.folder / "newer", lost.redis_url, lost.ledger_path)
+    with newer.open() as runtime:
+        summary = restore(runtime, lost.file, without_ledger=True)
+        assert summary.since_backup.erased == 1 and summary.erasures_unknown_since is not None
+        assert runtime.registry.get(lost.ids["paused"]).state is AccountState.DELETED
+        assert runtime.registry.find("enedis", PAUSED_METER) is None
+
+
+def test_a_backup_without_a_readable_ledger_is_not_made(lost: Lost) -> None:
+    damaged(lost)
+    error = lost.installation.releve("backup", str(lost.folder / "b.zip"), code=1).error_line
+    assert "ledger.ndjson" in error
+    assert not (lost.folder / "b.zip").exists()
+
+
+# -- Twice and interrupted
+
+
+def test_twice_is_once_with_a_ledger_and_ended_tokens_too(lost: Lost, new: Installation) -> None:
+    lost.note(LedgerKind.ERASED, lost.ids["first"])
+    with new.open() as runtime:
+        restore(runtime, lost.file)
+        before = registry_rows(runtime)
+        for _ in range(2):
+            again = restore(runtime, lost.file)
+            assert again.registry_was_there and again.documents == 0
+            assert registry_rows(runtime) == before
+        out = new.releve("restore", str(lost.file)).out
+        assert "the registry and" in out and "ended:" not in out
+
+
+@pytest.mark.parametrize("change", ["a longer ledger", "a lost Redis", "a newer backup"])
+def test_where_it_cannot_be_the_same_restore_it_is_refused(lost: Lost, change: str) -> None:
+    with lost.new.open() as runtime:
+        restore(runtime, lost.file)
+        before = registry_rows(runtime)
+        if change == "a longer ledger":
+            lost.note(LedgerKind.ERASED, lost.ids["first"])
+        elif change == "a lost Redis":
+            runtime.redis.flushdb()
+        else:
+            lost.file.unlink()
+            with lost.installation.open() as old:
+                record_consent(old.consents, lost.ids["paused"], ConsentKind.AUTORISATION, NOW, reference="4712")
+                back_up(old, lost.file)
+        with pytest.raises(BackupRefused, match="holds accounts already"):
+            restore(runtime, lost.file)
+        assert registry_rows(runtime) == before
+
+
+def test_a_ledger_that_cannot_be_applied_leaves_the_registry_empty(lost: Lost, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost.note(LedgerKind.ERASED, lost.ids["first"])
+    with lost.new.open() as runtime:
+        with monkeypatch.context() as patch:
+            patch.setattr("worker.stores.registry.consents.ConsentTable.erase_after_removal", dying)
+            with pytest.raises(KeyboardInterrupt):
+                restore(runtime, lost.file)
+        assert not any(registry_rows(runtime).values())
+        assert restore(runtime, lost.file).since_backup.erased == 1
+
+
+def dying(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_command_says_what_is_ended_and_how_people_come_back(lost: Lost) -> None:
+    lost.note(LedgerKind.ERASED, lost.ids["first"])
+    out = lost.new.releve("restore", str(lost.file)).out
+    assert "from the ledger: 1 erased, 0 closed and 0 stopped" in out
+    assert "ended: 1 API tokens, 1 invitations, 1 grants of the proxy, and all sessions" in out
+    assert "releve tokens new" in out and "releve invite ACCOUNT" in out

@@ -1,0 +1,35 @@
+"""`releve backup-info`: what is in a backup, without restoring it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from config.settings import get_settings
+from worker.cli.common import json_option, print_json, print_table
+from worker.ops.backup_file import Archive
+from worker.runtime.keys import open_backup_sealer
+
+
+@click.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@json_option
+def backup_info(file: Path, as_json: bool) -> None:
+    """Read the whole of a backup, check it, and print when it was made and what is in it; no store is opened.
+
+    It needs the keys that the backup was sealed under (RELEVE_BACKUP_KEYS, or backup.keys in RELEVE_DATA_DIR).
+
+    \b
+    Example:
+      releve backup-info releve-backup-20240725T090000Z.zip
+    """
+    with Archive.open(file, open_backup_sealer(get_settings())) as archive:
+        archive.check()
+        manifest = archive.manifest
+    if as_json:
+        print_json(manifest)
+        return
+    click.echo(f"made {manifest['made_at']}, format {manifest['format']}, schema {manifest['schema']}; it is whole")
+    click.echo(f"its ledger: {manifest['ledger']['id']}, with {manifest['ledger']['entries']} entries then")
+    print_table([{"member": name, "rows": member["lines"]} for name, member in manifest["members"].items()])

@@ -1,0 +1,263 @@
+"""Restore of a backup: the measures first, then the registry in one transaction, because a worker starts from it.
+
+1. The whole archive and the ledger of erasures are read and checked before anything is written.
+2. Measures are written, but for those of accounts that were erased since.
+3. Redis forgets what it knew of another store, and requests and flows of people who were connecting.
+4. The registry is filled. In the same transaction everything that lets somebody in is ended (``registry.dump``),
+   and the ledger is applied (``ledger_replay``): nobody ever sees what was erased or stopped after the backup.
+
+A restore that was interrupted can be run again, and continues. One that was complete changes nothing when it is run
+again: Redis remembers for a week what it has written, and rows that are no longer the same are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from worker.domain.clock import real_clock
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.documents import key_of
+from worker.domain.measures.readings import Period
+from worker.errors import StoreUnavailable
+from worker.ops.backup import PAGE_SIZE, measures_member, table_member
+from worker.ops.backup_blocks import Checksum
+from worker.ops.backup_file import Archive, BackupRefused, Row, to_line
+from worker.ops.ledger_replay import LedgerEffect, replay_ledger
+from worker.runtime.keys import open_backup_sealer
+from worker.runtime.process import Runtime
+from worker.stores.encryption import Sealer
+from worker.stores.ledger_file import LedgerEntry, LedgerKind, LedgerPosition, LedgerRefused
+from worker.stores.measures.base import Document, MeasureStore
+from worker.stores.redis.consent_flows import ConsentFlows
+from worker.stores.registry import migrations
+from worker.stores.registry.dump import (
+    TABLES,
+    EndedRights,
+    end_rights,
+    is_empty,
+    open_snapshot,
+    read_rows,
+    restore_rows,
+)
+from worker.stores.registry.seals import TEXT_SEALS
+
+_SEALS_CHECKED: Final = 20
+_RECORD: Final = "restore"
+_RECORD_LIFE_S: Final = 7 * 24 * 3600
+_FILLED: Final = (
+    "the registry holds accounts already, and a restore replaces none: point RELEVE_REGISTRY_URL (or RELEVE_DATA_DIR) "
+    "at an empty one; nothing was changed"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreSummary:
+    """What was restored.
+
+    ``kept``: documents that the store already had in the same or a newer version. ``registry_was_there``: an earlier
+    run of this restore had filled it. ``erasures_unknown_since``: when the backup was made, if its ledger is lost.
+    """
+
+    file: str
+    made_at: str
+    accounts: int
+    rows: int
+    documents: int
+    kept: int
+    registry_was_there: bool
+    ended: EndedRights = field(default_factory=EndedRights)
+    since_backup: LedgerEffect = field(default_factory=LedgerEffect)
+    erasures_unknown_since: str | None = None
+
+
+def restore(runtime: Runtime, path: Path, *, without_ledger: bool = False) -> RestoreSummary:
+    """Restore the archive at ``path`` into an empty registry and its measure stores.
+
+    A stored document stays where it is as new as the one in the archive, or newer. The ledger of erasures must be the
+    one that the backup was made with; with ``without_ledger`` it may be lost, and a new one is begun.
+
+    Raises BackupRefused or LedgerRefused when nothing was changed, and StoreUnavailable when the restore can be run
+    again.
+    """
+    with Archive.open(path, open_backup_sealer(runtime.settings)) as archive:
+        step = archive.manifest["schema"]
+        if step != migrations.newest_step():
+            raise BackupRefused(f"{path} comes from another version (schema {step}): restore it with that one")
+        archive.check()
+        _check_keys(archive, runtime.sealer)
+        entries, is_whole = _read_ledger(runtime, archive, without_ledger=without_ledger)
+        name = _name_of(archive, entries)
+        was_there = _is_already_restored(runtime, name)
+        written, kept = _restore_measures(runtime, archive, entries)
+        # Redis knows the windows that were stored in another measure store, and they may be missing in this one.
+        runtime.progress.forget_all()
+        runtime.connection_requests.forget_all()
+        ConsentFlows(runtime.redis).forget_all()
+        ended, effect = EndedRights(), LedgerEffect()
+        if was_there:
+            with open_snapshot(runtime.registry.database) as connection:
+                _remember(runtime, name, connection)
+        else:
+            ended, effect = _fill_registry(runtime, archive, entries, name)
+        if without_ledger:
+            runtime.ledger_file.position()  # It is made where there is none.
+        return RestoreSummary(
+            str(path),
+            archive.manifest["made_at"],
+            archive.count(table_member("accounts")),
+            sum(archive.count(table_member(table)) for table in TABLES),
+            written,
+            kept,
+            was_there,
+            ended,
+            effect,
+            None if is_whole else archive.manifest["made_at"],
+        )
+
+
+# -- What is checked first
+
+
+def _check_keys(archive: Archive, sealer: Sealer) -> None:
+    """Raise BackupRefused where our keys open none of the first sealed values of a table.
+
+    One value that opens is enough: a value under a key that was lost long ago must not block the others.
+    """
+    for column in TEXT_SEALS:
+        table, name = column.seals.table.name, column.seals.name
+        seals = [row[name] for row in islice(archive.rows(table_member(table)), _SEALS_CHECKED) if row[name]]
+        if seals and not any(sealer.can_unseal(seal) for seal in seals):
+            raise BackupRefused(
+                f"the {table} in {archive.path} were sealed under a key that is not given: put it into "
+                "RELEVE_TOKEN_KEYS, or bring back the file token.keys of the old data_dir; nothing was changed"
+            )
+
+
+def _read_ledger(runtime: Runtime, archive: Archive, *, without_ledger: bool) -> tuple[list[LedgerEntry], bool]:
+    """Return all entries of the ledger, and whether it is the backup's own and whole.
+
+    With ``without_ledger`` whatever ledger is there is applied too: an account that it names must not come back.
+    Raises LedgerRefused.
+    """
+    try:
+        return runtime.ledger_file.read_since(LedgerPosition(**archive.manifest["ledger"])), True
+    except LedgerRefused as error:
+        if not without_ledger:
+            raise LedgerRefused(f"{error}; if it is lost for good: --without-ledger; nothing was changed") from None
+    return runtime.ledger_file.read_all(), False
+
+
+def _name_of(archive: Archive, entries: Iterable[LedgerEntry]) -> str:
+    """Return a text that names what is restored: another archive or another ledger gives another one."""
+    facts = [archive.manifest, [(entry.kind, entry.account_id, entry.at.isoformat()) for entry in entries]]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _is_already_restored(runtime: Runtime, name: str) -> bool:
+    """Return whether the registry has exactly the rows that this restore has written before.
+
+    An empty registry gives False. Raises BackupRefused where the registry has any other rows.
+    """
+    with open_snapshot(runtime.registry.database) as connection:
+        if is_empty(connection):
+            return False
+        record = json.loads(runtime.progress.get_text(_RECORD) or "{}")
+        if record != {"restore": name, "rows": _checksum_rows(connection)}:
+            raise BackupRefused(_FILLED)
+        return True
+
+
+def _remember(runtime: Runtime, name: str, connection: Connection) -> None:
+    record = {"restore": name, "rows": _checksum_rows(connection)}
+    runtime.progress.put_text(_RECORD, json.dumps(record), _RECORD_LIFE_S)
+
+
+def _checksum_rows(connection: Connection) -> dict[str, Any]:
+    """Return the checksum of all rows of the registry."""
+    checksum = Checksum()
+    for table in TABLES:
+        for row in read_rows(connection, table):
+            checksum.add(to_line(row))
+    return checksum.to_entry()
+
+
+# -- Registry
+
+
+def _fill_registry(
+    runtime: Runtime, archive: Archive, entries: list[LedgerEntry], name: str
+) -> tuple[EndedRights, LedgerEffect]:
+    with runtime.registry.database.writing() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        if not is_empty(connection):
+            raise BackupRefused(_FILLED)
+        restore_rows(connection, lambda table: archive.rows(table_member(table)))
+        ended = end_rights(connection, real_clock())
+        effect = replay_ledger(runtime, connection, entries)
+        # A record without its rows does no harm; rows without their record could not be told from a registry in use.
+        _remember(runtime, name, connection)
+    return ended, effect
+
+
+# -- Measures
+
+
+def _restore_measures(runtime: Runtime, archive: Archive, entries: Iterable[LedgerEntry]) -> tuple[int, int]:
+    """Write what the store lacks, without what was erased; return how much was written, and how much was there."""
+    erased = _erased_since(archive, entries)
+    for account_id in sorted(erased):
+        runtime.measures.erase(account_id)  # An erasure may have been interrupted.
+    left_out = erased | set(archive.manifest["removed_meanwhile"])
+    counts = [
+        _restore_documents(archive.rows(measures_member(period)), runtime.measures, period, left_out)
+        for period in Period
+    ]
+    return sum(written for written, _ in counts), sum(kept for _, kept in counts)
+
+
+def _erased_since(archive: Archive, entries: Iterable[LedgerEntry]) -> set[str]:
+    """Return the accounts that the ledger names as erased and the archive does not."""
+    erased = {entry.account_id for entry in entries if entry.kind is LedgerKind.ERASED}
+    for row in archive.rows(table_member("accounts")) if erased else ():
+        if row["state"] == AccountState.DELETED.value:
+            erased.discard(row["id"])
+    return erased
+
+
+def _restore_documents(
+    rows: Iterable[Row], store: MeasureStore, period: Period, left_out: Collection[str]
+) -> tuple[int, int]:
+    """Write what the store lacks; return how many documents were written and how many were already there."""
+    written = already_stored = 0
+    for account_id, documents in groupby(rows, key=lambda row: str(row["_id"]).partition(":")[0]):
+        while page := [dict(row) for row in islice(documents, PAGE_SIZE)]:
+            if account_id not in left_out:
+                missing = list(_missing_documents(account_id, page, store, period))
+                if store.write({period: missing})[period]:
+                    raise StoreUnavailable("somebody else writes to the store: stop the workers, and run it again")
+                written += len(missing)
+                already_stored += len(page) - len(missing)
+    return written, already_stored
+
+
+def _missing_documents(
+    account_id: str, page: list[Document], store: MeasureStore, period: Period
+) -> Iterator[Document]:
+    """Yield the documents that are not stored, or are stored in an older version, ready to be written."""
+    ranges = {period: (key_of(page[0]), f"{key_of(page[-1])} ")}
+    stored = {document["_id"]: document for document in store.read(account_id, ranges)[period]}
+    for document in page:
+        current = stored.get(document["_id"])
+        if current is None:
+            yield document
+        elif current.get("updated_at", "") < document.get("updated_at", ""):
+            yield {**document, "_rev": current["_rev"]}
