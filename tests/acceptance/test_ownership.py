@@ -19,7 +19,6 @@ from tests.support.household_browser import HouseholdBrowser, Page
 from tests.support.outside_view import GENERATIONS, MORNING, V4, V5, V2026, Service, new_meter, open_service
 from tests.support.system import NO_QUOTA, QUICK_START
 from tests.support.waiting import until
-from worker.stores.registry.refusals import PendingRefusals
 
 NO_PROOF_BY_ITSELF: Final = (V5, V2026)  # Their callbacks name a meter or a consent, which anybody can type.
 TODAY: Final = date(2024, 7, 25)
@@ -205,7 +204,7 @@ def test_h2_a_consent_of_yesterday_is_no_proof_today(service: Service) -> None:
 def test_h6_a_strangers_callback_changes_nothing_of_a_withdrawn_account(service: Service) -> None:
     meter, stranger, holder = new_meter(), service.browser(), service.browser()
     account = service.connect(holder, meter)
-    refusals, now = PendingRefusals(service.system.runtime.registry.database), service.system.runtime.now()
+    refusals, now = service.system.runtime.refusals.pending, service.system.runtime.now()
     refusals.suspend(account, WITHDRAWN, now, consent_ended=True, notices=list)
     refusals.record_sighting(account, WITHDRAWN, now)
     before = service.accounts()[account]

@@ -37,7 +37,7 @@ class Tables:
     def __post_init__(self) -> None:
         database = self.registry.database
         self.consents = ConsentTable(database, Sealer([KEY]))
-        self.pending_refusals, self.notices = PendingRefusals(database), NoticeTable(database)
+        self.pending_refusals, self.notices = PendingRefusals(database, Sealer([KEY])), NoticeTable(database)
 
     def add(self, meter: str = METER, until: date | None = None) -> str:
         return self.registry.add("enedis", meter, NOW, consent_until=until, token_needed=False)[0].id

@@ -71,12 +71,13 @@ class Household:
             load_curve_days=self.load_curve_days,
         )
         database = self.registry.database
-        self.consents, self.notices = ConsentTable(database, Sealer([generate_key()])), NoticeTable(database)
+        sealer = Sealer([generate_key()])
+        self.consents, self.notices = ConsentTable(database, sealer), NoticeTable(database)
         self.incidents = self.build_incidents()
         self.refusals = RefusalPolicy(
             accounts=self.registry,
             consents=self.consents,
-            pending=PendingRefusals(database),
+            pending=PendingRefusals(database, sealer),
             notices=self.notices,
             channels=self.channels,
             now=self.now,

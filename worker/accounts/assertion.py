@@ -10,9 +10,10 @@ from typing import Final
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentKind, Proof
+from worker.domain.consent.evidence import DatesSource
 from worker.domain.measures.readings import civil_date
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.consents import ConsentTable, GivenConsent
 
 MAX_REFERENCE_LENGTH: Final = 64
 MAX_VOUCHER_LENGTH: Final = 100
@@ -47,21 +48,21 @@ class AccountAssertion:
         _check_reference(reference, usage_point_id)
         if consented_on is not None and consented_on > civil_date(now):
             raise ValueError("the day of the consent is in the future")
+        consent = GivenConsent(
+            kind=ConsentKind.ASSERTED,
+            consent_from=consented_on,
+            dates_from=DatesSource.ASSERTED,
+            reference=reference or None,
+            proof=Proof.ASSERTED,
+            vouched_by=vouched_by[:MAX_VOUCHER_LENGTH],
+        )
         return self.registry.add_asserted(
             self.supplier,
             usage_point_id,
             now,
             token=token,
             confirmed=consented_on is not None,
-            on_new=partial(
-                self.consents.record,
-                kind=ConsentKind.ASSERTED,
-                now=now,
-                consent_from=consented_on,
-                reference=reference or None,
-                proof=Proof.ASSERTED,
-                vouched_by=vouched_by[:MAX_VOUCHER_LENGTH],
-            ),
+            on_new=partial(self.consents.record, consent=consent, now=now),
         )
 
 

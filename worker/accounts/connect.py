@@ -38,6 +38,7 @@ from worker.domain.consent.connection_requests import (
 )
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.consent.durations import last_day_of
+from worker.domain.consent.evidence import HOUSEHOLD, DatesSource
 from worker.domain.consent.invitations import Invitation, InvitationPurpose
 from worker.domain.measures.readings import civil_date
 from worker.errors import (
@@ -54,7 +55,7 @@ from worker.stores.redis.locks import Locks
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.stores.registry import account_rows
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
-from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.invitations import InvitationTable
 
 log = logging.getLogger("releve.consents")
@@ -211,17 +212,18 @@ class AccountConnector:
 
     def _prove(self, request: ConnectionRequest) -> ConnectionRequest:
         """Ask the supplier at most once, and return the request with its proof, without one, or still waiting."""
-        kind, meters, grant = self.supplier.ask(request)
-        if kind is ConsentKind.AUTORISATION and not meters:
+        answer = self.supplier.ask(request)
+        kind = answer.kind
+        if kind is ConsentKind.AUTORISATION and not answer.meters:
             if request.tries >= MOST_UNKNOWN:
                 raise _Refused("no_usage_point")
             return request.waiting("not_there", self.real_now())
         invited = self._invited(request)
-        found = find_proof(kind, meters, request.begun_on, invited.usage_point_id if invited else None)
+        found = find_proof(kind, answer.meters, request.begun_on, invited.usage_point_id if invited else None)
         if found is None:
             return request.after(RequestEvent.NOT_PROVEN)
         proof, proven = found
-        token = grant.token if grant else None
+        token = answer.grant.token if answer.grant else None
         expires_s = token.expires_at if token else None
         request = replace(
             request,
@@ -234,6 +236,8 @@ class AccountConnector:
                 until=proven[0].until,
                 token=token.to_text() if token else None,
                 token_expires_at=None if expires_s is None else datetime.fromtimestamp(expires_s, UTC),
+                line=answer.line,
+                answer_digest=answer.digest,
             ),
             code=None,
         )
@@ -310,23 +314,25 @@ class AccountConnector:
         consent = NewConsent(
             first_day, last_day, proven.token, proven.token_expires_at, token_needed=self.supplier.account_tokens
         )
+        given = GivenConsent(
+            kind=proven.kind,
+            consent_from=first_day,
+            consent_until=last_day,
+            dates_from=DatesSource.SUPPLIER if proven.since and proven.until else DatesSource.REQUESTED,
+            reference=proven.reference,
+            proof=proven.proof,
+            vouched_by=invited.invitation.created_by if invited else None,
+            browser=request.browser,
+            line=proven.line,
+            answer_digest=proven.answer_digest,
+        )
         accounts = self.registry.add_all(
             request.supplier,
             proven.usage_points,
             now,
             consent,
             before=partial(self._prepare, request=request, invited=invited, before=before, others=others, now=now),
-            on_account=partial(
-                self.consents.record,
-                kind=proven.kind,
-                now=now,
-                consent_from=first_day,
-                consent_until=last_day,
-                reference=proven.reference,
-                proof=proven.proof,
-                vouched_by=invited.invitation.created_by if invited else None,
-                browser=request.browser,
-            ),
+            on_accounts=partial(self._record, given=given, others=others, now=now),
             data_from=civil_date(now) if others else None,
         )
         return [account for account, _ in accounts]
@@ -359,3 +365,17 @@ class AccountConnector:
         for account in others:
             self.consents.close(connection, account.id, now)
             log.info("account closed: another person holds its meter", extra=fields(account_id=account.id))
+
+    def _record(
+        self,
+        connection: Connection,
+        account_ids: Sequence[str],
+        *,
+        given: GivenConsent,
+        others: Sequence[Account],
+        now: datetime,
+    ) -> None:
+        """Put the ends of the other persons' consents on record, then this one, once all accounts are locked."""
+        for account in others:
+            self.consents.end_closed(connection, account.id, now, given.vouched_by or HOUSEHOLD)
+        self.consents.record(connection, account_ids, given, now)

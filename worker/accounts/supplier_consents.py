@@ -9,7 +9,7 @@ from datetime import date
 from typing import Final
 
 from worker.clients.enedis.consent import authorize_url, fetch_shared_meters, usage_points_of_grant
-from worker.clients.enedis.presets import Endpoints
+from worker.clients.enedis.presets import SUBSCRIBED_SERVICES, Endpoints
 from worker.clients.oauth import Grant
 from worker.clients.session import SupplierSession
 from worker.domain.clock import Clock
@@ -21,6 +21,20 @@ from worker.errors import ConsentNotThere, UnknownUsagePoint
 
 # Waits between the requests for the usage points of an authorisation, where a caller of the proxy asks.
 _PROXY_WAITS_S: Final = (0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentAnswer:
+    """What a callback says with what the supplier says of it.
+
+    ``line``: the endpoint that was asked, None where none was; ``digest``: the SHA-256 of its answer's bytes.
+    """
+
+    kind: ConsentKind
+    meters: Sequence[SharedMeter]
+    grant: Grant | None = None
+    line: str | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +74,13 @@ class SupplierConsents:
         """
         session = self.open_session()
         for wait_s in (*_PROXY_WAITS_S, None):
-            if meters := fetch_shared_meters(session, autorisation_id, self.now()):
+            if meters := fetch_shared_meters(session, autorisation_id, self.now())[0]:
                 return tuple(meter.usage_point_id for meter in meters)
             if wait_s is not None:
                 time.sleep(wait_s)
         raise ConsentNotThere("the supplier does not know this consent yet: load the page again in a minute")
 
-    def ask(self, request: ConnectionRequest) -> tuple[ConsentKind, Sequence[SharedMeter], Grant | None]:
+    def ask(self, request: ConnectionRequest) -> ConsentAnswer:
         """Return what a callback says with what the supplier says of it, in one call at most; v5 has nothing to ask.
 
         Raises UnknownUsagePoint where the token answer of v4 doesn't name the callback's meters itself, and what the
@@ -79,8 +93,13 @@ class SupplierConsents:
                 # Without a meter of the supplier's own it is no consent; the token is forgotten here.
                 raise UnknownUsagePoint("the supplier does not confirm the meter: connect again")
             kind = ConsentKind.CODE if "usage_points_id" in grant.extras else ConsentKind.ID_TOKEN
-            return kind, [SharedMeter(number) for number in request.usage_points or confirmed], grant
+            named = [SharedMeter(number) for number in request.usage_points or confirmed]
+            return ConsentAnswer(kind, named, grant, self._line(self.endpoints.preset.token_path), grant.digest)
         if request.autorisation_id is not None:
-            meters = fetch_shared_meters(self.open_session(), request.autorisation_id, self.now())
-            return ConsentKind.AUTORISATION, meters, None
-        return ConsentKind.USAGE_POINT, [SharedMeter(number) for number in request.usage_points], None
+            meters, digest = fetch_shared_meters(self.open_session(), request.autorisation_id, self.now())
+            line = self._line(SUBSCRIBED_SERVICES)
+            return ConsentAnswer(ConsentKind.AUTORISATION, meters, None, line, digest)
+        return ConsentAnswer(ConsentKind.USAGE_POINT, [SharedMeter(number) for number in request.usage_points])
+
+    def _line(self, path: str) -> str:
+        return f"{self.endpoints.preset.name} POST {path}"

@@ -168,7 +168,7 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
         runtime.registry.get(account_id)
         if not yes:
             click.confirm(f"Erase account {account_id} and all its measures?", abort=True, err=True)
-        erased = runtime.erase(account_id)
+        erased = runtime.erase(account_id, shell_user())
     proofs = erased.pop("consent_proofs_kept")
     counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in erased.items())
     print_result(

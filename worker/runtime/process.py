@@ -25,6 +25,7 @@ from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
 from worker.clients.suppliers import ENEDIS, SupplierClients
 from worker.domain.clock import clock_from
+from worker.domain.consent.evidence import HOUSEHOLD
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
@@ -43,6 +44,8 @@ from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.erasures import ErasureTable
+from worker.stores.registry.evidence_check import EvidenceCheck
+from worker.stores.registry.evidence_import import import_older_consents
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.raw_answers import RawAnswerTable
 from worker.stores.registry.refusals import PendingRefusals
@@ -96,6 +99,8 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.invitations = self.registry.invitations
         self.api_tokens = ApiTokenTable(database)
         self.consents = ConsentTable(database, self.sealer)
+        self.evidence = EvidenceCheck(database, self.sealer)
+        import_older_consents(database, self.sealer)
         self.notices = NoticeTable(database)
         self.corrections = CorrectionTable(database)
         self.unknown_answers = QuarantineTable(database, self.sealer)
@@ -168,7 +173,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.refusals = RefusalPolicy(
             accounts=self.registry,
             consents=self.consents,
-            pending=PendingRefusals(self.registry.database),
+            pending=PendingRefusals(self.registry.database, self.sealer),
             notices=self.notices,
             channels=tuple(self.channels),
             now=self.now,
@@ -312,11 +317,11 @@ class Runtime(AbstractContextManager["Runtime"]):
             print_line=print_line,
         )
 
-    def stop_consent(self, account_id: str) -> None:
+    def stop_consent(self, account_id: str, actor: str = HOUSEHOLD) -> None:
         """End an account's consent as its household asks; see ``ConsentTable.withdraw``."""
-        self.consents.withdraw(account_id, self.now())
+        self.consents.withdraw(account_id, self.now(), actor)
 
-    def erase(self, account_id: str) -> dict[str, int]:
+    def erase(self, account_id: str, actor: str | None = None) -> dict[str, int]:
         """Erase an account's measures, tokens and state; see ``accounts.erasure``."""
         return erase_account(
             account_id,
@@ -326,6 +331,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             progress=self.progress,
             now=self.now(),
             keep_proof_days=self.settings.keep_consent_proof_days,
+            actor=actor,
         )
 
 

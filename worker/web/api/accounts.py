@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from worker.accounts.status import AccountStatus, AccountSummary, status_of
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.evidence import HOUSEHOLD
 from worker.runtime.process import Runtime
 from worker.web.api.auth import Caller, MayEnd, ReadAccounts, WriteAccounts
 from worker.web.api.schemas import (
@@ -114,7 +115,7 @@ def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayEnd) -> 
     """
     caller.load_account(runtime, account_id)
     try:
-        runtime.stop_consent(account_id)
+        runtime.stop_consent(account_id, _actor(caller))
     except ValueError as error:
         raise HttpRefusal(409, "wrong_state", str(error)) from None
     return _summarize(caller.load_account(runtime, account_id), caller)
@@ -131,7 +132,7 @@ def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayEnd) -
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
     """
     caller.load_account(runtime, account_id, include_removed=True)
-    return Receipt(account=account_id, erased=runtime.erase(account_id))
+    return Receipt(account=account_id, erased=runtime.erase(account_id, _actor(caller)))
 
 
 @router.get(
@@ -151,6 +152,11 @@ def _page(runtime: Runtime, caller: Caller, after: str, limit: int) -> list[Acco
     own = caller.session.own(runtime.registry.get_many(list(caller.session.accounts)))
     existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
     return sorted(existing, key=lambda account: account.id)[:limit]
+
+
+def _actor(caller: Caller) -> str:
+    """Return who ends a consent, as its evidence names them."""
+    return HOUSEHOLD if caller.token_id is None else f"token:{caller.token_id}"
 
 
 def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: AccountState) -> AccountSummary:
