@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Connection, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind, ConsentProof, EndReason, Proof
@@ -29,8 +29,7 @@ from worker.stores.registry.tables import ACCOUNTS, CONSENT_EVIDENCE, NOTICES, P
 from worker.stores.registry.tokens import detach_token
 
 _BATCH: Final = 500  # Accounts in one query: servers limit the number of parameters.
-_NUMBER: Final[Column[int]] = CONSENT_EVIDENCE.c.sequence
-_OF_ACCOUNT: Final[Column[str]] = CONSENT_EVIDENCE.c.account_id
+_NUMBER: Final = CONSENT_EVIDENCE.c.sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +98,7 @@ class ConsentTable(SealedTable):
 
     def browser_of(self, account_id: str) -> str | None:
         """Return the browser, by its hash, that brought the consent in force; None where none did."""
-        query = CONSENT_QUERY.where(account_id == _OF_ACCOUNT, IN_FORCE).order_by(_NUMBER.desc()).limit(1)
+        query = CONSENT_QUERY.where(_of(account_id), IN_FORCE).order_by(_NUMBER.desc()).limit(1)
         with self._database.reading() as connection:
             newest = connection.execute(query).one_or_none()
         return None if newest is None else newest.browser
@@ -108,7 +107,7 @@ class ConsentTable(SealedTable):
         """Return the newest proof of each of these accounts that has one, by account id."""
         newest: dict[str, ConsentProof] = {}
         for first in range(0, len(account_ids), _BATCH):
-            of_batch = _OF_ACCOUNT.in_(account_ids[first : first + _BATCH])
+            of_batch = CONSENT_EVIDENCE.c.account_id.in_(account_ids[first : first + _BATCH])
             rows = self._database.fetch(CONSENT_QUERY.where(of_batch).order_by(_NUMBER))
             newest |= {row.account_id: self._to_proof(row._mapping) for row in rows}
         return newest
@@ -128,7 +127,7 @@ class ConsentTable(SealedTable):
 
     def _proofs_of(self, connection: Connection, account_id: str) -> list[ConsentProof]:
         """Return the proofs of an account, the oldest first."""
-        query = CONSENT_QUERY.where(account_id == _OF_ACCOUNT).order_by(_NUMBER)
+        query = CONSENT_QUERY.where(_of(account_id)).order_by(_NUMBER)
         return [self._to_proof(row) for row in connection.execute(query).mappings()]
 
     def _to_proof(self, row: Mapping[Any, Any]) -> ConsentProof:
@@ -198,7 +197,7 @@ class ConsentTable(SealedTable):
             self._chain.end(connection, account_id, EndReason.REMOVED.value, now, actor)
             self._chain.erase_personal(connection, account_id)
             dropped = self._chain.drop_ended_before(connection, now - timedelta(days=keep_days))
-            remaining = select(func.count()).select_from(CONSENT_EVIDENCE).where(GIVEN, account_id == _OF_ACCOUNT)
+            remaining = select(func.count()).select_from(CONSENT_EVIDENCE).where(GIVEN, _of(account_id))
             proofs_kept = connection.execute(remaining).scalar_one()
         return {
             "pending_refusals": pending_refusals,
@@ -227,20 +226,25 @@ class ConsentTable(SealedTable):
 
     def _list_accounts(self, condition: ColumnElement[bool]) -> list[str]:
         """Return the ids of the accounts with a consent that the condition holds for."""
-        of_consents = CONSENT_QUERY.join(ACCOUNTS, ACCOUNTS.c.id == _OF_ACCOUNT).where(condition)
-        ids = of_consents.with_only_columns(_OF_ACCOUNT, maintain_column_froms=True).distinct().order_by(_OF_ACCOUNT)
+        account_id = CONSENT_EVIDENCE.c.account_id
+        of_consents = CONSENT_QUERY.join(ACCOUNTS, ACCOUNTS.c.id == account_id).where(condition)
+        ids = of_consents.with_only_columns(account_id, maintain_column_froms=True).distinct().order_by(account_id)
         return [row.account_id for row in self._database.fetch(ids)]
 
     def _expire(self, account_id: str, today: date) -> int:
         """End the account's expired consents at the end of their last day, and return their number."""
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
-            expired = CONSENT_QUERY.where(account_id == _OF_ACCOUNT, IN_FORCE, CONSENT_EVIDENCE.c.consent_until < today)
+            expired = CONSENT_QUERY.where(_of(account_id), IN_FORCE, CONSENT_EVIDENCE.c.consent_until < today)
             rows = connection.execute(expired.order_by(_NUMBER)).mappings().all()
             for row in rows:
                 ended_at = local_midnight(row["consent_until"] + timedelta(days=1))
                 self._chain.append_end(connection, row, EndReason.EXPIRED.value, ended_at, LAST_DAY)
         return len(rows)
+
+
+def _of(account_id: str) -> ColumnElement[bool]:
+    return CONSENT_EVIDENCE.c.account_id == account_id
 
 
 def _clear(connection: Connection, account_id: str) -> None:
