@@ -36,7 +36,7 @@ TODAY = NOW.date()
 UNTIL = TODAY + 400 * DAY
 WITHDRAWN = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
 FIRST_RELEASE = Path(__file__).parents[1] / "golden" / "registry_0001.sql"
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @dataclass
@@ -605,7 +605,7 @@ def live(book: Book, acts: list[tuple[str, int]]) -> None:
 
 def test_any_history_verifies_and_any_single_change_of_it_is_found(book: Book) -> None:
     @few
-    @given(st.lists(ACTS, max_size=12), st.sampled_from(COLUMNS), st.integers(0, 50), st.booleans())
+    @given(st.lists(ACTS, max_size=8), st.sampled_from(COLUMNS), st.integers(0, 50), st.booleans())
     def holds(acts: list[tuple[str, int]], column: str, place: int, delete_it: bool) -> None:
         live(book, acts)
         assert book.faults() == []

@@ -26,7 +26,7 @@ from worker.domain.measures.completeness import COMPLETE, DayLedger
 from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
-from worker.errors import ConsentRevoked, RefreshTokenDead, StoreUnavailable
+from worker.errors import ConsentRevoked, LoginFailed, StoreUnavailable
 from worker.ops.backup import back_up, restore
 from worker.ops.backup_file import MANIFEST, BackupRefused
 from worker.runtime.process import Runtime
@@ -75,7 +75,7 @@ def fill(runtime: Runtime) -> dict[str, str]:
         runtime.consents, first, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=date(2025, 7, 24)
     )
     window = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
-    for error in (RefreshTokenDead("dead"), ConsentRevoked("gone")):
+    for error in (LoginFailed("no"), ConsentRevoked("gone")):
         runtime.results.record_failure(window_job(window, Series.DAILY, first), error)
         runtime.registry.set_state(first, AccountState.READY, now=NOW)
     record_days(runtime, first)
