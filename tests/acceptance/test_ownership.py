@@ -7,18 +7,21 @@ docs/explanation/access.md tells who may do what; ownership.md there what a proo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
+from sqlalchemy import update
 
 from tests.support.household_browser import HouseholdBrowser, Page
 from tests.support.outside_view import GENERATIONS, MORNING, V4, V5, V2026, Service, new_meter, open_service
 from tests.support.system import NO_QUOTA, QUICK_START
 from tests.support.waiting import until
+from worker.stores.registry.tables import CONSENT_EVIDENCE
 
 NO_PROOF_BY_ITSELF: Final = (V5, V2026)  # Their callbacks name a meter or a consent, which anybody can type.
 TODAY: Final = date(2024, 7, 25)
@@ -450,3 +453,55 @@ def move_clock(service: Service, now: str) -> None:
     system.settings["PRETEND_NOW"] = now
     system.__dict__.pop("runtime", None)
     system.start_worker(*QUICK_START)
+
+
+# H6: the evidence of consents, which nobody changes unseen
+
+
+@only(V2026)
+def test_h6_the_end_is_a_row_of_its_own_and_the_same_id_again_makes_a_new_consent(service: Service) -> None:
+    meter, holder = new_meter(), service.browser()
+    account = service.connect(holder, meter)
+    reference = holder.last_callback["autorisation_id"]
+    (given,) = evidence_of(service, account)
+    assert (given["event"], given["meter"], given["reference"]) == ("given", meter, reference)
+    assert (given["kind"], given["proof"], given["dates_from"]) == ("autorisation", "invited", "supplier")
+    assert given["line"] == "enedis-2026 POST /subscribed_services/v1" and len(given["answer_digest"]) == 64
+    service.system.runtime.stop_consent(account)
+    assert service.run("accounts", "resume", account).code == 1
+    again = service.loaded(holder.accept_invitation(service.invite(account)))
+    assert (again, holder.last_callback["autorisation_id"]) == (account, reference)
+    first, ended, second = evidence_of(service, account)
+    assert first == given
+    assert (ended["event"], ended["consent_id"], ended["end_reason"]) == ("ended", given["consent_id"], "withdrawn")
+    assert (second["event"], second["reference"]) == ("given", reference) and second["consent_id"] != given[
+        "consent_id"
+    ]
+
+
+@only(V4)
+def test_h6_one_changed_byte_is_named_by_the_check(service: Service) -> None:
+    account = service.connect(service.browser(), new_meter())
+    assert service.system.query("consents", "verify")["faults"] == []
+    (row,) = evidence_of(service, account)
+    change_actor(service, row["sequence"], "cli:eve")
+    checked = service.run("consents", "verify")
+    assert (checked.code, checked.out.splitlines()[0]) == (
+        1,
+        f"row {row['sequence']} was changed: it doesn't fit its hash",
+    )
+    assert not json.loads(service.system.releve("consents", "export", account).out)["chain"]["verifies"]
+    change_actor(service, row["sequence"], row["actor"])
+    assert service.run("consents", "verify").code == 0
+
+
+def evidence_of(service: Service, account: str) -> list[dict[str, Any]]:
+    exported = json.loads(service.system.releve("consents", "export", account).out)
+    assert exported["account"] == account and exported["chain"]["verifies"]
+    rows: list[dict[str, Any]] = exported["rows"]
+    return rows
+
+
+def change_actor(service: Service, sequence: int, actor: str | None) -> None:
+    of_row = update(CONSENT_EVIDENCE).where(CONSENT_EVIDENCE.c.sequence == sequence)
+    service.system.runtime.registry.database.change(of_row.values(actor=actor))

@@ -156,7 +156,9 @@ def test_no_table_is_left_out_and_every_one_is_tried_here(old: Installation, arc
     engine.dispose()
     members = read_manifest(archive)["members"]
     assert {name for name in members if name.startswith("registry/")} == {f"registry/{name}.ndjson" for name in tables}
-    assert all(members[f"registry/{name}.ndjson"]["lines"] for name in tables)
+    # The consents of older versions are moved into the evidence when a registry is opened.
+    filled = tables - {"consent_proofs"}
+    assert [name for name in filled if not members[f"registry/{name}.ndjson"]["lines"]] == []
 
 
 def test_a_removed_account_leaves_no_measure_and_no_token_its_text_and_only_the_owner_may_read_it(
