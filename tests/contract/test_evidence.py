@@ -24,8 +24,8 @@ from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.evidence_check import EvidenceCheck
-from worker.stores.registry.evidence_import import import_older_consents
+from worker.stores.registry.evidence.check import EvidenceCheck
+from worker.stores.registry.evidence.older_consents import import_older_consents
 from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.refusals import PendingRefusals
 from worker.stores.registry.seals import CHAIN_SEALS, PROOF_SEALS, rotate_seals

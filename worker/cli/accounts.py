@@ -158,7 +158,7 @@ def resume(account_id: str) -> None:
 def remove(account_id: str, yes: bool, as_json: bool) -> None:
     """Erase an account: its measures, tokens and state; says what was erased.
 
-    The proof of its consent stays for RELEVE_KEEP_CONSENT_PROOF_DAYS, without the meter's number.
+    The evidence of its consent stays for RELEVE_KEEP_CONSENT_PROOF_DAYS, without the meter and the reference.
 
     \b
     Example:

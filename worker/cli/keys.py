@@ -10,7 +10,7 @@ from config.settings import get_settings
 from worker.runtime.keys import build_sealer
 from worker.runtime.stores import open_current_database
 from worker.stores.encryption import generate_key
-from worker.stores.registry.evidence_import import import_older_consents
+from worker.stores.registry.evidence.older_consents import import_older_consents
 from worker.stores.registry.seals import SEALED_COLUMNS, rotate_seals
 
 

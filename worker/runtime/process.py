@@ -44,8 +44,8 @@ from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.erasures import ErasureTable
-from worker.stores.registry.evidence_check import EvidenceCheck
-from worker.stores.registry.evidence_import import import_older_consents
+from worker.stores.registry.evidence.check import EvidenceCheck
+from worker.stores.registry.evidence.older_consents import import_older_consents
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.raw_answers import RawAnswerTable
 from worker.stores.registry.refusals import PendingRefusals

@@ -24,7 +24,7 @@ from worker.stores.registry import account_rows, migrations
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.due import DueTable
-from worker.stores.registry.evidence import newest_end
+from worker.stores.registry.evidence.chain import newest_end
 from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.policies import PolicyTable

@@ -24,7 +24,7 @@ from worker.stores.database import Database, SealedTable
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
-from worker.stores.registry.evidence import CONSENT_QUERY, GIVEN, IN_FORCE, EvidenceChain
+from worker.stores.registry.evidence.chain import CONSENT_QUERY, GIVEN, IN_FORCE, EvidenceChain
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_EVIDENCE, NOTICES, PENDING_REFUSALS
 from worker.stores.registry.tokens import detach_token
 

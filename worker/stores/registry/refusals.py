@@ -20,7 +20,7 @@ from worker.stores.database import Database, SealedTable, build_insert
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY
-from worker.stores.registry.evidence import EvidenceChain
+from worker.stores.registry.evidence.chain import EvidenceChain
 from worker.stores.registry.tables import ACCOUNTS, PENDING_REFUSALS, SERIES_OUTCOMES
 
 

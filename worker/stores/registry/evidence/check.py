@@ -24,7 +24,7 @@ from worker.stores.database import Database, SealedTable
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows
 from worker.stores.registry.dump import open_snapshot
-from worker.stores.registry.evidence import EvidenceChain
+from worker.stores.registry.evidence.chain import EvidenceChain
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_CHAIN, CONSENT_EVIDENCE, CONSENT_PROOFS
 
 _PAGE_SIZE: Final = 500

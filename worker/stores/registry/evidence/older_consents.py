@@ -18,7 +18,7 @@ from worker.domain.consent.evidence import DatesSource, PersonalPart
 from worker.errors import OperatorFault
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer
-from worker.stores.registry.evidence import EvidenceChain
+from worker.stores.registry.evidence.chain import EvidenceChain
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, USAGE_POINTS
 
 
