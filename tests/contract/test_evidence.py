@@ -435,6 +435,14 @@ def test_an_anchor_can_not_be_moved_without_a_key(book: Book) -> None:
     assert book.faults() == ["the anchor was changed: it doesn't fit its seal", "rows 2 to 3 are missing"]
 
 
+def test_rows_that_several_drop_at_once_are_counted_once(book: Book) -> None:
+    book.fill()
+    with ThreadPoolExecutor(4) as threads:
+        later = NOW + 10 * DAY
+        dropped = list(threads.map(lambda _: book.consents.expire_and_erase(later, TODAY, 10), range(4)))
+    assert sorted(dropped) == [(0, 0), (0, 0), (0, 0), (0, 1)] and book.faults() == []
+
+
 def test_the_calendar_ends_each_expired_consent_once(book: Book) -> None:
     account_id = book.add()
     book.give(account_id, consent_until=TODAY)

@@ -119,7 +119,9 @@ class EvidenceChain:
         end = connection.execute(first_kept).scalar() or head.sequence + 1
         dropped = CONSENT_EVIDENCE.c.sequence < end
         columns = CONSENT_EVIDENCE.c.sequence, CONSENT_EVIDENCE.c.hash
-        last = connection.execute(select(*columns).where(dropped).order_by(columns[0].desc()).limit(1)).one()
+        last = connection.execute(select(*columns).where(dropped).order_by(columns[0].desc()).limit(1)).one_or_none()
+        if last is None:  # Another process has dropped them meanwhile.
+            return Counter()
         self._save(connection, ChainEnd.ANCHOR, ChainPoint(*last))
         gone = connection.execute(
             delete(CONSENT_EVIDENCE).where(dropped).returning(CONSENT_EVIDENCE.c.event, CONSENT_EVIDENCE.c.account_id)
