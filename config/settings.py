@@ -192,7 +192,8 @@ class Settings(BaseSettings):
         1825,
         ge=0,
         le=36_500,
-        description="How long the proof of an ended consent is kept, without any measure; 0 not at all.",
+        description="How long the evidence of an ended consent is kept, without any measure. An erasure deletes its "
+        "meter and its reference at once, whatever is set here.",
     )
     daily_limit_kwh: float = Field(
         900,

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import requests
+from sqlalchemy import update
 
 from tests.support.household_browser import HouseholdBrowser, Page
 from tests.support.outside_stack import STACK, OutsideStack
@@ -36,7 +37,7 @@ from tests.support.system import NO_QUOTA, QUICK_START
 from tests.support.waiting import until
 from worker.clients.tokens import Token
 from worker.domain.measures.readings import Period
-from worker.stores.registry.refusals import PendingRefusals
+from worker.stores.registry.tables import CONSENT_EVIDENCE
 
 NO_PROOF_BY_ITSELF: Final = (V5, V2026)  # Their callbacks name a meter or a consent, which anybody can type.
 ADD: Final = "write:accounts"
@@ -223,7 +224,7 @@ def test_h2_a_consent_of_yesterday_is_no_proof_today(service: Service) -> None:
 def test_h6_a_strangers_callback_changes_nothing_of_a_withdrawn_account(service: Service) -> None:
     meter, stranger, holder = new_meter(), service.browser(), service.browser()
     account = service.connect(holder, meter)
-    refusals, now = PendingRefusals(service.system.runtime.registry.database), service.system.runtime.now()
+    refusals, now = service.system.runtime.refusals.pending, service.system.runtime.now()
     refusals.suspend(account, WITHDRAWN, now, consent_ended=True, notices=list)
     refusals.record_sighting(account, WITHDRAWN, now)
     before = service.accounts()[account]
@@ -728,6 +729,57 @@ def test_h5_wrong_secrets_are_counted(service: Service) -> None:
     statuses = [wrong.refresh("x").status_code for _ in range(12)]
     assert statuses == [401] * 10 + [429] * 2
     assert stack.refresh("x").status_code == 400  # The right one is heard.
+
+
+# H6: the evidence of consents, which nobody changes unseen
+
+
+@only(V2026)
+def test_h6_the_end_is_a_row_of_its_own_and_the_same_id_again_makes_a_new_consent(service: Service) -> None:
+    meter, holder = new_meter(), service.browser()
+    account = service.connect(holder, meter)
+    reference = holder.last_callback["autorisation_id"]
+    (given,) = evidence_of(service, account)
+    assert (given["event"], given["meter"], given["reference"]) == ("given", meter, reference)
+    assert (given["kind"], given["proof"], given["dates_from"]) == ("autorisation", "invited", "supplier")
+    assert given["line"] == "enedis-2026 POST /subscribed_services/v1" and len(given["answer_digest"]) == 64
+    service.system.runtime.stop_consent(account)
+    assert service.run("accounts", "resume", account).code == 1
+    again = service.loaded(holder.accept_invitation(service.invite(account)))
+    assert (again, holder.last_callback["autorisation_id"]) == (account, reference)
+    first, ended, second = evidence_of(service, account)
+    assert first == given
+    assert (ended["event"], ended["consent_id"], ended["end_reason"]) == ("ended", given["consent_id"], "withdrawn")
+    assert (second["event"], second["reference"]) == ("given", reference)
+    assert second["consent_id"] != given["consent_id"]
+
+
+@only(V4)
+def test_h6_one_changed_byte_is_named_by_the_check(service: Service) -> None:
+    account = service.connect(service.browser(), new_meter())
+    assert service.system.query("consents", "verify")["faults"] == []
+    (row,) = evidence_of(service, account)
+    change_actor(service, row["sequence"], "cli:eve")
+    checked = service.run("consents", "verify")
+    assert (checked.code, checked.out.splitlines()[0]) == (
+        1,
+        f"row {row['sequence']} was changed: it doesn't fit its hash",
+    )
+    assert not json.loads(service.system.releve("consents", "export", account).out)["chain"]["verifies"]
+    change_actor(service, row["sequence"], row["actor"])
+    assert service.run("consents", "verify").code == 0
+
+
+def evidence_of(service: Service, account: str) -> list[dict[str, Any]]:
+    exported = json.loads(service.system.releve("consents", "export", account).out)
+    assert exported["account"] == account and exported["chain"]["verifies"]
+    rows: list[dict[str, Any]] = exported["rows"]
+    return rows
+
+
+def change_actor(service: Service, sequence: int, actor: str | None) -> None:
+    of_row = update(CONSENT_EVIDENCE).where(CONSENT_EVIDENCE.c.sequence == sequence)
+    service.system.runtime.registry.database.change(of_row.values(actor=actor))
 
 
 # N3: a restore undoes revocation and erasure. It is the last one: the service goes on with the restored stores.

@@ -103,7 +103,7 @@ def test_an_account_set_back_after_an_incident_is_unconfirmed_as_before(
     unconfirmed, answered = add(assertion), add(assertion, OTHER_METER)
     declared = add(assertion, "30001640000033", TODAY)
     record_outcome(registry, answered.id, "1", confirms=True)
-    pending = PendingRefusals(registry.database)
+    pending = PendingRefusals(registry.database, Sealer([KEY]))
     accounts = (unconfirmed, answered, declared)
     for account in accounts:
         pending.suspend(account.id, "LOGIN_FAILED", LATER, consent_ended=False, notices=list)
@@ -139,7 +139,7 @@ def test_a_refusal_and_the_first_answer_at_the_same_moment_do_not_block_each_oth
 ) -> None:
     """Whichever comes first, the refusal stands; a server that finds a deadlock would raise StoreUnavailable."""
     ids = [add(assertion, f"300016400010{number}").id for number in range(10, 30)]
-    pending = PendingRefusals(registry.database)
+    pending = PendingRefusals(registry.database, Sealer([KEY]))
 
     def answer(account_id: str) -> None:
         for series in Series:

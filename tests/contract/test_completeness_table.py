@@ -12,8 +12,8 @@ from worker.domain.measures.completeness import COMPLETE, DayLedger, DayMark, Da
 from worker.domain.measures.readings import ONE_DAY, Period, Series
 from worker.errors import UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.answers.corrections import Correction, CorrectionTable
 from worker.stores.registry.completeness import HourFreshness
-from worker.stores.registry.corrections import Correction, CorrectionTable
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 TODAY = date(2024, 7, 25)

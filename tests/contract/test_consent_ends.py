@@ -154,7 +154,7 @@ def test_those_whose_consent_has_ended_come_page_by_page_until_they_wait_for_a_n
 
 
 def suspend_as_ended(registry: AccountRegistry, account_id: str, now: datetime) -> bool:
-    return PendingRefusals(registry.database).suspend(
+    return PendingRefusals(registry.database, Sealer([KEY])).suspend(
         account_id,
         ENDED,
         now,
@@ -185,7 +185,7 @@ def test_an_incident_that_is_over_sets_back_nobody_whose_consent_has_ended(regis
     )
     for account_id in (valid, over):
         registry.set_state(account_id, AccountState.ACTION_NEEDED, code, now=NOW)
-    assert PendingRefusals(registry.database).reinstate(code, NOW, NOW + ONE_DAY) == [valid]
+    assert PendingRefusals(registry.database, Sealer([KEY])).reinstate(code, NOW, NOW + ONE_DAY) == [valid]
 
 
 def test_a_token_is_not_renewed_for_an_account_whose_consent_has_ended(registry: AccountRegistry) -> None:
@@ -255,7 +255,7 @@ def stop(registry: AccountRegistry, consents: ConsentTable) -> str:
     "later",
     [
         lambda registry, account_id: registry.set_state(account_id, AccountState.PAUSED, now=NOW),
-        lambda registry, account_id: PendingRefusals(registry.database).suspend(
+        lambda registry, account_id: PendingRefusals(registry.database, Sealer([KEY])).suspend(
             account_id, "LOGIN_FAILED", NOW, consent_ended=False, notices=list
         ),
         lambda registry, account_id: suspend_as_ended(registry, account_id, NOW + 2 * ONE_DAY),
@@ -307,7 +307,7 @@ def test_a_closed_account_changes_no_more_and_is_never_asked(registry: AccountRe
             registry.set_state(account_id, state, now=NOW)
     with pytest.raises(ValueError, match="another person holds this meter"):
         consents.withdraw(account_id, NOW)
-    pending = PendingRefusals(registry.database)
+    pending = PendingRefusals(registry.database, Sealer([KEY]))
     assert not pending.suspend(account_id, "LOGIN_FAILED", NOW, consent_ended=True, notices=list)
     account = registry.get(account_id)
     assert account.state is AccountState.CLOSED and not account.active

@@ -37,7 +37,7 @@ class Tables:
     def __post_init__(self) -> None:
         database = self.registry.database
         self.consents = ConsentTable(database, Sealer([KEY]))
-        self.pending_refusals, self.notices = PendingRefusals(database), NoticeTable(database)
+        self.pending_refusals, self.notices = PendingRefusals(database, Sealer([KEY])), NoticeTable(database)
 
     def add(self, meter: str = METER, until: date | None = None) -> str:
         return self.registry.add("enedis", meter, NOW, consent_until=until, token_needed=False)[0].id
@@ -70,7 +70,7 @@ def test_a_recorded_consent_is_read_back_and_names_its_meter_only_sealed(tables:
     assert (proof.kind, proof.reference, proof.consented_at, proof.open) == ("autorisation", "4711", NOW, True)
     assert (proof.consent_from, proof.consent_until, proof.supplier) == (TODAY, UNTIL, "enedis")
     assert tables.consents.unseal_usage_point(proof) == METER
-    assert METER not in tables.rows("consent_proofs")
+    assert METER not in tables.rows("consent_evidence") and "4711" not in tables.rows("consent_evidence")
     assert METER not in repr(proof)
     stored = tables.registry.get(account)
     assert (stored.consent_from, stored.consent_until) == (TODAY, UNTIL)
@@ -124,14 +124,18 @@ def test_a_consent_given_anew_under_the_same_reference_is_a_new_one(tables: Tabl
     assert tables.registry.get(account).consent_until == TODAY + 395 * DAY
 
 
-def test_a_consent_held_for_ended_is_in_force_again_when_the_supplier_confirms_it(tables: Tables) -> None:
+def test_a_consent_that_has_ended_is_never_opened_again_a_new_one_follows_it(tables: Tables) -> None:
     account = tables.add()
     told: dict[str, Any] = {"reference": "1", "consent_from": TODAY, "consent_until": UNTIL}
     first = record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, **told)
     tables.pending_refusals.suspend(account, CODE, NOW, consent_ended=True, notices=list)
     again = record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW + DAY, **told)
-    assert again == first
-    assert tables.consents.list_proofs(account) == [first]
+    assert again.open and again.id != first.id
+    assert [(proof.id, proof.end_reason) for proof in tables.consents.list_proofs(account)] == [
+        (again.id, ""),
+        (first.id, CODE),
+    ]
+    assert record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW + 2 * DAY, **told) == again
 
 
 def test_a_renewal_ends_the_consent_before_it_and_clears_doubts_and_what_was_to_be_told(tables: Tables) -> None:
@@ -205,7 +209,7 @@ def test_the_proof_of_a_removed_account_stays_without_its_meter(tables: Tables) 
     again = tables.consents.erase_after_removal(account, NOW + DAY, keep_days=1825)
     assert {name for name, number in again.items() if number} == {"consent_proofs_kept"}
     (proof,) = tables.consents.list_proofs(account)
-    assert (proof.end_reason, proof.ended_at, proof.reference, proof.names_meter) == ("removed", NOW, "1", False)
+    assert (proof.end_reason, proof.ended_at, proof.reference, proof.names_meter) == ("removed", NOW, None, False)
     assert tables.consents.unseal_usage_point(proof) is None
 
 

@@ -17,11 +17,11 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.answers.raw_answers import RawAnswerTable
+from worker.stores.registry.answers.unknown_answers import MAX_ROWS, QuarantineResult, QuarantineTable
 from worker.stores.registry.overview import Overview
-from worker.stores.registry.raw_answers import RawAnswerTable
 from worker.stores.registry.seals import ANSWER_SEALS, SAMPLE_SEALS, rotate_seals
 from worker.stores.registry.tables import NOTICES, QUARANTINE, RAW_ANSWERS
-from worker.stores.registry.unknown_answers import MAX_ROWS, QuarantineResult, QuarantineTable
 
 NEW = generate_key()
 MAY = datetime(2024, 5, 3, 7, 0, tzinfo=UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
@@ -44,14 +45,12 @@ def test_a_saved_token_is_read_back_and_lies_sealed(registry: AccountRegistry, u
 
 
 def test_a_consent_of_several_meters_is_all_or_nothing(registry: AccountRegistry) -> None:
-    def fail_at_the_second(connection: object, account_id: str) -> None:
-        called.append(account_id)
-        if len(called) == 2:
-            raise RuntimeError("the process ends here")
+    def fail(connection: object, account_ids: Sequence[str]) -> None:
+        assert len(account_ids) == 2
+        raise RuntimeError("the process ends here")
 
-    called: list[str] = []
     with pytest.raises(RuntimeError):
-        registry.add_all("enedis", [A, B], NOW, NewConsent(token="{}"), on_account=fail_at_the_second)
+        registry.add_all("enedis", [A, B], NOW, NewConsent(token="{}"), on_accounts=fail)
     assert registry.list() == []
     assert len(add_accounts(registry, A, B)) == 2
 

@@ -99,7 +99,9 @@ def test_no_table_is_left_out_and_every_one_is_tried_here(old: Installation, arc
     engine.dispose()
     members = read_manifest(archive)["members"]
     assert {name for name in members if name.startswith("registry/")} == {f"registry/{name}" for name in tables}
-    assert [name for name in tables if not members[f"registry/{name}"]["lines"]] == []
+    # The consents of older versions are moved into the evidence when a registry is opened.
+    filled = tables - {"consent_proofs"}
+    assert [name for name in filled if not members[f"registry/{name}"]["lines"]] == []
 
 
 def test_nothing_of_it_can_be_read_without_the_key_and_a_removed_account_is_not_in_it(archive: Path) -> None:

@@ -26,9 +26,9 @@ from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.corrections import Correction, CorrectionTable
+from worker.stores.registry.answers.corrections import Correction, CorrectionTable
+from worker.stores.registry.answers.unknown_answers import QuarantineTable
 from worker.stores.registry.migrations import upgrade_schema
-from worker.stores.registry.unknown_answers import QuarantineTable
 from worker.sync.audit import AuditSummary, save_audit_summary
 
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)

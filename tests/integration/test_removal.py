@@ -16,7 +16,7 @@ from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series
-from worker.errors import ConsentRevoked, RefreshTokenDead
+from worker.errors import ConsentRevoked, LoginFailed
 from worker.runtime.process import Runtime
 
 METER = "30001640000011"
@@ -33,7 +33,7 @@ def add_filled_account(runtime: Runtime, meter: str = METER) -> str:
     for period, keys in ((Period.DAY, ("2024-07-23", "2024-07-24")), (Period.MONTH, ("2024-07",))):
         documents = [to_document(account, period, Entry(key, 5_000_000, None), NOW) for key in keys]
         assert ByDoctype(runtime.measures)[period].write(documents) == []
-    for error in (ConsentRevoked("gone"), RefreshTokenDead("dead"), ConsentRevoked("gone")):
+    for error in (ConsentRevoked("gone"), LoginFailed("no"), ConsentRevoked("gone")):
         runtime.results.record_failure(window_job(WINDOW, Series.DAILY, account), error)
     runtime.registry.set_state(account, AccountState.READY, now=NOW)
     runtime.results.record_failure(window_job(WINDOW, Series.DAILY, account), ConsentRevoked("gone"))
@@ -58,7 +58,7 @@ def test_a_removal_erases_all_but_the_proof_and_says_so(installation: Installati
         }
         assert {name: number for name, number in runtime.erase(account).items() if number} == {"consent_proofs_kept": 1}
         (proof,) = runtime.consents.list_proofs(account)
-        assert (proof.reference, proof.consent_until, proof.names_meter) == ("4711", UNTIL, False)
+        assert (proof.reference, proof.consent_until, proof.names_meter) == (None, UNTIL, False)
         assert ByDoctype(runtime.measures)[Period.DAY].read(account, "0", "~") == []
         assert len(ByDoctype(runtime.measures)[Period.DAY].read(other, "0", "~")) == 2
         assert len(runtime.refusals.pending.list_for_account(other)) == 1

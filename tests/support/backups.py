@@ -29,8 +29,8 @@ from worker.runtime.process import Runtime
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry import tables
 from worker.stores.registry.accounts import NewConsent
+from worker.stores.registry.answers.corrections import Correction
 from worker.stores.registry.completeness import HourFreshness
-from worker.stores.registry.corrections import Correction
 from worker.stores.registry.dump import TABLES, open_snapshot, read_rows
 
 KEY, BACKUP_KEY, ERASURE_KEY = generate_key(), generate_key(), "k" * 40

@@ -18,7 +18,7 @@ from worker.domain.measures.readings import PARIS, Series
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.tables import METADATA
 
@@ -84,7 +84,7 @@ def record_consent(
 ) -> ConsentProof:
     """Record a consent in a transaction of its own."""
     with consents._database.writing() as connection:
-        return consents.record(connection, account_id, kind, now, **details)
+        return consents.record(connection, [account_id], GivenConsent(kind=kind, **details), now)[0]
 
 
 def chain_of(error: BaseException | None) -> Iterator[BaseException]:

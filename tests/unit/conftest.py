@@ -33,8 +33,8 @@ from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.answers.corrections import CorrectionTable
 from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.due import DueRow
 from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.notices import NoticeTable
@@ -73,12 +73,13 @@ class Household:
             load_curve_days=self.load_curve_days,
         )
         database = self.registry.database
-        self.consents, self.notices = ConsentTable(database, Sealer([generate_key()])), NoticeTable(database)
+        sealer = Sealer([generate_key()])
+        self.consents, self.notices = ConsentTable(database, sealer), NoticeTable(database)
         self.incidents = self.build_incidents()
         self.refusals = RefusalPolicy(
             accounts=self.registry,
             consents=self.consents,
-            pending=PendingRefusals(database),
+            pending=PendingRefusals(database, sealer),
             notices=self.notices,
             channels=NoticeChannels(of_settings=dict.fromkeys(self.channels, NoticeLog())),
             now=self.now,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection
@@ -13,11 +13,12 @@ from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentKind, Proof
 from worker.domain.consent.erasures import is_asserted_younger
+from worker.domain.consent.evidence import DatesSource
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import civil_date
 from worker.errors import DataError, MeterElsewhere
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.erasures import ErasureTable
 
 MAX_REFERENCE_LENGTH: Final = 64
@@ -70,19 +71,18 @@ class AccountAssertion:
         _check_reference(reference, usage_point_id)
         if consented_on is not None and consented_on > civil_date(now):
             raise ValueError("the day of the consent is in the future")
-        record = partial(
-            self.consents.record,
+        consent = GivenConsent(
             kind=ConsentKind.ASSERTED,
-            now=now,
             consent_from=consented_on,
+            dates_from=DatesSource.ASSERTED,
             reference=reference or None,
             proof=Proof.ASSERTED,
             vouched_by=vouched_by[:MAX_VOUCHER_LENGTH],
         )
 
-        def on_new(connection: Connection, account_id: str) -> None:
+        def on_new(connection: Connection, account_ids: Sequence[str]) -> None:
             self._check_not_erased(connection, usage_point_id, consented_on, anew=anew)
-            record(connection, account_id)
+            self.consents.record(connection, account_ids, consent, now)
 
         account, created = self.registry.add_asserted(
             self.supplier,

@@ -44,6 +44,7 @@ from worker.domain.consent.connection_requests import (
 from worker.domain.consent.consents import ConsentKind, EndReason
 from worker.domain.consent.durations import last_day_of
 from worker.domain.consent.erasures import is_younger
+from worker.domain.consent.evidence import HOUSEHOLD, DatesSource
 from worker.domain.consent.invitations import Invitation, InvitationPurpose
 from worker.domain.consent.proxy import ProxyCaller
 from worker.domain.measures.readings import civil_date
@@ -62,7 +63,7 @@ from worker.stores.redis.locks import Locks
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.stores.registry import account_rows
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
-from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
@@ -237,17 +238,18 @@ class AccountConnector:
 
     def _prove(self, request: ConnectionRequest) -> ConnectionRequest:
         """Ask the supplier at most once, and return the request with its proof, without one, or still waiting."""
-        kind, meters, grant = self.supplier.ask(request)
-        if kind is ConsentKind.AUTORISATION and not meters:
+        answer = self.supplier.ask(request)
+        kind = answer.kind
+        if kind is ConsentKind.AUTORISATION and not answer.meters:
             if request.tries >= MOST_UNKNOWN:
                 raise _Refused("no_usage_point")
             return request.waiting("not_there", self.real_now())
         invited = self._invited(request)
-        found = find_proof(kind, meters, request.begun_on, invited.usage_point_id if invited else None)
+        found = find_proof(kind, answer.meters, request.begun_on, invited.usage_point_id if invited else None)
         if found is None:
             return request.after(RequestEvent.NOT_PROVEN)
         proof, proven = found
-        token = grant.token if grant else None
+        token = answer.grant.token if answer.grant else None
         expires_s = token.expires_at if token else None
         request = replace(
             request,
@@ -260,6 +262,8 @@ class AccountConnector:
                 until=proven[0].until,
                 token=token.to_text() if token else None,
                 token_expires_at=None if expires_s is None else datetime.fromtimestamp(expires_s, UTC),
+                line=answer.line,
+                answer_digest=answer.digest,
             ),
             code=None,
         )
@@ -335,7 +339,10 @@ class AccountConnector:
         )
         with self.registry.database.writing() as connection:
             self._prepare(connection, request=request, invited=invited, before={meter: account}, others=others, now=now)
-            self._conclude_writing(connection, request=request, invited=invited, others=others, now=now)
+            self._check_not_erased(connection, request, invited)
+            for other in others:
+                self.consents.end_closed(connection, other.id, now, code.vouched_by)
+                self.ledger.append(LedgerEntry(LedgerKind.CLOSED, other.id, now))
             # Before the commit: a crash between the two must not cost the person the invitation.
             after = self.proxy_codes.hand_over(request, code)
             self.requests.save(after)
@@ -373,24 +380,27 @@ class AccountConnector:
         consent = NewConsent(
             first_day, last_day, proven.token, proven.token_expires_at, token_needed=self.supplier.account_tokens
         )
+        given = GivenConsent(
+            kind=proven.kind,
+            consent_from=first_day,
+            consent_until=last_day,
+            dates_from=DatesSource.SUPPLIER if proven.since and proven.until else DatesSource.REQUESTED,
+            reference=proven.reference,
+            proof=proven.proof,
+            vouched_by=invited.invitation.created_by if invited else None,
+            browser=request.browser,
+            line=proven.line,
+            answer_digest=proven.answer_digest,
+        )
         accounts = self.registry.add_all(
             request.supplier,
             proven.usage_points,
             now,
             consent,
             before=partial(self._prepare, request=request, invited=invited, before=before, others=others, now=now),
-            on_account=partial(
-                self.consents.record,
-                kind=proven.kind,
-                now=now,
-                consent_from=first_day,
-                consent_until=last_day,
-                reference=proven.reference,
-                proof=proven.proof,
-                vouched_by=invited.invitation.created_by if invited else None,
-                browser=request.browser,
+            on_accounts=partial(
+                self._conclude_writing, request=request, invited=invited, given=given, others=others, now=now
             ),
-            after=partial(self._conclude_writing, request=request, invited=invited, others=others, now=now),
             data_from=civil_date(now) if others else None,
             tenant=request.tenant,
         )
@@ -435,17 +445,28 @@ class AccountConnector:
     def _conclude_writing(
         self,
         connection: Connection,
+        account_ids: Sequence[str],
         *,
         request: ConnectionRequest,
         invited: _Invited | None,
+        given: GivenConsent,
         others: Sequence[Account],
         now: datetime,
     ) -> None:
-        """Refuse a proof that is older than an erasure, and write what was closed to the ledger.
+        """Refuse a proof that is older than an erasure, and put the consent and the ends of others' on record.
 
         It is the last of the transaction: the accounts are locked, so that no erasure can come in between, and the
         ledger has nothing that is refused after all. Raises _Refused and StoreUnavailable.
         """
+        self._check_not_erased(connection, request, invited)
+        for account in others:
+            self.consents.end_closed(connection, account.id, now, given.vouched_by or HOUSEHOLD)
+        self.consents.record(connection, account_ids, given, now)
+        for account in others:
+            self.ledger.append(LedgerEntry(LedgerKind.CLOSED, account.id, now))
+
+    def _check_not_erased(self, connection: Connection, request: ConnectionRequest, invited: _Invited | None) -> None:
+        """Raise _Refused where the proof is older than an erasure of one of its meters."""
         proven = request.proven
         invited_at = invited.invitation.created_at if invited else None
         for number in proven.usage_points if proven else ():
@@ -453,5 +474,3 @@ class AccountConnector:
             if proven and erased_at and not is_younger(proven.proof, erased_at, request.begun_at, invited_at):
                 log.info("proof refused: the meter was erased since", extra=fields(request=request.id))
                 raise _Refused("erased_since")
-        for account in others:
-            self.ledger.append(LedgerEntry(LedgerKind.CLOSED, account.id, now))

@@ -39,12 +39,14 @@ def erase_account(
     erased_at: datetime,
     keep_proof_days: int,
     proxy_grants: ProxyGrantTable,
+    actor: str | None = None,
 ) -> dict[str, int]:
     """Erase an account's measures, tokens and state, refuse late writes, and return what was erased, counted.
 
     ``now`` is the fleet's time, and ``erased_at`` the real one. ``consent_proofs_kept`` counts what stays, by policy
-    and without the meter's number. Safe to repeat. Raises UnknownAccount, and StoreUnavailable: before the ledger has
-    the erasure nothing is erased. The grants of the proxy for the account's meter end with it.
+    and without the meter's number. ``actor``: who asked for it. Safe to repeat. Raises UnknownAccount, and
+    StoreUnavailable: before the ledger has the erasure nothing is erased. The grants of the proxy for the account's
+    meter end with it.
     """
     account, on_removal = registry.get(account_id), None
     if account.state is not AccountState.DELETED:
@@ -52,7 +54,7 @@ def erase_account(
         requests.end_for(account.id, account.usage_point_id, consents.browser_of(account.id))
     # The registry goes first: from then on no task writes for this account.
     removed = registry.remove(account_id, on_removal)
-    proofs = consents.erase_after_removal(account_id, now, keep_proof_days)
+    proofs = consents.erase_after_removal(account_id, now, keep_proof_days, actor)
     documents = measures.erase(account_id)
     return {"documents": documents, **removed, "state_keys": progress.forget(account_id), **proofs}
 

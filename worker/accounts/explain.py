@@ -30,8 +30,8 @@ from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason
 from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.answers.corrections import Correction, CorrectionTable
 from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.corrections import Correction, CorrectionTable
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History
 from worker.texts import LANGUAGES, format_day, translate

@@ -15,7 +15,7 @@ from worker.domain.measures.conservation import Discrepancy
 from worker.domain.measures.coverage import Coverage, summarize_days
 from worker.domain.measures.holes import COMPARED_SERIES, MissingCurve, find_holes, find_missing_curve
 from worker.domain.measures.readings import Series
-from worker.stores.registry.corrections import Correction
+from worker.stores.registry.answers.corrections import Correction
 from worker.sync.history import History
 
 # The coverage of each series, and the missing curve if it is not collected at all.

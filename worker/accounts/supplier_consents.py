@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from worker.clients.enedis.consent import authorize_url, fetch_shared_meters, usage_points_of_grant
-from worker.clients.enedis.presets import Endpoints
+from worker.clients.enedis.presets import SUBSCRIBED_SERVICES, Endpoints
 from worker.clients.oauth import Grant
 from worker.clients.session import SupplierSession
 from worker.domain.clock import Clock
@@ -16,6 +16,20 @@ from worker.domain.consent.consents import ConsentKind
 from worker.domain.consent.durations import without_years
 from worker.domain.measures.readings import civil_date
 from worker.errors import UnknownUsagePoint
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentAnswer:
+    """What a callback says with what the supplier says of it.
+
+    ``line``: the endpoint that was asked, None where none was; ``digest``: the SHA-256 of its answer's bytes.
+    """
+
+    kind: ConsentKind
+    meters: Sequence[SharedMeter]
+    grant: Grant | None = None
+    line: str | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +75,7 @@ class SupplierConsents:
             raise UnknownUsagePoint("the supplier does not confirm the meter: connect again")
         return grant, confirmed
 
-    def ask(self, request: ConnectionRequest) -> tuple[ConsentKind, Sequence[SharedMeter], Grant | None]:
+    def ask(self, request: ConnectionRequest) -> ConsentAnswer:
         """Return what a callback says with what the supplier says of it, in one call at most; v5 has nothing to ask.
 
         Raises UnknownUsagePoint where the token answer of v4 doesn't name the callback's meters itself, and what the
@@ -70,8 +84,13 @@ class SupplierConsents:
         if request.code is not None:
             grant, confirmed = self.confirm_code(request.code, request.usage_points)
             kind = ConsentKind.CODE if "usage_points_id" in grant.extras else ConsentKind.ID_TOKEN
-            return kind, [SharedMeter(number) for number in request.usage_points or confirmed], grant
+            named = [SharedMeter(number) for number in request.usage_points or confirmed]
+            return ConsentAnswer(kind, named, grant, self._line(self.endpoints.preset.token_path), grant.digest)
         if request.autorisation_id is not None:
-            meters = fetch_shared_meters(self.open_session(), request.autorisation_id, self.now())
-            return ConsentKind.AUTORISATION, meters, None
-        return ConsentKind.USAGE_POINT, [SharedMeter(number) for number in request.usage_points], None
+            meters, digest = fetch_shared_meters(self.open_session(), request.autorisation_id, self.now())
+            line = self._line(SUBSCRIBED_SERVICES)
+            return ConsentAnswer(ConsentKind.AUTORISATION, meters, None, line, digest)
+        return ConsentAnswer(ConsentKind.USAGE_POINT, [SharedMeter(number) for number in request.usage_points])
+
+    def _line(self, path: str) -> str:
+        return f"{self.endpoints.preset.name} POST {path}"

@@ -194,9 +194,9 @@ def resume(account_id: str) -> None:
 def remove(account_id: str, yes: bool, as_json: bool) -> None:
     """Erase an account: its measures, tokens and state; says what was erased.
 
-    The proof of its consent stays for RELEVE_KEEP_CONSENT_PROOF_DAYS, without the meter's number. The meter stays
-    closed to every consent that began before. Its holder may consent anew: with v5 and 2026 by `releve invite`; in 2026
-    they first delete the share in their Enedis account.
+    The evidence of its consent stays for RELEVE_KEEP_CONSENT_PROOF_DAYS, without the meter and the reference. The
+    meter stays closed to every consent that began before. Its holder may consent anew: with v5 and 2026 by `releve
+    invite`; in 2026 they first delete the share in their Enedis account.
 
     \b
     Example:
@@ -206,7 +206,7 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
         runtime.registry.get(account_id)
         if not yes:
             click.confirm(f"Erase account {account_id} and all its measures?", abort=True, err=True)
-        erased = runtime.erase(account_id)
+        erased = runtime.erase(account_id, shell_user())
         _publish_revocation(runtime)
     proofs = erased.pop("consent_proofs_kept")
     counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in erased.items())

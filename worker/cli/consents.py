@@ -1,4 +1,4 @@
-"""`releve consents`: when each consent ends."""
+"""`releve consents`: when each consent ends, and the check and the export of their evidence."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from typing import Any
 
 import click
 
-from worker.accounts.explanations import to_row
+from worker.accounts.explanations import to_plain, to_row
 from worker.cli.accounts import proof_row
-from worker.cli.common import DayCount, json_option, open_runtime, print_rows
+from worker.cli.common import DayCount, json_option, open_runtime, print_json, print_result, print_rows
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentProof
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--expiring",
     type=DayCount(),
     help="Only consents that end within so many days, or have ended: like 30d.",
 )
 @json_option
-def consents(expiring: timedelta | None, as_json: bool) -> None:
+@click.pass_context
+def consents(context: click.Context, expiring: timedelta | None, as_json: bool) -> None:
     """Show when consents end, the next to end first, what proves them and who vouches for them.
 
     `releve invite ACCOUNT` makes the link by which a holder consents again.
@@ -30,6 +31,8 @@ def consents(expiring: timedelta | None, as_json: bool) -> None:
     Example:
       releve consents --expiring 30d
     """
+    if context.invoked_subcommand is not None:
+        return
     with open_runtime() as runtime:
         today = runtime.history.today()
         accounts = runtime.consents.list_accounts_by_consent_end(today + expiring if expiring is not None else None)
@@ -39,6 +42,57 @@ def consents(expiring: timedelta | None, as_json: bool) -> None:
     columns |= {"proof": "proof", "vouched by": "vouched_by", "reference": "reference"}
     empty = "no consent ends in that time" if expiring is not None else "no accounts yet"
     print_rows(rows, {"account": "account", "state": "state", **columns}, as_json=as_json, empty=empty)
+
+
+@consents.command()
+@json_option
+def verify(as_json: bool) -> None:
+    """Check the chain of evidence, and name each changed, missing or foreign row; exit code 1 where there is one.
+
+    Prints the number of rows and the hash of the last one. Note it elsewhere, on paper or in another system: who
+    restores an older registry can't make it again.
+
+    \b
+    Example:
+      releve consents verify
+    """
+    faults: list[str] = []
+
+    def report(fault: str) -> None:
+        if as_json:
+            faults.append(fault)
+        else:
+            click.echo(fault)
+
+    with open_runtime() as runtime:
+        summary = runtime.evidence.verify(report)
+    row = {"rows": summary.rows, "last_row": summary.head.sequence, "hash": summary.head.hash, "faults": faults}
+    last = f"the last is row {summary.head.sequence} with hash {summary.head.hash}"
+    state = "the chain verifies" if not summary.faults else f"{summary.faults} faults"
+    print_result(row, f"{summary.rows} rows of evidence, {last}: {state}", as_json=as_json)
+    if summary.faults:
+        raise SystemExit(1)
+
+
+@consents.command()
+@click.argument("account_id", metavar="ACCOUNT")
+def export(account_id: str) -> None:
+    """Print an account's evidence as JSON for a dispute: its rows with their hashes, and whether the chain verifies.
+
+    Meter and reference are in clear text until the account is removed. A removed account works too, as long as its
+    evidence is kept.
+
+    \b
+    Example:
+      releve consents export k3q7d0fr2mxx > evidence.json
+    """
+    with open_runtime() as runtime:
+        rows = runtime.evidence.export(account_id)
+        faults: list[str] = []
+        summary = runtime.evidence.verify(faults.append)
+        made_at = to_plain(runtime.now())
+    chain = {"verifies": not faults, "last_row": summary.head.sequence, "hash": summary.head.hash, "faults": faults}
+    print_json({"account": account_id, "made_at": made_at, "rows": rows, "chain": chain})
 
 
 def _to_row(account: Account, proof: ConsentProof | None, today: date) -> dict[str, Any]:

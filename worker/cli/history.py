@@ -11,7 +11,7 @@ from worker.accounts.explanations import correction_to_json
 from worker.cli.common import Day, describe_removal, json_option, local_text, open_runtime, print_json, print_table
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.readings import PARIS, Period
-from worker.stores.registry.corrections import Correction
+from worker.stores.registry.answers.corrections import Correction
 
 
 @click.command()

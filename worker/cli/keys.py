@@ -10,6 +10,7 @@ from config.settings import get_settings
 from worker.runtime.keys import build_sealer
 from worker.runtime.stores import open_current_database
 from worker.stores.encryption import generate_key
+from worker.stores.registry.evidence.older_consents import import_older_consents
 from worker.stores.registry.seals import SEALED_COLUMNS, rotate_seals
 
 
@@ -41,5 +42,6 @@ def rotate() -> None:
     sealer = build_sealer(settings)
     with ExitStack() as stack:
         database = open_current_database(settings, stack)
+        import_older_consents(database, sealer)
         for column in SEALED_COLUMNS:
             click.echo(f"{rotate_seals(database, sealer, column)} {column.label} sealed anew")

@@ -44,11 +44,12 @@ _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
 class Grant:
     """The answer to the exchange of a code: its token, and its other fields (usage points, an id_token).
 
-    ``extras`` is personal data.
+    ``extras`` is personal data. ``digest``: the SHA-256 of the answer's bytes, in hexadecimal.
     """
 
     token: Token
     extras: Mapping[str, Json] = field(repr=False)
+    digest: str = ""
 
 
 class OAuthClient:
@@ -75,10 +76,10 @@ class OAuthClient:
     def exchange_code(self, code: str) -> Grant:
         """Exchange a code, which works once and for 180 s, for the user's tokens; credentials go in the form (v4)."""
         client = WebApplicationClient(self._client_id)
-        answer = self._request_token(client, OAuth2Session.fetch_token, code=code, include_client_id=True)
+        answer, digest = self._request_token(client, OAuth2Session.fetch_token, code=code, include_client_id=True)
         token_fields = {"access_token", "refresh_token", "token_type", "expires_in", "expires_at"}
         extras = {name: value for name, value in answer.items() if name not in token_fields}
-        return Grant(self._to_token(answer), extras)
+        return Grant(self._to_token(answer), extras, digest)
 
     def refresh(self, refresh_token: str) -> Token:
         """Exchange a refresh token, which works once, for the next pair of tokens (v4).
@@ -88,7 +89,7 @@ class OAuthClient:
         """
         client = WebApplicationClient(self._client_id)
         form = {"refresh_token": refresh_token, "client_id": self._client_id}
-        return self._to_token(self._request_token(client, OAuth2Session.refresh_token, **form))
+        return self._to_token(self._request_token(client, OAuth2Session.refresh_token, **form)[0])
 
     def revoke(self, token: str, kind: Literal["refresh_token", "access_token"]) -> None:
         """Revoke a user's token (v4). The supplier answers the same for a token that it does not know.
@@ -115,11 +116,13 @@ class OAuthClient:
     def application_token(self) -> Token:
         """Fetch the application's token; its credentials are sent as a Basic header (v5, 2026)."""
         client = BackendApplicationClient(self._client_id)
-        return self._to_token(self._request_token(client, OAuth2Session.fetch_token))
+        return self._to_token(self._request_token(client, OAuth2Session.fetch_token)[0])
 
-    def _request_token(self, client: Client, request: Callable[..., Any], **form: Any) -> dict[str, Any]:
+    def _request_token(self, client: Client, request: Callable[..., Any], **form: Any) -> tuple[dict[str, Any], str]:
+        """Return the answer's fields and the SHA-256 of its bytes."""
         permit = self._permits.take_permit(TOKEN_API)
-        check = partial(self._check_response, permit)
+        replies: list[Reply] = []
+        check = partial(self._check_response, permit, replies)
         with self._transport.token_session(client, partial(self._permits.release_permit, permit)) as session:
             session.register_compliance_hook("access_token_response", check)
             session.register_compliance_hook("refresh_token_response", check)
@@ -134,11 +137,15 @@ class OAuthClient:
                     raise
                 # "from None": the foreign text quotes the answer.
                 raise MalformedAnswer(f"the token endpoint's answer is unusable ({type(error).__name__})") from None
-        return answer
+        return answer, replies[-1].digest
 
-    def _check_response(self, permit: str, response: requests.Response) -> requests.Response:
-        """Check an answer before oauthlib parses it: oauthlib loses the status, which decides about the error."""
+    def _check_response(self, permit: str, replies: list[Reply], response: requests.Response) -> requests.Response:
+        """Check an answer before oauthlib parses it: oauthlib loses the status, which decides about the error.
+
+        ``replies`` gets the answer as it came.
+        """
         reply = Reply(response.status_code, response.headers, response.content)
+        replies.append(reply)
         body = reply.json
         if not (response.ok and isinstance(body, dict) and "access_token" in body):
             self._raise_refusal(reply, permit)

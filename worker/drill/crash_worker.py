@@ -26,7 +26,7 @@ from worker.domain.clock import Clock, real_clock
 from worker.stores.measures.couchdb import CouchDatabase
 from worker.stores.measures.sql import SqlStore
 from worker.stores.redis.progress import ProgressStore
-from worker.stores.registry.corrections import CorrectionTable
+from worker.stores.registry.answers.corrections import CorrectionTable
 from worker.stores.registry.outcomes import OutcomeTable
 
 __all__ = ["CLOCK_AHEAD_VARIABLE", "CRASH_FOLDER_VARIABLE", "TWICE_VARIABLE", "app", "set_clock"]

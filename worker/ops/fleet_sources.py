@@ -26,8 +26,8 @@ from worker.runtime.supplier import build_endpoints, build_ledger
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
+from worker.stores.registry.answers.corrections import CorrectionTable
 from worker.stores.registry.completeness import CompletenessTable
-from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.due import DueTable
 from worker.stores.registry.overview import Overview
 from worker.stores.registry.policies import PolicyTable

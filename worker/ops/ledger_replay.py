@@ -83,6 +83,7 @@ class _Replay:
             return
         elif (closed_at := moments.get(LedgerKind.CLOSED)) is not None:
             self._consents.close(self._connection, account.id, closed_at)
+            self._consents.end_closed(self._connection, account.id, closed_at, None)
             self.effect.closed += 1
         elif not self._has_consented_since(account.id, stopped_at := moments[LedgerKind.STOPPED]):
             self._consents.withdraw(account.id, stopped_at)

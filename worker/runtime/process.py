@@ -29,6 +29,7 @@ from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
 from worker.clients.suppliers import ENEDIS, SupplierClients
 from worker.domain.clock import clock_from, real_clock
+from worker.domain.consent.evidence import HOUSEHOLD
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
@@ -44,17 +45,19 @@ from worker.stores.redis.locks import Locks
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.redis.rate_limits import RateLimiter
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.answers.corrections import CorrectionTable
+from worker.stores.registry.answers.raw_answers import RawAnswerTable
+from worker.stores.registry.answers.unknown_answers import QuarantineTable
 from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.erasures import ErasureTable
+from worker.stores.registry.evidence.check import EvidenceCheck
+from worker.stores.registry.evidence.older_consents import import_older_consents
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.proxy.clients import ProxyClientTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
-from worker.stores.registry.raw_answers import RawAnswerTable
 from worker.stores.registry.refusals import PendingRefusals
 from worker.stores.registry.tenants import TenantTable
-from worker.stores.registry.unknown_answers import QuarantineTable
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore, token_lock
 from worker.sync.answer_watch import AnswerWatch
 from worker.sync.audit import Auditor
@@ -106,6 +109,8 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.proxy_clients = ProxyClientTable(database)
         self.proxy_grant_table = ProxyGrantTable(database)
         self.consents = ConsentTable(database, self.sealer)
+        self.evidence = EvidenceCheck(database, self.sealer)
+        import_older_consents(database, self.sealer)
         self.notices = NoticeTable(database)
         self.corrections = CorrectionTable(database)
         self.unknown_answers = QuarantineTable(database, self.sealer)
@@ -179,7 +184,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.refusals = RefusalPolicy(
             accounts=self.registry,
             consents=self.consents,
-            pending=PendingRefusals(self.registry.database),
+            pending=PendingRefusals(self.registry.database, self.sealer),
             notices=self.notices,
             channels=self.channels,
             now=self.now,
@@ -350,13 +355,13 @@ class Runtime(AbstractContextManager["Runtime"]):
             print_line=print_line,
         )
 
-    def stop_consent(self, account_id: str) -> None:
+    def stop_consent(self, account_id: str, actor: str = HOUSEHOLD) -> None:
         """End an account's consent as its household asks; see ``ConsentTable.withdraw``."""
         now = self.now()
         entry = LedgerEntry(LedgerKind.STOPPED, account_id, now)
-        self.consents.withdraw(account_id, now, partial(self.ledger_file.append, entry))
+        self.consents.withdraw(account_id, now, actor, partial(self.ledger_file.append, entry))
 
-    def erase(self, account_id: str) -> dict[str, int]:
+    def erase(self, account_id: str, actor: str | None = None) -> dict[str, int]:
         """Erase an account's measures, tokens and state; see ``accounts.erasure``."""
         return erase_account(
             account_id,
@@ -371,6 +376,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             erased_at=real_clock(),
             keep_proof_days=self.settings.keep_consent_proof_days,
             proxy_grants=self.proxy_grant_table,
+            actor=actor,
         )
 
 

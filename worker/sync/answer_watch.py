@@ -21,8 +21,8 @@ from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.readings import Series, civil_date
 from worker.errors import StoreUnavailable
 from worker.stores.registry import consent_rows
-from worker.stores.registry.raw_answers import RawAnswerTable
-from worker.stores.registry.unknown_answers import QuarantineResult, QuarantineTable
+from worker.stores.registry.answers.raw_answers import RawAnswerTable
+from worker.stores.registry.answers.unknown_answers import QuarantineResult, QuarantineTable
 
 log = logging.getLogger("releve.answers")
 

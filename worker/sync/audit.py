@@ -35,7 +35,7 @@ from worker.domain.measures.windows import plan_repair, split_window
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.corrections import CorrectionTable
+from worker.stores.registry.answers.corrections import CorrectionTable
 from worker.sync.claims import WindowClaims
 from worker.sync.window import WindowSync
 

@@ -20,8 +20,8 @@ from worker.domain.measures.messages import WindowJob, WindowResult, Writes, to_
 from worker.domain.measures.readings import DateWindow, civil_date
 from worker.domain.measures.recent_answers import RecentAnswers
 from worker.errors import MalformedAnswer
+from worker.stores.registry.answers.raw_answers import RawAnswerTable
 from worker.stores.registry.completeness import CompletenessTable
-from worker.stores.registry.raw_answers import RawAnswerTable
 from worker.sync.results import ResultRecorder
 from worker.sync.window import WindowSync
 

@@ -45,6 +45,14 @@ def a_year(servers: ConnectServers, tmp_path: Path) -> Iterator[ConnectService]:
         yield service
 
 
+# The line whose answer proved the consent, and who told its dates.
+ASKED = {
+    "enedis-v4": ("enedis-v4 POST /v1/oauth2/token", "requested"),
+    "enedis-v5": (None, "requested"),
+    "enedis-2026": ("enedis-2026 POST /subscribed_services/v1", "supplier"),
+}
+
+
 def test_a_consent_makes_an_account_a_session_and_one_backfill(service: ConnectService) -> None:
     browser = service.browser()
     done = service.connect(browser)
@@ -60,6 +68,9 @@ def test_a_consent_makes_an_account_a_session_and_one_backfill(service: ConnectS
     assert proof.consent_until == account.consent_until
     assert proof.proof is (Proof.EXCHANGE if proof.kind is ConsentKind.CODE else Proof.INVITED)
     assert proof.vouched_by == (None if proof.kind is ConsentKind.CODE else "cli:test")
+    (row,) = service.runtime.evidence.export(account.id)
+    assert (row["line"], row["dates_from"]) == ASKED[service.runtime.settings.preset]
+    assert (row["answer_digest"] is None) == (row["line"] is None)
 
 
 def test_the_page_is_asked_with_the_parameters_of_its_generation(service: ConnectService) -> None:

@@ -18,7 +18,7 @@ from worker.domain.measures.deviations import DeviationKind
 from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
 from worker.domain.reasons import Reason
 from worker.errors import MalformedAnswer, RateLimited, RefreshTokenDead, SupplierUnavailable, WorkerError
-from worker.stores.registry.corrections import CorrectionTable
+from worker.stores.registry.answers.corrections import CorrectionTable
 
 METER = "30001640000011"
 

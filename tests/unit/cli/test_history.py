@@ -8,7 +8,7 @@ from tests.support.factories import NOW
 from worker.cli.history import _to_row
 from worker.domain.measures.overlaps import REMOVED
 from worker.domain.measures.readings import Period
-from worker.stores.registry.corrections import Correction
+from worker.stores.registry.answers.corrections import Correction
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from typing import Any, Literal
 from urllib.parse import parse_qs
 
@@ -68,6 +70,7 @@ def test_a_code_brings_tokens_and_usage_points_for_credentials_in_the_form(v4: C
     assert (grant.token.access, grant.token.refresh) == ("access-token-two", "refresh-token-two")
     assert grant.extras["usage_points_id"] == ANSWER_V1["usage_points_id"]
     assert not {"access_token", "refresh_token", "expires_at"} & grant.extras.keys()
+    assert grant.digest == hashlib.sha256(json.dumps(ANSWER_V1).encode()).hexdigest()
     assert form(v4) == {
         "grant_type": ["authorization_code"],
         "client_id": ["our-client"],

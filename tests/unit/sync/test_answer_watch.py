@@ -20,8 +20,8 @@ from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.domain.measures.readings import Period, Series
 from worker.errors import MalformedAnswer, StoreUnavailable
 from worker.stores.encryption import Sealer, generate_key
+from worker.stores.registry.answers.unknown_answers import MAX_ROWS, QuarantineTable
 from worker.stores.registry.tables import NOTICES
-from worker.stores.registry.unknown_answers import MAX_ROWS, QuarantineTable
 from worker.sync.answer_watch import AnswerWatch
 
 

@@ -12,7 +12,7 @@ from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
-from worker.stores.registry.corrections import CorrectionTable
+from worker.stores.registry.answers.corrections import CorrectionTable
 from worker.sync.audit import Auditor, AuditSummary
 from worker.sync.completeness import LedgerRebuilder
 

@@ -6,17 +6,17 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.support.factories import NOW, PretendSupplier, serving_days
 from tests.support.metric_counts import MetricGrowth
+from tests.support.registries import record_consent
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.consents import NoticeKind
+from worker.domain.consent.consents import ConsentKind, NoticeKind
 from worker.domain.fleet.incidents import IncidentKind, ProbeResult, judge_probe
 from worker.domain.measures.answers import Answer, AnswerKind
 from worker.domain.measures.conservation import Cause, Discrepancy, Law
@@ -31,7 +31,7 @@ from worker.errors import (
     UnknownAccount,
 )
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.corrections import CorrectionTable
+from worker.stores.registry.answers.corrections import CorrectionTable
 from worker.sync.audit import Auditor, AuditResult
 from worker.sync.inline import Inline
 from worker.sync.probes import IncidentProber
@@ -291,9 +291,8 @@ def at_noon(day: date) -> datetime:
 
 def test_the_proof_of_a_consent_that_ran_out_ends_with_its_last_day(household: Household) -> None:
     account_id = household.add()
-    with household.registry.database.writing() as connection:
-        record = partial(household.consents.record, connection, account_id)
-        record(kind="autorisation", now=household.at, reference="900001", consent_until=TODAY)
+    kind = ConsentKind.AUTORISATION
+    record_consent(household.consents, account_id, kind, household.at, reference="900001", consent_until=TODAY)
     household.at = at_noon(TODAY + ONE_DAY)
     household.refusals.suspend_ended_consents()
     household.refusals.apply_retention(keep_days=400)

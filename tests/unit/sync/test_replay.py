@@ -35,8 +35,8 @@ from worker.domain.parsing import enedis
 from worker.domain.parsing.enedis import ParsedAnswer
 from worker.errors import MalformedAnswer, StoreUnavailable, UnknownAccount
 from worker.stores.encryption import Sealer, generate_key
-from worker.stores.registry.corrections import CorrectionTable
-from worker.stores.registry.raw_answers import RawAnswerTable
+from worker.stores.registry.answers.corrections import CorrectionTable
+from worker.stores.registry.answers.raw_answers import RawAnswerTable
 from worker.sync.replay import ReplayCounts, Replayer
 
 FIRST = date(2024, 7, 18)

@@ -96,10 +96,11 @@ def usage_points_of_grant(grant: Grant, client_id: str) -> tuple[str, ...]:
     return _usage_points(usage_points_from_id_token(id_token, client_id))
 
 
-def fetch_shared_meters(session: SupplierSession, autorisation_id: int, now: datetime) -> list[SharedMeter]:
+def fetch_shared_meters(session: SupplierSession, autorisation_id: int, now: datetime) -> tuple[list[SharedMeter], str]:
     """Fetch the meters of a consent (2026) with its first and last day, in the supplier's order; one call.
 
-    The list is empty while the supplier does not know the consent yet; the call may be repeated without harm.
+    Returns them with the SHA-256 of the answer's bytes, in hexadecimal. The list is empty while the supplier does not
+    know the consent yet; the call may be repeated without harm.
     Raises TransientError, AccountError, RequestRefused or OperatorFault.
     """
     body = {
@@ -108,7 +109,9 @@ def fetch_shared_meters(session: SupplierSession, autorisation_id: int, now: dat
         "etatCode": sorted(_CURRENT_STATES),
         "serviceType": "ACCES",
     }
-    payload = session.post(SUBSCRIBED_SERVICES, body, lambda reply: _interpret_services(reply, now))
+    payload, digest = session.post(
+        SUBSCRIBED_SERVICES, body, lambda reply: (_interpret_services(reply, now), reply.digest)
+    )
     services = payload.get("serviceSouscrit") if isinstance(payload, dict) else None
     meters: dict[str, SharedMeter] = {}
     for service in services if isinstance(services, list) else []:
@@ -119,7 +122,7 @@ def fetch_shared_meters(session: SupplierSession, autorisation_id: int, now: dat
             end = _to_day(service.get("dateFin"))
             until = None if end is None else end - ONE_DAY  # The last day is not included there.
             meters[number] = SharedMeter(number, _to_day(service.get("dateDebut")), until)
-    return list(meters.values())
+    return list(meters.values()), digest
 
 
 def _to_day(value: Json) -> date | None:

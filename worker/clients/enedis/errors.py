@@ -11,6 +11,7 @@ the swagger mesure_synchrone_auto v2 of 2026, and real answers in the issues of 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -71,6 +72,11 @@ class Reply:
                 code = re.sub("[_ ]", "-", str(value)[:64].strip().lower())
                 return code if _CODE_FORM.fullmatch(code) else ""
         return ""
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the answer's bytes, in hexadecimal."""
+        return hashlib.sha256(self.body).hexdigest()
 
     @property
     def meant_status(self) -> int:

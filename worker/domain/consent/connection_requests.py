@@ -79,7 +79,8 @@ TRANSITIONS: Final[Mapping[tuple[RequestState, RequestEvent], RequestState]] = {
 class ProvenMeters:
     """What a proof is for: the meters, the dates of the consent, and the token if each account has its own.
 
-    ``since`` and ``until`` are the first and the last day as the supplier tells them, or None.
+    ``since`` and ``until`` are the first and the last day as the supplier tells them, or None. ``line`` and
+    ``answer_digest``: the supplier's endpoint that was asked, and the SHA-256 of its answer; None where none was.
     """
 
     proof: Proof
@@ -90,6 +91,8 @@ class ProvenMeters:
     until: date | None = None
     token: str | None = field(default=None, repr=False)
     token_expires_at: datetime | None = None
+    line: str | None = None
+    answer_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

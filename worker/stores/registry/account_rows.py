@@ -14,10 +14,11 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, inser
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind
+from worker.domain.consent.evidence import EvidenceEvent
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import Series, civil_date
 from worker.errors import ConsentEnded, ConsentStopped, UnknownAccount, describe_code
-from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
+from worker.stores.registry.tables import ACCOUNTS, CONSENT_EVIDENCE, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
 
 _CONSUMPTION = "consumption"  # The only direction whose measures are kept.
 NOT_REMOVED = ACCOUNTS.c.state != AccountState.DELETED
@@ -186,9 +187,10 @@ def change_state(connection: Connection, account_id: str, state: AccountState, r
 
 def _awaits_confirmation(connection: Connection, account_id: str) -> bool:
     """Return whether its newest proof is somebody's word without a day, and the supplier never answered for it."""
-    columns = CONSENT_PROOFS.c
-    newest = select(columns.kind, columns.consent_from).where(columns.account_id == account_id)
-    proof = connection.execute(newest.order_by(columns.consented_at.desc(), columns.id).limit(1)).one_or_none()
+    columns = CONSENT_EVIDENCE.c
+    given = (columns.account_id == account_id, columns.event == EvidenceEvent.GIVEN)
+    newest = select(columns.kind, columns.consent_from).where(*given).order_by(columns.sequence.desc())
+    proof = connection.execute(newest.limit(1)).one_or_none()
     if proof is None or proof.kind is not ConsentKind.ASSERTED or proof.consent_from is not None:
         return False
     answered = (SERIES_OUTCOMES.c.account_id == account_id, SERIES_OUTCOMES.c.last_success_at.is_not(None))

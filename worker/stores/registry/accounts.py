@@ -25,6 +25,7 @@ from worker.stores.registry import account_rows, migrations
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.due import DueTable
+from worker.stores.registry.evidence.chain import newest_end
 from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.policies import PolicyTable
@@ -106,9 +107,8 @@ class AccountRegistry:
         now: datetime,
         consent: NewConsent,
         *,
-        on_account: Callable[[Connection, str], object] | None = None,
+        on_accounts: Callable[[Connection, Sequence[str]], object] | None = None,
         before: Callable[[Connection], object] | None = None,
-        after: Callable[[Connection], object] | None = None,
         data_from: date | None = None,
         tenant: str = DEFAULT_TENANT,
     ) -> list[tuple[Account, bool]]:
@@ -116,10 +116,10 @@ class AccountRegistry:
 
         The result has the order of ``usage_point_ids``. All accounts share the token. A usage point that the registry
         knows gives its existing account, which takes the token and the dates of the consent; an account in ``new`` or
-        ``action_needed`` becomes ``ready``, a paused one stays paused. ``on_account`` is called with each account's id
-        inside the transaction, ``before`` first in it and ``after`` last. ``data_from``: the first day that may be read
-        of a new account. ``tenant``: to whom a new account belongs; a known one stays where it is. The caller has
-        checked the form of the usage point numbers.
+        ``action_needed`` becomes ``ready``, a paused one stays paused. ``on_accounts`` is called with their ids at the
+        end of the transaction, and ``before`` at its beginning. ``data_from``: the first day that may be read of a new
+        account. ``tenant``: to whom a new account belongs; a known one stays where it is. The caller has checked the
+        form of the usage point numbers.
         """
 
         def insert(connection: Connection) -> list[tuple[Account, bool]]:
@@ -140,10 +140,8 @@ class AccountRegistry:
             for account_id in ids:
                 if consent.usable:
                     account_rows.mark_ready(connection, account_id, now)
-                if on_account is not None:
-                    on_account(connection, account_id)
-            if after is not None:
-                after(connection)
+            if on_accounts is not None:
+                on_accounts(connection, ids)
             ordered = [rows[number] for number in dict.fromkeys(usage_point_ids)]
             return [(account_rows.get(connection, account_id), created) for account_id, created in ordered]
 
@@ -157,15 +155,15 @@ class AccountRegistry:
         *,
         token: str | None,
         confirmed: bool,
-        on_new: Callable[[Connection, str], object],
+        on_new: Callable[[Connection, Sequence[str]], object],
         tenant: str = DEFAULT_TENANT,
     ) -> tuple[Account, bool]:
         """Add the account of a usage point that somebody vouches for, and return it with whether it is new.
 
         An account that is there already stays as it is, of whichever tenant. A new one belongs to ``tenant`` and is
         ``ready`` if ``confirmed``; else it is ``new`` until the supplier's first answer. Its series are due at once
-        either way. ``on_new`` is called with its id inside the transaction. Without ``token`` the application's own
-        token is used.
+        either way. ``on_new`` is called with its id, the only one, inside the transaction. Without ``token`` the
+        application's own token is used.
         """
 
         def insert(connection: Connection) -> tuple[Account, bool]:
@@ -175,7 +173,7 @@ class AccountRegistry:
                     self.tokens.assign_new(connection, [account_id], token, None)
                 activate = account_rows.mark_ready if confirmed else account_rows.activate_unconfirmed
                 activate(connection, account_id, now)
-                on_new(connection, account_id)
+                on_new(connection, [account_id])
             return account_rows.get(connection, account_id), created
 
         return self._insert(insert)
@@ -244,12 +242,15 @@ class AccountRegistry:
 
         A paused account that gets ``action_needed`` stays paused and only takes the reason; one that was never
         confirmed is ``new`` again in place of ``ready``. Raises ValueError for ``new`` and ``deleted``, which only
-        ``add`` and ``remove`` set, and for ``ready`` without a usage point.
+        ``add`` and ``remove`` set, and for ``ready`` without a usage point or where the newest consent on record has
+        ended.
         """
         if state in (AccountState.NEW, AccountState.DELETED):
             raise ValueError(f"an account can't be set to {state}")
         with self.database.writing() as connection:
             account_rows.change_state(connection, account_id, state, reason, now)
+            if state is AccountState.READY and (end := newest_end(connection, account_id)):
+                raise ValueError(f"its consent on record has ended ({end}): only a new one starts the readings again")
 
     def remove(self, account_id: str, on_removal: Callable[[Connection], object] | None = None) -> dict[str, int]:
         """Delete the account's personal data, leave its row as a tombstone, and return the number of deleted rows.

@@ -1,4 +1,4 @@
-"""SQL statements for the rows of consent proofs, pending refusals and notices.
+"""SQL statements for the rows of pending refusals and notices.
 
 Every function works inside a transaction that its caller has opened, so that several tables change together.
 """
@@ -10,16 +10,12 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, select
 
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.stores.database import build_insert
-from worker.stores.registry.tables import CONSENT_PROOFS, NOTICES, PENDING_REFUSALS
+from worker.stores.registry.tables import NOTICES, PENDING_REFUSALS
 
-PROOF_QUERY = select(
-    *(column for column in CONSENT_PROOFS.c if column is not CONSENT_PROOFS.c.sealed_usage_point),
-    CONSENT_PROOFS.c.sealed_usage_point.is_not(None).label("names_meter"),
-)
 NOTICE_QUERY = select(*(column for column in NOTICES.c if column is not NOTICES.c.key))
 
 
@@ -38,24 +34,6 @@ def build_notices(
 def delete_pending_refusals(connection: Connection, account_id: str) -> int:
     """Delete the account's pending refusals and return their number."""
     return connection.execute(delete(PENDING_REFUSALS).where(PENDING_REFUSALS.c.account_id == account_id)).rowcount
-
-
-def end_proofs(connection: Connection, account_id: str, reason: str, now: datetime) -> int:
-    """End the account's open proofs and return their number."""
-    conditions = (CONSENT_PROOFS.c.account_id == account_id, CONSENT_PROOFS.c.ended_at.is_(None))
-    return connection.execute(
-        update(CONSENT_PROOFS).where(*conditions).values(ended_at=now, end_reason=reason)
-    ).rowcount
-
-
-def reopen_proofs(connection: Connection, account_id: str, reason: str, since: datetime) -> int:
-    """Reopen the proofs that ``end_proofs`` has ended for this reason since ``since``, and return their number."""
-    conditions = (
-        CONSENT_PROOFS.c.account_id == account_id,
-        CONSENT_PROOFS.c.ended_at >= since,
-        CONSENT_PROOFS.c.end_reason == reason,
-    )
-    return connection.execute(update(CONSENT_PROOFS).where(*conditions).values(ended_at=None, end_reason="")).rowcount
 
 
 def insert_notices(connection: Connection, notices: Iterable[Notice]) -> list[Notice]:

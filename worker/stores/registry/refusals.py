@@ -13,19 +13,26 @@ from sqlalchemy import case, func, or_, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import Notice, PendingRefusal
+from worker.domain.consent.evidence import SUPPLIER
 from worker.domain.measures.readings import civil_date
 from worker.errors import ConsentEnded, ConsentStopped
-from worker.stores.database import SqlTable, build_insert
+from worker.stores.database import Database, SealedTable, build_insert
+from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY
+from worker.stores.registry.evidence.chain import EvidenceChain
 from worker.stores.registry.tables import ACCOUNTS, PENDING_REFUSALS, SERIES_OUTCOMES
 
 
-class PendingRefusals(SqlTable):
+class PendingRefusals(SealedTable):
     """The table of pending refusals.
 
     Every method raises StoreUnavailable; a method that writes for an account raises UnknownAccount.
     """
+
+    def __init__(self, database: Database, sealer: Sealer) -> None:
+        super().__init__(database, sealer)
+        self._chain = EvidenceChain(sealer)
 
     def record_sighting(self, account_id: str, code: str, now: datetime) -> PendingRefusal:
         """Count one more sighting of a refusal and return the row.
@@ -88,8 +95,9 @@ class PendingRefusals(SqlTable):
     def reinstate(self, code: str, since: datetime, now: datetime) -> list[str]:
         """Undo the refusals with ``code`` since ``since``, because they were the supplier's fault.
 
-        Sets their counts to zero, makes the accounts that they suspended active again, deletes the undelivered notices
-        and reopens the proofs. A consent that has ended meanwhile stays so. Returns the ids of these accounts.
+        Sets their counts to zero, makes the accounts that they suspended active again and deletes the undelivered
+        notices. Where they ended a consent, a new one with the same facts follows on record. A consent that has ended
+        by its date meanwhile stays so. Returns the ids of these accounts.
         """
         pending = (PENDING_REFUSALS.c.code == code, PENDING_REFUSALS.c.last_seen >= since, PENDING_REFUSALS.c.times > 0)
         suspended = ACCOUNT_QUERY.where(
@@ -103,9 +111,10 @@ class PendingRefusals(SqlTable):
             for account in accounts:
                 account_rows.change_state(connection, account.id, AccountState.READY, "", now)
                 consent_rows.delete_undelivered_notices(connection, account.id)
-                consent_rows.reopen_proofs(connection, account.id, code, since)
-            # Last, because a success locks an outcome before it clears refusals, too.
+            # Late, because a success locks an outcome before it clears refusals, too.
             connection.execute(update(PENDING_REFUSALS).where(*pending).values(times=0))
+            for account in accounts:
+                self._chain.continue_ended(connection, account.id, code, since, now)
         return [account.id for account in accounts]
 
     def suspend(
@@ -135,8 +144,8 @@ class PendingRefusals(SqlTable):
                 return False
             account_rows.change_state(connection, account_id, AccountState.ACTION_NEEDED, reason, now)
             consent_rows.delete_pending_refusals(connection, account_id)
-            if consent_ended:
-                consent_rows.end_proofs(connection, account_id, reason, now)
             if before.state is not AccountState.ACTION_NEEDED:
                 consent_rows.insert_notices(connection, notices())
+            if consent_ended:
+                self._chain.end(connection, account_id, reason, now, SUPPLIER)
         return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Column, delete, select, update
@@ -11,14 +10,22 @@ from sqlalchemy import Column, delete, select, update
 from worker.errors import OperatorFault
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer
-from worker.stores.registry.tables import CONSENT_PROOFS, INVITATIONS, QUARANTINE, RAW_ANSWERS, TENANTS, TOKENS
+from worker.stores.registry.tables import (
+    CONSENT_CHAIN,
+    CONSENT_EVIDENCE,
+    INVITATIONS,
+    QUARANTINE,
+    RAW_ANSWERS,
+    TENANTS,
+    TOKENS,
+)
 
 PAGE = 100  # The number of rows that a rotation locks at a time.
 
 
 @dataclass(frozen=True, slots=True)
 class SealedColumn:
-    """A column of sealed values, text or bytes; ``key`` is the primary key of its rows, ``sealed_at`` their age.
+    """A column of sealed values, text or bytes; ``key`` tells its rows apart, and ``sealed_at`` is their age.
 
     ``is_kept``: whether a value that no key opens stays. A sample of the quarantine goes, because a new one is stored
     when the deviation comes again; so does an invitation, which nobody could use.
@@ -27,13 +34,19 @@ class SealedColumn:
     label: str
     key: Column[Any]
     seals: Column[Any]
-    sealed_at: Column[datetime]
+    sealed_at: Column[Any]
     is_kept: bool = True
 
 
 TOKEN_SEALS: Final = SealedColumn("tokens", TOKENS.c.id, TOKENS.c.sealed, TOKENS.c.updated_at)
 PROOF_SEALS: Final = SealedColumn(
-    "proofs of consent", CONSENT_PROOFS.c.id, CONSENT_PROOFS.c.sealed_usage_point, CONSENT_PROOFS.c.consented_at
+    "proofs of consent",
+    CONSENT_EVIDENCE.c.consent_id,
+    CONSENT_EVIDENCE.c.sealed_personal,
+    CONSENT_EVIDENCE.c.recorded_at,
+)
+CHAIN_SEALS: Final = SealedColumn(
+    "ends of the chain of evidence", CONSENT_CHAIN.c.name, CONSENT_CHAIN.c.sealed, CONSENT_CHAIN.c.sequence
 )
 INVITATION_SEALS: Final = SealedColumn(
     "invitations", INVITATIONS.c.id, INVITATIONS.c.sealed_usage_point, INVITATIONS.c.created_at, is_kept=False
@@ -47,7 +60,7 @@ SAMPLE_SEALS: Final = SealedColumn(
     QUARANTINE.c.first_seen,
     is_kept=False,
 )
-TEXT_SEALS: Final = (TOKEN_SEALS, PROOF_SEALS, INVITATION_SEALS, WEBHOOK_SEALS)
+TEXT_SEALS: Final = (TOKEN_SEALS, PROOF_SEALS, CHAIN_SEALS, INVITATION_SEALS, WEBHOOK_SEALS)
 SEALED_COLUMNS: Final = (*TEXT_SEALS, ANSWER_SEALS, SAMPLE_SEALS)
 
 
@@ -86,6 +99,6 @@ def _rotate_page(database: Database, sealer: Sealer, column: SealedColumn, after
                 if not column.is_kept:
                     connection.execute(delete(seals.table).where(key == row_key))
                 continue
-            connection.execute(update(seals.table).where(key == row_key).values({seals: rotated}))
+            connection.execute(update(seals.table).where(key == row_key, seals.is_not(None)).values({seals: rotated}))
             page.append((row_key, True))
     return page

@@ -33,6 +33,7 @@ from sqlalchemy import (
 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, NoticeKind, Proof
+from worker.domain.consent.evidence import DatesSource, EvidenceEvent
 from worker.domain.consent.invitations import InvitationPurpose
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.fleet.outcomes import AnswerClass
@@ -176,6 +177,49 @@ SERIES_OUTCOMES = Table(
     Index(f"ix_{_R}_updated_at", "updated_at"),  # Recently requested accounts are counted by it.
 )
 
+# What proves the consents: rows are appended and never changed. Each has the hash of the one before it, and its own.
+# A consent is a row ``given``; its end is a row ``ended`` with the same consent_id. The meter and the reference are
+# sealed beside the chain, which hashes a digest of them under a key of that row; an erasure deletes the sealed part.
+CONSENT_EVIDENCE = Table(
+    "consent_evidence",
+    METADATA,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("event", _word(EvidenceEvent, 16), nullable=False),
+    Column("consent_id", _sortable(32), nullable=False),
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False),
+    Column("tenant", _sortable(32), nullable=False),
+    Column("supplier", String(32), nullable=False),
+    Column("kind", _word(ConsentKind, 16), nullable=False),  # What the callback contained.
+    Column("proof", _word(Proof, 16), nullable=False),
+    Column("actor", String(100)),  # Who vouched or invited; who ended it.
+    Column("browser", String(64)),  # SHA-256 of the id of the browser that brought it, hexadecimal.
+    Column("recorded_at", UtcDateTime, nullable=False),  # When it was given, or ended.
+    Column("consent_from", Date),
+    Column("consent_until", Date),
+    Column("dates_from", _word(DatesSource, 16)),
+    Column("line", String(200)),  # The supplier's endpoint whose answer proved it.
+    Column("answer_digest", String(64)),  # SHA-256 of that answer's bytes, hexadecimal.
+    Column("end_reason", String(64), nullable=False),
+    Column("personal_digest", String(64), nullable=False),
+    Column("sealed_personal", Text),  # A PersonalPart; NULL once erased, and in a row ``ended``.
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    UniqueConstraint("consent_id", "event"),
+    Index("ix_consent_evidence_account_id", "account_id"),
+)
+
+# The two ends of that chain, sealed, so that nobody can move them without the token keys. ``head`` is the lock of all
+# who append.
+CONSENT_CHAIN = Table(
+    "consent_chain",
+    METADATA,
+    Column("name", _sortable(8), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("hash", String(64), nullable=False),
+    Column("sealed", Text, nullable=False),
+)
+
+# The consents of before step 0004. The first process that has the keys moves them into the evidence.
 CONSENT_PROOFS = Table(
     "consent_proofs",
     METADATA,

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 from worker.accounts.assertion import MeterErased
 from worker.accounts.status import AccountStatus, AccountSummary, status_of
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.evidence import HOUSEHOLD
 from worker.errors import MeterElsewhere
 from worker.runtime.process import Runtime
 from worker.web.api.auth import Caller, MayErase, MayStop, ReadAccounts, WriteAccounts
@@ -126,7 +127,7 @@ def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayStop) ->
     """
     caller.load_account(runtime, account_id)
     try:
-        runtime.stop_consent(account_id)
+        runtime.stop_consent(account_id, _actor(caller))
     except ValueError as error:
         raise HttpRefusal(409, "wrong_state", str(error)) from None
     publish_revocation(runtime)
@@ -147,7 +148,7 @@ def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayErase)
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
     """
     caller.load_account(runtime, account_id, include_removed=True)
-    receipt = Receipt(account=account_id, erased=runtime.erase(account_id))
+    receipt = Receipt(account=account_id, erased=runtime.erase(account_id, _actor(caller)))
     publish_revocation(runtime)
     return receipt
 
@@ -161,6 +162,11 @@ def read_status(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts
     """History, last day stored and last error of each series."""
     account = caller.load_account(runtime, account_id)
     return status_of(account, runtime.history)
+
+
+def _actor(caller: Caller) -> str:
+    """Return who ends a consent, as its evidence names them."""
+    return HOUSEHOLD if caller.token_id is None else f"token:{caller.token_id}"
 
 
 def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: AccountState) -> AccountSummary:

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -15,7 +17,7 @@ from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.accounts.status import AccountStatus, status_of
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Series, civil_date
 from worker.errors import ConsentStopped, UnknownAccount
 from worker.runtime.process import Runtime
 from worker.web.context import RuntimeDep, SessionDep
@@ -66,10 +68,43 @@ def show_account(
         next_try=status.next_try if connection == RATE_LIMITED else None,
         last_day=status.last_day,
         may_stop=account.may_be_stopped,
+        reader=_find_reader(runtime, account, today, words),
         may_renew=account.state is not AccountState.CLOSED,
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
         **_count_gaps(runtime, account.id, today),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads the account's data, since when and until when, both days included; None where that isn't known."""
+
+    service: str
+    since: date
+    until: date | None
+
+
+def _find_reader(runtime: Runtime, account: Account, today: date, words: Words) -> Reader | None:
+    """Return who may read the data by the consent in force; None where nobody does any more."""
+    if account.refusal_on(today) is not None:
+        return None
+    proof = runtime.consents.newest_proofs([account.id]).get(account.id)
+    if proof is not None and not proof.open:
+        return None
+    began = account.created_at if proof is None else proof.consented_at
+    since = (proof.consent_from if proof else None) or account.consent_from or civil_date(began)
+    return Reader(
+        runtime.tenants.title_of(account.tenant) or _service_name(runtime, words), since, account.consent_until
+    )
+
+
+def _service_name(runtime: Runtime, account: Account, words: Words) -> str:
+    """Return the service's title; without one, the host of its address, where that is a name."""
+    if title := runtime.tenants.title_of(account.tenant):
+        return title
+    host = urlsplit(runtime.settings.public_url).hostname or ""
+    is_name = "." in host and not host.replace(".", "").isdigit()
+    return host if is_name else words("account.reader.this_service")
 
 
 def connection_of(account: Account, status: AccountStatus, today: date) -> tuple[str, str]:

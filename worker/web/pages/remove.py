@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request, Response
 
+from worker.domain.consent.evidence import HOUSEHOLD
 from worker.web.context import RuntimeDep, SessionDep, publish_revocation, set_session_cookie
 from worker.web.pages.account import OwnAccount
 from worker.web.render import refuse_form, render
@@ -32,7 +33,7 @@ def remove_account(
     """Erase the account, only from our own form."""
     if not runtime.signer.is_valid_csrf_token(session.sid, csrf):
         return refuse_form(request, f"/accounts/{account.id}/remove")
-    erased = runtime.erase(account.id)
+    erased = runtime.erase(account.id, HOUSEHOLD)
     publish_revocation(runtime)
     receipt = [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
     response = render(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -109,7 +110,7 @@ def test_the_meters_of_an_authorisation_are_those_of_its_living_services(v2026: 
     services = [service(A), service(A, "DEMANDE"), service(B, None), service("11111111111111", "TERMINE")]
     services += [service("22222222222222", "SUPPRIME"), service("1234"), service(None), service(7)]
     answer(v2026, 200, {"nbTotalServices": len(services), "serviceSouscrit": services})
-    assert [meter.usage_point_id for meter in fetch_shared_meters(v2026.session, 900001, NOW)] == [A, B]
+    assert [meter.usage_point_id for meter in fetch_shared_meters(v2026.session, 900001, NOW)[0]] == [A, B]
 
     request = v2026.supplier.calls[-1].request
     assert request.headers["Content-Type"] == "application/json"
@@ -136,7 +137,9 @@ def test_a_consent_has_its_days_as_the_supplier_tells_them(
     v2026: ClientHarness, told: dict[str, Any], since: date | None, until: date | None
 ) -> None:
     answer(v2026, 200, {"nbTotalServices": 1, "serviceSouscrit": [{**service(A), **told}]})
-    assert fetch_shared_meters(v2026.session, 900001, NOW) == [SharedMeter(A, since, until)]
+    meters, digest = fetch_shared_meters(v2026.session, 900001, NOW)
+    assert meters == [SharedMeter(A, since, until)]
+    assert digest == hashlib.sha256(v2026.supplier.calls[-1].response.content).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -153,7 +156,7 @@ def test_a_consent_has_its_days_as_the_supplier_tells_them(
 )
 def test_an_authorisation_not_there_yet_is_empty_in_all_its_forms(v2026: ClientHarness, status: int, body: Any) -> None:
     answer(v2026, status, body)
-    assert fetch_shared_meters(v2026.session, 900001, NOW) == []
+    assert fetch_shared_meters(v2026.session, 900001, NOW)[0] == []
 
 
 @pytest.mark.parametrize(

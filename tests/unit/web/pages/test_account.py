@@ -10,7 +10,9 @@ import pytest
 from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import NOW
 from tests.support.household_pages import FRENCH, METER, record_outcome
+from tests.support.registries import record_consent
 from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.readings import Series
 from worker.errors import RateLimited
@@ -191,3 +193,24 @@ def test_an_account_that_somebody_vouched_for_waits_for_the_first_answer_and_ask
     assert words[1] in browser.get("/", params={"lang": language}).text
     record_outcome(service, account.id, Series.DAILY)
     assert words[0] not in browser.get(f"/accounts/{account.id}", params={"lang": language}).text
+
+
+@pytest.mark.parametrize(
+    "language, title, words",
+    [
+        ("fr", "Qui lit mes données", ("Service", "Avec votre accord depuis le", "25 juillet 2024", "25 juillet 2027")),
+        ("en", "Who reads my data", ("Service", "With your consent since", "25 July 2024", "25 July 2027")),
+    ],
+)
+def test_the_page_says_who_reads_the_data_since_when_and_until_when(
+    service: ApiService, account: str, language: str, title: str, words: tuple[str, ...]
+) -> None:
+    dates = {"consent_from": TODAY, "consent_until": TODAY.replace(year=2027)}
+    record_consent(service.runtime.consents, account, ConsentKind.AUTORISATION, NOW, reference="900001", **dates)
+    browser = service.browser(account)
+    page = browser.get(f"/accounts/{account}", params={"lang": language}).text
+    _, box = page.split(f"<h3>{title}</h3>")
+    assert all(word in box.partition("</dl>")[0] for word in words) and "900001" not in page
+    service.runtime.stop_consent(account)
+    page = browser.get(f"/accounts/{account}", params={"lang": language}).text
+    assert {"fr": "Plus personne", "en": "Nobody any more"}[language] in page and words[1] not in page

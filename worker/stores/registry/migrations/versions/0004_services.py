@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alembic import op
-from sqlalchemy import Boolean, Column, Date, ForeignKey, String, Text
+from sqlalchemy import BigInteger, Boolean, Column, Date, ForeignKey, String, Text, UniqueConstraint
 
 from worker.stores.database import UtcDateTime
 
@@ -35,7 +35,45 @@ def upgrade() -> None:
         Column("forget_on", Date, nullable=False),
     )
     op.create_index("ix_erasures_forget_on", "erasures", ["forget_on"])
+    _create_evidence_tables()
     _create_proxy_tables()
+
+
+def _create_evidence_tables() -> None:
+    # The rows of consent_proofs are moved by the first process that has the keys: this step must not need them.
+    op.create_table(
+        "consent_evidence",
+        Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+        Column("event", String(16), nullable=False),
+        Column("consent_id", _key(), nullable=False),
+        Column("account_id", _key(), ForeignKey("accounts.id"), nullable=False),
+        Column("tenant", _key(), nullable=False),
+        Column("supplier", String(32), nullable=False),
+        Column("kind", String(16), nullable=False),
+        Column("proof", String(16), nullable=False),
+        Column("actor", String(100)),
+        Column("browser", String(64)),
+        Column("recorded_at", UtcDateTime, nullable=False),
+        Column("consent_from", Date),
+        Column("consent_until", Date),
+        Column("dates_from", String(16)),
+        Column("line", String(200)),
+        Column("answer_digest", String(64)),
+        Column("end_reason", String(64), nullable=False),
+        Column("personal_digest", String(64), nullable=False),
+        Column("sealed_personal", Text),
+        Column("previous_hash", String(64), nullable=False),
+        Column("hash", String(64), nullable=False),
+        UniqueConstraint("consent_id", "event"),
+    )
+    op.create_index("ix_consent_evidence_account_id", "consent_evidence", ["account_id"])
+    op.create_table(
+        "consent_chain",
+        Column("name", _key(8), primary_key=True),
+        Column("sequence", BigInteger, nullable=False),
+        Column("hash", String(64), nullable=False),
+        Column("sealed", Text, nullable=False),
+    )
 
 
 def _create_proxy_tables() -> None:

@@ -1,0 +1,184 @@
+"""The chain of evidence: rows that are appended and never changed, each with the hash of the row before it.
+
+A row's hash covers all its columns but the personal part, of which it covers a keyed digest. The key lies with the
+personal part, so once both are erased the digest says nothing, and the chain still verifies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any, Final, Self
+
+# Who did what a row says, where it is no person with a name.
+HOUSEHOLD: Final = "household"
+SUPPLIER: Final = "supplier"
+LAST_DAY: Final = "last day"  # Of the consent: nobody did anything.
+SUPPLIER_INCIDENT: Final = "supplier incident"
+# The columns that a row's hash doesn't cover.
+UNHASHED: Final = frozenset({"hash", "sealed_personal"})
+_NOTHING: Final = "0" * 64
+
+
+class EvidenceEvent(StrEnum):
+    """What a row of evidence says of its consent."""
+
+    GIVEN = "given"
+    ENDED = "ended"
+
+
+class DatesSource(StrEnum):
+    """Who told the first and the last day of a consent."""
+
+    SUPPLIER = "supplier"
+    REQUESTED = "requested"  # One of them at least was computed from the duration that we had asked for.
+    ASSERTED = "asserted"  # Whoever vouched for the consent.
+    UNKNOWN = "unknown"  # The consent was recorded before this was.
+
+
+class ChainEnd(StrEnum):
+    """The two ends of the chain."""
+
+    ANCHOR = "anchor"  # The last row that is gone from the chain's beginning; before the first one, row 0.
+    HEAD = "head"  # The last row.
+
+
+@dataclass(frozen=True, slots=True)
+class ChainPoint:
+    """A row of the chain by its number and its hash in hexadecimal."""
+
+    sequence: int
+    hash: str
+
+    def to_text(self, end: ChainEnd) -> str:
+        """Return the text that is sealed for this end of the chain."""
+        return f"{end} {self.sequence} {self.hash}"
+
+    @classmethod
+    def from_text(cls, end: ChainEnd, text: str) -> Self:
+        """Read what ``to_text`` wrote. Raises ValueError for the text of the other end."""
+        name, sequence, row_hash = text.split(" ")
+        if name != end:
+            raise ValueError(f"this is the {name} of the chain")
+        return cls(int(sequence), row_hash)
+
+
+START: Final = ChainPoint(0, _NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalPart:
+    """The personal fields of a consent, and the random key of their digest, 64 hexadecimal digits.
+
+    ``meter``: the meter's number; ``reference``: the supplier's number of the consent, or the voucher's own.
+    """
+
+    key: str = field(repr=False)
+    meter: str | None = field(default=None, repr=False)
+    reference: str | None = field(default=None, repr=False)
+
+    @property
+    def digest(self) -> str:
+        """The HMAC-SHA256 of the fields, in hexadecimal."""
+        fields = _canonical({"meter": self.meter, "reference": self.reference})
+        return hmac.new(bytes.fromhex(self.key), fields, hashlib.sha256).hexdigest()
+
+    def to_text(self) -> str:
+        """Return the part as JSON, to be sealed."""
+        return json.dumps({"key": self.key, "meter": self.meter, "reference": self.reference})
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read what ``to_text`` wrote; raises ValueError without the text in it."""
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError):
+            # "from None": the foreign error quotes the text.
+            raise ValueError("this is no personal part of a consent") from None
+
+
+def hash_row(row: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a row's columns as canonical JSON, in hexadecimal; those in ``UNHASHED`` don't count."""
+    return hashlib.sha256(_canonical({name: row[name] for name in row.keys() - UNHASHED})).hexdigest()
+
+
+def link_row(before: ChainPoint, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row as it follows ``before``: with its number, the hash before it and its own."""
+    linked = {**row, "sequence": before.sequence + 1, "previous_hash": before.hash}
+    return {**linked, "hash": hash_row(linked)}
+
+
+def begin_anew(before: ChainPoint) -> ChainPoint:
+    """Return the point that the next row follows where the seal of the last one can't be opened.
+
+    Nobody can vouch for the rows before it any more, and the check of the chain says so as long as they are there.
+    """
+    return ChainPoint(before.sequence, _NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRow:
+    """A stored row with what is wrong with it by itself; the fault is empty where nothing is."""
+
+    point: ChainPoint
+    previous_hash: str
+    fault: str = ""
+
+
+def check_chain(rows: Iterable[CheckedRow], anchor: ChainPoint | None, head: ChainPoint | None) -> Iterator[str]:
+    """Yield what is wrong with a chain, a line a fault; ``rows`` come by number.
+
+    Each changed, missing or foreign row is named. An end that is None is not looked at. Holds one row at a time.
+    """
+    before, is_named = anchor, False
+    for row in rows:
+        number = row.point.sequence
+        if anchor is not None and number <= anchor.sequence:
+            yield f"row {number} is foreign: the chain begins with row {anchor.sequence + 1}"
+            continue
+        if head is not None and number > head.sequence:
+            yield f"row {number} is foreign: the chain ends with row {head.sequence}"
+            continue
+        if before is not None and number > before.sequence + 1:
+            yield _missing(before.sequence + 1, number - 1)
+        elif before is not None and not row.fault and not is_named and row.previous_hash != before.hash:
+            yield _broken_link(before, row, is_first=before == anchor)
+        if row.fault:
+            yield f"row {number} {row.fault}"
+        before, is_named = row.point, bool(row.fault)
+    if head is None or before is None:
+        return
+    if before.sequence < head.sequence:
+        yield _missing(before.sequence + 1, head.sequence)
+    elif before.hash != head.hash and not is_named:
+        yield f"row {head.sequence} was replaced: the sealed head names another hash"
+
+
+def _broken_link(before: ChainPoint, row: CheckedRow, *, is_first: bool) -> str:
+    number = row.point.sequence
+    if row.previous_hash == _NOTHING:
+        return f"row {number} begins a new chain: when it was written, the head's seal could not be opened"
+    if is_first:
+        return f"row {number} was replaced: it doesn't follow the sealed anchor"
+    return f"row {before.sequence} was replaced: row {number} names another hash for it"
+
+
+def _missing(first: int, last: int) -> str:
+    return f"row {first} is missing" if first == last else f"rows {first} to {last} are missing"
+
+
+def _canonical(values: Mapping[str, Any]) -> bytes:
+    """Return JSON that is the same for the same values on every database: keys sorted, no blanks, moments in UTC."""
+    plain = {name: _to_plain(value) for name, value in values.items()}
+    return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    return value.isoformat() if isinstance(value, date) else value

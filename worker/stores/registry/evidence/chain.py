@@ -1,0 +1,185 @@
+"""The chain of evidence in SQL: appending rows, erasing personal parts, and dropping old rows at its beginning.
+
+Every method works inside a transaction that its caller has opened. An append locks the head until the transaction
+ends, so a transaction takes all its other locks before its first append: otherwise two could wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+
+from worker.domain.consent.evidence import (
+    START,
+    SUPPLIER_INCIDENT,
+    ChainEnd,
+    ChainPoint,
+    EvidenceEvent,
+    PersonalPart,
+    begin_anew,
+    link_row,
+)
+from worker.errors import OperatorFault
+from worker.stores.database import build_insert
+from worker.stores.encryption import Sealer
+from worker.stores.registry.consent_rows import new_id
+from worker.stores.registry.tables import CONSENT_CHAIN, CONSENT_EVIDENCE
+
+GIVEN: Final = CONSENT_EVIDENCE.c.event == EvidenceEvent.GIVEN
+_END: Final = CONSENT_EVIDENCE.alias("ending")
+_ITS_END: Final = and_(_END.c.consent_id == CONSENT_EVIDENCE.c.consent_id, _END.c.event == EvidenceEvent.ENDED)
+# A consent in force has no row of its end.
+ENDED_AT, IN_FORCE = _END.c.recorded_at, _END.c.sequence.is_(None)
+# Each consent with its end.
+CONSENT_QUERY: Final = (
+    select(CONSENT_EVIDENCE, ENDED_AT.label("ended_at"), _END.c.end_reason.label("ended_because"))
+    .select_from(CONSENT_EVIDENCE.outerjoin(_END, _ITS_END))
+    .where(GIVEN)
+)
+# Which columns a row of an end shares with its consent, and which a consent that goes on with the one before.
+_SHARED: Final = ("consent_id", "account_id", "tenant", "supplier", "kind", "proof")
+_FACTS: Final = (*_SHARED[1:], "browser", "consent_from", "consent_until", "dates_from", "line", "answer_digest")
+_OF_GIVEN_ALONE: Final = ("browser", "consent_from", "consent_until", "dates_from", "line", "answer_digest")
+
+
+class EvidenceChain:
+    """The rows of evidence and the sealed ends of their chain."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+
+    def append_given(self, connection: Connection, row: Mapping[str, Any], personal: PersonalPart) -> None:
+        """Append a consent; ``row`` has its columns but those of the chain and of the personal part."""
+        sealed = self._sealer.seal(personal.to_text())
+        columns = {"event": EvidenceEvent.GIVEN, "end_reason": "", "personal_digest": personal.digest}
+        self._append(connection, {**row, **columns}, sealed)
+
+    def end(self, connection: Connection, account_id: str, reason: str, now: datetime, actor: str | None = None) -> int:
+        """End the account's consents in force, each by a row of its own, and return their number.
+
+        The caller has locked the account.
+        """
+        in_force = CONSENT_QUERY.where(CONSENT_EVIDENCE.c.account_id == account_id, IN_FORCE)
+        rows = connection.execute(in_force.order_by(CONSENT_EVIDENCE.c.sequence)).mappings().all()
+        for row in rows:
+            self.append_end(connection, row, reason, now, actor)
+        return len(rows)
+
+    def append_end(
+        self, connection: Connection, given: Mapping[Any, Any], reason: str, ended_at: datetime, actor: str | None
+    ) -> None:
+        """Append the end of a consent, whose row is ``given``."""
+        empty = dict.fromkeys(_OF_GIVEN_ALONE)
+        columns = {"event": EvidenceEvent.ENDED, "end_reason": reason, "recorded_at": ended_at, "actor": actor}
+        shared = {name: given[name] for name in _SHARED}
+        self._append(connection, {**shared, **empty, **columns, "personal_digest": ""}, None)
+
+    def continue_ended(
+        self, connection: Connection, account_id: str, reason: str, since: datetime, now: datetime
+    ) -> None:
+        """Append a consent with the facts of the account's newest one, if that was ended for this reason since then.
+
+        The end was the supplier's mistake. Both rows stay: what has ended is never opened again.
+        """
+        newest = CONSENT_QUERY.where(CONSENT_EVIDENCE.c.account_id == account_id)
+        row = connection.execute(newest.order_by(CONSENT_EVIDENCE.c.sequence.desc()).limit(1)).mappings().one_or_none()
+        if row is None or row["ended_at"] is None or row["ended_at"] < since or row["ended_because"] != reason:
+            return
+        columns = {"event": EvidenceEvent.GIVEN, "end_reason": "", "consent_id": new_id(), "recorded_at": now}
+        same = {name: row[name] for name in (*_FACTS, "personal_digest")}
+        # The personal part keeps its key: it is the same text, and an erasure deletes both.
+        self._append(connection, {**same, **columns, "actor": SUPPLIER_INCIDENT}, row["sealed_personal"])
+
+    def erase_personal(self, connection: Connection, account_id: str) -> None:
+        """Delete the personal parts of an account's consents; the chain still verifies."""
+        of_account = CONSENT_EVIDENCE.c.account_id == account_id
+        connection.execute(update(CONSENT_EVIDENCE).where(of_account).values(sealed_personal=None))
+
+    def drop_ended_before(self, connection: Connection, moment: datetime) -> Counter[str]:
+        """Delete the rows at the chain's beginning whose consents have all ended by ``moment``, and move the anchor.
+
+        Rows behind one that must be kept stay with it. Returns the number of deleted consents by account id.
+        """
+        must_stay = or_(ENDED_AT.is_(None), moment < ENDED_AT)
+        first_kept = (
+            select(CONSENT_EVIDENCE.c.sequence)
+            .select_from(CONSENT_EVIDENCE.outerjoin(_END, _ITS_END))
+            .where(must_stay)
+            .order_by(CONSENT_EVIDENCE.c.sequence)
+            .limit(1)
+        )
+        oldest = connection.execute(select(CONSENT_EVIDENCE.c.sequence).order_by(CONSENT_EVIDENCE.c.sequence).limit(1))
+        if (first := oldest.scalar()) is None or connection.execute(first_kept).scalar() == first:
+            return Counter()
+        head = self._lock_head(connection)
+        end = connection.execute(first_kept).scalar() or head.sequence + 1
+        dropped = CONSENT_EVIDENCE.c.sequence < end
+        columns = CONSENT_EVIDENCE.c.sequence, CONSENT_EVIDENCE.c.hash
+        last = connection.execute(select(*columns).where(dropped).order_by(columns[0].desc()).limit(1)).one_or_none()
+        if last is None:  # Another process has dropped them meanwhile.
+            return Counter()
+        self._save(connection, ChainEnd.ANCHOR, ChainPoint(*last))
+        gone = connection.execute(
+            delete(CONSENT_EVIDENCE).where(dropped).returning(CONSENT_EVIDENCE.c.event, CONSENT_EVIDENCE.c.account_id)
+        )
+        return Counter(account_id for event, account_id in gone if event is EvidenceEvent.GIVEN)
+
+    def open_end(self, end: ChainEnd, sealed: str) -> ChainPoint | None:
+        """Return the row that a sealed end names; None where no key opens it or it is another text."""
+        try:
+            return ChainPoint.from_text(end, self._sealer.unseal(sealed))
+        except (OperatorFault, ValueError):
+            return None
+
+    def open_personal(self, sealed: str | None) -> PersonalPart | None:
+        """Return a personal part; None where it is erased or no key opens it."""
+        try:
+            return PersonalPart.from_text(self._sealer.unseal(sealed)) if sealed else None
+        except (OperatorFault, ValueError):
+            return None
+
+    def is_empty(self, connection: Connection) -> bool:
+        """Return whether nothing was ever appended. The head is locked from here on."""
+        return self._lock_head(connection) == START
+
+    def _append(self, connection: Connection, row: Mapping[str, Any], sealed_personal: str | None) -> None:
+        linked = link_row(self._lock_head(connection), row)
+        connection.execute(insert(CONSENT_EVIDENCE).values(**linked, sealed_personal=sealed_personal))
+        self._save(connection, ChainEnd.HEAD, ChainPoint(linked["sequence"], linked["hash"]))
+
+    def _lock_head(self, connection: Connection) -> ChainPoint:
+        """Lock the head until the transaction ends, and return the last row as its seal names it.
+
+        The columns beside the seal are for people: whoever can write to the database can change them.
+        """
+        query = select(CONSENT_CHAIN).where(CONSENT_CHAIN.c.name == ChainEnd.HEAD.value).with_for_update()
+        head = connection.execute(query).one_or_none()
+        if head is None:
+            both = [self._to_row(end, START) for end in ChainEnd]
+            new = build_insert(connection.dialect.name, CONSENT_CHAIN).values(both)
+            connection.execute(new.on_conflict_do_nothing(index_elements=["name"]))
+            head = connection.execute(query).one()
+        return self.open_end(ChainEnd.HEAD, head.sealed) or begin_anew(ChainPoint(head.sequence, head.hash))
+
+    def _save(self, connection: Connection, end: ChainEnd, point: ChainPoint) -> None:
+        statement = update(CONSENT_CHAIN).where(CONSENT_CHAIN.c.name == end.value)
+        connection.execute(statement.values(**self._to_row(end, point)))
+
+    def _to_row(self, end: ChainEnd, point: ChainPoint) -> dict[str, Any]:
+        return {
+            "name": end.value,
+            "sequence": point.sequence,
+            "hash": point.hash,
+            "sealed": self._sealer.seal(point.to_text(end)),
+        }
+
+
+def newest_end(connection: Connection, account_id: str) -> str | None:
+    """Return why the account's newest consent on record ended; None while it is in force, and where none is kept."""
+    query = CONSENT_QUERY.where(CONSENT_EVIDENCE.c.account_id == account_id)
+    newest = connection.execute(query.order_by(CONSENT_EVIDENCE.c.sequence.desc()).limit(1)).one_or_none()
+    return None if newest is None else newest.ended_because
