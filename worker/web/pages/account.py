@@ -93,9 +93,7 @@ def _find_reader(runtime: Runtime, account: Account, today: date, words: Words) 
         return None
     began = account.created_at if proof is None else proof.consented_at
     since = (proof.consent_from if proof else None) or account.consent_from or civil_date(began)
-    return Reader(
-        runtime.tenants.title_of(account.tenant) or _service_name(runtime, words), since, account.consent_until
-    )
+    return Reader(_service_name(runtime, account, words), since, account.consent_until)
 
 
 def _service_name(runtime: Runtime, account: Account, words: Words) -> str:
