@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -21,6 +21,8 @@ from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.readings import PARIS, Period
 from worker.runtime.process import Runtime, announce_pretend_time
+from worker.runtime.stores import open_current_database
+from worker.stores.database import Database
 from worker.sync.audit import all_accounts
 
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d")
@@ -40,6 +42,13 @@ def open_runtime() -> Iterator[Runtime]:
     announce_pretend_time(settings, warn)
     with Runtime(settings, guarded=True) as runtime:
         yield runtime
+
+
+@contextmanager
+def open_registry_database() -> Iterator[Database]:
+    """Open the registry's database and nothing else: some tables need no Redis and no measures."""
+    with ExitStack() as stack:
+        yield open_current_database(get_settings(), stack)
 
 
 @contextmanager

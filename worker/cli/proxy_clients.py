@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import click
 
-from config.settings import get_settings
 from worker.accounts.explanations import to_row
-from worker.cli.common import json_option, print_json, print_rows, warn
+from worker.cli.common import (
+    json_option,
+    open_registry_database,
+    print_json,
+    print_rows,
+    tenant_column,
+    tenant_option,
+    warn,
+)
 from worker.domain.consent.proxy import check_redirect_uri
-from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
-from worker.runtime.stores import open_current_database
+from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.stores.registry.proxy.clients import ProxyClientTable
+from worker.stores.registry.tenants import require_tenant
 
 
 class RedirectUri(click.ParamType[Any]):
@@ -25,18 +30,6 @@ class RedirectUri(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
             return check_redirect_uri(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class Tenant(click.ParamType[Any]):
-    """The name of a tenant."""
-
-    name = "TENANT"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return check_tenant(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -56,7 +49,7 @@ def proxy_clients() -> None:
     type=RedirectUri(),
     help="A whole address that people are sent back to, compared letter by letter; may be given several times.",
 )
-@click.option("--tenant", type=Tenant(), default=DEFAULT_TENANT, help="Whose client it is; its invitations must match.")
+@tenant_option("Whose client it is; the invitations that people use must be of the same.", DEFAULT_TENANT)
 @click.option("--pkce", is_flag=True, help="Refuse each of its requests that has no code challenge (S256).")
 @json_option
 def new(name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: bool, as_json: bool) -> None:
@@ -70,8 +63,9 @@ def new(name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: bool, as_j
     """
     if not 0 < len(name.strip()) <= 100:
         raise click.BadParameter("give it 1 to 100 characters", param_hint="NAME")
-    with _open_clients() as clients:
-        client, secret = clients.create(name.strip(), redirect_uris, tenant, pkce=pkce)
+    with open_registry_database() as database:
+        tenant = require_tenant(database, tenant)
+        client, secret = ProxyClientTable(database).create(name.strip(), redirect_uris, tenant, pkce=pkce)
     if as_json:
         print_json({**to_row(client), "client_secret": secret})
         return
@@ -88,9 +82,9 @@ def list_clients(as_json: bool) -> None:
     Example:
       releve proxy-clients list --json
     """
-    with _open_clients() as clients:
-        rows = [to_row(client) for client in clients.list()]
-    columns = {"id": "id", "name": "name", "tenant": "tenant", "addresses": "redirect_uris", "pkce": "pkce"}
+    with open_registry_database() as database:
+        rows = [to_row(client) for client in ProxyClientTable(database).list()]
+    columns = {"id": "id", "name": "name", **tenant_column(rows), "addresses": "redirect_uris", "pkce": "pkce"}
     columns |= {"created": "created_at", "revoked": "revoked_at"}
     print_rows(rows, columns, as_json=as_json, empty="no clients of the proxy yet")
 
@@ -106,13 +100,6 @@ def revoke(client_id: str) -> None:
     Example:
       releve proxy-clients revoke k3q7d0fr2mxx
     """
-    with _open_clients() as clients:
-        client = clients.revoke(client_id)
+    with open_registry_database() as database:
+        client = ProxyClientTable(database).revoke(client_id)
     click.echo(f"client {client.id} of {client.name} is revoked")
-
-
-@contextmanager
-def _open_clients() -> Iterator[ProxyClientTable]:
-    """Open the registry's table of clients, and nothing else: clients need no Redis."""
-    with ExitStack() as stack:
-        yield ProxyClientTable(open_current_database(get_settings(), stack))

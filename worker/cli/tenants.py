@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,9 @@ import click
 from config.settings import get_settings
 from config.validation import check_http_url
 from worker.accounts.explanations import to_row
-from worker.cli.common import TenantName, json_option, print_rows
+from worker.cli.common import TenantName, json_option, open_registry_database, print_rows
 from worker.domain.consent.tenants import DEFAULT_TENANT, LONGEST_TITLE
 from worker.runtime.keys import build_sealer
-from worker.runtime.stores import open_current_database
 from worker.stores.registry.tenants import TenantTable, WebhookTarget
 
 
@@ -103,7 +102,6 @@ def _read_target(url: str, secret_file: Path) -> WebhookTarget:
 
 @contextmanager
 def _open_table() -> Iterator[TenantTable]:
-    """Open the registry's table of tenants, and nothing else: tenants need no Redis."""
-    settings = get_settings()
-    with ExitStack() as stack:
-        yield TenantTable(open_current_database(settings, stack), build_sealer(settings))
+    """Open the table of tenants, which needs the keys that seal webhooks."""
+    with open_registry_database() as database:
+        yield TenantTable(database, build_sealer(get_settings()))

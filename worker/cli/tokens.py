@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
 
 import click
 
-from config.settings import get_settings
 from worker.accounts.explanations import to_row
-from worker.cli.common import DayCount, json_option, print_json, print_rows, tenant_column, tenant_option, warn
+from worker.cli.common import (
+    DayCount,
+    json_option,
+    open_registry_database,
+    print_json,
+    print_rows,
+    tenant_column,
+    tenant_option,
+    warn,
+)
 from worker.domain.consent.scopes import Scope
 from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.runtime.stores import open_current_database
-from worker.stores.database import Database
 from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.tenants import require_tenant
 
@@ -66,7 +70,7 @@ def new(name: str, scopes: frozenset[Scope], expires_in: timedelta | None, tenan
         raise click.BadParameter("give it 1 to 100 characters", param_hint="--name")
     if expires_in == timedelta(0):
         raise click.BadParameter("a token lives a day at least", param_hint="--expires")
-    with _open_database() as database:
+    with open_registry_database() as database:
         require_tenant(database, tenant)
         token, text = ApiTokenTable(database).create(name.strip(), scopes, expires_in, tenant=tenant)
     if as_json:
@@ -85,7 +89,7 @@ def list_tokens(as_json: bool) -> None:
     Example:
       releve tokens list --json
     """
-    with _open_database() as database:
+    with open_registry_database() as database:
         rows = [to_row(token) for token in ApiTokenTable(database).list()]
     moments = ("created_at", "last_used_at", "expires_at", "revoked_at")
     titles = {name.removesuffix("_at").replace("_", " "): name for name in moments}
@@ -102,13 +106,6 @@ def revoke(token_id: str) -> None:
     Example:
       releve tokens revoke 3kq7d0fr2m
     """
-    with _open_database() as database:
+    with open_registry_database() as database:
         token = ApiTokenTable(database).revoke(token_id)
     click.echo(f"token {token.id} of {token.name} is revoked")
-
-
-@contextmanager
-def _open_database() -> Iterator[Database]:
-    """Open the registry's database, and nothing else: tokens need no Redis."""
-    with ExitStack() as stack:
-        yield open_current_database(get_settings(), stack)

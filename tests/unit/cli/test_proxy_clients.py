@@ -42,7 +42,10 @@ def test_a_client_is_made_listed_and_revoked(run: CliRunner) -> None:
 
 def test_a_client_of_a_tenant_with_several_addresses(run: CliRunner) -> None:
     addresses = ["--redirect-uri", ADDRESS, "--redirect-uri", "http://localhost:8080/back"]
-    made = run.invoke(cli, ["proxy-clients", "new", "Stack", *addresses, "--tenant", "energy", "--json"])
+    words = ["proxy-clients", "new", "Stack", *addresses, "--tenant", "energy", "--json"]
+    assert run.invoke(cli, words).exit_code == 1, "there is no such tenant yet"
+    assert run.invoke(cli, ["tenants", "set", "energy", "--title", "Energy"]).exit_code == 0
+    made = run.invoke(cli, words)
     client = json.loads(made.stdout)
     assert client["tenant"] == "energy" and client["redirect_uris"] == addresses[1::2]
     assert client["client_secret"].startswith(f"proxyclient_{client['id']}_")
