@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -94,13 +95,13 @@ def test_a_proof_and_an_erasure_at_the_same_moment_leave_no_account(registry: Ac
     """The proof is older: it renews the account, which is erased then, or it is refused."""
     table = ErasureTable(registry.database, KeyedHashes([OLD]))
 
-    def refuse(connection: Connection) -> None:
+    def refuse(connection: Connection, _: Sequence[str]) -> None:
         if table.find(connection, "enedis", METER) is not None:
             raise _Refused
 
     def prove() -> bool:
         try:
-            registry.add_all("enedis", [METER], NOW, NewConsent(token_needed=False), after=refuse)
+            registry.add_all("enedis", [METER], NOW, NewConsent(token_needed=False), on_accounts=refuse)
         except _Refused:
             return False
         return True

@@ -164,22 +164,21 @@ def test_what_a_supplier_refused_by_mistake_goes_on_in_a_row_of_its_own(book: Bo
     assert book.faults() == []
 
 
-def test_what_was_withdrawn_is_not_resumed_and_its_evidence_stays_as_it_is(book: Book) -> None:
-    refused, moved, bare = book.add(), book.add(), book.add()
-    for account_id in (refused, moved):
+def test_to_resume_an_account_writes_no_evidence_and_what_its_holder_has_stopped_is_not_resumed(book: Book) -> None:
+    refused, stopped, bare = book.add(), book.add(), book.add()
+    for account_id in (refused, stopped):
         book.give(account_id)
-    for account_id, consent_ended in ((refused, True), (moved, False), (bare, True)):
-        book.pending.suspend(account_id, WITHDRAWN, NOW, consent_ended=consent_ended, notices=list)
+    for account_id in (refused, bare):
+        book.pending.suspend(account_id, WITHDRAWN, NOW, consent_ended=True, notices=list)
+    book.consents.withdraw(stopped, NOW)
     before = book.rows()
-    with pytest.raises(ValueError, match=f"has ended \\({WITHDRAWN}\\): only a new one") as caught:
-        book.registry.set_state(refused, AccountState.READY, now=NOW)
+    with pytest.raises(ValueError, match="only a new one") as caught:
+        book.registry.set_state(stopped, AccountState.READY, now=NOW)
     assert "\n" not in str(caught.value)
-    assert book.registry.get(refused).reason == WITHDRAWN
-    for account_id in (moved, bare):  # An open consent, and an account of before there was evidence.
+    for account_id in (refused, bare):  # A refusal can be a mistake of the supplier, which is asked again.
         book.registry.set_state(account_id, AccountState.READY, now=NOW)
     assert book.rows() == before
-    book.give(refused, now=NOW + DAY)
-    book.registry.set_state(refused, AccountState.READY, now=NOW)
+    assert not book.consents.newest_proofs([refused])[refused].open
 
 
 # Those who write at the same time

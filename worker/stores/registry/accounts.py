@@ -25,7 +25,6 @@ from worker.stores.registry import account_rows, migrations
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.due import DueTable
-from worker.stores.registry.evidence.chain import newest_end
 from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.policies import PolicyTable
@@ -249,8 +248,6 @@ class AccountRegistry:
             raise ValueError(f"an account can't be set to {state}")
         with self.database.writing() as connection:
             account_rows.change_state(connection, account_id, state, reason, now)
-            if state is AccountState.READY and (end := newest_end(connection, account_id)):
-                raise ValueError(f"its consent on record has ended ({end}): only a new one starts the readings again")
 
     def remove(self, account_id: str, on_removal: Callable[[Connection], object] | None = None) -> dict[str, int]:
         """Delete the account's personal data, leave its row as a tombstone, and return the number of deleted rows.

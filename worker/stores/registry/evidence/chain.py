@@ -176,10 +176,3 @@ class EvidenceChain:
             "hash": point.hash,
             "sealed": self._sealer.seal(point.to_text(end)),
         }
-
-
-def newest_end(connection: Connection, account_id: str) -> str | None:
-    """Return why the account's newest consent on record ended; None while it is in force, and where none is kept."""
-    query = CONSENT_QUERY.where(CONSENT_EVIDENCE.c.account_id == account_id)
-    newest = connection.execute(query.order_by(CONSENT_EVIDENCE.c.sequence.desc()).limit(1)).one_or_none()
-    return None if newest is None else newest.ended_because
