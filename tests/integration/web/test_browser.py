@@ -102,6 +102,7 @@ def test_a_household_connects_watches_reads_and_removes(house: System, browser: 
         go(browser, "Ma consommation", "Supprimer mon compte")
         go(browser, "Supprimer mon compte", "Supprimer définitivement")
         go(browser, "Supprimer définitivement", "Reçu")
+        look_at(browser, "removed", width=390)
         browser.get(f"{house.settings['PUBLIC_URL']}/accounts/{account_id}")
         assert "Compte introuvable" in text_of(browser, "main")
 
