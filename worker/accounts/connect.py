@@ -6,12 +6,8 @@
    2026's authorisation for its meters. It is one call, and never the web's; the answer is stored with the request
    before anything else, because a code works once.
 2. The proof is looked for (``find_proof``). Without one the request ends here, and nothing else has changed.
-3. Each meter's account is found or made. One that is another person's is closed, after the person has said so or the
-   invitation does; where it is another tenant's, too, the request ends as one without a proof, so that nobody learns
-   who reads a meter. New accounts that nobody vouches for have bounds.
-4. A meter that was erased opens by a proof that is younger than the erasure, and by no other.
-5. Accounts, token, dates, evidence and the use of the invitation are written in one transaction, and the request is
-   saved as connected. A crash before that repeats the step; after it, the same browser is known by the evidence.
+3. The request is concluded (``proven_requests``): the accounts are written in one transaction, or it waits for the
+   person or the operator, and it is saved as connected.
 
 A request that a client of the proxy asked for makes no account: once it is proven, the client gets a code.
 """
@@ -19,35 +15,24 @@ A request that a client of the proxy asked for makes no account: once it is prov
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
-from functools import partial
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy import Connection
-
+from worker.accounts.proven_requests import ProvenRequests, RequestEnded
 from worker.accounts.proxy_codes import ProxyCode, ProxyCodes
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.clients.enedis.consent import Callback
 from worker.domain.clock import Clock, real_clock
-from worker.domain.consent.accounts import Account
 from worker.domain.consent.connection_requests import (
     MOST_UNKNOWN,
-    ConnectedAccount,
     ConnectionRequest,
     ProvenMeters,
     RequestEvent,
     RequestState,
     find_proof,
 )
-from worker.domain.consent.consents import ConsentKind, EndReason
-from worker.domain.consent.durations import last_day_of
-from worker.domain.consent.erasures import is_younger
-from worker.domain.consent.evidence import HOUSEHOLD, DatesSource
-from worker.domain.consent.invitations import Invitation, InvitationPurpose
-from worker.domain.consent.proxy import ProxyCaller
-from worker.domain.measures.readings import civil_date
+from worker.domain.consent.consents import ConsentKind
 from worker.errors import (
     AccountError,
     RateLimited,
@@ -57,55 +42,13 @@ from worker.errors import (
     WorkerError,
 )
 from worker.logs import fields
-from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.redis.connection_requests import ConnectionRequests
 from worker.stores.redis.locks import Locks
-from worker.stores.redis.rate_limits import Rate, RateLimiter
-from worker.stores.registry import account_rows
-from worker.stores.registry.accounts import AccountRegistry, NewConsent
-from worker.stores.registry.consents import ConsentTable, GivenConsent
-from worker.stores.registry.erasures import ErasureTable
-from worker.stores.registry.invitations import InvitationTable
-from worker.stores.registry.proxy.grants import ProxyGrantTable
 
 log = logging.getLogger("releve.consents")
 
-_A_DAY_S: Final = 86_400
 # A step asks the supplier once, whose longest answer this is longer than; after it a killed process counts as dead.
 _STEP_S: Final = 90.0
-
-
-@dataclass(frozen=True, slots=True)
-class NewAccountLimits:
-    """How many new accounts a day may come without an invitation; beyond these bounds the operator decides."""
-
-    by_browser: int
-    by_address: int
-    in_all: int
-
-    def rates(self, request: ConnectionRequest) -> list[tuple[Rate, str]]:
-        """Return each bound with its subject."""
-        return [
-            (Rate("new-accounts-browser", self.by_browser, _A_DAY_S), request.browser),
-            (Rate("new-accounts-address", self.by_address, _A_DAY_S), request.address),
-            (Rate("new-accounts", self.in_all, _A_DAY_S), "all"),
-        ]
-
-
-class _Refused(Exception):
-    """The end of a request; ``page`` is the name of the page that says why."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(page)
-        self.page = page
-
-
-@dataclass(frozen=True, slots=True)
-class _Invited:
-    """An invitation that the request was begun with, and the meter that it names; None where it names none any more."""
-
-    invitation: Invitation
-    usage_point_id: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,18 +59,10 @@ class AccountConnector:
     """
 
     supplier: SupplierConsents
-    registry: AccountRegistry
-    consents: ConsentTable
-    invitations: InvitationTable
-    erasures: ErasureTable
-    ledger: LedgerFile
+    outcomes: ProvenRequests
     requests: ConnectionRequests
     proxy_codes: ProxyCodes
-    proxy_grants: ProxyGrantTable
-    limiter: RateLimiter
-    limits: NewAccountLimits
     locks: Locks
-    now: Clock
     real_now: Clock = real_clock
 
     def receive(self, callback: Callback, request: ConnectionRequest) -> ConnectionRequest:
@@ -194,8 +129,8 @@ class AccountConnector:
     def _finish_saved(self, request: ConnectionRequest) -> ConnectionRequest:
         with self.locks.lock(f"connection_request:{request.id}", _STEP_S):
             try:
-                after = self._finish(request)
-            except _Refused as refusal:
+                after = self.outcomes.conclude(request)
+            except RequestEnded as refusal:
                 after = request.after(RequestEvent.REFUSED, page=refusal.page)
             self.requests.save(after)
             return after
@@ -216,8 +151,8 @@ class AccountConnector:
                 )
             if request.proven is None:
                 request = self._prove(request)
-            return request if request.proven is None else self._finish(request)
-        except _Refused as refusal:
+            return request if request.proven is None else self.outcomes.conclude(request)
+        except RequestEnded as refusal:
             return request.after(RequestEvent.REFUSED, page=refusal.page)
         except RefreshTokenDead:
             return request.after(RequestEvent.REFUSED, page="code_refused")
@@ -242,9 +177,9 @@ class AccountConnector:
         kind = answer.kind
         if kind is ConsentKind.AUTORISATION and not answer.meters:
             if request.tries >= MOST_UNKNOWN:
-                raise _Refused("no_usage_point")
+                raise RequestEnded("no_usage_point")
             return request.waiting("not_there", self.real_now())
-        invited = self._invited(request)
+        invited = self.outcomes.find_invited(request)
         found = find_proof(kind, answer.meters, request.begun_on, invited.usage_point_id if invited else None)
         if found is None:
             return request.after(RequestEvent.NOT_PROVEN)
@@ -269,208 +204,3 @@ class AccountConnector:
         )
         self.requests.save(request)
         return request
-
-    def _invited(self, request: ConnectionRequest) -> _Invited | None:
-        """Return the invitation of the request, if this browser opened it, with the meter that it names."""
-        invitation = self.invitations.get(request.invitation_id) if request.invitation_id else None
-        if invitation is None or invitation.browser != request.browser or invitation.revoked_at is not None:
-            return None
-        if invitation.account_id is None:
-            return _Invited(invitation, invitation.usage_point_id)
-        account = self.registry.get_many([invitation.account_id]).get(invitation.account_id)
-        return _Invited(invitation, account.usage_point_id if account else None)
-
-    # -- The accounts
-
-    def _finish(self, request: ConnectionRequest) -> ConnectionRequest:
-        """Write the accounts of a proven request, or return it with what it waits for."""
-        proven = request.proven
-        if proven is None:
-            raise ValueError("a request without a proof makes no account")
-        invited = self._invited(request)
-        if request.caller is not None:
-            return self._hand_over(request, request.caller, proven, invited)
-        if invited is not None and invited.usage_point_id not in proven.usage_points:
-            invited = None  # The supplier's own answer proves another meter, without the invitation.
-        before = {number: self.registry.find(request.supplier, number) for number in proven.usage_points}
-        others = [
-            account for account in before.values() if account and not self._is_same_person(account, request, invited)
-        ]
-        if any(account.tenant != request.tenant for account in others):
-            log.info("another tenant's account reads the meter", extra=fields(request=request.id))
-            return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")
-        expected = invited is not None and invited.invitation.purpose is InvitationPurpose.NEW_HOLDER
-        if others and not (request.new_holder or expected):
-            return request.after(RequestEvent.OTHER_PERSON, page="other_person")
-        held = request.state is RequestState.HELD
-        new = sum(account is None or account in others for account in before.values())
-        if new and invited is None and not held and self._too_many(request, new):
-            log.warning("connection request waits for the operator", extra=fields(request=request.id))
-            return request.after(RequestEvent.TOO_MANY, page="held")
-        accounts = self._write(request, proven, invited, before, others)
-        for account in accounts:
-            log.info("consent given", extra=fields(account_id=account.id, proof=proven.proof.value))
-        return request.after(
-            RequestEvent.LET_IN if held else RequestEvent.PROVEN,
-            accounts=tuple(ConnectedAccount(account.id, account.session_number) for account in accounts),
-            page="",
-        )
-
-    def _hand_over(
-        self, request: ConnectionRequest, caller: ProxyCaller, proven: ProvenMeters, invited: _Invited | None
-    ) -> ConnectionRequest:
-        """Use the invitation up, and give the client a code for its meter. Raises _Refused where it has ended."""
-        if invited is None or invited.usage_point_id is None or invited.invitation.used_at is not None:
-            raise _Refused("invitation_over")
-        meter, now = invited.usage_point_id, self.now()
-        account = self.registry.find(request.supplier, meter)
-        if account is not None and account.tenant != invited.invitation.tenant:
-            return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")  # Nobody learns who reads a meter.
-        others = [account] if account and invited.invitation.purpose is InvitationPurpose.NEW_HOLDER else []
-        code = ProxyCode(
-            caller=caller,
-            supplier=request.supplier,
-            begun_at=request.begun_at,
-            usage_points=(meter,),
-            autorisation_id=proven.reference,
-            proof=proven.proof,
-            vouched_by=invited.invitation.created_by,
-            consent_until=self._consent_days(proven, now)[1],
-        )
-        with self.registry.database.writing() as connection:
-            self._prepare(connection, request=request, invited=invited, before={meter: account}, others=others, now=now)
-            self._check_not_erased(connection, request, invited)
-            for other in others:
-                self.consents.end_closed(connection, other.id, now, code.vouched_by)
-                self.ledger.append(LedgerEntry(LedgerKind.CLOSED, other.id, now))
-            # Before the commit: a crash between the two must not cost the person the invitation.
-            after = self.proxy_codes.hand_over(request, code)
-            self.requests.save(after)
-        log.info("consent handed over", extra=fields(client=caller.client_id, proof=proven.proof.value))
-        return after
-
-    def _is_same_person(self, account: Account, request: ConnectionRequest, invited: _Invited | None) -> bool:
-        """Return whether the account is that person's: by its session, by its browser, or by the inviter's word."""
-        if request.session.get(account.id) == account.session_number:
-            return True
-        if invited is not None and invited.invitation.account_id == account.id:
-            return True
-        return self.consents.browser_of(account.id) == request.browser
-
-    def _too_many(self, request: ConnectionRequest, new: int) -> bool:
-        """Count new accounts, and return whether they are more than a bound allows."""
-        rates = self.limits.rates(request)
-        waits_s = [self.limiter.count_call(rate, subject) for _ in range(new) for rate, subject in rates]
-        return any(waits_s)
-
-    def _write(
-        self,
-        request: ConnectionRequest,
-        proven: ProvenMeters,
-        invited: _Invited | None,
-        before: Mapping[str, Account | None],
-        others: Sequence[Account],
-    ) -> list[Account]:
-        """Write everything in one transaction.
-
-        Raises _Refused where the invitation was used or revoked meanwhile, and where a meter was erased since.
-        """
-        now = self.now()
-        first_day, last_day = self._consent_days(proven, now)
-        consent = NewConsent(
-            first_day, last_day, proven.token, proven.token_expires_at, token_needed=self.supplier.account_tokens
-        )
-        given = GivenConsent(
-            kind=proven.kind,
-            consent_from=first_day,
-            consent_until=last_day,
-            dates_from=DatesSource.SUPPLIER if proven.since and proven.until else DatesSource.REQUESTED,
-            reference=proven.reference,
-            proof=proven.proof,
-            vouched_by=invited.invitation.created_by if invited else None,
-            browser=request.browser,
-            line=proven.line,
-            answer_digest=proven.answer_digest,
-        )
-        accounts = self.registry.add_all(
-            request.supplier,
-            proven.usage_points,
-            now,
-            consent,
-            before=partial(self._prepare, request=request, invited=invited, before=before, others=others, now=now),
-            on_accounts=partial(
-                self._conclude_writing, request=request, invited=invited, given=given, others=others, now=now
-            ),
-            data_from=civil_date(now) if others else None,
-            tenant=request.tenant,
-        )
-        return [account for account, _ in accounts]
-
-    def _consent_days(self, proven: ProvenMeters, now: datetime) -> tuple[date, date]:
-        """Return the consent's first and last day, as the supplier told them or as they were asked for."""
-        first_day = proven.since or civil_date(now)
-        return first_day, proven.until or last_day_of(first_day, self.supplier.consent_duration())
-
-    def _prepare(
-        self,
-        connection: Connection,
-        *,
-        request: ConnectionRequest,
-        invited: _Invited | None,
-        before: Mapping[str, Account | None],
-        others: Sequence[Account],
-        now: datetime,
-    ) -> None:
-        """Use the invitation up, and close the accounts of other persons.
-
-        Raises StoreUnavailable where a meter got another account since it was looked at: the step is repeated then.
-        """
-        for number, account in sorted(before.items()):
-            known = account_rows.find_locked(connection, request.supplier, number)
-            if known != (account.id if account else None):
-                raise StoreUnavailable("a meter got another account meanwhile: try again", retry_after_s=1)
-        # One that is used already was used by this browser, by the same step before a crash.
-        if (
-            invited is not None
-            and invited.invitation.used_at is None
-            and not self.invitations.use(connection, invited.invitation.id)
-        ):
-            raise _Refused("invitation_over")
-        for account in others:
-            self.consents.close(connection, account.id, now)
-            meters = self.erasures.digests(account.supplier, account.usage_point_id or "")
-            self.proxy_grants.end_for(connection, meters, EndReason.HOLDER_CHANGED)
-            log.info("account closed: another person holds its meter", extra=fields(account_id=account.id))
-
-    def _conclude_writing(
-        self,
-        connection: Connection,
-        account_ids: Sequence[str],
-        *,
-        request: ConnectionRequest,
-        invited: _Invited | None,
-        given: GivenConsent,
-        others: Sequence[Account],
-        now: datetime,
-    ) -> None:
-        """Refuse a proof that is older than an erasure, and put the consent and the ends of others' on record.
-
-        It is the last of the transaction: the accounts are locked, so that no erasure can come in between, and the
-        ledger has nothing that is refused after all. Raises _Refused and StoreUnavailable.
-        """
-        self._check_not_erased(connection, request, invited)
-        for account in others:
-            self.consents.end_closed(connection, account.id, now, given.vouched_by or HOUSEHOLD)
-        self.consents.record(connection, account_ids, given, now)
-        for account in others:
-            self.ledger.append(LedgerEntry(LedgerKind.CLOSED, account.id, now))
-
-    def _check_not_erased(self, connection: Connection, request: ConnectionRequest, invited: _Invited | None) -> None:
-        """Raise _Refused where the proof is older than an erasure of one of its meters."""
-        proven = request.proven
-        invited_at = invited.invitation.created_at if invited else None
-        for number in proven.usage_points if proven else ():
-            erased_at = self.erasures.find(connection, request.supplier, number)
-            if proven and erased_at and not is_younger(proven.proof, erased_at, request.begun_at, invited_at):
-                log.info("proof refused: the meter was erased since", extra=fields(request=request.id))
-                raise _Refused("erased_since")

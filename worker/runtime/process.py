@@ -12,11 +12,12 @@ from redis import Redis
 from config.settings import Settings
 from worker.accounts.assertion import AccountAssertion
 from worker.accounts.channels import LOG, WEBHOOK, Channel, NoticeChannels, NoticeLog, NotifyService, Webhook
-from worker.accounts.connect import AccountConnector, NewAccountLimits
+from worker.accounts.connect import AccountConnector
 from worker.accounts.erasure import erase_account
 from worker.accounts.explain import Explainer
 from worker.accounts.invitations import Inviter
 from worker.accounts.notices import NoticeSender
+from worker.accounts.proven_requests import NewAccountLimits, ProvenRequests
 from worker.accounts.proxy_codes import ProxyCodes
 from worker.accounts.proxy_data import ProxyData
 from worker.accounts.proxy_grants import ProxyGrants
@@ -279,7 +280,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             client_of=clients.application_client,
             now=self.now,
         )
-        self.connector = AccountConnector(
+        outcomes = ProvenRequests(
             supplier=self.supplier_consents,
             registry=self.registry,
             consents=self.consents,
@@ -295,8 +296,14 @@ class Runtime(AbstractContextManager["Runtime"]):
                 self.settings.new_accounts_per_address,
                 self.settings.new_accounts_per_day,
             ),
-            locks=Locks(self.redis),
             now=self.now,
+        )
+        self.connector = AccountConnector(
+            supplier=self.supplier_consents,
+            outcomes=outcomes,
+            requests=self.connection_requests,
+            proxy_codes=proxy_codes,
+            locks=Locks(self.redis),
         )
         self.assertion = AccountAssertion(
             supplier=ENEDIS.name,
