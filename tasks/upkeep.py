@@ -79,8 +79,9 @@ def purge_account(account_id: str) -> None:
 
 @shared_task(base=ControlTask)
 def expire_consents() -> None:
-    """Suspend accounts whose consent has ended, end its proofs and grants, and erase what is old: also invitations
-    and the memory of erasures.
+    """Suspend accounts whose consent has ended, end its proofs and grants, and erase what is old.
+
+    Invitations, the memory of erasures and old evidence, too.
     """
     runtime = get_runtime()
     suspended = runtime.refusals.suspend_ended_consents()

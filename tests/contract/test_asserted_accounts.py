@@ -8,7 +8,7 @@ from datetime import UTC, date, timedelta
 
 import pytest
 
-from tests.support.registries import KEY, LATER, METER, NOW, OTHER_METER, record_outcome
+from tests.support.registries import KEY, LATER, METER, NOW, OTHER_METER, meter_on_record, record_outcome
 from worker.accounts.assertion import AccountAssertion, MeterErased
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind, Proof
@@ -62,7 +62,7 @@ def test_evidence_says_who_vouches_with_reference_and_day_and_the_account_is_rea
         date(2024, 7, 1),
         None,
     )
-    assert proof.open and assertion.consents.unseal_usage_point(proof) == METER
+    assert proof.open and meter_on_record(assertion.registry.database, proof) == METER
     assert assertion.consents.newest_proofs([account.id, "nobody"]) == {account.id: proof}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from tests.support.registries import KEY, METER, NOW, record_consent
+from tests.support.registries import KEY, METER, NOW, meter_on_record, record_consent
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.fleet.backoff import NOTICE_DELAYS
@@ -69,7 +69,7 @@ def test_a_recorded_consent_is_read_back_and_names_its_meter_only_sealed(tables:
     assert tables.consents.list_proofs(account) == [proof]
     assert (proof.kind, proof.reference, proof.consented_at, proof.open) == ("autorisation", "4711", NOW, True)
     assert (proof.consent_from, proof.consent_until, proof.supplier) == (TODAY, UNTIL, "enedis")
-    assert tables.consents.unseal_usage_point(proof) == METER
+    assert meter_on_record(tables.registry.database, proof) == METER
     assert METER not in tables.rows("consent_evidence") and "4711" not in tables.rows("consent_evidence")
     assert METER not in repr(proof)
     stored = tables.registry.get(account)
@@ -210,7 +210,7 @@ def test_the_proof_of_a_removed_account_stays_without_its_meter(tables: Tables) 
     assert {name for name, number in again.items() if number} == {"consent_proofs_kept"}
     (proof,) = tables.consents.list_proofs(account)
     assert (proof.end_reason, proof.ended_at, proof.reference, proof.names_meter) == ("removed", NOW, None, False)
-    assert tables.consents.unseal_usage_point(proof) is None
+    assert meter_on_record(tables.registry.database, proof) is None
 
 
 def test_a_policy_of_no_days_erases_the_proofs_with_the_account(tables: Tables) -> None:

@@ -19,6 +19,7 @@ from worker.stores.database import Database
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable, GivenConsent
+from worker.stores.registry.evidence.check import EvidenceCheck
 from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.tables import METADATA
 
@@ -54,6 +55,14 @@ def add_ready(registry: AccountRegistry, usage_point_id: str = METER) -> str:
     account, created = registry.add("enedis", usage_point_id, NOW, token_needed=False)
     assert created
     return account.id
+
+
+def meter_on_record(database: Database, proof: ConsentProof, *keys: str) -> str | None:
+    """Return the meter that the evidence of a consent names; None where it is erased."""
+    rows = EvidenceCheck(database, Sealer(keys or [KEY])).export(proof.account_id)
+    (given,) = [row for row in rows if (row["consent_id"], row["event"]) == (proof.id, "given")]
+    meter: str | None = given["meter"]
+    return meter
 
 
 def all_rows(database: Database) -> dict[str, list[str]]:

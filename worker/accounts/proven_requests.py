@@ -111,10 +111,7 @@ class ProvenRequests:
         invitation = self.invitations.get(request.invitation_id) if request.invitation_id else None
         if invitation is None or invitation.browser != request.browser or invitation.revoked_at is not None:
             return None
-        if invitation.account_id is None:
-            return Invited(invitation, invitation.usage_point_id)
-        account = self.registry.get_many([invitation.account_id]).get(invitation.account_id)
-        return Invited(invitation, account.usage_point_id if account else None)
+        return Invited(invitation, self.registry.meter_of(invitation))
 
     def conclude(self, request: ConnectionRequest) -> ConnectionRequest:
         """Write the accounts of a proven request, or return it with what it waits for."""

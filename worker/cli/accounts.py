@@ -212,7 +212,7 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
     counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in erased.items())
     print_result(
         {"account": account_id, "erased": erased, "kept": {"consent_proofs": proofs}},
-        f"account {account_id} removed; erased: {counts}; kept: {proofs} consent proofs, without the meter",
+        f"account {account_id} removed; erased: {counts}; kept: {proofs} consent proofs, without meter and reference",
         as_json=as_json,
     )
 

@@ -32,7 +32,7 @@ def new() -> None:
 
 @keys.command()
 def rotate() -> None:
-    """Seal all stored tokens, proofs of consent and kept answers under the first key; afterwards the others may go.
+    """Seal all stored tokens, evidence, kept answers and webhooks under the first key; afterwards the others may go.
 
     \b
     Example:

@@ -19,6 +19,7 @@ from worker.cli.common import (
 from worker.domain.consent.proxy import check_redirect_uri
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.stores.registry.proxy.clients import ProxyClientTable
+from worker.stores.registry.proxy.grants import ProxyGrantTable
 from worker.stores.registry.tenants import require_tenant
 
 
@@ -83,8 +84,19 @@ def list_clients(as_json: bool) -> None:
       releve proxy-clients list --json
     """
     with open_registry_database() as database:
-        rows = [to_row(client) for client in ProxyClientTable(database).list()]
-    columns = {"id": "id", "name": "name", **tenant_column(rows), "addresses": "redirect_uris", "pkce": "pkce"}
+        grants = ProxyGrantTable(database)
+        rows = [
+            {**to_row(client), "open_grants": sum(grant.ended_at is None for grant in grants.list(client.id))}
+            for client in ProxyClientTable(database).list()
+        ]
+    columns = {
+        "id": "id",
+        "name": "name",
+        **tenant_column(rows),
+        "addresses": "redirect_uris",
+        "pkce": "pkce",
+        "grants": "open_grants",
+    }
     columns |= {"created": "created_at", "revoked": "revoked_at"}
     print_rows(rows, columns, as_json=as_json, empty="no clients of the proxy yet")
 

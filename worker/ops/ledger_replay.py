@@ -22,7 +22,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.erasures import ErasureTable
 
-_BATCH: Final = 500  # Accounts in one query: servers limit the number of parameters.
+_BATCH: Final = 500  # Accounts that are looked up at once.
 _ENDED: Final = (AccountState.CLOSED, AccountState.DELETED)
 
 

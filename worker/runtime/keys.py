@@ -17,6 +17,8 @@ from worker.stores.encryption import KeyedHashes, Sealer, Signer, generate_key
 
 _BACKUP_KEYS: Final = "backup.keys"
 
+ERASURE_KEYS: Final = "erasure.keys"  # The file in the data folder.
+
 
 def build_sealer(settings: Settings) -> Sealer:
     """Return what seals tokens.  Raises ConfigError where a key is not a key."""
@@ -47,7 +49,7 @@ def open_backup_sealer(settings: Settings) -> Sealer:
 def build_erasure_hashes(settings: Settings) -> KeyedHashes:
     """Return what recognises the meters of erased accounts.  Raises ConfigError where a key is too short."""
     try:
-        return KeyedHashes(_keys(settings.erasure_keys, settings.data_dir, "erasure.keys", _new_key))
+        return KeyedHashes(_keys(settings.erasure_keys, settings.data_dir, ERASURE_KEYS, _new_key))
     except ValueError as error:
         raise ConfigError(f"RELEVE_ERASURE_KEYS: {error}") from None
 

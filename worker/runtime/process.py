@@ -92,6 +92,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             self._build_suppliers()
             self._build_window_sync()
             self._build_account_parts()
+            self._build_connections()
         except BaseException:
             self._open.close()
             raise
@@ -253,6 +254,19 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.token_revocation = TokenRevocation(
             tokens=self.registry.tokens, revoke=self.clients.revoke_token, lock=token_lock(self.progress)
         )
+        self.explainer = Explainer(
+            registry=self.registry,
+            consents=self.consents,
+            measures=self.measures,
+            corrections=self.corrections,
+            progress=self.progress,
+            history=self.history,
+        )
+        self.completeness_rebuild = LedgerRebuilder(
+            measures=self.measures, ledgers=self.registry.completeness, progress=self.progress, today=self.history.today
+        )
+
+    def _build_connections(self) -> None:
         clients = self.clients
         self.supplier_consents = SupplierConsents(
             endpoints=clients.endpoints,
@@ -311,17 +325,6 @@ class Runtime(AbstractContextManager["Runtime"]):
             consents=self.consents,
             erasures=self.erasures,
             now=self.now,
-        )
-        self.explainer = Explainer(
-            registry=self.registry,
-            consents=self.consents,
-            measures=self.measures,
-            corrections=self.corrections,
-            progress=self.progress,
-            history=self.history,
-        )
-        self.completeness_rebuild = LedgerRebuilder(
-            measures=self.measures, ledgers=self.registry.completeness, progress=self.progress, today=self.history.today
         )
 
     def __enter__(self) -> Self:

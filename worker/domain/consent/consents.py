@@ -27,7 +27,7 @@ class Proof(StrEnum):
 
 
 class EndReason(StrEnum):
-    """The reasons why a consent ended, other than the error codes of a refusal."""
+    """The reasons why a consent, or a grant of the proxy, ended, other than the error codes of a refusal."""
 
     RENEWED = "renewed"  # A newer consent replaced it.
     EXPIRED = "expired"
@@ -36,6 +36,7 @@ class EndReason(StrEnum):
     WITHDRAWN = "withdrawn"  # The household stopped it here.
     CLIENT_REVOKED = "client_revoked"  # The client of the proxy that it was given to was revoked.
     TOKEN_REUSED = "token_reused"  # noqa: S105 - A refresh token of the proxy was used twice.
+    RESTORED = "restored"  # A backup was restored: the grants in it come back ended.
 
 
 @dataclass(frozen=True, slots=True)

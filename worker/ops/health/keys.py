@@ -21,7 +21,7 @@ OTHERS: Final = 0o077  # The rights of all users but the owner.
 
 
 def check_token_keys(connections: CheckConnections) -> Iterator[CheckNote]:
-    """Check that the keys open the stored tokens and proofs, and that no old key is in use."""
+    """Check that the keys open the stored tokens and evidence, and that no old key is in use."""
     settings = connections.settings
     file = settings.data_dir / KEY_FILE
     if not settings.token_keys and not file.exists():

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Final
 
 from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, fail, ok
-from worker.runtime.keys import build_erasure_hashes
+from worker.runtime.keys import ERASURE_KEYS, build_erasure_hashes
 from worker.stores.ledger_file import LedgerFile
-
-_KEY_FILE: Final = "erasure.keys"
 
 
 def check_ledger(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -26,8 +23,8 @@ def check_ledger(connections: CheckConnections) -> Iterator[CheckNote]:
         else:
             yield fail(f"nothing can be erased, because {path} can't be made: let Relève write to {folder}")
         return
-    if not settings.erasure_keys and not (settings.data_dir / _KEY_FILE).exists():
-        yield fail(f"the keys of {path} are gone: set RELEVE_ERASURE_KEYS, or bring {_KEY_FILE} back")
+    if not settings.erasure_keys and not (settings.data_dir / ERASURE_KEYS).exists():
+        yield fail(f"the keys of {path} are gone: set RELEVE_ERASURE_KEYS, or bring {ERASURE_KEYS} back")
         return
     try:
         position = LedgerFile(path, build_erasure_hashes(settings)).position()

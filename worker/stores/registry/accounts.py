@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Select, delete, or_, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.errors import ConsentEnded, ConsentStopped, StoreUnavailable, UnknownAccount
 from worker.stores.database import Database
@@ -235,6 +236,20 @@ class AccountRegistry:
         """Return the accounts with these ids, by id, even removed ones. Unknown ids are left out."""
         accounts = self._accounts(ACCOUNT_QUERY.where(ACCOUNTS.c.id.in_(account_ids)))
         return {account.id: account for account in accounts}
+
+    def account_of(self, invitation: Invitation) -> Account | None:
+        """Return the account that an invitation is for; None where it is for a meter, or the account was removed."""
+        if invitation.account_id is None:
+            return None
+        account = self.get_many([invitation.account_id]).get(invitation.account_id)
+        return account if account and account.state is not AccountState.DELETED else None
+
+    def meter_of(self, invitation: Invitation) -> str | None:
+        """Return the meter that an invitation names, itself or by its account; None where it names none any more."""
+        if invitation.account_id is None:
+            return invitation.usage_point_id
+        account = self.account_of(invitation)
+        return account.usage_point_id if account else None
 
     def set_state(self, account_id: str, state: AccountState, reason: str = "", *, now: datetime) -> None:
         """Set the account's state; ``reason`` is the code that led to it, empty if all is well.

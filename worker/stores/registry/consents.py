@@ -118,13 +118,6 @@ class ConsentTable(SealedTable):
             account_rows.get(connection, account_id)
             return self._proofs_of(connection, account_id)[::-1]
 
-    def unseal_usage_point(self, proof: ConsentProof) -> str | None:
-        """Return the meter number of a proof; None once the account is removed, and where no key opens it."""
-        query = select(CONSENT_EVIDENCE.c.sealed_personal).where(GIVEN, CONSENT_EVIDENCE.c.consent_id == proof.id)
-        with self._database.reading() as connection:
-            personal = self._chain.open_personal(connection.execute(query).scalar())
-        return personal.meter if personal else None
-
     def _proofs_of(self, connection: Connection, account_id: str) -> list[ConsentProof]:
         """Return the proofs of an account, the oldest first."""
         query = CONSENT_QUERY.where(_of(account_id)).order_by(_NUMBER)

@@ -19,12 +19,12 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Connection, String, Table, case, insert, literal, null, select, update
 
+from worker.domain.consent.consents import EndReason
 from worker.stores.database import Database
 from worker.stores.registry.tables import ACCOUNTS, API_TOKENS, INVITATIONS, METADATA, PROXY_GRANTS
 
 TABLES: Final = tuple(table.name for table in METADATA.sorted_tables)  # A table comes before those that refer to it.
 _PAGE_SIZE: Final = 500
-END_REASON: Final = "restored"
 _SESSIONS_SINCE: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
 Rows = Iterable[Mapping[str, Any]]
@@ -89,7 +89,11 @@ def end_rights(connection: Connection, now: datetime) -> EndedRights:
     tokens = update(API_TOKENS).where(API_TOKENS.c.revoked_at.is_(None)).values(revoked_at=now)
     unfinished = INVITATIONS.c.revoked_at.is_(None), INVITATIONS.c.used_at.is_(None)
     invitations = update(INVITATIONS).where(*unfinished).values(revoked_at=now, sealed_usage_point=null())
-    grants = update(PROXY_GRANTS).where(PROXY_GRANTS.c.ended_at.is_(None)).values(ended_at=now, end_reason=END_REASON)
+    grants = (
+        update(PROXY_GRANTS)
+        .where(PROXY_GRANTS.c.ended_at.is_(None))
+        .values(ended_at=now, end_reason=EndReason.RESTORED.value)
+    )
     return EndedRights(*(connection.execute(ending).rowcount for ending in (tokens, invitations, grants)))
 
 

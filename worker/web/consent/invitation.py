@@ -95,7 +95,7 @@ def invite_to_pretend_home(
 
 
 def _go_on(request: Request, runtime: Runtime, session: Session, invitation: Invitation, browser_id: str) -> Response:
-    account = _account_of(runtime, invitation)
+    account = runtime.registry.account_of(invitation)
     if invitation.account_id is not None and account is None:
         return consent_page(request, "invitation_over")
     if account is not None and account.state is AccountState.CLOSED:
@@ -123,7 +123,7 @@ def _open_again(runtime: Runtime, session: Session, secret: str, browser_id: str
     invitation, browser = runtime.invitations.find(secret), hash_browser_id(browser_id)
     if invitation is None or invitation.used_at is None or invitation.browser != browser:
         return None
-    account = _account_of(runtime, invitation)
+    account = runtime.registry.account_of(invitation)
     if account is None and invitation.usage_point_id is not None:
         account = runtime.registry.find(invitation.supplier, invitation.usage_point_id)
     if account is None or runtime.consents.browser_of(account.id) != browser:
@@ -135,11 +135,3 @@ def _open_account(runtime: Runtime, session: Session, account: Account) -> Respo
     response = RedirectResponse(f"/accounts/{account.id}", 303)
     set_session_cookie(runtime, response, session.with_accounts([account]))
     return response
-
-
-def _account_of(runtime: Runtime, invitation: Invitation) -> Account | None:
-    """Return the account that the invitation is for; None where it is for a meter, or the account was removed."""
-    if invitation.account_id is None:
-        return None
-    account = runtime.registry.get_many([invitation.account_id]).get(invitation.account_id)
-    return account if account and account.state is not AccountState.DELETED else None

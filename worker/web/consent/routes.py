@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
@@ -83,22 +84,28 @@ def redirect_to_supplier(
     if wait_s := RateLimiter(runtime.redis).count_call(CONSENT_STARTS, client_address(request)):
         return consent_page(request, "too_many", wait_s)
     browser_id = browser_id or read_browser_id(runtime, request) or new_browser_id()
-    hint = usage_point_id if usage_point_id and USAGE_POINT.fullmatch(usage_point_id) else None
     flow = ConsentFlow(
         supplier,
         browser_id,
         invitation=invitation.id if invitation else None,
         tenant=invitation.tenant if invitation else DEFAULT_TENANT,
-        begun_on=runtime.supplier_consents.today().isoformat(),
-        begun_at=real_clock().isoformat(),
     )
-    try:
-        page = start_flow(runtime, flow, "/callback/enedis", hint if runtime.settings.speaks_to_simulator else None)
-    except ValueError:  # The customers of the sandbox have consented already.
-        return consent_page(request, "no_consent_page")
-    response = RedirectResponse(page, 303)
+    response = begin_flow(request, runtime, flow, "/callback/enedis", usage_point_id)
     set_browser_cookie(runtime, response, browser_id)
     return response
+
+
+def begin_flow(
+    request: Request, runtime: Runtime, flow: ConsentFlow, callback_path: str, usage_point_id: str | None
+) -> Response:
+    """Store a flow that begins now, and redirect to the supplier's page; only a simulator gets ``usage_point_id``."""
+    hint = usage_point_id if usage_point_id and USAGE_POINT.fullmatch(usage_point_id) else None
+    today = runtime.supplier_consents.today()
+    begun = replace(flow, begun_on=today.isoformat(), begun_at=real_clock().isoformat())
+    try:
+        return RedirectResponse(start_flow(runtime, begun, callback_path, hint), 303)
+    except ValueError:  # The customers of the sandbox have consented already.
+        return consent_page(request, "no_consent_page")
 
 
 def new_browser_id() -> str:

@@ -40,10 +40,10 @@ CONSENT_QUERY: Final = (
     .select_from(CONSENT_EVIDENCE.outerjoin(_END, _ITS_END))
     .where(GIVEN)
 )
-# Which columns a row of an end shares with its consent, and which a consent that goes on with the one before.
+# What the row of an end shares with its consent, what only a consent has, and what one that goes on takes over.
 _SHARED: Final = ("consent_id", "account_id", "tenant", "supplier", "kind", "proof")
-_FACTS: Final = (*_SHARED[1:], "browser", "consent_from", "consent_until", "dates_from", "line", "answer_digest")
 _OF_GIVEN_ALONE: Final = ("browser", "consent_from", "consent_until", "dates_from", "line", "answer_digest")
+_FACTS: Final = (*_SHARED[1:], *_OF_GIVEN_ALONE)
 
 
 class EvidenceChain:

@@ -106,7 +106,7 @@ class EvidenceCheck(SealedTable):
 
     def _to_export(self, row: Mapping[Any, Any]) -> dict[str, Any]:
         personal = self._chain.open_personal(row["sealed_personal"])
-        exported = {name: _to_plain(row[name]) for name in _COLUMNS if name != "sealed_personal"}
+        exported = {name: _to_json(row[name]) for name in _COLUMNS if name != "sealed_personal"}
         if row["event"] is EvidenceEvent.ENDED:
             return exported
         state = "erased" if row["sealed_personal"] is None else "kept" if personal else "unreadable"
@@ -143,5 +143,5 @@ def _left_behind(connection: Connection) -> Iterator[str]:
         yield f"{number} rows of consent_proofs are foreign: nothing writes there any more"
 
 
-def _to_plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value

@@ -62,8 +62,8 @@ def _append(connection: Connection, chain: EvidenceChain, sealer: Sealer, row: d
     facts = {name: row[name] for name in names}
     dates_from = DatesSource.ASSERTED if row["kind"] is ConsentKind.ASSERTED else DatesSource.UNKNOWN
     columns = {"consent_id": row["id"], "actor": row["vouched_by"], "recorded_at": row["consented_at"]}
-    told = {"dates_from": dates_from, "line": None, "answer_digest": None}
-    chain.append_given(connection, {**facts, **columns, **told}, personal)
+    unknown = {"dates_from": dates_from, "line": None, "answer_digest": None}
+    chain.append_given(connection, {**facts, **columns, **unknown}, personal)
 
 
 def _meter_of(sealer: Sealer, row: dict[str, Any]) -> str | None:

@@ -19,6 +19,7 @@ from worker.domain.consent.proxy import (
 )
 from worker.logs import fields
 from worker.runtime.process import Runtime
+from worker.stores.redis.consent_flows import ConsentFlow
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
 from worker.web.errors import HttpRefusal
@@ -39,6 +40,12 @@ class AuthorizationRequest:
     caller: ProxyCaller
     hint: str | None = field(repr=False)
     parameters: Mapping[str, str] = field(repr=False)
+
+    def flow(self, supplier: str, browser_id: str, invitation_id: str | None = None) -> ConsentFlow:
+        """Return the consent flow that this request begins in a browser."""
+        return ConsentFlow(
+            supplier, browser_id, invitation=invitation_id, tenant=self.client.tenant, caller=self.caller
+        )
 
 
 def read_authorization_request(

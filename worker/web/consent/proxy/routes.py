@@ -5,21 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
-from fastapi.responses import RedirectResponse
 
-from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.suppliers import SUPPLIERS
-from worker.domain.clock import real_clock
 from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.proxy import LONGEST_ADDRESS, host_of
 from worker.runtime.process import Runtime
-from worker.stores.redis.consent_flows import ConsentFlow
 from worker.stores.redis.rate_limits import RateLimiter
 from worker.web.addresses import client_address
 from worker.web.consent.callback import answer_callback, consent_page
 from worker.web.consent.invitation import INVITATION_TRIES
 from worker.web.consent.proxy.clients import AuthorizationRequest, read_authorization_request
-from worker.web.consent.routes import CONSENT_STARTS, PORTAL_SUFFIX, new_browser_id, start_flow
+from worker.web.consent.routes import CONSENT_STARTS, PORTAL_SUFFIX, begin_flow, new_browser_id
 from worker.web.context import (
     RuntimeDep,
     SessionDep,
@@ -90,15 +86,16 @@ def lead_on(
         return asked
     if wait_s := RateLimiter(runtime.redis).count_call(CONSENT_STARTS, client_address(request)):
         return consent_page(request, "too_many", wait_s)
+    path = f"/proxy/{supplier}/redirect"
     if runtime.clients.account_tokens:
-        return _redirect_to_supplier(request, runtime, supplier, asked, browser_id, asked.hint, None)
+        return begin_flow(request, runtime, asked.flow(supplier, browser_id), path, asked.hint)
     if wait_s := RateLimiter(runtime.redis).count_call(INVITATION_TRIES, client_address(request)):
         return consent_page(request, "too_many", wait_s)
     invited = _open_invitation(runtime, asked, browser_id, invitation.strip().rpartition("#")[2])
-    meter = None if invited is None else _meter_of(runtime, invited)
+    meter = None if invited is None else runtime.registry.meter_of(invited)
     if invited is None or meter is None:
         return consent_page(request, "invitation_over")
-    return _redirect_to_supplier(request, runtime, supplier, asked, browser_id, meter, invited.id)
+    return begin_flow(request, runtime, asked.flow(supplier, browser_id, invited.id), path, meter)
 
 
 @router.get("/{supplier}/redirect")
@@ -136,37 +133,3 @@ def _open_invitation(runtime: Runtime, asked: AuthorizationRequest, browser_id: 
     if invitation is None or invitation.tenant != asked.client.tenant:
         return None
     return runtime.invitations.open(secret, hash_browser_id(browser_id))
-
-
-def _meter_of(runtime: Runtime, invitation: Invitation) -> str | None:
-    """Return the meter of the invitation, or of the account that it is for; None where that is read no more."""
-    if invitation.account_id is None:
-        return invitation.usage_point_id
-    account = runtime.registry.get_many([invitation.account_id]).get(invitation.account_id)
-    return account.usage_point_id if account else None
-
-
-def _redirect_to_supplier(
-    request: Request,
-    runtime: Runtime,
-    supplier: str,
-    asked: AuthorizationRequest,
-    browser_id: str,
-    meter: str | None,
-    invitation_id: str | None,
-) -> Response:
-    """Store the flow and redirect to the supplier's page; only a simulator gets ``meter``."""
-    flow = ConsentFlow(
-        supplier,
-        browser_id,
-        invitation=invitation_id,
-        tenant=asked.client.tenant,
-        begun_on=runtime.supplier_consents.today().isoformat(),
-        begun_at=real_clock().isoformat(),
-        caller=asked.caller,
-    )
-    hint = meter if meter and USAGE_POINT.fullmatch(meter) else None
-    try:
-        return RedirectResponse(start_flow(runtime, flow, f"/proxy/{supplier}/redirect", hint), 303)
-    except ValueError:  # The customers of the sandbox have consented already.
-        return consent_page(request, "no_consent_page")
