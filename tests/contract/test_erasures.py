@@ -48,6 +48,12 @@ def test_the_latest_erasure_counts_in_whatever_order_they_come(registry: Account
     assert find(registry, table) == NOW + A_DAY
 
 
+def test_a_second_erasure_does_not_shorten_the_memory_of_the_first(registry: AccountRegistry) -> None:
+    table = remember(registry, NOW)
+    remember(registry, NOW + A_DAY, forget_on=END - 100 * A_DAY)
+    assert table.forget_before(END - A_DAY) == 0 and find(registry, table) == NOW + A_DAY
+
+
 def test_an_erasure_under_an_older_key_is_known_while_the_key_is_kept(registry: AccountRegistry) -> None:
     remember(registry, NOW)
     rotated = ErasureTable(registry.database, KeyedHashes([NEW, OLD]))

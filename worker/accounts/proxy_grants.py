@@ -22,6 +22,7 @@ from worker.domain.measures.readings import civil_date
 from worker.errors import DataError, TransientError
 from worker.logs import fields
 from worker.stores.database import Database
+from worker.stores.registry import account_rows
 from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable, ProxyTokens
 
@@ -92,6 +93,8 @@ class ProxyGrants:
     def _grant(self, facts: ProxyCode) -> TokenAnswer:
         (meter,) = facts.usage_points  # An invitation is a proof for its one meter.
         with self.database.writing() as connection:
+            # An erasure holds this lock, so it is seen here, or ends the grant.
+            account_rows.find_locked(connection, facts.supplier, meter)
             if self.erasures.is_erased_since(connection, facts.supplier, [meter], facts.begun_at):
                 raise InvalidGrant("the meter was erased meanwhile: consent again")
             tokens = self.grants.create(

@@ -14,6 +14,7 @@ The first line has the id of the ledger; each other line is an entry with a sign
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -108,7 +109,11 @@ class LedgerFile:
 
     def _read(self) -> tuple[str, list[LedgerEntry]]:
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            with self.path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH)
+                content = file.read()
+            # What stands behind the last line's end was cut off by a crash or a copy: nobody was told that it is kept.
+            lines = content[: content.rfind(b"\n") + 1].decode().split("\n")[:-1]
         except FileNotFoundError:
             raise LedgerRefused(
                 f"there is no ledger at {self.path}: bring it back, or name it as RELEVE_LEDGER_FILE"
@@ -171,8 +176,22 @@ class LedgerFile:
 
     def _write(self, file: IO[bytes], row: dict[str, Any]) -> None:
         signed = {**row, "signature": self._hashes.hash(_PURPOSE, _to_text(row))}
-        file.write(f"{_to_text(signed)}\n".encode())
+        line, size = f"{_to_text(signed)}\n".encode(), file.seek(0, os.SEEK_END)
+        if file.write(line) != len(line):  # A disk that is nearly full takes a part of it.
+            file.truncate(size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(file.fileno())
+        if not size:
+            _sync_folder(self.path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write a folder to disk, without which a new file may be gone after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _cut_last_line(file: IO[bytes]) -> None:

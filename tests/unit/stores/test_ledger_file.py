@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import resource
+import signal
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -85,6 +87,7 @@ def test_a_line_that_a_crash_cut_off_is_dropped_by_the_next_entry(ledger: Ledger
     ledger.append(erased("a"))
     with ledger.path.open("a") as file:
         file.write('{"account":"half')
+    assert [entry.account_id for entry in ledger.read_since(start)] == ["a"], "a copy may end so"
     ledger.append(erased("b"))
     assert [entry.account_id for entry in ledger.read_since(start)] == ["a", "b"]
 
@@ -93,6 +96,27 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with pytest.raises(StoreUnavailable, match="RELEVE_LEDGER_FILE"):
         LedgerFile(tmp_path / "file" / "ledger.ndjson", KeyedHashes([OLD])).append(erased("a"))
+
+
+def _append_on_a_full_disk(path: Path, room: int) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    size = path.stat().st_size + room
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    with pytest.raises(StoreUnavailable, match="can't be written"):
+        LedgerFile(path, KeyedHashes([OLD])).append(erased("b"))
+
+
+@pytest.mark.parametrize("room", [1, 60])
+def test_an_entry_that_a_full_disk_cut_off_is_no_entry_and_is_told(ledger: LedgerFile, room: int) -> None:
+    start = ledger.position()
+    ledger.append(erased("a"))
+    before = ledger.path.read_bytes()
+    writer = multiprocessing.get_context("spawn").Process(target=_append_on_a_full_disk, args=(ledger.path, room))
+    writer.start()
+    writer.join()
+    assert writer.exitcode == 0
+    assert ledger.path.read_bytes() == before
+    assert ledger.read_since(start) == [erased("a")]
 
 
 def _append_many(path: Path, name: str) -> None:

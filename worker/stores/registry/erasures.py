@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date, datetime
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, case, delete, func, select
 
 from worker.stores.database import Database, build_insert
 from worker.stores.encryption import KeyedHashes
@@ -28,12 +28,17 @@ class ErasureTable:
         return self._hashes.all_hashes("meter", f"{supplier}:{usage_point_id}")
 
     def remember(self, connection: Connection, meter: str, erased_at: datetime, forget_on: date) -> None:
-        """Remember the erasure of a meter, by its keyed hash, until the day ``forget_on``. The latest counts."""
+        """Remember the erasure of a meter, by its keyed hash, until the day ``forget_on``.
+
+        Of several erasures the latest moment counts, and the latest day: each consent must have ended.
+        """
         row = {"meter": meter, "erased_at": erased_at, "forget_on": forget_on}
         statement = build_insert(connection.dialect.name, ERASURES).values(**row)
-        later = {name: getattr(statement.excluded, name) for name in ("erased_at", "forget_on")}
-        is_later = ERASURES.c.erased_at <= erased_at
-        connection.execute(statement.on_conflict_do_update(index_elements=["meter"], set_=later, where=is_later))
+        latest = {
+            column.name: case((column > statement.excluded[column.name], column), else_=statement.excluded[column.name])
+            for column in (ERASURES.c.erased_at, ERASURES.c.forget_on)
+        }
+        connection.execute(statement.on_conflict_do_update(index_elements=["meter"], set_=latest))
 
     def find(self, connection: Connection, supplier: str, usage_point_id: str) -> datetime | None:
         """Return when the meter's account was last erased, or None where that is not remembered."""
