@@ -43,6 +43,7 @@ ENDED_COLUMNS: Final = {
     "accounts": {"session_number"},
     "api_tokens": {"revoked_at"},
     "invitations": {"revoked_at", "sealed_usage_point"},
+    "proxy_clients": {"revoked_at"},
     "proxy_grants": {"ended_at", "end_reason"},
 }
 

@@ -127,9 +127,13 @@ class ProvenRequests:
         others = [
             account for account in before.values() if account and not self._is_same_person(account, request, invited)
         ]
-        if any(account.tenant != request.tenant for account in others):
+        # An invitation is a consent for its tenant alone; without one a person renews their own account wherever it is.
+        bound = others if request.invitation_id is None else [account for account in before.values() if account]
+        if any(account.tenant != request.tenant for account in bound):
             log.info("another tenant's account reads the meter", extra=fields(request=request.id))
             return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")
+        if invited is not None and invited.invitation.used_at is not None and not self._brought(request, before):
+            raise RequestEnded("invitation_over")
         expected = invited is not None and invited.invitation.purpose is InvitationPurpose.NEW_HOLDER
         if others and not (request.new_holder or expected):
             return request.after(RequestEvent.OTHER_PERSON, page="other_person")
@@ -187,6 +191,10 @@ class ProvenRequests:
         if invited is not None and invited.invitation.account_id == account.id:
             return True
         return self.consents.browser_of(account.id) == request.browser
+
+    def _brought(self, request: ConnectionRequest, before: Mapping[str, Account | None]) -> bool:
+        """Return whether this browser has brought one of the accounts, by the same step before a crash."""
+        return any(account and self.consents.browser_of(account.id) == request.browser for account in before.values())
 
     def _too_many(self, request: ConnectionRequest, new: int) -> bool:
         """Count new accounts, and return whether they are more than a bound allows."""
@@ -260,7 +268,7 @@ class ProvenRequests:
             known = account_rows.find_locked(connection, request.supplier, number)
             if known != (account.id if account else None):
                 raise StoreUnavailable("a meter got another account meanwhile: try again", retry_after_s=1)
-        # One that is used already was used by this browser, by the same step before a crash.
+        # One that is used already was used by the same step before a crash.
         if (
             invited is not None
             and invited.invitation.used_at is None
@@ -290,9 +298,10 @@ class ProvenRequests:
         ledger has nothing that is refused after all. Raises RequestEnded and StoreUnavailable.
         """
         self._check_not_erased(connection, request, invited)
+        # Evidence locks its chain, which nothing but evidence may follow: what ``record`` deletes comes before it.
+        self.consents.record(connection, account_ids, given, now)
         for account in others:
             self.consents.end_closed(connection, account.id, now, given.vouched_by or HOUSEHOLD)
-        self.consents.record(connection, account_ids, given, now)
         for account in others:
             self.ledger.append(LedgerEntry(LedgerKind.CLOSED, account.id, now))
 

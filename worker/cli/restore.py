@@ -26,7 +26,7 @@ def restore(target: Path, without_ledger: bool, as_json: bool) -> None:
     goes on.  What came after the backup is fetched again by itself when a worker runs.
 
     Accounts that were erased since, consents that were stopped and meters that changed hands stay so: the ledger of
-    erasures (RELEVE_LEDGER_FILE) says which.  API tokens, invitations, grants of the proxy and sessions come back
+    erasures (RELEVE_LEDGER_FILE) says which.  API tokens, invitations, clients of the proxy and sessions come back
     ended.
 
     \b
@@ -49,12 +49,12 @@ def _lines(summary: RestoreSummary) -> Iterator[str]:
         ended, since = summary.ended, summary.since_backup
         yield f"from the ledger: {since.erased} erased, {since.closed} closed and {since.stopped} stopped since then"
         yield (
-            f"ended: {ended.api_tokens} API tokens, {ended.invitations} invitations, {ended.proxy_grants} grants of "
-            "the proxy, and all sessions of households"
+            f"ended: {ended.api_tokens} API tokens, {ended.invitations} invitations, {ended.proxy_clients} clients of "
+            f"the proxy with {ended.proxy_grants} grants, and all sessions of households"
         )
         yield (
-            "make new tokens (`releve tokens new`); households come in again by an invitation (`releve invite "
-            "ACCOUNT`), in v4 also by a new consent"
+            "make new tokens and clients (`releve tokens new`, `releve proxy-clients new`); households come in again by "
+            "an invitation (`releve invite ACCOUNT`), in v4 also by a new consent"
         )
     if summary.erasures_unknown_since:
         yield (

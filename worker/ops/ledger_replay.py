@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.readings import civil_date
+from worker.errors import ConsentStopped
 from worker.runtime.process import Runtime
 from worker.stores.ledger_file import LedgerEntry, LedgerKind
 from worker.stores.registry.accounts import AccountRegistry
@@ -86,8 +87,8 @@ class _Replay:
             self._consents.end_closed(self._connection, account.id, closed_at, None)
             self.effect.closed += 1
         elif not self._has_consented_since(account.id, stopped_at := moments[LedgerKind.STOPPED]):
+            self.effect.stopped += account.reason != ConsentStopped.code
             self._consents.withdraw(account.id, stopped_at)
-            self.effect.stopped += 1
 
     def _has_consented_since(self, account_id: str, moment: datetime) -> bool:
         proof = self._consents.newest_proofs([account_id]).get(account_id)

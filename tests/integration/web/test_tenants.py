@@ -84,12 +84,26 @@ def test_the_request_of_another_tenant_keeps_no_token(v4: ConnectService) -> Non
     assert ended.proven is None and ended.code is None and ended.tenant == THEIRS
 
 
-def test_the_same_person_renews_in_the_accounts_own_tenant(service: ConnectService) -> None:
-    browser = service.browser()
+@pytest.mark.parametrize("stopped", [False, True])
+def test_an_invitation_of_another_tenant_renews_nobodys_account(service: ConnectService, stopped: bool) -> None:
+    browser, link = service.browser(), invite(service)
     service.connect(browser)
     (account,) = service.accounts()
-    assert accept(service, browser, invite(service)).headers["location"] == f"/accounts/{account.id}"
-    assert [(row.id, row.tenant) for row in service.accounts()] == [(account.id, DEFAULT_TENANT)]
+    if stopped:
+        service.runtime.stop_consent(account.id)
+    before = rows(service)
+    assert accept(service, browser, link).status_code == 403
+    assert {name: row for name, row in rows(service).items() if name != "invitations"} == {
+        name: row for name, row in before.items() if name != "invitations"
+    }
+
+
+def test_without_an_invitation_the_same_person_renews_in_the_accounts_own_tenant(v4: ConnectService) -> None:
+    browser = v4.browser()
+    accept(v4, browser, invite(v4))
+    (account,) = v4.accounts()
+    assert v4.connect(browser).headers["location"] == f"/accounts/{account.id}"
+    assert [(row.id, row.tenant) for row in v4.accounts()] == [(account.id, THEIRS)]
 
 
 def test_an_invitation_for_an_account_has_its_tenant_and_renews_it(service: ConnectService) -> None:

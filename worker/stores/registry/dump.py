@@ -4,7 +4,7 @@ Tokens, proofs and answers stay sealed. A dump shows the registry at one moment,
 inserts all rows or none.
 
 A dump is a copy, and older than what was revoked since. So everything in it that lets somebody in comes back ended: API
-tokens, invitations, grants of the proxy and sessions. The clients of the proxy stay: without a grant they read nothing.
+tokens, invitations, clients of the proxy with their grants, and sessions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sqlalchemy import Column, Connection, String, Table, case, insert, literal,
 
 from worker.domain.consent.consents import EndReason
 from worker.stores.database import Database
-from worker.stores.registry.tables import ACCOUNTS, API_TOKENS, INVITATIONS, METADATA, PROXY_GRANTS
+from worker.stores.registry.tables import ACCOUNTS, API_TOKENS, INVITATIONS, METADATA, PROXY_CLIENTS, PROXY_GRANTS
 
 TABLES: Final = tuple(table.name for table in METADATA.sorted_tables)  # A table comes before those that refer to it.
 _PAGE_SIZE: Final = 500
@@ -36,6 +36,7 @@ class EndedRights:
 
     api_tokens: int = 0
     invitations: int = 0
+    proxy_clients: int = 0
     proxy_grants: int = 0
 
 
@@ -78,7 +79,7 @@ def restore_rows(connection: Connection, rows_of_table: Callable[[str], Rows]) -
 
 
 def end_rights(connection: Connection, now: datetime) -> EndedRights:
-    """End all API tokens, invitations, grants of the proxy and sessions of a registry that was just restored.
+    """End all API tokens, invitations, clients of the proxy, grants and sessions of a registry that was just restored.
 
     Each account gets a session number that no cookie has: the seconds since 2020, which fit 32 bits until 2088. Numbers
     otherwise grow by one at a time, so a later restore gives a higher one. ``now`` is the real time.
@@ -94,7 +95,8 @@ def end_rights(connection: Connection, now: datetime) -> EndedRights:
         .where(PROXY_GRANTS.c.ended_at.is_(None))
         .values(ended_at=now, end_reason=EndReason.RESTORED.value)
     )
-    return EndedRights(*(connection.execute(ending).rowcount for ending in (tokens, invitations, grants)))
+    clients = update(PROXY_CLIENTS).where(PROXY_CLIENTS.c.revoked_at.is_(None)).values(revoked_at=now)
+    return EndedRights(*(connection.execute(ending).rowcount for ending in (tokens, invitations, clients, grants)))
 
 
 def _has_rows(connection: Connection, table: Table) -> bool:
