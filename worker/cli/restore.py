@@ -53,8 +53,8 @@ def _lines(summary: RestoreSummary) -> Iterator[str]:
             f"the proxy with {ended.proxy_grants} grants, and all sessions of households"
         )
         yield (
-            "make new tokens and clients (`releve tokens new`, `releve proxy-clients new`); households come in again by "
-            "an invitation (`releve invite ACCOUNT`), in v4 also by a new consent"
+            "make new tokens and clients (`releve tokens new`, `releve proxy-clients new`); households come in again "
+            "by an invitation (`releve invite ACCOUNT`), in v4 also by a new consent"
         )
     if summary.erasures_unknown_since:
         yield (

@@ -76,21 +76,27 @@ class PersonalPart:
     """The personal fields of a consent, and the random key of their digest, 64 hexadecimal digits.
 
     ``meter``: the meter's number; ``reference``: the supplier's number of the consent, or the voucher's own.
+    ``answer_digest``: the SHA-256 of the supplier's answer in hexadecimal, from which its few facts could be guessed.
     """
 
     key: str = field(repr=False)
     meter: str | None = field(default=None, repr=False)
     reference: str | None = field(default=None, repr=False)
+    answer_digest: str | None = field(default=None, repr=False)
+
+    @property
+    def fields(self) -> dict[str, str | None]:
+        """The fields without the key."""
+        return {"meter": self.meter, "reference": self.reference, "answer_digest": self.answer_digest}
 
     @property
     def digest(self) -> str:
         """The HMAC-SHA256 of the fields, in hexadecimal."""
-        fields = _canonical({"meter": self.meter, "reference": self.reference})
-        return hmac.new(bytes.fromhex(self.key), fields, hashlib.sha256).hexdigest()
+        return hmac.new(bytes.fromhex(self.key), _canonical(self.fields), hashlib.sha256).hexdigest()
 
     def to_text(self) -> str:
         """Return the part as JSON, to be sealed."""
-        return json.dumps({"key": self.key, "meter": self.meter, "reference": self.reference})
+        return json.dumps({"key": self.key, **self.fields})
 
     @classmethod
     def from_text(cls, text: str) -> Self:

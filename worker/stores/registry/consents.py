@@ -89,8 +89,8 @@ class ConsentTable(SealedTable):
         return recorded
 
     def _insert(self, connection: Connection, account: Account, consent: GivenConsent, now: datetime) -> None:
-        personal = PersonalPart(secrets.token_hex(32), account.usage_point_id, consent.reference)
-        names = ("kind", "consent_from", "consent_until", "proof", "browser", "line", "answer_digest")
+        personal = PersonalPart(secrets.token_hex(32), account.usage_point_id, consent.reference, consent.answer_digest)
+        names = ("kind", "consent_from", "consent_until", "proof", "browser", "line")
         row = {name: getattr(consent, name) for name in names}
         row |= {"consent_id": consent_rows.new_id(), "account_id": account.id, "tenant": account.tenant}
         row |= {"supplier": account.supplier, "actor": consent.vouched_by, "recorded_at": now}

@@ -198,7 +198,6 @@ CONSENT_EVIDENCE = Table(
     Column("consent_until", Date),
     Column("dates_from", _word(DatesSource, 16)),
     Column("line", String(200)),  # The supplier's endpoint whose answer proved it.
-    Column("answer_digest", String(64)),  # SHA-256 of that answer's bytes, hexadecimal.
     Column("end_reason", String(64), nullable=False),
     Column("personal_digest", String(64), nullable=False),
     Column("sealed_personal", Text),  # A PersonalPart; NULL once erased, and in a row ``ended``.

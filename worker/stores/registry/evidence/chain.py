@@ -42,7 +42,7 @@ CONSENT_QUERY: Final = (
 )
 # What the row of an end shares with its consent, what only a consent has, and what one that goes on takes over.
 _SHARED: Final = ("consent_id", "account_id", "tenant", "supplier", "kind", "proof")
-_OF_GIVEN_ALONE: Final = ("browser", "consent_from", "consent_until", "dates_from", "line", "answer_digest")
+_OF_GIVEN_ALONE: Final = ("browser", "consent_from", "consent_until", "dates_from", "line")
 _FACTS: Final = (*_SHARED[1:], *_OF_GIVEN_ALONE)
 
 

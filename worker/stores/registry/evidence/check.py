@@ -17,6 +17,7 @@ from worker.domain.consent.evidence import (
     ChainPoint,
     CheckedRow,
     EvidenceEvent,
+    PersonalPart,
     check_chain,
     hash_row,
 )
@@ -110,8 +111,7 @@ class EvidenceCheck(SealedTable):
         if row["event"] is EvidenceEvent.ENDED:
             return exported
         state = "erased" if row["sealed_personal"] is None else "kept" if personal else "unreadable"
-        meter, reference = (personal.meter, personal.reference) if personal else (None, None)
-        return {**exported, "personal": state, "meter": meter, "reference": reference}
+        return {**exported, "personal": state, **(personal or PersonalPart("")).fields}
 
 
 def _pages(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator[tuple[int, Mapping[Any, Any] | None]]:

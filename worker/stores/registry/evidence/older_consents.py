@@ -62,7 +62,7 @@ def _append(connection: Connection, chain: EvidenceChain, sealer: Sealer, row: d
     facts = {name: row[name] for name in names}
     dates_from = DatesSource.ASSERTED if row["kind"] is ConsentKind.ASSERTED else DatesSource.UNKNOWN
     columns = {"consent_id": row["id"], "actor": row["vouched_by"], "recorded_at": row["consented_at"]}
-    unknown = {"dates_from": dates_from, "line": None, "answer_digest": None}
+    unknown = {"dates_from": dates_from, "line": None}
     chain.append_given(connection, {**facts, **columns, **unknown}, personal)
 
 

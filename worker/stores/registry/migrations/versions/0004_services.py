@@ -58,7 +58,6 @@ def _create_evidence_tables() -> None:
         Column("consent_until", Date),
         Column("dates_from", String(16)),
         Column("line", String(200)),
-        Column("answer_digest", String(64)),
         Column("end_reason", String(64), nullable=False),
         Column("personal_digest", String(64), nullable=False),
         Column("sealed_personal", Text),
