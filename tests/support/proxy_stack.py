@@ -88,6 +88,14 @@ class ProxyStack:
         assert address == (changes.get("redirect_uri") or self.address).partition("?")[0]
         return query_of(answer.headers["location"])
 
+    def hand_over_to_new_holder(self) -> Any:
+        """Let the meter's new holder share it, by an invitation that says so, and return the client's tokens."""
+        browser, secret = self.service.browser(), self.service.invite(new_holder=True)
+        answer = self.press(browser, self.show(browser), secret)
+        back = self.service.come_back(browser, self.service.agree(answer.headers["location"]))
+        assert back.status_code == 302, back.text
+        return self.exchange(query_of(back.headers["location"])["code"])
+
     # -- The stack's server
 
     def token(self, form: Mapping[str, str], **changes: str) -> httpx2.Response:

@@ -170,6 +170,8 @@ class ProvenRequests:
             autorisation_id=proven.reference,
             proof=proven.proof,
             vouched_by=invited.invitation.created_by,
+            browser=request.browser,
+            data_from=self._first_day(request.supplier, [meter], others, now),
             consent_until=self._consent_days(proven, now)[1],
         )
         with self.registry.database.writing() as connection:
@@ -240,7 +242,7 @@ class ProvenRequests:
             on_accounts=partial(
                 self._conclude_writing, request=request, invited=invited, given=given, others=others, now=now
             ),
-            data_from=civil_date(now) if others else None,
+            data_from=self._first_day(request.supplier, proven.usage_points, others, now),
             tenant=request.tenant,
         )
         return [account for account, _ in accounts]
@@ -249,6 +251,15 @@ class ProvenRequests:
         """Return the consent's first and last day, as the supplier told them or as they were asked for."""
         first_day = proven.since or civil_date(now)
         return first_day, proven.until or last_day_of(first_day, self.supplier.consent_duration())
+
+    def _first_day(
+        self, supplier: str, usage_points: Sequence[str], others: Sequence[Account], now: datetime
+    ) -> date | None:
+        """Return the first day that a new holder may see, today or when a client of the proxy got the meter."""
+        if others:
+            return civil_date(now)
+        meters = [digest for number in usage_points for digest in self.erasures.digests(supplier, number)]
+        return self.proxy_grants.first_day_of(meters)
 
     def _prepare(
         self,
@@ -268,6 +279,10 @@ class ProvenRequests:
             known = account_rows.find_locked(connection, request.supplier, number)
             if known != (account.id if account else None):
                 raise StoreUnavailable("a meter got another account meanwhile: try again", retry_after_s=1)
+            if request.caller is None and account is None:
+                # A client of the proxy may read for the holder before, whose browser was another one.
+                meters = self.erasures.digests(request.supplier, number)
+                self.proxy_grants.end_for(connection, meters, EndReason.HOLDER_CHANGED, but_of=request.browser)
         # One that is used already was used by the same step before a crash.
         if (
             invited is not None

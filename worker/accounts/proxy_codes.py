@@ -25,6 +25,7 @@ class ProxyCode:
     """What a code stands for: a proven meter with its consent (v5, 2026), or the supplier's own code (v4).
 
     ``usage_points``: the proven meters, or with v4 those that the callback names, which are no proof yet.
+    ``data_from``: the first day that may be read, where the meter was another person's before.
     ``begun_at``: when the person was sent to the supplier's page; None where it is not known.
     """
 
@@ -36,6 +37,8 @@ class ProxyCode:
     supplier_code: str | None = field(default=None, repr=False)
     proof: Proof = Proof.NONE
     vouched_by: str | None = None
+    browser: str | None = field(default=None, repr=False)
+    data_from: date | None = None
     consent_until: date | None = None
 
 

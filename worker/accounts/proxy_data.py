@@ -37,6 +37,10 @@ class DataQuery:
     window: DateWindow
 
 
+class TooEarly(Exception):
+    """The meter was another person's before the day that is the argument."""
+
+
 class OtherMeter(Exception):
     """The grant is not for this meter."""
 
@@ -84,9 +88,11 @@ class ProxyData:
         return None if grant is None or grant.is_over(civil_date(self.now())) else grant
 
     def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
-        """Ask the supplier once. Raises OtherMeter, and what the client raises."""
+        """Ask the supplier once. Raises OtherMeter, TooEarly, and what the client raises."""
         if grant.meter not in self.erasures.digests(grant.supplier, query.usage_point_id):
             raise OtherMeter
+        if grant.data_from is not None and query.window.start < grant.data_from:
+            raise TooEarly(grant.data_from)
         with self._take_slot():
             return self.client_of(grant.supplier).measures(query.series, query.usage_point_id, query.window)
 

@@ -105,6 +105,8 @@ class ProxyGrants:
                 proof=facts.proof,
                 vouched_by=facts.vouched_by,
                 granted_at=self.now(),
+                browser=facts.browser,
+                data_from=facts.data_from,
                 consent_until=facts.consent_until,
             )
         log.info("proxy grant given", extra=fields(client=facts.caller.client_id, proof=facts.proof.value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -169,14 +170,45 @@ def test_an_invitation_that_is_revoked_on_the_way_gives_no_code(service: Connect
 def test_a_new_holders_invitation_closes_the_account_and_ends_grants_of_the_one_before(
     service: ConnectService, stack: ProxyStack
 ) -> None:
-    old = stack.exchange(stack.walk()["code"])
-    service.connect(service.browser())
-    browser, secret = service.browser(), service.invite(new_holder=True)
-    answer = stack.press(browser, stack.show(browser), secret)
-    assert service.come_back(browser, service.agree(answer.headers["location"])).status_code == 302
+    holder = service.browser()
+    service.connect(holder)
+    old = stack.exchange(stack.walk(holder)["code"])
+    tokens = stack.hand_over_to_new_holder()
     assert [account.state.value for account in service.accounts()] == ["closed"]
     assert stack.read(old["access_token"]).status_code == 401
     assert stack.refresh(old["refresh_token"]).json()["error"] == "invalid_grant"
+    today = service.runtime.history.today()
+    before = stack.read(tokens["access_token"])
+    assert (before.status_code, before.json()["error"]) == (400, "invalid_request")
+    assert str(today) in before.json()["error_description"]
+    preset = service.runtime.endpoints.preset
+    later = {preset.start_parameter: str(today), preset.end_parameter: str(today + timedelta(days=1))}
+    assert (
+        stack.read(tokens["access_token"], **later).status_code != 400
+        or "another person" not in stack.read(tokens["access_token"], **later).text
+    )
+
+
+@NEEDS_INVITATION
+def test_an_account_after_a_change_of_holder_in_the_proxy_begins_on_that_day(
+    service: ConnectService, stack: ProxyStack
+) -> None:
+    service.connect(service.browser())
+    stack.hand_over_to_new_holder()
+    assert service.connect(service.browser()).status_code == 303
+    (account,) = [account for account in service.accounts() if account.usage_point_id]
+    assert account.data_from == service.runtime.history.today()
+
+
+@NEEDS_INVITATION
+@pytest.mark.parametrize("same_browser", [True, False])
+def test_a_new_account_ends_the_grants_that_another_browser_gave(
+    service: ConnectService, stack: ProxyStack, same_browser: bool
+) -> None:
+    browser = service.browser()
+    tokens = stack.exchange(stack.walk(browser)["code"])
+    service.connect(browser if same_browser else service.browser())
+    assert stack.read(tokens["access_token"]).status_code == (200 if same_browser else 401)
 
 
 @NEEDS_INVITATION

@@ -62,12 +62,16 @@ class ProxyCaller:
 
 @dataclass(frozen=True, slots=True)
 class ProxyGrant:
-    """What a client may read: one meter, by its keyed hash, until the last day of the consent or its own end."""
+    """What a client may read: one meter, by its keyed hash, until the last day of the consent or its own end.
+
+    ``data_from``: the first day that may be read, where the meter was another person's before.
+    """
 
     id: str
     client_id: str
     supplier: str
     meter: str
+    data_from: date | None
     consent_until: date | None
     proof: Proof
     vouched_by: str | None

@@ -342,6 +342,8 @@ PROXY_GRANTS = Table(
     Column("proof", _word(Proof, 16), nullable=False),
     Column("vouched_by", String(100)),
     Column("granted_at", UtcDateTime, nullable=False),
+    Column("browser", String(64)),  # SHA-256 of the id of the browser that brought the consent, hexadecimal.
+    Column("data_from", Date),  # The first day that may be read: before it the meter was another person's.
     Column("consent_until", Date),  # The last day on which anything is read.
     Column("access_hash", String(64), nullable=False),  # SHA-256 of the access token in force.
     Column("access_expires_at", UtcDateTime, nullable=False),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.consents import EndReason, Proof
@@ -60,6 +60,8 @@ class ProxyGrantTable:
         vouched_by: str | None,
         granted_at: datetime,
         consent_until: date | None,
+        browser: str | None = None,
+        data_from: date | None = None,
     ) -> ProxyTokens:
         """Create the grant of one meter in the caller's transaction, and return its first tokens.
 
@@ -74,6 +76,8 @@ class ProxyGrantTable:
             "proof": proof,
             "vouched_by": vouched_by,
             "granted_at": granted_at,
+            "browser": browser,
+            "data_from": data_from,
             "consent_until": consent_until,
             "access_hash": access_hash,
             "access_expires_at": self._now() + ACCESS_LIFE,
@@ -134,12 +138,22 @@ class ProxyGrantTable:
             connection.execute(update(PROXY_GRANTS).where(PROXY_GRANTS.c.id == grant_id).values(renewed))
             return ProxyTokens(access, self._add_refresh_token(connection, grant_id))
 
-    def end_for(self, connection: Connection, meter_digests: Collection[str], reason: EndReason) -> int:
+    def end_for(
+        self, connection: Connection, meter_digests: Collection[str], reason: EndReason, but_of: str | None = None
+    ) -> int:
         """End the grants of a meter in the caller's transaction, and return their number.
 
-        ``meter_digests``: the meter's keyed hashes, under every key.
+        ``meter_digests``: the meter's keyed hashes, under every key. ``but_of``: a browser whose grants stay.
         """
-        return self._end(connection, reason, PROXY_GRANTS.c.meter.in_(meter_digests))
+        others = () if but_of is None else (PROXY_GRANTS.c.browser.is_distinct_from(but_of),)
+        return self._end(connection, reason, PROXY_GRANTS.c.meter.in_(meter_digests), *others)
+
+    def first_day_of(self, meter_digests: Collection[str]) -> date | None:
+        """Return the first day of the meter's present holder, as its grants know it; None where they don't."""
+        query = select(func.max(PROXY_GRANTS.c.data_from)).where(PROXY_GRANTS.c.meter.in_(meter_digests))
+        with self._database.reading() as connection:
+            day: date | None = connection.execute(query).scalar()
+        return day
 
     def apply_retention(self, today: date, keep_until: datetime) -> int:
         """End the grants whose consent is over, and return their number; forget old tokens and old grants.

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from worker.accounts.proxy_data import OtherMeter, read_query
+from worker.accounts.proxy_data import OtherMeter, TooEarly, read_query
 from worker.domain.consent.proxy import ProxyGrant
 from worker.domain.measures.answers import Answer, AnswerKind
 from worker.errors import AccountError, WorkerError
@@ -63,6 +63,9 @@ def read_data(
         # The same for every other meter, known here or not.
         message = "this token is not for this meter"
         raise HttpRefusal(403, "insufficient_scope", message, _challenge("insufficient_scope")) from None
+    except TooEarly as error:
+        message = f"the meter was another person's before {error}: ask for later days"
+        raise HttpRefusal(400, "invalid_request", message) from None
     except AccountError as error:
         message = "the supplier finds no consent for this meter: consent again"
         raise HttpRefusal(403, "access_denied", message) from error

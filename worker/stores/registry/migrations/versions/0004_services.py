@@ -96,6 +96,8 @@ def _create_proxy_tables() -> None:
         Column("proof", String(16), nullable=False),
         Column("vouched_by", String(100)),
         Column("granted_at", UtcDateTime, nullable=False),
+        Column("browser", String(64)),
+        Column("data_from", Date),
         Column("consent_until", Date),
         Column("access_hash", String(64), nullable=False),
         Column("access_expires_at", UtcDateTime, nullable=False),
