@@ -183,10 +183,19 @@ def test_a_new_holders_invitation_closes_the_account_and_ends_grants_of_the_one_
     assert str(today) in before.json()["error_description"]
     preset = service.runtime.endpoints.preset
     later = {preset.start_parameter: str(today), preset.end_parameter: str(today + timedelta(days=1))}
-    assert (
-        stack.read(tokens["access_token"], **later).status_code != 400
-        or "another person" not in stack.read(tokens["access_token"], **later).text
-    )
+    assert "another person" not in stack.read(tokens["access_token"], **later).text
+
+
+@NEEDS_INVITATION
+def test_an_invitation_that_a_client_has_used_makes_no_account_as_well(
+    service: ConnectService, stack: ProxyStack
+) -> None:
+    browser, secret = service.browser(), service.invite()
+    first = service.agree(service.open_invitation(browser, secret).headers["location"])
+    answer = stack.press(browser, stack.show(browser), secret)
+    assert service.come_back(browser, service.agree(answer.headers["location"])).status_code == 302
+    assert service.come_back(browser, first).status_code == 410
+    assert service.accounts() == []
 
 
 @NEEDS_INVITATION
