@@ -132,5 +132,17 @@ def test_nothing_of_a_caller_is_shown() -> None:
 def test_a_grant_is_over_after_its_last_day_or_its_end(
     until: date | None, ended_at: datetime | None, over: bool
 ) -> None:
-    grant = ProxyGrant("g", "c", "enedis", "hash", until, Proof.INVITED, "cli:a", NOW, NOW, ended_at)
+    grant = ProxyGrant(
+        id="g",
+        client_id="c",
+        supplier="enedis",
+        meter="hash",
+        data_from=None,
+        consent_until=until,
+        proof=Proof.INVITED,
+        vouched_by="cli:a",
+        granted_at=NOW,
+        access_expires_at=NOW,
+        ended_at=ended_at,
+    )
     assert grant.is_over(date(2024, 7, 25)) is over
