@@ -90,9 +90,9 @@ def expire_consents() -> None:
     runtime.invitations.delete_before(real_clock() - KEEP_INVITATIONS)
     runtime.erasures.forget_before(runtime.history.today())
     keep_grants = timedelta(days=runtime.settings.keep_consent_proof_days)
-    runtime.proxy_grant_table.apply_retention(runtime.history.today(), real_clock() - keep_grants)
-    if suspended or ended or erased:
-        extra = fields(accounts_suspended=suspended, proofs_ended=ended, proofs_erased=erased)
+    grants = runtime.proxy_grant_table.apply_retention(runtime.history.today(), real_clock() - keep_grants)
+    if suspended or ended or erased or grants:
+        extra = fields(accounts_suspended=suspended, proofs_ended=ended, proofs_erased=erased, grants_ended=grants)
         log.info("consents expired", extra=extra)
 
 
