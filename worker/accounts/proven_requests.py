@@ -124,16 +124,16 @@ class ProvenRequests:
         if invited is not None and invited.usage_point_id not in proven.usage_points:
             invited = None  # The supplier's own answer proves another meter, without the invitation.
         before = {number: self.registry.find(request.supplier, number) for number in proven.usage_points}
-        others = [
-            account for account in before.values() if account and not self._is_same_person(account, request, invited)
-        ]
+        known = [account for account in before.values() if account]
+        others = [account for account in known if not self._is_same_person(account, request, invited)]
         # An invitation is a consent for its tenant alone; without one a person renews their own account wherever it is.
-        bound = others if request.invitation_id is None else [account for account in before.values() if account]
+        bound = others if request.invitation_id is None else known
         if any(account.tenant != request.tenant for account in bound):
             log.info("another tenant's account reads the meter", extra=fields(request=request.id))
             return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")
-        if invited is not None and invited.invitation.used_at is not None and not self._brought(request, before):
-            raise RequestEnded("invitation_over")
+        is_used = invited is not None and invited.invitation.used_at is not None
+        if is_used and not any(self._brought(account, request) for account in known):
+            raise RequestEnded("invitation_over")  # Else it was used by this step, before a crash.
         expected = invited is not None and invited.invitation.purpose is InvitationPurpose.NEW_HOLDER
         if others and not (request.new_holder or expected):
             return request.after(RequestEvent.OTHER_PERSON, page="other_person")
@@ -177,9 +177,7 @@ class ProvenRequests:
         with self.registry.database.writing() as connection:
             self._prepare(connection, request=request, invited=invited, before={meter: account}, others=others, now=now)
             self._check_not_erased(connection, request, invited)
-            for other in others:
-                self.consents.end_closed(connection, other.id, now, code.vouched_by)
-                self.ledger.append(LedgerEntry(LedgerKind.CLOSED, other.id, now))
+            self._record_closures(connection, others, now, code.vouched_by)
             # Before the commit: a crash between the two must not cost the person the invitation.
             after = self.proxy_codes.hand_over(request, code)
             self.requests.save(after)
@@ -192,11 +190,11 @@ class ProvenRequests:
             return True
         if invited is not None and invited.invitation.account_id == account.id:
             return True
-        return self.consents.browser_of(account.id) == request.browser
+        return self._brought(account, request)
 
-    def _brought(self, request: ConnectionRequest, before: Mapping[str, Account | None]) -> bool:
-        """Return whether this browser has brought one of the accounts, by the same step before a crash."""
-        return any(account and self.consents.browser_of(account.id) == request.browser for account in before.values())
+    def _brought(self, account: Account, request: ConnectionRequest) -> bool:
+        """Return whether this browser has brought the consent in force of the account."""
+        return self.consents.browser_of(account.id) == request.browser
 
     def _too_many(self, request: ConnectionRequest, new: int) -> bool:
         """Count new accounts, and return whether they are more than a bound allows."""
@@ -315,8 +313,14 @@ class ProvenRequests:
         self._check_not_erased(connection, request, invited)
         # Evidence locks its chain, which nothing but evidence may follow: what ``record`` deletes comes before it.
         self.consents.record(connection, account_ids, given, now)
+        self._record_closures(connection, others, now, given.vouched_by or HOUSEHOLD)
+
+    def _record_closures(
+        self, connection: Connection, others: Sequence[Account], now: datetime, actor: str | None
+    ) -> None:
+        """Put the ends of the other persons' consents on record, and then their accounts into the ledger."""
         for account in others:
-            self.consents.end_closed(connection, account.id, now, given.vouched_by or HOUSEHOLD)
+            self.consents.end_closed(connection, account.id, now, actor)
         for account in others:
             self.ledger.append(LedgerEntry(LedgerKind.CLOSED, account.id, now))
 

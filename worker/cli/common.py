@@ -26,6 +26,7 @@ from worker.stores.database import Database
 from worker.sync.audit import all_accounts
 
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d")
+LONGEST_NAME: Final = 100
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
 # Columns that are never cut: ids, for people type them, and moments.
 _WHOLE: Final = ("id", "token", "account", "invitation", "tenant", "first seen", "changed at")
@@ -119,6 +120,13 @@ class TenantName(click.ParamType[Any]):
             return check_tenant(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def checked_name(name: str, hint: str) -> str:
+    """Return a name without blanks around it. Raises BadParameter, for the parameter ``hint``."""
+    if not 0 < len(name.strip()) <= LONGEST_NAME:
+        raise click.BadParameter(f"give it 1 to {LONGEST_NAME} characters", param_hint=hint)
+    return name.strip()
 
 
 def tenant_option(text: str, default: str | None = None) -> Callable[[_Command], _Command]:

@@ -8,6 +8,7 @@ import click
 
 from worker.accounts.explanations import to_row
 from worker.cli.common import (
+    checked_name,
     json_option,
     open_registry_database,
     print_json,
@@ -62,11 +63,10 @@ def new(name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: bool, as_j
     Example:
       releve proxy-clients new "My Cozy" --redirect-uri https://oauthcallback.mycozy.cloud/accounts/enedis/redirect
     """
-    if not 0 < len(name.strip()) <= 100:
-        raise click.BadParameter("give it 1 to 100 characters", param_hint="NAME")
+    name = checked_name(name, "NAME")
     with open_registry_database() as database:
         tenant = require_tenant(database, tenant)
-        client, secret = ProxyClientTable(database).create(name.strip(), redirect_uris, tenant, pkce=pkce)
+        client, secret = ProxyClientTable(database).create(name, redirect_uris, tenant, pkce=pkce)
     if as_json:
         print_json({**to_row(client), "client_secret": secret})
         return

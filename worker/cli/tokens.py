@@ -10,6 +10,7 @@ import click
 from worker.accounts.explanations import to_row
 from worker.cli.common import (
     DayCount,
+    checked_name,
     json_option,
     open_registry_database,
     print_json,
@@ -66,13 +67,12 @@ def new(name: str, scopes: frozenset[Scope], expires_in: timedelta | None, tenan
       releve tokens new --name dashboard --scope read:accounts,read:measures --expires 90d
       releve tokens new --name billing --scope read:measures --tenant kilowatt
     """
-    if not 0 < len(name.strip()) <= 100:
-        raise click.BadParameter("give it 1 to 100 characters", param_hint="--name")
+    name = checked_name(name, "--name")
     if expires_in == timedelta(0):
         raise click.BadParameter("a token lives a day at least", param_hint="--expires")
     with open_registry_database() as database:
         require_tenant(database, tenant)
-        token, text = ApiTokenTable(database).create(name.strip(), scopes, expires_in, tenant=tenant)
+        token, text = ApiTokenTable(database).create(name, scopes, expires_in, tenant=tenant)
     if as_json:
         print_json({**to_row(token), "token": text})
     else:

@@ -44,6 +44,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from worker.domain.clock import Clock, real_clock
 from worker.errors import StoreUnavailable
 from worker.metrics import STORE_ERRORS
 from worker.stores.encryption import Sealer
@@ -204,6 +205,14 @@ class SqlTable:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+
+class ClockedTable(SqlTable):
+    """The same with the time, which is the real one unless a test sets it: what is issued must not live too long."""
+
+    def __init__(self, database: Database, now: Clock = real_clock) -> None:
+        super().__init__(database)
+        self._now = now
 
 
 class SealedTable(SqlTable):

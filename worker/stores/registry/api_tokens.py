@@ -12,10 +12,9 @@ from typing import Any, Final
 
 from sqlalchemy import Row, insert, or_, select, update
 
-from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.errors import DataError
-from worker.stores.database import Database
+from worker.stores.database import ClockedTable
 from worker.stores.encryption import SecretTexts
 from worker.stores.registry.tables import API_TOKENS
 
@@ -45,15 +44,11 @@ class ApiToken:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
-class ApiTokenTable:
+class ApiTokenTable(ClockedTable):
     """The table of API tokens; every method raises StoreUnavailable.
 
     ``now`` is the real time even if the fleet runs at a simulated one: a token must not live longer than it should.
     """
-
-    def __init__(self, database: Database, now: Clock = real_clock) -> None:
-        self._database = database
-        self._now = now
 
     def create(
         self,

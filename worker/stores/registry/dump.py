@@ -21,7 +21,8 @@ from sqlalchemy import Column, Connection, String, Table, case, insert, literal,
 
 from worker.domain.consent.consents import EndReason
 from worker.stores.database import Database
-from worker.stores.registry.tables import ACCOUNTS, API_TOKENS, INVITATIONS, METADATA, PROXY_CLIENTS, PROXY_GRANTS
+from worker.stores.registry.proxy.grants import end_grants
+from worker.stores.registry.tables import ACCOUNTS, API_TOKENS, INVITATIONS, METADATA, PROXY_CLIENTS
 
 TABLES: Final = tuple(table.name for table in METADATA.sorted_tables)  # A table comes before those that refer to it.
 _PAGE_SIZE: Final = 500
@@ -90,13 +91,13 @@ def end_rights(connection: Connection, now: datetime) -> EndedRights:
     tokens = update(API_TOKENS).where(API_TOKENS.c.revoked_at.is_(None)).values(revoked_at=now)
     unfinished = INVITATIONS.c.revoked_at.is_(None), INVITATIONS.c.used_at.is_(None)
     invitations = update(INVITATIONS).where(*unfinished).values(revoked_at=now, sealed_usage_point=null())
-    grants = (
-        update(PROXY_GRANTS)
-        .where(PROXY_GRANTS.c.ended_at.is_(None))
-        .values(ended_at=now, end_reason=EndReason.RESTORED.value)
-    )
     clients = update(PROXY_CLIENTS).where(PROXY_CLIENTS.c.revoked_at.is_(None)).values(revoked_at=now)
-    return EndedRights(*(connection.execute(ending).rowcount for ending in (tokens, invitations, clients, grants)))
+    return EndedRights(
+        api_tokens=connection.execute(tokens).rowcount,
+        invitations=connection.execute(invitations).rowcount,
+        proxy_clients=connection.execute(clients).rowcount,
+        proxy_grants=end_grants(connection, EndReason.RESTORED, now),
+    )
 
 
 def _has_rows(connection: Connection, table: Table) -> bool:

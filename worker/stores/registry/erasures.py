@@ -11,16 +11,16 @@ from datetime import date, datetime
 
 from sqlalchemy import Connection, case, delete, func, select
 
-from worker.stores.database import Database, build_insert
+from worker.stores.database import Database, SqlTable, build_insert
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.tables import ERASURES
 
 
-class ErasureTable:
+class ErasureTable(SqlTable):
     """The table of erased meters; every method raises StoreUnavailable."""
 
     def __init__(self, database: Database, hashes: KeyedHashes) -> None:
-        self._database = database
+        super().__init__(database)
         self._hashes = hashes
 
     def digests(self, supplier: str, usage_point_id: str) -> list[str]:

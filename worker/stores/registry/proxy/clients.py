@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from sqlalchemy import Row, insert, select, update
 
-from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.consents import EndReason
 from worker.domain.consent.proxy import ProxyClient
 from worker.errors import DataError
-from worker.stores.database import Database
+from worker.stores.database import ClockedTable
 from worker.stores.encryption import SecretTexts
-from worker.stores.registry.tables import PROXY_CLIENTS, PROXY_GRANTS
+from worker.stores.registry.proxy.grants import end_grants
+from worker.stores.registry.tables import PROXY_CLIENTS, PROXY_GRANTS, belongs_to
 
 _TEXTS: Final = SecretTexts("proxyclient")  # Our logs recognise it, too.
 
@@ -25,12 +25,8 @@ class UnknownProxyClient(DataError):
     """The error for a client_id that does not exist."""
 
 
-class ProxyClientTable:
+class ProxyClientTable(ClockedTable):
     """The table of the proxy's clients; every method raises StoreUnavailable. ``now`` is the real time."""
-
-    def __init__(self, database: Database, now: Clock = real_clock) -> None:
-        self._database = database
-        self._now = now
 
     def create(self, name: str, redirect_uris: Sequence[str], tenant: str, *, pkce: bool) -> tuple[ProxyClient, str]:
         """Create a client and return it with its secret, which can't be read again later.
@@ -63,9 +59,7 @@ class ProxyClientTable:
         with self._database.writing() as connection:
             revoking = update(PROXY_CLIENTS).where(has_id, PROXY_CLIENTS.c.revoked_at.is_(None))
             connection.execute(revoking.values(revoked_at=now))
-            open_grants = (PROXY_GRANTS.c.client_id == client_id, PROXY_GRANTS.c.ended_at.is_(None))
-            ended = {"ended_at": now, "end_reason": EndReason.CLIENT_REVOKED.value}
-            connection.execute(update(PROXY_GRANTS).where(*open_grants).values(ended))
+            end_grants(connection, EndReason.CLIENT_REVOKED, now, PROXY_GRANTS.c.client_id == client_id)
             row = connection.execute(select(PROXY_CLIENTS).where(has_id)).one_or_none()
         if row is None:
             # The message doesn't repeat the id: a user may have passed the whole secret.
@@ -79,10 +73,9 @@ class ProxyClientTable:
     # This method is the last one: below it, ``list`` in an annotation would mean the method.
     def list(self, tenant: str | None = None) -> list[ProxyClient]:
         """Return all clients, or those of a tenant, even revoked ones, the oldest first."""
-        query = select(PROXY_CLIENTS).order_by(PROXY_CLIENTS.c.created_at, PROXY_CLIENTS.c.id)
-        if tenant is not None:
-            query = query.where(PROXY_CLIENTS.c.tenant == tenant)
-        return [_to_client(row) for row in self._database.fetch(query)]
+        query = select(PROXY_CLIENTS).where(*belongs_to(PROXY_CLIENTS, tenant))
+        oldest_first = query.order_by(PROXY_CLIENTS.c.created_at, PROXY_CLIENTS.c.id)
+        return [_to_client(row) for row in self._database.fetch(oldest_first)]
 
 
 def _to_client(row: Row[Any]) -> ProxyClient:

@@ -14,11 +14,10 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
-from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.consents import EndReason, Proof
 from worker.domain.consent.proxy import ACCESS_LIFE, ProxyGrant
 from worker.logs import fields
-from worker.stores.database import Database
+from worker.stores.database import ClockedTable
 from worker.stores.encryption import SecretTexts
 from worker.stores.registry.tables import PROXY_CLIENTS, PROXY_GRANTS, PROXY_REFRESH_TOKENS
 
@@ -39,15 +38,11 @@ class ProxyTokens:
     refresh: str = field(repr=False)
 
 
-class ProxyGrantTable:
+class ProxyGrantTable(ClockedTable):
     """The tables of grants and refresh tokens; every method raises StoreUnavailable.
 
     ``now`` is the real time even if the fleet runs at a simulated one: a token must not live longer than it should.
     """
-
-    def __init__(self, database: Database, now: Clock = real_clock) -> None:
-        self._database = database
-        self._now = now
 
     def create(
         self,
@@ -171,8 +166,7 @@ class ProxyGrantTable:
         return ended
 
     def _end(self, connection: Connection, reason: EndReason, *which: ColumnElement[bool]) -> int:
-        ending = update(PROXY_GRANTS).where(PROXY_GRANTS.c.ended_at.is_(None), *which)
-        return connection.execute(ending.values(ended_at=self._now(), end_reason=reason.value)).rowcount
+        return end_grants(connection, reason, self._now(), *which)
 
     def _add_refresh_token(self, connection: Connection, grant_id: str) -> str:
         _, token_hash, text = _REFRESH.create(grant_id)
@@ -186,6 +180,12 @@ class ProxyGrantTable:
         query = select(PROXY_GRANTS).where(PROXY_GRANTS.c.client_id == client_id)
         rows = self._database.fetch(query.order_by(PROXY_GRANTS.c.granted_at, PROXY_GRANTS.c.id))
         return [_to_grant(row) for row in rows]
+
+
+def end_grants(connection: Connection, reason: EndReason, now: datetime, *which: ColumnElement[bool]) -> int:
+    """End the open grants that these conditions choose, all without any, and return their number."""
+    ending = update(PROXY_GRANTS).where(PROXY_GRANTS.c.ended_at.is_(None), *which)
+    return connection.execute(ending.values(ended_at=now, end_reason=reason.value)).rowcount
 
 
 def _to_grant(row: Any) -> ProxyGrant:
