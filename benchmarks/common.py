@@ -35,7 +35,7 @@ from tests.support import servers  # noqa: E402
 from tests.support.real_couchdb import real_couchdb_url  # noqa: E402
 from worker.clients.suppliers import ENEDIS  # noqa: E402
 from worker.domain.fleet.lanes import BROKER_PREFIX, QUEUES  # noqa: E402
-from worker.domain.measures.readings import Period, Series  # noqa: E402
+from worker.domain.measures.series import USUAL_SERIES, Doctype  # noqa: E402
 from worker.runtime.process import Runtime  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.measures.base import ALL_KEYS  # noqa: E402
@@ -323,7 +323,7 @@ def _meter(number: int) -> str:
 
 
 def stored_documents(runtime: Runtime, account_ids: list[str]) -> int:
-    stored = (runtime.measures.read(account, dict.fromkeys(Period, ALL_KEYS)) for account in account_ids)
+    stored = (runtime.measures.read(account, dict.fromkeys(Doctype, ALL_KEYS)) for account in account_ids)
     return sum(len(documents) for by_period in stored for documents in by_period.values())
 
 
@@ -331,5 +331,5 @@ def all_loaded(runtime: Runtime, account_ids: list[str]) -> bool:
     return all(
         done == total
         for account_id in account_ids
-        for done, total in (runtime.history.count_days(account_id, series) for series in Series)
+        for done, total in (runtime.history.count_days(account_id, series) for series in USUAL_SERIES)
     )

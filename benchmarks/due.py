@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from sqlalchemy import func, insert, select, text  # noqa: E402
 
 from worker.domain.measures.messages import WindowJob  # noqa: E402
-from worker.domain.measures.readings import Series  # noqa: E402
+from worker.domain.measures.series import USUAL_SERIES, Series  # noqa: E402, USUAL_SERIES
 from worker.stores.database import Database  # noqa: E402
 from worker.stores.encryption import Sealer, generate_key  # noqa: E402
 from worker.stores.redis.connection import connect  # noqa: E402
@@ -58,7 +58,7 @@ def seed(registry: AccountRegistry, accounts: int) -> float:
             active = source.random() > 0.1
             state = "ready" if active else "paused"
             rows.append({"id": account_id, "supplier": "enedis", "state": state, "reason": ""})
-            for series in Series:
+            for series in USUAL_SERIES:
                 asked_at = NIGHT - timedelta(days=NIGHTS * source.random())
                 failed = source.random() < 0.01
                 series_rows.append(
@@ -107,7 +107,7 @@ def feed(registry: AccountRegistry, progress: ProgressStore, rounds: int) -> dic
     queries, feeds, published, names = [], [], 0, set()
     for _ in range(rounds):
         at += timedelta(minutes=10)
-        for series in Series:
+        for series in USUAL_SERIES:
             began = time.perf_counter()
             registry.due.list_nightly(series, 1, NIGHT, at, room)
             queries.append((time.perf_counter() - began) * 1000)

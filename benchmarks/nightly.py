@@ -15,7 +15,8 @@ from datetime import date, datetime, time, timedelta
 
 from common import TODAY, BenchmarkSystem, Json, morning, next_day, parse_options, run, stored_documents
 
-from worker.domain.measures.readings import PARIS, DateWindow, Series
+from worker.domain.measures.readings import PARIS, DateWindow
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.runtime.process import Runtime
 
 HISTORY_DAYS = {Series.DAILY: 365, Series.LOAD_CURVE: 7}
@@ -62,7 +63,9 @@ def night(
             runtime,
             lambda: system.send_task("tasks.nightly.nightly_sync", today.isoformat()),
             lambda: (
-                not any(runtime.registry.due.count_due_tonight(series, 1, began, began.date()) for series in Series)
+                not any(
+                    runtime.registry.due.count_due_tonight(series, 1, began, began.date()) for series in USUAL_SERIES
+                )
             ),
         )
         new = stored_documents(runtime, accounts) - documents

@@ -39,8 +39,8 @@ from tests.support.factories import (
 from tests.support.real_couchdb import real_couchdb_url
 from tests.support.simulators import serve_in_background
 from worker.clients.suppliers import ENEDIS
-from worker.domain.measures.documents import doctype
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, Series
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
+from worker.domain.measures.series import USUAL_SERIES, Doctype
 from worker.domain.measures.windows import plan_look_back
 from worker.runtime.process import Runtime
 from worker.simulator.options import SimulatorOptions
@@ -102,7 +102,7 @@ def store_nights(url: str, layout: Layout, nights: int) -> None:
     window_sync = make_window_sync(supplier, measures, now=lambda: now[0])
     for day in days:
         now[0] = datetime(day.year, day.month, day.day, 8, 31, 2, tzinfo=PARIS) + timedelta(days=1)
-        for series in Series:
+        for series in USUAL_SERIES:
             look_back = plan_look_back(day + ONE_DAY, series)
             window = DateWindow(max(look_back.start, days[0]), look_back.end)
             window_sync.sync_window(window_job(window, series, ACCOUNT))
@@ -131,10 +131,10 @@ def readers_of(url: str, layout: Layout) -> dict[str, Callable[[], list[Document
         return {name: partial(database.read, ACCOUNT, *ALL_KEYS) for name, database in databases.items()}
     measures = open_measures(url)
 
-    def read(period: Period) -> list[Document]:
-        return measures.read(ACCOUNT, {period: ALL_KEYS})[period]
+    def read(doctype: Doctype) -> list[Document]:
+        return measures.read(ACCOUNT, {doctype: ALL_KEYS})[doctype]
 
-    return {doctype(period): partial(read, period) for period in Period}
+    return {doctype.full_name: partial(read, doctype) for doctype in Doctype}
 
 
 def sqlite_bytes(file: Path) -> dict[str, int]:

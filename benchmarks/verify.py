@@ -15,7 +15,8 @@ from common import TODAY, BenchmarkSystem, Json, parse_options, run
 from worker.domain.measures.aggregation import total_entries
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.documents import Entry, period_key, to_document
-from worker.domain.measures.readings import ONE_DAY, Period, local_midnight
+from worker.domain.measures.readings import ONE_DAY, local_midnight
+from worker.domain.measures.series import Doctype
 from worker.runtime.process import Runtime
 from worker.sync.audit import Auditor, AuditSummary
 
@@ -52,26 +53,26 @@ def _verify(auditor: Auditor, summary: AuditSummary, accounts: list[str]) -> Non
         summary.add(auditor.verify_account(account_id))
 
 
-def _home() -> dict[Period, list[Entry]]:
+def _home() -> dict[Doctype, list[Entry]]:
     days = [TODAY - age * ONE_DAY for age in range(_DAYS, 0, -1)]
     steps = [Entry(key, _STEP_MWH) for day in days[-_CURVE_DAYS:] for key in _half_hours(day)]
     daily = [Entry(day.isoformat(), half_hours_of(day) * _STEP_MWH) for day in days]
     totals = {
-        period: [Entry(key, energy) for key, energy in total_entries(inputs, period).items()]
-        for period, inputs in ((Period.HOUR, steps), (Period.MONTH, daily), (Period.YEAR, daily))
+        doctype: [Entry(key, energy) for key, energy in total_entries(inputs, doctype).items()]
+        for doctype, inputs in ((Doctype.HOUR, steps), (Doctype.MONTH, daily), (Doctype.YEAR, daily))
     }
-    return {Period.MINUTE: steps, Period.DAY: daily, **totals}
+    return {Doctype.MINUTE: steps, Doctype.DAY: daily, **totals}
 
 
 def _half_hours(day: date) -> list[str]:
     midnight = local_midnight(day).astimezone(UTC)
-    return [period_key(midnight + number * _HALF_HOUR, Period.MINUTE) for number in range(half_hours_of(day))]
+    return [period_key(midnight + number * _HALF_HOUR, Doctype.MINUTE) for number in range(half_hours_of(day))]
 
 
-def _store(runtime: Runtime, account_id: str, entries: dict[Period, list[Entry]]) -> None:
-    for period, of_period in entries.items():
-        documents = [to_document(account_id, period, entry, runtime.now()) for entry in of_period]
-        runtime.measures.write({period: documents})
+def _store(runtime: Runtime, account_id: str, entries: dict[Doctype, list[Entry]]) -> None:
+    for doctype, of_doctype in entries.items():
+        documents = [to_document(account_id, doctype, entry, runtime.now()) for entry in of_doctype]
+        runtime.measures.write({doctype: documents})
 
 
 def _peak_kib() -> int:

@@ -26,7 +26,8 @@ import uvicorn
 
 from config.settings import Settings
 from worker.domain.consent.scopes import Scope
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import USUAL_SERIES
 from worker.runtime.process import Runtime
 from worker.stores.redis.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
@@ -171,7 +172,7 @@ def _add(runtime: Runtime, number: int) -> str:
 def _mark_progress(runtime: Runtime, ids: list[str], step: int) -> None:
     """Mark the first ``step`` eighths of each series as done."""
     for account_id in ids:
-        for series in Series:
+        for series in USUAL_SERIES:
             if history := runtime.history.wanted_window(series):
                 length = timedelta(days=-(-history.days * step // STEPS))
                 runtime.progress.mark_done(account_id, series, DateWindow(history.start, history.start + length))

@@ -13,7 +13,8 @@ from tasks.pipeline import publish
 from worker.accounts.notices import notify_missing_curves
 from worker.domain.clock import real_clock
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.logs import fields
 from worker.ops import heartbeat
 from worker.runtime.current import get_runtime
@@ -139,7 +140,7 @@ def record_freshness() -> None:
     hour = runtime.now().replace(minute=0, second=0, microsecond=0)
     yesterday = runtime.history.today() - timedelta(days=1)
     completeness = runtime.registry.completeness
-    for series in Series:
+    for series in USUAL_SERIES:
         completeness.save_freshness(HourFreshness(hour, series, *completeness.count_complete_since(series, yesterday)))
     completeness.delete_freshness_before(hour - KEEP_FRESHNESS)
 

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.lanes import Lane
 from worker.domain.measures.answers import AnswerKind
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.errors import ERROR_CLASSES, WorkerError
 
 MetricKind = Literal["counter", "gauge", "histogram"]

@@ -6,7 +6,7 @@
 ``notice.<kind>.…``          ``subject`` and ``text`` of a notice, see ``worker.accounts.notice_texts``
 ``invitation.…``             ``notice``: how a notice's reader makes one; ``mail.…`` the mail that carries its link
 ``reason.<reason>``          why a day is complete, partial or missing
-``series.<series>.…``        ``name``, and ``object`` of a sentence
+``series.<series>.…``        ``name``, and ``object`` of a sentence; from the series' description
 ``supplier.<name>``          its name; ``supplier.<name>.about`` what it reads
 other keys                   the pages
 ============================ ==========================================================================
@@ -26,6 +26,8 @@ from typing import Any, Final
 from babel import Locale
 from babel.dates import format_date
 
+from worker.domain.measures.series import SERIES_DESCRIPTIONS
+
 Texts = dict[str, dict[str, str]]  # Key of a text -> language -> text.
 
 LANGUAGES: Final = ("fr", "en")
@@ -39,6 +41,9 @@ def load_texts() -> Texts:
     texts: Texts = {}
     for path in _FOLDER.glob("*.json"):
         texts |= json.loads(path.read_text(encoding="utf-8"))
+    for series, described in SERIES_DESCRIPTIONS.items():
+        texts[f"series.{series}.name"] = dict(described.label.title)
+        texts[f"series.{series}.object"] = dict(described.label.object)
     return texts
 
 

@@ -11,31 +11,32 @@ import requests
 from benchmarks.common import TODAY
 from benchmarks.original import ours, theirs
 from worker.domain.measures.documents import Entry, period_key, to_document
-from worker.domain.measures.readings import PARIS, Period, local_midnight
+from worker.domain.measures.readings import PARIS, local_midnight
+from worker.domain.measures.series import Doctype
 
-_STEPS: Final = {Period.MINUTE: (timedelta(minutes=30), 153_000), Period.HOUR: (timedelta(hours=1), 306_000)}  # mWh
+_STEPS: Final = {Doctype.MINUTE: (timedelta(minutes=30), 153_000), Doctype.HOUR: (timedelta(hours=1), 306_000)}  # mWh
 _BATCH_SIZE: Final = 2_000
 _TIMEOUT_S: Final = 60
 
 
 def age_ours(home: ours.ReleveHome, days: int, known_days: int) -> None:
     """Write half-hours and hours of ``days`` before today, without the last ``known_days``, into the stores."""
-    for period, (_, energy) in _STEPS.items():
-        entries = [Entry(period_key(start, period), energy) for start in _starts(period, days, known_days)]
+    for doctype, (_, energy) in _STEPS.items():
+        entries = [Entry(period_key(start, doctype), energy) for start in _starts(doctype, days, known_days)]
         now = home.runtime.now()
-        documents = [to_document(home.account_id, period, entry, now) for entry in entries]
-        home.runtime.measures.write({period: documents})
+        documents = [to_document(home.account_id, doctype, entry, now) for entry in entries]
+        home.runtime.measures.write({doctype: documents})
 
 
 def age_theirs(couchdb: str, days: int, known_days: int, prefix: str = theirs.PREFIX) -> None:
     """Write the same documents for the original, each shaped as one that its library has written."""
-    for period, (_, energy) in _STEPS.items():
-        database = f"{couchdb}/{theirs.database(period, prefix)}"
+    for doctype, (_, energy) in _STEPS.items():
+        database = f"{couchdb}/{theirs.database(doctype, prefix)}"
         response = requests.get(
             f"{database}/_all_docs", params={"include_docs": "true", "limit": 1}, timeout=_TIMEOUT_S
         )
         shape = {name: value for name, value in response.json()["rows"][0]["doc"].items() if not name.startswith("_")}
-        starts = [start.astimezone(PARIS) for start in _starts(period, days, known_days)]
+        starts = [start.astimezone(PARIS) for start in _starts(doctype, days, known_days)]
         # The hour that comes twice in autumn has one key with the original.
         documents = [{**shape, **_fields(start), "load": energy / 1e6} for start in starts if not start.fold]
         for first in range(0, len(documents), _BATCH_SIZE):
@@ -43,12 +44,12 @@ def age_theirs(couchdb: str, days: int, known_days: int, prefix: str = theirs.PR
             requests.post(f"{database}/_bulk_docs", json=body, timeout=_TIMEOUT_S).raise_for_status()
 
 
-def _starts(period: Period, days: int, known_days: int) -> Iterator[datetime]:
+def _starts(doctype: Doctype, days: int, known_days: int) -> Iterator[datetime]:
     start = local_midnight(TODAY - timedelta(days=days)).astimezone(UTC)
     end = local_midnight(TODAY - timedelta(days=known_days)).astimezone(UTC)
     while start < end:
         yield start
-        start += _STEPS[period][0]
+        start += _STEPS[doctype][0]
 
 
 def _fields(start: datetime) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from worker.domain.consent.accounts import Account
 from worker.domain.measures.answers import Answer
 from worker.domain.measures.documents import key_of
 from worker.domain.measures.messages import WindowResult
-from worker.domain.measures.readings import DateWindow, Period, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Doctype, Series
 from worker.runtime.process import Runtime
 from worker.stores.measures.base import ALL_KEYS
 from worker.sync.inline import Inline
@@ -64,8 +65,8 @@ class ReleveHome:
         return self._sync(lambda inline: inline.look_back(self.account_id))
 
     def content(self) -> Loads:
-        stored = self.runtime.measures.read(self.account_id, dict.fromkeys(Period, ALL_KEYS))
-        return {period: {key_of(document): document["load"] for document in stored[period]} for period in Period}
+        stored = self.runtime.measures.read(self.account_id, dict.fromkeys(Doctype, ALL_KEYS))
+        return {doctype: {key_of(document): document["load"] for document in stored[doctype]} for doctype in Doctype}
 
     def _sync(self, start_sync: Callable[[Inline], Iterator[WindowResult]]) -> SyncMeasurement:
         inline = self.runtime.inline(print_line=lambda line: None)

@@ -17,8 +17,8 @@ import requests
 
 from tests.support.servers import ROOT, NotInstalled
 from worker.cli.totals_check import Loads, Truth
-from worker.domain.measures.documents import doctype
-from worker.domain.measures.readings import PARIS, Period
+from worker.domain.measures.readings import PARIS
+from worker.domain.measures.series import Doctype
 
 HERE: Final = Path(__file__).parent
 MODULES: Final = ROOT / ".test-servers/original/node_modules"
@@ -26,9 +26,9 @@ FLOWS: Final = ("library", "konnector")
 PREFIX: Final = "home-"
 _STEPS_A_CALL: Final = 7 * 48
 _CIVIL_KEYS: Final = {
-    Period.DAY: "{year}-{month:02}-{day:02}",
-    Period.MONTH: "{year}-{month:02}",
-    Period.YEAR: "{year}",
+    Doctype.DAY: "{year}-{month:02}-{day:02}",
+    Doctype.MONTH: "{year}-{month:02}",
+    Doctype.YEAR: "{year}",
 }
 
 
@@ -98,11 +98,11 @@ def sync(flow: str, rows: Rows, stack_url: str) -> SyncMeasurement:
 
 def content(couchdb: str, prefix: str = PREFIX) -> Loads:
     """Return the stored loads in kWh by the keys that Relève uses.  Raises ValueError for two documents of one key."""
-    return {period: _loads(couchdb, prefix, period) for period in Period}
+    return {doctype: _loads(couchdb, prefix, doctype) for doctype in Doctype}
 
 
-def database(period: Period, prefix: str = PREFIX) -> str:
-    return prefix + doctype(period).replace(".", "-")
+def database(doctype: Doctype, prefix: str = PREFIX) -> str:
+    return prefix + doctype.full_name.replace(".", "-")
 
 
 def version() -> str:
@@ -114,16 +114,16 @@ def version() -> str:
     return text
 
 
-def _loads(couchdb: str, prefix: str, period: Period) -> dict[str, float]:
+def _loads(couchdb: str, prefix: str, doctype: Doctype) -> dict[str, float]:
     answer = requests.get(
-        f"{couchdb}/{database(period, prefix)}/_all_docs", params={"include_docs": "true"}, timeout=60
+        f"{couchdb}/{database(doctype, prefix)}/_all_docs", params={"include_docs": "true"}, timeout=60
     )
     answer.raise_for_status()
     documents = [row["doc"] for row in answer.json()["rows"] if not row["id"].startswith("_design/")]
-    key_of = _local_start if period not in _CIVIL_KEYS else _CIVIL_KEYS[period].format_map
+    key_of = _local_start if doctype not in _CIVIL_KEYS else _CIVIL_KEYS[doctype].format_map
     loads = {key_of(document): document["load"] for document in documents}
     if len(loads) != len(documents):
-        raise ValueError(f"{database(period, prefix)} holds a value twice")
+        raise ValueError(f"{database(doctype, prefix)} holds a value twice")
     return loads
 
 

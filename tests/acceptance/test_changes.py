@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.system import NO_QUOTA, QUICK_START, System, open_system, until
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.series import Doctype, Series
 
 WITHOUT_CURVE = "32320647321714"  # A customer of the supplier's own sandbox.
 MEASURES = "mesure_synchrone_auto"
@@ -62,22 +62,22 @@ def test_a_corrected_day_comes_in_with_its_totals(system: System) -> None:
     after = system.content(account)
     assert after == system.truth(meter).expected_loads()
     changed = {
-        period: {key for key in before[period] if before[period][key] != after[period][key]} for period in Period
+        period: {key for key in before[period] if before[period][key] != after[period][key]} for period in Doctype
     }
-    assert changed[Period.DAY] == {"2023-10-27"}
-    assert (changed[Period.MONTH], changed[Period.YEAR]) == ({"2023-10"}, {"2023"})
-    assert {key[:10] for key in changed[Period.MINUTE]} <= {"2023-10-26", "2023-10-27"}  # Keys are in UTC.
-    assert (len(changed[Period.MINUTE]), len(changed[Period.HOUR])) == (48, 24)
+    assert changed[Doctype.DAY] == {"2023-10-27"}
+    assert (changed[Doctype.MONTH], changed[Doctype.YEAR]) == ({"2023-10"}, {"2023"})
+    assert {key[:10] for key in changed[Doctype.MINUTE]} <= {"2023-10-26", "2023-10-27"}  # Keys are in UTC.
+    assert (len(changed[Doctype.MINUTE]), len(changed[Doctype.HOUR])) == (48, 24)
 
 
 def test_a_late_day_comes_in_by_itself(system: System) -> None:
     meter = "30000000000003"
     system.switch(meter, delay_days=1)
     account = add_loaded_account(system, meter)
-    assert "2023-10-29" not in system.content(account)[Period.DAY]
+    assert "2023-10-29" not in system.content(account)[Doctype.DAY]
     system.switch(meter, delay_days=0)
     system.send_task("tasks.nightly.catch_up")
-    until(lambda: "2023-10-29" in system.content(account)[Period.DAY], "the late day")
+    until(lambda: "2023-10-29" in system.content(account)[Doctype.DAY], "the late day")
     until(lambda: system.content(account) == system.truth(meter).expected_loads(), "the late day's totals")
 
 
@@ -87,7 +87,7 @@ def test_a_curve_that_is_not_activated_does_not_stop_the_daily_values(system: Sy
     until(lambda: system.has_run(account, run, [Series.DAILY]), "the night's daily values")
     content = system.content(account)
     assert content == system.truth(WITHOUT_CURVE).expected_loads()
-    assert (len(content[Period.DAY]), len(content[Period.MINUTE])) == (1095, 0)
+    assert (len(content[Doctype.DAY]), len(content[Doctype.MINUTE])) == (1095, 0)
     assert outcomes(system, account) == {Series.DAILY: None, Series.LOAD_CURVE: None}
 
 
@@ -109,7 +109,7 @@ def test_a_withdrawn_consent_sets_its_account_aside_and_no_other(system: System)
     assert (by_id[revoked]["state"], by_id[other]["state"]) == ("action_needed", "ready")
     assert by_id[revoked]["reason"] == "USER_ACTION_NEEDED.OAUTH_OUTDATED"
     assert "consent again" in system.releve("sync", revoked, "--inline", code=1).err
-    assert system.content(other)[Period.DAY]["2023-10-28"] == 7.777
+    assert system.content(other)[Doctype.DAY]["2023-10-28"] == 7.777
     assert system.content(revoked) == before
 
     system.switch(revoked_meter, consent_revoked=False)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.system import QUICK_START, System, open_system
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 
 FIRST, SECOND = "12345678901299", "20123456789012"
 
@@ -57,7 +57,7 @@ def test_a_second_account_gets_its_own_measures_and_leaves_the_first_alone(syste
     system.switch(SECOND, corrections=[{"day": "2024-03-30", "wh": 4321}])
     assert system.query("sync", "--all", "--wait") == {"ok": True, "accounts": sorted([first, second])}
     assert system.content(second) == system.truth(SECOND).expected_loads()
-    assert system.content(second)[Period.DAY]["2024-03-30"] == 4.321
+    assert system.content(second)[Doctype.DAY]["2024-03-30"] == 4.321
     assert system.revisions(first) == before
 
 

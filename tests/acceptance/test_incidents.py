@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.system import NO_QUOTA, QUICK_START, System, open_system, until
 from worker.domain.fleet.incidents import IncidentKind
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES
 
 MEASURES = "mesure_synchrone_auto"
 METERS = [f"3000000000{number:04}" for number in range(1, 8)]
@@ -56,4 +56,4 @@ def test_a_supplier_that_fails_for_all_is_an_incident_and_after_it_nothing_is_mi
 
 def error_codes(system: System, account: str) -> set[str | None]:
     outcomes = system.runtime.registry.outcomes.load(account)
-    return {outcomes[series].code if series in outcomes else "none yet" for series in Series}
+    return {outcomes[series].code if series in outcomes else "none yet" for series in USUAL_SERIES}

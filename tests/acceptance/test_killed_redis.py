@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.system import NO_QUOTA, QUEUE_PREFIX, QUICK_START, System, until
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.drill.couchdb_relay import CouchdbRelay
 from worker.drill.schedule import FaultKind
 from worker.drill.servers import DrillRedis

@@ -18,7 +18,7 @@ from tests.support.system import (
     until,
 )
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 
 SECRET = "canary-of-a-secret"
 SLOW = {"path": "mesure_synchrone_auto", "delay_s": 0.3, "count": None}

@@ -12,7 +12,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.system import QUICK_START, System, open_system, until
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.stores.redis.child_processes import free_port, process_exists
 
 METER = "12345678901299"
@@ -67,7 +67,7 @@ def test_what_a_sync_came_to_is_counted(metrics: WorkerMetrics) -> None:
     assert sum(samples["releve_supplier_answers_total"].values()) == windows
     assert sum(samples["releve_permit_wait_seconds_count"].values()) == windows + 1
     created = sum(value for (change, _), value in samples["releve_documents_total"].items() if change == "created")
-    assert created == sum(len(system.documents(metrics.account, period)) for period in Period)
+    assert created == sum(len(system.documents(metrics.account, period)) for period in Doctype)
 
 
 def test_tasks_are_counted_and_how_long_they_waited(metrics: WorkerMetrics) -> None:

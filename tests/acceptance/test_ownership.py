@@ -36,7 +36,7 @@ from tests.support.outside_view import (
 from tests.support.system import NO_QUOTA, QUICK_START
 from tests.support.waiting import until
 from worker.clients.tokens import Token
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.stores.registry.tables import CONSENT_EVIDENCE
 
 NO_PROOF_BY_ITSELF: Final = (V5, V2026)  # Their callbacks name a meter or a consent, which anybody can type.
@@ -609,7 +609,7 @@ def test_h3_nothing_older_than_an_erasure_opens_the_meter(service: Service) -> N
     again = service.connect(other, meter)
     assert again != account and other.can_see(again) and other.days(again)
     assert not holder.can_see(again) and not other.can_see(account)
-    assert [system.documents(account, period) for period in Period] == [[] for _ in Period]
+    assert [system.documents(account, period) for period in Doctype] == [[] for _ in Doctype]
 
 
 @only(*NO_PROOF_BY_ITSELF)

@@ -22,7 +22,8 @@ from tests.support import servers
 from tests.support.factories import window_job
 from tests.support.redis_recorder import RedisTraffic, record_traffic
 from tests.support.system import BIN, NO_QUOTA, QUICK_START, System, until
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Series
 from worker.logs import written_forms
 from worker.stores.encryption import generate_key
 from worker.stores.redis.child_processes import free_port

@@ -12,7 +12,7 @@ from tests.support.registries import KEY, LATER, METER, NOW, OTHER_METER, meter_
 from worker.accounts.assertion import AccountAssertion, MeterErased
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind, Proof
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import StoreUnavailable
 from worker.stores.encryption import KeyedHashes, Sealer
 from worker.stores.registry.accounts import AccountRegistry
@@ -40,7 +40,8 @@ def assertion(registry: AccountRegistry) -> AccountAssertion:
 
 def due_series(registry: AccountRegistry) -> dict[Series, list[str]]:
     return {
-        series: [row.account_id for row in registry.due.list_nightly(series, 1, LATER, LATER, 10)] for series in Series
+        series: [row.account_id for row in registry.due.list_nightly(series, 1, LATER, LATER, 10)]
+        for series in USUAL_SERIES
     }
 
 
@@ -72,7 +73,7 @@ def test_without_a_day_it_is_new_and_asked_for_until_the_first_answer_makes_it_r
     account = add(assertion)
     assert (account.state, account.active, account.unconfirmed) == (AccountState.NEW, True, True)
     assert account.consent_from is None
-    assert due_series(registry) == {series: [account.id] for series in Series}
+    assert due_series(registry) == {series: [account.id] for series in USUAL_SERIES}
     assert registry.page_active() == [account]
     record_outcome(registry, account.id, "1", code="VENDOR_DOWN", now=LATER)
     record_outcome(registry, account.id, "2", now=LATER)  # It held points, and none could be used.
@@ -82,7 +83,7 @@ def test_without_a_day_it_is_new_and_asked_for_until_the_first_answer_makes_it_r
         after = registry.get(account.id)
         assert after == replace(account, state=AccountState.READY)
         assert not after.unconfirmed
-    assert due_series(registry) == {series: [account.id] for series in Series}
+    assert due_series(registry) == {series: [account.id] for series in USUAL_SERIES}
 
 
 @pytest.mark.parametrize("state", [AccountState.PAUSED, AccountState.ACTION_NEEDED])
@@ -93,7 +94,7 @@ def test_an_answer_that_comes_late_leaves_another_state_as_it_is(
     registry.set_state(account.id, state, "LOGIN_FAILED" if state is AccountState.ACTION_NEEDED else "", now=LATER)
     record_outcome(registry, account.id, "1", confirms=True, now=LATER)
     assert registry.get(account.id).state is state
-    assert due_series(registry) == {series: [] for series in Series}
+    assert due_series(registry) == {series: [] for series in USUAL_SERIES}
 
 
 def test_an_account_set_back_after_an_incident_is_unconfirmed_as_before(
@@ -107,7 +108,7 @@ def test_an_account_set_back_after_an_incident_is_unconfirmed_as_before(
     accounts = (unconfirmed, answered, declared)
     for account in accounts:
         pending.suspend(account.id, "LOGIN_FAILED", LATER, consent_ended=False, notices=list)
-    assert due_series(registry) == {series: [] for series in Series}
+    assert due_series(registry) == {series: [] for series in USUAL_SERIES}
     pending.reinstate("LOGIN_FAILED", NOW, LATER)
     states = [registry.get(account.id).state for account in accounts]
     assert states == [AccountState.NEW, AccountState.READY, AccountState.READY]
@@ -142,7 +143,7 @@ def test_a_refusal_and_the_first_answer_at_the_same_moment_do_not_block_each_oth
     pending = PendingRefusals(registry.database, Sealer([KEY]))
 
     def answer(account_id: str) -> None:
-        for series in Series:
+        for series in USUAL_SERIES:
             record_outcome(registry, account_id, "1", series=series, confirms=True)
 
     def refuse(account_id: str) -> None:
@@ -152,7 +153,7 @@ def test_a_refusal_and_the_first_answer_at_the_same_moment_do_not_block_each_oth
         for done in [threads.submit(act, account_id) for account_id in ids for act in (answer, refuse)]:
             done.result()
     assert {account.state for account in registry.list()} == {AccountState.ACTION_NEEDED}
-    assert due_series(registry) == {series: [] for series in Series}
+    assert due_series(registry) == {series: [] for series in USUAL_SERIES}
 
 
 def test_account_and_evidence_are_written_together_or_not_at_all(

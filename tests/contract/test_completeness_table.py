@@ -9,7 +9,8 @@ import pytest
 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.completeness import COMPLETE, DayLedger, DayMark, DayState
-from worker.domain.measures.readings import ONE_DAY, Period, Series
+from worker.domain.measures.readings import ONE_DAY
+from worker.domain.measures.series import Doctype, Series
 from worker.errors import UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.answers.corrections import Correction, CorrectionTable
@@ -88,7 +89,7 @@ def test_a_removal_takes_ledger_and_corrections_with_it(registry: AccountRegistr
     corrections.record([correction(account_id)])
     registry.remove(account_id)
     assert registry.completeness.load_ledger(account_id, Series.DAILY) == DayLedger()
-    assert corrections.list_between(account_id, Period.DAY, "0", "~") == []
+    assert corrections.list_between(account_id, Doctype.DAY, "0", "~") == []
     with pytest.raises(UnknownAccount):
         registry.completeness.replace_if_unchanged(account_id, Series.DAILY, DayLedger(), DayLedger(DAY, [COMPLETE]))
     with pytest.raises(UnknownAccount):
@@ -122,7 +123,7 @@ def test_an_hours_freshness_is_kept_once(registry: AccountRegistry) -> None:
 
 
 def correction(account_id: str, was: int = 1000, became: int = 2000, at: datetime = NOW) -> Correction:
-    return Correction(account_id, Period.DAY, "2024-07-01", was, became, NOW - timedelta(days=20), at, "r1")
+    return Correction(account_id, Doctype.DAY, "2024-07-01", was, became, NOW - timedelta(days=20), at, "r1")
 
 
 def test_a_correction_noted_again_after_a_crash_is_one(registry: AccountRegistry) -> None:
@@ -131,7 +132,7 @@ def test_a_correction_noted_again_after_a_crash_is_one(registry: AccountRegistry
     again = correction(account_id, at=NOW + timedelta(hours=1))
     second = correction(account_id, 2000, 2500, NOW + timedelta(hours=2))
     table.record([again, second])
-    assert table.list_between(account_id, Period.DAY, "2024-07-01", "2024-07-02") == [correction(account_id), second]
+    assert table.list_between(account_id, Doctype.DAY, "2024-07-01", "2024-07-02") == [correction(account_id), second]
     assert table.count_since(NOW) == {Series.DAILY: 2, Series.LOAD_CURVE: 0}
     assert table.count_since(NOW + timedelta(hours=1)) == {Series.DAILY: 1, Series.LOAD_CURVE: 0}
     assert table.delete_before(NOW + timedelta(hours=1)) == 1

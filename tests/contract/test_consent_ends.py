@@ -14,7 +14,8 @@ from tests.support.registries import KEY, METER, NOW, OTHER_METER, add_ready, re
 from tests.support.strategies import CLOCK_CHANGE_DAYS, days, few
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, EndReason, NoticeKind
-from worker.domain.measures.readings import ONE_DAY, PARIS, Series, local_midnight
+from worker.domain.measures.readings import ONE_DAY, PARIS, local_midnight
+from worker.domain.measures.series import Series
 from worker.errors import AccountClosed, ConsentEnded, ConsentStopped
 from worker.stores.encryption import Sealer
 from worker.stores.registry.accounts import AccountRegistry, NewConsent

@@ -11,7 +11,7 @@ from tests.contract.conftest import couch_databases
 from tests.support.counting_proxy import CountingProxy
 from tests.support.fakes import ByDoctype
 from worker.domain.measures.documents import Document, Entry, to_document
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.stores.measures.factory import open_measures
 
 ACCOUNT = "acc"
@@ -53,9 +53,9 @@ def methods(proxy: CountingProxy) -> list[str]:
 def test_an_account_is_read_in_one_request_however_much_it_has(
     proxy: CountingProxy, created_measures: ByDoctype
 ) -> None:
-    created_measures[Period.MINUTE].write(documents(1_400))
+    created_measures[Doctype.MINUTE].write(documents(1_400))
     proxy.clear()
-    assert len(created_measures[Period.MINUTE].read(ACCOUNT, "", "~")) == 1_400
+    assert len(created_measures[Doctype.MINUTE].read(ACCOUNT, "", "~")) == 1_400
     assert methods(proxy) == ["GET"]
 
 
@@ -63,14 +63,14 @@ def test_an_account_is_read_in_one_request_however_much_it_has(
 def test_a_write_takes_one_request_per_five_hundred(
     proxy: CountingProxy, created_measures: ByDoctype, count: int, requests: int
 ) -> None:
-    assert created_measures[Period.MINUTE].write(documents(count)) == []
+    assert created_measures[Doctype.MINUTE].write(documents(count)) == []
     assert methods(proxy) == ["POST"] * requests
 
 
 def test_lost_races_cost_no_request_of_their_own(proxy: CountingProxy, created_measures: ByDoctype) -> None:
-    created_measures[Period.MINUTE].write(documents(500))
+    created_measures[Doctype.MINUTE].write(documents(500))
     proxy.clear()
-    assert len(created_measures[Period.MINUTE].write(documents(500))) == 500
+    assert len(created_measures[Doctype.MINUTE].write(documents(500))) == 500
     assert methods(proxy) == ["POST"]
 
 
@@ -113,7 +113,7 @@ def test_databases_that_are_there_cost_at_most_one_request_a_process_more(
 def test_erasing_takes_two_requests_a_page_and_one_to_see_the_end(
     proxy: CountingProxy, created_measures: ByDoctype
 ) -> None:
-    created_measures[Period.MINUTE].write(documents(1_001))
+    created_measures[Doctype.MINUTE].write(documents(1_001))
     proxy.clear()
     assert created_measures.erase(ACCOUNT) == 1_001
     # One more read for each of the empty doctypes.
@@ -122,7 +122,7 @@ def test_erasing_takes_two_requests_a_page_and_one_to_see_the_end(
 
 def test_connections_are_kept(proxy: CountingProxy, created_measures: ByDoctype) -> None:
     for _ in range(5):
-        created_measures[Period.MINUTE].read(ACCOUNT, "", "~")
+        created_measures[Doctype.MINUTE].read(ACCOUNT, "", "~")
     assert len(proxy.connections) == 1
 
 
@@ -141,7 +141,7 @@ def packed(proxy: CountingProxy) -> Iterator[ByDoctype]:
 def half_hours(count: int, energy: int = 500_000) -> list[Document]:
     keys = (FIRST + n * timedelta(minutes=30) for n in range(count))
     return [
-        to_document(ACCOUNT, Period.MINUTE, Entry(f"{key:%Y-%m-%dT%H:%MZ}", energy), datetime(2024, 3, 1, tzinfo=UTC))
+        to_document(ACCOUNT, Doctype.MINUTE, Entry(f"{key:%Y-%m-%dT%H:%MZ}", energy), datetime(2024, 3, 1, tzinfo=UTC))
         for key in keys
     ]
 
@@ -150,42 +150,44 @@ def half_hours(count: int, energy: int = 500_000) -> list[Document]:
 def test_new_days_are_packed_in_one_request_however_many_half_hours_they_have(
     proxy: CountingProxy, packed: ByDoctype, days: int
 ) -> None:
-    assert packed[Period.MINUTE].write(half_hours(48 * days)) == []
+    assert packed[Doctype.MINUTE].write(half_hours(48 * days)) == []
     assert methods(proxy) == ["POST"] * bool(days)
 
 
 def test_what_is_replaced_in_a_pack_is_read_in_one_request_before(proxy: CountingProxy, packed: ByDoctype) -> None:
-    packed[Period.MINUTE].write(half_hours(48 * 28))
-    stored = packed[Period.MINUTE].read(ACCOUNT, "", "~")
+    packed[Doctype.MINUTE].write(half_hours(48 * 28))
+    stored = packed[Doctype.MINUTE].read(ACCOUNT, "", "~")
     proxy.clear()
-    assert packed[Period.MINUTE].write([{**document, "load": 0.25} for document in stored]) == []
+    assert packed[Doctype.MINUTE].write([{**document, "load": 0.25} for document in stored]) == []
     assert [path.rpartition("/")[2] for _, path in proxy.requests] == ["_all_docs?include_docs=true", "_bulk_docs"]
 
 
 def test_new_values_of_a_day_that_is_there_cost_a_request_to_find_out(proxy: CountingProxy, packed: ByDoctype) -> None:
     documents = half_hours(40)
-    packed[Period.MINUTE].write(documents[:20])
+    packed[Doctype.MINUTE].write(documents[:20])
     proxy.clear()
-    assert packed[Period.MINUTE].write(documents[20:]) == []
+    assert packed[Doctype.MINUTE].write(documents[20:]) == []
     paths = [path.rpartition("/")[2] for _, path in proxy.requests]
     assert paths == ["_bulk_docs", "_all_docs?include_docs=true", "_bulk_docs"]
-    assert len(packed[Period.MINUTE].read(ACCOUNT, "", "~")) == 40
+    assert len(packed[Doctype.MINUTE].read(ACCOUNT, "", "~")) == 40
 
 
 def test_readings_and_totals_are_read_and_written_together(proxy: CountingProxy, packed: ByDoctype) -> None:
-    hours = [to_document(ACCOUNT, Period.HOUR, Entry("2024-01-01T00:00Z", 1_000_000), datetime(2024, 3, 1, tzinfo=UTC))]
-    lost = packed.write({Period.MINUTE: half_hours(2), Period.HOUR: hours})
-    assert lost == {Period.MINUTE: [], Period.HOUR: []}
-    stored = packed.read(ACCOUNT, {Period.HOUR: ("0", "~"), Period.MINUTE: ("0", "~")})
-    assert [len(stored[period]) for period in (Period.MINUTE, Period.HOUR)] == [2, 1]
+    hours = [
+        to_document(ACCOUNT, Doctype.HOUR, Entry("2024-01-01T00:00Z", 1_000_000), datetime(2024, 3, 1, tzinfo=UTC))
+    ]
+    lost = packed.write({Doctype.MINUTE: half_hours(2), Doctype.HOUR: hours})
+    assert lost == {Doctype.MINUTE: [], Doctype.HOUR: []}
+    stored = packed.read(ACCOUNT, {Doctype.HOUR: ("0", "~"), Doctype.MINUTE: ("0", "~")})
+    assert [len(stored[period]) for period in (Doctype.MINUTE, Doctype.HOUR)] == [2, 1]
     assert methods(proxy) == ["POST", "GET"]
 
 
 def test_a_window_is_one_request_a_doctype_in_order(proxy: CountingProxy, created_measures: ByDoctype) -> None:
     day, month = ({"_id": f"{ACCOUNT}:{key}", "load": 0.5} for key in ("2024-01-01", "2024-01"))
-    assert not any(created_measures.write({Period.DAY: [day], Period.MONTH: [month], Period.YEAR: []}).values())
-    stored = created_measures.read(ACCOUNT, {Period.MONTH: ("0", "~"), Period.DAY: ("0", "~")})
-    assert not any(created_measures.write({Period.DAY: []}, stored).values())
+    assert not any(created_measures.write({Doctype.DAY: [day], Doctype.MONTH: [month], Doctype.YEAR: []}).values())
+    stored = created_measures.read(ACCOUNT, {Doctype.MONTH: ("0", "~"), Doctype.DAY: ("0", "~")})
+    assert not any(created_measures.write({Doctype.DAY: []}, stored).values())
     databases = [path.split("/")[1].rpartition("-")[2] for _, path in proxy.requests]
     assert list(zip(methods(proxy), databases, strict=True)) == [
         ("POST", "day"),

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from tests.support.fakes import ByDoctype, DoctypeView
 from tests.support.plain_readings import to_entries
 from worker.domain.measures.documents import Document, Entry, key_of, period_key, to_document, to_load
-from worker.domain.measures.readings import PARIS, IntervalReading, Period, day_length, local_midnight
-from worker.stores.measures.base import ALL_KEYS, ByPeriod, Layout, doctypes_of
+from worker.domain.measures.readings import PARIS, IntervalReading, day_length, local_midnight
+from worker.domain.measures.series import Doctype, Period, Series
+from worker.stores.measures.base import ALL_KEYS, DocumentsByDoctype, Layout, doctypes_of
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
 HALF_HOUR = timedelta(minutes=30)
@@ -32,7 +33,7 @@ KEYS = {
 
 @pytest.fixture
 def store(measures: ByDoctype) -> DoctypeView:
-    return measures[Period.MINUTE]
+    return measures[Doctype.MINUTE]
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def account() -> str:
 def half_hours(account: str, count: int, *, first: datetime = JANUARY, energy: int = 600_000) -> list[Document]:
     start = first.astimezone(UTC)
     readings = [IntervalReading((start + n * HALF_HOUR).astimezone(PARIS), HALF_HOUR, energy + n) for n in range(count)]
-    documents = [to_document(account, Period.MINUTE, entry, NOW) for entry in to_entries(readings, Period.MINUTE)]
+    documents = [to_document(account, Doctype.MINUTE, entry, NOW) for entry in to_entries(readings, Doctype.MINUTE)]
     return sorted(documents, key=lambda document: str(document["_id"]))
 
 
@@ -67,7 +68,7 @@ def test_databases_are_made_ahead_of_the_first_document_and_once(measures: ByDoc
     assert set(made) in [set(doctypes_of(layout)) for layout in Layout]
     assert all(made.values())
     assert not any(measures.prepare().values())
-    store = measures[Period.MINUTE]
+    store = measures[Doctype.MINUTE]
     assert store.read(account, *ALL_KEYS) == []
     documents = half_hours(account, 3)
     assert store.write(documents) == []
@@ -82,9 +83,9 @@ def test_what_is_written_comes_back_whole_with_a_revision(store: DoctypeView, ac
     assert all(isinstance(document["_rev"], str) and document["_rev"] for document in stored)
 
 
-@pytest.mark.parametrize("period", Period)
-def test_each_doctype_keeps_its_own_documents(measures: ByDoctype, account: str, period: Period) -> None:
-    document = to_document(account, period, Entry(KEYS[period], 1_200_000), NOW)
+@pytest.mark.parametrize("period", Doctype)
+def test_each_doctype_keeps_its_own_documents(measures: ByDoctype, account: str, period: Doctype) -> None:
+    document = to_document(account, period, Entry(KEYS[period.period], 1_200_000), NOW)
     assert measures[period].write([document]) == []
     holders = [kind for kind, store in measures.items() if store.read(account, *ALL_KEYS)]
     assert holders == [period]
@@ -100,7 +101,7 @@ def test_the_second_pass_of_the_autumn_hour_keeps_its_fold(store: DoctypeView, a
 
 def test_a_step_other_than_thirty_minutes_is_kept(store: DoctypeView, account: str) -> None:
     reading = IntervalReading(JANUARY, timedelta(minutes=10), 1)
-    documents = [to_document(account, Period.MINUTE, entry, NOW) for entry in to_entries([reading], Period.MINUTE)]
+    documents = [to_document(account, Doctype.MINUTE, entry, NOW) for entry in to_entries([reading], Doctype.MINUTE)]
     assert documents[0]["step"] == 10
     store.write(documents)
     assert without_revision(store.read(account, *ALL_KEYS)) == documents
@@ -118,13 +119,13 @@ def test_a_range_holds_its_first_key_and_not_its_last(store: DoctypeView, accoun
 
 def test_keys_sort_by_their_bytes(store: DoctypeView, account: str) -> None:
     keys = ["2024-01-01T00:00Z", "2024-01-01T09:30Z", "2024-01-01T10:00Z", "2024-01-10T00:00Z", "2024-02-01T23:30Z"]
-    store.write([to_document(account, Period.MINUTE, Entry(key, 600_000), NOW) for key in reversed(keys)])
+    store.write([to_document(account, Doctype.MINUTE, Entry(key, 600_000), NOW) for key in reversed(keys)])
     assert [document["_id"] for document in store.read(account, *ALL_KEYS)] == [f"{account}:{key}" for key in keys]
     assert len(store.read(account, "2024-01-01", "2024-01-02")) == 3
 
 
-@pytest.mark.parametrize("period", Period)
-def test_any_texts_bound_a_range(measures: ByDoctype, account: str, period: Period) -> None:
+@pytest.mark.parametrize("period", [*Series.DAILY.doctypes, *Series.LOAD_CURVE.doctypes, Doctype.MAX_POWER])
+def test_any_texts_bound_a_range(measures: ByDoctype, account: str, period: Doctype) -> None:
     """Bounds are keys, parts of keys, and keys with more text, in local years of any number of days."""
     days = [date(2023, 12, 31), date(2024, 1, 1), date(2024, 3, 31), date(2024, 10, 27), date(2024, 12, 31)]
     keys = sorted({key for day in days for key in (keys_of(day, period))})
@@ -139,7 +140,7 @@ def test_any_texts_bound_a_range(measures: ByDoctype, account: str, period: Peri
         assert stored == [key for key in keys if first <= key < end], (first, end)
 
 
-def keys_of(day: date, period: Period) -> set[str]:
+def keys_of(day: date, period: Doctype) -> set[str]:
     first = local_midnight(day).astimezone(UTC)
     return {period_key((first + n * 6 * HALF_HOUR), period) for n in range(day_length(day) // (6 * HALF_HOUR))}
 
@@ -254,7 +255,7 @@ def test_a_write_leaves_the_documents_it_was_given_alone(store: DoctypeView, acc
 def test_a_load_of_six_decimals_comes_back_equal(store: DoctypeView, energies: list[int]) -> None:
     account = uuid.uuid4().hex[:12]
     documents = [
-        changed(document, to_load(energy, Period.MINUTE))
+        changed(document, to_load(energy, Doctype.MINUTE))
         for document, energy in zip(half_hours(account, len(energies)), energies, strict=True)
     ]
     store.write(documents)
@@ -305,10 +306,10 @@ def test_threads_read_what_they_asked_for(store: DoctypeView, account: str) -> N
 def test_a_limit_gives_the_first_documents_of_the_range(
     measures: ByDoctype, limit: int | None, days: list[int]
 ) -> None:
-    store = measures[Period.DAY]
+    store = measures[Doctype.DAY]
     entries = [Entry(f"2024-07-{day:02}", day * 1_000_000) for day in range(1, 10)]
     written = [
-        to_document(account_id, Period.DAY, entry, NOW) for account_id in ("home1", "home2") for entry in entries
+        to_document(account_id, Doctype.DAY, entry, NOW) for account_id in ("home1", "home2") for entry in entries
     ]
     assert store.write(written) == []
     documents = store.read("home1", "2024-07-03", "2024-07-07", limit)
@@ -319,24 +320,24 @@ def test_a_limit_gives_the_first_documents_of_the_range(
 # -- Several doctypes
 
 
-PERIODS_READ = (Period.MONTH, Period.YEAR, Period.DAY)  # Totals before their readings.
-PERIODS_WRITTEN = (Period.DAY, Period.MONTH, Period.YEAR)
+PERIODS_READ = (Doctype.MONTH, Doctype.YEAR, Doctype.DAY)  # Totals before their readings.
+PERIODS_WRITTEN = (Doctype.DAY, Doctype.MONTH, Doctype.YEAR)
 EVERYTHING = dict.fromkeys(PERIODS_READ, ALL_KEYS)
 
 
-def days_and_totals(account: str, kwh: float = 2.0) -> ByPeriod:
+def days_and_totals(account: str, kwh: float = 2.0) -> DocumentsByDoctype:
     energy = round(kwh * 1_000_000)
     entries = {
-        Period.DAY: [Entry(f"2024-07-{day}", energy) for day in (22, 20, 21)],
-        Period.MONTH: [Entry("2024-07", 3 * energy)],
-        Period.YEAR: [Entry("2024", 3 * energy)],
+        Doctype.DAY: [Entry(f"2024-07-{day}", energy) for day in (22, 20, 21)],
+        Doctype.MONTH: [Entry("2024-07", 3 * energy)],
+        Doctype.YEAR: [Entry("2024", 3 * energy)],
     }
     return {
         period: [to_document(account, period, entry, NOW) for entry in entries[period]] for period in PERIODS_WRITTEN
     }
 
 
-def keys_by_period(documents: Mapping[Period, Sequence[Document]]) -> dict[Period, list[str]]:
+def keys_by_period(documents: Mapping[Doctype, Sequence[Document]]) -> dict[Doctype, list[str]]:
     return {period: sorted(map(key_of, rows)) for period, rows in documents.items() if rows}
 
 
@@ -349,9 +350,9 @@ def test_readings_and_totals_are_written_and_read_together(measures: ByDoctype, 
     assert stored == {period: measures[period].read(account, *ALL_KEYS) for period in PERIODS_READ}
     assert keys_by_period(stored) == keys_by_period(documents)
     assert {period: len(rows) for period, rows in measures.read(account, EVERYTHING, 2).items()} == {
-        Period.MONTH: 1,
-        Period.YEAR: 1,
-        Period.DAY: 2,
+        Doctype.MONTH: 1,
+        Doctype.YEAR: 1,
+        Doctype.DAY: 2,
     }
     higher = {period: [changed(document, 9.0) for document in stored[period]] for period in PERIODS_WRITTEN}
     assert not any(measures.write(higher).values())
@@ -364,16 +365,16 @@ def test_readings_and_totals_are_written_and_read_together(measures: ByDoctype, 
 
 def test_a_total_is_not_written_where_a_reading_of_it_lost_its_race(measures: ByDoctype, account: str) -> None:
     documents = days_and_totals(account)
-    measures[Period.DAY].write(documents[Period.DAY][:1])
+    measures[Doctype.DAY].write(documents[Doctype.DAY][:1])
     lost = measures.write(documents)
-    assert lost == {**documents, Period.DAY: documents[Period.DAY][:1]}
+    assert lost == {**documents, Doctype.DAY: documents[Doctype.DAY][:1]}
     assert keys_by_period(measures.read(account, EVERYTHING)) == {
-        Period.DAY: ["2024-07-20", "2024-07-21", "2024-07-22"]
+        Doctype.DAY: ["2024-07-20", "2024-07-21", "2024-07-22"]
     }
 
 
-@pytest.mark.parametrize("loser", [Period.MONTH, Period.YEAR])
-def test_a_total_that_lost_its_race_leaves_the_rest_written(measures: ByDoctype, account: str, loser: Period) -> None:
+@pytest.mark.parametrize("loser", [Doctype.MONTH, Doctype.YEAR])
+def test_a_total_that_lost_its_race_leaves_the_rest_written(measures: ByDoctype, account: str, loser: Doctype) -> None:
     documents = days_and_totals(account)
     measures[loser].write(documents[loser])
     assert keys_by_period(measures.write(documents)) == keys_by_period({loser: documents[loser]})
@@ -389,7 +390,7 @@ def test_nothing_is_written_without_documents(measures: ByDoctype) -> None:
 
 
 def test_a_document_is_removed_by_its_revision_alone(measures: ByDoctype, account: str) -> None:
-    store = measures[Period.MINUTE]
+    store = measures[Doctype.MINUTE]
     store.write(half_hours(account, 3))
     first, second, third = store.read(account, *ALL_KEYS)
     assert store.write([changed(second, 9.0)]) == []
@@ -402,7 +403,7 @@ def test_a_document_is_removed_by_its_revision_alone(measures: ByDoctype, accoun
 def test_a_removed_document_can_be_written_anew_and_its_old_revision_is_worth_nothing(
     measures: ByDoctype, account: str
 ) -> None:
-    store = measures[Period.MINUTE]
+    store = measures[Doctype.MINUTE]
     for count in (1, 3):  # Of a pack, all values or some.
         documents = half_hours(account, count)
         store.write(documents)
@@ -419,19 +420,19 @@ def test_a_write_removes_creates_and_replaces_at_once(measures: ByDoctype, accou
     documents = days_and_totals(account)
     measures.write(documents)
     stored = measures.read(account, EVERYTHING)
-    new = to_document(account, Period.DAY, Entry("2024-07-23", 1_000_000), NOW)
+    new = to_document(account, Doctype.DAY, Entry("2024-07-23", 1_000_000), NOW)
     written = {
-        Period.DAY: [changed(stored[Period.DAY][0], 5.0), new],
-        Period.MONTH: [changed(stored[Period.MONTH][0], 8)],
+        Doctype.DAY: [changed(stored[Doctype.DAY][0], 5.0), new],
+        Doctype.MONTH: [changed(stored[Doctype.MONTH][0], 8)],
     }
     assert not any(
-        measures.write(written, {Period.DAY: stored[Period.DAY][1:], Period.YEAR: stored[Period.YEAR]}).values()
+        measures.write(written, {Doctype.DAY: stored[Doctype.DAY][1:], Doctype.YEAR: stored[Doctype.YEAR]}).values()
     )
     after = measures.read(account, EVERYTHING)
     assert {period: [(key_of(row), row["load"]) for row in rows] for period, rows in after.items()} == {
-        Period.MONTH: [("2024-07", 8.0)],
-        Period.YEAR: [],
-        Period.DAY: [("2024-07-20", 5.0), ("2024-07-23", 1.0)],
+        Doctype.MONTH: [("2024-07", 8.0)],
+        Doctype.YEAR: [],
+        Doctype.DAY: [("2024-07-20", 5.0), ("2024-07-23", 1.0)],
     }
 
 
@@ -440,16 +441,16 @@ def test_a_total_is_neither_written_nor_removed_where_the_removal_of_a_reading_l
 ) -> None:
     measures.write(days_and_totals(account))
     stored = measures.read(account, EVERYTHING)
-    assert measures[Period.DAY].write([changed(stored[Period.DAY][0], 5.0)]) == []
-    removals = {Period.DAY: stored[Period.DAY][:1], Period.YEAR: stored[Period.YEAR]}
-    written = {Period.MONTH: [changed(stored[Period.MONTH][0], 8.0)]}
-    assert measures.write({Period.DAY: [], **written}, removals) == {**removals, **written}
+    assert measures[Doctype.DAY].write([changed(stored[Doctype.DAY][0], 5.0)]) == []
+    removals = {Doctype.DAY: stored[Doctype.DAY][:1], Doctype.YEAR: stored[Doctype.YEAR]}
+    written = {Doctype.MONTH: [changed(stored[Doctype.MONTH][0], 8.0)]}
+    assert measures.write({Doctype.DAY: [], **written}, removals) == {**removals, **written}
     after = measures.read(account, EVERYTHING)
-    assert (after[Period.MONTH], after[Period.YEAR]) == (stored[Period.MONTH], stored[Period.YEAR])
+    assert (after[Doctype.MONTH], after[Doctype.YEAR]) == (stored[Doctype.MONTH], stored[Doctype.YEAR])
 
 
 def test_all_of_an_account_can_be_removed_and_more_than_a_request_takes(measures: ByDoctype, account: str) -> None:
-    store = measures[Period.MINUTE]
+    store = measures[Doctype.MINUTE]
     store.write(half_hours(account, 1_005))
     stored = store.read(account, *ALL_KEYS)
     assert store.write([], stored) == []
@@ -459,7 +460,7 @@ def test_all_of_an_account_can_be_removed_and_more_than_a_request_takes(measures
 
 
 def test_of_a_remover_and_a_writer_one_loses(measures: ByDoctype, account: str) -> None:
-    store = measures[Period.MINUTE]
+    store = measures[Doctype.MINUTE]
     store.write(half_hours(account, 20))
     stored = store.read(account, *ALL_KEYS)
     writes = [lambda: store.write([changed(row, 9.0) for row in stored]), lambda: store.write([], stored)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.crossing_answers import Answer, AskedHome, curves_with_holes, orders, whole_curves, whole_days
 from tests.support.fakes import ByDoctype
 from tests.support.profiles import examples
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 
 
 @pytest.mark.parametrize(

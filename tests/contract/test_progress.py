@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from worker.domain.fleet.outcomes import AnswerClass, Call
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Series
 from worker.domain.measures.windows import merge_windows
 from worker.errors import StoreUnavailable
 from worker.stores.redis.child_processes import free_port

@@ -13,7 +13,8 @@ from tests.support.registries import KEY
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.deviations import Deviation, DeviationKind
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
@@ -53,7 +54,7 @@ def sealed_rows(registry: AccountRegistry) -> list[bytes]:
 
 def test_what_was_told_comes_back_whole_in_the_order_it_was_told(registry: AccountRegistry) -> None:
     table, account_id, other = raw_answers_of(registry), add_account(registry), add_account(registry, 12)
-    answers = [make_answer(MAY + day * ONE_DAY, series) for day in range(40) for series in Series]
+    answers = [make_answer(MAY + day * ONE_DAY, series) for day in range(40) for series in USUAL_SERIES]
     for number in range(len(answers)):
         table.record_answer(account_id, answers[number * 7 % len(answers)])
     table.record_answer(other, make_answer(MAY))

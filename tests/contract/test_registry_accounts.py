@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.registries import LATER, METER, NOW, add_ready, open_registry, record_outcome
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES
 from worker.errors import UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.migrations import upgrade_schema
@@ -146,7 +146,7 @@ def test_an_account_without_a_usage_point_does_not_become_ready(registry: Accoun
 
 def test_a_removed_account_leaves_a_tombstone_that_refuses_late_tasks(registry: AccountRegistry) -> None:
     account, _ = registry.add("enedis", METER, NOW, token="{}", consent_until=date(2027, 7, 1))
-    for series in Series:
+    for series in USUAL_SERIES:
         record_outcome(registry, account.id, "run-1", series=series)
     assert registry.remove(account.id) == {"usage_points": 1, "tokens": 1, "outcomes": 2, "raw_answers": 0}
     assert registry.remove(account.id) == dict.fromkeys(("usage_points", "tokens", "outcomes", "raw_answers"), 0)

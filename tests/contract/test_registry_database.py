@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
 from tests.support.registries import KEY, METER, NOW, add_ready, chain_of, open_registry, record_outcome
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.errors import StoreUnavailable
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 
 from tests.support.fakes import ByDoctype, DoctypeView
 from worker.domain.measures.documents import Document
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.measures.base import ALL_KEYS
 from worker.stores.measures.factory import open_measures
@@ -37,7 +37,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def open_days(file: Path, timeout_s: float = 30.0) -> DoctypeView:
-    return ByDoctype(open_measures(f"sqlite:///{file}", timeout_s=timeout_s))[Period.DAY]
+    return ByDoctype(open_measures(f"sqlite:///{file}", timeout_s=timeout_s))[Doctype.DAY]
 
 
 def test_a_field_without_a_column_is_refused_and_not_dropped(file: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_power_cut_takes_nothing_back_and_readers_don_t_wait(file: Path) -> No
 
 
 def test_a_number_too_large_for_postgresql_is_refused_without_its_values(postgres_database: str) -> None:
-    store = ByDoctype(open_measures(postgres_database))[Period.DAY]
+    store = ByDoctype(open_measures(postgres_database))[Doctype.DAY]
     with pytest.raises(WriteRefused) as caught:
         store.write([{**DOCUMENT, "year": 987_654_321}])
     assert "7.654321" not in "".join(traceback.format_exception(caught.value))
@@ -118,8 +118,8 @@ def test_readings_and_totals_are_written_in_one_transaction(file: Path) -> None:
     store = open_measures(f"sqlite:///{file}")
     month = {**DOCUMENT, "_id": "acc:2024-01", "day": 0}
     with pytest.raises(WriteRefused):
-        store.write({Period.DAY: [DOCUMENT], Period.MONTH: [{**month, "load": None}]})
-    assert store.read("acc", {Period.MONTH: ALL_KEYS, Period.DAY: ALL_KEYS}) == {Period.MONTH: [], Period.DAY: []}
+        store.write({Doctype.DAY: [DOCUMENT], Doctype.MONTH: [{**month, "load": None}]})
+    assert store.read("acc", {Doctype.MONTH: ALL_KEYS, Doctype.DAY: ALL_KEYS}) == {Doctype.MONTH: [], Doctype.DAY: []}
 
 
 # Connections that PostgreSQL closes while they are idle
@@ -142,6 +142,6 @@ def end_all_others(url: str) -> int:
 def test_one_that_the_server_closed_is_replaced_unseen(postgres_database: str) -> None:
     store = open_measures(postgres_database)
     for _ in range(2):
-        assert store.read("acc", {Period.DAY: ALL_KEYS}) == {Period.DAY: []}
+        assert store.read("acc", {Doctype.DAY: ALL_KEYS}) == {Doctype.DAY: []}
         assert end_all_others(postgres_database) >= 1
-    assert store.write({Period.DAY: []}) == {Period.DAY: []}
+    assert store.write({Doctype.DAY: []}) == {Doctype.DAY: []}

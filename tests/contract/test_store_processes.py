@@ -13,7 +13,7 @@ import pytest
 from tests.contract.conftest import couch_databases
 from tests.support.fakes import ByDoctype
 from worker.domain.measures.documents import Document
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.stores.measures.factory import open_measures
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -57,7 +57,7 @@ def start_child(work: Callable[[], object]) -> int:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_store_used_before_a_fork_serves_parent_and_children_alike(place: tuple[str, str]) -> None:
     url, prefix = place
-    store = ByDoctype(open_measures(url, prefix=prefix))[Period.DAY]
+    store = ByDoctype(open_measures(url, prefix=prefix))[Doctype.DAY]
     for number in range(5):
         store.write(documents(f"acc{number}", load=float(number)))
 
@@ -74,7 +74,7 @@ def test_a_store_used_before_a_fork_serves_parent_and_children_alike(place: tupl
 
 
 def write_at_once(url: str, prefix: str, number: int, answers: multiprocessing.Queue[tuple[int, int]]) -> None:
-    store = ByDoctype(open_measures(url, prefix=prefix))[Period.DAY]
+    store = ByDoctype(open_measures(url, prefix=prefix))[Doctype.DAY]
     answers.put((number, len(store.write(documents("acc", load=float(number))))))
 
 
@@ -89,6 +89,6 @@ def test_processes_that_meet_an_empty_store_at_once_make_it_and_share_it(place: 
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
-    stored = ByDoctype(open_measures(url, prefix=prefix))[Period.DAY].read("acc", "", "~")
+    stored = ByDoctype(open_measures(url, prefix=prefix))[Doctype.DAY].read("acc", "", "~")
     assert len(stored) == 20
     assert sum(lost.values()) == 3 * 20

@@ -14,7 +14,7 @@ from typing import Any, Final
 from tests.support.factories import USAGE_POINT, answer_2026, curve_of, v5_answer
 from tests.unit.simulator.homes.test_recorded_folder import PRODUCTION
 from tests.unit.simulator.homes.test_recordings import HOUR_EXPORT, INDEX_EXPORT, METER
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 
 _SHARED: Final = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 _MOST_POINTS: Final = 12

@@ -40,9 +40,10 @@ from worker.clients.enedis.errors import Reply, classify, token_refused, unexpec
 from worker.clients.id_token import usage_points_from_id_token
 from worker.domain.measures.answers import AnswerKind, RawAnswer, pack_raw_answers, unpack_raw_answers
 from worker.domain.measures.deviations import to_masked, to_sample
-from worker.domain.measures.documents import key_range, to_entry, to_milliwatt_hours
+from worker.domain.measures.documents import key_range, to_amount, to_entry
 from worker.domain.measures.overlaps import interval_of
-from worker.domain.measures.readings import PARIS, DateWindow, Period, Series
+from worker.domain.measures.readings import PARIS, DateWindow
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.domain.parsing.enedis import parse
 from worker.errors import MalformedAnswer, WorkerError
 from worker.simulator.homes.recording_formats import BrokenRecording
@@ -56,7 +57,7 @@ MEASURES: Final = [
 ]
 TEXTS: Final = corpus.texts()
 FILES: Final = corpus.files()
-any_series = st.sampled_from(Series)
+any_series = st.sampled_from(USUAL_SERIES)
 
 
 # -- Answers of measures
@@ -71,9 +72,9 @@ def a_reading_is_in_the_answer_it_came_from(body: Any, series: Series) -> None:
     numbers_sent = Counter(numbers_in(body))
     for reading in parsed.readings:
         minutes = 60 if series is Series.DAILY else reading.length // timedelta(minutes=1)
-        assert any(energy_of(number, minutes) == reading.milliwatt_hours for number in numbers_sent), reading
-        assert reading.milliwatt_hours > 0 or 0 in {energy_of(number, minutes) for number in numbers_sent}
-    energies = Counter(reading.milliwatt_hours for reading in parsed.readings)
+        assert any(energy_of(number, minutes) == reading.amount for number in numbers_sent), reading
+        assert reading.amount > 0 or 0 in {energy_of(number, minutes) for number in numbers_sent}
+    energies = Counter(reading.amount for reading in parsed.readings)
     if series is Series.DAILY:  # No reading comes twice that was sent once.
         possible_energies = Counter(dict.fromkeys(energies, 0))
         for number, times in numbers_sent.items():
@@ -98,7 +99,7 @@ def energy_is_kept_from_the_answer_to_the_totals(body: Any, series: Series) -> N
     except MalformedAnswer:
         assert not any(store.documents for store in measures.values())
         return
-    expected = sum(reading.milliwatt_hours for reading in parse(body, series).clip_to(WINDOW).readings)
+    expected = sum(reading.amount for reading in parse(body, series).clip_to(WINDOW).readings)
     expected -= sum(report["facts"]["set_aside"].values())
     inputs = measures[series.inputs].read("home1", "0", "~")
     first_key, end_key = key_range(WINDOW, series.inputs)
@@ -138,13 +139,13 @@ def steps_that_overlap_count_no_time_twice_and_lose_none(
         report = make_window_sync(supplier, measures, now=lambda at=at: at).sync_window(
             window_job(day, Series.LOAD_CURVE)
         )
-        documents = measures[Period.MINUTE].read("home1", "0", "~")
+        documents = measures[Doctype.MINUTE].read("home1", "0", "~")
         minutes = [minute for document in documents for minute in range(*interval_of(to_entry(document)))]
         assert len(minutes) == len(set(minutes)) and covered <= set(minutes)
         covered = set(minutes)
-        hours = measures[Period.HOUR].read("home1", "0", "~")
-        energy = sum(to_milliwatt_hours(document["load"]) for document in documents)
-        assert energy == sum(to_milliwatt_hours(document["load"]) for document in hours)
+        hours = measures[Doctype.HOUR].read("home1", "0", "~")
+        energy = sum(to_amount(document["load"]) for document in documents)
+        assert energy == sum(to_amount(document["load"]) for document in hours)
         facts, bounds = report["facts"], {(start, length) for start, length, _ in steps}
         assert facts["fetched"] + facts["left_out"] == len(bounds)
     assert (report["created"], report["updated"], report["removed"]) == (0, 0, 0)

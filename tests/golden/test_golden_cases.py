@@ -25,7 +25,8 @@ from tests.support.factories import (
 )
 from tests.support.fakes import ByDoctype
 from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.readings import DateWindow, Period, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Doctype, Series
 from worker.stores.measures.base import Document
 from worker.stores.measures.factory import open_measures
 
@@ -61,7 +62,7 @@ def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str
     series = Series.DAILY if case["api"] == "daily" else Series.LOAD_CURVE
     home = "golden" + uuid.uuid4().hex[:12]
     for doctype, loads in case.get("before", {}).items():
-        period = Period(doctype)
+        period = Doctype(doctype)
         entries = [Entry(stored_key(key, period), round(load * 1_000_000)) for key, load in loads.items()]
         assert measures[period].write([to_document(home, period, entry, NOW) for entry in entries]) == []
 
@@ -81,35 +82,35 @@ def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str
         assert report["left_out"] + report["facts"]["left_out"] == run.get("left_out", 0)
         assert len(report["facts"]["set_aside"]) == run.get("set_aside", 0)
 
-        stored = {period: documents(measures, home, period) for period in Period}
+        stored = {period: documents(measures, home, period) for period in Doctype}
         for doctype, expected in run["expect"].items():
-            assert loads_of(stored[Period(doctype)]) == pytest.approx(expected, abs=1e-9)
+            assert loads_of(stored[Doctype(doctype)]) == pytest.approx(expected, abs=1e-9)
         for doctype, expected in run.get("expect_some", {}).items():
-            assert {key: loads_of(stored[Period(doctype)])[key] for key in expected} == pytest.approx(expected)
+            assert {key: loads_of(stored[Doctype(doctype)])[key] for key in expected} == pytest.approx(expected)
         for doctype, absent in run.get("absent", {}).items():
-            assert not set(absent) & set(stored[Period(doctype)])
-        steps = {key: document["step"] for key, document in stored[Period.MINUTE].items() if "step" in document}
+            assert not set(absent) & set(stored[Doctype(doctype)])
+        steps = {key: document["step"] for key, document in stored[Doctype.MINUTE].items() if "step" in document}
         if "steps" in run:
             assert steps == run["steps"]
         for doctype, number in run.get("count", {}).items():
-            assert len(stored[Period(doctype)]) == number
+            assert len(stored[Doctype(doctype)]) == number
         if "total" in run:
-            for period in (Period.MINUTE, Period.HOUR):
+            for period in (Doctype.MINUTE, Doctype.HOUR):
                 assert sum(loads_of(stored[period]).values()) == pytest.approx(run["total"])
 
 
-def documents(measures: ByDoctype, home: str, period: Period) -> dict[str, Document]:
+def documents(measures: ByDoctype, home: str, period: Doctype) -> dict[str, Document]:
     """By compact key: read off the fields alone, as the app would."""
     return {compact_key(document, period): document for document in measures[period].read(home, "0", "~")}
 
 
-def compact_key(document: Document, period: Period) -> str:
+def compact_key(document: Document, period: Doctype) -> str:
     parts = {
-        Period.YEAR: "{year:04}",
-        Period.MONTH: "{year:04}-{month:02}",
-        Period.DAY: "{year:04}-{month:02}-{day:02}",
-        Period.HOUR: "{year:04}-{month:02}-{day:02}T{hour:02}",
-        Period.MINUTE: "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}",
+        Doctype.YEAR: "{year:04}",
+        Doctype.MONTH: "{year:04}-{month:02}",
+        Doctype.DAY: "{year:04}-{month:02}-{day:02}",
+        Doctype.HOUR: "{year:04}-{month:02}-{day:02}T{hour:02}",
+        Doctype.MINUTE: "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}",
     }
     return parts[period].format(**document) + ("~1" if document.get("fold") == 1 else "")
 
@@ -118,9 +119,9 @@ def loads_of(stored: dict[str, Document]) -> dict[str, float]:
     return {key: document["load"] for key, document in stored.items()}
 
 
-def stored_key(compact: str, period: Period) -> str:
+def stored_key(compact: str, period: Doctype) -> str:
     """The key of the store for a compact key of winter: all ``before`` documents with an hour are."""
-    if period not in (Period.MINUTE, Period.HOUR):
+    if period not in (Doctype.MINUTE, Doctype.HOUR):
         return compact
     local = datetime.fromisoformat(compact if ":" in compact else f"{compact}:00")
     return (local - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%MZ")

@@ -32,8 +32,9 @@ from config.settings import PREFIX, Settings
 from tests.support.pages import ROOT
 from worker import metrics as worker_metrics
 from worker.cli.main import cli
-from worker.domain.measures.documents import doctype, packed_doctype
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.documents import packed_doctype
+from worker.domain.measures.packing import PACKED_SERIES
+from worker.domain.measures.series import Doctype
 from worker.logs import JsonFormatter, add_context, bind, fields
 from worker.ops import fleet_metrics
 from worker.simulator.api.admin import admin_routes
@@ -290,8 +291,8 @@ def tables() -> Iterator[str]:
         for rule in (*table.constraints, *table.indexes):
             columns = ", ".join(column.name for column in cast(Any, rule).columns)
             yield f"{table.name} {type(rule).__name__} {rule.name or ''}({columns})"
-    yield from (f"doctype {doctype(period)}" for period in Period)
-    yield from (f"doctype {packed_doctype(series)}" for series in Series)
+    yield from (f"doctype {period.full_name}" for period in Doctype)
+    yield from (f"doctype {packed_doctype(series)}" for series in PACKED_SERIES)
 
 
 KINDS: dict[str, Callable[[], Iterator[str]]] = {

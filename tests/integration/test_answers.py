@@ -14,7 +14,7 @@ from tests.support.explained_household import METER, ExplainedHousehold
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from worker.domain.measures.completeness import DayLedger
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.runtime.process import Runtime
 from worker.stores.registry.completeness import HourFreshness
 
@@ -68,7 +68,7 @@ def test_completeness_counts_days_and_a_rebuild_brings_them_back(household: Expl
     )
     assert printed[3:] == ["2024-07-23 load_curve late late 2024-07-26", "2024-07-24 load_curve late late 2024-07-26"]
     completeness = household.runtime.registry.completeness
-    for series in Series:
+    for series in USUAL_SERIES:
         assert completeness.replace_if_unchanged(
             household.account_id, series, completeness.load_ledger(household.account_id, series), DayLedger()
         )

@@ -32,7 +32,8 @@ from tests.support.backups import (
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation
 from tests.support.registries import NOW
-from worker.domain.measures.readings import DateWindow, Period
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.ops.backup import back_up
 from worker.ops.backup_file import MANIFEST, BackupRefused
@@ -143,7 +144,7 @@ def test_twice_is_once_and_what_is_younger_in_the_store_stays(new: Installation,
         again = restore(runtime, archive)
         assert (registry_rows(runtime), documents(runtime)) == before
         assert (again.documents, again.kept) == (0, first.documents)
-        account, store = before[1][0]["source_account"], ByDoctype(runtime.measures)[Period.DAY]
+        account, store = before[1][0]["source_account"], ByDoctype(runtime.measures)[Doctype.DAY]
         (stored,) = store.read(account, "2023-01-01", "2023-01-02")
         corrected = {**stored, "load": 9.0, "updated_at": "2024-07-26T00:00:00+00:00"}
         assert store.write([corrected]) == []

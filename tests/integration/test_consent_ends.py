@@ -18,7 +18,8 @@ from tasks.upkeep import audit_sample, expire_consents, probe_incidents, renew_t
 from tests.support.connect_service import METER, PRESETS, PUBLIC, ConnectServers, ConnectService, open_connect_service
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.messages import REPAIR, WindowJob
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import ConsentEnded, ConsentStopped
 from worker.runtime.process import Runtime
 from worker.stores.registry.tables import ERASURES
@@ -125,8 +126,8 @@ def test_the_nightly_tidying_forgets_an_erasure_on_its_day(service: ConnectServi
 def test_on_its_last_day_the_supplier_is_asked(service: ConnectService) -> None:
     account_id = add(service, today(service))
     before = calls(service)
-    assert len(list(service.runtime.inline(print).look_back(account_id))) == len(Series)
-    assert calls(service) >= before + len(Series)
+    assert len(list(service.runtime.inline(print).look_back(account_id))) == len(USUAL_SERIES)
+    assert calls(service) >= before + len(USUAL_SERIES)
     assert service.runtime.due_windows.histories()
 
 
@@ -173,4 +174,4 @@ def test_what_the_household_stopped_is_asked_by_no_way_and_a_new_consent_begins_
     assert runtime.registry.tokens.load(account_id) is None
     assert runtime.notices.list_due(runtime.now()) == []
     assert add(service, today(service) + ONE_DAY) == account_id
-    assert len(list(runtime.inline(print).look_back(account_id))) == len(Series)
+    assert len(list(runtime.inline(print).look_back(account_id))) == len(USUAL_SERIES)

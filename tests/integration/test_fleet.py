@@ -16,7 +16,8 @@ from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.deviations import Deviation, DeviationKind
-from worker.domain.measures.readings import PARIS, Period, Series
+from worker.domain.measures.readings import PARIS
+from worker.domain.measures.series import Doctype, Series
 from worker.ops.fleet_metrics import METRICS
 from worker.quota.ledger import QuotaLedger
 from worker.stores.database import Database
@@ -68,7 +69,7 @@ class Fleet:
         corrections, quarantine = CorrectionTable(registry.database), QuarantineTable(registry.database, SEALER)
         for number, at in enumerate((NOW - timedelta(hours=23), NOW - timedelta(hours=25))):
             account, key = self.accounts[0], f"2024-07-0{number + 1}"
-            corrections.record([Correction(account, Period.DAY, key, 1, 2, None, at, "run")])
+            corrections.record([Correction(account, Doctype.DAY, key, 1, 2, None, at, "run")])
             quarantine.record(
                 Deviation(DeviationKind.FIELD, f"place{number}", "text", {}), 1, "enedis-2026", at, lambda _: ()
             )

@@ -15,7 +15,7 @@ from tests.support.installation import Installation
 from tests.unit.sync.test_replay import DAYS, FIRST, WEEK, halving
 from worker.clients.suppliers import SupplierClients
 from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.series import Doctype, Series
 from worker.runtime.process import Runtime
 
 METER = "30001640000011"
@@ -71,10 +71,10 @@ def test_history_is_read_again_by_command(home: str, releve: Run, runtime: Runti
     line = releve("replay", home, "--from", "2024-07-20")
     assert line == f"{home}: 1 answers read again: 1 created, 6 updated, 0 unchanged\n"
     right = {day.isoformat(): wh / 1000 for day, wh in DAYS.items()}
-    stored = content(runtime.measures, home)[Period.DAY]
+    stored = content(runtime.measures, home)[Doctype.DAY]
     assert {day for day in right if stored[day] == right[day]} == {day for day in right if day >= "2024-07-20"}
     assert releve("replay", home) == f"{home}: 1 answers read again: 0 created, 4 updated, 5 unchanged\n"
-    assert content(runtime.measures, home)[Period.DAY] == right
+    assert content(runtime.measures, home)[Doctype.DAY] == right
     (report,) = json.loads(releve("replay", "--all", "--json"))["accounts"]
     assert (report["created"], report["updated"]) == (0, 0)
 

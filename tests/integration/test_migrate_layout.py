@@ -15,7 +15,7 @@ from tests.support.fakes import MemoryStore, memory_measures
 from tests.support.installation import Installation
 from tests.support.registries import METER, NOW, OTHER_METER
 from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.ops import startup
 from worker.stores.measures.base import ALL_KEYS, Layout
@@ -119,14 +119,14 @@ class Clock:
 
 
 def test_a_store_that_was_migrated_under_our_feet_is_noticed_within_a_minute() -> None:
-    clock, requests = Clock(), {Period.DAY: ALL_KEYS}
+    clock, requests = Clock(), {Doctype.DAY: ALL_KEYS}
     packs: Any = MemoryStore()
     store = InstrumentedStore(memory_measures(), [packs], Layout.PLAIN, clock)
     store.read("home1", requests)
     packs.documents["home1:2024"] = {}
     store.read("home1", requests)
     clock.now = RECHECK_S
-    store.write({Period.DAY: []})
+    store.write({Doctype.DAY: []})
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match="RELEVE_LAYOUT is plain"):
             store.read("home1", requests)

@@ -28,7 +28,8 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.fleet.backoff import NOTICE_DELAYS
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Series
 from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
 from worker.runtime.process import Runtime
 from worker.stores.registry.consent_rows import build_notices

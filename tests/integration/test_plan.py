@@ -16,7 +16,8 @@ from tests.support.installation import new_installation
 from tests.support.registries import add_ready, opened_registry, prepare_registry
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
-from worker.domain.measures.readings import ONE_DAY, Series
+from worker.domain.measures.readings import ONE_DAY
+from worker.domain.measures.series import Series
 from worker.stores.registry.accounts import AccountRegistry
 
 NIGHT = date(2026, 11, 2)

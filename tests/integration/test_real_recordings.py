@@ -30,7 +30,8 @@ from tests.support.factories import (
 )
 from tests.support.window_runs import Stores
 from worker.domain.measures.documents import to_reading
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, Series, day_length, local_midnight
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, day_length, local_midnight
+from worker.domain.measures.series import Doctype, Series
 from worker.domain.parsing.enedis import ParsedAnswer, parse_daily, parse_load_curve
 from worker.errors import MalformedAnswer
 from worker.web.pages.measures import Span, View, measures_by_step
@@ -54,7 +55,7 @@ def body(name: str) -> Any:
 def watt_hours(parsed: ParsedAnswer) -> dict[str, float]:
     sums: defaultdict[str, int] = defaultdict(int)
     for reading in parsed.readings:
-        sums[reading.start.date().isoformat()] += reading.milliwatt_hours
+        sums[reading.start.date().isoformat()] += reading.amount
     return {day: total / 1000 for day, total in sums.items()}
 
 
@@ -202,14 +203,14 @@ def synced(name: str) -> Stores:
     return stores
 
 
-def stored(name: str, period: Period) -> dict[str, dict[str, Any]]:
+def stored(name: str, period: Doctype) -> dict[str, dict[str, Any]]:
     documents = synced(name)[period].documents
     return {key.partition(":")[2]: document for key, document in documents.items()}
 
 
 def steps_of_day(name: str, day: date) -> list[dict[str, Any]]:
     fields = (day.year, day.month, day.day)
-    documents = stored(name, Period.MINUTE).values()
+    documents = stored(name, Doctype.MINUTE).values()
     return [document for document in documents if (document["year"], document["month"], document["day"]) == fields]
 
 
@@ -218,7 +219,7 @@ HOMES = ["household_a", "household_c"]
 
 @pytest.mark.parametrize("name", HOMES)
 def test_every_recorded_step_is_stored_with_its_value_and_length_and_nothing_else_is(name: str) -> None:
-    recorded, minutes = recording(name), stored(name, Period.MINUTE)
+    recorded, minutes = recording(name), stored(name, Doctype.MINUTE)
     assert len(recorded.loads) == sum(1 for rows in recorded.rows.values() for row in rows if row[1])
     assert {key: document["load"] for key, document in minutes.items()} == pytest.approx(recorded.loads, abs=1e-9)
     assert {key: document.get("step", 30) for key, document in minutes.items()} == recorded.steps
@@ -229,7 +230,7 @@ def test_every_hour_is_the_sum_of_its_recorded_steps(name: str) -> None:
     sums: defaultdict[str, float] = defaultdict(float)
     for key, load in recording(name).loads.items():
         sums[f"{key[:13]}:00Z"] += load
-    assert {key: document["load"] for key, document in stored(name, Period.HOUR).items()} == pytest.approx(
+    assert {key: document["load"] for key, document in stored(name, Doctype.HOUR).items()} == pytest.approx(
         sums, abs=1e-9
     )
 
@@ -269,9 +270,11 @@ def test_a_year_served_by_hours_and_by_half_hours_again_keeps_its_energy() -> No
         contents.append(content(stores))
     assert len(whole) > 340
     assert contents[0] == contents[2]
-    assert contents[0][Period.HOUR] == contents[1][Period.HOUR]
-    assert len(contents[1][Period.MINUTE]) == len(contents[0][Period.MINUTE]) // 2
-    assert sum(contents[1][Period.MINUTE].values()) == pytest.approx(sum(contents[0][Period.MINUTE].values()), abs=1e-6)
+    assert contents[0][Doctype.HOUR] == contents[1][Doctype.HOUR]
+    assert len(contents[1][Doctype.MINUTE]) == len(contents[0][Doctype.MINUTE]) // 2
+    assert sum(contents[1][Doctype.MINUTE].values()) == pytest.approx(
+        sum(contents[0][Doctype.MINUTE].values()), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -307,7 +310,7 @@ def test_the_chart_of_a_recorded_day_in_other_steps_than_the_day_before_has_no_g
     name: str, day: date, change: int, hours: int
 ) -> None:
     documents = [*steps_of_day(name, day - ONE_DAY), *steps_of_day(name, day)]
-    readings = [to_reading(document, Period.MINUTE) for document in documents]
+    readings = [to_reading(document, Doctype.MINUTE) for document in documents]
     shown = measures_by_step(Span(View.DAY, day), readings, {}, day + ONE_DAY)
     assert shown.gaps == 0 and shown.comparison is not None
     assert (shown.comparison.change, shown.comparison.number) == (change, hours * 60)
@@ -316,7 +319,7 @@ def test_the_chart_of_a_recorded_day_in_other_steps_than_the_day_before_has_no_g
 def test_the_recorded_curve_sums_to_the_recorded_days_to_the_watt_hour() -> None:
     daily = {date.fromisoformat(day): int(value) for day, value in table("household_a.daily")}
     assert len(daily) == 197
-    for period in (Period.MINUTE, Period.HOUR):
+    for period in (Doctype.MINUTE, Doctype.HOUR):
         sums: defaultdict[date, float] = defaultdict(float)
         for document in stored("household_a", period).values():
             sums[date(document["year"], document["month"], document["day"])] += document["load"] * 1000
@@ -333,13 +336,13 @@ def test_recorded_holes_stay_holes() -> None:
         assert len(steps_of_day(name, day)) == steps
         midnight = local_midnight(day).astimezone(UTC)
         hours = {
-            key for key in stored(name, Period.HOUR) if midnight <= datetime.fromisoformat(key) < midnight + ONE_DAY
+            key for key in stored(name, Doctype.HOUR) if midnight <= datetime.fromisoformat(key) < midnight + ONE_DAY
         }
         assert len(hours) == steps
 
 
 def test_the_recorded_hour_long_steps_stay_whole() -> None:
-    lengths = {key: document.get("step", 30) for key, document in stored("household_a", Period.MINUTE).items()}
+    lengths = {key: document.get("step", 30) for key, document in stored("household_a", Doctype.MINUTE).items()}
     hourly = sorted(key for key, minutes in lengths.items() if minutes == 60)
     assert (hourly[0], hourly[-1]) == ("2022-11-12T07:00Z", "2023-03-18T12:00Z")
     assert all(minutes == 60 for key, minutes in lengths.items() if hourly[0] <= key <= hourly[-1])
@@ -348,8 +351,8 @@ def test_the_recorded_hour_long_steps_stay_whole() -> None:
 def test_the_recorded_empty_value_is_no_reading() -> None:
     empty = [row for rows in recording("household_a").rows.values() for row in rows if not row[1]]
     assert [row[0] for row in empty] == ["2023-03-18 00:00:00"]
-    assert "2023-03-17T22:00Z" not in stored("household_a", Period.MINUTE)
-    assert "2023-03-17T22:00Z" not in stored("household_a", Period.HOUR)
+    assert "2023-03-17T22:00Z" not in stored("household_a", Doctype.MINUTE)
+    assert "2023-03-17T22:00Z" not in stored("household_a", Doctype.HOUR)
 
 
 def test_a_recorded_year_of_days_adds_up() -> None:
@@ -361,8 +364,8 @@ def test_a_recorded_year_of_days_adds_up() -> None:
         while first <= max(values):
             window_sync.sync_window(window_job(DateWindow(first, first + 365 * ONE_DAY), Series.DAILY))
             first += 365 * ONE_DAY
-        days = {key.partition(":")[2]: document["load"] for key, document in measures[Period.DAY].documents.items()}
+        days = {key.partition(":")[2]: document["load"] for key, document in measures[Doctype.DAY].documents.items()}
         assert days == {day.isoformat(): energy / 1000 for day, energy in values.items()}
-        for period in (Period.MONTH, Period.YEAR):
+        for period in (Doctype.MONTH, Doctype.YEAR):
             total = sum(document["load"] for document in measures[period].documents.values())
             assert total == pytest.approx(sum(values.values()) / 1000, abs=1e-6)

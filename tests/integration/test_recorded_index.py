@@ -29,7 +29,8 @@ from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.deviations import Deviation
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import (
     ConsentRevoked,
     HolderChanged,
@@ -259,7 +260,7 @@ CASES = [
     pytest.param(recorded, status, series, preset, id=f"{recorded.name}-{status}-{series}-{preset}")
     for recorded in RECORDED.values()
     for status in recorded.statuses
-    for series in Series
+    for series in USUAL_SERIES
     for preset in PRESETS
 ]
 

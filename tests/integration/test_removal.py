@@ -15,7 +15,8 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.readings import PARIS, DateWindow, Period, Series
+from worker.domain.measures.readings import PARIS, DateWindow
+from worker.domain.measures.series import Doctype, Series
 from worker.errors import ConsentRevoked, LoginFailed
 from worker.runtime.process import Runtime
 
@@ -30,7 +31,7 @@ def add_filled_account(runtime: Runtime, meter: str = METER) -> str:
     account = runtime.registry.add("enedis", meter, NOW, token="{}", token_needed=False)[0].id
     runtime.raw_answers.record_answer(account, RawAnswer(Series.DAILY, NOW, WINDOW, [(WINDOW, {"idPrm": meter})]))
     record_consent(runtime.consents, account, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=UNTIL)
-    for period, keys in ((Period.DAY, ("2024-07-23", "2024-07-24")), (Period.MONTH, ("2024-07",))):
+    for period, keys in ((Doctype.DAY, ("2024-07-23", "2024-07-24")), (Doctype.MONTH, ("2024-07",))):
         documents = [to_document(account, period, Entry(key, 5_000_000, None), NOW) for key in keys]
         assert ByDoctype(runtime.measures)[period].write(documents) == []
     for error in (ConsentRevoked("gone"), LoginFailed("no"), ConsentRevoked("gone")):
@@ -59,8 +60,8 @@ def test_a_removal_erases_all_but_the_proof_and_says_so(installation: Installati
         assert {name: number for name, number in runtime.erase(account).items() if number} == {"consent_proofs_kept": 1}
         (proof,) = runtime.consents.list_proofs(account)
         assert (proof.reference, proof.consent_until, proof.names_meter) == (None, UNTIL, False)
-        assert ByDoctype(runtime.measures)[Period.DAY].read(account, "0", "~") == []
-        assert len(ByDoctype(runtime.measures)[Period.DAY].read(other, "0", "~")) == 2
+        assert ByDoctype(runtime.measures)[Doctype.DAY].read(account, "0", "~") == []
+        assert len(ByDoctype(runtime.measures)[Doctype.DAY].read(other, "0", "~")) == 2
         assert len(runtime.refusals.pending.list_for_account(other)) == 1
     files = [path.read_bytes() for path in installation.folder.rglob("*") if path.is_file()]
     assert files and METER.encode() not in b"".join(files)

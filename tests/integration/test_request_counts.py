@@ -13,7 +13,7 @@ from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation
 from tests.support.simulators import serve_in_background
 from worker.clients.suppliers import ENEDIS
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.runtime.process import Runtime
 from worker.simulator.options import SimulatorOptions
 
@@ -51,12 +51,18 @@ def test_a_first_sync_takes_40_requests_at_most_or_20_packed_and_an_unchanged_on
     inline = runtime.inline(print_line=print)
     first = list(inline.history(account.id))
     first_requests = list(proxy.requests)
-    stored = {period: len(ByDoctype(runtime.measures)[period].read(account.id, "0", "~")) for period in Period}
+    stored = {period: len(ByDoctype(runtime.measures)[period].read(account.id, "0", "~")) for period in Doctype}
     proxy.clear()
     unchanged = list(inline.look_back(account.id))
 
     assert not inline.failures
-    assert stored == {Period.MINUTE: 28 * 48, Period.HOUR: 28 * 24, Period.DAY: 1095, Period.MONTH: 37, Period.YEAR: 4}
+    assert stored == {
+        Doctype.MINUTE: 28 * 48,
+        Doctype.HOUR: 28 * 24,
+        Doctype.DAY: 1095,
+        Doctype.MONTH: 37,
+        Doctype.YEAR: 4,
+    }
     assert sum(stored.values()) == 3152
     assert sum(report["created"] for report in first) == 3152
     assert len(first_requests) <= most_first, Counter(first_requests)

@@ -25,7 +25,7 @@ from tests.support.registries import METER, NOW, record_consent
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.connection_requests import ConnectionRequest
 from worker.domain.consent.consents import ConsentKind
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.errors import ConsentStopped
 from worker.ops import restore as restoring
 from worker.ops.backup import back_up
@@ -112,7 +112,7 @@ def test_n3_measures_of_an_erased_account_are_never_written(lost: Lost, monkeypa
     accounts = set[str]()
     write = SqlStore.write
 
-    def watched(store: SqlStore, documents: dict[Period, list[Document]], *options: Any) -> Any:
+    def watched(store: SqlStore, documents: dict[Doctype, list[Document]], *options: Any) -> Any:
         accounts.update(row["_id"].partition(":")[0] for rows in documents.values() for row in rows)
         return write(store, documents, *options)
 

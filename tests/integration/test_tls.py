@@ -16,7 +16,7 @@ from tests.support.canned_server import answer, canned_server
 from tests.support.certificates import Certificates
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis_servers import PASSWORD as REDIS_PASSWORD
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.ops.broker import broker_errors
 from worker.stores.measures.base import ALL_KEYS
@@ -90,9 +90,9 @@ def test_couchdb_is_believed_where_its_authority_is_in_ssl_cert_file(
     with canned_server(*[no_database] * 4, tls=certificates.server_context()) as server:
         url = f"couchdb+{server.url}"
         with pytest.raises(StoreUnavailable, match="can't be reached"):
-            open_measures(url).read("acc", {Period.DAY: ALL_KEYS})
+            open_measures(url).read("acc", {Doctype.DAY: ALL_KEYS})
         monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority))
-        assert open_measures(url).read("acc", {Period.DAY: ALL_KEYS}) == {Period.DAY: []}
+        assert open_measures(url).read("acc", {Doctype.DAY: ALL_KEYS}) == {Doctype.DAY: []}
 
 
 def open_broker(url: str) -> None:

@@ -11,14 +11,14 @@ from tests.support.factories import NOW
 from tests.support.installation import Installation
 from worker.domain.measures.completeness import COMPLETE, DayLedger
 from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.series import Doctype, Series
 from worker.runtime.process import Runtime
 
 DAYS = [Entry("2024-07-01", 5_000_000), Entry("2024-07-02", 6_000_000)]
-RIGHT = {Period.DAY: DAYS, Period.MONTH: [Entry("2024-07", 11_000_000)], Period.YEAR: [Entry("2024", 11_000_000)]}
+RIGHT = {Doctype.DAY: DAYS, Doctype.MONTH: [Entry("2024-07", 11_000_000)], Doctype.YEAR: [Entry("2024", 11_000_000)]}
 
 
-def add(runtime: Runtime, number: int, content: dict[Period, list[Entry]]) -> str:
+def add(runtime: Runtime, number: int, content: dict[Doctype, list[Entry]]) -> str:
     account, _ = runtime.registry.add("enedis", f"300016400000{number}", NOW, token_needed=False)
     for period, entries in content.items():
         documents = [to_document(account.id, period, entry, NOW) for entry in entries]
@@ -28,7 +28,7 @@ def add(runtime: Runtime, number: int, content: dict[Period, list[Entry]]) -> st
 
 def test_a_wrong_total_is_named_mended_and_then_no_more(installation: Installation, runtime: Runtime) -> None:
     add(runtime, 11, RIGHT)
-    wrong = add(runtime, 12, {**RIGHT, Period.MONTH: [Entry("2024-07", 9_000_000)]})
+    wrong = add(runtime, 12, {**RIGHT, Doctype.MONTH: [Entry("2024-07", 9_000_000)]})
     assert installation.releve("verify", "--all", code=1).out.splitlines() == [
         f"{wrong} 2024-07: days make the month, 11.000 kWh, stored is 9.000 kWh: the total is stale",
         "2 accounts, 8 documents, 1 at fault",

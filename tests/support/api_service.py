@@ -18,7 +18,8 @@ from tests.support.registries import prepare_registry
 from worker.domain.consent.scopes import Scope
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.documents import Entry, period_key, to_document
-from worker.domain.measures.readings import Period, local_midnight
+from worker.domain.measures.readings import local_midnight
+from worker.domain.measures.series import Doctype
 from worker.runtime.process import Runtime
 from worker.web.api.auth import CSRF_HEADER
 from worker.web.app import create_app
@@ -68,14 +69,14 @@ class ApiService:
 
     def store_days(self, account_id: str, first: date, watt_hours: list[int]) -> None:
         days = [local_midnight(first + timedelta(days=number)) for number in range(len(watt_hours))]
-        self._store(account_id, Period.DAY, dict(zip(days, watt_hours, strict=True)))
+        self._store(account_id, Doctype.DAY, dict(zip(days, watt_hours, strict=True)))
 
     def store_half_hours(self, account_id: str, day: date, watt_hours: list[int]) -> None:
         start = local_midnight(day).astimezone(NOW.tzinfo)
         starts = [start + timedelta(minutes=30 * number) for number in range(len(watt_hours))]
-        self._store(account_id, Period.MINUTE, dict(zip(starts, watt_hours, strict=True)))
+        self._store(account_id, Doctype.MINUTE, dict(zip(starts, watt_hours, strict=True)))
 
-    def _store(self, account_id: str, period: Period, watt_hours: dict[Any, int]) -> None:
+    def _store(self, account_id: str, period: Doctype, watt_hours: dict[Any, int]) -> None:
         entries = [Entry(period_key(start, period), energy * 1000) for start, energy in watt_hours.items()]
         documents = [to_document(account_id, period, entry, NOW) for entry in entries]
         assert self.runtime.measures.write({period: documents}) == {period: []}

@@ -22,7 +22,8 @@ from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.completeness import COMPLETE, DayLedger
 from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import Doctype, Series
 from worker.errors import ConsentRevoked, LoginFailed
 from worker.ops.backup_file import Archive
 from worker.runtime.process import Runtime
@@ -78,11 +79,11 @@ def fill(runtime: Runtime) -> dict[str, str]:
     runtime.registry.policies.apply(FleetPolicy(1, 3), NOW.date(), NOW, {"accounts": 12_000})
     insert_services(runtime)
     for account_id in (first, paused.id, removed.id):
-        written = [to_document(account_id, Period.DAY, Entry(key, 1_234_000), NOW) for key in DAYS]
-        written_curve = [to_document(account_id, Period.MINUTE, Entry("2024-07-24T10:00Z", 1, 10), NOW)]
+        written = [to_document(account_id, Doctype.DAY, Entry(key, 1_234_000), NOW) for key in DAYS]
+        written_curve = [to_document(account_id, Doctype.MINUTE, Entry("2024-07-24T10:00Z", 1, 10), NOW)]
         assert (
-            ByDoctype(runtime.measures)[Period.DAY].write(written)
-            == ByDoctype(runtime.measures)[Period.MINUTE].write(written_curve)
+            ByDoctype(runtime.measures)[Doctype.DAY].write(written)
+            == ByDoctype(runtime.measures)[Doctype.MINUTE].write(written_curve)
             == []
         )
     runtime.erase(removed.id)
@@ -94,7 +95,7 @@ def record_days(runtime: Runtime, account_id: str) -> None:
         account_id, Series.DAILY, DayLedger(), DayLedger(NOW.date(), [COMPLETE])
     )
     runtime.registry.completeness.save_freshness(HourFreshness(NOW, Series.DAILY, 3, 2))
-    runtime.corrections.record([Correction(account_id, Period.DAY, DAYS[0], 1_000, 2_000, NOW, NOW, "r1")])
+    runtime.corrections.record([Correction(account_id, Doctype.DAY, DAYS[0], 1_000, 2_000, NOW, NOW, "r1")])
     runtime.raw_answers.record_answer(
         account_id, RawAnswer(Series.DAILY, NOW, DateWindow(NOW.date(), NOW.date() + ONE_DAY), [])
     )
@@ -143,14 +144,14 @@ def documents(runtime: Runtime) -> list[dict[str, Any]]:
     without_revisions = [
         {name: value for name, value in document.items() if name != "_rev"}
         for account in runtime.registry.list()
-        for period in Period
+        for period in Doctype
         for document in ByDoctype(runtime.measures)[period].read(account.id, "0", "~")
     ]
     return sorted(without_revisions, key=lambda document: (document["_id"], document["year"]))
 
 
 def days_of(runtime: Runtime, account_id: str) -> list[Any]:
-    return list(ByDoctype(runtime.measures)[Period.DAY].read(account_id, "0", "~"))
+    return list(ByDoctype(runtime.measures)[Doctype.DAY].read(account_id, "0", "~"))
 
 
 # -- Archives

@@ -28,7 +28,7 @@ from tests.support.household_pages import csrf_of, record_outcome
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
 from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES
 from worker.web.api.auth import CSRF_HEADER
 
 HOLDER: Final = "holder"
@@ -120,7 +120,7 @@ class Cast:
         service, yesterday = self._service, TODAY - timedelta(days=1)
         account_id = service.add(number, tenant)
         service.store_days(account_id, yesterday, [watt_hours])
-        for series in Series:
+        for series in USUAL_SERIES:
             record_outcome(service, account_id, series)
         registry = service.runtime.registry
         if state is not AccountState.READY:

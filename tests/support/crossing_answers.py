@@ -22,7 +22,8 @@ from tests.support.factories import (
 )
 from worker.domain.measures.documents import to_entry
 from worker.domain.measures.overlaps import interval_of
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import Doctype, Series
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.sync.window import WindowSync
 
@@ -50,12 +51,12 @@ class AskedHome:
         supplier = PretendSupplier(daily=served, curve=served)
         return make_window_sync(supplier, self.measures, recorder=self.recorder, now=lambda: at)
 
-    def content(self) -> dict[Period, dict[str, float]]:
+    def content(self) -> dict[Doctype, dict[str, float]]:
         return content(self.measures, self.home)
 
     def covered_minutes(self) -> list[int]:
         """Return each minute that the stored steps cover, as often as they do."""
-        documents = self.measures.read(self.home, {Period.MINUTE: ALL_KEYS})[Period.MINUTE]
+        documents = self.measures.read(self.home, {Doctype.MINUTE: ALL_KEYS})[Doctype.MINUTE]
         return [minute for document in documents for minute in range(*interval_of(to_entry(document)))]
 
 

@@ -8,7 +8,8 @@ from datetime import date
 from tests.support.factories import NOW, PretendSupplier, Row, curve_of, serving_curves, serving_days
 from tests.support.registries import record_consent
 from worker.domain.consent.consents import ConsentKind
-from worker.domain.measures.readings import ONE_DAY, Series
+from worker.domain.measures.readings import ONE_DAY
+from worker.domain.measures.series import USUAL_SERIES
 from worker.runtime.process import Runtime
 
 METER = "30001640000011"
@@ -39,5 +40,5 @@ class ExplainedHousehold:
     def sync(self) -> None:
         supplier = PretendSupplier(serving_days(self.values), serving_curves(self.rows))
         sync = replace(self.runtime.window_sync, supplier_of=lambda _: supplier)
-        for series in Series:
+        for series in USUAL_SERIES:
             sync.sync_window(self.runtime.claims.manual_look_back(self.account_id, series))

@@ -12,8 +12,9 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowJob, WindowResult, Writes
-from worker.domain.measures.readings import PARIS, DateWindow, Period, Series, day_length, local_midnight
+from worker.domain.measures.readings import PARIS, DateWindow, day_length, local_midnight
 from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
+from worker.domain.measures.series import Doctype, Series
 from worker.errors import UnknownAccount
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.sync.window import WindowSync
@@ -176,9 +177,9 @@ def make_window_sync(
     )
 
 
-def content(measures: MeasureStore, account_id: str = "home1") -> dict[Period, dict[str, float]]:
+def content(measures: MeasureStore, account_id: str = "home1") -> dict[Doctype, dict[str, float]]:
     """Return all loads stored for an account, by doctype and key."""
-    stored = measures.read(account_id, dict.fromkeys(Period, ALL_KEYS))
+    stored = measures.read(account_id, dict.fromkeys(Doctype, ALL_KEYS))
     return {
         period: {document["_id"].partition(":")[2]: document["load"] for document in documents}
         for period, documents in stored.items()

@@ -7,7 +7,8 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.packing import PACKED_SERIES, UNPACKED_DOCTYPES
+from worker.domain.measures.series import Doctype, Series
 from worker.stores.measures.base import Document, MeasureStore
 from worker.stores.measures.couchdb import CouchStore
 from worker.stores.measures.packed import PackedStore
@@ -119,29 +120,33 @@ def clear_hooks(stores: Iterable[MemoryStore]) -> None:
         store.before_read = store.before_write = None
 
 
-class DoctypeStores(dict[Period, Any], CouchStore):
+class DoctypeStores(dict[Doctype, Any], CouchStore):
     """The plain store over databases that a test reaches by their doctype: MemoryStores, or what wraps them."""
 
-    def __init__(self, databases: Mapping[Period, Any]) -> None:
+    def __init__(self, databases: Mapping[Doctype, Any]) -> None:
         dict.__init__(self, databases)
         CouchStore.__init__(self, self)
 
 
 def memory_measures() -> DoctypeStores:
     """Return the plain store with a MemoryStore for each doctype."""
-    return DoctypeStores({period: MemoryStore() for period in Period})
+    return DoctypeStores({period: MemoryStore() for period in Doctype})
 
 
 def packed_memory_measures() -> PackedStore:
     """Return the same in the packed layout, over a MemoryStore of packs for each series."""
-    databases: dict[Series, Any] = {series: MemoryStore() for series in Series}
-    return PackedStore(databases)
+    return pack_store({series: MemoryStore() for series in PACKED_SERIES})
+
+
+def pack_store(databases: Mapping[Series, Any]) -> PackedStore:
+    """Return the packed store over these databases of packs, and MemoryStores for what no pack takes."""
+    return PackedStore(databases, DoctypeStores({doctype: MemoryStore() for doctype in UNPACKED_DOCTYPES}))
 
 
 class DoctypeView:
     """One doctype of a measure store."""
 
-    def __init__(self, store: MeasureStore, period: Period) -> None:
+    def __init__(self, store: MeasureStore, period: Doctype) -> None:
         self._store, self._period = store, period
 
     def __repr__(self) -> str:
@@ -157,10 +162,10 @@ class DoctypeView:
         return self._store.erase(account_id)
 
 
-class ByDoctype(dict[Period, DoctypeView]):
-    """A measure store that also has a view of each doctype: ``measures[Period.DAY].read("home1", "0", "~")``."""
+class ByDoctype(dict[Doctype, DoctypeView]):
+    """A measure store that also has a view of each doctype: ``measures[Doctype.DAY].read("home1", "0", "~")``."""
 
     def __init__(self, store: MeasureStore) -> None:
-        super().__init__({period: DoctypeView(store, period) for period in Period})
+        super().__init__({period: DoctypeView(store, period) for period in Doctype})
         self.read, self.write, self.erase = store.read, store.write, store.erase
         self.prepare, self.close = store.prepare, store.close

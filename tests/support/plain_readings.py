@@ -6,17 +6,18 @@ from collections import Counter
 from collections.abc import Iterable
 
 from worker.domain.measures.documents import Entry, entry_of, period_key
-from worker.domain.measures.readings import IntervalReading, Period
+from worker.domain.measures.readings import IntervalReading
+from worker.domain.measures.series import Doctype
 
 
-def total_by_period(readings: Iterable[IntervalReading], period: Period) -> dict[str, int]:
+def total_by_period(readings: Iterable[IntervalReading], period: Doctype) -> dict[str, int]:
     """Add readings up, in milliwatt-hours, by the calendar of the meter's own zone."""
     totals: Counter[str] = Counter()
     for reading in readings:
-        totals[period_key(reading.start, period)] += reading.milliwatt_hours
+        totals[period_key(reading.start, period)] += reading.amount
     return dict(totals)
 
 
-def to_entries(readings: Iterable[IntervalReading], period: Period) -> list[Entry]:
+def to_entries(readings: Iterable[IntervalReading], period: Doctype) -> list[Entry]:
     """Convert readings to entries of their own doctype, minute or day, in time order."""
     return sorted(entry_of(reading, period) for reading in readings)

@@ -14,7 +14,8 @@ from sqlalchemy import select
 
 from worker.accounts.notices import NoticeSender
 from worker.domain.consent.consents import ConsentKind, ConsentProof
-from worker.domain.measures.readings import PARIS, Series
+from worker.domain.measures.readings import PARIS
+from worker.domain.measures.series import Series
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry

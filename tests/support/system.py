@@ -34,7 +34,8 @@ from tests.support.commands import CommandResult, run_releve
 from tests.support.waiting import until
 from worker.cli.progress import asked_at
 from worker.cli.totals_check import Loads, Truth, count_repeats, loads_by_key
-from worker.domain.measures.readings import PARIS, Period, Series
+from worker.domain.measures.readings import PARIS
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.runtime.process import Runtime
 from worker.stores.measures.base import ALL_KEYS
 from worker.stores.redis.child_processes import Supervisor, answers, free_port
@@ -211,7 +212,7 @@ class System:
 
     def wait_loaded(self, account: str) -> None:
         """Wait until every window of the account's history is done."""
-        until(lambda: all(self.loaded(account, series) for series in Series), f"the backfill of {account}")
+        until(lambda: all(self.loaded(account, series) for series in USUAL_SERIES), f"the backfill of {account}")
 
     def change_settings(self, **settings: str) -> None:
         """Change the settings from here on, and take an empty folder for embedded databases."""
@@ -242,7 +243,7 @@ class System:
         self.send_task("tasks.nightly.nightly_sync", "2100-01-01")  # The worker takes its own present time.
         return run
 
-    def has_run(self, account: str, run: str, series_list: Iterable[Series] = tuple(Series)) -> bool:
+    def has_run(self, account: str, run: str, series_list: Iterable[Series] = USUAL_SERIES) -> bool:
         """Return whether the series were asked in this run, or since the night of ``nightly:<date>`` began."""
         asked = self._asked_at(account)
         if run.startswith("nightly:"):
@@ -257,13 +258,13 @@ class System:
     def _nightly_at(self) -> time_of_day:
         return time_of_day.fromisoformat(self.runtime.settings.nightly_at)
 
-    def documents(self, account: str, period: Period) -> list[dict[str, Any]]:
+    def documents(self, account: str, period: Doctype) -> list[dict[str, Any]]:
         return self.runtime.measures.read(account, {period: ALL_KEYS})[period]
 
     def content(self, account: str) -> Loads:
         """Return all that is stored of an account; fail where a value is stored twice."""
         content: Loads = {}
-        for period in Period:
+        for period in Doctype:
             documents = self.documents(account, period)
             assert not count_repeats(documents), f"{period}: a moment is stored twice"
             content[period] = loads_by_key(documents)
@@ -272,13 +273,13 @@ class System:
     def revisions(self, account: str) -> dict[str, str]:
         return {
             f"{period}/{document['_id']}": document["_rev"]
-            for period in Period
+            for period in Doctype
             for document in self.documents(account, period)
         }
 
     def truth(self, usage_point: str) -> Truth:
         """Return what the simulator says the meter measured, over the history that an account has."""
-        daily, curve = (self.runtime.history.wanted_window(series) for series in Series)
+        daily, curve = (self.runtime.history.wanted_window(series) for series in USUAL_SERIES)
         assert daily and curve, "no history of both series"
         return Truth.fetch(self.settings["ENEDIS_URL"], usage_point, daily, curve)
 

@@ -16,7 +16,8 @@ from tests.support.factories import (
 )
 from tests.support.fakes import DoctypeStores
 from worker.domain.measures.messages import WindowResult
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import Doctype, Series
 
 Stores = DoctypeStores
 
@@ -49,10 +50,10 @@ def rounded(milliwatt_hours: int, unit: int) -> float:
     return (milliwatt_hours + unit // 2) // unit * unit / 1_000_000
 
 
-def truth_of_days(values: dict[date, int]) -> dict[Period, dict[str, float]]:
+def truth_of_days(values: dict[date, int]) -> dict[Doctype, dict[str, float]]:
     """Return what must be stored, computed without the code under test."""
-    loads: dict[Period, dict[str, float]] = {period: {} for period in Period}
-    for period, length, unit in ((Period.DAY, 10, 1000), (Period.MONTH, 7, 100), (Period.YEAR, 4, 100)):
+    loads: dict[Doctype, dict[str, float]] = {period: {} for period in Doctype}
+    for period, length, unit in ((Doctype.DAY, 10, 1000), (Doctype.MONTH, 7, 100), (Doctype.YEAR, 4, 100)):
         sums: dict[str, int] = {}
         for day, energy in values.items():
             key = day.isoformat()[:length]

@@ -24,7 +24,7 @@ from worker.domain.consent.consents import Notice
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.messages import NIGHTLY, WindowJob, WindowResult
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
 from worker.stores.database import Database
@@ -60,7 +60,7 @@ class Household:
     channels: tuple[str, ...] = ("log",)
     at: datetime = NOW
     supplier: PretendSupplier = field(default_factory=PretendSupplier)
-    measures: dict[Period, MemoryStore] = field(default_factory=memory_measures)
+    measures: dict[Doctype, MemoryStore] = field(default_factory=memory_measures)
     prefix: str = field(default_factory=lambda: f"test-{uuid4().hex}:")
 
     def __post_init__(self) -> None:
@@ -189,8 +189,8 @@ class Household:
 
     def _next_of_history(self, account_id: str) -> WindowJob | None:
         """Claim the next window of the first series whose history goes on now."""
-        due = {(row.account_id, row.series) for series in Series for row in self.histories(series)}
-        jobs = (self.claims.claim_history(account_id, series) for series in Series if (account_id, series) in due)
+        due = {(row.account_id, row.series) for series in USUAL_SERIES for row in self.histories(series)}
+        jobs = (self.claims.claim_history(account_id, series) for series in USUAL_SERIES if (account_id, series) in due)
         return next((job for job in jobs if job is not None), None)
 
     def is_loaded(self, account_id: str, series: Series) -> bool:

@@ -15,11 +15,10 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.outcomes import AnswerClass
-from worker.domain.measures.readings import SERIES_DESCRIPTIONS, Period, Series
+from worker.domain.measures.series import SERIES_DESCRIPTIONS, Doctype, Series
 from worker.domain.parsing.enedis import QUANTITIES
 from worker.domain.reasons import _REASON_BY_FAILURE, _REASON_BY_REFUSAL, Reason
 from worker.errors import CLASS_BY_CODE, ConsentEnded, describe_code
-from worker.sync.claims import HISTORY_LANES
 from worker.texts import load_texts
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
@@ -95,13 +94,11 @@ def test_every_notice_says_what_to_do_in_both_languages(kind: NoticeKind) -> Non
 def missing_of_series(series: Series) -> Iterator[str]:
     """Yield what a series lacks beside its description."""
     if series not in SERIES_DESCRIPTIONS:
-        yield "description: SERIES_DESCRIPTIONS in worker/domain/measures/readings.py"
+        yield "description: SERIES_DESCRIPTIONS in worker/domain/measures/series.py"
     if series not in QUANTITIES:
         yield "unit: QUANTITIES in worker/domain/parsing/enedis.py"
     if series not in ANSWER_SHAPES:
         yield "shape of its answers: ANSWER_SHAPES in worker/clients/enedis/answers.py"
-    if series not in HISTORY_LANES:
-        yield "queue of its history: HISTORY_LANES in worker/sync/claims.py"
     yield from (
         f"path: {preset.name} of {supplier.name}"
         for supplier in SUPPLIERS.values()
@@ -122,6 +119,6 @@ def test_a_supplier_lacks_no_text() -> None:
     assert sorted(keys - load_texts().keys()) == []
 
 
-def test_periods_belong_to_one_series() -> None:
-    periods = [period for series in Series for period in (series.inputs, *series.totals)]
-    assert sorted(periods) == sorted(Period)
+def test_doctypes_belong_to_one_series() -> None:
+    doctypes = [doctype for series in Series for doctype in series.doctypes]
+    assert sorted(doctypes) == sorted(Doctype)

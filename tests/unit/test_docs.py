@@ -20,7 +20,7 @@ from worker import metrics
 from worker.cli.main import cli
 from worker.domain.consent.connection_requests import TRANSITIONS, RequestState
 from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.ops import fleet_metrics
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -116,13 +116,13 @@ def test_the_french_readme_names_the_same_commands_and_pages_as_the_english_one(
 def test_the_examples_of_documents_are_what_is_stored() -> None:
     now = datetime(2024, 10, 28, 7, 31, 2, tzinfo=UTC)
     entries = [
-        (Period.MINUTE, Entry("2024-10-27T00:30Z", 206_000)),
-        (Period.MINUTE, Entry("2024-10-27T01:30Z", 198_500)),
-        (Period.MINUTE, Entry("2024-10-26T22:00Z", 70_000, step=10)),
-        (Period.HOUR, Entry("2024-10-27T01:00Z", 404_550)),
-        (Period.DAY, Entry("2024-10-27", 10_412_000)),
-        (Period.MONTH, Entry("2024-10", 293_336_400)),
-        (Period.YEAR, Entry("2024", 3_052_617_049)),
+        (Doctype.MINUTE, Entry("2024-10-27T00:30Z", 206_000)),
+        (Doctype.MINUTE, Entry("2024-10-27T01:30Z", 198_500)),
+        (Doctype.MINUTE, Entry("2024-10-26T22:00Z", 70_000, step=10)),
+        (Doctype.HOUR, Entry("2024-10-27T01:00Z", 404_550)),
+        (Doctype.DAY, Entry("2024-10-27", 10_412_000)),
+        (Doctype.MONTH, Entry("2024-10", 293_336_400)),
+        (Doctype.YEAR, Entry("2024", 3_052_617_049)),
     ]
     shown = re.findall(r"```json\n(.*?)```", read(REFERENCE / "documents.md"), re.DOTALL)
     assert list(map(json.loads, shown)) == [

@@ -24,7 +24,8 @@ from worker.domain.measures.coverage import find_gaps, next_request_date
 from worker.domain.measures.documents import Entry, key_range, to_entry, touched_window
 from worker.domain.measures.holes import Hole, find_holes
 from worker.domain.measures.messages import NIGHTLY
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series, civil_date
+from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
 from worker.stores.measures.base import MeasureStore
@@ -101,12 +102,12 @@ class Explainer:
     def explain(self, account: Account, day: date) -> Explanation:
         """Return the explanation of one day. Raises StoreUnavailable."""
         window, today = DateWindow(day, day + ONE_DAY), self.history.today()
-        ledgers = {series: self.registry.completeness.load_ledger(account.id, series) for series in Series}
+        ledgers = {series: self.registry.completeness.load_ledger(account.id, series) for series in USUAL_SERIES}
         hole = find_holes(ledgers[Series.DAILY], ledgers[Series.LOAD_CURVE]).get(day)
         outcomes = self.registry.outcomes.load(account.id)
-        ranges = {period: key_range(_with_neighbours(window, period), period) for period in Period}
+        ranges = {doctype: key_range(_with_neighbours(window, doctype), doctype) for doctype in Doctype}
         stored = self.measures.read(account.id, ranges)
-        entries = {period: [to_entry(document) for document in documents] for period, documents in stored.items()}
+        entries = {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
         explanations = {
             series: self._explain_series(
                 account,
@@ -118,7 +119,7 @@ class Explainer:
                 self.progress.task_state(account.id, series),
                 _sum_stored(day, series, entries),
             )
-            for series in Series
+            for series in USUAL_SERIES
         }
         reasons = {series: explanation.reason for series, explanation in explanations.items()}
         reason, reason_series = choose_series_reason(reasons)
@@ -145,7 +146,7 @@ class Explainer:
 
     def list_corrections(self, account_id: str, day: date) -> Iterator[Correction]:
         """Yield the corrections of the daily value, then those of the day's steps in order of time."""
-        for series in Series:
+        for series in USUAL_SERIES:
             keys = key_range(DateWindow(day, day + ONE_DAY), series.inputs)
             yield from self.corrections.list_between(account_id, series.inputs, *keys)
 
@@ -244,42 +245,42 @@ def _partial_series(reason_series: Collection[Series], explanations: Mapping[Ser
     return next(partial, next(iter(reason_series)))
 
 
-def _with_neighbours(window: DateWindow, period: Period) -> DateWindow:
+def _with_neighbours(window: DateWindow, doctype: Doctype) -> DateWindow:
     """Return the window with all days that its totals are made of.
 
     The curve has the days before and after it, too: they show whether the curve is shifted.
     """
-    if period is Period.MINUTE:
+    if doctype is Doctype.MINUTE:
         return DateWindow(window.start - ONE_DAY, window.end + ONE_DAY)
-    return window if period is Period.HOUR else touched_window(window, Series.DAILY)
+    return window if doctype is Doctype.HOUR else touched_window(window, Series.DAILY)
 
 
-def _sum_stored(day: date, series: Series, entries: Mapping[Period, Sequence[Entry]]) -> StoredEnergy:
+def _sum_stored(day: date, series: Series, entries: Mapping[Doctype, Sequence[Entry]]) -> StoredEnergy:
     """Return the day's stored energy of a series: the daily value, or the sum of the curve's steps."""
-    if series.inputs is Period.DAY:
-        value = next((entry.milliwatt_hours for entry in entries[Period.DAY] if entry.key == day.isoformat()), None)
+    if series.inputs is Doctype.DAY:
+        value = next((entry.amount for entry in entries[Doctype.DAY] if entry.key == day.isoformat()), None)
         return StoredEnergy(value, 0 if value is None else half_hours_of(day), [])
-    steps = [entry for entry in entries[Period.MINUTE] if civil_day(entry.key) == day]
+    steps = [entry for entry in entries[Doctype.MINUTE] if civil_day(entry.key) == day]
     covered = covered_time_by_day(series, steps).get(day, timedelta())
-    energy = sum(entry.milliwatt_hours for entry in steps) if steps else None
+    energy = sum(entry.amount for entry in steps) if steps else None
     return StoredEnergy(energy, half_hours_in(covered), find_gaps(day, steps))
 
 
 def _find_discrepancies(
-    day: date, entries: Mapping[Period, Sequence[Entry]], corrected: bool
+    day: date, entries: Mapping[Doctype, Sequence[Entry]], corrected: bool
 ) -> list[Discrepancy] | None:
     """Return the totals that disagree with the day's readings; None if nothing of the day is stored."""
-    daily_values = [entry for entry in entries[Period.DAY] if entry.key == day.isoformat()]
-    steps = [entry for entry in entries[Period.MINUTE] if civil_day(entry.key) == day]
+    daily_values = [entry for entry in entries[Doctype.DAY] if entry.key == day.isoformat()]
+    steps = [entry for entry in entries[Doctype.MINUTE] if civil_day(entry.key) == day]
     if not daily_values and not steps:
         return None
     discrepancies = [
-        *check_days(entries[Period.MINUTE], daily_values, {day} if corrected else ()),
-        *check_totals(steps, entries[Period.HOUR], Period.HOUR),
+        *check_days(entries[Doctype.MINUTE], daily_values, {day} if corrected else ()),
+        *check_totals(steps, entries[Doctype.HOUR], Doctype.HOUR),
     ]
-    for period, length in ((Period.MONTH, 7), (Period.YEAR, 4)):
+    for doctype, length in ((Doctype.MONTH, 7), (Doctype.YEAR, 4)):
         key = day.isoformat()[:length]
-        days = [entry for entry in entries[Period.DAY] if entry.key[:length] == key]
-        totals = [entry for entry in entries[period] if entry.key == key]
-        discrepancies += check_totals(days, totals, period)
+        days = [entry for entry in entries[Doctype.DAY] if entry.key[:length] == key]
+        totals = [entry for entry in entries[doctype] if entry.key == key]
+        discrepancies += check_totals(days, totals, doctype)
     return discrepancies

@@ -14,7 +14,7 @@ from worker.domain.measures.completeness import DayState, half_hours_of
 from worker.domain.measures.conservation import Discrepancy
 from worker.domain.measures.coverage import Coverage, summarize_days
 from worker.domain.measures.holes import COMPARED_SERIES, MissingCurve, find_holes, find_missing_curve
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.stores.registry.answers.corrections import Correction
 from worker.sync.history import History
 
@@ -24,7 +24,7 @@ AccountCoverage = tuple[Mapping[Series, Coverage], MissingCurve | None]
 
 def coverage_of(account_id: str, history: History) -> AccountCoverage:
     """Return the coverage of both series, and the missing curve if there is one."""
-    ledgers = {series: history.registry.completeness.load_ledger(account_id, series) for series in Series}
+    ledgers = {series: history.registry.completeness.load_ledger(account_id, series) for series in USUAL_SERIES}
     compared = [ledgers[series] for series in COMPARED_SERIES]
     holes = {Series.LOAD_CURVE: find_holes(*compared)}
     today = history.today()
@@ -79,7 +79,7 @@ def correction_to_json(correction: Correction) -> dict[str, Any]:
     """
     return {
         **to_row(correction, "period", "key", "first_seen", "changed_at"),
-        "was_kwh": to_kwh(correction.was_mwh),
+        "was_kwh": to_kwh(correction.was_amount),
         "became_kwh": _kwh_or_none(correction.became_energy),
         "run": correction.run_id,
     }

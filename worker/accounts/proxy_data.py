@@ -19,7 +19,8 @@ from worker.domain.clock import Clock
 from worker.domain.consent.proxy import ProxyGrant
 from worker.domain.fleet.lanes import Lane, in_lane
 from worker.domain.measures.answers import Answer
-from worker.domain.measures.readings import DateWindow, Series, civil_date
+from worker.domain.measures.readings import DateWindow, civil_date
+from worker.domain.measures.series import Series
 from worker.errors import RateLimited
 from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable

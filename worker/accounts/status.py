@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import RateLimited
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History
@@ -126,7 +126,7 @@ def progress_of(account: Account, history: History) -> AccountProgress:
 def _status_by_series(account_id: str, history: History) -> dict[Series, SeriesStatus]:
     outcomes = history.registry.outcomes.load(account_id)
     by_series = {}
-    for series in Series:
+    for series in USUAL_SERIES:
         missing = history.missing_windows(account_id, series)
         done, total = history.count_days(account_id, series)
         outcome = outcomes.get(series)

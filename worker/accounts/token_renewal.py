@@ -16,7 +16,8 @@ from worker.accounts.refusals import RefusalPolicy
 from worker.clients.tokens import RENEW_AHEAD_S, TokenProvider
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
-from worker.domain.measures.readings import Series, civil_date
+from worker.domain.measures.readings import civil_date
+from worker.domain.measures.series import Series
 from worker.errors import AccountError, ConsentEnded, RateLimited, TransientError, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry

@@ -19,7 +19,8 @@ from config.settings import get_settings
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
 from worker.domain.measures.amounts import format_kwh
-from worker.domain.measures.readings import PARIS, Period
+from worker.domain.measures.readings import PARIS
+from worker.domain.measures.series import Doctype, Period
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import open_current_database
 from worker.stores.database import Database
@@ -181,9 +182,9 @@ def describe_kwh(milliwatt_hours: int | None) -> str:
     return "nothing" if milliwatt_hours is None else f"{format_kwh(milliwatt_hours)} kWh"
 
 
-def describe_removal(period: Period) -> str:
+def describe_removal(doctype: Doctype) -> str:
     """Return what became of a removed reading: the energy of a step is in others, a day's value was impossible."""
-    return "nothing (set aside)" if period is Period.DAY else "part of other steps"
+    return "nothing (set aside)" if doctype.period is Period.DAY else "part of other steps"
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> None:

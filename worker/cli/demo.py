@@ -27,8 +27,8 @@ from worker.cli.show import plot_loads
 from worker.cli.supervise import start_part, use_pretend_settings
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.measures.amounts import format_kwh
-from worker.domain.measures.documents import key_range, to_milliwatt_hours
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.documents import key_range, to_amount
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
 from worker.ops.flower import USER as FLOWER_USER
@@ -96,13 +96,13 @@ class Demo:
         """Print a row a home, and a plot of the first one's last week."""
         table = Table("home", "account", "days", "half-hours", "kWh", "expected kWh", "", box=None)
         for home, result in zip(HOMES, results, strict=True):
-            sums = (format_kwh(to_milliwatt_hours(kwh)) for kwh in (result.kwh, result.expected_kwh))
+            sums = (format_kwh(to_amount(kwh)) for kwh in (result.kwh, result.expected_kwh))
             counts = (str(result.days), str(result.half_hours))
             table.add_row(home, result.account, *counts, *sums, "[green]right[/]" if result.ok else "[red]WRONG[/]")
         self._console.print(table)
         week = plan_look_back(self._runtime.history.today(), Series.LOAD_CURVE)
-        days = self._runtime.measures.read(results[0].account, {Period.DAY: key_range(week, Period.DAY)})
-        self._console.print(plot_loads(days[Period.DAY], Period.DAY))
+        days = self._runtime.measures.read(results[0].account, {Doctype.DAY: key_range(week, Doctype.DAY)})
+        self._console.print(plot_loads(days[Doctype.DAY], Doctype.DAY))
 
     def wait_for_interrupt(self) -> None:
         """Keep everything running until Ctrl-C.  Raises WorkerError where a process ends by itself."""
@@ -133,7 +133,7 @@ class Demo:
             bars = {account_id: progress.add_task(account_id) for account_id in account_ids}
             while not progress.finished:
                 for account_id, bar in bars.items():
-                    counts = [self._runtime.history.count_days(account_id, series) for series in Series]
+                    counts = [self._runtime.history.count_days(account_id, series) for series in USUAL_SERIES]
                     progress.update(
                         bar, completed=sum(done for done, _ in counts), total=sum(total for _, total in counts)
                     )

@@ -13,8 +13,8 @@ import requests
 
 from worker.cli.totals_check import find_differences, loads_by_key, read_account
 from worker.domain.measures.amounts import to_kwh
-from worker.domain.measures.documents import to_milliwatt_hours
-from worker.domain.measures.readings import Period
+from worker.domain.measures.documents import to_amount
+from worker.domain.measures.series import Doctype
 from worker.errors import SupplierUnavailable
 from worker.runtime.process import Runtime
 
@@ -81,13 +81,13 @@ def check_home(runtime: Runtime, simulator: str, home: str, account_id: str) -> 
     truth, stored = read_account(runtime, simulator, HOMES[home], account_id)
     return HomeResult(
         account_id,
-        len(stored[Period.DAY]),
-        len(stored[Period.MINUTE]),
-        _kwh(loads_by_key(stored[Period.DAY])),
-        _kwh(truth[Period.DAY]),
+        len(stored[Doctype.DAY]),
+        len(stored[Doctype.MINUTE]),
+        _kwh(loads_by_key(stored[Doctype.DAY])),
+        _kwh(truth[Doctype.DAY]),
         not find_differences(truth, stored),
     )
 
 
 def _kwh(days: dict[str, float]) -> float:
-    return to_kwh(sum(map(to_milliwatt_hours, days.values())))
+    return to_kwh(sum(map(to_amount, days.values())))

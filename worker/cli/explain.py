@@ -11,7 +11,7 @@ from worker.accounts.explain import Explanation, SeriesExplanation
 from worker.accounts.explanations import explanation_to_json, to_plain
 from worker.cli.common import Day, describe_kwh, describe_removal, json_option, local_text, open_runtime, print_result
 from worker.domain.measures.completeness import half_hours_of
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.series import Series
 from worker.texts import LANGUAGES
 
 
@@ -44,8 +44,8 @@ def _lines(explanation: Explanation, languages: list[str]) -> Iterator[str]:
     for correction in explanation.corrections:
         became = correction.became_energy
         yield (
-            f"corrected: {correction.key} was {describe_kwh(correction.was_mwh)}, "
-            f"became {describe_removal(correction.period) if became is None else describe_kwh(became)} "
+            f"corrected: {correction.key} was {describe_kwh(correction.was_amount)}, "
+            f"became {describe_removal(correction.doctype) if became is None else describe_kwh(became)} "
             f"at {to_plain(correction.changed_at)} in run {correction.run_id}"
         )
     yield from _totals(explanation)
@@ -63,7 +63,7 @@ def _consent(explanation: Explanation) -> str:
 def _series_lines(day: date, series: Series, details: SeriesExplanation, languages: list[str]) -> Iterator[str]:
     stored, expected = details.stored, half_hours_of(day)
     value = describe_kwh(stored.milliwatt_hours)
-    slots = f", {stored.half_hours} of {expected} half-hours" if series.inputs is Period.MINUTE else ""
+    slots = f", {stored.half_hours} of {expected} half-hours" if series.has_steps else ""
     yield f"{series.value}: {details.mark.state.name.lower()} ({details.reason}), {value} stored{slots}"
     yield from (f"  {details.sentences[language]}" for language in languages)
     if stored.half_hours and stored.gaps:

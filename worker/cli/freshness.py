@@ -11,7 +11,8 @@ import click
 
 from worker.cli.common import json_option, open_runtime, print_json, print_table
 from worker.domain.measures.amounts import format_percent, round_share
-from worker.domain.measures.readings import ONE_DAY, PARIS, Series
+from worker.domain.measures.readings import ONE_DAY, PARIS
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.stores.registry.completeness import HourFreshness
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
@@ -34,7 +35,7 @@ def freshness(days: int, as_json: bool) -> None:
         completeness, yesterday = runtime.registry.completeness, runtime.history.today() - ONE_DAY
         now = [
             HourFreshness(runtime.now(), series, *completeness.count_complete_since(series, yesterday))
-            for series in Series
+            for series in USUAL_SERIES
         ]
         hours = completeness.list_freshness_since(runtime.now() - timedelta(days=days))
     figures = {
@@ -57,7 +58,7 @@ def _counts(row: HourFreshness) -> dict[str, Any]:
 
 
 def _counts_by_hour(hours: Sequence[HourFreshness]) -> dict[Series, dict[int, Counts]]:
-    return {series: count_by_hour_of_day(row for row in hours if row.series is series) for series in Series}
+    return {series: count_by_hour_of_day(row for row in hours if row.series is series) for series in USUAL_SERIES}
 
 
 def count_by_hour_of_day(hours: Iterable[HourFreshness]) -> dict[int, Counts]:

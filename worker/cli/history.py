@@ -10,7 +10,8 @@ import click
 from worker.accounts.explanations import correction_to_json
 from worker.cli.common import Day, describe_removal, json_option, local_text, open_runtime, print_json, print_table
 from worker.domain.measures.amounts import format_kwh
-from worker.domain.measures.readings import PARIS, Period
+from worker.domain.measures.readings import PARIS
+from worker.domain.measures.series import Period
 from worker.stores.registry.answers.corrections import Correction
 
 
@@ -42,8 +43,8 @@ def _to_row(correction: Correction) -> dict[str, Any]:
     became = correction.became_energy
     return {
         "what": _name(correction),
-        "was (kWh)": format_kwh(correction.was_mwh),
-        "became (kWh)": describe_removal(correction.period) if became is None else format_kwh(became),
+        "was (kWh)": format_kwh(correction.was_amount),
+        "became (kWh)": describe_removal(correction.doctype) if became is None else format_kwh(became),
         "first seen": local_text(correction.first_seen),
         "changed at": local_text(correction.changed_at),
         "run": correction.run_id,
@@ -51,7 +52,7 @@ def _to_row(correction: Correction) -> dict[str, Any]:
 
 
 def _name(correction: Correction) -> str:
-    if correction.period is Period.DAY:
+    if correction.doctype.period is Period.DAY:
         return "day"
     # The offset tells the two passes of the autumn hour apart.
     return datetime.fromisoformat(correction.key).astimezone(PARIS).strftime("%H:%M%z")

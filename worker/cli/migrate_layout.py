@@ -12,7 +12,8 @@ import click
 
 from config.settings import Settings, get_settings
 from worker.cli.common import json_option, print_json, warn
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Series
 from worker.errors import StoreUnavailable
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import build_measures

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from worker.cli.common import print_json, warn
 from worker.domain.consent.accounts import Account
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.runtime.process import Runtime
 from worker.stores.redis.claims import member_of
 from worker.sync.claims import LANES
@@ -33,14 +33,14 @@ def look_back_progress(
 def asked_at(runtime: Runtime, account: Account) -> dict[Series, datetime | None]:
     """Return when each series of the account was asked last."""
     outcomes = runtime.registry.outcomes.load(account.id)
-    return {series: outcomes[series].asked_at if series in outcomes else None for series in Series}
+    return {series: outcomes[series].asked_at if series in outcomes else None for series in USUAL_SERIES}
 
 
 def history_progress(runtime: Runtime, account: Account) -> tuple[int, int]:
     """Count days of history.  A series that was given up counts as done; its error is printed at the end."""
     done = total = 0
     outcomes = runtime.registry.outcomes.load(account.id)
-    for series in Series:
+    for series in USUAL_SERIES:
         series_done, series_total = runtime.history.count_days(account.id, series)
         goes_on = outcomes[series].history_due_at if series in outcomes else None
         given_up = goes_on is not None and goes_on - runtime.now() > _GIVEN_UP
@@ -100,7 +100,7 @@ class _StallDetector:
 
     def _is_in_flight(self, account: Account) -> bool:
         claims = self._runtime.claims
-        members = {member_of(account.id, series) for series in Series}
+        members = {member_of(account.id, series) for series in USUAL_SERIES}
         return any(members & set(claims.in_flight(lane)) for lane in LANES)
 
 

@@ -19,11 +19,12 @@ from worker.domain.measures.documents import (
     PUBLIC_FIELDS,
     Document,
     key_range,
+    to_amount,
     to_csv_fields,
-    to_milliwatt_hours,
     to_public_fields,
 )
-from worker.domain.measures.readings import DateWindow, Period
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Doctype, Period, daily_of, find_doctype
 
 _FIRST_DAY: Final = date(2000, 1, 1)
 _FORMATS: Final = ("table", "plot", "csv", "json")
@@ -47,12 +48,12 @@ def show(account_id: str, by: str, first: date | None, last: date | None, form: 
       releve show 3kq7d0fr2m --by month
       releve show 3kq7d0fr2m --by hour --from 2024-07-01 --to 2024-07-07 --format plot
     """
-    period = Period(by)
+    doctype = Doctype.DAY if (chosen := find_doctype(daily_of(), Period(by))) is None else chosen
     with open_runtime() as runtime:
         runtime.registry.get_existing(account_id)
         today = runtime.history.today()
-        window = _window(first, last, today, None if form in ("csv", "json") else _DEFAULT_DAYS.get(period))
-        documents = runtime.measures.read(account_id, {period: key_range(window, period)})[period]
+        window = _window(first, last, today, None if form in ("csv", "json") else _DEFAULT_DAYS.get(doctype.period))
+        documents = runtime.measures.read(account_id, {doctype: key_range(window, doctype)})[doctype]
     if form == "json":
         print_json([to_public_fields(document) for document in documents])
     elif form == "csv":
@@ -62,9 +63,9 @@ def show(account_id: str, by: str, first: date | None, last: date | None, form: 
     elif not documents:
         click.echo(f"nothing stored by {by} from {window.start} to {window.end - timedelta(days=1)}")
     elif form == "plot":
-        Console().print(plot_loads(documents, period))
+        Console().print(plot_loads(documents, doctype))
     else:
-        Console().print(table_of_loads(documents, period))
+        Console().print(table_of_loads(documents, doctype))
 
 
 def _window(first: date | None, last: date | None, today: date, default_days: int | None) -> DateWindow:
@@ -75,7 +76,7 @@ def _window(first: date | None, last: date | None, today: date, default_days: in
     return DateWindow(start, end)
 
 
-def format_period(document: Document, period: Period) -> str:
+def format_period(document: Document, doctype: Doctype) -> str:
     """Return the document's period in civil time; the second pass of the autumn hour is marked as winter time."""
     forms = {
         Period.YEAR: "{year}",
@@ -84,31 +85,31 @@ def format_period(document: Document, period: Period) -> str:
         Period.HOUR: "{year}-{month:02}-{day:02} {hour:02}:00",
         Period.MINUTE: "{year}-{month:02}-{day:02} {hour:02}:{minute:02}",
     }
-    return forms[period].format(**document) + (" (winter time)" if document.get("fold") else "")
+    return forms[doctype.period].format(**document) + (" (winter time)" if document.get("fold") else "")
 
 
-def plot_loads(documents: Sequence[Document], period: Period) -> Table:
+def plot_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
     """Return a table with a bar for each document, all to one scale; a period without a document has no bar."""
     largest = max((document["load"] for document in documents), default=0.0)
-    table = Table(period.value, "", "kWh", box=None)
+    table = Table(doctype.period.value, "", "kWh", box=None)
     table.columns[2].justify = "right"
-    for document, text in zip(documents, _format_loads(documents, period), strict=True):
+    for document, text in zip(documents, _format_loads(documents, doctype), strict=True):
         bar = Bar(largest or 1.0, 0, document["load"], width=_BAR_WIDTH)
-        table.add_row(format_period(document, period), bar, text)
+        table.add_row(format_period(document, doctype), bar, text)
     return table
 
 
-def table_of_loads(documents: Sequence[Document], period: Period) -> Table:
+def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
     """Return a table with a row for each document."""
-    table = Table(period.value, "kWh", box=None)
+    table = Table(doctype.period.value, "kWh", box=None)
     table.columns[1].justify = "right"
-    for document, text in zip(documents, _format_loads(documents, period), strict=True):
-        table.add_row(format_period(document, period), text)
+    for document, text in zip(documents, _format_loads(documents, doctype), strict=True):
+        table.add_row(format_period(document, doctype), text)
     return table
 
 
-def _format_loads(documents: Sequence[Document], period: Period) -> list[str]:
+def _format_loads(documents: Sequence[Document], doctype: Doctype) -> list[str]:
     """Return the energies in kWh with all their places, as many in each, so that they add up to what is stored."""
-    energies = [to_milliwatt_hours(document["load"]) for document in documents]
-    places = count_places(energies, STEP_PLACES if period in (Period.MINUTE, Period.HOUR) else DAY_PLACES)
+    energies = [to_amount(document["load"]) for document in documents]
+    places = count_places(energies, STEP_PLACES if doctype.period in (Period.MINUTE, Period.HOUR) else DAY_PLACES)
     return [format_kwh(energy, places) for energy in energies]

@@ -16,14 +16,15 @@ from typing import Any, Final, Self
 import requests
 
 from worker.domain.measures.documents import Document
-from worker.domain.measures.readings import DateWindow, Period, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Doctype, Series
 from worker.runtime.process import Runtime
 from worker.stores.measures.base import ALL_KEYS
 
-# For each kind of document its load in kWh by its key, like {Period.HOUR: {"2024-07-10T14:00Z": 0.412}}.
-Loads = dict[Period, dict[str, float]]
-_DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
-_READINGS: Final = (Period.MINUTE, Period.DAY)
+# For each kind of document its load in kWh by its key, like {Doctype.HOUR: {"2024-07-10T14:00Z": 0.412}}.
+Loads = dict[Doctype, dict[str, float]]
+_DECIMALS: Final = {Doctype.MINUTE: 6, Doctype.HOUR: 4, Doctype.DAY: 3, Doctype.MONTH: 4, Doctype.YEAR: 4}
+_READINGS: Final = (Doctype.MINUTE, Doctype.DAY)
 _CIVIL: Final = ("year", "month", "day", "hour", "minute", "fold")
 _TIMEOUT_S: Final = 60.0
 
@@ -46,15 +47,15 @@ class Truth:
 
     def expected_loads(self) -> Loads:
         """Return the load of every reading and total that a right store holds."""
-        wh: dict[Period, defaultdict[str, Decimal]] = {period: defaultdict(Decimal) for period in Period}
+        wh: dict[Doctype, defaultdict[str, Decimal]] = {doctype: defaultdict(Decimal) for doctype in Doctype}
         for start, minutes, watts in self.curve:
             begin, energy = datetime.fromisoformat(start), Decimal(str(watts)) * minutes / 60
-            wh[Period.MINUTE][f"{begin:%Y-%m-%dT%H:%MZ}"] += energy
-            wh[Period.HOUR][f"{begin:%Y-%m-%dT%H:00Z}"] += energy
+            wh[Doctype.MINUTE][f"{begin:%Y-%m-%dT%H:%MZ}"] += energy
+            wh[Doctype.HOUR][f"{begin:%Y-%m-%dT%H:00Z}"] += energy
         for day, value in self.daily.items():
-            for period, length in ((Period.DAY, 10), (Period.MONTH, 7), (Period.YEAR, 4)):
-                wh[period][day[:length]] += Decimal(str(value))
-        return {period: {key: _load(value, period) for key, value in sums.items()} for period, sums in wh.items()}
+            for doctype, length in ((Doctype.DAY, 10), (Doctype.MONTH, 7), (Doctype.YEAR, 4)):
+                wh[doctype][day[:length]] += Decimal(str(value))
+        return {doctype: {key: _load(value, doctype) for key, value in sums.items()} for doctype, sums in wh.items()}
 
 
 # Counts of documents that differ from the truth.  ``lost``: readings that are not stored.  ``doubled``: documents
@@ -66,21 +67,21 @@ DIFFERENCES: Final = ("lost", "doubled", "wrong", "wrong_totals", "wrong_zeros")
 
 def read_account(
     runtime: Runtime, simulator: str, usage_point: str, account_id: str
-) -> tuple[Loads, dict[Period, list[Document]]]:
+) -> tuple[Loads, dict[Doctype, list[Document]]]:
     """Return the loads that a right store holds of an account's history, and all documents that the store has."""
     daily, curve = (runtime.history.wanted_window(series) for series in (Series.DAILY, Series.LOAD_CURVE))
     if daily is None or curve is None:
         raise ValueError("the settings name no history of both series")
     truth = Truth.fetch(simulator, usage_point, daily, curve)
-    stored = runtime.measures.read(account_id, dict.fromkeys(Period, ALL_KEYS))
+    stored = runtime.measures.read(account_id, dict.fromkeys(Doctype, ALL_KEYS))
     return truth.expected_loads(), stored
 
 
-def find_differences(truth: Loads, stored: Mapping[Period, Sequence[Mapping[str, Any]]]) -> Differences:
+def find_differences(truth: Loads, stored: Mapping[Doctype, Sequence[Mapping[str, Any]]]) -> Differences:
     """Count how an account's documents, as the store returns them, differ from the expected loads."""
     differences = Differences()
-    for period in Period:
-        differences += _compare_period(period, truth[period], stored[period])
+    for doctype in Doctype:
+        differences += _compare_period(doctype, truth[doctype], stored[doctype])
     return differences
 
 
@@ -94,19 +95,21 @@ def count_repeats(documents: Sequence[Mapping[str, Any]]) -> int:
     return len(documents) - len({tuple(document.get(name) for name in _CIVIL) for document in documents})
 
 
-def _compare_period(period: Period, truth: Mapping[str, float], documents: Sequence[Mapping[str, Any]]) -> Differences:
+def _compare_period(
+    doctype: Doctype, truth: Mapping[str, float], documents: Sequence[Mapping[str, Any]]
+) -> Differences:
     stored = loads_by_key(documents)
     different = {key for key, load in stored.items() if truth.get(key) != load}
     zeros = sum(stored[key] == 0 for key in different)
     missing, values = len(truth.keys() - stored.keys()), len(different) - zeros
     doubled = count_repeats(documents)
-    if period in _READINGS:
+    if doctype in _READINGS:
         return Differences(lost=missing, doubled=doubled, wrong=values, wrong_zeros=zeros)
     return Differences(doubled=doubled, wrong_totals=missing + values, wrong_zeros=zeros)
 
 
-def _load(wh: Decimal, period: Period) -> float:
-    return float((wh / 1000).quantize(Decimal(1).scaleb(-_DECIMALS[period]), ROUND_HALF_UP))
+def _load(wh: Decimal, doctype: Doctype) -> float:
+    return float((wh / 1000).quantize(Decimal(1).scaleb(-_DECIMALS[doctype]), ROUND_HALF_UP))
 
 
 def _fetch_truth(simulator: str, usage_point: str, window: DateWindow, **further: str) -> Any:

@@ -17,7 +17,7 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.completeness import UNKNOWN, DayMark, DayState
 from worker.domain.measures.holes import Hole
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import ConsentEnded, describe_code
 
 
@@ -119,7 +119,7 @@ def choose_series_reason(reasons: Mapping[Series, Reason]) -> tuple[Reason, froz
     """
     daily, curve = reasons[Series.DAILY], reasons[Series.LOAD_CURVE]
     if daily is curve:
-        return daily, frozenset(Series)
+        return daily, frozenset(USUAL_SERIES)
     if daily is Reason.COMPLETE:
         return curve, frozenset({Series.LOAD_CURVE})
     return daily, frozenset({Series.DAILY})

@@ -26,7 +26,7 @@ from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
 from worker.domain.consent.invitations import InvitationPurpose
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.drill.servers import DrillSimulator
 from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreUnavailable, SupplierUnavailable
 from worker.runtime.process import Runtime
@@ -160,12 +160,12 @@ class DrillFleet:
     def is_stored_since(self, account_id: str, moment: datetime) -> bool:
         """Return whether every series of an account was stored since ``moment``."""
         outcomes = self._runtime.registry.outcomes.load(account_id)
-        successes = [outcomes[series].last_success_at if series in outcomes else None for series in Series]
+        successes = [outcomes[series].last_success_at if series in outcomes else None for series in USUAL_SERIES]
         return all(at is not None and at >= moment for at in successes)
 
     def count_history_days(self, account_id: str) -> tuple[int, int]:
         """Return the number of days of both histories that are loaded, and of those wanted."""
-        counts = [self._runtime.history.count_days(account_id, series) for series in Series]
+        counts = [self._runtime.history.count_days(account_id, series) for series in USUAL_SERIES]
         return sum(done for done, _ in counts), sum(wanted for _, wanted in counts)
 
     def is_loaded(self, account_id: str) -> bool:

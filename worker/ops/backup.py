@@ -15,8 +15,8 @@ from typing import Final
 from sqlalchemy import Connection
 
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.documents import doctype, key_of
-from worker.domain.measures.readings import Period
+from worker.domain.measures.documents import key_of
+from worker.domain.measures.series import Doctype
 from worker.ops.backup_file import BackupRefused, Row, write_archive
 from worker.runtime.keys import build_backup_sealer
 from worker.runtime.process import Runtime
@@ -52,7 +52,7 @@ def back_up(runtime: Runtime, path: Path, *, allow_empty: bool = False) -> Backu
     made_at = began.isoformat(timespec="seconds")
     ledger = runtime.ledger_file.position()
     with write_archive(path, build_backup_sealer(runtime.settings), made_at) as archive:
-        documents = sum(archive.add(measures_member(period), _documents_of(runtime, period)) for period in Period)
+        documents = sum(archive.add(measures_member(doctype), _documents_of(runtime, doctype)) for doctype in Doctype)
         with open_snapshot(runtime.registry.database) as connection:
             rows = {table: archive.add(table_member(table), read_rows(connection, table)) for table in TABLES}
             schema, removed = migrations.current_step(connection), _removed_since(connection, began - _CLOCK_SKEW)
@@ -60,9 +60,9 @@ def back_up(runtime: Runtime, path: Path, *, allow_empty: bool = False) -> Backu
     return BackupSummary(str(path), made_at, rows["accounts"], sum(rows.values()), documents)
 
 
-def measures_member(period: Period) -> str:
-    """Return the name of the archive's member with the documents of a period."""
-    return f"measures/{doctype(period)}"
+def measures_member(doctype: Doctype) -> str:
+    """Return the name of the archive's member with the documents of a doctype."""
+    return f"measures/{doctype.full_name}"
 
 
 def table_member(name: str) -> str:
@@ -79,16 +79,16 @@ def _require_accounts(runtime: Runtime) -> None:
             )
 
 
-def _documents_of(runtime: Runtime, period: Period) -> Iterator[Row]:
+def _documents_of(runtime: Runtime, doctype: Doctype) -> Iterator[Row]:
     """Yield all documents of all accounts that are not removed, without revisions, account by account."""
     for account in all_accounts(runtime.registry):
-        for document in _read_in_pages(runtime.measures, account.id, period):
+        for document in _read_in_pages(runtime.measures, account.id, doctype):
             yield {name: value for name, value in document.items() if name == "_id" or name[0] != "_"}
 
 
-def _read_in_pages(store: MeasureStore, account_id: str, period: Period) -> Iterator[Document]:
+def _read_in_pages(store: MeasureStore, account_id: str, doctype: Doctype) -> Iterator[Document]:
     first, end = ALL_KEYS
-    while page := store.read(account_id, {period: (first, end)}, PAGE_SIZE)[period]:
+    while page := store.read(account_id, {doctype: (first, end)}, PAGE_SIZE)[doctype]:
         yield from page
         if len(page) < PAGE_SIZE:
             return

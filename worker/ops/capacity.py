@@ -10,7 +10,7 @@ from typing import Final
 from config.settings import Settings
 from worker.domain.fleet.planning import Fleet, Plan, plan_fleet
 from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.logs import fields
 from worker.runtime.supplier import quota_from
 from worker.stores.database import Database

@@ -23,7 +23,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.lanes import QUOTA_LANES
 from worker.domain.measures.conservation import Cause, Law
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.errors import WorkerError
 from worker.metrics import Definition, MetricRegistry
 

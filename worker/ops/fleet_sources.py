@@ -16,7 +16,8 @@ from worker.app import queue_ages, queue_lengths
 from worker.domain.clock import clock_from
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.measures.conservation import Cause, Law
-from worker.domain.measures.readings import ONE_DAY, Period, Series, civil_date
+from worker.domain.measures.readings import ONE_DAY, civil_date
+from worker.domain.measures.series import USUAL_SERIES, Doctype
 from worker.ops import fleet_metrics
 from worker.ops.capacity import capacity_of
 from worker.ops.fleet_metrics import Samples
@@ -66,7 +67,7 @@ class FleetSources:
         now = self._now()
         today = civil_date(now)
         completeness = CompletenessTable(self._database)
-        fresh = {series: completeness.count_complete_since(series, today - ONE_DAY) for series in Series}
+        fresh = {series: completeness.count_complete_since(series, today - ONE_DAY) for series in USUAL_SERIES}
         yield fleet_metrics.ACCOUNTS, overview.count_accounts_by_state()
         yield fleet_metrics.FRESHNESS, {series: done / active for series, (active, done) in fresh.items() if active}
         yield fleet_metrics.NOTICES, overview.count_waiting_notices()
@@ -81,12 +82,12 @@ class FleetSources:
         policy, due = PolicyTable(self._database).load_current(before.date()), DueTable(self._database)
         yield (
             fleet_metrics.NIGHT_DUE,
-            {series: due.count_due_tonight(series, policy.every(series), before, today) for series in Series},
+            {series: due.count_due_tonight(series, policy.every(series), before, today) for series in USUAL_SERIES},
         )
 
     def _check_measures(self) -> Samples:
         """Yield nothing; only check that the measure store answers."""
-        self._measures.read("metrics", {Period.DAY: ("0", "1")})
+        self._measures.read("metrics", {Doctype.DAY: ("0", "1")})
         return ()
 
     def _redis_samples(self) -> Samples:

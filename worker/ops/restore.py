@@ -25,7 +25,7 @@ from sqlalchemy import Connection
 from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.documents import key_of
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.ops.backup import PAGE_SIZE, measures_member, table_member
 from worker.ops.backup_blocks import Checksum
@@ -218,8 +218,8 @@ def _restore_measures(runtime: Runtime, archive: Archive, entries: Iterable[Ledg
         runtime.measures.erase(account_id)  # An erasure may have been interrupted.
     left_out = erased | set(archive.manifest["removed_meanwhile"])
     counts = [
-        _restore_documents(archive.rows(measures_member(period)), runtime.measures, period, left_out)
-        for period in Period
+        _restore_documents(archive.rows(measures_member(doctype)), runtime.measures, doctype, left_out)
+        for doctype in Doctype
     ]
     return sum(written for written, _ in counts), sum(kept for _, kept in counts)
 
@@ -234,15 +234,15 @@ def _erased_since(archive: Archive, entries: Iterable[LedgerEntry]) -> set[str]:
 
 
 def _restore_documents(
-    rows: Iterable[Row], store: MeasureStore, period: Period, left_out: Collection[str]
+    rows: Iterable[Row], store: MeasureStore, doctype: Doctype, left_out: Collection[str]
 ) -> tuple[int, int]:
     """Write what the store lacks; return how many documents were written and how many were already there."""
     written = already_stored = 0
     for account_id, documents in groupby(rows, key=lambda row: str(row["_id"]).partition(":")[0]):
         while page := [dict(row) for row in islice(documents, PAGE_SIZE)]:
             if account_id not in left_out:
-                missing = list(_missing_documents(account_id, page, store, period))
-                if store.write({period: missing})[period]:
+                missing = list(_missing_documents(account_id, page, store, doctype))
+                if store.write({doctype: missing})[doctype]:
                     raise StoreUnavailable("somebody else writes to the store: stop the workers, and run it again")
                 written += len(missing)
                 already_stored += len(page) - len(missing)
@@ -250,11 +250,11 @@ def _restore_documents(
 
 
 def _missing_documents(
-    account_id: str, page: list[Document], store: MeasureStore, period: Period
+    account_id: str, page: list[Document], store: MeasureStore, doctype: Doctype
 ) -> Iterator[Document]:
     """Yield the documents that are not stored, or are stored in an older version, ready to be written."""
-    ranges = {period: (key_of(page[0]), f"{key_of(page[-1])} ")}
-    stored = {document["_id"]: document for document in store.read(account_id, ranges)[period]}
+    ranges = {doctype: (key_of(page[0]), f"{key_of(page[-1])} ")}
+    stored = {document["_id"]: document for document in store.read(account_id, ranges)[doctype]}
     for document in page:
         current = stored.get(document["_id"])
         if current is None:

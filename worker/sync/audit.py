@@ -29,8 +29,8 @@ from worker.domain.measures.conservation import (
 )
 from worker.domain.measures.documents import Document, Entry, KeyRange, key_range, to_entry
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.packing import PERIODS
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.domain.measures.windows import plan_repair, split_window
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.stores.redis.progress import ProgressStore
@@ -100,23 +100,23 @@ class Auditor:
     def verify_account(self, account_id: str) -> AuditResult:
         """Compare all documents of the account with one another and with the registry. Raises StoreUnavailable."""
         # The registry is read first: it calls a day stored only after its documents are.
-        stored = {series: self._days_called_stored(account_id, series) for series in Series}
-        days, months, years = (self._read(account_id, period, ALL_KEYS) for period in PERIODS[Series.DAILY])
+        stored = {series: self._days_called_stored(account_id, series) for series in USUAL_SERIES}
+        days, months, years = (self._read(account_id, doctype, ALL_KEYS) for doctype in Series.DAILY.doctypes)
         findings = [*check_stored(Law.DAYS_STORED, stored[Series.DAILY], {date.fromisoformat(day.key) for day in days})]
-        findings += [*check_totals(days, months, Period.MONTH), *check_totals(days, years, Period.YEAR)]
+        findings += [*check_totals(days, months, Doctype.MONTH), *check_totals(days, years, Doctype.YEAR)]
         findings += check_limit(days, self._days_set_aside(account_id), self.window_sync.daily_limit_kwh)
         documents = len(days) + len(months) + len(years)
         curve_days = set[date]()
         for part in self._parts(account_id):
-            with_neighbours = key_range(_with_neighbours(part), Period.MINUTE)
-            step_documents = self._read_documents(account_id, Period.MINUTE, with_neighbours)
+            with_neighbours = key_range(_with_neighbours(part), Doctype.MINUTE)
+            step_documents = self._read_documents(account_id, Doctype.MINUTE, with_neighbours)
             steps = list(map(to_entry, step_documents))
-            hours = self._read(account_id, Period.HOUR, key_range(part, Period.HOUR))
+            hours = self._read(account_id, Doctype.HOUR, key_range(part, Doctype.HOUR))
             steps_within = _steps_within(steps, part)
             documents += len(steps_within) + len(hours)
             curve_days.update(civil_day(entry.key) for entry in steps_within)
             findings += [overlap for overlap in check_overlaps(step_documents) if _is_day_of(overlap.key, part)]
-            findings += check_totals(steps_within, hours, Period.HOUR)
+            findings += check_totals(steps_within, hours, Doctype.HOUR)
             days_within = [entry for entry in days if _is_day_of(entry.key, part)]
             findings += check_days(steps, days_within, self._corrected_days(account_id, part))
         findings += check_stored(Law.CURVE_STORED, stored[Series.LOAD_CURVE], curve_days)
@@ -148,18 +148,18 @@ class Auditor:
 
     def _parts(self, account_id: str) -> Iterator[DateWindow]:
         """Yield the days with a load curve in parts, oldest first; nothing where there is no curve."""
-        pages = self.measures.read(account_id, dict.fromkeys(PERIODS[Series.LOAD_CURVE], ALL_KEYS), limit=1).values()
+        pages = self.measures.read(account_id, dict.fromkeys(Series.LOAD_CURVE.doctypes, ALL_KEYS), limit=1).values()
         starts = [civil_day(to_entry(page[0]).key) for page in pages if page]
         if starts:
             end = self.claims.history.today() + ONE_DAY
             if min(starts) < end:
                 yield from split_window(DateWindow(min(starts), end), _DAYS_AT_ONCE)
 
-    def _read(self, account_id: str, period: Period, keys: KeyRange) -> list[Entry]:
-        return [to_entry(document) for document in self._read_documents(account_id, period, keys)]
+    def _read(self, account_id: str, doctype: Doctype, keys: KeyRange) -> list[Entry]:
+        return [to_entry(document) for document in self._read_documents(account_id, doctype, keys)]
 
-    def _read_documents(self, account_id: str, period: Period, keys: KeyRange) -> list[Document]:
-        return self.measures.read(account_id, {period: keys})[period]
+    def _read_documents(self, account_id: str, doctype: Doctype, keys: KeyRange) -> list[Document]:
+        return self.measures.read(account_id, {doctype: keys})[doctype]
 
     def _days_called_stored(self, account_id: str, series: Series) -> list[date]:
         """Return the days of which something is stored according to the registry, oldest first."""
@@ -176,7 +176,7 @@ class Auditor:
     def _corrected_days(self, account_id: str, part: DateWindow) -> set[date]:
         return {
             civil_day_of(correction.key, series)
-            for series in Series
+            for series in USUAL_SERIES
             for correction in self.corrections.list_between(account_id, series.inputs, *key_range(part, series.inputs))
         }
 
@@ -191,13 +191,13 @@ def _is_day_of(key: str, window: DateWindow) -> bool:
 
 
 def _steps_within(steps: Sequence[Entry], window: DateWindow) -> list[Entry]:
-    first_key, end_key = key_range(window, Period.MINUTE)
+    first_key, end_key = key_range(window, Doctype.MINUTE)
     return [entry for entry in steps if first_key <= entry.key < end_key]
 
 
 def _days_of_stale_totals(findings: Sequence[Discrepancy]) -> dict[Series, list[date]]:
     """Return a day of each total that can be computed again."""
-    days: dict[Series, list[date]] = {series: [] for series in Series}
+    days: dict[Series, list[date]] = {series: [] for series in USUAL_SERIES}
     for finding in findings:
         if not finding.cause.repairable:
             continue

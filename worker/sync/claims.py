@@ -28,7 +28,8 @@ from worker.domain.measures.messages import (
     to_job,
     window_of,
 )
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Series, civil_date
+from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
+from worker.domain.measures.series import Series
 from worker.domain.measures.windows import plan_look_back
 from worker.stores.redis.claims import member_of
 from worker.stores.redis.progress import ProgressStore
@@ -38,8 +39,8 @@ from worker.sync.history import History
 # The lane of each kind of run.  The history has one for each series: daily values fill a new account's first screen.
 NIGHTLY_LANE: Final = "nightly"
 REPAIR_LANE: Final = "repair"
-HISTORY_LANES: Final = {Series.DAILY: "first_screen", Series.LOAD_CURVE: "backfill"}
-LANES: Final = (NIGHTLY_LANE, REPAIR_LANE, *HISTORY_LANES.values())
+HISTORY_LANES: Final = {series: series.description.history_lane.value for series in Series}
+LANES: Final = tuple(dict.fromkeys((NIGHTLY_LANE, REPAIR_LANE, *HISTORY_LANES.values())))
 # A claim of this age without a message in the broker belongs to a lost message. Younger ones may be on their way.
 LOST_AFTER_S: Final = 20.0
 

@@ -23,7 +23,8 @@ from worker.domain.measures.completeness import (
     half_hours_in,
 )
 from worker.domain.measures.documents import key_range, to_entry
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Series, day_length
+from worker.domain.measures.readings import ONE_DAY, DateWindow, day_length
+from worker.domain.measures.series import Series
 from worker.domain.measures.windows import split_window
 from worker.errors import StoreUnavailable
 from worker.stores.measures.base import ALL_KEYS, MeasureStore

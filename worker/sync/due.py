@@ -20,7 +20,8 @@ from typing import Final, NamedTuple
 
 from worker.domain.clock import Clock
 from worker.domain.measures.messages import AGAIN, CATCH_UP, LOOK_BACK, NIGHTLY, REPAIR, WindowJob
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series, civil_date
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, civil_date
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.domain.measures.windows import plan_look_back, plan_repair
 from worker.stores.redis.claims import member_of
 from worker.stores.registry.due import DueRow, DueTable, SeriesDays
@@ -80,7 +81,7 @@ class DueWindows:
         jobs = self._claim(AGAIN, self.table.list_again(now, limit + len(in_flight)), in_flight, limit)
         policy, more = self.policies.load_current(civil_date(now)), False
         # The small groups come first: what one leaves of its part of the room is for the next ones.
-        groups = [(series, every) for every in (NIGHTS_WITHOUT_CURVE, 1) for series in Series]
+        groups = [(series, every) for every in (NIGHTS_WITHOUT_CURVE, 1) for series in USUAL_SERIES]
         for place, (series, every) in enumerate(groups):
             nights = max(every, policy.every(series))
             # Of every k nights, the turn of a series is the k-th.
@@ -104,7 +105,7 @@ class DueWindows:
         if room <= 0 or self.closed_for_s() > 0:
             return Due([], room <= 0)
         policy, jobs, more = self.policies.load_current(today), list[WindowJob](), False
-        for series in Series:
+        for series in USUAL_SERIES:
             limit = room - len(jobs)
             wanted = limit + len(in_flight)
             asked_since = since if policy.every(series) > 1 else None
@@ -154,7 +155,7 @@ class DueWindows:
         today = civil_date(self.now())
         if self.claims.registry.get(account_id).refusal_on(today):
             return []
-        claims = self.claims.claim(LOOK_BACK, [(account_id, series) for series in Series])
+        claims = self.claims.claim(LOOK_BACK, [(account_id, series) for series in USUAL_SERIES])
         return [self.claims.to_job(*pair, plan_look_back(today, pair[1]), claim) for pair, claim in claims.items()]
 
     def _share(self, series: Series, every: int, nights: int, before: datetime) -> int:
@@ -168,7 +169,7 @@ class DueWindows:
 
     def _claim(self, kind: str, rows: Sequence[DueRow], in_flight: set[str], limit: int) -> list[WindowJob]:
         """Claim the first rows that are free, and add them to ``in_flight``."""
-        open_series = {series for series in Series if not self.claims.is_held(series)}
+        open_series = {series for series in USUAL_SERIES if not self.claims.is_held(series)}
         wanted = (row for row in rows if row.series in open_series)
         free = [row for row in wanted if member_of(row.account_id, row.series) not in in_flight][: max(0, limit)]
         claims = self.claims.claim(kind, [(row.account_id, row.series) for row in free])

@@ -15,7 +15,8 @@ from worker.domain.clock import Clock
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
 from worker.domain.measures.completeness import civil_day_of, covered_time_by_day
 from worker.domain.measures.documents import key_range, to_entry, touched_window
-from worker.domain.measures.readings import DateWindow, Period, Series, civil_date, day_length
+from worker.domain.measures.readings import DateWindow, civil_date, day_length
+from worker.domain.measures.series import Doctype, Series
 from worker.domain.measures.windows import (
     merge_windows,
     plan_backfill,
@@ -105,7 +106,7 @@ class History:
         if outcome is not None and outcome.ever_stored:
             # A year's total needs all its days, so a part of daily values has whole years.
             for part in split_window(touched_window(wanted, series), series.description.days_read_at_once):
-                ranges = {period: key_range(part, period) for period in (*series.totals, series.inputs)}
+                ranges = {doctype: key_range(part, doctype) for doctype in (*series.totals, series.inputs)}
                 days += covered_days(series, self.measures.read(account_id, ranges))
         return self.progress.replace_done(account_id, series, merge_windows([*covered, *to_windows(days)]))
 
@@ -120,16 +121,16 @@ def _end_without_gap(first: date, coverage: SeriesCoverage) -> date | None:
     return next(ends, None) if coverage.is_known else None
 
 
-def covered_days(series: Series, stored: Mapping[Period, list[Document]]) -> list[date]:
+def covered_days(series: Series, stored: Mapping[Doctype, list[Document]]) -> list[date]:
     """Return the days whose readings are complete and whose totals agree with them.
 
     Totals may disagree if a worker died between the two writes.
     """
     inputs = [to_entry(document) for document in stored[series.inputs]]
     doubtful: set[date] = set()
-    for period in series.totals:
-        known = {entry.key: entry for entry in map(to_entry, stored[period])}
-        wrong = {entry.key for entry in keep_different(total_entries(inputs, period), known, period)}
-        doubtful |= {civil_day_of(entry.key, series) for entry in inputs if total_key(entry.key, period) in wrong}
+    for doctype in series.totals:
+        known = {entry.key: entry for entry in map(to_entry, stored[doctype])}
+        wrong = {entry.key for entry in keep_different(total_entries(inputs, doctype), known, doctype)}
+        doubtful |= {civil_day_of(entry.key, series) for entry in inputs if total_key(entry.key, doctype) in wrong}
     covered = covered_time_by_day(series, inputs)
     return [day for day, length in covered.items() if length == day_length(day) and day not in doubtful]

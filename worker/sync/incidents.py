@@ -26,7 +26,7 @@ from worker.domain.fleet.incidents import (
 )
 from worker.domain.fleet.lanes import Lane, current_lane
 from worker.domain.measures.messages import WindowJob, series_of
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import IncidentOpen, StoreUnavailable, WorkerError
 from worker.logs import fields
 from worker.metrics import INCIDENTS, WINDOWS_HELD
@@ -65,7 +65,7 @@ class Incidents:
 
     def is_open(self) -> bool:
         """Return whether incidents hold every series, so that nobody should be asked for anything."""
-        return all(self.is_held(series) for series in Series)
+        return all(self.is_held(series) for series in USUAL_SERIES)
 
     def is_held(self, series: Series) -> bool:
         """Return whether an incident holds all windows of this series."""
@@ -120,7 +120,7 @@ class Incidents:
         An explained failure does not count against the account. It is counted for the incident if a series is named.
         """
         open_by_slot, kind = self.store.open_incidents(), kind_of(error)
-        slots = [series.value] if series else [series.value for series in Series]
+        slots = [series.value] if series else [series.value for series in USUAL_SERIES]
         if kind in REFUSALS:
             slots.append(kind.value)
         incident = next((open_by_slot[slot] for slot in slots if slot in open_by_slot), None)
@@ -153,7 +153,7 @@ class Incidents:
     def open_by_hand(self) -> list[Incident]:
         """Hold all series for a day at most, and return the incidents opened for that."""
         kind = IncidentKind.BY_HAND
-        for series in Series:
+        for series in USUAL_SERIES:
             self._open_incident(series.value, kind, FailureCount(0, 0))
         return [incident for incident in self.list_open() if incident.kind is kind]
 

@@ -12,7 +12,8 @@ from typing import Final
 
 from worker.domain.fleet.backoff import MAX_RETRIES, retry_delay_s
 from worker.domain.measures.messages import WindowJob, WindowResult
-from worker.domain.measures.readings import PARIS, DateWindow, Series
+from worker.domain.measures.readings import PARIS, DateWindow
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import AccountError, RateLimited, TransientError, WorkerError
 from worker.sync.claims import WindowClaims
 from worker.sync.history import History
@@ -39,11 +40,11 @@ class Inline:
     def look_back(self, *account_ids: str) -> Iterator[WindowResult]:
         """Sync the last days of both series, account after account; a window that fails stops no other account."""
         for account_id in account_ids:
-            yield from self._run(self.claims.manual_look_back(account_id, series) for series in Series)
+            yield from self._run(self.claims.manual_look_back(account_id, series) for series in USUAL_SERIES)
 
     def history(self, account_id: str) -> Iterator[WindowResult]:
         """Sync all missing windows, daily values first, newest window first."""
-        for series in Series:
+        for series in USUAL_SERIES:
             windows = self.windows.missing_windows(account_id, series)
             yield from self._run(
                 self.claims.to_job(account_id, series, window)

@@ -16,7 +16,8 @@ from worker.domain.clock import Clock
 from worker.domain.fleet.incidents import PROBE, PROBES_TO_PASS, Incident, ProbeResult, judge_probe
 from worker.domain.fleet.lanes import enter_lane, leave_lane
 from worker.domain.measures.messages import WindowJob, series_of
-from worker.domain.measures.readings import Series, civil_date
+from worker.domain.measures.readings import civil_date
+from worker.domain.measures.series import Series
 from worker.errors import WorkerError
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry

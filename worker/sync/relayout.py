@@ -14,11 +14,12 @@ from typing import Any, Final
 
 from worker.domain.measures.amounts import to_kwh
 from worker.domain.measures.completeness import civil_day
-from worker.domain.measures.documents import key_of, key_range, to_milliwatt_hours
-from worker.domain.measures.packing import PERIODS
-from worker.domain.measures.readings import DateWindow, Period, Series
+from worker.domain.measures.documents import key_of, key_range, to_amount
+from worker.domain.measures.packing import PACKED_SERIES
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Doctype, Series
 from worker.errors import StoreUnavailable
-from worker.stores.measures.base import ALL_KEYS, ByPeriod, Document, MeasureStore
+from worker.stores.measures.base import ALL_KEYS, Document, DocumentsByDoctype, MeasureStore
 
 # Days of load curve in memory and in one request.
 _CURVE_DAYS: Final = 31
@@ -41,11 +42,13 @@ class MigrationCounts:
     written: int = 0
     erased: int = 0
     recounted: int = 0
-    milliwatt_hours: dict[Period, int] = field(default_factory=lambda: dict.fromkeys(Period, 0))
+    energy: dict[Doctype, int] = field(
+        default_factory=lambda: {doctype: 0 for series in PACKED_SERIES for doctype in series.doctypes}
+    )
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts as JSON, with the energy by doctype in kWh."""
-        kwh = {period.value: to_kwh(energy) for period, energy in self.milliwatt_hours.items()}
+        kwh = {doctype.value: to_kwh(energy) for doctype, energy in self.energy.items()}
         counts = {name: getattr(self, name) for name in ("accounts", "documents", "written", "erased", "recounted")}
         return {**counts, "kwh": kwh}
 
@@ -67,7 +70,7 @@ class LayoutMigrator:
         Raises StoreUnavailable; then no document was erased that is not in the new layout.
         """
         documents = 0
-        for series in Series:
+        for series in PACKED_SERIES:
             for window in _windows(self.old, account_id, series):
                 documents += self._copy_window(account_id, series, window, counts)
         if documents:
@@ -79,41 +82,41 @@ class LayoutMigrator:
 
     def _copy_window(self, account_id: str, series: Series, window: DateWindow, counts: MigrationCounts) -> int:
         """Copy and check one window, and return the number of its documents in the old layout."""
-        ranges = {period: key_range(window, period) for period in PERIODS[series]}
+        ranges = {doctype: key_range(window, doctype) for doctype in series.doctypes}
         source = self.old.read(account_id, ranges)
         before = self.new.read(account_id, ranges)
-        missing = {period: list(_documents_to_write(source[period], before[period])) for period in ranges}
+        missing = {doctype: list(_documents_to_write(source[doctype], before[doctype])) for doctype in ranges}
         if any(self.new.write(missing).values()):
             raise StoreUnavailable(_OTHER_WRITER)
         self._check(source, self.new.read(account_id, ranges))
         counts.recounted += self.recompute_totals(account_id, series, window)
-        for period in ranges:
-            counts.documents += len(source[period])
-            counts.written += len(missing[period])
-            counts.milliwatt_hours[period] += sum(map(_energy, source[period]))
+        for doctype in ranges:
+            counts.documents += len(source[doctype])
+            counts.written += len(missing[doctype])
+            counts.energy[doctype] += sum(map(_energy, source[doctype]))
         return sum(map(len, source.values()))
 
     @staticmethod
-    def _check(source: ByPeriod, stored: ByPeriod) -> None:
+    def _check(source: DocumentsByDoctype, stored: DocumentsByDoctype) -> None:
         """Compare the copies with their source; a younger document counts as right."""
-        for period, documents in source.items():
-            stored_by_id = {document["_id"]: document for document in stored[period]}
+        for doctype, documents in source.items():
+            stored_by_id = {document["_id"]: document for document in stored[doctype]}
             if any(_needs_copy(stored_by_id.get(document["_id"]), document) for document in documents):
-                raise StoreUnavailable(f"{period.value}: what was copied does not read back alike: {_OTHER_WRITER}")
+                raise StoreUnavailable(f"{doctype.value}: what was copied does not read back alike: {_OTHER_WRITER}")
 
 
 def _windows(measures: MeasureStore, account_id: str, series: Series) -> Iterator[DateWindow]:
     """Yield windows with all documents of a series, totals too, oldest first; empty days between them are skipped."""
-    ranges = dict.fromkeys(PERIODS[series], ALL_KEYS)
+    ranges = dict.fromkeys(series.doctypes, ALL_KEYS)
     while days := [_day_of(page[0]) for page in measures.read(account_id, ranges, limit=1).values() if page]:
         day = min(days)
         window = (
             DateWindow(date(day.year, 1, 1), date(day.year + 1, 1, 1))
-            if series is Series.DAILY
+            if not series.has_steps
             else DateWindow(day, day + timedelta(days=_CURVE_DAYS))
         )
         yield window
-        ranges = {period: (key_range(window, period)[1], ALL_KEYS[1]) for period in ranges}
+        ranges = {doctype: (key_range(window, doctype)[1], ALL_KEYS[1]) for doctype in ranges}
 
 
 def _day_of(document: Document) -> date:
@@ -147,4 +150,4 @@ def _without_revision(document: Document) -> Document:
 
 
 def _energy(document: Document) -> int:
-    return to_milliwatt_hours(document["load"])
+    return to_amount(document["load"])

@@ -84,14 +84,14 @@ class ResultRecorder:
                 writes["account_id"],
                 series.inputs,
                 entry.key,
-                entry.replaced_milliwatt_hours,
-                entry.milliwatt_hours,
+                entry.replaced_amount,
+                entry.amount,
                 datetime.fromisoformat(entry.created_at) if entry.created_at else None,
                 answered_at,
                 writes["run_id"],
             )
             for entry in entries
-            if entry.replaced_milliwatt_hours is not None
+            if entry.replaced_amount is not None
         ]
         self.corrections.record(corrections)
         CORRECTIONS.labels(series).inc(len(corrections))

@@ -37,11 +37,12 @@ from worker.domain.measures.conservation import DAILY_LIMIT_KWH, beyond
 from worker.domain.measures.documents import Entry, entry_of, key_of, key_range, to_document, to_timestamp
 from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
 from worker.domain.measures.overlaps import REMOVED, keep_last
-from worker.domain.measures.readings import DateWindow, Period, Series, civil_date
+from worker.domain.measures.readings import DateWindow, civil_date
 from worker.domain.measures.recent_answers import RecentAnswers
+from worker.domain.measures.series import Doctype, Series
 from worker.domain.parsing.enedis import parse
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
-from worker.stores.measures.base import ByPeriod, MeasureStore
+from worker.stores.measures.base import DocumentsByDoctype, MeasureStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.incidents import Incidents
 
@@ -129,7 +130,7 @@ class WindowSync:
         # Each piece gets the client anew: none is asked for after the consent's last day, however long this takes.
         # A lambda, because the ``repr`` of a partial would show the meter's number.
         split = SplitFetch(
-            lambda piece: self.supplier_of(account).measures(series, meter, piece), account.data_from
+            lambda piece: self.supplier_of(account).measures(series, meter, piece), account.first_day
         ).fetch(window)
         answered_window = DateWindow(window.start, split.end or window.end)
         answer = RawAnswer(series, asked_at, answered_window, split.payloads, split.floor)
@@ -141,17 +142,17 @@ class WindowSync:
         parsed = [parse(payload, answer.series).clip_to(piece) for piece, payload in answer.pieces]
         readings = [reading for part in parsed for reading in part.readings]
         left_out = sum(part.left_out for part in parsed)
-        if len(parsed) > 1 and answer.series is Series.LOAD_CURVE:
+        if len(parsed) > 1 and answer.series.has_steps:
             # The last step of a piece may reach into the next one.
             left_out += len(readings)
             readings = keep_last(readings)
             left_out -= len(readings)
         entries = sorted((entry_of(reading, answer.series.inputs) for reading in readings), key=lambda entry: entry.key)
-        set_aside = {} if answer.series is Series.LOAD_CURVE else beyond(entries, self.daily_limit_kwh)
+        set_aside = beyond(entries, self.daily_limit_kwh) if answer.series.has_daily_limit else {}
         entries = [entry for entry in entries if entry.key not in set_aside]
         fetched = Fetched(
             **messages.job_of(job),
-            readings=[entry[:3] for entry in entries],
+            readings=[entry.reading for entry in entries],
             facts=AnswerFacts(
                 fetched=len(entries),
                 asked_at=answer.asked_at.timestamp(),
@@ -191,15 +192,15 @@ class WindowSync:
         removals: dict[str, Sequence[messages.Row]] = {series.inputs.value: replaced}
         # The supplier's own steps of other bounds, which the store's compare-and-set decides as a whole.
         changed_keys -= set(changes["reshaped"])
-        for period in series.totals:
-            sums = Counter(changes["rest"][period.value])
-            sums.update(total_entries(changed, period))
-            stored = {entry.key: entry for entry in messages.to_entries(changes["stored_totals"][period.value])}
-            different = keep_different(sums, stored, period, {total_key(key, period) for key in changed_keys})
-            totals[period.value] = different
-            emptied = {total_key(entry.key, period) for entry in replaced} - sums.keys()
-            removals[period.value] = [stored[key] for key in sorted(emptied) if key in stored]
-            first_key, end_key = key_range(window, period)  # Without the hours of a curve's neighbours.
+        for doctype in series.totals:
+            sums = Counter(changes["rest"][doctype.value])
+            sums.update(total_entries(changed, doctype))
+            stored = {entry.key: entry for entry in messages.to_entries(changes["stored_totals"][doctype.value])}
+            different = keep_different(sums, stored, doctype, {total_key(key, doctype) for key in changed_keys})
+            totals[doctype.value] = different
+            emptied = {total_key(entry.key, doctype) for entry in replaced} - sums.keys()
+            removals[doctype.value] = [stored[key] for key in sorted(emptied) if key in stored]
+            first_key, end_key = key_range(window, doctype)  # Without the hours of a curve's neighbours.
             changed_here = {entry.key for entry in different}
             unchanged += sum(first_key <= key < end_key and key not in changed_here for key in sums)
         return Writes(
@@ -267,33 +268,30 @@ class WindowSync:
         inputs = messages.series_of(writes).inputs
         for _ in range(MAX_RACES):
             entries = dict(entries_in_write_order(writes))
-            removals = {period: messages.to_entries(writes["removals"][period.value]) for period in entries}
+            removals = {doctype: messages.to_entries(writes["removals"][doctype.value]) for doctype in entries}
             replacing = [
-                entry._replace(milliwatt_hours=REMOVED) if entry.key in writes["reshaped"] else entry
+                entry._replace(amount=REMOVED) if entry.key in writes["reshaped"] else entry
                 for entry in entries[inputs]
-                if entry.replaced_milliwatt_hours is not None
+                if entry.replaced_amount is not None
             ]
-            replacing += [
-                entry._replace(milliwatt_hours=REMOVED, replaced_milliwatt_hours=entry.milliwatt_hours)
-                for entry in removals[inputs]
-            ]
-            if corrections := [entry for entry in replacing if entry.replaced_milliwatt_hours != entry.milliwatt_hours]:
+            replacing += [entry._replace(amount=REMOVED, replaced_amount=entry.amount) for entry in removals[inputs]]
+            if corrections := [entry for entry in replacing if entry.replaced_amount != entry.amount]:
                 self.recorder.record_corrections(writes, corrections)
             now = self.now()
             lost = self.measures.write(to_documents(writes, entries, now), to_documents(writes, removals, now))
-            lost_keys = {period: set(map(key_of, documents)) for period, documents in lost.items()}
-            won = [entry for period, rows in entries.items() for entry in rows if entry.key not in lost_keys[period]]
+            lost_keys = {doctype: set(map(key_of, documents)) for doctype, documents in lost.items()}
+            won = [entry for doctype, rows in entries.items() for entry in rows if entry.key not in lost_keys[doctype]]
             counts["created"] += sum(entry.revision is None for entry in won)
             counts["updated"] += sum(entry.revision is not None for entry in won)
             counts["removed"] += sum(
-                entry.key not in lost_keys[period] for period, rows in removals.items() for entry in rows
+                entry.key not in lost_keys[doctype] for doctype, rows in removals.items() for entry in rows
             )
             if not any(lost_keys.values()):
                 return counts, writes
             written_keys |= {entry.key for entry in entries[inputs]} - lost_keys[inputs]
             # Without their revisions, because the other run has replaced these.
             entries_again = messages.to_entries(writes["answer"]) or [
-                Entry(*entry[:3]) for entry in entries[inputs] if entry.key in lost_keys[inputs]
+                Entry(*entry.reading) for entry in entries[inputs] if entry.key in lost_keys[inputs]
             ]
             writes = self.aggregate(self._compare(writes, entries_again, writes["facts"]), written_keys)
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
@@ -302,20 +300,20 @@ class WindowSync:
 # -- Between the reads and the writes; without I/O
 
 
-def entries_in_write_order(writes: Writes) -> Iterator[tuple[Period, list[Entry]]]:
+def entries_in_write_order(writes: Writes) -> Iterator[tuple[Doctype, list[Entry]]]:
     """Yield the entries of each doctype, readings before the totals that are made of them."""
     series = messages.series_of(writes)
     yield series.inputs, messages.to_entries(writes["changed"])
-    for period in series.totals:
-        yield period, messages.to_entries(writes["totals"][period.value])
+    for doctype in series.totals:
+        yield doctype, messages.to_entries(writes["totals"][doctype.value])
 
 
-def to_documents(writes: Writes, entries: Mapping[Period, Sequence[Entry]], now: datetime) -> ByPeriod:
+def to_documents(writes: Writes, entries: Mapping[Doctype, Sequence[Entry]], now: datetime) -> DocumentsByDoctype:
     """Return the documents of the entries; readings have the time of their answer, totals have ``now``."""
     # The time of the answer decides between two answers for the same reading, so it must not be the time of writing.
     inputs, answered_at = messages.series_of(writes).inputs, datetime.fromisoformat(writes["facts"]["fetched_at"])
-    times = {period: answered_at if period is inputs else now for period in entries}
+    times = {doctype: answered_at if doctype is inputs else now for doctype in entries}
     return {
-        period: [to_document(writes["account_id"], period, entry, times[period]) for entry in entries_of_period]
-        for period, entries_of_period in entries.items()
+        doctype: [to_document(writes["account_id"], doctype, entry, times[doctype]) for entry in entries_of_period]
+        for doctype, entries_of_period in entries.items()
     }

@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.support.api_service import ApiService, open_api_service
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES
 from worker.stores.redis.rate_limits import Rate
 from worker.web.api import auth, create_described_app, router
 
@@ -66,7 +66,7 @@ def fuzz(service: ApiService, label: str, send: Callable[[Any], None]) -> None:
 def loaded_account(service: ApiService) -> str:
     """Add an account with a complete history, so that its stream ends."""
     account_id = service.add()
-    for series in Series:
+    for series in USUAL_SERIES:
         service.runtime.progress.mark_done(account_id, series, service.runtime.history.wanted_window(series))
     service.store_days(account_id, date(2024, 7, 1), [1000])
     return account_id

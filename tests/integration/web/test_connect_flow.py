@@ -25,7 +25,7 @@ from worker.app import app
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Proof
 from worker.domain.fleet.lanes import BROKER_PREFIX, QUEUES
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.errors import StoreUnavailable
 
 KINDS = {

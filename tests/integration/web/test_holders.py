@@ -17,7 +17,8 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.connection_requests import RequestState
 from worker.domain.consent.consents import EndReason, Proof
 from worker.domain.measures.documents import Entry, period_key, to_document
-from worker.domain.measures.readings import DateWindow, Period, Series, local_midnight
+from worker.domain.measures.readings import DateWindow, local_midnight
+from worker.domain.measures.series import Doctype, Series
 
 TODAY = date(2024, 7, 25)
 
@@ -44,11 +45,11 @@ def confirm(browser: TestClient, asked: httpx2.Response) -> httpx2.Response:
 def store_day(service: ConnectService, account_id: str) -> None:
     document = to_document(
         account_id,
-        Period.DAY,
-        Entry(period_key(local_midnight(date(2024, 7, 20)), Period.DAY), 5_000_000),
+        Doctype.DAY,
+        Entry(period_key(local_midnight(date(2024, 7, 20)), Doctype.DAY), 5_000_000),
         service.runtime.now(),
     )
-    service.runtime.measures.write({Period.DAY: [document]})
+    service.runtime.measures.write({Doctype.DAY: [document]})
 
 
 def test_a_new_holder_and_the_one_before_see_nothing_of_each_other(service: ConnectService) -> None:
@@ -66,7 +67,7 @@ def test_a_new_holder_and_the_one_before_see_nothing_of_each_other(service: Conn
     assert after.get(f"/accounts/{old.id}").status_code == 404
     assert after.get(f"/api/accounts/{new.id}/measures?by=day").json()["documents"] == []
     assert before.get(f"/accounts/{new.id}").status_code == 404
-    assert service.runtime.measures.read(old.id, {Period.DAY: ("2024", "2025")})[Period.DAY]
+    assert service.runtime.measures.read(old.id, {Doctype.DAY: ("2024", "2025")})[Doctype.DAY]
     (ended,) = service.runtime.consents.list_proofs(old.id)
     assert ended.end_reason == EndReason.HOLDER_CHANGED
     now = service.runtime.now()
@@ -85,7 +86,7 @@ def test_the_data_of_a_new_holder_begin_on_the_day_of_the_proof(service: Connect
     runtime = service.runtime
     for window in (DateWindow(date(2024, 6, 25), TODAY), DateWindow(date(2023, 7, 1), date(2023, 7, 30))):
         runtime.window_sync.sync_window(runtime.claims.to_job(new.id, Series.DAILY, window))
-    assert runtime.measures.read(new.id, {Period.DAY: ("2020", "2025")})[Period.DAY] == []
+    assert runtime.measures.read(new.id, {Doctype.DAY: ("2020", "2025")})[Doctype.DAY] == []
     assert service.simulate("GET", "report")["calls"] == 0
 
 

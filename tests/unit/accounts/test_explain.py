@@ -15,7 +15,8 @@ from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.completeness import DayState
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.deviations import DeviationKind
-from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
+from worker.domain.measures.readings import ONE_DAY, PARIS
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.domain.reasons import Reason
 from worker.errors import MalformedAnswer, RateLimited, RefreshTokenDead, SupplierUnavailable, WorkerError
 from worker.stores.registry.answers.corrections import CorrectionTable
@@ -74,7 +75,7 @@ def test_a_whole_day_is_told_in_full(home: Home) -> None:
     assert explanation.discrepancies == []
     curve = explanation.series[Series.LOAD_CURVE]
     assert (curve.stored.half_hours, curve.stored.gaps) == (48, [])
-    assert curve.stored.milliwatt_hours == explanation.series[Series.DAILY].stored.milliwatt_hours
+    assert curve.stored.amount == explanation.series[Series.DAILY].stored.amount
     assert [(call.answer, call.run) for call in curve.calls] == [(AnswerClass.DATA, "hand")]
 
 
@@ -94,7 +95,7 @@ def test_a_lost_day_between_others_is_a_gap_of_the_transmission(home: Home) -> N
     explanation = home.explain(5)
     assert (explanation.reason, explanation.series[Series.DAILY].reason) == (Reason.CURVE_GAP, Reason.COMPLETE)
     assert explanation.series[Series.LOAD_CURVE].mark.state is DayState.LATE
-    assert explanation.series[Series.LOAD_CURVE].stored.milliwatt_hours is None
+    assert explanation.series[Series.LOAD_CURVE].stored.amount is None
     assert explanation.discrepancies == []
 
 
@@ -123,7 +124,7 @@ def test_what_the_last_try_met_is_told_until_an_answer_comes(home: Home, error: 
     home.today = home.household.history.today()
     assert home.explain(1).reason is Reason.NOT_ASKED_YET
     home.household.supplier.daily = home.household.supplier.curve = error
-    for series in Series:
+    for series in USUAL_SERIES:
         job = home.household.claims.manual_look_back(home.account, series)
         try:
             home.household.run(job)
@@ -155,10 +156,10 @@ def test_corrections_of_the_day_are_listed_and_totals_that_disagree_are_named(ho
     home.values[day] += 700
     home.serve()
     home.look_back(Series.DAILY)
-    home.household.measures[Period.MONTH].documents[f"{home.account}:2024-07"]["load"] = 1.0
+    home.household.measures[Doctype.MONTH].documents[f"{home.account}:2024-07"]["load"] = 1.0
     explanation = home.explain(2)
     (correction,) = explanation.corrections
-    assert (correction.was_mwh, correction.became_mwh) == (was * 1000, (was + 700) * 1000)
+    assert (correction.was_amount, correction.became_amount) == (was * 1000, (was + 700) * 1000)
     assert [(discrepancy.law, discrepancy.cause) for discrepancy in explanation.discrepancies or ()] == [
         (Law.DAY, Cause.REPROCESSED),
         (Law.MONTH, Cause.STALE_TOTAL),
@@ -169,13 +170,13 @@ def test_corrections_of_the_day_are_listed_and_totals_that_disagree_are_named(ho
 def test_a_value_that_no_meter_can_reach_is_set_aside_told_and_asked_for_again(home: Home) -> None:
     day = home.day(2)
     right, home.values[day] = home.values[day], 99_985_000
-    del home.household.measures[Period.DAY].documents[f"{home.account}:{day}"]
+    del home.household.measures[Doctype.DAY].documents[f"{home.account}:{day}"]
     home.serve()
     home.look_back(Series.DAILY)
     explanation = home.explain(2)
     assert explanation.reason is Reason.SET_ASIDE
     assert "a value that no meter can reach" in explanation.sentences["en"]
-    assert f"{home.account}:{day}" not in home.household.measures[Period.DAY].documents
+    assert f"{home.account}:{day}" not in home.household.measures[Doctype.DAY].documents
     assert {deviation.kind for deviation in home.household.reported} == {DeviationKind.VALUE}
     ledger = home.household.registry.completeness.load_ledger(home.account, Series.DAILY)
     assert day in ledger.due_days(home.today + 2 * ONE_DAY)

@@ -21,7 +21,7 @@ from worker.accounts.refusals import (
 )
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, NoticeKind
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.errors import (
     AccountError,
     ConsentRevoked,

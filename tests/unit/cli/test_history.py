@@ -7,17 +7,17 @@ import pytest
 from tests.support.factories import NOW
 from worker.cli.history import _to_row
 from worker.domain.measures.overlaps import REMOVED
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.stores.registry.answers.corrections import Correction
 
 
 @pytest.mark.parametrize(
     "period, key, became, words",
     [
-        (Period.DAY, "2024-07-10", 62_500, "0.0625"),
-        (Period.MINUTE, "2024-07-10T08:00Z", REMOVED, "part of other steps"),
-        (Period.DAY, "2024-07-10", REMOVED, "nothing (set aside)"),
+        (Doctype.DAY, "2024-07-10", 62_500, "0.0625"),
+        (Doctype.MINUTE, "2024-07-10T08:00Z", REMOVED, "part of other steps"),
+        (Doctype.DAY, "2024-07-10", REMOVED, "nothing (set aside)"),
     ],
 )
-def test_a_removed_value_says_where_its_energy_went(period: Period, key: str, became: int, words: str) -> None:
+def test_a_removed_value_says_where_its_energy_went(period: Doctype, key: str, became: int, words: str) -> None:
     assert _to_row(Correction("home1", period, key, 1, became, None, NOW, "r1"))["became (kWh)"] == words

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from worker.cli.show import plot_loads, table_of_loads
 from worker.domain.measures.documents import to_csv_fields
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 
 CIVIL = {"year": 2024, "month": 7, "day": 24, "hour": 0, "minute": 0}
 
@@ -23,13 +23,13 @@ def printed(table: object) -> list[str]:
 @pytest.mark.parametrize(
     ("period", "loads", "texts"),
     [
-        (Period.MINUTE, [0.0625, 0.125], ["0.0625", "0.1250"]),
-        (Period.MINUTE, [0.083333, 0.5], ["0.083333", "0.500000"]),
-        (Period.DAY, [10.125, 5.0], ["10.125", "5.000"]),
-        (Period.MONTH, [303.75], ["303.750"]),
+        (Doctype.MINUTE, [0.0625, 0.125], ["0.0625", "0.1250"]),
+        (Doctype.MINUTE, [0.083333, 0.5], ["0.083333", "0.500000"]),
+        (Doctype.DAY, [10.125, 5.0], ["10.125", "5.000"]),
+        (Doctype.MONTH, [303.75], ["303.750"]),
     ],
 )
-def test_what_is_listed_has_all_its_places(period: Period, loads: list[float], texts: list[str]) -> None:
+def test_what_is_listed_has_all_its_places(period: Doctype, loads: list[float], texts: list[str]) -> None:
     rows = [{"load": load, **CIVIL} for load in loads]
     for table in (table_of_loads(rows, period), plot_loads(rows, period)):
         assert [line.split()[-1] for line in printed(table)[1:]] == texts

@@ -18,9 +18,10 @@ from tests.support.factories import (
     window_job,
 )
 from worker.cli.totals_check import Differences, Loads, Truth, find_differences
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series, day_length, local_midnight
+from worker.domain.measures.readings import ONE_DAY, DateWindow, day_length, local_midnight
+from worker.domain.measures.series import USUAL_SERIES, Doctype
 
-Stored = dict[Period, list[dict[str, Any]]]
+Stored = dict[Doctype, list[dict[str, Any]]]
 
 CHANGE = date(2023, 10, 29)  # A day of 50 half-hours.
 DAYS = [CHANGE - ONE_DAY, CHANGE, CHANGE + ONE_DAY]
@@ -45,7 +46,7 @@ def stored() -> Stored:
     curves = {day: curve_of(day, 300) for day in DAYS}
     measures = memory_measures()
     walk = make_window_sync(PretendSupplier(daily=serving_days(WATT_HOURS), curve=serving_curves(curves)), measures)
-    for series in Series:
+    for series in USUAL_SERIES:
         walk.sync_window(window_job(WINDOW, series))
     return {
         period: [dict(document) for document in store.read("home1", "0", "~")] for period, store in measures.items()
@@ -76,24 +77,24 @@ def test_a_store_that_is_right_passes(stored: Stored) -> None:
 @pytest.mark.parametrize(
     "period, fault, expected",
     [
-        (Period.MINUTE, lose, Differences(lost=1)),
-        (Period.DAY, lose, Differences(lost=1)),
-        (Period.HOUR, lose, Differences(wrong_totals=1)),
-        (Period.YEAR, lose, Differences(wrong_totals=1)),
-        (Period.MINUTE, double, Differences(doubled=1, wrong=1)),
-        (Period.MONTH, double, Differences(doubled=1, wrong_totals=1)),
-        (Period.MINUTE, change, Differences(wrong=1)),
-        (Period.DAY, change, Differences(wrong=1)),
-        (Period.HOUR, change, Differences(wrong_totals=1)),
-        (Period.MONTH, change, Differences(wrong_totals=1)),
-        (Period.YEAR, change, Differences(wrong_totals=1)),
-        (Period.MINUTE, put_zero, Differences(wrong_zeros=1)),
-        (Period.DAY, put_zero, Differences(wrong_zeros=1)),
-        (Period.HOUR, put_zero, Differences(wrong_zeros=1)),
+        (Doctype.MINUTE, lose, Differences(lost=1)),
+        (Doctype.DAY, lose, Differences(lost=1)),
+        (Doctype.HOUR, lose, Differences(wrong_totals=1)),
+        (Doctype.YEAR, lose, Differences(wrong_totals=1)),
+        (Doctype.MINUTE, double, Differences(doubled=1, wrong=1)),
+        (Doctype.MONTH, double, Differences(doubled=1, wrong_totals=1)),
+        (Doctype.MINUTE, change, Differences(wrong=1)),
+        (Doctype.DAY, change, Differences(wrong=1)),
+        (Doctype.HOUR, change, Differences(wrong_totals=1)),
+        (Doctype.MONTH, change, Differences(wrong_totals=1)),
+        (Doctype.YEAR, change, Differences(wrong_totals=1)),
+        (Doctype.MINUTE, put_zero, Differences(wrong_zeros=1)),
+        (Doctype.DAY, put_zero, Differences(wrong_zeros=1)),
+        (Doctype.HOUR, put_zero, Differences(wrong_zeros=1)),
     ],
 )
 def test_one_fault_is_found_and_called_by_its_name(
-    stored: Stored, period: Period, fault: Callable[[list[dict[str, Any]]], None], expected: Differences
+    stored: Stored, period: Doctype, fault: Callable[[list[dict[str, Any]]], None], expected: Differences
 ) -> None:
     fault(stored[period])
     assert find_differences(truth(), stored) == expected
@@ -101,9 +102,9 @@ def test_one_fault_is_found_and_called_by_its_name(
 
 def test_a_zero_where_nothing_was_measured_is_an_invented_one(stored: Stored) -> None:
     hole = truth()
-    del hole[Period.MINUTE]["2023-10-29T00:30Z"]
-    stored[Period.MINUTE] = [
+    del hole[Doctype.MINUTE]["2023-10-29T00:30Z"]
+    stored[Doctype.MINUTE] = [
         {**document, "load": 0.0} if document["_id"].endswith("2023-10-29T00:30Z") else document
-        for document in stored[Period.MINUTE]
+        for document in stored[Doctype.MINUTE]
     ]
     assert find_differences(hole, stored) == Differences(wrong_zeros=1)

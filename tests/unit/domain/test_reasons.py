@@ -23,7 +23,8 @@ from worker.domain.fleet.outcomes import (
 )
 from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayMark, DayState
 from worker.domain.measures.holes import Hole
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
 from worker.errors import StoreUnavailable, WorkerError
 from worker.texts import LANGUAGES
@@ -131,7 +132,8 @@ def test_every_day_has_a_sentence_that_names_it(
     daily: DayFacts, curve: DayFacts, account: Account, language: str
 ) -> None:
     reasons = {
-        series: reason_of(DAY, TODAY, facts, account) for series, facts in zip(Series, (daily, curve), strict=True)
+        series: reason_of(DAY, TODAY, facts, account)
+        for series, facts in zip(USUAL_SERIES, (daily, curve), strict=True)
     }
     reason, of = choose_series_reason(reasons)
     assert all(reasons[series] is reason for series in of)
@@ -149,7 +151,7 @@ def test_a_sentence_is_said_as_people_say_it() -> None:
     assert format_sentences(Reason.LATE, [Series.DAILY], DAY, **late)["fr"] == (
         "Enedis n'a pas encore publié le total du 10 juillet 2024 ; nous redemanderons le 1er août 2024."
     )
-    assert format_sentences(Reason.LATE, list(Series), date(2024, 7, 1), today=TODAY, asked_next=TODAY)["fr"] == (
+    assert format_sentences(Reason.LATE, list(USUAL_SERIES), date(2024, 7, 1), today=TODAY, asked_next=TODAY)["fr"] == (
         "Enedis n'a pas encore publié les relevés du 1er juillet 2024 ; nous redemandons aujourd'hui."
     )
     assert format_sentences(Reason.PARTIAL, [Series.LOAD_CURVE], DAY, half_hours=46, **late)["en"] == (

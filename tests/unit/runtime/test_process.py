@@ -7,7 +7,7 @@ from pathlib import Path
 from config.settings import Settings
 from tests.support.registries import METER, NOW
 from tests.support.sqlite_connections import assert_all_closed, recorded_connections
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
 from worker.stores.measures.base import ALL_KEYS
@@ -24,5 +24,5 @@ def test_a_closed_runtime_leaves_no_connection_to_its_databases(tmp_path: Path, 
     with recorded_connections() as connections:
         with Runtime(settings, guarded=True) as runtime:
             account, _ = runtime.registry.add("enedis", METER, NOW, token_needed=False)
-            assert runtime.measures.read(account.id, {Period.DAY: ALL_KEYS}) == {Period.DAY: []}
+            assert runtime.measures.read(account.id, {Doctype.DAY: ALL_KEYS}) == {Doctype.DAY: []}
         assert_all_closed(connections)

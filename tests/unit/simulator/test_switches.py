@@ -8,7 +8,7 @@ from tests.support.enedis_caller import HOME, SimulatorCaller, points
 from worker.clients.answer_shapes import find_deviations
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.errors import Reply, unexpected_refusal
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 
 
 def test_a_hole_is_an_absent_point_and_fills_when_it_is_taken_away(supplier: SimulatorCaller) -> None:

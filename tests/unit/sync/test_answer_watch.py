@@ -17,7 +17,7 @@ from worker.accounts.notice_texts import compose_message
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.domain.consent.consents import NoticeKind
 from worker.domain.measures.deviations import Deviation, DeviationKind
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.series import Doctype, Series
 from worker.errors import MalformedAnswer, StoreUnavailable
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.answers.unknown_answers import MAX_ROWS, QuarantineTable
@@ -47,7 +47,7 @@ def new_deviation(number: int = 0) -> Deviation:
 def test_a_new_field_is_told_once_and_the_readings_are_stored(household: Household, watch: AnswerWatch) -> None:
     answer = v5_answer([[FIRST.isoformat(), "9000"]], "Wh", tempo="BLEU")
     home = sync(household, watch, answer)
-    assert content(household.measures, home)[Period.DAY] == {FIRST.isoformat(): 9.0}
+    assert content(household.measures, home)[Doctype.DAY] == {FIRST.isoformat(): 9.0}
     (row,) = watch.quarantine.list()
     assert (row.kind, row.place) == (DeviationKind.FIELD, "meter_reading.tempo")
     new_notices = household.claim_due_notices()
@@ -113,7 +113,7 @@ def test_a_registry_that_is_down_costs_no_reading_and_no_count(
     with monkeypatch.context() as patch:
         patch.setattr(QuarantineTable, "record", down)
         home = sync(household, watch, v5_answer([[FIRST.isoformat(), "9000"]], "Wh", tempo="BLEU"))
-    assert content(household.measures, home)[Period.DAY] == {FIRST.isoformat(): 9.0}
+    assert content(household.measures, home)[Doctype.DAY] == {FIRST.isoformat(): 9.0}
     sync(household, watch, v5_answer([[FIRST.isoformat(), "9000"]], "Wh", tempo="BLEU"))
     assert [row.times for row in watch.quarantine.list()] == [2]
 

@@ -11,7 +11,8 @@ from tests.unit.conftest import Household
 from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.stores.registry.answers.corrections import CorrectionTable
 from worker.sync.audit import Auditor, AuditSummary
 from worker.sync.completeness import LedgerRebuilder
@@ -44,7 +45,7 @@ class Home:
             ).rebuild,
         )
 
-    def spoil(self, period: Period, key: str, **changes: object) -> None:
+    def spoil(self, period: Doctype, key: str, **changes: object) -> None:
         document = self.household.measures[period].documents[f"{self.account}:{key}"]
         document.update(changes)
 
@@ -88,7 +89,7 @@ def test_an_outcome_alone_says_that_something_is_stored(household: Household) ->
     """The ledger of days may be empty where the outcome knows a stored day."""
     home = Home(household)
     registry = household.registry
-    for series in Series:
+    for series in USUAL_SERIES:
         ledger = registry.completeness.load_ledger(home.account, series)
         assert registry.completeness.replace_if_unchanged(home.account, series, ledger, DayLedger())
     assert home.laws() == []
@@ -101,9 +102,9 @@ def test_an_outcome_alone_says_that_something_is_stored(household: Household) ->
 
 def test_a_wrong_total_is_made_anew_without_asking_the_supplier(home: Home) -> None:
     calls = len(home.household.supplier.asked)
-    home.spoil(Period.HOUR, "2024-07-10T08:00Z", load=9.9)
-    home.spoil(Period.MONTH, "2024-07", load=1.0)
-    del home.household.measures[Period.YEAR].documents[f"{home.account}:2024"]
+    home.spoil(Doctype.HOUR, "2024-07-10T08:00Z", load=9.9)
+    home.spoil(Doctype.MONTH, "2024-07", load=1.0)
+    del home.household.measures[Doctype.YEAR].documents[f"{home.account}:2024"]
     assert home.laws() == [
         (Law.MONTH, "2024-07", Cause.STALE_TOTAL),
         (Law.YEAR, "2024", Cause.MISSING_TOTAL),
@@ -117,10 +118,10 @@ def test_a_wrong_total_is_made_anew_without_asking_the_supplier(home: Home) -> N
 
 def test_steps_that_overlap_are_named_and_mended_without_asking_the_supplier(home: Home) -> None:
     """Versions that knew steps by their start alone left half-hours inside the hours that came for them."""
-    minutes, calls = home.household.measures[Period.MINUTE], len(home.household.supplier.asked)
+    minutes, calls = home.household.measures[Doctype.MINUTE], len(home.household.supplier.asked)
     half_hour = minutes.documents[f"{home.account}:2024-07-10T08:30Z"]["load"]
-    home.spoil(Period.MINUTE, "2024-07-10T08:00Z", load=2 * half_hour, step=60, updated_at="2024-07-24T09:00:00+00:00")
-    home.spoil(Period.HOUR, "2024-07-10T08:00Z", load=3 * half_hour)
+    home.spoil(Doctype.MINUTE, "2024-07-10T08:00Z", load=2 * half_hour, step=60, updated_at="2024-07-24T09:00:00+00:00")
+    home.spoil(Doctype.HOUR, "2024-07-10T08:00Z", load=3 * half_hour)
     assert home.laws() == [(Law.STEPS, "2024-07-10", Cause.OVERLAPPING_STEPS), (Law.DAY, "2024-07-10", Cause.UNKNOWN)]
     home.auditor.repair_account(home.auditor.verify_account(home.account))
     assert home.laws() == []
@@ -130,9 +131,9 @@ def test_steps_that_overlap_are_named_and_mended_without_asking_the_supplier(hom
 
 def test_a_hole_that_overlapping_steps_had_hidden_is_asked_for_again(home: Home) -> None:
     """Two hours stand over half-hours, and one hour is missing: lengths that add up to the whole day."""
-    minutes, day = home.household.measures[Period.MINUTE], date(2024, 7, 10)
+    minutes, day = home.household.measures[Doctype.MINUTE], date(2024, 7, 10)
     for hour in ("08", "09"):
-        home.spoil(Period.MINUTE, f"{day}T{hour}:00Z", load=0.1, step=60, updated_at="2024-07-24T09:00:00+00:00")
+        home.spoil(Doctype.MINUTE, f"{day}T{hour}:00Z", load=0.1, step=60, updated_at="2024-07-24T09:00:00+00:00")
     for half_hour in ("10:00", "10:30"):
         del minutes.documents[f"{home.account}:{day}T{half_hour}Z"]
     home.auditor.repair_account(home.auditor.verify_account(home.account))
@@ -144,16 +145,16 @@ def test_a_hole_that_overlapping_steps_had_hidden_is_asked_for_again(home: Home)
 def test_a_stored_value_that_no_meter_can_reach_goes_when_the_supplier_repeats_it(home: Home) -> None:
     day = date(2024, 7, 10)
     home.household.supplier.daily = serving_days({**home.values, day: 99_985_000})
-    home.spoil(Period.DAY, str(day), load=99_985.0)
+    home.spoil(Doctype.DAY, str(day), load=99_985.0)
     home.household.look_back(home.account, Series.DAILY)
-    assert f"{home.account}:{day}" not in home.household.measures[Period.DAY].documents
+    assert f"{home.account}:{day}" not in home.household.measures[Doctype.DAY].documents
     assert home.laws() == [(Law.LIMIT, str(day), Cause.SET_ASIDE)], "and the month was computed again"
-    (correction,) = CorrectionTable(home.household.registry.database).list_between(home.account, Period.DAY, "0", "~")
-    assert (correction.key, correction.was_mwh) == (str(day), 99_985_000_000)
+    (correction,) = CorrectionTable(home.household.registry.database).list_between(home.account, Doctype.DAY, "0", "~")
+    assert (correction.key, correction.was_amount) == (str(day), 99_985_000_000)
 
 
 def test_readings_in_doubt_are_asked_for_again_both_series_of_them(home: Home) -> None:
-    home.spoil(Period.DAY, "2024-07-10", load=99.0)
+    home.spoil(Doctype.DAY, "2024-07-10", load=99.0)
     assert (Law.DAY, "2024-07-10", Cause.UNKNOWN) in home.laws()
     home.auditor.repair_account(home.auditor.verify_account(home.account))
     assert [(job["series"], job["start"]) for job in home.asked] == [
@@ -166,7 +167,7 @@ def test_readings_in_doubt_are_asked_for_again_both_series_of_them(home: Home) -
 
 
 def test_a_day_beyond_what_a_meter_can_deliver_is_named_and_asked_for_again(home: Home) -> None:
-    home.spoil(Period.DAY, "2024-07-10", load=99_985.0)
+    home.spoil(Doctype.DAY, "2024-07-10", load=99_985.0)
     assert (Law.LIMIT, "2024-07-10", Cause.BEYOND_LIMIT) in home.laws()
     day, asked = date(2024, 7, 11), home.asked
     home.household.supplier.daily = serving_days({**home.values, day: 99_985_000})
@@ -192,7 +193,7 @@ def test_an_account_without_anything_is_all_right(household: Household) -> None:
 
 
 def test_a_tally_counts_accounts_and_findings_by_law_and_cause(home: Home) -> None:
-    home.spoil(Period.MONTH, "2024-07", load=1.0)
+    home.spoil(Doctype.MONTH, "2024-07", load=1.0)
     summary = AuditSummary()
     summary.add(home.auditor.verify_account(home.account))
     summary.add(home.auditor.verify_account(home.household.add(22)))
@@ -202,6 +203,6 @@ def test_a_tally_counts_accounts_and_findings_by_law_and_cause(home: Home) -> No
 
 def test_the_audit_reads_a_month_of_the_curve_at_a_time(home: Home) -> None:
     spans: list[tuple[str, str]] = []
-    home.household.measures[Period.MINUTE].before_read = lambda _, first, end: spans.append((first[:10], end[:10]))
+    home.household.measures[Doctype.MINUTE].before_read = lambda _, first, end: spans.append((first[:10], end[:10]))
     home.auditor.verify_account(home.account)
     assert all((date.fromisoformat(end) - date.fromisoformat(first)).days <= 34 for first, end in spans[1:])

@@ -12,7 +12,8 @@ from tests.support.factories import Answer, AnswerKind, curve_of, serving_curves
 from tests.unit.conftest import Household
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.messages import LOOK_BACK, new_run_id
-from worker.domain.measures.readings import ONE_DAY, Series
+from worker.domain.measures.readings import ONE_DAY
+from worker.domain.measures.series import Series
 from worker.errors import ConsentRevoked, MalformedAnswer
 
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE

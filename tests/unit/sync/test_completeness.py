@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.support.factories import Row, curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
 from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayLedger, DayMark, DayState
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series, day_length
+from worker.domain.measures.readings import ONE_DAY, DateWindow, day_length
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.sync.completeness import LedgerRebuilder, rebuild_ledger
 
@@ -30,7 +31,7 @@ def rebuild_of(household: Household) -> LedgerRebuilder:
 
 
 def ledger_texts(household: Household, home: str) -> dict[Series, str]:
-    return {series: str(household.registry.completeness.load_ledger(home, series)) for series in Series}
+    return {series: str(household.registry.completeness.load_ledger(home, series)) for series in USUAL_SERIES}
 
 
 def month_of_supplier(
@@ -68,12 +69,12 @@ def test_a_ledger_made_anew_is_what_the_walks_have_kept(
     sync(service, home, values, rows)
     service.at += timedelta(days=later)
     before = ledger_texts(service, home)
-    for series in Series:
+    for series in USUAL_SERIES:
         assert not rebuild_of(service).rebuild(home, series), "nothing differs"
     assert ledger_texts(service, home) == before
 
     # A ledger lost as a whole: documents and finished windows give all marks but their ages.
-    for series in Series:
+    for series in USUAL_SERIES:
         known = service.registry.completeness.load_ledger(home, series)
         assert service.registry.completeness.replace_if_unchanged(home, series, known, DayLedger())
         assert rebuild_of(service).rebuild(home, series)
@@ -129,7 +130,7 @@ def test_a_window_stored_meanwhile_is_not_overwritten(household: Household, home
     _, rows = month_of_supplier(today, {}, set())
     known = household.registry.completeness.load_ledger(home, Series.LOAD_CURVE)
     assert household.registry.completeness.replace_if_unchanged(home, Series.LOAD_CURVE, known, DayLedger())
-    store = household.measures[Period.MINUTE]
+    store = household.measures[Doctype.MINUTE]
 
     def store_a_window(*_: object) -> None:
         store.before_read = None
@@ -151,14 +152,14 @@ def test_where_days_never_come_to_rest_it_says_so(household: Household, home: st
         assert ledgers.replace_if_unchanged(home, Series.LOAD_CURVE, known, later)
 
     ledgers.replace_if_unchanged(home, Series.LOAD_CURVE, ledgers.load_ledger(home, Series.LOAD_CURVE), DayLedger())
-    household.measures[Period.MINUTE].before_read = change
+    household.measures[Doctype.MINUTE].before_read = change
     with pytest.raises(StoreUnavailable, match="keep changing"):
         rebuild_of(household).rebuild(home, Series.LOAD_CURVE)
 
 
 def test_a_curve_is_read_a_month_at_a_time(household: Household, home: str) -> None:
     spans: list[tuple[str, str]] = []
-    household.measures[Period.MINUTE].before_read = lambda _, first, end: spans.append((first[:10], end[:10]))
+    household.measures[Doctype.MINUTE].before_read = lambda _, first, end: spans.append((first[:10], end[:10]))
     rebuild_of(household).rebuild(home, Series.LOAD_CURVE)
     assert len(spans) > 1
     assert all((date.fromisoformat(end) - date.fromisoformat(first)).days <= 32 for first, end in spans[1:])

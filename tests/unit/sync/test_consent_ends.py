@@ -20,7 +20,8 @@ from worker.domain.consent.consents import ConsentKind, NoticeKind
 from worker.domain.fleet.incidents import IncidentKind, ProbeResult, judge_probe
 from worker.domain.measures.answers import Answer, AnswerKind
 from worker.domain.measures.conservation import Cause, Discrepancy, Law
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series, local_midnight
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, local_midnight
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import (
     AccountClosed,
     AccountError,
@@ -130,7 +131,9 @@ def test_after_a_new_consent_the_days_between_are_asked_for(household: Household
 
     household.registry.add("enedis", meter, household.at, consent_until=date(2025, 9, 13), token_needed=False)
     jobs = due.night(household.at).jobs
-    assert {(job["account_id"], job["series"]) for job in jobs} == {(account_id, series.value) for series in Series}
+    assert {(job["account_id"], job["series"]) for job in jobs} == {
+        (account_id, series.value) for series in USUAL_SERIES
+    }
     for job in jobs:
         assert household.run(job)
     windows = dict(household.supplier.asked)
@@ -146,7 +149,7 @@ def test_what_the_household_stopped_or_another_person_took_over_is_asked_by_nobo
     household: Household, error: AccountError
 ) -> None:
     account_id = household.add()
-    jobs = [household.claim_look_back(account_id, series) for series in Series]
+    jobs = [household.claim_look_back(account_id, series) for series in USUAL_SERIES]
     if isinstance(error, ConsentStopped):
         household.consents.withdraw(account_id, household.at)
     else:

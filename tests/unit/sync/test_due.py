@@ -19,7 +19,8 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import ONE_DAY, PARIS, Series
+from worker.domain.measures.readings import ONE_DAY, PARIS
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import StoreUnavailable, SupplierUnavailable
 from worker.stores.registry.due import DueTable
 from worker.sync.claims import queue_of
@@ -80,7 +81,7 @@ class DueQueue:
 
 
 def everything_once(accounts: list[str]) -> Counter[tuple[str, str]]:
-    return Counter((account, series.value) for account in accounts for series in Series)
+    return Counter((account, series.value) for account in accounts for series in USUAL_SERIES)
 
 
 @pytest.fixture
@@ -301,7 +302,7 @@ def test_histories_go_on_in_their_lanes_and_a_full_one_holds_up_no_other(queue: 
     assert queue.feed_histories(calls_per_hour=SMALL) == 40
     assert queue.queues() == {"first_screen": 20, "backfill": 20}
     assert queue.feed_histories(calls_per_hour=SMALL) == 0
-    assert not any(due.has_history_room(series) for series in Series)
+    assert not any(due.has_history_room(series) for series in USUAL_SERIES)
     first = [job["account_id"] for job, name in queue.waiting if name == "first_screen"]
     queue.household.at += timedelta(minutes=1)
     queue.work()
@@ -314,14 +315,17 @@ def test_a_loaded_history_is_not_due_until_a_gap_opens(queue: DueQueue) -> None:
     household = queue.household
     account = household.add()
     household.backfill(account)
-    assert [household.histories(series) for series in Series] == [[], []]
+    assert [household.histories(series) for series in USUAL_SERIES] == [[], []]
     feed_until_done(queue, household.at)
-    assert [household.histories(series) for series in Series] == [[], []]
+    assert [household.histories(series) for series in USUAL_SERIES] == [[], []]
     household.at += 60 * DAY
     feed_until_done(queue, household.at)
-    assert [[row.account_id for row in household.histories(series)] for series in Series] == [[account], [account]]
+    assert [[row.account_id for row in household.histories(series)] for series in USUAL_SERIES] == [
+        [account],
+        [account],
+    ]
     household.backfill(account)
-    assert all(household.history.missing_windows(account, series) == [] for series in Series)
+    assert all(household.history.missing_windows(account, series) == [] for series in USUAL_SERIES)
 
 
 def test_histories_are_begun_so_many_at_once(queue: DueQueue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from tests.support.strategies import few
 from tests.support.window_runs import days, sync_curve, sync_days
 from tests.unit.conftest import Household
 from worker.domain.measures.answers import Answer, AnswerKind
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.sync.history import covered_days
 
@@ -80,7 +81,7 @@ def test_a_night_that_ends_after_redis_was_emptied_does_not_hide_what_was_forgot
 ) -> None:
     household, account = filled
     household.lose_redis()
-    for series in Series:
+    for series in USUAL_SERIES:
         household.run(household.claim_look_back(account, series))
     household.supplier.asked.clear()
     assert household.backfill(account) == []
@@ -90,15 +91,15 @@ def test_a_night_that_ends_after_redis_was_emptied_does_not_hide_what_was_forgot
 @pytest.mark.parametrize(
     "lost_period, series, key",
     [
-        (Period.MONTH, DAILY, "2023-11"),
-        (Period.YEAR, DAILY, "2022"),
-        (Period.HOUR, CURVE, "2024-07-10T10:00Z"),
-        (Period.DAY, DAILY, "2023-02-05"),
-        (Period.MINUTE, CURVE, "2024-07-10T10:30Z"),
+        (Doctype.MONTH, DAILY, "2023-11"),
+        (Doctype.YEAR, DAILY, "2022"),
+        (Doctype.HOUR, CURVE, "2024-07-10T10:00Z"),
+        (Doctype.DAY, DAILY, "2023-02-05"),
+        (Doctype.MINUTE, CURVE, "2024-07-10T10:30Z"),
     ],
 )
 def test_what_a_crash_left_half_done_is_fetched_again_after_redis_was_emptied(
-    filled: tuple[Household, str], lost_period: Period, series: Series, key: str
+    filled: tuple[Household, str], lost_period: Doctype, series: Series, key: str
 ) -> None:
     household, account = filled
     whole = content(household.measures, account)
@@ -112,7 +113,7 @@ def test_what_a_crash_left_half_done_is_fetched_again_after_redis_was_emptied(
 def test_a_total_that_is_wrong_is_as_good_as_missing(filled: tuple[Household, str]) -> None:
     household, account = filled
     whole = content(household.measures, account)
-    household.measures[Period.MONTH].documents[f"{account}:2023-11"]["load"] += 1
+    household.measures[Doctype.MONTH].documents[f"{account}:2023-11"]["load"] += 1
     household.lose_redis()
     assert household.backfill(account)
     assert content(household.measures, account) == whole
@@ -139,7 +140,7 @@ def test_what_lies_before_the_floor_is_done_with(household: Household) -> None:
     account = household.add()
     jobs = [job for job in household.backfill(account) if job["series"] == DAILY.value]
     assert len(jobs) == 1  # The two older years would only be refused again.
-    assert len(content(household.measures, account)[Period.DAY]) == len(values)
+    assert len(content(household.measures, account)[Doctype.DAY]) == len(values)
     assert household.history.count_days(account, DAILY) == (1095, 1095)
 
 
@@ -155,14 +156,14 @@ def test_an_end_too_late_leaves_yesterday_to_the_next_try_without_going_round_in
     household.supplier.daily = lambda window: serve(window) if window.end < TODAY else Answer(AnswerKind.END_TOO_LATE)
     account = household.add()
     household.backfill(account)
-    assert len(content(household.measures, account)[Period.DAY]) == 1094
+    assert len(content(household.measures, account)[Doctype.DAY]) == 1094
     household.at += timedelta(days=1)
     household.supplier.daily = serve
     household.run(household.claim_look_back(account, DAILY))
-    assert len(content(household.measures, account)[Period.DAY]) == 1095
+    assert len(content(household.measures, account)[Doctype.DAY]) == 1095
 
 
-def stored(measures: MeasureStore, series: Series) -> dict[Period, list[dict[str, object]]]:
+def stored(measures: MeasureStore, series: Series) -> dict[Doctype, list[dict[str, object]]]:
     return measures.read("home1", dict.fromkeys((series.inputs, *series.totals), ALL_KEYS))
 
 
@@ -189,5 +190,5 @@ def test_no_documents_cover_no_days() -> None:
     assert covered_days(DAILY, stored(memory_measures(), DAILY)) == []
     measures = memory_measures()
     sync_days(measures, days("2024-01-01", 1))
-    measures[Period.YEAR].documents.clear()
+    measures[Doctype.YEAR].documents.clear()
     assert covered_days(DAILY, stored(measures, DAILY)) == []

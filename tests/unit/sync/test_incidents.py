@@ -19,7 +19,8 @@ from worker.domain.consent.consents import NoticeKind
 from worker.domain.fleet.incidents import PROBE, PROBES_TO_PASS, IncidentKind, Thresholds
 from worker.domain.fleet.lanes import enter_lane, leave_lane
 from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import (
     ConsentRevoked,
     HolderChanged,
@@ -103,7 +104,7 @@ class Fleet:
 
     def count_waiting(self) -> int:
         """Return how many series wait for their next try."""
-        return sum(self.waits(home, series) for home in self.homes for series in Series)
+        return sum(self.waits(home, series) for home in self.homes for series in USUAL_SERIES)
 
     def states(self) -> set[AccountState]:
         return {self.household.registry.get(home).state for home in self.homes}
@@ -241,7 +242,7 @@ def test_an_outage_of_the_curve_holds_up_no_daily_value(fleet: Fleet) -> None:
     assert fleet.night(None, Series.DAILY) == 12
     assert fleet.night(None, Series.LOAD_CURVE) == 0
     assert not fleet.household.incidents.is_open()
-    jobs = [fleet.household.claims.claim_history(fleet.homes[0], series) for series in Series]
+    jobs = [fleet.household.claims.claim_history(fleet.homes[0], series) for series in USUAL_SERIES]
     assert [job is not None for job in jobs] == [True, False]
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.factories import NOW, window_job
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Series
 from worker.errors import (
     ConsentRevoked,
     IncidentOpen,

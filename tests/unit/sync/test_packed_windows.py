@@ -19,7 +19,15 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
-from tests.support.fakes import DoctypeStores, MemoryStore, clear_hooks, crash_at_write, interrupt, memory_measures
+from tests.support.fakes import (
+    DoctypeStores,
+    MemoryStore,
+    clear_hooks,
+    crash_at_write,
+    interrupt,
+    memory_measures,
+    pack_store,
+)
 from tests.support.stepped_stores import Killed, SteppedStore
 from tests.support.window_runs import (
     CURVE,
@@ -34,7 +42,8 @@ from tests.support.window_runs import (
 )
 from tests.unit.sync.test_write_protocol import WriteProtocol, explored
 from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.packing import PACKED_SERIES
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.errors import StoreUnavailable, UnknownAccount, WriteRefused
 from worker.stores.measures.base import ALL_KEYS, Document, MeasureStore
 from worker.stores.measures.packed import PackedStore
@@ -43,8 +52,8 @@ Packs = dict[Series, MemoryStore]
 
 
 def packed() -> tuple[PackedStore, Packs]:
-    packs = {series: MemoryStore() for series in Series}
-    return PackedStore(packs), packs
+    packs = {series: MemoryStore() for series in PACKED_SERIES}
+    return pack_store(packs), packs
 
 
 def expected_after(*runs: Run) -> DoctypeStores:
@@ -61,9 +70,9 @@ def test_both_layouts_hold_the_same_documents_after_the_same_runs(series: str) -
     for run in RUNS[series]:
         run(measures)
     plain = expected_after(*RUNS[series])
-    everything = dict.fromkeys(Period, ALL_KEYS)
+    everything = dict.fromkeys(Doctype, ALL_KEYS)
     packed_documents, plain_documents = (store.read("home1", everything) for store in (measures, plain))
-    for period in Period:
+    for period in Doctype:
         documents = [{**document, "_rev": ""} for document in packed_documents[period]]
         assert documents == [{**document, "_rev": ""} for document in plain_documents[period]]
     assert sum(len(store.documents) for store in packs.values()) == (1 if series == "daily" else 2)
@@ -108,7 +117,7 @@ def test_two_windows_that_touch_different_half_hours_of_one_day_both_come_in(num
 
 
 @pytest.mark.parametrize("number", range(1, 5))
-@pytest.mark.parametrize("series", Series)
+@pytest.mark.parametrize("series", USUAL_SERIES)
 def test_an_account_removed_between_any_two_touches_leaves_nothing_behind(series: Series, number: int) -> None:
     supplier = PretendSupplier(daily=serving_days(FIRST_RUN), curve=serving_curves(CURVE))
     accounts, (measures, packs) = PretendAccounts(), packed()
@@ -154,9 +163,9 @@ def test_a_pack_of_a_later_program_is_neither_read_nor_written_over() -> None:
     stored["format"] = 2
     before = dict(stored)
     for touch in (
-        lambda: measures.read("home1", {Period.DAY: ALL_KEYS}),
+        lambda: measures.read("home1", {Doctype.DAY: ALL_KEYS}),
         lambda: sync_days(measures, days("2024-05-10", 1)),
-        lambda: measures.write({Period.DAY: [to_document("home1", Period.DAY, Entry("2024-05-10", 1), NOW)]}),
+        lambda: measures.write({Doctype.DAY: [to_document("home1", Doctype.DAY, Entry("2024-05-10", 1), NOW)]}),
         lambda: measures.erase("home1"),
     ):
         with pytest.raises(StoreUnavailable, match=r"format 2.*update Relève"):
@@ -166,9 +175,9 @@ def test_a_pack_of_a_later_program_is_neither_read_nor_written_over() -> None:
 
 def test_a_document_that_has_no_place_in_a_pack_is_refused_and_nothing_is_written() -> None:
     measures, packs = packed()
-    good = to_document("home1", Period.DAY, Entry("2024-05-10", 1000), NOW)
+    good = to_document("home1", Doctype.DAY, Entry("2024-05-10", 1000), NOW)
     with pytest.raises(WriteRefused, match="RELEVE_LAYOUT=plain"):
-        measures.write({Period.DAY: [good, {**good, "_id": "home1:2024-05-11", "price": 1}]})
+        measures.write({Doctype.DAY: [good, {**good, "_id": "home1:2024-05-11", "price": 1}]})
     assert packs[Series.DAILY].documents == {}
 
 
@@ -176,7 +185,7 @@ class Packed(WriteProtocol):
     """The protocol on packs: workers stop and die between any two calls; of a bulk write any part is written."""
 
     def open_stores(self) -> MeasureStore:
-        return PackedStore({series: SteppedStore(MemoryStore()) for series in Series})
+        return pack_store({series: SteppedStore(MemoryStore()) for series in PACKED_SERIES})
 
     def stepped_stores(self) -> MeasureStore:
         return self.measures

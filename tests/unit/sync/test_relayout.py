@@ -10,14 +10,23 @@ from typing import Any
 import pytest
 
 from tests.support.factories import NOW, PretendSupplier, content, curve_of, make_window_sync, window_job
-from tests.support.fakes import ByDoctype, DoctypeStores, MemoryStore, clear_hooks, crash_at_write, memory_measures
+from tests.support.fakes import (
+    ByDoctype,
+    DoctypeStores,
+    MemoryStore,
+    clear_hooks,
+    crash_at_write,
+    memory_measures,
+    pack_store,
+)
 from tests.support.stepped_stores import Killed
 from tests.support.window_runs import CORRECTED_CURVE, CURVE, FIRST_RUN, sync_curve, sync_days, truth_of_days
 from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.readings import DateWindow, Period, Series
+from worker.domain.measures.packing import PACKED_SERIES
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Doctype, Series
 from worker.errors import StoreUnavailable
-from worker.stores.measures.base import ALL_KEYS, ByPeriod, Document, MeasureStore
-from worker.stores.measures.packed import PackedStore
+from worker.stores.measures.base import ALL_KEYS, Document, DocumentsByDoctype, MeasureStore
 from worker.sync.relayout import LayoutMigrator, MigrationCounts
 
 
@@ -26,10 +35,12 @@ class Place:
     """Both layouts on one server of MemoryStores."""
 
     plain: DoctypeStores = field(default_factory=memory_measures)
-    packs: dict[Series, MemoryStore] = field(default_factory=lambda: {series: MemoryStore() for series in Series})
+    packs: dict[Series, MemoryStore] = field(
+        default_factory=lambda: {series: MemoryStore() for series in PACKED_SERIES}
+    )
 
     def __post_init__(self) -> None:
-        self.packed = PackedStore(self.packs)  # type: ignore[arg-type]
+        self.packed = pack_store(self.packs)
 
     @property
     def stores(self) -> list[MemoryStore]:
@@ -60,7 +71,7 @@ def fill(measures: MeasureStore, home: str = "home1") -> None:
 
 
 def documents(measures: MeasureStore, home: str = "home1") -> list[Document]:
-    stored = [document for rows in measures.read(home, dict.fromkeys(Period, ALL_KEYS)).values() for document in rows]
+    stored = [document for rows in measures.read(home, dict.fromkeys(Doctype, ALL_KEYS)).values() for document in rows]
     return [{name: value for name, value in document.items() if name != "_rev"} for document in stored]
 
 
@@ -163,8 +174,8 @@ def test_where_both_layouts_hold_readings_the_younger_stays_and_totals_are_made_
     sync_days(stores, {date(2024, 5, 9): 9000, date(2024, 5, 10): 8000})
     later: Any = new
     window_sync = make_window_sync(PretendSupplier(), later, now=lambda: NOW + timedelta(hours=1))
-    young = to_document("home1", Period.DAY, Entry("2024-05-10", 8_500_000), NOW + timedelta(hours=1))
-    assert not any(new.write({Period.DAY: [young]}).values())
+    young = to_document("home1", Doctype.DAY, Entry("2024-05-10", 8_500_000), NOW + timedelta(hours=1))
+    assert not any(new.write({Doctype.DAY: [young]}).values())
     window_sync.recompute_totals(window_job(DateWindow(date(2024, 5, 10), date(2024, 5, 11)), Series.DAILY))
     counts = place.move(to_packed)
     assert counts.recounted == 2
@@ -186,7 +197,7 @@ def test_what_does_not_read_back_alike_is_not_erased(to_packed: bool) -> None:
     assert documents(old) == before
 
 
-def _without_last(documents: ByPeriod) -> ByPeriod:
+def _without_last(documents: DocumentsByDoctype) -> DocumentsByDoctype:
     return {period: rows[:-1] for period, rows in documents.items()}
 
 
@@ -194,9 +205,9 @@ def test_a_total_without_readings_is_moved_too(to_packed: bool) -> None:
     place = Place()
     old, new = place.ends(to_packed)
     written = [
-        (Period.HOUR, Entry("2024-10-27T01:00Z", 404_600)),
-        (Period.MONTH, Entry("2024-10", 293_336_400)),
-        (Period.YEAR, Entry("2023", 3_052_617_000)),
+        (Doctype.HOUR, Entry("2024-10-27T01:00Z", 404_600)),
+        (Doctype.MONTH, Entry("2024-10", 293_336_400)),
+        (Doctype.YEAR, Entry("2023", 3_052_617_000)),
     ]
     for period, entry in written:
         assert old.write({period: [to_document("home1", period, entry, NOW)]}) == {period: []}

@@ -30,7 +30,8 @@ from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.completeness import COMPLETE, DayLedger, DayMark, DayState
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import Writes
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.domain.parsing import enedis
 from worker.domain.parsing.enedis import ParsedAnswer
 from worker.errors import MalformedAnswer, StoreUnavailable, UnknownAccount
@@ -79,9 +80,7 @@ class NoCorrections:
 def halving(payload: Any, series: Series) -> ParsedAnswer:
     """Parse every step as half as long, and lose the last."""
     parsed = enedis.parse(payload, series)
-    return ParsedAnswer(
-        [replace(reading, milliwatt_hours=reading.milliwatt_hours // 2) for reading in parsed.readings[:-1]]
-    )
+    return ParsedAnswer([replace(reading, amount=reading.amount // 2) for reading in parsed.readings[:-1]])
 
 
 def refusing(payload: Any, series: Series) -> ParsedAnswer:
@@ -107,7 +106,7 @@ class Archive:
         self.household.supplier = PretendSupplier(daily=serving_days(DAYS), curve=serving_curves(CURVES))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("worker.sync.window.parse", parser)
-            for series in Series:
+            for series in USUAL_SERIES:
                 try:
                     self.sync(home, series)
                 except MalformedAnswer:
@@ -133,11 +132,11 @@ def archive(household: Household) -> Archive:
     return Archive(household)
 
 
-def content_of_correct_parser(home: str) -> dict[Period, dict[str, float]]:
+def content_of_correct_parser(home: str) -> dict[Doctype, dict[str, float]]:
     """Return what a parser without a fault would have stored."""
     measures = memory_measures()
     window_sync = make_window_sync(PretendSupplier(daily=serving_days(DAYS), curve=serving_curves(CURVES)), measures)
-    for series in Series:
+    for series in USUAL_SERIES:
         window_sync.sync_window(window_job(WEEK, series, home))
     return content(measures, home)
 
@@ -208,9 +207,10 @@ def test_what_a_replay_corrects_is_kept_with_the_time_of_the_answer(household: H
     home = archive.sync_badly()
     household.at += timedelta(days=3)
     archive.replay(home)
-    corrections = CorrectionTable(household.registry.database).list_between(home, Period.DAY, "0", "~")
+    corrections = CorrectionTable(household.registry.database).list_between(home, Doctype.DAY, "0", "~")
     assert [
-        (correction.key, correction.was_mwh, correction.became_mwh, correction.run_id) for correction in corrections
+        (correction.key, correction.was_amount, correction.became_amount, correction.run_id)
+        for correction in corrections
     ] == [(day.isoformat(), wh * 500, wh * 1000, "r9") for day, wh in list(DAYS.items())[:-1]]
     assert {correction.changed_at for correction in corrections} == {NOW}
 
@@ -223,7 +223,7 @@ def test_a_value_told_later_stands_against_an_older_answer(household: Household,
         archive.sync(home, window=day)
     counts = archive.replay(home)
     assert (counts.answers, counts.created, counts.updated) == (2, 0, 0)
-    assert content(household.measures, home)[Period.DAY] == {FIRST.isoformat(): 8.64}
+    assert content(household.measures, home)[Doctype.DAY] == {FIRST.isoformat(): 8.64}
 
 
 def test_a_replay_of_some_days_leaves_the_others_as_the_last_answer_told_them(
@@ -279,7 +279,7 @@ def test_a_crash_between_answer_and_store_loses_nothing(household: Household, ar
             archive.sync(home)
     household.supplier = PretendSupplier()
     archive.replay(home)
-    days = content(household.measures, home)[Period.DAY]
+    days = content(household.measures, home)[Doctype.DAY]
     assert days == {day.isoformat(): wh / 1000 for day, wh in DAYS.items()}
 
 
@@ -324,7 +324,7 @@ def test_days_that_a_replay_made_whole_are_whole_and_the_run_stays_as_it_was(
     assert ledgers.load_ledger(home, Series.LOAD_CURVE).mark_of(WEEK.end - ONE_DAY).state is DayState.PARTIAL
     household.at += timedelta(days=5)
     archive.replay(home)
-    for series in Series:
+    for series in USUAL_SERIES:
         assert str(ledgers.load_ledger(home, series)) == "2024-07-18 7c"
     assert household.registry.outcomes.load(home) == outcomes
     assert household.progress.task_state(home, "daily") == state

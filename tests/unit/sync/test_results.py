@@ -16,7 +16,8 @@ from worker.accounts.refusals import CONFIRMATION_INTERVAL
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.backoff import WINDOW_DELAYS
 from worker.domain.measures.messages import BACKFILL, CATCH_UP, NIGHTLY, WindowJob
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import Doctype, Series
 from worker.errors import (
     AccountError,
     ConsentRevoked,
@@ -411,7 +412,7 @@ def test_the_days_of_a_late_answer_that_loses_are_asked_for_again(household: Hou
     household.window_sync.store(household.window_sync.aggregate(household.window_sync.filter_known(late)))
     ledger = household.registry.completeness.load_ledger(account, Series.DAILY)
     assert ledger.due_days(household.history.today()) == [day]
-    assert household.measures[Period.DAY].documents[f"{account}:{day}"]["load"] == 31.2
+    assert household.measures[Doctype.DAY].documents[f"{account}:{day}"]["load"] == 31.2
     assert [(repair["series"], repair["start"]) for repair in household.due_windows().repairs()] == [
         ("daily", str(day))
     ]

@@ -20,7 +20,8 @@ from tests.support.factories import (
 from tests.support.fakes import MemoryStore
 from tests.support.window_runs import FIRST_RUN, RUNS, SECOND_RUN, Stores, days, sync_days, truth_of_days, window_over
 from worker.domain.measures.messages import WindowResult
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import Doctype, Series
 from worker.stores.measures.base import Document
 
 RESERVED_DAY = date(2024, 7, 24)
@@ -31,7 +32,7 @@ class Killed(BaseException):
 
 
 def totals_of(stores: Stores) -> set[str]:
-    return {key for period in (Period.HOUR, Period.MONTH, Period.YEAR) for key in stores[period].documents}
+    return {key for period in (Doctype.HOUR, Doctype.MONTH, Doctype.YEAR) for key in stores[period].documents}
 
 
 def kill_at(stores: Stores, number: int, written_before: int) -> None:
@@ -134,7 +135,7 @@ def test_a_worker_killed_while_steps_of_other_lengths_come_leaves_what_a_replay_
         for written_before in (0, 1, 24, 25, 47, 48, 10**6):
             stores = memory_measures()
             serve_again(stores, before)
-            hours = loads(stores, Period.HOUR)
+            hours = loads(stores, Doctype.HOUR)
             kill_at(stores, number, written_before)
             try:
                 serve_again(stores, after)
@@ -142,14 +143,14 @@ def test_a_worker_killed_while_steps_of_other_lengths_come_leaves_what_a_replay_
                 kills += 1
             for store in stores.values():
                 store.before_write = None
-            assert loads(stores, Period.HOUR) == hours, "a total is never wrong in between"
+            assert loads(stores, Doctype.HOUR) == hours, "a total is never wrong in between"
             serve_again(stores, after)
-            assert loads(stores, Period.MINUTE) == loads(expected, Period.MINUTE)
-            assert loads(stores, Period.HOUR) == hours
+            assert loads(stores, Doctype.MINUTE) == loads(expected, Doctype.MINUTE)
+            assert loads(stores, Doctype.HOUR) == hours
             result = serve_again(stores, after)
             assert (result["created"], result["updated"], result["removed"]) == (0, 0, 0)
     assert kills >= 7
 
 
-def loads(stores: Stores, period: Period) -> dict[str, float]:
+def loads(stores: Stores, period: Doctype) -> dict[str, float]:
     return {key: document["load"] for key, document in stores[period].documents.items()}

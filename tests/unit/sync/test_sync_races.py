@@ -24,7 +24,7 @@ from tests.support.fakes import clear_hooks, interrupt
 from tests.support.interleaving import Turns
 from tests.support.strategies import many, several
 from tests.support.window_runs import CURVE, FIRST_RUN, RUNS, days, sync_days, truth_of_days, window_over
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.stores.measures.base import Document
 
@@ -71,7 +71,7 @@ def test_two_workers_with_other_days_of_one_month_lose_nothing(
 
 def test_a_rival_at_every_write_is_outlasted_or_called_a_fault_of_the_store() -> None:
     stores, wins = memory_measures(), 0
-    store, mine = stores[Period.DAY], {date(2024, 1, 10): 5000}
+    store, mine = stores[Doctype.DAY], {date(2024, 1, 10): 5000}
 
     def rival(documents: Sequence[Document]) -> None:
         nonlocal wins
@@ -116,12 +116,12 @@ def test_the_same_window_in_any_interleaving_gives_the_store_of_one_worker(sched
     second(expected)
     results = Turns(schedule).run(stores, [lambda: second(stores), lambda: second(stores)])
     assert content(stores) == content(expected)
-    assert all(len(stores[period].documents) == len(expected[period].documents) for period in Period)
+    assert all(len(stores[period].documents) == len(expected[period].documents) for period in Doctype)
     assert results[0]["created"] + results[1]["created"] <= 3
 
 
 @pytest.mark.parametrize("number", range(1, 8))
-@pytest.mark.parametrize("series", Series)
+@pytest.mark.parametrize("series", USUAL_SERIES)
 def test_an_account_removed_between_any_two_writes_leaves_nothing_behind(series: Series, number: int) -> None:
     supplier = PretendSupplier(daily=serving_days(FIRST_RUN), curve=serving_curves(CURVE))
     accounts, stores = PretendAccounts(), memory_measures()

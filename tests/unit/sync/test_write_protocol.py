@@ -35,7 +35,8 @@ from tests.support.stepped_stores import SteppedStore, SteppedWorker
 from tests.support.window_runs import truth_of_days
 from worker.domain.measures.documents import Entry, KeyRange
 from worker.domain.measures.messages import WindowJob, Writes
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import Doctype, Series
 from worker.stores.measures.base import MeasureStore
 from worker.stores.measures.factory import open_measures
 from worker.sync import window
@@ -149,7 +150,7 @@ class WriteProtocol(RuleBasedStateMachine):
     def all_is_quiet(self) -> None:
         assert content(self.measures, ACCOUNT) == self.truth(self.answered_days)
 
-    def truth(self, values: dict[date, int]) -> dict[Period, dict[str, float]]:
+    def truth(self, values: dict[date, int]) -> dict[Doctype, dict[str, float]]:
         return truth_of_days(values)
 
     def supplier(self) -> PretendSupplier:
@@ -224,13 +225,13 @@ class OtherStepsProtocol(WriteProtocol):
             curve=serving_curves({day: rows_of(day, value) for day, value in self.supplier_has.items()})
         )
 
-    def truth(self, values: dict[date, int]) -> dict[Period, dict[str, float]]:
-        loads: dict[Period, dict[str, float]] = {period: {} for period in Period}
+    def truth(self, values: dict[date, int]) -> dict[Doctype, dict[str, float]]:
+        loads: dict[Doctype, dict[str, float]] = {period: {} for period in Doctype}
         for day, value in values.items():
             for hour in HOURS:
-                loads[Period.HOUR][f"{day}T{hour - 1:02}:00Z"] = value * 60 / 1000
+                loads[Doctype.HOUR][f"{day}T{hour - 1:02}:00Z"] = value * 60 / 1000
                 for minute in range(0, 60, length_of(value)):
-                    loads[Period.MINUTE][f"{day}T{hour - 1:02}:{minute:02}Z"] = value * length_of(value) / 1000
+                    loads[Doctype.MINUTE][f"{day}T{hour - 1:02}:{minute:02}Z"] = value * length_of(value) / 1000
         return loads
 
 
@@ -253,12 +254,12 @@ class OnlyRaces(WriteProtocol):
     a_worker_is_killed = what_a_dead_worker_had_is_delivered_again = an_old_message_comes_twice = None
 
 
-def inputs_first(job: WindowJob) -> dict[Period, KeyRange]:
+def inputs_first(job: WindowJob) -> dict[Doctype, KeyRange]:
     """Break the rule: the readings are read before the revisions of their totals."""
     return dict(reversed(READING_ORDER(job).items()))
 
 
-def totals_first(writes: Writes) -> Iterator[tuple[Period, list[Entry]]]:
+def totals_first(writes: Writes) -> Iterator[tuple[Doctype, list[Entry]]]:
     """Break the other rule: yield totals before the readings that they are made of."""
     readings, *totals = WRITING_ORDER(writes)
     yield from totals

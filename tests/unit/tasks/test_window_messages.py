@@ -17,7 +17,8 @@ from config import celery_options
 from tasks import base, pipeline
 from tests.support.factories import window_job
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Series
 from worker.errors import StoreUnavailable
 from worker.stores.encryption import Sealer, generate_key
 

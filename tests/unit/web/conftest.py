@@ -11,7 +11,7 @@ from redis import Redis
 
 from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.household_pages import record_outcome
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES
 from worker.stores.redis.connection import connect
 
 
@@ -33,6 +33,6 @@ def account(service: ApiService) -> str:
     account_id = service.add(11)
     service.store_days(account_id, TODAY - timedelta(days=60), [5000 + 10 * rank for rank in range(60)])
     service.store_half_hours(account_id, TODAY - timedelta(days=1), [100] * 48)
-    for series in Series:
+    for series in USUAL_SERIES:
         record_outcome(service, account_id, series)
     return account_id

@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError
 from worker.clients.answer_shapes import AnswerPart, AnswerShape, check_scalar
 from worker.domain.measures.answers import Json
 from worker.domain.measures.deviations import DeviationKind
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.domain.parsing.labels import parse_step_minutes
 
 _VALUE: Final = re.compile(r"\s*(?:-?\d{1,12}(?:\.\d{0,12})?|null|)\s*", re.ASCII)

@@ -12,7 +12,8 @@ from worker.clients.enedis.presets import Endpoints
 from worker.clients.session import SupplierSession
 from worker.domain.measures.answers import Answer, Json
 from worker.domain.measures.deviations import Deviation
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Series
 from worker.errors import MalformedAnswer
 
 USAGE_POINT: Final = re.compile(r"[0-9]{14}")

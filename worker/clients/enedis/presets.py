@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 
 TokenMode = Literal["user", "application"]
 ConsentStyle = Literal["usage_point", "autorisation"]

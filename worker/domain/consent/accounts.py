@@ -28,7 +28,8 @@ class Account:
     ``id`` is short and says nothing about its owner. ``usage_point_id``, the meter's number, is personal data and is
     never written to a log or a message. ``reason`` is the error code that led to this state, or empty. A browser's
     session shows the account while it names ``session_number``; raising it ends all of them. ``data_from``: the first
-    day that may be read, because before it the meter was another person's. ``tenant``: the service that it belongs to.
+    day that may be read, because before it the meter was another person's. ``activated_on``: the day on which the
+    contract began, as the supplier tells. ``tenant``: the service that it belongs to.
     """
 
     id: str
@@ -42,6 +43,12 @@ class Account:
     data_from: date | None = None
     session_number: int = 1
     tenant: str = DEFAULT_TENANT
+    activated_on: date | None = None
+
+    @property
+    def first_day(self) -> date | None:
+        """The first day that is worth a call; None if no bound is known."""
+        return max((day for day in (self.data_from, self.activated_on) if day is not None), default=None)
 
     def consent_ended_by(self, today: date) -> bool:
         """Return whether the last day of the consent is over; ``today`` is the date in Europe/Paris."""

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.errors import AccountError, ConsentEnded, RequestRefused, UnknownAccount, WorkerError
 
 # A window with this claim is a probe: it is asked for although the incident holds all others.

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from worker.domain.fleet.lanes import QUOTA_LANES, USUAL_CEILINGS, USUAL_FLOORS, Lane, Shares
 from worker.domain.fleet.policy import MOST_NIGHTS, FleetPolicy
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.domain.measures.windows import history_length
 
 HOURS_A_DAY: Final = 24
@@ -157,7 +157,7 @@ class Plan:
     def backfill_days(self) -> float | None:
         """The days until all histories are loaded if all accounts came at once, with nights in between."""
         lanes = self.daily_calls_by_lane
-        calls = sum(self.fleet.history_calls(series) for series in Series)
+        calls = sum(self.fleet.history_calls(series) for series in USUAL_SERIES)
         if lanes is None:
             return None
         return calls / max(1, lanes["first_screen"] + lanes["backfill"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 
 # One call returns seven days of curve. With more nights between two turns, each turn would cost two calls.
 MOST_NIGHTS: Final = 7
@@ -17,7 +17,7 @@ MOST_NIGHTS: Final = 7
 
 @dataclass(frozen=True, slots=True)
 class FleetPolicy:
-    """Ask for daily values every ``daily_every``-th night, for the load curve every ``curve_every``-th (1 to 7)."""
+    """Ask for daily values every ``daily_every``-th night, for curves every ``curve_every``-th (1 to 7)."""
 
     daily_every: int = 1
     curve_every: int = 1
@@ -27,5 +27,6 @@ class FleetPolicy:
             raise ValueError(f"each series is asked for every 1 to {MOST_NIGHTS} nights")
 
     def every(self, series: Series) -> int:
-        """Return the nights from one turn to the next."""
-        return self.daily_every if series is Series.DAILY else self.curve_every
+        """Return the nights from one turn to the next, at least those of the series' own cadence."""
+        policy = self.curve_every if series.has_steps else self.daily_every
+        return max(policy, series.description.cadence_nights)

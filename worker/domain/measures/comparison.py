@@ -23,30 +23,32 @@ from worker.domain.measures.documents import (
 )
 from worker.domain.measures.messages import AnswerFacts, Changes, WindowJob
 from worker.domain.measures.overlaps import find_replaced, settle
-from worker.domain.measures.readings import Period
 from worker.domain.measures.recent_answers import Answered, RecentAnswers
+from worker.domain.measures.series import Doctype
 
 _AN_HOUR: Final = timedelta(hours=1)
 
 
-def ranges_to_read(job: WindowJob) -> dict[Period, KeyRange]:
+def ranges_to_read(job: WindowJob) -> dict[Doctype, KeyRange]:
     """Return the ranges of the touched totals, then those of their readings: the store reads in this order.
 
     Of a load curve they begin an hour earlier and end an hour later, because a step may reach over midnight.
     """
     series, window = messages.series_of(job), messages.window_of(job)
     windows = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
-    ranges = {period: key_range(part, period) for period, part in windows.items()}
-    if series.inputs is not Period.MINUTE:
+    ranges = {doctype: key_range(part, doctype) for doctype, part in windows.items()}
+    if not series.has_steps:
         return ranges
-    return {period: (shift_key(first, -_AN_HOUR), shift_key(end, _AN_HOUR)) for period, (first, end) in ranges.items()}
+    return {
+        doctype: (shift_key(first, -_AN_HOUR), shift_key(end, _AN_HOUR)) for doctype, (first, end) in ranges.items()
+    }
 
 
 def compare(
     job: WindowJob,
     entries: Sequence[Entry],
     facts: AnswerFacts,
-    documents: Mapping[Period, Sequence[Document]],
+    documents: Mapping[Doctype, Sequence[Document]],
     recent: RecentAnswers,
     now: datetime,
     daily_limit_kwh: float = DAILY_LIMIT_KWH,
@@ -59,7 +61,7 @@ def compare(
     series, window, ranges = messages.series_of(job), messages.window_of(job), ranges_to_read(job)
     inputs = documents[series.inputs]
     stored = {entry.key: entry for entry in map(to_entry, inputs)}
-    out_of_order = find_replaced(inputs) if series.inputs is Period.MINUTE else []
+    out_of_order = find_replaced(inputs) if series.has_steps else []
     out_of_order_keys = {entry.key for entry in out_of_order}
     in_order = [entry for key, entry in stored.items() if key not in out_of_order_keys]
     settled = settle(entries, in_order, _later_keys(job, inputs, facts, recent, now))
@@ -67,7 +69,7 @@ def compare(
     held_keys = {entry.key for entry in settled.entries}
     first_key, end_key = key_range(window, series.inputs)
     # What no meter can deliver is no reading, although it was stored once.
-    impossible = beyond(in_order, daily_limit_kwh) if series.inputs is Period.DAY else {}
+    impossible = beyond(in_order, daily_limit_kwh) if series.has_daily_limit else {}
     unreal = [entry for entry in in_order if entry.key in impossible and first_key <= entry.key < end_key]
     replaced = [entry for entry in (*out_of_order, *settled.replaced, *unreal) if entry.key not in held_keys]
     gone_keys = {entry.key for entry in (*changed, *replaced)}
@@ -79,12 +81,12 @@ def compare(
         unchanged=len(settled.entries) - len(changed),
         replaced=replaced,
         reshaped=sorted(settled.reshaped),
-        answer=[entry[:3] for entry in entries] if settled.reshaped else [],
+        answer=[entry.reading for entry in entries] if settled.reshaped else [],
         left_out=settled.left_out,
         seen=str(recent),
         late_days=sorted({civil_day_of(entry.key, series).isoformat() for entry in settled.late}),
-        stored_totals={period.value: list(map(to_entry, documents[period])) for period in series.totals},
-        rest={period.value: sums_within(ranges[period], rest, period) for period in series.totals},
+        stored_totals={doctype.value: list(map(to_entry, documents[doctype])) for doctype in series.totals},
+        rest={doctype.value: sums_within(ranges[doctype], rest, doctype) for doctype in series.totals},
         facts={**facts, "open": open_days(window, covered_time_by_day(series, asked_for))},
     )
 
@@ -106,7 +108,7 @@ def _later_keys(
     }
 
 
-def sums_within(keys: KeyRange, entries: Iterable[Entry], period: Period) -> dict[str, int]:
+def sums_within(keys: KeyRange, entries: Iterable[Entry], doctype: Doctype) -> dict[str, int]:
     """Return the sums of the entries for the totals that the window touches."""
     first_key, end_key = keys
-    return {key: energy for key, energy in total_entries(entries, period).items() if first_key <= key < end_key}
+    return {key: energy for key, energy in total_entries(entries, doctype).items() if first_key <= key < end_key}

@@ -30,7 +30,8 @@ from typing import Final
 
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.overlaps import interval_of
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series, civil_date, day_length
+from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date, day_length
+from worker.domain.measures.series import Series
 
 GIVE_UP_AGE: Final = 64
 ASKED_AT_AGES: Final = (1, 2, 4, *range(8, GIVE_UP_AGE + 1, 7))
@@ -227,7 +228,7 @@ def covered_time_by_day(series: Series, entries: Iterable[Entry]) -> dict[date, 
 
     A step belongs to the day in which it starts.
     """
-    if series.inputs is Period.DAY:
+    if not series.has_steps:
         return {(day := date.fromisoformat(entry.key)): day_length(day) for entry in entries}
     minutes_by_day: Counter[date] = Counter()
     covered_until = 0
@@ -245,4 +246,4 @@ def civil_day(key: str) -> date:
 
 def civil_day_of(key: str, series: Series) -> date:
     """Return the civil day of a reading's key."""
-    return date.fromisoformat(key) if series.inputs is Period.DAY else civil_day(key)
+    return civil_day(key) if series.has_steps else date.fromisoformat(key)

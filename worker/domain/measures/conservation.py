@@ -20,7 +20,8 @@ from worker.domain.measures.aggregation import total_entries
 from worker.domain.measures.completeness import civil_day, covered_time_by_day
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, Entry, round_as_stored, to_entry
 from worker.domain.measures.overlaps import find_replaced
-from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
+from worker.domain.measures.readings import ONE_DAY, day_length
+from worker.domain.measures.series import Doctype, Period, Series
 from worker.domain.measures.windows import to_windows
 
 # What a meter of 36 kVA, the largest that a home may have, delivers in the longest day, of 25 hours (rule K7).
@@ -88,14 +89,14 @@ STORED_LAWS: Final = {Law.DAYS_STORED: Series.DAILY, Law.CURVE_STORED: Series.LO
 _LAWS: Final = {Period.HOUR: Law.HOUR, Period.MONTH: Law.MONTH, Period.YEAR: Law.YEAR}
 
 
-def check_totals(inputs: Sequence[Entry], totals: Sequence[Entry], period: Period) -> Iterator[Discrepancy]:
+def check_totals(inputs: Sequence[Entry], totals: Sequence[Entry], doctype: Doctype) -> Iterator[Discrepancy]:
     """Compare hours with their steps, months or years with their days; both of the same time. Yields in key order."""
-    sums = {key: round_as_stored(energy, period) for key, energy in total_entries(inputs, period).items()}
-    energies = {entry.key: entry.milliwatt_hours for entry in totals}
+    sums = {key: round_as_stored(energy, doctype) for key, energy in total_entries(inputs, doctype).items()}
+    energies = {entry.key: entry.amount for entry in totals}
     for key in sorted(sums.keys() | energies.keys()):
         expected, stored = sums.get(key), energies.get(key)
         if expected != stored:
-            yield Discrepancy(_LAWS[period], key, expected, stored, _cause_of_total(expected, stored))
+            yield Discrepancy(_LAWS[doctype.period], key, expected, stored, _cause_of_total(expected, stored))
 
 
 def check_stored(law: Law, expected: Iterable[date], stored: Collection[date]) -> Iterator[Discrepancy]:
@@ -107,7 +108,7 @@ def check_stored(law: Law, expected: Iterable[date], stored: Collection[date]) -
 def beyond(days: Iterable[Entry], limit_kwh: float) -> dict[str, int]:
     """Return the daily values in milliwatt-hours, by day, that are more than a meter can deliver."""
     limit = limit_kwh * _MILLIWATT_HOURS_PER_KWH
-    return {entry.key: entry.milliwatt_hours for entry in days if entry.milliwatt_hours > limit}
+    return {entry.key: entry.amount for entry in days if entry.amount > limit}
 
 
 def check_limit(days: Sequence[Entry], set_aside: Iterable[date], limit_kwh: float) -> Iterator[Discrepancy]:
@@ -124,8 +125,8 @@ def check_overlaps(documents: Sequence[Document]) -> Iterator[Discrepancy]:
     gone = {entry.key for entry in find_replaced(documents)}
     for day in sorted({civil_day(key) for key in gone}):
         steps = [entry for entry in map(to_entry, documents) if civil_day(entry.key) == day]
-        stored = sum(entry.milliwatt_hours for entry in steps)
-        expected = sum(entry.milliwatt_hours for entry in steps if entry.key not in gone)
+        stored = sum(entry.amount for entry in steps)
+        expected = sum(entry.amount for entry in steps if entry.key not in gone)
         yield Discrepancy(Law.STEPS, day.isoformat(), expected, stored, Cause.OVERLAPPING_STEPS)
 
 
@@ -149,10 +150,10 @@ def check_days(
         day = date.fromisoformat(entry.key)
         if covered.get(day) != day_length(day):
             continue  # The curve has a gap or is missing, which the ledger of days records.
-        energy = sum(step.milliwatt_hours for step in curve[day])
-        if abs(energy - entry.milliwatt_hours) >= _ONE_WATT_HOUR:
-            cause = _cause_of_day(day, curve, energy, entry.milliwatt_hours, corrected)
-            yield Discrepancy(Law.DAY, entry.key, energy, entry.milliwatt_hours, cause)
+        energy = sum(step.amount for step in curve[day])
+        if abs(energy - entry.amount) >= _ONE_WATT_HOUR:
+            cause = _cause_of_day(day, curve, energy, entry.amount, corrected)
+            yield Discrepancy(Law.DAY, entry.key, energy, entry.amount, cause)
 
 
 def _cause_of_day(
@@ -177,8 +178,8 @@ def _cause_of_day(
 def _is_shifted(day: date, curve: Mapping[date, Sequence[Entry]], energy: int, value: int) -> bool:
     """Return whether the curve adds up to the day's value when it is read one step earlier or later."""
     steps, steps_before, steps_after = curve[day], curve.get(day - ONE_DAY), curve.get(day + ONE_DAY)
-    later = energy - steps[0].milliwatt_hours + steps_after[0].milliwatt_hours if steps_after else None
-    earlier = energy - steps[-1].milliwatt_hours + steps_before[-1].milliwatt_hours if steps_before else None
+    later = energy - steps[0].amount + steps_after[0].amount if steps_after else None
+    earlier = energy - steps[-1].amount + steps_before[-1].amount if steps_before else None
     return any(total is not None and abs(total - value) < _ONE_WATT_HOUR for total in (later, earlier))
 
 

@@ -10,7 +10,8 @@ from datetime import date, datetime, timedelta
 from worker.domain.measures.completeness import DayLedger, DayMark, DayState, half_hours_of, next_ask
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry
 from worker.domain.measures.holes import Hole
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series, find_uncovered
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, find_uncovered
+from worker.domain.measures.series import Series
 
 
 @dataclass(frozen=True, slots=True)

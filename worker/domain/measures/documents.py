@@ -3,38 +3,32 @@
 The fields are those of the original konnector's doctypes: ``load`` in kWh and the local civil time as numbers. Keys of
 minutes and hours are in UTC, so the two passes of the autumn hour have different keys and keys sort as time does.
 ``fold`` is 1 in the second pass and absent elsewhere. ``step`` is the length of a load-curve step in minutes and absent
-for the usual 30. A document of each doctype is shown in docs/reference/documents.md.
+for the usual 30. Some doctypes have further fields (``series.Detail``). A document of each doctype is shown in
+docs/reference/documents.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, format_kwh, round_half_up
-from worker.domain.measures.readings import (
-    PARIS,
-    DateWindow,
-    IntervalReading,
-    Period,
-    Series,
-    civil_date,
-    day_length,
-    local_midnight,
-)
+from worker.domain.measures.readings import PARIS, DateWindow, IntervalReading, civil_date, day_length, local_midnight
+from worker.domain.measures.series import Doctype, Period, Series
 
 Document = dict[str, Any]
 KeyRange = tuple[str, str]  # The first key, and the first key after the range.
 
-DOCTYPE_PREFIX: Final = "com.grandlyon.enedis."
 USUAL_STEP_MINUTES: Final = 30
 _MINUTE: Final = timedelta(minutes=1)
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
-_LAST_PLACES_MWH: Final[dict[Period, int]] = {period: 10 ** (6 - places) for period, places in _DECIMALS.items()}
+_LAST_PLACES: Final[dict[Doctype, int]] = {doctype: 10 ** (6 - _DECIMALS[doctype.period]) for doctype in Doctype}
 _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
 _LOCAL_KEY_LENGTH: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
 PUBLIC_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")
+_DETAIL_NAMES: Final = tuple(dict.fromkeys(name for doctype in Doctype for name in doctype.detail_names))
 # The original konnector fills the parts that a period does not have with these values. No reader may use them.
 _PLACE_HOLDERS: Final = {
     Period.DAY: {"hour": 0, "minute": 0},
@@ -46,54 +40,60 @@ _PLACE_HOLDERS: Final = {
 class Entry(NamedTuple):
     """A document in its shortest form. Tasks pass it to each other as a JSON array, so the order of fields is fixed.
 
-    ``revision``, ``created_at`` and ``replaced_milliwatt_hours`` are those of the stored document that it replaces, and
-    None for a new one.
+    ``amount``: millionths of the unit of ``load``, such as mWh. ``revision``, ``created_at`` and ``replaced_amount``
+    are those of the stored document that it replaces, and None for a new one. ``details``: the further fields of the
+    doctype.
     """
 
     key: str
-    milliwatt_hours: int
+    amount: int
     step: int | None = None
     revision: str | None = None
     created_at: str | None = None
-    replaced_milliwatt_hours: int | None = None
+    replaced_amount: int | None = None
+    details: Mapping[str, Any] | None = None
 
+    @property
+    def reading(self) -> tuple[Any, ...]:
+        """The shortest array of what was read, without the stored document that it replaces."""
+        return self[:3] if self.details is None else (*self[:3], None, None, None, self.details)
 
-def doctype(period: Period) -> str:
-    """Return the doctype of a period's documents."""
-    return DOCTYPE_PREFIX + period.value
+    def has_value_of(self, other: Entry) -> bool:
+        """Return whether both tell the same of their key."""
+        return (self.amount, self.step, self.details) == (other.amount, other.step, other.details)
 
 
 def packed_doctype(series: Series) -> str:
     """Return the doctype of a series' packs in the packed layout."""
-    return f"{DOCTYPE_PREFIX}packed-{series.value.replace('_', '-')}"
+    return f"{series.inputs.prefix}packed-{series.value.replace('_', '-')}"
 
 
-def period_key(start: datetime, period: Period) -> str:
-    """Return the text key of the period that holds ``start`` (zone-aware); keys sort as time does."""
-    if period in _IN_UTC:  # The local hour 02 comes twice in October, so these keys are in UTC.
+def period_key(start: datetime, doctype: Doctype) -> str:
+    """Return the text key of the document whose period holds ``start`` (zone-aware); keys sort as time does."""
+    if doctype.period in _IN_UTC:  # The local hour 02 comes twice in October, so these keys are in UTC.
         text = start.astimezone(UTC).isoformat()
-        return f"{text[:16]}Z" if period is Period.MINUTE else f"{text[:13]}:00Z"
-    return civil_date(start).isoformat()[: _LOCAL_KEY_LENGTH[period]]
+        return f"{text[:16]}Z" if doctype.period is Period.MINUTE else f"{text[:13]}:00Z"
+    return civil_date(start).isoformat()[: _LOCAL_KEY_LENGTH[doctype.period]]
 
 
-def key_range(window: DateWindow, period: Period) -> tuple[str, str]:
+def key_range(window: DateWindow, doctype: Doctype) -> tuple[str, str]:
     """Return the first key that the window touches, and the first key after the window."""
-    if period in _IN_UTC:
+    if doctype.period in _IN_UTC:
         start, end = window.instants()
-        return period_key(start, period), period_key(end, period)
+        return period_key(start, doctype), period_key(end, doctype)
     last = window.end - timedelta(days=1)
     after = {
         Period.DAY: window.end,
         Period.MONTH: last.replace(day=1) + timedelta(days=31),
         Period.YEAR: date(last.year + 1, 1, 1),
     }
-    length = _LOCAL_KEY_LENGTH[period]
-    return window.start.isoformat()[:length], after[period].isoformat()[:length]
+    length = _LOCAL_KEY_LENGTH[doctype.period]
+    return window.start.isoformat()[:length], after[doctype.period].isoformat()[:length]
 
 
 def shift_key(key: str, by: timedelta) -> str:
     """Return the key of a minute or an hour so much later."""
-    return period_key(datetime.fromisoformat(key) + by, Period.MINUTE)
+    return period_key(datetime.fromisoformat(key) + by, Doctype.MINUTE)
 
 
 def touched_window(window: DateWindow, series: Series) -> DateWindow:
@@ -101,41 +101,43 @@ def touched_window(window: DateWindow, series: Series) -> DateWindow:
 
     Hours end where days do, because the zone is a whole number of hours from UTC. Months and years do not.
     """
-    if Period.YEAR not in series.totals:
+    if all(doctype.period is not Period.YEAR for doctype in series.totals):
         return window
     last = window.end - timedelta(days=1)
     return DateWindow(date(window.start.year, 1, 1), date(last.year + 1, 1, 1))
 
 
-def to_reading(document: Document, period: Period) -> IntervalReading:
+def to_reading(document: Document, doctype: Doctype) -> IntervalReading:
     """Return the reading that a stored minute or day document was made from."""
-    key = key_of(document)
-    energy = to_milliwatt_hours(document["load"])
-    if period is Period.DAY:
+    key, amount, details = key_of(document), to_amount(document["load"]), details_of(document)
+    if doctype.period is Period.DAY:
         day = date.fromisoformat(key)
-        return IntervalReading(local_midnight(day), day_length(day), energy)
+        return IntervalReading(local_midnight(day), day_length(day), amount, details)
     start = datetime.fromisoformat(key).astimezone(PARIS)
-    return IntervalReading(start, timedelta(minutes=document.get("step", USUAL_STEP_MINUTES)), energy)
+    return IntervalReading(start, timedelta(minutes=document.get("step", USUAL_STEP_MINUTES)), amount, details)
 
 
-def entry_of(reading: IntervalReading, period: Period) -> Entry:
+def entry_of(reading: IntervalReading, doctype: Doctype) -> Entry:
     """Return a reading as an entry of its own doctype, minute or day."""
     minutes = reading.length // _MINUTE
-    step = None if period is Period.DAY or minutes == USUAL_STEP_MINUTES else minutes
-    return Entry(period_key(reading.start, period), round_as_stored(reading.milliwatt_hours, period), step)
+    step = None if doctype.period is Period.DAY or minutes == USUAL_STEP_MINUTES else minutes
+    amount = round_as_stored(reading.amount, doctype)
+    return Entry(period_key(reading.start, doctype), amount, step, details=reading.details)
 
 
-def to_document(account_id: str, period: Period, entry: Entry, now: datetime) -> Document:
+def to_document(account_id: str, doctype: Doctype, entry: Entry, now: datetime) -> Document:
     """Return the document of the original doctype, ready to be written at ``now``."""
     written_at = to_timestamp(now)
     document: Document = {
         "_id": f"{account_id}:{entry.key}",
-        "load": to_load(entry.milliwatt_hours, period),
-        **civil_fields(entry.key, period),
+        "load": to_load(entry.amount, doctype),
+        **civil_fields(entry.key, doctype),
         "created_at": entry.created_at or written_at,
         "updated_at": written_at,
         "source_account": account_id,
     }
+    if entry.details:
+        document.update(_instant_fields(entry.details), **entry.details)
     if entry.step is not None:
         document["step"] = entry.step
     if entry.revision is not None:
@@ -152,18 +154,34 @@ def to_entry(document: Document) -> Entry:
     """Return a stored document as an entry."""
     # This runs for every document of a night, so it calls none of our functions.
     get = document.get
-    energy = round(document["load"] * MILLIWATT_HOURS_PER_KWH)
-    return Entry(document["_id"].partition(":")[2], energy, get("step"), get("_rev"), get("created_at"))
+    amount = round(document["load"] * MILLIWATT_HOURS_PER_KWH)
+    details = {name: document[name] for name in _DETAIL_NAMES if name in document} or None
+    return Entry(
+        document["_id"].partition(":")[2], amount, get("step"), get("_rev"), get("created_at"), details=details
+    )
+
+
+def details_of(document: Document) -> Document | None:
+    """Return the further fields of the document's doctype; None where it has none."""
+    return {name: document[name] for name in _DETAIL_NAMES if name in document} or None
+
+
+def _instant_fields(details: Mapping[str, Any]) -> Document:
+    """Return the civil hour and minute of a value that belongs to one instant of its day."""
+    if "at" not in details:
+        return {}
+    at = datetime.fromisoformat(details["at"])
+    return {"hour": at.hour, "minute": at.minute}
 
 
 def to_public_fields(document: Document) -> Document:
-    """Return the fields of a stored document that pages and the API show: ``load`` in kWh and the civil time."""
-    return {name: document[name] for name in PUBLIC_FIELDS if name in document}
+    """Return the fields of a stored document that pages and the API show: ``load``, the civil time and details."""
+    return {name: document[name] for name in (*PUBLIC_FIELDS, *_DETAIL_NAMES) if name in document}
 
 
 def to_csv_fields(document: Document) -> Document:
     """Return the public fields as a CSV has them: ``load`` as text with all its places, at least three."""
-    return {**to_public_fields(document), "load": format_kwh(to_milliwatt_hours(document["load"]))}
+    return {**to_public_fields(document), "load": format_kwh(to_amount(document["load"]))}
 
 
 def account_of(document: Document) -> str:
@@ -176,29 +194,29 @@ def key_of(document: Document) -> str:
     return str(document["_id"]).partition(":")[2]
 
 
-def to_load(milliwatt_hours: int, period: Period) -> float:
-    """Convert to kWh, rounded half up to the decimals of the doctype."""
-    return round_as_stored(milliwatt_hours, period) / MILLIWATT_HOURS_PER_KWH
+def to_load(amount: int, doctype: Doctype) -> float:
+    """Convert to the unit of ``load``, rounded half up to the decimals of the doctype."""
+    return round_as_stored(amount, doctype) / MILLIWATT_HOURS_PER_KWH
 
 
-def round_as_stored(milliwatt_hours: int, period: Period) -> int:
-    """Round to the decimals of the doctype, in whole mWh; a half is rounded away from zero."""
-    return round_half_up(milliwatt_hours, _LAST_PLACES_MWH[period])
+def round_as_stored(amount: int, doctype: Doctype) -> int:
+    """Round to the decimals of the doctype; a half is rounded away from zero."""
+    return round_half_up(amount, _LAST_PLACES[doctype])
 
 
-def to_milliwatt_hours(load: float) -> int:
-    """Convert a stored load to whole mWh; exact, because a load has at most six decimals."""
+def to_amount(load: float) -> int:
+    """Convert a stored load to its whole millionths; exact, because a load has at most six decimals."""
     return round(load * MILLIWATT_HOURS_PER_KWH)
 
 
 # All accounts have the same keys in one night. The result is shared, so callers must copy it.
 @lru_cache(maxsize=8192)
-def civil_fields(key: str, period: Period) -> dict[str, int]:
+def civil_fields(key: str, doctype: Doctype) -> dict[str, int]:
     """Return year to minute and fold of a period's start, as its document has them."""
-    if period in _IN_UTC:
+    if doctype.period in _IN_UTC:
         local = datetime.fromisoformat(key).astimezone(PARIS)
         names = ("year", "month", "day", "hour", "minute")
         fields = {name: getattr(local, name) for name in names}
         return fields | {"fold": 1} if local.fold else fields
     numbers = dict(zip(("year", "month", "day"), map(int, key.split("-")), strict=False))
-    return numbers | _PLACE_HOLDERS[period]
+    return numbers | _PLACE_HOLDERS[doctype.period]

@@ -17,7 +17,8 @@ from enum import StrEnum
 from typing import Final
 
 from worker.domain.measures.completeness import DayLedger, DayState
-from worker.domain.measures.readings import ONE_DAY, Series
+from worker.domain.measures.readings import ONE_DAY
+from worker.domain.measures.series import Series
 
 # How many days with a daily value and without a curve show that the collection is not switched on.
 MIN_EMPTY_DAYS: Final = 3

@@ -12,7 +12,8 @@ from datetime import UTC, date, datetime
 from typing import Any, Final, TypedDict, cast
 
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Series
 
 Row = Sequence[Any]  # An Entry, or its array.
 

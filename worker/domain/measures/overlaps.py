@@ -15,7 +15,8 @@ from itertools import groupby, pairwise
 from typing import Final, NamedTuple
 
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, Entry, entry_of, key_of, to_entry
-from worker.domain.measures.readings import IntervalReading, Period, find_uncovered
+from worker.domain.measures.readings import IntervalReading, find_uncovered
+from worker.domain.measures.series import Doctype
 
 # What a removed reading became in the journal of corrections: nothing.  The energy of a step is in other steps.
 REMOVED: Final = -1
@@ -84,11 +85,10 @@ def keep_last(readings: Sequence[IntervalReading]) -> list[IntervalReading]:
     in_time_order = sorted(readings, key=lambda reading: reading.start.astimezone(UTC))
     if not any(first.start.astimezone(UTC) + first.length > second.start for first, second in pairwise(in_time_order)):
         return in_time_order
-    by_entry = {entry_of(reading, Period.MINUTE)[:3]: reading for reading in readings}
+    by_entry = {entry_of(reading, Doctype.MINUTE)[:3]: reading for reading in readings}
     entries = [Entry(*fields) for fields in by_entry]
     measured, zeros = (
-        _settle_in_order([entry for entry in entries if bool(entry.milliwatt_hours) is wanted])
-        for wanted in (True, False)
+        _settle_in_order([entry for entry in entries if bool(entry.amount) is wanted]) for wanted in (True, False)
     )
     taken = list(map(interval_of, measured))
     free = [zero for zero in zeros if find_uncovered(*interval_of(zero), taken) == [interval_of(zero)]]
@@ -142,7 +142,7 @@ def settle(newcomers: Sequence[Entry], stored: Sequence[Entry], later_keys: Cont
 
 
 def _same_energy(some: Sequence[Entry], others: Sequence[Entry]) -> bool:
-    return [entry.milliwatt_hours for entry in some] == [entry.milliwatt_hours for entry in others]
+    return [entry.amount for entry in some] == [entry.amount for entry in others]
 
 
 def find_replaced(documents: Sequence[Document]) -> list[Entry]:

@@ -37,9 +37,10 @@ from worker.domain.measures.documents import (
     civil_fields,
     key_of,
     period_key,
-    to_milliwatt_hours,
+    to_amount,
 )
-from worker.domain.measures.readings import ONE_DAY, Period, Series, civil_date, local_midnight
+from worker.domain.measures.readings import ONE_DAY, civil_date, local_midnight
+from worker.domain.measures.series import Doctype, Period, Series
 
 FORMAT: Final = 1
 _MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
@@ -55,7 +56,7 @@ class UnknownPack(ValueError):
 class PackedValue(NamedTuple):
     """The content of one document in a pack. ``version``: the pack's version when this value was written."""
 
-    milliwatt_hours: int
+    amount: int
     step: int | None = None
     created_at: str | None = None
     updated_at: str | None = None
@@ -75,24 +76,24 @@ def check_format(fields: Fields) -> None:
         )
 
 
-def pack_values(values: Mapping[str, PackedValue], period: Period) -> dict[str, Any]:
-    """Return the values of one doctype as JSON. Raises ValueError for a key that is not of this period."""
-    placed = sorted((place_of(key, period)[1], value) for key, value in values.items())
+def pack_values(values: Mapping[str, PackedValue], doctype: Doctype) -> dict[str, Any]:
+    """Return the values of one doctype as JSON. Raises ValueError for a key that is not of this doctype."""
+    placed = sorted((place_of(key, doctype)[1], value) for key, value in values.items())
     marks = groupby((value.version, value.updated_at, value.created_at) for _, value in placed)
     return {
-        "runs": [_to_run(run) for run in _runs(placed, period)],
+        "runs": [_to_run(run) for run in _runs(placed, doctype)],
         "written": [_to_mark(sum(1 for _ in equal_marks), *mark) for mark, equal_marks in marks],
     }
 
 
-def unpack_values(fields: Fields, pack: str, period: Period) -> ValuesByKey:
+def unpack_values(fields: Fields, pack: str, doctype: Doctype) -> ValuesByKey:
     """Return all values of one doctype in a pack, in key order. Raises UnknownPack."""
     check_format(fields)
-    packed = fields.get(period.value)
+    packed = fields.get(doctype.value)
     if packed is None:
         return {}
     try:
-        energies = [item for run in packed["runs"] for item in _from_run(run, pack, period)]
+        energies = [item for run in packed["runs"] for item in _from_run(run, pack, doctype)]
         marks = [mark for row in packed["written"] for mark in _from_mark(*row)]
         values = [
             (key, PackedValue(energy, step, created_at, updated_at, version))
@@ -103,28 +104,28 @@ def unpack_values(fields: Fields, pack: str, period: Period) -> ValuesByKey:
     return dict(values)
 
 
-def to_value(document: Document, period: Period) -> PackedValue:
+def to_value(document: Document, doctype: Doctype) -> PackedValue:
     """Return what a pack keeps of a document. Raises ValueError for one that could not be restored unchanged."""
     value = PackedValue(
-        to_milliwatt_hours(document["load"]),
+        to_amount(document["load"]),
         document.get("step"),
         document.get("created_at"),
         document.get("updated_at"),
     )
     account_id, key = account_of(document), key_of(document)
-    place_of(key, period)
+    place_of(key, doctype)
     without_revision = {name: field for name, field in document.items() if name != "_rev"}
-    if from_value(account_id, key, period, value) != without_revision or value.step == _usual_step(period):
+    if from_value(account_id, key, doctype, value) != without_revision or value.step == _usual_step(doctype):
         raise ValueError("a document has fields that a pack has no place for")
     return value
 
 
-def from_value(account_id: str, key: str, period: Period, value: PackedValue) -> Document:
+def from_value(account_id: str, key: str, doctype: Doctype, value: PackedValue) -> Document:
     """Return the document of the plain layout, without a revision."""
     document: Document = {
         "_id": f"{account_id}:{key}",
-        "load": value.milliwatt_hours / _MILLIWATT_HOURS_PER_KWH,
-        **civil_fields(key, period),
+        "load": value.amount / _MILLIWATT_HOURS_PER_KWH,
+        **civil_fields(key, doctype),
         "source_account": account_id,
     }
     if value.created_at is not None:
@@ -136,15 +137,15 @@ def from_value(account_id: str, key: str, period: Period, value: PackedValue) ->
     return document
 
 
-def _usual_step(period: Period) -> int:
-    return USUAL_STEP_MINUTES if period is Period.MINUTE else 1
+def _usual_step(doctype: Doctype) -> int:
+    return USUAL_STEP_MINUTES if doctype.period is Period.MINUTE else 1
 
 
-def _runs(placed: Iterable[tuple[int, PackedValue]], period: Period) -> Iterator[list[tuple[int, int, PackedValue]]]:
+def _runs(placed: Iterable[tuple[int, PackedValue]], doctype: Doctype) -> Iterator[list[tuple[int, int, PackedValue]]]:
     """Yield runs of place, step and value: those that follow each other without a gap at the same step."""
     run: list[tuple[int, int, PackedValue]] = []
     for place, value in placed:
-        step = value.step or _usual_step(period)
+        step = value.step or _usual_step(doctype)
         if run and (run[-1][0] + step, run[-1][1]) != (place, step):
             yield run
             run = []
@@ -154,16 +155,16 @@ def _runs(placed: Iterable[tuple[int, PackedValue]], period: Period) -> Iterator
 
 
 def _to_run(run: list[tuple[int, int, PackedValue]]) -> dict[str, Any]:
-    (place, step, _), energies = run[0], [value.milliwatt_hours for _, _, value in run]
+    (place, step, _), energies = run[0], [value.amount for _, _, value in run]
     unit = gcd(_MILLIWATT_HOURS_PER_WATT_HOUR, *energies)  # The largest divisor of 1 Wh that divides them all.
     return {"at": place, "step": step, "unit": unit, "values": [energy // unit for energy in energies]}
 
 
-def _from_run(run: Fields, pack: str, period: Period) -> Iterator[tuple[str, int, int | None]]:
+def _from_run(run: Fields, pack: str, doctype: Doctype) -> Iterator[tuple[str, int, int | None]]:
     place, step, unit = run["at"], run["step"], run["unit"]
-    stored_step = None if step == _usual_step(period) else int(step)
+    stored_step = None if step == _usual_step(doctype) else int(step)
     for number, multiple in enumerate(run["values"]):
-        yield key_at(pack, place + number * step, period), int(multiple * unit), stored_step
+        yield key_at(pack, place + number * step, doctype), int(multiple * unit), stored_step
 
 
 def _to_mark(count: int, version: int, updated_at: str | None, created_at: str | None) -> list[Any]:
@@ -180,8 +181,8 @@ def _from_mark(
 # -- Keys of packs and places in them
 
 
-PERIODS: Final = {series: (series.inputs, *series.totals) for series in Series}  # Readings come before their totals.
-SERIES: Final = {period: series for series, periods in PERIODS.items() for period in periods}
+PACKED_SERIES: Final = tuple(series for series in Series if series.packs)
+UNPACKED_DOCTYPES: Final = tuple(doctype for doctype in Doctype if not doctype.series.packs)
 _UNIT: Final = {Period.MINUTE: timedelta(minutes=1), Period.HOUR: timedelta(hours=1)}
 _FIRST_KEY_OF_YEAR: Final = {Period.DAY: "-01-01", Period.MONTH: "-01", Period.YEAR: ""}
 _MINUTE_KEY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}Z")
@@ -189,51 +190,53 @@ _LAST_SORTED: Final = "~"  # It sorts after all digits and letters.
 
 
 @lru_cache(maxsize=65_536)  # All accounts have the same keys in one night.
-def place_of(key: str, period: Period) -> tuple[str, int]:
-    """Return the key of the pack that holds a period's key, and the place in it. Raises ValueError for a wrong key."""
+def place_of(key: str, doctype: Doctype) -> tuple[str, int]:
+    """Return the key of the pack that holds a key, and the place in it. Raises ValueError for a wrong key."""
     try:
-        pack, place = _curve_place(key, period) if period in _UNIT else _daily_place(key, period)
-        if key_at(pack, place, period) == key:
+        pack, place = _curve_place(key, doctype) if doctype.period in _UNIT else _daily_place(key, doctype)
+        if key_at(pack, place, doctype) == key:
             return pack, place
     except (ValueError, OverflowError):
         pass
-    raise ValueError(f"no key of a {period.value}")
+    raise ValueError(f"no key of a {doctype.period}")
 
 
 @lru_cache(maxsize=65_536)
-def key_at(pack: str, place: int, period: Period) -> str:
-    """Return the period's key at a place of a pack, the reverse of ``place_of``. Raises ValueError or OverflowError."""
-    if period in _UNIT:
-        return period_key(local_midnight(date.fromisoformat(pack)).astimezone(UTC) + place * _UNIT[period], period)
-    if period is Period.DAY:
+def key_at(pack: str, place: int, doctype: Doctype) -> str:
+    """Return the key at a place of a pack, the reverse of ``place_of``. Raises ValueError or OverflowError."""
+    if doctype.period in _UNIT:
+        return period_key(
+            local_midnight(date.fromisoformat(pack)).astimezone(UTC) + place * _UNIT[doctype.period], doctype
+        )
+    if doctype.period is Period.DAY:
         return (date(int(pack), 1, 1) + place * ONE_DAY).isoformat()
-    return f"{pack}-{place + 1:02}" if period is Period.MONTH else pack
+    return f"{pack}-{place + 1:02}" if doctype.period is Period.MONTH else pack
 
 
-def pack_range(first_key: str, end_key: str, period: Period) -> tuple[str, str]:
+def pack_range(first_key: str, end_key: str, doctype: Doctype) -> tuple[str, str]:
     """Return the first and the end key of the packs that hold every key with ``first_key <= key < end_key``.
 
     Both may be any texts, not only keys.
     """
-    if period in _UNIT:
+    if doctype.period in _UNIT:
         return _first_day(first_key), _end_day(end_key)
     year = end_key[:4]
-    return first_key[:4], year if end_key <= year + _FIRST_KEY_OF_YEAR[period] else year + _LAST_SORTED
+    return first_key[:4], year if end_key <= year + _FIRST_KEY_OF_YEAR[doctype.period] else year + _LAST_SORTED
 
 
-def _curve_place(key: str, period: Period) -> tuple[str, int]:
+def _curve_place(key: str, doctype: Doctype) -> tuple[str, int]:
     if not _MINUTE_KEY.fullmatch(key):
         raise ValueError
     day = civil_day(key)
     since = datetime.fromisoformat(key) - local_midnight(day).astimezone(UTC)
-    return day.isoformat(), since // _UNIT[period]
+    return day.isoformat(), since // _UNIT[doctype.period]
 
 
-def _daily_place(key: str, period: Period) -> tuple[str, int]:
+def _daily_place(key: str, doctype: Doctype) -> tuple[str, int]:
     year = key[:4]
-    if period is Period.DAY:
+    if doctype.period is Period.DAY:
         return year, (date.fromisoformat(key) - date(int(year), 1, 1)).days
-    first = date.fromisoformat(f"{key}-01" if period is Period.MONTH else f"{key}-01-01")
+    first = date.fromisoformat(f"{key}-01" if doctype.period is Period.MONTH else f"{key}-01-01")
     return year, first.month - 1
 
 

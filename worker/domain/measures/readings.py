@@ -1,17 +1,16 @@
-"""Basic types: interval readings, windows of days, periods and series.
+"""Basic types: interval readings and windows of days.
 
-All code counts energy in whole milliwatt-hours, the sixth decimal of a kWh. So stored and fetched values add up
-exactly and to the same sum.
+All code counts in whole *amounts*, the sixth decimal of a document's ``load``: milliwatt-hours of energy, millivolt-
+amperes of apparent power. So stored and fetched values add up exactly and to the same sum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from enum import StrEnum
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 PARIS = ZoneInfo("Europe/Paris")  # All civil dates are in the meter's zone, never in the worker's.
@@ -19,87 +18,17 @@ ONE_DAY = timedelta(days=1)
 Point = TypeVar("Point", int, date, datetime)  # Where a span begins or ends.
 
 
-class Period(StrEnum):
-    """The time span of one document; its value is the last word of the doctype."""
-
-    MINUTE = "minute"  # One step of the load curve, whatever its length.
-    HOUR = "hour"
-    DAY = "day"
-    MONTH = "month"
-    YEAR = "year"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeriesDescription:
-    """The description of a series, the one place that says what sets it apart from the others.
-
-    ``inputs``: the period of its readings; ``documents.doctype`` makes the doctype of it.
-    ``totals``: the periods of the totals made from its readings.
-    ``look_back_days``: how many days each run asks for again.
-    ``max_window_days``: how many days the supplier accepts in one call.
-    ``history_days``: how many days of history are loaded; None if the installation's settings say that.
-    ``days_read_at_once``: how many days of stored readings are read in one request.
-    ``optional``: whether it is collected only if the meter's holder has switched that on.
-    """
-
-    inputs: Period
-    totals: tuple[Period, ...]
-    look_back_days: int
-    max_window_days: int
-    history_days: int | None
-    days_read_at_once: int
-    optional: bool = False
-
-
-class Series(StrEnum):
-    """Series of measures that the supplier can be asked for."""
-
-    DAILY = "daily"  # Wh per civil day.
-    LOAD_CURVE = "load_curve"  # Mean W per step.
-
-    @property
-    def description(self) -> SeriesDescription:
-        return SERIES_DESCRIPTIONS[self]
-
-    @property
-    def inputs(self) -> Period:
-        """The period of its readings."""
-        return SERIES_DESCRIPTIONS[self].inputs
-
-    @property
-    def totals(self) -> tuple[Period, ...]:
-        """The periods of its totals."""
-        return SERIES_DESCRIPTIONS[self].totals
-
-
-SERIES_DESCRIPTIONS: Final = {
-    Series.DAILY: SeriesDescription(
-        inputs=Period.DAY,
-        totals=(Period.MONTH, Period.YEAR),
-        look_back_days=30,
-        max_window_days=365,
-        history_days=3 * 365,  # 36 months, in three calls. Enedis keeps 15 days more.
-        days_read_at_once=6 * 366,
-    ),
-    Series.LOAD_CURVE: SeriesDescription(
-        inputs=Period.MINUTE,
-        totals=(Period.HOUR,),
-        look_back_days=7,
-        max_window_days=7,
-        history_days=None,
-        days_read_at_once=31,
-        optional=True,
-    ),
-}
-
-
 @dataclass(frozen=True, slots=True)
 class IntervalReading:
-    """Energy used from ``start`` (zone-aware, Europe/Paris) during ``length``."""
+    """What was measured from ``start`` (zone-aware, Europe/Paris) during ``length``.
+
+    ``details``: the further fields of its doctype (``series.Doctype``), without those that the supplier does not tell.
+    """
 
     start: datetime
     length: timedelta
-    milliwatt_hours: int
+    amount: int
+    details: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

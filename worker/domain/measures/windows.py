@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Final
 
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Series, find_uncovered, merge_spans
+from worker.domain.measures.readings import ONE_DAY, DateWindow, find_uncovered, merge_spans
+from worker.domain.measures.series import Series
 
 MAX_LOAD_CURVE_HISTORY_DAYS: Final = 745  # Enedis keeps 24 months and 15 days.
 

@@ -27,16 +27,8 @@ from typing import Final, NamedTuple
 
 from worker.domain.measures.answers import Json
 from worker.domain.measures.overlaps import keep_last
-from worker.domain.measures.readings import (
-    ONE_DAY,
-    PARIS,
-    DateWindow,
-    IntervalReading,
-    Period,
-    Series,
-    day_length,
-    local_midnight,
-)
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, IntervalReading, day_length, local_midnight
+from worker.domain.measures.series import Series
 from worker.domain.parsing.labels import Label, parse_step_minutes, to_starts
 from worker.errors import MalformedAnswer
 
@@ -73,7 +65,7 @@ class ParsedAnswer:
 
 def parse(payload: Json, series: Series) -> ParsedAnswer:
     """Parse an answer of a series. Raises MalformedAnswer."""
-    return parse_daily(payload) if series.inputs is Period.DAY else parse_load_curve(payload)
+    return parse_load_curve(payload) if series.has_steps else parse_daily(payload)
 
 
 def parse_daily(payload: Json) -> ParsedAnswer:
@@ -117,7 +109,7 @@ def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
         bounds = reading.start.astimezone(UTC), reading.length
         if bounds in by_bounds and by_bounds[bounds] != reading:
             differing += 1
-        if bounds not in by_bounds or reading.milliwatt_hours:
+        if bounds not in by_bounds or reading.amount:
             by_bounds.pop(bounds, None)  # The last one's place in the answer counts, too.
             by_bounds[bounds] = reading
     kept = keep_last(list(by_bounds.values()))

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from config.settings import Settings
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.runtime.stores import build_measures
@@ -136,7 +136,7 @@ def _check_sql_measures(connections: CheckConnections) -> Iterator[CheckNote]:
     measures = build_measures(connections.settings, connections.stack)
     database = Database(url)
     connections.stack.callback(database.close)
-    tables = measures.read("doctor", dict.fromkeys(Period, ("0", "1")))
+    tables = measures.read("doctor", dict.fromkeys(Doctype, ("0", "1")))
     with database.reading() as connection:
         yield ok(f"{sql_version(connection)}, all {len(tables)} tables answer")
 

@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Series
 from worker.simulator.api.errors import ERROR_TABLE, Generation, Refused
 from worker.simulator.api.gateway import authorize_call, gateway_route
 from worker.simulator.api.requests import RESOURCES, MeasureQuery, Resource, check_query, read_query

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from starlette.requests import Request
 
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.simulator.api.errors import ERROR_TABLE, Generation, Refused, invalid_request
 from worker.simulator.consents import Consent
 from worker.simulator.state import SimulatorState

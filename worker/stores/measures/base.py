@@ -1,6 +1,6 @@
 """The protocol of the measure stores, and the two layouts of documents in CouchDB.
 
-A store holds the documents of all doctypes.  ``_id`` is ``<account id>:<period key>``, such as ``k9x4w:2024-07-25``, so
+A store holds the documents of all doctypes.  ``_id`` is ``<account id>:<key>``, such as ``k9x4w:2024-07-25``, so
 a reading written twice is a conflict, never a second document.  ``_rev`` is the revision, a text of the store's own.
 """
 
@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from worker.domain.measures.documents import KeyRange, doctype, packed_doctype
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.documents import KeyRange, packed_doctype
+from worker.domain.measures.packing import PACKED_SERIES, UNPACKED_DOCTYPES
+from worker.domain.measures.series import Doctype
 
 Document = dict[str, Any]
-Ranges = Mapping[Period, KeyRange]
+Ranges = Mapping[Doctype, KeyRange]
 ReadRequest = tuple[str, Ranges]  # An account and what is read of it.
-ByPeriod = dict[Period, list[Document]]
-Rows = Mapping[Period, Sequence[Document]]
+DocumentsByDoctype = dict[Doctype, list[Document]]
+Rows = Mapping[Doctype, Sequence[Document]]
 
 ALL_KEYS: Final[KeyRange] = ("0", "~")
 NO_ROWS: Final[Rows] = {}
@@ -26,7 +27,7 @@ NO_ROWS: Final[Rows] = {}
 class MeasureStore(Protocol):
     """The documents of all accounts.  All methods raise StoreUnavailable, ``write`` also WriteRefused."""
 
-    def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> ByPeriod:
+    def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
         """Return the account's documents with ``first <= key < end`` of each range, with ``_id`` and ``_rev``.
 
         Doctypes are read in the order of ``ranges``; each one's documents are in key order, and at most ``limit`` (1 or
@@ -34,7 +35,7 @@ class MeasureStore(Protocol):
         """
         ...
 
-    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> ByPeriod:
+    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
         """Write and remove documents, and return those that lost a race; the others are written, or gone.
 
         Without ``_rev`` a document is created; with it, exactly that revision is replaced.  Of a removal, ``_id`` and
@@ -65,7 +66,7 @@ class Layout(StrEnum):
     """The two layouts of documents in CouchDB; an SQL store has rows only."""
 
     PLAIN = "plain"  # One document for each value, as in the original konnector.
-    PACKED = "packed"  # One document for a local day of load curve, and one for a year of daily values.
+    PACKED = "packed"  # One document for a local day of a curve, and one for a year of daily values.
 
     @property
     def other(self) -> Layout:
@@ -74,17 +75,24 @@ class Layout(StrEnum):
 
 def doctypes_of(layout: Layout) -> list[str]:
     """Return the doctypes of a layout."""
-    return [packed_doctype(series) for series in Series] if layout is Layout.PACKED else list(map(doctype, Period))
+    if layout is Layout.PLAIN:
+        return [doctype.full_name for doctype in Doctype]
+    unpacked = [doctype.full_name for doctype in UNPACKED_DOCTYPES]
+    return [packed_doctype(series) for series in PACKED_SERIES] + unpacked
 
 
 def readings_of(layout: Layout) -> list[str]:
-    """Return the doctypes of a layout that hold readings; where these are empty, the layout is not in use."""
-    return doctypes_of(layout) if layout is Layout.PACKED else [doctype(series.inputs) for series in Series]
+    """Return the doctypes that hold readings in this layout alone; where these are empty, it is not in use."""
+    packed = layout is Layout.PACKED
+    return [packed_doctype(series) if packed else series.inputs.full_name for series in PACKED_SERIES]
 
 
 def nightly_doctypes(layout: Layout) -> list[str]:
     """Return the doctypes of a layout whose documents are written anew night after night."""
-    return [packed_doctype(Series.DAILY)] if layout is Layout.PACKED else [doctype(Period.MONTH), doctype(Period.YEAR)]
+    with_long_totals = [series for series in PACKED_SERIES if not series.has_steps]
+    if layout is Layout.PACKED:
+        return [packed_doctype(series) for series in with_long_totals]
+    return [doctype.full_name for series in with_long_totals for doctype in series.totals]
 
 
 def database_name(doctype: str) -> str:

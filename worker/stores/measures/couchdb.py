@@ -17,11 +17,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from worker.domain.measures.documents import doctype
-from worker.domain.measures.packing import PERIODS, SERIES
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.base import NO_ROWS, ByPeriod, Document, Ranges, Rows, database_name
+from worker.stores.measures.base import NO_ROWS, Document, DocumentsByDoctype, Ranges, Rows, database_name
 from worker.stores.measures.couchdb_http import CouchAnswer, CouchServer, error_name
 
 MOST_DOCUMENTS_A_REQUEST: Final = 500
@@ -41,38 +39,39 @@ class CouchStore:
     again.
     """
 
-    def __init__(self, databases: Mapping[Period, CouchDatabase]) -> None:
+    def __init__(self, databases: Mapping[Doctype, CouchDatabase]) -> None:
         self._databases = databases
 
     def __repr__(self) -> str:
         return f"CouchStore({', '.join(map(repr, self._databases.values()))})"
 
-    def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> ByPeriod:
+    def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
         """Read doctype after doctype, one request each."""
-        return {period: self._databases[period].read(account_id, *keys, limit) for period, keys in ranges.items()}
+        return {doctype: self._databases[doctype].read(account_id, *keys, limit) for doctype, keys in ranges.items()}
 
-    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> ByPeriod:
+    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
         """Write doctype after doctype, one request each for 500 documents and removals."""
-        lost: ByPeriod = {}
-        for period in dict.fromkeys([*documents, *removals]):
-            rows = [*documents.get(period, ()), *removals.get(period, ())]
-            if lost.get(PERIODS[SERIES[period]][0]):  # Its readings lost their race.
-                lost[period] = rows
+        lost: DocumentsByDoctype = {}
+        for doctype in dict.fromkeys([*documents, *removals]):
+            rows = [*documents.get(doctype, ()), *removals.get(doctype, ())]
+            if lost.get(doctype.series.inputs):  # Its readings lost their race.
+                lost[doctype] = rows
                 continue
-            deletions = [deletion_of(document) for document in removals.get(period, ())]
-            conflicts = self._databases[period].write([*documents.get(period, ()), *deletions]) if rows else []
+            deletions = [deletion_of(document) for document in removals.get(doctype, ())]
+            conflicts = self._databases[doctype].write([*documents.get(doctype, ()), *deletions]) if rows else []
             ids = {document["_id"] for document in conflicts}
-            lost[period] = [document for document in rows if document["_id"] in ids]
+            lost[doctype] = [document for document in rows if document["_id"] in ids]
         return lost
 
     def erase(self, account_id: str) -> int:
         """Erase totals, then readings: while there is a reading, the account counts as not erased."""
-        order = [period for periods in PERIODS.values() for period in reversed(periods)]
-        return sum(self._databases[period].erase(account_id) for period in order)
+        series = dict.fromkeys(doctype.series for doctype in self._databases)
+        order = [doctype for name in series for doctype in reversed(name.doctypes)]
+        return sum(self._databases[doctype].erase(account_id) for doctype in order)
 
     def prepare(self) -> dict[str, bool]:
         """Create the missing databases, with their shards and replicas."""
-        return {doctype(period): database.create_if_missing() for period, database in self._databases.items()}
+        return {doctype.full_name: database.create_if_missing() for doctype, database in self._databases.items()}
 
     def close(self) -> None:
         """Do nothing: connections are closed with the server object."""

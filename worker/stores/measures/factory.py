@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-from worker.domain.measures.documents import doctype, packed_doctype
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.documents import packed_doctype
+from worker.domain.measures.packing import PACKED_SERIES, UNPACKED_DOCTYPES
+from worker.domain.measures.series import Doctype
 from worker.stores.measures.base import Layout
 from worker.stores.measures.instrumented import InstrumentedStore
 
@@ -47,11 +48,14 @@ def open_measures(
     def database(name: str) -> CouchDatabase:
         return CouchDatabase(server, name, prefix, shards=shards, replicas=replicas)
 
-    plain = {period: database(doctype(period)) for period in Period}
-    packs = {series: database(packed_doctype(series)) for series in Series}
+    plain = {doctype: database(doctype.full_name) for doctype in Doctype}
+    packs = {series: database(packed_doctype(series)) for series in PACKED_SERIES}
+    unpacked = {doctype: plain[doctype] for doctype in UNPACKED_DOCTYPES}
     guard = Layout(layout) if guarded else None
     if layout == Layout.PACKED:
-        return InstrumentedStore(PackedStore(packs), [plain[series.inputs] for series in Series], guard)
+        return InstrumentedStore(
+            PackedStore(packs, CouchStore(unpacked)), [plain[series.inputs] for series in PACKED_SERIES], guard
+        )
     return InstrumentedStore(CouchStore(plain), list(packs.values()), guard)
 
 

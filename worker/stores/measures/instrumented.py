@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.metrics import STORE_ERRORS, STORE_SECONDS
-from worker.stores.measures.base import NO_ROWS, ByPeriod, Layout, MeasureStore, Ranges, Rows, wrong_layout
+from worker.stores.measures.base import NO_ROWS, DocumentsByDoctype, Layout, MeasureStore, Ranges, Rows, wrong_layout
 
 if TYPE_CHECKING:
     from worker.stores.measures.couchdb import CouchDatabase
@@ -39,14 +39,14 @@ class InstrumentedStore:
     def __repr__(self) -> str:
         return repr(self._store)
 
-    def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> ByPeriod:
+    def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
         with self._request("read"):
             documents = self._store.read(account_id, ranges, limit)
         if not any(documents.values()):
             self._check_layout()
         return documents
 
-    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> ByPeriod:
+    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
         with self._request("write"):
             return self._store.write(documents, removals)
 

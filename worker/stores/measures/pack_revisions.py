@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 
 from worker.domain.measures.packing import (
     FORMAT,
-    PERIODS,
-    SERIES,
     Fields,
     PackedValue,
     UnknownPack,
@@ -24,7 +22,7 @@ from worker.domain.measures.packing import (
     pack_values,
     unpack_values,
 )
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 
 
 class ValueWrite(NamedTuple):
@@ -47,7 +45,7 @@ class PackDecision:
     """
 
     fields: dict[str, Any] | None
-    conflicting: Mapping[Period, frozenset[str]]
+    conflicting: Mapping[Doctype, frozenset[str]]
 
 
 def revision_of(value: PackedValue, fields: Fields) -> str:
@@ -55,7 +53,7 @@ def revision_of(value: PackedValue, fields: Fields) -> str:
 
 
 def decide_writes(
-    stored: Fields | None, pack: str, changes: Mapping[Period, Sequence[ValueWrite]], salt: str
+    stored: Fields | None, pack: str, changes: Mapping[Doctype, Sequence[ValueWrite]], salt: str
 ) -> PackDecision:
     """Decide which of the changes are written to a pack; ``salt`` is for a pack that is created.
 
@@ -64,13 +62,13 @@ def decide_writes(
     """
     fields: dict[str, Any] = dict(stored) if stored is not None else {"format": FORMAT, "version": 0, "salt": salt}
     version = _version(fields) + 1
-    lost: dict[Period, frozenset[str]] = {}
+    lost: dict[Doctype, frozenset[str]] = {}
     won_any = False
-    for period, writes in changes.items():
-        values = unpack_values(fields, pack, period)
-        lost_readings = lost.get(PERIODS[SERIES[period]][0])
+    for doctype, writes in changes.items():
+        values = unpack_values(fields, pack, doctype)
+        lost_readings = lost.get(doctype.series.inputs)
         won = [] if lost_readings else [write for write in writes if _fits(write, values, fields)]
-        lost[period] = frozenset(write.key for write in writes) - {write.key for write in won}
+        lost[doctype] = frozenset(write.key for write in writes) - {write.key for write in won}
         if won:
             won_any = True
             for write in won:
@@ -78,10 +76,10 @@ def decide_writes(
                     del values[write.key]
                 else:
                     values[write.key] = write.value._replace(version=version)
-            fields.pop(period.value, None)
+            fields.pop(doctype.value, None)
             if values:
-                fields[period.value] = pack_values(values, period)
-    if won_any and not any(period.value in fields for period in Period):
+                fields[doctype.value] = pack_values(values, doctype)
+    if won_any and not any(doctype.value in fields for doctype in Doctype):
         return PackDecision({"_rev": fields["_rev"], "_deleted": True}, lost)
     return PackDecision({**fields, "version": version} if won_any else None, lost)
 

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Final
 
 from worker.domain.measures.documents import account_of, key_of, packed_doctype
 from worker.domain.measures.packing import (
-    PERIODS,
-    SERIES,
     UnknownPack,
     from_value,
     pack_range,
@@ -24,82 +22,94 @@ from worker.domain.measures.packing import (
     to_value,
     unpack_values,
 )
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.series import Doctype, Series
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.base import NO_ROWS, ByPeriod, Document, Ranges, Rows
+from worker.stores.measures.base import NO_ROWS, Document, DocumentsByDoctype, Ranges, Rows
 from worker.stores.measures.pack_revisions import ValueWrite, decide_writes, revision_of
 
 if TYPE_CHECKING:
-    from worker.stores.measures.couchdb import CouchDatabase
+    from worker.stores.measures.couchdb import CouchDatabase, CouchStore
 
 MOST_RACES: Final = 20  # Races for one pack, before the store counts as unavailable.
-_FEWEST_A_PACK: Final = {Series.LOAD_CURVE: 23, Series.DAILY: 12}  # Values of a complete pack, for reads with a limit.
+# Values of a complete pack, for reads with a limit: the hours of a day, or the months of a year.
+_FEWEST_HOURS, _FEWEST_MONTHS = 23, 12
 _ALL_PACKS: Final = ("", "~")
 
 PackId = tuple[str, str]  # The account id and the pack's key, such as ("k9x4w", "2024-07-25").
-Changes = dict[Period, list[ValueWrite]]
+Changes = dict[Doctype, list[ValueWrite]]
 
 
 class PackedStore:
-    """The five doctypes in packs, those of one series in one database."""
+    """The doctypes in packs, those of one series in one database; documents that no pack takes are in ``unpacked``."""
 
-    def __init__(self, databases: Mapping[Series, CouchDatabase]) -> None:
-        self._databases = databases
+    def __init__(self, databases: Mapping[Series, CouchDatabase], unpacked: CouchStore) -> None:
+        self._databases, self._unpacked = databases, unpacked
 
     def __repr__(self) -> str:
         return f"PackedStore({', '.join(map(repr, self._databases.values()))})"
 
-    def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> ByPeriod:
+    def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
         """Read the doctypes of one series from the same moment, in one request without ``limit``."""
-        documents: ByPeriod = {period: [] for period in ranges}
-        for series in dict.fromkeys(SERIES[period] for period in ranges):
-            ranges_here = {period: keys for period, keys in ranges.items() if SERIES[period] is series}
+        documents: DocumentsByDoctype = {doctype: [] for doctype in ranges}
+        for series in dict.fromkeys(doctype.series for doctype in ranges):
+            if not series.packs:
+                keys = {doctype: ranges[doctype] for doctype in series.doctypes if doctype in ranges}
+                documents |= self._unpacked.read(account_id, keys, limit)
+                continue
+            ranges_here = {doctype: keys for doctype, keys in ranges.items() if doctype.series is series}
             for pack in self._read_packs_of(account_id, series, ranges_here, limit, documents):
-                for period, (first_key, end_key) in ranges_here.items():
+                for doctype, (first_key, end_key) in ranges_here.items():
                     with _codec_errors():
-                        values = unpack_values(pack, key_of(pack), period)
+                        values = unpack_values(pack, key_of(pack), doctype)
                     for key, value in values.items():
                         if first_key <= key < end_key:
-                            document = from_value(account_id, key, period, value)
+                            document = from_value(account_id, key, doctype, value)
                             document["_rev"] = revision_of(value, pack)
-                            documents[period].append(document)
-        return {period: rows[:limit] for period, rows in documents.items()}
+                            documents[doctype].append(document)
+        return {doctype: rows[:limit] for doctype, rows in documents.items()}
 
-    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> ByPeriod:
+    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
         """Write each series in one request for 500 packs; a pack's readings and totals are written together."""
-        lost: dict[Period, set[str]] = {period: set() for period in (*documents, *removals)}
-        for series in dict.fromkeys(SERIES[period] for period in lost):
-            self._write_series(series, documents, removals, lost)
+        lost: dict[Doctype, set[str]] = {doctype: set() for doctype in (*documents, *removals)}
+        for series in dict.fromkeys(doctype.series for doctype in lost):
+            if series.packs:
+                self._write_series(series, documents, removals, lost)
+                continue
+            rows, gone = ({key: some[key] for key in series.doctypes if key in some} for some in (documents, removals))
+            for doctype, losers in self._unpacked.write(rows, gone).items():
+                lost[doctype].update(document["_id"] for document in losers)
         return {
-            period: [row for row in (*documents.get(period, ()), *removals.get(period, ())) if row["_id"] in ids]
-            for period, ids in lost.items()
+            doctype: [row for row in (*documents.get(doctype, ()), *removals.get(doctype, ())) if row["_id"] in ids]
+            for doctype, ids in lost.items()
         }
 
     def erase(self, account_id: str) -> int:
-        return sum(self._erase_series(account_id, series) for series in self._databases)
+        packed = sum(self._erase_series(account_id, series) for series in self._databases)
+        return packed + self._unpacked.erase(account_id)
 
     def prepare(self) -> dict[str, bool]:
         """Create the missing databases, with their shards and replicas."""
-        return {packed_doctype(series): database.create_if_missing() for series, database in self._databases.items()}
+        packs = {packed_doctype(series): database.create_if_missing() for series, database in self._databases.items()}
+        return packs | self._unpacked.prepare()
 
     def close(self) -> None:
         """Do nothing: connections are closed with the server object."""
 
     def _read_packs_of(
-        self, account_id: str, series: Series, ranges: Ranges, limit: int | None, documents: ByPeriod
+        self, account_id: str, series: Series, ranges: Ranges, limit: int | None, documents: DocumentsByDoctype
     ) -> Iterator[Document]:
         """Yield the packs that hold these ranges, until the caller has ``limit`` of each in ``documents``."""
-        bounds = [pack_range(*keys, period) for period, keys in ranges.items() if keys[0] < keys[1]]
+        bounds = [pack_range(*keys, doctype) for doctype, keys in ranges.items() if keys[0] < keys[1]]
         first, end = min((start for start, _ in bounds), default=""), max((stop for _, stop in bounds), default="")
-        most = None if limit is None else limit // _FEWEST_A_PACK[series] + 2
+        most = None if limit is None else limit // (_FEWEST_HOURS if series.has_steps else _FEWEST_MONTHS) + 2
         while first < end:
             packs = self._databases[series].read(account_id, first, end, most)
             yield from packs
-            if limit is None or len(packs) < (most or 0) or all(len(documents[period]) >= limit for period in ranges):
+            if limit is None or len(packs) < (most or 0) or all(len(documents[doctype]) >= limit for doctype in ranges):
                 return
             first = f"{key_of(packs[-1])} "  # The first text after this key.
 
-    def _write_series(self, series: Series, documents: Rows, removals: Rows, lost: Mapping[Period, set[str]]) -> None:
+    def _write_series(self, series: Series, documents: Rows, removals: Rows, lost: Mapping[Doctype, set[str]]) -> None:
         """Write the rows of one series, and add the ids of those that lost a race to ``lost``."""
         database = self._databases[series]
         pending = _group_by_pack(series, documents, removals)
@@ -124,7 +134,7 @@ class PackedStore:
             for pack in packs:
                 with _codec_errors():
                     sizes[pack["_id"]] = sum(
-                        len(unpack_values(pack, key_of(pack), period)) for period in PERIODS[series]
+                        len(unpack_values(pack, key_of(pack), doctype)) for doctype in series.doctypes
                     )
                 stubs.append({"_id": pack["_id"], "_rev": pack["_rev"], "_deleted": True})
             conflicts = {document["_id"] for document in database.write(stubs)}
@@ -136,7 +146,7 @@ def _write_once(
     database: CouchDatabase,
     pending: Mapping[PackId, Changes],
     stored: Mapping[PackId, Document],
-    lost: Mapping[Period, set[str]],
+    lost: Mapping[Doctype, set[str]],
 ) -> list[PackId]:
     """Write the packs once and return those that another writer replaced first.
 
@@ -155,8 +165,8 @@ def _write_once(
     conflicts = {document["_id"] for document in database.write(list(documents.values()))} if documents else set()
     for pack, decision in decisions.items():
         if ":".join(pack) not in conflicts:
-            for period, keys in decision.conflicting.items():
-                lost[period].update(f"{pack[0]}:{key}" for key in keys)
+            for doctype, keys in decision.conflicting.items():
+                lost[doctype].update(f"{pack[0]}:{key}" for key in keys)
     return [pack for pack in documents if ":".join(pack) in conflicts]
 
 
@@ -172,25 +182,25 @@ def _group_by_pack(series: Series, documents: Rows, removals: Rows) -> dict[Pack
     Raises WriteRefused for a document that can't be packed.
     """
     packs: dict[PackId, Changes] = {}
-    for period in PERIODS[series]:
+    for doctype in series.doctypes:
         rows: Iterable[tuple[Document, bool]] = (
-            *((document, False) for document in documents.get(period, ())),
-            *((document, True) for document in removals.get(period, ())),
+            *((document, False) for document in documents.get(doctype, ())),
+            *((document, True) for document in removals.get(doctype, ())),
         )
         for document, is_removal in rows:
             try:
                 write = (
                     ValueWrite(key_of(document), document["_rev"], None)
                     if is_removal
-                    else ValueWrite(key_of(document), document.get("_rev"), to_value(document, period))
+                    else ValueWrite(key_of(document), document.get("_rev"), to_value(document, doctype))
                 )
-                pack = account_of(document), place_of(write.key, period)[0]
+                pack = account_of(document), place_of(write.key, doctype)[0]
             except (KeyError, TypeError, ValueError, OverflowError):
                 raise WriteRefused(
-                    f"a document of {period.value} is none of Relève's own and can't be packed: "
+                    f"a document of {doctype.value} is none of Relève's own and can't be packed: "
                     "keep it with RELEVE_LAYOUT=plain"
                 ) from None
-            packs.setdefault(pack, {}).setdefault(period, []).append(write)
+            packs.setdefault(pack, {}).setdefault(doctype, []).append(write)
     return packs
 
 

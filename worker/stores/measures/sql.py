@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import (
+    JSON,
     Column,
     Connection,
     Double,
@@ -26,13 +27,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable
+from sqlalchemy.types import TypeEngine
 
-from worker.domain.measures.documents import doctype
-from worker.domain.measures.packing import PERIODS, SERIES
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import DetailType, Doctype
 from worker.errors import WriteRefused
 from worker.stores.database import Database, DatabaseUse, build_insert
-from worker.stores.measures.base import NO_ROWS, ByPeriod, Document, Ranges, Rows
+from worker.stores.measures.base import NO_ROWS, Document, DocumentsByDoctype, Ranges, Rows
 
 _USE: Final = DatabaseUse(
     "measures",
@@ -48,16 +48,20 @@ _TABLES_LOCK: Final = 7_238_163  # The number is arbitrary.
 _REQUIRED: Final = ("load", "year", "month", "day", "hour", "minute")
 _OPTIONAL: Final = ("fold", "step", "created_at", "updated_at")  # NULL where the document has no such field.
 VALUES: Final = (*_REQUIRED, *_OPTIONAL)
-_FIELDS: Final = frozenset({"_id", "_rev", "source_account", *VALUES})
+_OTHER_FIELDS: Final = ("_id", "_rev", "source_account")
+_DETAIL_COLUMNS: Final[dict[DetailType, TypeEngine[Any]]] = {
+    DetailType.TEXT: String(),
+    DetailType.ENERGIES: JSON(none_as_null=True),
+}
 _NO_REVISION: Final = 0  # No row has this revision.
 _BY_ID: Final = itemgetter("_id")
 
 Row = dict[str, Any]  # By names of columns or parameters.
 
 
-def _table(period: Period) -> Table:
+def _table(doctype: Doctype) -> Table:
     return Table(
-        f"measure_{period.value}",
+        f"measure_{doctype.value.replace('.', '_')}",
         METADATA,
         Column("account_id", _BYTES, primary_key=True),
         Column("key", _BYTES, primary_key=True),
@@ -67,23 +71,25 @@ def _table(period: Period) -> Table:
         Column("step", SmallInteger),
         Column("created_at", String),  # ISO 8601 text, as in the document.
         Column("updated_at", String),
+        *(Column(detail.name, _DETAIL_COLUMNS[detail.type]) for detail in doctype.details),
         Column("revision", Integer, nullable=False),
         sqlite_with_rowid=False,  # Rows are stored in key order, so a range is contiguous and keys are stored once.
     )
 
 
-TABLES: Final = {period: _table(period) for period in Period}
+TABLES: Final = {doctype: _table(doctype) for doctype in Doctype}
 
 
 class _Statements:
     """The statements on one table, built once, so that SQLAlchemy and the driver can reuse them."""
 
-    def __init__(self, table: Table, dialect: str) -> None:
+    def __init__(self, doctype: Doctype, table: Table, dialect: str) -> None:
         columns = table.c
         of_account = columns.account_id == bindparam("of_account")
         in_range = columns.key >= bindparam("first_key"), columns.key < bindparam("end_key")
         stored = of_account, columns.key == bindparam("of_key"), columns.revision == bindparam("of_revision")
-        selected = columns.key, columns.revision, *(columns[name] for name in VALUES)  # As _to_document unpacks them.
+        self.values = (*VALUES, *doctype.detail_names)
+        selected = columns.key, columns.revision, *(columns[name] for name in self.values)  # As documents are made.
         self.read = select(*selected).where(of_account, *in_range).order_by(columns.key)
         self.erase = delete(table).where(of_account)
         self.create = build_insert(dialect, table).on_conflict_do_nothing().returning(columns.account_id, columns.key)
@@ -92,7 +98,7 @@ class _Statements:
 
 
 class SqlStore:
-    """The five doctypes in a SQLite file or a PostgreSQL database; connects at first use, safe with threads.
+    """The doctypes in a SQLite file or a PostgreSQL database; connects at first use, safe with threads.
 
     Account and key are a row's primary key, and ``_rev`` is its revision as text.  ``source_account`` has no column,
     because it is the account in ``_id``.
@@ -102,49 +108,54 @@ class SqlStore:
         """Take the URL without opening it.  Raises ValueError, in one line that does not repeat the URL."""
         self._database = Database(url, _USE, timeout_s)
         self._has_tables = False
-        self._statements = {period: _Statements(table, self._database.dialect) for period, table in TABLES.items()}
+        self._statements = {
+            doctype: _Statements(doctype, table, self._database.dialect) for doctype, table in TABLES.items()
+        }
 
     def __repr__(self) -> str:
         return f"SqlStore({self._database.address})"
 
-    def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> ByPeriod:
+    def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
         """Read doctype after doctype, one statement each."""
-        documents: ByPeriod = {}
+        documents: DocumentsByDoctype = {}
         with self._transaction(self._database.reading) as connection:
-            for period, (first_key, end_key) in ranges.items():
-                query = self._statements[period].read.limit(limit)
+            for doctype, (first_key, end_key) in ranges.items():
+                statements = self._statements[doctype]
+                query = statements.read.limit(limit)
                 bounds = {"of_account": account_id, "first_key": first_key, "end_key": end_key}
-                documents[period] = [_to_document(account_id, *row) for row in connection.execute(query, bounds)]
+                documents[doctype] = [
+                    _to_document(account_id, statements.values, *row) for row in connection.execute(query, bounds)
+                ]
         return documents
 
-    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> ByPeriod:
+    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
         """Write all doctypes in one transaction; a worker killed meanwhile leaves nothing of it."""
-        lost: ByPeriod = {period: [] for period in (*documents, *removals)}
+        lost: DocumentsByDoctype = {doctype: [] for doctype in (*documents, *removals)}
         if not any(documents.values()) and not any(removals.values()):
             return lost
         with self._transaction(self._database.writing) as connection:
-            for period in lost:
-                rows = [*documents.get(period, ()), *removals.get(period, ())]
-                if lost.get(PERIODS[SERIES[period]][0]):  # Its readings lost their race.
-                    lost[period] = rows
+            for doctype in lost:
+                rows = [*documents.get(doctype, ()), *removals.get(doctype, ())]
+                if lost.get(doctype.series.inputs):  # Its readings lost their race.
+                    lost[doctype] = rows
                     continue
-                won = self._write_rows(connection, period, documents.get(period, ()), removals.get(period, ()))
-                lost[period] = [document for document in rows if document["_id"] not in won]
+                won = self._write_rows(connection, doctype, documents.get(doctype, ()), removals.get(doctype, ()))
+                lost[doctype] = [document for document in rows if document["_id"] not in won]
         return lost
 
     def _write_rows(
-        self, connection: Connection, period: Period, documents: Sequence[Document], removals: Sequence[Document]
+        self, connection: Connection, doctype: Doctype, documents: Sequence[Document], removals: Sequence[Document]
     ) -> set[str]:
         """Write and remove rows of one table, and return the ids of those that won their race."""
-        statements, won = self._statements[period], set[str]()
+        statements, won = self._statements[doctype], set[str]()
         # In the order of their ids, so that two writers wait for each other in turn and never deadlock.
         documents = sorted(documents, key=_BY_ID)
-        if new := [_to_new_row(document) for document in documents if document.get("_rev") is None]:
+        if new := [_to_new_row(document, statements.values) for document in documents if document.get("_rev") is None]:
             won.update(f"{account_id}:{key}" for account_id, key in connection.execute(statements.create, new))
         for document in documents:
             if document.get("_rev") is not None:
                 stored = _to_stored(document)
-                values = _to_values(document) | {"revision": stored["of_revision"] + 1}
+                values = _to_values(document, statements.values) | {"revision": stored["of_revision"] + 1}
                 if connection.execute(statements.replace, stored | values).rowcount:
                     won.add(document["_id"])
         for removal in sorted(removals, key=_BY_ID):
@@ -165,7 +176,7 @@ class SqlStore:
             existing = inspect(connection).get_table_names()
             for table in TABLES.values():
                 connection.execute(CreateTable(table, if_not_exists=True))
-        return {doctype(period): table.name not in existing for period, table in TABLES.items()}
+        return {doctype.full_name: table.name not in existing for doctype, table in TABLES.items()}
 
     def close(self) -> None:
         self._database.close()
@@ -187,21 +198,21 @@ class SqlStore:
             raise WriteRefused(f"{self._database.address} refuses a value ({type(cause).__name__})") from error
 
 
-def _to_new_row(document: Document) -> Row:
+def _to_new_row(document: Document, names: Sequence[str]) -> Row:
     account_id, _, key = document["_id"].partition(":")
     # The first revision is random: a row that was erased and written again must not pass for the one that a slow
     # writer read before.
-    return {"account_id": account_id, "key": key, "revision": random.randrange(1, 2**16), **_to_values(document)}
+    return {"account_id": account_id, "key": key, "revision": random.randrange(1, 2**16), **_to_values(document, names)}
 
 
-def _to_values(document: Document) -> Row:
-    """Return the values of a document by column.
+def _to_values(document: Document, names: Sequence[str]) -> Row:
+    """Return the values of a document by column, of the columns in ``names``.
 
     Raises WriteRefused for a field without a column.
     """
-    if unknown := document.keys() - _FIELDS:
+    if unknown := document.keys() - {*_OTHER_FIELDS, *names}:
         raise WriteRefused(f"the SQL store has no column for {', '.join(sorted(unknown))}")
-    return {name: document.get(name) for name in VALUES}
+    return {name: document.get(name) for name in names}
 
 
 def _to_stored(document: Document) -> Row:
@@ -212,7 +223,7 @@ def _to_stored(document: Document) -> Row:
     return {"of_account": account_id, "of_key": key, "of_revision": number}
 
 
-def _to_document(account_id: str, key: str, revision: int, *values: Any) -> Document:
+def _to_document(account_id: str, names: Sequence[str], key: str, revision: int, *values: Any) -> Document:
     document: Document = {"_id": f"{account_id}:{key}", "_rev": str(revision), "source_account": account_id}
-    document.update((name, value) for name, value in zip(VALUES, values, strict=True) if value is not None)
+    document.update((name, value) for name, value in zip(names, values, strict=True) if value is not None)
     return document

@@ -16,7 +16,8 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.consent.evidence import EvidenceEvent
 from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.measures.readings import Series, civil_date
+from worker.domain.measures.readings import civil_date
+from worker.domain.measures.series import USUAL_SERIES
 from worker.errors import ConsentEnded, ConsentStopped, UnknownAccount, describe_code
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_EVIDENCE, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
 
@@ -214,7 +215,7 @@ def _insert_outcomes(connection: Connection, account_id: str, now: datetime, ask
         "ever_stored": False,
         "updated_at": NEVER,
     }
-    connection.execute(insert(SERIES_OUTCOMES), [{**row, "series": series} for series in Series])
+    connection.execute(insert(SERIES_OUTCOMES), [{**row, "series": series} for series in USUAL_SERIES])
 
 
 def _set_active(connection: Connection, account_id: str, now: datetime, *, active: bool) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, func, or_, select, text
 
 from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.holes import COMPARED_SERIES, MissingCurve, find_missing_curve
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry import account_rows, outcomes
 from worker.stores.registry.due import may_be_asked_on
@@ -81,7 +81,7 @@ class CompletenessTable(SqlTable):
             .where(_ACTIVE, may_be_asked_on(today), _C.next_ask.is_not(None), _C.next_ask <= today, _C.every == 1)
             .group_by(_C.series)
         )
-        return dict.fromkeys(Series, 0) | dict(self._database.fetch(query))
+        return dict.fromkeys(USUAL_SERIES, 0) | dict(self._database.fetch(query))
 
     def count_complete_since(self, series: Series, day: date) -> tuple[int, int]:
         """Return the number of active accounts, and of those for which ``day`` or a later day is complete.

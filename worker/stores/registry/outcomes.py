@@ -19,8 +19,8 @@ from sqlalchemy import Connection, Row, bindparam, case, select, update
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.completeness import DayLedger, DayMark
 from worker.domain.measures.holes import MIN_EMPTY_DAYS_AFTER_CURVE, find_missing_curve
-from worker.domain.measures.readings import Series
 from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
+from worker.domain.measures.series import Series
 from worker.stores.database import SqlTable
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.tables import ACCOUNTS, NEVER, NO_DAY, SERIES_OUTCOMES

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import case, func, select
 
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.stores.database import SqlTable
 from worker.stores.registry.notices import MAX_ATTEMPTS
 from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES

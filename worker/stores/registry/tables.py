@@ -38,7 +38,7 @@ from worker.domain.consent.invitations import InvitationPurpose
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.deviations import DeviationKind
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.series import Doctype, Series, SeriesSwitch
 from worker.stores.database import UtcDateTime
 
 
@@ -101,6 +101,7 @@ ACCOUNTS = Table(
     Column("consent_from", Date),
     Column("consent_until", Date),
     Column("data_from", Date),  # The first day that may be read: before it the meter was another person's.
+    Column("activated_on", Date),  # When the contract began, as the supplier tells: before it there is nothing to ask.
     Column("session_number", Integer, nullable=False, server_default="1"),  # A session with another one has ended.
     Index("ix_accounts_state_id", "state", "id"),  # Pages of active accounts and counts by state use it.
     Index("ix_accounts_tenant_id", "tenant", "id"),  # A service pages through its own accounts.
@@ -145,7 +146,9 @@ SERIES_OUTCOMES = Table(
     METADATA,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("series", _word(Series, 32), primary_key=True),
-    Column("active", Boolean, nullable=False),  # Follows accounts.state: a join would read each paused account.
+    Column("switch", _word(SeriesSwitch, 8), nullable=False, server_default=SeriesSwitch.FLEET),
+    # Follows the switch and accounts.state: a join would read each paused account.
+    Column("active", Boolean, nullable=False),
     Column("ask_until", Date),  # The last day of the consent: nothing is asked after it. NULL: no end is known.
     Column("every", SmallInteger, nullable=False),  # Nights from one look-back to the next; 7 without a load curve.
     Column("asked_at", UtcDateTime, nullable=False),  # End of the last look-back; NEVER before the first one.
@@ -368,10 +371,10 @@ CORRECTIONS = Table(
     "corrections",
     METADATA,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
-    Column("period", _word(Period, 8), primary_key=True),
+    Column("doctype", _word(Doctype, 32), primary_key=True),
     Column("key", _sortable(20), primary_key=True),
-    Column("was_mwh", BigInteger, primary_key=True),  # Milliwatt-hours; part of the key, so a repeat adds no row.
-    Column("became_mwh", BigInteger, primary_key=True),
+    Column("was_amount", BigInteger, primary_key=True),  # Part of the key, so a repeat adds no row.
+    Column("became_amount", BigInteger, primary_key=True),
     Column("first_seen", UtcDateTime),  # When the day of the old value was first stored.
     Column("changed_at", UtcDateTime, nullable=False),  # When the supplier sent the new value.
     Column("run_id", _sortable(64), nullable=False),

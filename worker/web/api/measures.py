@@ -15,7 +15,8 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from worker.domain.measures.documents import PUBLIC_FIELDS, Document, key_of, key_range, to_csv_fields, to_public_fields
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import Doctype, Period, daily_of, find_doctype
 from worker.stores.measures.base import MeasureStore
 from worker.web.api.auth import ReadMeasures
 from worker.web.api.schemas import AccountId, MeasurePage, error_responses
@@ -77,7 +78,8 @@ def read_measures(
     """
     caller.load_account(runtime, account_id)
     window = _window(first, last, runtime.history.today())
-    pages = _PageReader(runtime.measures, account_id, by, *key_range(window, by), after)
+    doctype = find_doctype(daily_of(), by) or Doctype.DAY
+    pages = _PageReader(runtime.measures, account_id, doctype, *key_range(window, doctype), after)
     name = f"releve-{account_id}-{by}-{window.start if first else 'all'}-{window.end - ONE_DAY}.csv"
     if form is Form.CSV and limit is None:
         return _stream_csv(pages, name)
@@ -98,7 +100,7 @@ class _PageReader:
 
     measures: MeasureStore
     account_id: str
-    period: Period
+    doctype: Doctype
     first: str
     end: str
     after: str | None
@@ -107,8 +109,8 @@ class _PageReader:
         """Return the next documents, and whether there are more."""
         start = max(self.first, self.after or "")
         # Two more than asked for: one may be ``after`` itself, one tells whether there are more.
-        ranges = {self.period: (start, self.end)}
-        documents = self.measures.read(self.account_id, ranges, limit + 2)[self.period]
+        ranges = {self.doctype: (start, self.end)}
+        documents = self.measures.read(self.account_id, ranges, limit + 2)[self.doctype]
         unread = [document for document in documents if self.after is None or key_of(document) > self.after]
         page = unread[:limit]
         if page:

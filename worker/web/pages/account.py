@@ -17,7 +17,8 @@ from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.accounts.status import AccountStatus, status_of
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Series, civil_date
+from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
+from worker.domain.measures.series import Series
 from worker.errors import ConsentStopped, UnknownAccount
 from worker.runtime.process import Runtime
 from worker.web.context import RuntimeDep, SessionDep

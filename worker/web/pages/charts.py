@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from worker.domain.measures.amounts import DAY_PLACES, STEP_PLACES, count_places
 from worker.domain.measures.completeness import DayState
-from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
+from worker.domain.measures.readings import ONE_DAY, day_length
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.runtime.process import Runtime
 from worker.web.pages.day_slots import Slot
 from worker.web.pages.measures import Span, SpanMeasures, View, first_day, read_measures
@@ -148,9 +149,9 @@ def _wall_clock_end(start: datetime, length: timedelta) -> datetime:
 
 def _stored_range(runtime: Runtime, account_id: str) -> tuple[date | None, date | None]:
     """Return the first and the last day with values, from the store and from the outcomes of syncs."""
-    first_days = [first_day(runtime.measures, account_id, period) for period in (Period.DAY, Period.MINUTE)]
+    first_days = [first_day(runtime.measures, account_id, doctype) for doctype in (Doctype.DAY, Doctype.MINUTE)]
     outcomes = runtime.registry.outcomes.load(account_id)
-    last_days = [outcome.last_day for name in Series if (outcome := outcomes.get(name)) and outcome.last_day]
+    last_days = [outcome.last_day for name in USUAL_SERIES if (outcome := outcomes.get(name)) and outcome.last_day]
     return min(filter(None, first_days), default=None), max(last_days, default=None)
 
 

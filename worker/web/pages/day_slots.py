@@ -69,7 +69,7 @@ class _Step(NamedTuple):
         last = _minute_of(day, (start + (length - 1) * _MINUTE).astimezone(PARIS))
         if first is None or last is None or last + 1 - first != length:
             return None
-        return cls(first, last + 1, reading.milliwatt_hours, overhang)
+        return cls(first, last + 1, reading.amount, overhang)
 
     def is_cut_at(self, minute: int) -> bool:
         return self.start < minute < self.end

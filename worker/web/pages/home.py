@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from worker.clients.suppliers import SUPPLIERS
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.domain.measures.windows import history_length
 from worker.web.context import RuntimeDep, SessionDep
 from worker.web.pages.account import KINDS

@@ -15,14 +15,8 @@ from typing import Final
 
 from worker.domain.measures.amounts import round_change
 from worker.domain.measures.documents import key_range, to_reading
-from worker.domain.measures.readings import (
-    ONE_DAY,
-    DateWindow,
-    IntervalReading,
-    Period,
-    day_length,
-    local_midnight,
-)
+from worker.domain.measures.readings import ONE_DAY, DateWindow, IntervalReading, day_length, local_midnight
+from worker.domain.measures.series import Doctype
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.web.pages.day_slots import Slot, day_slots
 
@@ -120,21 +114,21 @@ def read_measures(measures: MeasureStore, account_id: str, span: Span, next_day:
     if span.view is not View.DAY:
         return measures_by_day(span, days, next_day)
     window = DateWindow(span.before.start, span.end)
-    documents = measures.read(account_id, {Period.MINUTE: key_range(window, Period.MINUTE)})[Period.MINUTE]
-    return measures_by_step(span, [to_reading(document, Period.MINUTE) for document in documents], days, next_day)
+    documents = measures.read(account_id, {Doctype.MINUTE: key_range(window, Doctype.MINUTE)})[Doctype.MINUTE]
+    return measures_by_step(span, [to_reading(document, Doctype.MINUTE) for document in documents], days, next_day)
 
 
 def read_days(measures: MeasureStore, account_id: str, window: DateWindow) -> Days:
     """Read the energy of each civil day; a day without a value has no entry. Raises StoreUnavailable."""
-    documents = measures.read(account_id, {Period.DAY: key_range(window, Period.DAY)})[Period.DAY]
-    readings = (to_reading(document, Period.DAY) for document in documents)
-    return {reading.start.date(): reading.milliwatt_hours for reading in readings}
+    documents = measures.read(account_id, {Doctype.DAY: key_range(window, Doctype.DAY)})[Doctype.DAY]
+    readings = (to_reading(document, Doctype.DAY) for document in documents)
+    return {reading.start.date(): reading.amount for reading in readings}
 
 
-def first_day(measures: MeasureStore, account_id: str, period: Period) -> date | None:
-    """Read the first day with a document of this period. Raises StoreUnavailable."""
-    documents = measures.read(account_id, {period: ALL_KEYS}, limit=1)[period]
-    return to_reading(documents[0], period).start.date() if documents else None
+def first_day(measures: MeasureStore, account_id: str, doctype: Doctype) -> date | None:
+    """Read the first day with a document of this doctype. Raises StoreUnavailable."""
+    documents = measures.read(account_id, {doctype: ALL_KEYS}, limit=1)[doctype]
+    return to_reading(documents[0], doctype).start.date() if documents else None
 
 
 def measures_by_day(span: Span, days: Days, next_day: date) -> SpanMeasures:

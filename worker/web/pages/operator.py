@@ -18,7 +18,8 @@ from fastapi.responses import RedirectResponse
 
 from worker.app import queue_lengths
 from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.measures.readings import ONE_DAY, Series
+from worker.domain.measures.readings import ONE_DAY
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
@@ -150,7 +151,7 @@ def _page_values(runtime: Runtime) -> dict[str, Any]:
     completeness, yesterday = runtime.registry.completeness, runtime.history.today() - ONE_DAY
     return {
         "states": overview.count_accounts_by_state(),
-        "freshness": {series: completeness.count_complete_since(series, yesterday) for series in Series},
+        "freshness": {series: completeness.count_complete_since(series, yesterday) for series in USUAL_SERIES},
         "fresh_hours": _fresh_hours(runtime),
         "yesterday": yesterday,
         "quotas": {api: sum(runtime.ledger.used_by_lane(api).values()) for api in runtime.endpoints.preset.quota_names},

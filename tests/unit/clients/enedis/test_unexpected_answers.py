@@ -16,7 +16,8 @@ from tests.unit.clients.enedis.test_errors import ERRORS, THROTTLED, VERDICTS, r
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.errors import classify, unexpected_refusal
 from worker.domain.measures.deviations import Deviation, DeviationKind
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Series
 from worker.errors import RequestRefused, WorkerError
 
 NEW_CODES = {"SOMETHING-NEW", "something_new"}

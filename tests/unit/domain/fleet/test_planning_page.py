@@ -9,7 +9,7 @@ from worker.clients.enedis.presets import PRESETS
 from worker.domain.fleet.lanes import QUOTA_LANES, Lane
 from worker.domain.fleet.planning import TYPICAL_POLICIES, USUAL_SHARES, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.fleet.policy import MOST_NIGHTS
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.ops.capacity import describe_policy
 
 PAGE = ROOT / "docs" / "explanation" / "planning.md"

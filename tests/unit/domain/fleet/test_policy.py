@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from worker.domain.fleet.policy import MOST_NIGHTS, FleetPolicy
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 
 
 def test_a_policy_says_every_how_many_nights_a_series_is_asked_for() -> None:

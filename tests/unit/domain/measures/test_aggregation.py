@@ -14,7 +14,8 @@ from tests.support.plain_readings import to_entries, total_by_period
 from tests.support.strategies import curve_days, many, several
 from worker.domain.measures.aggregation import keep_changed, keep_different, total_entries
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.readings import IntervalReading, Period, day_length, local_midnight
+from worker.domain.measures.readings import IntervalReading, day_length, local_midnight
+from worker.domain.measures.series import Doctype
 from worker.domain.parsing.enedis import parse_load_curve
 
 
@@ -26,8 +27,8 @@ def test_no_energy_is_lost_from_steps_to_hours_to_days(curve: tuple[date, list[R
     assert (len(parsed.readings), parsed.dropped, parsed.differing) == (len(rows), 0, 0)
     assert sum((reading.length for reading in parsed.readings), timedelta()) == day_length(day)
 
-    by_hour = total_by_period(parsed.readings, Period.HOUR)
-    by_day = total_by_period(parsed.readings, Period.DAY)
+    by_hour = total_by_period(parsed.readings, Doctype.HOUR)
+    by_day = total_by_period(parsed.readings, Doctype.DAY)
     assert len(by_hour) == day_length(day) / timedelta(hours=1)
     assert by_day == {day.isoformat(): sum(by_hour.values())}
 
@@ -39,8 +40,8 @@ def test_no_energy_is_lost_from_steps_to_hours_to_days(curve: tuple[date, list[R
 @given(curve_days())
 def test_stored_steps_add_up_as_readings_do(curve: tuple[date, list[Row]]) -> None:
     readings = parse_load_curve(v5_answer(curve[1])).readings
-    entries = to_entries(readings, Period.MINUTE)
-    assert total_entries(entries, Period.HOUR) == total_by_period(readings, Period.HOUR)
+    entries = to_entries(readings, Doctype.MINUTE)
+    assert total_entries(entries, Doctype.HOUR) == total_by_period(readings, Doctype.HOUR)
 
 
 @several
@@ -49,10 +50,10 @@ def test_days_add_up_to_months_and_months_to_years(watt_hours: dict[date, int]) 
     readings = [
         IntervalReading(local_midnight(day), day_length(day), energy * 1000) for day, energy in watt_hours.items()
     ]
-    months, years = (total_by_period(readings, period) for period in (Period.MONTH, Period.YEAR))
-    entries = to_entries(readings, Period.DAY)
-    assert total_entries(entries, Period.MONTH) == months
-    assert total_entries(entries, Period.YEAR) == years
+    months, years = (total_by_period(readings, period) for period in (Doctype.MONTH, Doctype.YEAR))
+    entries = to_entries(readings, Doctype.DAY)
+    assert total_entries(entries, Doctype.MONTH) == months
+    assert total_entries(entries, Doctype.YEAR) == years
     assert sum(months.values()) == sum(years.values()) == sum(watt_hours.values()) * 1000
     for year, energy in years.items():
         assert energy == sum(of_month for month, of_month in months.items() if month.startswith(year))
@@ -62,12 +63,12 @@ def test_days_add_up_to_months_and_months_to_years(watt_hours: dict[date, int]) 
 @pytest.mark.parametrize("minutes", [5, 10, 15, 30, 60])
 def test_every_hour_of_a_local_day_is_kept(day: str, hours: int, minutes: int) -> None:
     rows = [[label, 600, f"PT{minutes}M"] for label in end_labels(date.fromisoformat(day), minutes)]
-    by_hour = total_by_period(parse_load_curve(v5_answer(rows)).readings, Period.HOUR)
+    by_hour = total_by_period(parse_load_curve(v5_answer(rows)).readings, Doctype.HOUR)
     assert list(by_hour.values()) == [600_000] * hours
 
 
 def test_a_period_without_a_reading_has_no_total() -> None:
-    assert total_by_period([], Period.HOUR) == {} == total_entries([], Period.MONTH)
+    assert total_by_period([], Doctype.HOUR) == {} == total_entries([], Doctype.MONTH)
 
 
 def test_only_totals_that_differ_are_kept_with_what_they_replace() -> None:
@@ -77,14 +78,15 @@ def test_only_totals_that_differ_are_kept_with_what_they_replace() -> None:
         "2024-04": Entry("2024-04", 1_000_000, None, "1-c", "born"),
     }
     totals = {"2024-03": 5_000_049, "2024-02": 9_000_049, "2024-01": 7_000_050}
-    assert keep_different(totals, stored, Period.MONTH) == [
+    assert keep_different(totals, stored, Doctype.MONTH) == [
         Entry("2024-01", 7_000_100, None, "1-a", "born"),
         Entry("2024-03", 5_000_000),
     ]
 
 
+details = st.sampled_from([None, {"at": "2024-01-01T19:30:00+01:00"}, {"at": "2024-01-01T07:00:00+01:00"}])
 entries = st.lists(
-    st.builds(Entry, st.sampled_from("abcdef"), st.integers(0, 3), st.sampled_from([None, 15, 60])),
+    st.builds(Entry, st.sampled_from("abcdef"), st.integers(0, 3), st.sampled_from([None, 15, 60]), details=details),
     unique_by=lambda entry: entry.key,
 )
 
@@ -101,11 +103,11 @@ def test_what_is_kept_makes_the_store_equal_to_the_answer_and_nothing_else_is_to
     stored = as_stored(before)
     changed = list(keep_changed(answer, stored))
     after = {**stored, **{entry.key: entry for entry in changed}}
-    assert {key: after[key][:3] for key in after} == {
-        **{entry.key: entry[:3] for entry in before},
-        **{entry.key: entry[:3] for entry in answer},
+    assert {key: after[key].reading for key in after} == {
+        **{entry.key: entry.reading for entry in before},
+        **{entry.key: entry.reading for entry in answer},
     }
-    assert all(entry[:3] != stored[entry.key][:3] for entry in changed if entry.key in stored)
+    assert all(entry.reading != stored[entry.key].reading for entry in changed if entry.key in stored)
 
 
 def test_a_reprocessed_value_replaces_the_very_document_that_was_read() -> None:

@@ -27,7 +27,8 @@ from worker.domain.measures.completeness import (
     open_days,
 )
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series, day_length
+from worker.domain.measures.readings import ONE_DAY, DateWindow, day_length
+from worker.domain.measures.series import Doctype, Series
 from worker.domain.parsing.enedis import parse_load_curve
 
 TODAY = date(2024, 7, 25)
@@ -84,7 +85,7 @@ def test_a_day_is_whole_when_all_its_hours_are_there(day: str, half_hours: int) 
     answer = {"meter_reading": {"interval_reading": [
         {"date": label, "value": watts, "interval_length": step} for label, watts, step in curve_of(on, 100)
     ]}}  # fmt: skip
-    entries = to_entries(parse_load_curve(answer).readings, Period.MINUTE)
+    entries = to_entries(parse_load_curve(answer).readings, Doctype.MINUTE)
     assert half_hours_of(on) == len(entries) == half_hours
     today = on + 3 * ONE_DAY
     whole, torn = (covered_time_by_day(Series.LOAD_CURVE, stored) for stored in (entries, entries[1:]))

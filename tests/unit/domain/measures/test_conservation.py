@@ -15,7 +15,8 @@ from worker.domain.measures.aggregation import total_entries
 from worker.domain.measures.completeness import civil_day
 from worker.domain.measures.conservation import Cause, Discrepancy, Law, check_days, check_totals
 from worker.domain.measures.documents import Entry, round_as_stored
-from worker.domain.measures.readings import ONE_DAY, Period
+from worker.domain.measures.readings import ONE_DAY
+from worker.domain.measures.series import Doctype
 from worker.domain.parsing.enedis import parse_load_curve
 
 DAY = date(2024, 7, 10)
@@ -24,12 +25,12 @@ DAY = date(2024, 7, 10)
 def steps_of(*days: date, minutes: int = 30) -> list[Entry]:
     """Return the curves of the days, in which all steps differ."""
     rows = [row for number, day in enumerate(days) for row in curve_of(day, 150 + 97 * number, minutes)]
-    return to_entries(parse_load_curve(v5_answer(rows)).readings, Period.MINUTE)
+    return to_entries(parse_load_curve(v5_answer(rows)).readings, Doctype.MINUTE)
 
 
 STEPS = steps_of(DAY - ONE_DAY, DAY, DAY + ONE_DAY)
 OF_DAY = [entry for entry in STEPS if civil_day(entry.key) == DAY]
-ENERGY = sum(entry.milliwatt_hours for entry in OF_DAY)
+ENERGY = sum(entry.amount for entry in OF_DAY)
 
 
 def day_entry(milliwatt_hours: int) -> list[Entry]:
@@ -40,15 +41,17 @@ def day_entry(milliwatt_hours: int) -> list[Entry]:
 @given(curve_days())
 def test_a_curve_and_its_own_hours_and_day_agree_whatever_the_steps(drawn) -> None:  # type: ignore[no-untyped-def]
     day, rows = drawn
-    steps = to_entries(parse_load_curve(v5_answer(rows)).readings, Period.MINUTE)
-    hours = [Entry(key, round_as_stored(sum_, Period.HOUR)) for key, sum_ in total_entries(steps, Period.HOUR).items()]
-    value = round_as_stored(sum(entry.milliwatt_hours for entry in steps), Period.DAY)
-    assert list(check_totals(steps, hours, Period.HOUR)) == []
+    steps = to_entries(parse_load_curve(v5_answer(rows)).readings, Doctype.MINUTE)
+    hours = [
+        Entry(key, round_as_stored(sum_, Doctype.HOUR)) for key, sum_ in total_entries(steps, Doctype.HOUR).items()
+    ]
+    value = round_as_stored(sum(entry.amount for entry in steps), Doctype.DAY)
+    assert list(check_totals(steps, hours, Doctype.HOUR)) == []
     assert list(check_days(steps, [Entry(day.isoformat(), value)])) == []
 
 
 def scaled(steps: list[Entry], factor: Callable[[int], int]) -> list[Entry]:
-    return [entry._replace(milliwatt_hours=factor(entry.milliwatt_hours)) for entry in steps]
+    return [entry._replace(amount=factor(entry.amount)) for entry in steps]
 
 
 @pytest.mark.parametrize(
@@ -60,8 +63,8 @@ def scaled(steps: list[Entry], factor: Callable[[int], int]) -> list[Entry]:
             Cause.WATTS_AS_ENERGY,
         ),  # Half-hours.
         (scaled(STEPS, lambda mwh: mwh // 2), ENERGY, Cause.FACTOR_OF_TWO),
-        (STEPS, ENERGY - OF_DAY[0].milliwatt_hours + STEPS[96].milliwatt_hours, Cause.SHIFTED),
-        (STEPS, ENERGY - OF_DAY[-1].milliwatt_hours + STEPS[47].milliwatt_hours, Cause.SHIFTED),
+        (STEPS, ENERGY - OF_DAY[0].amount + STEPS[96].amount, Cause.SHIFTED),
+        (STEPS, ENERGY - OF_DAY[-1].amount + STEPS[47].amount, Cause.SHIFTED),
         (scaled(STEPS, lambda mwh: mwh * 1000), ENERGY, Cause.FACTOR_OF_THOUSAND),
         (STEPS, ENERGY * 1000, Cause.FACTOR_OF_THOUSAND),
         (STEPS, ENERGY // 25, Cause.METER_REPLACED),
@@ -71,13 +74,13 @@ def scaled(steps: list[Entry], factor: Callable[[int], int]) -> list[Entry]:
 def test_a_curve_that_does_not_make_its_day_is_found_with_its_cause(
     steps: list[Entry], value: int, cause: Cause
 ) -> None:
-    energy = sum(entry.milliwatt_hours for entry in steps if civil_day(entry.key) == DAY)
+    energy = sum(entry.amount for entry in steps if civil_day(entry.key) == DAY)
     assert list(check_days(steps, day_entry(value))) == [Discrepancy(Law.DAY, DAY.isoformat(), energy, value, cause)]
 
 
 def test_power_in_steps_of_ten_minutes_taken_for_energy_is_six_times_too_much() -> None:
     steps = scaled(steps_of(DAY, minutes=10), lambda mwh: 6 * mwh)
-    value = sum(entry.milliwatt_hours for entry in steps) // 6
+    value = sum(entry.amount for entry in steps) // 6
     assert [discrepancy.cause for discrepancy in check_days(steps, day_entry(value))] == [Cause.WATTS_AS_ENERGY]
 
 
@@ -89,7 +92,7 @@ def test_a_value_that_the_supplier_corrected_is_told_as_such() -> None:
 def test_a_difference_on_the_day_of_a_clock_change_is_laid_to_it() -> None:
     day = date(2024, 10, 27)
     steps = steps_of(day)
-    energy = sum(entry.milliwatt_hours for entry in steps)
+    energy = sum(entry.amount for entry in steps)
     (discrepancy,) = check_days(steps, [Entry(day.isoformat(), energy - 411_000)])
     assert discrepancy.cause is Cause.CLOCK_CHANGE
 
@@ -100,13 +103,13 @@ def test_a_gap_in_the_curve_is_no_difference() -> None:
 
 
 def test_less_than_a_watt_hour_is_the_rounding_of_the_days_value() -> None:
-    assert list(check_days(OF_DAY, day_entry(round_as_stored(ENERGY, Period.DAY)))) == []
+    assert list(check_days(OF_DAY, day_entry(round_as_stored(ENERGY, Doctype.DAY)))) == []
 
 
 def test_totals_wrong_missing_or_without_readings_are_each_named() -> None:
     days = [Entry("2024-06-30", 5_000_000), Entry("2024-07-01", 6_000_000), Entry("2024-07-02", 7_000_000)]
     months = [Entry("2024-05", 1_000_000), Entry("2024-07", 12_000_000)]
-    assert list(check_totals(days, months, Period.MONTH)) == [
+    assert list(check_totals(days, months, Doctype.MONTH)) == [
         Discrepancy(Law.MONTH, "2024-05", None, 1_000_000, Cause.ORPHAN_TOTAL),
         Discrepancy(Law.MONTH, "2024-06", 5_000_000, None, Cause.MISSING_TOTAL),
         Discrepancy(Law.MONTH, "2024-07", 13_000_000, 12_000_000, Cause.STALE_TOTAL),

@@ -15,7 +15,8 @@ from tests.support.strategies import STEPS, days, several
 from worker.accounts.explanations import coverage_to_json
 from worker.domain.measures.completeness import DayLedger, half_hours_in
 from worker.domain.measures.coverage import find_gaps, next_request_date, summarize_days
-from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
+from worker.domain.measures.readings import ONE_DAY, day_length
+from worker.domain.measures.series import Doctype, Series
 from worker.domain.parsing.enedis import parse_load_curve
 
 TODAY = date(2024, 7, 25)
@@ -78,7 +79,7 @@ def test_gaps_and_steps_fill_a_day_without_overlap(day: date, minutes: int, lost
     rows = curve_of(day, 100, minutes)
     readings = parse_load_curve(v5_answer(rows, "W")).readings
     remaining = [reading for place, reading in enumerate(readings) if place not in lost]
-    gaps = find_gaps(day, to_entries(remaining, Period.MINUTE))
+    gaps = find_gaps(day, to_entries(remaining, Doctype.MINUTE))
     missing = sum((after.astimezone(UTC) - first.astimezone(UTC) for first, after in gaps), timedelta())
     assert missing == day_length(day) - len(remaining) * timedelta(minutes=minutes)
     starts = {reading.start.astimezone(UTC) for reading in remaining}

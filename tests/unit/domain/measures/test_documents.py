@@ -13,26 +13,18 @@ from tests.support.plain_readings import to_entries
 from tests.support.strategies import days, many, several, windows
 from worker.domain.measures.documents import (
     Entry,
-    doctype,
     key_of,
     key_range,
     period_key,
+    to_amount,
     to_document,
     to_entry,
     to_load,
-    to_milliwatt_hours,
     to_reading,
     touched_window,
 )
-from worker.domain.measures.readings import (
-    PARIS,
-    DateWindow,
-    IntervalReading,
-    Period,
-    Series,
-    day_length,
-    local_midnight,
-)
+from worker.domain.measures.readings import PARIS, DateWindow, IntervalReading, day_length, local_midnight
+from worker.domain.measures.series import Doctype, Period, Series
 
 _MINUTE = timedelta(minutes=1)
 
@@ -50,33 +42,33 @@ instants = st.one_of(  # Keys could go wrong at both clock changes and at the en
 )
 
 
-def keys_of(window: DateWindow, period: Period) -> set[str]:
+def keys_of(window: DateWindow, period: Doctype) -> set[str]:
     return {period_key(local_midnight(window.start + timedelta(days=number)), period) for number in range(window.days)}
 
 
 def test_a_doctype_is_that_of_the_seed() -> None:
-    assert [doctype(period) for period in Period] == [
+    assert [doctype.full_name for doctype in Doctype][:5] == [
         f"com.grandlyon.enedis.{word}" for word in ("minute", "hour", "day", "month", "year")
     ]
 
 
 @many
-@given(instants, instants, st.sampled_from(Period))
-def test_keys_sort_as_time_does(one: datetime, other: datetime, period: Period) -> None:
+@given(instants, instants, st.sampled_from(Doctype))
+def test_keys_sort_as_time_does(one: datetime, other: datetime, period: Doctype) -> None:
     earlier, later = (period_key(moment.astimezone(PARIS), period) for moment in sorted((one, other)))
     assert earlier <= later
 
 
 @many
-@given(instants, st.sampled_from(Period))
-def test_a_key_is_the_same_in_whatever_zone_the_moment_is_told(moment: datetime, period: Period) -> None:
+@given(instants, st.sampled_from(Doctype))
+def test_a_key_is_the_same_in_whatever_zone_the_moment_is_told(moment: datetime, period: Doctype) -> None:
     assert period_key(moment, period) == period_key(moment.astimezone(PARIS), period)
 
 
 @many
-@given(windows(400), instants, st.sampled_from([Period.MINUTE, Period.HOUR, Period.DAY]))
+@given(windows(400), instants, st.sampled_from([Doctype.MINUTE, Doctype.HOUR, Doctype.DAY]))
 def test_the_keys_of_a_window_are_those_of_its_readings_and_no_others(
-    window: DateWindow, moment: datetime, period: Period
+    window: DateWindow, moment: datetime, period: Doctype
 ) -> None:
     first, end = key_range(window, period)
     inside = window.start <= moment.astimezone(PARIS).date() < window.end
@@ -84,8 +76,8 @@ def test_the_keys_of_a_window_are_those_of_its_readings_and_no_others(
 
 
 @many
-@given(windows(400), st.sampled_from([Period.MONTH, Period.YEAR]))
-def test_the_totals_of_a_window_are_those_that_its_days_go_into(window: DateWindow, period: Period) -> None:
+@given(windows(400), st.sampled_from([Doctype.MONTH, Doctype.YEAR]))
+def test_the_totals_of_a_window_are_those_that_its_days_go_into(window: DateWindow, period: Doctype) -> None:
     first, end = key_range(window, period)
     around = DateWindow(window.start - timedelta(days=800), window.end + timedelta(days=800))
     assert {key for key in keys_of(around, period) if first <= key < end} == keys_of(window, period)
@@ -107,10 +99,10 @@ def test_the_touched_days_are_all_that_goes_into_the_touched_totals(window: Date
 @given(instants, st.sampled_from([5, 10, 15, 20, 30, 60]), st.integers(0, 10**10), st.text(alphabet="abc", min_size=1))
 def test_a_step_survives_the_store(start: datetime, minutes: int, energy: int, account_id: str) -> None:
     reading = IntervalReading(start.astimezone(PARIS), timedelta(minutes=minutes), energy)
-    (entry,) = to_entries([reading], Period.MINUTE)
-    document = to_document(account_id, Period.MINUTE, entry, NOW)
-    back = to_reading(document, Period.MINUTE)
-    assert (back.start.astimezone(UTC), back.length, back.milliwatt_hours) == (start, reading.length, energy)
+    (entry,) = to_entries([reading], Doctype.MINUTE)
+    document = to_document(account_id, Doctype.MINUTE, entry, NOW)
+    back = to_reading(document, Doctype.MINUTE)
+    assert (back.start.astimezone(UTC), back.length, back.amount) == (start, reading.length, energy)
     assert to_entry(document)[:3] == entry[:3]
     assert document["_id"] == f"{account_id}:{entry.key}"
     assert "_rev" not in document
@@ -120,22 +112,22 @@ def test_a_step_survives_the_store(start: datetime, minutes: int, energy: int, a
 @given(days, st.integers(0, 10**7))
 def test_a_day_survives_the_store(day: date, watt_hours: int) -> None:
     reading = IntervalReading(local_midnight(day), day_length(day), watt_hours * 1000)
-    (entry,) = to_entries([reading], Period.DAY)
-    document = to_document("home1", Period.DAY, entry, NOW)
-    assert to_reading(document, Period.DAY) == reading
+    (entry,) = to_entries([reading], Doctype.DAY)
+    document = to_document("home1", Doctype.DAY, entry, NOW)
+    assert to_reading(document, Doctype.DAY) == reading
     assert document["load"] == watt_hours / 1000
 
 
 @many
-@given(st.integers(0, 10**15), st.sampled_from(Period))
-def test_rounding_is_half_up_and_done_once(energy: int, period: Period) -> None:
-    unit = {Period.MINUTE: 1, Period.DAY: 1000}.get(period, 100)
-    assert to_milliwatt_hours(to_load(energy, period)) == (energy + unit // 2) // unit * unit
-    assert to_load(to_milliwatt_hours(to_load(energy, period)), period) == to_load(energy, period)
+@given(st.integers(0, 10**15), st.sampled_from(Doctype))
+def test_rounding_is_half_up_and_done_once(energy: int, period: Doctype) -> None:
+    unit = {Period.MINUTE: 1, Period.DAY: 1000}.get(period.period, 100)
+    assert to_amount(to_load(energy, period)) == (energy + unit // 2) // unit * unit
+    assert to_load(to_amount(to_load(energy, period)), period) == to_load(energy, period)
 
 
 def test_the_two_passes_of_the_autumn_hour_are_two_documents_of_one_local_hour() -> None:
-    first, second = (to_document("home1", Period.MINUTE, Entry(f"2024-10-27T0{hour}:30Z", 1), NOW) for hour in (0, 1))
+    first, second = (to_document("home1", Doctype.MINUTE, Entry(f"2024-10-27T0{hour}:30Z", 1), NOW) for hour in (0, 1))
     local = {"year": 2024, "month": 10, "day": 27, "hour": 2, "minute": 30}
     assert {name: first[name] for name in local} == local == {name: second[name] for name in local}
     assert "fold" not in first
@@ -145,14 +137,14 @@ def test_the_two_passes_of_the_autumn_hour_are_two_documents_of_one_local_hour()
 @pytest.mark.parametrize(
     "period, key, fields",
     [
-        (Period.HOUR, "2024-12-31T23:00Z", {"year": 2025, "month": 1, "day": 1, "hour": 0, "minute": 0}),
-        (Period.DAY, "2024-02-29", {"year": 2024, "month": 2, "day": 29, "hour": 0, "minute": 0}),
-        (Period.MONTH, "2024-02", {"year": 2024, "month": 2, "day": 0, "hour": 0, "minute": 0}),
-        (Period.YEAR, "2024", {"year": 2024, "month": 1, "day": 0, "hour": 0, "minute": 0}),
+        (Doctype.HOUR, "2024-12-31T23:00Z", {"year": 2025, "month": 1, "day": 1, "hour": 0, "minute": 0}),
+        (Doctype.DAY, "2024-02-29", {"year": 2024, "month": 2, "day": 29, "hour": 0, "minute": 0}),
+        (Doctype.MONTH, "2024-02", {"year": 2024, "month": 2, "day": 0, "hour": 0, "minute": 0}),
+        (Doctype.YEAR, "2024", {"year": 2024, "month": 1, "day": 0, "hour": 0, "minute": 0}),
     ],
 )
 def test_fields_are_civil_time_with_the_place_holders_of_the_seed(
-    period: Period, key: str, fields: dict[str, int]
+    period: Doctype, key: str, fields: dict[str, int]
 ) -> None:
     assert to_document("home1", period, Entry(key, 1_500_000), NOW) == {
         "_id": f"home1:{key}",
@@ -166,7 +158,7 @@ def test_fields_are_civil_time_with_the_place_holders_of_the_seed(
 
 def test_a_replacement_keeps_its_birth_and_names_what_it_replaces() -> None:
     entry = Entry("2024", 5_000_000, None, "3-abc", "2021-01-01T00:00:00+00:00")
-    document = to_document("home1", Period.YEAR, entry, NOW)
+    document = to_document("home1", Doctype.YEAR, entry, NOW)
     assert (document["_rev"], document["created_at"]) == ("3-abc", "2021-01-01T00:00:00+00:00")
     assert document["updated_at"] == "2024-07-25T07:00:00+00:00"
     assert to_entry(document) == entry

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.support.strategies import many
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.overlaps import Settlement, find_replaced, interval_of, keep_last, settle
-from worker.domain.measures.readings import IntervalReading, Period
+from worker.domain.measures.readings import IntervalReading
+from worker.domain.measures.series import Doctype
 
 START = datetime(2024, 7, 24, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -147,7 +148,7 @@ def test_a_half_written_store_is_settled_as_if_nothing_had_been(stored: list[Ent
     settlement = settle(newcomers, stored)
     by_key = {step.key: (step, 1) for step in stored} | {step.key: (step, 2) for step in settlement.entries}
     documents = [
-        to_document("home1", Period.MINUTE, step, START + second * timedelta(seconds=1))
+        to_document("home1", Doctype.MINUTE, step, START + second * timedelta(seconds=1))
         for step, second in by_key.values()
     ]
     gone = {step.key for step in find_replaced(documents)}

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import many, windows
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import Series
 from worker.domain.measures.windows import (
     merge_windows,
     plan_backfill,

@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 
 from tests.support.factories import USAGE_POINT, Row, answer_2026, end_labels, v5_answer
 from tests.support.strategies import bad_values, curve_days, days, good_values, json_values, many, several
-from worker.domain.measures.readings import PARIS, DateWindow, IntervalReading, Series, day_length, local_midnight
+from worker.domain.measures.readings import PARIS, DateWindow, IntervalReading, day_length, local_midnight
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.domain.parsing.enedis import ParsedAnswer, parse, parse_daily, parse_load_curve
 from worker.errors import MalformedAnswer
 
-both = st.sampled_from(Series)
+both = st.sampled_from(USUAL_SERIES)
 
 
 def facts_of(parsed: ParsedAnswer) -> list[tuple[datetime, int, timedelta, int]]:
     return [
-        (reading.start.astimezone(UTC), reading.start.fold, reading.length, reading.milliwatt_hours)
+        (reading.start.astimezone(UTC), reading.start.fold, reading.length, reading.amount)
         for reading in parsed.readings
     ]
 
@@ -35,7 +36,7 @@ def parsed_or_refused(answer: Any, series: Series) -> ParsedAnswer | None:
         return None
     starts = [reading.start.astimezone(UTC) for reading in parsed.readings]
     assert starts == sorted(set(starts))
-    assert all(reading.start.tzinfo is PARIS and reading.milliwatt_hours >= 0 for reading in parsed.readings)
+    assert all(reading.start.tzinfo is PARIS and reading.amount >= 0 for reading in parsed.readings)
     assert all(timedelta() < reading.length <= timedelta(hours=25) for reading in parsed.readings)
     assert parsed.dropped >= 0
     assert parsed.differing >= 0
@@ -130,7 +131,7 @@ def test_a_bad_day_has_no_reading_and_a_good_one_keeps_its_own(good: dict[date, 
     assert {reading.start.date() for reading in parsed.readings} == good.keys() - bad.keys()
     assert parsed.dropped == len(bad)
     for reading in parsed.readings:
-        assert reading.milliwatt_hours == round(float(str(good[reading.start.date()]).strip()) * 1000)
+        assert reading.amount == round(float(str(good[reading.start.date()]).strip()) * 1000)
         assert reading.length == day_length(reading.start.date())
 
 
@@ -155,14 +156,14 @@ def test_the_older_list_counts_days_too() -> None:
 def test_of_two_values_for_one_step_the_last_wins_and_is_counted_where_it_differs() -> None:
     rows = [["2024-06-01", "5000"], ["2024-06-01", "5000"], ["2024-06-02", "6000"], ["2024-06-02", "6100"]]
     parsed = parse_daily(v5_answer(rows))
-    assert [reading.milliwatt_hours for reading in parsed.readings] == [5_000_000, 6_100_000]
+    assert [reading.amount for reading in parsed.readings] == [5_000_000, 6_100_000]
     assert (parsed.dropped, parsed.differing) == (0, 1)
 
 
 @pytest.mark.parametrize("values", [("0", "640"), ("640", "0")])
 def test_a_zero_never_wins_over_a_measured_value_of_the_same_step(values: tuple[str, str]) -> None:
     parsed = parse_daily(v5_answer([["2024-06-01", value] for value in values]))
-    assert [reading.milliwatt_hours for reading in parsed.readings] == [640_000]
+    assert [reading.amount for reading in parsed.readings] == [640_000]
     assert (parsed.dropped, parsed.differing) == (0, 1)
 
 
@@ -171,8 +172,8 @@ def test_zeros_that_pad_the_skipped_hour_of_spring_cost_no_measured_half_hour() 
     labels.append("2024-04-01 00:00:00")
     rows = [[label, "0" if label[11:16] in ("02:30", "03:00") else "1000"] for label in labels]
     parsed = parse_load_curve(v5_answer(rows))
-    assert sum(reading.milliwatt_hours for reading in parsed.readings) == 46 * 500_000
-    assert all(reading.milliwatt_hours for reading in parsed.readings)
+    assert sum(reading.amount for reading in parsed.readings) == 46 * 500_000
+    assert all(reading.amount for reading in parsed.readings)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_a_step_without_a_usable_label_is_kept_out(label: Any) -> None:
 def test_a_label_between_minutes_is_no_end_of_a_step(label: str) -> None:
     """Its key would be that of another step, and both would be the same document."""
     parsed = parse_load_curve(v5_answer([["2024-01-15 00:30:00", "300"], [label, "400"]]))
-    assert [reading.milliwatt_hours for reading in parsed.readings] == [150_000]
+    assert [reading.amount for reading in parsed.readings] == [150_000]
     assert parsed.dropped == 1
 
 
@@ -208,14 +209,14 @@ def test_what_was_not_asked_for_is_cut_off_and_counted() -> None:
     rows.append(["2024-01-16 00:30:00", "2"])
     window = DateWindow(date(2024, 1, 15), date(2024, 1, 16))
     parsed = parse_load_curve(v5_answer(rows)).clip_to(window)
-    assert [reading.milliwatt_hours for reading in parsed.readings] == [150_000] * 48
+    assert [reading.amount for reading in parsed.readings] == [150_000] * 48
     assert parsed.dropped == 2
 
 
 @pytest.mark.parametrize("label", ["2023-04-01 12:06:20", "2023-04-01T18:30:00", "2023-04-01 00:00:20", "2023-04-01 x"])
 def test_the_moment_of_a_highest_power_is_no_label_of_a_day(label: str) -> None:
     parsed = parse_daily(v5_answer([[label, "4638"], ["2023-04-02 00:00:00", "9000"]]))
-    assert [reading.milliwatt_hours for reading in parsed.readings] == [9_000_000]
+    assert [reading.amount for reading in parsed.readings] == [9_000_000]
     assert parsed.dropped == 1
 
 
@@ -229,4 +230,4 @@ def test_a_curve_without_a_unit_gives_no_day_the_watts_of_its_midnight(step: Any
 @pytest.mark.parametrize("step", [None, "", "P1D", "86400", 86_400])
 def test_a_day_may_say_that_it_is_one(step: Any) -> None:
     (reading,) = parse_daily(v5_answer([["2024-01-15", "10412", step]])).readings
-    assert reading.milliwatt_hours == 10_412_000
+    assert reading.amount == 10_412_000

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.factories import USAGE_POINT, answer_2026, v5_answer
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.domain.parsing.enedis import RawRow, open_envelope
 from worker.errors import MalformedAnswer
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from tests.support.enedis_caller import HOME, PATHS, SimulatorCaller, points
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.domain.parsing.enedis import parse
 
 
@@ -17,10 +17,10 @@ def test_the_readings_that_our_parser_finds_are_the_truth(supplier: SimulatorCal
     curve = parse(supplier.request_measures("2024-10-25", "2024-11-01", "curve", generation).json(), Series.LOAD_CURVE)
     assert not curve.dropped
     assert [
-        [reading.start.timestamp(), reading.length.seconds // 60, reading.milliwatt_hours] for reading in curve.readings
+        [reading.start.timestamp(), reading.length.seconds // 60, reading.amount] for reading in curve.readings
     ] == [[_timestamp(start), minutes, watts * minutes * 1000 // 60] for start, minutes, watts in truth["load_curve"]]
     daily = parse(supplier.request_measures("2024-10-25", "2024-11-01", "daily", generation).json(), Series.DAILY)
-    assert {str(reading.start.date()): reading.milliwatt_hours // 1000 for reading in daily.readings} == truth["daily"]
+    assert {str(reading.start.date()): reading.amount // 1000 for reading in daily.readings} == truth["daily"]
 
 
 def _timestamp(text: str) -> float:

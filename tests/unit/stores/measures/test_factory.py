@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.stores.measures.factory import open_measures
 
-DAYS = {Period.DAY: ("", "~")}
+DAYS = {Doctype.DAY: ("", "~")}
 
 
 @pytest.mark.parametrize(

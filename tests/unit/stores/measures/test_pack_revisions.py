@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import many
 from worker.domain.measures.packing import PackedValue, UnknownPack, unpack_values
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.stores.measures.pack_revisions import ValueWrite, decide_writes, revision_of
 
 DAY = "2024-07-01"
@@ -20,7 +20,7 @@ MINUTES = [f"{DAY}T{hour:02}:{minute:02}Z" for hour in range(4, 8) for minute in
 @pytest.mark.parametrize("fields", [{"format": 2, "version": 1}, {"format": 1}, {"format": 1, "version": "x"}])
 def test_a_pack_that_can_t_be_read_is_not_written_over(fields: dict[str, Any]) -> None:
     with pytest.raises(UnknownPack):
-        decide_writes(fields, DAY, {Period.MINUTE: [ValueWrite(MINUTES[0], None, PackedValue(1))]}, "x")
+        decide_writes(fields, DAY, {Doctype.MINUTE: [ValueWrite(MINUTES[0], None, PackedValue(1))]}, "x")
 
 
 writes = st.lists(
@@ -44,18 +44,18 @@ def test_a_pack_answers_as_a_store_with_a_document_each_would(history: list[tupl
             ValueWrite(key, held_revisions.get(key) if replace else None, PackedValue(energy))
             for key, replace, energy in writes_now
         ]
-        outcome = decide_writes(fields, DAY, {Period.MINUTE: changes}, "salt")
+        outcome = decide_writes(fields, DAY, {Doctype.MINUTE: changes}, "salt")
         expected = {
             key
             for key, replace, _ in writes_now
             if (known.get(key, (0, -1))[1] if replace else -1) == model.get(key, (0, -1))[1]
         }
-        assert outcome.conflicting[Period.MINUTE] == {key for key, _, _ in writes_now} - expected
+        assert outcome.conflicting[Doctype.MINUTE] == {key for key, _, _ in writes_now} - expected
         model |= {key: (energy, number) for key, _, energy in writes_now if key in expected}
         fields = outcome.fields or fields
         if fields is not None:
-            values = unpack_values(fields, DAY, Period.MINUTE)
-            assert {key: value.milliwatt_hours for key, value in values.items()} == {
+            values = unpack_values(fields, DAY, Doctype.MINUTE)
+            assert {key: value.amount for key, value in values.items()} == {
                 key: energy for key, (energy, _) in model.items()
             }
             revisions = {key: revision_of(value, fields) for key, value in values.items()}

@@ -13,7 +13,7 @@ from tests.support.factories import NOW
 from worker.accounts.status import status_of
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Proof
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES
 from worker.errors import StoreUnavailable
 
 METER = "30001640000011"
@@ -192,7 +192,7 @@ def test_progress_counts_days_done_of_days_wanted(service: ApiService, client: T
     before = client.get(f"/api/accounts/{account_id}/progress").json()
     assert before["series"]["daily"]["done"] == 0 < before["series"]["daily"]["total"]
     assert not before["loaded"]
-    for series in Series:
+    for series in USUAL_SERIES:
         wanted = service.runtime.history.wanted_window(series)
         service.runtime.progress.mark_done(account_id, series, wanted)
     after = client.get(f"/api/accounts/{account_id}/progress").json()

@@ -13,14 +13,14 @@ from sse_starlette import EventSourceResponse
 from tests.support.api_service import ApiService
 from worker.accounts.status import AccountProgress, SeriesProgress
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import USUAL_SERIES
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.web.api import progress as streams
 from worker.web.api.progress import stream_events
 
 
 def at(done: int) -> AccountProgress:
-    series = {name: SeriesProgress(done=done, total=10, error=None) for name in Series}
+    series = {name: SeriesProgress(done=done, total=10, error=None) for name in USUAL_SERIES}
     return AccountProgress(account="home", state=AccountState.READY, reason="", loaded=done == 10, series=series)
 
 
@@ -102,7 +102,7 @@ def test_a_quiet_stream_gets_heartbeats_and_ends_with_its_client(monkeypatch: py
 
 def test_the_stream_of_a_loaded_account_says_so_and_a_browser_that_comes_back_is_sent_away(service: ApiService) -> None:
     account_id, history = service.add(), service.runtime.history
-    for series in Series:
+    for series in USUAL_SERIES:
         window = history.wanted_window(series)
         assert window
         service.runtime.progress.mark_done(account_id, series, window)

@@ -14,7 +14,7 @@ from tests.support.registries import record_consent
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.completeness import DayLedger
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.errors import RateLimited
 from worker.stores.registry.outcomes import DueChanges
 

@@ -61,7 +61,7 @@ def test_slots_are_the_whole_day_and_every_step_is_in_one(data: st.DataObject, d
     ends = [slot.start.astimezone(UTC) + slot.length for slot in slots]
     assert slots[0].start == local_midnight(day)
     assert all(end == slot.start.astimezone(UTC) for end, slot in zip(ends, slots[1:], strict=False))
-    assert sum(slot.energy or 0 for slot in slots) == sum(reading.milliwatt_hours for reading in current)
+    assert sum(slot.energy or 0 for slot in slots) == sum(reading.amount for reading in current)
     covered = {
         reading.start.astimezone(UTC) + minute * MINUTE
         for reading in [*before, *current]

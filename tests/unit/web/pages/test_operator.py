@@ -18,7 +18,7 @@ from worker.app import enqueue_backfill, queue_lengths
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
 from worker.domain.measures.completeness import COMPLETE
-from worker.domain.measures.readings import Series
+from worker.domain.measures.series import Series
 from worker.stores.registry.completeness import HourFreshness
 from worker.web.sessions import OPERATOR_COOKIE
 

@@ -8,14 +8,14 @@ from tests.support.api_service import ApiService
 from tests.support.factories import NOW
 from tests.support.household_pages import FRENCH, METER, csrf_of
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.readings import Period
+from worker.domain.measures.series import Doctype
 from worker.stores.measures.base import ALL_KEYS
 from worker.web.sessions import Session
 
 
 def test_stopping_takes_a_form_of_ours_and_keeps_the_readings(service: ApiService, account: str) -> None:
     browser = service.browser(account)
-    stored = service.runtime.measures.read(account, dict.fromkeys(Period, ALL_KEYS))
+    stored = service.runtime.measures.read(account, dict.fromkeys(Doctype, ALL_KEYS))
     assert f'href="/accounts/{account}/stop"' in browser.get(f"/accounts/{account}", headers=FRENCH).text
     form = browser.get(f"/accounts/{account}/stop", headers=FRENCH).text
     assert "espace client Enedis" in form and "…0011" in form and METER not in form
@@ -23,7 +23,7 @@ def test_stopping_takes_a_form_of_ours_and_keeps_the_readings(service: ApiServic
     assert [step.status_code for step in done.history] == [303] and "Relevés arrêtés" in done.text
     row = service.runtime.registry.get(account)
     assert (row.state, row.reason, row.usage_point_id) == (AccountState.ACTION_NEEDED, "CONSENT_STOPPED", METER)
-    assert service.runtime.measures.read(account, dict.fromkeys(Period, ALL_KEYS)) == stored
+    assert service.runtime.measures.read(account, dict.fromkeys(Doctype, ALL_KEYS)) == stored
     assert service.runtime.notices.list_due(NOW) == [], "nobody is told of what it did itself"
     assert 'class="chart chart-wide"' in done.text and "demandez une invitation" in done.text
     assert "alert" not in done.text and f"/accounts/{account}/stop" not in done.text

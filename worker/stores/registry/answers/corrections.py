@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, select
 
 from worker.domain.measures.overlaps import REMOVED
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import CORRECTIONS
@@ -17,17 +17,17 @@ from worker.stores.registry.tables import CORRECTIONS
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A changed reading: energies in milliwatt-hours; ``first_seen`` is None if the old reading had no date.
+    """A changed reading, its amounts as in ``documents.Entry``; ``first_seen`` is None if the old reading had no date.
 
-    ``became_mwh`` is ``overlaps.REMOVED`` for a step whose place steps of other bounds have taken, and for a daily
+    ``became_amount`` is ``overlaps.REMOVED`` for a step whose place steps of other bounds have taken, and for a daily
     value that no meter can reach.
     """
 
     account_id: str
-    period: Period
+    doctype: Doctype
     key: str
-    was_mwh: int
-    became_mwh: int
+    was_amount: int
+    became_amount: int
     first_seen: datetime | None
     changed_at: datetime
     run_id: str
@@ -35,7 +35,7 @@ class Correction:
     @property
     def became_energy(self) -> int | None:
         """The new energy, or None where the reading was removed."""
-        return None if self.became_mwh == REMOVED else self.became_mwh
+        return None if self.became_amount == REMOVED else self.became_amount
 
 
 class CorrectionTable(SqlTable):
@@ -53,12 +53,12 @@ class CorrectionTable(SqlTable):
                 account_rows.lock(connection, account_id, shared=True)
             connection.execute(statement, rows)
 
-    def list_between(self, account_id: str, period: Period, first_key: str, end_key: str) -> list[Correction]:
+    def list_between(self, account_id: str, doctype: Doctype, first_key: str, end_key: str) -> list[Correction]:
         """Return an account's corrections with ``first_key <= key < end_key``, by key, then by time."""
         columns = CORRECTIONS.c
         query = (
             select(CORRECTIONS)
-            .where(columns.account_id == account_id, columns.period == period)
+            .where(columns.account_id == account_id, columns.doctype == doctype)
             .where(columns.key >= first_key, columns.key < end_key)
             .order_by(columns.key, columns.changed_at)
         )
@@ -67,9 +67,9 @@ class CorrectionTable(SqlTable):
     def count_since(self, moment: datetime) -> dict[Series, int]:
         """Return the number of corrections since ``moment`` in the fleet, by series."""
         columns = CORRECTIONS.c
-        query = select(columns.period, func.count()).where(columns.changed_at >= moment)
-        counts: dict[Period, int] = dict(self._database.fetch(query.group_by(columns.period)))
-        return {series: counts.get(series.inputs, 0) for series in Series}
+        query = select(columns.doctype, func.count()).where(columns.changed_at >= moment)
+        counts: dict[Doctype, int] = dict(self._database.fetch(query.group_by(columns.doctype)))
+        return {series: counts.get(series.inputs, 0) for series in USUAL_SERIES}
 
     def delete_before(self, moment: datetime) -> int:
         """Delete the corrections before ``moment`` and return their number."""

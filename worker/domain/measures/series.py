@@ -1,0 +1,380 @@
+"""Series as data: one description of each series of measures, the one place that says what sets it apart.
+
+Windows, lanes, quota, stores, completeness, audit, pages, API and command line ask the description. A further series is
+a member of ``Series`` with its description here, a parser, and its path in the supplier's presets
+(docs/how-to/add-a-series.md).
+
+A *doctype* is a kind of stored document. Its ``load`` is in thousands of the unit of its series: kWh, kW, kVA.
+Source of limits and depths: Enedis, guide d'implémentation Data Connect v5, and the swagger mesure_synchrone_auto v2 of
+2026. What it does not tell (longest window and depth of registers) is as for daily values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Final, Self
+
+from worker.domain.fleet.lanes import Lane
+
+ENEDIS_DOCTYPES: Final = "com.grandlyon.enedis."
+
+
+class Period(StrEnum):
+    """The time span of one document."""
+
+    MINUTE = "minute"  # One step of a load curve, whatever its length.
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+    YEAR = "year"
+
+
+class DetailType(StrEnum):
+    """Types of a document's further fields."""
+
+    TEXT = "text"
+    ENERGIES = "energies"  # An object: Wh by the name of a tariff period.
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """A further field of a doctype's documents; absent where the supplier tells nothing."""
+
+    name: str
+    type: DetailType
+    description: str
+
+
+_REGISTER_DETAILS: Final = (
+    Detail("calendar", DetailType.TEXT, "the calendar of tariff periods that the registers belong to"),
+    Detail("registers", DetailType.ENERGIES, "Wh counted since the meter was installed, by tariff period"),
+)
+
+
+class Doctype(StrEnum):
+    """Kinds of stored documents; the value is the last part of the whole name."""
+
+    period: Period
+    details: tuple[Detail, ...]
+    prefix: str
+
+    def __new__(
+        cls, value: str, period: Period, details: tuple[Detail, ...] = (), prefix: str = ENEDIS_DOCTYPES
+    ) -> Self:
+        doctype = str.__new__(cls, value)
+        doctype._value_ = value
+        doctype.period, doctype.details, doctype.prefix = period, details, prefix
+        return doctype
+
+    MINUTE = "minute", Period.MINUTE
+    HOUR = "hour", Period.HOUR
+    DAY = "day", Period.DAY
+    MONTH = "month", Period.MONTH
+    YEAR = "year", Period.YEAR
+    PRODUCTION_MINUTE = "production.minute", Period.MINUTE
+    PRODUCTION_HOUR = "production.hour", Period.HOUR
+    PRODUCTION_DAY = "production.day", Period.DAY
+    PRODUCTION_MONTH = "production.month", Period.MONTH
+    PRODUCTION_YEAR = "production.year", Period.YEAR
+    MAX_POWER = (
+        "maxpower",
+        Period.DAY,
+        (Detail("at", DetailType.TEXT, "the instant of the highest power, ISO 8601 with the offset of Europe/Paris"),),
+    )
+    INDEX = "index", Period.DAY, _REGISTER_DETAILS
+    PRODUCTION_INDEX = "production.index", Period.DAY, _REGISTER_DETAILS
+    CONTRACT = (
+        "contract",
+        Period.DAY,
+        (
+            Detail("tariff", DetailType.TEXT, "the distribution tariff"),
+            Detail("off_peak_hours", DetailType.TEXT, "the off-peak hours, such as HC (22H00-6H00)"),
+            Detail("activated_on", DetailType.TEXT, "the day of the contract's activation, YYYY-MM-DD"),
+            Detail("meter_status", DetailType.TEXT, "the state of the meter as the supplier names it"),
+            Detail("segment", DetailType.TEXT, "the segment of the supplier's customers, such as C5"),
+        ),
+    )
+
+    @property
+    def full_name(self) -> str:
+        """The name that documents and databases are known by, such as ``com.grandlyon.enedis.day``."""
+        return self.prefix + self.value
+
+    @property
+    def series(self) -> Series:
+        """The series whose readings or totals these documents are."""
+        return _SERIES_OF[self]
+
+    @property
+    def detail_names(self) -> tuple[str, ...]:
+        """The names of the further fields."""
+        return tuple(detail.name for detail in self.details)
+
+
+class Direction(StrEnum):
+    """Which way the energy flows, seen from the meter's holder."""
+
+    CONSUMPTION = "consumption"
+    PRODUCTION = "production"
+
+
+class Quantity(StrEnum):
+    """What a series measures."""
+
+    ENERGY = "energy"
+    POWER = "power"  # Mean power of a step, which is stored as energy.
+    APPARENT_POWER = "apparent_power"
+    VOLUME = "volume"
+
+    @property
+    def unit(self) -> str:
+        """The unit of what the supplier sends."""
+        return {"energy": "Wh", "power": "W", "apparent_power": "VA", "volume": "m³"}[self.value]
+
+    @property
+    def load_unit(self) -> str:
+        """The unit of ``load`` in documents."""
+        return {"energy": "kWh", "power": "kWh", "apparent_power": "kVA", "volume": "m³"}[self.value]
+
+
+class Granularity(StrEnum):
+    """What one reading is about."""
+
+    STEP = "step"  # A step of a curve; its length may change.
+    DAY = "day"  # A civil day.
+    INSTANT = "instant"  # One instant of a civil day.
+    INTERVAL = "interval"  # Some days, whose number the supplier chooses.
+    REGISTER = "register"  # What a meter shows at the midnight that begins a civil day.
+    STATE = "state"  # A state that holds until another one is told; a row for each change.
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesLabel:
+    """What pages call a series, by language: ``title``, and ``object``, its words inside of a sentence."""
+
+    title: Mapping[str, str]
+    object: Mapping[str, str]
+
+
+def _label(fr: str, en: str, fr_object: str, en_object: str) -> SeriesLabel:
+    return SeriesLabel({"fr": fr, "en": en}, {"fr": fr_object, "en": en_object})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesDescription:
+    """The description of a series.
+
+    ``inputs``: the doctype of its readings. ``totals``: the doctypes of the totals made from its readings.
+    ``look_back_days``: how many days each run asks for again. ``open_days``: how old a day may be and still be
+    asked for again, because a value may still come or change.
+    ``max_window_days``: how many days the supplier accepts in one call.
+    ``history_days``: how many days of history are loaded; None if the installation's settings say that.
+    ``cadence_nights``: every how many nights it is asked for at most.
+    ``history_lane``: the lane in which its history is loaded, which has a share of the quota.
+    ``days_read_at_once``: how many days of stored readings are read in one request.
+    ``optional``: whether it is collected only if the meter's holder has switched that on.
+    ``adds_up_to``: the series whose daily values are the sums of its readings; None if no law holds between them.
+    ``tells_activation``: whether an answer tells the first day of the history of all series.
+    """
+
+    supplier: str = "enedis"
+    direction: Direction = Direction.CONSUMPTION
+    quantity: Quantity
+    granularity: Granularity
+    label: SeriesLabel
+    inputs: Doctype
+    totals: tuple[Doctype, ...] = ()
+    look_back_days: int = 30
+    open_days: int = 64
+    max_window_days: int = 365
+    history_days: int | None = 3 * 365  # Enedis keeps 36 months and 15 days of daily values.
+    cadence_nights: int = 1
+    history_lane: Lane
+    days_read_at_once: int = 6 * 366
+    optional: bool = False
+    adds_up_to: Series | None = None
+    tells_activation: bool = False
+
+
+class Series(StrEnum):
+    """Series of measures that a supplier can be asked for."""
+
+    DAILY = "daily"
+    LOAD_CURVE = "load_curve"
+    PRODUCTION_DAILY = "production_daily"
+    PRODUCTION_LOAD_CURVE = "production_load_curve"
+    MAX_POWER = "max_power"
+    REGISTERS = "registers"
+    PRODUCTION_REGISTERS = "production_registers"
+    CONTRACT = "contract"
+
+    @property
+    def description(self) -> SeriesDescription:
+        return SERIES_DESCRIPTIONS[self]
+
+    @property
+    def inputs(self) -> Doctype:
+        """The doctype of its readings."""
+        return SERIES_DESCRIPTIONS[self].inputs
+
+    @property
+    def totals(self) -> tuple[Doctype, ...]:
+        """The doctypes of its totals."""
+        return SERIES_DESCRIPTIONS[self].totals
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether its readings are steps of a curve; others are of whole days."""
+        return SERIES_DESCRIPTIONS[self].granularity is Granularity.STEP
+
+    @property
+    def has_daily_limit(self) -> bool:
+        """Whether its values are daily energy, of which a meter can deliver only so much (rule K7)."""
+        described = SERIES_DESCRIPTIONS[self]
+        return described.granularity is Granularity.DAY and described.quantity is Quantity.ENERGY
+
+    @property
+    def packs(self) -> bool:
+        """Whether the packed layout packs its documents: those with further fields are few and no rows of numbers."""
+        return not any(doctype.details for doctype in self.doctypes)
+
+    @cached_property
+    def doctypes(self) -> tuple[Doctype, ...]:
+        """All its doctypes, readings before the totals that are made of them."""
+        return (self.inputs, *self.totals)
+
+
+SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
+    Series.DAILY: SeriesDescription(
+        quantity=Quantity.ENERGY,
+        granularity=Granularity.DAY,
+        label=_label("Totaux par jour", "Daily totals", "le total", "the total"),
+        inputs=Doctype.DAY,
+        totals=(Doctype.MONTH, Doctype.YEAR),
+        history_lane=Lane.FIRST_SCREEN,
+    ),
+    Series.LOAD_CURVE: SeriesDescription(
+        quantity=Quantity.POWER,
+        granularity=Granularity.STEP,
+        label=_label("Courbe par demi-heure", "Half-hour curve", "la courbe par demi-heure", "the half-hour curve"),
+        inputs=Doctype.MINUTE,
+        totals=(Doctype.HOUR,),
+        look_back_days=7,
+        max_window_days=7,
+        history_days=None,
+        history_lane=Lane.BACKFILL,
+        days_read_at_once=31,
+        optional=True,
+        adds_up_to=Series.DAILY,
+    ),
+    Series.PRODUCTION_DAILY: SeriesDescription(
+        direction=Direction.PRODUCTION,
+        quantity=Quantity.ENERGY,
+        granularity=Granularity.DAY,
+        label=_label("Production par jour", "Daily production", "la production du jour", "the day's production"),
+        inputs=Doctype.PRODUCTION_DAY,
+        totals=(Doctype.PRODUCTION_MONTH, Doctype.PRODUCTION_YEAR),
+        cadence_nights=7,
+        history_lane=Lane.BACKFILL,
+    ),
+    Series.PRODUCTION_LOAD_CURVE: SeriesDescription(
+        direction=Direction.PRODUCTION,
+        quantity=Quantity.POWER,
+        granularity=Granularity.STEP,
+        label=_label(
+            "Courbe de production", "Production curve", "la courbe de production", "the curve of the production"
+        ),
+        inputs=Doctype.PRODUCTION_MINUTE,
+        totals=(Doctype.PRODUCTION_HOUR,),
+        look_back_days=7,
+        max_window_days=7,
+        history_days=None,
+        history_lane=Lane.BACKFILL,
+        days_read_at_once=31,
+        optional=True,
+        adds_up_to=Series.PRODUCTION_DAILY,
+    ),
+    Series.MAX_POWER: SeriesDescription(
+        quantity=Quantity.APPARENT_POWER,
+        granularity=Granularity.INSTANT,
+        label=_label("Puissance maximale", "Highest power", "la puissance maximale", "the highest power"),
+        inputs=Doctype.MAX_POWER,
+        cadence_nights=7,
+        history_lane=Lane.BACKFILL,
+    ),
+    Series.REGISTERS: SeriesDescription(
+        quantity=Quantity.ENERGY,
+        granularity=Granularity.REGISTER,
+        label=_label("Index du compteur", "Meter registers", "les index du compteur", "the meter's registers"),
+        inputs=Doctype.INDEX,
+        cadence_nights=7,
+        history_lane=Lane.BACKFILL,
+        adds_up_to=Series.DAILY,
+    ),
+    Series.PRODUCTION_REGISTERS: SeriesDescription(
+        direction=Direction.PRODUCTION,
+        quantity=Quantity.ENERGY,
+        granularity=Granularity.REGISTER,
+        label=_label(
+            "Index de production", "Production registers", "les index de production", "the registers of the production"
+        ),
+        inputs=Doctype.PRODUCTION_INDEX,
+        cadence_nights=7,
+        history_lane=Lane.BACKFILL,
+        adds_up_to=Series.PRODUCTION_DAILY,
+    ),
+    # Its window is the last whole day: an answer tells what holds when it is asked.
+    Series.CONTRACT: SeriesDescription(
+        quantity=Quantity.APPARENT_POWER,
+        granularity=Granularity.STATE,
+        label=_label("Contrat", "Contract", "le contrat", "the contract"),
+        inputs=Doctype.CONTRACT,
+        look_back_days=1,
+        max_window_days=1,
+        history_days=1,
+        cadence_nights=30,
+        history_lane=Lane.BACKFILL,
+        tells_activation=True,
+    ),
+}
+
+
+class SeriesSwitch(StrEnum):
+    """Whether a series is collected for one account."""
+
+    FLEET = "fleet"  # As the setting says for all accounts.
+    ON = "on"
+    OFF = "off"
+    ENDED = "ended"  # The supplier has said that this meter has no such series.
+
+
+_SERIES_OF: Final = {doctype: series for series in Series for doctype in series.doctypes}
+
+
+# What a fleet collects of an account where nothing else is set.
+USUAL_SERIES: Final = (Series.DAILY, Series.LOAD_CURVE)
+
+
+def daily_of(direction: Direction = Direction.CONSUMPTION) -> Series:
+    """Return the series of daily energy of a direction."""
+    return next(series for series in Series if series.has_daily_limit and series.description.direction is direction)
+
+
+def curve_of(daily: Series) -> Series:
+    """Return the curve whose steps add up to these daily values."""
+    return next(series for series in Series if series.has_steps and series.description.adds_up_to is daily)
+
+
+def find_doctype(series: Series, period: Period) -> Doctype | None:
+    """Return the documents of a series by this period; None where it has none.
+
+    Daily values and the curve of one direction have their periods together: the hours of ``daily`` are the curve's.
+    """
+    described = series.description
+    family = [series]
+    if series.packs:
+        family = [other for other in Series if other.packs and other.description.direction is described.direction]
+    return next((doctype for one in family for doctype in one.doctypes if doctype.period is period), None)

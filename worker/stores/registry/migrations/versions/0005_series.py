@@ -1,0 +1,18 @@
+"""Further series: which ones each account has, the contract's activation, corrections of any doctype."""
+
+from __future__ import annotations
+
+from alembic import op
+from sqlalchemy import BigInteger, Column, Date, String
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    op.add_column("accounts", Column("activated_on", Date))
+    op.add_column("series_outcomes", Column("switch", String(8), nullable=False, server_default="fleet"))
+    with op.batch_alter_table("corrections") as table:
+        table.alter_column("period", new_column_name="doctype", existing_type=String(8), type_=String(32))
+        for name in ("was", "became"):
+            table.alter_column(f"{name}_mwh", new_column_name=f"{name}_amount", existing_type=BigInteger)
