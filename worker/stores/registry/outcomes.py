@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypedDict
 
-from sqlalchemy import Connection, Row, bindparam, case, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, or_, select, update
 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.completeness import DayLedger, DayMark
 from worker.domain.measures.holes import MIN_EMPTY_DAYS_AFTER_CURVE, find_missing_curve
 from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Series, SeriesSwitch
 from worker.stores.database import SqlTable
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.tables import ACCOUNTS, NEVER, NO_DAY, SERIES_OUTCOMES
@@ -166,6 +166,20 @@ class OutcomeTable(SqlTable):
         """Return the answers for a series that were recorded lately."""
         with self._database.reading() as connection:
             return RecentAnswers.parse(connection.execute(_ANSWERED, _key(account_id, series)).scalar() or "")
+
+    def collected(self, account_id: str) -> list[Series]:
+        """Return the series that the account is asked for, in the order of ``Series``."""
+        return self._series_where(account_id, _C.switch.not_in((SeriesSwitch.OFF, SeriesSwitch.ENDED)))
+
+    def known(self, account_id: str) -> list[Series]:
+        """Return the series that the account is asked for or has readings of, in the order of ``Series``."""
+        asked = _C.switch.not_in((SeriesSwitch.OFF, SeriesSwitch.ENDED))
+        return self._series_where(account_id, or_(asked, _C.ever_stored))
+
+    def _series_where(self, account_id: str, condition: ColumnElement[bool]) -> list[Series]:
+        rows = self._database.fetch(select(_C.series).where(_C.account_id == account_id, condition))
+        found = {row.series for row in rows}
+        return [series for series in Series if series in found]
 
     def load(self, account_id: str) -> dict[Series, SeriesOutcome]:
         """Return the last outcome of each series that has one."""
