@@ -47,7 +47,7 @@ def test_measures_that_are_gone_are_a_finding(installation: Installation, runtim
     installation.releve("verify", account)
     runtime.measures.erase(account)
     assert installation.releve("verify", account, code=1).out.splitlines() == [
-        f"{account} 2024-07-01/2024-07-03: days are stored according to the registry, missing in the measures",
+        f"{account} daily 2024-07-01/2024-07-03: a series is stored according to the registry, missing in the measures",
         "1 accounts, 0 documents, 1 at fault",
     ]
     report = json.loads(installation.releve("verify", account, "--repair", "--json", code=1).out)

@@ -108,14 +108,18 @@ def window_job(window: DateWindow, series: Series, account_id: str = "home1", **
 
 @dataclass
 class PretendSupplier:
-    """A supplier that answers with a payload, an Answer, an error to raise, or the result of a function."""
+    """A supplier that answers with a payload, an Answer, an error to raise, or the result of a function.
+
+    ``others``: what it answers for the series beyond ``daily`` and ``curve``; nothing for those that it lacks.
+    """
 
     daily: Any = None
     curve: Any = None
     asked: list[tuple[Series, DateWindow]] = field(default_factory=list)
+    others: dict[Series, Any] = field(default_factory=dict)
 
     def measures(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        prepared = {Series.DAILY: self.daily, Series.LOAD_CURVE: self.curve}[series]
+        prepared = {**self.others, Series.DAILY: self.daily, Series.LOAD_CURVE: self.curve}.get(series)
         self.asked.append((series, window))
         answer = prepared(window) if callable(prepared) else prepared
         if isinstance(answer, Exception):

@@ -168,8 +168,8 @@ class Household:
         return job
 
     def look_back(self, account_id: str, *series: Series) -> None:
-        """Sync the last days of these series, or of both, as a person asks for them."""
-        for each in series or Series:
+        """Sync the last days of these series, or of the usual ones, as a person asks for them."""
+        for each in series or USUAL_SERIES:
             self.run(self.claims.manual_look_back(account_id, each))
 
     def claim_due_notices(self) -> list[Notice]:

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from typing import Final, NamedTuple
+from datetime import date, timedelta
+from typing import Final
 
+from worker.accounts.day_values import StoredDay, find_discrepancies, ranges_of_day, stored_of
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentProof
 from worker.domain.fleet.outcomes import AnswerClass, Call, calls_from_fields, last_failure
-from worker.domain.measures.completeness import (
-    DayLedger,
-    DayMark,
-    DayState,
-    civil_day,
-    covered_time_by_day,
-    half_hours_in,
-    half_hours_of,
-)
-from worker.domain.measures.conservation import Discrepancy, check_days, check_totals
-from worker.domain.measures.coverage import find_gaps, next_request_date
-from worker.domain.measures.documents import Entry, key_range, to_entry, touched_window
-from worker.domain.measures.holes import Hole, find_holes
+from worker.domain.measures.completeness import DayLedger, DayMark, DayState, half_hours_of
+from worker.domain.measures.conservation import Discrepancy
+from worker.domain.measures.coverage import next_request_date
+from worker.domain.measures.documents import key_range, to_entry
+from worker.domain.measures.holes import Hole, find_all_holes
 from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
+from worker.domain.measures.series import Granularity, Series, daily_of
 from worker.domain.measures.windows import plan_look_back
 from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
 from worker.stores.measures.base import MeasureStore
@@ -42,18 +35,6 @@ _MINUTE: Final = timedelta(minutes=1)
 _VISIBLE_FIELDS: Final = ("state", "window", "run_id", "error", "last_success", "done", "total")
 
 
-class StoredEnergy(NamedTuple):
-    """The stored energy of a day, in milliwatt-hours, None if nothing is stored.
-
-    ``half_hours``: how many the curve covers; a daily value covers its whole day. ``gaps``: start and end of the parts
-    of the day without a curve.
-    """
-
-    milliwatt_hours: int | None
-    half_hours: int
-    gaps: list[tuple[datetime, datetime]]
-
-
 @dataclass(frozen=True, slots=True)
 class SeriesExplanation:
     """The explanation of one day of one series; ``sentences``: the reason by language."""
@@ -64,7 +45,7 @@ class SeriesExplanation:
     asked_on: date | None
     asked_next: date | None
     hole: Hole | None
-    stored: StoredEnergy
+    stored: StoredDay
     calls: Sequence[Call]  # Those whose window contains the day, the newest first.
     outcome: SeriesOutcome | None
     state: Mapping[str, str]
@@ -72,7 +53,7 @@ class SeriesExplanation:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The explanation of one day of one account, over both series.
+    """The explanation of one day of one account, over all its series.
 
     ``sentences``: the reason to read aloud, by language. ``proof``: the newest proof of consent. ``discrepancies`` is
     None if nothing of the day is stored, so nothing could be compared.
@@ -101,12 +82,11 @@ class Explainer:
 
     def explain(self, account: Account, day: date) -> Explanation:
         """Return the explanation of one day. Raises StoreUnavailable."""
-        window, today = DateWindow(day, day + ONE_DAY), self.history.today()
-        ledgers = {series: self.registry.completeness.load_ledger(account.id, series) for series in USUAL_SERIES}
-        hole = find_holes(ledgers[Series.DAILY], ledgers[Series.LOAD_CURVE]).get(day)
+        today, known = self.history.today(), self._known(account.id)
+        ledgers = {series: self.registry.completeness.load_ledger(account.id, series) for series in known}
+        holes = find_all_holes(ledgers)
         outcomes = self.registry.outcomes.load(account.id)
-        ranges = {doctype: key_range(_with_neighbours(window, doctype), doctype) for doctype in Doctype}
-        stored = self.measures.read(account.id, ranges)
+        stored = self.measures.read(account.id, ranges_of_day(day, known))
         entries = {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
         explanations = {
             series: self._explain_series(
@@ -114,12 +94,12 @@ class Explainer:
                 day,
                 series,
                 ledgers[series],
-                hole,
+                holes.get(series, {}).get(day),
                 outcomes.get(series),
                 self.progress.task_state(account.id, series),
-                _sum_stored(day, series, entries),
+                stored_of(series, day, entries),
             )
-            for series in USUAL_SERIES
+            for series in known
         }
         reasons = {series: explanation.reason for series, explanation in explanations.items()}
         reason, reason_series = choose_series_reason(reasons)
@@ -141,12 +121,16 @@ class Explainer:
             proof=next(iter(self.consents.list_proofs(account.id)), None),
             series=explanations,
             corrections=corrections,
-            discrepancies=_find_discrepancies(day, entries, bool(corrections)),
+            discrepancies=find_discrepancies(day, known, entries, bool(corrections)),
         )
 
+    def _known(self, account_id: str) -> list[Series]:
+        """Return the series to explain; daily values where nothing is collected and nothing was."""
+        return self.registry.outcomes.known(account_id) or [daily_of()]
+
     def list_corrections(self, account_id: str, day: date) -> Iterator[Correction]:
-        """Yield the corrections of the daily value, then those of the day's steps in order of time."""
-        for series in USUAL_SERIES:
+        """Yield the corrections of the daily value, then those of the day's steps in order of time, then of others."""
+        for series in self._known(account_id):
             keys = key_range(DateWindow(day, day + ONE_DAY), series.inputs)
             yield from self.corrections.list_between(account_id, series.inputs, *keys)
 
@@ -159,18 +143,22 @@ class Explainer:
         hole: Hole | None,
         outcome: SeriesOutcome | None,
         state: Mapping[str, str],
-        stored: StoredEnergy,
+        stored: StoredDay,
     ) -> SeriesExplanation:
         today, mark = self.history.today(), ledger.mark_of(day)
         calls = [call for call in _calls_of(series, state, outcome) if call.covers(day)]
         asked_on = None if mark.asked_at_age is None else day + mark.asked_at_age * ONE_DAY
         wanted = self.history.wanted_window(series)
+        last_look_back = civil_date(outcome.asked_at) if outcome and outcome.asked_at else None
+        is_state = series.description.granularity is Granularity.STATE
         facts = DayFacts(
             mark=mark,
-            hole=hole if series.description.optional else None,
-            asked_next=next_request_date(series, day, mark, today),
+            hole=hole,
+            asked_next=next_request_date(series, day, mark, today, last_look_back),
             failure=last_failure(calls, day, asked_on, outcome.last_success_at if outcome else None),
-            wanted=wanted is not None and wanted.start <= day,
+            # A state that is told for one day holds for those before it, too.
+            wanted=is_state or (wanted is not None and wanted.start <= day),
+            in_force=stored.state is not None,
         )
         reason = reason_of(day, today, facts, account)
         sentences = format_sentences(
@@ -243,44 +231,3 @@ def _partial_series(reason_series: Collection[Series], explanations: Mapping[Ser
     """Return the first partial series, because the sentence quotes its half-hours, or any one if none is partial."""
     partial = (series for series in reason_series if explanations[series].mark.state is DayState.PARTIAL)
     return next(partial, next(iter(reason_series)))
-
-
-def _with_neighbours(window: DateWindow, doctype: Doctype) -> DateWindow:
-    """Return the window with all days that its totals are made of.
-
-    The curve has the days before and after it, too: they show whether the curve is shifted.
-    """
-    if doctype is Doctype.MINUTE:
-        return DateWindow(window.start - ONE_DAY, window.end + ONE_DAY)
-    return window if doctype is Doctype.HOUR else touched_window(window, Series.DAILY)
-
-
-def _sum_stored(day: date, series: Series, entries: Mapping[Doctype, Sequence[Entry]]) -> StoredEnergy:
-    """Return the day's stored energy of a series: the daily value, or the sum of the curve's steps."""
-    if series.inputs is Doctype.DAY:
-        value = next((entry.amount for entry in entries[Doctype.DAY] if entry.key == day.isoformat()), None)
-        return StoredEnergy(value, 0 if value is None else half_hours_of(day), [])
-    steps = [entry for entry in entries[Doctype.MINUTE] if civil_day(entry.key) == day]
-    covered = covered_time_by_day(series, steps).get(day, timedelta())
-    energy = sum(entry.amount for entry in steps) if steps else None
-    return StoredEnergy(energy, half_hours_in(covered), find_gaps(day, steps))
-
-
-def _find_discrepancies(
-    day: date, entries: Mapping[Doctype, Sequence[Entry]], corrected: bool
-) -> list[Discrepancy] | None:
-    """Return the totals that disagree with the day's readings; None if nothing of the day is stored."""
-    daily_values = [entry for entry in entries[Doctype.DAY] if entry.key == day.isoformat()]
-    steps = [entry for entry in entries[Doctype.MINUTE] if civil_day(entry.key) == day]
-    if not daily_values and not steps:
-        return None
-    discrepancies = [
-        *check_days(entries[Doctype.MINUTE], daily_values, {day} if corrected else ()),
-        *check_totals(steps, entries[Doctype.HOUR], Doctype.HOUR),
-    ]
-    for doctype, length in ((Doctype.MONTH, 7), (Doctype.YEAR, 4)):
-        key = day.isoformat()[:length]
-        days = [entry for entry in entries[Doctype.DAY] if entry.key[:length] == key]
-        totals = [entry for entry in entries[doctype] if entry.key == key]
-        discrepancies += check_totals(days, totals, doctype)
-    return discrepancies

@@ -8,13 +8,21 @@ from datetime import date, datetime
 from enum import Enum
 from typing import Any
 
+from worker.accounts.day_values import StoredDay
 from worker.accounts.explain import Explanation, SeriesExplanation
 from worker.domain.measures.amounts import to_kwh
-from worker.domain.measures.completeness import DayState, half_hours_of
+from worker.domain.measures.completeness import DayLedger, DayState, half_hours_of
 from worker.domain.measures.conservation import Discrepancy
 from worker.domain.measures.coverage import Coverage, summarize_days
-from worker.domain.measures.holes import COMPARED_SERIES, MissingCurve, find_holes, find_missing_curve
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.holes import (
+    COMPARED_SERIES,
+    MissingCurve,
+    daily_of_curve,
+    find_all_holes,
+    find_missing_curve,
+)
+from worker.domain.measures.registers import SequenceBreak
+from worker.domain.measures.series import Series
 from worker.stores.registry.answers.corrections import Correction
 from worker.sync.history import History
 
@@ -23,13 +31,21 @@ AccountCoverage = tuple[Mapping[Series, Coverage], MissingCurve | None]
 
 
 def coverage_of(account_id: str, history: History) -> AccountCoverage:
-    """Return the coverage of both series, and the missing curve if there is one."""
-    ledgers = {series: history.registry.completeness.load_ledger(account_id, series) for series in USUAL_SERIES}
-    compared = [ledgers[series] for series in COMPARED_SERIES]
-    holes = {Series.LOAD_CURVE: find_holes(*compared)}
-    today = history.today()
-    coverage = {series: summarize_days(series, ledger, today, holes.get(series)) for series, ledger in ledgers.items()}
-    return coverage, find_missing_curve(*compared)
+    """Return the coverage of the account's series, and the missing curve of the usual two if there is one."""
+    registry = history.registry
+    known = registry.outcomes.known(account_id)
+    ledgers = {series: registry.completeness.load_ledger(account_id, series) for series in known}
+    holes, today = find_all_holes(ledgers), history.today()
+    missing = {
+        series: find_missing_curve(ledgers.get(daily, DayLedger()), ledger)
+        for series, ledger in ledgers.items()
+        if (daily := daily_of_curve(series)) is not None
+    }
+    coverage = {
+        series: summarize_days(series, ledger, today, holes.get(series), missing.get(series))
+        for series, ledger in ledgers.items()
+    }
+    return coverage, missing.get(COMPARED_SERIES[1])
 
 
 def coverage_to_json(account_id: str, account_coverage: AccountCoverage) -> dict[str, Any]:
@@ -61,7 +77,7 @@ def explanation_to_json(explanation: Explanation) -> dict[str, Any]:
             else None,
         },
         "series": {
-            series.value: _series_to_json(day, series_explanation)
+            series.value: _series_to_json(series, day, series_explanation)
             for series, series_explanation in explanation.series.items()
         },
         "corrections": [correction_to_json(correction) for correction in explanation.corrections],
@@ -75,23 +91,33 @@ def explanation_to_json(explanation: Explanation) -> dict[str, Any]:
 def correction_to_json(correction: Correction) -> dict[str, Any]:
     """Return a correction as JSON; ``key`` is the day, or the UTC start of a step.
 
-    ``became_kwh`` is None where the reading was removed.
+    ``became_…`` is None where the reading was removed.
     """
+    series = correction.doctype.series
+    unit = _unit_of(series)
     return {
-        **to_row(correction, "period", "key", "first_seen", "changed_at"),
-        "was_kwh": to_kwh(correction.was_amount),
-        "became_kwh": _kwh_or_none(correction.became_energy),
+        "series": series.value,
+        "period": correction.doctype.period.value,
+        **to_row(correction, "key", "first_seen", "changed_at"),
+        f"was_{unit}": to_kwh(correction.was_amount),
+        f"became_{unit}": _load_or_none(correction.became_energy),
         "run": correction.run_id,
     }
 
 
 def discrepancy_to_json(discrepancy: Discrepancy) -> dict[str, Any]:
-    """Return a discrepancy as JSON, with both energies in kWh."""
+    """Return a discrepancy as JSON, with both values in the unit of the series' documents."""
+    unit = _unit_of(discrepancy.series)
     return {
-        **to_row(discrepancy, "law", "key", "cause"),
-        "expected_kwh": _kwh_or_none(discrepancy.expected_mwh),
-        "found_kwh": _kwh_or_none(discrepancy.stored_mwh),
+        **to_row(discrepancy, "series", "law", "key", "cause"),
+        f"expected_{unit}": _load_or_none(discrepancy.expected),
+        f"found_{unit}": _load_or_none(discrepancy.stored),
     }
+
+
+def break_to_json(sequence_break: SequenceBreak) -> dict[str, Any]:
+    """Return the beginning of a new sequence of registers as JSON."""
+    return to_row(sequence_break, "last", "day", "cause")
 
 
 def to_plain(value: Any) -> Any:
@@ -110,8 +136,13 @@ def to_row(entry: Any, *names: str) -> dict[str, Any]:
     return {name: to_plain(getattr(entry, name)) for name in names or [field.name for field in fields(entry)]}
 
 
-def _kwh_or_none(milliwatt_hours: int | None) -> float | None:
-    return None if milliwatt_hours is None else to_kwh(milliwatt_hours)
+def _load_or_none(amount: int | None) -> float | None:
+    return None if amount is None else to_kwh(amount)
+
+
+def _unit_of(series: Series) -> str:
+    """Return the unit of the series' documents as names of JSON end with it: ``kwh``, ``kva``."""
+    return series.description.quantity.load_unit.lower()
 
 
 def _series_coverage_to_json(coverage: Coverage) -> dict[str, Any]:
@@ -132,7 +163,7 @@ def _series_coverage_to_json(coverage: Coverage) -> dict[str, Any]:
     }
 
 
-def _series_to_json(day: date, explanation: SeriesExplanation) -> dict[str, Any]:
+def _series_to_json(series: Series, day: date, explanation: SeriesExplanation) -> dict[str, Any]:
     stored, outcome = explanation.stored, explanation.outcome
     return {
         **to_row(explanation, "reason", "asked_on", "asked_next", "hole"),
@@ -140,7 +171,8 @@ def _series_to_json(day: date, explanation: SeriesExplanation) -> dict[str, Any]
         "state": explanation.mark.state.name.lower(),
         "half_hours": stored.half_hours,
         "of": half_hours_of(day),
-        "stored_kwh": _kwh_or_none(stored.milliwatt_hours),
+        f"stored_{_unit_of(series)}": _load_or_none(stored.amount),
+        **_kind_to_json(stored),
         "missing": [[to_plain(start), to_plain(end)] for start, end in stored.gaps],
         "calls": [{**to_row(call, "at", "run", "answer"), "window": str(call.window)} for call in explanation.calls],
         "last_run": {
@@ -153,3 +185,17 @@ def _series_to_json(day: date, explanation: SeriesExplanation) -> dict[str, Any]
         else None,
         "task": dict(explanation.state),
     }
+
+
+def _kind_to_json(stored: StoredDay) -> dict[str, Any]:
+    """Return what the series of one kind alone have; nothing of daily energy and curves."""
+    if stored.registers or stored.breaks:
+        energies = stored.registers.by_period if stored.registers else {}
+        periods = [{"period": period, "energy_kwh": watt_hours / 1000} for period, watt_hours in energies.items()]
+        return {"periods": periods, "new_sequences": [break_to_json(one) for one in stored.breaks]}
+    if stored.peak:
+        subscribed = _load_or_none(stored.peak.subscribed)
+        return {"peak_at": to_plain(stored.peak.at), "subscribed_kva": subscribed}
+    if stored.state:
+        return {"state_since": stored.state.key, "details": dict(stored.state.details or {})}
+    return {}

@@ -20,7 +20,7 @@ from worker.domain.consent.accounts import Account
 from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Doctype, Period
+from worker.domain.measures.series import Doctype, Period, Series
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import open_current_database
 from worker.stores.database import Database
@@ -177,9 +177,9 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *,
         click.echo(empty)
 
 
-def describe_kwh(milliwatt_hours: int | None) -> str:
-    """Return the energy as ``0.0625 kWh``, with all its places, or ``nothing``."""
-    return "nothing" if milliwatt_hours is None else f"{format_kwh(milliwatt_hours)} kWh"
+def describe_amount(amount: int | None, series: Series) -> str:
+    """Return the amount of a series as ``4.638 kVA``, in the unit of its documents, or ``nothing``."""
+    return "nothing" if amount is None else f"{format_kwh(amount)} {series.description.quantity.load_unit}"
 
 
 def describe_removal(doctype: Doctype) -> str:

@@ -44,11 +44,11 @@ def completeness(account_id: str | None, everybody: bool, rebuild: bool, as_json
 
 
 def _print_account(account_id: str, covered: AccountCoverage, brief: bool) -> None:
-    coverage, missing = covered
+    coverage, _ = covered
     for series, series_coverage in coverage.items():
         click.echo(f"{account_id} {series.value}: {_counts(series_coverage)}")
-    if missing:
-        click.echo(_advice(missing))
+        if series_coverage.missing:
+            click.echo(_advice(series_coverage.missing))
     open_days = [
         {
             "day": day.day,

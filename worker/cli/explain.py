@@ -7,11 +7,21 @@ from datetime import date, datetime
 
 import click
 
+from worker.accounts.day_values import StoredDay
 from worker.accounts.explain import Explanation, SeriesExplanation
 from worker.accounts.explanations import explanation_to_json, to_plain
-from worker.cli.common import Day, describe_kwh, describe_removal, json_option, local_text, open_runtime, print_result
+from worker.cli.common import (
+    Day,
+    describe_amount,
+    describe_removal,
+    json_option,
+    local_text,
+    open_runtime,
+    print_result,
+)
+from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.completeness import half_hours_of
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.texts import LANGUAGES
 
 
@@ -42,10 +52,10 @@ def _lines(explanation: Explanation, languages: list[str]) -> Iterator[str]:
     for series, details in explanation.series.items():
         yield from _series_lines(explanation.day, series, details, languages)
     for correction in explanation.corrections:
-        became = correction.became_energy
+        became, series = correction.became_energy, correction.doctype.series
         yield (
-            f"corrected: {correction.key} was {describe_kwh(correction.was_amount)}, "
-            f"became {describe_removal(correction.doctype) if became is None else describe_kwh(became)} "
+            f"corrected: {correction.key} was {describe_amount(correction.was_amount, series)}, "
+            f"became {describe_removal(correction.doctype) if became is None else describe_amount(became, series)} "
             f"at {to_plain(correction.changed_at)} in run {correction.run_id}"
         )
     yield from _totals(explanation)
@@ -62,10 +72,11 @@ def _consent(explanation: Explanation) -> str:
 
 def _series_lines(day: date, series: Series, details: SeriesExplanation, languages: list[str]) -> Iterator[str]:
     stored, expected = details.stored, half_hours_of(day)
-    value = describe_kwh(stored.milliwatt_hours)
+    value = describe_amount(stored.amount, series)
     slots = f", {stored.half_hours} of {expected} half-hours" if series.has_steps else ""
     yield f"{series.value}: {details.mark.state.name.lower()} ({details.reason}), {value} stored{slots}"
     yield from (f"  {details.sentences[language]}" for language in languages)
+    yield from (f"  {line}" for line in _kind_lines(stored))
     if stored.half_hours and stored.gaps:
         yield f"  missing: {', '.join(f'{_clock(first)} to {_clock(after)}' for first, after in stored.gaps)}"
     if details.asked_on or details.asked_next:
@@ -77,14 +88,32 @@ def _series_lines(day: date, series: Series, details: SeriesExplanation, languag
         yield f"  last run {local_text(details.outcome.updated_at)}, error: {error}"
 
 
+def _kind_lines(stored: StoredDay) -> Iterator[str]:
+    """Yield what series of one kind alone have: tariff periods, the instant of a peak, the terms of a contract."""
+    if stored.registers:
+        by_period = stored.registers.by_period.items()
+        energies = [f"{period} {format_kwh(1000 * watt_hours)} kWh" for period, watt_hours in by_period]
+        yield f"of the day: {', '.join(energies) or format_kwh(1000 * stored.registers.total) + ' kWh'}"
+    for broken in stored.breaks:
+        yield f"no energy by period from {broken.last} up to {broken.day}: {broken.cause}"
+    if stored.peak:
+        at = f"at {stored.peak.at.strftime('%H:%M:%S%z')}" if stored.peak.at else "at an unknown instant"
+        of = f", {stored.peak.percent}% of {format_kwh(stored.peak.subscribed)} kVA" if stored.peak.subscribed else ""
+        yield f"{at}{of}"
+    if stored.state:
+        details = [f"{name} {value}" for name, value in (stored.state.details or {}).items()]
+        yield f"known since {stored.state.key}{''.join(f', {detail}' for detail in details)}"
+
+
 def _totals(explanation: Explanation) -> Iterator[str]:
     if explanation.discrepancies is None:
         yield "totals: nothing to compare"
     elif not explanation.discrepancies:
         yield "totals: they agree"
     for finding in explanation.discrepancies or ():
-        expected, stored = describe_kwh(finding.expected_mwh), describe_kwh(finding.stored_mwh)
-        yield f"totals: {finding.key}: {finding.law}, expected {expected}, found {stored}: {finding.cause}"
+        expected, stored = (describe_amount(value, finding.series) for value in (finding.expected, finding.stored))
+        name = f"{finding.key}" if finding.series in USUAL_SERIES else f"{finding.series.value} {finding.key}"
+        yield f"totals: {name}: {finding.law}, expected {expected}, found {stored}: {finding.cause}"
 
 
 def _clock(at: datetime) -> str:

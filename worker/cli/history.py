@@ -11,7 +11,7 @@ from worker.accounts.explanations import correction_to_json
 from worker.cli.common import Day, describe_removal, json_option, local_text, open_runtime, print_json, print_table
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Period
+from worker.domain.measures.series import Period, curve_of, daily_of
 from worker.stores.registry.answers.corrections import Correction
 
 
@@ -40,11 +40,12 @@ def history(account_id: str, day: date, as_json: bool) -> None:
 
 
 def _to_row(correction: Correction) -> dict[str, Any]:
-    became = correction.became_energy
+    became, unit = correction.became_energy, correction.doctype.series.description.quantity.load_unit
+    suffix = "" if unit == "kWh" else f" {unit}"
     return {
         "what": _name(correction),
-        "was (kWh)": format_kwh(correction.was_amount),
-        "became (kWh)": describe_removal(correction.doctype) if became is None else format_kwh(became),
+        "was (kWh)": f"{format_kwh(correction.was_amount)}{suffix}",
+        "became (kWh)": describe_removal(correction.doctype) if became is None else f"{format_kwh(became)}{suffix}",
         "first seen": local_text(correction.first_seen),
         "changed at": local_text(correction.changed_at),
         "run": correction.run_id,
@@ -52,7 +53,9 @@ def _to_row(correction: Correction) -> dict[str, Any]:
 
 
 def _name(correction: Correction) -> str:
+    series = correction.doctype.series
     if correction.doctype.period is Period.DAY:
-        return "day"
+        return "day" if series is daily_of() else series.value
     # The offset tells the two passes of the autumn hour apart.
-    return datetime.fromisoformat(correction.key).astimezone(PARIS).strftime("%H:%M%z")
+    clock = datetime.fromisoformat(correction.key).astimezone(PARIS).strftime("%H:%M%z")
+    return clock if series is curve_of(daily_of()) else f"{series.value} {clock}"

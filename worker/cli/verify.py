@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from worker.accounts.explanations import discrepancy_to_json
+from worker.accounts.explanations import break_to_json, discrepancy_to_json
 from worker.app import enqueue_window
-from worker.cli.common import chosen_accounts, describe_kwh, json_option, open_runtime, print_result
-from worker.domain.measures.conservation import STORED_LAWS
+from worker.cli.common import chosen_accounts, describe_amount, json_option, open_runtime, print_result
+from worker.domain.measures.conservation import Law
+from worker.domain.measures.series import USUAL_SERIES
 from worker.sync.audit import AuditResult, AuditSummary, sample_accounts
 
 
@@ -23,7 +24,9 @@ from worker.sync.audit import AuditResult, AuditSummary, sample_accounts
 def verify(account_id: str | None, everybody: bool, sample: int | None, repair: bool, as_json: bool) -> int:
     """Check that minutes make the hours, the curve the day, days the month and the year; name what doesn't, and why.
 
-    Days that the registry calls stored and the measures lack are named, too.
+    So are the registers of a meter against its days, and its highest power against the curve. Days that the registry
+    calls stored and the measures lack are named, too. A new sequence of registers (another meter or calendar) is a
+    note, no fault.
 
     Ends with 1 where something is wrong; after a repair what was asked for again counts until its answer has come.
 
@@ -36,7 +39,7 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
         raise click.UsageError("name one ACCOUNT, or --all, or --sample N")
     with open_runtime() as runtime:
         auditor = runtime.auditor(partial(enqueue_window, broker_url=runtime.broker_url))
-        totals, rows = AuditSummary(), []
+        totals, rows, notes = AuditSummary(), list[dict[str, Any]](), list[dict[str, Any]]()
         accounts = sample_accounts(runtime.registry, sample) if sample else chosen_accounts(runtime, account_id)
         for account in accounts:
             result = auditor.verify_account(account.id)
@@ -47,10 +50,11 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
                 result = auditor.verify_account(account.id)
             totals.add(result)
             rows += [{**_row(result), **repairs}] if result.findings or repairs else []
+            notes += _notes(result)
             if not as_json:
                 _print_result(result, repairs)
         line = f"{totals.accounts} accounts, {totals.documents} documents, {totals.accounts_at_fault} at fault"
-        print_result({**totals.as_json(), "faults": rows}, line, as_json=as_json)
+        print_result({**totals.as_json(), "faults": rows, "notes": notes}, line, as_json=as_json)
     return 1 if totals.accounts_at_fault else 0
 
 
@@ -58,13 +62,29 @@ def _row(result: AuditResult) -> dict[str, Any]:
     return {"account": result.account_id, "findings": [discrepancy_to_json(finding) for finding in result.findings]}
 
 
+def _notes(result: AuditResult) -> list[dict[str, Any]]:
+    """Return where a new sequence of registers begins, which is no fault."""
+    return [
+        {"account": result.account_id, "series": series.value, **break_to_json(sequence_break)}
+        for series, breaks in result.breaks.items()
+        for sequence_break in breaks
+    ]
+
+
 def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
     for finding in result.findings:
-        if finding.law in STORED_LAWS:
-            click.echo(f"{result.account_id} {finding.key}: {finding.law}, {finding.cause}")
+        series = "" if finding.series in USUAL_SERIES else f" {finding.series.value}"
+        if finding.law is Law.STORED:
+            series = f" {finding.series.value}"
+        start = f"{result.account_id}{series} {finding.key}: {finding.law},"
+        if finding.expected is None and finding.stored is None:
+            click.echo(f"{start} {finding.cause}")
             continue
-        expected, stored = describe_kwh(finding.expected_mwh), describe_kwh(finding.stored_mwh)
-        click.echo(f"{result.account_id} {finding.key}: {finding.law}, {expected}, stored is {stored}: {finding.cause}")
+        expected, stored = (describe_amount(value, finding.series) for value in (finding.expected, finding.stored))
+        click.echo(f"{start} {expected}, stored is {stored}: {finding.cause}")
+    for note in _notes(result):
+        where = f"{note['account']} {note['series']} {note['day']}"
+        click.echo(f"{where}: note, a new sequence of registers, {note['cause']}")
     if repairs:
         written, asked = repairs["documents_written"], repairs["windows_asked_again"]
         click.echo(f"{result.account_id} repaired: {written} documents written, {asked} windows asked for again")

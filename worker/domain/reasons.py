@@ -17,7 +17,7 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.completeness import UNKNOWN, DayMark, DayState
 from worker.domain.measures.holes import Hole
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import Series
 from worker.errors import ConsentEnded, describe_code
 
 
@@ -25,6 +25,7 @@ class Reason(StrEnum):
     """The reasons for the state of a day."""
 
     COMPLETE = "complete"
+    IN_FORCE = "in_force"  # Of a state that holds until another one is told.
     PARTIAL = "partial"
     PARTIAL_FOR_GOOD = "partial_for_good"
     LATE = "late"
@@ -65,6 +66,7 @@ class DayFacts:
     ``asked_next``: when the day is asked for again, or None.
     ``failure``: why the last call for the day failed, or None.
     ``wanted``: whether the day belongs to the history that is loaded.
+    ``in_force``: whether a state is stored that holds on that day.
     """
 
     mark: DayMark = UNKNOWN
@@ -72,6 +74,7 @@ class DayFacts:
     asked_next: date | None = None
     failure: AnswerClass | None = None
     wanted: bool = True
+    in_force: bool = False
 
 
 _REASON_BY_HOLE: Final = {
@@ -113,21 +116,25 @@ def reason_of(day: date, today: date, facts: DayFacts, account: Account) -> Reas
 
 
 def choose_series_reason(reasons: Mapping[Series, Reason]) -> tuple[Reason, frozenset[Series]]:
-    """Return the reason to show for a day and the series that it concerns.
+    """Return the reason to show for a day and the series that it concerns. ``reasons``: in the order of ``Series``.
 
-    The daily value comes first, unless it is complete and the curve is not.
+    Daily values and the curve of one direction, consumption first, are what a day is asked about. The daily value comes
+    first, unless it is complete and the curve is not.
     """
-    daily, curve = reasons[Series.DAILY], reasons[Series.LOAD_CURVE]
-    if daily is curve:
-        return daily, frozenset(USUAL_SERIES)
-    if daily is Reason.COMPLETE:
-        return curve, frozenset({Series.LOAD_CURVE})
-    return daily, frozenset({Series.DAILY})
+    energies = [series for series in reasons if series.has_daily_limit or series.has_steps] or list(reasons)
+    direction = energies[0].description.direction
+    shown = [series for series in energies if series.description.direction is direction]
+    if len({reasons[series] for series in shown}) == 1:
+        return reasons[shown[0]], frozenset(shown)
+    first = next(series for series in shown if reasons[series] is not Reason.COMPLETE)
+    return reasons[first], frozenset({first})
 
 
 def _final_reason(facts: DayFacts) -> Reason | None:
     """Return the reason if asking again can't change it, else None."""
     state = facts.mark.state
+    if facts.in_force:
+        return Reason.IN_FORCE
     if facts.mark.complete:
         return Reason.COMPLETE
     if state is DayState.BEFORE:

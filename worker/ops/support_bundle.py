@@ -29,7 +29,7 @@ from worker.domain.measures.readings import ONE_DAY
 from worker.runtime.process import Runtime
 
 _PACKAGES: Final = ("releve", "celery", "redis", "sqlalchemy", "alembic", "couchdb", "requests", "pydantic-settings")
-_ENERGY_SUFFIX: Final = "_kwh"  # The names of all energies end with it.
+_VALUE_SUFFIXES: Final = ("_kwh", "_kva", "peak_at", "activated_on")  # The names of what was measured end with one.
 _NOTICE_FIELDS: Final = ("kind", "reason", "about", "channel", "created_at", "attempts", "delivered_at")
 _METER_NUMBER: Final = re.compile(r"(?<!\d)\d{14}(?!\d)")
 _README: Final = """What is in here: how one account stands (status, completeness), why each of its last days is as it
@@ -92,7 +92,7 @@ class _Anonymizer:
         return _METER_NUMBER.sub("…", part.replace(self._account_id, self.alias)) if isinstance(part, str) else part
 
     def _includes(self, name: str) -> bool:
-        return self._with_values or not name.endswith(_ENERGY_SUFFIX)
+        return self._with_values or not name.endswith(_VALUE_SUFFIXES)
 
 
 def masked_settings(settings: Settings) -> dict[str, Any]:

@@ -73,8 +73,8 @@ def test_what_the_registry_calls_stored_and_the_measures_lack_is_named_and_asked
         store.documents.clear()
     days = {series: DateWindow(today - length * ONE_DAY, today) for series, length in LENGTHS.items()}
     assert home.laws() == [
-        (Law.DAYS_STORED, str(days[Series.DAILY]), Cause.MISSING_DOCUMENTS),
-        (Law.CURVE_STORED, str(days[Series.LOAD_CURVE]), Cause.MISSING_DOCUMENTS),
+        (Law.STORED, str(days[Series.DAILY]), Cause.MISSING_DOCUMENTS),
+        (Law.STORED, str(days[Series.LOAD_CURVE]), Cause.MISSING_DOCUMENTS),
     ]
     written, asked = home.auditor.repair_account(home.auditor.verify_account(home.account))
     assert (written, asked) == (0, len(home.asked))
@@ -97,7 +97,7 @@ def test_an_outcome_alone_says_that_something_is_stored(household: Household) ->
         store.documents.clear()
     yesterday = household.history.today() - ONE_DAY
     run = f"{yesterday}/{yesterday + ONE_DAY}"
-    assert [(law, key) for law, key, _ in home.laws()] == [(Law.DAYS_STORED, run), (Law.CURVE_STORED, run)]
+    assert [(law, key) for law, key, _ in home.laws()] == [(Law.STORED, run), (Law.STORED, run)]
 
 
 def test_a_wrong_total_is_made_anew_without_asking_the_supplier(home: Home) -> None:

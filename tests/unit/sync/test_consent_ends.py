@@ -260,7 +260,7 @@ def test_the_audit_asks_for_nothing_where_the_consent_is_over(household: Househo
         rebuild_days=lambda account_id, series: None,
     )
     over, running = ended(household), household.add_another(TODAY)
-    wrong = Discrepancy(Law.DAY, "2024-07-20", 5_000_000, 4_000_000, Cause.UNKNOWN)
+    wrong = Discrepancy(Law.DAY, "2024-07-20", 5_000_000, 4_000_000, Cause.UNKNOWN, Series.LOAD_CURVE)
     requested = {home: auditor.repair_account(AuditResult(home, 1, [wrong]))[1] for home in (over, running)}
     assert requested == {over: 0, running: 2} and set(published) == {running}
 

@@ -1,10 +1,11 @@
 """Checks that the stored documents agree with one another, each difference with its likely cause.
 
-Six laws: no two steps overlap in time, the steps of an hour add up to the hour, the curve of a complete day to the
-day's value (to the watt-hour), the days of a month to the month, the days of a year to the year, and no day is more
-than a meter can deliver. The law of the day does not apply to a day with a gap in its curve. The recordings of real
-meters satisfy all six (tests/integration/test_real_recordings.py). Before them comes what makes documents worth
-comparing: the days that the registry calls stored are there.
+Six laws of energy, for consumption and production each: no two steps overlap in time, the steps of an hour add up to
+the hour, the curve of a complete day to the day's value (to the watt-hour), the days of a month to the month, the days
+of a year to the year, and no day is more than a meter can deliver. The law of the day does not apply to a day with a
+gap in its curve. The recordings of real meters satisfy all six (tests/integration/test_real_recordings.py). Before them
+comes what makes documents worth comparing: the days that the registry calls stored are there. The laws of registers
+and of the highest power are in ``meter_laws.py``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from worker.domain.measures.completeness import civil_day, covered_time_by_day
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, Entry, round_as_stored, to_entry
 from worker.domain.measures.overlaps import find_replaced
 from worker.domain.measures.readings import ONE_DAY, day_length
-from worker.domain.measures.series import Doctype, Period, Series
+from worker.domain.measures.series import Doctype, Granularity, Period, Series
 from worker.domain.measures.windows import to_windows
 
 # What a meter of 36 kVA, the largest that a home may have, delivers in the longest day, of 25 hours (rule K7).
@@ -34,14 +35,16 @@ _ONE_PERCENT: Final = 100
 class Law(StrEnum):
     """Laws that the stored documents must satisfy."""
 
-    DAYS_STORED = "days are stored according to the registry"
-    CURVE_STORED = "a curve is stored according to the registry"
+    STORED = "a series is stored according to the registry"
     STEPS = "no two steps overlap"
     HOUR = "minutes make the hour"
     DAY = "the curve makes the day"
     MONTH = "days make the month"
     YEAR = "days make the year"
     LIMIT = "a day is what a meter can deliver"
+    REGISTERS = "the tariff periods make the day"
+    PEAK = "no step is above the highest power"
+    PEAK_DAY = "the highest power is of its day"
 
 
 class Cause(StrEnum):
@@ -55,6 +58,8 @@ class Cause(StrEnum):
     WATTS_AS_ENERGY = "power was taken for energy"
     FACTOR_OF_TWO = "a factor of two"
     SHIFTED = "the curve is shifted by one step"
+    SHIFTED_DAY = "the registers are shifted by one day"
+    OTHER_DAY = "its instant is of another day"
     CLOCK_CHANGE = "the clock change"
     REPROCESSED = "one of the two was corrected by the supplier, the other not"
     FACTOR_OF_THOUSAND = "a factor of 1000"
@@ -73,19 +78,19 @@ class Cause(StrEnum):
 class Discrepancy:
     """A stored value that breaks a law.
 
-    ``expected_mwh``: the sum of the finer documents, ``stored_mwh``: the stored value, both in milliwatt-hours and None
-    if there is no document. ``key`` is the document's; of missing documents it is the days, "2024-07-01/2024-07-08"
-    without the last one.
+    ``expected``: the sum of the finer documents, ``stored``: the stored value, both as amounts (millionths of the unit
+    of ``load``) and None if there is no document. ``key`` is the document's; of missing documents it is the days,
+    "2024-07-01/2024-07-08" without the last one. ``series``: the one whose readings are added up or looked at.
     """
 
     law: Law
     key: str
-    expected_mwh: int | None
-    stored_mwh: int | None
+    expected: int | None
+    stored: int | None
     cause: Cause
+    series: Series
 
 
-STORED_LAWS: Final = {Law.DAYS_STORED: Series.DAILY, Law.CURVE_STORED: Series.LOAD_CURVE}
 _LAWS: Final = {Period.HOUR: Law.HOUR, Period.MONTH: Law.MONTH, Period.YEAR: Law.YEAR}
 
 
@@ -96,13 +101,20 @@ def check_totals(inputs: Sequence[Entry], totals: Sequence[Entry], doctype: Doct
     for key in sorted(sums.keys() | energies.keys()):
         expected, stored = sums.get(key), energies.get(key)
         if expected != stored:
-            yield Discrepancy(_LAWS[doctype.period], key, expected, stored, _cause_of_total(expected, stored))
+            cause = _cause_of_total(expected, stored)
+            yield Discrepancy(_LAWS[doctype.period], key, expected, stored, cause, doctype.series)
 
 
-def check_stored(law: Law, expected: Iterable[date], stored: Collection[date]) -> Iterator[Discrepancy]:
-    """Yield each run of days that the registry calls stored and that have no document, the oldest first."""
+def check_stored(series: Series, expected: Iterable[date], stored: Collection[date]) -> Iterator[Discrepancy]:
+    """Yield each run of days that the registry calls stored and that have no document, the oldest first.
+
+    Of a series of states, which has a row for each change, any row from before a day on is that day's document.
+    """
+    if stored and series.description.granularity is Granularity.STATE:
+        first = min(stored)
+        expected, stored = [day for day in expected if day < first], ()
     for window in to_windows(day for day in expected if day not in stored):
-        yield Discrepancy(law, str(window), None, None, Cause.MISSING_DOCUMENTS)
+        yield Discrepancy(Law.STORED, str(window), None, None, Cause.MISSING_DOCUMENTS, series)
 
 
 def beyond(days: Iterable[Entry], limit_kwh: float) -> dict[str, int]:
@@ -111,23 +123,25 @@ def beyond(days: Iterable[Entry], limit_kwh: float) -> dict[str, int]:
     return {entry.key: entry.amount for entry in days if entry.amount > limit}
 
 
-def check_limit(days: Sequence[Entry], set_aside: Iterable[date], limit_kwh: float) -> Iterator[Discrepancy]:
+def check_limit(
+    series: Series, days: Sequence[Entry], set_aside: Iterable[date], limit_kwh: float
+) -> Iterator[Discrepancy]:
     """Yield the stored days that are more than a meter can deliver, and those of which such a value was set aside."""
     limit = round(limit_kwh * _MILLIWATT_HOURS_PER_KWH)
     for day, stored in beyond(days, limit_kwh).items():
-        yield Discrepancy(Law.LIMIT, day, limit, stored, Cause.BEYOND_LIMIT)
+        yield Discrepancy(Law.LIMIT, day, limit, stored, Cause.BEYOND_LIMIT, series)
     for missing in set_aside:
-        yield Discrepancy(Law.LIMIT, missing.isoformat(), limit, None, Cause.SET_ASIDE)
+        yield Discrepancy(Law.LIMIT, missing.isoformat(), limit, None, Cause.SET_ASIDE, series)
 
 
-def check_overlaps(documents: Sequence[Document]) -> Iterator[Discrepancy]:
+def check_overlaps(series: Series, documents: Sequence[Document]) -> Iterator[Discrepancy]:
     """Compare the steps of each day with those that hold where some overlap; yields in the order of days."""
     gone = {entry.key for entry in find_replaced(documents)}
     for day in sorted({civil_day(key) for key in gone}):
         steps = [entry for entry in map(to_entry, documents) if civil_day(entry.key) == day]
         stored = sum(entry.amount for entry in steps)
         expected = sum(entry.amount for entry in steps if entry.key not in gone)
-        yield Discrepancy(Law.STEPS, day.isoformat(), expected, stored, Cause.OVERLAPPING_STEPS)
+        yield Discrepancy(Law.STEPS, day.isoformat(), expected, stored, Cause.OVERLAPPING_STEPS, series)
 
 
 def _cause_of_total(expected: int | None, stored: int | None) -> Cause:
@@ -137,15 +151,15 @@ def _cause_of_total(expected: int | None, stored: int | None) -> Cause:
 
 
 def check_days(
-    steps: Sequence[Entry], days: Sequence[Entry], corrected: Collection[date] = ()
+    series: Series, steps: Sequence[Entry], days: Sequence[Entry], corrected: Collection[date] = ()
 ) -> Iterator[Discrepancy]:
-    """Compare the curve of each complete day with the day's value.
+    """Compare the curve of each complete day with the day's value; ``series``: the curve's.
 
     ``steps``: in key order, of whole civil days, best with one day more at both ends. ``corrected``: days for which the
     supplier changed a value.
     """
-    curve = _by_day(steps)
-    covered = covered_time_by_day(Series.LOAD_CURVE, steps)
+    curve = steps_by_day(steps)
+    covered = covered_time_by_day(series, steps)
     for entry in sorted(days):
         day = date.fromisoformat(entry.key)
         if covered.get(day) != day_length(day):
@@ -153,7 +167,7 @@ def check_days(
         energy = sum(step.amount for step in curve[day])
         if abs(energy - entry.amount) >= _ONE_WATT_HOUR:
             cause = _cause_of_day(day, curve, energy, entry.amount, corrected)
-            yield Discrepancy(Law.DAY, entry.key, energy, entry.amount, cause)
+            yield Discrepancy(Law.DAY, entry.key, energy, entry.amount, cause, series)
 
 
 def _cause_of_day(
@@ -162,11 +176,11 @@ def _cause_of_day(
     if _is_shifted(day, curve, energy, value):
         return Cause.SHIFTED
     steps = {entry.step or USUAL_STEP_MINUTES for entry in curve[day]}
-    if any(minutes < 60 and _is_near(energy * minutes, value * 60) for minutes in steps):
+    if any(minutes < 60 and is_near(energy * minutes, value * 60) for minutes in steps):
         return Cause.WATTS_AS_ENERGY
-    if _is_near(energy, 2 * value) or _is_near(2 * energy, value):
+    if is_near(energy, 2 * value) or is_near(2 * energy, value):
         return Cause.FACTOR_OF_TWO
-    if _is_near(energy, 1000 * value) or _is_near(1000 * energy, value):
+    if is_near(energy, 1000 * value) or is_near(1000 * energy, value):
         return Cause.FACTOR_OF_THOUSAND
     if 2 * value < energy:
         return Cause.METER_REPLACED  # The new meter has counted since its installation only.
@@ -183,12 +197,13 @@ def _is_shifted(day: date, curve: Mapping[date, Sequence[Entry]], energy: int, v
     return any(total is not None and abs(total - value) < _ONE_WATT_HOUR for total in (later, earlier))
 
 
-def _is_near(value: int, reference: int) -> bool:
+def is_near(value: int, reference: int) -> bool:
     """Return whether two values are equal to one percent; two zeros prove nothing."""
     return reference != 0 and abs(value - reference) * _ONE_PERCENT <= abs(reference)
 
 
-def _by_day(steps: Sequence[Entry]) -> dict[date, list[Entry]]:
+def steps_by_day(steps: Iterable[Entry]) -> dict[date, list[Entry]]:
+    """Return the steps of a curve by the civil day in which they start."""
     by_day: defaultdict[date, list[Entry]] = defaultdict(list)
     for entry in steps:
         by_day[civil_day(entry.key)].append(entry)

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 
 from worker.domain.measures.completeness import DayLedger, DayMark, DayState, half_hours_of, next_ask
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry
-from worker.domain.measures.holes import Hole
+from worker.domain.measures.holes import Hole, MissingCurve
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, find_uncovered
 from worker.domain.measures.series import Series
 
@@ -33,13 +33,17 @@ class OpenDay:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The summary of one series. ``first`` and ``last``: the ends of its ledger, None if that is empty."""
+    """The summary of one series. ``first`` and ``last``: the ends of its ledger, None if that is empty.
+
+    ``missing``: since when a curve is missing, if its collection is not switched on.
+    """
 
     series: Series
     first: date | None
     last: date | None
     counts: Mapping[DayState, int]
     open_days: tuple[OpenDay, ...]
+    missing: MissingCurve | None = None
 
     @property
     def asked_next(self) -> date | None:
@@ -48,9 +52,13 @@ class Coverage:
 
 
 def summarize_days(
-    series: Series, ledger: DayLedger, today: date, holes: Mapping[date, Hole] | None = None
+    series: Series,
+    ledger: DayLedger,
+    today: date,
+    holes: Mapping[date, Hole] | None = None,
+    missing: MissingCurve | None = None,
 ) -> Coverage:
-    """Return the summary of a ledger. ``holes``: why days of a curve are empty, from ``holes.find_holes``."""
+    """Return the summary of a ledger. ``holes`` and ``missing``: of a curve, from ``holes.py``."""
     days = list(ledger.days())
     return Coverage(
         series,
@@ -62,16 +70,26 @@ def summarize_days(
             for day, mark in days
             if mark.open
         ),
+        missing,
     )
 
 
-def next_request_date(series: Series, day: date, mark: DayMark, today: date) -> date | None:
-    """Return when an open day is asked for, by the nightly look-back or by the repair; ``today`` if it is due."""
+def next_request_date(
+    series: Series, day: date, mark: DayMark, today: date, asked_on: date | None = None
+) -> date | None:
+    """Return when an open day is asked for, by the next look-back or by the repair; ``today`` if it is due.
+
+    ``asked_on``: the day of the last look-back, None if that is unknown; the next one is so many nights later as the
+    series' cadence says.
+    """
     if not mark.open:
         return None
     dates = [when] if (when := next_ask(day, mark)) else []
-    if (today + ONE_DAY - day).days <= series.description.look_back_days:
-        dates.append(today + ONE_DAY)
+    look_back = today + ONE_DAY
+    if asked_on is not None:
+        look_back = max(look_back, asked_on + series.description.cadence_nights * ONE_DAY)
+    if (look_back - day).days <= series.description.look_back_days:
+        dates.append(look_back)
     return max(today, min(dates)) if dates else None
 
 

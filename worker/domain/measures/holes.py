@@ -1,4 +1,4 @@
-"""Why a day has no load curve: a comparison of an account's two ledgers of days.
+"""Why a day has no load curve: a comparison of the ledgers of days of daily values and curve, of each direction.
 
 Enedis collects a load curve only if the holder has switched its collection on; daily values are always collected. The
 answer is ``no_data_found`` both for a curve that is not collected and for a gap, so the ledgers are compared:
@@ -10,7 +10,7 @@ answer is ``no_data_found`` both for a curve that is not collected and for a gap
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -18,7 +18,7 @@ from typing import Final
 
 from worker.domain.measures.completeness import DayLedger, DayState
 from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Series, curve_of, daily_of
 
 # How many days with a daily value and without a curve show that the collection is not switched on.
 MIN_EMPTY_DAYS: Final = 3
@@ -26,8 +26,8 @@ MIN_EMPTY_DAYS: Final = 3
 # on what is on already.
 MIN_EMPTY_DAYS_AFTER_CURVE: Final = 8
 
-# The ledgers of these two are compared, in this order.
-COMPARED_SERIES: Final = (Series.DAILY, Series.LOAD_CURVE)
+# Of the usual series, the ledgers of these two are compared, in this order.
+COMPARED_SERIES: Final = (daily_of(), curve_of(daily_of()))
 
 _EMPTY: Final = frozenset({DayState.LATE, DayState.ABSENT})
 _CURVE: Final = frozenset({DayState.COMPLETE, DayState.PARTIAL, DayState.AGAIN})
@@ -80,6 +80,20 @@ def find_holes(daily: DayLedger, curve: DayLedger) -> dict[date, Hole]:
         else:
             holes[day] = Hole.TRANSMISSION if with_curve and day < with_curve[-1] else Hole.LATE
     return holes
+
+
+def find_all_holes(ledgers: Mapping[Series, DayLedger]) -> dict[Series, dict[date, Hole]]:
+    """Return the holes of each curve among these series that is compared with daily values."""
+    return {
+        series: find_holes(ledgers.get(daily, DayLedger()), ledger)
+        for series, ledger in ledgers.items()
+        if (daily := daily_of_curve(series)) is not None
+    }
+
+
+def daily_of_curve(series: Series) -> Series | None:
+    """Return the daily values that a curve is compared with; None if the series is no curve that may lack."""
+    return series.description.adds_up_to if series.has_steps and series.description.optional else None
 
 
 def _days_in(curve: DayLedger, states: Collection[DayState]) -> list[date]:

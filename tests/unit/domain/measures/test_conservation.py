@@ -16,7 +16,7 @@ from worker.domain.measures.completeness import civil_day
 from worker.domain.measures.conservation import Cause, Discrepancy, Law, check_days, check_totals
 from worker.domain.measures.documents import Entry, round_as_stored
 from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Doctype
+from worker.domain.measures.series import Doctype, Series
 from worker.domain.parsing.enedis import parse_load_curve
 
 DAY = date(2024, 7, 10)
@@ -47,7 +47,7 @@ def test_a_curve_and_its_own_hours_and_day_agree_whatever_the_steps(drawn) -> No
     ]
     value = round_as_stored(sum(entry.amount for entry in steps), Doctype.DAY)
     assert list(check_totals(steps, hours, Doctype.HOUR)) == []
-    assert list(check_days(steps, [Entry(day.isoformat(), value)])) == []
+    assert list(check_days(Series.LOAD_CURVE, steps, [Entry(day.isoformat(), value)])) == []
 
 
 def scaled(steps: list[Entry], factor: Callable[[int], int]) -> list[Entry]:
@@ -75,17 +75,21 @@ def test_a_curve_that_does_not_make_its_day_is_found_with_its_cause(
     steps: list[Entry], value: int, cause: Cause
 ) -> None:
     energy = sum(entry.amount for entry in steps if civil_day(entry.key) == DAY)
-    assert list(check_days(steps, day_entry(value))) == [Discrepancy(Law.DAY, DAY.isoformat(), energy, value, cause)]
+    assert list(check_days(Series.LOAD_CURVE, steps, day_entry(value))) == [
+        Discrepancy(Law.DAY, DAY.isoformat(), energy, value, cause, Series.LOAD_CURVE)
+    ]
 
 
 def test_power_in_steps_of_ten_minutes_taken_for_energy_is_six_times_too_much() -> None:
     steps = scaled(steps_of(DAY, minutes=10), lambda mwh: 6 * mwh)
     value = sum(entry.amount for entry in steps) // 6
-    assert [discrepancy.cause for discrepancy in check_days(steps, day_entry(value))] == [Cause.WATTS_AS_ENERGY]
+    assert [discrepancy.cause for discrepancy in check_days(Series.LOAD_CURVE, steps, day_entry(value))] == [
+        Cause.WATTS_AS_ENERGY
+    ]
 
 
 def test_a_value_that_the_supplier_corrected_is_told_as_such() -> None:
-    (discrepancy,) = check_days(STEPS, day_entry(ENERGY + 317_000), {DAY})
+    (discrepancy,) = check_days(Series.LOAD_CURVE, STEPS, day_entry(ENERGY + 317_000), {DAY})
     assert discrepancy.cause is Cause.REPROCESSED
 
 
@@ -93,24 +97,24 @@ def test_a_difference_on_the_day_of_a_clock_change_is_laid_to_it() -> None:
     day = date(2024, 10, 27)
     steps = steps_of(day)
     energy = sum(entry.amount for entry in steps)
-    (discrepancy,) = check_days(steps, [Entry(day.isoformat(), energy - 411_000)])
+    (discrepancy,) = check_days(Series.LOAD_CURVE, steps, [Entry(day.isoformat(), energy - 411_000)])
     assert discrepancy.cause is Cause.CLOCK_CHANGE
 
 
 def test_a_gap_in_the_curve_is_no_difference() -> None:
-    assert list(check_days([*OF_DAY[:10], *OF_DAY[11:]], day_entry(ENERGY))) == []
-    assert list(check_days([], day_entry(ENERGY))) == []
+    assert list(check_days(Series.LOAD_CURVE, [*OF_DAY[:10], *OF_DAY[11:]], day_entry(ENERGY))) == []
+    assert list(check_days(Series.LOAD_CURVE, [], day_entry(ENERGY))) == []
 
 
 def test_less_than_a_watt_hour_is_the_rounding_of_the_days_value() -> None:
-    assert list(check_days(OF_DAY, day_entry(round_as_stored(ENERGY, Doctype.DAY)))) == []
+    assert list(check_days(Series.LOAD_CURVE, OF_DAY, day_entry(round_as_stored(ENERGY, Doctype.DAY)))) == []
 
 
 def test_totals_wrong_missing_or_without_readings_are_each_named() -> None:
     days = [Entry("2024-06-30", 5_000_000), Entry("2024-07-01", 6_000_000), Entry("2024-07-02", 7_000_000)]
     months = [Entry("2024-05", 1_000_000), Entry("2024-07", 12_000_000)]
     assert list(check_totals(days, months, Doctype.MONTH)) == [
-        Discrepancy(Law.MONTH, "2024-05", None, 1_000_000, Cause.ORPHAN_TOTAL),
-        Discrepancy(Law.MONTH, "2024-06", 5_000_000, None, Cause.MISSING_TOTAL),
-        Discrepancy(Law.MONTH, "2024-07", 13_000_000, 12_000_000, Cause.STALE_TOTAL),
+        Discrepancy(Law.MONTH, "2024-05", None, 1_000_000, Cause.ORPHAN_TOTAL, Series.DAILY),
+        Discrepancy(Law.MONTH, "2024-06", 5_000_000, None, Cause.MISSING_TOTAL, Series.DAILY),
+        Discrepancy(Law.MONTH, "2024-07", 13_000_000, 12_000_000, Cause.STALE_TOTAL, Series.DAILY),
     ]
