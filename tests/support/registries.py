@@ -10,19 +10,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import insert, select, update
 
 from worker.accounts.notices import NoticeSender
 from worker.domain.consent.consents import ConsentKind, ConsentProof
 from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Series, SeriesSwitch
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.evidence.check import EvidenceCheck
 from worker.stores.registry.migrations import upgrade_schema
-from worker.stores.registry.tables import METADATA
+from worker.stores.registry.tables import METADATA, NO_DAY, SERIES_OUTCOMES
 
 KEY = generate_key()
 METER, OTHER_METER = "30001640000011", "30001640000022"
@@ -49,6 +49,21 @@ def _empty_registry() -> bytes:
 def open_registry(url: str, *keys: str) -> AccountRegistry:
     """Return the registry at ``url``, with KEY unless other keys are passed."""
     return AccountRegistry(Database(url), Sealer(keys or [KEY]))
+
+
+def switch_on(registry: AccountRegistry, account_id: str, *wanted: Series) -> None:
+    """Let the account have these series, whatever the fleet has."""
+    rows, columns = SERIES_OUTCOMES, SERIES_OUTCOMES.c
+    with registry.database.writing() as connection:
+        usual = dict(connection.execute(select(rows).where(columns.account_id == account_id)).mappings().first() or {})
+        there = set(connection.execute(select(columns.series).where(columns.account_id == account_id)).scalars())
+        for series in wanted:
+            if series in there:
+                of_series = (columns.account_id == account_id, columns.series == series)
+                connection.execute(update(rows).where(*of_series).values(switch=SeriesSwitch.ON))
+            else:
+                new = {"days": "", "run_id": "", "last_day": NO_DAY, "ever_stored": False, "switch": SeriesSwitch.ON}
+                connection.execute(insert(rows).values(**{**usual, **new, "series": series}))
 
 
 def add_ready(registry: AccountRegistry, usage_point_id: str = METER) -> str:

@@ -15,6 +15,8 @@ from tests.support.factories import (
     window_job,
 )
 from tests.support.fakes import DoctypeStores
+from tests.support.whole_homes import index_entry, sync_entries
+from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowResult
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.series import Doctype, Series
@@ -71,8 +73,40 @@ SECOND_RUN = days("2020-10-30", 7000, 8000, 25500, 26213, 25000, 5500)
 CURVE = {day: curve_of(day, 150) for day in (date(2024, 10, 26), date(2024, 10, 27))}
 CORRECTED_CURVE = {**CURVE, date(2024, 10, 27): curve_of(date(2024, 10, 27), 151)}
 
+
+def _sync_rows(series: Series, *rows: Entry) -> Callable[[Stores], WindowResult]:
+    window = DateWindow(date(2024, 10, 25), date(2024, 10, 29))
+    return lambda stores: sync_entries(stores, series, rows, window)
+
+
+def _steps(watts: int) -> list[Entry]:
+    """Return the production of an evening, and of the night and the noon of the next day, of 25 hours."""
+    return [
+        Entry("2024-10-26T18:00Z", 0),
+        Entry("2024-10-27T00:00Z", 0),
+        Entry("2024-10-27T11:00Z", watts * 500),
+        Entry("2024-10-27T11:30Z", 7000),
+    ]
+
+
+_INDEX = index_entry(date(2024, 10, 26), {"HC": 100, "HP": 200})
 Run = Callable[[Stores], WindowResult]
 RUNS: dict[str, tuple[Run, Run]] = {
     "daily": (lambda stores: sync_days(stores, FIRST_RUN), lambda stores: sync_days(stores, SECOND_RUN)),
     "load_curve": (lambda stores: sync_curve(stores, CURVE), lambda stores: sync_curve(stores, CORRECTED_CURVE)),
+    "production_daily": (
+        _sync_rows(Series.PRODUCTION_DAILY, Entry("2024-10-27", 4_000_000)),
+        _sync_rows(Series.PRODUCTION_DAILY, Entry("2024-10-27", 4_100_000), Entry("2024-10-28", 0)),
+    ),
+    "production_load_curve": (
+        _sync_rows(Series.PRODUCTION_LOAD_CURVE, *_steps(800)),
+        _sync_rows(Series.PRODUCTION_LOAD_CURVE, *_steps(801)),
+    ),
+}
+# Of series whose readings have no totals: one write only.
+RUNS_WITHOUT_TOTALS: dict[str, tuple[Run, Run]] = {
+    "registers": (
+        _sync_rows(Series.REGISTERS, _INDEX, index_entry(date(2024, 10, 27), {"HC": 101, "HP": 209})),
+        _sync_rows(Series.REGISTERS, _INDEX, index_entry(date(2024, 10, 27), {"HC": 102, "HP": 208})),
+    ),
 }
