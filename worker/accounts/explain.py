@@ -148,17 +148,21 @@ class Explainer:
         today, mark = self.history.today(), ledger.mark_of(day)
         calls = [call for call in _calls_of(series, state, outcome) if call.covers(day)]
         asked_on = None if mark.asked_at_age is None else day + mark.asked_at_age * ONE_DAY
-        wanted = self.history.wanted_window(series)
         last_look_back = civil_date(outcome.asked_at) if outcome and outcome.asked_at else None
-        is_state = series.description.granularity is Granularity.STATE
+        in_force = stored.state is not None and stored.state.key <= day.isoformat()
+        if series.description.granularity is Granularity.STATE:
+            known_later = stored.state is not None and not in_force
+            wanted = not known_later  # Nobody can ask for a state of before it was told first.
+        else:
+            wanted_window = self.history.wanted_window(series)
+            wanted = wanted_window is not None and wanted_window.start <= day
         facts = DayFacts(
             mark=mark,
             hole=hole,
             asked_next=next_request_date(series, day, mark, today, last_look_back),
             failure=last_failure(calls, day, asked_on, outcome.last_success_at if outcome else None),
-            # A state that is told for one day holds for those before it, too.
-            wanted=is_state or (wanted is not None and wanted.start <= day),
-            in_force=stored.state is not None,
+            wanted=wanted,
+            in_force=in_force,
         )
         reason = reason_of(day, today, facts, account)
         sentences = format_sentences(

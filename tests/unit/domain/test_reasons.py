@@ -105,6 +105,22 @@ def test_the_reason_follows_from_what_is_known(facts: DayFacts, account: Account
     assert reason_of(DAY, TODAY, facts, account) is reason
 
 
+def test_the_reason_to_show_is_of_consumption_where_there_is_any() -> None:
+    complete, late, gap = Reason.COMPLETE, Reason.LATE, Reason.CURVE_GAP
+    usual = {Series.DAILY: complete, Series.LOAD_CURVE: complete}
+    production = {Series.PRODUCTION_DAILY: complete, Series.PRODUCTION_LOAD_CURVE: gap}
+    assert choose_series_reason({**usual, **production, Series.MAX_POWER: late}) == (complete, frozenset(usual))
+    assert choose_series_reason({**usual, Series.LOAD_CURVE: gap}) == (gap, frozenset({Series.LOAD_CURVE}))
+    assert choose_series_reason({Series.DAILY: late, Series.LOAD_CURVE: gap}) == (late, frozenset({Series.DAILY}))
+    assert choose_series_reason({Series.DAILY: complete, **production}) == (complete, frozenset({Series.DAILY}))
+    assert choose_series_reason(production) == (gap, frozenset({Series.PRODUCTION_LOAD_CURVE}))
+    assert choose_series_reason({Series.CONTRACT: Reason.IN_FORCE})[0] is Reason.IN_FORCE
+
+
+def test_a_state_is_in_force_whatever_the_account_waits_for() -> None:
+    assert reason_of(DAY, TODAY, DayFacts(in_force=True), ENDED) is Reason.IN_FORCE
+
+
 def test_a_day_that_is_not_over_has_no_other_reason() -> None:
     assert reason_of(TODAY, TODAY, DayFacts(), ENDED) is Reason.NOT_OVER
     assert reason_of(SOON, TODAY, DayFacts(), READY) is Reason.FUTURE

@@ -73,6 +73,15 @@ def test_the_nights_look_back_asks_before_the_repair_does() -> None:
     assert next_request_date(Series.LOAD_CURVE, given_up, of[70], TODAY) is None
 
 
+def test_a_series_that_is_asked_for_once_a_week_waits_for_its_night_or_for_the_repair() -> None:
+    recent, asked_on = TODAY - timedelta(days=3), TODAY - timedelta(days=2)
+    late, lately = (DayLedger.parse(f"2024-01-01 1l@{age}").mark_of(date(2024, 1, 1)) for age in (1, 8))
+    assert next_request_date(Series.MAX_POWER, recent, lately, TODAY, asked_on) == asked_on + timedelta(days=7)
+    assert next_request_date(Series.MAX_POWER, recent, late, TODAY, asked_on) == TODAY
+    assert next_request_date(Series.MAX_POWER, recent, lately, TODAY) == TODAY + ONE_DAY
+    assert next_request_date(Series.DAILY, recent, lately, TODAY, asked_on) == TODAY + ONE_DAY
+
+
 @several
 @given(days, st.sampled_from(STEPS), st.sets(st.integers(0, 290)))
 def test_gaps_and_steps_fill_a_day_without_overlap(day: date, minutes: int, lost: set[int]) -> None:
