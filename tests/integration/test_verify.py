@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.factories import NOW
 from tests.support.installation import Installation
+from tests.support.registries import switch_on
+from tests.support.whole_homes import index_entry
 from worker.domain.measures.completeness import COMPLETE, DayLedger
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.series import Doctype, Series
@@ -52,6 +54,41 @@ def test_measures_that_are_gone_are_a_finding(installation: Installation, runtim
     ]
     report = json.loads(installation.releve("verify", account, "--repair", "--json", code=1).out)
     assert report["faults"][0]["windows_asked_again"] == 1, "and it counts until the answer has come"
+
+
+def test_production_is_named_and_a_new_sequence_of_registers_is_a_note(
+    installation: Installation, runtime: Runtime
+) -> None:
+    registers = [
+        index_entry(date(2024, 7, 1), {"HP": 9_000}),
+        index_entry(date(2024, 7, 2), {"HP": 4}),
+        index_entry(date(2024, 7, 3), {"HP": 5_004}),
+    ]
+    content = {
+        Doctype.PRODUCTION_DAY: [Entry("2024-07-02", 6_000_000)],
+        Doctype.PRODUCTION_MONTH: [Entry("2024-07", 6_000_000)],
+        Doctype.PRODUCTION_YEAR: [Entry("2024", 6_000_000)],
+        Doctype.PRODUCTION_INDEX: registers,
+    }
+    account = add(runtime, 14, content)
+    switch_on(runtime.registry, account, Series.PRODUCTION_DAILY, Series.PRODUCTION_REGISTERS)
+    assert installation.releve("verify", account, code=1).out.splitlines() == [
+        f"{account} production_registers 2024-07-02: the tariff periods make the day, 5.000 kWh, stored is 6.000 kWh: "
+        "not known",
+        f"{account} production_registers 2024-07-02: note, a new sequence of registers, the meter was replaced",
+        "1 accounts, 6 documents, 1 at fault",
+    ]
+    report = json.loads(installation.releve("verify", account, "--json", code=1).out)
+    (finding,) = report["faults"][0]["findings"]
+    assert (finding["series"], finding["expected_kwh"], finding["found_kwh"]) == ("production_registers", 5.0, 6.0)
+    (note,) = report["notes"]
+    assert note == {
+        "account": account,
+        "series": "production_registers",
+        "last": "2024-07-01",
+        "day": "2024-07-02",
+        "cause": "the meter was replaced",
+    }
 
 
 @pytest.mark.parametrize("words", [(), ("home1", "--all"), ("--all", "--sample", "3")])

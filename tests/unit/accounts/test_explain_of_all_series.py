@@ -16,6 +16,7 @@ from worker.domain.measures.readings import ONE_DAY
 from worker.domain.measures.registers import BreakCause
 from worker.domain.measures.series import Series
 from worker.domain.reasons import Reason
+from worker.ops.support_bundle import _Anonymizer
 from worker.stores.registry.answers.corrections import CorrectionTable
 
 
@@ -141,3 +142,10 @@ def test_the_contract_of_a_day_is_not_asked_for_only_while_none_is_known(home: H
         store.documents.clear()
     assert home.explain(4).series[Series.CONTRACT].reason is Reason.NOT_ASKED_YET
     assert home.explain(4).discrepancies is None
+
+
+def test_a_support_bundle_has_none_of_the_values(home: Home) -> None:
+    cleaned = _Anonymizer(home.account, with_values=False).clean(explanation_to_json(home.explain(4)))
+    assert cleaned["series"]["registers"]["periods"] == [{"period": "HC"}, {"period": "HP"}]
+    assert cleaned["series"]["max_power"].keys().isdisjoint({"stored_kva", "subscribed_kva", "peak_at"})
+    assert "4.638" not in str(cleaned)

@@ -235,6 +235,22 @@ class OtherStepsProtocol(WriteProtocol):
         return loads
 
 
+class ProductionProtocol(WriteProtocol):
+    """Daily production, beside consumption that must stay as it is."""
+
+    series = Series.PRODUCTION_DAILY
+
+    def supplier(self) -> PretendSupplier:
+        return PretendSupplier(others={self.series: serving_days(dict(self.supplier_has))})
+
+    def truth(self, values: dict[date, int]) -> dict[Doctype, dict[str, float]]:
+        loads: dict[Doctype, dict[str, float]] = {period: {} for period in Doctype}
+        of_days = truth_of_days(values)
+        for doctype in self.series.doctypes:
+            loads[doctype] = next(of_days[one] for one in Series.DAILY.doctypes if one.period is doctype.period)
+        return loads
+
+
 def length_of(value: int) -> int:
     return (60, 30, 15)[value % 3]
 
@@ -283,6 +299,11 @@ def test_no_order_of_events_makes_a_store_that_differs_from_what_was_told_last()
 @pytest.mark.slow
 def test_nor_where_the_supplier_serves_other_steps_each_time() -> None:
     run_state_machine_as_test(OtherStepsProtocol, settings=explored(60, 40))
+
+
+@pytest.mark.slow
+def test_nor_of_daily_production() -> None:
+    run_state_machine_as_test(ProductionProtocol, settings=explored(40, 40))
 
 
 @pytest.mark.slow

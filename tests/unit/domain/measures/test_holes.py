@@ -15,9 +15,11 @@ from worker.domain.measures.holes import (
     MIN_EMPTY_DAYS_AFTER_CURVE,
     Hole,
     MissingCurve,
+    find_all_holes,
     find_holes,
     find_missing_curve,
 )
+from worker.domain.measures.series import Series
 
 FIRST = date(2024, 7, 1)
 
@@ -91,3 +93,18 @@ def test_nobody_is_sent_to_switch_on_what_has_come_lately(daily: str, curve: str
         assert len(inactive_days) >= (MIN_EMPTY_DAYS if missing.last_curve is None else MIN_EMPTY_DAYS_AFTER_CURVE)
         known = curve.rstrip("u")
         assert set(known[(missing.since - FIRST).days :]) <= {"l", "a"}
+
+
+def test_each_curve_is_compared_with_the_daily_values_of_its_direction() -> None:
+    ledgers = {
+        Series.DAILY: ledger("ccc"),
+        Series.LOAD_CURVE: ledger("clc"),
+        Series.PRODUCTION_DAILY: ledger("lll"),
+        Series.PRODUCTION_LOAD_CURVE: ledger("clc"),
+        Series.REGISTERS: ledger("lll"),
+    }
+    assert find_all_holes(ledgers) == {
+        Series.LOAD_CURVE: {day(1): Hole.TRANSMISSION},
+        Series.PRODUCTION_LOAD_CURVE: {day(1): Hole.NOTHING},
+    }
+    assert find_all_holes({Series.LOAD_CURVE: ledger("clc")}) == {Series.LOAD_CURVE: {}}
