@@ -25,11 +25,13 @@ from worker.accounts.refusals import RefusalPolicy
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.accounts.token_renewal import TokenRenewal
 from worker.accounts.token_revocation import TokenRevocation
-from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
-from worker.clients.suppliers import ENEDIS, SupplierClients
+from worker.clients.supplier import SupplierClient
+from worker.clients.suppliers import ENEDIS, SUPPLIERS, SupplierClients
+from worker.clients.tokens import TokenProvider
 from worker.domain.clock import clock_from, real_clock
+from worker.domain.consent.accounts import Account
 from worker.domain.consent.evidence import HOUSEHOLD
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
@@ -139,13 +141,14 @@ class Runtime(AbstractContextManager["Runtime"]):
             channels=self.channels.names(),
             preset=endpoints.preset.name,
             now=self.now,
-            shapes=ANSWER_SHAPES,
+            shapes={series: shapes for one in SUPPLIERS.values() for series, shapes in one.shapes.items()},
             raw_answers=self.raw_answers if settings.raw_answers_days else None,
         )
         transport = Transport(endpoints.base_url, (_CONNECT_TIMEOUT_S, settings.supplier_timeout_s))
         secret = settings.enedis_client_secret.get_secret_value()
         oauth = OAuthClient(endpoints, settings.enedis_client_id, secret, transport, self.ledger)
         self.clients = SupplierClients(
+            supplier=ENEDIS,
             endpoints=endpoints,
             transport=transport,
             oauth=oauth,
@@ -155,6 +158,8 @@ class Runtime(AbstractContextManager["Runtime"]):
             now=self.now,
             report=self.answer_watch.report_deviation,
         )
+        # ``clients`` are those of the supplier whose consent pages are offered; windows go to each account's own.
+        self.suppliers = {clients.supplier.name: clients for clients in (self.clients,)}
 
     def _build_window_sync(self) -> None:
         settings = self.settings
@@ -205,7 +210,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
         self.window_sync = WindowSync(
             accounts=self.registry,
-            supplier_of=self.clients.client_of,
+            supplier_of=self.client_of,
             measures=self.measures,
             recorder=self.results,
             now=self.now,
@@ -244,7 +249,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
         self.token_renewal = TokenRenewal(
             registry=self.registry,
-            tokens_of=self.clients.tokens_of,
+            tokens_of=self.tokens_of,
             calls_per_hour=self.calls_per_hour,
             claims=self.claims,
             incidents=self.incidents,
@@ -291,7 +296,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.proxy_data = ProxyData(
             grants=self.proxy_grant_table,
             erasures=self.erasures,
-            client_of=clients.application_client,
+            client_of=lambda supplier: self.suppliers[supplier].application_client,
             now=self.now,
         )
         outcomes = ProvenRequests(
@@ -335,6 +340,14 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def close(self) -> None:
         self._open.close()
+
+    def client_of(self, account: Account) -> SupplierClient:
+        """Return the client of an account's supplier, for the calls that follow at once."""
+        return self.suppliers[account.supplier].client_of(account)
+
+    def tokens_of(self, account: Account) -> TokenProvider:
+        """Return the tokens that calls for an account use."""
+        return self.suppliers[account.supplier].tokens_of(account)
 
     @property
     def calls_per_hour(self) -> int | None:
