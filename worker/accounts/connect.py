@@ -5,7 +5,8 @@
 1. The supplier is asked, where its answer can be a part of a proof: v4's code is exchanged for the holder's tokens, and
    2026's authorisation for its meters. It is one call, and never the web's; the answer is stored with the request
    before anything else, because a code works once.
-2. The proof is looked for (``find_proof``). Without one the request ends here, and nothing else has changed.
+2. The proof is looked for (``find_proof``, and ``MeterReadings`` where the person has typed what the meter shows).
+   Without one the request ends here, and nothing else has changed.
 3. The request is concluded (``proven_requests``): the accounts are written in one transaction, or it waits for the
    person or the operator, and it is saved as connected.
 
@@ -15,10 +16,12 @@ A request that a client of the proxy asked for makes no account: once it is prov
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
+from worker.accounts.meter_readings import MeterReadings
 from worker.accounts.proven_requests import ProvenRequests, RequestEnded
 from worker.accounts.proxy_codes import ProxyCode, ProxyCodes
 from worker.accounts.supplier_consents import SupplierConsents
@@ -32,7 +35,7 @@ from worker.domain.consent.connection_requests import (
     RequestState,
     find_proof,
 )
-from worker.domain.consent.consents import ConsentKind
+from worker.domain.consent.consents import ConsentKind, Proof
 from worker.errors import (
     AccountError,
     RateLimited,
@@ -63,6 +66,7 @@ class AccountConnector:
     requests: ConnectionRequests
     proxy_codes: ProxyCodes
     locks: Locks
+    meter_readings: MeterReadings
     real_now: Clock = real_clock
 
     def receive(self, callback: Callback, request: ConnectionRequest) -> ConnectionRequest:
@@ -103,6 +107,27 @@ class AccountConnector:
         """Close the account of the person before, as its new holder asked; None for a request of another browser."""
         request = self._load(request_id, browser, RequestState.CHOICE)
         return request and self._finish_saved(replace(request, new_holder=True))
+
+    def compare_reading(self, browser: str, readings: Mapping[str, int]) -> ConnectionRequest | None:
+        """Let the browser's unproven request be asked for once more, with what its person reads off the meter.
+
+        None where no such request can be proven so: the supplier serves no registers, or a client of the proxy asked.
+        ``readings``: whole kWh by tariff period.
+        """
+        request = self.find_unproven(browser)
+        if request is None:
+            return None
+        with self.locks.lock(f"connection_request:{request.id}", _STEP_S):
+            after = request.after(RequestEvent.READING_TYPED, readings=dict(readings), page="", tries=0)
+            self.requests.save(replace(after, next_try_at=None))
+        return after
+
+    def find_unproven(self, browser: str) -> ConnectionRequest | None:
+        """Return the browser's request where a reading of the meter can prove it, else None."""
+        request = self.requests.of_browser(browser)
+        if request is None or request.state is not RequestState.UNPROVEN or request.caller is not None:
+            return None
+        return request if self.meter_readings.offered else None
 
     def let_in(self, request_id: str, *, by: str) -> ConnectionRequest | None:
         """Connect a request that waits for the operator; None where none of this id does."""
@@ -181,8 +206,12 @@ class AccountConnector:
             return request.waiting("not_there", self.real_now())
         invited = self.outcomes.find_invited(request)
         found = find_proof(kind, answer.meters, request.begun_on, invited.usage_point_id if invited else None)
+        if found is None and request.readings:
+            confirmed = self.meter_readings.confirm(request, answer.meters)
+            found = (Proof.REGISTER, (confirmed,)) if confirmed else None
         if found is None:
-            return request.after(RequestEvent.NOT_PROVEN)
+            page = "reading_wrong" if request.readings else ""
+            return request.after(RequestEvent.NOT_PROVEN, readings={}, page=page)
         proof, proven = found
         token = answer.grant.token if answer.grant else None
         expires_s = token.expires_at if token else None
@@ -201,6 +230,7 @@ class AccountConnector:
                 answer_digest=answer.digest,
             ),
             code=None,
+            readings={},
         )
         self.requests.save(request)
         return request

@@ -8,13 +8,15 @@ import click
 
 from worker.app import enqueue_backfill
 from worker.cli.common import json_option, open_runtime, print_rows, shell_user
+from worker.clients.enedis.client import USAGE_POINT
+from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.connection_requests import ConnectionRequest
 from worker.errors import UnknownRequest
 
 
 @click.group()
 def requests() -> None:
-    """List, accept and refuse connection requests that wait for you."""
+    """List, accept and refuse connection requests that wait for you; open the proof by a reading again."""
 
 
 @requests.command("list")
@@ -67,6 +69,22 @@ def refuse(request_id: str) -> None:
         if runtime.connector.turn_away(request_id) is None:
             raise UnknownRequest("no request of this id waits: `releve requests list` shows them")
     click.echo(f"request {request_id} refused")
+
+
+@requests.command("open-reading")
+@click.argument("usage_point", metavar="METER")
+def open_reading(usage_point: str) -> None:
+    """Let METER be proven by a reading of its display again, after too many wrong ones.
+
+    \b
+    Example:
+      releve requests open-reading 12345678901234
+    """
+    if not USAGE_POINT.fullmatch(usage_point):
+        raise click.UsageError("METER is the meter's number: 14 digits")
+    with open_runtime() as runtime:
+        there_were = runtime.reading_tries.forget(ENEDIS.name, usage_point)
+    click.echo("its wrong readings are forgotten" if there_were else "this meter has no wrong readings")
 
 
 def _to_row(request: ConnectionRequest) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from worker.accounts.connect import AccountConnector
 from worker.accounts.erasure import erase_account
 from worker.accounts.explain import Explainer
 from worker.accounts.invitations import Inviter
+from worker.accounts.meter_readings import MeterReadings
 from worker.accounts.notices import NoticeSender
 from worker.accounts.proven_requests import NewAccountLimits, ProvenRequests
 from worker.accounts.proxy_codes import ProxyCodes
@@ -36,6 +37,7 @@ from worker.domain.consent.evidence import HOUSEHOLD
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
+from worker.domain.measures.series import registers_of
 from worker.runtime import keys, stores, supplier
 from worker.stores.encryption import Signer
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
@@ -59,6 +61,7 @@ from worker.stores.registry.evidence.older_consents import import_older_consents
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.proxy.clients import ProxyClientTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
+from worker.stores.registry.reading_tries import ReadingTryTable
 from worker.stores.registry.refusals import PendingRefusals
 from worker.stores.registry.tenants import TenantTable
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore, token_lock
@@ -108,6 +111,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         database = stores.open_current_database(settings, self._open)
         self.registry = AccountRegistry(database, self.sealer)
         self.erasures = ErasureTable(database, self.erasure_hashes)
+        self.reading_tries = ReadingTryTable(database, self.erasure_hashes)
         self.invitations = self.registry.invitations
         self.api_tokens = ApiTokenTable(database)
         self.proxy_clients = ProxyClientTable(database)
@@ -323,6 +327,13 @@ class Runtime(AbstractContextManager["Runtime"]):
             requests=self.connection_requests,
             proxy_codes=proxy_codes,
             locks=Locks(self.redis),
+            meter_readings=MeterReadings(
+                client_of=clients.application_client,
+                tries=self.reading_tries,
+                locks=Locks(self.redis),
+                now=self.now,
+                offered=registers_of() in clients.endpoints.preset.paths,
+            ),
         )
         self.assertion = AccountAssertion(
             supplier=ENEDIS.name,

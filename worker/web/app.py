@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 
 from worker.runtime.process import Runtime
 from worker.web import api, pages
-from worker.web.consent import invitation, proxy, routes
+from worker.web.consent import invitation, proxy, reading, routes
 from worker.web.errors import add_error_handlers, refuse_long_body, to_response
 from worker.web.pages import operator, operator_invitations
 from worker.web.security import set_security_headers
@@ -25,7 +25,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.middleware("http")(_guard)
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     add_error_handlers(app)
-    for module in (routes, invitation, proxy, pages, operator, operator_invitations, api):
+    # ``/connect/reading`` comes before ``/connect/{supplier}``.
+    for module in (reading, routes, invitation, proxy, pages, operator, operator_invitations, api):
         app.include_router(module.router)
     return app
 

@@ -32,7 +32,7 @@ class RequestState(StrEnum):
     ASKING = "asking"  # The supplier is asked, until it answers.
     CHOICE = "choice"  # Proven, but the meter has another person's account: the person chooses.
     HELD = "held"  # Proven, but too many accounts are new: the operator decides.
-    UNPROVEN = "unproven"  # There is no proof. A second secret (P4) will lead on from here.
+    UNPROVEN = "unproven"  # There is no proof. A reading off the meter's display (P4) leads on from here.
     CONNECTED = "connected"
     HANDED_OVER = "handed_over"  # A client of the proxy gets a code for it, and no account is made.
     REFUSED = "refused"
@@ -48,6 +48,7 @@ class RequestEvent(StrEnum):
     TOO_MANY = "too_many"  # Proven, beyond the bounds of new accounts.
     LET_IN = "let_in"  # By the operator.
     TURNED_AWAY = "turned_away"  # By the operator.
+    READING_TYPED = "reading_typed"  # The person has typed what the meter's display shows.
     HANDED_OVER = "handed_over"  # To a client of the proxy: proven, or with a code of v4, which may be a proof.
     REFUSED = "refused"  # By the supplier, or because the invitation has ended.
 
@@ -72,7 +73,8 @@ TRANSITIONS: Final[Mapping[tuple[RequestState, RequestEvent], RequestState]] = {
     # An account of another service has come to read the meter meanwhile.
     (_S.CHOICE, _E.NOT_PROVEN): _S.UNPROVEN,
     (_S.HELD, _E.NOT_PROVEN): _S.UNPROVEN,
-    # The place of P4, a second secret: (UNPROVEN, PROVEN) to CONNECTED.
+    # The supplier is asked for the meter and its registers.
+    (_S.UNPROVEN, _E.READING_TYPED): _S.ASKING,
 }
 
 
@@ -115,6 +117,7 @@ class ConnectionRequest:
     ``usage_points``, ``autorisation_id`` and ``code``: what the callback says, by generation.
     ``new_holder``: whether the person has said that the meter's account is another person's.
     ``caller``: the client of the proxy that it is for; ``returns_to``: the address that its code was handed over by.
+    ``readings``: what the person has typed off the meter's display, in kWh by tariff period.
     ``page``: the name of the page that says what it waits for or why it ended, where that is not the account's own.
     ``created_at``, ``begun_at`` and ``next_try_at`` are real moments even where the fleet runs at a simulated time.
     """
@@ -140,6 +143,7 @@ class ConnectionRequest:
     accounts: tuple[ConnectedAccount, ...] = ()
     caller: ProxyCaller | None = None
     returns_to: str = field(default="", repr=False)
+    readings: Mapping[str, int] = field(default_factory=dict, repr=False)
     page: str = ""
 
     def after(self, event: RequestEvent, **changes: Any) -> Self:

@@ -23,6 +23,7 @@ class Proof(StrEnum):
     NONE = "none"
     EXCHANGE = "exchange"  # P1: the supplier's own token answer names the meter (v4).
     INVITED = "invited"  # P2, in 2026 with P3: an invitation for this meter, opened and ended by one browser.
+    REGISTER = "register"  # P4, in 2026 with P3: the meter's registers, read off its display.
     ASSERTED = "asserted"  # An operator or a service vouches for it.
 
 

@@ -32,12 +32,12 @@ def is_younger(proof: Proof, erased_at: datetime, begun_at: datetime | None, inv
     """Return whether a proof is younger than the erasure of its meter.
 
     ``begun_at``: when the person was sent to the supplier's page. ``invited_at``: when the invitation that the consent
-    was begun with was made. A moment that is not known counts as older. In 2026 ``find_proof`` has checked that the
+    was begun with was made. A moment that is not known counts as older. In 2026 the proof itself has checked that the
     consent is no older than the day it was begun on, which is then no earlier than the erasure's.
     """
     if begun_at is None or begun_at <= erased_at:
         return False
-    return proof is Proof.EXCHANGE or (invited_at is not None and invited_at > erased_at)
+    return proof in (Proof.EXCHANGE, Proof.REGISTER) or (invited_at is not None and invited_at > erased_at)
 
 
 def is_asserted_younger(erased_on: date, consented_on: date | None, *, anew: bool) -> bool:

@@ -368,6 +368,20 @@ def curve_of(daily: Series) -> Series:
     return next(series for series in Series if series.has_steps and series.description.adds_up_to is daily)
 
 
+def registers_of(direction: Direction = Direction.CONSUMPTION) -> Series:
+    """Return the series of the meter's registers of a direction."""
+    return next(
+        series
+        for series in Series
+        if series.description.granularity is Granularity.REGISTER and series.description.direction is direction
+    )
+
+
+def contract_series() -> Series:
+    """Return the series that tells the contract."""
+    return next(series for series in Series if series.description.granularity is Granularity.STATE)
+
+
 def find_doctype(series: Series, period: Period) -> Doctype | None:
     """Return the documents of a series by this period; None where it has none.
 

@@ -81,10 +81,15 @@ class ConnectionRequests(PrefixedKeys):
         except OperatorFault:
             return None
 
+    def of_browser(self, browser: str) -> ConnectionRequest | None:
+        """Return the browser's last request; None where there is none any more."""
+        last = self._redis.get(self._key("connection_requests", "browser", browser))
+        return self.get(str(last)) if last else None
+
     def save(self, request: ConnectionRequest) -> None:
         """Store what became of a request, unless it was replaced meanwhile. A final one forgets the meter and token."""
         if request.state in _FINAL:
-            request = replace(request, usage_points=(), autorisation_id=None, code=None, proven=None)
+            request = replace(request, usage_points=(), autorisation_id=None, code=None, proven=None, readings={})
         key = self._key("connection_request", request.id)
         if self._redis.set(key, self._seal(request), xx=True, keepttl=True) and request.state in _FINAL:
             self._redis.expire(key, _OUTCOME_LIFE_S)
@@ -123,8 +128,7 @@ class ConnectionRequests(PrefixedKeys):
         keys += [self._about(f"meter {usage_point_id}")] if usage_point_id else []
         ids = {str(request_id) for key in keys for request_id in self._redis.zrange(key, 0, -1)}
         if browser is not None:
-            last = self._redis.get(self._key("connection_requests", "browser", browser))
-            request = self.get(str(last)) if last else None
+            request = self.of_browser(browser)
             if request is not None and not request.done and not request.names_meters:
                 ids.add(request.id)
         deleted = 0

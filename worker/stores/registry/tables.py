@@ -321,6 +321,16 @@ API_TOKENS = Table(
 )
 
 # The applications that use the consent proxy, such as a Cozy stack.
+# Wrong tries to prove a meter by a reading of its display, by the keyed hash of the meter.
+READING_TRIES = Table(
+    "reading_tries",
+    METADATA,
+    Column("meter", String(64), primary_key=True),
+    Column("day", Date, nullable=False),  # Of the last wrong try.
+    Column("tries", SmallInteger, nullable=False),  # On that day.
+    Column("wrong", Integer, nullable=False),  # In all.
+)
+
 PROXY_CLIENTS = Table(
     "proxy_clients",
     METADATA,

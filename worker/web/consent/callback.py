@@ -44,6 +44,7 @@ _LONGEST_WAIT_S: Final = 60
 _START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
 _HOME: Final = ("/", "connect.home")
 _INVITATION: Final = ("/invitation", "connect.invitation")
+_READING: Final = ("/connect/reading", "connect.reading")
 _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> its status and what to do next.
     "unknown_supplier": (404, _HOME),
     "too_many": (429, _HOME),
@@ -51,6 +52,8 @@ _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> i
     "too_many_meters": (400, _START_AGAIN),
     "no_consent_page": (503, _HOME),
     "unproven": (403, _INVITATION),
+    "reading_wrong": (403, _READING),
+    "no_reading": (404, _INVITATION),
     "invitation_over": (410, _HOME),
     "not_there": (202, _HOME),
     "working": (202, _HOME),
@@ -140,7 +143,7 @@ def answer_request(request: Request, runtime: Runtime, session: Session, own: Co
         case RequestState.CHOICE:
             return render(request, "choice.html", request_id=own.id, browser_csrf=_browser_csrf(runtime, request))
         case RequestState.UNPROVEN:
-            return consent_page(request, "unproven")
+            return _unproven_page(request, runtime, own)
         case RequestState.REFUSED if own.caller is not None and own.page != "invitation_over":
             # Whoever asked must hear that nothing comes of it, in OAuth's words where there is one.
             error = "server_error" if own.page in _PAGES_WITHOUT_ERROR else own.page
@@ -164,6 +167,15 @@ def _take_on(runtime: Runtime, own: ConnectionRequest) -> ConnectionRequest:
         except StoreUnavailable as error:
             log.warning("connection request not published", extra=fields(request=own.id, reason=str(error)))
     return own
+
+
+def _unproven_page(request: Request, runtime: Runtime, own: ConnectionRequest) -> Response:
+    """Return the page of a request without a proof: the same for every meter, with the way to P4 where there is one."""
+    if own.page == "reading_wrong":
+        return consent_page(request, own.page)
+    if runtime.connector.find_unproven(own.browser) is not None:
+        return render(request, "unproven.html", 403)
+    return consent_page(request, "unproven")
 
 
 def _open_accounts(runtime: Runtime, session: Session, own: ConnectionRequest) -> Response:

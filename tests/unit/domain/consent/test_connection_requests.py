@@ -48,9 +48,9 @@ def test_a_request_is_connected_by_a_proof_or_by_the_operator_after_one_alone() 
 
 
 def test_nothing_leads_on_from_an_end() -> None:
-    assert not {RequestState.CONNECTED, RequestState.REFUSED, RequestState.UNPROVEN} & {
-        state for state, _ in TRANSITIONS
-    }
+    assert not {RequestState.CONNECTED, RequestState.REFUSED} & {state for state, _ in TRANSITIONS}
+    from_unproven = {event: after for (state, event), after in TRANSITIONS.items() if state is RequestState.UNPROVEN}
+    assert from_unproven == {RequestEvent.READING_TYPED: RequestState.ASKING}
 
 
 METERS = st.lists(

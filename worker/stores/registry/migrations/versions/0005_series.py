@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alembic import op
-from sqlalchemy import BigInteger, Column, Date, String
+from sqlalchemy import BigInteger, Column, Date, Integer, SmallInteger, String
 
 revision = "0005"
 down_revision = "0004"
@@ -16,3 +16,14 @@ def upgrade() -> None:
         table.alter_column("period", new_column_name="doctype", existing_type=String(8), type_=String(32))
         for name in ("was", "became"):
             table.alter_column(f"{name}_mwh", new_column_name=f"{name}_amount", existing_type=BigInteger)
+    _create_reading_tries()
+
+
+def _create_reading_tries() -> None:
+    op.create_table(
+        "reading_tries",
+        Column("meter", String(64), primary_key=True),
+        Column("day", Date, nullable=False),
+        Column("tries", SmallInteger, nullable=False),
+        Column("wrong", Integer, nullable=False),
+    )
