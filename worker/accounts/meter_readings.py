@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, NamedTuple
 
-from worker.clients.enedis.client import EnedisClient
+from worker.clients.supplier import SupplierClient
 from worker.domain.clock import Clock
 from worker.domain.consent.connection_requests import ConnectionRequest, SharedMeter
 from worker.domain.consent.meter_reading import LARGEST_POWER_VA, confirms
@@ -34,7 +34,7 @@ _LOOK_BACK: Final = timedelta(days=7)  # A midnight that is older allows too wid
 class _Asked(NamedTuple):
     """One meter, and what may be asked of the supplier about it."""
 
-    client: EnedisClient
+    client: SupplierClient
     usage_point_id: str
     window: DateWindow
 
@@ -47,7 +47,7 @@ class MeterReadings:
     registers.
     """
 
-    client_of: Callable[[str], EnedisClient]
+    client_of: Callable[[str], SupplierClient]
     tries: ReadingTryTable
     locks: Locks
     now: Clock
@@ -96,7 +96,7 @@ class MeterReadings:
 def _newest(asked: _Asked, series: Series) -> IntervalReading | None:
     """Ask for a series once, and return the newest reading; None where there is none for this meter."""
     try:
-        answer = asked.client.measures(series, asked.usage_point_id, asked.window)
+        answer = asked.client.ask(series, asked.usage_point_id, asked.window)
         if answer.kind is not AnswerKind.DATA:
             return None
         readings = parse(answer.payload, series, asked.window).readings

@@ -328,11 +328,11 @@ class Runtime(AbstractContextManager["Runtime"]):
             proxy_codes=proxy_codes,
             locks=Locks(self.redis),
             meter_readings=MeterReadings(
-                client_of=clients.application_client,
+                client_of=lambda supplier: self.suppliers[supplier].application_client,
                 tries=self.reading_tries,
                 locks=Locks(self.redis),
                 now=self.now,
-                offered=registers_of() in clients.endpoints.preset.paths,
+                offered=clients.endpoints.preset.offers(registers_of()),
             ),
         )
         self.assertion = AccountAssertion(
