@@ -25,6 +25,7 @@ from worker.simulator.state import SimulatorState
 
 _SEGMENT_OF_HOMES: Final = "C5"
 _SEGMENT_OF_PRODUCTION: Final = "P4"
+_CUSTOMER_ID: Final = "-1000000001"
 # Nobody's: no such town, and numbers that are never given out.
 _HOLDER: Final = {
     "customer": {
@@ -109,9 +110,11 @@ def _to_contracts_v5(of: MeterContract) -> Json:
     }
     usage_point = {"usage_point_id": of.usage_point, "usage_point_status": "com", "meter_type": "AMM"}
     contracts = drawing if of.meter.series.consumes else feeding_in
-    customer_id = f"-{int(of.usage_point) % 10**10:010d}"
     return {
-        "customer": {"customer_id": customer_id, "usage_points": [{"usage_point": usage_point, "contracts": contracts}]}
+        "customer": {
+            "customer_id": _CUSTOMER_ID,
+            "usage_points": [{"usage_point": usage_point, "contracts": contracts}],
+        }
     }
 
 
