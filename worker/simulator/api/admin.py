@@ -21,7 +21,7 @@ from worker.domain.measures.readings import PARIS, DateWindow
 from worker.domain.measures.series import Series
 from worker.simulator.api.requests import is_usage_point
 from worker.simulator.faults import InjectedFault
-from worker.simulator.homes.truth import true_values
+from worker.simulator.homes.expected_values import expected_values
 from worker.simulator.quota import CallQuota, CallReport
 from worker.simulator.state import SimulatorState
 
@@ -168,7 +168,9 @@ def _truth(simulator: SimulatorState, request: Request, body: Json) -> object:
     end = min(date.fromisoformat(query.get("end") or ""), simulator.clock.today())
     wanted = [Series(name) for name in (query.get("series") or "daily,load_curve").split(",")]
     meter = simulator.meters.get(usage_point)
-    return {series: true_values(meter, series, DateWindow(start, end) if start < end else None) for series in wanted}
+    return {
+        series: expected_values(meter, series, DateWindow(start, end) if start < end else None) for series in wanted
+    }
 
 
 def _usage_point(simulator: SimulatorState, request: Request) -> str:

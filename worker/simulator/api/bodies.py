@@ -12,7 +12,7 @@ from typing import Final
 
 from worker.domain.measures.answers import Json
 from worker.domain.measures.series import Direction, Series
-from worker.simulator.api.requests import Measure, MeasureQuery
+from worker.simulator.api.requests import MeasureQuery, SeriesEndpoint
 from worker.simulator.homes.contracts import Contract
 from worker.simulator.homes.registers import RegisterReading
 
@@ -138,7 +138,7 @@ def _head_2026(query: MeasureQuery) -> dict[str, Json]:
     return {"idPrm": query.usage_point, "periode": period}
 
 
-def _quantity_2026(measure: Measure, physical_quantity: str, unit: str) -> dict[str, Json]:
+def _quantity_2026(measure: SeriesEndpoint, physical_quantity: str, unit: str) -> dict[str, Json]:
     direction = _DIRECTIONS_2026[measure.direction]
     return {"grandeurMetier": direction, "grandeurPhysique": physical_quantity, "unite": unit}
 

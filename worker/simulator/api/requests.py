@@ -30,7 +30,7 @@ _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _EXTRA_HISTORY: Final = timedelta(days=15)
 
 
-class Measure(NamedTuple):
+class SeriesEndpoint(NamedTuple):
     """What the measure endpoints of a series have in common.
 
     ``name``: in v4 and v5, with ``short_name`` in v5; None where they have no such series.  ``longest_days``: how many
@@ -57,11 +57,11 @@ class Measure(NamedTuple):
 
 
 class Resource(NamedTuple):
-    """Measure endpoint; ``api`` names the quota that it belongs to."""
+    """Measure endpoint of one generation; ``api`` names the quota that it belongs to."""
 
     generation: Generation
     path: str
-    measure: Measure
+    measure: SeriesEndpoint
     api: str
 
 
@@ -83,23 +83,23 @@ _MEASURES_2026: Final = "mesure_synchrone_auto"
 OLDER_API: Final = "data"  # All of v4 and v5 shares one quota.
 _PEAK_PARAMETERS: Final = {"mesuresPas": ("P1D", "P1M"), "grandeurPhysique": ("PMA", "TOUT")}
 _MEASURES: Final = (
-    Measure(Series.LOAD_CURVE, "consumption_load_curve", "clc", "courbe_de_charge_consommation", 24, 7),
-    Measure(Series.DAILY, "daily_consumption", "dc", "consommation_quotidienne"),
-    Measure(Series.PRODUCTION_LOAD_CURVE, "production_load_curve", "plc", "courbe_de_charge_production", 24, 7),
-    Measure(Series.PRODUCTION_DAILY, "daily_production", "dp", "production_quotidienne"),
-    Measure(
+    SeriesEndpoint(Series.LOAD_CURVE, "consumption_load_curve", "clc", "courbe_de_charge_consommation", 24, 7),
+    SeriesEndpoint(Series.DAILY, "daily_consumption", "dc", "consommation_quotidienne"),
+    SeriesEndpoint(Series.PRODUCTION_LOAD_CURVE, "production_load_curve", "plc", "courbe_de_charge_production", 24, 7),
+    SeriesEndpoint(Series.PRODUCTION_DAILY, "daily_production", "dp", "production_quotidienne"),
+    SeriesEndpoint(
         Series.MAX_POWER,
         "daily_consumption_max_power",
         "dcmp",
         "puissance_conso_max_quotidienne",
         further=_PEAK_PARAMETERS,
     ),
-    Measure(Series.REGISTERS, None, "", "index_consommation"),
-    Measure(Series.PRODUCTION_REGISTERS, None, "", "index_production"),
+    SeriesEndpoint(Series.REGISTERS, None, "", "index_consommation"),
+    SeriesEndpoint(Series.PRODUCTION_REGISTERS, None, "", "index_production"),
 )
 
 
-def _resources_of(measure: Measure) -> list[Resource]:
+def _resources_of(measure: SeriesEndpoint) -> list[Resource]:
     path_2026 = f"/{_MEASURES_2026}/v2/{measure.name_2026}"
     resources = [Resource(Generation.V2026, path_2026, measure, _MEASURES_2026)]
     if measure.name is not None:

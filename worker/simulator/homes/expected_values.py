@@ -10,7 +10,7 @@ from worker.domain.measures.series import Direction, Granularity, Series
 from worker.simulator.homes.meters import Meter
 
 
-def true_values(meter: Meter, series: Series, window: DateWindow | None) -> Json:
+def expected_values(meter: Meter, series: Series, window: DateWindow | None) -> Json:
     """Return the true values of the days of a window that are published.
 
     =============================== ============================================================================
@@ -28,17 +28,17 @@ def true_values(meter: Meter, series: Series, window: DateWindow | None) -> Json
         return [] if series.has_steps else {}
     match series.description.granularity:
         case Granularity.STEP:
-            return _true_curve(meter, window, direction)
+            return _expected_curve(meter, window, direction)
         case Granularity.DAY:
             return {str(day): wh for day in window.dates() if (wh := meter.daily(day, direction)) is not None}
         case Granularity.REGISTER:
-            return _true_registers(meter, window, direction)
+            return _expected_registers(meter, window, direction)
         case Granularity.INSTANT:
-            return _true_peaks(meter, window)
-    return _true_contracts(meter, window)
+            return _expected_peaks(meter, window)
+    return _expected_contracts(meter, window)
 
 
-def _true_curve(meter: Meter, window: DateWindow, direction: Direction) -> list[Json]:
+def _expected_curve(meter: Meter, window: DateWindow, direction: Direction) -> list[Json]:
     steps = {}
     for day in window.dates():
         for point in meter.curve(day, direction):
@@ -47,7 +47,7 @@ def _true_curve(meter: Meter, window: DateWindow, direction: Direction) -> list[
     return [steps[start] for start in sorted(steps)]
 
 
-def _true_registers(meter: Meter, window: DateWindow, direction: Direction) -> Json:
+def _expected_registers(meter: Meter, window: DateWindow, direction: Direction) -> Json:
     return {
         str(day): {
             "total": reading.total,
@@ -60,14 +60,14 @@ def _true_registers(meter: Meter, window: DateWindow, direction: Direction) -> J
     }
 
 
-def _true_peaks(meter: Meter, window: DateWindow) -> Json:
+def _expected_peaks(meter: Meter, window: DateWindow) -> Json:
     peaks = {day: peak for day in window.dates() if (peak := meter.max_power(day)) is not None}
     return {
         str(day): {"va": peak.volt_amperes, "at": peak.at.astimezone(PARIS).isoformat()} for day, peak in peaks.items()
     }
 
 
-def _true_contracts(meter: Meter, window: DateWindow) -> Json:
+def _expected_contracts(meter: Meter, window: DateWindow) -> Json:
     contracts = {day: contract for day in window.dates() if (contract := meter.contract(day)) is not None}
     return {
         str(day): {
