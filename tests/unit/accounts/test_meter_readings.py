@@ -1,0 +1,151 @@
+"""Proof P4: what is asked of the supplier about a typed reading, what it proves, and what a try costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.factories import PretendSupplier
+from tests.support.registries import METER, opened_registry, prepare_registry
+from worker.accounts.meter_readings import MeterReadings
+from worker.domain.consent.connection_requests import ConnectionRequest, SharedMeter
+from worker.domain.measures.series import contract_series, registers_of
+from worker.errors import OperatorFault, SeriesNotOffered, SupplierUnavailable, WorkerError
+from worker.stores.encryption import KeyedHashes
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.reading_tries import ReadingTryTable
+
+NOW = datetime(2024, 7, 25, 10, tzinfo=UTC)  # 12:00 in Paris: 36 h after the midnight that the supplier tells.
+TODAY = date(2024, 7, 25)
+SHARED = SharedMeter(METER, since=TODAY)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
+    prepare_registry(tmp_path)
+    with opened_registry(f"sqlite:///{tmp_path / 'registry.db'}") as opened:
+        yield opened
+
+
+REQUEST = ConnectionRequest(
+    id="r", supplier="enedis", browser="b", begun_on=TODAY, created_at=NOW, autorisation_id=900001
+)
+RIGHT = {"HC": 4321, "HP": 7700}
+SIX_KVA = {"situation_contrat": [{"subscribed_power": {"unit": "kVA", "value": "6"}}]}
+
+
+def registers(**by_name: int) -> Any:
+    classes = [
+        {"idClasseTemporelle": name, "valeur": [{"d": "2024-07-24 00:00:00", "v": wh}]} for name, wh in by_name.items()
+    ]
+    quantity = {
+        "grandeurMetier": "CONS",
+        "grandeurPhysique": "EA",
+        "unite": "Wh",
+        "calendrier": [{"idCalendrier": "FC000040", "classeTemporelle": classes}],
+    }
+    return {"idPrm": METER, "grandeur": [], "contexte": [{"typeReleve": "AQ", "grandeur": [quantity]}]}
+
+
+class NoLocks:
+    """Locks for one process that runs one thing at a time."""
+
+    @contextmanager
+    def lock(self, name: str, ttl_s: float) -> Iterator[None]:
+        assert METER not in name
+        yield
+
+
+class Stand:
+    """The use case over an empty registry and a supplier that answers as it is told."""
+
+    def __init__(self, registry: AccountRegistry, index: Any, contract: Any = SIX_KVA) -> None:
+        self.supplier = PretendSupplier(others={registers_of(): index, contract_series(): contract})
+        self.tries = ReadingTryTable(registry.database, KeyedHashes(["k" * 40]))
+        self.readings = MeterReadings(
+            client_of=lambda supplier: self.supplier,
+            tries=self.tries,
+            locks=NoLocks(),  # type: ignore[arg-type]
+            now=lambda: NOW,
+            offered=True,
+        )
+
+    def type(self, *meters: SharedMeter, **shown: int) -> SharedMeter | None:
+        return self.readings.confirm(replace(REQUEST, readings=shown), meters or (SHARED,))
+
+    @property
+    def calls(self) -> int:
+        return len(self.supplier.asked)
+
+
+INDEX = registers(HC=4_321_700, HP=7_654_300)
+
+
+def test_a_right_reading_proves_the_one_meter_of_the_consent(registry: AccountRegistry) -> None:
+    stand = Stand(registry, INDEX)
+    assert stand.type(**RIGHT) == SHARED
+    assert stand.calls == 2  # Registers and contract, and nothing else.
+
+
+def test_wrong_readings_are_three_a_day_and_then_cost_no_call(registry: AccountRegistry) -> None:
+    stand = Stand(registry, INDEX)
+    for _ in range(3):
+        assert stand.type(HC=4321, HP=9999) is None
+    calls = stand.calls
+    assert stand.type(**RIGHT) is None
+    assert stand.calls == calls
+
+
+def test_the_contract_bounds_what_a_display_can_show(registry: AccountRegistry) -> None:
+    shown = {"HC": 4321, "HP": 7654 + 400}  # 400 kWh in 36 h: 11 kVA.
+    assert Stand(registry, INDEX).type(**shown) is None
+    for contract in (None, OperatorFault("900908"), SeriesNotOffered("no contract here")):
+        assert Stand(registry, INDEX, contract).type(**shown) == SHARED
+
+
+@pytest.mark.parametrize(
+    "meters",
+    [
+        (),
+        (SHARED, SharedMeter("30001640000022", since=TODAY)),
+        (SharedMeter(METER, since=TODAY - timedelta(days=1)),),
+        (SharedMeter(METER),),
+    ],
+    ids=["no meter", "two meters", "an older consent", "no date"],
+)
+def test_a_consent_that_proves_nothing_costs_no_call(
+    registry: AccountRegistry, meters: tuple[SharedMeter, ...]
+) -> None:
+    stand = Stand(registry, INDEX)
+    assert stand.readings.confirm(replace(REQUEST, readings=RIGHT), meters) is None
+    assert stand.calls == 0
+
+
+@pytest.mark.parametrize("index", [None, SeriesNotOffered("none"), OperatorFault("900908")])
+def test_where_there_is_nothing_to_compare_with_no_try_is_counted(registry: AccountRegistry, index: Any) -> None:
+    stand = Stand(registry, index)
+    for _ in range(5):
+        assert stand.type(**RIGHT) is None
+    assert stand.tries.may_try("enedis", METER, TODAY)
+
+
+def test_a_silent_supplier_costs_no_try(registry: AccountRegistry) -> None:
+    silent: list[WorkerError] = [SupplierUnavailable("away")]
+    for error in silent:
+        stand = Stand(registry, error)
+        with pytest.raises(SupplierUnavailable):
+            stand.type(**RIGHT)
+        assert stand.tries.may_try("enedis", METER, TODAY)
+
+
+def test_a_supplier_without_registers_proves_nothing(registry: AccountRegistry) -> None:
+    stand = Stand(registry, INDEX)
+    without = replace(stand.readings, offered=False)
+    assert without.confirm(replace(REQUEST, readings=RIGHT), (SHARED,)) is None
+    assert stand.calls == 0
