@@ -1,0 +1,125 @@
+"""A person without an invitation proves their meter by a reading of its display (2026); whoever guesses does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.support.connect_service import (
+    METER,
+    OTHER,
+    ConnectServers,
+    ConnectService,
+    open_connect_service,
+)
+from tests.support.household_pages import csrf_of
+from worker.domain.consent.consents import Proof
+from worker.domain.consent.meter_reading import MOST_TRIES_A_DAY
+
+FORM, OUTCOME = "/connect/reading", "/connect/reading/outcome"
+
+
+@pytest.fixture
+def service(servers: ConnectServers, tmp_path: Path) -> Iterator[ConnectService]:
+    with open_connect_service(servers, tmp_path, "enedis-2026") as opened:
+        yield opened
+
+
+def shown_by(service: ConnectService, meter: str = METER) -> dict[str, int]:
+    """Return what the meter's display shows at the last midnight that the supplier tells, in whole kWh."""
+    days = service.simulate("GET", f"truth/{meter}?start=2024-07-20&end=2024-07-25&series=registers")["registers"]
+    return {name: wh // 1000 for name, wh in days[max(days)]["registers"].items()}
+
+
+def come_unproven(service: ConnectService, browser: TestClient, meter: str = METER) -> httpx2.Response:
+    return browser.get(service.begin_uninvited(browser, meter))
+
+
+def calls_of(service: ConnectService) -> int:
+    """Return how many calls for data the supplier has had."""
+    return int(service.simulate("GET", "report")["data_calls"])
+
+
+def type_reading(browser: TestClient, shown: dict[str, int]) -> httpx2.Response:
+    csrf = csrf_of(browser.get(FORM).text)
+    return browser.post(FORM, data={"csrf": csrf, **{f"register_{name}": f"{kwh:06}" for name, kwh in shown.items()}})
+
+
+def outcome_of(service: ConnectService, browser: TestClient, shown: dict[str, int]) -> httpx2.Response:
+    answer = type_reading(browser, shown)
+    assert (answer.status_code, answer.headers["location"]) == (303, OUTCOME)
+    assert browser.get(OUTCOME).status_code == 202  # A task asks the supplier, never a thread of the web.
+    service.work()
+    return browser.get(OUTCOME)
+
+
+def test_a_right_reading_connects_the_meter(service: ConnectService) -> None:
+    browser = service.browser()
+    before = calls_of(service)
+    unproven = come_unproven(service, browser)
+    assert unproven.status_code == 403 and FORM in unproven.text
+    assert calls_of(service) == before
+    done = outcome_of(service, browser, shown_by(service))
+    (account,) = service.accounts()
+    assert (done.status_code, done.headers["location"]) == (303, f"/accounts/{account.id}")
+    assert account.usage_point_id == METER
+    (proof,) = service.runtime.consents.list_proofs(account.id)
+    assert (proof.proof, proof.vouched_by) == (Proof.REGISTER, None)
+    assert browser.get(f"/accounts/{account.id}").status_code == 200
+    # What was answered is not kept: nobody had consented yet.
+    assert list(service.runtime.raw_answers.read_answers(account.id)) == []
+
+
+def test_wrong_readings_lead_to_one_page_and_then_cost_no_call(service: ConnectService) -> None:
+    wrong = {name: kwh + 5_000 for name, kwh in shown_by(service).items()}
+    pages = set[tuple[int, str]]()
+    for _ in range(MOST_TRIES_A_DAY):
+        browser = service.browser()
+        come_unproven(service, browser)
+        answer = outcome_of(service, browser, wrong)
+        pages.add((answer.status_code, answer.text))
+    calls = calls_of(service)
+    browser = service.browser()
+    come_unproven(service, browser)
+    answer = outcome_of(service, browser, shown_by(service))  # Right, and too late for today.
+    pages.add((answer.status_code, answer.text))
+    assert calls_of(service) == calls + 1  # Only the consent's meter was asked for.
+    assert len(pages) == 1 and not service.accounts()
+
+
+def test_a_reading_of_another_meter_proves_nothing(service: ConnectService) -> None:
+    browser = service.browser()
+    come_unproven(service, browser)
+    assert outcome_of(service, browser, shown_by(service, OTHER)).status_code == 403
+    assert not service.accounts()
+
+
+@pytest.mark.parametrize("shown", [{}, {"BASE": "a"}, {"BASE": "12,5"}, {"NOPE": "12"}])
+def test_what_can_t_be_read_is_asked_for_again_and_costs_nothing(
+    service: ConnectService, shown: dict[str, str]
+) -> None:
+    browser = service.browser()
+    come_unproven(service, browser)
+    before, csrf = calls_of(service), csrf_of(browser.get(FORM).text)
+    answer = browser.post(FORM, data={"csrf": csrf, **{f"register_{name}": text for name, text in shown.items()}})
+    assert answer.status_code == 400 and "kWh" in answer.text
+    assert calls_of(service) == before
+
+
+def test_a_browser_without_a_request_gets_no_form(service: ConnectService) -> None:
+    browser = service.browser()
+    assert [browser.get(path).status_code for path in (FORM, OUTCOME)] == [404, 404]
+    assert browser.post(FORM, data={"register_BASE": "1"}).status_code == 403
+
+
+def test_a_reading_is_no_word_in_the_broker_nor_in_redis(service: ConnectService) -> None:
+    browser = service.browser()
+    come_unproven(service, browser)
+    type_reading(browser, {"HC": 918273, "HP": 645546})
+    redis = service.runtime.redis
+    stored = "".join(str(redis.dump(key)) for key in redis.scan_iter("*"))
+    assert "918273" not in stored and METER not in stored
