@@ -108,8 +108,8 @@ class Meter:
         contracts = [replace(first, since=self.activated_on or first.since)]
         for change in sorted(self.switches.contract_changes, key=lambda change: change.day):
             contract = _changed(contracts[-1], change)
-            # What changed before the start holds from the start.
-            contracts = [contract] if change.day <= contracts[0].since else [*contracts, contract]
+            # What changed before the start holds from the start; of two changes on one day only the sum is seen.
+            contracts = [*(one for one in contracts if one.since < contract.since), contract]
         return contracts
 
     def _has_day(self, day: date) -> bool:

@@ -176,6 +176,15 @@ def test_another_tariff_starts_other_registers_and_the_total_counts_on(supplier:
     assert sum(after["2024-11-04"]["registers"].values()) == after["2024-11-04"]["total"] - after["2024-11-03"]["total"]
 
 
+def test_two_changes_on_one_day_are_one(supplier: SimulatorCaller) -> None:
+    start = {"day": "2000-01-01", "tariff": "base"}
+    supplier.switch(contract_changes=[start])
+    before = _registers(supplier)
+    there_and_back = [{"day": "2024-11-03", "tariff": "tempo"}, {"day": "2024-11-03", "tariff": "base"}]
+    supplier.switch(contract_changes=[start, *there_and_back])
+    assert _registers(supplier) == before
+
+
 def test_other_off_peak_hours_let_the_registers_count_on(supplier: SimulatorCaller) -> None:
     start = {"day": "2000-01-01", "tariff": "off_peak", "off_peak_hours": "HC (22H00-6H00)"}
     supplier.switch(contract_changes=[start])
