@@ -65,7 +65,7 @@ class Words:
     def kwh(self, milliwatt_hours: int, places: int) -> str:
         """Return the energy in kWh with so many decimals and without its unit, for columns."""
         pattern = "#,##0" + ("." + "0" * places if places else "")
-        return format_decimal(round_kwh(milliwatt_hours, places), pattern, self.locale)
+        return format_decimal(round_kwh(milliwatt_hours, places), pattern, self.locale).replace("-", "\N{MINUS SIGN}")
 
     def power(self, millivolt_amperes: int, places: int | None = None) -> str:
         """Return ``4,64 kVA``, with all its decimals unless ``places`` gives their number."""

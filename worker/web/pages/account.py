@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Annotated, Final
@@ -64,7 +65,7 @@ def show_account(
         request,
         "account.html",
         account=account,
-        title="account.title.production" if flows and flows[0].direction is Direction.PRODUCTION else "account.title",
+        title=_title([flow.direction for flow in flows]),
         bars=bars,
         loading=account.active and any(bar.done < bar.total for bar in bars.values()),
         chart=chart,
@@ -81,6 +82,13 @@ def show_account(
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
         **_count_gaps(runtime, account.id, today),
     )
+
+
+def _title(directions: Sequence[Direction]) -> str:
+    """Return the key of the page's title, by the directions of which energy is stored."""
+    if len(directions) > 1:
+        return "account.title.both"
+    return "account.title.production" if Direction.PRODUCTION in directions else "account.title"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +145,13 @@ def _count_gaps(runtime: Runtime, account_id: str, today: date) -> dict[str, int
     """Return how many days of the last month have no total yet, and how many a total but no transmitted curve."""
     coverage, _ = coverage_of(account_id, runtime.history)
     first = today - _GAP_REACH
-    daily, curve = (coverage[name].open_days for name in (daily_of(), curve_of(daily_of())))
+    daily, curve = (coverage.get(series) for series in (daily_of(), curve_of(daily_of())))
     return {
         # Yesterday's total may come any moment, so it isn't counted.
-        "unpublished_days": sum(first <= gap.day < today - ONE_DAY for gap in daily),
-        "curve_gaps": sum(gap.hole is Hole.TRANSMISSION and gap.day >= first for gap in curve),
+        "unpublished_days": sum(first <= gap.day < today - ONE_DAY for gap in (daily.open_days if daily else ())),
+        "curve_gaps": sum(
+            gap.hole is Hole.TRANSMISSION and gap.day >= first for gap in (curve.open_days if curve else ())
+        ),
     }
 
 

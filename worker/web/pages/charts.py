@@ -218,7 +218,7 @@ def _notes(measures: SpanMeasures, fed: SpanMeasures | None, words: Words) -> It
         lacking = len(measures.days.keys() - fed.days.keys())
         if lacking and span.view is not View.DAY:
             yield words.count("balance.fed_unknown", lacking)
-        yield from (note for note in _notes_on_values(fed, words) if not fed.empty)
+        yield from (words("balance.fed_note", note=note) for note in _notes_on_values(fed, words) if not fed.empty)
 
 
 def _notes_on_values(measures: SpanMeasures, words: Words) -> Iterator[str]:

@@ -55,7 +55,9 @@ def describe_off_peak(text: str, words: Words) -> str:
         for part in parts
         if part
     ]
-    return ", ".join(ranges) if parts and len(ranges) == len(parts) else text
+    if not parts or len(ranges) < len(parts):
+        return text
+    return ", ".join(ranges).replace(" – ", "\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}")  # A range stays on its line.
 
 
 def _describe_tariff(tariff: str, words: Words) -> str:

@@ -74,9 +74,12 @@ def build_figures(runtime: Runtime, account_id: str, flows: Sequence[StoredFlow]
     if not flows or (last := flows[0].last_total) is None:
         return []
     window = DateWindow(date(last.year - 1, 1, 1), last + ONE_DAY)
-    days, *fed = (read_days(runtime.measures, account_id, window, daily_of(flow.direction)) for flow in flows)
+    days, *days_of_others = (
+        read_days(runtime.measures, account_id, window, daily_of(flow.direction)) for flow in flows
+    )
     figures = []
     for span in (Span.containing(view, last) for view in View):
-        measures, *others = (measures_by_day(span, known, span.end) for known in (days, *fed))
-        figures.append(summarize(measures, words, others[0] if others else None))
+        measures, *others = (measures_by_day(span, known, span.end) for known in (days, *days_of_others))
+        fed = next((other for other in others if other.total is not None), None)
+        figures.append(summarize(measures, words, fed))
     return figures

@@ -30,6 +30,7 @@ from worker.web.texts import Words
 
 _AMOUNTS_PER_WATT_HOUR: Final = 1000
 _PLACES: Final = 3
+_KEY_LENGTHS: Final = {View.MONTH: 7, View.YEAR: 4}
 _BREAKS: Final = {
     BreakCause.FELL_BACK: "registers.break.fell_back",
     BreakCause.CALENDAR_CHANGED: "registers.break.calendar",
@@ -39,13 +40,12 @@ _BREAKS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class RegisterRow:
-    """A tariff period, or the total: what the meter showed, and the energy of month and year."""
+    """A tariff period, or the total: what the meter showed, and the energy of the month or year that is shown."""
 
     name: str
     about: str
     index: str
-    month: str
-    year: str
+    energy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,13 @@ class MonthRow:
 
 @dataclass(frozen=True, slots=True)
 class RegistersCard:
-    """Everything that the template shows. ``month`` is empty where a year is shown."""
+    """Everything that the template shows. ``shown``: the title of the month or year whose energy is in ``rows``."""
 
     series: Series
     direction: Direction
     calendar: str
     day: str
-    month: str
+    shown: str
     year: str
     rows: list[RegisterRow]
     total: RegisterRow
@@ -90,45 +90,40 @@ def to_registers(series: Series, entries: Sequence[Entry], at: Span, words: Word
     year = Span.containing(View.YEAR, at.start)
     days = [energy for energy in day_energies(entries) if year.start <= energy.day < year.end]
     months = month_energies(days, today)
-    last = entries[-1]
-    details = last.details or {}
-    shown = {} if at.view is View.YEAR else {energy.month: energy for energy in months}
-    month = shown.get(at.start.isoformat()[:7])
-    registers: Mapping[str, int] = details.get("registers") or {}
+    span = year if at.view is View.YEAR else Span.containing(View.MONTH, at.start)
+    within = [energy for energy in months if energy.month.startswith(span.start.isoformat()[: _KEY_LENGTHS[span.view]])]
+    last, sums = entries[-1], _sums(within)
+    registers: Mapping[str, int] = (last.details or {}).get("registers") or {}
     periods = list(dict.fromkeys([*registers, *(period for energy in months for period in energy.by_period)]))
-    sums = Counter[str]()
-    for energy in months:
-        sums.update(energy.by_period)
-    rows = [
-        RegisterRow(
-            period,
-            _about(period, words),
-            _kwh(registers.get(period), words),
-            _kwh(month.by_period.get(period) if month else None, words),
-            _kwh(sums.get(period), words),
-        )
-        for period in periods
-    ]
-    total = RegisterRow(
-        words("registers.total"),
-        "",
-        words.kwh(last.amount, _PLACES),
-        _kwh(month.total if month else None, words),
-        _kwh(sum(energy.total for energy in months) if months else None, words),
-    )
     return RegistersCard(
         series=series,
         direction=series.description.direction,
-        calendar=details.get("calendar") or "",
+        calendar=(last.details or {}).get("calendar") or "",
         day=words.day(date.fromisoformat(last.key)),
-        month="" if at.view is View.YEAR else title_of(Span.containing(View.MONTH, at.start), words),
-        year=str(at.start.year),
-        rows=rows,
-        total=total,
+        shown=title_of(span, words),
+        year=str(year.start.year),
+        rows=[
+            RegisterRow(name, _about(name, words), _kwh(registers.get(name), words), _kwh(sums.get(name), words))
+            for name in periods
+        ],
+        total=RegisterRow(
+            words("registers.total"),
+            "",
+            words.kwh(last.amount, _PLACES),
+            _kwh(sum(energy.total for energy in within) if within else None, words),
+        ),
         periods=periods,
         months=[_month_row(energy, periods, words) for energy in months],
         notes=[_describe_break(found, words) for found in find_breaks(entries)],
     )
+
+
+def _sums(months: Sequence[MonthEnergy]) -> Mapping[str, int]:
+    """Return the energy of the months by tariff period, in Wh."""
+    sums = Counter[str]()
+    for energy in months:
+        sums.update(energy.by_period)
+    return sums
 
 
 def _month_row(energy: MonthEnergy, periods: Sequence[str], words: Words) -> MonthRow:
