@@ -127,7 +127,7 @@ def store_home(runtime: Runtime, account_id: str, home: PanelHome, only: Sequenc
     """Write the documents of these series, and record that each was fetched up to the home's last day."""
     documents = home.documents()
     for series in only:
-        _ask_for(runtime, account_id, series)
+        ask_for(runtime, account_id, series)
     for series in only:
         for doctype in series.doctypes:
             rows = [
@@ -149,7 +149,7 @@ def store_home(runtime: Runtime, account_id: str, home: PanelHome, only: Sequenc
         )
 
 
-def _ask_for(runtime: Runtime, account_id: str, series: Series) -> None:
+def ask_for(runtime: Runtime, account_id: str, series: Series) -> None:
     """Insert the row of a series that the account has none of, like that of its daily values."""
     columns, database = SERIES_OUTCOMES.c, runtime.registry.database
     rows = {

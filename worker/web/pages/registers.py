@@ -6,7 +6,7 @@ Periods are named as the supplier sends them, with an explanation where one is k
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -16,7 +16,6 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.registers import (
     BreakCause,
     MonthEnergy,
-    SequenceBreak,
     day_energies,
     find_breaks,
     month_energies,
@@ -114,7 +113,7 @@ def to_registers(series: Series, entries: Sequence[Entry], at: Span, words: Word
         ),
         periods=periods,
         months=[_month_row(energy, periods, words) for energy in months],
-        notes=[_describe_break(found, words) for found in find_breaks(entries)],
+        notes=list(_notes(entries, within, words)),
     )
 
 
@@ -143,5 +142,9 @@ def _about(period: str, words: Words) -> str:
     return words(key) if key in load_texts() else ""
 
 
-def _describe_break(found: SequenceBreak, words: Words) -> str:
-    return words(_BREAKS[found.cause], day=words.day(found.day))
+def _notes(entries: Sequence[Entry], shown: Sequence[MonthEnergy], words: Words) -> Iterator[str]:
+    """Yield what the totals lack: days without a value, and where counting starts anew."""
+    if lacking := sum(energy.lacking for energy in shown):
+        yield words.count("registers.lacking", lacking)
+    for found in find_breaks(entries):
+        yield words(_BREAKS[found.cause], day=words.day(found.day))
