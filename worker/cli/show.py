@@ -15,16 +15,24 @@ from rich.table import Table
 
 from worker.cli.common import Day, open_runtime, print_json
 from worker.domain.measures.amounts import DAY_PLACES, STEP_PLACES, count_places, format_kwh
-from worker.domain.measures.documents import (
+from worker.domain.measures.documents import Document, key_range, to_amount
+from worker.domain.measures.public_documents import (
     PUBLIC_FIELDS,
-    Document,
-    key_range,
-    to_amount,
+    csv_columns,
+    find_tariff_periods,
     to_csv_fields,
     to_public_fields,
 )
 from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Doctype, Period, daily_of, find_doctype
+from worker.domain.measures.series import (
+    Doctype,
+    Granularity,
+    Period,
+    Series,
+    daily_of,
+    find_doctype,
+    periods_of,
+)
 
 _FIRST_DAY: Final = date(2000, 1, 1)
 _FORMATS: Final = ("table", "plot", "csv", "json")
@@ -34,12 +42,18 @@ _DEFAULT_DAYS: Final = {Period.MINUTE: 7, Period.HOUR: 7, Period.DAY: 31}
 
 @click.command()
 @click.argument("account_id", metavar="ACCOUNT")
+@click.option(
+    "--series",
+    "name",
+    type=click.Choice([series.value for series in Series]),
+    help="Which series; the consumption without it. Days and curve of one direction go together.",
+)
 @click.option("--by", type=click.Choice([period.value for period in Period]), default="day", help="Which documents.")
 @click.option("--from", "first", type=Day(), help="First day.")
 @click.option("--to", "last", type=Day(), help="Last day, included.")
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="table", help="How to print them.")
-def show(account_id: str, by: str, first: date | None, last: date | None, form: str) -> None:
-    """Print the stored documents of ACCOUNT in time order; `load` is in kWh.
+def show(account_id: str, name: str | None, by: str, first: date | None, last: date | None, form: str) -> None:
+    """Print the stored documents of ACCOUNT in time order; `load` is in kWh, of powers in kVA.
 
     Without --from and --to, csv and json give everything there is, table and plot the last days.
 
@@ -47,25 +61,40 @@ def show(account_id: str, by: str, first: date | None, last: date | None, form: 
     Examples:
       releve show 3kq7d0fr2m --by month
       releve show 3kq7d0fr2m --by hour --from 2024-07-01 --to 2024-07-07 --format plot
+      releve show 3kq7d0fr2m --series max_power --format plot
     """
-    doctype = Doctype.DAY if (chosen := find_doctype(daily_of(), Period(by))) is None else chosen
+    doctype = _find_doctype(Series(name) if name else daily_of(), Period(by))
     with open_runtime() as runtime:
         runtime.registry.get_existing(account_id)
         today = runtime.history.today()
-        window = _window(first, last, today, None if form in ("csv", "json") else _DEFAULT_DAYS.get(doctype.period))
+        window = _window(first, last, today, None if form in ("csv", "json") else _default_days(doctype))
         documents = runtime.measures.read(account_id, {doctype: key_range(window, doctype)})[doctype]
     if form == "json":
-        print_json([to_public_fields(document) for document in documents])
+        print_json([to_public_fields(document, doctype) for document in documents])
     elif form == "csv":
-        writer = csv.DictWriter(sys.stdout, PUBLIC_FIELDS, restval=0)
+        writer = csv.DictWriter(sys.stdout, csv_columns(doctype, find_tariff_periods(documents, doctype)))
         writer.writeheader()
-        writer.writerows(map(to_csv_fields, documents))
+        writer.writerows(to_csv_fields(document, doctype) for document in documents)
     elif not documents:
-        click.echo(f"nothing stored by {by} from {window.start} to {window.end - timedelta(days=1)}")
+        of_series = f" of {name}" if name else ""
+        click.echo(f"nothing stored{of_series} by {by} from {window.start} to {window.end - timedelta(days=1)}")
     elif form == "plot":
         Console().print(plot_loads(documents, doctype))
     else:
         Console().print(table_of_loads(documents, doctype))
+
+
+def _find_doctype(series: Series, by: Period) -> Doctype:
+    """Return the documents of a series by this period. Raises UsageError where it has none."""
+    if (doctype := find_doctype(series, by)) is None:
+        raise click.UsageError(f"series {series} has no documents by {by}: use --by {' or '.join(periods_of(series))}")
+    return doctype
+
+
+def _default_days(doctype: Doctype) -> int | None:
+    """Return how many days a table or plot shows; None for all: states change seldom."""
+    is_state = doctype.series.description.granularity is Granularity.STATE
+    return None if is_state else _DEFAULT_DAYS.get(doctype.period)
 
 
 def _window(first: date | None, last: date | None, today: date, default_days: int | None) -> DateWindow:
@@ -91,7 +120,7 @@ def format_period(document: Document, doctype: Doctype) -> str:
 def plot_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
     """Return a table with a bar for each document, all to one scale; a period without a document has no bar."""
     largest = max((document["load"] for document in documents), default=0.0)
-    table = Table(doctype.period.value, "", "kWh", box=None)
+    table = Table(doctype.period.value, "", _unit(doctype), box=None)
     table.columns[2].justify = "right"
     for document, text in zip(documents, _format_loads(documents, doctype), strict=True):
         bar = Bar(largest or 1.0, 0, document["load"], width=_BAR_WIDTH)
@@ -100,12 +129,18 @@ def plot_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
 
 
 def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
-    """Return a table with a row for each document."""
-    table = Table(doctype.period.value, "kWh", box=None)
+    """Return a table with a row for each document; further fields are the columns of a CSV."""
+    further = csv_columns(doctype, find_tariff_periods(documents, doctype))[len(PUBLIC_FIELDS) :]
+    table = Table(doctype.period.value, _unit(doctype), *further, box=None)
     table.columns[1].justify = "right"
     for document, text in zip(documents, _format_loads(documents, doctype), strict=True):
-        table.add_row(format_period(document, doctype), text)
+        fields = to_csv_fields(document, doctype) if further else {}
+        table.add_row(format_period(document, doctype), text, *(str(fields.get(name, "")) for name in further))
     return table
+
+
+def _unit(doctype: Doctype) -> str:
+    return doctype.series.description.quantity.load_unit
 
 
 def _format_loads(documents: Sequence[Document], doctype: Doctype) -> list[str]:

@@ -13,7 +13,7 @@ from babel.dates import format_date, format_skeleton, format_time
 from babel.numbers import format_decimal, format_percent
 from fastapi import Request
 
-from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, round_kwh, round_percent
+from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, count_places, round_kwh, round_percent
 from worker.domain.measures.readings import PARIS
 from worker.texts import LANGUAGES, LOCALES, format_day, translate
 
@@ -65,7 +65,12 @@ class Words:
     def kwh(self, milliwatt_hours: int, places: int) -> str:
         """Return the energy in kWh with so many decimals and without its unit, for columns."""
         pattern = "#,##0" + ("." + "0" * places if places else "")
-        return format_decimal(round_kwh(milliwatt_hours, places), pattern, self.locale)
+        return format_decimal(round_kwh(milliwatt_hours, places), pattern, self.locale).replace("-", "\N{MINUS SIGN}")
+
+    def power(self, millivolt_amperes: int, places: int | None = None) -> str:
+        """Return ``4,64 kVA``, with all its decimals unless ``places`` gives their number."""
+        exact = count_places([millivolt_amperes], least=0) if places is None else places
+        return f"{self.kwh(millivolt_amperes, exact)}\N{NO-BREAK SPACE}kVA"
 
     def change(self, percents: int) -> str:
         """Return ``+8 %`` for 8. The change -50 means half as much."""

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from worker.cli.show import plot_loads, table_of_loads
-from worker.domain.measures.documents import to_csv_fields
+from worker.domain.measures.public_documents import to_csv_fields
 from worker.domain.measures.series import Doctype
 
 CIVIL = {"year": 2024, "month": 7, "day": 24, "hour": 0, "minute": 0}
@@ -39,5 +39,5 @@ def test_what_is_listed_has_all_its_places(period: Doctype, loads: list[float], 
     ("load", "text"), [(5.0, "5.000"), (0.0625, "0.0625"), (5e-05, "0.00005"), (1e-06, "0.000001")]
 )
 def test_a_csv_has_energy_without_an_exponent(load: float, text: str) -> None:
-    fields = to_csv_fields({"_id": "a:2024-07-24", "load": load, **CIVIL, "fold": 1})
+    fields = to_csv_fields({"_id": "a:2024-07-24", "load": load, **CIVIL, "fold": 1}, Doctype.DAY)
     assert fields == {**CIVIL, "load": text, "fold": 1}

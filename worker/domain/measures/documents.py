@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, format_kwh, round_half_up
+from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, round_half_up
 from worker.domain.measures.readings import PARIS, DateWindow, IntervalReading, civil_date, day_length, local_midnight
 from worker.domain.measures.series import Doctype, Period, Series
 
@@ -27,10 +27,11 @@ _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONT
 _LAST_PLACES: Final[dict[Doctype, int]] = {doctype: 10 ** (6 - _DECIMALS[doctype.period]) for doctype in Doctype}
 _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
 _LOCAL_KEY_LENGTH: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
-PUBLIC_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")
 _DETAIL_NAMES: Final = tuple(dict.fromkeys(name for doctype in Doctype for name in doctype.detail_names))
 # The original konnector fills the parts that a period does not have with these values. No reader may use them.
-_PLACE_HOLDERS: Final = {
+PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
+    Period.MINUTE: {},
+    Period.HOUR: {"minute": 0},
     Period.DAY: {"hour": 0, "minute": 0},
     Period.MONTH: {"day": 0, "hour": 0, "minute": 0},
     Period.YEAR: {"month": 1, "day": 0, "hour": 0, "minute": 0},
@@ -174,16 +175,6 @@ def _instant_fields(details: Mapping[str, Any]) -> Document:
     return {"hour": at.hour, "minute": at.minute}
 
 
-def to_public_fields(document: Document) -> Document:
-    """Return the fields of a stored document that pages and the API show: ``load``, the civil time and details."""
-    return {name: document[name] for name in (*PUBLIC_FIELDS, *_DETAIL_NAMES) if name in document}
-
-
-def to_csv_fields(document: Document) -> Document:
-    """Return the public fields as a CSV has them: ``load`` as text with all its places, at least three."""
-    return {**to_public_fields(document), "load": format_kwh(to_amount(document["load"]))}
-
-
 def account_of(document: Document) -> str:
     """Return the id of the document's account."""
     return str(document["_id"]).partition(":")[0]
@@ -219,4 +210,4 @@ def civil_fields(key: str, doctype: Doctype) -> dict[str, int]:
         fields = {name: getattr(local, name) for name in names}
         return fields | {"fold": 1} if local.fold else fields
     numbers = dict(zip(("year", "month", "day"), map(int, key.split("-")), strict=False))
-    return numbers | _PLACE_HOLDERS[doctype.period]
+    return {**numbers, **PLACE_HOLDERS[doctype.period]}

@@ -392,3 +392,8 @@ def find_doctype(series: Series, period: Period) -> Doctype | None:
     if series.packs:
         family = [other for other in Series if other.packs and other.description.direction is described.direction]
     return next((doctype for one in family for doctype in one.doctypes if doctype.period is period), None)
+
+
+def periods_of(series: Series) -> list[Period]:
+    """Return the periods that the series has documents by, the shortest first."""
+    return [period for period in Period if find_doctype(series, period) is not None]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
-from worker.web.api import accounts, invitations, measures, progress
+from worker.web.api import accounts, document_schemas, invitations, measures, progress
 from worker.web.api.auth import CallerDep
 from worker.web.errors import HttpRefusal
 
@@ -42,7 +42,7 @@ async def refuse_unknown_query(request: Request, _: CallerDep) -> None:
 
 
 router = APIRouter(prefix=_PREFIX, dependencies=[Depends(refuse_unknown_query)])
-for _module in (accounts, invitations, measures, progress):
+for _module in (accounts, invitations, measures, document_schemas, progress):
     router.include_router(_module.router)
 
 

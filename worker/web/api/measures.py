@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, Final
@@ -14,9 +14,16 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from worker.domain.measures.documents import PUBLIC_FIELDS, Document, key_of, key_range, to_csv_fields, to_public_fields
+from worker.domain.measures.documents import Document, key_of, key_range
+from worker.domain.measures.public_documents import (
+    csv_columns,
+    csv_varies,
+    find_tariff_periods,
+    to_csv_fields,
+    to_public_fields,
+)
 from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Doctype, Period, daily_of, find_doctype
+from worker.domain.measures.series import Doctype, Period, Series, daily_of, find_doctype, periods_of
 from worker.stores.measures.base import MeasureStore
 from worker.web.api.auth import ReadMeasures
 from worker.web.api.schemas import AccountId, MeasurePage, error_responses
@@ -43,7 +50,8 @@ class Form(StrEnum):
     response_model=MeasurePage,
     responses={
         200: {
-            "description": "JSON: a page. CSV: a file with the same fields; a Link header leads to the next page.",
+            "description": "JSON: a page. CSV: a file with the same fields, a column for each tariff period; a Link "
+            "header leads to the next page.",
             "content": {"text/csv": {"schema": {"type": "string"}, "example": "load,year,month,day,hour,minute,fold"}},
         },
         **error_responses(404, 422),
@@ -53,7 +61,14 @@ def read_measures(
     account_id: AccountId,
     runtime: RuntimeDep,
     caller: ReadMeasures,
-    by: Annotated[Period, Query(description="Which documents; `minute` is one step of the load curve.")] = Period.DAY,
+    series: Annotated[
+        Series | None,
+        Query(description="Which series; the consumption without it. Days and curve of one direction go together."),
+    ] = None,
+    by: Annotated[
+        Period,
+        Query(description="Which documents; `minute` is one step of a curve. Some series have days alone."),
+    ] = Period.DAY,
     first: Annotated[
         date | None,
         Query(alias="from", description="First day, Europe/Paris; all there is without it.", examples=["2024-07-01"]),
@@ -72,26 +87,38 @@ def read_measures(
     ] = None,
     form: Annotated[Form, Query(alias="format")] = Form.JSON,
 ) -> Response:
-    """Documents as `releve show --format json` prints them, in time order; `load` is in kWh.
+    """Documents as `releve show --format json` prints them, in time order; `load` is in kWh, of powers in kVA.
 
     What the period `from` or `to` lies in counts as a whole: by month, `from=2024-07-15` gives all of July.
     """
     caller.load_account(runtime, account_id)
+    doctype = _find_doctype(series or daily_of(), by)
     window = _window(first, last, runtime.history.today())
-    doctype = find_doctype(daily_of(), by) or Doctype.DAY
     pages = _PageReader(runtime.measures, account_id, doctype, *key_range(window, doctype), after)
-    name = f"releve-{account_id}-{by}-{window.start if first else 'all'}-{window.end - ONE_DAY}.csv"
+    days = f"{window.start if first else 'all'}-{window.end - ONE_DAY}"
+    name = "-".join(["releve", account_id, *([series.value] if series else []), by.value, days]) + ".csv"
     if form is Form.CSV and limit is None:
         return _stream_csv(pages, name)
     documents, more = pages.read(limit or _USUAL_DOCUMENTS)
-    parameters = {"by": by, "from": first, "to": last, "limit": limit, "format": form} if more else {}
+    parameters = {"series": series, "by": by, "from": first, "to": last, "limit": limit, "format": form}
     link = f"/api/accounts/{account_id}/measures?{_query(parameters, key_of(documents[-1]))}" if more else None
     headers = {"Link": f'<{link}>; rel="next"'} if link else {}
     if form is Form.CSV:
-        return Response(_to_csv(documents, head=True), headers=headers | _attachment_header(name), media_type=_CSV)
-    bodies = [to_public_fields(document) for document in documents]
+        text = _to_csv(documents, doctype, pages.csv_columns(), head=True)
+        return Response(text, headers=headers | _attachment_header(name), media_type=_CSV)
+    bodies = [to_public_fields(document, doctype) for document in documents]
+    unit = doctype.series.description.quantity.load_unit
+    named = {"series": series, "doctype": doctype.full_name, "unit": unit} if series else {}
     # Without pydantic: to check thousands of stored documents would take longer than to read them.
-    return JSONResponse({"account": account_id, "by": by, "documents": bodies, "next": link}, headers=headers)
+    return JSONResponse({"account": account_id, **named, "by": by, "documents": bodies, "next": link}, headers=headers)
+
+
+def _find_doctype(series: Series, by: Period) -> Doctype:
+    """Return the documents of a series by this period. Raises HttpRefusal 422 where it has none."""
+    if (doctype := find_doctype(series, by)) is None:
+        known = ", ".join(periods_of(series))
+        raise HttpRefusal(422, "invalid_request", f"series {series} has no documents by {by}: ask by {known}")
+    return doctype
 
 
 @dataclass
@@ -117,27 +144,38 @@ class _PageReader:
             self.after = key_of(page[-1])
         return page, len(unread) > limit
 
+    def csv_columns(self) -> list[str]:
+        """Return the columns of the whole range, so that each of its pages has the same."""
+        if not csv_varies(self.doctype):
+            return csv_columns(self.doctype)
+        pages, periods, more = replace(self, after=None), set[str](), True
+        while more:
+            documents, more = pages.read(MOST_DOCUMENTS)
+            periods |= find_tariff_periods(documents, self.doctype)
+        return csv_columns(self.doctype, periods)
+
 
 def _stream_csv(pages: _PageReader, name: str) -> Response:
     """Stream all documents as one CSV file, with flat memory. The first page is read at once: an outage gives a 503."""
+    columns = pages.csv_columns()
     documents, more = pages.read(MOST_DOCUMENTS)
 
     def csv_parts() -> Iterator[str]:
-        yield _to_csv(documents, head=True)
+        yield _to_csv(documents, pages.doctype, columns, head=True)
         has_more = more
         while has_more:
             page, has_more = pages.read(MOST_DOCUMENTS)
-            yield _to_csv(page, head=False)
+            yield _to_csv(page, pages.doctype, columns, head=False)
 
     return StreamingResponse(csv_parts(), headers=_attachment_header(name), media_type=_CSV)
 
 
-def _to_csv(documents: list[Document], *, head: bool) -> str:
+def _to_csv(documents: list[Document], doctype: Doctype, columns: list[str], *, head: bool) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, PUBLIC_FIELDS, restval=0, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     if head:
         writer.writeheader()
-    writer.writerows(map(to_csv_fields, documents))
+    writer.writerows(to_csv_fields(document, doctype) for document in documents)
     return text.getvalue()
 
 

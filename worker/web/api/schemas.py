@@ -12,6 +12,8 @@ from worker.accounts.assertion import MAX_REFERENCE_LENGTH
 from worker.accounts.invitations import InvitationSummary
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.status import EXAMPLE_ID, AccountSummary
+from worker.domain.measures.document_schemas import detail_schema
+from worker.domain.measures.series import Doctype, Period, Series
 
 AccountId = Annotated[
     str,
@@ -106,23 +108,52 @@ class Receipt(BaseModel):
     erased: dict[str, int] = Field(examples=[{"documents": 3152, "usage_points": 1, "tokens": 0, "state_keys": 6}])
 
 
-class Measure(BaseModel):
-    """A stored document. `fold` is 1 in the second pass of the autumn hour and absent elsewhere."""
+def _describe_details(schema: dict[str, Any]) -> None:
+    """Add the further fields of all doctypes to the description of a document."""
+    for detail in (detail for doctype in Doctype for detail in doctype.details):
+        schema["properties"].setdefault(detail.name, detail_schema(detail))
 
-    load: float = Field(description="Energy in kWh.", examples=[0.312])
+
+class Measure(BaseModel):
+    """A stored document. `fold` is 1 in the second pass of the autumn hour and absent elsewhere.
+
+    The fields after it belong to some series alone; `GET /api/schemas` lists the doctypes and their fields.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_describe_details)
+
+    load: float = Field(description="In kWh; in kVA of the highest power and of the contract.", examples=[0.312])
     year: int = Field(examples=[2024])
     month: int = Field(examples=[7])
     day: int = Field(description="0 in documents by month and by year.", examples=[24])
     hour: int
     minute: int
     fold: int | None = Field(None)
+    va: int | None = Field(None, description="`load` in VA, where it is in kVA.")
 
 
 class MeasurePage(BaseModel):
+    """`series`, `doctype` and `unit` are there where the call names a series."""
+
     account: str = Field(examples=[EXAMPLE_ID])
+    series: Series | None = Field(None)
     by: str = Field(examples=["hour"])
+    doctype: str | None = Field(None, examples=["com.grandlyon.enedis.hour"])
+    unit: str | None = Field(None, description="Of `load`.", examples=["kWh"])
     documents: list[Measure] = Field(description="In time order; a period without a reading has none.")
     next: str | None = Field(description="Path of the next page, null after the last one.", examples=[None])
+
+
+class DescribedDoctype(BaseModel):
+    doctype: str = Field(examples=["com.grandlyon.enedis.day"])
+    series: Series
+    by: Period
+    unit: str = Field(description="Of `load`.", examples=["kWh"])
+    path: str = Field(description="Path of its JSON Schema.", examples=["/api/schemas/com.grandlyon.enedis.day"])
+
+
+class SchemaList(BaseModel):
+    schemas: list[DescribedDoctype]
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Annotated, Final
@@ -17,13 +18,14 @@ from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.accounts.status import AccountStatus, status_of
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
-from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
-from worker.domain.measures.series import Series
+from worker.domain.measures.readings import ONE_DAY, civil_date
+from worker.domain.measures.series import Direction, curve_of, daily_of
 from worker.errors import ConsentStopped, UnknownAccount
 from worker.runtime.process import Runtime
 from worker.web.context import RuntimeDep, SessionDep
-from worker.web.pages.charts import Summary, build_chart, summarize
-from worker.web.pages.measures import Span, View, measures_by_day, read_days
+from worker.web.pages.cards import build_cards
+from worker.web.pages.flows import build_chart, build_figures, find_flows
+from worker.web.pages.measures import Span, View
 from worker.web.render import render, words_of
 from worker.web.texts import Words
 
@@ -55,14 +57,20 @@ def show_account(
     today = runtime.history.today()
     bars = {name: series for name, series in status.series.items() if series.total}
     kind, connection = connection_of(account, status, today)
+    known = runtime.registry.outcomes.known(account.id)
+    flows = find_flows(runtime, account.id, known)
+    chart = build_chart(runtime, account.id, words, by, at, flows)
+    shown = chart.span if chart else Span.containing(by or View.MONTH, at or today - ONE_DAY)
     return render(
         request,
         "account.html",
         account=account,
+        title=_title([flow.direction for flow in flows]),
         bars=bars,
         loading=account.active and any(bar.done < bar.total for bar in bars.values()),
-        chart=build_chart(runtime, account.id, words, by, at),
-        figures=build_figures(runtime, account.id, status.series[Series.DAILY].last_day, words),
+        chart=chart,
+        figures=build_figures(runtime, account.id, flows, words),
+        cards=build_cards(runtime, account.id, known, shown, words),
         kind=kind,
         connection=connection,
         needs_invitation=not runtime.clients.account_tokens,
@@ -74,6 +82,13 @@ def show_account(
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
         **_count_gaps(runtime, account.id, today),
     )
+
+
+def _title(directions: Sequence[Direction]) -> str:
+    """Return the key of the page's title, by the directions of which energy is stored."""
+    if len(directions) > 1:
+        return "account.title.both"
+    return "account.title.production" if Direction.PRODUCTION in directions else "account.title"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,25 +141,17 @@ def connection_of(account: Account, status: AccountStatus, today: date) -> tuple
     return ("wait", "state.late") if last < today - _LATE_AFTER else ("good", "state.good")
 
 
-def build_figures(runtime: Runtime, account_id: str, last: date | None, words: Words) -> list[Summary]:
-    """Return the sums of the last day, its month and its year, each compared to the one before."""
-    if last is None:
-        return []
-    window = DateWindow(date(last.year - 1, 1, 1), last + ONE_DAY)
-    days = read_days(runtime.measures, account_id, window)
-    spans = [Span.containing(view, last) for view in View]
-    return [summarize(measures_by_day(span, days, span.end), words) for span in spans]
-
-
 def _count_gaps(runtime: Runtime, account_id: str, today: date) -> dict[str, int]:
     """Return how many days of the last month have no total yet, and how many a total but no transmitted curve."""
     coverage, _ = coverage_of(account_id, runtime.history)
     first = today - _GAP_REACH
-    daily, curve = (coverage[name].open_days for name in (Series.DAILY, Series.LOAD_CURVE))
+    daily, curve = (coverage.get(series) for series in (daily_of(), curve_of(daily_of())))
     return {
         # Yesterday's total may come any moment, so it isn't counted.
-        "unpublished_days": sum(first <= gap.day < today - ONE_DAY for gap in daily),
-        "curve_gaps": sum(gap.hole is Hole.TRANSMISSION and gap.day >= first for gap in curve),
+        "unpublished_days": sum(first <= gap.day < today - ONE_DAY for gap in (daily.open_days if daily else ())),
+        "curve_gaps": sum(
+            gap.hole is Hole.TRANSMISSION and gap.day >= first for gap in (curve.open_days if curve else ())
+        ),
     }
 
 

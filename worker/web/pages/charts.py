@@ -1,4 +1,7 @@
-"""The chart of an account's page: the span to show, its figures in words, the drawings and the table."""
+"""The chart of an account's page: the span to show, its figures in words, the drawings and the table.
+
+It shows the consumption, with panels also what was fed into the grid; of a meter that only feeds in, that alone.
+"""
 
 from __future__ import annotations
 
@@ -10,45 +13,54 @@ from typing import Final
 from markupsafe import Markup
 
 from worker.domain.measures.amounts import DAY_PLACES, STEP_PLACES, count_places
-from worker.domain.measures.completeness import DayState
 from worker.domain.measures.readings import ONE_DAY, day_length
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
-from worker.runtime.process import Runtime
+from worker.domain.measures.series import Direction
+from worker.web.pages.balance import balance_of, describe_balance, rows_of_both
 from worker.web.pages.day_slots import Slot
-from worker.web.pages.measures import Span, SpanMeasures, View, first_day, read_measures
+from worker.web.pages.measures import Span, SpanMeasures, View
 from worker.web.pages.svg import NARROW, WIDE, draw_chart
 from worker.web.texts import Words
 
-_MOST_NAMED: Final = 3  # Days whose value was set aside.
 _ONE_WATT_HOUR: Final = 1000  # In milliwatt-hours: daily values are told in watt-hours.
 
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A slot in words, for the table and for the line above the chart when the pointer is on the slot."""
+    """A slot in words, for the table and for the line above the chart when the pointer is on the slot.
+
+    ``fed`` and ``balance``: what was fed in, and drawn less fed in; empty in a table without these columns.
+    """
 
     label: str
     energy: str
     before: str
     note: str
+    fed: str = ""
+    balance: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A span in words; ``href`` is the query of its chart on the account's own page."""
+    """A span in words; ``href`` is the query of its chart on the account's own page. ``fed``: what was fed in."""
 
     title: str
     total: str
     comparison: str
     trend: str  # Either "less", "more", "same" or empty.
     href: str
+    fed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Everything that the template shows of one span. Addresses are queries of the account's own page."""
+    """Everything that the template shows of one span. Addresses are queries of the account's own page.
+
+    ``direction``: that of its bars above the axis. ``balance``: a sentence, empty where it is not known.
+    """
 
     view: View
+    direction: Direction
+    span: Span
     summary: Summary
     drawings: list[Markup]
     rows: list[TableRow]
@@ -57,53 +69,82 @@ class Chart:
     previous: tuple[str, str] | None  # Address and title.
     next: tuple[str, str] | None
     title_before: str
+    balance: str = ""
 
 
-def build_chart(runtime: Runtime, account_id: str, words: Words, view: View | None, at: date | None) -> Chart | None:
-    """Return the chart of the span that holds ``at``, or None while nothing is stored.
+def to_chart(
+    measures: SpanMeasures,
+    words: Words,
+    first: date,
+    last: date,
+    *,
+    direction: Direction = Direction.CONSUMPTION,
+    fed: SpanMeasures | None = None,
+) -> Chart:
+    """Return the chart. ``first`` and ``last`` are the stored days, between which its links lead.
 
-    A day outside the stored range gives the nearest stored day.
+    ``fed``: what was fed into the grid, where both are stored.
     """
-    first, last = _stored_range(runtime, account_id)
-    if first is None or last is None:
-        return None
-    view = view or View.MONTH
-    span = Span.containing(view, min(max(at or last, first), last))
-    measures = read_measures(runtime.measures, account_id, span, last + ONE_DAY)
-    ledger = runtime.registry.completeness.load_ledger(account_id, Series.DAILY)
-    set_aside = [day for day in span.days() if ledger.mark_of(day).state is DayState.SET_ASIDE]
-    measures = replace(measures, days_set_aside=tuple(set_aside[:_MOST_NAMED]))
-    return to_chart(measures, words, first, last)
-
-
-def to_chart(measures: SpanMeasures, words: Words, first: date, last: date) -> Chart:
-    """Return the chart. ``first`` and ``last`` are the stored days, between which its links lead."""
     span = measures.span
-    summary, places = summarize(measures, words), listed_places(measures.slots, span.view)
-    label = words("chart.told", title=summary.title, total=summary.total)
+    summary = summarize(measures, words, fed)
+    label = _describe_chart(summary, direction, fed, words)
+    balance = balance_of(measures, fed) if fed else None
+    empty = measures.empty and (fed is None or fed.empty)
     return Chart(
         view=span.view,
+        direction=direction,
+        span=span,
         summary=summary,
-        drawings=[] if measures.empty else [draw_chart(measures, words, size, label) for size in (WIDE, NARROW)],
-        rows=[to_row(slot, span.view, words, places) for slot in measures.slots],
-        notes=list(_notes(measures, words)),
+        drawings=[] if empty else [draw_chart(measures, words, size, label, fed=fed) for size in (WIDE, NARROW)],
+        rows=to_rows(measures, fed, words),
+        notes=list(_notes(measures, fed, words)),
         tabs=[(view, _query(view, min(span.end - ONE_DAY, last))) for view in View],
         previous=_link_to(span.before, words) if span.before.end > first else None,
         next=_link_to(span.after, words) if span.after.start <= last else None,
-        title_before=_title(span.before, words),
+        title_before=title_of(span.before, words),
+        balance=describe_balance(balance, span.view, words) if balance else "",
     )
 
 
-def summarize(measures: SpanMeasures, words: Words) -> Summary:
-    span, places = measures.span, 2 if measures.span.view is View.DAY else None
-    total = words("chart.unknown") if measures.total is None else words.energy(measures.total, places)
-    return Summary(_title(span, words), total, *_describe_change(measures, words), _query(span.view, span.start))
+def _describe_chart(summary: Summary, direction: Direction, fed: SpanMeasures | None, words: Words) -> str:
+    if fed is not None:
+        return words("chart.told.both", title=summary.title, total=summary.total, fed=summary.fed)
+    return words(f"chart.told.{direction}", title=summary.title, total=summary.total)
 
 
-def _title(span: Span, words: Words) -> str:
+def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = None) -> Summary:
+    """Return a span in words. ``fed``: what was fed in during it, which is told where it is known."""
+    span = measures.span
+    comparison, trend = _describe_change(measures, words)
+    total = _describe_total(measures, words)
+    fed_total = "" if fed is None else _describe_total(fed, words)
+    return Summary(title_of(span, words), total, comparison, trend, _query(span.view, span.start), fed_total)
+
+
+def _describe_total(measures: SpanMeasures, words: Words) -> str:
+    if measures.total is None:
+        return words("chart.unknown")
+    return words.energy(measures.total, 2 if measures.span.view is View.DAY else None)
+
+
+def title_of(span: Span, words: Words) -> str:
     if span.view is View.YEAR:
         return str(span.start.year)
     return words.weekday(span.start) if span.view is View.DAY else words.month(span.start)
+
+
+def to_rows(measures: SpanMeasures, fed: SpanMeasures | None, words: Words) -> list[TableRow]:
+    """Return the rows of the table, one for each slot, all with as many decimals."""
+    slots, view = measures.slots, measures.span.view
+    if fed is None:
+        places = listed_places(slots, view)
+        return [to_row(slot, view, words, places) for slot in slots]
+    places = listed_places([*slots, *fed.slots], view)
+    rows = []
+    for slot, (energy, balance) in zip(slots, rows_of_both(measures, fed), strict=True):
+        row = to_row(slot, view, words, places)
+        rows.append(replace(row, fed=_in_table(energy, words, places), balance=_in_table(balance, words, places)))
+    return rows
 
 
 def listed_places(slots: Sequence[Slot], view: View) -> int:
@@ -125,12 +166,12 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
         notes.append(words.count("chart.missing_days", slot.missing_days))
     if slot.repeated:
         notes.append(words("chart.again"))
-    return TableRow(
-        slot_label(slot, view, words),
-        "–" if slot.energy is None else words.kwh(slot.energy, places),
-        "–" if slot.before is None else words.kwh(slot.before, places),
-        ", ".join(notes),
-    )
+    energy, before = _in_table(slot.energy, words, places), _in_table(slot.before, words, places)
+    return TableRow(slot_label(slot, view, words), energy, before, ", ".join(notes))
+
+
+def _in_table(energy: int | None, words: Words, places: int) -> str:
+    return "–" if energy is None else words.kwh(energy, places)
 
 
 def slot_label(slot: Slot, view: View, words: Words) -> str:
@@ -147,14 +188,6 @@ def _wall_clock_end(start: datetime, length: timedelta) -> datetime:
     return datetime.fromtimestamp(start.timestamp() + length.total_seconds(), start.tzinfo)
 
 
-def _stored_range(runtime: Runtime, account_id: str) -> tuple[date | None, date | None]:
-    """Return the first and the last day with values, from the store and from the outcomes of syncs."""
-    first_days = [first_day(runtime.measures, account_id, doctype) for doctype in (Doctype.DAY, Doctype.MINUTE)]
-    outcomes = runtime.registry.outcomes.load(account_id)
-    last_days = [outcome.last_day for name in USUAL_SERIES if (outcome := outcomes.get(name)) and outcome.last_day]
-    return min(filter(None, first_days), default=None), max(last_days, default=None)
-
-
 def _describe_change(measures: SpanMeasures, words: Words) -> tuple[str, str]:
     """Return the comparison to the span before in words, and the trend.
 
@@ -164,7 +197,7 @@ def _describe_change(measures: SpanMeasures, words: Words) -> tuple[str, str]:
     if comparison is None or (change := comparison.change) is None:
         return "", ""
     trend = "same" if change == 0 else ("less" if change < 0 else "more")
-    before = _title(measures.span.before, words)
+    before = title_of(measures.span.before, words)
     sentence = words(
         f"chart.compared.{view}", change=words("chart.equal") if change == 0 else words.change(change), before=before
     )
@@ -175,10 +208,21 @@ def _describe_change(measures: SpanMeasures, words: Words) -> tuple[str, str]:
     return f"{sentence}, {words.count('chart.over.days', comparison.number)}", trend
 
 
-def _notes(measures: SpanMeasures, words: Words) -> Iterator[str]:
+def _notes(measures: SpanMeasures, fed: SpanMeasures | None, words: Words) -> Iterator[str]:
     span = measures.span
     if span.view is View.DAY and (length := day_length(span.start)) != ONE_DAY:
         yield words("chart.long_day" if length > ONE_DAY else "chart.short_day")
+    yield from _notes_on_values(measures, words)
+    if fed is not None:
+        yield words("balance.grid_alone")
+        lacking = len(measures.days.keys() - fed.days.keys())
+        if lacking and span.view is not View.DAY:
+            yield words.count("balance.fed_unknown", lacking)
+        yield from (words("balance.fed_note", note=note) for note in _notes_on_values(fed, words) if not fed.empty)
+
+
+def _notes_on_values(measures: SpanMeasures, words: Words) -> Iterator[str]:
+    span = measures.span
     if measures.empty and measures.total is not None:
         yield words("chart.no_curve")
     elif measures.empty:
@@ -201,7 +245,7 @@ def _time_text(minutes: int, words: Words) -> str:
 
 
 def _link_to(span: Span, words: Words) -> tuple[str, str]:
-    return _query(span.view, span.start), _title(span, words)
+    return _query(span.view, span.start), title_of(span, words)
 
 
 def _query(view: View, day: date) -> str:

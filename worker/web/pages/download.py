@@ -1,28 +1,77 @@
-"""The download page: links to files of each doctype, and a form for some days. The files come from the API."""
+"""The download page: links to files of each doctype, and a form for some days. The files come from the API.
+
+The form is for the energies, which have several periods. Other series have one document a day at most: one small file.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import date
+from urllib.parse import urlencode
+
 from fastapi import APIRouter, Request, Response
 
-from worker.domain.measures.series import Doctype
+from worker.domain.measures.documents import to_reading
+from worker.domain.measures.series import Direction, Doctype, Period, Series, daily_of, find_doctype, periods_of
+from worker.runtime.process import Runtime
 from worker.stores.measures.base import ALL_KEYS
 from worker.web.context import RuntimeDep
 from worker.web.pages.account import OwnAccount
-from worker.web.pages.measures import first_day
 from worker.web.render import render
 
 router = APIRouter()
 
+FirstDays = dict[Doctype, date | None]
+
+
+@dataclass(frozen=True, slots=True)
+class FileGroup:
+    """Files under one heading: the keys of its title and of each file's name, and each file's query without format."""
+
+    title: str
+    files: list[tuple[str, str]]
+
 
 @router.get("/accounts/{account_id}/download")
 def show_download(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
-    measures = runtime.measures
-    first = measures.read(account.id, dict.fromkeys(Doctype, ALL_KEYS), limit=1)
+    known = runtime.registry.outcomes.known(account.id)
+    first = _first_days(runtime, account.id, known)
+    energies = {direction: found for direction in Direction if (found := _periods_of(direction, first))}
+    groups = [_energy_files(direction, periods) for direction, periods in energies.items()]
+    if others := [series for series in known if len(periods_of(series)) == 1 and series.inputs in first]:
+        files = [(f"series.{series}.name", f"series={series}&by={series.inputs.period}") for series in others]
+        groups.append(FileGroup("download.others", files))
     return render(
         request,
         "download.html",
         account=account,
-        doctypes=[doctype for doctype in Doctype if first[doctype]],
-        first=first_day(measures, account.id, Doctype.DAY),
+        groups=groups,
+        directions=[(daily_of(direction), direction) for direction in energies],
+        consumes=Direction.CONSUMPTION in energies,
+        periods=[period for period in Period if any(period in found for found in energies.values())],
+        first=min(filter(None, first.values()), default=None),
         today=runtime.history.today(),
     )
+
+
+def _first_days(runtime: Runtime, account_id: str, known: list[Series]) -> FirstDays:
+    """Return the doctypes that the account has documents of, with the first day where they are of days."""
+    wanted = [doctype for series in known for doctype in series.doctypes]
+    stored = runtime.measures.read(account_id, dict.fromkeys(wanted, ALL_KEYS), limit=1)
+    return {
+        doctype: to_reading(documents[0], doctype).start.date() if doctype.period is Period.DAY else None
+        for doctype, documents in stored.items()
+        if documents
+    }
+
+
+def _periods_of(direction: Direction, first: FirstDays) -> list[Period]:
+    return [period for period in Period if find_doctype(daily_of(direction), period) in first]
+
+
+def _energy_files(direction: Direction, periods: list[Period]) -> FileGroup:
+    """Return the files of a direction's energy; the consumption is what the API gives where no series is named."""
+    series = daily_of(direction)
+    named = [("series", series.value)] if series is not daily_of() else []
+    files = [(f"download.{period}", urlencode([*named, ("by", period.value)])) for period in periods]
+    return FileGroup(f"direction.{direction}", files)

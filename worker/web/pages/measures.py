@@ -8,15 +8,15 @@ store; the others are pure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Final
 
 from worker.domain.measures.amounts import round_change
-from worker.domain.measures.documents import key_range, to_reading
+from worker.domain.measures.documents import Entry, key_range, to_entry, to_reading
 from worker.domain.measures.readings import ONE_DAY, DateWindow, IntervalReading, day_length, local_midnight
-from worker.domain.measures.series import Doctype
+from worker.domain.measures.series import Doctype, Series, curve_of, daily_of
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.web.pages.day_slots import Slot, day_slots
 
@@ -84,7 +84,8 @@ class Comparison:
 class SpanMeasures:
     """Values of one chart. ``total`` is None where nothing is known; ``curve`` is the sum of a day's whole curve.
 
-    ``days_set_aside``: days of which the supplier sent a value that no meter can reach.
+    ``days_set_aside``: days of which the supplier sent a value that no meter can reach. ``days``: the span's days that
+    have a value of their own.
     """
 
     span: Span
@@ -93,6 +94,7 @@ class SpanMeasures:
     comparison: Comparison | None
     curve: int | None = None
     days_set_aside: tuple[date, ...] = ()
+    days: Days = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
@@ -108,21 +110,38 @@ class SpanMeasures:
         return sum((slot.length for slot in self.slots if slot.gap), timedelta())
 
 
-def read_measures(measures: MeasureStore, account_id: str, span: Span, next_day: date) -> SpanMeasures:
-    """Read a span and the one before. ``next_day`` is the first unpublished day. Raises StoreUnavailable."""
-    days = read_days(measures, account_id, DateWindow(span.before.start, span.end))
+def read_measures(
+    measures: MeasureStore, account_id: str, span: Span, next_day: date, daily: Series | None = None
+) -> SpanMeasures:
+    """Read a span and the one before; of the consumption, or of the direction of ``daily``.
+
+    ``next_day`` is the first unpublished day. Raises StoreUnavailable.
+    """
+    daily = daily or daily_of()
+    window = DateWindow(span.before.start, span.end)
+    days = read_days(measures, account_id, window, daily)
     if span.view is not View.DAY:
         return measures_by_day(span, days, next_day)
-    window = DateWindow(span.before.start, span.end)
-    documents = measures.read(account_id, {Doctype.MINUTE: key_range(window, Doctype.MINUTE)})[Doctype.MINUTE]
-    return measures_by_step(span, [to_reading(document, Doctype.MINUTE) for document in documents], days, next_day)
+    steps = curve_of(daily).inputs
+    documents = measures.read(account_id, {steps: key_range(window, steps)})[steps]
+    return measures_by_step(span, [to_reading(document, steps) for document in documents], days, next_day)
 
 
-def read_days(measures: MeasureStore, account_id: str, window: DateWindow) -> Days:
+def read_days(measures: MeasureStore, account_id: str, window: DateWindow, daily: Series | None = None) -> Days:
     """Read the energy of each civil day; a day without a value has no entry. Raises StoreUnavailable."""
-    documents = measures.read(account_id, {Doctype.DAY: key_range(window, Doctype.DAY)})[Doctype.DAY]
-    readings = (to_reading(document, Doctype.DAY) for document in documents)
+    doctype = (daily or daily_of()).inputs
+    documents = measures.read(account_id, {doctype: key_range(window, doctype)})[doctype]
+    readings = (to_reading(document, doctype) for document in documents)
     return {reading.start.date(): reading.amount for reading in readings}
+
+
+def read_entries(
+    measures: MeasureStore, account_id: str, series: Series, window: DateWindow | None = None
+) -> list[Entry]:
+    """Read the readings of a series of days in the window, or all, in order. Raises StoreUnavailable."""
+    doctype = series.inputs
+    keys = key_range(window, doctype) if window else ALL_KEYS
+    return [to_entry(document) for document in measures.read(account_id, {doctype: keys})[doctype]]
 
 
 def first_day(measures: MeasureStore, account_id: str, doctype: Doctype) -> date | None:
@@ -143,7 +162,8 @@ def measures_by_day(span: Span, days: Days, next_day: date) -> SpanMeasures:
         len(pairs),
         whole=len(pairs) == len(span.days()) == len(span.before.days()),
     )
-    return SpanMeasures(span, slots, _sum(days, span), comparison if comparison.number else None)
+    known = comparison if comparison.number else None
+    return SpanMeasures(span, slots, _sum(days, span), known, days=_within(days, span))
 
 
 def measures_by_step(span: Span, readings: Iterable[IntervalReading], days: Days, next_day: date) -> SpanMeasures:
@@ -156,7 +176,8 @@ def measures_by_step(span: Span, readings: Iterable[IntervalReading], days: Days
     curve = sum(energies) if energies else None
     complete = not any(slot.gap or slot.pending for slot in slots)
     total = days.get(span.start, curve)
-    return SpanMeasures(span, slots, total, _compare_days(span, days, slots), curve if complete else None)
+    comparison, known = _compare_days(span, days, slots), _within(days, span)
+    return SpanMeasures(span, slots, total, comparison, curve if complete else None, days=known)
 
 
 def _compare_days(span: Span, days: Days, slots: tuple[Slot, ...]) -> Comparison | None:
@@ -204,3 +225,7 @@ def _counterpart(view: View, day: date) -> date | None:
 def _sum(days: Days, span: Span) -> int | None:
     energies = [days[day] for day in span.days() if day in days]
     return sum(energies) if energies else None
+
+
+def _within(days: Days, span: Span) -> Days:
+    return {day: days[day] for day in span.days() if day in days}

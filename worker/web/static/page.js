@@ -52,15 +52,21 @@
   });
 })();
 
-(function readChart() {
-  const box = document.querySelector("[data-chart]");
-  const rows = Array.from(document.querySelectorAll("table[data-slots] tbody tr"));
-  if (!box || !rows.length) return;
+document.querySelectorAll("[data-chart]").forEach(function readChart(box) {
+  const table = box.parentElement.querySelector("table[data-slots]");
+  const rows = table ? Array.from(table.querySelectorAll("tbody tr")) : [];
+  if (!rows.length) return;
+  const heads = Array.from(table.querySelectorAll("thead th"), (head) => head.dataset);
   const readout = box.querySelector("[data-readout]");
   const rest = readout.innerHTML;
-  const names = document.querySelector("table[data-slots] thead th:nth-child(3)").firstChild.textContent;
   let at = null;
 
+  // A cell with its column's name and unit; a column without them is a remark.
+  function words(cell, column) {
+    const text = cell.textContent.trim();
+    if (column === 0 || "skip" in heads[column] || text === "" || text === "–") return "";
+    return [heads[column].name, text, heads[column].unit].filter(Boolean).join(" ");
+  }
   function point(slot) {
     at = slot;
     box.querySelectorAll(".hit.on").forEach((hit) => hit.classList.remove("on"));
@@ -69,11 +75,13 @@
       return;
     }
     box.querySelectorAll(`.hit[data-slot="${slot}"]`).forEach((hit) => hit.classList.add("on"));
-    const [label, now, before, note] = Array.from(rows[slot].children, (cell) => cell.textContent.trim());
+    const cells = Array.from(rows[slot].children);
+    const told = cells.map(words);
+    const remark = told[told.length - 1];
     const value = document.createElement("b");
-    value.textContent = note && now === "–" ? note : `${now} kWh`;
-    const more = [before === "–" ? "" : `${names} ${before} kWh`, note && now !== "–" ? note : ""];
-    readout.replaceChildren(`${label} · `, value, more.filter(Boolean).map((text) => ` · ${text}`).join(""));
+    value.textContent = told[1] || remark || "–";
+    const more = told.slice(2).filter((text) => text && text !== value.textContent);
+    readout.replaceChildren(`${cells[0].textContent.trim()} · `, value, more.map((text) => ` · ${text}`).join(""));
   }
   box.addEventListener("pointerover", (event) => {
     const hit = event.target.closest(".hit");
@@ -100,7 +108,7 @@
     point(to[event.key]);
   });
   box.addEventListener("blur", () => point(null));
-})();
+});
 
 (function readInvitation() {
   const form = document.querySelector("[data-invitation]");

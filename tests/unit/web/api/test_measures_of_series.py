@@ -1,0 +1,150 @@
+"""The API reads every series: documents in JSON and CSV, refusals of periods, and the schemas of the doctypes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from jsonschema import Draft202012Validator
+
+from tests.support.api_service import TODAY, ApiService
+from tests.support.panel_homes import PanelHome, store_home
+from worker.domain.consent.scopes import Scope
+from worker.domain.measures.series import Doctype, Period, Series, find_doctype, periods_of
+from worker.stores.measures.base import ALL_KEYS
+
+HOME = PanelHome(TODAY - timedelta(days=1), days=110)
+
+
+@pytest.fixture
+def home(service: ApiService) -> str:
+    account_id = service.add()
+    store_home(service.runtime, account_id, HOME)
+    return account_id
+
+
+@pytest.fixture
+def client(service: ApiService) -> TestClient:
+    return service.client(Scope.READ_MEASURES)
+
+
+def read(client: TestClient, account: str, query: str) -> dict[str, Any]:
+    answer = client.get(f"/api/accounts/{account}/measures?{query}")
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+@pytest.mark.parametrize("series", Series)
+def test_every_series_is_read_by_each_of_its_periods_and_by_no_other(
+    service: ApiService, client: TestClient, home: str, series: Series
+) -> None:
+    for by in Period:
+        query = f"series={series}&by={by}&limit=3"
+        if by not in periods_of(series):
+            refused = client.get(f"/api/accounts/{home}/measures?{query}")
+            assert (refused.status_code, refused.json()["error"]) == (422, "invalid_request")
+            assert refused.json()["message"] == f"series {series} has no documents by {by}: ask by day"
+            continue
+        body, doctype = read(client, home, query), find_doctype(series, by)
+        assert doctype is not None and body["documents"]
+        named = (body["series"], body["by"], body["doctype"], body["unit"])
+        assert named == (series, by, doctype.full_name, doctype.series.description.quantity.load_unit)
+
+
+def test_without_a_series_the_answer_is_the_consumption_as_ever(client: TestClient, home: str) -> None:
+    body = read(client, home, "limit=1")
+    assert body.keys() == {"account", "by", "documents", "next"}
+    assert body["documents"] == read(client, home, "series=daily&limit=1")["documents"]
+    assert (
+        read(client, home, "by=minute&limit=9")["documents"]
+        == (read(client, home, "series=load_curve&by=minute&limit=9")["documents"])
+    )
+
+
+def test_pages_of_a_series_lead_to_the_next_of_the_same(client: TestClient, home: str) -> None:
+    days, path = [], f"/api/accounts/{home}/measures?series=max_power&limit=17"
+    while path:
+        body = client.get(path).json()
+        assert body["series"] == "max_power"
+        days += [(document["month"], document["day"]) for document in body["documents"]]
+        path = body["next"]
+    assert days == [(day.month, day.day) for day in HOME.dates()]
+
+
+def test_the_highest_power_has_va_and_its_instant(client: TestClient, home: str) -> None:
+    power, at = HOME.peak(HOME.last)
+    (document,) = read(client, home, f"series=max_power&from={HOME.last}&to={HOME.last}")["documents"]
+    assert (document["va"], document["load"], document["at"]) == (power, power / 1000, at.isoformat())
+
+
+def test_registers_are_an_object_by_tariff_period(client: TestClient, home: str) -> None:
+    first, second, *_ = read(client, home, "series=registers")["documents"]
+    assert first["calendar"] == "FC000040" and set(first["registers"]) == {"HC", "HP"}
+    day = next(HOME.dates())
+    drawn = sum(second["registers"].values()) - sum(first["registers"].values())
+    assert drawn == sum(HOME.drawn(day))
+
+
+def test_a_contract_has_a_row_for_each_change(client: TestClient, home: str) -> None:
+    rows = read(client, home, "series=contract")["documents"]
+    assert [row["va"] for row in rows] == [9000, 6000]
+    assert all(row["activated_on"] == "2018-08-31" for row in rows)
+
+
+@pytest.mark.parametrize("series", Series)
+def test_a_csv_has_a_row_for_each_document_and_a_cell_for_each_field(
+    client: TestClient, home: str, series: Series
+) -> None:
+    path = f"/api/accounts/{home}/measures?series={series}"
+    answer = client.get(f"{path}&format=csv")
+    assert answer.headers["Content-Disposition"].startswith(f'attachment; filename="releve-{home}-{series}-day-')
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    documents = client.get(path).json()["documents"]
+    assert len(rows) == len(documents) > 0
+    for row, document in zip(rows, documents, strict=True):
+        assert float(row["load"]) == document["load"] and None not in row
+        for period, energy in document.get("registers", {}).items():
+            assert int(row[f"registers.{period}"]) == energy
+
+
+def test_pages_of_a_csv_have_the_same_columns_also_where_the_tariff_changed(
+    service: ApiService, client: TestClient, home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.web.api.measures.MOST_DOCUMENTS", 7)  # So that it takes several reads.
+    measures, keys = service.runtime.measures, {Doctype.INDEX: ALL_KEYS}
+    documents = measures.read(home, keys)[Doctype.INDEX]
+    changed = [document | {"registers": {"BASE": 1}} for document in documents[20:]]
+    assert measures.write({Doctype.INDEX: changed}) == {Doctype.INDEX: []}
+    path = f"/api/accounts/{home}/measures?series=registers&format=csv"
+    whole = client.get(path).text.splitlines()
+    assert whole[0].endswith("calendar,registers.BASE,registers.HC,registers.HP")
+    assert len(whole) == 1 + len(documents)
+    assert whole[1].split(",")[-3] == "" and whole[-1].split(",")[-3:] == ["1", "", ""]
+    first = client.get(f"{path}&limit=5")
+    second = client.get(first.links["next"]["url"])
+    assert first.text.splitlines()[0] == second.text.splitlines()[0] == whole[0]
+    assert first.text.splitlines()[1:] == whole[1:6] and second.text.splitlines()[1:] == whole[6:11]
+
+
+def test_documents_in_the_store_fit_the_schemas_that_are_served(
+    service: ApiService, client: TestClient, home: str
+) -> None:
+    listed = client.get("/api/schemas").json()["schemas"]
+    assert [entry["doctype"] for entry in listed] == [doctype.full_name for doctype in Doctype]
+    stored = service.runtime.measures.read(home, dict.fromkeys(Doctype, ALL_KEYS))
+    for entry, doctype in zip(listed, Doctype, strict=True):
+        answer = client.get(entry["path"])
+        assert answer.headers["Content-Type"] == "application/schema+json"
+        validator = Draft202012Validator(answer.json())
+        assert stored[doctype] and [str(error) for row in stored[doctype] for error in validator.iter_errors(row)] == []
+
+
+def test_an_unknown_doctype_is_refused_and_a_stranger_too(service: ApiService, client: TestClient) -> None:
+    refused = client.get("/api/schemas/com.grandlyon.enedis.week")
+    assert (refused.status_code, refused.json()["error"]) == (404, "unknown_doctype")
+    assert service.stranger().get("/api/schemas").status_code == 401

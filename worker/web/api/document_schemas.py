@@ -1,0 +1,55 @@
+"""API routes of the JSON Schemas of stored documents, one a doctype; they hold nothing of any account."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from fastapi.responses import JSONResponse
+
+from worker.domain.measures.document_schemas import document_schema
+from worker.domain.measures.series import Doctype
+from worker.web.api.schemas import SchemaList, error_responses
+from worker.web.errors import HttpRefusal
+
+router = APIRouter(tags=["schemas"])
+
+_DOCTYPES = {doctype.full_name: doctype for doctype in Doctype}
+_MEDIA_TYPE = "application/schema+json"
+
+
+@router.get("/schemas", summary="List the doctypes", response_model=SchemaList, responses=error_responses())
+def list_schemas() -> dict[str, Any]:
+    """List the doctypes of stored documents, each with its series, its period and the path of its JSON Schema."""
+    return {
+        "schemas": [
+            {
+                "doctype": name,
+                "series": doctype.series,
+                "by": doctype.period,
+                "unit": doctype.series.description.quantity.load_unit,
+                "path": f"/api/schemas/{name}",
+            }
+            for name, doctype in _DOCTYPES.items()
+        ]
+    }
+
+
+@router.get(
+    "/schemas/{doctype}",
+    summary="Read the JSON Schema of a doctype",
+    responses={
+        200: {"description": "A JSON Schema, draft 2020-12.", "content": {_MEDIA_TYPE: {"schema": {"type": "object"}}}},
+        **error_responses(404, 422),
+    },
+)
+def read_schema(
+    doctype: Annotated[
+        str,
+        Path(description="A whole name, as the list has them.", examples=["com.grandlyon.enedis.day"], max_length=80),
+    ],
+) -> JSONResponse:
+    """Return the JSON Schema of the documents of a doctype, as the measure store keeps them."""
+    if doctype not in _DOCTYPES:
+        raise HttpRefusal(404, "unknown_doctype", "no such doctype: GET /api/schemas lists them")
+    return JSONResponse(document_schema(_DOCTYPES[doctype]), media_type=_MEDIA_TYPE)
