@@ -385,12 +385,11 @@ def contract_series() -> Series:
 def find_doctype(series: Series, period: Period) -> Doctype | None:
     """Return the documents of a series by this period; None where it has none.
 
-    Daily values and the curve of one direction have their periods together: the hours of ``daily`` are the curve's.
+    Daily values and the curve that adds up to them have their periods together: the hours of ``daily`` are the curve's.
     """
-    described = series.description
-    family = [series]
-    if series.packs:
-        family = [other for other in Series if other.packs and other.description.direction is described.direction]
+    days = series.description.adds_up_to if series.has_steps else series
+    curves = [other for other in Series if other.has_steps and other.description.adds_up_to is days]
+    family = [series, *([days] if days else []), *curves]
     return next((doctype for one in family for doctype in one.doctypes if doctype.period is period), None)
 
 

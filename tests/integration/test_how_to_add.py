@@ -1,0 +1,125 @@
+"""The series and the supplier of the how-to pages, built as the pages say, and used by commands alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from tests.support.factories import NOW
+from tests.support.pages import ROOT
+from tests.support.servers import run_in_background
+
+STEP = re.compile(r"^In `([\w/.]+)`, (above|below) `(.+?)`:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NEW_FILE = re.compile(r"^`([\w/.]+)`, a new file:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+METER = "30001640000011"
+TODAY = date(2024, 7, 25)
+
+
+@dataclass(frozen=True)
+class BuiltPage:
+    """A copy of the code with what a page adds; ``touched``: the files that the page changes or makes."""
+
+    folder: Path
+    touched: frozenset[str]
+
+    def run(self, *words: str, **settings: str) -> Any:
+        """Run a command of the copy, and return its JSON where it prints any."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith("RELEVE_")}
+        env |= {f"RELEVE_{name.upper()}": value for name, value in settings.items()}
+        done = subprocess.run(
+            [sys.executable, "-m", "worker", *words],
+            cwd=self.folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout) if done.stdout.startswith(("{", "[")) else done.stdout
+
+
+def build(page: str, folder: Path) -> BuiltPage:
+    """Copy the code, and put in what the page says, where it says."""
+    for name in ("worker", "config", "tasks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (ROOT / "docs" / "how-to" / page).read_text(encoding="utf-8")
+    steps = STEP.findall(text)
+    files = NEW_FILE.findall(text)
+    assert len(steps) + len(files) == text.count("```python"), "each block says where it goes"
+    for name, code in files:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(code, encoding="utf-8")
+    for name, where, anchor, code in steps:
+        lines = (folder / name).read_text(encoding="utf-8").split("\n")
+        (at,) = [number for number, line in enumerate(lines) if line.strip() == anchor]
+        place = at + (where == "below")
+        lines[place:place] = code.removesuffix("\n").split("\n")
+        (folder / name).write_text("\n".join(lines), encoding="utf-8")
+    return BuiltPage(folder, frozenset([name for name, *_ in (*steps, *files)]))
+
+
+def days_asked(request: Request) -> list[date]:
+    start, end = (date.fromisoformat(request.query_params[name]) for name in ("start", "end"))
+    return [start + timedelta(days=number) for number in range((end - start).days)]
+
+
+async def give_token(request: Request) -> JSONResponse:
+    return JSONResponse({"access_token": "t", "token_type": "Bearer", "expires_in": 12600})
+
+
+async def give_shared(request: Request) -> JSONResponse:
+    return JSONResponse({"shared": [{"day": str(day), "wh": 1000 + day.day} for day in days_asked(request)]})
+
+
+async def give_nothing(request: Request) -> JSONResponse:
+    return JSONResponse({"error": "no_data_found", "error_description": "no measure found"}, 404)
+
+
+@pytest.fixture
+def supplier() -> Iterator[str]:
+    routes = [
+        Route("/oauth2/v3/token", give_token, methods=["POST"]),
+        Route("/metering_data_sd/v5/shared_daily", give_shared),
+        Route("/{path:path}", give_nothing),
+    ]
+    with run_in_background(Starlette(routes=routes)) as address:
+        yield address
+
+
+def test_a_series_is_a_description_a_parser_and_a_path(tmp_path: Path, redis_url: str, supplier: str) -> None:
+    built = build("add-a-series.md", tmp_path / "code")
+    assert len(built.touched) <= 3
+    settings = {
+        "data_dir": str(tmp_path / "data"),
+        "redis_url": redis_url,
+        "preset": "enedis-v5",
+        "enedis_url": supplier,
+        "pretend_now": NOW.isoformat(),
+        "series": "daily,load_curve,shared_daily",
+    }
+    built.run("migrate", **settings)
+    built.run("accounts", "add", "--usage-point", METER, "--consented", "2024-07-01", **settings)
+    account = built.run("accounts", "list", "--json", **settings)[0]["id"]
+    built.run("sync", account, "--inline", **settings)
+    documents = built.run("show", account, "--series", "shared_daily", "--by", "day", "--format", "json", **settings)
+    assert documents[-1]["load"] == pytest.approx(1.024)
+    assert [document["day"] for document in documents][-1] == 24
+    months = built.run("show", account, "--series", "shared_daily", "--by", "month", "--format", "json", **settings)
+    assert months[-1]["load"] == pytest.approx(sum(1.0 + day / 1000 for day in range(1, 25)))
+    assert "shared_daily" in json.dumps(built.run("completeness", account, "--json", **settings))
+    built.run("verify", "--all", **settings)
