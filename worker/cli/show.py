@@ -18,6 +18,7 @@ from worker.domain.measures.amounts import DAY_PLACES, STEP_PLACES, count_places
 from worker.domain.measures.documents import Document, key_range, to_amount
 from worker.domain.measures.public_documents import (
     PUBLIC_FIELDS,
+    VOLT_AMPERES,
     csv_columns,
     find_tariff_periods,
     to_csv_fields,
@@ -129,8 +130,9 @@ def plot_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
 
 
 def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
-    """Return a table with a row for each document; further fields are the columns of a CSV."""
-    further = csv_columns(doctype, find_tariff_periods(documents, doctype))[len(PUBLIC_FIELDS) :]
+    """Return a table with a row for each document; its further fields are the columns of a CSV."""
+    columns = csv_columns(doctype, find_tariff_periods(documents, doctype))
+    further = [name for name in columns if name not in (*PUBLIC_FIELDS, VOLT_AMPERES)]
     table = Table(doctype.period.value, _unit(doctype), *further, box=None)
     table.columns[1].justify = "right"
     for document, text in zip(documents, _format_loads(documents, doctype), strict=True):

@@ -1,0 +1,72 @@
+"""`releve show --series`: every series as JSON, CSV, table and plot, and what it was before without one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import timedelta
+
+import pytest
+
+from tests.support.api_service import TODAY
+from tests.support.factories import NOW
+from tests.support.installation import Installation
+from tests.support.panel_homes import PanelHome, store_home
+from tests.support.registries import prepare_registry
+from worker.domain.measures.series import Period, Series, periods_of
+
+HOME = PanelHome(TODAY - timedelta(days=1), days=40)
+
+
+@pytest.fixture
+def home(installation: Installation) -> str:
+    prepare_registry(installation.folder)
+    with installation.open() as runtime:
+        account, _ = runtime.registry.add("enedis", "30001640000011", NOW, token_needed=False)
+        store_home(runtime, account.id, HOME)
+    return account.id
+
+
+def test_every_series_is_shown_in_every_form_with_its_unit(installation: Installation, home: str) -> None:
+    for series in Series:
+        unit = series.description.quantity.load_unit
+        words = ("show", home, "--series", series.value, "--format")
+        documents = json.loads(installation.releve(*words, "json").out)
+        rows = list(csv.DictReader(io.StringIO(installation.releve(*words, "csv").out)))
+        assert len(documents) == len(rows) > 0
+        assert [float(row["load"]) for row in rows] == [document["load"] for document in documents]
+        for form in ("table", "plot"):
+            lines = installation.releve(*words, form).out.splitlines()
+            assert unit in lines[0].split() and len(lines) > 1, form
+
+
+def test_a_period_that_a_series_does_not_have_is_refused_in_one_line(installation: Installation, home: str) -> None:
+    for series in Series:
+        for by in set(Period) - set(periods_of(series)):
+            ended = installation.releve("show", home, "--series", series.value, "--by", by.value, code=2)
+            assert f"series {series} has no documents by {by}: use --by day" in ended.err
+    assert "'gas' is not one of" in installation.releve("show", home, "--series", "gas", code=2).err
+
+
+def test_without_a_series_the_consumption_is_shown(installation: Installation, home: str) -> None:
+    for by in Period:
+        usual = installation.releve("show", home, "--by", by.value, "--format", "csv").out
+        assert usual == installation.releve("show", home, "--series", "daily", "--by", by.value, "--format", "csv").out
+        assert usual.splitlines()[0] == "load,year,month,day,hour,minute,fold"
+
+
+def test_a_table_has_the_further_fields_and_says_where_nothing_is_stored(installation: Installation, home: str) -> None:
+    power = installation.releve("show", home, "--series", "max_power").out.splitlines()
+    va, at = HOME.peak(HOME.last)
+    assert power[0].split() == ["day", "kVA", "at"]
+    assert power[-1].split() == [str(HOME.last), f"{va / 1000:.3f}", at.isoformat()]
+    heads = installation.releve("show", home, "--series", "registers").out.splitlines()[0].split()
+    assert heads == ["day", "kWh", "calendar", "registers.HC", "registers.HP"]
+    empty = installation.releve("show", home, "--series", "registers", "--from", "2020-01-01", "--to", "2020-01-02").out
+    assert empty == "nothing stored of registers by day from 2020-01-01 to 2020-01-02\n"
+
+
+def test_a_contract_is_shown_however_old_it_is(installation: Installation, home: str) -> None:
+    shown = installation.releve("show", home, "--series", "contract").out
+    assert "6.000" in shown and "9.000" in shown

@@ -1,0 +1,63 @@
+"""The page of a home with panels in a real browser: one chart for both directions, and the cards below, judged by axe.
+
+The web service runs in this process, over documents that are written straight into the store.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from tests.support.api_service import TODAY, open_api_service
+from tests.support.browser import go, look_at, open_profile, text_of
+from tests.support.panel_homes import TEMPO, PanelHome, store_home
+from tests.support.simulators import run_in_background
+from worker.stores.redis.child_processes import free_port
+from worker.web.sessions import SESSION_COOKIE, Session, sign_session
+
+HOME = PanelHome(TODAY - timedelta(days=1), days=120, fed_days_late=5, periods=TEMPO)
+
+
+def test_a_home_with_panels_reads_both_directions_powers_and_registers(
+    redis_url: str, tmp_path: Path, browser: webdriver.Chrome
+) -> None:
+    port = free_port()
+    settings = {"public_url": f"http://127.0.0.1:{port}", "api_calls_per_minute": 1000}
+    with (
+        open_api_service(redis_url, tmp_path, **settings) as service,
+        run_in_background(service.app, port) as address,
+        open_profile(browser),
+    ):
+        account = service.add()
+        store_home(service.runtime, account, HOME)
+        browser.get(f"{address}/static/icon.svg")
+        cookie = sign_session(service.runtime.signer, Session(accounts={account: 1}))
+        browser.add_cookie({"name": SESSION_COOKIE, "value": cookie})
+
+        browser.get(f"{address}/accounts/{account}")
+        fed = browser.find_elements(By.CSS_SELECTOR, "#chart .chart-wide .serie-fed .column")
+        drawn = browser.find_elements(By.CSS_SELECTOR, "#chart .chart-wide .serie-1 .column")
+        assert len(drawn) == 24 and len(fed) == 24 - HOME.fed_days_late
+        assert drawn[0].rect["y"] < fed[0].rect["y"]
+        assert drawn[0].value_of_css_property("fill") != fed[0].value_of_css_property("fill")
+
+        for chart, words in (("#chart", "Injecté 8"), ("#power", " kVA")):
+            browser.find_element(By.CSS_SELECTOR, f"{chart} [data-chart]").send_keys(Keys.ARROW_RIGHT)
+            readout = text_of(browser, f"{chart} [data-readout]")
+            assert " · " in readout and words in readout, readout
+
+        browser.execute_script("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+        assert "BUHC" in text_of(browser, "#registers-consumption")
+        assert "6 kVA" in text_of(browser, "#contract").replace("\N{NO-BREAK SPACE}", " ")
+        look_at(browser, "panels-month")
+        browser.get(f"{address}/accounts/{account}?by=day&at=2024-07-18")
+        look_at(browser, "panels-day")
+        browser.get(f"{address}/accounts/{account}?by=year&lang=en")
+        assert "Fed into the grid" in text_of(browser, "#chart")
+        look_at(browser, "panels-year")
+        go(browser, "Download my data", "CSV")
+        look_at(browser, "panels-download")
