@@ -17,7 +17,8 @@ WINDOW = DateWindow(date(2024, 10, 26), date(2024, 10, 28))
 DAYS = [["2024-10-26", "8263"], ["2024-10-27", "0"]]
 # The day on which the clocks go back, with zeros at night.
 CURVE = [
-    [label, str(max(0, 20 - abs(24 - number)) * 60), "PT30M"] for number, label in enumerate(end_labels(WINDOW.end))
+    [label, str(max(0, 20 - abs(24 - number)) * 60), "PT30M"]
+    for number, label in enumerate(end_labels(date(2024, 10, 27)))
 ]
 PRODUCED = [series for series in Series if series.description.direction is not daily_of().description.direction]
 
