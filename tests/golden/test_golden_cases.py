@@ -28,7 +28,7 @@ from tests.support.factories import (
     window_job,
 )
 from tests.support.fakes import ByDoctype
-from worker.domain.measures.documents import Entry, to_document
+from worker.domain.measures.documents import Entry, details_of, to_document
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Doctype, Period, Series
 from worker.stores.measures.base import Document
@@ -99,7 +99,7 @@ def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str
         for doctype, absent in run.get("absent", {}).items():
             assert not set(absent) & set(stored[Doctype(doctype)])
         for doctype, details in run.get("details", {}).items():
-            names = Doctype(doctype).detail_names
+            assert {key: details_of(document) for key, document in stored[Doctype(doctype)].items()} == details
         steps = {key: document["step"] for key, document in stored[series.inputs].items() if "step" in document}
         if "steps" in run:
             assert steps == run["steps"]
