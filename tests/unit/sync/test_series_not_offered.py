@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.factories import serving_days
 from tests.unit.conftest import Household
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.series import Direction, daily_of
+from worker.domain.measures.series import curve_of, daily_of
 from worker.errors import SeriesNotOffered
 
-CONSUMED, PRODUCED = daily_of(), daily_of(Direction.PRODUCTION)
+CONSUMED = daily_of()
+CURVE = curve_of(CONSUMED)
 REFUSED = SeriesNotOffered("Enedis says that this meter does not measure in this direction")
 
 
@@ -30,10 +30,9 @@ def test_no_account_waits_for_its_owner_because_a_series_is_not_offered(househol
 def test_an_asserted_account_is_confirmed_by_the_series_that_its_meter_has(household: Household) -> None:
     account_id = household.add_asserted()
     household.supplier.daily = REFUSED
-    household.supplier.others[PRODUCED] = serving_days({household.history.today(): 1})
-    household.look_back(account_id, CONSUMED, PRODUCED)
+    household.look_back(account_id, CONSUMED, CURVE)
     assert household.registry.get(account_id).state is AccountState.READY
-    assert [series for series, _ in household.supplier.asked] == [CONSUMED, PRODUCED]
+    assert [series for series, _ in household.supplier.asked] == [CONSUMED, CURVE]
 
 
 def test_many_meters_without_a_series_are_no_incident(household: Household) -> None:
