@@ -14,7 +14,7 @@ from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowJob, WindowResult, Writes
 from worker.domain.measures.readings import PARIS, DateWindow, day_length, local_midnight
 from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.measures.series import Direction, Doctype, Quantity, Series
 from worker.errors import UnknownAccount
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.sync.window import WindowSync
@@ -37,12 +37,17 @@ def _v5_row(label: Json, value: Json, step: Json = None) -> Json:
     return {**row, "interval_length": step} if step is not None else row
 
 
+_QUANTITIES_2026 = {Quantity.ENERGY: "EA", Quantity.POWER: "PA", Quantity.APPARENT_POWER: "PMA"}
+
+
 def answer_2026(rows: Iterable[Row], series: Series) -> Json:
-    """Return an answer as the API of 2026 sends it, with the same meter's production beside it."""
+    """Return an answer as the API of 2026 sends it, with the same meter's other direction beside it."""
     points = [{"v": row[1], "d": row[0], **({"p": row[2]} if len(row) > 2 else {})} for row in rows]
-    quantity, unit = ("EA", "Wh") if series is Series.DAILY else ("PA", "W")
-    other = {"grandeurMetier": "PROD", "grandeurPhysique": quantity, "unite": unit, "points": [{"v": "7", "d": "x"}]}
-    mine = {"grandeurMetier": "CONS", "grandeurPhysique": quantity, "unite": unit, "points": points}
+    described = series.description
+    measured = {"grandeurPhysique": _QUANTITIES_2026[described.quantity], "unite": described.quantity.unit}
+    directions = ("PROD", "CONS") if described.direction is Direction.CONSUMPTION else ("CONS", "PROD")
+    other = {"grandeurMetier": directions[0], **measured, "points": [{"v": "7", "d": "x"}]}
+    mine = {"grandeurMetier": directions[1], **measured, "points": points}
     return {"idPrm": USAGE_POINT, "etapeMetier": "BRUT", "grandeur": [other, mine], "contexte": []}
 
 

@@ -162,7 +162,7 @@ def test_what_is_told_as_a_changed_unit_never_becomes_data(name: str, wrong: str
 
 
 @pytest.mark.parametrize("answer", [None, {}, [], "", 0, {"a": 1}, [[]]])
-@pytest.mark.parametrize("series", USUAL_SERIES)
+@pytest.mark.parametrize("series", Series)
 def test_what_is_no_answer_is_both_told_and_refused(answer: Any, series: Series) -> None:
     assert len(find_deviations(answer, ANSWER_SHAPES[series])) == 1
     with pytest.raises(MalformedAnswer):
@@ -222,3 +222,61 @@ def test_the_fingerprint_is_of_what_surprised_and_not_of_the_answer() -> None:
     )
     assert one.fingerprint == other.fingerprint
     assert one.fingerprint != Deviation(DeviationKind.FIELD, "a.b", "list").fingerprint
+
+
+def registers(**fields: Any) -> Any:
+    point = {"d": "2024-01-15 00:00:00", "v": 18623827, "iv": 0}
+    period = {"idClasseTemporelle": "HP", "libelleClasseTemporelle": "Heures Pleines", "codeCadran": "F2"}
+    calendar = {
+        "idCalendrier": "FC000040",
+        "libelleCalendrier": "…",
+        "classeTemporelle": [{**period, "valeur": [point]}],
+    }
+    item = {"grandeurMetier": "CONS", "grandeurPhysique": "EA", "unite": "Wh", "points": [], "calendrier": [calendar]}
+    item |= {"cadranTotalisateur": {"codeCadran": "T", "valeur": [point]}, **fields}
+    context = {"etapeMetier": "BRUT", "contexteReleve": "COL", "typeReleve": "AQ", "grandeur": [item]}
+    return {"idPrm": USAGE_POINT, "periode": {"dateDebut": "2024-01-15"}, "grandeur": [], "contexte": [context]}
+
+
+def peaks(**fields: Any) -> Any:
+    kind = {"unit": "VA", "measurement_kind": "power", "aggregate": "maximum", "measuring_period": "P1D", **fields}
+    return v5_answer([["2024-01-15 19:06:20", "4638"]], reading_type=kind)
+
+
+@pytest.mark.parametrize(
+    "answer, series",
+    [
+        (registers(), Series.REGISTERS),
+        (registers(grandeurMetier="PROD"), Series.PRODUCTION_REGISTERS),
+        (peaks(), Series.MAX_POWER),
+        (v5_days(), Series.PRODUCTION_DAILY),
+        (v5_curve(), Series.PRODUCTION_LOAD_CURVE),
+        ({"contracts": [{"customer": {"usage_points": None}}]}, Series.CONTRACT),
+        ({"situation_contrat": [], "synth_contrat": {}, "comptage": None}, Series.CONTRACT),
+    ],
+)
+def test_answers_of_the_further_series_are_as_expected(answer: Any, series: Series) -> None:
+    assert deviations_of(answer, series) == []
+    parse(answer, series, WINDOW)
+
+
+@pytest.mark.parametrize(
+    "answer, series, deviation",
+    [
+        (registers(unite="kWh"), Series.REGISTERS, (DeviationKind.UNIT, "contexte[].grandeur[].unite", "kWh")),
+        (registers(tarif="x"), Series.REGISTERS, (DeviationKind.FIELD, "contexte[].grandeur[].tarif", "text")),
+        (peaks(unit="W"), Series.MAX_POWER, (DeviationKind.UNIT, "meter_reading.reading_type.unit", "W")),
+        (
+            {"situation_contrat": [{"subscribed_power": {"unit": "kW", "value": "12"}}]},
+            Series.CONTRACT,
+            (DeviationKind.UNIT, "situation_contrat[].subscribed_power.unit", "kW"),
+        ),
+        (
+            {"situation_contrat": [], "comptage": {"relais": {"plageHeuresCreuses": "la nuit"}}},
+            Series.CONTRACT,
+            (DeviationKind.SHAPE, "comptage.relais.plageHeuresCreuses", "aa aaaa"),
+        ),
+    ],
+)
+def test_what_changes_in_the_further_series_is_told(answer: Any, series: Series, deviation: Any) -> None:
+    assert deviations_of(answer, series) == [deviation]

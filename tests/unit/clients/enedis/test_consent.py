@@ -27,6 +27,7 @@ from worker.clients.id_token import usage_points_from_id_token
 from worker.clients.oauth import Grant
 from worker.clients.tokens import Token
 from worker.domain.consent.connection_requests import SharedMeter
+from worker.domain.measures.series import Direction, Series
 from worker.errors import ConsentRevoked, MalformedAnswer, RequestRefused, SupplierUnavailable
 
 A, B = "98765432109876", "98765432109877"
@@ -140,6 +141,42 @@ def test_a_consent_has_its_days_as_the_supplier_tells_them(
     meters, digest = fetch_shared_meters(v2026.session, 900001, NOW)
     assert meters == [SharedMeter(A, since, until)]
     assert digest == hashlib.sha256(v2026.supplier.calls[-1].response.content).hexdigest()
+
+
+def about(kind: Any, soutirage: Any = None, injection: Any = None) -> dict[str, Any]:
+    told = {"mesuresTypeCode": kind, "soutirage": soutirage, "injection": injection}
+    return {**service(A), **{name: value for name, value in told.items() if value is not None}}
+
+
+ALL = frozenset(Series)
+CONSUMED = frozenset(series for series in Series if series.description.direction is Direction.CONSUMPTION)
+
+
+@pytest.mark.parametrize(
+    "services, offered",
+    [
+        ([about("CDC", True, False)], {Series.LOAD_CURVE}),
+        ([about("ENERGIE", False, True)], {Series.PRODUCTION_DAILY}),
+        ([about(kind, True, False) for kind in ("CDC", "IDX", "PMAX", "ENERGIE", "ITC")], CONSUMED),
+        ([about(kind, True, True) for kind in ("CDC", "IDX", "PMAX", "ENERGIE", "ITC")], ALL),
+        # Two groups of services on one meter, of a home that also feeds in.
+        ([about("ENERGIE", True, False), about("ENERGIE", False, True)], {Series.DAILY, Series.PRODUCTION_DAILY}),
+        ([about("ITC", False, True)], {Series.CONTRACT}),
+        # No direction is told.
+        ([about("CDC")], {Series.LOAD_CURVE, Series.PRODUCTION_LOAD_CURVE}),
+        ([about("CDC", "yes", 1)], {Series.LOAD_CURVE, Series.PRODUCTION_LOAD_CURVE}),
+        # What is not known could be any series.
+        ([about("CDC", True), about("NEW", True)], None),
+        ([about("CDC", True), service(A)], None),
+        ([about(7, True)], None),
+        # One that is over says nothing.
+        ([about("CDC", True), {**about("ENERGIE", True), "etatCode": "TERMINE"}], {Series.LOAD_CURVE}),
+    ],
+)
+def test_a_consent_covers_the_series_of_its_services(v2026: ClientHarness, services: Any, offered: Any) -> None:
+    answer(v2026, 200, {"nbTotalServices": len(services), "serviceSouscrit": services})
+    (meter,) = fetch_shared_meters(v2026.session, 900001, NOW)[0]
+    assert meter.offered == offered
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.clients.enedis.presets import PRESETS, SUBSCRIBED_SERVICES
+from worker.clients.enedis.presets import PRESETS, SUBSCRIBED_SERVICES, Preset
+from worker.domain.measures.series import Granularity, Series
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -70,3 +71,23 @@ def test_calls_are_counted_together_until_2026_and_by_api_from_then_on() -> None
     assert {newest.quota_of(path) for path in newest.paths.values()} == {"mesure_synchrone_auto"}
     assert newest.quota_of(SUBSCRIBED_SERVICES) == "subscribed_services"
     assert (older.calls_per_hour, newest.calls_per_hour) == (10_000, 1_000)
+
+
+def test_only_the_newest_generation_has_registers_and_all_have_the_rest() -> None:
+    registers = {series for series in Series if series.description.granularity is Granularity.REGISTER}
+    offered = {name: {series for series in Series if preset.offers(series)} for name, preset in PRESETS.items()}
+    assert offered == {
+        "enedis-v4": set(Series) - registers,
+        "enedis-v5": set(Series) - registers,
+        "enedis-2026": set(Series),
+    }
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_no_two_series_of_a_generation_have_the_same_path(preset: Preset) -> None:
+    paths = [*preset.paths.values(), *(call.path for calls in preset.state_calls.values() for call in calls)]
+    assert len(set(paths)) == len(paths)
+    assert not preset.paths.keys() & preset.state_calls.keys()
+    assert {preset.quota_of(path) for path in paths} == set(preset.quota_names)
+    for calls in preset.state_calls.values():
+        assert calls[0].required and len({call.name for call in calls}) == len(calls)

@@ -11,7 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from worker.accounts.proxy_data import OtherMeter, TooEarly, read_query
 from worker.domain.consent.proxy import ProxyGrant
 from worker.domain.measures.answers import Answer, AnswerKind
-from worker.errors import AccountError, WorkerError
+from worker.errors import AccountError, SeriesNotOffered, WorkerError
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
@@ -69,6 +69,8 @@ def read_data(
     except AccountError as error:
         message = "the supplier finds no consent for this meter: consent again"
         raise HttpRefusal(403, "access_denied", message) from error
+    except SeriesNotOffered:
+        raise HttpRefusal(404, "no_data", "this meter has no such series") from None
     except WorkerError as error:
         raise to_refusal(error) from error
 
