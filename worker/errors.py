@@ -199,6 +199,13 @@ class MalformedAnswer(DataError):
     remedy = _REPORT
 
 
+class SeriesNotOffered(DataError):
+    """The supplier says that this meter has no such series: the series ends, and the account goes on."""
+
+    code: ClassVar[str] = "series_not_offered"
+    answer_class = AnswerClass.NO_DATA
+
+
 class RequestRefused(DataError):
     """The supplier calls our request wrong: our bug."""
 

@@ -13,7 +13,7 @@ from typing import Final
 from worker.domain.fleet.backoff import MAX_RETRIES, retry_delay_s
 from worker.domain.measures.messages import WindowJob, WindowResult
 from worker.domain.measures.readings import PARIS, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import Series
 from worker.errors import AccountError, RateLimited, TransientError, WorkerError
 from worker.sync.claims import WindowClaims
 from worker.sync.history import History
@@ -38,13 +38,14 @@ class Inline:
     failures: list[dict[str, str]] = field(default_factory=list)
 
     def look_back(self, *account_ids: str) -> Iterator[WindowResult]:
-        """Sync the last days of both series, account after account; a window that fails stops no other account."""
+        """Sync the last days of each series, account after account; a window that fails stops no other account."""
         for account_id in account_ids:
-            yield from self._run(self.claims.manual_look_back(account_id, series) for series in USUAL_SERIES)
+            collected = self.claims.registry.outcomes.collected(account_id)
+            yield from self._run(self.claims.manual_look_back(account_id, series) for series in collected)
 
     def history(self, account_id: str) -> Iterator[WindowResult]:
         """Sync all missing windows, daily values first, newest window first."""
-        for series in USUAL_SERIES:
+        for series in self.claims.registry.outcomes.collected(account_id):
             windows = self.windows.missing_windows(account_id, series)
             yield from self._run(
                 self.claims.to_job(account_id, series, window)

@@ -69,9 +69,13 @@ def next_request_date(series: Series, day: date, mark: DayMark, today: date) -> 
     """Return when an open day is asked for, by the nightly look-back or by the repair; ``today`` if it is due."""
     if not mark.open:
         return None
-    dates = [when] if (when := next_ask(day, mark)) else []
-    if (today + ONE_DAY - day).days <= series.description.look_back_days:
-        dates.append(today + ONE_DAY)
+    if series.is_state:
+        return None
+    dates = [when] if (when := next_ask(day, mark, series)) else []
+    asked_on = day + timedelta(days=mark.asked_at_age or 0)
+    turn = max(today + ONE_DAY, asked_on + timedelta(days=series.description.cadence_nights))
+    if (turn - day).days <= series.description.look_back_days:
+        dates.append(turn)
     return max(today, min(dates)) if dates else None
 
 
