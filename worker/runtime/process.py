@@ -22,6 +22,7 @@ from worker.accounts.proxy_codes import ProxyCodes
 from worker.accounts.proxy_data import ProxyData
 from worker.accounts.proxy_grants import ProxyGrants
 from worker.accounts.refusals import RefusalPolicy
+from worker.accounts.series_choice import SeriesChooser
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.accounts.token_renewal import TokenRenewal
 from worker.accounts.token_revocation import TokenRevocation
@@ -35,6 +36,7 @@ from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
 from worker.runtime import keys, stores, supplier
+from worker.runtime.series import fleet_series, is_offered
 from worker.stores.encryption import Signer
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.redis.connection import check_eviction, connect
@@ -104,7 +106,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.erasure_hashes = keys.build_erasure_hashes(settings)
         self.ledger_file = LedgerFile(settings.ledger(), self.erasure_hashes)
         database = stores.open_current_database(settings, self._open)
-        self.registry = AccountRegistry(database, self.sealer)
+        self.registry = AccountRegistry(database, self.sealer, fleet_series(settings))
         self.erasures = ErasureTable(database, self.erasure_hashes)
         self.invitations = self.registry.invitations
         self.api_tokens = ApiTokenTable(database)
@@ -165,6 +167,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             now=self.now,
             thresholds=Thresholds(settings.incident_accounts, settings.incident_share, settings.incident_minutes),
             first_wait_s=settings.incident_probe_s,
+            series_in_use=self.registry.outcomes.list_in_use,
         )
         self.history = History(
             registry=self.registry,
@@ -230,6 +233,9 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
 
     def _build_account_parts(self) -> None:
+        self.series_chooser = SeriesChooser(
+            outcomes=self.registry.outcomes, is_offered=partial(is_offered, self.endpoints.preset), now=self.now
+        )
         self.inviter = Inviter(
             invitations=self.invitations,
             registry=self.registry,
