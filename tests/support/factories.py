@@ -112,10 +112,11 @@ class PretendSupplier:
 
     daily: Any = None
     curve: Any = None
+    others: dict[Series, Any] = field(default_factory=dict)
     asked: list[tuple[Series, DateWindow]] = field(default_factory=list)
 
     def measures(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        prepared = {Series.DAILY: self.daily, Series.LOAD_CURVE: self.curve}[series]
+        prepared = {Series.DAILY: self.daily, Series.LOAD_CURVE: self.curve, **self.others}[series]
         self.asked.append((series, window))
         answer = prepared(window) if callable(prepared) else prepared
         if isinstance(answer, Exception):

@@ -368,6 +368,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             windows=self.history,
             window_sync=self.window_sync,
             results=self.results,
+            collected=self.registry.outcomes.collected,
             print_line=print_line,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
@@ -27,12 +27,16 @@ LONGEST_WAIT_S: Final = 120.0
 
 @dataclass(kw_only=True)
 class Inline:
-    """Windows without the queue; ``print_line`` gets lines for a person, ``failures`` the windows that failed."""
+    """Windows without the queue; ``print_line`` gets lines for a person, ``failures`` the windows that failed.
+
+    ``collected``: returns the series that an account is asked for.
+    """
 
     claims: WindowClaims
     windows: History
     window_sync: WindowSync
     results: ResultRecorder
+    collected: Callable[[str], Sequence[Series]]
     print_line: Callable[[str], None]
     sleep: Callable[[float], None] = time.sleep
     failures: list[dict[str, str]] = field(default_factory=list)
@@ -40,12 +44,13 @@ class Inline:
     def look_back(self, *account_ids: str) -> Iterator[WindowResult]:
         """Sync the last days of each series, account after account; a window that fails stops no other account."""
         for account_id in account_ids:
-            collected = self.claims.registry.outcomes.collected(account_id)
-            yield from self._run(self.claims.manual_look_back(account_id, series) for series in collected)
+            yield from self._run(
+                self.claims.manual_look_back(account_id, series) for series in self.collected(account_id)
+            )
 
     def history(self, account_id: str) -> Iterator[WindowResult]:
         """Sync all missing windows, daily values first, newest window first."""
-        for series in self.claims.registry.outcomes.collected(account_id):
+        for series in self.collected(account_id):
             windows = self.windows.missing_windows(account_id, series)
             yield from self._run(
                 self.claims.to_job(account_id, series, window)
