@@ -203,7 +203,8 @@ class SeriesNotOffered(DataError):
     """The supplier says that this meter has no such series: the series ends, and the account goes on."""
 
     code: ClassVar[str] = "series_not_offered"
-    answer_class = AnswerClass.NO_DATA
+    answer_class = AnswerClass.NO_DATA  # It is an answer: there is nothing to be had.
+    kind = "series_not_offered"
 
 
 class RequestRefused(DataError):

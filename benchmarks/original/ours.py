@@ -13,6 +13,7 @@ from benchmarks.common import TODAY, morning
 from benchmarks.original.theirs import SyncMeasurement
 from config.settings import Settings
 from worker.cli.totals_check import Loads
+from worker.clients.supplier import SupplierClient
 from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.answers import Answer
@@ -23,7 +24,6 @@ from worker.domain.measures.series import Doctype, Series
 from worker.runtime.process import Runtime
 from worker.stores.measures.base import ALL_KEYS
 from worker.sync.inline import Inline
-from worker.sync.window import SupplierClient
 
 METER: Final = "30000000000001"
 
@@ -43,9 +43,9 @@ class _CachingSupplier:
     supplier: SupplierClient
     answers: dict[tuple[Series, DateWindow], Answer]
 
-    def measures(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
+    def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
         if (series, window) not in self.answers:
-            self.answers[series, window] = self.supplier.measures(series, usage_point_id, window)
+            self.answers[series, window] = self.supplier.ask(series, usage_point_id, window)
         return self.answers[series, window]
 
 

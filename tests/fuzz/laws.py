@@ -44,7 +44,7 @@ from worker.domain.measures.documents import key_range, to_amount, to_entry
 from worker.domain.measures.overlaps import interval_of
 from worker.domain.measures.readings import PARIS, DateWindow
 from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
-from worker.domain.parsing.enedis import parse
+from worker.domain.parsing.parsers import parse
 from worker.errors import MalformedAnswer, WorkerError
 from worker.simulator.homes.recording_formats import BrokenRecording
 from worker.simulator.homes.recordings import read_folder
@@ -66,7 +66,7 @@ any_series = st.sampled_from(USUAL_SERIES)
 @given(mutated(MEASURES) | mutated(BODIES), any_series)
 def a_reading_is_in_the_answer_it_came_from(body: Any, series: Series) -> None:
     try:
-        parsed = parse(body, series)
+        parsed = parse(body, series, WINDOW)
     except MalformedAnswer:
         return
     numbers_sent = Counter(numbers_in(body))
@@ -99,7 +99,7 @@ def energy_is_kept_from_the_answer_to_the_totals(body: Any, series: Series) -> N
     except MalformedAnswer:
         assert not any(store.documents for store in measures.values())
         return
-    expected = sum(reading.amount for reading in parse(body, series).clip_to(WINDOW).readings)
+    expected = sum(reading.amount for reading in parse(body, series, WINDOW).clip_to(WINDOW).readings)
     expected -= sum(report["facts"]["set_aside"].values())
     inputs = measures[series.inputs].read("home1", "0", "~")
     first_key, end_key = key_range(WINDOW, series.inputs)
@@ -163,11 +163,11 @@ def any_answer_can_be_looked_at_and_kept(body: Any, series: Series) -> None:
     (unpacked,) = unpack_raw_answers(pack_raw_answers([raw_answer]))
     assert json.dumps(unpacked.pieces[0][1]) == json.dumps(body)
     try:
-        parsed = parse(body, series)
+        parsed = parse(body, series, WINDOW)
     except MalformedAnswer:
         assert deviations, "what is refused is told"
         return
-    assert parse(unpacked.pieces[0][1], series) == parsed
+    assert parse(unpacked.pieces[0][1], series, WINDOW) == parsed
 
 
 # -- Answers as bytes

@@ -115,8 +115,8 @@ class PretendSupplier:
     others: dict[Series, Any] = field(default_factory=dict)
     asked: list[tuple[Series, DateWindow]] = field(default_factory=list)
 
-    def measures(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        prepared = {Series.DAILY: self.daily, Series.LOAD_CURVE: self.curve, **self.others}[series]
+    def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
+        prepared = {Series.DAILY: self.daily, Series.LOAD_CURVE: self.curve, **self.others}.get(series)
         self.asked.append((series, window))
         answer = prepared(window) if callable(prepared) else prepared
         if isinstance(answer, Exception):

@@ -9,16 +9,15 @@ import pytest
 
 from tests.unit.test_errors import TREE
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, DESCRIPTIONS, compose_message
-from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.suppliers import SUPPLIERS
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.series import SERIES_DESCRIPTIONS, Doctype, Series
-from worker.domain.parsing.enedis import QUANTITIES
+from worker.domain.parsing.parsers import PARSERS
 from worker.domain.reasons import _REASON_BY_FAILURE, _REASON_BY_REFUSAL, Reason
-from worker.errors import CLASS_BY_CODE, ConsentEnded, describe_code
+from worker.errors import CLASS_BY_CODE, ConsentEnded, SeriesNotOffered, describe_code
 from worker.texts import load_texts
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
@@ -56,7 +55,8 @@ def test_no_text_is_left_over_from_a_code_notice_or_reason_that_went() -> None:
 @pytest.mark.parametrize("error", TREE, ids=lambda error: error.__name__)
 def test_an_error_has_one_description(error: type) -> None:
     assert not error.code or issubclass(error, describe_code(error.code))
-    assert not error.answer_class.is_answer
+    # That a meter has no such series is what the supplier answers.
+    assert not error.answer_class.is_answer or error is SeriesNotOffered
     assert error.incident is None or IncidentKind(error.incident) is not IncidentKind.BY_HAND
     if error.suspends:
         assert error.answer_class in _REASON_BY_REFUSAL
@@ -95,16 +95,16 @@ def missing_of_series(series: Series) -> Iterator[str]:
     """Yield what a series lacks beside its description."""
     if series not in SERIES_DESCRIPTIONS:
         yield "description: SERIES_DESCRIPTIONS in worker/domain/measures/series.py"
-    if series not in QUANTITIES:
-        yield "unit: QUANTITIES in worker/domain/parsing/enedis.py"
-    if series not in ANSWER_SHAPES:
-        yield "shape of its answers: ANSWER_SHAPES in worker/clients/enedis/answers.py"
-    yield from (
-        f"path: {preset.name} of {supplier.name}"
-        for supplier in SUPPLIERS.values()
-        for preset in supplier.presets.values()
-        if series not in preset.paths
-    )
+    if series not in PARSERS:
+        yield "parser: PARSERS in worker/domain/parsing/parsers.py"
+    supplier = SUPPLIERS.get(series.description.supplier)
+    if supplier is None:
+        yield f"supplier: {series.description.supplier} in SUPPLIERS in worker/clients/suppliers.py"
+        return
+    if not supplier.shapes.get(series):
+        yield f"shape of its answers: answers.py of {supplier.name}"
+    if not any(preset.offers(series) for preset in supplier.presets.values()):
+        yield f"path: presets.py of {supplier.name}, in one preset at least"
     keys = (f"series.{series.value}.{part}" for part in ("name", "object"))
     yield from (f"text: {key}" for key in keys if key not in load_texts())
 
@@ -122,3 +122,14 @@ def test_a_supplier_lacks_no_text() -> None:
 def test_doctypes_belong_to_one_series() -> None:
     doctypes = [doctype for series in Series for doctype in series.doctypes]
     assert sorted(doctypes) == sorted(Doctype)
+
+
+def test_a_preset_offers_the_series_of_its_own_supplier_alone() -> None:
+    strangers = [
+        (preset.name, series.value)
+        for supplier in SUPPLIERS.values()
+        for preset in supplier.presets.values()
+        for series in Series
+        if preset.offers(series) and series.description.supplier != supplier.name
+    ]
+    assert strangers == []

@@ -29,6 +29,7 @@ CODES = {
     "UNKNOWN_ERROR.PARTIAL_SYNC",
     "CANNOT_FIND_ACCOUNT",
     "METER_ELSEWHERE",
+    "series_not_offered",
 }
 MESSAGE = "say what to do: then do it"
 

@@ -67,9 +67,10 @@ WORDS_WE_DO_NOT_USE = {
 # Interfaces stand at three places: what is asked of a supplier, a measure store, and what records a window's end.
 PROTOCOLS = {
     "worker/clients/session.py": {"Permits"},
+    "worker/clients/supplier.py": {"SupplierClient"},
     "worker/clients/tokens.py": {"RotatingTokenStore", "TokenStore"},
     "worker/stores/measures/base.py": {"MeasureStore"},
-    "worker/sync/window.py": {"Recorder", "SupplierClient"},
+    "worker/sync/window.py": {"Recorder"},
 }
 
 

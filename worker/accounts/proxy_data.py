@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
-from worker.clients.enedis.client import USAGE_POINT, EnedisClient
+from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.enedis.presets import Preset
+from worker.clients.supplier import SupplierClient
 from worker.domain.clock import Clock
 from worker.domain.consent.proxy import ProxyGrant
 from worker.domain.fleet.lanes import Lane, in_lane
@@ -47,7 +48,9 @@ class OtherMeter(Exception):
 
 
 def read_query(preset: Preset, path: str, parameters: Mapping[str, str]) -> DataQuery | None:
-    """Return the query of a request for a path of the supplier; None for a path that no series has.
+    """Return the query of a request for a path of the supplier; None for a path that no series of measures has.
+
+    What a supplier tells of the contract is not passed on: it is about more than the meter.
 
     Raises ValueError with what is wrong, which doesn't repeat a value.
     """
@@ -55,9 +58,12 @@ def read_query(preset: Preset, path: str, parameters: Mapping[str, str]) -> Data
     if series is None:
         return None
     names = (preset.usage_point_parameter, preset.start_parameter, preset.end_parameter)
-    if set(parameters) != set(names):
-        raise ValueError(f"needs {', '.join(names)} and nothing else")
+    fixed = preset.fixed_parameters.get(series, {})
+    if set(parameters) != {*names, *fixed}:
+        raise ValueError(f"needs {', '.join((*names, *fixed))} and nothing else")
     meter, start, end = (parameters[name] for name in names)
+    if wrong := [name for name, value in fixed.items() if parameters[name] != value]:
+        raise ValueError(f"{wrong[0]} must be {fixed[wrong[0]]}")
     if not USAGE_POINT.fullmatch(meter):
         raise ValueError(f"{names[0]} needs 14 digits")
     days = _read_day(start, names[1]), _read_day(end, names[2])
@@ -79,7 +85,7 @@ class ProxyData:
 
     grants: ProxyGrantTable
     erasures: ErasureTable
-    client_of: Callable[[str], EnedisClient]
+    client_of: Callable[[str], SupplierClient]
     now: Clock
     _slots: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(MOST_AT_ONCE))
 
@@ -95,7 +101,7 @@ class ProxyData:
         if grant.data_from is not None and query.window.start < grant.data_from:
             raise TooEarly(grant.data_from)
         with self._take_slot():
-            return self.client_of(grant.supplier).measures(query.series, query.usage_point_id, query.window)
+            return self.client_of(grant.supplier).ask(query.series, query.usage_point_id, query.window)
 
     @contextmanager
     def _take_slot(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ from requests_oauthlib import OAuth2Session
 from urllib3.exceptions import NewConnectionError
 
 from worker.clients.enedis.errors import Reply, token_refused
-from worker.clients.enedis.presets import SHARED_QUOTA, Endpoints
+from worker.clients.enedis.presets import Endpoints
 from worker.clients.tokens import Token, TokenProvider
 from worker.domain.fleet.lanes import current_lane
 from worker.domain.measures.answers import Answer, Json
@@ -95,7 +95,7 @@ class SupplierSession:
         def send(token: Token) -> Reply | None:
             """Return the reply, or None for one that refuses the token."""
             nonlocal permit
-            permit = self._permits.take_permit(preset.quotas.get(path, SHARED_QUOTA))
+            permit = self._permits.take_permit(preset.quota_of(path))
             release = partial(self._permits.release_permit, permit)
             reply = self._transport.send(method, url, token, on_unsent=release, **content)
             if not token_refused(reply, mode):

@@ -1,43 +1,31 @@
-"""The suppliers that there are, and the client of each account."""
+"""The suppliers that there are, and the clients of each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.client import EnedisClient
-from worker.clients.enedis.presets import PRESETS, Endpoints, Preset
+from worker.clients.enedis.presets import PRESETS, Endpoints
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Permits, SupplierSession, Transport
+from worker.clients.supplier import Supplier, SupplierClient
 from worker.clients.tokens import ApplicationTokens, RotatingTokenStore, Token, TokenProvider, TokenStore, UserTokens
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.readings import civil_date
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Supplier:
-    """The description of a supplier; its texts are ``supplier.<name>`` in ``locales/names.json``.
-
-    ``name``: its name in accounts and addresses. ``presets``: the generations of its API with the path of each series;
-    a setting chooses one for all accounts. ``client``: builds the client of a session.
-    """
-
-    name: str
-    presets: Mapping[str, Preset]
-    client: Callable[[Endpoints, SupplierSession, Clock, Callable[[Deviation], None]], EnedisClient]
-
-
-ENEDIS: Final = Supplier(name="enedis", presets=PRESETS, client=EnedisClient)
+ENEDIS: Final = Supplier(name="enedis", presets=PRESETS, client=EnedisClient, shapes=ANSWER_SHAPES)
 SUPPLIERS: Final = {supplier.name: supplier for supplier in (ENEDIS,)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SupplierClients:
-    """The clients of one process, which share a transport and the permits.
+    """The clients of one supplier in one process, which share its addresses, a transport, tokens and the permits.
 
     Accounts with a token of their own have a session each; else one client serves all. ``user_tokens`` returns the
     store of an account's token. ``report`` is called with each refusal that is not documented.
@@ -46,6 +34,7 @@ class SupplierClients:
     they raise ConsentEnded, or UnknownAccount for one that was removed.
     """
 
+    supplier: Supplier
     endpoints: Endpoints
     transport: Transport
     oauth: OAuthClient
@@ -60,12 +49,10 @@ class SupplierClients:
         """Whether each account brings its own token (v4), or one token of the application serves all."""
         return self.endpoints.preset.token_mode == "user"  # noqa: S105 - a mode, no secret
 
-    def client_of(self, account: Account) -> EnedisClient:
-        """Return the client for the measures of an account, for the calls that follow at once."""
+    def client_of(self, account: Account) -> SupplierClient:
+        """Return the client for the series of an account, for the calls that follow at once."""
         tokens = self.tokens_of(account)
-        if self.account_tokens:
-            return self._build_client(account.supplier, self._open_session(tokens))
-        return self._application_clients[account.supplier]
+        return self._build_client(self._open_session(tokens)) if self.account_tokens else self.application_client
 
     def tokens_of(self, account: Account) -> TokenProvider:
         """Return the tokens that calls for an account use: its own, or the application's."""
@@ -78,9 +65,10 @@ class SupplierClients:
     def application_tokens(self) -> ApplicationTokens:
         return ApplicationTokens(self.application_token, self.oauth)
 
-    def application_client(self, supplier: str) -> EnedisClient:
-        """Return the client with the application's token, for measures that are no account's (v5, 2026)."""
-        return self._application_clients[supplier]
+    @cached_property
+    def application_client(self) -> SupplierClient:
+        """The client with the application's token, also for series that are no account's (v5, 2026)."""
+        return self._build_client(self.application_session())
 
     def application_session(self) -> SupplierSession:
         """Return a session of the application, for calls that are no account's."""
@@ -106,10 +94,5 @@ class SupplierClients:
     def _open_session(self, tokens: TokenProvider) -> SupplierSession:
         return SupplierSession(self.endpoints, self.transport, tokens, self.permits)
 
-    @cached_property
-    def _application_clients(self) -> Mapping[str, EnedisClient]:
-        session = self.application_session()
-        return {supplier: self._build_client(supplier, session) for supplier in SUPPLIERS}
-
-    def _build_client(self, supplier: str, session: SupplierSession) -> EnedisClient:
-        return SUPPLIERS[supplier].client(self.endpoints, session, self.now, self.report)
+    def _build_client(self, session: SupplierSession) -> SupplierClient:
+        return self.supplier.client(self.endpoints, session, self.now, self.report)

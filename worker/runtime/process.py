@@ -26,17 +26,19 @@ from worker.accounts.series_choice import SeriesChooser
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.accounts.token_renewal import TokenRenewal
 from worker.accounts.token_revocation import TokenRevocation
-from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
-from worker.clients.suppliers import ENEDIS, SupplierClients
+from worker.clients.supplier import SupplierClient
+from worker.clients.suppliers import ENEDIS, SUPPLIERS, SupplierClients
+from worker.clients.tokens import TokenProvider
 from worker.domain.clock import clock_from, real_clock
+from worker.domain.consent.accounts import Account
 from worker.domain.consent.evidence import HOUSEHOLD
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
 from worker.runtime import keys, stores, supplier
-from worker.runtime.series import fleet_series, is_offered
+from worker.runtime.series import fleet_series
 from worker.stores.encryption import Signer
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.redis.connection import check_eviction, connect
@@ -141,13 +143,14 @@ class Runtime(AbstractContextManager["Runtime"]):
             channels=self.channels.names(),
             preset=endpoints.preset.name,
             now=self.now,
-            shapes=ANSWER_SHAPES,
+            shapes={series: shapes for one in SUPPLIERS.values() for series, shapes in one.shapes.items()},
             raw_answers=self.raw_answers if settings.raw_answers_days else None,
         )
         transport = Transport(endpoints.base_url, (_CONNECT_TIMEOUT_S, settings.supplier_timeout_s))
         secret = settings.enedis_client_secret.get_secret_value()
         oauth = OAuthClient(endpoints, settings.enedis_client_id, secret, transport, self.ledger)
         self.clients = SupplierClients(
+            supplier=ENEDIS,
             endpoints=endpoints,
             transport=transport,
             oauth=oauth,
@@ -157,6 +160,8 @@ class Runtime(AbstractContextManager["Runtime"]):
             now=self.now,
             report=self.answer_watch.report_deviation,
         )
+        # ``clients`` are those of the supplier whose consent pages are offered; windows go to each account's own.
+        self.suppliers = {clients.supplier.name: clients for clients in (self.clients,)}
 
     def _build_window_sync(self) -> None:
         settings = self.settings
@@ -208,7 +213,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
         self.window_sync = WindowSync(
             accounts=self.registry,
-            supplier_of=self.clients.client_of,
+            supplier_of=self.client_of,
             measures=self.measures,
             recorder=self.results,
             now=self.now,
@@ -234,7 +239,7 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def _build_account_parts(self) -> None:
         self.series_chooser = SeriesChooser(
-            outcomes=self.registry.outcomes, is_offered=partial(is_offered, self.endpoints.preset), now=self.now
+            outcomes=self.registry.outcomes, is_offered=self.endpoints.preset.offers, now=self.now
         )
         self.inviter = Inviter(
             invitations=self.invitations,
@@ -250,7 +255,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
         self.token_renewal = TokenRenewal(
             registry=self.registry,
-            tokens_of=self.clients.tokens_of,
+            tokens_of=self.tokens_of,
             calls_per_hour=self.calls_per_hour,
             claims=self.claims,
             incidents=self.incidents,
@@ -297,7 +302,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.proxy_data = ProxyData(
             grants=self.proxy_grant_table,
             erasures=self.erasures,
-            client_of=clients.application_client,
+            client_of=lambda supplier: self.suppliers[supplier].application_client,
             now=self.now,
         )
         outcomes = ProvenRequests(
@@ -341,6 +346,14 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def close(self) -> None:
         self._open.close()
+
+    def client_of(self, account: Account) -> SupplierClient:
+        """Return the client of an account's supplier, for the calls that follow at once."""
+        return self.suppliers[account.supplier].client_of(account)
+
+    def tokens_of(self, account: Account) -> TokenProvider:
+        """Return the tokens that calls for an account use."""
+        return self.suppliers[account.supplier].tokens_of(account)
 
     @property
     def calls_per_hour(self) -> int | None:

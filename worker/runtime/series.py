@@ -6,21 +6,14 @@ A file of its own, because metrics and the planner need it without the rest of a
 from __future__ import annotations
 
 from config.settings import Settings
-from worker.clients.enedis.presets import Preset
 from worker.clients.suppliers import ENEDIS
 from worker.domain.measures.series import Series
-
-
-def is_offered(preset: Preset, series: Series) -> bool:
-    """Return whether the preset can be asked for a series."""
-    offers = getattr(preset, "offers", None)
-    return bool(offers is None or offers(series))
 
 
 def fleet_series(settings: Settings) -> tuple[Series, ...]:
     """Return the series of RELEVE_SERIES that the preset offers; what it doesn't offer is never asked for."""
     preset = ENEDIS.presets[settings.preset]
-    return tuple(series for series in settings.collected_series() if is_offered(preset, series))
+    return tuple(series for series in settings.collected_series() if preset.offers(series))
 
 
 def missing_series(settings: Settings) -> list[Series]:

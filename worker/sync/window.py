@@ -27,10 +27,11 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from worker.clients.splitting import SplitFetch
+from worker.clients.supplier import SupplierClient
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures import messages
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
-from worker.domain.measures.answers import Answer, RawAnswer
+from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.comparison import compare, ranges_to_read
 from worker.domain.measures.completeness import civil_day_of
 from worker.domain.measures.conservation import DAILY_LIMIT_KWH, beyond
@@ -39,22 +40,14 @@ from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, Windo
 from worker.domain.measures.overlaps import REMOVED, keep_last
 from worker.domain.measures.readings import DateWindow, civil_date
 from worker.domain.measures.recent_answers import RecentAnswers
-from worker.domain.measures.series import Doctype, Series
-from worker.domain.parsing.enedis import parse
+from worker.domain.measures.series import Doctype
+from worker.domain.parsing.parsers import parse
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
 from worker.stores.measures.base import DocumentsByDoctype, MeasureStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.incidents import Incidents
 
 MAX_RACES: Final = 20  # Lost races for one window, before the store counts as unavailable.
-
-
-class SupplierClient(Protocol):
-    """The one call to a supplier."""
-
-    def measures(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        """Fetch one window of a series. Raises WorkerError."""
-        ...
 
 
 class Recorder(Protocol):
@@ -129,9 +122,9 @@ class WindowSync:
         series, asked_at, window = messages.series_of(job), self.now(), messages.window_of(job)
         # Each piece gets the client anew: none is asked for after the consent's last day, however long this takes.
         # A lambda, because the ``repr`` of a partial would show the meter's number.
-        split = SplitFetch(
-            lambda piece: self.supplier_of(account).measures(series, meter, piece), account.first_day
-        ).fetch(window)
+        split = SplitFetch(lambda piece: self.supplier_of(account).ask(series, meter, piece), account.first_day).fetch(
+            window
+        )
         answered_window = DateWindow(window.start, split.end or window.end)
         answer = RawAnswer(series, asked_at, answered_window, split.payloads, split.floor)
         self.observe(account.id, answer)
@@ -139,7 +132,7 @@ class WindowSync:
 
     def parse_answer(self, job: WindowJob, answer: RawAnswer) -> Fetched:
         """Return the readings in the answer. Raises MalformedAnswer."""
-        parsed = [parse(payload, answer.series).clip_to(piece) for piece, payload in answer.pieces]
+        parsed = [parse(payload, answer.series, piece).clip_to(piece) for piece, payload in answer.pieces]
         readings = [reading for part in parsed for reading in part.readings]
         left_out = sum(part.left_out for part in parsed)
         if len(parsed) > 1 and answer.series.has_steps:

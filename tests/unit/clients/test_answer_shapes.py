@@ -17,11 +17,13 @@ from tests.support.strategies import json_values, many
 from worker.clients.answer_shapes import MAX_DEVIATIONS, find_deviations
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.domain.measures.deviations import MAX_CHARACTERS, Deviation, DeviationKind, to_masked, to_sample
+from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.series import USUAL_SERIES, Series
-from worker.domain.parsing.enedis import parse
+from worker.domain.parsing.parsers import parse
 from worker.errors import MalformedAnswer
 
 DAY = date(2024, 1, 15)
+WINDOW = DateWindow(DAY, DAY + ONE_DAY)
 CURVE, DAILY = Series.LOAD_CURVE, Series.DAILY
 
 
@@ -142,11 +144,11 @@ def test_of_2026_too() -> None:
 
 def test_a_new_field_in_every_point_is_one_surprise_and_stops_no_reading() -> None:
     answer = v5_curve()
-    whole = parse(answer, CURVE)
+    whole = parse(answer, CURVE, WINDOW)
     for number, row in enumerate(answer["meter_reading"]["interval_reading"]):
         row[f"tariff_{number}"] = "HC"
     assert deviations_of(answer, CURVE) == [(DeviationKind.FIELD, "meter_reading.interval_reading[].tariff_9", "text")]
-    assert parse(answer, CURVE) == whole
+    assert parse(answer, CURVE, WINDOW) == whole
 
 
 @pytest.mark.parametrize("name, wrong", [("unit", "kW"), ("measurement_kind", "current"), ("aggregate", "maximum")])
@@ -156,7 +158,7 @@ def test_what_is_told_as_a_changed_unit_never_becomes_data(name: str, wrong: str
     answer["meter_reading"]["reading_type"][name] = wrong
     assert {deviation.kind for deviation in find_deviations(answer, ANSWER_SHAPES[series])} == {DeviationKind.UNIT}
     with pytest.raises(MalformedAnswer):
-        parse(answer, series)
+        parse(answer, series, WINDOW)
 
 
 @pytest.mark.parametrize("answer", [None, {}, [], "", 0, {"a": 1}, [[]]])
@@ -164,7 +166,7 @@ def test_what_is_told_as_a_changed_unit_never_becomes_data(name: str, wrong: str
 def test_what_is_no_answer_is_both_told_and_refused(answer: Any, series: Series) -> None:
     assert len(find_deviations(answer, ANSWER_SHAPES[series])) == 1
     with pytest.raises(MalformedAnswer):
-        parse(answer, series)
+        parse(answer, series, WINDOW)
 
 
 @many

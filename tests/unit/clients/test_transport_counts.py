@@ -23,7 +23,7 @@ DATA["meter_reading"]["usage_point_id"] = USAGE_POINT
 
 
 def ask(harness: ClientHarness) -> None:
-    harness.client.measures(Series.DAILY, USAGE_POINT, WINDOW)
+    harness.client.ask(Series.DAILY, USAGE_POINT, WINDOW)
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import Writes
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
-from worker.domain.parsing import enedis
-from worker.domain.parsing.enedis import ParsedAnswer
+from worker.domain.parsing import parsers
+from worker.domain.parsing.parsed_answer import ParsedAnswer
 from worker.errors import MalformedAnswer, StoreUnavailable, UnknownAccount
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.answers.corrections import CorrectionTable
@@ -77,13 +77,13 @@ class NoCorrections:
         pass
 
 
-def halving(payload: Any, series: Series) -> ParsedAnswer:
+def halving(payload: Any, series: Series, window: DateWindow) -> ParsedAnswer:
     """Parse every step as half as long, and lose the last."""
-    parsed = enedis.parse(payload, series)
+    parsed = parsers.parse(payload, series, window)
     return ParsedAnswer([replace(reading, amount=reading.amount // 2) for reading in parsed.readings[:-1]])
 
 
-def refusing(payload: Any, series: Series) -> ParsedAnswer:
+def refusing(payload: Any, series: Series, window: DateWindow) -> ParsedAnswer:
     raise MalformedAnswer("not known to this version")
 
 
@@ -164,12 +164,12 @@ def test_a_replay_gives_the_store_that_a_right_parser_would_have_given(
             window_sync = replace(
                 make_window_sync(supplier, stored, now=lambda: clock[0]), observe=stored_answers.record_answer
             )
-            patch.setattr("worker.sync.window.parse", fault if number < bad else enedis.parse)
+            patch.setattr("worker.sync.window.parse", fault if number < bad else parsers.parse)
             try:
                 window_sync.sync_window(window_job(WEEK, Series.DAILY))
             except MalformedAnswer:
                 assert number < bad
-            patch.setattr("worker.sync.window.parse", enedis.parse)
+            patch.setattr("worker.sync.window.parse", parsers.parse)
     replayer = Replayer(
         window_sync=make_window_sync(PretendSupplier(), stored, now=lambda: clock[0]),
         raw_answers=stored_answers,

@@ -1,14 +1,15 @@
-"""Expected shapes of an Enedis answer of measures, for each series and all generations of the API.
+"""Expected shapes of an Enedis answer, for each series and all generations of the API.
 
 ========================= =============================================================
 v4, v5                    ``meter_reading.interval_reading[]``; gateways also send it without its envelope
 older list under          ``usage_point[].meter_reading.interval_reading[]``
 ``usage_point``
-2026                      ``grandeur[].points[]``
+2026                      ``grandeur[].points[]``; registers ``contexte[].grandeur[]``
+contract                  as the client reduces it (``domain.parsing.contract``)
 ========================= =============================================================
 
-Source: the Enedis swaggers of Data Connect v5 (v4 has the same JSON) and of "mesure synchrone auto" v2 (2026), and
-recorded answers.
+Source: the Enedis swaggers of Data Connect v5 (v4 has the same JSON) and of "mesure synchrone auto" v2 (2026), those of
+contracts, and recorded answers.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from pydantic_core import PydanticCustomError
 from worker.clients.answer_shapes import AnswerPart, AnswerShape, check_scalar
 from worker.domain.measures.answers import Json
 from worker.domain.measures.deviations import DeviationKind
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Granularity, Series
+from worker.domain.parsing.envelopes import QUANTITIES, ROOTS_2026
 from worker.domain.parsing.labels import parse_step_minutes
+from worker.domain.parsing.off_peak_hours import parse_off_peak_hours
 
 _VALUE: Final = re.compile(r"\s*(?:-?\d{1,12}(?:\.\d{0,12})?|null|)\s*", re.ASCII)
 
@@ -41,6 +44,10 @@ def _unit(known: str) -> AfterValidator:
     return check_scalar(lambda value: value is None or value == known, DeviationKind.UNIT)
 
 
+def _step_of(series: Series) -> AfterValidator:
+    return check_scalar(_is_step if series.has_steps else _is_one_day, DeviationKind.CODE)
+
+
 _Date = Annotated[str, Field(pattern=r"^\s*20[0-9]{2}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}.{0,16})?\s*$")] | None
 _Value = Annotated[Any, check_scalar(lambda value: not isinstance(value, str) or bool(_VALUE.fullmatch(value)))]
 _Scalar = Annotated[Any, check_scalar(lambda value: True)]
@@ -49,14 +56,13 @@ _Nature = Literal["B", "R", "H", "E", "C", "K", "P", "S", "T", "F", "G", "D"] | 
 
 
 def _data_connect(series: Series) -> Sequence[AnswerShape]:
-    """Return the shapes of v4, v5 and older answers."""
-    daily = series is Series.DAILY
-    step = check_scalar(_is_one_day if daily else _is_step, DeviationKind.CODE)
+    """Return the shapes of v4, v5 and older answers of measures."""
+    quantity, step = QUANTITIES[series.description.quantity], _step_of(series)
 
     class _ReadingType(AnswerPart):
-        unit: Annotated[Any, _unit("Wh" if daily else "W")] = None
-        measurement_kind: Annotated[Any, _unit("energy" if daily else "power")] = None
-        aggregate: Annotated[Any, _unit("sum" if daily else "average")] = None
+        unit: Annotated[Any, _unit(quantity.unit)] = None
+        measurement_kind: Annotated[Any, _unit(quantity.kind)] = None
+        aggregate: Annotated[Any, _unit(quantity.aggregate)] = None
         measuring_period: Literal["P1D"] | None = None
         interval_length: Annotated[Any, step] = None
 
@@ -102,9 +108,13 @@ def _check_same_meter(usage_points: Any) -> Any:
     return usage_points
 
 
-def _answer_2026(series: Series) -> AnswerShape:
-    daily = series is Series.DAILY
-    step = check_scalar(_is_one_day if daily else _is_step, DeviationKind.CODE)
+class _Span(AnswerPart):
+    dateDebut: _Date = None
+    dateFin: _Date = None
+
+
+def _measures_2026(series: Series) -> AnswerShape:
+    quantity, step = QUANTITIES[series.description.quantity], _step_of(series)
 
     class _Point(AnswerPart):
         v: _Value = None
@@ -116,14 +126,10 @@ def _answer_2026(series: Series) -> AnswerShape:
 
     class _Quantity(AnswerPart):
         grandeurMetier: Literal["CONS", "PROD"] | None = None
-        grandeurPhysique: Annotated[Any, _unit("EA" if daily else "PA")] = None
-        unite: Annotated[Any, _unit("Wh" if daily else "W")] = None
+        grandeurPhysique: Annotated[Any, _unit(quantity.name_2026)] = None
+        unite: Annotated[Any, _unit(quantity.unit)] = None
         calendrier: Any = None
         points: list[_Point] | None = None
-
-    class _Span(AnswerPart):
-        dateDebut: _Date = None
-        dateFin: _Date = None
 
     class _Answer(AnswerPart):
         idPrm: str | None = None
@@ -135,10 +141,132 @@ def _answer_2026(series: Series) -> AnswerShape:
         contexte: Any = None
         grandeur: list[_Quantity] | None = None
 
-    return AnswerShape(("grandeur", "idPrm", "periode"), _Answer)
+    return AnswerShape(ROOTS_2026, _Answer)
 
 
-# The order is that in which ``parsing.enedis.open_envelope`` tries them.
+def _registers_2026(series: Series) -> AnswerShape:
+    quantity = QUANTITIES[series.description.quantity]
+
+    class _Point(AnswerPart):
+        v: _Value = None
+        d: _Date = None
+        iv: _Scalar = None
+
+    class _Register(AnswerPart):
+        idClasseTemporelle: str | None = None
+        libelleClasseTemporelle: str | None = None
+        codeCadran: str | None = None
+        valeur: list[_Point] | None = None
+
+    class _Calendar(AnswerPart):
+        idCalendrier: str | None = None
+        libelleCalendrier: str | None = None
+        libelleGrille: str | None = None
+        classeTemporelle: list[_Register] | None = None
+
+    class _Quantity(AnswerPart):
+        grandeurMetier: Literal["CONS", "PROD"] | None = None
+        grandeurPhysique: Annotated[Any, _unit(quantity.name_2026)] = None
+        unite: Annotated[Any, _unit(quantity.unit)] = None
+        points: list[Any] | None = None
+        calendrier: list[_Calendar] | None = None
+        cadranTotalisateur: _Register | None = None
+
+    class _Context(AnswerPart):
+        etapeMetier: Literal["BRUT", "BEST"] | None = None
+        contexteReleve: Literal["COL", "TOP", "FMR", "CRD", "CRI"] | None = None
+        typeReleve: Literal["AP", "AQ", "AS", "AV", "LC", "RM", "RC"] | None = None
+        motifReleve: _Scalar = None
+        grandeur: list[_Quantity] | None = None
+
+    class _Answer(AnswerPart):
+        idPrm: str | None = None
+        periode: _Span | None = None
+        grandeur: list[Any] | None = None
+        contexte: list[_Context] | None = None
+
+    return AnswerShape(("contexte", *ROOTS_2026), _Answer)
+
+
+_OffPeakHours = Annotated[Any, check_scalar(lambda value: value in (None, "") or bool(parse_off_peak_hours(value)))]
+_Day = Annotated[str, Field(pattern=r"^(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[T0-9:+Z-]{0,20}$")] | None
+_PowerUnit = Annotated[Any, _unit("kVA")]
+
+
+class _Power(AnswerPart):
+    unit: _PowerUnit = None
+    value: _Value = None
+
+
+class _UsagePointOfContract(AnswerPart):
+    usage_point_id: str | None = None
+    usage_point_status: Literal["com", "no_com"] | None = None
+
+
+class _Contract(AnswerPart):
+    segment: _Scalar = None
+    subscribed_power: Annotated[str, Field(pattern=r"^[0-9.,]{1,6} kVA$")] | None = None
+    last_activation_date: _Day = None
+    distribution_tariff: _Scalar = None
+    offpeak_hours: _OffPeakHours = None
+
+
+class _ContractOfPoint(AnswerPart):
+    usage_point: _UsagePointOfContract | None = None
+    contracts: Annotated[list[_Contract] | None, BeforeValidator(_to_list)] = None
+
+
+class _Customer(AnswerPart):
+    usage_points: list[_ContractOfPoint] | None = None
+
+
+class _ContractOfCustomer(AnswerPart):
+    customer: _Customer
+
+
+class _Contracts(AnswerPart):
+    # v4 has a list of customers.
+    contracts: Annotated[list[_ContractOfCustomer] | None, BeforeValidator(_to_list)]
+
+
+class _Situation(AnswerPart):
+    usage_point_id: str | None = None
+    segment: _Scalar = None
+    subscribed_power: _Power | None = None
+    distribution_tariff: _Scalar = None
+
+
+class _Summary(AnswerPart):
+    consumption_last_activation_date: _Day = None
+    generation_last_activation_date: _Day = None
+    services_level: _Scalar = None
+
+
+class _Relay(AnswerPart):
+    plageHeuresCreuses: _OffPeakHours = None
+
+
+class _Metering(AnswerPart):
+    relais: _Relay | None = None
+
+
+class _Contracts2026(AnswerPart):
+    situation_contrat: list[_Situation] | None
+    synth_contrat: _Summary | None = None
+    comptage: _Metering | None = None
+
+
+def _shapes_of(series: Series) -> Sequence[AnswerShape]:
+    """Return the shapes in the order in which the parsers try them."""
+    match series.description.granularity:
+        case Granularity.STATE:
+            return (AnswerShape(("situation_contrat",), _Contracts2026), AnswerShape(("contracts",), _Contracts))
+        case Granularity.REGISTER:
+            return (_registers_2026(series),)
+        case _:
+            return (_measures_2026(series), *_data_connect(series))
+
+
 ANSWER_SHAPES: Final[Mapping[Series, Sequence[AnswerShape]]] = {
-    series: (_answer_2026(series), *_data_connect(series)) for series in Series
+    series: _shapes_of(series) for series in Series if series.description.supplier == "enedis"
 }

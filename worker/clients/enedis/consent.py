@@ -11,7 +11,7 @@ in the issues of DomoticzLinky (91) and in homey.enedis.connect.proxy.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Final
@@ -20,13 +20,14 @@ from requests_oauthlib import OAuth2Session
 
 from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.enedis.errors import Reply, classify
-from worker.clients.enedis.presets import SUBSCRIBED_SERVICES, Endpoints
+from worker.clients.enedis.presets import SERIES_OF_SERVICES, SUBSCRIBED_SERVICES, Endpoints
 from worker.clients.id_token import split_meters, usage_points_from_id_token
 from worker.clients.oauth import Grant
 from worker.clients.session import SupplierSession, as_signed
 from worker.domain.consent.connection_requests import SharedMeter
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY
+from worker.domain.measures.series import Direction, Granularity, Series
 
 # In characters. Enedis returns a longer state cut, or not at all.
 LONGEST_STATE: Final = 100
@@ -37,6 +38,7 @@ _STATUS_AS_CODE: Final = re.compile(r"[0-9]{3}|server_error")
 _FAILURE: Final = re.compile(r"[a-z_-]{2,40}", re.IGNORECASE)
 _CURRENT_STATES: Final = {"ACTIF", "DEMANDE"}
 _LARGEST_ID: Final = 2**63 - 1
+_DIRECTIONS: Final = {"soutirage": Direction.CONSUMPTION, "injection": Direction.PRODUCTION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +115,43 @@ def fetch_shared_meters(session: SupplierSession, autorisation_id: int, now: dat
         SUBSCRIBED_SERVICES, body, lambda reply: (_interpret_services(reply, now), reply.digest)
     )
     services = payload.get("serviceSouscrit") if isinstance(payload, dict) else None
-    meters: dict[str, SharedMeter] = {}
+    by_meter: dict[str, list[dict[str, Json]]] = {}
     for service in services if isinstance(services, list) else []:
         if not isinstance(service, dict) or service.get("etatCode", "ACTIF") not in _CURRENT_STATES:
             continue
         number = service.get("pointId")
-        if isinstance(number, str) and USAGE_POINT.fullmatch(number) and number not in meters:
-            end = _to_day(service.get("dateFin"))
-            until = None if end is None else end - ONE_DAY  # The last day is not included there.
-            meters[number] = SharedMeter(number, _to_day(service.get("dateDebut")), until)
-    return list(meters.values()), digest
+        if isinstance(number, str) and USAGE_POINT.fullmatch(number):
+            by_meter.setdefault(number, []).append(service)
+    return [_to_meter(number, services) for number, services in by_meter.items()], digest
+
+
+def _to_meter(number: str, services: Sequence[Mapping[str, Json]]) -> SharedMeter:
+    """Return a meter with the days of its first service."""
+    end = _to_day(services[0].get("dateFin"))
+    until = None if end is None else end - ONE_DAY  # The last day is not included there.
+    return SharedMeter(number, _to_day(services[0].get("dateDebut")), until, _offered_series(services))
+
+
+def _offered_series(services: Iterable[Mapping[str, Json]]) -> frozenset[Series] | None:
+    """Return the series that the services are about; None where one of them doesn't say it in words that we know.
+
+    A service is about a type of measure and a direction (``soutirage``, ``injection``); one that names no direction is
+    about both, and what holds now, such as the contract, has none.
+    """
+    offered: set[Series] = set()
+    for service in services:
+        kind = service.get("mesuresTypeCode")
+        if not isinstance(kind, str) or kind not in SERIES_OF_SERVICES:
+            return None
+        directions = {direction for name, direction in _DIRECTIONS.items() if service.get(name) is True} or set(
+            Direction
+        )
+        offered |= {
+            series
+            for series in SERIES_OF_SERVICES[kind]
+            if series.description.direction in directions or series.description.granularity is Granularity.STATE
+        }
+    return frozenset(offered)
 
 
 def _to_day(value: Json) -> date | None:

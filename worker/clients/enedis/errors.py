@@ -31,6 +31,7 @@ from worker.errors import (
     OperatorFault,
     RateLimited,
     RequestRefused,
+    SeriesNotOffered,
     SupplierUnavailable,
     UnknownUsagePoint,
     WorkerError,
@@ -91,7 +92,6 @@ _KIND_BY_CODE: Final = {
     "stm-err-0000014": AnswerKind.NO_DATA,
     "stm-err-0000020": AnswerKind.NO_DATA,
     "adam-err0075": AnswerKind.NO_DATA,  # The customer objected to the load curve; there are daily values.
-    "adam-err0069": AnswerKind.NO_DATA,  # A production point has no consumption.
     "adam-err0123": AnswerKind.BEFORE_HISTORY,
     "adam-err0125": AnswerKind.BEFORE_HISTORY,
     "adam-dc-0016": AnswerKind.BEFORE_HISTORY,
@@ -104,13 +104,17 @@ _NOT_HOLDER: Final = (
     "the person who consented does not hold this meter's contract any more: the new holder must consent"
 )
 _UNKNOWN_METER: Final = "Enedis does not know this meter or does not let us see it: check its number"
+# The code of an API that the application has not subscribed.
+NOT_SUBSCRIBED: Final = "900908"
 _ERROR_BY_CODE: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
     "adam-dc-0008": (ConsentRevoked, _NO_CONSENT),
     "adam-dc-0007": (HolderChanged, _NOT_HOLDER),
     "adam-err0061": (HolderChanged, _NOT_HOLDER),
     "unauthorized-user": (UnknownUsagePoint, _UNKNOWN_METER),
     "stm-err-0000019": (UnknownUsagePoint, _UNKNOWN_METER),
-    "900908": (
+    # A production point has no consumption, and the other way round.
+    "adam-err0069": (SeriesNotOffered, "Enedis says that this meter does not measure in this direction"),
+    NOT_SUBSCRIBED: (
         OperatorFault,
         "Enedis (900908): this API is not subscribed for the application, do it in its portal",
     ),
@@ -144,8 +148,8 @@ _KNOWN_CODES: Final = {
 _CODE_FORM: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0-9]{1,7})?|[0-9]{1,6}")
 
 
-def interpret(reply: Reply, end: date, now: datetime, report: Callable[[Deviation], object]) -> Answer:
-    """Return the answer to a request for the days before ``end``, as ``classify`` does.
+def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
+    """Return the answer to a request for the days before ``end`` (None: without days), as ``classify`` does.
 
     ``report`` is called with a refusal that is not documented.
     """
@@ -161,8 +165,8 @@ def interpret(reply: Reply, end: date, now: datetime, report: Callable[[Deviatio
 def classify(reply: Reply, now: datetime) -> Answer:
     """Return the answer to a measure request; ``now`` (zone-aware) turns the moment of a 429 into a wait.
 
-    Raises TransientError, AccountError, RequestRefused or OperatorFault. Error texts contain nothing of the body but
-    its code, whose form is checked.
+    Raises TransientError, AccountError, SeriesNotOffered, RequestRefused or OperatorFault. Error texts contain nothing
+    of the body but its code, whose form is checked.
     """
     payload, code, status = reply.json, reply.code, reply.meant_status
     if status == 429 or (status < 500 and (_QUOTA_CODE.fullmatch(code) or _over_quota(payload))):
@@ -225,7 +229,8 @@ def _classify_success(reply: Reply, now: datetime) -> Answer:
         # An unknown error without measures comes from a gateway in between.
         if _REFUSAL_KEYS & payload.keys():
             raise _unavailable(reply, now)
-    if isinstance(payload, dict) and "idPrm" in payload and not payload.get("grandeur"):
+    # Registers stand in ``contexte``.
+    if isinstance(payload, dict) and "idPrm" in payload and not (payload.get("grandeur") or payload.get("contexte")):
         return Answer(AnswerKind.NO_DATA)
     return Answer(AnswerKind.DATA, payload)
 

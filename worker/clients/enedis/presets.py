@@ -1,8 +1,10 @@
-"""The three generations of the Enedis API: hosts, paths, parameter names, consent page and quota of each.
+"""The three generations of the Enedis API: hosts, paths, parameter names, consent page, quotas and series of each.
 
 A *preset* is one generation as Enedis publishes it. *Endpoints* are a preset on real hosts: production, sandbox, or
-another one such as our simulator. Source: Enedis, guide d'implémentation Data Connect v4 and v5; the swaggers of Data
-Connect 2026 (mesure_synchrone_auto v2, Services souscrits).
+another one such as our simulator. What one generation has and another has not is data here. Source: Enedis, guide
+d'implémentation Data Connect v4 and v5; the swaggers of Data Connect 2026 (mesure_synchrone_auto v2, Services
+souscrits, Situation contractuelle, Synthèse contractuelle, Situation comptage); the paths of customers' data of v4 are
+those of the public client enedis-data-connect.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from worker.domain.measures.series import Series
@@ -24,8 +26,28 @@ SUBSCRIBED_SERVICES: Final = "/subscribed_services/v1"
 
 
 @dataclass(frozen=True, slots=True)
+class StateCall:
+    """A call that asks what holds now, such as the contract: for a meter, without days.
+
+    ``name``: that of its answer among those of the series. ``path``: ``{meter}`` in it stands for the meter, which
+    otherwise is a parameter. ``kept``: the fields of the answer that leave the client, as an object of objects whose
+    leaves are None; names, addresses and all the rest do not. ``required``: whether there is no answer without it.
+    """
+
+    name: str
+    path: str
+    kept: Mapping[str, Any]
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
-    """One generation of the API; ``quotas`` names the quota of each path that has one of its own."""
+    """One generation of the API.
+
+    ``paths``: of each series that is asked for by meter and days. ``fixed_parameters``: what some of them need besides.
+    ``state_calls``: of each series that tells what holds now; the answers of several calls belong together.
+    ``quota_by_api``: whether each API has a quota of its own, or all calls for data share one.
+    """
 
     name: str
     base_url: str
@@ -44,7 +66,9 @@ class Preset:
     calls_per_second: int = 5
     calls_per_hour: int = 10_000
     calls_per_day: int | None = None
-    quotas: Mapping[str, str] = field(default_factory=dict)
+    fixed_parameters: Mapping[Series, Mapping[str, str]] = field(default_factory=dict)
+    state_calls: Mapping[Series, tuple[StateCall, ...]] = field(default_factory=dict)
+    quota_by_api: bool = False
 
     def endpoints(
         self, base_url: str | None = None, authorize_url: str | None = None, sandbox: bool = False
@@ -68,10 +92,19 @@ class Preset:
             return address
         return address + urlsplit(self.authorize_url).path
 
+    def offers(self, series: Series) -> bool:
+        """Return whether this generation has the series."""
+        return series in self.paths or series in self.state_calls
+
+    def quota_of(self, path: str) -> str:
+        """Return the name under which a call of this path is counted."""
+        return path.split("/")[1] if self.quota_by_api else SHARED_QUOTA
+
     @property
     def quota_names(self) -> tuple[str, ...]:
-        """The names under which the calls for measures are counted."""
-        return tuple(dict.fromkeys(self.quotas.get(path, SHARED_QUOTA) for path in self.paths.values()))
+        """The names under which the calls for data are counted."""
+        paths = [*self.paths.values(), *(call.path for calls in self.state_calls.values() for call in calls)]
+        return tuple(dict.fromkeys(map(self.quota_of, paths)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +163,23 @@ def _allows_plain_http(host: str) -> bool:
 
 
 _CONSENT_HOST: Final = "https://mon-compte-particulier.enedis.fr"
+_MEASURES_V4: Final = "/v4/metering_data"
 _MEASURES_2026: Final = "/mesure_synchrone_auto/v2"
-_PATHS_2026: Final = {
-    Series.DAILY: f"{_MEASURES_2026}/consommation_quotidienne",
-    Series.LOAD_CURVE: f"{_MEASURES_2026}/courbe_de_charge_consommation",
+
+_CONTRACTS: Final = "contracts"
+_KEPT_OF_CONTRACTS: Final = {
+    "customer": {
+        "usage_points": {
+            "usage_point": {"usage_point_id": None, "usage_point_status": None},
+            "contracts": {
+                "segment": None,
+                "subscribed_power": None,
+                "last_activation_date": None,
+                "distribution_tariff": None,
+                "offpeak_hours": None,
+            },
+        }
+    }
 }
 
 _V5: Final = Preset(
@@ -148,6 +194,12 @@ _V5: Final = Preset(
     paths={
         Series.DAILY: "/metering_data_dc/v5/daily_consumption",
         Series.LOAD_CURVE: "/metering_data_clc/v5/consumption_load_curve",
+        Series.PRODUCTION_DAILY: "/metering_data_dp/v5/daily_production",
+        Series.PRODUCTION_LOAD_CURVE: "/metering_data_plc/v5/production_load_curve",
+        Series.MAX_POWER: "/metering_data_dcmp/v5/daily_consumption_max_power",
+    },
+    state_calls={
+        Series.CONTRACT: (StateCall(_CONTRACTS, "/customers_upc/v5/usage_points/contracts", _KEPT_OF_CONTRACTS),)
     },
     usage_point_parameter="usage_point_id",
     start_parameter="start",
@@ -167,24 +219,73 @@ _V4: Final = replace(
     revoke_path="/oauth2/v3/revoke",
     token_mode="user",  # noqa: S106
     paths={
-        Series.DAILY: "/v4/metering_data/daily_consumption",
-        Series.LOAD_CURVE: "/v4/metering_data/consumption_load_curve",
+        Series.DAILY: f"{_MEASURES_V4}/daily_consumption",
+        Series.LOAD_CURVE: f"{_MEASURES_V4}/consumption_load_curve",
+        Series.PRODUCTION_DAILY: f"{_MEASURES_V4}/daily_production",
+        Series.PRODUCTION_LOAD_CURVE: f"{_MEASURES_V4}/production_load_curve",
+        Series.MAX_POWER: f"{_MEASURES_V4}/daily_consumption_max_power",
     },
+    state_calls={Series.CONTRACT: (StateCall(_CONTRACTS, "/v3/customers/usage_points/contracts", _KEPT_OF_CONTRACTS),)},
 )
 
 _2026: Final = replace(
     _V5,
     name="enedis-2026",
     authorize_url=f"{_CONSENT_HOST}/dataconnect/v2/oauth2/authorize",
-    paths=_PATHS_2026,
+    paths={
+        Series.DAILY: f"{_MEASURES_2026}/consommation_quotidienne",
+        Series.LOAD_CURVE: f"{_MEASURES_2026}/courbe_de_charge_consommation",
+        Series.PRODUCTION_DAILY: f"{_MEASURES_2026}/production_quotidienne",
+        Series.PRODUCTION_LOAD_CURVE: f"{_MEASURES_2026}/courbe_de_charge_production",
+        Series.MAX_POWER: f"{_MEASURES_2026}/puissance_conso_max_quotidienne",
+        # The operator's guide spells it index_consumption; the swagger, which holds, does not.
+        Series.REGISTERS: f"{_MEASURES_2026}/index_consommation",
+        Series.PRODUCTION_REGISTERS: f"{_MEASURES_2026}/index_production",
+    },
+    fixed_parameters={Series.MAX_POWER: {"mesuresPas": "P1D", "grandeurPhysique": "PMA"}},
+    state_calls={
+        Series.CONTRACT: (
+            StateCall(
+                "situation_contrat",
+                "/situation_contrat_auto/v1/{meter}",
+                {
+                    "usage_point_id": None,
+                    "segment": None,
+                    "subscribed_power": {"unit": None, "value": None},
+                    "distribution_tariff": None,
+                },
+            ),
+            StateCall(
+                "synth_contrat",
+                "/synth_contrat_auto/v1/{meter}",
+                {
+                    "consumption_last_activation_date": None,
+                    "generation_last_activation_date": None,
+                    "services_level": None,
+                },
+                required=False,
+            ),
+            StateCall(
+                "comptage", "/comptage_auto/v1/{meter}", {"relais": {"plageHeuresCreuses": None}}, required=False
+            ),
+        )
+    },
     usage_point_parameter="pointId",
     start_parameter="dateDebut",
     end_parameter="dateFin",
     consent_style="autorisation",
     consent_duration="P1095D",  # In days, because its portal may show an error for whole years.
     calls_per_hour=1_000,
-    # Each API has its own quota; both series are one API.
-    quotas={**dict.fromkeys(_PATHS_2026.values(), "mesure_synchrone_auto"), SUBSCRIBED_SERVICES: "subscribed_services"},
+    quota_by_api=True,
 )
 
 PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (_V4, _V5, _2026)}
+
+# The series that a subscribed service (2026) is about, by its type of measure.
+SERIES_OF_SERVICES: Final[Mapping[str, frozenset[Series]]] = {
+    "ENERGIE": frozenset({Series.DAILY, Series.PRODUCTION_DAILY}),
+    "CDC": frozenset({Series.LOAD_CURVE, Series.PRODUCTION_LOAD_CURVE}),
+    "PMAX": frozenset({Series.MAX_POWER}),
+    "IDX": frozenset({Series.REGISTERS, Series.PRODUCTION_REGISTERS}),
+    "ITC": frozenset({Series.CONTRACT}),  # Technical and contractual information.
+}

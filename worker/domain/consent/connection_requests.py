@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 from worker.domain.consent.consents import ConsentKind, Proof
 from worker.domain.consent.proxy import ProxyCaller
 from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.measures.series import Series
 
 REQUEST_LIFE: Final = timedelta(days=7)
 MOST_METERS: Final = 10  # Of one callback; more are refused as a whole.
@@ -196,11 +197,15 @@ class ConnectionRequest:
 
 @dataclass(frozen=True, slots=True)
 class SharedMeter:
-    """A meter of a consent as the supplier tells it, with the consent's first and last day."""
+    """A meter of a consent as the supplier tells it, with the consent's first and last day.
+
+    ``offered``: the series that the consent covers; None where the supplier does not say.
+    """
 
     usage_point_id: str = field(repr=False)
     since: date | None = None
     until: date | None = None
+    offered: frozenset[Series] | None = None
 
 
 def find_proof(

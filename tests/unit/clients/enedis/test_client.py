@@ -51,7 +51,7 @@ def refuse_token(harness: ClientHarness) -> None:
 @pytest.mark.parametrize("series", USUAL_SERIES)
 def test_a_window_is_asked_in_the_words_of_its_generation(harness: ClientHarness, series: Series) -> None:
     harness.answer_measures(200, body_of(harness))
-    answer = harness.client.measures(series, USAGE_POINT, WINDOW)
+    answer = harness.client.ask(series, USAGE_POINT, WINDOW)
     assert (answer.kind, answer.payload) == (AnswerKind.DATA, body_of(harness))
 
     request = harness.supplier.calls[-1].request
@@ -71,10 +71,10 @@ def test_a_refused_token_is_renewed_once_and_the_walk_does_not_notice(harness: C
     refuse_token(harness)
     harness.answer_token(200, TOKEN)
     harness.answer_measures(200, body_of(harness))
-    assert harness.client.measures(Series.DAILY, USAGE_POINT, WINDOW).kind is AnswerKind.DATA
+    assert harness.client.ask(Series.DAILY, USAGE_POINT, WINDOW).kind is AnswerKind.DATA
     assert harness.store.token is not None and harness.store.token.access == "access-token-two"
     assert harness.supplier.calls[-1].request.headers["Authorization"] == "Bearer access-token-two"
-    (api,) = harness.endpoints.preset.quota_names
+    api = harness.endpoints.preset.quota_names[0]
     assert harness.permits.requested_apis == [api, "token", api]
 
 
@@ -84,21 +84,21 @@ def test_a_token_refused_twice_is_given_up(harness: ClientHarness) -> None:
     refuse_token(harness)
     user = harness.endpoints.preset.token_mode == "user"
     with pytest.raises(LoginFailed if user else OperatorFault):
-        harness.client.measures(Series.DAILY, USAGE_POINT, WINDOW)
+        harness.client.ask(Series.DAILY, USAGE_POINT, WINDOW)
     assert len(harness.supplier.calls) == 3
 
 
 def test_a_consent_that_ended_costs_no_renewal(harness: ClientHarness) -> None:
     harness.answer_measures(403, NO_CONSENT)
     with pytest.raises(ConsentRevoked):
-        harness.client.measures(Series.LOAD_CURVE, USAGE_POINT, WINDOW)
+        harness.client.ask(Series.LOAD_CURVE, USAGE_POINT, WINDOW)
     assert len(harness.supplier.calls) == 1
 
 
 def test_a_429_closes_the_gate_for_everybody(harness: ClientHarness) -> None:
     harness.answer_measures(429, b"", {"Retry-After": "90"})
     with pytest.raises(RateLimited) as caught:
-        harness.client.measures(Series.LOAD_CURVE, USAGE_POINT, WINDOW)
+        harness.client.ask(Series.LOAD_CURVE, USAGE_POINT, WINDOW)
     assert caught.value.retry_after_s == 90
     assert harness.permits.closed_for_s == [90]
     assert harness.permits.closed_by == ["permit 1"]
@@ -110,7 +110,7 @@ def test_the_429_after_a_renewal_is_that_of_the_second_call(harness: ClientHarne
     harness.answer_token(200, TOKEN)
     harness.answer_measures(429)
     with pytest.raises(RateLimited):
-        harness.client.measures(Series.LOAD_CURVE, USAGE_POINT, WINDOW)
+        harness.client.ask(Series.LOAD_CURVE, USAGE_POINT, WINDOW)
     assert harness.permits.closed_by == ["permit 3"]
 
 
@@ -128,7 +128,7 @@ def test_a_call_that_never_left_gives_its_permit_back(
     for path in set(harness.endpoints.preset.paths.values()):
         harness.supplier.add(responses.GET, BASE_URL + path, body=failure)
     with pytest.raises(SupplierUnavailable):
-        harness.client.measures(Series.LOAD_CURVE, USAGE_POINT, WINDOW)
+        harness.client.ask(Series.LOAD_CURVE, USAGE_POINT, WINDOW)
     assert harness.permits.released == given_back
 
 
@@ -138,7 +138,7 @@ def test_without_a_permit_nothing_is_sent_and_nothing_is_closed(harness: ClientH
 
     harness.permits.take_permit = refuse  # type: ignore[method-assign]
     with pytest.raises(RateLimited):
-        harness.client.measures(Series.LOAD_CURVE, USAGE_POINT, WINDOW)
+        harness.client.ask(Series.LOAD_CURVE, USAGE_POINT, WINDOW)
     assert (len(harness.supplier.calls), harness.permits.closed_for_s) == (0, [])
 
 
@@ -146,27 +146,27 @@ def test_without_a_permit_nothing_is_sent_and_nothing_is_closed(harness: ClientH
 def test_a_refused_end_of_today_is_to_be_moved_and_any_other_is_our_bug(harness: ClientHarness, spelling: str) -> None:
     refusal = {"error": spelling, "error_description": "The end date parameter must be earlier than the current date"}
     harness.answer_measures(400, refusal)
-    assert harness.client.measures(Series.DAILY, USAGE_POINT, WINDOW).kind is AnswerKind.END_TOO_LATE
+    assert harness.client.ask(Series.DAILY, USAGE_POINT, WINDOW).kind is AnswerKind.END_TOO_LATE
     with pytest.raises(RequestRefused):
-        harness.client.measures(Series.DAILY, USAGE_POINT, PAST)
+        harness.client.ask(Series.DAILY, USAGE_POINT, PAST)
 
 
 def test_the_answer_for_another_meter_is_kept_out(harness: ClientHarness) -> None:
     harness.answer_measures(200, body_of(harness, "11111111111111"))
     with pytest.raises(MalformedAnswer, match="another meter"):
-        harness.client.measures(Series.DAILY, USAGE_POINT, WINDOW)
+        harness.client.ask(Series.DAILY, USAGE_POINT, WINDOW)
 
 
 @pytest.mark.parametrize("masked", ["<masque>", None, 5, ""])
 def test_an_answer_that_masks_its_meter_is_taken(harness: ClientHarness, masked: Any) -> None:
     harness.answer_measures(200, body_of(harness, masked))
-    assert harness.client.measures(Series.DAILY, USAGE_POINT, WINDOW).kind is AnswerKind.DATA
+    assert harness.client.ask(Series.DAILY, USAGE_POINT, WINDOW).kind is AnswerKind.DATA
 
 
 def test_a_redirect_is_not_followed_with_our_token(harness: ClientHarness) -> None:
     harness.answer_measures(302, b"", {"Location": "http://127.0.0.1:9/elsewhere"})
     with pytest.raises(SupplierUnavailable):
-        harness.client.measures(Series.DAILY, USAGE_POINT, WINDOW)
+        harness.client.ask(Series.DAILY, USAGE_POINT, WINDOW)
     assert len(harness.supplier.calls) == 1
 
 
@@ -190,7 +190,7 @@ def test_no_text_or_log_holds_a_token_a_meter_or_a_body(
         harness.supplier.add(responses.GET, BASE_URL + path, status=status, body=content)
     harness.answer_token(200, TOKEN)
     with pytest.raises(WorkerError) as caught:
-        harness.client.measures(Series.DAILY, USAGE_POINT, PAST)
+        harness.client.ask(Series.DAILY, USAGE_POINT, PAST)
     shown = [*traceback.format_exception(caught.value), repr(caught.value), repr(vars(caught.value)), caplog.text]
     shown += [repr(harness.store.token), repr(harness.oauth), repr(harness.session), repr(harness.client)]
     text = "".join(shown)

@@ -17,6 +17,7 @@ from worker.errors import (
     OperatorFault,
     RateLimited,
     RequestRefused,
+    SeriesNotOffered,
     SupplierUnavailable,
     UnknownUsagePoint,
     WorkerError,
@@ -51,7 +52,6 @@ VERDICTS = [
     (400, "ADAM-ERR0126", AnswerKind.TOO_LONG),
     (400, "ADAM-DC-0015", AnswerKind.TOO_LONG),
     (400, "ADAM-ERR0075", AnswerKind.NO_DATA),
-    (400, "ADAM-ERR0069", AnswerKind.NO_DATA),
 ]
 ERRORS: list[tuple[int, str, type[WorkerError]]] = [
     (403, "ADAM-DC-0008", ConsentRevoked),
@@ -59,6 +59,7 @@ ERRORS: list[tuple[int, str, type[WorkerError]]] = [
     (403, "ADAM-DC-0007", HolderChanged),
     (400, "ADAM-DC-0007", HolderChanged),
     (400, "ADAM-ERR0061", HolderChanged),
+    (400, "ADAM-ERR0069", SeriesNotOffered),
     (403, "unauthorized_user", UnknownUsagePoint),
     (404, "STM-ERR-0000019", UnknownUsagePoint),
     (400, "Invalid_request", RequestRefused),

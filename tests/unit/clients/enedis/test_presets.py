@@ -61,6 +61,12 @@ def test_plain_http_goes_to_machines_of_our_own(host: str) -> None:
 def test_calls_are_counted_together_until_2026_and_by_api_from_then_on() -> None:
     older, newest = PRESETS["enedis-v5"], PRESETS["enedis-2026"]
     assert older.quota_names == ("data",)
-    assert newest.quota_names == ("mesure_synchrone_auto",)
-    assert newest.quotas[SUBSCRIBED_SERVICES] == "subscribed_services"
+    assert newest.quota_names == (
+        "mesure_synchrone_auto",
+        "situation_contrat_auto",
+        "synth_contrat_auto",
+        "comptage_auto",
+    )
+    assert {newest.quota_of(path) for path in newest.paths.values()} == {"mesure_synchrone_auto"}
+    assert newest.quota_of(SUBSCRIBED_SERVICES) == "subscribed_services"
     assert (older.calls_per_hour, newest.calls_per_hour) == (10_000, 1_000)

@@ -87,7 +87,7 @@ def test_the_client_reports_and_raises_as_before(build: Callable[[str], ClientHa
     client = EnedisClient(harness.endpoints, harness.session, lambda: NOW, reported.append)
     harness.answer_measures(400, {"error": "ADAM-ERR0999", "error_description": "x"})
     with pytest.raises(RequestRefused, match="adam-err0999"):
-        client.measures(Series.DAILY, USAGE_POINT, DateWindow(date(2024, 7, 1), date(2024, 7, 2)))
+        client.ask(Series.DAILY, USAGE_POINT, DateWindow(date(2024, 7, 1), date(2024, 7, 2)))
     assert [(deviation.kind, deviation.detail) for deviation in reported] == [(DeviationKind.CODE, "adam-err0999")]
     with pytest.raises(RequestRefused):
-        harness.client.measures(Series.DAILY, USAGE_POINT, DateWindow(date(2024, 7, 1), date(2024, 7, 2)))
+        harness.client.ask(Series.DAILY, USAGE_POINT, DateWindow(date(2024, 7, 1), date(2024, 7, 2)))

@@ -15,9 +15,12 @@ from tests.support.factories import USAGE_POINT, Row, answer_2026, end_labels, v
 from tests.support.strategies import bad_values, curve_days, days, good_values, json_values, many, several
 from worker.domain.measures.readings import PARIS, DateWindow, IntervalReading, day_length, local_midnight
 from worker.domain.measures.series import USUAL_SERIES, Series
-from worker.domain.parsing.enedis import ParsedAnswer, parse, parse_daily, parse_load_curve
+from worker.domain.parsing.enedis import parse_daily, parse_load_curve
+from worker.domain.parsing.parsed_answer import ParsedAnswer
+from worker.domain.parsing.parsers import parse
 from worker.errors import MalformedAnswer
 
+WINDOW = DateWindow(date(2024, 1, 1), date(2024, 2, 1))
 both = st.sampled_from(USUAL_SERIES)
 
 
@@ -31,7 +34,7 @@ def facts_of(parsed: ParsedAnswer) -> list[tuple[datetime, int, timedelta, int]]
 def parsed_or_refused(answer: Any, series: Series) -> ParsedAnswer | None:
     """Check that any payload raises MalformedAnswer or gives valid readings."""
     try:
-        parsed = parse(answer, series)
+        parsed = parse(answer, series, WINDOW)
     except MalformedAnswer:
         return None
     starts = [reading.start.astimezone(UTC) for reading in parsed.readings]
@@ -80,7 +83,7 @@ def places(node: Any) -> Iterator[tuple[Any, Any]]:
 @given(st.sampled_from(["v5", "2026", "older"]), both, st.data())
 def test_a_good_answer_broken_anywhere_is_read_or_refused(generation: str, series: Series, data: st.DataObject) -> None:
     answer = copy.deepcopy(good_answer(generation, series))
-    whole = parse(answer, series)
+    whole = parse(answer, series, WINDOW)
     for _ in range(data.draw(st.integers(1, 3))):
         spots = list(places(answer))
         if not spots:

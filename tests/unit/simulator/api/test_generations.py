@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 import pytest
 
 from tests.support.enedis_caller import HOME, PATHS, SimulatorCaller, points
+from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Series
-from worker.domain.parsing.enedis import parse
+from worker.domain.parsing.parsers import parse
+
+WEEK = DateWindow(date(2024, 10, 25), date(2024, 11, 1))
 
 
 @pytest.mark.parametrize("generation", ["v4", "v5", "2026"])
 def test_the_readings_that_our_parser_finds_are_the_truth(supplier: SimulatorCaller, generation: str) -> None:
     truth = supplier.truth("2024-10-25", "2024-11-01")
-    curve = parse(supplier.request_measures("2024-10-25", "2024-11-01", "curve", generation).json(), Series.LOAD_CURVE)
+    curve = parse(
+        supplier.request_measures("2024-10-25", "2024-11-01", "curve", generation).json(), Series.LOAD_CURVE, WEEK
+    )
     assert not curve.dropped
     assert [
         [reading.start.timestamp(), reading.length.seconds // 60, reading.amount] for reading in curve.readings
     ] == [[_timestamp(start), minutes, watts * minutes * 1000 // 60] for start, minutes, watts in truth["load_curve"]]
-    daily = parse(supplier.request_measures("2024-10-25", "2024-11-01", "daily", generation).json(), Series.DAILY)
+    answer = supplier.request_measures("2024-10-25", "2024-11-01", "daily", generation)
+    daily = parse(answer.json(), Series.DAILY, WEEK)
     assert {str(reading.start.date()): reading.amount // 1000 for reading in daily.readings} == truth["daily"]
 
 

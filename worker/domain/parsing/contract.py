@@ -1,0 +1,135 @@
+"""The parser of the contract: subscribed power, tariff, off-peak hours, activation, state of the meter.
+
+    v4, v5   {"contracts": {"customer": {"usage_points": [{"usage_point": {"usage_point_status": "com"},
+                "contracts": {"segment": "C5", "subscribed_power": "9 kVA", "last_activation_date": "2013-08-14+01:00",
+                              "distribution_tariff": "BTINFCUST", "offpeak_hours": "HC (23h00-7h30)"}}]}}}
+             v4 has a list of customers
+    2026     {"situation_contrat": [{"segment": "C5", "subscribed_power": {"unit": "kVA", "value": "12"},
+                                     "distribution_tariff": "Tarif BT<=36kVA …"}],
+              "synth_contrat": {"consumption_last_activation_date": "2018-08-31T00:00:00+0200",
+                                "services_level": "Communicant (ouvert aux services)"},
+              "comptage": {"relais": {"plageHeuresCreuses": "HC (22H00-6H00)"}}}
+
+The answers of 2026 are three; only the first must be there. The client has taken names and addresses out already, and
+nothing but the fields above is read. A meter whose home also feeds in has a contract of
+its own for that, without a power: the one with a power is read. Without any, there is no reading. The day of a reading
+is the last of the window that was asked for, because an answer tells what holds today.
+
+Source: Enedis, swagger customers_upc v5; swaggers Situation contractuelle, Synthèse contractuelle and Situation
+comptage of 2026; recorded answers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from typing import Any, Final
+
+from worker.domain.measures.answers import Json
+from worker.domain.measures.readings import (
+    ONE_DAY,
+    DateWindow,
+    IntervalReading,
+    civil_date,
+    day_length,
+    local_midnight,
+)
+from worker.domain.parsing.envelopes import list_of_objects
+from worker.domain.parsing.off_peak_hours import format_off_peak_hours, parse_off_peak_hours
+from worker.domain.parsing.parsed_answer import ParsedAnswer
+from worker.domain.parsing.values import parse_number, parse_text, to_whole
+from worker.errors import MalformedAnswer
+
+_POWER: Final = re.compile(r"([\d.,]+) ?([a-z]+)", re.ASCII | re.IGNORECASE)
+_MILLIONTHS: Final = {"kva": 1_000_000, "va": 1_000}  # Of a kVA.
+_DATE: Final = re.compile(r"(20\d\d|19\d\d)-\d\d-\d\d(?:[+-]\d\d:?\d\d|Z)?", re.ASCII)
+
+
+def parse_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
+    """Parse the contract in force to one reading, whose load is the subscribed power in kVA."""
+    contracts = list(_contracts(payload))
+    powers = [(power, details) for raw, details in contracts if (power := _parse_power(raw)) is not None]
+    if not powers:
+        return ParsedAnswer((), sum(raw is not None for raw, _ in contracts))
+    power, details = next((found for found in powers if _is_consumers(found[1])), powers[0])
+    day = window.end - ONE_DAY
+    known = {name: value for name, value in details.items() if value is not None}
+    return ParsedAnswer([IntervalReading(local_midnight(day), day_length(day), power, known or None)])
+
+
+def _is_consumers(details: Mapping[str, Any]) -> bool:
+    return str(details["segment"]).startswith("C")
+
+
+def _contracts(payload: Json) -> Iterator[tuple[Json, dict[str, Any]]]:
+    """Yield the power as sent and the details of each contract."""
+    if not isinstance(payload, dict) or not {"contracts", "situation_contrat"} & payload.keys():
+        raise MalformedAnswer("the answer is no answer of contracts")
+    if "situation_contrat" in payload:
+        yield from _contracts_2026(payload)
+        return
+    customers = payload["contracts"]
+    for body in list_of_objects([customers] if isinstance(customers, dict) else customers, "contracts"):
+        customer = body.get("customer")
+        if not isinstance(customer, dict):
+            raise MalformedAnswer("customer is not an object")
+        for point in list_of_objects(customer.get("usage_points"), "usage_points"):
+            contracts = point.get("contracts")
+            for contract in list_of_objects([contracts] if isinstance(contracts, dict) else contracts, "contracts"):
+                hours = format_off_peak_hours(parse_off_peak_hours(contract.get("offpeak_hours")))
+                yield (
+                    contract.get("subscribed_power"),
+                    {
+                        "tariff": parse_text(contract.get("distribution_tariff")),
+                        "off_peak_hours": hours,
+                        "activated_on": _parse_date(contract.get("last_activation_date")),
+                        "meter_status": parse_text(_object(point.get("usage_point")).get("usage_point_status")),
+                        "segment": parse_text(contract.get("segment")),
+                    },
+                )
+
+
+def _contracts_2026(payload: Mapping[str, Json]) -> Iterator[tuple[Json, dict[str, Any]]]:
+    summary = _object(payload.get("synth_contrat"))
+    relay = _object(_object(payload.get("comptage")).get("relais"))
+    # Consumption and production may have begun on different days: history begins on the first of them.
+    activations = (_parse_date(summary.get(f"{kind}_last_activation_date")) for kind in ("consumption", "generation"))
+    shared = {
+        "off_peak_hours": format_off_peak_hours(parse_off_peak_hours(relay.get("plageHeuresCreuses"))),
+        "activated_on": min((day for day in activations if day), default=None),
+        "meter_status": parse_text(summary.get("services_level")),
+    }
+    for item in list_of_objects(payload["situation_contrat"], "situation_contrat"):
+        tariff, segment = parse_text(item.get("distribution_tariff")), parse_text(item.get("segment"))
+        yield item.get("subscribed_power"), {**shared, "tariff": tariff, "segment": segment}
+
+
+def _object(raw: Json) -> Mapping[str, Json]:
+    return raw if isinstance(raw, dict) else {}
+
+
+def _parse_power(raw: Json) -> int | None:
+    """Return a power in millionths of a kVA, sent as ``9 kVA`` or as value and unit; None for anything else."""
+    if isinstance(raw, dict):
+        value, unit = raw.get("value"), parse_text(raw.get("unit"))
+    else:
+        match = _POWER.fullmatch(text) if (text := parse_text(raw)) else None
+        value, unit = (match[1], match[2]) if match else (None, None)
+    number = parse_number(value.replace(",", ".") if isinstance(value, str) else value)
+    scale = _MILLIONTHS.get((unit or "").lower())
+    return to_whole(number * scale) if number is not None and scale else None
+
+
+def _parse_date(raw: Json) -> str | None:
+    """Return the day of a date with an offset glued on, or of a moment; ``YYYY-MM-DD``."""
+    text = parse_text(raw) or ""
+    try:
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text[:10]).isoformat()
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if not 1900 < moment.year < 9999:
+        return None
+    return (civil_date(moment) if moment.tzinfo else moment.date()).isoformat()
