@@ -170,9 +170,7 @@ def test_the_contracts_activation_is_written_with_its_outcome(registry: AccountR
 
 def test_of_a_weekly_series_only_what_is_overdue_counts_as_due_tonight(registry: AccountRegistry) -> None:
     fleet = collecting(registry, Series.MAX_POWER)
-    accounts = [
-        fleet.add("enedis", f"300016400000{number}", NOW, token_needed=False)[0].id for number in range(20, 34)
-    ]
+    accounts = [fleet.add("enedis", f"300016400000{number}", NOW, token_needed=False)[0].id for number in range(20, 34)]
     asked = NOW - timedelta(days=1)
     for account_id in accounts:
         record_outcome(fleet, account_id, "run-1", series=Series.MAX_POWER, due_changes={"asked_at": asked})

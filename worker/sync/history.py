@@ -73,6 +73,7 @@ class History:
             if first_day is not None and wanted.start < first_day:
                 # Nothing is asked for before it, so these days are done.
                 coverage = self.progress.mark_done(account_id, series, DateWindow(wanted.start, first_day))
+        wanted = _until_last_turn(wanted, series, coverage.windows)
         return plan_backfill(wanted, coverage.windows, series.description.max_window_days)
 
     def count_days(self, account_id: str, series: Series) -> tuple[int, int]:
@@ -82,7 +83,8 @@ class History:
             return 0, 0
         if series.is_state:
             return (wanted.days if self._is_answered(account_id, series) else 0), wanted.days
-        return _count(wanted, self.progress.coverage(account_id, series).windows)
+        done = self.progress.coverage(account_id, series).windows
+        return _count(_until_last_turn(wanted, series, done), done)
 
     def covers(self, account_id: str, series: Series, window: DateWindow) -> bool:
         """Return whether every day of the window is done."""
@@ -125,6 +127,16 @@ class History:
                 ranges = {doctype: key_range(part, doctype) for doctype in (*series.totals, series.inputs)}
                 days += covered_days(series, self.measures.read(account_id, ranges))
         return self.progress.replace_done(account_id, series, merge_windows([*covered, *to_windows(days)]))
+
+
+def _until_last_turn(wanted: DateWindow, series: Series, done: list[DateWindow]) -> DateWindow:
+    """Return the wanted days without those since the last turn of a series that not every night asks for.
+
+    The next turn asks for them: until then they are not missing.
+    """
+    last = max((window.end for window in done), default=wanted.start)
+    is_within = wanted.end - last <= timedelta(days=series.description.cadence_nights)
+    return wanted if series.is_nightly or not is_within else DateWindow(wanted.start, min(last, wanted.end))
 
 
 def _count(wanted: DateWindow, done: list[DateWindow]) -> tuple[int, int]:
