@@ -63,7 +63,7 @@ def _rows(result: AccountSeries) -> list[dict[str, str]]:
         {
             "series": name.value,
             "switch": state.switch.value,
-            "asked for": "yes" if state.collected else "no" if state.offered else "no: the supplier does not offer it",
+            "asked for": "yes" if state.collected else "no" if state.offered else "not offered",
             "last asked": local_text(state.asked_at),
             "last day": str(state.last_day or "-"),
             "error": state.error or "",
