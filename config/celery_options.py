@@ -104,8 +104,16 @@ _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("renew tokens", "upkeep.renew_tokens", 60.0, 60),
     ("revoke tokens", "upkeep.revoke_tokens", 300.0, 300),
     ("tick", "upkeep.tick", 60.0, 60),
+    ("follow fleet series", "upkeep.follow_fleet_series", 60.0, 60),
 )
+# Beat's own setting decides, so that workers with another one don't undo it.
+_ARGUMENTS = {"upkeep.follow_fleet_series": (_settings.series,)}
 beat_schedule = {
-    name: {"task": f"tasks.{task}", "schedule": schedule, "options": {"expires": expires}}
+    name: {
+        "task": f"tasks.{task}",
+        "schedule": schedule,
+        "args": _ARGUMENTS.get(task, ()),
+        "options": {"expires": expires},
+    }
     for name, task, schedule, expires in _SCHEDULE
 }

@@ -27,9 +27,11 @@ from config.validation import (
     NotifyUrls,
     RedisUrl,
     SecretFileSource,
+    SeriesNames,
     is_production,
 )
 from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares
+from worker.domain.measures.series import USUAL_SERIES, Series, parse_series
 
 PREFIX: Final = "RELEVE_"
 _UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
@@ -118,6 +120,11 @@ class Settings(BaseSettings):
         None,
         description="Fernet keys that seal backups, comma separated, the newest first (make one with "
         "`releve keys new`); unset, a key file in data_dir. Also as …_FILE.",
+    )
+    series: SeriesNames = Field(
+        ",".join(USUAL_SERIES),
+        description="What is collected of every meter, with commas between: "
+        f"{', '.join(Series)}. `releve accounts series` chooses for one account.",
     )
     history_load_days: int = Field(28, ge=0, le=745, description="Depth of the load curve's backfill, in days.")
     calls_per_second: int | None = Field(
@@ -352,6 +359,10 @@ class Settings(BaseSettings):
     def quota_shares(self) -> Shares:
         """Return the quota's floor and ceiling of each lane."""
         return Shares.parse(self.quota_floors, self.quota_ceilings)
+
+    def collected_series(self) -> tuple[Series, ...]:
+        """Return the series that are collected of every meter where nothing else is set."""
+        return parse_series(self.series)
 
     def registry(self) -> str:
         """Return the URL of the registry, SQLite in data_dir by default."""

@@ -18,6 +18,7 @@ from pydantic_settings import PydanticBaseSettingsSource
 from config.brokers import check_broker_url
 from worker.domain.consent.durations import last_day_of
 from worker.domain.fleet.lanes import parse_ceilings, parse_floors
+from worker.domain.measures.series import parse_series
 from worker.stores.redis.addresses import check_redis_url, split_url
 
 PRODUCTION_DOMAIN: Final = "enedis.fr"
@@ -74,6 +75,7 @@ BrokerUrl = Annotated[SecretStr, _checked(check_broker_url)]
 NotifyUrls = Annotated[SecretStr, _checked(check_notify_urls)]
 Floors = Annotated[str, _checked(parse_floors)]
 Ceilings = Annotated[str, _checked(parse_ceilings)]
+SeriesNames = Annotated[str, _checked(parse_series)]
 ConsentDuration = Annotated[str, _checked(check_consent_duration)]
 
 

@@ -6,7 +6,6 @@ from celery import shared_task
 
 from tasks.base import ControlTask
 from tasks.pipeline import publish
-from worker.domain.measures.series import USUAL_SERIES
 from worker.runtime.current import get_runtime
 
 
@@ -20,6 +19,6 @@ def backfill_account(account_id: str) -> None:
     due, history = get_runtime().due_windows, get_runtime().history
     account = get_runtime().registry.get(account_id)
     if account.active and account.refusal_on(history.today()) is None:
-        for series in USUAL_SERIES:
+        for series in get_runtime().registry.outcomes.collected(account_id):
             if due.has_history_room(series):
                 publish(due.next_of_history(account_id, series))

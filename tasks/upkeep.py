@@ -14,7 +14,8 @@ from worker.accounts.notices import notify_missing_curves
 from worker.domain.clock import real_clock
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import Series, parse_series
+from worker.domain.measures.windows import newest_wanted_day
 from worker.logs import fields
 from worker.ops import heartbeat
 from worker.runtime.current import get_runtime
@@ -27,6 +28,8 @@ log = logging.getLogger("releve.tasks")
 MAX_MONTHS_PACKED: Final = 5_000
 KEEP_UNKNOWN_ANSWERS: Final = timedelta(days=400)
 KEEP_FRESHNESS: Final = timedelta(days=400)
+_FLEET_SERIES: Final = "fleet-series"
+_A_DAY_S: Final = 24 * 3600
 KEEP_INVITATIONS: Final = timedelta(days=7)  # After their end, so that an operator can see what became of one.
 
 
@@ -38,6 +41,18 @@ def renew_tokens() -> None:
         runtime.token_renewal.run()
     elif runtime.registry.page_active(limit=1, today=runtime.history.today()):
         runtime.clients.application_tokens().current()
+
+
+@shared_task(base=ControlTask)
+def follow_fleet_series(names: str) -> None:
+    """Let all accounts follow the series that beat's RELEVE_SERIES names, once it has changed, and once a day."""
+    runtime = get_runtime()
+    fleet = [series for series in parse_series(names) if runtime.endpoints.preset.offers(series)]
+    if runtime.progress.get_text(_FLEET_SERIES) != names:
+        changed = runtime.registry.outcomes.follow_fleet(fleet, runtime.now())
+        runtime.progress.put_text(_FLEET_SERIES, names, _A_DAY_S)
+        if changed:
+            log.info("accounts follow RELEVE_SERIES", extra=fields(series=names, accounts=changed))
 
 
 @shared_task(base=ControlTask)
@@ -135,13 +150,13 @@ def delete_old_corrections() -> None:
 
 @shared_task(base=ControlTask)
 def record_freshness() -> None:
-    """Store how many active accounts have yesterday complete, for this hour.  Safe to repeat."""
+    """Store how many active accounts have the newest day complete that they should, for this hour.  Safe to repeat."""
     runtime = get_runtime()
     hour = runtime.now().replace(minute=0, second=0, microsecond=0)
-    yesterday = runtime.history.today() - timedelta(days=1)
     completeness = runtime.registry.completeness
-    for series in USUAL_SERIES:
-        completeness.save_freshness(HourFreshness(hour, series, *completeness.count_complete_since(series, yesterday)))
+    for series in runtime.registry.outcomes.list_in_use():
+        day = newest_wanted_day(runtime.history.today(), series)
+        completeness.save_freshness(HourFreshness(hour, series, *completeness.count_complete_since(series, day)))
     completeness.delete_freshness_before(hour - KEEP_FRESHNESS)
 
 

@@ -76,10 +76,10 @@ def test_open_days_are_found_when_they_fall_due(registry: AccountRegistry) -> No
     assert due.list_repairs(DAY + ONE_DAY, 10) == []
     assert [row.account_id for row in due.list_repairs(DAY + 2 * ONE_DAY, 10)] == account_ids
     assert [row.account_id for row in due.list_repairs(DAY + 2 * ONE_DAY, 2)] == account_ids[:2]
-    assert table.count_due(DAY + ONE_DAY) == {Series.DAILY: 0, Series.LOAD_CURVE: 0}
+    assert table.count_due(DAY + ONE_DAY) == {}
     registry.set_state(account_ids[0], AccountState.PAUSED, now=NOW)
     assert [row.account_id for row in due.list_repairs(TODAY, 10)] == account_ids[1:]
-    assert table.count_due(TODAY) == {Series.DAILY: 2, Series.LOAD_CURVE: 0}
+    assert table.count_due(TODAY) == {Series.DAILY: 2}
 
 
 def test_a_removal_takes_ledger_and_corrections_with_it(registry: AccountRegistry) -> None:
@@ -133,6 +133,6 @@ def test_a_correction_noted_again_after_a_crash_is_one(registry: AccountRegistry
     second = correction(account_id, 2000, 2500, NOW + timedelta(hours=2))
     table.record([again, second])
     assert table.list_between(account_id, Doctype.DAY, "2024-07-01", "2024-07-02") == [correction(account_id), second]
-    assert table.count_since(NOW) == {Series.DAILY: 2, Series.LOAD_CURVE: 0}
-    assert table.count_since(NOW + timedelta(hours=1)) == {Series.DAILY: 1, Series.LOAD_CURVE: 0}
+    assert table.count_since(NOW) == {Series.DAILY: 2}
+    assert table.count_since(NOW + timedelta(hours=1)) == {Series.DAILY: 1}
     assert table.delete_before(NOW + timedelta(hours=1)) == 1

@@ -94,7 +94,7 @@ def lanes(registry: AccountRegistry, now: datetime) -> dict[str, int]:
         "claimed meanwhile": len(due.load_unchanged(known, today)),
         "share of a night": due.count_share(Series.DAILY, 1, now, today)[0],
         "due tonight": due.count_due_tonight(Series.DAILY, 1, now, today),
-        "open days": registry.completeness.count_due(today)[Series.DAILY],
+        "open days": registry.completeness.count_due(today).get(Series.DAILY, 0),
     }
 
 

@@ -46,6 +46,7 @@ class BuiltPage:
             cwd=self.folder,
             env=env,
             capture_output=True,
+            check=False,
             text=True,
             timeout=120,
         )

@@ -49,6 +49,7 @@ def test_a_plan_is_told_for_any_fleet_and_preset(releve: Releve) -> None:
         "accounts": 100_000,
         "without_curve": 0,
         "history_days": 745,
+        "series": {"daily": 100_000, "load_curve": 100_000},
         "calls_per_hour": 10_000,
         "calls_per_second": 5,
         "night_hours": 24,

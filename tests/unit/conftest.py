@@ -24,7 +24,7 @@ from worker.domain.consent.consents import Notice
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.messages import NIGHTLY, WindowJob, WindowResult
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
+from worker.domain.measures.series import Doctype, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
 from worker.stores.database import Database
@@ -168,8 +168,8 @@ class Household:
         return job
 
     def look_back(self, account_id: str, *series: Series) -> None:
-        """Sync the last days of these series, or of the usual ones, as a person asks for them."""
-        for each in series or USUAL_SERIES:
+        """Sync the last days of these series, or of all that the account has, as a person asks for them."""
+        for each in series or self.registry.outcomes.collected(account_id):
             self.run(self.claims.manual_look_back(account_id, each))
 
     def claim_due_notices(self) -> list[Notice]:
@@ -189,8 +189,8 @@ class Household:
 
     def _next_of_history(self, account_id: str) -> WindowJob | None:
         """Claim the next window of the first series whose history goes on now."""
-        due = {(row.account_id, row.series) for series in USUAL_SERIES for row in self.histories(series)}
-        jobs = (self.claims.claim_history(account_id, series) for series in USUAL_SERIES if (account_id, series) in due)
+        due = {(row.account_id, row.series) for series in Series for row in self.histories(series)}
+        jobs = (self.claims.claim_history(account_id, series) for series in Series if (account_id, series) in due)
         return next((job for job in jobs if job is not None), None)
 
     def is_loaded(self, account_id: str, series: Series) -> bool:

@@ -228,6 +228,7 @@ class AccountConnector:
                 token_expires_at=None if expires_s is None else datetime.fromtimestamp(expires_s, UTC),
                 line=answer.line,
                 answer_digest=answer.digest,
+                offered={meter.usage_point_id: meter.offered for meter in proven if meter.offered is not None},
             ),
             code=None,
             readings={},

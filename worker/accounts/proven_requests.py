@@ -242,6 +242,7 @@ class ProvenRequests:
             ),
             data_from=self._first_day(request.supplier, proven.usage_points, others, now),
             tenant=request.tenant,
+            offered=proven.offered,
         )
         return [account for account, _ in accounts]
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import Series, curve_of, daily_of
 from worker.errors import RateLimited
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History
@@ -69,7 +69,7 @@ class AccountStatus(BaseModel):
     state: AccountState
     reason: str
     hint: str = Field("", description="`CURVE_NOT_ACTIVATED`: daily totals come, and the curve is not collected.")
-    series: dict[Series, SeriesStatus] = Field(description="`daily` and `load_curve`.")
+    series: dict[Series, SeriesStatus] = Field(description="Those that are asked for, or that it has readings of.")
 
     @property
     def waits_for_turn(self) -> bool:
@@ -93,7 +93,7 @@ class AccountProgress(BaseModel):
     state: AccountState
     reason: str
     loaded: bool = Field(description="Whether the whole history is there.")
-    series: dict[Series, SeriesProgress] = Field(description="Days, by `daily` and `load_curve`.")
+    series: dict[Series, SeriesProgress] = Field(description="Days, by series, such as `daily`.")
 
 
 def status_of(account: Account, history: History) -> AccountStatus:
@@ -101,7 +101,9 @@ def status_of(account: Account, history: History) -> AccountStatus:
 
     If Redis has lost the account's history, it is read back from the measure store.
     """
-    no_curve = account.active and history.registry.completeness.find_missing_curve(account.id) is not None
+    registry = history.registry
+    asks_for_curve = account.active and curve_of(daily_of()) in registry.outcomes.collected(account.id)
+    no_curve = asks_for_curve and registry.completeness.find_missing_curve(account.id) is not None
     return AccountStatus(
         account=account.id,
         state=account.state,
@@ -126,8 +128,9 @@ def progress_of(account: Account, history: History) -> AccountProgress:
 def _status_by_series(account_id: str, history: History) -> dict[Series, SeriesStatus]:
     outcomes = history.registry.outcomes.load(account_id)
     by_series = {}
-    for series in USUAL_SERIES:
-        missing = history.missing_windows(account_id, series)
+    collected = set(history.registry.outcomes.collected(account_id))
+    for series in history.registry.outcomes.known(account_id):
+        missing = history.missing_windows(account_id, series) if series in collected else []
         done, total = history.count_days(account_id, series)
         outcome = outcomes.get(series)
         by_series[series] = SeriesStatus(

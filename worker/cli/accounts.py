@@ -12,6 +12,7 @@ import click
 
 from worker.accounts.assertion import MeterErased
 from worker.accounts.status import AccountSummary
+from worker.cli.account_series import account_series
 from worker.cli.common import (
     Day,
     UsagePoint,
@@ -43,7 +44,10 @@ class _ConsentDay(Day):
 
 @click.group()
 def accounts() -> None:
-    """Add, list, show, pause, resume and remove accounts."""
+    """Add, list, show, pause, resume and remove accounts, and choose what they are asked for."""
+
+
+accounts.add_command(account_series)
 
 
 @accounts.command()

@@ -10,7 +10,6 @@ from worker.cli.common import chosen_accounts, json_option, open_runtime, print_
 from worker.domain.measures.completeness import DayState
 from worker.domain.measures.coverage import Coverage
 from worker.domain.measures.holes import Hole, MissingCurve
-from worker.domain.measures.series import USUAL_SERIES
 from worker.texts import translate
 
 
@@ -34,7 +33,7 @@ def completeness(account_id: str | None, everybody: bool, rebuild: bool, as_json
     with open_runtime() as runtime:
         for account in chosen_accounts(runtime, account_id):
             if rebuild:
-                for series in USUAL_SERIES:
+                for series in runtime.registry.outcomes.known(account.id):
                     runtime.completeness_rebuild.rebuild(account.id, series)
             covered = coverage_of(account.id, runtime.history)
             if as_json:

@@ -116,10 +116,9 @@ def give_panels(simulator: str) -> None:
 def collect_all(runtime: Runtime, account_id: str, preset: Preset) -> None:
     """Switch on all series that the supplier's API has, and fetch their history.  Raises StoreUnavailable."""
     collected = runtime.registry.outcomes.collected(account_id)
-    further = [series for series in Series if series in preset.paths and series not in collected]
-    outcomes: Any = runtime.registry.outcomes
+    further = [series for series in Series if preset.offers(series) and series not in collected]
     for series in further:
-        outcomes.switch(account_id, series, SeriesSwitch.ON, runtime.now())
+        runtime.registry.outcomes.switch(account_id, series, SeriesSwitch.ON, runtime.now())
     if further:
         enqueue_backfill(account_id, broker_url=runtime.broker_url)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, Final
 
 import click
@@ -12,7 +12,8 @@ import click
 from worker.cli.common import json_option, open_runtime, print_json, print_table
 from worker.domain.measures.amounts import format_percent, round_share
 from worker.domain.measures.readings import ONE_DAY, PARIS
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import Series
+from worker.domain.measures.windows import newest_wanted_day
 from worker.stores.registry.completeness import HourFreshness
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
@@ -27,19 +28,23 @@ Counts = tuple[int, int]  # Complete and active accounts; the latter are not 0.
 def freshness(days: int, as_json: bool) -> None:
     """Show the share of active accounts whose yesterday is whole: now, and by hour of the day over the last days.
 
+    Of a series that is asked for once a week, the day of the week before counts.
+
     \b
     Example:
       releve freshness --days 30
     """
     with open_runtime() as runtime:
-        completeness, yesterday = runtime.registry.completeness, runtime.history.today() - ONE_DAY
+        completeness, today = runtime.registry.completeness, runtime.history.today()
         now = [
-            HourFreshness(runtime.now(), series, *completeness.count_complete_since(series, yesterday))
-            for series in USUAL_SERIES
+            HourFreshness(
+                runtime.now(), series, *completeness.count_complete_since(series, newest_wanted_day(today, series))
+            )
+            for series in runtime.registry.outcomes.list_in_use()
         ]
         hours = completeness.list_freshness_since(runtime.now() - timedelta(days=days))
     figures = {
-        "yesterday": yesterday.isoformat(),
+        "yesterday": (today - ONE_DAY).isoformat(),
         "now": {row.series.value: _counts(row) for row in now},
         "by_hour_of_day": {
             series.value: {hour: complete / active for hour, (complete, active) in counts.items()}
@@ -50,7 +55,7 @@ def freshness(days: int, as_json: bool) -> None:
     if as_json:
         print_json(figures)
     else:
-        print_freshness(yesterday.isoformat(), now, hours)
+        print_freshness(today, now, hours)
 
 
 def _counts(row: HourFreshness) -> dict[str, Any]:
@@ -58,7 +63,12 @@ def _counts(row: HourFreshness) -> dict[str, Any]:
 
 
 def _counts_by_hour(hours: Sequence[HourFreshness]) -> dict[Series, dict[int, Counts]]:
-    return {series: count_by_hour_of_day(row for row in hours if row.series is series) for series in USUAL_SERIES}
+    return {series: count_by_hour_of_day(row for row in hours if row.series is series) for series in _series_in(hours)}
+
+
+def _series_in(hours: Sequence[HourFreshness]) -> list[Series]:
+    found = {row.series for row in hours}
+    return [series for series in Series if series in found]
 
 
 def count_by_hour_of_day(hours: Iterable[HourFreshness]) -> dict[int, Counts]:
@@ -81,11 +91,12 @@ def sparkline(counts: Sequence[Counts | None]) -> str:
     return "".join(_UNKNOWN if share is None else _BARS[round_share(*share, steps)] for share in counts)
 
 
-def print_freshness(yesterday: str, now: Sequence[HourFreshness], hours: Sequence[HourFreshness]) -> None:
+def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[HourFreshness]) -> None:
     """Print the share of each series now, then those by hour of the day as a line of bars and as a table."""
     for row in now:
         share = format_percent(row.complete, row.active) if row.active else "nobody yet"
-        click.echo(f"{yesterday} {row.series.value}: {share} ({row.complete} of {row.active} active accounts)")
+        day, number = newest_wanted_day(today, row.series), f"{row.complete} of {row.active} active accounts"
+        click.echo(f"{day} {row.series.value}: {share} ({number})")
     if not hours:
         click.echo("no hour was kept yet: beat counts them, at five past")
         return

@@ -16,8 +16,10 @@ from worker.clients.enedis.presets import PRESETS
 from worker.domain.clock import clock_from
 from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.measures.readings import ONE_DAY, civil_date
+from worker.domain.measures.series import Series, parse_series
 from worker.domain.measures.windows import MAX_LOAD_CURVE_HISTORY_DAYS
 from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from
+from worker.runtime.series import fleet_series
 from worker.runtime.stores import open_current_database
 from worker.runtime.supplier import quota_from
 from worker.stores.database import Database
@@ -25,6 +27,18 @@ from worker.stores.registry.policies import AppliedPolicy, PolicyTable
 
 _MOST_ACCOUNTS: Final = 100_000_000  # France has 37 million Linky meters.
 _MOST_CALLS: Final = 1_000_000_000
+
+
+class _SeriesNames(click.ParamType[Any]):
+    """Names of series with commas between."""
+
+    name = "NAMES"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Series, ...]:
+        try:
+            return parse_series(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command()
@@ -40,6 +54,7 @@ _MOST_CALLS: Final = 1_000_000_000
     type=click.IntRange(0, MAX_LOAD_CURVE_HISTORY_DAYS),
     help="Days of curve that a new account brings; unset, RELEVE_HISTORY_LOAD_DAYS.",
 )
+@click.option("--series", type=_SeriesNames(), help="Series of all --accounts, like daily,load_curve; RELEVE_SERIES.")
 @click.option("--apply", "to_apply", is_flag=True, help="Let the nights follow this plan, from the next one on.")
 @click.option("--show", "to_show", is_flag=True, help="Show the policy that the nights follow, and how it was found.")
 @click.option("--reset", "to_reset", is_flag=True, help="Forget it: everything of everybody every night.")
@@ -65,6 +80,8 @@ def plan(
     """
     if to_apply + to_show + to_reset > 1:
         raise click.UsageError("--apply, --show and --reset exclude one another")
+    if options["series"] and accounts is None:
+        raise click.UsageError("--series needs --accounts: without it the registry says who is asked for what")
     if without_curve is not None and (accounts is None or without_curve > accounts):
         raise click.UsageError("--without-curve needs --accounts, and is no more than these")
     settings = get_settings()
@@ -77,7 +94,9 @@ def plan(
         fleet = (
             _registered_fleet(open_current_database(settings, stack), settings, days)
             if accounts is None
-            else Fleet(accounts, without_curve or 0, days)
+            else Fleet(
+                accounts, without_curve or 0, days, dict.fromkeys(options["series"] or fleet_series(settings), accounts)
+            )
         )
         preset = options["preset"] or settings.preset
         result = plan_fleet(fleet, _quota(settings, preset, options["calls_per_hour"], options["night_hours"]))
@@ -143,6 +162,7 @@ def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
     lines = [
         f"{result.fleet.accounts} accounts, {result.fleet.without_curve} of them without a curve; "
         f"{values['preset']}, {limit}",
+        f"series        {_describe_series(result.fleet)}",
         f"policy        {describe_policy(result.policy)}" + ("" if result.fits else ", and that does not fit"),
         f"night         {result.calls_a_night} calls (all of it would be {result.fleet.naive_calls_a_night}), "
         f"{alone:.1f} h, {beside:.1f} h beside busy lanes, of {quota.night_hours} h",
@@ -164,11 +184,22 @@ def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _describe_series(fleet: Fleet) -> str:
+    """Return each series with its cadence where that is not every night, and the accounts that have it where few do."""
+    parts = []
+    for series, number in fleet.numbers.items():
+        nights = series.description.cadence_nights
+        notes = [f"every {nights} nights"] if nights > 1 else []
+        notes += [f"{number} accounts"] if number != fleet.accounts else []
+        parts.append(series.value + (f" ({', '.join(notes)})" if notes else ""))
+    return ", ".join(parts)
+
+
 def _lane(lane: str, needed: int | None, a_day: int | None) -> str:
     room = "no limit" if a_day is None else f"room for {a_day} calls a day"
     what = {
         "first_screen": "to fill all accounts' totals",
         "nightly": "a night",
-        "backfill": "to fill all accounts' curves",
+        "backfill": "to fill the other histories",
     }
     return f"{lane:14}{room}" + (f"; {needed} {what[lane]}" if needed is not None else "")

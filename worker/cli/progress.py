@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from worker.cli.common import print_json, warn
 from worker.domain.consent.accounts import Account
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import Series
 from worker.runtime.process import Runtime
 from worker.stores.redis.claims import member_of
 from worker.sync.claims import LANES
@@ -27,20 +27,21 @@ def look_back_progress(
     runtime: Runtime, account: Account, asked_before: Mapping[Series, datetime | None]
 ) -> tuple[int, int]:
     """Count the series that were asked since ``asked_before`` was read, with or without success."""
-    return sum(asked != asked_before[series] for series, asked in asked_at(runtime, account).items()), len(Series)
+    now = asked_at(runtime, account)
+    return sum(now.get(series) != asked for series, asked in asked_before.items()), len(asked_before)
 
 
 def asked_at(runtime: Runtime, account: Account) -> dict[Series, datetime | None]:
-    """Return when each series of the account was asked last."""
-    outcomes = runtime.registry.outcomes.load(account.id)
-    return {series: outcomes[series].asked_at if series in outcomes else None for series in USUAL_SERIES}
+    """Return when each series that the account is asked for was asked last."""
+    outcomes, collected = runtime.registry.outcomes.load(account.id), runtime.registry.outcomes.collected(account.id)
+    return {series: outcomes[series].asked_at if series in outcomes else None for series in collected}
 
 
 def history_progress(runtime: Runtime, account: Account) -> tuple[int, int]:
     """Count days of history.  A series that was given up counts as done; its error is printed at the end."""
     done = total = 0
     outcomes = runtime.registry.outcomes.load(account.id)
-    for series in USUAL_SERIES:
+    for series in runtime.registry.outcomes.collected(account.id):
         series_done, series_total = runtime.history.count_days(account.id, series)
         goes_on = outcomes[series].history_due_at if series in outcomes else None
         given_up = goes_on is not None and goes_on - runtime.now() > _GIVEN_UP
@@ -100,7 +101,7 @@ class _StallDetector:
 
     def _is_in_flight(self, account: Account) -> bool:
         claims = self._runtime.claims
-        members = {member_of(account.id, series) for series in USUAL_SERIES}
+        members = {member_of(account.id, series) for series in Series}
         return any(members & set(claims.in_flight(lane)) for lane in LANES)
 
 

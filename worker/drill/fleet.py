@@ -26,7 +26,6 @@ from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
 from worker.domain.consent.invitations import InvitationPurpose
-from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.drill.servers import DrillSimulator
 from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreUnavailable, SupplierUnavailable
 from worker.runtime.process import Runtime
@@ -160,12 +159,14 @@ class DrillFleet:
     def is_stored_since(self, account_id: str, moment: datetime) -> bool:
         """Return whether every series of an account was stored since ``moment``."""
         outcomes = self._runtime.registry.outcomes.load(account_id)
-        successes = [outcomes[series].last_success_at if series in outcomes else None for series in USUAL_SERIES]
+        collected = self._runtime.registry.outcomes.collected(account_id)
+        successes = [outcomes[series].last_success_at if series in outcomes else None for series in collected]
         return all(at is not None and at >= moment for at in successes)
 
     def count_history_days(self, account_id: str) -> tuple[int, int]:
-        """Return the number of days of both histories that are loaded, and of those wanted."""
-        counts = [self._runtime.history.count_days(account_id, series) for series in USUAL_SERIES]
+        """Return the number of days of all histories that are loaded, and of those wanted."""
+        collected = self._runtime.registry.outcomes.collected(account_id)
+        counts = [self._runtime.history.count_days(account_id, series) for series in collected]
         return sum(done for done, _ in counts), sum(wanted for _, wanted in counts)
 
     def is_loaded(self, account_id: str) -> bool:
@@ -177,7 +178,7 @@ class DrillFleet:
         """Return whether a look-back of every series that was asked since ``moment`` is stored."""
         outcomes = self._runtime.registry.outcomes.load(account_id).values()
         asked = [outcome.code is None and outcome.asked_at and outcome.asked_at >= moment for outcome in outcomes]
-        return len(asked) == len(Series) and all(asked)
+        return len(asked) == len(self._runtime.registry.outcomes.collected(account_id)) and all(asked)
 
     def is_healthy(self, account_id: str) -> bool:
         """Return whether the account is active and its last outcomes are successes."""

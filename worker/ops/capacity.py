@@ -10,7 +10,7 @@ from typing import Final
 from config.settings import Settings
 from worker.domain.fleet.planning import Fleet, Plan, plan_fleet
 from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import curve_of, daily_of
 from worker.logs import fields
 from worker.runtime.supplier import quota_from
 from worker.stores.database import Database
@@ -50,11 +50,10 @@ def fleet_from(database: Database, today: date, history_days: int) -> Fleet:
 
     Raises StoreUnavailable.
     """
-    table = CompletenessTable(database)
-    (active, _), (with_curve, _) = (
-        table.count_complete_since(series, today) for series in (Series.DAILY, Series.LOAD_CURVE)
-    )
-    return Fleet(active, max(0, active - with_curve), history_days)
+    table, curve = CompletenessTable(database), curve_of(daily_of())
+    asked = table.count_active()
+    with_curve, _ = table.count_complete_since(curve, today)
+    return Fleet(max(asked.values(), default=0), max(0, asked.get(curve, 0) - with_curve), history_days, asked)
 
 
 def capacity_of(database: Database, settings: Settings, today: date) -> FleetCapacity:

@@ -41,7 +41,8 @@ ACCOUNTS: Final = METRICS.define("gauge", "releve_accounts", "Accounts by state.
 FRESHNESS: Final = METRICS.define(
     "gauge",
     "releve_freshness_ratio",
-    "Share of the active accounts whose yesterday (Europe/Paris) is stored whole; none without an active account.",
+    "Share of the active accounts whose yesterday (Europe/Paris) is stored whole, or the newest day of the last turn "
+    "of a series; none without an active account.",
     series=Series,
 )
 NOTICES: Final = METRICS.define("gauge", "releve_notices_waiting", "Notices to owners that are still to be delivered.")

@@ -17,11 +17,13 @@ from worker.domain.clock import clock_from
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import ONE_DAY, civil_date
-from worker.domain.measures.series import USUAL_SERIES, Doctype
+from worker.domain.measures.series import Doctype
+from worker.domain.measures.windows import newest_wanted_day
 from worker.ops import fleet_metrics
 from worker.ops.capacity import capacity_of
 from worker.ops.fleet_metrics import Samples
 from worker.ops.health.connections import CheckConnections
+from worker.runtime.series import fleet_series
 from worker.runtime.stores import build_measures
 from worker.runtime.supplier import build_endpoints, build_ledger
 from worker.stores.redis.heartbeats import Heartbeats
@@ -30,6 +32,7 @@ from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.answers.corrections import CorrectionTable
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.due import DueTable
+from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.overview import Overview
 from worker.stores.registry.policies import PolicyTable
 from worker.sync.audit import load_audit_summary
@@ -67,12 +70,18 @@ class FleetSources:
         now = self._now()
         today = civil_date(now)
         completeness = CompletenessTable(self._database)
-        fresh = {series: completeness.count_complete_since(series, today - ONE_DAY) for series in USUAL_SERIES}
+        in_use = OutcomeTable(self._database, fleet_series(self._settings)).list_in_use()
+        fresh = {
+            series: completeness.count_complete_since(series, newest_wanted_day(today, series)) for series in in_use
+        }
         yield fleet_metrics.ACCOUNTS, overview.count_accounts_by_state()
         yield fleet_metrics.FRESHNESS, {series: done / active for series, (active, done) in fresh.items() if active}
         yield fleet_metrics.NOTICES, overview.count_waiting_notices()
-        yield fleet_metrics.REPAIR_DUE, completeness.count_due(today)
-        yield fleet_metrics.CORRECTIONS, CorrectionTable(self._database).count_since(now - ONE_DAY)
+        yield fleet_metrics.REPAIR_DUE, dict.fromkeys(in_use, 0) | completeness.count_due(today)
+        yield (
+            fleet_metrics.CORRECTIONS,
+            (dict.fromkeys(in_use, 0) | CorrectionTable(self._database).count_since(now - ONE_DAY)),
+        )
         new, known = overview.count_deviations_since(now - ONE_DAY)
         yield fleet_metrics.UNKNOWN_ANSWERS, {"new": new, "known": known}
         plan = capacity_of(self._database, self._settings, today).current
@@ -82,7 +91,7 @@ class FleetSources:
         policy, due = PolicyTable(self._database).load_current(before.date()), DueTable(self._database)
         yield (
             fleet_metrics.NIGHT_DUE,
-            {series: due.count_due_tonight(series, policy.every(series), before, today) for series in USUAL_SERIES},
+            {series: due.count_due_tonight(series, policy.every(series), before, today) for series in in_use},
         )
 
     def _check_measures(self) -> Samples:

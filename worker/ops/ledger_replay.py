@@ -61,7 +61,7 @@ class _Replay:
     def __init__(self, runtime: Runtime, connection: Connection) -> None:
         database = runtime.registry.database.join(connection)
         self.effect = LedgerEffect()
-        self.registry = AccountRegistry(database, runtime.sealer)
+        self.registry = AccountRegistry(database, runtime.sealer, runtime.registry.outcomes.fleet)
         self._consents = ConsentTable(database, runtime.sealer)
         self._erasures = ErasureTable(database, runtime.erasure_hashes)
         self._connection = connection

@@ -23,6 +23,7 @@ from worker.accounts.proxy_codes import ProxyCodes
 from worker.accounts.proxy_data import ProxyData
 from worker.accounts.proxy_grants import ProxyGrants
 from worker.accounts.refusals import RefusalPolicy
+from worker.accounts.series_choice import SeriesChooser
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.accounts.token_renewal import TokenRenewal
 from worker.accounts.token_revocation import TokenRevocation
@@ -39,6 +40,7 @@ from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.series import registers_of
 from worker.runtime import keys, stores, supplier
+from worker.runtime.series import fleet_series
 from worker.stores.encryption import Signer
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.redis.connection import check_eviction, connect
@@ -109,7 +111,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.erasure_hashes = keys.build_erasure_hashes(settings)
         self.ledger_file = LedgerFile(settings.ledger(), self.erasure_hashes)
         database = stores.open_current_database(settings, self._open)
-        self.registry = AccountRegistry(database, self.sealer)
+        self.registry = AccountRegistry(database, self.sealer, fleet_series(settings))
         self.erasures = ErasureTable(database, self.erasure_hashes)
         self.reading_tries = ReadingTryTable(database, self.erasure_hashes)
         self.invitations = self.registry.invitations
@@ -174,6 +176,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             now=self.now,
             thresholds=Thresholds(settings.incident_accounts, settings.incident_share, settings.incident_minutes),
             first_wait_s=settings.incident_probe_s,
+            series_in_use=self.registry.outcomes.list_in_use,
         )
         self.history = History(
             registry=self.registry,
@@ -239,6 +242,9 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
 
     def _build_account_parts(self) -> None:
+        self.series_chooser = SeriesChooser(
+            outcomes=self.registry.outcomes, is_offered=self.endpoints.preset.offers, now=self.now
+        )
         self.inviter = Inviter(
             invitations=self.invitations,
             registry=self.registry,
@@ -386,6 +392,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             windows=self.history,
             window_sync=self.window_sync,
             results=self.results,
+            collected=self.registry.outcomes.collected,
             print_line=print_line,
         )
 

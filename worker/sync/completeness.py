@@ -46,8 +46,11 @@ class LedgerRebuilder:
     def rebuild(self, account_id: str, series: Series) -> bool:
         """Replace the ledger by the one that the stored documents give, and return whether they differed.
 
+        The days of a state have no documents of their own: only the ledger knows on which it was told, and it stays.
         Raises UnknownAccount and StoreUnavailable.
         """
+        if series.is_state:
+            return False
         for _ in range(_MAX_TRIES):
             # The ledger is read first: a window stored meanwhile changes it, the replacement fails, and all is read
             # again.

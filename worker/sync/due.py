@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from worker.domain.clock import Clock
 from worker.domain.measures.messages import AGAIN, CATCH_UP, LOOK_BACK, NIGHTLY, REPAIR, WindowJob
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, civil_date
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import Series
 from worker.domain.measures.windows import plan_look_back, plan_repair
 from worker.stores.redis.claims import member_of
 from worker.stores.registry.due import DueRow, DueTable, SeriesDays
@@ -33,6 +33,13 @@ _UNLIMITED_BACKLOG: Final = 2_000
 _AGAIN_SHARE: Final = 10  # A tenth of the nightly room is kept for tries after a failure.
 _REPAIR_SHARE: Final = 10  # Each hourly run of the repair may use a tenth of an hour's quota.
 MOST_HISTORIES: Final = 500  # Histories begun in one call: each reads its finished days.
+# The series that few accounts have, or few calls load, come before those of everybody.
+SMALLEST_FIRST: Final = tuple(reversed(Series))
+# Rows of one query: a curve that is not collected has its turn every week.
+_NIGHTLY_GROUPS: Final = (
+    *((series, NIGHTS_WITHOUT_CURVE) for series in SMALLEST_FIRST if series.has_steps),
+    *((series, 1) for series in SMALLEST_FIRST),
+)
 
 
 def most_waiting(calls_per_hour: int | None, share: int = 6) -> int:
@@ -80,18 +87,17 @@ class DueWindows:
         limit = min(room, -(-most // _AGAIN_SHARE))
         jobs = self._claim(AGAIN, self.table.list_again(now, limit + len(in_flight)), in_flight, limit)
         policy, more = self.policies.load_current(civil_date(now)), False
-        # The small groups come first: what one leaves of its part of the room is for the next ones.
-        groups = [(series, every) for every in (NIGHTS_WITHOUT_CURVE, 1) for series in USUAL_SERIES]
-        for place, (series, every) in enumerate(groups):
+        # What a group leaves of its part of the room is for the next ones.
+        for place, (series, every) in enumerate(_NIGHTLY_GROUPS):
             nights = max(every, policy.every(series))
             # Of every k nights, the turn of a series is the k-th.
             asked_before = before - (nights - 1) * ONE_DAY
-            limit = -(-(room - len(jobs)) // (len(groups) - place))
-            if nights > 1:
+            limit = -(-(room - len(jobs)) // (len(_NIGHTLY_GROUPS) - place))
+            rows = self.table.list_nightly(series, every, asked_before, now, limit + len(in_flight)) if limit else []
+            if rows and nights > 1:
                 limit = min(limit, self._share(series, every, nights, before))
-            if limit > 0:
-                rows = self.table.list_nightly(series, every, asked_before, now, limit + len(in_flight))
-                more = more or len(rows) == limit + len(in_flight)
+            if rows and limit > 0:
+                more = more or len(rows) >= limit + len(in_flight)
                 jobs += self._claim(NIGHTLY, rows, in_flight, limit)
         return Due(jobs, more)
 
@@ -105,7 +111,7 @@ class DueWindows:
         if room <= 0 or self.closed_for_s() > 0:
             return Due([], room <= 0)
         policy, jobs, more = self.policies.load_current(today), list[WindowJob](), False
-        for series in USUAL_SERIES:
+        for series in filter(lambda series: series.is_nightly, Series):
             limit = room - len(jobs)
             wanted = limit + len(in_flight)
             asked_since = since if policy.every(series) > 1 else None
@@ -129,13 +135,17 @@ class DueWindows:
         self.claims.drop_lost(*HISTORY_LANES.values())
         self.claims.make_lost_histories_due()
         free: list[tuple[str, Series]] = []
-        for series, lane in HISTORY_LANES.items():
+        for lane in dict.fromkeys(HISTORY_LANES.values()):
             in_flight = set(self.claims.in_flight(lane))
-            limit = min(MOST_HISTORIES, most_waiting(self.calls_per_hour) - len(in_flight))
-            if limit > 0 and not self.closed_for_s() > 0 and not self.claims.is_held(series):
-                rows = self.table.list_histories(series, self.now(), limit + len(in_flight))
-                pairs = [(row.account_id, series) for row in rows if member_of(row.account_id, series) not in in_flight]
-                free += pairs[:limit]
+            room = min(MOST_HISTORIES, most_waiting(self.calls_per_hour) - len(in_flight))
+            of_lane = [series for series in SMALLEST_FIRST if HISTORY_LANES[series] == lane]
+            for place, series in enumerate(of_lane):
+                limit = -(-room // (len(of_lane) - place))  # What one series leaves of its part is for the next ones.
+                if limit > 0 and not self.closed_for_s() > 0 and not self.claims.is_held(series):
+                    rows = self.table.list_histories(series, self.now(), limit + len(in_flight))
+                    waiting = [row.account_id for row in rows if member_of(row.account_id, series) not in in_flight]
+                    free += [(account_id, series) for account_id in waiting[:limit]]
+                    room -= len(waiting[:limit])
         return free
 
     def next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
@@ -155,7 +165,8 @@ class DueWindows:
         today = civil_date(self.now())
         if self.claims.registry.get(account_id).refusal_on(today):
             return []
-        claims = self.claims.claim(LOOK_BACK, [(account_id, series) for series in USUAL_SERIES])
+        collected = self.claims.registry.outcomes.collected(account_id)
+        claims = self.claims.claim(LOOK_BACK, [(account_id, series) for series in collected])
         return [self.claims.to_job(*pair, plan_look_back(today, pair[1]), claim) for pair, claim in claims.items()]
 
     def _share(self, series: Series, every: int, nights: int, before: datetime) -> int:
@@ -169,7 +180,7 @@ class DueWindows:
 
     def _claim(self, kind: str, rows: Sequence[DueRow], in_flight: set[str], limit: int) -> list[WindowJob]:
         """Claim the first rows that are free, and add them to ``in_flight``."""
-        open_series = {series for series in USUAL_SERIES if not self.claims.is_held(series)}
+        open_series = {series for series in {row.series for row in rows} if not self.claims.is_held(series)}
         wanted = (row for row in rows if row.series in open_series)
         free = [row for row in wanted if member_of(row.account_id, row.series) not in in_flight][: max(0, limit)]
         claims = self.claims.claim(kind, [(row.account_id, row.series) for row in free])
@@ -192,4 +203,4 @@ def _window(kind: str, series: Series, days: SeriesDays, today: date) -> DateWin
     """Return the window to ask for; of open days the newest window, as the others come after that one is stored."""
     if kind != REPAIR:
         return plan_look_back(today, series, days.last_complete)
-    return next(iter(plan_repair(days.ledger.due_days(today), series.description.max_window_days)), None)
+    return next(iter(plan_repair(days.ledger.due_days(today, series), series.description.max_window_days)), None)

@@ -63,17 +63,28 @@ class History:
     def missing_windows(self, account_id: str, series: Series) -> list[DateWindow]:
         """Return the windows still to be fetched, newest first."""
         wanted = self.wanted_window(series)
-        if wanted is None:
+        if wanted is None or (series.is_state and self._is_answered(account_id, series)):
             return []
         coverage = self.progress.coverage(account_id, series)
-        if not coverage.is_known:
+        if not coverage.is_known and not series.is_state:
             coverage = self._restore_coverage(account_id, series, wanted, coverage.windows)
+        if subtract_windows(wanted, coverage.windows):
+            first_day = self.registry.get(account_id).first_day
+            if first_day is not None and wanted.start < first_day:
+                # Nothing is asked for before it, so these days are done.
+                coverage = self.progress.mark_done(account_id, series, DateWindow(wanted.start, first_day))
+        wanted = _until_last_turn(wanted, series, coverage.windows)
         return plan_backfill(wanted, coverage.windows, series.description.max_window_days)
 
     def count_days(self, account_id: str, series: Series) -> tuple[int, int]:
         """Return the number of days done and of days wanted, for a progress bar."""
         wanted = self.wanted_window(series)
-        return (0, 0) if wanted is None else _count(wanted, self.progress.coverage(account_id, series).windows)
+        if wanted is None:
+            return 0, 0
+        if series.is_state:
+            return (wanted.days if self._is_answered(account_id, series) else 0), wanted.days
+        done = self.progress.coverage(account_id, series).windows
+        return _count(_until_last_turn(wanted, series, done), done)
 
     def covers(self, account_id: str, series: Series, window: DateWindow) -> bool:
         """Return whether every day of the window is done."""
@@ -89,10 +100,17 @@ class History:
         coverage = self.progress.mark_done(account_id, series, window, *before_floor)
         if wanted is None:
             return HistoryState(0, 0, loaded=True)
+        if series.is_state:
+            return HistoryState(wanted.days, wanted.days, loaded=True)
         until = _end_without_gap(wanted.start, coverage)
         # A look-back asks for the days that follow anyway.
         loaded = until is not None and until >= wanted.end - timedelta(days=series.description.look_back_days)
         return HistoryState(*_count(wanted, coverage.windows), loaded)
+
+    def _is_answered(self, account_id: str, series: Series) -> bool:
+        """Return whether a state was ever told: then its history is loaded, whatever Redis remembers."""
+        outcome = self.registry.outcomes.load(account_id).get(series)
+        return outcome is not None and outcome.last_success_at is not None
 
     def _restore_coverage(
         self, account_id: str, series: Series, wanted: DateWindow, covered: list[DateWindow]
@@ -109,6 +127,16 @@ class History:
                 ranges = {doctype: key_range(part, doctype) for doctype in (*series.totals, series.inputs)}
                 days += covered_days(series, self.measures.read(account_id, ranges))
         return self.progress.replace_done(account_id, series, merge_windows([*covered, *to_windows(days)]))
+
+
+def _until_last_turn(wanted: DateWindow, series: Series, done: list[DateWindow]) -> DateWindow:
+    """Return the wanted days without those since the last turn of a series that not every night asks for.
+
+    The next turn asks for them: until then they are not missing.
+    """
+    last = max((window.end for window in done), default=wanted.start)
+    is_within = wanted.end - last <= timedelta(days=series.description.cadence_nights)
+    return wanted if series.is_nightly or not is_within else DateWindow(wanted.start, min(last, wanted.end))
 
 
 def _count(wanted: DateWindow, done: list[DateWindow]) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from worker.domain.consent.consents import NoticeKind
@@ -40,8 +40,9 @@ log = logging.getLogger("releve.incidents")
 class Incidents:
     """The incidents in Redis, with notices to the operator.
 
-    ``channels``: the channels of notices. ``first_wait_s``: seconds from the opening to the first probes. Methods that
-    read raise StoreUnavailable; a record that fails is only logged.
+    ``channels``: the channels of notices. ``first_wait_s``: seconds from the opening to the first probes.
+    ``series_in_use``: returns the series that any account is asked for. Methods that read raise StoreUnavailable; a
+    record that fails is only logged.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Incidents:
         now: Callable[[], datetime],
         thresholds: Thresholds,
         first_wait_s: float = 60.0,
+        series_in_use: Callable[[], Collection[Series]] = lambda: USUAL_SERIES,
     ) -> None:
         self.store = store
         self._notices = notices
@@ -60,12 +62,15 @@ class Incidents:
         self._now = now
         self._thresholds = thresholds
         self._first_wait_s = first_wait_s
+        self._series_in_use = series_in_use
 
     # -- Before a call
 
     def is_open(self) -> bool:
         """Return whether incidents hold every series, so that nobody should be asked for anything."""
-        return all(self.is_held(series) for series in USUAL_SERIES)
+        if not self.store.open_incidents():
+            return False
+        return all(self.is_held(series) for series in self._series_in_use())
 
     def is_held(self, series: Series) -> bool:
         """Return whether an incident holds all windows of this series."""
@@ -115,12 +120,12 @@ class Incidents:
     # -- When a failure is judged
 
     def excuses(self, series: Series | None, error: WorkerError) -> IncidentKind | None:
-        """Return the open incident that explains a failure, or None; ``series`` None stands for both.
+        """Return the open incident that explains a failure, or None; ``series`` None stands for all.
 
         An explained failure does not count against the account. It is counted for the incident if a series is named.
         """
         open_by_slot, kind = self.store.open_incidents(), kind_of(error)
-        slots = [series.value] if series else [series.value for series in USUAL_SERIES]
+        slots = [series.value] if series else [series.value for series in Series]
         if kind in REFUSALS:
             slots.append(kind.value)
         incident = next((open_by_slot[slot] for slot in slots if slot in open_by_slot), None)
@@ -153,7 +158,7 @@ class Incidents:
     def open_by_hand(self) -> list[Incident]:
         """Hold all series for a day at most, and return the incidents opened for that."""
         kind = IncidentKind.BY_HAND
-        for series in USUAL_SERIES:
+        for series in self._series_in_use():
             self._open_incident(series.value, kind, FailureCount(0, 0))
         return [incident for incident in self.list_open() if incident.kind is kind]
 

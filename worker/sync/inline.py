@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
@@ -13,7 +13,7 @@ from typing import Final
 from worker.domain.fleet.backoff import MAX_RETRIES, retry_delay_s
 from worker.domain.measures.messages import WindowJob, WindowResult
 from worker.domain.measures.readings import PARIS, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import Series
 from worker.errors import AccountError, RateLimited, TransientError, WorkerError
 from worker.sync.claims import WindowClaims
 from worker.sync.history import History
@@ -27,24 +27,30 @@ LONGEST_WAIT_S: Final = 120.0
 
 @dataclass(kw_only=True)
 class Inline:
-    """Windows without the queue; ``print_line`` gets lines for a person, ``failures`` the windows that failed."""
+    """Windows without the queue; ``print_line`` gets lines for a person, ``failures`` the windows that failed.
+
+    ``collected``: returns the series that an account is asked for.
+    """
 
     claims: WindowClaims
     windows: History
     window_sync: WindowSync
     results: ResultRecorder
+    collected: Callable[[str], Sequence[Series]]
     print_line: Callable[[str], None]
     sleep: Callable[[float], None] = time.sleep
     failures: list[dict[str, str]] = field(default_factory=list)
 
     def look_back(self, *account_ids: str) -> Iterator[WindowResult]:
-        """Sync the last days of both series, account after account; a window that fails stops no other account."""
+        """Sync the last days of each series, account after account; a window that fails stops no other account."""
         for account_id in account_ids:
-            yield from self._run(self.claims.manual_look_back(account_id, series) for series in USUAL_SERIES)
+            yield from self._run(
+                self.claims.manual_look_back(account_id, series) for series in self.collected(account_id)
+            )
 
     def history(self, account_id: str) -> Iterator[WindowResult]:
         """Sync all missing windows, daily values first, newest window first."""
-        for series in USUAL_SERIES:
+        for series in self.collected(account_id):
             windows = self.windows.missing_windows(account_id, series)
             yield from self._run(
                 self.claims.to_job(account_id, series, window)

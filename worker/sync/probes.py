@@ -88,8 +88,8 @@ class IncidentProber:
         asked = {id_ for id_, account in accounts.items() if account.active and not account.refusal_on(today)}
         pairs = [pair for pair in drawn if pair[0] in asked]
         if not pairs:
-            others = self.accounts.page_active(None, PROBES_TO_PASS, today=today)
-            pairs = [(account.id, incident.series[0]) for account in others]
+            others = self.accounts.due.list_some(incident.series, today, PROBES_TO_PASS)
+            pairs = [(row.account_id, row.series) for row in others]
         return pairs
 
     def _probe(self, incident: Incident, account_id: str, series: Series) -> ProbeResult:

@@ -26,6 +26,7 @@ from worker.errors import (
     DataError,
     IncidentOpen,
     RateLimited,
+    SeriesNotOffered,
     UnknownAccount,
     WorkerError,
 )
@@ -117,6 +118,7 @@ class ResultRecorder:
             due_changes=due_after_success(result, answer, asked_at, state.loaded, now),
             answer=FinishedAnswer.of(result),
             confirms=answer.is_answer,
+            activated_on=date.fromisoformat(facts["activated_on"]) if facts["activated_on"] else None,
         )
         self.progress.record_success(
             account_id,
@@ -168,8 +170,11 @@ class ResultRecorder:
             else None
         )
         window, answer = messages.window_of(job), error.answer_class
+        ended = isinstance(error, SeriesNotOffered) and self.registry.outcomes.end(
+            account_id, series, job["run_id"], str(error), now
+        )
         # While an incident holds the series nothing is published; after it the window must be due at once.
-        if incident is None or not incident.holds:
+        if not ended and (incident is None or not incident.holds):
             self.registry.outcomes.record(
                 account_id,
                 series.value,
@@ -184,7 +189,7 @@ class ResultRecorder:
         self.progress.record_task(
             account_id,
             series.value,
-            state="waiting" if isinstance(error, RateLimited) else "failed",
+            state="ended" if ended else "waiting" if isinstance(error, RateLimited) else "failed",
             window=str(window),
             run_id=job["run_id"],
             error=error.code,
@@ -193,11 +198,11 @@ class ResultRecorder:
         self.claims.release([job])
         waits = isinstance(error, RateLimited)
         log.log(
-            logging.INFO if waits else logging.WARNING,
-            "window postponed" if waits else "window failed",
+            logging.INFO if waits or ended else logging.WARNING,
+            "series ended" if ended else "window postponed" if waits else "window failed",
             extra=fields(
                 **window_fields(job),
-                outcome="waiting" if waits else "failed",
+                outcome="ended" if ended else "waiting" if waits else "failed",
                 code=error.code or None,
                 reason=str(error),
                 **{"incident": incident.value} if incident else {},

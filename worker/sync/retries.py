@@ -11,7 +11,15 @@ from typing import Final, NamedTuple
 from worker.accounts.refusals import CONFIRMATION_INTERVAL, Ruling
 from worker.domain.fleet.backoff import WINDOW_DELAYS
 from worker.domain.fleet.outcomes import AnswerClass
-from worker.domain.measures.messages import REPAIR, WindowJob, is_backfill, is_look_back, run_kind
+from worker.domain.measures.messages import (
+    REPAIR,
+    WindowJob,
+    is_backfill,
+    is_look_back,
+    run_kind,
+    series_of,
+    window_of,
+)
 from worker.domain.measures.readings import ONE_DAY, civil_date
 from worker.errors import AccountError, DataError, OperatorFault, RateLimited, StoreUnavailable, WorkerError
 from worker.stores.registry.outcomes import DueChanges
@@ -63,7 +71,7 @@ def due_after_success(
         changes["history_due_at"] = None if loaded else now
     else:
         changes["history_due_if_loaded"] = now
-    if is_look_back(job):
+    if is_look_back(job) or _is_turn(job, now):
         changes |= DueChanges(asked_at=asked_at, last_answer=answer.value, again_at=None, failures=0)
     return changes
 
@@ -71,11 +79,20 @@ def due_after_success(
 def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: AnswerClass, now: datetime) -> DueChanges:
     """Return when a series is due again after a window failed; ``failures``: how many failed in a row before it."""
     if run_kind(job) == REPAIR and after.counts:
-        # Open days are asked for again tomorrow.
-        return DueChanges(next_ask=civil_date(now) + ONE_DAY)
+        # Open days are asked for again tomorrow, or with the series' next turn.
+        return DueChanges(next_ask=civil_date(now) + series_of(job).description.cadence_nights * ONE_DAY)
     if not is_look_back(job):
         return DueChanges()
     if not after.counts:
         # The turn is not over: the series keeps its place, and waits.
         return DueChanges(again_at=after.at)
     return DueChanges(asked_at=now, last_answer=answer.value, again_at=after.at, failures=failures + 1)
+
+
+def _is_turn(job: WindowJob, now: datetime) -> bool:
+    """Return whether a window of the history is the turn of a series that is asked for less than every night.
+
+    It asked for the last days: the night need not ask for them once more.
+    """
+    series, window = series_of(job), window_of(job)
+    return is_backfill(job) and not series.is_nightly and window.end >= civil_date(now)

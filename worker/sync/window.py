@@ -156,6 +156,7 @@ class WindowSync:
                 set_aside=set_aside,
                 last_day=max((str(civil_day_of(entry.key, answer.series)) for entry in entries), default=None),
                 floor=answer.floor.isoformat() if answer.floor else None,
+                activated_on=_activation_in(entries) if answer.series.description.tells_activation else None,
                 open={},
             ),
         )
@@ -258,7 +259,8 @@ class WindowSync:
         """
         counts: Counter[str] = Counter()
         written_keys: set[str] = set()
-        inputs = messages.series_of(writes).inputs
+        series = messages.series_of(writes)
+        inputs = series.inputs
         for _ in range(MAX_RACES):
             entries = dict(entries_in_write_order(writes))
             removals = {doctype: messages.to_entries(writes["removals"][doctype.value]) for doctype in entries}
@@ -267,7 +269,9 @@ class WindowSync:
                 for entry in entries[inputs]
                 if entry.replaced_amount is not None
             ]
-            replacing += [entry._replace(amount=REMOVED, replaced_amount=entry.amount) for entry in removals[inputs]]
+            if not series.is_state:  # A row of a state goes where another one tells the same: nothing is corrected.
+                gone = removals[inputs]
+                replacing += [entry._replace(amount=REMOVED, replaced_amount=entry.amount) for entry in gone]
             if corrections := [entry for entry in replacing if entry.replaced_amount != entry.amount]:
                 self.recorder.record_corrections(writes, corrections)
             now = self.now()
@@ -288,6 +292,12 @@ class WindowSync:
             ]
             writes = self.aggregate(self._compare(writes, entries_again, writes["facts"]), written_keys)
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
+
+
+def _activation_in(entries: Sequence[Entry]) -> str | None:
+    """Return the day of activation that the newest of these readings tells."""
+    days = [entry.details["activated_on"] for entry in entries if entry.details and "activated_on" in entry.details]
+    return days[-1] if days else None
 
 
 # -- Between the reads and the writes; without I/O

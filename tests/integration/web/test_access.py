@@ -79,7 +79,7 @@ class Row:
     path: str = ""
     query: Mapping[str, str] = field(default_factory=dict)
     form: Mapping[str, str] | None = None
-    json: Mapping[str, str] | None = None
+    json: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     state: AccountState = AccountState.READY
 
@@ -289,6 +289,15 @@ TABLE = (
         "GET /api/accounts/{account_id}/status", Scope.READ_ACCOUNTS, sees(200, "{id}", "load_curve")
     ),
     for_programs_and_holder(
+        "GET /api/accounts/{account_id}/series", Scope.READ_ACCOUNTS, sees(200, "{id}", "max_power")
+    ),
+    for_programs(
+        "PATCH /api/accounts/{account_id}/series",
+        Scope.WRITE_ACCOUNTS,
+        changes(200, "{id}", "max_power"),
+        json={"series": {"max_power": "on"}},
+    ),
+    for_programs_and_holder(
         "GET /api/accounts/{account_id}/measures", Scope.READ_MEASURES, sees(200, "{load}"), query={"by": "day"}
     ),
     for_programs_and_holder(
@@ -418,8 +427,10 @@ def ask(client: TestClient, row: Row, account_id: str, cast: Cast, invitation_id
     )
 
 
-def _filled(texts: Mapping[str, str] | None, values: Mapping[str, str]) -> dict[str, str] | None:
-    return {name: text.format(**values) for name, text in texts.items()} if texts is not None else None
+def _filled(texts: Mapping[str, Any] | None, values: Mapping[str, str]) -> dict[str, Any] | None:
+    if texts is None:
+        return None
+    return {name: text.format(**values) if isinstance(text, str) else text for name, text in texts.items()}
 
 
 def text_of(answer: Response) -> str:

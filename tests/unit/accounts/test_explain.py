@@ -179,7 +179,7 @@ def test_a_value_that_no_meter_can_reach_is_set_aside_told_and_asked_for_again(h
     assert f"{home.account}:{day}" not in home.household.measures[Doctype.DAY].documents
     assert {deviation.kind for deviation in home.household.reported} == {DeviationKind.VALUE}
     ledger = home.household.registry.completeness.load_ledger(home.account, Series.DAILY)
-    assert day in ledger.due_days(home.today + 2 * ONE_DAY)
+    assert day in ledger.due_days(home.today + 2 * ONE_DAY, Series.DAILY)
     home.values[day] = right
     home.serve()
     home.look_back(Series.DAILY)

@@ -42,7 +42,7 @@ def test_every_series_that_the_api_has_is_switched_on(preset: str, monkeypatch: 
         registry=SimpleNamespace(outcomes=outcomes), now=lambda: NOW, broker_url="redis://127.0.0.1"
     )
     collect_all(runtime, "home1", PRESETS[preset])
-    further = [series for series in PRESETS[preset].paths if series not in USUAL_SERIES]
+    further = [series for series in Series if PRESETS[preset].offers(series) and series not in USUAL_SERIES]
     assert {one[1] for one in outcomes.switched} == set(further)
     assert {(one[0], *one[2:]) for one in outcomes.switched} <= {("home1", SeriesSwitch.ON, NOW)}
     assert enqueued == ["home1"] * bool(further)

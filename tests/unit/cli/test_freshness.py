@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -25,10 +25,10 @@ def test_freshness_is_gathered_by_the_hour_on_the_meters_clock() -> None:
 def test_freshness_is_a_hundred_percent_only_where_nobody_lacks(capsys: pytest.CaptureFixture[str]) -> None:
     hour = datetime(2024, 7, 24, 6, 0, tzinfo=UTC)
     rows = [HourFreshness(hour, Series.DAILY, 10_000, 9_999), HourFreshness(hour, Series.LOAD_CURVE, 10_000, 1)]
-    print_freshness("2024-07-23", rows, rows)
+    print_freshness(date(2024, 7, 24), rows, rows)
     printed = capsys.readouterr().out
     assert "2024-07-23 daily: 99.9% (9999 of 10000 active accounts)" in printed
     assert "2024-07-23 load_curve: 0.1% (1 of 10000 active accounts)" in printed
     assert "100.0%" not in printed and " 0.0%" not in printed
-    print_freshness("2024-07-23", [HourFreshness(hour, Series.DAILY, 0, 0)], [])
+    print_freshness(date(2024, 7, 24), [HourFreshness(hour, Series.DAILY, 0, 0)], [])
     assert "daily: nobody yet (0 of 0 active accounts)" in capsys.readouterr().out

@@ -11,6 +11,7 @@ import pytest
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.domain.clock import clock_from, real_clock
+from worker.domain.measures.series import USUAL_SERIES, Series
 
 SECRET = "canary-7f3a"
 
@@ -57,6 +58,23 @@ def test_what_is_told_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.measures() == "couchdb+http://user:password@localhost:5984/"
     assert settings.enedis_url == "http://localhost:8123"
     assert not settings.speaks_to_production
+
+
+def test_the_fleets_series_are_read_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.from_env().collected_series() == USUAL_SERIES
+    monkeypatch.setenv("RELEVE_SERIES", " max_power, daily,daily")
+    assert Settings.from_env().collected_series() == (Series.DAILY, Series.MAX_POWER)
+    monkeypatch.setenv("RELEVE_SERIES", "daily")
+    assert Settings.from_env().collected_series() == (Series.DAILY,)
+
+
+@pytest.mark.parametrize("names", ["daily,gas", ",", "DAILY"])
+def test_a_series_that_there_is_not_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, names: str) -> None:
+    monkeypatch.setenv("RELEVE_SERIES", names)
+    with pytest.raises(ConfigError) as error:
+        Settings.from_env()
+    assert str(error.value).startswith("RELEVE_SERIES: needs names with a comma between, of daily, load_curve")
+    assert "\n" not in str(error.value)
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ def log_line(run_id: str, updated: int) -> str:
         set_aside={},
         last_day=None,
         floor=None,
+        activated_on=None,
         open={},
     )
     report = WindowResult(

@@ -139,7 +139,7 @@ def test_a_hole_that_overlapping_steps_had_hidden_is_asked_for_again(home: Home)
     home.auditor.repair_account(home.auditor.verify_account(home.account))
     ledger = home.household.registry.completeness.load_ledger(home.account, Series.LOAD_CURVE)
     assert str(ledger.mark_of(day)) == "p46"
-    assert ledger.due_days(home.household.history.today()) == [day]
+    assert ledger.due_days(home.household.history.today(), Series.DAILY) == [day]
 
 
 def test_a_stored_value_that_no_meter_can_reach_goes_when_the_supplier_repeats_it(home: Home) -> None:

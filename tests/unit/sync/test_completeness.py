@@ -111,7 +111,7 @@ def test_documents_that_were_lost_are_due_again_and_nobody_invents_days() -> Non
         UNKNOWN,
         UNKNOWN,
     ]
-    assert {day[2], day[6]} <= set(rebuilt.due_days(TODAY))
+    assert {day[2], day[6]} <= set(rebuilt.due_days(TODAY, Series.DAILY))
 
 
 def test_of_a_ledger_and_a_store_that_are_empty_nothing_comes() -> None:

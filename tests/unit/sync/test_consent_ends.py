@@ -272,6 +272,7 @@ def test_by_hand_the_reason_is_said_and_nobody_is_asked(household: Household) ->
         windows=household.history,
         window_sync=household.window_sync,
         results=household.results,
+        collected=household.registry.outcomes.collected,
         print_line=lines.append,
     )
     over = ended(household)

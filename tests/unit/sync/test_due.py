@@ -20,7 +20,7 @@ from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, PARIS
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch
 from worker.errors import StoreUnavailable, SupplierUnavailable
 from worker.stores.registry.due import DueTable
 from worker.sync.claims import queue_of
@@ -355,3 +355,20 @@ def test_a_night_lasts_until_the_next_begins(now: str, start: str) -> None:
     moment = datetime.fromisoformat(now).replace(tzinfo=PARIS)
     expected = datetime.combine(date.fromisoformat(start), time(8, 30), PARIS)
     assert night_start(moment, time(8, 30)) == expected
+
+
+def test_a_further_series_takes_no_room_from_the_usual_ones(queue: DueQueue, accounts: list[str]) -> None:
+    registry = queue.household.registry
+    registry.outcomes.switch(accounts[0], Series.REGISTERS, SeriesSwitch.ON, queue.household.at)
+    due = queue.due(calls_per_hour=SMALL).night(queue.household.at)
+    assert len(due.jobs) == most_waiting(SMALL) and due.more
+    asked = Counter(job["series"] for job in due.jobs)
+    assert asked == {"registers": 1, "load_curve": 10, "daily": 9}
+
+
+def test_the_room_of_a_lane_is_shared_by_its_histories(queue: DueQueue, accounts: list[str]) -> None:
+    registry = queue.household.registry
+    for account_id in accounts:
+        registry.outcomes.switch(account_id, Series.MAX_POWER, SeriesSwitch.ON, queue.household.at)
+    begun = Counter(series for _, series in queue.due(calls_per_hour=SMALL).histories())
+    assert begun == {Series.DAILY: 20, Series.MAX_POWER: 5, Series.LOAD_CURVE: 15}

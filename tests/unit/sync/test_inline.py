@@ -11,7 +11,7 @@ import pytest
 from tests.support.factories import NOW, window_job
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import (
     ConsentRevoked,
     IncidentOpen,
@@ -65,6 +65,7 @@ def synced(
         windows=pretend,
         window_sync=pretend,
         results=pretend,
+        collected=lambda account_id: USUAL_SERIES,
         print_line=[].append if lines is None else lines.append,
         sleep=waits.append,
     )

@@ -408,10 +408,10 @@ def test_the_days_of_a_late_answer_that_loses_are_asked_for_again(household: Hou
     household.at += timedelta(seconds=1)
     household.look_back(account, Series.DAILY)
     ledger = household.registry.completeness.load_ledger(account, Series.DAILY)
-    assert day not in ledger.due_days(household.history.today())
+    assert day not in ledger.due_days(household.history.today(), Series.DAILY)
     household.window_sync.store(household.window_sync.aggregate(household.window_sync.filter_known(late)))
     ledger = household.registry.completeness.load_ledger(account, Series.DAILY)
-    assert ledger.due_days(household.history.today()) == [day]
+    assert ledger.due_days(household.history.today(), Series.DAILY) == [day]
     assert household.measures[Doctype.DAY].documents[f"{account}:{day}"]["load"] == 31.2
     assert [(repair["series"], repair["start"]) for repair in household.due_windows().repairs()] == [
         ("daily", str(day))

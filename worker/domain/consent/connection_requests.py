@@ -84,6 +84,7 @@ class ProvenMeters:
 
     ``since`` and ``until`` are the first and the last day as the supplier tells them, or None. ``line`` and
     ``answer_digest``: the supplier's endpoint that was asked, and the SHA-256 of its answer; None where none was.
+    ``offered``: the series that the consent covers, of the meters of which the supplier says so.
     """
 
     proof: Proof
@@ -96,6 +97,7 @@ class ProvenMeters:
     token_expires_at: datetime | None = None
     line: str | None = None
     answer_digest: str | None = None
+    offered: Mapping[str, frozenset[Series]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

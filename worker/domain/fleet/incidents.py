@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.series import Series
-from worker.errors import AccountError, ConsentEnded, RequestRefused, UnknownAccount, WorkerError
+from worker.errors import AccountError, ConsentEnded, RequestRefused, SeriesNotOffered, UnknownAccount, WorkerError
 
 # A window with this claim is a probe: it is asked for although the incident holds all others.
 PROBE: Final = "probe/"
@@ -149,7 +149,7 @@ def judge_probe(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
     if isinstance(error, ConsentEnded | UnknownAccount):
         return ProbeResult.SAYS_NOTHING
     probe_kind = kind_of(error) if error else None
-    if error is None or (kind.holds and isinstance(error, AccountError | RequestRefused)):
+    if error is None or (kind.holds and isinstance(error, AccountError | RequestRefused | SeriesNotOffered)):
         return ProbeResult.PASSED
     return ProbeResult.FAILED if probe_kind is kind or probe_kind in HOLDING else ProbeResult.SAYS_NOTHING
 

@@ -3,7 +3,7 @@
 This is arithmetic without any store. A *night* asks for the look-back of each account and may use what the floors of
 the other lanes leave of its hours. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7 days of
 curve, so an account costs one call a series and turn, however many nights lie between two turns. Totals are made of
-daily values, so the curve does not replace the call for these.
+daily values, so the curve does not replace the call for these. A series has its turn no more often than its cadence.
 Source of the limits: Enedis, guide d'implémentation Data Connect v5, and its 2026 swagger (mesure_synchrone_auto v2).
 """
 
@@ -16,10 +16,11 @@ from typing import Any, Final
 
 from worker.domain.fleet.lanes import QUOTA_LANES, USUAL_CEILINGS, USUAL_FLOORS, Lane, Shares
 from worker.domain.fleet.policy import MOST_NIGHTS, FleetPolicy
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import USUAL_SERIES, Series, curve_of, daily_of
 from worker.domain.measures.windows import history_length
 
 HOURS_A_DAY: Final = 24
+_CURVE: Final = curve_of(daily_of())
 USUAL_SHARES: Final = Shares.parse(USUAL_FLOORS, USUAL_CEILINGS)
 # The share of the calls a second that the ledger uses: it spaces calls so that a jitter never makes one too many.
 _PACE: Final = 4, 5
@@ -32,40 +33,56 @@ POLICIES_FRESHEST_FIRST: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The size of a fleet: its accounts, those of them without a curve, and the days of curve to backfill."""
+    """The size of a fleet: its accounts, those of them without a curve, and the days of curve to backfill.
+
+    ``asked``: the number of accounts that each series is asked for; None for the usual series of all of them.
+    """
 
     accounts: int
     without_curve: int = 0
     history_days: int = 28
+    asked: Mapping[Series, int] | None = None
+
+    @property
+    def numbers(self) -> Mapping[Series, int]:
+        """The number of accounts that each series is asked for."""
+        return dict.fromkeys(USUAL_SERIES, self.accounts) if self.asked is None else self.asked
 
     def calls_a_night(self, policy: FleetPolicy) -> int:
         """Return the calls of an average night under ``policy``."""
-        with_curve = self.accounts - self.without_curve
-        daily, curve = policy.every(Series.DAILY), policy.every(Series.LOAD_CURVE)
-        return (
-            _divide_rounding_up(self.accounts, daily)
-            + _divide_rounding_up(with_curve, curve)
-            + _divide_rounding_up(self.without_curve, MOST_NIGHTS)
-        )
+        calls = 0
+        for series, number in self.numbers.items():
+            without = min(number, self.without_curve) if series is _CURVE else 0
+            calls += _divide_rounding_up(number - without, policy.every(series))
+            calls += _divide_rounding_up(without, MOST_NIGHTS)
+        return calls
 
     @property
     def naive_calls_a_night(self) -> int:
-        """The calls of a night that asks for both series of every account."""
-        return 2 * self.accounts
+        """The calls of a night in which every series of every account has its turn."""
+        return sum(
+            _divide_rounding_up(number, series.description.cadence_nights) for series, number in self.numbers.items()
+        )
 
     def history_calls(self, series: Series) -> int:
         """Return the calls for the histories of all accounts; those of the daily values come first."""
         days = history_length(series, self.history_days)
-        return self.accounts * _divide_rounding_up(days, series.description.max_window_days)
+        return self.numbers.get(series, 0) * _divide_rounding_up(days, series.description.max_window_days)
+
+    def history_calls_in(self, lane: Lane) -> int:
+        """Return the calls for the histories that are loaded in a lane."""
+        return sum(self.history_calls(series) for series in self.numbers if series.description.history_lane is lane)
 
     def scaled_to(self, accounts: int) -> Fleet:
-        """Return a fleet of another size with the same share of accounts without a curve."""
-        return Fleet(accounts, accounts * self.without_curve // max(1, self.accounts), self.history_days)
+        """Return a fleet of another size with the same shares of accounts without a curve and with each series."""
+        of = max(1, self.accounts)
+        asked = self.asked and {series: -(-number * accounts // of) for series, number in self.asked.items()}
+        return Fleet(accounts, accounts * self.without_curve // of, self.history_days, asked)
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaBudget:
-    """The quota of one application for both series together; None means no limit.
+    """The quota of one application for all series together; None means no limit.
 
     The night leaves the other lanes their floors of each hour and stops at its own ceiling (``shares``).
     """
@@ -157,7 +174,7 @@ class Plan:
     def backfill_days(self) -> float | None:
         """The days until all histories are loaded if all accounts came at once, with nights in between."""
         lanes = self.daily_calls_by_lane
-        calls = sum(self.fleet.history_calls(series) for series in USUAL_SERIES)
+        calls = sum(self.fleet.history_calls(series) for series in self.fleet.numbers)
         if lanes is None:
             return None
         return calls / max(1, lanes["first_screen"] + lanes["backfill"])
@@ -175,14 +192,15 @@ class Plan:
         """Return the object that ``releve plan --json`` prints."""
         fleet, quota, calls_by_lane = self.fleet, self.quota, self.daily_calls_by_lane or {}
         needed = {
-            "first_screen": fleet.history_calls(Series.DAILY),
+            "first_screen": fleet.history_calls_in(Lane.FIRST_SCREEN),
             "nightly": self.calls_a_night,
             "repair": None,
-            "backfill": fleet.history_calls(Series.LOAD_CURVE),
+            "backfill": fleet.history_calls_in(Lane.BACKFILL),
         }
         return {
             "accounts": fleet.accounts,
             "without_curve": fleet.without_curve,
+            "series": {series.value: number for series, number in fleet.numbers.items()},
             "history_days": fleet.history_days,
             "calls_per_hour": quota.per_hour,
             "calls_per_second": quota.per_second,

@@ -151,13 +151,19 @@ class DayLedger:
         }
         return self.with_marks(again)
 
-    def due_days(self, today: date) -> list[date]:
+    def due_days(self, today: date, series: Series) -> list[date]:
         """Return the open days that are due to be asked for again, oldest first."""
-        return [day for day, mark in self.days() if mark.open and (when := next_ask(day, mark)) and when <= today]
+        return [day for day, when in self._open_days(series) if when <= today]
 
-    def next_ask(self) -> date | None:
+    def next_ask(self, series: Series) -> date | None:
         """Return when the first of the open days is due; None if no day is open."""
-        return min((when for day, mark in self.days() if mark.open and (when := next_ask(day, mark))), default=None)
+        return min((when for _, when in self._open_days(series)), default=None)
+
+    def _open_days(self, series: Series) -> Iterator[tuple[date, date]]:
+        """Yield each open day with the date on which it is due."""
+        for day, mark in self.days():
+            if mark.open and (when := next_ask(day, mark, series)):
+                yield day, when
 
     def last_complete(self) -> date | None:
         """Return the newest complete day."""
@@ -168,11 +174,20 @@ class DayLedger:
         return None
 
 
-def next_ask(day: date, mark: DayMark) -> date | None:
-    """Return when an open day is due to be asked for again; None if it is too old."""
+def next_ask(day: date, mark: DayMark, series: Series) -> date | None:
+    """Return when the repair asks for an open day again; None if it never does.
+
+    Of a series that not every night asks for, the repair has only the days that its look-back does not reach any more,
+    weekly like those of others: it is never asked for more often than its cadence. A state has none: what held on a day
+    that is over can't be asked for later.
+    """
+    if series.is_state:
+        return None
     if mark.state is DayState.AGAIN:
         return day
     last_age = mark.asked_at_age or 0
+    if not series.is_nightly:
+        last_age = max(last_age, series.description.look_back_days)
     return next((day + timedelta(days=age) for age in ASKED_AT_AGES if age > last_age), None)
 
 

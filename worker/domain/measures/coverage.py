@@ -84,10 +84,11 @@ def next_request_date(
     """
     if not mark.open:
         return None
-    dates = [when] if (when := next_ask(day, mark)) else []
-    look_back = today + ONE_DAY
-    if asked_on is not None:
-        look_back = max(look_back, asked_on + series.description.cadence_nights * ONE_DAY)
+    if series.is_state:
+        return None
+    dates = [when] if (when := next_ask(day, mark, series)) else []
+    last = asked_on or day + timedelta(days=mark.asked_at_age or 0)
+    look_back = max(today + ONE_DAY, last + series.description.cadence_nights * ONE_DAY)
     if (look_back - day).days <= series.description.look_back_days:
         dates.append(look_back)
     return max(today, min(dates)) if dates else None

@@ -20,6 +20,7 @@ from worker.domain.measures.series import Doctype, Period, Series
 
 Document = dict[str, Any]
 KeyRange = tuple[str, str]  # The first key, and the first key after the range.
+ALL_KEYS: Final[KeyRange] = ("0", "~")
 
 USUAL_STEP_MINUTES: Final = 30
 _MINUTE: Final = timedelta(minutes=1)

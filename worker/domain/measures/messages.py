@@ -51,6 +51,7 @@ class AnswerFacts(TypedDict):
     set_aside: dict[str, int]  # Daily values that no meter can deliver (rule K7), in milliwatt-hours by day.
     last_day: str | None  # The last civil day with a reading.
     floor: str | None  # The first day for which the supplier has data, if this window found it out.
+    activated_on: str | None  # The day on which the contract began, if the answer tells it.
     open: dict[str, int]  # The minutes stored of each incomplete day (``completeness.open_days``).
 
 

@@ -124,7 +124,7 @@ def settle(newcomers: Sequence[Entry], stored: Sequence[Entry], later_keys: Cont
     for cluster in find_clusters(newcomers, stored):
         earlier = [entry for entry in cluster.stored if entry.key not in later_keys]
         later = [entry for entry in cluster.stored if entry.key in later_keys]
-        if cluster.is_settled and (not later or _same_energy(later, cluster.newcomers)):
+        if cluster.is_settled and (not later or _same_values(later, cluster.newcomers)):
             entries += cluster.newcomers
         elif (
             not cluster.is_settled
@@ -141,8 +141,8 @@ def settle(newcomers: Sequence[Entry], stored: Sequence[Entry], later_keys: Cont
     return Settlement(entries, replaced, reshaped, len(newcomers) - len(entries), late)
 
 
-def _same_energy(some: Sequence[Entry], others: Sequence[Entry]) -> bool:
-    return [entry.amount for entry in some] == [entry.amount for entry in others]
+def _same_values(some: Sequence[Entry], others: Sequence[Entry]) -> bool:
+    return [(entry.amount, entry.details) for entry in some] == [(entry.amount, entry.details) for entry in others]
 
 
 def find_replaced(documents: Sequence[Document]) -> list[Entry]:

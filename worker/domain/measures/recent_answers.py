@@ -77,6 +77,10 @@ class RecentAnswers:
         """
         if answer.asked_us < self.forgotten_us <= now_us:
             return set(answer.window.dates())
+        return self.days_listed_later(answer, now_us)
+
+    def days_listed_later(self, answer: Answered, now_us: int) -> set[date]:
+        """Return the same without those that are no longer listed: of them no day is known."""
         later = (listed for listed in self.answers if answer.asked_us < listed.asked_us <= now_us)
         return {day for listed in later for day in listed.days_in(answer.window)}
 

@@ -237,6 +237,16 @@ class Series(StrEnum):
         return described.granularity is Granularity.DAY and described.quantity is Quantity.ENERGY
 
     @property
+    def is_state(self) -> bool:
+        """Whether a reading holds until another one is told, so that only changes are stored."""
+        return SERIES_DESCRIPTIONS[self].granularity is Granularity.STATE
+
+    @property
+    def is_nightly(self) -> bool:
+        """Whether each night asks for it."""
+        return SERIES_DESCRIPTIONS[self].cadence_nights == 1
+
+    @property
     def packs(self) -> bool:
         """Whether the packed layout packs its documents: those with further fields are few and no rows of numbers."""
         return not any(doctype.details for doctype in self.doctypes)
@@ -356,6 +366,17 @@ _SERIES_OF: Final = {doctype: series for series in Series for doctype in series.
 
 # What a fleet collects of an account where nothing else is set.
 USUAL_SERIES: Final = (Series.DAILY, Series.LOAD_CURVE)
+
+
+def parse_series(text: str) -> tuple[Series, ...]:
+    """Read names like ``daily,load_curve`` and return their series, each once, in the order of ``Series``.
+
+    Raises ValueError with what to write.
+    """
+    names = {part.strip() for part in text.split(",")} - {""}
+    if not names or not names <= {series.value for series in Series}:
+        raise ValueError(f"needs names with a comma between, of {', '.join(Series)}")
+    return tuple(series for series in Series if series.value in names)
 
 
 def daily_of(direction: Direction = Direction.CONSUMPTION) -> Series:

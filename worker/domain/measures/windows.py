@@ -29,6 +29,11 @@ def plan_look_back(today: date, series: Series, last_complete: date | None = Non
     return DateWindow(start, today)
 
 
+def newest_wanted_day(today: date, series: Series) -> date:
+    """Return the newest day that should be stored by now: yesterday, or before the last turn of a series."""
+    return today - timedelta(days=series.description.cadence_nights)
+
+
 def history_length(series: Series, load_curve_days: int) -> int:
     """Return the number of days of a series' history; ``load_curve_days`` is the setting of the installation."""
     days = series.description.history_days

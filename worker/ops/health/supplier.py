@@ -14,6 +14,7 @@ from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.keys import KEY_FILE
 from worker.ops.health.results import CheckNote, ok, warn
 from worker.runtime.keys import build_sealer
+from worker.runtime.series import missing_series
 from worker.runtime.supplier import build_endpoints, build_ledger
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
@@ -60,8 +61,11 @@ def check_incidents(connections: CheckConnections) -> Iterator[CheckNote]:
 def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check that a night of all active accounts fits the quota under the policy in force.
 
-    Raises StoreUnavailable.
+    Warns where the preset does not offer a series of RELEVE_SERIES. Raises StoreUnavailable.
     """
+    if missing := missing_series(connections.settings):
+        names = ", ".join(missing)
+        yield warn(f"{connections.settings.preset} does not offer {names}, so nobody is asked for it (RELEVE_SERIES)")
     if missing_sqlite_file(connections.settings.registry()):
         yield ok("no account yet")
         return

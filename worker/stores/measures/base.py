@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
+from worker.domain.measures.documents import ALL_KEYS as ALL_KEYS
 from worker.domain.measures.documents import KeyRange, packed_doctype
 from worker.domain.measures.packing import PACKED_SERIES, UNPACKED_DOCTYPES
 from worker.domain.measures.series import Doctype
@@ -20,7 +21,6 @@ ReadRequest = tuple[str, Ranges]  # An account and what is read of it.
 DocumentsByDoctype = dict[Doctype, list[Document]]
 Rows = Mapping[Doctype, Sequence[Document]]
 
-ALL_KEYS: Final[KeyRange] = ("0", "~")
 NO_ROWS: Final[Rows] = {}
 
 

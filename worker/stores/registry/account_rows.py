@@ -6,7 +6,7 @@ Every function works inside a transaction that its caller has opened, so that se
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from worker.domain.consent.consents import ConsentKind
 from worker.domain.consent.evidence import EvidenceEvent
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import civil_date
-from worker.domain.measures.series import USUAL_SERIES
+from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch
 from worker.errors import ConsentEnded, ConsentStopped, UnknownAccount, describe_code
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_EVIDENCE, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
 
@@ -79,12 +79,13 @@ def find_or_insert(
     now: datetime,
     consent: Mapping[str, date],
     tenant: str = DEFAULT_TENANT,
+    series: Collection[Series] = USUAL_SERIES,
 ) -> tuple[str, bool]:
     """Return the id of the account that reads this usage point, and whether it is new.
 
     The account is locked and gets the consent dates in ``consent``; a new one is in state ``new`` and belongs to
-    ``tenant``, while one that was there stays in its own. Raises IntegrityError if another process inserts the same
-    usage point at the same time.
+    ``tenant``, with a row for each of ``series``, while one that was there stays in its own. Raises IntegrityError if
+    another process inserts the same usage point at the same time.
     """
     usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
     if usage_point_id is not None and (known := find_locked(connection, supplier, usage_point_id)) is not None:
@@ -93,7 +94,8 @@ def find_or_insert(
     account_id = _new_id()
     row = {"id": account_id, "tenant": tenant, "supplier": supplier, "state": AccountState.NEW, "reason": ""}
     connection.execute(insert(ACCOUNTS).values(created_at=now, state_since=now, **row, **consent))
-    _insert_outcomes(connection, account_id, now, consent.get("consent_until"))
+    rows = [new_series_row(account_id, one, now, consent.get("consent_until")) for one in series]
+    connection.execute(insert(SERIES_OUTCOMES), rows)
     if usage_point_id is not None:
         connection.execute(insert(USAGE_POINTS).values(account_id=account_id, **usage_point))
     return account_id, True
@@ -154,7 +156,7 @@ def confirm(connection: Connection, account_id: str, now: datetime) -> None:
     values = {"state": AccountState.READY, "reason": "", "state_since": now}
     if connection.execute(update(ACCOUNTS).where(*is_new).values(values)).rowcount:
         of_account = SERIES_OUTCOMES.c.account_id == account_id
-        connection.execute(update(SERIES_OUTCOMES).where(of_account).values(active=True))
+        connection.execute(update(SERIES_OUTCOMES).where(of_account).values(active=SERIES_OUTCOMES.c.collected))
 
 
 def change_state(connection: Connection, account_id: str, state: AccountState, reason: str, now: datetime) -> Account:
@@ -198,10 +200,13 @@ def _awaits_confirmation(connection: Connection, account_id: str) -> bool:
     return connection.execute(select(SERIES_OUTCOMES.c.series).where(*answered).limit(1)).first() is None
 
 
-def _insert_outcomes(connection: Connection, account_id: str, now: datetime, ask_until: date | None) -> None:
-    """Insert the rows of a new account's series, which were never asked and are not active yet."""
-    row = {
+def new_series_row(account_id: str, series: Series, now: datetime, ask_until: date | None) -> dict[str, Any]:
+    """Return the row of a series that is collected and was never asked for; it is not active yet."""
+    return {
         "account_id": account_id,
+        "series": series,
+        "switch": SeriesSwitch.FLEET,
+        "collected": True,
         "active": False,
         "ask_until": ask_until,
         "every": 1,
@@ -215,14 +220,13 @@ def _insert_outcomes(connection: Connection, account_id: str, now: datetime, ask
         "ever_stored": False,
         "updated_at": NEVER,
     }
-    connection.execute(insert(SERIES_OUTCOMES), [{**row, "series": series} for series in USUAL_SERIES])
 
 
 def _set_active(connection: Connection, account_id: str, now: datetime, *, active: bool) -> None:
     """Let the series follow the account's state; an account that becomes active is due at once, its history too."""
     due = {"again_at": None, "failures": 0, "history_due_at": now} if active else {}
-    of_account = SERIES_OUTCOMES.c.account_id == account_id
-    connection.execute(update(SERIES_OUTCOMES).where(of_account).values(active=active, **due))
+    of_account, asked = SERIES_OUTCOMES.c.account_id == account_id, SERIES_OUTCOMES.c.collected if active else False
+    connection.execute(update(SERIES_OUTCOMES).where(of_account).values(active=asked, **due))
 
 
 def _new_id() -> str:

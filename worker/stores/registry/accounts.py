@@ -7,7 +7,7 @@ does not create the account again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -19,10 +19,11 @@ from sqlalchemy.exc import IntegrityError
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import ConsentEnded, ConsentStopped, StoreUnavailable, UnknownAccount
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer
-from worker.stores.registry import account_rows, migrations
+from worker.stores.registry import account_rows, migrations, series_choice
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.due import DueTable
@@ -65,14 +66,15 @@ class AccountRegistry:
     account; a method that writes raises it for a removed account, too. Moments are zone-aware, in UTC.
     """
 
-    def __init__(self, database: Database, sealer: Sealer) -> None:
+    def __init__(self, database: Database, sealer: Sealer, fleet: Sequence[Series] = USUAL_SERIES) -> None:
+        """``fleet``: the series that are collected of every account where nothing else is set."""
         self.database = database
         self.tokens = TokenTable(self.database, sealer)
         self.invitations = InvitationTable(self.database, sealer)
         self.completeness = CompletenessTable(self.database)
         self.policies = PolicyTable(self.database)
         self.due = DueTable(self.database)
-        self.outcomes = OutcomeTable(self.database)
+        self.outcomes = OutcomeTable(self.database, fleet)
 
     def __repr__(self) -> str:
         return f"AccountRegistry({self.database.address})"
@@ -111,6 +113,7 @@ class AccountRegistry:
         before: Callable[[Connection], object] | None = None,
         data_from: date | None = None,
         tenant: str = DEFAULT_TENANT,
+        offered: Mapping[str, Collection[Series]] | None = None,
     ) -> list[tuple[Account, bool]]:
         """Add the accounts of one consent, all or none, and return each with whether it is new.
 
@@ -118,8 +121,9 @@ class AccountRegistry:
         knows gives its existing account, which takes the token and the dates of the consent; an account in ``new`` or
         ``action_needed`` becomes ``ready``, a paused one stays paused. ``on_accounts`` is called with their ids at the
         end of the transaction, and ``before`` at its beginning. ``data_from``: the first day that may be read of a new
-        account. ``tenant``: to whom a new account belongs; a known one stays where it is. The caller has checked the
-        form of the usage point numbers.
+        account. ``tenant``: to whom a new account belongs; a known one stays where it is. ``offered``: the series that
+        the consent covers of a usage point, where that is known; others of it are not asked for. The caller has checked
+        the form of the usage point numbers.
         """
 
         def insert(connection: Connection) -> list[tuple[Account, bool]]:
@@ -128,7 +132,9 @@ class AccountRegistry:
             # Two consents for the same meters must lock them in the same order, else they block each other.
             sorted_numbers = sorted(set(usage_point_ids), key=lambda number: number or "")
             rows = {
-                number: account_rows.find_or_insert(connection, supplier, number, now, consent.dates, tenant)
+                number: account_rows.find_or_insert(
+                    connection, supplier, number, now, consent.dates, tenant, self.outcomes.fleet
+                )
                 for number in sorted_numbers
             }
             ids = [account_id for account_id, _ in rows.values()]
@@ -140,6 +146,8 @@ class AccountRegistry:
             for account_id in ids:
                 if consent.usable:
                     account_rows.mark_ready(connection, account_id, now)
+            for number, series in (offered or {}).items():
+                series_choice.follow_consent(connection, rows[number][0], series, self.outcomes.fleet, now)
             if on_accounts is not None:
                 on_accounts(connection, ids)
             ordered = [rows[number] for number in dict.fromkeys(usage_point_ids)]
@@ -167,7 +175,9 @@ class AccountRegistry:
         """
 
         def insert(connection: Connection) -> tuple[Account, bool]:
-            account_id, created = account_rows.find_or_insert(connection, supplier, usage_point_id, now, {}, tenant)
+            account_id, created = account_rows.find_or_insert(
+                connection, supplier, usage_point_id, now, {}, tenant, self.outcomes.fleet
+            )
             if created:
                 if token is not None:
                     self.tokens.assign_new(connection, [account_id], token, None)

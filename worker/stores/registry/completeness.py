@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, func, or_, select, text
 
 from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.holes import COMPARED_SERIES, MissingCurve, find_missing_curve
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import Series
 from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry import account_rows, outcomes
 from worker.stores.registry.due import may_be_asked_on
@@ -72,7 +72,7 @@ class CompletenessTable(SqlTable):
         return find_missing_curve(*(self.load_ledger(account_id, series) for series in COMPARED_SERIES))
 
     def count_due(self, today: date) -> dict[Series, int]:
-        """Return the number of accounts with due open days, by series.
+        """Return the number of accounts with due open days, by series; a series without any is left out.
 
         Load curves that the supplier does not collect are left out.
         """
@@ -81,7 +81,11 @@ class CompletenessTable(SqlTable):
             .where(_ACTIVE, may_be_asked_on(today), _C.next_ask.is_not(None), _C.next_ask <= today, _C.every == 1)
             .group_by(_C.series)
         )
-        return dict.fromkeys(USUAL_SERIES, 0) | dict(self._database.fetch(query))
+        return dict(self._database.fetch(query))
+
+    def count_active(self) -> dict[Series, int]:
+        """Return the number of active accounts that each series is asked for; one without any is left out."""
+        return dict(self._database.fetch(select(_C.series, func.count()).where(_ACTIVE).group_by(_C.series)))
 
     def count_complete_since(self, series: Series, day: date) -> tuple[int, int]:
         """Return the number of active accounts, and of those for which ``day`` or a later day is complete.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, tuple_
@@ -125,9 +125,19 @@ class DueTable:
         """Return how many rows are still to be asked in a night that began ``before``, of every ``nights`` nights."""
         due = 0
         for every in (1, NIGHTS_WITHOUT_CURVE):
+            of_nights = max(every, nights)
             active, asked = self.count_share(series, every, before, today)
-            due += max(0, -(-active // max(every, nights)) - asked)
+            share = max(0, -(-active // of_nights) - asked)
+            if share and of_nights > 1:
+                # Where all were asked in the same night, few have their turn in this one.
+                active, asked = self.count_share(series, every, before - timedelta(days=of_nights - 1), today)
+                share = min(share, active - asked)
+            due += share
         return due
+
+    def list_some(self, series: Collection[Series], today: date, limit: int) -> list[DueRow]:
+        """Return some rows of these series that may be asked today."""
+        return self._list(_rows(today, _C.series.in_(list(series))).limit(limit))
 
     def _list(self, query: Select[Any]) -> list[DueRow]:
         return [DueRow(*row) for row in self._database.fetch(query)]

@@ -1,9 +1,9 @@
 """What came of each account's series, and when it is due again: the rows of ``series_outcomes``.
 
-Each row is inserted with its account. There are four kinds of columns. The verdict (code, message, run) is that of the
-newest run: a late task of an older run doesn't overwrite it. The facts (last success, last stored day, anything ever
-stored) only grow, in whatever order the runs report. The marks of days are merged. The times at which the row is due
-again (``due.py``) are set by the caller.
+``series_choice`` says which rows there are. There are four kinds of columns besides. The verdict (code, message, run)
+is that of the newest run: a late task of an older run doesn't overwrite it. The facts (last success, last stored day,
+anything ever stored) only grow, in whatever order the runs report. The marks of days are merged. The times at which the
+row is due again (``due.py``) are set by the caller.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypedDict
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, case, select, update
 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.completeness import DayLedger, DayMark
 from worker.domain.measures.holes import MIN_EMPTY_DAYS_AFTER_CURVE, find_missing_curve
 from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
-from worker.domain.measures.series import Series, SeriesSwitch
-from worker.stores.database import SqlTable
-from worker.stores.registry import account_rows, consent_rows
+from worker.domain.measures.series import Series
+from worker.stores.registry import account_rows, consent_rows, series_choice
+from worker.stores.registry.series_choice import SeriesChoice
 from worker.stores.registry.tables import ACCOUNTS, NEVER, NO_DAY, SERIES_OUTCOMES
 
 # A meter number (14 digits), or any long word that may be a token.
@@ -80,7 +80,7 @@ class SeriesOutcome:
     failures: int
 
 
-class OutcomeTable(SqlTable):
+class OutcomeTable(SeriesChoice):
     """The rows of all accounts; every method raises StoreUnavailable."""
 
     def record(
@@ -98,12 +98,13 @@ class OutcomeTable(SqlTable):
         due_changes: DueChanges | None = None,
         answer: FinishedAnswer | None = None,
         confirms: bool = False,
+        activated_on: date | None = None,
     ) -> None:
         """Record the outcome of one run of a series, with the marks of its ``days`` and the ``answer`` that was stored.
 
         ``code`` is None after a success, which clears the account's pending refusals, and empty where a store of ours
         failed, which changes no verdict. ``confirms``: the supplier has answered for this meter, which makes an account
-        ready that awaited it.
+        ready that awaited it. ``activated_on``: the day on which its contract began, as the answer tells.
 
         Run ids sort by time. A run older than the recorded one only adds its facts (last day, last success, anything
         stored); code, message and run stay. ``message`` is stored in clear text, so everything that looks like a
@@ -111,6 +112,9 @@ class OutcomeTable(SqlTable):
         removed account.
         """
         with self._database.writing() as connection:
+            if activated_on is not None:
+                account_rows.lock(connection, account_id)  # Accounts are locked before their series.
+                account_rows.update_account(connection, account_id, {"activated_on": activated_on})
             row = lock_row(connection, account_id, series)
             if row is None:
                 account_rows.lock(connection, account_id)  # Tells whether it was removed or never there.
@@ -167,19 +171,19 @@ class OutcomeTable(SqlTable):
         with self._database.reading() as connection:
             return RecentAnswers.parse(connection.execute(_ANSWERED, _key(account_id, series)).scalar() or "")
 
-    def collected(self, account_id: str) -> list[Series]:
-        """Return the series that the account is asked for, in the order of ``Series``."""
-        return self._series_where(account_id, _C.switch.not_in((SeriesSwitch.OFF, SeriesSwitch.ENDED)))
+    def end(self, account_id: str, series: Series, run_id: str, message: str, now: datetime) -> bool:
+        """End a series that the supplier says it does not offer, and return whether it has ended.
 
-    def known(self, account_id: str) -> list[Series]:
-        """Return the series that the account is asked for or has readings of, in the order of ``Series``."""
-        asked = _C.switch.not_in((SeriesSwitch.OFF, SeriesSwitch.ENDED))
-        return self._series_where(account_id, or_(asked, _C.ever_stored))
-
-    def _series_where(self, account_id: str, condition: ColumnElement[bool]) -> list[Series]:
-        rows = self._database.fetch(select(_C.series).where(_C.account_id == account_id, condition))
-        found = {row.series for row in rows}
-        return [series for series in Series if series in found]
+        It has not where something of it is stored: the supplier has offered it, so one such answer is not believed.
+        """
+        with self._database.writing() as connection:
+            row = lock_row(connection, account_id, series)
+            if row is None or row.ever_stored:
+                return False
+            if run_id >= row.run_id:  # An older run says nothing of a series that was switched on since.
+                series_choice.end_series(connection, account_id, series, _to_showable(message), now)
+                update_row(connection, account_id, series, {"run_id": run_id})
+            return True
 
     def load(self, account_id: str) -> dict[Series, SeriesOutcome]:
         """Return the last outcome of each series that has one."""
@@ -200,14 +204,14 @@ def update_row(connection: Connection, account_id: str, series: str, values: Map
 
 def ledger_columns(connection: Connection, account_id: str, series: Series, ledger: DayLedger) -> dict[str, Any]:
     """Return the columns that follow from a ledger of days."""
-    every = 1
-    if series is Series.LOAD_CURVE and _may_lack_curve(ledger):
-        daily = connection.execute(_DAYS, _key(account_id, Series.DAILY)).scalar()
+    every, daily_series = 1, series.description.adds_up_to
+    if series.has_steps and daily_series is not None and _may_lack_curve(ledger):
+        daily = connection.execute(_DAYS, _key(account_id, daily_series)).scalar()
         if find_missing_curve(DayLedger.parse(daily or ""), ledger) is not None:
             every = NIGHTS_WITHOUT_CURVE
     return {
         "days": str(ledger),
-        "next_ask": ledger.next_ask(),
+        "next_ask": ledger.next_ask(series),
         "last_complete": ledger.last_complete(),
         "every": every,
     }

@@ -29,6 +29,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     text,
+    true,
 )
 
 from worker.domain.consent.accounts import AccountState
@@ -138,7 +139,8 @@ TOKEN_USERS = Table(
     Index("ix_token_users_token_id", "token_id"),
 )
 
-# One row for each account and series, inserted with the account: when it was asked, when it is due, what came of it.
+# A row for each series that an account is or was asked for (``series_choice.py``): when it was asked, when it is due,
+# what came of it.
 # The partial indexes are the lanes' orders (``due.py``). A query must repeat an index's condition word for word.
 _R = "series_outcomes"
 SERIES_OUTCOMES = Table(
@@ -147,7 +149,8 @@ SERIES_OUTCOMES = Table(
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("switch", _word(SeriesSwitch, 8), nullable=False, server_default=SeriesSwitch.FLEET),
-    # Follows the switch and accounts.state: a join would read each paused account.
+    Column("collected", Boolean, nullable=False, server_default=true()),  # Follows the switch and RELEVE_SERIES.
+    # Follows ``collected`` and accounts.state: a join would read each paused account.
     Column("active", Boolean, nullable=False),
     Column("ask_until", Date),  # The last day of the consent: nothing is asked after it. NULL: no end is known.
     Column("every", SmallInteger, nullable=False),  # Nights from one look-back to the next; 7 without a load curve.

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
-from worker.web.api import accounts, document_schemas, invitations, measures, progress
+from worker.web.api import accounts, document_schemas, invitations, measures, progress, series
 from worker.web.api.auth import CallerDep
 from worker.web.errors import HttpRefusal
 
@@ -25,6 +25,7 @@ _BY_TOKEN: Final[dict[str, list[str]]] = {"token": []}
 _SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {  # FastAPI can describe "or", not "and".
     "get": [_BY_TOKEN, {"session": []}],
     "post": [_BY_TOKEN],
+    "patch": [_BY_TOKEN],
     "delete": [_BY_TOKEN, {"session": [], "csrf": []}],
 }
 _FOR_CLIENTS: Final = "/api/invitations"  # A household's session opens none of these.
@@ -42,7 +43,7 @@ async def refuse_unknown_query(request: Request, _: CallerDep) -> None:
 
 
 router = APIRouter(prefix=_PREFIX, dependencies=[Depends(refuse_unknown_query)])
-for _module in (accounts, invitations, measures, document_schemas, progress):
+for _module in (accounts, series, invitations, measures, document_schemas, progress):
     router.include_router(_module.router)
 
 

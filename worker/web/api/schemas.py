@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -60,6 +60,16 @@ class NewAccount(BaseModel):
         None,
         description="The day on which the holder consented: the account is `ready` at once. Without it the account is "
         "`new` until the supplier's first answer.",
+    )
+
+
+class SeriesChoices(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"series": {"max_power": "on", "load_curve": "off"}}]}
+    )
+
+    series: dict[Series, Literal["on", "off", "fleet"]] = Field(
+        min_length=1, description="The switch by series; `fleet`: as the service's setting says for all accounts."
     )
 
 

@@ -9,6 +9,7 @@ import hmac
 import logging
 import math
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
@@ -19,7 +20,7 @@ from fastapi.responses import RedirectResponse
 from worker.app import queue_lengths
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import Series
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
@@ -149,10 +150,12 @@ def _set_cookie(runtime: Runtime, response: Response, session: OperatorSession) 
 def _page_values(runtime: Runtime) -> dict[str, Any]:
     overview = Overview(runtime.registry.database)
     completeness, yesterday = runtime.registry.completeness, runtime.history.today() - ONE_DAY
+    # Those that are asked for once a week are rarely of yesterday.
+    nightly = [series for series in runtime.registry.outcomes.list_in_use() if series.description.cadence_nights == 1]
     return {
         "states": overview.count_accounts_by_state(),
-        "freshness": {series: completeness.count_complete_since(series, yesterday) for series in USUAL_SERIES},
-        "fresh_hours": _fresh_hours(runtime),
+        "freshness": {series: completeness.count_complete_since(series, yesterday) for series in nightly},
+        "fresh_hours": _fresh_hours(runtime, nightly),
         "yesterday": yesterday,
         "quotas": {api: sum(runtime.ledger.used_by_lane(api).values()) for api in runtime.endpoints.preset.quota_names},
         "quota_limit": runtime.calls_per_hour,
@@ -178,12 +181,13 @@ def _invitations(runtime: Runtime) -> dict[str, Any]:
     }
 
 
-def _fresh_hours(runtime: Runtime) -> dict[datetime, dict[Series, HourFreshness | None]]:
+def _fresh_hours(runtime: Runtime, nightly: Sequence[Series]) -> dict[datetime, dict[Series, HourFreshness | None]]:
     """Return how many active accounts had a complete yesterday, at each stored hour of the last day."""
     rows = runtime.registry.completeness.list_freshness_since(runtime.now() - timedelta(hours=24))
     hours: dict[datetime, dict[Series, HourFreshness | None]] = {}
     for row in rows:
-        hours.setdefault(row.hour, dict.fromkeys(Series))[row.series] = row
+        if row.series in nightly:
+            hours.setdefault(row.hour, dict.fromkeys(nightly))[row.series] = row
     return hours
 
 

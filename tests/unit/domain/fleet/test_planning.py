@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.domain.fleet.lanes import Lane
 from worker.domain.fleet.planning import (
     HOURS_A_DAY,
     POLICIES_FRESHEST_FIRST,
@@ -16,6 +19,7 @@ from worker.domain.fleet.planning import (
     plan_fleet,
 )
 from worker.domain.fleet.policy import FleetPolicy
+from worker.domain.measures.series import Series
 
 limits = st.one_of(st.none(), st.integers(1, 100_000))
 quotas = st.builds(QuotaBudget, limits, st.one_of(st.none(), st.integers(1, 50)), st.integers(1, HOURS_A_DAY))
@@ -128,3 +132,31 @@ def test_more_is_given_up_step_by_step() -> None:
         4_500: FleetPolicy(2, 2),
         9_000: FleetPolicy(3, 5),
     }
+
+
+@given(fleets(), quotas, st.dictionaries(st.sampled_from(Series), st.integers(0, 100_000), max_size=8))
+def test_further_series_cost_a_call_a_turn_of_their_cadence(
+    fleet: Fleet, quota: QuotaBudget, asked: dict[Series, int]
+) -> None:
+    further = replace(fleet, without_curve=0, asked=asked)
+    each = [Fleet(number, history_days=fleet.history_days, asked={series: number}) for series, number in asked.items()]
+    policy = plan_fleet(further, quota).policy
+    assert further.calls_a_night(policy) == sum(one.calls_a_night(policy) for one in each)
+    assert further.calls_a_night(policy) <= further.naive_calls_a_night
+    for one in each:
+        assert one.calls_a_night(FleetPolicy()) <= -(-one.accounts // cadence_of(one))
+
+
+def cadence_of(fleet: Fleet) -> int:
+    [series] = fleet.numbers
+    return series.description.cadence_nights
+
+
+def test_a_fleet_with_all_series_is_planned() -> None:
+    fleet = Fleet(100_000, asked=dict.fromkeys(Series, 100_000))
+    nightly, weekly, monthly = 3 * 100_000, 4 * 14_286, 3_334
+    assert fleet.calls_a_night(FleetPolicy()) == fleet.naive_calls_a_night == nightly + weekly + monthly
+    assert fleet.history_calls_in(Lane.FIRST_SCREEN) == 3 * 100_000
+    assert fleet.history_calls_in(Lane.BACKFILL) == (2 * 4 + 4 * 3 + 1) * 100_000
+    half = fleet.scaled_to(50_000)
+    assert half.numbers == dict.fromkeys(Series, 50_000)

@@ -123,7 +123,7 @@ def test_open_days_are_asked_for_again_with_falling_frequency() -> None:
     day, asked = date(2024, 1, 1), []
     mark = DayMark(DayState.LATE, 0, 0)
     for age in range(1, 200):
-        if DayLedger().with_marks({day: mark}).due_days(day + age * ONE_DAY):
+        if DayLedger().with_marks({day: mark}).due_days(day + age * ONE_DAY, Series.DAILY):
             asked.append(age)
             mark = DayMark(DayState.LATE, 0, age)
     assert asked == list(ASKED_AT_AGES) == [1, 2, 4, 8, 15, 22, 29, 36, 43, 50, 57, 64]
@@ -132,20 +132,20 @@ def test_open_days_are_asked_for_again_with_falling_frequency() -> None:
 def test_a_service_that_slept_asks_once_for_all_it_missed() -> None:
     day = date(2024, 1, 1)
     ledger = DayLedger().with_marks({day: DayMark(DayState.PARTIAL, 40, 1)})
-    assert ledger.due_days(day + 30 * ONE_DAY) == [day]
-    assert ledger.with_marks({day: DayMark(DayState.PARTIAL, 40, 30)}).due_days(day + 35 * ONE_DAY) == []
+    assert ledger.due_days(day + 30 * ONE_DAY, Series.DAILY) == [day]
+    assert ledger.with_marks({day: DayMark(DayState.PARTIAL, 40, 30)}).due_days(day + 35 * ONE_DAY, Series.DAILY) == []
 
 
 @several
 @given(notes)
 def test_the_next_ask_is_when_the_first_day_falls_due(updates: list[dict[date, DayMark]]) -> None:
     ledger = ledger_of(updates)
-    when = ledger.next_ask()
-    asked = [next_ask(day, mark) for day, mark in ledger.days() if mark.open]
+    when = ledger.next_ask(Series.DAILY)
+    asked = [next_ask(day, mark, Series.DAILY) for day, mark in ledger.days() if mark.open]
     assert when == min((day for day in asked if day), default=None)
     if when is not None:
-        assert ledger.due_days(when)
-        assert not ledger.due_days(when - ONE_DAY)
+        assert ledger.due_days(when, Series.DAILY)
+        assert not ledger.due_days(when - ONE_DAY, Series.DAILY)
 
 
 def test_days_for_which_answers_crossed_are_due_at_once_and_stay_complete() -> None:
@@ -153,7 +153,7 @@ def test_days_for_which_answers_crossed_are_due_at_once_and_stay_complete() -> N
     again = ledger.ask_again(day for day, _ in ledger.days())
     assert str(again) == "2024-07-20 1r 1p46@0 1l@0 1a 1b"
     assert DayLedger.parse(str(again)) == again
-    assert again.due_days(date(2024, 7, 24)) == [date(2024, 7, 20), date(2024, 7, 21), date(2024, 7, 22)]
+    assert again.due_days(date(2024, 7, 24), Series.DAILY) == [date(2024, 7, 20), date(2024, 7, 21), date(2024, 7, 22)]
     assert again.last_complete() == date(2024, 7, 20)
     assert str(
         again.with_marks(mark_days(DateWindow(date(2024, 7, 20), date(2024, 7, 21)), {}, date(2024, 7, 24)))

@@ -10,10 +10,14 @@ import pytest
 
 from tests.support.canned_server import CannedAnswer, CannedServer, answer, canned_server
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
+from worker.domain.measures.documents import packed_doctype
+from worker.domain.measures.packing import PACKED_SERIES
+from worker.domain.measures.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.databases import check_couchdb, check_measures
 from worker.ops.health.results import Level
+from worker.stores.measures.base import Layout, database_name, doctypes_of
 
 pytestmark = pytest.mark.sockets
 
@@ -25,6 +29,9 @@ CLOSED = answer(401, {"error": "unauthorized", "reason": "You are not a server a
 MISSING = answer(404, {"error": "not_found", "reason": "Database does not exist."})
 OPEN = answer(200, [])
 FORBIDDEN = answer(403, {"error": "forbidden", "reason": "You are not allowed to access this db."})
+
+
+DATABASES = len(Doctype)
 
 
 def database(**cluster: int) -> CannedAnswer:
@@ -41,7 +48,7 @@ def site(
 
 
 def test_a_closed_server_whose_set_up_is_finished_is_well(build_connections: BuildConnections) -> None:
-    script = [WELCOME, NOBODY, CLOSED, *[CLOSED] * 5, FORBIDDEN, MEMBER]
+    script = [WELCOME, NOBODY, CLOSED, *[CLOSED] * DATABASES, FORBIDDEN, MEMBER]
     with site(build_connections, *script) as (connections, server):
         assert_result(check_couchdb(connections), Level.OK, "CouchDB 3.5.2, set-up finished, closed to strangers")
     paths = [path for _, path, _ in server.requests]
@@ -55,17 +62,17 @@ def test_a_closed_server_whose_set_up_is_finished_is_well(build_connections: Bui
     [
         ([ADMIN, OPEN, ADMIN], Level.FAIL, ("admin party", "[admins] in local.ini", "require_valid_user = true")),
         (
-            [NOBODY, OPEN, *[CLOSED] * 5, FORBIDDEN, MEMBER],
+            [NOBODY, OPEN, *[CLOSED] * DATABASES, FORBIDDEN, MEMBER],
             Level.FAIL,
             ("may list its databases", "require_valid_user"),
         ),
         (
-            [NOBODY, CLOSED, *[CLOSED] * 4, database(), FORBIDDEN, MEMBER],
+            [NOBODY, CLOSED, *[CLOSED] * (DATABASES - 1), database(), FORBIDDEN, MEMBER],
             Level.FAIL,
             ("may read com-grandlyon-enedis-", "_security"),
         ),
-        ([NOBODY, *[CLOSED] * 6, MISSING], Level.FAIL, ("no _users database", "`releve migrate`")),
-        ([NOBODY, *[CLOSED] * 6, OPEN, ADMIN], Level.WARN, ("as its administrator", "`releve migrate`")),
+        ([NOBODY, *[CLOSED] * (1 + DATABASES), MISSING], Level.FAIL, ("no _users database", "`releve migrate`")),
+        ([NOBODY, *[CLOSED] * (1 + DATABASES), OPEN, ADMIN], Level.WARN, ("as its administrator", "`releve migrate`")),
     ],
     ids=["admin party", "list of databases", "measures", "unfinished set-up", "administrator"],
 )
@@ -102,32 +109,36 @@ def test_a_stranger_without_an_answer_is_not_taken_for_one_who_is_refused(build_
             list(check_couchdb(connections))
 
 
-def test_each_of_the_five_databases_is_asked(build_connections: BuildConnections) -> None:
-    with site(build_connections, *[database()] * 5, MISSING, MISSING) as (connections, server):
-        assert_result(check_measures(connections), Level.OK, "all 5 databases answer")
+def test_each_of_the_databases_is_asked(build_connections: BuildConnections) -> None:
+    with site(build_connections, *[database()] * DATABASES, *[MISSING] * len(PACKED_SERIES)) as (connections, server):
+        assert_result(check_measures(connections), Level.OK, f"all {DATABASES} databases answer")
     paths = [path for _, path, _ in server.requests]
-    assert len(set(paths)) == 7
-    assert paths[5:] == [f"/com-grandlyon-enedis-packed-{series}" for series in ("daily", "load-curve")]
+    assert len(set(paths)) == DATABASES + len(PACKED_SERIES)
+    assert paths[DATABASES:] == [f"/{database_name(packed_doctype(series))}" for series in PACKED_SERIES]
 
 
 def test_documents_in_the_other_layout_are_a_fault(build_connections: BuildConnections) -> None:
+    packed = len(doctypes_of(Layout.PACKED))
     filled = answer(200, {"db_name": "x", "doc_count": 3, "cluster": {}})
-    with site(build_connections, MISSING, MISSING, database(), filled, layout="packed") as (connections, server):
+    with site(build_connections, *[MISSING] * packed, database(), filled, layout="packed") as (connections, server):
         assert_result(
             check_measures(connections), Level.FAIL, "releve migrate-layout --to packed", "RELEVE_LAYOUT=plain"
         )
-    assert [path for _, path, _ in server.requests][2:] == [
+    assert [path for _, path, _ in server.requests][packed:] == [
         f"/com-grandlyon-enedis-{name}" for name in ("day", "minute")
     ]
 
 
 def test_databases_not_made_yet_are_no_fault(build_connections: BuildConnections) -> None:
-    with site(build_connections, *[database()] * 3, *[MISSING] * 4) as (connections, _):
-        assert_result(check_measures(connections), Level.OK, "2 of 5 databases are not made yet", "`releve migrate`")
+    script = [*[database()] * (DATABASES - 2), *[MISSING] * (2 + len(PACKED_SERIES))]
+    with site(build_connections, *script) as (connections, _):
+        assert_result(
+            check_measures(connections), Level.OK, f"2 of {DATABASES} databases are not made yet", "`releve migrate`"
+        )
 
 
 def test_shards_that_are_not_as_told_are_named(build_connections: BuildConnections) -> None:
-    script = [database(q=2, n=3), *[database(q=8, n=3)] * 4, MISSING, MISSING]
+    script = [database(q=2, n=3), *[database(q=8, n=3)] * (DATABASES - 1), *[MISSING] * len(PACKED_SERIES)]
     with site(build_connections, *script, couchdb_shards=8, couchdb_replicas=3) as (connections, _):
         assert_result(check_measures(connections), Level.WARN, "made with q=2, not 8", "fixed when a database is made")
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, select
 
 from worker.domain.measures.overlaps import REMOVED
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
+from worker.domain.measures.series import Doctype, Series
 from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import CORRECTIONS
@@ -65,11 +65,11 @@ class CorrectionTable(SqlTable):
         return [Correction(**row._asdict()) for row in self._database.fetch(query)]
 
     def count_since(self, moment: datetime) -> dict[Series, int]:
-        """Return the number of corrections since ``moment`` in the fleet, by series."""
+        """Return the number of corrections since ``moment`` in the fleet, by series; one without any is left out."""
         columns = CORRECTIONS.c
         query = select(columns.doctype, func.count()).where(columns.changed_at >= moment)
         counts: dict[Doctype, int] = dict(self._database.fetch(query.group_by(columns.doctype)))
-        return {series: counts.get(series.inputs, 0) for series in USUAL_SERIES}
+        return {series: counts[series.inputs] for series in Series if series.inputs in counts}
 
     def delete_before(self, moment: datetime) -> int:
         """Delete the corrections before ``moment`` and return their number."""

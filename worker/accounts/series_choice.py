@@ -1,0 +1,81 @@
+"""The choice of the series of one account, by the command line, the API or a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+
+from pydantic import BaseModel, Field
+
+from worker.accounts.status import EXAMPLE_ID
+from worker.domain.clock import Clock
+from worker.domain.measures.series import Series, SeriesSwitch
+from worker.stores.registry.outcomes import OutcomeTable
+from worker.stores.registry.series_choice import ChosenSeries
+
+# What a person may choose; ``ended`` is the supplier's word.
+CHOICES: Final = (SeriesSwitch.ON, SeriesSwitch.OFF, SeriesSwitch.FLEET)
+
+
+class SeriesState(BaseModel):
+    switch: SeriesSwitch = Field(
+        description="`fleet`: as the service's setting says for all; `on`, `off`: chosen for this account; `ended`: "
+        "the supplier does not offer it for this meter, or the consent does not cover it."
+    )
+    collected: bool = Field(description="Whether it is asked for.")
+    offered: bool = Field(description="Whether the supplier's API can be asked for it at all.")
+    asked_at: datetime | None = Field(description="When its last days were asked for last.")
+    last_day: date | None = Field(description="The last day that is stored.")
+    error: str | None = Field(description="Code of the last failure, null after a success.")
+
+
+class AccountSeries(BaseModel):
+    """As `releve accounts series --json` prints it."""
+
+    account: str = Field(examples=[EXAMPLE_ID])
+    series: dict[Series, SeriesState]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesChooser:
+    """The use case that shows and changes what an account is asked for; methods raise StoreUnavailable.
+
+    ``is_offered``: whether the supplier's preset has a series. What is stored stays, whatever is chosen.
+    """
+
+    outcomes: OutcomeTable
+    is_offered: Callable[[Series], bool]
+    now: Clock
+
+    def load(self, account_id: str) -> AccountSeries:
+        """Return all series of an account that exists."""
+        chosen = self.outcomes.list_chosen(account_id)
+        return AccountSeries(account=account_id, series={one.series: self._to_state(one) for one in chosen})
+
+    def choose(self, account_id: str, switches: Mapping[Series, SeriesSwitch]) -> bool:
+        """Set these switches, and return whether anything is asked for that was not. Safe to repeat.
+
+        Raises UnknownAccount, and ValueError, before anything is changed, for a series that the supplier does not offer
+        and for a switch that nobody may choose.
+        """
+        for series, switch in switches.items():
+            if switch not in CHOICES:
+                raise ValueError(f"{series} can be set to {', '.join(CHOICES)}")
+            if switch is SeriesSwitch.ON and not self.is_offered(series):
+                raise ValueError(f"this generation of the supplier's API (RELEVE_PRESET) does not offer {series}")
+        before = set(self.outcomes.collected(account_id))
+        for series, switch in switches.items():
+            self.outcomes.switch(account_id, series, switch, self.now())
+        return not before.issuperset(self.outcomes.collected(account_id))
+
+    def _to_state(self, chosen: ChosenSeries) -> SeriesState:
+        return SeriesState(
+            switch=chosen.switch,
+            collected=chosen.collected,
+            offered=self.is_offered(chosen.series),
+            asked_at=chosen.asked_at,
+            last_day=chosen.last_day,
+            error=chosen.code,
+        )

@@ -1,0 +1,53 @@
+"""A state that holds until another one is told, such as a contract: a row for each change, not one for each answer.
+
+An answer tells the state of one day. A row is stored only where the state differs from the row before it, so the state
+of a day is the newest row up to that day. Answers of different days may come in any order, and each asked day reads as
+it was told, with one exception that rows can't tell: a day whose answer repeated the row before it has no row of its
+own. If the answer for an earlier day comes afterwards and differs, that day reads like this one until the next row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from worker.domain.measures.aggregation import keep_changed
+from worker.domain.measures.documents import Entry
+
+
+class StateChanges(NamedTuple):
+    """What an answer changes: rows that come or get another value, rows that go, and entries that came too late."""
+
+    changed: list[Entry]
+    gone: list[Entry]
+    late: list[Entry]
+
+
+def compare_states(entries: Iterable[Entry], stored: Mapping[str, Entry], later_keys: Collection[str]) -> StateChanges:
+    """Return what these states change in the rows of ``stored``, which are all of the account's by key.
+
+    ``later_keys``: days that a later answer has told; an entry of one of them is too late.
+    """
+    told = {entry.key: entry for entry in entries}
+    late = [entry for key, entry in told.items() if key in later_keys]
+    rows = {**stored, **{key: entry for key, entry in told.items() if key not in later_keys}}
+    kept: list[Entry] = []
+    for key in sorted(rows):
+        if not kept or not _is_same_state(rows[key], kept[-1]):
+            kept.append(rows[key])
+    kept_keys = {entry.key for entry in kept}
+    return StateChanges(
+        changed=list(keep_changed((entry for entry in kept if entry.key in told), stored)),
+        gone=[entry for key, entry in sorted(stored.items()) if key not in kept_keys],
+        late=late,
+    )
+
+
+def state_on(day: str, rows: Mapping[str, Entry]) -> Entry | None:
+    """Return the row that tells the state of a day (YYYY-MM-DD); None before the first row."""
+    key = max((key for key in rows if key <= day), default=None)
+    return None if key is None else rows[key]
+
+
+def _is_same_state(entry: Entry, other: Entry) -> bool:
+    return (entry.amount, entry.details) == (other.amount, other.details)

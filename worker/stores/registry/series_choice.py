@@ -1,0 +1,240 @@
+"""Which series an account is asked for: its switches, what its consent covers, and what the fleet collects.
+
+A row says it all: ``switch`` is what was chosen for the account, ``collected`` follows the switch and, where that is
+``fleet``, the fleet's series; ``active`` is that and the account's state. So the lanes ask one column, and a process
+with other settings changes nothing by reading. An account has rows for the fleet's series from its beginning. Rows of
+others come with a switch, and with ``follow_fleet`` where the fleet collects more later. No row is ever deleted but
+with its account: what is stored stays known.
+
+Functions with a connection work inside a transaction that their caller has opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+    union_all,
+    update,
+)
+
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch
+from worker.errors import SeriesNotOffered
+from worker.stores.database import Database, SqlTable, build_insert
+from worker.stores.registry import account_rows
+from worker.stores.registry.account_rows import ACCOUNT_QUERY, new_series_row
+from worker.stores.registry.tables import ACCOUNTS, ACTIVE, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
+
+_C = SERIES_OUTCOMES.c
+_PAGE: Final = 2_000  # Accounts that follow the fleet in one transaction.
+_CHOSEN: Final = (SeriesSwitch.FLEET, SeriesSwitch.ON)
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenSeries:
+    """What is chosen of one series of an account. ``collected``: whether it is asked for."""
+
+    series: Series
+    switch: SeriesSwitch
+    collected: bool
+    asked_at: datetime | None
+    last_day: date | None
+    code: str | None
+
+
+class SeriesChoice(SqlTable):
+    """The choices of all accounts; every method raises StoreUnavailable. ``fleet``: the series that it collects."""
+
+    def __init__(self, database: Database, fleet: Sequence[Series] = USUAL_SERIES) -> None:
+        super().__init__(database)
+        self.fleet = tuple(fleet)
+
+    def switch(self, account_id: str, series: Series, to: SeriesSwitch, now: datetime) -> None:
+        """Set the switch of a series; see ``switch_series``."""
+        with self._database.writing() as connection:
+            switch_series(connection, account_id, series, to, self.fleet, now)
+
+    def follow_fleet(self, fleet: Sequence[Series], now: datetime) -> int:
+        """Let all accounts follow what the fleet collects; see the function of this name."""
+        return follow_fleet(self._database, fleet, now)
+
+    def list_chosen(self, account_id: str) -> list[ChosenSeries]:
+        """Return what is chosen of every series, in the order of ``Series``; those without a row are the fleet's."""
+        query = select(SERIES_OUTCOMES).where(_C.account_id == account_id)
+        rows = {row.series: row for row in self._database.fetch(query)}
+        return [
+            ChosenSeries(
+                series,
+                row.switch,
+                row.collected,
+                None if row.asked_at == NEVER else row.asked_at,
+                None if row.last_day == NO_DAY else row.last_day,
+                row.last_code,
+            )
+            if (row := rows.get(series))
+            else ChosenSeries(series, SeriesSwitch.FLEET, False, None, None, None)
+            for series in Series
+        ]
+
+    def collected(self, account_id: str) -> list[Series]:
+        """Return the series that the account is asked for, in the order of ``Series``."""
+        return self._series_where(_C.account_id == account_id, _C.collected)
+
+    def known(self, account_id: str) -> list[Series]:
+        """Return the series that the account is asked for or has readings of, in the order of ``Series``."""
+        return self._series_where(_C.account_id == account_id, or_(_C.collected, _C.ever_stored))
+
+    def list_in_use(self) -> list[Series]:
+        """Return the fleet's series, and those that any active account is asked for, in the order of ``Series``."""
+        asked = [select(literal(series.value)).where(self._is_asked(series)) for series in Series]
+        with self._database.reading() as connection:
+            found = set(connection.execute(union_all(*asked)).scalars())
+        return [series for series in Series if series in found or series in self.fleet]
+
+    @staticmethod
+    def _is_asked(series: Series) -> ColumnElement[bool]:
+        return select(_C.account_id).where(text(ACTIVE), _C.series == series).exists()
+
+    def _series_where(self, *conditions: ColumnElement[bool]) -> list[Series]:
+        found = {row.series for row in self._database.fetch(select(_C.series).where(*conditions))}
+        return [series for series in Series if series in found]
+
+
+def is_collected(switch: SeriesSwitch, series: Series, fleet: Collection[Series]) -> bool:
+    """Return whether a series with this switch is asked for."""
+    return switch is SeriesSwitch.ON or (switch is SeriesSwitch.FLEET and series in fleet)
+
+
+def switch_series(
+    connection: Connection, account_id: str, series: Series, to: SeriesSwitch, fleet: Collection[Series], now: datetime
+) -> None:
+    """Set the switch of a series. One that is asked for from now on is due at once, its history too.
+
+    Nothing changes where it is set so already. Raises UnknownAccount.
+    """
+    account_rows.lock(connection, account_id)
+    account = account_rows.get(connection, account_id)
+    row = _row_of(connection, account_id, series)
+    collected = is_collected(to, series, fleet)
+    if row is not None and (row.switch, row.collected) == (to, collected):
+        return
+    if row is None:
+        new_row = new_series_row(account_id, series, now, account.consent_until)
+        connection.execute(insert(SERIES_OUTCOMES).values(**{**new_row, "collected": False}))
+    values: dict[str, Any] = {"switch": to, "collected": collected, "active": collected and account.active}
+    if collected and (row is None or not row.collected):
+        # What was said of it when it ended, or long ago, is no verdict on what begins now.
+        values |= {"again_at": now, "failures": 0, "history_due_at": now, "last_code": None, "last_message": ""}
+    _update(connection, account_id, series, values)
+
+
+def end_series(connection: Connection, account_id: str, series: Series, message: str, now: datetime) -> None:
+    """End a series that the supplier does not offer for this meter. What is stored stays."""
+    values = {"switch": SeriesSwitch.ENDED, "collected": False, "active": False, "again_at": None, "updated_at": now}
+    _update(
+        connection, account_id, series, {**values, "last_code": SeriesNotOffered.code, "last_message": message[:500]}
+    )
+
+
+def follow_consent(
+    connection: Connection, account_id: str, offered: Collection[Series], fleet: Collection[Series], now: datetime
+) -> None:
+    """End the series that a consent does not cover, and let those that it covers again be as the fleet's."""
+    query = select(_C.series, _C.switch).where(_C.account_id == account_id)
+    for row in connection.execute(query).all():
+        if row.series not in offered and row.switch in _CHOSEN:
+            end_series(connection, account_id, row.series, "the consent does not cover this series", now)
+        elif row.series in offered and row.switch is SeriesSwitch.ENDED:
+            switch_series(connection, account_id, row.series, SeriesSwitch.FLEET, fleet, now)
+
+
+def follow_fleet(database: Database, fleet: Sequence[Series], now: datetime) -> int:
+    """Let the rows of all accounts follow what the fleet collects, and return how many accounts have changed.
+
+    Missing rows are inserted. Goes through the accounts in pages, each a transaction of its own; safe to repeat, and
+    after an interruption. Raises StoreUnavailable.
+    """
+    return sum(_follow_page(database, first, last, fleet, now) for first, last in _pages(database))
+
+
+def _pages(database: Database) -> Iterator[tuple[str, str]]:
+    """Yield the first and the last id of each page of accounts."""
+    last = ""
+    while True:
+        page = database.fetch(select(ACCOUNTS.c.id).where(ACCOUNTS.c.id > last).order_by(ACCOUNTS.c.id).limit(_PAGE))
+        if not page:
+            return
+        yield page[0].id, page[-1].id
+        last = page[-1].id
+
+
+def _follow_page(database: Database, first: str, last: str, fleet: Sequence[Series], now: datetime) -> int:
+    changing = _find_changing(first, last, fleet)
+    if not database.fetch(changing.limit(1)):
+        return 0
+    with database.writing() as connection:
+        # Locked, so that none is paused between the look at its state and the row.
+        ids = connection.execute(changing.with_for_update(of=ACCOUNTS)).scalars().all()
+        accounts = {row.id: row for row in connection.execute(ACCOUNT_QUERY.where(ACCOUNTS.c.id.in_(ids))).all()}
+        of_accounts = _C.account_id.in_(ids)
+        rows = connection.execute(select(_C.account_id, _C.series).where(of_accounts)).all()
+        known = {(row.account_id, row.series) for row in rows}
+        missing = [
+            new_series_row(account_id, series, now, account.consent_until) | {"collected": False}
+            for account_id, account in accounts.items()
+            for series in fleet
+            if (account_id, series) not in known
+        ]
+        if missing:
+            statement = build_insert(database.dialect, SERIES_OUTCOMES).on_conflict_do_nothing()
+            connection.execute(statement, missing)
+        as_fleet = (of_accounts, _C.switch == SeriesSwitch.FLEET)
+        connection.execute(
+            update(SERIES_OUTCOMES)
+            .where(*as_fleet, _C.series.not_in(fleet), _C.collected)
+            .values(collected=False, active=False)
+        )
+        begins = (*as_fleet, _C.series.in_(fleet), _C.collected.is_(False))
+        due = {"collected": True, "again_at": None, "failures": 0, "history_due_at": now}
+        active = select(ACCOUNTS.c.id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
+        active = active.where(ACCOUNTS.c.id.in_(ids), account_rows.IS_ACTIVE)
+        connection.execute(
+            update(SERIES_OUTCOMES).where(*begins).values(active=_C.account_id.in_(active), **due),
+        )
+        return len(ids)
+
+
+def _find_changing(first: str, last: str, fleet: Sequence[Series]) -> Select[str]:
+    """Return the query of accounts from ``first`` to ``last`` whose rows are not yet as the fleet's series say."""
+    of_account = _C.account_id == ACCOUNTS.c.id
+    differs = and_(_C.switch == SeriesSwitch.FLEET, _C.collected != _C.series.in_(fleet))
+    lacks = (~select(_C.series).where(of_account, _C.series == series).exists() for series in fleet)
+    return select(ACCOUNTS.c.id).where(
+        ACCOUNTS.c.id.between(first, last),
+        ACCOUNTS.c.state.not_in((AccountState.CLOSED, AccountState.DELETED)),
+        or_(select(_C.series).where(of_account, differs).exists(), *lacks),
+    )
+
+
+def _row_of(connection: Connection, account_id: str, series: Series) -> Row[Any, Any] | None:
+    query = select(_C.switch, _C.collected).where(_C.account_id == account_id, _C.series == series)
+    return connection.execute(query.with_for_update()).one_or_none()
+
+
+def _update(connection: Connection, account_id: str, series: Series, values: dict[str, Any]) -> None:
+    of_series = (_C.account_id == account_id, _C.series == series)
+    connection.execute(update(SERIES_OUTCOMES).where(*of_series).values(**values))
