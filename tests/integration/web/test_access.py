@@ -104,6 +104,7 @@ NOT_FOUND = sees(404, "unknown_account")
 NO_SUCH_PAGE = sees(404, "Account not found")
 NEEDS_LOGIN = sees(401, "unauthorized", 'Bearer realm="releve"')
 ELSEWHERE = sees(409, "METER_ELSEWHERE")
+NO_CALLER = dict.fromkeys((OPERATOR, STRANGER), NEEDS_LOGIN)
 BAD_FORM = sees(403, "does not come from your present session")
 
 
@@ -302,6 +303,14 @@ TABLE = (
         Scope.READ_ACCOUNTS,
         sees(204),  # A stream goes on for minutes; to a browser that has seen its end it says so at once.
         headers={"Last-Event-ID": "loaded"},
+    ),
+    # Schemas hold nothing of any account; whoever may call the API at all reads them.
+    for_everybody("GET /api/schemas", sees(200, "com.grandlyon.enedis.day"), NO_CALLER),
+    for_everybody(
+        "GET /api/schemas/{doctype}",
+        sees(200, "additionalProperties"),
+        NO_CALLER,
+        path="/api/schemas/com.grandlyon.enedis.day",
     ),
     # Invitations are for programs alone: their list names accounts, and a link opens one.
     for_programs(
