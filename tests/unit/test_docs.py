@@ -34,6 +34,15 @@ GENERATED: dict[str, Callable[[], str]] = {
 }
 SECRET_FILES = {f"{PREFIX}{name.upper()}_FILE" for name in Settings.model_fields}
 COMPOSE_ONLY = {"RELEVE_VERSION"}  # It names the image's version.
+REGISTERS = {"calendar": "FC000040", "registers": {"HC": 8_679_347, "HP": 12_978_248}}
+FED_IN = {"calendar": "DI000001", "registers": {"BASE": 8_665_587}}
+CONTRACT = {
+    "tariff": "BTINFMUDT",
+    "off_peak_hours": "HC (22H00-6H00)",
+    "activated_on": "2018-08-31",
+    "meter_status": "SERVC",
+    "segment": "C5",
+}
 SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
 
 
@@ -123,7 +132,17 @@ def test_the_examples_of_documents_are_what_is_stored() -> None:
         (Doctype.DAY, Entry("2024-10-27", 10_412_000)),
         (Doctype.MONTH, Entry("2024-10", 293_336_400)),
         (Doctype.YEAR, Entry("2024", 3_052_617_049)),
+        (Doctype.PRODUCTION_MINUTE, Entry("2024-10-27T11:00Z", 612_000)),
+        (Doctype.PRODUCTION_HOUR, Entry("2024-10-27T11:00Z", 1_190_500)),
+        (Doctype.PRODUCTION_DAY, Entry("2024-10-27", 6_204_000)),
+        (Doctype.PRODUCTION_MONTH, Entry("2024-10", 178_310_000)),
+        (Doctype.PRODUCTION_YEAR, Entry("2024", 2_381_744_000)),
+        (Doctype.MAX_POWER, Entry("2024-10-27", 4_638_000, details={"at": "2024-10-27T12:06:20+01:00"})),
+        (Doctype.INDEX, Entry("2024-10-28", 21_657_595_000, details=REGISTERS)),
+        (Doctype.PRODUCTION_INDEX, Entry("2024-10-28", 8_665_587_000, details=FED_IN)),
+        (Doctype.CONTRACT, Entry("2024-10-27", 6_000_000, details=CONTRACT)),
     ]
+    assert {doctype for doctype, _ in entries} == set(Doctype)
     shown = re.findall(r"```json\n(.*?)```", read(REFERENCE / "documents.md"), re.DOTALL)
     assert list(map(json.loads, shown)) == [
         to_document("k9xgwnz9gvp2", period, entry, now) for period, entry in entries

@@ -14,9 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.common import Day, open_runtime, print_json
-from worker.domain.measures.amounts import DAY_PLACES, STEP_PLACES, count_places, format_kwh
-from worker.domain.measures.documents import Document, key_range, to_amount
-from worker.domain.measures.public_documents import (
+from worker.domain.exports.public_documents import (
     PUBLIC_FIELDS,
     VOLT_AMPERES,
     csv_columns,
@@ -24,6 +22,8 @@ from worker.domain.measures.public_documents import (
     to_csv_fields,
     to_public_fields,
 )
+from worker.domain.measures.amounts import DAY_PLACES, STEP_PLACES, count_places, format_kwh
+from worker.domain.measures.documents import Document, key_range, to_amount
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import (
     Doctype,

@@ -104,6 +104,7 @@ NOT_FOUND = sees(404, "unknown_account")
 NO_SUCH_PAGE = sees(404, "Account not found")
 NEEDS_LOGIN = sees(401, "unauthorized", 'Bearer realm="releve"')
 ELSEWHERE = sees(409, "METER_ELSEWHERE")
+NO_CALLER = dict.fromkeys((OPERATOR, STRANGER), NEEDS_LOGIN)
 BAD_FORM = sees(403, "does not come from your present session")
 
 
@@ -312,6 +313,9 @@ TABLE = (
         sees(204),  # A stream goes on for minutes; to a browser that has seen its end it says so at once.
         headers={"Last-Event-ID": "loaded"},
     ),
+    # Schemas hold nothing of any account; whoever may call the API at all reads them.
+    for_everybody("GET /api/schemas", sees(200, "com.grandlyon.enedis.day"), NO_CALLER),
+    for_everybody("GET /api/schemas/{doctype}", sees(200, "additionalProperties"), NO_CALLER),
     # Invitations are for programs alone: their list names accounts, and a link opens one.
     for_programs(
         "GET /api/invitations",
@@ -417,6 +421,7 @@ def ask(client: TestClient, row: Row, account_id: str, cast: Cast, invitation_id
         "new_number": f"9{cast.home.number[1:]}",
     }
     fill = {"account_id": account_id, "supplier": "enedis", "invitation_id": invitation_id or cast.invitation_id}
+    fill["doctype"] = "com.grandlyon.enedis.day"
     return client.request(
         method,
         (row.path or path.replace("{path:path}", "x")).format(**fill),

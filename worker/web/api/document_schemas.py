@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse
 
-from worker.domain.measures.document_schemas import document_schema
+from worker.domain.exports.document_schemas import document_schema
 from worker.domain.measures.series import Doctype
 from worker.web.api.schemas import SchemaList, error_responses
 from worker.web.errors import HttpRefusal

@@ -14,14 +14,14 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from worker.domain.measures.documents import Document, key_of, key_range
-from worker.domain.measures.public_documents import (
+from worker.domain.exports.public_documents import (
     csv_columns,
     csv_varies,
     find_tariff_periods,
     to_csv_fields,
     to_public_fields,
 )
+from worker.domain.measures.documents import Document, key_of, key_range
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.series import Doctype, Period, Series, daily_of, find_doctype, periods_of
 from worker.stores.measures.base import MeasureStore

@@ -12,7 +12,7 @@ from worker.accounts.assertion import MAX_REFERENCE_LENGTH
 from worker.accounts.invitations import InvitationSummary
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.status import EXAMPLE_ID, AccountSummary
-from worker.domain.measures.document_schemas import detail_schema
+from worker.domain.exports.document_schemas import detail_schema
 from worker.domain.measures.series import Doctype, Period, Series
 
 AccountId = Annotated[

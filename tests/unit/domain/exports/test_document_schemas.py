@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from tests.support.factories import NOW
 from tests.support.panel_homes import PanelHome
-from worker.domain.measures.document_schemas import document_schema
+from worker.domain.exports.document_schemas import document_schema
 from worker.domain.measures.documents import Entry, period_key, to_document
 from worker.domain.measures.readings import local_midnight
 from worker.domain.measures.series import Doctype, Granularity

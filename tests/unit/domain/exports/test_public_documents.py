@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from tests.support.panel_homes import TEMPO, PanelHome
-from worker.domain.measures.public_documents import (
+from worker.domain.exports.public_documents import (
     PUBLIC_FIELDS,
     csv_columns,
     csv_varies,

@@ -1,0 +1,1 @@
+"""Documents as their readers get them: public fields, columns of CSV, JSON Schemas."""
