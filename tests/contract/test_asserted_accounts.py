@@ -17,7 +17,7 @@ from worker.errors import StoreUnavailable
 from worker.stores.encryption import KeyedHashes, Sealer
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.erasures import ErasureTable
+from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.refusals import PendingRefusals
 
 TODAY = NOW.date()

@@ -34,7 +34,7 @@ from worker.stores.registry import account_rows
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.erasures import ErasureTable
+from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.invitations import UnknownInvitation
 from worker.stores.registry.seals import WEBHOOK_SEALS, rotate_seals
 from worker.stores.registry.tables import TENANTS

@@ -13,8 +13,8 @@ from tests.support.commands import CommandResult
 from tests.support.installation import new_installation
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.lanes import QUEUES
+from worker.domain.laws.conservation import Cause, Law
 from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
-from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.domain.measures.readings import PARIS
 from worker.domain.measures.series import Doctype, Series

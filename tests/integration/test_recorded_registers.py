@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.plain_readings import to_entries
+from worker.domain.laws.meter_laws import check_peaks, check_registers
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.meter_laws import check_peaks, check_registers
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.registers import day_energies, find_breaks
 from worker.domain.measures.series import Doctype, Series

@@ -36,7 +36,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.answers.corrections import CorrectionTable
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.due import DueRow
-from worker.stores.registry.erasures import ErasureTable
+from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.refusals import PendingRefusals
 from worker.sync.claims import WindowClaims

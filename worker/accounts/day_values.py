@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
+from worker.domain.laws.conservation import Discrepancy, check_days, check_totals
+from worker.domain.laws.meter_laws import check_peak_days, check_peaks, check_registers, compared_with
 from worker.domain.measures.completeness import civil_day, covered_time_by_day, half_hours_in, half_hours_of
-from worker.domain.measures.conservation import Discrepancy, check_days, check_totals
 from worker.domain.measures.coverage import find_gaps
 from worker.domain.measures.documents import Entry, KeyRange, key_range, touched_window
-from worker.domain.measures.meter_laws import check_peak_days, check_peaks, check_registers, compared_with
 from worker.domain.measures.peaks import Peak, state_on, to_peaks
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.registers import DayEnergy, SequenceBreak, day_energies, find_breaks

@@ -21,7 +21,7 @@ from worker.stores.redis.connection_requests import ConnectionRequests
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.erasures import ErasureTable
+from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
 
 

@@ -11,8 +11,8 @@ from worker.accounts.day_values import StoredDay, find_discrepancies, ranges_of_
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentProof
 from worker.domain.fleet.outcomes import AnswerClass, Call, calls_from_fields, last_failure
+from worker.domain.laws.conservation import Discrepancy
 from worker.domain.measures.completeness import DayLedger, DayMark, DayState, half_hours_of
-from worker.domain.measures.conservation import Discrepancy
 from worker.domain.measures.coverage import next_request_date
 from worker.domain.measures.documents import key_range, to_entry
 from worker.domain.measures.holes import Hole, find_all_holes
@@ -148,7 +148,6 @@ class Explainer:
         today, mark = self.history.today(), ledger.mark_of(day)
         calls = [call for call in _calls_of(series, state, outcome) if call.covers(day)]
         asked_on = None if mark.asked_at_age is None else day + mark.asked_at_age * ONE_DAY
-        last_look_back = civil_date(outcome.asked_at) if outcome and outcome.asked_at else None
         in_force = stored.state is not None and stored.state.key <= day.isoformat()
         if series.description.granularity is Granularity.STATE:
             known_later = stored.state is not None and not in_force
@@ -159,7 +158,7 @@ class Explainer:
         facts = DayFacts(
             mark=mark,
             hole=hole,
-            asked_next=next_request_date(series, day, mark, today, last_look_back),
+            asked_next=next_request_date(series, day, mark, today),
             failure=last_failure(calls, day, asked_on, outcome.last_success_at if outcome else None),
             wanted=wanted,
             in_force=in_force,

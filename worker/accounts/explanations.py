@@ -10,9 +10,9 @@ from typing import Any
 
 from worker.accounts.day_values import StoredDay
 from worker.accounts.explain import Explanation, SeriesExplanation
+from worker.domain.laws.conservation import Discrepancy
 from worker.domain.measures.amounts import to_kwh
 from worker.domain.measures.completeness import DayLedger, DayState, half_hours_of
-from worker.domain.measures.conservation import Discrepancy
 from worker.domain.measures.coverage import Coverage, summarize_days
 from worker.domain.measures.holes import (
     COMPARED_SERIES,

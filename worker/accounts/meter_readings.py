@@ -23,7 +23,7 @@ from worker.domain.parsing.parsers import parse
 from worker.errors import AccountError, DataError, TransientError
 from worker.logs import fields
 from worker.stores.redis.locks import Locks
-from worker.stores.registry.reading_tries import ReadingTryTable
+from worker.stores.registry.hashed_meters.reading_tries import ReadingTryTable
 
 log = logging.getLogger("releve.consents")
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from worker.accounts.proxy_codes import ProxyCode, ProxyCodes
+from worker.accounts.proxy.codes import ProxyCode, ProxyCodes
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
@@ -47,7 +47,7 @@ from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.stores.registry import account_rows
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.consents import ConsentTable, GivenConsent
-from worker.stores.registry.erasures import ErasureTable
+from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
 

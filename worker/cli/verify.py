@@ -10,7 +10,7 @@ import click
 from worker.accounts.explanations import break_to_json, discrepancy_to_json
 from worker.app import enqueue_window
 from worker.cli.common import chosen_accounts, describe_amount, json_option, open_runtime, print_result
-from worker.domain.measures.conservation import Law
+from worker.domain.laws.conservation import Law
 from worker.domain.measures.series import USUAL_SERIES
 from worker.sync.audit import AuditResult, AuditSummary, sample_accounts
 

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.lanes import QUOTA_LANES
-from worker.domain.measures.conservation import Cause, Law
+from worker.domain.laws.conservation import Cause, Law
 from worker.domain.measures.series import Series
 from worker.errors import WorkerError
 from worker.metrics import Definition, MetricRegistry

@@ -15,7 +15,7 @@ from config.settings import Settings
 from worker.app import queue_ages, queue_lengths
 from worker.domain.clock import clock_from
 from worker.domain.fleet.incidents import IncidentKind
-from worker.domain.measures.conservation import Cause, Law
+from worker.domain.laws.conservation import Cause, Law
 from worker.domain.measures.readings import ONE_DAY, civil_date
 from worker.domain.measures.series import Doctype
 from worker.domain.measures.windows import newest_wanted_day

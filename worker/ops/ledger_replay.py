@@ -21,7 +21,7 @@ from worker.runtime.process import Runtime
 from worker.stores.ledger_file import LedgerEntry, LedgerKind
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.erasures import ErasureTable
+from worker.stores.registry.hashed_meters.erasures import ErasureTable
 
 _BATCH: Final = 500  # Accounts that are looked up at once.
 _ENDED: Final = (AccountState.CLOSED, AccountState.DELETED)

@@ -19,9 +19,9 @@ from worker.accounts.invitations import Inviter
 from worker.accounts.meter_readings import MeterReadings
 from worker.accounts.notices import NoticeSender
 from worker.accounts.proven_requests import NewAccountLimits, ProvenRequests
-from worker.accounts.proxy_codes import ProxyCodes
-from worker.accounts.proxy_data import ProxyData
-from worker.accounts.proxy_grants import ProxyGrants
+from worker.accounts.proxy.codes import ProxyCodes
+from worker.accounts.proxy.data import ProxyData
+from worker.accounts.proxy.grants import ProxyGrants
 from worker.accounts.refusals import RefusalPolicy
 from worker.accounts.series_choice import SeriesChooser
 from worker.accounts.supplier_consents import SupplierConsents
@@ -57,13 +57,13 @@ from worker.stores.registry.answers.raw_answers import RawAnswerTable
 from worker.stores.registry.answers.unknown_answers import QuarantineTable
 from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.erasures import ErasureTable
 from worker.stores.registry.evidence.check import EvidenceCheck
 from worker.stores.registry.evidence.older_consents import import_older_consents
+from worker.stores.registry.hashed_meters.erasures import ErasureTable
+from worker.stores.registry.hashed_meters.reading_tries import ReadingTryTable
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.proxy.clients import ProxyClientTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
-from worker.stores.registry.reading_tries import ReadingTryTable
 from worker.stores.registry.refusals import PendingRefusals
 from worker.stores.registry.tenants import TenantTable
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore, token_lock

@@ -12,10 +12,10 @@ from itertools import chain, islice
 from typing import Any, Final
 
 from worker.domain.consent.accounts import Account
+from worker.domain.laws.conservation import Cause, Discrepancy, Law
+from worker.domain.laws.meter_laws import compared_with
 from worker.domain.measures.completeness import DayState, civil_day
-from worker.domain.measures.conservation import Cause, Discrepancy, Law
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.meter_laws import compared_with
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.registers import SequenceBreak
 from worker.domain.measures.series import Granularity, Series

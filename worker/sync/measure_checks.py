@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
-from worker.domain.measures.completeness import civil_day, civil_day_of
-from worker.domain.measures.conservation import (
+from worker.domain.laws.conservation import (
     Discrepancy,
     check_days,
     check_limit,
@@ -19,8 +18,9 @@ from worker.domain.measures.conservation import (
     check_stored,
     check_totals,
 )
+from worker.domain.laws.meter_laws import check_peak_days, check_peaks, check_registers, compared_with
+from worker.domain.measures.completeness import civil_day, civil_day_of
 from worker.domain.measures.documents import Document, Entry, KeyRange, key_range, to_entry
-from worker.domain.measures.meter_laws import check_peak_days, check_peaks, check_registers, compared_with
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.registers import SequenceBreak, day_energies, find_breaks
 from worker.domain.measures.series import Doctype, Granularity, Series

@@ -29,12 +29,12 @@ from typing import Final, Protocol
 from worker.clients.splitting import SplitFetch
 from worker.clients.supplier import SupplierClient
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.laws.conservation import DAILY_LIMIT_KWH, beyond
 from worker.domain.measures import messages
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.comparison import compare, ranges_to_read
 from worker.domain.measures.completeness import civil_day_of
-from worker.domain.measures.conservation import DAILY_LIMIT_KWH, beyond
 from worker.domain.measures.documents import Entry, entry_of, key_of, key_range, to_document, to_timestamp
 from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
 from worker.domain.measures.overlaps import REMOVED, keep_last

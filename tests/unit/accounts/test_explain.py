@@ -12,8 +12,8 @@ from worker.accounts.explain import Explainer, Explanation
 from worker.accounts.explanations import explanation_to_json
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.outcomes import AnswerClass
+from worker.domain.laws.conservation import Cause, Law
 from worker.domain.measures.completeness import DayState
-from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.deviations import DeviationKind
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.series import USUAL_SERIES, Doctype, Series

@@ -10,8 +10,8 @@ from tests.unit.conftest import Household
 from worker.accounts.explain import Explainer, Explanation
 from worker.accounts.explanations import coverage_of, coverage_to_json, explanation_to_json
 from worker.cli.explain import _lines
+from worker.domain.laws.conservation import Law
 from worker.domain.measures.completeness import DayState
-from worker.domain.measures.conservation import Law
 from worker.domain.measures.readings import ONE_DAY
 from worker.domain.measures.registers import BreakCause
 from worker.domain.measures.series import Series

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from tests.support.supplier_server import USAGE_POINT
-from worker.accounts.proxy_data import DataQuery, read_query
+from worker.accounts.proxy.data import DataQuery, read_query
 from worker.clients.enedis.presets import PRESETS, Preset
 from worker.domain.measures.readings import DateWindow
 

@@ -48,6 +48,7 @@ def test_every_series_that_the_api_has_is_switched_on(preset: str, monkeypatch: 
     assert enqueued == ["home1"] * bool(further)
 
 
+@pytest.mark.sockets
 def test_the_third_home_has_panels() -> None:
     assert list(HOMES)[2] == HOME_WITH_PANELS
     window = DateWindow(NOW.date().replace(day=20), NOW.date())

@@ -9,7 +9,7 @@ import pytest
 from tests.support.panel_household import PanelHousehold
 from tests.support.whole_homes import index_entry
 from tests.unit.conftest import Household
-from worker.domain.measures.conservation import Cause, Law
+from worker.domain.laws.conservation import Cause, Law
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY
 from worker.domain.measures.registers import BreakCause, SequenceBreak

@@ -18,8 +18,8 @@ from tests.unit.conftest import Household
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind, NoticeKind
 from worker.domain.fleet.incidents import IncidentKind, ProbeResult, judge_probe
+from worker.domain.laws.conservation import Cause, Discrepancy, Law
 from worker.domain.measures.answers import Answer, AnswerKind
-from worker.domain.measures.conservation import Cause, Discrepancy, Law
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, local_midnight
 from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import (

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from worker.domain.laws.conservation import DAILY_LIMIT_KWH, beyond
 from worker.domain.measures import messages
 from worker.domain.measures.aggregation import keep_changed, total_entries
 from worker.domain.measures.completeness import civil_day_of, covered_time_by_day, open_days
-from worker.domain.measures.conservation import DAILY_LIMIT_KWH, beyond
 from worker.domain.measures.documents import (
     ALL_KEYS,
     Document,

@@ -74,21 +74,18 @@ def summarize_days(
     )
 
 
-def next_request_date(
-    series: Series, day: date, mark: DayMark, today: date, asked_on: date | None = None
-) -> date | None:
+def next_request_date(series: Series, day: date, mark: DayMark, today: date) -> date | None:
     """Return when an open day is asked for, by the next look-back or by the repair; ``today`` if it is due.
 
-    ``asked_on``: the day of the last look-back, None if that is unknown; the next one is so many nights later as the
-    series' cadence says.
+    The next look-back comes so many nights after the last one as the series' cadence says.
     """
     if not mark.open:
         return None
     if series.is_state:
         return None
     dates = [when] if (when := next_ask(day, mark, series)) else []
-    last = asked_on or day + timedelta(days=mark.asked_at_age or 0)
-    look_back = max(today + ONE_DAY, last + series.description.cadence_nights * ONE_DAY)
+    asked_on = day + timedelta(days=mark.asked_at_age or 0)
+    look_back = max(today + ONE_DAY, asked_on + series.description.cadence_nights * ONE_DAY)
     if (look_back - day).days <= series.description.look_back_days:
         dates.append(look_back)
     return max(today, min(dates)) if dates else None

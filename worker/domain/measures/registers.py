@@ -18,7 +18,7 @@ from enum import StrEnum
 from itertools import groupby, pairwise
 from typing import Final
 
-from worker.domain.measures.conservation import DAILY_LIMIT_KWH
+from worker.domain.laws.conservation import DAILY_LIMIT_KWH
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.readings import ONE_DAY
 

@@ -62,7 +62,7 @@ class _Household:
     meter_installed_on: date
 
 
-class Peak(NamedTuple):
+class HighestPower(NamedTuple):
     """Highest power of a day: VA, and its instant in UTC."""
 
     volt_amperes: int
@@ -145,7 +145,7 @@ class PretendHome:
         wh = self.production(day)
         return [] if wh is None else production_curve(wh, day, self._noise(day))
 
-    def peak(self, day: date, half_hours: Sequence[Point], subscribed_kva: int) -> Peak:
+    def peak(self, day: date, half_hours: Sequence[Point], subscribed_kva: int) -> HighestPower:
         """Return the highest power of a day with these half-hours, at an instant inside the highest of them.
 
         It is at least the mean of that half-hour, and as a rule no more than the subscribed power.
@@ -155,7 +155,7 @@ class PretendHome:
         mean = int(highest.watts)
         volt_amperes = max(mean, min(mean + mean * noise[62] // 200, subscribed_kva * 1_000))
         before_end = 1 + (noise[59] * 256 + noise[63]) % (HALF_HOUR * 60 - 1)
-        return Peak(volt_amperes, highest.end - timedelta(seconds=before_end))
+        return HighestPower(volt_amperes, highest.end - timedelta(seconds=before_end))
 
     @property
     def _key(self) -> bytes:

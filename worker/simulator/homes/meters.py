@@ -12,7 +12,7 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.series import Direction
 from worker.simulator.clock import SimulatedClock
 from worker.simulator.homes.contracts import USUAL_HOURS, Contract, Tariff
-from worker.simulator.homes.households import Peak, PretendHome
+from worker.simulator.homes.households import HighestPower, PretendHome
 from worker.simulator.homes.recordings import RecordedMeter
 from worker.simulator.homes.registers import RegisterReading, Registers
 from worker.simulator.homes.sandbox import METERS
@@ -62,7 +62,7 @@ class Meter:
         holes = [hole for hole in self.switches.holes if hole.whole_day is None]
         return [point for point in points if not any(hole.start < point.label <= hole.end for hole in holes)]
 
-    def max_power(self, day: date) -> Peak | None:
+    def max_power(self, day: date) -> HighestPower | None:
         """Return the highest power of a day, that of the highest half-hour, even one that the curve lacks."""
         contract = self.contract(day)
         if contract is None or not self._has_day(day) or not isinstance(self.series, PretendHome):

@@ -74,12 +74,12 @@ def test_the_nights_look_back_asks_before_the_repair_does() -> None:
 
 
 def test_a_series_that_is_asked_for_once_a_week_waits_for_its_night_or_for_the_repair() -> None:
-    recent, asked_on = TODAY - timedelta(days=3), TODAY - timedelta(days=2)
-    late, lately = (DayLedger.parse(f"2024-01-01 1l@{age}").mark_of(date(2024, 1, 1)) for age in (1, 8))
-    assert next_request_date(Series.MAX_POWER, recent, lately, TODAY, asked_on) == asked_on + timedelta(days=7)
-    assert next_request_date(Series.MAX_POWER, recent, late, TODAY, asked_on) == TODAY
-    assert next_request_date(Series.MAX_POWER, recent, lately, TODAY) == TODAY + ONE_DAY
-    assert next_request_date(Series.DAILY, recent, lately, TODAY, asked_on) == TODAY + ONE_DAY
+    recent = TODAY - timedelta(days=3)
+    late = DayLedger.parse("2024-01-01 1l@1").mark_of(date(2024, 1, 1))
+    assert next_request_date(Series.MAX_POWER, recent, late, TODAY) == recent + timedelta(days=1 + 7)
+    assert next_request_date(Series.DAILY, recent, late, TODAY) == TODAY
+    beyond_look_back = TODAY - timedelta(days=40)
+    assert next_request_date(Series.MAX_POWER, beyond_look_back, late, TODAY) == TODAY
 
 
 @several

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
-from worker.accounts.proxy_grants import InvalidGrant, TokenAnswer
+from worker.accounts.proxy.grants import InvalidGrant, TokenAnswer
 from worker.domain.consent.proxy import ProxyClient
 from worker.domain.fleet.backoff import CLIENT_DELAY_S
 from worker.errors import AccountError, RateLimited, RequestRefused, TransientError, WorkerError

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from worker.accounts.proxy_codes import ProxyCode, ProxyCodes
+from worker.accounts.proxy.codes import ProxyCode, ProxyCodes
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.clients.tokens import Token
 from worker.domain.clock import Clock
@@ -23,7 +23,7 @@ from worker.errors import DataError, TransientError
 from worker.logs import fields
 from worker.stores.database import Database
 from worker.stores.registry import account_rows
-from worker.stores.registry.erasures import ErasureTable
+from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable, ProxyTokens
 
 log = logging.getLogger("releve.proxy")

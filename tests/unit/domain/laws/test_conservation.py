@@ -11,9 +11,9 @@ from hypothesis import given
 from tests.support.factories import curve_of, v5_answer
 from tests.support.plain_readings import to_entries
 from tests.support.strategies import curve_days, several
+from worker.domain.laws.conservation import Cause, Discrepancy, Law, check_days, check_totals
 from worker.domain.measures.aggregation import total_entries
 from worker.domain.measures.completeness import civil_day
-from worker.domain.measures.conservation import Cause, Discrepancy, Law, check_days, check_totals
 from worker.domain.measures.documents import Entry, round_as_stored
 from worker.domain.measures.readings import ONE_DAY
 from worker.domain.measures.series import Doctype, Series

@@ -6,9 +6,9 @@ from datetime import date
 
 import pytest
 
-from worker.domain.measures.conservation import Cause, Discrepancy, Law
+from worker.domain.laws.conservation import Cause, Discrepancy, Law
+from worker.domain.laws.meter_laws import check_peak_days, check_peaks, check_registers, compared_with
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.meter_laws import check_peak_days, check_peaks, check_registers, compared_with
 from worker.domain.measures.registers import DayEnergy
 from worker.domain.measures.series import Series
 

@@ -23,7 +23,7 @@ from worker.domain.measures.answers import Answer
 from worker.domain.measures.readings import DateWindow, civil_date
 from worker.domain.measures.series import Series
 from worker.errors import RateLimited
-from worker.stores.registry.erasures import ErasureTable
+from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
 
 MOST_AT_ONCE: Final = 8  # Of one process: each occupies a thread of the web for as long as the supplier takes.

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from worker.domain.measures.conservation import Cause, Discrepancy, Law, is_near, steps_by_day
+from worker.domain.laws.conservation import Cause, Discrepancy, Law, is_near, steps_by_day
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.overlaps import interval_of, length_of
 from worker.domain.measures.readings import ONE_DAY, civil_date, day_length, local_midnight

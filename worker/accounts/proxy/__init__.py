@@ -1,0 +1,1 @@
+"""The consent proxy: codes, grants and data for other services."""

@@ -1,0 +1,1 @@
+"""Laws that stored measures must satisfy, within a series and between two."""

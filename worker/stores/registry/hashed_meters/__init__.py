@@ -1,0 +1,1 @@
+"""Tables that know a meter by its keyed hash alone."""
