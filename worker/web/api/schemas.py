@@ -12,7 +12,7 @@ from worker.accounts.assertion import MAX_REFERENCE_LENGTH
 from worker.accounts.invitations import InvitationSummary
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.status import EXAMPLE_ID, AccountSummary
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Series, SeriesSwitch
 
 AccountId = Annotated[
     str,
@@ -70,6 +70,13 @@ class SeriesChoices(BaseModel):
     series: dict[Series, Literal["on", "off", "fleet"]] = Field(
         min_length=1, description="The switch by series; `fleet`: as the service's setting says for all accounts."
     )
+
+
+class SeriesSwitches(BaseModel):
+    """The switches alone: who may choose need not read when something was asked for."""
+
+    account: str = Field(examples=[EXAMPLE_ID])
+    series: dict[Series, SeriesSwitch]
 
 
 class NewInvitation(BaseModel):
