@@ -51,7 +51,8 @@ def test_a_first_sync_takes_40_requests_at_most_or_20_packed_and_an_unchanged_on
     inline = runtime.inline(print_line=print)
     first = list(inline.history(account.id))
     first_requests = list(proxy.requests)
-    stored = {period: len(ByDoctype(runtime.measures)[period].read(account.id, "0", "~")) for period in Doctype}
+    documents = {doctype: ByDoctype(runtime.measures)[doctype].read(account.id, "0", "~") for doctype in Doctype}
+    stored = {doctype: len(of_doctype) for doctype, of_doctype in documents.items() if of_doctype}
     proxy.clear()
     unchanged = list(inline.look_back(account.id))
 

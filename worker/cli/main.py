@@ -22,7 +22,16 @@ FAILED: Final = 1
 MISUSE: Final = 2
 INTERRUPTED: Final = 130
 
-_HELPERS: Final = {"common", "demo_homes", "main", "progress", "supervise", "totals_check", "window_commands"}
+_HELPERS: Final = {
+    "account_series",
+    "common",
+    "demo_homes",
+    "main",
+    "progress",
+    "supervise",
+    "totals_check",
+    "window_commands",
+}
 
 
 class LazyGroup(click.Group):

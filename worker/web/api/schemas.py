@@ -13,7 +13,7 @@ from worker.accounts.invitations import InvitationSummary
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.status import EXAMPLE_ID, AccountSummary
 from worker.domain.exports.document_schemas import detail_schema
-from worker.domain.measures.series import Doctype, Period, Series
+from worker.domain.measures.series import Doctype, Period, Series, SeriesSwitch
 
 AccountId = Annotated[
     str,
@@ -71,6 +71,13 @@ class SeriesChoices(BaseModel):
     series: dict[Series, Literal["on", "off", "fleet"]] = Field(
         min_length=1, description="The switch by series; `fleet`: as the service's setting says for all accounts."
     )
+
+
+class SeriesSwitches(BaseModel):
+    """The switches alone: who may choose need not read when something was asked for."""
+
+    account: str = Field(examples=[EXAMPLE_ID])
+    series: dict[Series, SeriesSwitch]
 
 
 class NewInvitation(BaseModel):

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from worker.accounts.series_choice import AccountSeries
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.web.api.auth import ReadAccounts, WriteAccounts
-from worker.web.api.schemas import AccountId, SeriesChoices, error_responses
+from worker.web.api.schemas import AccountId, SeriesChoices, SeriesSwitches, error_responses
 from worker.web.context import RuntimeDep, publish_backfills
 from worker.web.errors import HttpRefusal
 
@@ -32,7 +32,7 @@ def read_series(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts
 )
 def choose_series(
     account_id: AccountId, choices: SeriesChoices, runtime: RuntimeDep, caller: WriteAccounts
-) -> AccountSeries:
+) -> SeriesSwitches:
     """Set the switches of the series that are named; the others stay.
 
     A series that is switched on is asked for at once, its history too. What is stored stays where one is switched off.
@@ -46,4 +46,5 @@ def choose_series(
         raise HttpRefusal(409, "not_offered", str(error)) from None
     if begins:
         publish_backfills(runtime, [account_id])
-    return runtime.series_chooser.load(account_id)
+    chosen = runtime.series_chooser.load(account_id)
+    return SeriesSwitches(account=account_id, series={name: state.switch for name, state in chosen.series.items()})

@@ -31,7 +31,7 @@ def test_a_switch_is_set_and_the_others_stay(service: ApiService, client: TestCl
     answer = client.patch(f"/api/accounts/{account_id}/series", json={"series": {"max_power": "on", "daily": "off"}})
     assert answer.status_code == 200
     states = answer.json()["series"]
-    assert (states["max_power"]["switch"], states["daily"]["switch"]) == ("on", "off")
+    assert (states["max_power"], states["daily"], states["registers"]) == ("on", "off", "fleet")
     assert collected(service, account_id) == [Series.LOAD_CURVE, Series.MAX_POWER]
     client.patch(f"/api/accounts/{account_id}/series", json={"series": {"daily": "fleet"}})
     assert collected(service, account_id) == [*USUAL_SERIES, Series.MAX_POWER]
@@ -69,7 +69,8 @@ def test_an_ended_series_is_shown_as_such_and_opened_again(service: ApiService, 
     state = client.get(path).json()["series"]["max_power"]
     assert (state["switch"], state["collected"], state["error"]) == (SeriesSwitch.ENDED, False, "series_not_offered")
     assert "max_power" not in client.get(f"/api/accounts/{account_id}/status").json()["series"]
-    state = client.patch(path, json={"series": {"max_power": "on"}}).json()["series"]["max_power"]
+    assert client.patch(path, json={"series": {"max_power": "on"}}).json()["series"]["max_power"] == "on"
+    state = client.get(path).json()["series"]["max_power"]
     assert (state["switch"], state["collected"], state["error"]) == ("on", True, None)
 
 
