@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from worker.clients.suppliers import SUPPLIERS
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import daily_of
 from worker.domain.measures.windows import history_length
 from worker.web.context import RuntimeDep, SessionDep
 from worker.web.pages.account import KINDS
@@ -41,7 +41,7 @@ def show_home(
         pretend=settings.pretend_homes,
         kinds=KINDS,
         duration=words.duration(settings.consent_duration or runtime.endpoints.preset.consent_duration),
-        months=history_length(Series.DAILY, settings.history_load_days) * 12 // 365,
+        months=history_length(daily_of(), settings.history_load_days) * 12 // 365,
         curve_days=settings.history_load_days,
     )
     if settings.pretend_homes:  # Its form leads to the supplier's page.
