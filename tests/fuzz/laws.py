@@ -36,8 +36,9 @@ from tests.support.factories import (
 from tests.support.strategies import json_values
 from worker.clients.answer_shapes import MAX_DEVIATIONS, find_deviations
 from worker.clients.enedis.answers import ANSWER_SHAPES
-from worker.clients.enedis.errors import Reply, classify, token_refused, unexpected_refusal
+from worker.clients.enedis.errors import classify, unexpected_refusal
 from worker.clients.id_token import usage_points_from_id_token
+from worker.clients.reply import Reply, token_refused
 from worker.domain.measures.answers import AnswerKind, RawAnswer, pack_raw_answers, unpack_raw_answers
 from worker.domain.measures.deviations import to_masked, to_sample
 from worker.domain.measures.documents import key_range, to_amount, to_entry

@@ -22,9 +22,11 @@ from starlette.routing import Route
 
 from tests.support.factories import NOW
 from tests.support.pages import ROOT
-from tests.support.servers import run_in_background
+from tests.support.simulators import run_in_background
 
-STEP = re.compile(r"^In `([\w/.]+)`, (above|below) `(.+?)`:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+STEP = re.compile(
+    r"^In `([\w/.]+)`, (above|below) `(.+?)`:\n\n```(?:python|json)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 NEW_FILE = re.compile(r"^`([\w/.]+)`, a new file:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 METER = "30001640000011"
 TODAY = date(2024, 7, 25)
@@ -61,7 +63,9 @@ def build(page: str, folder: Path) -> BuiltPage:
     text = (ROOT / "docs" / "how-to" / page).read_text(encoding="utf-8")
     steps = STEP.findall(text)
     files = NEW_FILE.findall(text)
-    assert len(steps) + len(files) == text.count("```python"), "each block says where it goes"
+    assert len(steps) + len(files) == len(re.findall("^```(?:python|json)", text, re.MULTILINE)), (
+        "each says where it goes"
+    )
     for name, code in files:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(code, encoding="utf-8")
@@ -87,6 +91,12 @@ async def give_shared(request: Request) -> JSONResponse:
     return JSONResponse({"shared": [{"day": str(day), "wh": 1000 + day.day} for day in days_asked(request)]})
 
 
+async def give_water(request: Request) -> JSONResponse:
+    first, end = (date.fromisoformat(request.query_params[name]) for name in ("from", "to"))
+    days = [first + timedelta(days=number) for number in range((end - first).days)]
+    return JSONResponse({"days": [{"day": str(day), "m3": f"0.{day.day:03}"} for day in days]})
+
+
 async def give_nothing(request: Request) -> JSONResponse:
     return JSONResponse({"error": "no_data_found", "error_description": "no measure found"}, 404)
 
@@ -96,6 +106,8 @@ def supplier() -> Iterator[str]:
     routes = [
         Route("/oauth2/v3/token", give_token, methods=["POST"]),
         Route("/metering_data_sd/v5/shared_daily", give_shared),
+        Route("/token", give_token, methods=["POST"]),
+        Route("/v1/daily", give_water),
         Route("/{path:path}", give_nothing),
     ]
     with run_in_background(Starlette(routes=routes)) as address:
@@ -115,7 +127,7 @@ def test_a_series_is_a_description_a_parser_and_a_path(tmp_path: Path, redis_url
     }
     built.run("migrate", **settings)
     built.run("accounts", "add", "--usage-point", METER, "--consented", "2024-07-01", **settings)
-    account = built.run("accounts", "list", "--json", **settings)[0]["id"]
+    account = built.run("accounts", "list", "--json", **settings)[0]["account"]
     built.run("sync", account, "--inline", **settings)
     documents = built.run("show", account, "--series", "shared_daily", "--by", "day", "--format", "json", **settings)
     assert documents[-1]["load"] == pytest.approx(1.024)
@@ -123,4 +135,39 @@ def test_a_series_is_a_description_a_parser_and_a_path(tmp_path: Path, redis_url
     months = built.run("show", account, "--series", "shared_daily", "--by", "month", "--format", "json", **settings)
     assert months[-1]["load"] == pytest.approx(sum(1.0 + day / 1000 for day in range(1, 25)))
     assert "shared_daily" in json.dumps(built.run("completeness", account, "--json", **settings))
+    built.run("verify", "--all", **settings)
+
+
+def test_a_supplier_is_a_folder_and_six_places_more(tmp_path: Path, redis_url: str, supplier: str) -> None:
+    built = build("add-a-supplier.md", tmp_path / "code")
+    folder = "worker/clients/aqua"
+    places = {folder if name.startswith(folder) else name for name in built.touched}
+    assert len(places) <= 7
+    settings = {
+        "data_dir": str(tmp_path / "data"),
+        "redis_url": redis_url,
+        "preset": "enedis-v5",
+        "enedis_url": supplier,
+        "aqua_url": supplier,
+        "pretend_now": NOW.isoformat(),
+        "series": "daily,load_curve,water_daily",
+    }
+    built.run("migrate", **settings)
+    for name in ("aqua", "enedis"):
+        built.run(
+            "accounts", "add", "--supplier", name, "--usage-point", METER, "--consented", "2024-07-01", **settings
+        )
+    accounts = [row["account"] for row in built.run("accounts", "list", "--json", **settings)]
+    chosen = {
+        account: built.run("accounts", "series", account, "--json", **settings)["series"] for account in accounts
+    }
+    (water,) = [account for account in accounts if chosen[account]["water_daily"]["collected"]]
+    (power,) = [account for account in accounts if chosen[account]["daily"]["collected"]]
+    for account in (water, power):
+        built.run("sync", account, "--inline", **settings)
+    shown = ("--series", "water_daily", "--format", "json")
+    assert built.run("show", water, *shown, **settings)[-1]["load"] == pytest.approx(0.024)
+    months = built.run("show", water, *shown, "--by", "month", **settings)
+    assert months[-1]["load"] == pytest.approx(sum(day / 1000 for day in range(1, 25)))
+    assert built.run("show", power, *shown, **settings) == []
     built.run("verify", "--all", **settings)

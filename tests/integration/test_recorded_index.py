@@ -22,8 +22,8 @@ from tests.support.factories import MemoryRecorder, content, curve_of, memory_me
 from worker.clients.answer_shapes import find_deviations
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.client import EnedisClient
-from worker.clients.enedis.errors import Reply
 from worker.clients.enedis.presets import PRESETS
+from worker.clients.reply import Reply
 from worker.clients.session import SupplierSession
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState

@@ -16,7 +16,7 @@ from config.settings import Settings
 from tests.unit.test_errors import MESSAGE, TREE
 from worker.accounts.notice_texts import compose_message
 from worker.clients.enedis.consent import Callback
-from worker.clients.enedis.errors import Reply
+from worker.clients.reply import Reply
 from worker.clients.splitting import SplitFetch
 from worker.clients.tokens import Token, UserTokens
 from worker.domain.consent.consents import Notice, NoticeKind

@@ -11,8 +11,8 @@ from typing import Any
 
 import responses
 
+from worker.clients.endpoints import Endpoints
 from worker.clients.enedis.client import EnedisClient
-from worker.clients.enedis.presets import Endpoints
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import SupplierSession
 from worker.clients.tokens import Token

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from worker.clients.endpoints import Endpoints
 from worker.clients.enedis.consent import authorize_url, fetch_shared_meters, usage_points_of_grant
-from worker.clients.enedis.presets import SUBSCRIBED_SERVICES, Endpoints
+from worker.clients.enedis.presets import SUBSCRIBED_SERVICES
 from worker.clients.oauth import Grant
 from worker.clients.session import SupplierSession
 from worker.domain.clock import Clock

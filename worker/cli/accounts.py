@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,7 @@ from worker.cli.common import (
     tenant_column,
     tenant_option,
 )
+from worker.clients.suppliers import ENEDIS, SUPPLIERS
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentProof
@@ -71,6 +73,7 @@ accounts.add_command(account_series)
     help="The holder has had this meter's data erased, and has consented again since: you vouch for that.",
 )
 @click.option("--by", "name", help="Who vouches for the consent; by default the user of this shell.")
+@click.option("--supplier", type=click.Choice(list(SUPPLIERS)), default=ENEDIS.name, help="Whose meter it is.")
 @tenant_option("To which service it belongs; see `releve tenants`.", DEFAULT_TENANT)
 @json_option
 def add(
@@ -80,6 +83,7 @@ def add(
     consented: date | str | None,
     anew: bool,
     name: str | None,
+    supplier: str,
     tenant: str,
     as_json: bool,
 ) -> None:
@@ -99,10 +103,10 @@ def add(
     with open_runtime() as runtime:
         require_tenant(runtime.registry.database, tenant)
         token = _read_token(token_file) if token_file else None
-        if token is None and runtime.clients.account_tokens:
+        if token is None and runtime.suppliers[supplier].account_tokens:
             raise click.UsageError("with enedis-v4 each holder has a token of their own: give --token-file")
         try:
-            account, created = runtime.assertion.add(
+            account, created = replace(runtime.assertion, supplier=supplier).add(
                 usage_point,
                 f"cli:{name}" if name else shell_user(),
                 reference=reference,

@@ -23,7 +23,7 @@ from worker.cli.totals_check import (
     loads_by_key,
     read_stored,
 )
-from worker.clients.enedis.presets import Preset
+from worker.clients.endpoints import Preset
 from worker.domain.measures.amounts import to_kwh
 from worker.domain.measures.documents import Document, to_amount
 from worker.domain.measures.series import Direction, Doctype, Series, SeriesSwitch, curve_of, daily_of

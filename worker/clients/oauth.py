@@ -19,8 +19,8 @@ import requests
 from oauthlib.oauth2 import BackendApplicationClient, Client, OAuth2Error, WebApplicationClient
 from requests_oauthlib import OAuth2Session
 
-from worker.clients.enedis.errors import Reply, wait_of
-from worker.clients.enedis.presets import TOKEN_API, Endpoints
+from worker.clients.endpoints import TOKEN_API, Endpoints
+from worker.clients.reply import Reply, wait_of
 from worker.clients.retry_after import retry_after_s
 from worker.clients.session import Permits, Transport, as_signed
 from worker.clients.tokens import Token

@@ -21,8 +21,8 @@ from requests.adapters import HTTPAdapter
 from requests_oauthlib import OAuth2Session
 from urllib3.exceptions import NewConnectionError
 
-from worker.clients.enedis.errors import Reply, token_refused
-from worker.clients.enedis.presets import Endpoints
+from worker.clients.endpoints import Endpoints
+from worker.clients.reply import Reply, token_refused
 from worker.clients.tokens import Token, TokenProvider
 from worker.domain.fleet.lanes import current_lane
 from worker.domain.measures.answers import Answer, Json

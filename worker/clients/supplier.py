@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.clients.answer_shapes import AnswerShape
-from worker.clients.enedis.presets import Endpoints, Preset
+from worker.clients.endpoints import Endpoints, Preset
 from worker.clients.session import SupplierSession
 from worker.domain.clock import Clock
 from worker.domain.measures.answers import Answer

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from worker.clients.endpoints import Endpoints
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.client import EnedisClient
-from worker.clients.enedis.presets import PRESETS, Endpoints
+from worker.clients.enedis.presets import PRESETS
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Permits, SupplierSession, Transport
 from worker.clients.supplier import Supplier, SupplierClient

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import Final, Self
 
+from pydantic import SecretStr
 from redis import Redis
 
 from config.settings import Settings
@@ -27,9 +28,10 @@ from worker.accounts.series_choice import SeriesChooser
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.accounts.token_renewal import TokenRenewal
 from worker.accounts.token_revocation import TokenRevocation
+from worker.clients.endpoints import Endpoints
 from worker.clients.oauth import OAuthClient
-from worker.clients.session import Transport
-from worker.clients.supplier import SupplierClient
+from worker.clients.session import Permits, Transport
+from worker.clients.supplier import Supplier, SupplierClient
 from worker.clients.suppliers import ENEDIS, SUPPLIERS, SupplierClients
 from worker.clients.tokens import TokenProvider
 from worker.domain.clock import clock_from, real_clock
@@ -150,22 +152,28 @@ class Runtime(AbstractContextManager["Runtime"]):
             shapes={series: shapes for one in SUPPLIERS.values() for series, shapes in one.shapes.items()},
             raw_answers=self.raw_answers if settings.raw_answers_days else None,
         )
-        transport = Transport(endpoints.base_url, (_CONNECT_TIMEOUT_S, settings.supplier_timeout_s))
-        secret = settings.enedis_client_secret.get_secret_value()
-        oauth = OAuthClient(endpoints, settings.enedis_client_id, secret, transport, self.ledger)
-        self.clients = SupplierClients(
-            supplier=ENEDIS,
+        # ``clients`` are those of the supplier whose consent pages are offered; windows go to each account's own.
+        self.clients = self._build_clients(
+            ENEDIS, endpoints, settings.enedis_client_id, settings.enedis_client_secret, self.ledger
+        )
+        self.suppliers = {self.clients.supplier.name: self.clients}
+
+    def _build_clients(
+        self, of: Supplier, endpoints: Endpoints, client_id: str, client_secret: SecretStr, permits: Permits
+    ) -> SupplierClients:
+        """Return the clients of one supplier; ``permits`` is its quota."""
+        transport = Transport(endpoints.base_url, (_CONNECT_TIMEOUT_S, self.settings.supplier_timeout_s))
+        return SupplierClients(
+            supplier=of,
             endpoints=endpoints,
             transport=transport,
-            oauth=oauth,
-            permits=self.ledger,
+            oauth=OAuthClient(endpoints, client_id, client_secret.get_secret_value(), transport, permits),
+            permits=permits,
             user_tokens=partial(UserTokenStore, registry=self.registry, progress=self.progress),
             application_token=ApplicationTokenStore(endpoints.preset.name, self.sealer, self.progress),
             now=self.now,
             report=self.answer_watch.report_deviation,
         )
-        # ``clients`` are those of the supplier whose consent pages are offered; windows go to each account's own.
-        self.suppliers = {clients.supplier.name: clients for clients in (self.clients,)}
 
     def _build_window_sync(self) -> None:
         settings = self.settings

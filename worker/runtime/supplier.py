@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from redis import Redis
 
 from config.settings import ConfigError, Settings
-from worker.clients.enedis.presets import Endpoints
+from worker.clients.endpoints import Endpoints, Preset
 from worker.clients.suppliers import ENEDIS
 from worker.domain.fleet.planning import HOURS_A_DAY, QuotaBudget
 from worker.quota.ledger import QuotaLedger
@@ -25,13 +27,21 @@ def build_ledger(settings: Settings, redis: Redis, endpoints: Endpoints) -> Quot
     """Return the quota's ledger with the preset's limits, or with those of the settings, where 0 means no limit."""
     preset, quota = endpoints.preset, quota_from(settings)
     per_day = preset.calls_per_day if settings.calls_per_day is None else settings.calls_per_day
+    limited = replace(
+        preset, calls_per_second=quota.per_second or 0, calls_per_hour=quota.per_hour or 0, calls_per_day=per_day
+    )
+    return ledger_of(limited, settings, redis)
+
+
+def ledger_of(preset: Preset, settings: Settings, redis: Redis) -> QuotaLedger:
+    """Return the quota's ledger with the preset's own limits, where 0 means no limit."""
     return QuotaLedger(
         redis,
         preset.name,
-        per_second=quota.per_second,
-        per_hour=quota.per_hour,
-        per_day=per_day or None,
-        shares=quota.shares,
+        per_second=preset.calls_per_second or None,
+        per_hour=preset.calls_per_hour or None,
+        per_day=preset.calls_per_day or None,
+        shares=settings.quota_shares(),
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.supplier_server import USAGE_POINT
 from worker.accounts.proxy.data import DataQuery, read_query
-from worker.clients.enedis.presets import PRESETS, Preset
+from worker.clients.endpoints import Preset
+from worker.clients.enedis.presets import PRESETS
 from worker.domain.measures.readings import DateWindow
 
 WINDOW = DateWindow(date(2024, 7, 1), date(2024, 7, 8))

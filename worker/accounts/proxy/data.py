@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
+from worker.clients.endpoints import Preset
 from worker.clients.enedis.client import USAGE_POINT
-from worker.clients.enedis.presets import Preset
 from worker.clients.supplier import SupplierClient
 from worker.domain.clock import Clock
 from worker.domain.consent.proxy import ProxyGrant

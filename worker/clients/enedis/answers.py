@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 from worker.clients.answer_shapes import AnswerPart, AnswerShape, check_scalar
 from worker.domain.measures.answers import Json
 from worker.domain.measures.deviations import DeviationKind
-from worker.domain.measures.series import Granularity, Series
+from worker.domain.measures.series import Granularity, Series, of_supplier
 from worker.domain.parsing.envelopes import QUANTITIES, ROOTS_2026
 from worker.domain.parsing.labels import parse_step_minutes
 from worker.domain.parsing.off_peak_hours import parse_off_peak_hours
@@ -268,5 +268,5 @@ def _shapes_of(series: Series) -> Sequence[AnswerShape]:
 
 
 ANSWER_SHAPES: Final[Mapping[Series, Sequence[AnswerShape]]] = {
-    series: _shapes_of(series) for series in Series if series.description.supplier == "enedis"
+    series: _shapes_of(series) for series in of_supplier("enedis")
 }

@@ -9,9 +9,10 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from worker.clients.enedis.errors import NOT_SUBSCRIBED, Reply, interpret
-from worker.clients.enedis.presets import Endpoints, StateCall
+from worker.clients.endpoints import Endpoints, StateCall
+from worker.clients.enedis.errors import NOT_SUBSCRIBED, interpret
 from worker.clients.reduction import find_values, keep_fields, keep_meter
+from worker.clients.reply import Reply
 from worker.clients.session import SupplierSession
 from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.domain.measures.deviations import Deviation

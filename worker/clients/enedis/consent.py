@@ -18,11 +18,13 @@ from typing import Final
 
 from requests_oauthlib import OAuth2Session
 
+from worker.clients.endpoints import Endpoints
 from worker.clients.enedis.client import USAGE_POINT
-from worker.clients.enedis.errors import Reply, classify
-from worker.clients.enedis.presets import SERIES_OF_SERVICES, SUBSCRIBED_SERVICES, Endpoints
+from worker.clients.enedis.errors import classify
+from worker.clients.enedis.presets import SERIES_OF_SERVICES, SUBSCRIBED_SERVICES
 from worker.clients.id_token import split_meters, usage_points_from_id_token
 from worker.clients.oauth import Grant
+from worker.clients.reply import Reply
 from worker.clients.session import SupplierSession, as_signed
 from worker.domain.consent.connection_requests import SharedMeter
 from worker.domain.measures.answers import Json

@@ -11,17 +11,13 @@ the swagger mesure_synchrone_auto v2 of 2026, and real answers in the issues of 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import date, datetime
-from functools import cached_property
 from typing import Final
 
-from worker.clients.enedis.presets import TokenMode
-from worker.clients.retry_after import quota_wait_s, retry_after_s
+from worker.clients.reply import BAD_TOKEN_CODES, Reply, wait_of
+from worker.clients.retry_after import retry_after_s
 from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.domain.measures.deviations import Deviation, DeviationKind, names_of
 from worker.domain.measures.readings import civil_date
@@ -36,55 +32,6 @@ from worker.errors import (
     UnknownUsagePoint,
     WorkerError,
 )
-
-
-# Without slots, because cached_property needs a __dict__.
-@dataclass(frozen=True)
-class Reply:
-    """An HTTP answer, read to its end; ``headers`` are those of requests, which knows their names in any case."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-
-    @cached_property
-    def json(self) -> Json:
-        """The parsed body; None if it is no JSON (or ``null``)."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            return None
-
-    @cached_property
-    def envelope(self) -> Mapping[str, Json]:
-        """The supplier's own envelope without those that gateways put around it; empty if there is none."""
-        envelope = self.json if isinstance(self.json, dict) else {}
-        for _ in range(3):
-            inner = (envelope.get(key) for key in ("error", "fault", "enedis_return"))
-            envelope = next((value for value in inner if isinstance(value, dict)), envelope)
-        return envelope
-
-    @cached_property
-    def code(self) -> str:
-        """The supplier's code in lower case with ``-`` for ``_``, safe to log; empty without a readable one."""
-        for key in ("error", "code", "error_code"):
-            value = self.envelope.get(key)
-            if isinstance(value, str | int) and not isinstance(value, bool):
-                code = re.sub("[_ ]", "-", str(value)[:64].strip().lower())
-                return code if _CODE_FORM.fullmatch(code) else ""
-        return ""
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of the answer's bytes, in hexadecimal."""
-        return hashlib.sha256(self.body).hexdigest()
-
-    @property
-    def meant_status(self) -> int:
-        """The supplier's status, which a proxy may put into the body of a success."""
-        inner = self.json.get("status") if isinstance(self.json, dict) else None
-        return inner if 200 <= self.status < 300 and isinstance(inner, int) and 400 <= inner < 600 else self.status
-
 
 # Codes are compared in lower case, with "-" in place of "_" and of blanks.
 _KIND_BY_CODE: Final = {
@@ -122,9 +69,7 @@ _ERROR_BY_CODE: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
 _OUTAGE_CODES: Final = {"technical-error", "internal-server-error", "adam-dc-0500", "stm-err-0000001", "server-error"}
 # The second spelling is the supplier's own.
 _INVALID_REQUEST_CODES: Final = {"invalid-request", "invalid-resquest"}
-_BAD_TOKEN_CODES: Final = {"900901", "900902", "900903", "unauthorized", "invalid-token"}
 _QUOTA_CODE: Final = re.compile(r"429|90080[0-9]")
-_LONGEST_PAGE: Final = 20_000
 _GATEWAY_CODE: Final = re.compile(r"900[0-9]{3}")
 _MEASURE_KEYS: Final = {
     "meter_reading",
@@ -140,12 +85,10 @@ _KNOWN_CODES: Final = {
     *_ERROR_BY_CODE,
     *_OUTAGE_CODES,
     *_INVALID_REQUEST_CODES,
-    *_BAD_TOKEN_CODES,
+    *BAD_TOKEN_CODES,
     "adam-err0002",
     "bad-request",
 }
-# A code is written to logs and messages. So it must consist of words and a short number: no meter, no token.
-_CODE_FORM: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0-9]{1,7})?|[0-9]{1,6}")
 
 
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
@@ -178,27 +121,11 @@ def classify(reply: Reply, now: datetime) -> Answer:
     if code in _ERROR_BY_CODE:
         error_class, text = _ERROR_BY_CODE[code]
         raise error_class(text)
-    if _GATEWAY_CODE.fullmatch(code) or code in _BAD_TOKEN_CODES or status == 401:
+    if _GATEWAY_CODE.fullmatch(code) or code in BAD_TOKEN_CODES or status == 401:
         raise OperatorFault(
             f"Enedis refuses the application ({code or status}): check its credentials and subscriptions"
         )
     return _classify_success(reply, now) if 200 <= status < 300 else _classify_by_status(reply, now)
-
-
-def token_refused(reply: Reply, mode: TokenMode) -> bool:
-    """Return whether the supplier refuses the token, and nothing else.
-
-    With a user's token (v4) a 403 has two meanings: with an empty body it refuses the token, with a body the consent.
-    """
-    if mode == "user" and reply.status == 403:
-        return not reply.body.strip() or "invalid_token" in reply.headers.get("WWW-Authenticate", "")
-    return reply.status == 401 or (reply.status < 500 and reply.code in _BAD_TOKEN_CODES)
-
-
-def wait_of(reply: Reply, now: datetime) -> float:
-    """Return the seconds that a 429 asks to wait; a gateway's HTML page may name the moment in its text."""
-    page = {"description": reply.body[:_LONGEST_PAGE].decode("utf-8", "replace")} if reply.json is None else {}
-    return quota_wait_s(reply.headers, reply.envelope or page, now)
 
 
 def unexpected_refusal(reply: Reply) -> Deviation | None:

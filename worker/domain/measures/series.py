@@ -11,7 +11,7 @@ Source of limits and depths: Enedis, guide d'implémentation Data Connect v5, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -362,6 +362,11 @@ class SeriesSwitch(StrEnum):
 
 
 _SERIES_OF: Final = {doctype: series for series in Series for doctype in series.doctypes}
+
+
+def of_supplier(supplier: str, series: Iterable[Series] = Series) -> list[Series]:
+    """Return those of the series that this supplier has, in their order."""
+    return [one for one in series if one.description.supplier == supplier]
 
 
 # What a fleet collects of an account where nothing else is set.

@@ -17,7 +17,7 @@ from worker.domain.consent.consents import ConsentKind
 from worker.domain.consent.evidence import EvidenceEvent
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import civil_date
-from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch
+from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
 from worker.errors import ConsentEnded, ConsentStopped, UnknownAccount, describe_code
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_EVIDENCE, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
 
@@ -84,8 +84,8 @@ def find_or_insert(
     """Return the id of the account that reads this usage point, and whether it is new.
 
     The account is locked and gets the consent dates in ``consent``; a new one is in state ``new`` and belongs to
-    ``tenant``, with a row for each of ``series``, while one that was there stays in its own. Raises IntegrityError if
-    another process inserts the same usage point at the same time.
+    ``tenant``, with a row for each of ``series`` that its supplier has, while one that was there stays in its own.
+    Raises IntegrityError if another process inserts the same usage point at the same time.
     """
     usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
     if usage_point_id is not None and (known := find_locked(connection, supplier, usage_point_id)) is not None:
@@ -94,8 +94,9 @@ def find_or_insert(
     account_id = _new_id()
     row = {"id": account_id, "tenant": tenant, "supplier": supplier, "state": AccountState.NEW, "reason": ""}
     connection.execute(insert(ACCOUNTS).values(created_at=now, state_since=now, **row, **consent))
-    rows = [new_series_row(account_id, one, now, consent.get("consent_until")) for one in series]
-    connection.execute(insert(SERIES_OUTCOMES), rows)
+    until = consent.get("consent_until")
+    if rows := [new_series_row(account_id, one, now, until) for one in of_supplier(supplier, series)]:
+        connection.execute(insert(SERIES_OUTCOMES), rows)
     if usage_point_id is not None:
         connection.execute(insert(USAGE_POINTS).values(account_id=account_id, **usage_point))
     return account_id, True

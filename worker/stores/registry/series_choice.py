@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch
+from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
 from worker.errors import SeriesNotOffered
 from worker.stores.database import Database, SqlTable, build_insert
 from worker.stores.registry import account_rows
@@ -196,7 +196,7 @@ def _follow_page(database: Database, first: str, last: str, fleet: Sequence[Seri
         missing = [
             new_series_row(account_id, series, now, account.consent_until) | {"collected": False}
             for account_id, account in accounts.items()
-            for series in fleet
+            for series in of_supplier(account.supplier, fleet)
             if (account_id, series) not in known
         ]
         if missing:
@@ -222,7 +222,13 @@ def _find_changing(first: str, last: str, fleet: Sequence[Series]) -> Select[str
     """Return the query of accounts from ``first`` to ``last`` whose rows are not yet as the fleet's series say."""
     of_account = _C.account_id == ACCOUNTS.c.id
     differs = and_(_C.switch == SeriesSwitch.FLEET, _C.collected != _C.series.in_(fleet))
-    lacks = (~select(_C.series).where(of_account, _C.series == series).exists() for series in fleet)
+    lacks = (
+        and_(
+            ACCOUNTS.c.supplier == series.description.supplier,
+            ~select(_C.series).where(of_account, _C.series == series).exists(),
+        )
+        for series in fleet
+    )
     return select(ACCOUNTS.c.id).where(
         ACCOUNTS.c.id.between(first, last),
         ACCOUNTS.c.state.not_in((AccountState.CLOSED, AccountState.DELETED)),

@@ -11,7 +11,6 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.clients.enedis.client import USAGE_POINT
-from worker.clients.suppliers import SUPPLIERS
 from worker.domain.clock import real_clock
 from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.tenants import DEFAULT_TENANT
@@ -40,7 +39,7 @@ CONSENT_STARTS: Final = Rate("consent", calls=60)  # Each start keeps a key in R
 @router.get("/connect/{supplier}")
 def start_consent(request: Request, supplier: str, runtime: RuntimeDep) -> Response:
     """Redirect to the supplier's page. ``?usage_point_id=`` chooses a home of the simulator."""
-    if supplier not in SUPPLIERS:
+    if supplier != runtime.clients.supplier.name:
         return consent_page(request, "unknown_supplier")
     return redirect_to_supplier(request, runtime, supplier, request.query_params.get("usage_point_id"))
 
@@ -48,7 +47,7 @@ def start_consent(request: Request, supplier: str, runtime: RuntimeDep) -> Respo
 @router.get("/callback/{supplier}")
 def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, session: SessionDep) -> Response:
     """Receive a person who comes back from the supplier's page."""
-    if supplier.removesuffix(PORTAL_SUFFIX) not in SUPPLIERS:
+    if supplier.removesuffix(PORTAL_SUFFIX) != runtime.clients.supplier.name:
         return consent_page(request, "unknown_supplier")
     return answer_callback(request, runtime, session)
 

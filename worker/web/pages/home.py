@@ -6,7 +6,6 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from worker.clients.suppliers import SUPPLIERS
 from worker.domain.measures.series import daily_of
 from worker.domain.measures.windows import history_length
 from worker.web.context import RuntimeDep, SessionDep
@@ -33,7 +32,7 @@ def show_home(
     response = render(
         request,
         "home.html",
-        suppliers=SUPPLIERS,
+        suppliers=[runtime.clients.supplier.name],
         accounts=accounts[first : first + ACCOUNTS_A_PAGE],
         previous_page=page - 1,
         next_page=page + 1 if len(accounts) > first + ACCOUNTS_A_PAGE else 0,

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from worker.clients.enedis.errors import Reply, classify, token_refused
+from worker.clients.enedis.errors import classify
+from worker.clients.reply import Reply, token_refused
 from worker.domain.measures.answers import AnswerKind
 from worker.errors import (
     ConsentRevoked,

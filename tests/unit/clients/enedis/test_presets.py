@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.clients.enedis.presets import PRESETS, SUBSCRIBED_SERVICES, Preset
+from worker.clients.endpoints import Preset
+from worker.clients.enedis.presets import PRESETS, SUBSCRIBED_SERVICES
 from worker.domain.measures.series import Granularity, Series
 
 

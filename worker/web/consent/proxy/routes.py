@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 
-from worker.clients.suppliers import SUPPLIERS
+from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.proxy import LONGEST_ADDRESS, host_of
 from worker.runtime.process import Runtime
@@ -111,7 +111,7 @@ def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, sessi
 
 def check_supplier(supplier: str) -> None:
     """Check that the proxy knows the supplier. Raises HttpRefusal 404."""
-    if supplier not in SUPPLIERS:
+    if supplier != ENEDIS.name:
         raise HttpRefusal(404, "not_found", "there is no proxy here")
 
 

@@ -1,0 +1,159 @@
+"""The presets of suppliers, and the addresses that are called.
+
+A *preset* is one generation of a supplier's API as it is published, as data. *Endpoints* are a preset on real hosts:
+production, sandbox, or another one such as our simulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+from worker.domain.measures.series import Series
+
+TokenMode = Literal["user", "application"]
+ConsentStyle = Literal["usage_point", "autorisation"]
+
+TOKEN_API: Final = "token"  # noqa: S105 - the name of a quota, not a secret
+SHARED_QUOTA: Final = "data"  # Of all calls that have no quota of their own.
+
+
+@dataclass(frozen=True, slots=True)
+class StateCall:
+    """A call that asks what holds now, such as the contract: for a meter, without days.
+
+    ``name``: that of its answer among those of the series. ``path``: ``{meter}`` in it stands for the meter, which
+    otherwise is a parameter. ``kept``: the fields of the answer that leave the client, as an object of objects whose
+    leaves are None; names, addresses and all the rest do not. ``required``: whether there is no answer without it.
+    """
+
+    name: str
+    path: str
+    kept: Mapping[str, Any]
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One generation of the API.
+
+    ``paths``: of each series that is asked for by meter and days. ``fixed_parameters``: what some of them need besides.
+    ``state_calls``: of each series that tells what holds now; the answers of several calls belong together.
+    ``quota_by_api``: whether each API has a quota of its own, or all calls for data share one. ``domain``: of the hosts
+    that serve real meters, but for those with one of ``sandbox_labels`` in their names.
+    """
+
+    name: str
+    base_url: str
+    sandbox_base_url: str
+    authorize_url: str
+    sandbox_authorize_url: str | None  # None if the customers of that sandbox have consented already.
+    token_path: str
+    revoke_path: str | None  # Where users' tokens are revoked; None where they have none.
+    token_mode: TokenMode
+    paths: Mapping[Series, str]
+    usage_point_parameter: str
+    start_parameter: str
+    end_parameter: str
+    domain: str
+    consent_style: ConsentStyle
+    consent_duration: str  # In ISO 8601.
+    calls_per_second: int = 5
+    calls_per_hour: int = 10_000
+    calls_per_day: int | None = None
+    fixed_parameters: Mapping[Series, Mapping[str, str]] = field(default_factory=dict)
+    state_calls: Mapping[Series, tuple[StateCall, ...]] = field(default_factory=dict)
+    quota_by_api: bool = False
+    sandbox_labels: frozenset[str] = frozenset()
+
+    def endpoints(
+        self, base_url: str | None = None, authorize_url: str | None = None, sandbox: bool = False
+    ) -> Endpoints:
+        """Return this preset on its own hosts, or on other ones.
+
+        ``authorize_url`` may be a whole address or a host. With ``base_url`` alone the consent page is on that host
+        too, so a simulated supplier never sends a person to the real page. Raises ValueError with the reason.
+        """
+        own = self.sandbox_base_url if sandbox else self.base_url
+        own_page = self.sandbox_authorize_url if sandbox else self.authorize_url
+        page = authorize_url or base_url
+        return Endpoints(
+            preset=self,
+            base_url=_checked_address(base_url or own),
+            authorize_url=self._consent_page(_checked_address(page)) if page else own_page,
+        )
+
+    def _consent_page(self, address: str) -> str:
+        if address.endswith("/authorize"):
+            return address
+        return address + urlsplit(self.authorize_url).path
+
+    def offers(self, series: Series) -> bool:
+        """Return whether this generation has the series."""
+        return series in self.paths or series in self.state_calls
+
+    def quota_of(self, path: str) -> str:
+        """Return the name under which a call of this path is counted."""
+        return path.split("/")[1] if self.quota_by_api else SHARED_QUOTA
+
+    @property
+    def quota_names(self) -> tuple[str, ...]:
+        """The names under which the calls for data are counted."""
+        paths = [*self.paths.values(), *(call.path for calls in self.state_calls.values() for call in calls)]
+        return tuple(dict.fromkeys(map(self.quota_of, paths)))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """A preset on the hosts that are called; addresses have no final slash."""
+
+    preset: Preset
+    base_url: str
+    authorize_url: str | None
+
+    @property
+    def token_url(self) -> str:
+        """The address of the token endpoint."""
+        return self.base_url + self.preset.token_path
+
+    @property
+    def revoke_url(self) -> str | None:
+        """The address where users' tokens are revoked, or None."""
+        return None if self.preset.revoke_path is None else self.base_url + self.preset.revoke_path
+
+    @property
+    def production(self) -> bool:
+        """Whether these are hosts of real meters, where no simulated time is allowed."""
+        return any(self._is_production(url) for url in (self.base_url, self.authorize_url) if url)
+
+    def _is_production(self, url: str) -> bool:
+        host, domain = urlsplit(url).hostname or "", self.preset.domain
+        return f".{host}".endswith(f".{domain}") and not self.preset.sandbox_labels & set(host.split("."))
+
+
+def _checked_address(address: str) -> str:
+    """Return the address without a final slash; raises ValueError with no more of it than the host."""
+    try:
+        parts = urlsplit(address.strip())
+    except ValueError:
+        # "from None": the foreign text quotes the address, which may hold a password.
+        raise ValueError("a supplier's address can't be read") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("a supplier's address must begin with https:// or http:// and a host")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError(f"the supplier's address on {parts.hostname} must hold no user, password, query or fragment")
+    if parts.scheme == "http" and not _allows_plain_http(parts.hostname):
+        raise ValueError(f"the supplier's address on {parts.hostname} must begin with https://: tokens travel on it")
+    return address.strip().rstrip("/")
+
+
+def _allows_plain_http(host: str) -> bool:
+    """Return whether the host is ours: loopback, a private address, or a name inside a container network."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".internal"))
+    return address.is_loopback or address.is_private
