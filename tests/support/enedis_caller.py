@@ -25,7 +25,16 @@ PATHS = {
     ("2026", "daily"): "/mesure_synchrone_auto/v2/consommation_quotidienne",
     ("2026", "curve"): "/mesure_synchrone_auto/v2/courbe_de_charge_consommation",
     ("2026", "production"): "/mesure_synchrone_auto/v2/production_quotidienne",
+    ("v4", "production_curve"): "/v4/metering_data/production_load_curve",
+    ("v5", "production_curve"): "/metering_data_plc/v5/production_load_curve",
+    ("2026", "production_curve"): "/mesure_synchrone_auto/v2/courbe_de_charge_production",
+    ("v4", "peaks"): "/v4/metering_data/daily_consumption_max_power",
+    ("v5", "peaks"): "/metering_data_dcmp/v5/daily_consumption_max_power",
+    ("2026", "peaks"): "/mesure_synchrone_auto/v2/puissance_conso_max_quotidienne",
+    ("2026", "registers"): "/mesure_synchrone_auto/v2/index_consommation",
+    ("2026", "production_registers"): "/mesure_synchrone_auto/v2/index_production",
 }
+PEAK_PARAMETERS = {"mesuresPas": "P1D", "grandeurPhysique": "PMA"}
 
 
 class SimulatorCaller:
@@ -82,14 +91,24 @@ class SimulatorCaller:
         token: str | None = None,
     ) -> Response:
         names = ("pointId", "dateDebut", "dateFin") if generation == "2026" else ("usage_point_id", "start", "end")
+        further = PEAK_PARAMETERS if (generation, series) == ("2026", "peaks") else {}
         return self.get(
             PATHS[generation, series],
-            dict(zip(names, (usage_point, start, end), strict=True)),
+            dict(zip(names, (usage_point, start, end), strict=True)) | further,
             token or self.bearer(generation, usage_point),
         )
 
     def get(self, path: str, parameters: dict[str, str], token: str) -> Response:
         return self.http.get(path, params=parameters, headers={"Authorization": f"Bearer {token}"})
+
+    def subscribed_services(self, usage_point: str = HOME) -> list[dict[str, Any]]:
+        """Return the services that a holder's consent of 2026 comes with."""
+        number = int(self.callback(2, usage_point_id=usage_point)["autorisation_id"])
+        question = {"autorisationId": number, "comptage": False}
+        headers = {"Authorization": f"Bearer {self.bearer('2026')}"}
+        answer = self.http.post("/subscribed_services/v1", json=question, headers=headers)
+        services: list[dict[str, Any]] = answer.json()["serviceSouscrit"]
+        return services
 
     def switch(self, usage_point: str = HOME, **switches: Any) -> None:
         answer = self.http.post(f"/__sim__/meters/{usage_point}", json=switches)

@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -22,13 +21,21 @@ from rich.table import Table
 
 from config.settings import get_settings
 from worker.cli.common import json_option, print_json
-from worker.cli.demo_homes import HOMES, HomeResult, check_home, connect_home
+from worker.cli.demo_homes import (
+    HOME_WITH_PANELS,
+    HOMES,
+    HomeResult,
+    check_home,
+    collect_all,
+    connect_home,
+    give_panels,
+)
 from worker.cli.show import plot_loads
 from worker.cli.supervise import start_part, use_pretend_settings
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.documents import key_range, to_amount
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
+from worker.domain.measures.series import curve_of, daily_of
 from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
 from worker.ops.flower import USER as FLOWER_USER
@@ -50,6 +57,8 @@ _LONGEST_S: Final = 300.0
 def demo(leave: bool, preset: str, as_json: bool) -> int:
     """Connect three pretend homes, fetch their history, check every total, show a week.
 
+    The third home has panels; all series that the API has are collected of it.
+
     With --exit the exit code is 1 when a total is wrong.
 
     \b
@@ -62,7 +71,7 @@ def demo(leave: bool, preset: str, as_json: bool) -> int:
         results = running.run()
         ok = len(results) == len(HOMES) and all(result.ok for result in results)
         if as_json:
-            print_json({"ok": ok, "accounts": [asdict(result) for result in results]})
+            print_json({"ok": ok, "accounts": [result.as_json() for result in results]})
         else:
             running.show(results)
         if not leave:
@@ -74,9 +83,17 @@ class Demo:
     """The running demo: its processes, the connected homes and their results."""
 
     def __init__(
-        self, folder: Path, supervisor: Supervisor, runtime: Runtime, simulator: str, web: str, console: Console
+        self,
+        folder: Path,
+        supervisor: Supervisor,
+        runtime: Runtime,
+        preset: str,
+        simulator: str,
+        web: str,
+        console: Console,
     ) -> None:
         self._folder = folder
+        self._preset = PRESETS[preset]
         self._supervisor = supervisor
         self._runtime = runtime
         self._simulator = simulator
@@ -86,9 +103,11 @@ class Demo:
 
     def run(self) -> list[HomeResult]:
         """Connect the homes, wait for their history, and compare what is stored with the simulator's values."""
+        give_panels(self._simulator)
         for home in HOMES:
             self._accounts[home] = connect_home(self._web, home)
             self._console.print(f"connected [bold]{home}[/] by its pages: account {self._accounts[home]}")
+        collect_all(self._runtime, self._accounts[HOME_WITH_PANELS], self._preset)
         self._wait_for_history(list(self._accounts.values()))
         return [check_home(self._runtime, self._simulator, home, id_) for home, id_ in self._accounts.items()]
 
@@ -96,13 +115,18 @@ class Demo:
         """Print a row a home, and a plot of the first one's last week."""
         table = Table("home", "account", "days", "half-hours", "kWh", "expected kWh", "", box=None)
         for home, result in zip(HOMES, results, strict=True):
-            sums = (format_kwh(to_amount(kwh)) for kwh in (result.kwh, result.expected_kwh))
-            counts = (str(result.days), str(result.half_hours))
-            table.add_row(home, result.account, *counts, *sums, "[green]right[/]" if result.ok else "[red]WRONG[/]")
+            for name, energy in ((home, result.consumption), (f"{home}, fed in", result.production)):
+                if energy is not None:
+                    sums = (format_kwh(to_amount(kwh)) for kwh in (energy.kwh, energy.expected_kwh))
+                    counts = (str(energy.days), str(energy.half_hours))
+                    verdict = "[green]right[/]" if result.ok else "[red]WRONG[/]"
+                    table.add_row(name, result.account, *counts, *sums, verdict)
         self._console.print(table)
-        week = plan_look_back(self._runtime.history.today(), Series.LOAD_CURVE)
-        days = self._runtime.measures.read(results[0].account, {Doctype.DAY: key_range(week, Doctype.DAY)})
-        self._console.print(plot_loads(days[Doctype.DAY], Doctype.DAY))
+        self._console.print(f"series of the {HOME_WITH_PANELS}: {', '.join(results[-1].series)}")
+        week = plan_look_back(self._runtime.history.today(), curve_of(daily_of()))
+        doctype = daily_of().inputs
+        days = self._runtime.measures.read(results[0].account, {doctype: key_range(week, doctype)})
+        self._console.print(plot_loads(days[doctype], doctype))
 
     def wait_for_interrupt(self) -> None:
         """Keep everything running until Ctrl-C.  Raises WorkerError where a process ends by itself."""
@@ -133,10 +157,10 @@ class Demo:
             bars = {account_id: progress.add_task(account_id) for account_id in account_ids}
             while not progress.finished:
                 for account_id, bar in bars.items():
-                    counts = [self._runtime.history.count_days(account_id, series) for series in USUAL_SERIES]
-                    progress.update(
-                        bar, completed=sum(done for done, _ in counts), total=sum(total for _, total in counts)
-                    )
+                    collected = self._runtime.registry.outcomes.collected(account_id)
+                    counts = [self._runtime.history.count_days(account_id, series) for series in collected]
+                    done, total = (sum(column) for column in zip(*counts, strict=True))
+                    progress.update(bar, completed=done, total=total)
                 if exits := self._supervisor.wait(_POLL_S):
                     raise WorkerError(str(exits[0]))
                 if time.monotonic() > deadline:
@@ -171,4 +195,4 @@ def _start(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
             supervisor.wait_until_ready("simulator", lambda: answers(f"{simulator}/__sim__/health"))
             supervisor.wait_until_ready("web", lambda: answers(f"{web}/"))
             console.print(f"started: Redis, simulator of {preset}, worker, beat, web at {web}")
-            yield Demo(folder, supervisor, runtime, simulator, web, console)
+            yield Demo(folder, supervisor, runtime, preset, simulator, web, console)

@@ -1,20 +1,32 @@
-"""The demo's three pretend homes: connecting them through the web pages, checking what is stored of them."""
+"""The demo's three pretend homes: connecting them through the web pages, checking what is stored of them.
+
+The third has panels, and is asked for all series that the supplier's API has.
+"""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from worker.cli.totals_check import find_differences, loads_by_key, read_account
+from worker.app import enqueue_backfill
+from worker.cli.totals_check import (
+    Loads,
+    count_wrong_details,
+    fetch_truth,
+    find_differences,
+    loads_by_key,
+    read_stored,
+)
+from worker.clients.enedis.presets import Preset
 from worker.domain.measures.amounts import to_kwh
-from worker.domain.measures.documents import to_amount
-from worker.domain.measures.series import Doctype
+from worker.domain.measures.documents import Document, to_amount
+from worker.domain.measures.series import Direction, Doctype, Series, SeriesSwitch, curve_of, daily_of
 from worker.errors import SupplierUnavailable
 from worker.runtime.process import Runtime
 
@@ -25,19 +37,38 @@ _OWN_PAGE: Final = re.compile(r"/accounts/([a-z0-9]+)$")
 
 
 # The number of each home's meter at the simulator.
-HOMES: Final = {"flat": "30001000000014", "house": "30001000000027", "studio": "30001000000035"}
+HOMES: Final = {"flat": "30001000000014", "studio": "30001000000035", "house": "30001000000027"}
+HOME_WITH_PANELS: Final = "house"
+_PANELS_WP: Final = 4_500
 
 
 @dataclass(frozen=True, slots=True)
-class HomeResult:
-    """What is stored of a home; ``ok`` where every document equals the simulator's values, to the watt-hour."""
+class EnergyResult:
+    """What is stored of one direction, and what the simulator measured."""
 
-    account: str
     days: int
     half_hours: int
     kwh: float  # With all its places.
     expected_kwh: float
+
+
+@dataclass(frozen=True, slots=True)
+class HomeResult:
+    """What is stored of a home; ``ok`` where every document equals the simulator's values, to the watt-hour.
+
+    ``production`` is None where it is not collected; ``series`` are all those that are.
+    """
+
+    account: str
+    consumption: EnergyResult
+    production: EnergyResult | None
+    series: list[Series]
     ok: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as `--json` prints them, those of the consumption beside the account."""
+        fields = asdict(self)
+        return {"account": fields.pop("account"), **fields.pop("consumption"), **fields}
 
 
 def connect_home(web: str, home: str, origins: Mapping[str, str] | None = None) -> str:
@@ -76,17 +107,41 @@ def _follow_redirects(browser: requests.Session, url: str, origins: Mapping[str,
     raise SupplierUnavailable("connecting a home leads round in a circle")
 
 
+def give_panels(simulator: str) -> None:
+    """Give the third home its panels.  Raises the errors of requests."""
+    url = f"{simulator}/__sim__/meters/{HOMES[HOME_WITH_PANELS]}"
+    requests.post(url, json={"panels_wp": _PANELS_WP}, timeout=_TIMEOUT_S).raise_for_status()
+
+
+def collect_all(runtime: Runtime, account_id: str, preset: Preset) -> None:
+    """Switch on all series that the supplier's API has, and fetch their history.  Raises StoreUnavailable."""
+    collected = runtime.registry.outcomes.collected(account_id)
+    further = [series for series in Series if series in preset.paths and series not in collected]
+    outcomes: Any = runtime.registry.outcomes
+    for series in further:
+        outcomes.switch(account_id, series, SeriesSwitch.ON, runtime.now())
+    if further:
+        enqueue_backfill(account_id, broker_url=runtime.broker_url)
+
+
 def check_home(runtime: Runtime, simulator: str, home: str, account_id: str) -> HomeResult:
-    """Compare every stored day, half-hour and total of the home with what the simulator measured."""
-    truth, stored = read_account(runtime, simulator, HOMES[home], account_id)
+    """Compare every stored document of the home, of every series, with what the simulator measured."""
+    truth, stored = fetch_truth(runtime, simulator, HOMES[home], account_id), read_stored(runtime, account_id)
+    loads, series = truth.expected_loads(), runtime.registry.outcomes.known(account_id)
+    has_production = daily_of(Direction.PRODUCTION) in series
     return HomeResult(
         account_id,
-        len(stored[Doctype.DAY]),
-        len(stored[Doctype.MINUTE]),
-        _kwh(loads_by_key(stored[Doctype.DAY])),
-        _kwh(truth[Doctype.DAY]),
-        not find_differences(truth, stored),
+        _energy(Direction.CONSUMPTION, loads, stored),
+        _energy(Direction.PRODUCTION, loads, stored) if has_production else None,
+        series,
+        not find_differences(loads, stored) and not count_wrong_details(truth.expected_details(), stored),
     )
+
+
+def _energy(direction: Direction, expected: Loads, stored: Mapping[Doctype, list[Document]]) -> EnergyResult:
+    day, step = daily_of(direction).inputs, curve_of(daily_of(direction)).inputs
+    sums = (_kwh(days) for days in (loads_by_key(stored[day]), expected[day]))
+    return EnergyResult(len(stored[day]), len(stored[step]), *sums)
 
 
 def _kwh(days: dict[str, float]) -> float:

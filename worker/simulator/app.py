@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from worker.simulator.api.admin import admin_routes
 from worker.simulator.api.consent import consent_routes
+from worker.simulator.api.contracts import contract_routes
 from worker.simulator.api.errors import ERROR_TABLE, Generation, Refused
 from worker.simulator.api.gateway import gateway_route
 from worker.simulator.api.measures import data_routes
@@ -37,6 +38,7 @@ def create_app(options: SimulatorOptions, on_recordings: Callable[[RecordedFolde
             *service_routes(simulator),
             *token_routes(simulator),
             *data_routes(simulator),
+            *contract_routes(simulator),
             gateway_route(simulator, methods, "/{path:path}", _reject, Generation.V5),
         ]
     )

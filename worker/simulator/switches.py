@@ -10,13 +10,25 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
 from worker.domain.measures.answers import Json
+from worker.domain.measures.series import Direction
 from worker.simulator.api.errors import ERROR_TABLE
+from worker.simulator.homes.contracts import Tariff, read_off_peak_hours
+from worker.simulator.homes.panels import LARGEST_WP, SMALLEST_WP
 from worker.simulator.homes.series import HALF_HOUR
 
 Step = Literal[5, 10, 15, 30, 60]
+# Names of the supplier's APIs, each with a quota of its own; all of v4 and v5 is one.
+Api = Literal[
+    "data",
+    "mesure_synchrone_auto",
+    "subscribed_services",
+    "situation_contrat_auto",
+    "synth_contrat_auto",
+    "comptage_auto",
+]
 
 
 class DataGap(NamedTuple):
@@ -46,14 +58,26 @@ def _check_refusal(name: str | None) -> str | None:
     return name
 
 
+def _check_off_peak_hours(text: str) -> str:
+    read_off_peak_hours(text)
+    return text
+
+
+def _check_panels(watts: int | None) -> int | None:
+    if watts and not SMALLEST_WP <= watts <= LARGEST_WP:
+        raise ValueError(f"panels have {SMALLEST_WP} to {LARGEST_WP} W; 0 is none")
+    return watts
+
+
 class _SwitchModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class ScheduledCorrection(_SwitchModel):
-    """Correction of one day by the supplier: by ``factor``, or to ``wh``."""
+    """Correction of one day by the supplier: by ``factor``, or to ``wh``; daily value, curve and registers agree."""
 
     day: date
+    direction: Direction = Direction.CONSUMPTION
     factor: float | None = None
     wh: float | None = None
 
@@ -70,6 +94,18 @@ class ScheduledCorrection(_SwitchModel):
         return max(0, round(wh * (1 if self.factor is None else self.factor)))
 
 
+class ContractChange(_SwitchModel):
+    """What changes in a pretend home's contract on a day; what is not named stays.
+
+    Another tariff has other registers, which count from zero, and the off-peak hours that are usual for it.
+    """
+
+    day: date
+    subscribed_kva: Annotated[int, Field(ge=1, le=36)] | None = None
+    tariff: Tariff | None = None
+    off_peak_hours: Annotated[str, AfterValidator(_check_off_peak_hours)] | None = None
+
+
 class _SwitchSet(_SwitchModel):
     def with_changes(self, changes: Mapping[str, Json]) -> Self:
         """Return a copy with ``changes``.  Raises ValidationError, a ValueError."""
@@ -82,7 +118,9 @@ class MeterSwitches(_SwitchSet):
     """Switches of one meter.
 
     ``delay_days``: how many days later than other meters it publishes.  ``step``: length of its steps in
-    minutes (pretend homes only).  ``refusal``: answer every call with this row of the error table.
+    minutes (pretend homes only).  ``refusal``: answer every call with this row of the error table.  Of pretend homes
+    alone: ``panels_wp``, the peak power of its panels in W (0 for none); ``contract_changes``; ``replaced_on``, the day
+    from which a new meter counts from zero.
     """
 
     delay_days: int = 0
@@ -94,10 +132,14 @@ class MeterSwitches(_SwitchSet):
     curve_enabled: bool = True
     consent_revoked: bool = False
     refusal: Annotated[str | None, AfterValidator(_check_refusal)] = None
+    panels_wp: Annotated[int | None, AfterValidator(_check_panels)] = None
+    contract_changes: tuple[ContractChange, ...] = ()
+    replaced_on: date | None = None
 
-    def correction_of(self, day: date) -> ScheduledCorrection | None:
+    def correction_of(self, day: date, direction: Direction) -> ScheduledCorrection | None:
         """Return the correction of a day, the last one where there are several, or None."""
-        return next((correction for correction in reversed(self.corrections) if correction.day == day), None)
+        corrections = (one for one in reversed(self.corrections) if (one.day, one.direction) == (day, direction))
+        return next(corrections, None)
 
 
 class ServiceSwitches(_SwitchSet):
@@ -105,7 +147,7 @@ class ServiceSwitches(_SwitchSet):
 
     ``callback``: how consent ends.  ``usage_point_separator`` joins several ids in the callback.  The exchange of an
     authorisation says "nothing yet" in its next ``services_empty`` calls.  ``token_without_meter``: a user's token does
-    not say whose meter it is for.
+    not say whose meter it is for.  ``unsubscribed_apis``: those that the application may not call (900908).
     """
 
     callback: Literal["success", "refused", "server_error", "bare_server_error"] = "success"
@@ -114,3 +156,4 @@ class ServiceSwitches(_SwitchSet):
     token_life_s: int = 12_600
     token_without_meter: bool = False
     services_empty: int = 0
+    unsubscribed_apis: tuple[Api, ...] = ()

@@ -17,9 +17,9 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
-from worker.cli.totals_check import Differences, Loads, Truth, find_differences
+from worker.cli.totals_check import Differences, Loads, Truth, count_wrong_details, find_differences
 from worker.domain.measures.readings import ONE_DAY, DateWindow, day_length, local_midnight
-from worker.domain.measures.series import USUAL_SERIES, Doctype
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 
 Stored = dict[Doctype, list[dict[str, Any]]]
 
@@ -108,3 +108,75 @@ def test_a_zero_where_nothing_was_measured_is_an_invented_one(stored: Stored) ->
         for document in stored[Doctype.MINUTE]
     ]
     assert find_differences(hole, stored) == Differences(wrong_zeros=1)
+
+
+FURTHER: dict[Series, Any] = {
+    Series.PRODUCTION_DAILY: {"2023-10-28": 1_200, "2023-10-29": 0},
+    Series.PRODUCTION_LOAD_CURVE: [["2023-10-28T10:00:00Z", 30, 900], ["2023-10-28T10:30:00Z", 30, 0]],
+    Series.MAX_POWER: {"2023-10-29": {"va": 4_638, "at": "2023-10-29T02:06:20+02:00"}},
+    Series.REGISTERS: {
+        "2023-10-28": {"total": 7_000_000, "calendar": "FC000040", "registers": {"HC": 3_000_000, "HP": 4_000_000}}
+    },
+    Series.PRODUCTION_REGISTERS: {"2023-10-28": {"total": 12, "calendar": None, "registers": {}}},
+    Series.CONTRACT: {f"2023-10-{day}": {"subscribed_kva": 9, "tariff": "…"} for day in (27, 28, 29)},
+}
+
+
+def _further_documents() -> Stored:
+    registers = {"calendar": "FC000040", "registers": {"HC": 3_000_000, "HP": 4_000_000}}
+    rows: dict[Doctype, dict[str, dict[str, Any]]] = {
+        Doctype.PRODUCTION_DAY: {"2023-10-28": {"load": 1.2}, "2023-10-29": {"load": 0.0}},
+        Doctype.PRODUCTION_MONTH: {"2023-10": {"load": 1.2}},
+        Doctype.PRODUCTION_YEAR: {"2023": {"load": 1.2}},
+        Doctype.PRODUCTION_MINUTE: {"2023-10-28T10:00Z": {"load": 0.45}, "2023-10-28T10:30Z": {"load": 0.0}},
+        Doctype.PRODUCTION_HOUR: {"2023-10-28T10:00Z": {"load": 0.45}},
+        Doctype.MAX_POWER: {"2023-10-29": {"load": 4.638, "at": "2023-10-29T02:06:20+01:00"}},
+        Doctype.INDEX: {"2023-10-28": {"load": 7_000.0, **registers}},
+        Doctype.PRODUCTION_INDEX: {"2023-10-28": {"load": 0.012}},
+        Doctype.CONTRACT: {"2023-10-28": {"load": 9.0}},
+    }
+    return {
+        doctype: [{"_id": f"home1:{key}", "day": key, **row} for key, row in rows.get(doctype, {}).items()]
+        for doctype in Doctype
+    }
+
+
+def test_a_right_store_of_the_further_series_passes() -> None:
+    further = Truth({}, [], FURTHER)
+    assert not find_differences(further.expected_loads(), _further_documents())
+    assert count_wrong_details(further.expected_details(), _further_documents()) == 0
+
+
+@pytest.mark.parametrize(
+    ("doctype", "change", "expected"),
+    [
+        (Doctype.PRODUCTION_DAY, {"load": 1.201}, Differences(wrong=1)),
+        (Doctype.PRODUCTION_MONTH, {"load": 1.3}, Differences(wrong_totals=1)),
+        (Doctype.PRODUCTION_HOUR, {"load": 0.4}, Differences(wrong_totals=1)),
+        (Doctype.MAX_POWER, {"load": 4.639}, Differences(wrong=1)),
+        (Doctype.INDEX, {"load": 7_000.001}, Differences(wrong=1)),
+        (Doctype.PRODUCTION_INDEX, {"load": 0.0}, Differences(wrong_zeros=1)),
+        (Doctype.CONTRACT, {"load": 6.0}, Differences(wrong=1, lost=1)),
+    ],
+)
+def test_a_wrong_value_of_a_further_series_is_found(
+    doctype: Doctype, change: dict[str, Any], expected: Differences
+) -> None:
+    stored = _further_documents()
+    stored[doctype][0] |= change
+    assert find_differences(Truth({}, [], FURTHER).expected_loads(), stored) == expected
+
+
+def test_wrong_further_fields_are_found() -> None:
+    details, stored = Truth({}, [], FURTHER).expected_details(), _further_documents()
+    stored[Doctype.MAX_POWER][0]["at"] = "2023-10-29T02:06:21+01:00"
+    stored[Doctype.INDEX][0]["registers"] = {"HC": 3_000_001, "HP": 3_999_999}
+    assert count_wrong_details(details, stored) == 2
+    stored[Doctype.INDEX].clear()
+    assert count_wrong_details(details, stored) == 2
+
+
+def test_a_contract_that_was_never_stored_is_lost() -> None:
+    stored = _further_documents()
+    stored[Doctype.CONTRACT].clear()
+    assert find_differences(Truth({}, [], FURTHER).expected_loads(), stored) == Differences(lost=1)

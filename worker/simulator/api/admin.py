@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,10 +17,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import ONE_DAY, PARIS
+from worker.domain.measures.readings import PARIS, DateWindow
+from worker.domain.measures.series import Series
 from worker.simulator.api.requests import is_usage_point
 from worker.simulator.faults import InjectedFault
-from worker.simulator.homes.meters import Meter
+from worker.simulator.homes.expected_values import expected_values
 from worker.simulator.quota import CallQuota, CallReport
 from worker.simulator.state import SimulatorState
 
@@ -160,25 +161,16 @@ def _reset_report(simulator: SimulatorState, request: Request, body: Json) -> ob
 def _truth(simulator: SimulatorState, request: Request, body: Json) -> object:
     """Return the true values of the days ``start`` to ``end`` (excluded) that are published by now.
 
-    ``?series=daily`` leaves the curve out, which takes longer.
+    ``?series=daily,max_power`` names those wanted; without it they are ``daily`` and ``load_curve``.
     """
     usage_point, query = _usage_point(simulator, request), request.query_params
     start = date.fromisoformat(query.get("start") or "")
     end = min(date.fromisoformat(query.get("end") or ""), simulator.clock.today())
+    wanted = [Series(name) for name in (query.get("series") or "daily,load_curve").split(",")]
     meter = simulator.meters.get(usage_point)
-    days = [start + rank * ONE_DAY for rank in range((end - start).days)]
-    daily = {str(day): wh for day in days if (wh := meter.daily(day)) is not None}
-    return {"daily": daily} | ({} if query.get("series") == "daily" else {"load_curve": _true_curve(meter, days)})
-
-
-def _true_curve(meter: Meter, days: list[date]) -> list[Json]:
-    """Return ``[start in UTC, minutes, W]`` of each step once, in time order."""
-    steps = {}
-    for day in days:
-        for point in meter.curve(day):
-            start = (point.end - timedelta(minutes=point.minutes)).astimezone(UTC)
-            steps[start] = [start.strftime("%Y-%m-%dT%H:%M:%SZ"), point.minutes, point.watts]
-    return [steps[start] for start in sorted(steps)]
+    return {
+        series: expected_values(meter, series, DateWindow(start, end) if start < end else None) for series in wanted
+    }
 
 
 def _usage_point(simulator: SimulatorState, request: Request) -> str:

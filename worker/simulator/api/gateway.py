@@ -57,12 +57,14 @@ def gateway_route(
 def authorize_call(simulator: SimulatorState, request: Request, generation: Generation, api: str) -> Consent | None:
     """Return the consent of a user's token, which v4 asks for, or None for the application's.
 
-    Checks the token, then the quota.  Raises Refused.
+    Checks the token, then whether the application may call this API, then the quota.  Raises Refused.
     """
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     token = simulator.tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
     if token is None or (token.consent is not None) is not (generation is Generation.V4):
         raise Refused(ERROR_TABLE["bad_token"])
+    if api in simulator.switches.unsubscribed_apis:
+        raise Refused(ERROR_TABLE["900908"])
     if (limit := simulator.quota.take(api, simulator.clock.now())) is not None:
         raise Refused(_throttled(simulator, limit))
     return token.consent

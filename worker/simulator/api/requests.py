@@ -3,8 +3,9 @@
 The gateway checks token and quota before; then come the formats of meter and dates, then the other rules.  Enedis does
 not publish this order; it is inferred from answers that clients have reported.
 
-Source: Enedis, swaggers of "Daily consumption", "Daily production" and "Consumption load curve" (v5) and of "Mesure
-synchrone auto" (v2).
+Source: Enedis, swaggers of "Daily consumption", "Daily production", "Consumption load curve", "Production load curve"
+and "Daily consumption max power" (v5) and of "Mesure synchrone auto" (v2).  How far back registers go is published
+nowhere; it is as for daily values.
 """
 
 from __future__ import annotations
@@ -18,55 +19,99 @@ from typing import Final, NamedTuple
 
 from starlette.requests import Request
 
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Direction, Series
 from worker.simulator.api.errors import ERROR_TABLE, Generation, Refused, invalid_request
 from worker.simulator.consents import Consent
+from worker.simulator.homes.meters import Meter
 from worker.simulator.state import SimulatorState
 
 _USAGE_POINT: Final = re.compile(r"[0-9]{14}", re.ASCII)
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _EXTRA_HISTORY: Final = timedelta(days=15)
-_LONGEST_CURVE_DAYS: Final = 7
-_HISTORY_MONTHS: Final = {Series.LOAD_CURVE: 24, Series.DAILY: 36}
+
+
+class SeriesEndpoint(NamedTuple):
+    """What the measure endpoints of a series have in common.
+
+    ``name``: in v4 and v5, with ``short_name`` in v5; None where they have no such series.  ``longest_days``: how many
+    days a call may ask for.  ``further``: the parameters that 2026 requires beside meter and days, with their values.
+    """
+
+    series: Series
+    name: str | None
+    short_name: str
+    name_2026: str
+    history_months: int = 36
+    longest_days: int | None = None
+    further: Mapping[str, tuple[str, ...]] = {}
+
+    @property
+    def direction(self) -> Direction:
+        """Which way the energy flows."""
+        return self.series.description.direction
+
+    @property
+    def is_curve(self) -> bool:
+        """Whether the meter measures it only where its holder has agreed to a curve."""
+        return self.series.has_steps
 
 
 class Resource(NamedTuple):
-    """Measure endpoint; ``api`` names the quota that it belongs to, ``production``: of what the meter feeds in."""
+    """Measure endpoint of one generation; ``api`` names the quota that it belongs to."""
 
     generation: Generation
     path: str
-    series: Series
+    measure: SeriesEndpoint
     api: str
-    production: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class MeasureQuery:
-    """Well-formed request for the days of one series, ``end`` excluded; no rule has checked it yet."""
+    """Well-formed request for the days of one series, ``end`` excluded; no rule has checked it yet.
+
+    ``further``: the values of the further parameters of its measure.
+    """
 
     resource: Resource
     usage_point: str
     start: date
     end: date
+    further: Mapping[str, str]
 
 
 _MEASURES_2026: Final = "mesure_synchrone_auto"
-_OLDER_API: Final = "data"  # All of v4 and v5 shares one quota.
-# Series, whether of production, name in v4 and v5, short name in v5, name in 2026.
-_SERIES: Final = (
-    (Series.LOAD_CURVE, False, "consumption_load_curve", "clc", "courbe_de_charge_consommation"),
-    (Series.DAILY, False, "daily_consumption", "dc", "consommation_quotidienne"),
-    (Series.DAILY, True, "daily_production", "dp", "production_quotidienne"),
+OLDER_API: Final = "data"  # All of v4 and v5 shares one quota.
+_PEAK_PARAMETERS: Final = {"mesuresPas": ("P1D", "P1M"), "grandeurPhysique": ("PMA", "TOUT")}
+_MEASURES: Final = (
+    SeriesEndpoint(Series.LOAD_CURVE, "consumption_load_curve", "clc", "courbe_de_charge_consommation", 24, 7),
+    SeriesEndpoint(Series.DAILY, "daily_consumption", "dc", "consommation_quotidienne"),
+    SeriesEndpoint(Series.PRODUCTION_LOAD_CURVE, "production_load_curve", "plc", "courbe_de_charge_production", 24, 7),
+    SeriesEndpoint(Series.PRODUCTION_DAILY, "daily_production", "dp", "production_quotidienne"),
+    SeriesEndpoint(
+        Series.MAX_POWER,
+        "daily_consumption_max_power",
+        "dcmp",
+        "puissance_conso_max_quotidienne",
+        further=_PEAK_PARAMETERS,
+    ),
+    SeriesEndpoint(Series.REGISTERS, None, "", "index_consommation"),
+    SeriesEndpoint(Series.PRODUCTION_REGISTERS, None, "", "index_production"),
 )
-RESOURCES: Final = tuple(
-    resource
-    for series, production, name, short_name, name_2026 in _SERIES
-    for resource in (
-        Resource(Generation.V4, f"/v4/metering_data/{name}", series, _OLDER_API, production),
-        Resource(Generation.V5, f"/metering_data_{short_name}/v5/{name}", series, _OLDER_API, production),
-        Resource(Generation.V2026, f"/{_MEASURES_2026}/v2/{name_2026}", series, _MEASURES_2026, production),
-    )
-)
+
+
+def _resources_of(measure: SeriesEndpoint) -> list[Resource]:
+    path_2026 = f"/{_MEASURES_2026}/v2/{measure.name_2026}"
+    resources = [Resource(Generation.V2026, path_2026, measure, _MEASURES_2026)]
+    if measure.name is not None:
+        path_v5 = f"/metering_data_{measure.short_name}/v5/{measure.name}"
+        resources += [
+            Resource(Generation.V4, f"/v4/metering_data/{measure.name}", measure, OLDER_API),
+            Resource(Generation.V5, path_v5, measure, OLDER_API),
+        ]
+    return resources
+
+
+RESOURCES: Final = tuple(resource for measure in _MEASURES for resource in _resources_of(measure))
 
 _PARAMETERS_V4_V5: Final = ("usage_point_id", "start", "end")
 _PARAMETERS_2026: Final = ("pointId", "dateDebut", "dateFin")
@@ -78,24 +123,33 @@ def is_usage_point(text: str) -> bool:
 
 
 def usage_point_of(request: Request) -> str | None:
-    """Return the meter that a call names in its query, for every generation; None without one."""
-    return request.query_params.get("usage_point_id") or request.query_params.get("pointId")
+    """Return the meter that a call names in its query or its path, for every generation; None without one."""
+    parameters = request.query_params
+    return parameters.get("usage_point_id") or parameters.get("pointId") or request.path_params.get("prm")
+
+
+def read_usage_point(text: str | None) -> str:
+    """Return the meter number.  Raises Refused for none, and for one that is malformed."""
+    if not text:
+        raise Refused(invalid_request("usage_point_id parameter is required"))
+    if not is_usage_point(text):
+        raise Refused(invalid_request("usage_point_id parameter must be 14 digits long"))
+    return text
 
 
 def read_query(resource: Resource, parameters: Mapping[str, str]) -> MeasureQuery:
     """Return the query; the meter is checked first, then the dates.  Raises Refused for a malformed one."""
     is_2026 = resource.generation is Generation.V2026
+    further = resource.measure.further if is_2026 else {}
     # Data Connect 2026 refuses a missing or unknown parameter.
-    if is_2026 and set(parameters) != set(_PARAMETERS_2026):
+    if is_2026 and set(parameters) != {*_PARAMETERS_2026, *further}:
+        raise Refused(invalid_request(""))
+    if any(parameters[name] not in values for name, values in further.items()):
         raise Refused(invalid_request(""))
     point_name, start_name, end_name = _PARAMETERS_2026 if is_2026 else _PARAMETERS_V4_V5
-    usage_point = parameters.get(point_name)
-    if not usage_point:
-        raise Refused(invalid_request("usage_point_id parameter is required"))
-    if not is_usage_point(usage_point):
-        raise Refused(invalid_request("usage_point_id parameter must be 14 digits long"))
+    usage_point = read_usage_point(parameters.get(point_name))
     start, end = _read_day("Start", parameters.get(start_name)), _read_day("End", parameters.get(end_name))
-    return MeasureQuery(resource, usage_point, start, end)
+    return MeasureQuery(resource, usage_point, start, end, {name: parameters[name] for name in further})
 
 
 def _read_day(word: str, text: str | None) -> date:
@@ -107,27 +161,46 @@ def _read_day(word: str, text: str | None) -> date:
         raise Refused(invalid_request(f"{word} date parameter must be in the format YYYY-MM-DD")) from None
 
 
-def check_query(simulator: SimulatorState, query: MeasureQuery, consent: Consent | None) -> None:
-    """Raise Refused for the first rule that the query breaks; ``consent`` is that of a user's token."""
+def check_query(simulator: SimulatorState, query: MeasureQuery, consent: Consent | None) -> Meter:
+    """Return the meter.  Raises Refused for the first rule that the query breaks.
+
+    ``consent`` is that of a user's token.
+    """
     today = simulator.clock.today()
-    meter = simulator.meters.get(query.usage_point)
-    switches = meter.switches
-    is_of_another = consent is not None and query.usage_point not in consent.usage_points
-    is_curve = query.resource.series is Series.LOAD_CURVE
-    has_direction = meter.series.feeds_in if query.resource.production else meter.series.consumes
-    rules = (
-        ("end_too_late", query.end > today),
-        ("start_after_end", query.start >= query.end),
-        ("ADAM-DC-0008", is_of_another or switches.consent_revoked or simulator.consents.has_ended(query.usage_point)),
-        ("unauthorized_user", not simulator.meters.knows(query.usage_point)),
-        (switches.refusal or "", switches.refusal is not None),
-        ("ADAM-ERR0069", not has_direction),
-        ("ADAM-ERR0126", is_curve and (query.end - query.start).days > _LONGEST_CURVE_DAYS),
-        ("ADAM-ERR0125", query.start < _months_before(today, _HISTORY_MONTHS[query.resource.series]) - _EXTRA_HISTORY),
-        ("ADAM-ERR0123", meter.activated_on is not None and query.start < meter.activated_on),
-        ("no_data_found", is_curve and not switches.curve_enabled),
+    _refuse_if({"end_too_late": query.end > today, "start_after_end": query.start >= query.end})
+    meter = check_meter(simulator, query.usage_point, consent)
+    measure, days = query.resource.measure, (query.end - query.start).days
+    earliest = _months_before(today, measure.history_months) - _EXTRA_HISTORY
+    _refuse_if(
+        {
+            "ADAM-ERR0069": not meter.measures(measure.direction),
+            "ADAM-ERR0126": measure.longest_days is not None and days > measure.longest_days,
+            "ADAM-ERR0125": query.start < earliest,
+            "ADAM-ERR0123": meter.activated_on is not None and query.start < meter.activated_on,
+            "no_data_found": measure.is_curve and not meter.switches.curve_enabled,
+        }
     )
-    for name, is_broken in rules:
+    return meter
+
+
+def check_meter(simulator: SimulatorState, usage_point: str, consent: Consent | None) -> Meter:
+    """Return the meter.  Raises Refused where its holder does not consent, or the supplier refuses it."""
+    meter = simulator.meters.get(usage_point)
+    is_of_another = consent is not None and usage_point not in consent.usage_points
+    has_ended = meter.switches.consent_revoked or simulator.consents.has_ended(usage_point)
+    _refuse_if(
+        {
+            "ADAM-DC-0008": is_of_another or has_ended,
+            "unauthorized_user": not simulator.meters.knows(usage_point),
+            meter.switches.refusal or "": meter.switches.refusal is not None,
+        }
+    )
+    return meter
+
+
+def _refuse_if(rules: Mapping[str, bool]) -> None:
+    """Raise Refused with the row of the error table of the first rule that is broken."""
+    for name, is_broken in rules.items():
         if is_broken:
             raise Refused(ERROR_TABLE[name])
 

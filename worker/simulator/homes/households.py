@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from functools import lru_cache
+from datetime import date, datetime, timedelta
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from worker.domain.measures.readings import day_length
+from worker.simulator.homes.contracts import OFF_PEAK_HOURS, SUBSCRIBED_KVA, TEMPO_HOURS, Contract, Tariff
+from worker.simulator.homes.panels import fed_in, production_curve
 from worker.simulator.homes.series import HALF_HOUR, Point, apportion, step_ends
+from worker.simulator.homes.weather import outside_celsius
 
 _MORNING, _NOON, _EVENING = (7.5, 1.2), (12.6, 1.0), (20.0, 2.2)  # Hour and width of the day's peaks.
 
@@ -37,6 +40,7 @@ _WEEKEND: Final = _weights_of_day((0.9, (9.5, 1.6)), (1.3, (13.0, 1.5)), (1.8, _
 _HEATING: Final = _weights_of_day((1.5, (7.0, 2.0)), (2.0, (20.5, 3.0)), (1.0, (13.0, 9.0)))
 _OFF_PEAK: Final = _weights_of_day((1.0, (1.5, 0.9)), (0.6, (23.6, 0.5)))
 _FLAT: Final = (20_833,) * 48
+_COLD_DAY: Final = date(2024, 1, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,8 @@ class _Household:
     """Size of each use of one household.
 
     ``base_w`` covers stand-by and fridge.  The others are in Wh: meals per day, heating per degree and day, hot
-    water per day.  ``away_from`` is the day of the year on which two weeks of holiday begin.
+    water per day.  ``away_from`` is the day of the year on which two weeks of holiday begin.  ``panels_wp``: peak power
+    of the panels, in W.
     """
 
     base_w: int
@@ -53,15 +58,29 @@ class _Household:
     water_wh: int
     activated_on: date
     away_from: int
+    panels_wp: int
+    meter_installed_on: date
 
 
+class Peak(NamedTuple):
+    """Highest power of a day: VA, and its instant in UTC."""
+
+    volt_amperes: int
+    at: datetime
+
+
+@dataclass(frozen=True)
 class PretendHome:
-    """One pretend household; one that does not consume only feeds in, without any values of it."""
+    """One pretend household.
 
-    def __init__(self, usage_point: str, seed: int, consumes: bool = True) -> None:
-        self.consumes = consumes
-        self._seed = f"{seed}:{usage_point}".encode()
-        self._household = _draw_household(blake2b(self._seed, digest_size=8).digest())
+    ``consumes``: whether its meter measures what it draws.  ``panels_wp``: peak power of its panels in W; None for what
+    the draw gives it, which is panels for one home in eight.
+    """
+
+    usage_point: str
+    seed: int
+    consumes: bool = True
+    panels_wp: int | None = None
 
     @property
     def activated_on(self) -> date:
@@ -69,18 +88,40 @@ class PretendHome:
         return self._household.activated_on
 
     @property
-    def feeds_in(self) -> bool:
-        """Whether it is a meter of production."""
-        return not self.consumes
+    def meter_installed_on(self) -> date:
+        """The day on which its communicating meter began to count, from zero."""
+        return self._household.meter_installed_on
 
-    def production(self, day: date) -> None:
-        """Return None: no production is invented."""
+    @property
+    def feeds_in(self) -> bool:
+        """Whether it has panels."""
+        return self._peak_power_wp > 0
+
+    @cached_property
+    def contract(self) -> Contract:
+        """The contract of the start; its power is what the home needs on a cold day."""
+        digest = blake2b(self._key + b" contract", digest_size=4).digest()
+        tariff = (Tariff.BASE, Tariff.BASE, Tariff.OFF_PEAK, Tariff.OFF_PEAK, Tariff.TEMPO)[digest[0] % 5]
+        hours = {
+            Tariff.BASE: None,
+            Tariff.OFF_PEAK: OFF_PEAK_HOURS[digest[1] % len(OFF_PEAK_HOURS)],
+            Tariff.TEMPO: TEMPO_HOURS,
+        }
+        highest_w = max((point.watts for point in self.curve(_COLD_DAY)), default=0)
+        power = next((kva for kva in SUBSCRIBED_KVA if highest_w * 2.2 + 1_000 <= kva * 1_000), SUBSCRIBED_KVA[-1])
+        return Contract(self.activated_on, power, tariff, hours[tariff])
 
     def daily(self, day: date) -> int | None:
         """Return the Wh of a day; None before the contract."""
         if not self.consumes or day < self.activated_on:
             return None
         return sum(wh for wh, _ in self._parts(day, self._noise(day)))
+
+    def production(self, day: date) -> int | None:
+        """Return the Wh fed in on a day; None without panels and before the contract."""
+        if not self.feeds_in or day < self.activated_on:
+            return None
+        return fed_in(self._peak_power_wp, day)
 
     def curve(self, day: date) -> list[Point]:
         """Return the half-hours of a day; their watts are even, so that each is a whole number of watt-hours."""
@@ -99,9 +140,38 @@ class PretendHome:
         shares = apportion(wh, weights)
         return [Point(end, label, HALF_HOUR, 2 * share) for (end, label), share in zip(ends, shares, strict=True)]
 
+    def production_curve(self, day: date) -> list[Point]:
+        """Return the half-hours of what is fed in on a day; their watts are even, and 0 at night."""
+        wh = self.production(day)
+        return [] if wh is None else production_curve(wh, day, self._noise(day))
+
+    def peak(self, day: date, half_hours: Sequence[Point], subscribed_kva: int) -> Peak:
+        """Return the highest power of a day with these half-hours, at an instant inside the highest of them.
+
+        It is at least the mean of that half-hour, and as a rule no more than the subscribed power.
+        """
+        noise = self._noise(day)
+        highest = max(half_hours, key=lambda point: point.watts)
+        mean = int(highest.watts)
+        volt_amperes = max(mean, min(mean + mean * noise[62] // 200, subscribed_kva * 1_000))
+        before_end = 1 + (noise[59] * 256 + noise[63]) % (HALF_HOUR * 60 - 1)
+        return Peak(volt_amperes, highest.end - timedelta(seconds=before_end))
+
+    @property
+    def _key(self) -> bytes:
+        return f"{self.seed}:{self.usage_point}".encode()
+
+    @cached_property
+    def _household(self) -> _Household:
+        return _draw_household(blake2b(self._key, digest_size=8).digest(), self._key)
+
+    @property
+    def _peak_power_wp(self) -> int:
+        return self._household.panels_wp if self.panels_wp is None else self.panels_wp
+
     def _noise(self, day: date) -> bytes:
         """Return 64 numbers from 0 to 255 that depend on this home and day alone."""
-        return blake2b(_day_traits(day).name, key=self._seed[:64]).digest()
+        return blake2b(_day_traits(day).name, key=self._key[:64]).digest()
 
     def _parts(self, day: date, noise: bytes) -> list[tuple[int, tuple[int, ...]]]:
         """Return the energy of each use, in Wh, with its weights of the 48 half-hours."""
@@ -140,23 +210,8 @@ def _day_traits(day: date) -> _DayTraits:
     )
 
 
-def outside_celsius(day: date) -> float:
-    """Return the mean outside temperature, the same for all homes: a French year with spells of about a week."""
-    season = 12.0 - 8.0 * math.cos(2 * math.pi * (day.timetuple().tm_yday - 18) / 365.25)
-    week, rest = divmod(day.toordinal(), 7)
-    weekly_change = _warmth_of_week(week) * (7 - rest) / 7 + _warmth_of_week(week + 1) * rest / 7
-    return season + weekly_change + (_hash(f"day {day.toordinal()}")[0] / 255 - 0.5) * 3
-
-
-def _warmth_of_week(week: int) -> float:
-    return (_hash(f"week {week}")[0] / 255 - 0.5) * 9
-
-
-def _hash(text: str) -> bytes:
-    return blake2b(text.encode(), digest_size=8).digest()
-
-
-def _draw_household(digest: bytes) -> _Household:
+def _draw_household(digest: bytes, key: bytes) -> _Household:
+    further = blake2b(key + b" panels and meter", digest_size=4).digest()
     people = 1 + digest[0] % 5
     electric_heating = digest[1] < 100  # About four homes in ten.
     return _Household(
@@ -166,6 +221,8 @@ def _draw_household(digest: bytes) -> _Household:
         water_wh=people * (500 + digest[5] * 2) if digest[6] < 128 else 0,
         activated_on=date(2007 + digest[2] % 6, 1 + digest[3] % 12, 1 + digest[4] % 28),
         away_from=190 + digest[5] % 40,
+        panels_wp=3_000 + further[1] % 5 * 1_500 if further[0] % 8 == 0 else 0,
+        meter_installed_on=date(2018 + further[2] % 3, 1 + further[3] % 12, 1),
     )
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, time
 from typing import Final
 
 from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import ONE_DAY
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import Direction
 from worker.simulator.clock import SimulatedClock
-from worker.simulator.homes.households import PretendHome
+from worker.simulator.homes.contracts import USUAL_HOURS, Contract, Tariff
+from worker.simulator.homes.households import Peak, PretendHome
 from worker.simulator.homes.recordings import RecordedMeter
+from worker.simulator.homes.registers import RegisterReading, Registers
 from worker.simulator.homes.sandbox import METERS
 from worker.simulator.homes.series import (
     HALF_HOUR,
@@ -22,7 +25,7 @@ from worker.simulator.homes.series import (
     rescale,
 )
 from worker.simulator.options import SimulatorOptions
-from worker.simulator.switches import MeterSwitches
+from worker.simulator.switches import ContractChange, MeterSwitches
 
 _DEFAULT_SWITCHES: Final = MeterSwitches()
 PUBLISHED_AT: Final = time(8)  # Local time: Enedis publishes the previous day at about 08:00.
@@ -44,28 +47,70 @@ class Meter:
         """Start of the contract; None where it is unknown."""
         return self.switches.activated_on or self.series.activated_on
 
-    def daily(self, day: date) -> Number | None:
+    def daily(self, day: date, direction: Direction = Direction.CONSUMPTION) -> Number | None:
         """Return the Wh of a day; None where it has no value or is not published yet."""
-        if not self._has_day(day):
-            return None
-        wh = self.series.daily(day)
-        correction = self.switches.correction_of(day)
-        return wh if wh is None or correction is None else correction.apply(wh)
+        return self._corrected_daily(day, direction) if self._has_day(day) else None
 
-    def production(self, day: date) -> Number | None:
-        """Return the Wh fed in on a day, never corrected; None where there is no value or it is not published yet."""
-        return self.series.production(day) if self._has_day(day) else None
-
-    def curve(self, day: date) -> list[Point]:
+    def curve(self, day: date, direction: Direction = Direction.CONSUMPTION) -> list[Point]:
         """Return the published points of a day in time order; none where the curve is not collected."""
         if not self._has_day(day) or not self.switches.curve_enabled:
             return []
-        points = self._correct_curve(day)
+        points = self._corrected_curve(day, direction)
         # Recordings keep their own steps.
         if self.switches.step != HALF_HOUR and isinstance(self.series, PretendHome):
             points = regroup(day, points, self.switches.step)
         holes = [hole for hole in self.switches.holes if hole.whole_day is None]
         return [point for point in points if not any(hole.start < point.label <= hole.end for hole in holes)]
+
+    def max_power(self, day: date) -> Peak | None:
+        """Return the highest power of a day, that of the highest half-hour, even one that the curve lacks."""
+        contract = self.contract(day)
+        if contract is None or not self._has_day(day) or not isinstance(self.series, PretendHome):
+            return None
+        points = self._corrected_curve(day, Direction.CONSUMPTION)
+        return self.series.peak(day, points, contract.subscribed_kva) if points else None
+
+    def registers(self, window: DateWindow, direction: Direction) -> dict[date, RegisterReading]:
+        """Return what the meter showed at the midnights that begin the published days; it counts through holes."""
+        if not isinstance(self.series, PretendHome) or not self.measures(direction):
+            return {}
+        registers = Registers(
+            self.series,
+            direction,
+            self._contracts(),
+            self.switches.replaced_on,
+            frozenset(one.day for one in self.switches.corrections if one.direction is direction),
+            lambda contract, day: self._corrected_energy(contract, day, direction),
+        )
+        return {day: reading for day, reading in registers.read(window) if self._has_day(day)}
+
+    def contract(self, day: date) -> Contract | None:
+        """Return the contract in force on a day; None where it is unknown."""
+        return next((contract for contract in reversed(self._contracts()) if contract.since <= day), None)
+
+    def measures(self, direction: Direction) -> bool:
+        """Return whether the meter measures energy that flows this way."""
+        return self.series.consumes if direction is Direction.CONSUMPTION else self.series.feeds_in
+
+    def has_curve(self, direction: Direction) -> bool:
+        """Return whether a curve of this direction is collected."""
+        if not self.switches.curve_enabled:
+            return False
+        if isinstance(self.series, RecordedMeter):
+            return direction is Direction.CONSUMPTION and bool(self.series.curves)
+        return self.measures(direction)
+
+    def _contracts(self) -> list[Contract]:
+        """Return the contracts of a pretend home in time order."""
+        if not isinstance(self.series, PretendHome):
+            return []
+        first = self.series.contract
+        contracts = [replace(first, since=self.activated_on or first.since)]
+        for change in sorted(self.switches.contract_changes, key=lambda change: change.day):
+            contract = _changed(contracts[-1], change)
+            # What changed before the start holds from the start; of two changes on one day only the sum is seen.
+            contracts = [*(one for one in contracts if one.since < contract.since), contract]
+        return contracts
 
     def _has_day(self, day: date) -> bool:
         return (
@@ -74,13 +119,38 @@ class Meter:
             and all(hole.whole_day != day for hole in self.switches.holes)
         )
 
-    def _correct_curve(self, day: date) -> list[Point]:
-        points = list(self.series.curve(day))
-        correction = self.switches.correction_of(day)
+    def _corrected_daily(self, day: date, direction: Direction) -> Number | None:
+        is_consumption = direction is Direction.CONSUMPTION
+        wh = self.series.daily(day) if is_consumption else self.series.production(day)
+        correction = self.switches.correction_of(day, direction)
+        return wh if wh is None or correction is None else correction.apply(wh)
+
+    def _corrected_curve(self, day: date, direction: Direction) -> list[Point]:
+        is_consumption = direction is Direction.CONSUMPTION
+        points = list(self.series.curve(day) if is_consumption else self.series.production_curve(day))
+        correction = self.switches.correction_of(day, direction)
         if correction is None or not points:
             return points
-        wh = self.series.daily(day)
-        return rescale(points, correction.apply(energy_wh(points) if wh is None else wh))
+        wh = self._corrected_daily(day, direction)
+        return rescale(points, correction.apply(energy_wh(points)) if wh is None else int(wh))
+
+    def _corrected_energy(self, contract: Contract, day: date, direction: Direction) -> tuple[int, ...]:
+        """Return the corrected Wh of a day by tariff period; what is fed in has one register."""
+        points = self._corrected_curve(day, direction)
+        if direction is Direction.PRODUCTION:
+            return (int(energy_wh(points)),)
+        return contract.split(day, points) if points else (0,) * len(contract.periods)
+
+
+def _changed(contract: Contract, change: ContractChange) -> Contract:
+    tariff = change.tariff or contract.tariff
+    usual_hours = contract.off_peak_hours if tariff is contract.tariff else USUAL_HOURS[tariff]
+    return Contract(
+        max(change.day, contract.since),
+        change.subscribed_kva or contract.subscribed_kva,
+        tariff,
+        None if tariff is Tariff.BASE else change.off_peak_hours or usual_hours,
+    )
 
 
 class Meters:
@@ -112,7 +182,7 @@ class Meters:
         if recorded is not None or not self.knows(usage_point):
             return recorded or RecordedMeter()
         consumes = usage_point not in METERS or METERS[usage_point].consumes
-        return PretendHome(usage_point, self._options.seed, consumes)
+        return PretendHome(usage_point, self._options.seed, consumes, self.switches_of(usage_point).panels_wp)
 
     def switches_of(self, usage_point: str) -> MeterSwitches:
         """Return the meter's switches: those that were set, else the sandbox's, else the defaults."""

@@ -53,6 +53,10 @@ class RecordedMeter:
         """Return the recorded points of a day, in time order."""
         return self.curves.get(day, ())
 
+    def production_curve(self, day: date) -> Sequence[Point]:
+        """Return no points: no file of this series is read."""
+        return ()
+
 
 class UsedFile(NamedTuple):
     """File that is served; ``days``, in order, are those with a value.  As text it names no meter in full."""

@@ -21,18 +21,18 @@ class SandboxMeter(NamedTuple):
 
 
 def _meter(usage_point: str, consumes: bool = True, **switches: Any) -> SandboxMeter:
-    of_page = MeterSwitches(**{"activated_on": date(2015, 12, 1)} | switches)
-    return SandboxMeter(usage_point, consumes, of_page)
+    usual: dict[str, Any] = {"activated_on": date(2015, 12, 1), "panels_wp": 0}
+    return SandboxMeter(usage_point, consumes, MeterSwitches(**usual | switches))
 
 
 CUSTOMERS: Final[Mapping[int, tuple[SandboxMeter, ...]]] = {
     0: (_meter("22516914714270"),),
     1: (_meter("11453290002823", activated_on=date(2019, 8, 27)),),
     2: (_meter("32320647321714", curve_enabled=False),),
-    3: (_meter("12345678901234"), _meter("10284856584123", consumes=False)),
+    3: (_meter("12345678901234"), _meter("10284856584123", consumes=False, panels_wp=6_000)),
     4: (_meter("42900589957123", weekday_holes=(1, 2)),),  # Tuesdays and Wednesdays.
-    5: (_meter("24880057139941", consumes=False),),
-    6: (_meter("12655648759651"),),
+    5: (_meter("24880057139941", consumes=False, panels_wp=6_000),),
+    6: (_meter("12655648759651", panels_wp=3_000),),
     7: (_meter("64975835695673"), _meter("63695879465986"), _meter("22315546958763")),
     8: (_meter("26584978546985", consent_revoked=True),),
 }

@@ -117,7 +117,7 @@ def test_the_newest_callback_is_exchanged_for_the_usage_point(supplier: Simulato
     assert set(callback) == {"autorisation_id", "state"}
     body = _exchange(supplier, int(callback["autorisation_id"]), slash).json()
     assert {service["pointId"] for service in body["serviceSouscrit"]} == {HOME}
-    assert body["nbTotalServices"] == len(body["serviceSouscrit"]) == 4
+    assert body["nbTotalServices"] == len(body["serviceSouscrit"]) == 5
     assert supplier.callback(2, usage_point_id=HOME)["autorisation_id"] == callback["autorisation_id"]
     assert supplier.callback(2)["autorisation_id"] != callback["autorisation_id"]
 
@@ -126,7 +126,7 @@ def test_an_exchange_can_be_too_early(supplier: SimulatorCaller) -> None:
     number = int(supplier.callback(2)["autorisation_id"])
     supplier.admin("switches", {"services_empty": 1})
     assert error_of(_exchange(supplier, number)) == (400, "Bad request")
-    assert _exchange(supplier, number).json()["nbTotalServices"] == 4
+    assert _exchange(supplier, number).json()["nbTotalServices"] == 5
 
 
 def test_an_exchange_outside_the_swagger_is_a_fault(supplier: SimulatorCaller) -> None:

@@ -159,13 +159,9 @@ def test_one_meter_may_consume_and_produce(tmp_path: Path) -> None:
     supplier = _supplier(tmp_path)
     assert _ask(supplier)[0] == ("2024-10-31", "7000")  # type: ignore[index]
     assert _ask(supplier, "production")[0] == ("2024-10-31", "7362")  # type: ignore[index]
-    autorisation = int(supplier.callback(2, usage_point_id=METER)["autorisation_id"])
-    services = supplier.http.post(
-        "/subscribed_services/v1",
-        json={"autorisationId": autorisation, "comptage": False},
-        headers={"Authorization": f"Bearer {supplier.bearer('2026')}"},
-    ).json()["serviceSouscrit"]
-    assert {(service["soutirage"], service["injection"]) for service in services} == {(True, True)}
+    services = supplier.subscribed_services(METER)
+    groups = {(service["soutirage"], service["injection"], service["mesuresTypeCode"]) for service in services}
+    assert groups == {(True, False, "ENERGIE"), (False, True, "ENERGIE")}
 
 
 def test_the_answers_of_production_look_as_recorded_ones_do(tmp_path: Path) -> None:
@@ -198,8 +194,5 @@ def test_production_has_the_limits_of_daily_values(supplier: SimulatorCaller) ->
     produces = "24880057139941"
     early = supplier.request_measures("2021-10-01", "2021-10-02", "production", usage_point=produces)
     assert error_of(early) == (400, "ADAM-ERR0125")
-    assert error_of(supplier.request_measures("2024-11-01", "2024-11-02", "production", usage_point=produces)) == (
-        404,
-        "no_data_found",  # Pretend homes feed in and have no values of it.
-    )
+    assert len(points(supplier.request_measures("2024-11-01", "2024-11-05", "production", usage_point=produces))) == 4
     assert supplier.get(PATHS["v5", "production"], {}, "nonsense").status_code == 401

@@ -52,6 +52,17 @@ def test_each_customer_behaves_as_the_sandbox_page_says(
     assert _ask(sandbox, digit, "curve") == curve
 
 
+def test_the_customers_that_produce_are_those_of_the_sandbox_page(sandbox: SimulatorCaller) -> None:
+    """One customer has a point of each direction, one only feeds in, one does both on one point."""
+    producing = {(3, 1), (5, 0), (6, 0)}
+    for digit, meters in CUSTOMERS.items():
+        for which, _ in enumerate(meters):
+            expected = 7 if (digit, which) in producing else (400, "ADAM-ERR0069")
+            if digit != 8:  # That consent was revoked.
+                assert _ask(sandbox, digit, "production", which) == expected
+    assert _ask(sandbox, 3, "daily", 1) == (400, "ADAM-ERR0069")
+
+
 def test_the_second_customer_was_activated_in_2019() -> None:
     sandbox = SimulatorCaller(SimulatorOptions(pretend_now=NOW.replace(year=2021), redirect_uri=CALLBACK))
     assert error_of(sandbox.request_measures("2019-08-26", "2019-09-01", usage_point="11453290002823")) == (
