@@ -133,8 +133,9 @@ def test_it_tells_how_the_fleet_stands(fleet: Fleet, output: CommandResult) -> N
     assert samples["releve_unknown_answers"] == {("new",): 1, ("known",): 1}
     assert samples["releve_gate_open"] == {(): 0}
     assert 500 < samples["releve_gate_opens_in_seconds"][()] <= 600
-    assert samples["releve_permits_used"] == {("mesure_synchrone_auto",): 3}
-    assert samples["releve_permits_limit"] == {("mesure_synchrone_auto",): 1000}
+    no_calls = {(api,): 0 for api in ("comptage_auto", "situation_contrat_auto", "synth_contrat_auto")}
+    assert samples["releve_permits_used"] == {**no_calls, ("mesure_synchrone_auto",): 3}
+    assert samples["releve_permits_limit"] == dict.fromkeys([*no_calls, ("mesure_synchrone_auto",)], 1000)
     assert samples["releve_night_due"] == {("daily",): 2, ("load_curve",): 2}
     assert samples["releve_beat_last_publish_timestamp_seconds"] == {(): fleet.beat_at}
     assert samples["releve_beat_last_tick_timestamp_seconds"] == {(): fleet.tick_at}
