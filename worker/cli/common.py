@@ -20,7 +20,7 @@ from worker.domain.consent.accounts import Account
 from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Doctype, Period, Series
+from worker.domain.measures.series import Doctype, Period, Series, parse_series
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import open_current_database
 from worker.stores.database import Database
@@ -109,6 +109,18 @@ class UsagePoint(click.ParamType[Any]):
         if not _FOURTEEN_DIGITS.fullmatch(str(value)):
             self.fail("a usage point has 14 digits, as on the meter and the bill (PDL or PRM)", param, ctx)
         return str(value)
+
+
+class SeriesNames(click.ParamType[Any]):
+    """Names of series with commas between."""
+
+    name = "NAMES"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Series, ...]:
+        try:
+            return value if isinstance(value, tuple) else parse_series(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class TenantName(click.ParamType[Any]):

@@ -11,8 +11,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from worker.cli.common import json_option, print_json, warn
+from worker.cli.common import SeriesNames, json_option, print_json, warn
 from worker.cli.totals_check import DIFFERENCES
+from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.drill.fleet import DrillFleet
 from worker.drill.report import DrillReport
 from worker.drill.run import Drill
@@ -38,6 +39,7 @@ _PRESETS: Final = ("enedis-2026", "enedis-2026", "enedis-v4", "enedis-v4")
     type=click.Choice(["enedis-v4", "enedis-2026"]),
     help="API spoken; without it by the seed: seeds 2, 3, 6, 7, … speak v4, with tokens that rotate.",
 )
+@click.option("--series", type=SeriesNames(), default=USUAL_SERIES, help="What is collected, like daily,max_power.")
 @click.option("--measures-url", help="A CouchDB server to drill, couchdb+http://…, in place of one of our own.")
 @click.option("--accounts", default=_ACCOUNTS, show_default=True, type=click.IntRange(1, 200), help="Pretend homes.")
 @click.option("--keep", is_flag=True, help="Keep the folder with logs and databases; one that failed is kept anyway.")
@@ -47,6 +49,7 @@ def drill(
     seed: int,
     store: str | None,
     preset: str | None,
+    series: tuple[Series, ...],
     measures_url: str | None,
     accounts: int,
     keep: bool,
@@ -73,7 +76,7 @@ def drill(
     report = None
     try:
         planned = DrillReport(seed, minutes, store, preset or _PRESETS[seed % 4])
-        _run(folder, planned, accounts, measures_url, console)
+        _run(folder, planned, accounts, series, measures_url, console)
         report = planned
     finally:
         if keep or report is None or not report.ok:
@@ -88,15 +91,25 @@ def drill(
         options = {"minutes": f"{minutes:g}", "seed": seed, "store": report.store, "preset": report.preset}
         words = " ".join(f"--{name} {value}" for name, value in {**options, "accounts": accounts}.items())
         command = f"releve drill {words}"
+        command += f" --series {','.join(series)}" if series != USUAL_SERIES else ""
         command += " --measures-url …" if measures_url else ""
         warn(f"this drill failed; run it again with: {command}")
     return 0 if report.ok else 1
 
 
-def _run(folder: Path, report: DrillReport, accounts: int, measures_url: str | None, console: Console) -> None:
+def _run(
+    folder: Path,
+    report: DrillReport,
+    accounts: int,
+    series: tuple[Series, ...],
+    measures_url: str | None,
+    console: Console,
+) -> None:
     seed, seconds, couchdb = report.seed, report.minutes * 60, report.store != "sqlite"
     planned = plan_faults(seed, seconds, couchdb=couchdb)
-    with open_servers(folder, preset=report.preset, store=report.store, measures_url=measures_url) as servers:
+    with open_servers(
+        folder, preset=report.preset, store=report.store, series=series, measures_url=measures_url
+    ) as servers:
         fleet = DrillFleet(servers.runtime, servers.simulator, seed, accounts, seconds)
         console.print(
             f"drill of {report.minutes:g} minutes, seed {seed}, {report.preset}, {report.store}; "

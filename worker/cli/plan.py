@@ -11,12 +11,11 @@ import click
 
 from config.settings import Settings, get_settings
 from worker.accounts.explanations import to_row
-from worker.cli.common import json_option, print_result, warn
+from worker.cli.common import SeriesNames, json_option, print_result, warn
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.clock import clock_from
 from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.measures.readings import ONE_DAY, civil_date
-from worker.domain.measures.series import Series, parse_series
 from worker.domain.measures.windows import MAX_LOAD_CURVE_HISTORY_DAYS
 from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from
 from worker.runtime.series import fleet_series
@@ -27,18 +26,6 @@ from worker.stores.registry.policies import AppliedPolicy, PolicyTable
 
 _MOST_ACCOUNTS: Final = 100_000_000  # France has 37 million Linky meters.
 _MOST_CALLS: Final = 1_000_000_000
-
-
-class _SeriesNames(click.ParamType[Any]):
-    """Names of series with commas between."""
-
-    name = "NAMES"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Series, ...]:
-        try:
-            return parse_series(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.command()
@@ -54,7 +41,7 @@ class _SeriesNames(click.ParamType[Any]):
     type=click.IntRange(0, MAX_LOAD_CURVE_HISTORY_DAYS),
     help="Days of curve that a new account brings; unset, RELEVE_HISTORY_LOAD_DAYS.",
 )
-@click.option("--series", type=_SeriesNames(), help="Series of all --accounts, like daily,load_curve; RELEVE_SERIES.")
+@click.option("--series", type=SeriesNames(), help="Series of all --accounts, like daily,load_curve; RELEVE_SERIES.")
 @click.option("--apply", "to_apply", is_flag=True, help="Let the nights follow this plan, from the next one on.")
 @click.option("--show", "to_show", is_flag=True, help="Show the policy that the nights follow, and how it was found.")
 @click.option("--reset", "to_reset", is_flag=True, help="Forget it: everything of everybody every night.")

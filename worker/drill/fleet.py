@@ -176,15 +176,17 @@ class DrillFleet:
 
     def is_asked_since(self, account_id: str, moment: datetime) -> bool:
         """Return whether a look-back of every series that was asked since ``moment`` is stored."""
-        outcomes = self._runtime.registry.outcomes.load(account_id).values()
-        asked = [outcome.code is None and outcome.asked_at and outcome.asked_at >= moment for outcome in outcomes]
-        return len(asked) == len(self._runtime.registry.outcomes.collected(account_id)) and all(asked)
+        outcomes = self._runtime.registry.outcomes.load(account_id)
+        collected = [outcomes.get(series) for series in self._runtime.registry.outcomes.collected(account_id)]
+        return all(one and one.code is None and one.asked_at and one.asked_at >= moment for one in collected)
 
     def is_healthy(self, account_id: str) -> bool:
         """Return whether the account is active and its last outcomes are successes."""
         account = self._runtime.registry.get(account_id)
-        outcomes = self._runtime.registry.outcomes.load(account_id)
-        return account.active and all(outcome.code is None for outcome in outcomes.values())
+        table = self._runtime.registry.outcomes
+        outcomes = table.load(account_id)
+        codes = (outcomes[series].code for series in table.collected(account_id) if series in outcomes)
+        return account.active and not any(codes)
 
     def compare_store(self, home: DrillHome) -> tuple[Differences, int]:
         """Return how the store differs from what the meter measured, and the number of its documents."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from worker.cli.supervise import start_part, use_pretend_settings
 from worker.domain.clock import real_clock
 from worker.domain.fleet.lanes import BROKER_PREFIX
 from worker.domain.measures.readings import PARIS
+from worker.domain.measures.series import Series
 from worker.drill.couchdb_relay import CouchdbRelay
 from worker.drill.crash_worker import CLOCK_AHEAD_VARIABLE, set_clock
 from worker.drill.processes import POOLS, DrillProcesses
@@ -171,7 +172,9 @@ class DrillServers:
 
 
 @contextmanager
-def open_servers(folder: Path, *, preset: str, store: str, measures_url: str | None) -> Iterator[DrillServers]:
+def open_servers(
+    folder: Path, *, preset: str, store: str, series: Sequence[Series], measures_url: str | None
+) -> Iterator[DrillServers]:
     """Start servers, simulator and processes; at the end of the block stop everything, the workers first.
 
     The environment of this process is replaced by the drill's, so that a drill never uses the user's own settings.
@@ -195,6 +198,7 @@ def open_servers(folder: Path, *, preset: str, store: str, measures_url: str | N
             layout="packed" if store == "couchdb-packed" else "plain",
             calls_per_second=_CALLS_PER_SECOND,
             calls_per_hour=0,
+            series=",".join(series),
             supplier_timeout_s=_SUPPLIER_TIMEOUT_S,
             incident_probe_s=_FIRST_PROBE_S,
             pretend_now=PRETEND_NOW.isoformat(),
