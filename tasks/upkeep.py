@@ -47,7 +47,7 @@ def renew_tokens() -> None:
 def follow_fleet_series(names: str) -> None:
     """Let all accounts follow the series that beat's RELEVE_SERIES names, once it has changed, and once a day."""
     runtime = get_runtime()
-    fleet = [series for series in parse_series(names) if runtime.endpoints.preset.offers(series)]
+    fleet = [series for series in parse_series(names) if runtime.offers(series)]
     if runtime.progress.get_text(_FLEET_SERIES) != names:
         changed = runtime.registry.outcomes.follow_fleet(fleet, runtime.now())
         runtime.progress.put_text(_FLEET_SERIES, names, _A_DAY_S)

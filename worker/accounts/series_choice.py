@@ -60,7 +60,10 @@ class SeriesChooser:
         Raises UnknownAccount, and ValueError, before anything is changed, for a series that the supplier does not offer
         and for a switch that nobody may choose.
         """
+        known = {one.series for one in self.outcomes.list_chosen(account_id)}
         for series, switch in switches.items():
+            if series not in known:
+                raise ValueError(f"{series} is no series of this meter's supplier")
             if switch not in CHOICES:
                 raise ValueError(f"{series} can be set to {', '.join(CHOICES)}")
             if switch is SeriesSwitch.ON and not self.is_offered(series):

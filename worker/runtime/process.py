@@ -40,9 +40,9 @@ from worker.domain.consent.evidence import HOUSEHOLD
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.series import registers_of
+from worker.domain.measures.series import Series, registers_of
 from worker.runtime import keys, stores, supplier
-from worker.runtime.series import fleet_series
+from worker.runtime.series import fleet_series, is_offered
 from worker.stores.encryption import Signer
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.redis.connection import check_eviction, connect
@@ -250,9 +250,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
 
     def _build_account_parts(self) -> None:
-        self.series_chooser = SeriesChooser(
-            outcomes=self.registry.outcomes, is_offered=self.endpoints.preset.offers, now=self.now
-        )
+        self.series_chooser = SeriesChooser(outcomes=self.registry.outcomes, is_offered=self.offers, now=self.now)
         self.inviter = Inviter(
             invitations=self.invitations,
             registry=self.registry,
@@ -365,6 +363,10 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def close(self) -> None:
         self._open.close()
+
+    def offers(self, series: Series) -> bool:
+        """Return whether the supplier of a series offers it."""
+        return is_offered(self.settings, series)
 
     def client_of(self, account: Account) -> SupplierClient:
         """Return the client of an account's supplier, for the calls that follow at once."""

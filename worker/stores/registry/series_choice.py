@@ -73,7 +73,11 @@ class SeriesChoice(SqlTable):
         return follow_fleet(self._database, fleet, now)
 
     def list_chosen(self, account_id: str) -> list[ChosenSeries]:
-        """Return what is chosen of every series, in the order of ``Series``; those without a row are the fleet's."""
+        """Return what is chosen of every series of the account's supplier; those without a row are the fleet's.
+
+        They have the order of ``Series``.
+        """
+        supplier = self._database.fetch(select(ACCOUNTS.c.supplier).where(ACCOUNTS.c.id == account_id))
         query = select(SERIES_OUTCOMES).where(_C.account_id == account_id)
         rows = {row.series: row for row in self._database.fetch(query)}
         return [
@@ -87,7 +91,7 @@ class SeriesChoice(SqlTable):
             )
             if (row := rows.get(series))
             else ChosenSeries(series, SeriesSwitch.FLEET, False, None, None, None)
-            for series in Series
+            for series in of_supplier(supplier[0].supplier if supplier else "")
         ]
 
     def collected(self, account_id: str) -> list[Series]:
