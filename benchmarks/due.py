@@ -38,8 +38,8 @@ from worker.stores.redis.progress import ProgressStore  # noqa: E402
 from worker.stores.registry.accounts import AccountRegistry  # noqa: E402
 from worker.stores.registry.migrations import upgrade_schema  # noqa: E402
 from worker.stores.registry.tables import ACCOUNTS, NO_DAY, SERIES_OUTCOMES  # noqa: E402
-from worker.sync.claims import WindowClaims  # noqa: E402
-from worker.sync.due import DueWindows, most_waiting  # noqa: E402
+from worker.sync.claims import WindowClaims, most_waiting  # noqa: E402
+from worker.sync.due import DueWindows  # noqa: E402
 
 NIGHT: Final = datetime(2026, 11, 25, 7, 30, tzinfo=UTC)
 NIGHTS: Final = 3  # The rows were asked within so many nights.

@@ -10,11 +10,12 @@ from celery import shared_task
 
 from tasks.base import ControlTask
 from tasks.pipeline import publish
+from worker.domain.fleet.policy import night_start
 from worker.domain.measures.readings import PARIS, civil_date
 from worker.logs import fields
 from worker.ops.capacity import log_capacity
 from worker.runtime.current import get_runtime
-from worker.sync.due import Due, night_start
+from worker.sync.due import Due
 
 log = logging.getLogger("releve.nightly")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from tests.support.pages import ROOT
 from tools.reach import modules_of
+from worker.domain.measures.series import Series
 
 PACKAGES = ("config", "tasks", "worker")
 HALL = {"__init__", "__main__", "app", "errors", "logs", "metrics", "texts"}
@@ -156,3 +158,34 @@ def test_unit_tests_lie_where_their_modules_lie(folder: str) -> None:
         file.parent.relative_to(ROOT / "tests" / "unit") for file in (ROOT / "tests/unit" / folder).rglob("test_*.py")
     }
     assert tested and [path for path in tested if not (ROOT / "worker" / path / "__init__.py").is_file()] == []
+
+
+# Where a series may be named: its description, what reads and asks for it, and the simulator, which has homes with all.
+NAMES_SERIES = ("worker/domain/measures/series.py", "worker/domain/parsing/", "worker/simulator/")
+
+
+def _named_series(path: Path) -> list[str]:
+    """Return the members of ``Series`` and ``Doctype`` that a module names, with their lines."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    named = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.isupper())
+    return [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {node.value.id}.{node.attr}"
+        for node in named
+        if isinstance(node.value, ast.Name) and node.value.id in ("Series", "Doctype")
+    ]
+
+
+def test_nothing_decides_by_the_name_of_a_series() -> None:
+    files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    places = [(path, str(path.relative_to(ROOT))) for path in files]
+    asking = [path for path, name in places if not name.startswith(NAMES_SERIES) and path.name != "presets.py"]
+    assert [line for path in asking for line in _named_series(path)] == []
+    # A description is asked for what it says, never for the text of the name.
+    texts = {f'"{series.value}"' for series in Series} - {'"daily"', '"contract"', '"registers"'}
+    decides = re.compile(rf"(?:==|!=|\bin\b|case)\s*[(\[{{]?\s*(?:{'|'.join(map(re.escape, sorted(texts)))})")
+    assert [name for path, name in places if decides.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_the_heart_fits_on_a_page() -> None:
+    lines = sum(len((ROOT / name).read_text().splitlines()) for name in ("tasks/nightly.py", "worker/sync/due.py"))
+    assert lines <= 300

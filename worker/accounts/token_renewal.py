@@ -17,7 +17,7 @@ from worker.clients.tokens import RENEW_AHEAD_S, TokenProvider
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.readings import civil_date
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import daily_of
 from worker.errors import AccountError, ConsentEnded, RateLimited, TransientError, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
@@ -76,8 +76,8 @@ class TokenRenewal:
     def _suspend(self, token_id: str, error: AccountError) -> None:
         for account_id in self.registry.tokens.list_accounts_of(token_id):
             log.warning("token lost", extra=fields(account_id=account_id, code=error.code, reason=str(error)))
-            # Both series need the token, so the daily one stands for both.
-            job = self.claims.manual_look_back(account_id, Series.DAILY)
+            # All series need the token, so the daily one stands for them.
+            job = self.claims.manual_look_back(account_id, daily_of())
             self.incidents.record_failure(job, error)
             during_incident = self.incidents.excuses(None, error) is not None
             try:

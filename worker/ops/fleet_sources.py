@@ -15,9 +15,10 @@ from config.settings import Settings
 from worker.app import queue_ages, queue_lengths
 from worker.domain.clock import clock_from
 from worker.domain.fleet.incidents import IncidentKind
+from worker.domain.fleet.policy import night_start
 from worker.domain.laws.conservation import Cause, Law
 from worker.domain.measures.readings import ONE_DAY, civil_date
-from worker.domain.measures.series import Doctype
+from worker.domain.measures.series import daily_of
 from worker.domain.measures.windows import newest_wanted_day
 from worker.ops import fleet_metrics
 from worker.ops.capacity import capacity_of
@@ -36,7 +37,6 @@ from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.overview import Overview
 from worker.stores.registry.policies import PolicyTable
 from worker.sync.audit import load_audit_summary
-from worker.sync.due import night_start
 
 SILENT_S: Final = 60.0  # A worker sends a heartbeat every 4 s.
 
@@ -96,7 +96,7 @@ class FleetSources:
 
     def _check_measures(self) -> Samples:
         """Yield nothing; only check that the measure store answers."""
-        self._measures.read("metrics", {Doctype.DAY: ("0", "1")})
+        self._measures.read("metrics", {daily_of().inputs: ("0", "1")})
         return ()
 
     def _redis_samples(self) -> Samples:

@@ -41,8 +41,14 @@ NIGHTLY_LANE: Final = "nightly"
 REPAIR_LANE: Final = "repair"
 HISTORY_LANES: Final = {series: series.description.history_lane.value for series in Series}
 LANES: Final = tuple(dict.fromkeys((NIGHTLY_LANE, REPAIR_LANE, *HISTORY_LANES.values())))
+_UNLIMITED_BACKLOG: Final = 2_000
 # A claim of this age without a message in the broker belongs to a lost message. Younger ones may be on their way.
 LOST_AFTER_S: Final = 20.0
+
+
+def most_waiting(calls_per_hour: int | None, share: int = 6) -> int:
+    """Return how many windows may be in flight in a lane: ten minutes of quota, or another ``share`` of the hour."""
+    return _UNLIMITED_BACKLOG if calls_per_hour is None else max(20, calls_per_hour // share)
 
 
 def lane_of(kind: str, series: Series) -> str:

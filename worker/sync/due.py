@@ -15,43 +15,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime
 from typing import Final, NamedTuple
 
 from worker.domain.clock import Clock
 from worker.domain.measures.messages import AGAIN, CATCH_UP, LOOK_BACK, NIGHTLY, REPAIR, WindowJob
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, civil_date
-from worker.domain.measures.series import Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
+from worker.domain.measures.series import SMALLEST_FIRST, Series
 from worker.domain.measures.windows import plan_look_back, plan_repair
 from worker.stores.redis.claims import member_of
 from worker.stores.registry.due import DueRow, DueTable, SeriesDays
 from worker.stores.registry.outcomes import NIGHTS_WITHOUT_CURVE
 from worker.stores.registry.policies import PolicyTable
-from worker.sync.claims import HISTORY_LANES, NIGHTLY_LANE, REPAIR_LANE, WindowClaims
+from worker.sync.claims import HISTORY_LANES, NIGHTLY_LANE, REPAIR_LANE, WindowClaims, most_waiting
 
-_UNLIMITED_BACKLOG: Final = 2_000
 _AGAIN_SHARE: Final = 10  # A tenth of the nightly room is kept for tries after a failure.
 _REPAIR_SHARE: Final = 10  # Each hourly run of the repair may use a tenth of an hour's quota.
 MOST_HISTORIES: Final = 500  # Histories begun in one call: each reads its finished days.
-# The series that few accounts have, or few calls load, come before those of everybody.
-SMALLEST_FIRST: Final = tuple(reversed(Series))
 # Rows of one query: a curve that is not collected has its turn every week.
 _NIGHTLY_GROUPS: Final = (
     *((series, NIGHTS_WITHOUT_CURVE) for series in SMALLEST_FIRST if series.has_steps),
     *((series, 1) for series in SMALLEST_FIRST),
 )
-
-
-def most_waiting(calls_per_hour: int | None, share: int = 6) -> int:
-    """Return how many windows may be in flight in a lane: ten minutes of quota, or another ``share`` of the hour."""
-    return _UNLIMITED_BACKLOG if calls_per_hour is None else max(20, calls_per_hour // share)
-
-
-def night_start(now: datetime, nightly_at: time) -> datetime:
-    """Return the beginning of the night that is under way: the last moment at which the clock showed ``nightly_at``."""
-    local = now.astimezone(PARIS)
-    start = datetime.combine(local.date(), nightly_at, PARIS)
-    return start if start <= local else datetime.combine(local.date() - ONE_DAY, nightly_at, PARIS)
 
 
 class Due(NamedTuple):
@@ -158,10 +143,7 @@ class DueWindows:
         return len(self.claims.in_flight(HISTORY_LANES[series])) < most_waiting(self.calls_per_hour)
 
     def look_backs(self, account_id: str) -> list[WindowJob]:
-        """Claim the look-backs of one account, as a person asked, without those in flight.
-
-        None where the account's consent is over. Raises UnknownAccount.
-        """
+        """Claim the look-backs of one account that are not in flight, none after its consent. Raises UnknownAccount."""
         today = civil_date(self.now())
         if self.claims.registry.get(account_id).refusal_on(today):
             return []

@@ -16,15 +16,15 @@ from tests.support.registries import record_outcome
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
 from worker.domain.consent.accounts import AccountState
-from worker.domain.fleet.policy import FleetPolicy
+from worker.domain.fleet.policy import FleetPolicy, night_start
 from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch
 from worker.errors import StoreUnavailable, SupplierUnavailable
 from worker.stores.registry.due import DueTable
-from worker.sync.claims import queue_of
-from worker.sync.due import MOST_HISTORIES, DueWindows, most_waiting, night_start
+from worker.sync.claims import most_waiting, queue_of
+from worker.sync.due import MOST_HISTORIES, DueWindows
 
 DAY = timedelta(days=1)
 # Six windows may be in flight for each call an hour, but 20 at least.

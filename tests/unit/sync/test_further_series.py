@@ -11,12 +11,12 @@ import pytest
 from tests.support.factories import v5_answer
 from tests.unit.conftest import Household
 from worker.domain.consent.accounts import AccountState
+from worker.domain.fleet.policy import night_start
 from worker.domain.measures.documents import ALL_KEYS, key_of
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.errors import SeriesNotOffered, WorkerError
 from worker.sync.completeness import LedgerRebuilder
-from worker.sync.due import night_start
 
 VA = {"unit": "VA", "measurement_kind": "power", "aggregate": "maximum", "measuring_period": "P1D"}
 

@@ -7,12 +7,21 @@ each has its turn within k nights.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, time
 from typing import Final
 
+from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.series import Series
 
 # One call returns seven days of curve. With more nights between two turns, each turn would cost two calls.
 MOST_NIGHTS: Final = 7
+
+
+def night_start(now: datetime, nightly_at: time) -> datetime:
+    """Return the beginning of the night that is under way: the last moment at which the clock showed ``nightly_at``."""
+    local = now.astimezone(PARIS)
+    start = datetime.combine(local.date(), nightly_at, PARIS)
+    return start if start <= local else datetime.combine(local.date() - ONE_DAY, nightly_at, PARIS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ def key_range(window: DateWindow, doctype: Doctype) -> tuple[str, str]:
 
 def shift_key(key: str, by: timedelta) -> str:
     """Return the key of a minute or an hour so much later."""
-    return period_key(datetime.fromisoformat(key) + by, Doctype.MINUTE)
+    return f"{(datetime.fromisoformat(key) + by).astimezone(UTC).isoformat()[:16]}Z"
 
 
 def touched_window(window: DateWindow, series: Series) -> DateWindow:

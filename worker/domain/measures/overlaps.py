@@ -16,10 +16,11 @@ from typing import Final, NamedTuple
 
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, Entry, entry_of, key_of, to_entry
 from worker.domain.measures.readings import IntervalReading, find_uncovered
-from worker.domain.measures.series import Doctype
+from worker.domain.measures.series import curve_of, daily_of
 
 # What a removed reading became in the journal of corrections: nothing.  The energy of a step is in other steps.
 REMOVED: Final = -1
+_STEPS: Final = curve_of(daily_of()).inputs
 
 
 class Interval(NamedTuple):
@@ -85,7 +86,7 @@ def keep_last(readings: Sequence[IntervalReading]) -> list[IntervalReading]:
     in_time_order = sorted(readings, key=lambda reading: reading.start.astimezone(UTC))
     if not any(first.start.astimezone(UTC) + first.length > second.start for first, second in pairwise(in_time_order)):
         return in_time_order
-    by_entry = {entry_of(reading, Doctype.MINUTE)[:3]: reading for reading in readings}
+    by_entry = {entry_of(reading, _STEPS)[:3]: reading for reading in readings}
     entries = [Entry(*fields) for fields in by_entry]
     measured, zeros = (
         _settle_in_order([entry for entry in entries if bool(entry.amount) is wanted]) for wanted in (True, False)

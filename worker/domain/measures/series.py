@@ -363,6 +363,9 @@ class SeriesSwitch(StrEnum):
 
 _SERIES_OF: Final = {doctype: series for series in Series for doctype in series.doctypes}
 
+# The series that few accounts have, or few calls load, come before those of everybody.
+SMALLEST_FIRST: Final = tuple(reversed(Series))
+
 
 def of_supplier(supplier: str, series: Iterable[Series] = Series) -> list[Series]:
     """Return those of the series that this supplier has, in their order."""
