@@ -15,6 +15,7 @@ from tests.support.fakes import MemoryStore, memory_measures
 from tests.support.installation import Installation
 from tests.support.registries import METER, NOW, OTHER_METER
 from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
+from worker.domain.measures.packing import PACKED_SERIES, UNPACKED_DOCTYPES
 from worker.domain.measures.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.ops import startup
@@ -132,7 +133,9 @@ def test_a_store_that_was_migrated_under_our_feet_is_noticed_within_a_minute() -
             store.read("home1", requests)
 
 
-@pytest.mark.parametrize("layout, databases", [("plain", 5), ("packed", 2)])
+@pytest.mark.parametrize(
+    "layout, databases", [("plain", len(Doctype)), ("packed", len(PACKED_SERIES) + len(UNPACKED_DOCTYPES))]
+)
 def test_the_workers_user_is_let_into_the_databases_of_the_layout(
     installation: Installation, layout: str, databases: int
 ) -> None:

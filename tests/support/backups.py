@@ -108,6 +108,7 @@ def insert_services(runtime: Runtime) -> None:
     """Insert a tenant, a client of the proxy with a grant, and the memory of an erased meter."""
     rows: Mapping[Any, dict[str, Any]] = {
         tables.TENANTS: {"id": "heating", "title": "Heating", "created_at": NOW},
+        tables.READING_TRIES: {"meter": "r" * 64, "day": date(2024, 7, 24), "tries": 1, "wrong": 2},
         tables.ERASURES: {"meter": "e" * 64, "erased_at": NOW, "forget_on": date(2027, 7, 24)},
         tables.PROXY_CLIENTS: {
             "id": "stack", "name": "Stack", "hash": "c" * 64, "redirect_uris": "https://stack.example/back",

@@ -190,6 +190,10 @@ TABLE = (
     for_everybody("GET /connect/{supplier}", sees(303, "oauth2/authorize", "state=")),
     for_everybody("GET /callback/{supplier}", sees(400), query=TYPED_CALLBACK),
     for_everybody("POST /connect/new-holder", BAD_FORM, form={"connection": "c" * 32, "csrf": "{csrf}"}),
+    # A reading of the meter belongs to the browser's own request, which has no proof yet.
+    for_everybody("GET /connect/reading", sees(404)),
+    for_everybody("POST /connect/reading", BAD_FORM, form={"register_BASE": "12345", "csrf": "{csrf}"}),
+    for_everybody("GET /connect/reading/outcome", sees(404)),
     # An invitation is opened with the CSRF value of the form that this browser has loaded.
     for_everybody("GET /invitation", sees(200, "/invitation")),
     for_everybody("POST /invitation", BAD_FORM, form={"invitation": "invite_x", "csrf": "{csrf}"}),

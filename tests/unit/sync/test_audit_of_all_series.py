@@ -147,10 +147,10 @@ def test_a_contract_that_was_told_once_holds_for_the_days_after(home: Home) -> N
 
 def test_only_series_that_the_account_has_are_looked_at_and_only_collected_ones_asked_for(home: Home) -> None:
     home.spoil(Series.MAX_POWER, str(home.days[2]), load=0.1)
-    set_switch(home, Series.MAX_POWER, SeriesSwitch.ENDED)
+    set_switch(home, Series.MAX_POWER, SeriesSwitch.ENDED, collected=False)
     assert [law for _, law, *_ in home.laws()] == [Law.PEAK]
     assert [series for series, *_ in home.repaired()] == ["load_curve"]
-    set_switch(home, Series.MAX_POWER, SeriesSwitch.OFF, ever_stored=False)
+    set_switch(home, Series.MAX_POWER, SeriesSwitch.OFF, collected=False, ever_stored=False)
     assert home.laws() == []
 
 
