@@ -85,7 +85,8 @@ class AccountStatus(BaseModel):
     @property
     def last_day(self) -> date | None:
         """The last day that is stored of any series."""
-        return max((series.last_day for series in self.series.values() if series.last_day), default=None)
+        days = (one.last_day for series, one in self.series.items() if not series.is_state)
+        return max((day for day in days if day is not None), default=None)
 
 
 class AccountProgress(BaseModel):
