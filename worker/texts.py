@@ -6,7 +6,7 @@
 ``notice.<kind>.…``          ``subject`` and ``text`` of a notice, see ``worker.accounts.notice_texts``
 ``invitation.…``             ``notice``: how a notice's reader makes one; ``mail.…`` the mail that carries its link
 ``reason.<reason>``          why a day is complete, partial or missing
-``series.<series>.…``        ``name``, and ``object`` of a sentence; from the series' description
+``series.<series>.…``        ``name``, ``object`` of a sentence, ``about`` for households; from its description
 ``supplier.<name>``          its name; ``supplier.<name>.about`` what it reads
 other keys                   the pages
 ============================ ==========================================================================
@@ -44,6 +44,7 @@ def load_texts() -> Texts:
     for series, described in SERIES_DESCRIPTIONS.items():
         texts[f"series.{series}.name"] = dict(described.label.title)
         texts[f"series.{series}.object"] = dict(described.label.object)
+        texts[f"series.{series}.about"] = dict(described.label.about)
     return texts
 
 

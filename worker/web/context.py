@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Final
 
 from fastapi import Depends, Request, Response
 
 from worker.app import enqueue_backfill, enqueue_revocation
+from worker.domain.measures.series import Series, SeriesSwitch
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
@@ -87,6 +88,15 @@ def publish_backfills(runtime: Runtime, account_ids: Iterable[str]) -> None:
             enqueue_backfill(account_id, broker_url=runtime.broker_url)
         except StoreUnavailable as error:
             log.warning("backfill not published", extra=fields(account_id=account_id, reason=str(error)))
+
+
+def switch_series(runtime: Runtime, account_id: str, switches: Mapping[Series, SeriesSwitch]) -> None:
+    """Set these switches of an account, and publish its backfill where anything is asked for that was not.
+
+    Raises ValueError, before anything is changed, for a series that the supplier does not offer.
+    """
+    if runtime.series_chooser.choose(account_id, switches):
+        publish_backfills(runtime, [account_id])
 
 
 def publish_revocation(runtime: Runtime) -> None:

@@ -16,6 +16,7 @@ from tests.support.api_service import TODAY, open_api_service
 from tests.support.browser import go, look_at, open_profile, text_of
 from tests.support.panel_homes import TEMPO, PanelHome, store_home
 from tests.support.simulators import run_in_background
+from worker.domain.measures.series import Series, SeriesSwitch
 from worker.stores.redis.child_processes import free_port
 from worker.web.sessions import SESSION_COOKIE, Session, sign_session
 
@@ -61,3 +62,13 @@ def test_a_home_with_panels_reads_both_directions_powers_and_registers(
         look_at(browser, "panels-year")
         go(browser, "Download my data", "CSV")
         look_at(browser, "panels-download")
+
+        browser.get(f"{address}/accounts/{account}")
+        go(browser, "Choose what is collected", "Always ticked")
+        look_at(browser, "panels-series")
+        browser.find_element(By.CSS_SELECTOR, f"[value={Series.PRODUCTION_LOAD_CURVE}][type=checkbox]").click()
+        go(browser, "Save my choices", "Your choices are saved")
+        look_at(browser, "panels-series-saved")
+        chosen = service.runtime.registry.outcomes.list_chosen(account)
+        switched = {one.series: one.switch for one in chosen if one.switch is not SeriesSwitch.FLEET}
+        assert switched == {Series.PRODUCTION_LOAD_CURVE: SeriesSwitch.OFF}

@@ -82,6 +82,11 @@ class Account:
         return not ended and self.reason != ConsentStopped.code
 
     @property
+    def may_choose_series(self) -> bool:
+        """Whether its household may choose what is asked for, now or when its consent is in force again."""
+        return self.state not in (AccountState.CLOSED, AccountState.DELETED)
+
+    @property
     def active(self) -> bool:
         """Whether automatic runs ask for it: it is ready, or asserted and awaits the supplier's first answer."""
         return self.state is AccountState.READY or self.unconfirmed

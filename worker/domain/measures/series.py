@@ -153,14 +153,18 @@ class Granularity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SeriesLabel:
-    """What pages call a series, by language: ``title``, and ``object``, its words inside of a sentence."""
+    """What pages call a series, by language: ``title``; ``object``, its words inside of a sentence.
+
+    ``about``: one sentence that says to a household what it is.
+    """
 
     title: Mapping[str, str]
     object: Mapping[str, str]
+    about: Mapping[str, str]
 
 
-def _label(fr: str, en: str, fr_object: str, en_object: str) -> SeriesLabel:
-    return SeriesLabel({"fr": fr, "en": en}, {"fr": fr_object, "en": en_object})
+def _label(fr: str, en: str, fr_object: str, en_object: str, fr_about: str, en_about: str) -> SeriesLabel:
+    return SeriesLabel({"fr": fr, "en": en}, {"fr": fr_object, "en": en_object}, {"fr": fr_about, "en": en_about})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,7 +265,14 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
     Series.DAILY: SeriesDescription(
         quantity=Quantity.ENERGY,
         granularity=Granularity.DAY,
-        label=_label("Totaux par jour", "Daily totals", "le total", "the total"),
+        label=_label(
+            "Totaux par jour",
+            "Daily totals",
+            "le total",
+            "the total",
+            "Votre consommation de chaque jour, dont sont faits les mois et les années.",
+            "What you use each day, which months and years are made of.",
+        ),
         inputs=Doctype.DAY,
         totals=(Doctype.MONTH, Doctype.YEAR),
         history_lane=Lane.FIRST_SCREEN,
@@ -269,7 +280,14 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
     Series.LOAD_CURVE: SeriesDescription(
         quantity=Quantity.POWER,
         granularity=Granularity.STEP,
-        label=_label("Courbe par demi-heure", "Half-hour curve", "la courbe par demi-heure", "the half-hour curve"),
+        label=_label(
+            "Courbe par demi-heure",
+            "Half-hour curve",
+            "la courbe par demi-heure",
+            "the half-hour curve",
+            "Votre consommation par demi-heure, si son enregistrement est activé dans votre espace client Enedis.",
+            "What you use in each half-hour, where its recording is switched on in your Enedis customer area.",
+        ),
         inputs=Doctype.MINUTE,
         totals=(Doctype.HOUR,),
         look_back_days=7,
@@ -284,7 +302,14 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         direction=Direction.PRODUCTION,
         quantity=Quantity.ENERGY,
         granularity=Granularity.DAY,
-        label=_label("Production par jour", "Daily production", "la production du jour", "the day's production"),
+        label=_label(
+            "Production par jour",
+            "Daily production",
+            "la production du jour",
+            "the day's production",
+            "Ce que vos panneaux injectent sur le réseau chaque jour.",
+            "What your panels feed into the grid each day.",
+        ),
         inputs=Doctype.PRODUCTION_DAY,
         totals=(Doctype.PRODUCTION_MONTH, Doctype.PRODUCTION_YEAR),
         cadence_nights=7,
@@ -295,7 +320,12 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         quantity=Quantity.POWER,
         granularity=Granularity.STEP,
         label=_label(
-            "Courbe de production", "Production curve", "la courbe de production", "the curve of the production"
+            "Courbe de production",
+            "Production curve",
+            "la courbe de production",
+            "the curve of the production",
+            "Ce que vos panneaux injectent par demi-heure.",
+            "What your panels feed into the grid in each half-hour.",
         ),
         inputs=Doctype.PRODUCTION_MINUTE,
         totals=(Doctype.PRODUCTION_HOUR,),
@@ -310,7 +340,14 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
     Series.MAX_POWER: SeriesDescription(
         quantity=Quantity.APPARENT_POWER,
         granularity=Granularity.INSTANT,
-        label=_label("Puissance maximale", "Highest power", "la puissance maximale", "the highest power"),
+        label=_label(
+            "Puissance maximale",
+            "Highest power",
+            "la puissance maximale",
+            "the highest power",
+            "La puissance la plus haute de chaque jour et son heure, à comparer à celle de votre contrat.",
+            "The highest power of each day and its time, to compare with that of your contract.",
+        ),
         inputs=Doctype.MAX_POWER,
         cadence_nights=7,
         history_lane=Lane.BACKFILL,
@@ -318,7 +355,14 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
     Series.REGISTERS: SeriesDescription(
         quantity=Quantity.ENERGY,
         granularity=Granularity.REGISTER,
-        label=_label("Index du compteur", "Meter registers", "les index du compteur", "the meter's registers"),
+        label=_label(
+            "Index du compteur",
+            "Meter registers",
+            "les index du compteur",
+            "the meter's registers",
+            "Ce que le compteur affiche à minuit, par période tarifaire : heures pleines, heures creuses…",
+            "What the meter shows at midnight, by tariff period: peak hours, off-peak hours…",
+        ),
         inputs=Doctype.INDEX,
         cadence_nights=7,
         history_lane=Lane.BACKFILL,
@@ -329,7 +373,12 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         quantity=Quantity.ENERGY,
         granularity=Granularity.REGISTER,
         label=_label(
-            "Index de production", "Production registers", "les index de production", "the registers of the production"
+            "Index de production",
+            "Production registers",
+            "les index de production",
+            "the registers of the production",
+            "Ce que le compteur affiche à minuit pour l’électricité injectée.",
+            "What the meter shows at midnight for the electricity fed in.",
         ),
         inputs=Doctype.PRODUCTION_INDEX,
         cadence_nights=7,
@@ -340,7 +389,14 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
     Series.CONTRACT: SeriesDescription(
         quantity=Quantity.APPARENT_POWER,
         granularity=Granularity.STATE,
-        label=_label("Contrat", "Contract", "le contrat", "the contract"),
+        label=_label(
+            "Contrat",
+            "Contract",
+            "le contrat",
+            "the contract",
+            "La puissance souscrite, le tarif et les heures creuses, et quand ils changent.",
+            "The subscribed power, the tariff and the off-peak hours, and when they change.",
+        ),
         inputs=Doctype.CONTRACT,
         look_back_days=1,
         max_window_days=1,

@@ -8,7 +8,7 @@ from worker.accounts.series_choice import AccountSeries
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.web.api.auth import ReadAccounts, WriteAccounts
 from worker.web.api.schemas import AccountId, SeriesChoices, SeriesSwitches, error_responses
-from worker.web.context import RuntimeDep, publish_backfills
+from worker.web.context import RuntimeDep, switch_series
 from worker.web.errors import HttpRefusal
 
 router = APIRouter(tags=["accounts"])
@@ -41,10 +41,8 @@ def choose_series(
     caller.load_account(runtime, account_id)
     switches = {Series(name): SeriesSwitch(switch) for name, switch in choices.series.items()}
     try:
-        begins = runtime.series_chooser.choose(account_id, switches)
+        switch_series(runtime, account_id, switches)
     except ValueError as error:
         raise HttpRefusal(409, "not_offered", str(error)) from None
-    if begins:
-        publish_backfills(runtime, [account_id])
     chosen = runtime.series_chooser.load(account_id)
     return SeriesSwitches(account=account_id, series={name: state.switch for name, state in chosen.series.items()})

@@ -77,6 +77,7 @@ def show_account(
         next_try=status.next_try if connection == RATE_LIMITED else None,
         last_day=status.last_day,
         may_stop=account.may_be_stopped,
+        may_choose=account.may_choose_series,
         reader=_find_reader(runtime, account, today, words),
         may_renew=account.state is not AccountState.CLOSED,
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
