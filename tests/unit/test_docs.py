@@ -40,7 +40,7 @@ CONTRACT = {
     "tariff": "BTINFMUDT",
     "off_peak_hours": "HC (22H00-6H00)",
     "activated_on": "2018-08-31",
-    "meter_status": "SERVC",
+    "meter_status": "com",
     "segment": "C5",
 }
 SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}

@@ -25,11 +25,11 @@ EntriesByDoctype = Mapping[Doctype, Sequence[Entry]]
 class StoredDay:
     """What is stored of a day of a series; ``amount`` as in ``documents.Entry``, None if nothing is stored.
 
-    ``amount`` is the day's energy, the highest power, the index at the midnight that begins the day, or the subscribed
+    ``amount`` is the day's energy, the maximum power, the index at the midnight that begins the day, or the subscribed
     power in force. ``half_hours``: how many a curve covers; a value of a whole day covers it all. ``gaps``: start and
     end of the parts of the day without a curve. The other fields are of one kind of series each: ``registers`` is the
     energy by tariff period, ``breaks`` where that has none because a new sequence of registers begins, ``peak`` the
-    highest power against the subscribed one, ``state`` the row in force.
+    maximum power against the subscribed one, ``state`` the row in force.
     """
 
     amount: int | None

@@ -49,7 +49,7 @@ class EnedisClient:
         Measures take one call, and their payload is the supplier's. v4 and v5: ``meter_reading.interval_reading[]``
         with ``date`` and ``value`` (a text); 2026: ``grandeur[].points[]`` with ``d`` and ``v``, and registers as
         ``domain.parsing.registers`` shows them. Values of a day are in Wh by local day. A curve is in W; each value has
-        the end of its step (local time without a zone) and the length of the step. Highest powers are in VA, each with
+        the end of its step (local time without a zone) and the length of the step. Maximum powers are in VA, each with
         its instant.
 
         A contract takes one call (v4, v5) or three (2026), which tell what holds now, so ``window`` is not sent. The

@@ -1,9 +1,9 @@
-"""The laws of what else a meter tells: its registers make the daily values, its highest power is above all steps.
+"""The laws of what else a meter tells: its registers make the daily values, its maximum power is above all steps.
 
 Registers and daily values are counted by the same meter, so the registers of a day's tariff periods add up to the
 day's value to the watt-hour. Apparent power (VA) is never below active power (W), and the highest of a day never below
-the mean of a step, so a step above the highest power shows that one of the two is wrong. The public recordings satisfy
-both laws: two meters' registers, and the one day of which a highest power and a curve are recorded
+the mean of a step, so a step above the maximum power shows that one of the two is wrong. The public recordings satisfy
+both laws: two meters' registers, and the one day of which a maximum power and a curve are recorded
 (tests/integration/test_real_recordings.py).
 """
 
@@ -64,7 +64,7 @@ def _cause_of_registers(day: date, expected: int, values: Mapping[date, int], co
 
 
 def check_peak_days(series: Series, peaks: Iterable[Entry]) -> Iterator[Discrepancy]:
-    """Yield the highest powers whose instant is of another civil day than their own: a day has one highest power."""
+    """Yield the maximum powers whose instant is of another civil day than their own: a day has one maximum power."""
     for entry in peaks:
         at = (entry.details or {}).get("at")
         if at and civil_date(datetime.fromisoformat(at)).isoformat() != entry.key:
@@ -74,9 +74,9 @@ def check_peak_days(series: Series, peaks: Iterable[Entry]) -> Iterator[Discrepa
 def check_peaks(
     series: Series, peaks: Iterable[Entry], steps: Sequence[Entry], corrected: Collection[date] = ()
 ) -> Iterator[Discrepancy]:
-    """Compare the highest power of each day with the highest mean power of a step, where the day has a step.
+    """Compare the maximum power of each day with the highest mean power of a step, where the day has a step.
 
-    A step that reaches over midnight is left out: its highest power may be the next day's.
+    A step that reaches over midnight is left out: its maximum power may be the next day's.
     """
     curve = steps_by_day(steps)
     for entry in peaks:

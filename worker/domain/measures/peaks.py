@@ -1,4 +1,4 @@
-"""The highest power of days, months and years with its instant, against the subscribed power in force on the day."""
+"""The maximum power of days, months and years with its instant, against the subscribed power in force on the day."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.domain.measures.states import state_on
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """The highest power of a civil day: ``amount`` in mVA (millionths of a kVA).
+    """The maximum power of a civil day: ``amount`` in mVA (millionths of a kVA).
 
     ``at``: its instant in the meter's zone, None where it is not told. ``subscribed``: the subscribed power in force
     on that day, in mVA, None where no contract is known.
@@ -48,7 +48,7 @@ def to_peaks(entries: Iterable[Entry], contracts: Sequence[Entry] = ()) -> list[
 
 
 def find_highest(peaks: Iterable[Peak]) -> Peak | None:
-    """Return the highest power, the earliest of equal ones; None of none."""
+    """Return the maximum power, the earliest of equal ones; None of none."""
     return max(peaks, key=lambda peak: (peak.amount, -peak.day.toordinal()), default=None)
 
 

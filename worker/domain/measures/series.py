@@ -82,7 +82,7 @@ class Doctype(StrEnum):
     MAX_POWER = (
         "maxpower",
         Period.DAY,
-        (Detail("at", DetailType.TEXT, "the instant of the highest power, ISO 8601 with the offset of Europe/Paris"),),
+        (Detail("at", DetailType.TEXT, "the instant of the maximum power, ISO 8601 with the offset of Europe/Paris"),),
     )
     INDEX = "index", Period.DAY, _REGISTER_DETAILS
     PRODUCTION_INDEX = "production.index", Period.DAY, _REGISTER_DETAILS
@@ -310,7 +310,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
     Series.MAX_POWER: SeriesDescription(
         quantity=Quantity.APPARENT_POWER,
         granularity=Granularity.INSTANT,
-        label=_label("Puissance maximale", "Highest power", "la puissance maximale", "the highest power"),
+        label=_label("Puissance maximale", "Maximum power", "la puissance maximale", "the maximum power"),
         inputs=Doctype.MAX_POWER,
         cadence_nights=7,
         history_lane=Lane.BACKFILL,

@@ -106,16 +106,16 @@ class SeriesChoice(SqlTable):
         """Return the fleet's series, and those that any active account is asked for, in the order of ``Series``."""
         asked = [select(literal(series.value)).where(self._is_asked(series)) for series in Series]
         with self._database.reading() as connection:
-            found = set(connection.execute(union_all(*asked)).scalars())
-        return [series for series in Series if series in found or series in self.fleet]
+            in_use = set(connection.execute(union_all(*asked)).scalars())
+        return [series for series in Series if series in in_use or series in self.fleet]
 
     @staticmethod
     def _is_asked(series: Series) -> ColumnElement[bool]:
         return select(_C.account_id).where(text(ACTIVE), _C.series == series).exists()
 
     def _series_where(self, *conditions: ColumnElement[bool]) -> list[Series]:
-        found = {row.series for row in self._database.fetch(select(_C.series).where(*conditions))}
-        return [series for series in Series if series in found]
+        chosen = {row.series for row in self._database.fetch(select(_C.series).where(*conditions))}
+        return [series for series in Series if series in chosen]
 
 
 def is_collected(switch: SeriesSwitch, series: Series, fleet: Collection[Series]) -> bool:

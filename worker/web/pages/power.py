@@ -1,6 +1,6 @@
-"""The highest powers on the account's page, against the subscribed one: of each day, of the month and of the year.
+"""The maximum powers on the account's page, against the subscribed one: of each day, of the month and of the year.
 
-A day's chart is that of its month: a day has one highest power.
+A day's chart is that of its month: a day has one maximum power.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class PowerRow:
 
 @dataclass(frozen=True, slots=True)
 class PowerCard:
-    """Everything that the template shows. ``highest``: title of a time, and its highest power with the instant."""
+    """Everything that the template shows. ``highest``: title of a time, and its maximum power with the instant."""
 
     series: Series
     view: View
@@ -54,7 +54,7 @@ class PowerCard:
 def build_power(
     measures: MeasureStore, account_id: str, series: Series, contracts: Sequence[Entry], at: Span, words: Words
 ) -> PowerCard | None:
-    """Return the highest powers of the span's year; None where none is stored."""
+    """Return the maximum powers of the span's year; None where none is stored."""
     year = Span.containing(View.YEAR, at.start)
     entries = read_entries(measures, account_id, series, DateWindow(year.start, year.end))
     return to_power(series, to_peaks(entries, contracts), contracts, at, words) if entries else None
@@ -91,7 +91,7 @@ def to_power(series: Series, peaks: Sequence[Peak], contracts: Sequence[Entry], 
 
 
 def _peaks_by_slot(span: Span, peaks: Sequence[Peak]) -> dict[Span, Peak | None]:
-    """Return the highest power of each day of a month, or of each month of a year."""
+    """Return the maximum power of each day of a month, or of each month of a year."""
     view = View.DAY if span.view is View.MONTH else View.MONTH
     slots = dict.fromkeys(Span.containing(view, day) for day in span.days())
     return {slot: _find_highest_within(slot, peaks) for slot in slots}
@@ -115,7 +115,7 @@ def _slots(by_slot: Mapping[Span, Peak | None], next_day: date) -> tuple[Slot, .
 
 
 def _highest_in_words(at: Span, peaks: Sequence[Peak], words: Words) -> Iterator[tuple[str, str]]:
-    """Yield the highest power of the day, its month and its year, as far as the span tells them."""
+    """Yield the maximum power of the day, its month and its year, as far as the span tells them."""
     views = list(View)
     for view in views[views.index(at.view) :]:
         span = Span.containing(view, at.start)

@@ -1,4 +1,4 @@
-"""The highest power of days, months and years against the subscribed power of the day."""
+"""The maximum power of days, months and years against the subscribed power of the day."""
 
 from __future__ import annotations
 
