@@ -178,6 +178,7 @@ class SeriesDescription:
     ``optional``: whether it is collected only if the meter's holder has switched that on.
     ``adds_up_to``: the series whose daily values are the sums of its readings; None if no law holds between them.
     ``tells_activation``: whether an answer tells the first day of the history of all series.
+    ``speaks_for_account``: whether a refusal of it alone may suspend the account.
     """
 
     supplier: str = "enedis"
@@ -197,6 +198,7 @@ class SeriesDescription:
     optional: bool = False
     adds_up_to: Series | None = None
     tells_activation: bool = False
+    speaks_for_account: bool = False
 
 
 class Series(StrEnum):
@@ -265,6 +267,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         inputs=Doctype.DAY,
         totals=(Doctype.MONTH, Doctype.YEAR),
         history_lane=Lane.FIRST_SCREEN,
+        speaks_for_account=True,
     ),
     Series.LOAD_CURVE: SeriesDescription(
         quantity=Quantity.POWER,
@@ -279,6 +282,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         days_read_at_once=31,
         optional=True,
         adds_up_to=Series.DAILY,
+        speaks_for_account=True,
     ),
     Series.PRODUCTION_DAILY: SeriesDescription(
         direction=Direction.PRODUCTION,
