@@ -18,7 +18,7 @@ from worker.domain.measures.documents import Entry
 from worker.domain.measures.overlaps import interval_of, length_of
 from worker.domain.measures.readings import ONE_DAY, civil_date, day_length, local_midnight
 from worker.domain.measures.registers import DayEnergy
-from worker.domain.measures.series import Granularity, Series, curve_of, daily_of
+from worker.domain.measures.series import Series
 
 _AMOUNTS_PER_WATT_HOUR: Final = 1000
 _ONE_VOLT_AMPERE: Final = 1000  # In mVA. Both powers are rounded to whole watts and volt-amperes.
@@ -27,10 +27,7 @@ _ONE_HOUR_MINUTES: Final = 60
 
 def compared_with(series: Series) -> Series | None:
     """Return the series with whose values a law compares these readings; None if there is no such law."""
-    described = series.description
-    if described.granularity is Granularity.INSTANT:
-        return curve_of(daily_of(described.direction))
-    return described.adds_up_to
+    return series.description.bounds or series.description.adds_up_to
 
 
 def check_registers(

@@ -177,7 +177,9 @@ class SeriesDescription:
     ``days_read_at_once``: how many days of stored readings are read in one request.
     ``optional``: whether it is collected only if the meter's holder has switched that on.
     ``adds_up_to``: the series whose daily values are the sums of its readings; None if no law holds between them.
+    ``bounds``: the curve of which no step may be above its readings; None if no law says so.
     ``tells_activation``: whether an answer tells the first day of the history of all series.
+    ``speaks_for_account``: whether a refusal of it alone may suspend the account.
     """
 
     supplier: str = "enedis"
@@ -196,7 +198,9 @@ class SeriesDescription:
     days_read_at_once: int = 6 * 366
     optional: bool = False
     adds_up_to: Series | None = None
+    bounds: Series | None = None
     tells_activation: bool = False
+    speaks_for_account: bool = False
 
 
 class Series(StrEnum):
@@ -265,6 +269,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         inputs=Doctype.DAY,
         totals=(Doctype.MONTH, Doctype.YEAR),
         history_lane=Lane.FIRST_SCREEN,
+        speaks_for_account=True,
     ),
     Series.LOAD_CURVE: SeriesDescription(
         quantity=Quantity.POWER,
@@ -279,6 +284,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         days_read_at_once=31,
         optional=True,
         adds_up_to=Series.DAILY,
+        speaks_for_account=True,
     ),
     Series.PRODUCTION_DAILY: SeriesDescription(
         direction=Direction.PRODUCTION,
@@ -312,6 +318,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         granularity=Granularity.INSTANT,
         label=_label("Puissance maximale", "Maximum power", "la puissance maximale", "the maximum power"),
         inputs=Doctype.MAX_POWER,
+        bounds=Series.LOAD_CURVE,
         cadence_nights=7,
         history_lane=Lane.BACKFILL,
     ),
