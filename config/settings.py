@@ -126,7 +126,7 @@ class Settings(BaseSettings):
         description="What is collected of every meter, with commas between: "
         f"{', '.join(Series)}. `releve accounts series` chooses for one account.",
     )
-    history_load_days: int = Field(28, ge=0, le=745, description="Depth of the load curve's backfill, in days.")
+    history_load_days: int = Field(28, ge=0, le=745, description="Depth of the backfill of curves, in days.")
     calls_per_second: int | None = Field(
         None, ge=0, description="Calls a second to the supplier, all workers together; unset the preset's, 0 no limit."
     )

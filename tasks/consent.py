@@ -32,4 +32,4 @@ def conclude_due() -> None:
         if request is None:
             requests.forget(request_id)
         else:
-            conclude.apply_async((request_id,), queue=request_lane(vouched=request.invitation_id is not None))
+            conclude.apply_async((request_id,), queue=request_lane(vouched=request.vouched))

@@ -1,4 +1,4 @@
-"""The laws of registers and of the highest power on what real meters have told.
+"""The laws of registers and of the maximum power on what real meters have told.
 
 Skipped where the recordings are absent; they are never copied into the project.
 """

@@ -1,4 +1,4 @@
-"""Recorded answers and files of production, highest power, contract and registers: each comes out as it was recorded.
+"""Recorded answers and files of production, maximum power, contract and registers: each comes out as it was recorded.
 
 Skipped where the recordings are absent; they are never copied into the project. No answer of registers was ever
 recorded: they are made of the index files that Enedis lets customers download, in the form of its swagger of 2026.

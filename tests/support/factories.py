@@ -51,6 +51,47 @@ def answer_2026(rows: Iterable[Row], series: Series) -> Json:
     return {"idPrm": USAGE_POINT, "etapeMetier": "BRUT", "grandeur": [other, mine], "contexte": []}
 
 
+def registers_2026(
+    *calendars: Json, total: Mapping[str, Json] | None = None, series: Series = Series.REGISTERS, **fields: Json
+) -> Any:
+    """Return an answer of registers as the API of 2026 sends it, with the same meter's other direction beside it.
+
+    ``calendars``: of ``calendar_2026``. ``total``: Wh by midnight. ``fields`` replace fields of the direction.
+    """
+    consumption = series.description.direction is Direction.CONSUMPTION
+    mine, other = ("CONS", "PROD") if consumption else ("PROD", "CONS")
+    measured = {"grandeurPhysique": "EA", "unite": "Wh", "points": []}
+    beside = {"grandeurMetier": other, **measured, "cadranTotalisateur": _total_2026({"2024-07-01": 7})}
+    asked = {"grandeurMetier": mine, **measured, "calendrier": [*calendars]}
+    if total is not None:
+        asked["cadranTotalisateur"] = _total_2026(total)
+    context = {"etapeMetier": "BRUT", "contexteReleve": "COL", "typeReleve": "AQ"}
+    context["grandeur"] = [beside, {**asked, **fields}]
+    return {"idPrm": USAGE_POINT, "periode": {"dateDebut": "2024-01-15"}, "grandeur": [], "contexte": [context]}
+
+
+def calendar_2026(name: str, registers: Mapping[str, Mapping[str, Json]]) -> Json:
+    """Return a calendar of such an answer; ``registers``: Wh by tariff period and midnight (a day or a label)."""
+    periods: list[Json] = [
+        {
+            "idClasseTemporelle": period,
+            "libelleClasseTemporelle": "…",
+            "codeCadran": "F2",
+            "valeur": _points_2026(values),
+        }
+        for period, values in registers.items()
+    ]
+    return {"idCalendrier": name, "libelleCalendrier": "…", "classeTemporelle": periods}
+
+
+def _total_2026(values: Mapping[str, Json]) -> Json:
+    return {"codeCadran": "T", "valeur": _points_2026(values)}
+
+
+def _points_2026(values: Mapping[str, Json]) -> Json:
+    return [{"d": f"{day} 00:00:00" if len(day) == 10 else day, "v": value, "iv": 0} for day, value in values.items()]
+
+
 def end_labels(day: date, minutes: int = 30) -> list[str]:
     """Return the correct local end labels of a civil day: 46, 48 or 50 of them for half-hours."""
     start, step = local_midnight(day).astimezone(UTC), timedelta(minutes=minutes)

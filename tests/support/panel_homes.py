@@ -57,7 +57,7 @@ class PanelHome:
         return [round(620 * summer * clouds * height**1.5) for height in sun]
 
     def peak(self, day: date) -> tuple[int, datetime]:
-        """Return the highest power of a day in VA, and its instant."""
+        """Return the maximum power of a day in VA, and its instant."""
         watts = [2 * energy for energy in self.drawn(day)]
         step = max(range(_HALF_HOURS), key=watts.__getitem__)
         minutes = 30 * step + day.toordinal() % 30
@@ -116,7 +116,7 @@ class PanelHome:
                 counted[period] += sum(energies[number :: len(periods)])
 
     def _contracts(self) -> Iterator[Entry]:
-        common = {"tariff": "BTINFMUDT", "activated_on": "2018-08-31", "meter_status": "SERVC", "segment": "C5"}
+        common = {"tariff": "BTINFMUDT", "activated_on": "2018-08-31", "meter_status": "com", "segment": "C5"}
         first = {**common, "off_peak_hours": "HC (22H00-6H00)"}
         now = {**common, "off_peak_hours": "HC (23H30-5H30;12H30-14H30)"}
         yield Entry((self.last - (self.days - 1) * ONE_DAY).isoformat(), 9_000_000, details=first)

@@ -1,4 +1,4 @@
-"""Random homes with panels, registers, highest powers and a contract, whose series agree, built without parsers."""
+"""Random homes with panels, registers, maximum powers and a contract, whose series agree, built without parsers."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def index_entry(day: date, registers: Mapping[str, int], calendar: str = "FC0000
 
 
 def _peak_entry(day: date, steps: Sequence[IntervalReading], reactive: int) -> Entry:
-    """Return a highest power within the highest step: its mean power in W, and so many VA more."""
+    """Return a maximum power within the highest step: its mean power in W, and so many VA more."""
     highest = max(steps, key=lambda step: step.amount / step.length.total_seconds())
     power = highest.amount * 3600 // int(highest.length.total_seconds()) + 1000 * reactive
     return Entry(str(day), power, details={"at": highest.start.isoformat()})

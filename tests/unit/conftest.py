@@ -55,7 +55,7 @@ class Household:
 
     registry: AccountRegistry
     redis: Redis
-    load_curve_days: int = 28
+    curve_days: int = 28
     claim_ttl_s: int = 600
     channels: tuple[str, ...] = ("log",)
     at: datetime = NOW
@@ -70,7 +70,7 @@ class Household:
             progress=self.progress,
             measures=self.measures,
             now=self.now,
-            load_curve_days=self.load_curve_days,
+            curve_days=self.curve_days,
         )
         database = self.registry.database
         sealer = Sealer([generate_key()])

@@ -15,7 +15,14 @@ import pytest
 from config.settings import PREFIX, REMOVED, Settings
 from tests.support import browser, real_couchdb
 from tests.support.pages import ROOT, anchors, links, pages
-from tools import cli_reference, error_reference, floors_drawing, metrics_reference, settings_reference
+from tools import (
+    cli_reference,
+    error_reference,
+    floors_drawing,
+    metrics_reference,
+    schema_reference,
+    settings_reference,
+)
 from worker import metrics
 from worker.cli.main import cli
 from worker.domain.consent.connection_requests import TRANSITIONS, RequestState
@@ -30,6 +37,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "reference/cli.md": cli_reference.to_markdown,
     "reference/errors.md": error_reference.to_markdown,
     "reference/metrics.md": metrics_reference.to_markdown,
+    "reference/schemas.json": schema_reference.to_json,
     "explanation/floors.svg": floors_drawing.to_svg,
 }
 SECRET_FILES = {f"{PREFIX}{name.upper()}_FILE" for name in Settings.model_fields}
@@ -40,7 +48,7 @@ CONTRACT = {
     "tariff": "BTINFMUDT",
     "off_peak_hours": "HC (22H00-6H00)",
     "activated_on": "2018-08-31",
-    "meter_status": "SERVC",
+    "meter_status": "com",
     "segment": "C5",
 }
 SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -50,8 +51,9 @@ from worker.stores.redis.locks import Locks
 
 log = logging.getLogger("releve.consents")
 
-# A step asks the supplier once, whose longest answer this is longer than; after it a killed process counts as dead.
+# The longest answer of the supplier takes less; after it a killed process counts as dead.
 _STEP_S: Final = 90.0
+_LONGEST_STEP_S: Final = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,7 @@ class AccountConnector:
 
         Raises StoreUnavailable; whatever the supplier says becomes a state of the request.
         """
-        with self.locks.lock(f"connection_request:{request_id}", _STEP_S):
+        with self._lock(request_id):
             request = self.requests.get(request_id)
             if request is None:
                 self.requests.forget(request_id)
@@ -114,10 +116,13 @@ class AccountConnector:
         None where no such request can be proven so: the supplier serves no registers, or a client of the proxy asked.
         ``readings``: whole kWh by tariff period.
         """
-        request = self.find_unproven(browser)
-        if request is None:
+        unproven = self.find_unproven(browser)
+        if unproven is None:
             return None
-        with self.locks.lock(f"connection_request:{request.id}", _STEP_S):
+        with self._lock(unproven.id):
+            request = self.find_unproven(browser)  # A step may have taken it on meanwhile.
+            if request is None or request.id != unproven.id:
+                return None
             after = request.after(RequestEvent.READING_TYPED, readings=dict(readings), page="", tries=0)
             self.requests.save(replace(after, next_try_at=None))
         return after
@@ -145,6 +150,10 @@ class AccountConnector:
             self.requests.save(request)
         return request
 
+    def _lock(self, request_id: str) -> AbstractContextManager[None]:
+        """Hold the request during a step, which asks the supplier up to five times where a reading is compared."""
+        return self.locks.lock(f"connection_request:{request_id}", _STEP_S, most_s=_LONGEST_STEP_S)
+
     def _load(self, request_id: str, browser: str | None, state: RequestState) -> ConnectionRequest | None:
         request = self.requests.get(request_id)
         if request is None or request.state is not state or browser not in (None, request.browser):
@@ -152,7 +161,7 @@ class AccountConnector:
         return request
 
     def _finish_saved(self, request: ConnectionRequest) -> ConnectionRequest:
-        with self.locks.lock(f"connection_request:{request.id}", _STEP_S):
+        with self._lock(request.id):
             try:
                 after = self.outcomes.conclude(request)
             except RequestEnded as refusal:

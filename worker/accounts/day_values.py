@@ -11,10 +11,11 @@ from worker.domain.laws.meter_laws import check_peak_days, check_peaks, check_re
 from worker.domain.measures.completeness import civil_day, covered_time_by_day, half_hours_in, half_hours_of
 from worker.domain.measures.coverage import find_gaps
 from worker.domain.measures.documents import Entry, KeyRange, key_range, touched_window
-from worker.domain.measures.peaks import Peak, state_on, to_peaks
+from worker.domain.measures.peaks import Peak, to_peaks
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.registers import DayEnergy, SequenceBreak, day_energies, find_breaks
 from worker.domain.measures.series import Doctype, Granularity, Series
+from worker.domain.measures.states import state_on
 from worker.stores.measures.base import ALL_KEYS
 
 EntriesByDoctype = Mapping[Doctype, Sequence[Entry]]
@@ -24,11 +25,11 @@ EntriesByDoctype = Mapping[Doctype, Sequence[Entry]]
 class StoredDay:
     """What is stored of a day of a series; ``amount`` as in ``documents.Entry``, None if nothing is stored.
 
-    ``amount`` is the day's energy, the highest power, the index at the midnight that begins the day, or the subscribed
+    ``amount`` is the day's energy, the maximum power, the index at the midnight that begins the day, or the subscribed
     power in force. ``half_hours``: how many a curve covers; a value of a whole day covers it all. ``gaps``: start and
     end of the parts of the day without a curve. The other fields are of one kind of series each: ``registers`` is the
     energy by tariff period, ``breaks`` where that has none because a new sequence of registers begins, ``peak`` the
-    highest power against the subscribed one, ``state`` the row in force.
+    maximum power against the subscribed one, ``state`` the row in force.
     """
 
     amount: int | None

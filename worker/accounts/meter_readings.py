@@ -27,8 +27,10 @@ from worker.stores.registry.hashed_meters.reading_tries import ReadingTryTable
 
 log = logging.getLogger("releve.consents")
 
-_LOCK_S: Final = 90.0
-_LOOK_BACK: Final = timedelta(days=7)  # A midnight that is older allows too wide a range.
+_LOCK_S, _LONGEST_S = 90.0, 600.0
+# The newest midnight that is told begins yesterday, or before the morning's publication the day before. An older one
+# would allow too wide a range.
+_LOOK_BACK: Final = timedelta(days=2)
 
 
 class _Asked(NamedTuple):
@@ -65,7 +67,9 @@ class MeterReadings:
             return None
         today = civil_date(self.now())
         # One at a time for a meter, so that no more tries are compared than there are.
-        with self.locks.lock(f"meter_reading:{self.tries.lock_name(request.supplier, meter.usage_point_id)}", _LOCK_S):
+        with self.locks.lock(
+            f"meter_reading:{self.tries.lock_name(request.supplier, meter.usage_point_id)}", _LOCK_S, most_s=_LONGEST_S
+        ):
             if not self.tries.may_try(request.supplier, meter.usage_point_id, today):
                 return None
             asked = _Asked(
@@ -99,7 +103,7 @@ def _newest(asked: _Asked, series: Series) -> IntervalReading | None:
         answer = asked.client.ask(series, asked.usage_point_id, asked.window)
         if answer.kind is not AnswerKind.DATA:
             return None
-        readings = parse(answer.payload, series, asked.window).readings
+        readings = parse(answer.payload, series, asked.window).clip_to(asked.window).readings
     except TransientError:
         raise
     except (AccountError, DataError) as error:

@@ -51,8 +51,8 @@ class SeriesChooser:
 
     def load(self, account_id: str) -> AccountSeries:
         """Return all series of an account that exists."""
-        chosen = self.outcomes.list_chosen(account_id)
-        return AccountSeries(account=account_id, series={one.series: self._to_state(one) for one in chosen})
+        states = {chosen.series: self._to_state(chosen) for chosen in self.outcomes.list_chosen(account_id)}
+        return AccountSeries(account=account_id, series=states)
 
     def choose(self, account_id: str, switches: Mapping[Series, SeriesSwitch]) -> bool:
         """Set these switches, and return whether anything is asked for that was not. Safe to repeat.
@@ -60,7 +60,7 @@ class SeriesChooser:
         Raises UnknownAccount, and ValueError, before anything is changed, for a series that the supplier does not offer
         and for a switch that nobody may choose.
         """
-        known = {one.series for one in self.outcomes.list_chosen(account_id)}
+        known = {chosen.series for chosen in self.outcomes.list_chosen(account_id)}
         for series, switch in switches.items():
             if series not in known:
                 raise ValueError(f"{series} is no series of this meter's supplier")

@@ -17,7 +17,7 @@ from worker.cli.window_commands import inline_option, refuse_inline_with_wait, r
 @wait_option
 @json_option
 def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_json: bool) -> int:
-    """Ask again for the last 30 days of daily values and the last 7 days of load curve.
+    """Ask again for the last days of every series of the account: 30 of values by day, 7 of curves.
 
     \b
     Examples:

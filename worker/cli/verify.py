@@ -24,9 +24,8 @@ from worker.sync.audit import AuditResult, AuditSummary, sample_accounts
 def verify(account_id: str | None, everybody: bool, sample: int | None, repair: bool, as_json: bool) -> int:
     """Check that minutes make the hours, the curve the day, days the month and the year; name what doesn't, and why.
 
-    So are the registers of a meter against its days, and its highest power against the curve. Days that the registry
-    calls stored and the measures lack are named, too. A new sequence of registers (another meter or calendar) is a
-    note, no fault.
+    Registers are compared with the days, and the maximum power with the curve. Days that the registry calls stored and
+    the measures lack are named, too. A new sequence of registers (another meter or calendar) is a note, no fault.
 
     Ends with 1 where something is wrong; after a repair what was asked for again counts until its answer has come.
 

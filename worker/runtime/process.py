@@ -191,7 +191,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             progress=self.progress,
             measures=self.measures,
             now=self.now,
-            load_curve_days=settings.history_load_days,
+            curve_days=settings.history_load_days,
         )
         broker = self.broker_messages
         self.claims = WindowClaims(

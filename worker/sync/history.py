@@ -43,14 +43,14 @@ class HistoryState(NamedTuple):
 class History:
     """The histories of all accounts; methods raise StoreUnavailable.
 
-    ``load_curve_days``: the days of load curve to fetch; 0 for none.
+    ``curve_days``: the days of load curve to fetch; 0 for none.
     """
 
     registry: AccountRegistry
     progress: ProgressStore
     measures: MeasureStore
     now: Clock
-    load_curve_days: int
+    curve_days: int
 
     def today(self) -> date:
         """Return the civil date of the meters, whatever the zone of this machine."""
@@ -58,7 +58,7 @@ class History:
 
     def wanted_window(self, series: Series) -> DateWindow | None:
         """Return the days of the whole history; None if nothing of this series is wanted."""
-        return plan_history(self.today(), series, self.load_curve_days)
+        return plan_history(self.today(), series, self.curve_days)
 
     def missing_windows(self, account_id: str, series: Series) -> list[DateWindow]:
         """Return the windows still to be fetched, newest first."""
@@ -69,7 +69,8 @@ class History:
         if not coverage.is_known and not series.is_state:
             coverage = self._restore_coverage(account_id, series, wanted, coverage.windows)
         if subtract_windows(wanted, coverage.windows):
-            first_day = self.registry.get(account_id).first_day
+            # A state tells what holds today, whenever the contract or the holder's own days begin.
+            first_day = None if series.is_state else self.registry.get(account_id).first_day
             if first_day is not None and wanted.start < first_day:
                 # Nothing is asked for before it, so these days are done.
                 coverage = self.progress.mark_done(account_id, series, DateWindow(wanted.start, first_day))
@@ -134,9 +135,9 @@ def _until_last_turn(wanted: DateWindow, series: Series, done: list[DateWindow])
 
     The next turn asks for them: until then they are not missing.
     """
-    last = max((window.end for window in done), default=wanted.start)
+    last = min(max((window.end for window in done), default=wanted.start), wanted.end)
     is_within = wanted.end - last <= timedelta(days=series.description.cadence_nights)
-    return wanted if series.is_nightly or not is_within else DateWindow(wanted.start, min(last, wanted.end))
+    return DateWindow(wanted.start, last) if is_within and not series.is_nightly and last > wanted.start else wanted
 
 
 def _count(wanted: DateWindow, done: list[DateWindow]) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowJob, WindowResult, Writes, is_backfill, window_fields
 from worker.domain.measures.readings import civil_date
 from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
+from worker.domain.measures.series import Series
 from worker.errors import (
     AccountError,
     ConsentEnded,
@@ -105,6 +106,7 @@ class ResultRecorder:
         state = self.history.mark_done(account_id, series, window, floor)
         answer = classify_answer(facts["fetched"], facts["dropped"], floor)
         asked_at = datetime.fromtimestamp(facts["asked_at"], UTC)
+        activated_on = facts.get("activated_on")  # A message of the version before has none.
         self.registry.outcomes.record(
             account_id,
             series.value,
@@ -118,7 +120,7 @@ class ResultRecorder:
             due_changes=due_after_success(result, answer, asked_at, state.loaded, now),
             answer=FinishedAnswer.of(result),
             confirms=answer.is_answer,
-            activated_on=date.fromisoformat(facts["activated_on"]) if facts["activated_on"] else None,
+            activated_on=date.fromisoformat(activated_on) if activated_on else None,
         )
         self.progress.record_success(
             account_id,
@@ -166,7 +168,7 @@ class ResultRecorder:
         incident = self.incidents.excuses(series, error)
         ruling = (
             self.refusals.record_refusal(account_id, error, during_incident=incident is not None)
-            if isinstance(error, AccountError)
+            if isinstance(error, AccountError) and self._speaks_for_account(account_id, series)
             else None
         )
         window, answer = messages.window_of(job), error.answer_class
@@ -208,6 +210,17 @@ class ResultRecorder:
                 **{"incident": incident.value} if incident else {},
             ),
         )
+
+    def _speaks_for_account(self, account_id: str, series: Series) -> bool:
+        """Return whether a refusal of this series says something of the account.
+
+        A supplier may refuse a further series alone, whose API the consent or the application lacks. What is true of
+        the account is said of its daily energy, too, where that is asked for.
+        """
+        if series.description.speaks_for_account:
+            return True
+        collected = self.registry.outcomes.collected(account_id)
+        return not any(other.description.speaks_for_account for other in collected)
 
     def _due_after_failure(
         self, job: WindowJob, error: WorkerError, ruling: Ruling | None, now: datetime, *, excused: bool

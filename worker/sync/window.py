@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final, Protocol
 
 from worker.clients.splitting import SplitFetch
@@ -122,9 +122,9 @@ class WindowSync:
         series, asked_at, window = messages.series_of(job), self.now(), messages.window_of(job)
         # Each piece gets the client anew: none is asked for after the consent's last day, however long this takes.
         # A lambda, because the ``repr`` of a partial would show the meter's number.
-        split = SplitFetch(lambda piece: self.supplier_of(account).ask(series, meter, piece), account.first_day).fetch(
-            window
-        )
+        # A state is asked for whenever it began: the answer tells what holds today.
+        data_from = None if series.is_state else account.first_day
+        split = SplitFetch(lambda piece: self.supplier_of(account).ask(series, meter, piece), data_from).fetch(window)
         answered_window = DateWindow(window.start, split.end or window.end)
         answer = RawAnswer(series, asked_at, answered_window, split.payloads, split.floor)
         self.observe(account.id, answer)
@@ -156,7 +156,7 @@ class WindowSync:
                 set_aside=set_aside,
                 last_day=max((str(civil_day_of(entry.key, answer.series)) for entry in entries), default=None),
                 floor=answer.floor.isoformat() if answer.floor else None,
-                activated_on=_activation_in(entries) if answer.series.description.tells_activation else None,
+                activated_on=_activation_in(answer, entries),
                 open={},
             ),
         )
@@ -294,10 +294,12 @@ class WindowSync:
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
 
 
-def _activation_in(entries: Sequence[Entry]) -> str | None:
-    """Return the day of activation that the newest of these readings tells."""
+def _activation_in(answer: RawAnswer, entries: Sequence[Entry]) -> str | None:
+    """Return the day of activation that the newest of these readings tells; None for one that is still to come."""
+    if not answer.series.description.tells_activation:
+        return None
     days = [entry.details["activated_on"] for entry in entries if entry.details and "activated_on" in entry.details]
-    return days[-1] if days else None
+    return next((day for day in days[-1:] if date.fromisoformat(day) <= civil_date(answer.asked_at)), None)
 
 
 # -- Between the reads and the writes; without I/O

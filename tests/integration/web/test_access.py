@@ -182,7 +182,7 @@ TABLE = (
     ),
     for_holder("GET /accounts/{account_id}", sees(200, "{digits}", "{load}")),
     for_holder("GET /accounts/{account_id}/download", sees(200, "/api/accounts/{id}/measures")),
-    for_holder("GET /accounts/{account_id}/series", sees(200, "/accounts/{id}/series", "{digits}", "Highest power")),
+    for_holder("GET /accounts/{account_id}/series", sees(200, "/accounts/{id}/series", "{digits}", "Maximum power")),
     for_holders_form(
         "POST /accounts/{account_id}/series",
         changes(303, "/accounts/{id}/series?saved=yes"),

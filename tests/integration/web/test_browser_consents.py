@@ -272,7 +272,7 @@ def test_a_consent_without_an_invitation_opens_nothing_and_says_what_to_do(
     servers: ConnectServers, browser: webdriver.Chrome, tmp_path: Path, preset: str, language: str
 ) -> None:
     needed, link = {"fr": ("Il manque une invitation", "J’ai une invitation")}.get(
-        language, ("It remains to show that it is your meter", "I have an invitation")
+        language, ("One step is left: show that this is your meter", "I have an invitation")
     )
     with open_site(servers, tmp_path, preset) as site, open_profile(browser, language=language, width=PHONE):
         browser.get(site.address)

@@ -118,7 +118,7 @@ def test_documents_of_two_series_that_disagree_are_named(home: Home) -> None:
         (Series.PRODUCTION_DAILY, Law.YEAR),
     ]
     text = "\n".join(_lines(home.explain(4), []))
-    assert "totals: max_power 2024-07-19: no step is above the highest power, expected 0.660 kVA, found 0.001" in text
+    assert "totals: max_power 2024-07-19: no step is above the maximum power, expected 0.660 kVA, found 0.001" in text
 
 
 def test_a_production_curve_that_lacks_is_compared_with_daily_production(home: Home) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.factories import PretendSupplier
+from tests.support.factories import PretendSupplier, calendar_2026, registers_2026
+from tests.support.fakes import NoLocks
 from tests.support.registries import METER, opened_registry, prepare_registry
 from worker.accounts.meter_readings import MeterReadings
 from worker.domain.consent.connection_requests import ConnectionRequest, SharedMeter
@@ -40,28 +40,6 @@ RIGHT = {"HC": 4321, "HP": 7700}
 SIX_KVA = {"situation_contrat": [{"subscribed_power": {"unit": "kVA", "value": "6"}}]}
 
 
-def registers(**by_name: int) -> Any:
-    classes = [
-        {"idClasseTemporelle": name, "valeur": [{"d": "2024-07-24 00:00:00", "v": wh}]} for name, wh in by_name.items()
-    ]
-    quantity = {
-        "grandeurMetier": "CONS",
-        "grandeurPhysique": "EA",
-        "unite": "Wh",
-        "calendrier": [{"idCalendrier": "FC000040", "classeTemporelle": classes}],
-    }
-    return {"idPrm": METER, "grandeur": [], "contexte": [{"typeReleve": "AQ", "grandeur": [quantity]}]}
-
-
-class NoLocks:
-    """Locks for one process that runs one thing at a time."""
-
-    @contextmanager
-    def lock(self, name: str, ttl_s: float) -> Iterator[None]:
-        assert METER not in name
-        yield
-
-
 class Stand:
     """The use case over an empty registry and a supplier that answers as it is told."""
 
@@ -71,7 +49,7 @@ class Stand:
         self.readings = MeterReadings(
             client_of=lambda supplier: self.supplier,
             tries=self.tries,
-            locks=NoLocks(),  # type: ignore[arg-type]
+            locks=NoLocks(METER),  # type: ignore[arg-type]
             now=lambda: NOW,
             offered=True,
         )
@@ -84,7 +62,7 @@ class Stand:
         return len(self.supplier.asked)
 
 
-INDEX = registers(HC=4_321_700, HP=7_654_300)
+INDEX = registers_2026(calendar_2026("FC000040", {"HC": {"2024-07-24": 4_321_700}, "HP": {"2024-07-24": 7_654_300}}))
 
 
 def test_a_right_reading_proves_the_one_meter_of_the_consent(registry: AccountRegistry) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.factories import USAGE_POINT, answer_2026, curve_of, v5_answer
+from tests.support.factories import USAGE_POINT, answer_2026, calendar_2026, curve_of, registers_2026, v5_answer
 from tests.support.strategies import json_values, many
 from worker.clients.answer_shapes import MAX_DEVIATIONS, find_deviations
 from worker.clients.enedis.answers import ANSWER_SHAPES
@@ -224,18 +224,9 @@ def test_the_fingerprint_is_of_what_surprised_and_not_of_the_answer() -> None:
     assert one.fingerprint != Deviation(DeviationKind.FIELD, "a.b", "list").fingerprint
 
 
-def registers(**fields: Any) -> Any:
-    point = {"d": "2024-01-15 00:00:00", "v": 18623827, "iv": 0}
-    period = {"idClasseTemporelle": "HP", "libelleClasseTemporelle": "Heures Pleines", "codeCadran": "F2"}
-    calendar = {
-        "idCalendrier": "FC000040",
-        "libelleCalendrier": "…",
-        "classeTemporelle": [{**period, "valeur": [point]}],
-    }
-    item = {"grandeurMetier": "CONS", "grandeurPhysique": "EA", "unite": "Wh", "points": [], "calendrier": [calendar]}
-    item |= {"cadranTotalisateur": {"codeCadran": "T", "valeur": [point]}, **fields}
-    context = {"etapeMetier": "BRUT", "contexteReleve": "COL", "typeReleve": "AQ", "grandeur": [item]}
-    return {"idPrm": USAGE_POINT, "periode": {"dateDebut": "2024-01-15"}, "grandeur": [], "contexte": [context]}
+def registers(series: Series = Series.REGISTERS, **fields: Any) -> Any:
+    values = {"2024-01-15": 18623827}
+    return registers_2026(calendar_2026("FC000040", {"HP": values}), total=values, series=series, **fields)
 
 
 def peaks(**fields: Any) -> Any:
@@ -247,7 +238,7 @@ def peaks(**fields: Any) -> Any:
     "answer, series",
     [
         (registers(), Series.REGISTERS),
-        (registers(grandeurMetier="PROD"), Series.PRODUCTION_REGISTERS),
+        (registers(Series.PRODUCTION_REGISTERS), Series.PRODUCTION_REGISTERS),
         (peaks(), Series.MAX_POWER),
         (v5_days(), Series.PRODUCTION_DAILY),
         (v5_curve(), Series.PRODUCTION_LOAD_CURVE),

@@ -1,4 +1,4 @@
-"""The audit of a household with panels, registers, highest powers and a contract."""
+"""The audit of a household with panels, registers, maximum powers and a contract."""
 
 from __future__ import annotations
 

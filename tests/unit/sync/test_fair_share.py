@@ -72,7 +72,7 @@ class SimulatedFleet:
                 progress=progress,
                 measures=cast(MeasureStore, None),
                 now=lambda: self.at,
-                load_curve_days=0,
+                curve_days=0,
             ),
             now=lambda: self.at,
             claim_ttl_s=600,

@@ -52,7 +52,7 @@ def test_a_new_account_lacks_everything_and_its_store_is_not_looked_at(household
 
 
 def test_a_history_of_no_day_is_never_missing(household: Household) -> None:
-    without = household.with_settings(load_curve_days=0)
+    without = household.with_settings(curve_days=0)
     account = without.add()
     assert without.history.missing_windows(account, CURVE) == []
     assert without.history.count_days(account, CURVE) == (0, 0)

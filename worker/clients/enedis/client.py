@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from worker.clients.endpoints import Endpoints, StateCall
-from worker.clients.enedis.errors import NOT_SUBSCRIBED, interpret
+from worker.clients.enedis.errors import interpret
 from worker.clients.reduction import find_values, keep_fields, keep_meter
 from worker.clients.reply import Reply
 from worker.clients.session import SupplierSession
@@ -18,7 +18,7 @@ from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Series
-from worker.errors import MalformedAnswer, RequestRefused
+from worker.errors import AccountError, MalformedAnswer, OperatorFault, RequestRefused
 
 USAGE_POINT: Final = re.compile(r"[0-9]{14}")
 _METER_FIELD: Final = "usage_point_id"  # In contracts of all generations.
@@ -49,7 +49,7 @@ class EnedisClient:
         Measures take one call, and their payload is the supplier's. v4 and v5: ``meter_reading.interval_reading[]``
         with ``date`` and ``value`` (a text); 2026: ``grandeur[].points[]`` with ``d`` and ``v``, and registers as
         ``domain.parsing.registers`` shows them. Values of a day are in Wh by local day. A curve is in W; each value has
-        the end of its step (local time without a zone) and the length of the step. Highest powers are in VA, each with
+        the end of its step (local time without a zone) and the length of the step. Maximum powers are in VA, each with
         its instant.
 
         A contract takes one call (v4, v5) or three (2026), which tell what holds now, so ``window`` is not sent. The
@@ -93,10 +93,15 @@ class EnedisClient:
 
     def _reduce(self, call: StateCall, meter: str, reply: Reply) -> Answer:
         """Return the answer with the fields alone that are needed."""
-        if not call.required and reply.code == NOT_SUBSCRIBED:
-            return Answer(AnswerKind.NO_DATA)
         # Without a sample: the whole answer would be in it.
-        answer = interpret(reply, None, self._now(), lambda deviation: self._report(replace(deviation, sample=None)))
+        try:
+            answer = interpret(
+                reply, None, self._now(), lambda deviation: self._report(replace(deviation, sample=None))
+            )
+        except (AccountError, OperatorFault):
+            if call.required:
+                raise
+            return Answer(AnswerKind.NO_DATA)  # The consent or the application lacks this API alone.
         if answer.kind is not AnswerKind.DATA:
             return answer
         body = keep_fields(answer.payload, call.kept)

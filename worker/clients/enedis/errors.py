@@ -52,7 +52,6 @@ _NOT_HOLDER: Final = (
 )
 _UNKNOWN_METER: Final = "Enedis does not know this meter or does not let us see it: check its number"
 # The code of an API that the application has not subscribed.
-NOT_SUBSCRIBED: Final = "900908"
 _ERROR_BY_CODE: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
     "adam-dc-0008": (ConsentRevoked, _NO_CONSENT),
     "adam-dc-0007": (HolderChanged, _NOT_HOLDER),
@@ -61,7 +60,7 @@ _ERROR_BY_CODE: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
     "stm-err-0000019": (UnknownUsagePoint, _UNKNOWN_METER),
     # A production point has no consumption, and the other way round.
     "adam-err0069": (SeriesNotOffered, "Enedis says that this meter does not measure in this direction"),
-    NOT_SUBSCRIBED: (
+    "900908": (
         OperatorFault,
         "Enedis (900908): this API is not subscribed for the application, do it in its portal",
     ),

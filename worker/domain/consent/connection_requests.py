@@ -178,6 +178,11 @@ class ConnectionRequest:
         return self.code is not None or self.autorisation_id is not None
 
     @property
+    def vouched(self) -> bool:
+        """Whether somebody invited the person, so that its calls come before those of strangers; a reading's do not."""
+        return self.invitation_id is not None and not self.readings
+
+    @property
     def keeps_code(self) -> bool:
         """Whether its code of v4 is exchanged later, when a client of the proxy redeems the one of ours."""
         return self.caller is not None and self.code is not None

@@ -5,7 +5,7 @@ the hour, the curve of a complete day to the day's value (to the watt-hour), the
 of a year to the year, and no day is more than a meter can deliver. The law of the day does not apply to a day with a
 gap in its curve. The recordings of real meters satisfy all six (tests/integration/test_real_recordings.py). Before them
 comes what makes documents worth comparing: the days that the registry calls stored are there. The laws of registers
-and of the highest power are in ``meter_laws.py``.
+and of the maximum power are in ``meter_laws.py``.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Law(StrEnum):
     YEAR = "days make the year"
     LIMIT = "a day is what a meter can deliver"
     REGISTERS = "the tariff periods make the day"
-    PEAK = "no step is above the highest power"
-    PEAK_DAY = "the highest power is of its day"
+    PEAK = "no step is above the maximum power"
+    PEAK_DAY = "the maximum power is of its day"
 
 
 class Cause(StrEnum):

@@ -1,9 +1,9 @@
-"""The laws of what else a meter tells: its registers make the daily values, its highest power is above all steps.
+"""The laws of what else a meter tells: its registers make the daily values, its maximum power is above all steps.
 
 Registers and daily values are counted by the same meter, so the registers of a day's tariff periods add up to the
 day's value to the watt-hour. Apparent power (VA) is never below active power (W), and the highest of a day never below
-the mean of a step, so a step above the highest power shows that one of the two is wrong. The public recordings satisfy
-both laws: two meters' registers, and the one day of which a highest power and a curve are recorded
+the mean of a step, so a step above the maximum power shows that one of the two is wrong. The public recordings satisfy
+both laws: two meters' registers, and the one day of which a maximum power and a curve are recorded
 (tests/integration/test_real_recordings.py).
 """
 
@@ -18,7 +18,7 @@ from worker.domain.measures.documents import Entry
 from worker.domain.measures.overlaps import interval_of, length_of
 from worker.domain.measures.readings import ONE_DAY, civil_date, day_length, local_midnight
 from worker.domain.measures.registers import DayEnergy
-from worker.domain.measures.series import Granularity, Series, curve_of, daily_of
+from worker.domain.measures.series import Series
 
 _AMOUNTS_PER_WATT_HOUR: Final = 1000
 _ONE_VOLT_AMPERE: Final = 1000  # In mVA. Both powers are rounded to whole watts and volt-amperes.
@@ -27,10 +27,7 @@ _ONE_HOUR_MINUTES: Final = 60
 
 def compared_with(series: Series) -> Series | None:
     """Return the series with whose values a law compares these readings; None if there is no such law."""
-    described = series.description
-    if described.granularity is Granularity.INSTANT:
-        return curve_of(daily_of(described.direction))
-    return described.adds_up_to
+    return series.description.bounds or series.description.adds_up_to
 
 
 def check_registers(
@@ -64,7 +61,7 @@ def _cause_of_registers(day: date, expected: int, values: Mapping[date, int], co
 
 
 def check_peak_days(series: Series, peaks: Iterable[Entry]) -> Iterator[Discrepancy]:
-    """Yield the highest powers whose instant is of another civil day than their own: a day has one highest power."""
+    """Yield the maximum powers whose instant is of another civil day than their own: a day has one maximum power."""
     for entry in peaks:
         at = (entry.details or {}).get("at")
         if at and civil_date(datetime.fromisoformat(at)).isoformat() != entry.key:
@@ -74,9 +71,9 @@ def check_peak_days(series: Series, peaks: Iterable[Entry]) -> Iterator[Discrepa
 def check_peaks(
     series: Series, peaks: Iterable[Entry], steps: Sequence[Entry], corrected: Collection[date] = ()
 ) -> Iterator[Discrepancy]:
-    """Compare the highest power of each day with the highest mean power of a step, where the day has a step.
+    """Compare the maximum power of each day with the highest mean power of a step, where the day has a step.
 
-    A step that reaches over midnight is left out: its highest power may be the next day's.
+    A step that reaches over midnight is left out: its maximum power may be the next day's.
     """
     curve = steps_by_day(steps)
     for entry in peaks:

@@ -82,7 +82,7 @@ class Doctype(StrEnum):
     MAX_POWER = (
         "maxpower",
         Period.DAY,
-        (Detail("at", DetailType.TEXT, "the instant of the highest power, ISO 8601 with the offset of Europe/Paris"),),
+        (Detail("at", DetailType.TEXT, "the instant of the maximum power, ISO 8601 with the offset of Europe/Paris"),),
     )
     INDEX = "index", Period.DAY, _REGISTER_DETAILS
     PRODUCTION_INDEX = "production.index", Period.DAY, _REGISTER_DETAILS
@@ -181,7 +181,9 @@ class SeriesDescription:
     ``days_read_at_once``: how many days of stored readings are read in one request.
     ``optional``: whether it is collected only if the meter's holder has switched that on.
     ``adds_up_to``: the series whose daily values are the sums of its readings; None if no law holds between them.
+    ``bounds``: the curve of which no step may be above its readings; None if no law says so.
     ``tells_activation``: whether an answer tells the first day of the history of all series.
+    ``speaks_for_account``: whether a refusal of it alone may suspend the account.
     """
 
     supplier: str = "enedis"
@@ -200,7 +202,9 @@ class SeriesDescription:
     days_read_at_once: int = 6 * 366
     optional: bool = False
     adds_up_to: Series | None = None
+    bounds: Series | None = None
     tells_activation: bool = False
+    speaks_for_account: bool = False
 
 
 class Series(StrEnum):
@@ -276,6 +280,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         inputs=Doctype.DAY,
         totals=(Doctype.MONTH, Doctype.YEAR),
         history_lane=Lane.FIRST_SCREEN,
+        speaks_for_account=True,
     ),
     Series.LOAD_CURVE: SeriesDescription(
         quantity=Quantity.POWER,
@@ -297,6 +302,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         days_read_at_once=31,
         optional=True,
         adds_up_to=Series.DAILY,
+        speaks_for_account=True,
     ),
     Series.PRODUCTION_DAILY: SeriesDescription(
         direction=Direction.PRODUCTION,
@@ -342,13 +348,14 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         granularity=Granularity.INSTANT,
         label=_label(
             "Puissance maximale",
-            "Highest power",
+            "Maximum power",
             "la puissance maximale",
-            "the highest power",
+            "the maximum power",
             "La puissance la plus haute de chaque jour et son heure, à comparer à celle de votre contrat.",
-            "The highest power of each day and its time, to compare with that of your contract.",
+            "The maximum power of each day and its time, to compare with that of your contract.",
         ),
         inputs=Doctype.MAX_POWER,
+        bounds=Series.LOAD_CURVE,
         cadence_nights=7,
         history_lane=Lane.BACKFILL,
     ),

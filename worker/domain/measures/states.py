@@ -8,7 +8,8 @@ own. If the answer for an earlier day comes afterwards and differs, that day rea
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date
 from typing import NamedTuple
 
 from worker.domain.measures.aggregation import keep_changed
@@ -28,25 +29,29 @@ def compare_states(entries: Iterable[Entry], stored: Mapping[str, Entry], later_
 
     ``later_keys``: days that a later answer has told; an entry of one of them is too late.
     """
-    told = {entry.key: entry for entry in entries}
-    late = [entry for key, entry in told.items() if key in later_keys]
-    rows = {**stored, **{key: entry for key, entry in told.items() if key not in later_keys}}
+    answered = {entry.key: entry for entry in entries}
+    late = [entry for key, entry in answered.items() if key in later_keys]
+    rows = {**stored, **{key: entry for key, entry in answered.items() if key not in later_keys}}
     kept: list[Entry] = []
     for key in sorted(rows):
         if not kept or not _is_same_state(rows[key], kept[-1]):
             kept.append(rows[key])
     kept_keys = {entry.key for entry in kept}
     return StateChanges(
-        changed=list(keep_changed((entry for entry in kept if entry.key in told), stored)),
+        changed=list(keep_changed((entry for entry in kept if entry.key in answered), stored)),
         gone=[entry for key, entry in sorted(stored.items()) if key not in kept_keys],
         late=late,
     )
 
 
-def state_on(day: str, rows: Mapping[str, Entry]) -> Entry | None:
-    """Return the row that tells the state of a day (YYYY-MM-DD); None before the first row."""
-    key = max((key for key in rows if key <= day), default=None)
-    return None if key is None else rows[key]
+def state_on(day: date, rows: Sequence[Entry]) -> Entry | None:
+    """Return the row in force on a day: the latest not after it, else the first; None where there is none.
+
+    ``rows``: in key order. The first row holds for the days before it, too: a state is told only when it is asked for,
+    and nothing says that it was another one before.
+    """
+    earlier = [row for row in rows if row.key <= day.isoformat()] or rows[:1]
+    return earlier[-1] if earlier else None
 
 
 def _is_same_state(entry: Entry, other: Entry) -> bool:

@@ -34,15 +34,15 @@ def newest_wanted_day(today: date, series: Series) -> date:
     return today - timedelta(days=series.description.cadence_nights)
 
 
-def history_length(series: Series, load_curve_days: int) -> int:
-    """Return the number of days of a series' history; ``load_curve_days`` is the setting of the installation."""
+def history_length(series: Series, curve_days: int) -> int:
+    """Return the number of days of a series' history; ``curve_days`` is the setting of the installation."""
     days = series.description.history_days
-    return load_curve_days if days is None else days
+    return curve_days if days is None else days
 
 
-def plan_history(today: date, series: Series, load_curve_days: int) -> DateWindow | None:
+def plan_history(today: date, series: Series, curve_days: int) -> DateWindow | None:
     """Return all days that an account should have; None if the depth of its load curve is set to 0 days."""
-    days = history_length(series, load_curve_days)
+    days = history_length(series, curve_days)
     return DateWindow(today - timedelta(days=days), today) if days > 0 else None
 
 

@@ -123,7 +123,7 @@ def _check_unit(unit: Json, series: Series) -> None:
 
 
 def _check_kind(reading_type: dict[str, Json], series: Series) -> None:
-    """Check the optional kind and aggregate: a day's highest power has the same shape. Raises MalformedAnswer."""
+    """Check the optional kind and aggregate: a day's maximum power has the same shape. Raises MalformedAnswer."""
     quantity = QUANTITIES[series.description.quantity]
     for name, expected in (("measurement_kind", quantity.kind), ("aggregate", quantity.aggregate)):
         if reading_type.get(name) not in (None, expected):

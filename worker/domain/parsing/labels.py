@@ -32,7 +32,7 @@ _CLOCK_CHANGE_HOUR: Final = 2  # French clocks skip or repeat the hour from 02:0
 _FALL_FROM, _FALL_UNTIL = time(2), time(3, 30)  # Labels are ends, so the repeated hour's may be half an hour later.
 _MINUTES_PER_DAY: Final = 24 * 60
 _LONGEST_STEP: Final = len("PT99H9999M")
-# A day is labelled by its date alone or by its midnight. Another time of day is that of the day's highest power.
+# A day is labelled by its date alone or by its midnight. Another time of day is that of the day's maximum power.
 _DAY: Final = re.compile(r"(20\d\d)-(\d\d)-(\d\d)(?:[T ]00:00(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 _DURATION = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?", re.ASCII)
 

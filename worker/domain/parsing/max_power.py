@@ -1,9 +1,9 @@
-"""The parser of the highest power of each day, in VA, with its instant.
+"""The parser of the maximum power of each day, in VA, with its instant.
 
     v4, v5      {"value": "4638", "date": "2023-04-01 12:06:20"}
     2026        {"v": "4638", "d": "2023-04-01 12:06:20"}
 
-The label is the instant of the highest power, so it is on no grid. A reading belongs to the civil day of its label. Of
+The label is the instant of the maximum power, so it is on no grid. A reading belongs to the civil day of its label. Of
 two readings of one civil day the higher holds, of two alike the earlier. Instants in the hour that comes twice in
 autumn are its first pass, as in rule 1 of ``labels``: a day has one such label, so no order could tell the second pass.
 An instant in the hour that spring skips is an hour later. Source: Enedis, guide d'implémentation Data Connect v5

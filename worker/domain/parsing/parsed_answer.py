@@ -14,7 +14,7 @@ class ParsedAnswer:
 
     ``dropped``: points with an unusable value, date or step. ``differing``: points that came again with another value;
     the last one counts. ``left_out``: points that gave way to another one of their time: to a later one of other
-    bounds, or to a higher one of the same day's highest power.
+    bounds, or to a higher one of the same day's maximum power.
     """
 
     readings: Sequence[IntervalReading]

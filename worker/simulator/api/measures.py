@@ -75,7 +75,7 @@ def _read_rows(meter: Meter, query: MeasureQuery) -> list[Row]:
 
 
 def _read_peaks(meter: Meter, window: DateWindow, monthly: bool) -> list[Row]:
-    """Return the highest power of each day, or of the days of each month."""
+    """Return the maximum power of each day, or of the days of each month."""
     peaks = [peak for day in window.dates() if (peak := meter.max_power(day)) is not None]
     if monthly:
         months = groupby(peaks, key=lambda peak: to_label(peak.at)[:7])

@@ -63,7 +63,7 @@ class _Household:
 
 
 class HighestPower(NamedTuple):
-    """Highest power of a day: VA, and its instant in UTC."""
+    """Maximum power of a day: VA, and its instant in UTC."""
 
     volt_amperes: int
     at: datetime
@@ -146,7 +146,7 @@ class PretendHome:
         return [] if wh is None else production_curve(wh, day, self._noise(day))
 
     def peak(self, day: date, half_hours: Sequence[Point], subscribed_kva: int) -> HighestPower:
-        """Return the highest power of a day with these half-hours, at an instant inside the highest of them.
+        """Return the maximum power of a day with these half-hours, at an instant inside the highest of them.
 
         It is at least the mean of that half-hour, and as a rule no more than the subscribed power.
         """

@@ -63,7 +63,7 @@ class Meter:
         return [point for point in points if not any(hole.start < point.label <= hole.end for hole in holes)]
 
     def max_power(self, day: date) -> HighestPower | None:
-        """Return the highest power of a day, that of the highest half-hour, even one that the curve lacks."""
+        """Return the maximum power of a day, that of the highest half-hour, even one that the curve lacks."""
         contract = self.contract(day)
         if contract is None or not self._has_day(day) or not isinstance(self.series, PretendHome):
             return None

@@ -114,7 +114,6 @@ class OutcomeTable(SeriesChoice):
         with self._database.writing() as connection:
             if activated_on is not None:
                 account_rows.lock(connection, account_id)  # Accounts are locked before their series.
-                account_rows.update_account(connection, account_id, {"activated_on": activated_on})
             row = lock_row(connection, account_id, series)
             if row is None:
                 account_rows.lock(connection, account_id)  # Tells whether it was removed or never there.
@@ -132,6 +131,8 @@ class OutcomeTable(SeriesChoice):
             # A run may report several times, so an equal run id is newer, too. A fault of ours (no code) is no verdict.
             if run_id >= row.run_id and code != "":
                 values |= {"run_id": run_id, "last_code": code, "last_message": _to_showable(message)}
+                if activated_on is not None:
+                    account_rows.update_account(connection, account_id, {"activated_on": activated_on})
             if days:
                 ledger = DayLedger.parse(row.days).with_marks(days)
                 if answer:

@@ -106,16 +106,16 @@ class SeriesChoice(SqlTable):
         """Return the fleet's series, and those that any active account is asked for, in the order of ``Series``."""
         asked = [select(literal(series.value)).where(self._is_asked(series)) for series in Series]
         with self._database.reading() as connection:
-            found = set(connection.execute(union_all(*asked)).scalars())
-        return [series for series in Series if series in found or series in self.fleet]
+            in_use = set(connection.execute(union_all(*asked)).scalars())
+        return [series for series in Series if series in in_use or series in self.fleet]
 
     @staticmethod
     def _is_asked(series: Series) -> ColumnElement[bool]:
         return select(_C.account_id).where(text(ACTIVE), _C.series == series).exists()
 
     def _series_where(self, *conditions: ColumnElement[bool]) -> list[Series]:
-        found = {row.series for row in self._database.fetch(select(_C.series).where(*conditions))}
-        return [series for series in Series if series in found]
+        chosen = {row.series for row in self._database.fetch(select(_C.series).where(*conditions))}
+        return [series for series in Series if series in chosen]
 
 
 def is_collected(switch: SeriesSwitch, series: Series, fleet: Collection[Series]) -> bool:
@@ -157,13 +157,26 @@ def end_series(connection: Connection, account_id: str, series: Series, message:
 def follow_consent(
     connection: Connection, account_id: str, offered: Collection[Series], fleet: Collection[Series], now: datetime
 ) -> None:
-    """End the series that a consent does not cover, and let those that it covers again be as the fleet's."""
-    query = select(_C.series, _C.switch).where(_C.account_id == account_id)
-    for row in connection.execute(query).all():
-        if row.series not in offered and row.switch in _CHOSEN:
-            end_series(connection, account_id, row.series, "the consent does not cover this series", now)
-        elif row.series in offered and row.switch is SeriesSwitch.ENDED:
-            switch_series(connection, account_id, row.series, SeriesSwitch.FLEET, fleet, now)
+    """End the series that a consent does not cover, and let those that it covers again be as they were before.
+
+    What it does not cover is ended also where nobody asks for it yet: the fleet may collect it later.
+    """
+    account = account_rows.get(connection, account_id)
+    query = select(_C.series, _C.switch, _C.switch_before).where(_C.account_id == account_id)
+    rows = {row.series: row for row in connection.execute(query).all()}
+    for series in of_supplier(account.supplier):
+        row = rows.get(series)
+        if row is None and series not in offered:
+            connection.execute(
+                insert(SERIES_OUTCOMES).values(**new_series_row(account_id, series, now, account.consent_until))
+            )
+        if series not in offered and (row is None or row.switch in _CHOSEN):
+            end_series(connection, account_id, series, "the consent does not cover this series", now)
+            before = SeriesSwitch.FLEET if row is None else row.switch
+            _update(connection, account_id, series, {"switch_before": before})
+        elif row is not None and series in offered and row.switch is SeriesSwitch.ENDED:
+            before = row.switch_before or SeriesSwitch.FLEET
+            switch_series(connection, account_id, series, before, fleet, now)
 
 
 def follow_fleet(database: Database, fleet: Sequence[Series], now: datetime) -> int:

@@ -149,6 +149,7 @@ SERIES_OUTCOMES = Table(
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("switch", _word(SeriesSwitch, 8), nullable=False, server_default=SeriesSwitch.FLEET),
+    Column("switch_before", _word(SeriesSwitch, 8)),  # Of a series that its consent has come to leave out.
     Column("collected", Boolean, nullable=False, server_default=true()),  # Follows the switch and RELEVE_SERIES.
     # Follows ``collected`` and accounts.state: a join would read each paused account.
     Column("active", Boolean, nullable=False),

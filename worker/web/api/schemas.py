@@ -139,7 +139,7 @@ class Measure(BaseModel):
 
     model_config = ConfigDict(json_schema_extra=_describe_details)
 
-    load: float = Field(description="In kWh; in kVA of the highest power and of the contract.", examples=[0.312])
+    load: float = Field(description="In kWh; in kVA of the maximum power and of the contract.", examples=[0.312])
     year: int = Field(examples=[2024])
     month: int = Field(examples=[7])
     day: int = Field(description="0 in documents by month and by year.", examples=[24])

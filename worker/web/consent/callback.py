@@ -163,7 +163,7 @@ def _take_on(runtime: Runtime, own: ConnectionRequest) -> ConnectionRequest:
         return concluded
     if not RateLimiter(runtime.redis).count_call(_PUBLISHED, own.id):
         try:
-            enqueue_request(own.id, vouched=own.invitation_id is not None, broker_url=runtime.broker_url)
+            enqueue_request(own.id, vouched=own.vouched, broker_url=runtime.broker_url)
         except StoreUnavailable as error:
             log.warning("connection request not published", extra=fields(request=own.id, reason=str(error)))
     return own

@@ -1,4 +1,4 @@
-"""The cards below the chart of an account's page: highest power, registers, contract; each only where there is one."""
+"""The cards below the chart of an account's page: maximum power, registers, contract; each only where there is one."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def find_flows(runtime: Runtime, account_id: str, known: Sequence[Series]) -> li
         daily = daily_of(direction)
         pair = [series for series in (daily, curve_of(daily)) if series in known]
         first_days = [first_day(runtime.measures, account_id, series.inputs) for series in pair]
-        last_days = {series: day for series in pair if (found := outcomes.get(series)) and (day := found.last_day)}
+        last_days = {series: day for series in pair if (outcome := outcomes.get(series)) and (day := outcome.last_day)}
         if any(first_days) and last_days:
             first, last = min(filter(None, first_days)), max(last_days.values())
             flows.append(StoredFlow(direction, first, last, last_days.get(daily)))

@@ -151,7 +151,7 @@ def _page_values(runtime: Runtime) -> dict[str, Any]:
     overview = Overview(runtime.registry.database)
     completeness, yesterday = runtime.registry.completeness, runtime.history.today() - ONE_DAY
     # Those that are asked for once a week are rarely of yesterday.
-    nightly = [series for series in runtime.registry.outcomes.list_in_use() if series.description.cadence_nights == 1]
+    nightly = [series for series in runtime.registry.outcomes.list_in_use() if series.is_nightly]
     return {
         "states": overview.count_accounts_by_state(),
         "freshness": {series: completeness.count_complete_since(series, yesterday) for series in nightly},

@@ -1,6 +1,6 @@
-"""The highest powers on the account's page, against the subscribed one: of each day, of the month and of the year.
+"""The maximum powers on the account's page, against the subscribed one: of each day, of the month and of the year.
 
-A day's chart is that of its month: a day has one highest power.
+A day's chart is that of its month: a day has one maximum power.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from markupsafe import Markup
 
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.peaks import Peak, find_highest, state_on, to_peaks
+from worker.domain.measures.peaks import Peak, find_highest, subscribed_on, to_peaks
 from worker.domain.measures.readings import ONE_DAY, DateWindow, day_length, local_midnight
 from worker.domain.measures.series import Series
 from worker.stores.measures.base import MeasureStore
@@ -38,7 +38,7 @@ class PowerRow:
 
 @dataclass(frozen=True, slots=True)
 class PowerCard:
-    """Everything that the template shows. ``highest``: title of a time, and its highest power with the instant."""
+    """Everything that the template shows. ``highest``: title of a time, and its maximum power with the instant."""
 
     series: Series
     view: View
@@ -54,7 +54,7 @@ class PowerCard:
 def build_power(
     measures: MeasureStore, account_id: str, series: Series, contracts: Sequence[Entry], at: Span, words: Words
 ) -> PowerCard | None:
-    """Return the highest powers of the span's year; None where none is stored."""
+    """Return the maximum powers of the span's year; None where none is stored."""
     year = Span.containing(View.YEAR, at.start)
     entries = read_entries(measures, account_id, series, DateWindow(year.start, year.end))
     return to_power(series, to_peaks(entries, contracts), contracts, at, words) if entries else None
@@ -65,7 +65,7 @@ def to_power(series: Series, peaks: Sequence[Peak], contracts: Sequence[Entry], 
     span = at if at.view is View.YEAR else Span.containing(View.MONTH, at.start)
     by_slot = _peaks_by_slot(span, peaks)
     slots = _slots(by_slot, peaks[-1].day + ONE_DAY)
-    limits = [_subscribed_on(slot_span.end - ONE_DAY, contracts) for slot_span in by_slot]
+    limits = [subscribed_on(slot_span.end - ONE_DAY, contracts) for slot_span in by_slot]
     shown = SpanMeasures(span, slots, None, None)
     highest = find_highest(peak for peak in by_slot.values() if peak is not None)
     title = title_of(span, words)
@@ -91,13 +91,14 @@ def to_power(series: Series, peaks: Sequence[Peak], contracts: Sequence[Entry], 
 
 
 def _peaks_by_slot(span: Span, peaks: Sequence[Peak]) -> dict[Span, Peak | None]:
-    """Return the highest power of each day of a month, or of each month of a year."""
+    """Return the maximum power of each day of a month, or of each month of a year."""
     view = View.DAY if span.view is View.MONTH else View.MONTH
-    slots = list(dict.fromkeys(Span.containing(view, day) for day in span.days()))
-    grouped: dict[Span, list[Peak]] = {slot: [] for slot in slots}
-    for peak in peaks:
-        grouped.get(Span.containing(view, peak.day), []).append(peak)
-    return {slot: find_highest(group) for slot, group in grouped.items()}
+    slots = dict.fromkeys(Span.containing(view, day) for day in span.days())
+    return {slot: _find_highest_within(slot, peaks) for slot in slots}
+
+
+def _find_highest_within(span: Span, peaks: Sequence[Peak]) -> Peak | None:
+    return find_highest(peak for peak in peaks if span.start <= peak.day < span.end)
 
 
 def _slots(by_slot: Mapping[Span, Peak | None], next_day: date) -> tuple[Slot, ...]:
@@ -113,17 +114,12 @@ def _slots(by_slot: Mapping[Span, Peak | None], next_day: date) -> tuple[Slot, .
     )
 
 
-def _subscribed_on(day: date, contracts: Sequence[Entry]) -> int | None:
-    contract = state_on(day, contracts)
-    return None if contract is None else contract.amount or None
-
-
 def _highest_in_words(at: Span, peaks: Sequence[Peak], words: Words) -> Iterator[tuple[str, str]]:
-    """Yield the highest power of the day, its month and its year, as far as the span tells them."""
+    """Yield the maximum power of the day, its month and its year, as far as the span tells them."""
     views = list(View)
     for view in views[views.index(at.view) :]:
         span = Span.containing(view, at.start)
-        highest = find_highest(peak for peak in peaks if span.start <= peak.day < span.end)
+        highest = _find_highest_within(span, peaks)
         if highest is not None:
             yield title_of(span, words), _in_words(highest, words, with_day=view is not View.DAY)
 

@@ -146,5 +146,5 @@ def _notes(entries: Sequence[Entry], shown: Sequence[MonthEnergy], words: Words)
     """Yield what the totals lack: days without a value, and where counting starts anew."""
     if lacking := sum(energy.lacking for energy in shown):
         yield words.count("registers.lacking", lacking)
-    for found in find_breaks(entries):
-        yield words(_BREAKS[found.cause], day=words.day(found.day))
+    for sequence_break in find_breaks(entries):
+        yield words(_BREAKS[sequence_break.cause], day=words.day(sequence_break.day))

@@ -1,7 +1,7 @@
 """Charts as SVG, drawn on the server: they need no script and take their colours from the page's style sheet.
 
 A bar is as wide as its time is long; of a day it is as high as the mean power (kW), else as the energy (kWh) or the
-highest power (kVA). The span before is a pale wide bar behind a solid narrow one: both can be read at 48 bars on a
+maximum power (kVA). The span before is a pale wide bar behind a solid narrow one: both can be read at 48 bars on a
 phone. What is fed into the grid hangs below the axis, to the same scale: drawn and fed in are no parts of one sum. A
 gap is hatched and a measured zero is a line. The second pass of the autumn hour has a background of its own. In front
 of each slot stands a target for the pointer, as high as the chart.

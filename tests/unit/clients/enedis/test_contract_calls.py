@@ -43,6 +43,8 @@ NOT_SUBSCRIBED = {
     "description": "User is NOT authorized to access the Resource. API Subscription validation failed.",
 }
 
+NOT_ALLOWED = {"code": "X", "message": "Le client n'est pas autorisé pour le point demandé"}
+
 
 def body_v5(meter: str = USAGE_POINT) -> Any:
     contract = {
@@ -157,9 +159,10 @@ def test_a_refusal_with_a_person_in_it_is_reported_without_its_body(
         ((200, SUMMARY), (403, NOT_SUBSCRIBED), {"off_peak_hours"}),
         ((200, SUMMARY), (404, {"code": "X", "message": "Situation comptage ou PRM non existant"}), {"off_peak_hours"}),
         ((403, NOT_SUBSCRIBED), (403, NOT_SUBSCRIBED), {"off_peak_hours", "activated_on"}),
+        ((403, NOT_ALLOWED), (403, NOT_ALLOWED), {"off_peak_hours", "activated_on"}),
     ],
 )
-def test_an_api_that_is_not_subscribed_is_no_fault_and_the_contract_comes_without_it(
+def test_an_api_that_is_not_open_is_no_fault_and_the_contract_comes_without_it(
     v2026: ClientHarness, summary: Any, metering: Any, absent: set[str]
 ) -> None:
     answer(v2026, (200, situation()), summary, metering)
@@ -168,6 +171,12 @@ def test_an_api_that_is_not_subscribed_is_no_fault_and_the_contract_comes_withou
     names = {"tariff", "segment", "off_peak_hours", "activated_on"}
     assert reading.details is not None and names - reading.details.keys() == absent
     assert len(v2026.permits.requested_apis) == 3
+
+
+def test_a_refusal_of_the_first_api_is_one_of_the_contract(v2026: ClientHarness) -> None:
+    answer(v2026, (403, NOT_ALLOWED))
+    with pytest.raises(ConsentRevoked):
+        v2026.client.ask(Series.CONTRACT, USAGE_POINT, WINDOW)
 
 
 def test_without_the_first_api_there_is_no_contract(v2026: ClientHarness) -> None:
@@ -181,7 +190,6 @@ def test_without_the_first_api_there_is_no_contract(v2026: ClientHarness) -> Non
     "refusal, error",
     [
         ((500, {"code": "X", "message": "Problème technique"}), SupplierUnavailable),
-        ((403, {"code": "X", "message": "Le client n'est pas autorisé pour le point demandé"}), ConsentRevoked),
         ((503, b"<html>"), SupplierUnavailable),
     ],
 )

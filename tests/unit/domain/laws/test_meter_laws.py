@@ -1,4 +1,4 @@
-"""The laws of registers and of the highest power, each difference with its likely cause."""
+"""The laws of registers and of the maximum power, each difference with its likely cause."""
 
 from __future__ import annotations
 

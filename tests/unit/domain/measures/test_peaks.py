@@ -1,13 +1,11 @@
-"""The highest power of days, months and years against the subscribed power of the day."""
+"""The maximum power of days, months and years against the subscribed power of the day."""
 
 from __future__ import annotations
 
 from datetime import date, datetime
 
-import pytest
-
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.peaks import Peak, find_highest, highest_by_month, highest_by_year, state_on, to_peaks
+from worker.domain.measures.peaks import Peak, find_highest, subscribed_on, to_peaks
 from worker.domain.measures.readings import PARIS
 
 CONTRACTS = [Entry("2024-03-10", 6_000_000), Entry("2024-07-02", 9_000_000)]
@@ -15,17 +13,6 @@ CONTRACTS = [Entry("2024-03-10", 6_000_000), Entry("2024-07-02", 9_000_000)]
 
 def peak(day: str, mva: int, clock: str = "19:20:10+02:00") -> Entry:
     return Entry(day, mva, details={"at": f"{day}T{clock}"})
-
-
-@pytest.mark.parametrize(
-    ("day", "amount"),
-    [("2024-01-01", 6_000_000), ("2024-03-10", 6_000_000), ("2024-07-01", 6_000_000), ("2024-07-02", 9_000_000)],
-)
-def test_the_state_of_a_day_is_the_latest_row_not_after_it(day: str, amount: int) -> None:
-    row = state_on(date.fromisoformat(day), CONTRACTS)
-    assert row is not None
-    assert row.amount == amount
-    assert state_on(date.fromisoformat(day), []) is None
 
 
 def test_a_peak_has_its_instant_and_the_power_subscribed_on_its_day() -> None:
@@ -38,16 +25,12 @@ def test_a_peak_has_its_instant_and_the_power_subscribed_on_its_day() -> None:
 
 def test_a_contract_without_a_power_says_nothing_of_the_share() -> None:
     assert to_peaks([peak("2024-07-01", 1)], [Entry("2024-07-01", 0)])[0].subscribed is None
+    assert subscribed_on(date(2024, 7, 1), [Entry("2024-07-01", 0)]) is None
+    assert subscribed_on(date(2024, 7, 1), []) is None
 
 
-def test_month_and_year_have_their_highest_the_earliest_of_equal_ones() -> None:
+def test_the_highest_is_the_earliest_of_equal_ones() -> None:
     days = ["2023-12-31", "2024-01-01", "2024-01-02", "2024-02-03"]
-    peaks = to_peaks([peak(day, mva, "08:00:00+01:00") for day, mva in zip(days, (7, 5, 5, 9), strict=True)])
-    months = {month: str(highest.day) for month, highest in highest_by_month(peaks).items()}
-    assert months == {"2023-12": "2023-12-31", "2024-01": "2024-01-01", "2024-02": "2024-02-03"}
-    assert {year: highest.amount for year, highest in highest_by_year(reversed(peaks)).items()} == {
-        "2023": 7,
-        "2024": 9,
-    }
-    assert find_highest(peaks) == peaks[3]
+    peaks = to_peaks([peak(day, mva, "08:00:00+01:00") for day, mva in zip(days, (7, 9, 9, 5), strict=True)])
+    assert find_highest(peaks) == find_highest(reversed(peaks)) == peaks[1]
     assert find_highest([]) is None

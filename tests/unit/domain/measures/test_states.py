@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,17 @@ def apply(rows: dict[str, Entry], entry: Entry, later: frozenset[str] = frozense
 
 def powers(rows: dict[str, Entry]) -> dict[int, int]:
     return {(date.fromisoformat(key) - FIRST).days: rows[key].amount for key in sorted(rows)}
+
+
+def in_order(rows: dict[str, Entry]) -> list[Entry]:
+    return [rows[key] for key in sorted(rows)]
+
+
+@pytest.mark.parametrize(("day", "power"), [(-9, 6), (0, 6), (4, 6), (5, 9), (90, 9)])
+def test_the_state_of_a_day_is_the_latest_row_not_after_it_and_the_first_before_all(day: int, power: int) -> None:
+    row = state_on(FIRST + timedelta(days=day), [told(0, 6), told(5, 9)])
+    assert row is not None and row.amount == power
+    assert state_on(FIRST, []) is None
 
 
 def test_only_a_change_makes_a_row() -> None:
@@ -75,7 +87,7 @@ def test_in_any_order_each_asked_day_reads_right_but_what_no_row_can_tell(order:
         without = {other for other in known if day < other < next_row and other not in powers(before)}
         doubtful |= without if told(day, power).key in rows else set()
     for day, power in known.items():
-        row = state_on(told(day, power).key, rows)
+        row = state_on(FIRST + timedelta(days=day), in_order(rows))
         assert row is not None
         assert day in doubtful or row.amount == power
     assert all(first != second for first, second in pairwise(powers(rows).values()))
@@ -87,7 +99,7 @@ def test_answers_in_the_order_of_their_days_read_right_without_exception(order: 
     for day, power in sorted(order):
         rows = apply(rows, told(day, power))
     for day, power in order:
-        row = state_on(told(day, power).key, rows)
+        row = state_on(FIRST + timedelta(days=day), in_order(rows))
         assert row is not None and row.amount == power
 
 

@@ -40,9 +40,9 @@ def test_a_look_back_ends_with_yesterday() -> None:
 
 
 def test_the_history_is_three_years_of_daily_values_and_as_much_curve_as_wished() -> None:
-    assert plan_history(TODAY, Series.DAILY, load_curve_days=28) == window("2021-07-26", "2024-07-25")
-    assert plan_history(TODAY, Series.LOAD_CURVE, load_curve_days=28) == window("2024-06-27", "2024-07-25")
-    assert plan_history(TODAY, Series.LOAD_CURVE, load_curve_days=0) is None
+    assert plan_history(TODAY, Series.DAILY, curve_days=28) == window("2021-07-26", "2024-07-25")
+    assert plan_history(TODAY, Series.LOAD_CURVE, curve_days=28) == window("2024-06-27", "2024-07-25")
+    assert plan_history(TODAY, Series.LOAD_CURVE, curve_days=0) is None
 
 
 @pytest.mark.parametrize("start, end", [("2024-01-02", "2024-01-02"), ("2024-01-03", "2024-01-02")])

@@ -1,4 +1,4 @@
-"""The highest power of a day: VA, the civil day of its stamp, its instant; the higher of two holds."""
+"""The maximum power of a day: VA, the civil day of its stamp, its instant; the higher of two holds."""
 
 from __future__ import annotations
 

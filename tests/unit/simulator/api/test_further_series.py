@@ -1,4 +1,4 @@
-"""Production, highest power and registers: paths, bodies and refusals of each generation."""
+"""Production, maximum power and registers: paths, bodies and refusals of each generation."""
 
 from __future__ import annotations
 

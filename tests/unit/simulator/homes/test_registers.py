@@ -1,4 +1,4 @@
-"""Registers and highest powers of pretend homes agree with the curve, each to its unit."""
+"""Registers and maximum powers of pretend homes agree with the curve, each to its unit."""
 
 from __future__ import annotations
 

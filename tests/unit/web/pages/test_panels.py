@@ -86,7 +86,7 @@ def test_the_highest_power_stands_against_the_subscribed_one(service: ApiService
     assert page.count('class="limit"') == 2 and "2 kVA" in page
     changed = LAST - timedelta(days=100)
     above = sum(home.peak(day)[0] > (2000 if day >= changed else 9000) for day in home.dates() if day.year == 2024)
-    assert above > 1 and f"En 2024, elle a dépassé la puissance souscrite {above} jours." in page
+    assert above > 1 and f"la puissance maximale a dépassé la puissance souscrite pendant {above} jours." in page
 
 
 def test_without_a_contract_the_powers_have_no_line(service: ApiService) -> None:

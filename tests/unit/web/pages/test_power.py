@@ -1,4 +1,4 @@
-"""The card of the highest power: by day and by month, with the line of the subscribed power."""
+"""The card of the maximum power: by day and by month, with the line of the subscribed power."""
 
 from __future__ import annotations
 
@@ -64,8 +64,9 @@ def test_the_highest_of_day_month_and_year_come_as_far_as_the_span_tells_them(sp
 
 
 def test_a_day_is_above_the_power_that_was_subscribed_then() -> None:
-    assert card().above == "En 2024, elle a dépassé la puissance souscrite 1 jour."
-    assert card(contracts=CONTRACTS[:1]).above == "En 2024, elle n’a jamais dépassé la puissance souscrite."
+    assert card().above == "En 2024, la puissance maximale a dépassé la puissance souscrite pendant 1 jour."
+    never = "En 2024, la puissance maximale n’a jamais dépassé la puissance souscrite."
+    assert card(contracts=CONTRACTS[:1]).above == never
     assert card(contracts=[]).above == "" and card(contracts=[]).subscribed == ""
 
 

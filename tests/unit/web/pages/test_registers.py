@@ -56,7 +56,7 @@ def test_a_changed_meter_or_calendar_is_said_and_no_energy_is_negative() -> None
     rows.append(entry("2024-07-04", BASE=20))
     shown = card(rows, YEAR)
     assert [note.split(":")[0].strip() for note in shown.notes] == [
-        "L’énergie de 23 jours n’est pas connue par période",
+        "La répartition par période de 23 jours n’est pas connue",
         "Le 2 juillet 2024, le compteur a été remplacé",
         "Le 4 juillet 2024, les périodes tarifaires ont changé",
     ]

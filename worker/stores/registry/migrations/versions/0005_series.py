@@ -12,6 +12,7 @@ down_revision = "0004"
 def upgrade() -> None:
     op.add_column("accounts", Column("activated_on", Date))
     op.add_column("series_outcomes", Column("switch", String(8), nullable=False, server_default="fleet"))
+    op.add_column("series_outcomes", Column("switch_before", String(8)))
     op.add_column("series_outcomes", Column("collected", Boolean, nullable=False, server_default=true()))
     with op.batch_alter_table("corrections") as table:
         table.alter_column("period", new_column_name="doctype", existing_type=String(8), type_=String(32))
