@@ -22,10 +22,12 @@ class PretendRuntime:
         self.away = False
         self.registry = SimpleNamespace(outcomes=self)
         self.progress = self
-        self.endpoints = SimpleNamespace(preset=SimpleNamespace(offers=lambda series: series is not Series.REGISTERS))
 
     def now(self) -> None:
         return None
+
+    def offers(self, series: Series) -> bool:
+        return series is not Series.REGISTERS
 
     def get_text(self, name: str) -> str | None:
         return self.texts.get(name)
