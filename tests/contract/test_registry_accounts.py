@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.registries import LATER, METER, NOW, add_ready, open_registry, record_outcome
+from tests.support.registries import LATER, METER, NOW, add_ready, open_registry, record_outcome, switch_on
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.series import USUAL_SERIES
-from worker.errors import UnknownAccount
+from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.errors import SeriesNotOffered, UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.migrations import upgrade_schema
-from worker.stores.registry.overview import Overview
+from worker.stores.registry.overview import CodeCount, Overview
 
 
 def test_an_added_account_is_read_back_whole(registry: AccountRegistry) -> None:
@@ -117,6 +117,17 @@ def test_accounts_are_listed_and_counted_by_state(registry: AccountRegistry) -> 
     expected = dict.fromkeys(AccountState, 0)
     expected |= dict.fromkeys([AccountState.READY, AccountState.PAUSED, AccountState.DELETED], 1)
     assert Overview(registry.database).count_accounts_by_state() == expected
+
+
+def test_a_series_that_has_ended_is_not_among_the_last_errors(registry: AccountRegistry) -> None:
+    account = add_ready(registry)
+    switch_on(registry, account, Series.DAILY, Series.MAX_POWER)
+    for series in (Series.DAILY, Series.MAX_POWER):
+        record_outcome(registry, account, "1", series=series, code=SeriesNotOffered.code)
+    codes = [CodeCount(series, SeriesNotOffered.code, 1, NOW) for series in (Series.DAILY, Series.MAX_POWER)]
+    assert Overview(registry.database).list_last_errors() == codes
+    assert registry.outcomes.end(account, Series.MAX_POWER, "2", "not offered", NOW)
+    assert Overview(registry.database).list_last_errors() == codes[:1]
 
 
 @pytest.mark.parametrize("state", [AccountState.NEW, AccountState.DELETED])

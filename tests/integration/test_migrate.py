@@ -9,7 +9,10 @@ from tests.support.real_couchdb import real_couchdb_url
 from worker.stores.measures.base import Layout, database_name, doctypes_of
 from worker.stores.measures.factory import open_couchdb
 
-NIGHTLY = {Layout.PLAIN: {"month", "year"}, Layout.PACKED: {"packed-daily"}}
+NIGHTLY = {
+    Layout.PLAIN: {"month", "year", "production.month", "production.year"},
+    Layout.PACKED: {"packed-daily", "packed-production-daily"},
+}
 
 
 @pytest.mark.parametrize("layout", Layout)

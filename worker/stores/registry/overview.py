@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import case, func, select
 
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Series, SeriesSwitch
 from worker.stores.database import SqlTable
 from worker.stores.registry.notices import MAX_ATTEMPTS
 from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
@@ -48,12 +48,12 @@ class Overview(SqlTable):
         return first_seen_count, count - first_seen_count
 
     def list_last_errors(self, limit: int = 20) -> list[CodeCount]:
-        """Return the error codes of the last runs, the most frequent first."""
+        """Return the error codes of the last runs, the most frequent first; a series that has ended is not in error."""
         columns = SERIES_OUTCOMES.c
         number = func.count().label("number")
         query = (
             select(columns.series, columns.last_code, number, func.max(columns.updated_at).label("last_at"))
-            .where(columns.last_code.is_not(None))
+            .where(columns.last_code.is_not(None), columns.switch != SeriesSwitch.ENDED)
             .group_by(columns.series, columns.last_code)
             .order_by(number.desc(), columns.series, columns.last_code)
             .limit(limit)
