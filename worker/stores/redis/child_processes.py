@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -30,13 +31,27 @@ log = logging.getLogger("releve.processes")
 POLL_S: Final = 0.1
 START_S: Final = 60.0
 ANSWER_S: Final = 5.0
+# Linux gives away 32768 and above, macOS and Windows 49152 and above.
+_PORTS: Final = range(20_000, 32_000)
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nothing listened a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of 127.0.0.1 on which nothing listened a moment ago.
+
+    It is below those that systems give to whoever asks for any port, so that no other process is given it meanwhile.
+    Raises OSError where none is found.
+    """
+    tries = 20
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", secrets.choice(_PORTS)))
+            except OSError:
+                tries -= 1
+                if not tries:
+                    raise
+            else:
+                return int(probe.getsockname()[1])
 
 
 def process_exists(pid: int) -> bool:
