@@ -52,10 +52,10 @@ def ranges_of_day(day: date, known: Iterable[Series]) -> dict[Doctype, KeyRange]
 
 
 def _range_of(day: date, series: Series, doctype: Doctype) -> KeyRange:
-    window, granularity = DateWindow(day, day + ONE_DAY), series.description.granularity
-    if granularity is Granularity.STATE:
+    window = DateWindow(day, day + ONE_DAY)
+    if series.is_state:
         return ALL_KEYS  # A row for each change: the one in force may be years old.
-    if granularity is Granularity.REGISTER:
+    if series.description.granularity is Granularity.REGISTER:
         window = DateWindow(day, day + 2 * ONE_DAY)
     elif series.has_steps and doctype is series.inputs:
         # The days before and after show whether the curve is shifted.
@@ -83,15 +83,11 @@ def stored_of(series: Series, day: date, entries: EntriesByDoctype) -> StoredDay
             energy_of_day = next((energy for energy in day_energies(rows) if energy.day == day), None)
             return StoredDay(amount, half_hours, registers=energy_of_day, breaks=list(find_breaks(rows)))
         case Granularity.INSTANT:
-            contracts = [entry for doctype, states in entries.items() if _is_state(doctype) for entry in states]
+            contracts = [entry for doctype, states in entries.items() if doctype.series.is_state for entry in states]
             peak = next(iter(to_peaks([of_day], contracts)), None) if of_day else None
             return StoredDay(amount, half_hours, peak=peak)
         case _:
             return StoredDay(amount, half_hours)
-
-
-def _is_state(doctype: Doctype) -> bool:
-    return doctype.series.description.granularity is Granularity.STATE
 
 
 def find_discrepancies(

@@ -18,7 +18,7 @@ from worker.domain.measures.documents import key_range, to_entry
 from worker.domain.measures.holes import Hole, find_all_holes
 from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
-from worker.domain.measures.series import Granularity, Series, daily_of
+from worker.domain.measures.series import Series, daily_of
 from worker.domain.measures.windows import plan_look_back
 from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
 from worker.stores.measures.base import MeasureStore
@@ -149,7 +149,7 @@ class Explainer:
         calls = [call for call in _calls_of(series, state, outcome) if call.covers(day)]
         asked_on = None if mark.asked_at_age is None else day + mark.asked_at_age * ONE_DAY
         in_force = stored.state is not None and stored.state.key <= day.isoformat()
-        if series.description.granularity is Granularity.STATE:
+        if series.is_state:
             known_later = stored.state is not None and not in_force
             wanted = not known_later  # Nobody can ask for a state of before it was told first.
         else:

@@ -27,7 +27,6 @@ from worker.domain.measures.documents import Document, key_range, to_amount
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import (
     Doctype,
-    Granularity,
     Period,
     Series,
     daily_of,
@@ -94,8 +93,7 @@ def _find_doctype(series: Series, by: Period) -> Doctype:
 
 def _default_days(doctype: Doctype) -> int | None:
     """Return how many days a table or plot shows; None for all: states change seldom."""
-    is_state = doctype.series.description.granularity is Granularity.STATE
-    return None if is_state else _DEFAULT_DAYS.get(doctype.period)
+    return None if doctype.series.is_state else _DEFAULT_DAYS.get(doctype.period)
 
 
 def _window(first: date | None, last: date | None, today: date, default_days: int | None) -> DateWindow:

@@ -137,7 +137,7 @@ def fetch_truth(runtime: Runtime, simulator: str, usage_point: str, account_id: 
 
 def _reach_back(series: Series, window: DateWindow) -> DateWindow:
     """Return the days of a series' history; of a state, those on which it may have been asked for."""
-    if series.description.granularity is not Granularity.STATE:
+    if not series.is_state:
         return window
     return DateWindow(window.end - _STATES_DAYS * ONE_DAY, window.end)
 
@@ -146,8 +146,7 @@ def find_differences(truth: Loads, stored: Mapping[Doctype, Sequence[Mapping[str
     """Count how an account's documents, as the store returns them, differ from the expected loads."""
     differences = Differences()
     for doctype in Doctype:
-        is_state = doctype.series.description.granularity is Granularity.STATE
-        compare = _compare_states if is_state else _compare_period
+        compare = _compare_states if doctype.series.is_state else _compare_period
         differences += compare(doctype, truth[doctype], stored[doctype])
     return differences
 

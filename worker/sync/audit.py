@@ -18,7 +18,7 @@ from worker.domain.measures.completeness import DayState, civil_day
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.registers import SequenceBreak
-from worker.domain.measures.series import Granularity, Series
+from worker.domain.measures.series import Series
 from worker.domain.measures.windows import plan_look_back, plan_repair
 from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.progress import ProgressStore
@@ -177,7 +177,7 @@ def _days_in_doubt(findings: Sequence[Discrepancy]) -> dict[Series, set[date]]:
 
 
 def _windows_to_ask(series: Series, days: Collection[date], today: date) -> list[DateWindow]:
-    if days and series.description.granularity is Granularity.STATE:
+    if days and series.is_state:
         return [plan_look_back(today, series)]  # An answer tells what holds when it is asked.
     return plan_repair((day for day in days if day < today), series.description.max_window_days)
 

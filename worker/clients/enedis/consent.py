@@ -29,7 +29,7 @@ from worker.clients.session import SupplierSession, as_signed
 from worker.domain.consent.connection_requests import SharedMeter
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Direction, Granularity, Series
+from worker.domain.measures.series import Direction, Series
 
 # In characters. Enedis returns a longer state cut, or not at all.
 LONGEST_STATE: Final = 100
@@ -151,7 +151,7 @@ def _offered_series(services: Iterable[Mapping[str, Json]]) -> frozenset[Series]
         offered |= {
             series
             for series in SERIES_OF_SERVICES[kind]
-            if series.description.direction in directions or series.description.granularity is Granularity.STATE
+            if series.description.direction in directions or series.is_state
         }
     return frozenset(offered)
 

@@ -22,7 +22,7 @@ from worker.domain.measures.completeness import civil_day, covered_time_by_day
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, Entry, round_as_stored, to_entry
 from worker.domain.measures.overlaps import find_replaced
 from worker.domain.measures.readings import ONE_DAY, day_length
-from worker.domain.measures.series import Doctype, Granularity, Period, Series
+from worker.domain.measures.series import Doctype, Period, Series
 from worker.domain.measures.windows import to_windows
 
 # What a meter of 36 kVA, the largest that a home may have, delivers in the longest day, of 25 hours (rule K7).
@@ -110,7 +110,7 @@ def check_stored(series: Series, expected: Iterable[date], stored: Collection[da
 
     Of a series of states, which has a row for each change, any row from before a day on is that day's document.
     """
-    if stored and series.description.granularity is Granularity.STATE:
+    if stored and series.is_state:
         first = min(stored)
         expected, stored = [day for day in expected if day < first], ()
     for window in to_windows(day for day in expected if day not in stored):

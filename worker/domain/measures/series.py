@@ -471,7 +471,7 @@ def registers_of(direction: Direction = Direction.CONSUMPTION) -> Series:
 
 def contract_series() -> Series:
     """Return the series that tells the contract."""
-    return next(series for series in Series if series.description.granularity is Granularity.STATE)
+    return next(series for series in Series if series.is_state)
 
 
 def find_doctype(series: Series, period: Period) -> Doctype | None:
