@@ -8,15 +8,14 @@ from __future__ import annotations
 import gzip
 import json
 from datetime import date
-from pathlib import Path
 from typing import Any, Final
 
 from tests.support.factories import USAGE_POINT, answer_2026, curve_of, v5_answer
+from tests.support.recordings import RECORDINGS, RESPONSES
 from tests.unit.simulator.homes.test_recorded_folder import PRODUCTION
 from tests.unit.simulator.homes.test_recordings import HOUR_EXPORT, INDEX_EXPORT, METER
 from worker.domain.measures.series import Series
 
-_SHARED: Final = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 _MOST_POINTS: Final = 12
 _MOST_LINES: Final = 16
 _AUTUMN: Final = date(2024, 10, 27)
@@ -50,14 +49,14 @@ def bodies() -> list[Any]:
         {"fault": {"code": 900901, "message": "Invalid Credentials"}},
         {"valid": False, "quota_reached": True, "quota_reset_at": "2023-01-07T23:59:59.999999"},
     ]
-    files = sorted((_SHARED / "responses").glob("*.json"))
+    files = sorted((RESPONSES).glob("*.json"))
     return own_bodies + [_cut(json.loads(path.read_bytes())) for path in files]
 
 
 def texts() -> list[bytes]:
     """Return recorded bodies as bytes, also those that are not JSON."""
     texts_without_json = [b"", b"<html>firewall</html>", b"500 Internal Server Error", b'{"meter_reading": {']
-    files = sorted(path for path in (_SHARED / "responses").glob("*.fragment.*") if path.suffix != ".json")
+    files = sorted(path for path in (RESPONSES).glob("*.fragment.*") if path.suffix != ".json")
     return (
         texts_without_json
         + [path.read_bytes()[:2000] for path in files]
@@ -77,7 +76,7 @@ def files() -> list[tuple[str, str]]:
     ]
     recorded_files = [
         (path.name.removesuffix(".gz"), _first_and_last(gzip.decompress(path.read_bytes()).decode("utf-8-sig")))
-        for path in sorted((_SHARED / "exports").glob("*.csv.gz"))
+        for path in sorted((RECORDINGS / "exports").glob("*.csv.gz"))
     ]
     return own_files + recorded_files
 

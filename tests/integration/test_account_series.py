@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.commands import CommandResult
 from tests.support.installation import new_installation
-from tests.support.registries import add_ready, opened_registry, prepare_registry
+from tests.support.registries import add_ready, new_registry
 from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.stores.registry.accounts import AccountRegistry
 
@@ -20,8 +20,7 @@ Releve = Callable[..., CommandResult]
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
-    prepare_registry(tmp_path)
-    with opened_registry(f"sqlite:///{tmp_path / 'registry.db'}") as registry:
+    with new_registry(tmp_path) as registry:
         yield registry
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.commands import CommandResult
 from tests.support.installation import new_installation
-from tests.support.registries import add_ready, opened_registry, prepare_registry
+from tests.support.registries import add_ready, new_registry
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
 from worker.domain.measures.readings import ONE_DAY
@@ -27,8 +27,7 @@ Releve = Callable[..., CommandResult]
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
-    prepare_registry(tmp_path)
-    with opened_registry(f"sqlite:///{tmp_path / 'registry.db'}") as registry:
+    with new_registry(tmp_path) as registry:
         yield registry
 
 

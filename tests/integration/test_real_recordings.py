@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -28,6 +27,7 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
+from tests.support.recordings import RECORDINGS, RESPONSES, load_response, needs_recordings
 from tests.support.window_runs import Stores
 from worker.domain.measures.documents import to_reading
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, day_length, local_midnight
@@ -37,17 +37,14 @@ from worker.domain.parsing.parsed_answer import ParsedAnswer
 from worker.errors import MalformedAnswer
 from worker.web.pages.measures import Span, View, measures_by_step
 
-FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-RESPONSES = FOLDER / "responses"
-
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the recordings are not here")
+pytestmark = needs_recordings
 
 
 # -- answers
 
 
 def body(name: str) -> Any:
-    payload = json.loads((RESPONSES / name).read_text(encoding="utf-8"))
+    payload = load_response(name)
     if isinstance(payload, list) and "_points_" in name:  # a bare list of points: the excerpt began inside
         return {"meter_reading": {"interval_reading": payload}}
     return payload
@@ -155,7 +152,7 @@ class Recording:
 
 
 def table(name: str) -> list[list[str]]:
-    with gzip.open(FOLDER / f"{name}.csv.gz", "rt", encoding="utf-8") as file:
+    with gzip.open(RECORDINGS / f"{name}.csv.gz", "rt", encoding="utf-8") as file:
         return list(csv.reader(file))[1:]
 
 

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.factories import MemoryRecorder, content, curve_of, memory_measures, v5_answer, window_job
+from tests.support.recordings import RESPONSES, needs_recordings
 from worker.clients.answer_shapes import find_deviations
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.client import EnedisClient
@@ -44,13 +44,12 @@ from worker.errors import (
 )
 from worker.sync.window import WindowSync
 
-FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "responses"
 NOW = datetime(2026, 10, 4, 9, 0, tzinfo=PARIS)
 METER = "98765432109876"
 NOTHING = "nothing"  # a success without a reading
 MEASURES = "measures"
 
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the recordings are not here")
+pytestmark = needs_recordings
 
 # What each body means, whichever series is asked for; measures have MEASURES.
 DOCUMENTED: Mapping[str, str | type[WorkerError]] = {
@@ -116,11 +115,11 @@ class Recorded:
 
 
 def index() -> Iterator[Recorded]:
-    if not FOLDER.is_dir():
+    if not RESPONSES.is_dir():
         return
-    with (FOLDER / "INDEX.csv").open(encoding="utf-8", newline="") as file:
+    with (RESPONSES / "INDEX.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            content = (FOLDER / row["file"]).read_bytes()
+            content = (RESPONSES / row["file"]).read_bytes()
             if "_points_" in row["file"]:  # the excerpt began inside: the envelope is ours
                 content = json.dumps({"meter_reading": {"interval_reading": json.loads(content)}}).encode()
             status = row["http_status"]
@@ -304,7 +303,7 @@ def _names_its_unit(body: Any) -> bool:
 
 
 def test_the_index_names_every_body_and_each_is_documented_here() -> None:
-    files = {path.name for path in FOLDER.iterdir()} - {"INDEX.csv"}
+    files = {path.name for path in RESPONSES.iterdir()} - {"INDEX.csv"}
     assert set(RECORDED) == files == set(DOCUMENTED)
 
 

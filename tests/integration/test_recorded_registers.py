@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 from datetime import date, datetime
-from pathlib import Path
 
 import pytest
 
 from tests.support.plain_readings import to_entries
+from tests.support.recordings import RECORDINGS, load_response, needs_recordings
 from worker.domain.laws.meter_laws import check_peaks, check_registers
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.readings import ONE_DAY, PARIS
@@ -21,15 +20,14 @@ from worker.domain.measures.registers import day_energies, find_breaks
 from worker.domain.measures.series import Doctype, Series
 from worker.domain.parsing.enedis import parse_load_curve
 
-FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 PERIODS = [f"EAS F{number}" for number in range(1, 11)]
 
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the recordings are not here")
+pytestmark = needs_recordings
 
 
 def recorded_registers(name: str) -> list[Entry]:
     """Return what the registers of an export show; a summer midnight is labelled T01:00 in some, and is midnight's."""
-    with gzip.open(FOLDER / "exports" / f"{name}.csv.gz", "rt", encoding="utf-8-sig") as file:
+    with gzip.open(RECORDINGS / "exports" / f"{name}.csv.gz", "rt", encoding="utf-8-sig") as file:
         lines = file.read().splitlines()[2:]
     entries = []
     for row in csv.DictReader(lines, delimiter=";"):
@@ -41,7 +39,7 @@ def recorded_registers(name: str) -> list[Entry]:
 
 
 def recorded_days(name: str) -> list[Entry]:
-    with gzip.open(FOLDER / f"{name}.daily.csv.gz", "rt", encoding="utf-8") as file:
+    with gzip.open(RECORDINGS / f"{name}.daily.csv.gz", "rt", encoding="utf-8") as file:
         return [Entry(day, 1000 * int(value)) for day, value in list(csv.reader(file))[1:] if value]
 
 
@@ -74,9 +72,8 @@ def test_registers_read_a_day_too_early_would_not_make_their_days() -> None:
 
 
 def test_the_recorded_highest_power_is_above_every_step_of_its_day() -> None:
-    responses = FOLDER / "responses"
-    curve = json.loads((responses / "consoapi_v5_200_consumption_load_curve_2023-04-01_2023-04-02.json").read_text())
-    peak = json.loads((responses / "consoapi_v5_200_consumption_max_power_2023-04-01_2023-04-02.json").read_text())
+    curve = load_response("consoapi_v5_200_consumption_load_curve_2023-04-01_2023-04-02.json")
+    peak = load_response("consoapi_v5_200_consumption_max_power_2023-04-01_2023-04-02.json")
     (row,) = peak["interval_reading"]
     at = datetime.fromisoformat(row["date"]).replace(tzinfo=PARIS)
     entry = Entry(row["date"][:10], 1000 * int(row["value"]), details={"at": at.isoformat()})

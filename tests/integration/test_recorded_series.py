@@ -11,7 +11,6 @@ import gzip
 import json
 from datetime import date, timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from tests.support.factories import (
     memory_measures,
     window_job,
 )
+from tests.support.recordings import RECORDINGS, load_response, needs_recordings
 from tests.support.supplier_server import BASE_URL, NOW, FakePermits, FakeTokenStore, three_hours_ahead
 from worker.clients.answer_shapes import find_deviations
 from worker.clients.enedis.answers import ANSWER_SHAPES
@@ -37,15 +37,9 @@ from worker.domain.measures.series import Doctype, Series
 from worker.domain.parsing.parsed_answer import ParsedAnswer
 from worker.domain.parsing.parsers import parse
 
-FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-RESPONSES = FOLDER / "responses"
 DAY = DateWindow(date(2026, 9, 30), date(2026, 10, 1))
 
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the recordings are not here")
-
-
-def body(name: str) -> Any:
-    return json.loads((RESPONSES / name).read_text(encoding="utf-8"))
+pytestmark = needs_recordings
 
 
 def parsed(payload: Any, series: Series, first: str, days: int) -> ParsedAnswer:
@@ -66,14 +60,14 @@ def parsed(payload: Any, series: Series, first: str, days: int) -> ParsedAnswer:
     ],
 )
 def test_recorded_production_is_read_to_its_last_day(name: str, watt_hours: dict[str, int] | None) -> None:
-    payload = body(name)
+    payload = load_response(name)
     expected = watt_hours or {row["date"]: int(row["value"]) for row in payload["interval_reading"]}
     answer = parsed(payload, Series.PRODUCTION_DAILY, min(expected), 4)
     assert {str(reading.start.date()): reading.amount // 1000 for reading in answer.readings} == expected
 
 
 def test_a_recorded_curve_of_production_keeps_its_zeros() -> None:
-    points = body("dataconnect_v4_PT30M_production_points_2020-06-18.fragment.json")
+    points = load_response("dataconnect_v4_PT30M_production_points_2020-06-18.fragment.json")
     payload = {"meter_reading": {"interval_reading": points}}
     answer = parsed(payload, Series.PRODUCTION_LOAD_CURVE, "2020-06-18", 1)
     assert [reading.amount for reading in answer.readings] == [int(point["value"]) * 500 for point in points]
@@ -81,7 +75,7 @@ def test_a_recorded_curve_of_production_keeps_its_zeros() -> None:
 
 
 def test_recorded_highest_power_has_its_instant() -> None:
-    payload = body("consoapi_v5_200_consumption_max_power_2023-04-01_2023-04-02.json")
+    payload = load_response("consoapi_v5_200_consumption_max_power_2023-04-01_2023-04-02.json")
     (reading,) = parsed(payload, Series.MAX_POWER, "2023-04-01", 1).readings
     assert (reading.amount, reading.details) == (4_638_000, {"at": "2023-04-01T12:06:20+02:00"})
 
@@ -105,7 +99,7 @@ def ask_contract(preset: str, meter: str, bodies: list[tuple[int, Any]]) -> Any:
 
 
 def test_the_recorded_contract_of_v5() -> None:
-    payload = ask_contract("enedis-v5", "99000000000055", [(200, body("med_v5_200_contracts.json"))])
+    payload = ask_contract("enedis-v5", "99000000000055", [(200, load_response("med_v5_200_contracts.json"))])
     (reading,) = parsed(payload, Series.CONTRACT, "2026-09-30", 1).readings
     assert (str(reading.start.date()), reading.amount) == ("2026-09-30", 9_000_000)
     assert reading.details == {
@@ -120,9 +114,9 @@ def test_the_recorded_contract_of_v5() -> None:
 
 def test_the_recorded_contract_of_2026_whose_metering_was_not_subscribed() -> None:
     bodies = [
-        (200, body("dc2026_200_situation_contrat.json")),
-        (200, body("dc2026_200_synth_contrat.json")),
-        (403, body("dc2026_403_900908_not_subscribed.json")),
+        (200, load_response("dc2026_200_situation_contrat.json")),
+        (200, load_response("dc2026_200_synth_contrat.json")),
+        (403, load_response("dc2026_403_900908_not_subscribed.json")),
     ]
     payload = ask_contract("enedis-2026", "99999999999992", bodies)
     (reading,) = parsed(payload, Series.CONTRACT, "2026-09-30", 1).readings
@@ -145,7 +139,7 @@ def index_file(number: str) -> tuple[Any, dict[date, int]]:
 
     Each midnight is labelled by its date: files made before August 2024 write a summer midnight as 01:00.
     """
-    (path,) = (FOLDER / "exports").glob(f"Enedis_Conso_Jour_*_{number}.csv.gz")
+    (path,) = (RECORDINGS / "exports").glob(f"Enedis_Conso_Jour_*_{number}.csv.gz")
     with gzip.open(path, "rt", encoding="utf-8-sig") as file:
         rows = list(csv.reader(file, delimiter=";"))
     header = next(row for row in rows if row and row[0] == "Horodate")
@@ -177,7 +171,7 @@ def index_file(number: str) -> tuple[Any, dict[date, int]]:
 
 
 def daily_file(name: str) -> dict[date, int]:
-    with gzip.open(FOLDER / f"{name}.daily.csv.gz", "rt", encoding="utf-8") as file:
+    with gzip.open(RECORDINGS / f"{name}.daily.csv.gz", "rt", encoding="utf-8") as file:
         return {date.fromisoformat(row["date"]): int(row["wh"]) for row in csv.DictReader(file) if row["wh"]}
 
 

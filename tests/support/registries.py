@@ -97,6 +97,14 @@ def opened_registry(url: str, *keys: str) -> Iterator[AccountRegistry]:
         registry.database.close()
 
 
+@contextmanager
+def new_registry(folder: Path) -> Iterator[AccountRegistry]:
+    """Create an empty registry in ``folder``, at the default place, and open it."""
+    prepare_registry(folder)
+    with opened_registry(f"sqlite:///{folder / 'registry.db'}") as registry:
+        yield registry
+
+
 def record_outcome(registry: AccountRegistry, account_id: str, run_id: str, **changes: Any) -> None:
     """Record the outcome of a run; without ``changes`` it is a success of the daily series that stored nothing."""
     outcome: dict[str, Any] = {"code": None, "message": "", "last_day": None, "stored": False, **changes}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -39,7 +39,9 @@ from worker.stores.registry.due import DueRow
 from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.refusals import PendingRefusals
+from worker.sync.audit import Auditor
 from worker.sync.claims import WindowClaims
+from worker.sync.completeness import LedgerRebuilder
 from worker.sync.due import DueWindows
 from worker.sync.history import History
 from worker.sync.incidents import Incidents
@@ -126,6 +128,22 @@ class Household:
             "thresholds": Thresholds(),
         }
         return Incidents(**(usual | options))
+
+    def build_auditor(self, publish: Callable[[WindowJob], object]) -> Auditor:
+        rebuilder = LedgerRebuilder(
+            measures=self.measures,
+            ledgers=self.registry.completeness,
+            progress=self.progress,
+            today=self.history.today,
+        )
+        return Auditor(
+            measures=self.measures,
+            corrections=CorrectionTable(self.registry.database),
+            window_sync=self.window_sync,
+            claims=self.claims,
+            publish=publish,
+            rebuild_days=rebuilder.rebuild,
+        )
 
     def with_settings(self, **changes: int) -> Household:
         return replace(self, **changes)

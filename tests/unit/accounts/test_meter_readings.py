@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.factories import PretendSupplier, calendar_2026, registers_2026
 from tests.support.fakes import NoLocks
-from tests.support.registries import METER, opened_registry, prepare_registry
+from tests.support.registries import METER, new_registry
 from worker.accounts.meter_readings import MeterReadings
 from worker.domain.consent.connection_requests import ConnectionRequest, SharedMeter
 from worker.domain.measures.series import contract_series, registers_of
@@ -28,8 +28,7 @@ SHARED = SharedMeter(METER, since=TODAY)
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
-    prepare_registry(tmp_path)
-    with opened_registry(f"sqlite:///{tmp_path / 'registry.db'}") as opened:
+    with new_registry(tmp_path) as opened:
         yield opened
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.registries import NOW, opened_registry, prepare_registry
+from tests.support.registries import NOW, new_registry
 from worker.accounts.token_revocation import TokenRevocation
 from worker.errors import OperatorFault, RateLimited, SupplierUnavailable, WorkerError
 from worker.stores.registry.accounts import AccountRegistry
@@ -32,8 +32,7 @@ class Supplier:
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
-    prepare_registry(tmp_path)
-    with opened_registry(f"sqlite:///{tmp_path / 'registry.db'}") as opened:
+    with new_registry(tmp_path) as opened:
         for number, meter in enumerate(METERS, start=1):
             opened.remove(opened.add("enedis", meter, NOW, token=f"token {number}")[0].id)
         yield opened

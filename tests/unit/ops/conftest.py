@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.registries import add_ready, opened_registry, prepare_registry
+from tests.support.registries import add_ready, new_registry
 from worker.stores.registry.accounts import AccountRegistry
 
 
 @pytest.fixture
 def twenty_accounts(tmp_path: Path) -> Iterator[AccountRegistry]:
     """Yield a registry of twenty active accounts without a sign that a curve is missing."""
-    prepare_registry(tmp_path)
-    with opened_registry(f"sqlite:///{tmp_path / 'registry.db'}") as registry:
+    with new_registry(tmp_path) as registry:
         for number in range(20):
             add_ready(registry, f"300016400000{number:02}")
         yield registry

@@ -14,8 +14,7 @@ from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.stores.registry.answers.corrections import CorrectionTable
-from worker.sync.audit import Auditor, AuditSummary
-from worker.sync.completeness import LedgerRebuilder
+from worker.sync.audit import AuditSummary
 
 LENGTHS = {Series.DAILY: 30, Series.LOAD_CURVE: 28}
 
@@ -31,19 +30,7 @@ class Home:
         self.values = {day: round(sum(int(row[1]) for row in rows) / 2) for day, rows in self.rows.items()}
         household.supplier.daily, household.supplier.curve = serving_days(self.values), serving_curves(self.rows)
         household.backfill(self.account)
-        self.auditor = Auditor(
-            measures=household.measures,
-            corrections=CorrectionTable(household.registry.database),
-            window_sync=household.window_sync,
-            claims=household.claims,
-            publish=self.asked.append,
-            rebuild_days=LedgerRebuilder(
-                measures=household.measures,
-                ledgers=household.registry.completeness,
-                progress=household.progress,
-                today=household.history.today,
-            ).rebuild,
-        )
+        self.auditor = household.build_auditor(self.asked.append)
 
     def spoil(self, period: Doctype, key: str, **changes: object) -> None:
         document = self.household.measures[period].documents[f"{self.account}:{key}"]

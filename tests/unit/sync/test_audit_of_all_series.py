@@ -14,29 +14,15 @@ from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY
 from worker.domain.measures.registers import BreakCause, SequenceBreak
 from worker.domain.measures.series import Doctype, Series, SeriesSwitch
-from worker.stores.registry.answers.corrections import CorrectionTable
 from worker.stores.registry.tables import SERIES_OUTCOMES
-from worker.sync.audit import Auditor, AuditResult
-from worker.sync.completeness import LedgerRebuilder
+from worker.sync.audit import AuditResult
 
 
 class Home(PanelHousehold):
     def __init__(self, household: Household) -> None:
         super().__init__(household, household.add())
         self.asked = list[WindowJob]()
-        self.auditor = Auditor(
-            measures=household.measures,
-            corrections=CorrectionTable(household.registry.database),
-            window_sync=household.window_sync,
-            claims=household.claims,
-            publish=self.asked.append,
-            rebuild_days=LedgerRebuilder(
-                measures=household.measures,
-                ledgers=household.registry.completeness,
-                progress=household.progress,
-                today=household.history.today,
-            ).rebuild,
-        )
+        self.auditor = household.build_auditor(self.asked.append)
 
     def verify(self) -> AuditResult:
         return self.auditor.verify_account(self.account)

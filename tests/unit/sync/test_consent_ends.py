@@ -32,8 +32,7 @@ from worker.errors import (
     UnknownAccount,
 )
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.answers.corrections import CorrectionTable
-from worker.sync.audit import Auditor, AuditResult
+from worker.sync.audit import AuditResult
 from worker.sync.inline import Inline
 from worker.sync.probes import IncidentProber
 
@@ -251,14 +250,7 @@ def test_an_account_that_was_not_asked_says_nothing_of_an_incident(kind: Inciden
 
 def test_the_audit_asks_for_nothing_where_the_consent_is_over(household: Household) -> None:
     published: list[str] = []
-    auditor = Auditor(
-        measures=household.measures,
-        corrections=CorrectionTable(household.registry.database),
-        window_sync=household.window_sync,
-        claims=household.claims,
-        publish=lambda job: published.append(job["account_id"]),
-        rebuild_days=lambda account_id, series: None,
-    )
+    auditor = household.build_auditor(lambda job: published.append(job["account_id"]))
     over, running = ended(household), household.add_another(TODAY)
     wrong = Discrepancy(Law.DAY, "2024-07-20", 5_000_000, 4_000_000, Cause.UNKNOWN, Series.LOAD_CURVE)
     requested = {home: auditor.repair_account(AuditResult(home, 1, [wrong]))[1] for home in (over, running)}

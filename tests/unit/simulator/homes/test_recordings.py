@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.enedis_caller import CALLBACK, SimulatorCaller, error_of, points
+from tests.support.recordings import RECORDINGS, needs_recordings
 from worker.simulator.homes.recording_formats import BrokenRecording, read_r63_export
 from worker.simulator.homes.recordings import infer_minutes, read_folder, to_instants
 from worker.simulator.options import SimulatorOptions
 
 METER = "01234567890123"
-SHARED = Path(__file__).parents[5] / "shared" / "data"
-needs_recordings = pytest.mark.skipif(not SHARED.is_dir(), reason="no recorded meters beside the project")
 HOUR_EXPORT = """\ufeffIdentifiant PRM;Type de donnees;Date de debut;Date de fin;Grandeur physique;Grandeur metier;\
 Etape metier;Unite;Pas en minutes
 01234567890123;Courbe de charge;27/10/2023;30/10/2023;Energie active;Consommation;Comptage Brut;W;
@@ -156,16 +155,16 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, name: str, text: s
 
 @needs_recordings
 def test_the_steps_we_infer_are_those_the_portal_states() -> None:
-    rows = read_r63_export(next((SHARED / "exports").glob("ENEDIS_R63*"))).rows
+    rows = read_r63_export(next((RECORDINGS / "exports").glob("ENEDIS_R63*"))).rows
     assert infer_minutes(to_instants([row.end for row in rows])) == [row.minutes for row in rows]
 
 
 @needs_recordings
 def test_exports_and_plain_files_of_one_meter_say_the_same(tmp_path: Path) -> None:
     for number, name in enumerate(("a", "c"), start=1):
-        for source in SHARED.glob(f"household_{name}.*.csv.gz"):
+        for source in RECORDINGS.glob(f"household_{name}.*.csv.gz"):
             shutil.copy(source, tmp_path / source.name.replace(f"household_{name}", f"{number:014d}"))
-    for source in (SHARED / "exports").iterdir():
+    for source in (RECORDINGS / "exports").iterdir():
         shutil.copy(source, tmp_path / source.name)
     meters = read_folder(tmp_path).meters
     assert meters["99000000000011"].days == meters["00000000000001"].days
