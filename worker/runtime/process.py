@@ -312,7 +312,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.proxy_data = ProxyData(
             grants=self.proxy_grant_table,
             erasures=self.erasures,
-            client_of=lambda supplier: self.suppliers[supplier].application_client,
+            client_of=self._application_client,
             now=self.now,
         )
         outcomes = ProvenRequests(
@@ -340,11 +340,11 @@ class Runtime(AbstractContextManager["Runtime"]):
             proxy_codes=proxy_codes,
             locks=Locks(self.redis),
             meter_readings=MeterReadings(
-                client_of=lambda supplier: self.suppliers[supplier].application_client,
+                client_of=self._application_client,
                 tries=self.reading_tries,
                 locks=Locks(self.redis),
                 now=self.now,
-                offered=clients.endpoints.preset.offers(registers_of()),
+                offered=self.offers(registers_of()),
             ),
         )
         self.assertion = AccountAssertion(
@@ -371,6 +371,9 @@ class Runtime(AbstractContextManager["Runtime"]):
     def client_of(self, account: Account) -> SupplierClient:
         """Return the client of an account's supplier, for the calls that follow at once."""
         return self.suppliers[account.supplier].client_of(account)
+
+    def _application_client(self, supplier: str) -> SupplierClient:
+        return self.suppliers[supplier].application_client
 
     def tokens_of(self, account: Account) -> TokenProvider:
         """Return the tokens that calls for an account use."""

@@ -4,7 +4,7 @@ Registers and daily values are counted by the same meter, so the registers of a 
 day's value to the watt-hour. Apparent power (VA) is never below active power (W), and the highest of a day never below
 the mean of a step, so a step above the maximum power shows that one of the two is wrong. The public recordings satisfy
 both laws: two meters' registers, and the one day of which a maximum power and a curve are recorded
-(tests/integration/test_real_recordings.py).
+(tests/integration/test_recorded_registers.py).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from worker.domain.laws.conservation import Cause, Discrepancy, Law, is_near, steps_by_day
+from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_WH
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.overlaps import interval_of, length_of
 from worker.domain.measures.readings import ONE_DAY, civil_date, day_length, local_midnight
 from worker.domain.measures.registers import DayEnergy
 from worker.domain.measures.series import Series
 
-_AMOUNTS_PER_WATT_HOUR: Final = 1000
 _ONE_VOLT_AMPERE: Final = 1000  # In mVA. Both powers are rounded to whole watts and volt-amperes.
 _ONE_HOUR_MINUTES: Final = 60
 
@@ -41,7 +41,7 @@ def check_registers(
     values = {date.fromisoformat(entry.key): entry.amount for entry in days}
     for energy in energies:
         counted = sum(energy.by_period.values()) if energy.by_period else energy.total
-        expected, stored = counted * _AMOUNTS_PER_WATT_HOUR, values.get(energy.day)
+        expected, stored = counted * MILLIWATT_HOURS_PER_WH, values.get(energy.day)
         if stored is not None and stored != expected:
             cause = _cause_of_registers(energy.day, expected, values, corrected)
             yield Discrepancy(Law.REGISTERS, energy.day.isoformat(), expected, stored, cause, series)

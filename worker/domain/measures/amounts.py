@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Final
 
 MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
+MILLIWATT_HOURS_PER_WH: Final = 1000
 DAY_PLACES: Final = 3
 STEP_PLACES: Final = 4
 _MOST_PLACES: Final = 6

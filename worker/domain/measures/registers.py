@@ -19,10 +19,10 @@ from itertools import groupby, pairwise
 from typing import Final
 
 from worker.domain.laws.conservation import DAILY_LIMIT_KWH
+from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_WH
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.readings import ONE_DAY
 
-_AMOUNTS_PER_WATT_HOUR: Final = 1000
 _MOST_WATT_HOURS_A_DAY: Final = 1000 * DAILY_LIMIT_KWH
 
 
@@ -121,21 +121,22 @@ def _break_cause(first: Entry, second: Entry) -> BreakCause | None:
 def _has_other_calendar(first: Entry, second: Entry) -> bool:
     """Return whether the periods differ, or the calendar's name where both readings tell it."""
     names = [calendar for entry in (first, second) if (calendar := (entry.details or {}).get("calendar"))]
-    return len(set(names)) > 1 or _registers(first).keys() != _registers(second).keys()
+    return len(set(names)) > 1 or read_registers(first).keys() != read_registers(second).keys()
 
 
 def _differences(first: Entry, second: Entry) -> dict[str, int]:
     """Return what each register has counted between two readings of the same periods, in Wh."""
-    after = _registers(second)
-    return {period: after[period] - before for period, before in _registers(first).items()}
+    after = read_registers(second)
+    return {period: after[period] - before for period, before in read_registers(first).items()}
 
 
-def _registers(entry: Entry) -> Mapping[str, int]:
+def read_registers(entry: Entry) -> Mapping[str, int]:
+    """Return what each register showed in Wh by tariff period; empty where the supplier tells the total alone."""
     return (entry.details or {}).get("registers") or {}
 
 
 def _watt_hours(entry: Entry) -> int:
-    return entry.amount // _AMOUNTS_PER_WATT_HOUR
+    return entry.amount // MILLIWATT_HOURS_PER_WH
 
 
 def _day_of(entry: Entry) -> date:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_WH
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.registers import (
@@ -19,6 +20,7 @@ from worker.domain.measures.registers import (
     day_energies,
     find_breaks,
     month_energies,
+    read_registers,
 )
 from worker.domain.measures.series import Direction, Series
 from worker.stores.measures.base import MeasureStore
@@ -27,7 +29,6 @@ from worker.web.pages.charts import title_of
 from worker.web.pages.measures import Span, View, read_entries
 from worker.web.texts import Words
 
-_AMOUNTS_PER_WATT_HOUR: Final = 1000
 _PLACES: Final = 3
 _KEY_LENGTHS: Final = {View.MONTH: 7, View.YEAR: 4}
 _BREAKS: Final = {
@@ -92,7 +93,7 @@ def to_registers(series: Series, entries: Sequence[Entry], at: Span, words: Word
     span = year if at.view is View.YEAR else Span.containing(View.MONTH, at.start)
     within = [energy for energy in months if energy.month.startswith(span.start.isoformat()[: _KEY_LENGTHS[span.view]])]
     last, sums = entries[-1], _sums(within)
-    registers: Mapping[str, int] = (last.details or {}).get("registers") or {}
+    registers = read_registers(last)
     periods = list(dict.fromkeys([*registers, *(period for energy in months for period in energy.by_period)]))
     return RegistersCard(
         series=series,
@@ -133,7 +134,7 @@ def _month_row(energy: MonthEnergy, periods: Sequence[str], words: Words) -> Mon
 
 
 def _kwh(watt_hours: int | None, words: Words) -> str:
-    return "–" if watt_hours is None else words.kwh(watt_hours * _AMOUNTS_PER_WATT_HOUR, _PLACES)
+    return "–" if watt_hours is None else words.kwh(watt_hours * MILLIWATT_HOURS_PER_WH, _PLACES)
 
 
 def _about(period: str, words: Words) -> str:
