@@ -28,10 +28,11 @@ from config.validation import (
     RedisUrl,
     SecretFileSource,
     SeriesNames,
+    is_gas_production,
     is_production,
 )
 from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares
-from worker.domain.measures.series import USUAL_SERIES, Series, parse_series
+from worker.domain.measures.series import USUAL_SERIES, Series, complete_fleet, of_supplier, parse_series
 
 PREFIX: Final = "RELEVE_"
 _UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
@@ -69,6 +70,35 @@ class Settings(BaseSettings):
     enedis_client_id: str = Field("releve-simulator", description="Id of the application at Enedis.")
     enedis_client_secret: SecretStr = Field(
         SecretStr("releve-simulator-secret"), description="Secret of the application; also as …_FILE."
+    )
+    grdf_preset: Literal["grdf-adict", "grdf-adict-sandbox"] = Field(
+        "grdf-adict", description="Which API of GRDF to speak, for gas."
+    )
+    grdf_url: HttpUrl | None = Field(
+        None, description="Base URL in place of the preset's; with only a host, the preset's path is added."
+    )
+    grdf_token_url: HttpUrl | None = Field(
+        None,
+        description="Address of GRDF's tokens in place of the preset's; unset, that of a simulator follows from "
+        "grdf_url.",
+    )
+    grdf_authorize_url: HttpUrl | None = Field(
+        None,
+        description="GRDF's consent page (Client Connect) in place of the preset's; with only a host, the "
+        "preset's path is added.",
+    )
+    grdf_scope: str | None = Field(None, description="Scope of GRDF's token in place of the preset's.")
+    grdf_client_id: str | None = Field(
+        None, description="Id of the application at GRDF (ADICT); unset, there is no gas."
+    )
+    grdf_client_secret: SecretStr = Field(
+        SecretStr(""), description="Secret of the application at GRDF; also as …_FILE."
+    )
+    grdf_calls_per_second: int | None = Field(
+        None, ge=0, description="Calls a second to GRDF, all workers together; unset the preset's, 0 no limit."
+    )
+    grdf_calls_per_day: int | None = Field(
+        None, ge=0, description="Calls a day to GRDF, all workers together; unset the preset's, 0 no limit."
     )
     data_dir: Path = Field(
         Path("releve-data"), description="Folder of the embedded defaults: databases, token keys, Redis files."
@@ -122,9 +152,10 @@ class Settings(BaseSettings):
         "`releve keys new`); unset, a key file in data_dir. Also as …_FILE.",
     )
     series: SeriesNames = Field(
-        ",".join(USUAL_SERIES),
+        ",".join(of_supplier("enedis", USUAL_SERIES)),
         description="What is collected of every meter, with commas between: "
-        f"{', '.join(Series)}. `releve accounts series` chooses for one account.",
+        f"{', '.join(Series)}. Of a supplier of which none is named, the usual ones. `releve accounts series` chooses "
+        "for one account.",
     )
     history_load_days: int = Field(28, ge=0, le=745, description="Depth of the backfill of curves, in days.")
     calls_per_second: int | None = Field(
@@ -321,6 +352,8 @@ class Settings(BaseSettings):
         hosts = info.data.get("enedis_url", _UNKNOWN), info.data.get("enedis_sandbox", _UNKNOWN)
         if value and _UNKNOWN not in hosts and is_production(*hosts):
             raise ValueError("is for the simulator: unset it, or set RELEVE_ENEDIS_URL to the simulator")
+        if value and is_gas_production(info.data.get("grdf_url"), info.data.get("grdf_client_id")):
+            raise ValueError("is for the simulator: unset it, or set RELEVE_GRDF_URL to the simulator")
         return value
 
     @model_validator(mode="after")
@@ -348,13 +381,20 @@ class Settings(BaseSettings):
 
     @property
     def speaks_to_production(self) -> bool:
-        """Whether the hosts are the supplier's own, with real meters behind them."""
-        return is_production(self.enedis_url, self.enedis_sandbox)
+        """Whether any host is a supplier's own, with real meters behind it."""
+        return is_production(self.enedis_url, self.enedis_sandbox) or is_gas_production(
+            self.grdf_url, self.grdf_client_id
+        )
 
     @property
     def speaks_to_simulator(self) -> bool:
-        """Whether the supplier is a simulator."""
-        return self.enedis_url is not None and not self.speaks_to_production
+        """Whether Enedis is a simulator."""
+        return self.enedis_url is not None and not is_production(self.enedis_url, self.enedis_sandbox)
+
+    @property
+    def speaks_to_gas_simulator(self) -> bool:
+        """Whether there is gas and GRDF is a simulator."""
+        return bool(self.grdf_client_id) and not is_gas_production(self.grdf_url, self.grdf_client_id)
 
     def quota_shares(self) -> Shares:
         """Return the quota's floor and ceiling of each lane."""
@@ -362,6 +402,10 @@ class Settings(BaseSettings):
 
     def collected_series(self) -> tuple[Series, ...]:
         """Return the series that are collected of every meter where nothing else is set."""
+        return complete_fleet(self.named_series())
+
+    def named_series(self) -> tuple[Series, ...]:
+        """Return the series that RELEVE_SERIES names."""
         return parse_series(self.series)
 
     def registry(self) -> str:

@@ -22,6 +22,7 @@ from worker.domain.measures.series import parse_series
 from worker.stores.redis.addresses import check_redis_url, split_url
 
 PRODUCTION_DOMAIN: Final = "enedis.fr"
+GAS_PRODUCTION_DOMAIN: Final = "grdf.fr"
 
 _ANY_DAY: Final = date(2001, 1, 1)
 
@@ -32,6 +33,13 @@ def is_production(enedis_url: str | None, sandbox: bool) -> bool:
         return not sandbox
     host = urlsplit(enedis_url).hostname or ""
     return host.endswith(PRODUCTION_DOMAIN) and "sandbox" not in host and ".hml." not in host
+
+
+def is_gas_production(grdf_url: str | None, grdf_client_id: str | None) -> bool:
+    """Return whether gas is asked for at GRDF's own hosts, which serve the sandbox too."""
+    if not grdf_client_id:
+        return False
+    return grdf_url is None or (urlsplit(grdf_url).hostname or "").endswith(GAS_PRODUCTION_DOMAIN)
 
 
 def check_http_url(url: str) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from worker.domain.measures.series import Series
 
 TokenMode = Literal["user", "application"]
-ConsentStyle = Literal["usage_point", "autorisation"]
+ConsentStyle = Literal["usage_point", "autorisation", "right"]
 
 TOKEN_API: Final = "token"  # noqa: S105 - the name of a quota, not a secret
 SHARED_QUOTA: Final = "data"  # Of all calls that have no quota of their own.
@@ -40,7 +40,12 @@ class StateCall:
 class Preset:
     """One generation of the API.
 
-    ``paths``: of each series that is asked for by meter and days. ``fixed_parameters``: what some of them need besides.
+    ``title``: the supplier's name in messages to the operator; in capitals also that of its settings. ``paths``: of
+    each series that is asked for by meter and days; ``{meter}`` in one stands for the meter, which otherwise is the
+    parameter ``usage_point_parameter``. ``fixed_parameters``: what some of them need besides. ``data_path``: comes
+    before the paths where the base has none. ``token_base_url``: the host of tokens where it is not that of the data.
+    ``scope``: asked for with the application's token. ``form_credentials``: whether its credentials go in the form, or
+    else in a header.
     ``state_calls``: of each series that tells what holds now; the answers of several calls belong together.
     ``quota_by_api``: whether each API has a quota of its own, or all calls for data share one. ``domain``: of the hosts
     that serve real meters, but for those with one of ``sandbox_labels`` in their names.
@@ -61,6 +66,11 @@ class Preset:
     domain: str
     consent_style: ConsentStyle
     consent_duration: str  # In ISO 8601.
+    title: str = "Enedis"
+    data_path: str = ""
+    token_base_url: str | None = None
+    scope: str | None = None
+    form_credentials: bool = False
     calls_per_second: int = 5
     calls_per_hour: int = 10_000
     calls_per_day: int | None = None
@@ -70,21 +80,35 @@ class Preset:
     sandbox_labels: frozenset[str] = frozenset()
 
     def endpoints(
-        self, base_url: str | None = None, authorize_url: str | None = None, sandbox: bool = False
+        self,
+        base_url: str | None = None,
+        authorize_url: str | None = None,
+        sandbox: bool = False,
+        token_url: str | None = None,
     ) -> Endpoints:
         """Return this preset on its own hosts, or on other ones.
 
-        ``authorize_url`` may be a whole address or a host. With ``base_url`` alone the consent page is on that host
-        too, so a simulated supplier never sends a person to the real page. Raises ValueError with the reason.
+        ``authorize_url`` may be a whole address or a host. With ``base_url`` alone the consent page and the tokens are
+        on that host too, so a simulated supplier never sends a person to the real page; not so where the base is the
+        supplier's own and only the version in its path is another one. Raises ValueError with the reason.
         """
         own = self.sandbox_base_url if sandbox else self.base_url
         own_page = self.sandbox_authorize_url if sandbox else self.authorize_url
-        page = authorize_url or base_url
+        base, other_host = _checked_address(base_url or own), None
+        if base_url and (self.token_base_url is None or not self.owns(base)):
+            other_host = _without_path(base) if self.data_path else base
+        page = _checked_address(authorize_url) if authorize_url else other_host
+        token_host = other_host or self.token_base_url or own
         return Endpoints(
             preset=self,
-            base_url=_checked_address(base_url or own),
-            authorize_url=self._consent_page(_checked_address(page)) if page else own_page,
+            base_url=base if urlsplit(base).path else base + self.data_path,
+            authorize_url=self._consent_page(page) if page else own_page,
+            token_url=_checked_address(token_url) if token_url else token_host + self.token_path,
         )
+
+    def owns(self, url: str) -> bool:
+        """Return whether an address is on a host of the supplier's own."""
+        return f".{urlsplit(url).hostname or ''}".endswith(f".{self.domain}")
 
     def _consent_page(self, address: str) -> str:
         if address.endswith("/authorize"):
@@ -113,11 +137,7 @@ class Endpoints:
     preset: Preset
     base_url: str
     authorize_url: str | None
-
-    @property
-    def token_url(self) -> str:
-        """The address of the token endpoint."""
-        return self.base_url + self.preset.token_path
+    token_url: str
 
     @property
     def revoke_url(self) -> str | None:
@@ -130,8 +150,8 @@ class Endpoints:
         return any(self._is_production(url) for url in (self.base_url, self.authorize_url) if url)
 
     def _is_production(self, url: str) -> bool:
-        host, domain = urlsplit(url).hostname or "", self.preset.domain
-        return f".{host}".endswith(f".{domain}") and not self.preset.sandbox_labels & set(host.split("."))
+        labels = (urlsplit(url).hostname or "").split(".")
+        return self.preset.owns(url) and not self.preset.sandbox_labels & set(labels)
 
 
 def _checked_address(address: str) -> str:
@@ -148,6 +168,11 @@ def _checked_address(address: str) -> str:
     if parts.scheme == "http" and not _allows_plain_http(parts.hostname):
         raise ValueError(f"the supplier's address on {parts.hostname} must begin with https://: tokens travel on it")
     return address.strip().rstrip("/")
+
+
+def _without_path(address: str) -> str:
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _allows_plain_http(host: str) -> bool:

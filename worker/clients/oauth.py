@@ -34,7 +34,7 @@ from worker.errors import (
     SupplierUnavailable,
 )
 
-_DEAD_GRANT: Final = "Enedis refuses the refresh token or code (invalid_grant): the owner must consent again"
+_DEAD_GRANT: Final = "{} refuses the refresh token or code (invalid_grant): the owner must consent again"
 _BAD_CREDENTIALS: Final = {"invalid-client", "unauthorized-client", "unauthorized", "900901", "900908"}
 # A token goes into a header, which carries no other characters.
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
@@ -73,9 +73,12 @@ class OAuthClient:
         self._transport = transport
         self._permits = permits
 
-    def exchange_code(self, code: str) -> Grant:
-        """Exchange a code, which works once and for 180 s, for the user's tokens; credentials go in the form (v4)."""
-        client = WebApplicationClient(self._client_id)
+    def exchange_code(self, code: str, redirect_uri: str | None = None) -> Grant:
+        """Exchange a code, which works once and for 180 s, for the user's tokens; credentials go in the form.
+
+        ``redirect_uri``: the callback's address, where the supplier wants it again.
+        """
+        client = WebApplicationClient(self._client_id, redirect_url=redirect_uri)
         answer, digest = self._request_token(client, OAuth2Session.fetch_token, code=code, include_client_id=True)
         token_fields = {"access_token", "refresh_token", "token_type", "expires_in", "expires_at"}
         extras = {name: value for name, value in answer.items() if name not in token_fields}
@@ -114,9 +117,12 @@ class OAuthClient:
             self._raise_refusal(Reply(response.status_code, response.headers, response.content), permit)
 
     def application_token(self) -> Token:
-        """Fetch the application's token; its credentials are sent as a Basic header (v5, 2026)."""
-        client = BackendApplicationClient(self._client_id)
-        return self._to_token(self._request_token(client, OAuth2Session.fetch_token)[0])
+        """Fetch the application's token; its credentials are sent as the preset says."""
+        preset, client = self._endpoints.preset, BackendApplicationClient(self._client_id)
+        form: dict[str, Any] = {"include_client_id": True} if preset.form_credentials else {}
+        if preset.scope is not None:
+            form["scope"] = preset.scope
+        return self._to_token(self._request_token(client, OAuth2Session.fetch_token, **form)[0])
 
     def _request_token(self, client: Client, request: Callable[..., Any], **form: Any) -> tuple[dict[str, Any], str]:
         """Return the answer's fields and the SHA-256 of its bytes."""
@@ -158,22 +164,24 @@ class OAuthClient:
 
     def _raise_refusal(self, reply: Reply, permit: str) -> NoReturn:
         """Raise the error that an answer without a token means."""
-        code, now = reply.code, datetime.now(UTC)
+        title, code, now = self._endpoints.preset.title, reply.code, datetime.now(UTC)
         if reply.status == 429:
             wait_s = wait_of(reply, now)
             self._permits.close_gate(wait_s, permit)
-            raise RateLimited(f"Enedis token endpoint: quota used up ({code or 429})", wait_s)
+            raise RateLimited(f"{title} token endpoint: quota used up ({code or 429})", wait_s)
         if reply.status >= 500 or (reply.json is None and reply.status != 401):
             raise SupplierUnavailable(
-                f"Enedis token endpoint: status {reply.status}, {code or 'no token'}",
+                f"{title} token endpoint: status {reply.status}, {code or 'no token'}",
                 retry_after_s(reply.headers, now),
             )
         if code == "invalid-grant":
-            raise RefreshTokenDead(_DEAD_GRANT)
+            raise RefreshTokenDead(_DEAD_GRANT.format(title))
         if reply.status == 401 or code in _BAD_CREDENTIALS:
-            raise OperatorFault("Enedis refuses the application: check RELEVE_ENEDIS_CLIENT_ID and its secret")
+            raise OperatorFault(
+                f"{title} refuses the application: check RELEVE_{title.upper()}_CLIENT_ID and its secret"
+            )
         if reply.status >= 400 or code:
-            raise RequestRefused(f"Enedis token endpoint: status {reply.status}, {code or 'no readable code'}")
+            raise RequestRefused(f"{title} token endpoint: status {reply.status}, {code or 'no readable code'}")
         raise MalformedAnswer("the token endpoint's answer holds no access token")
 
     def _to_token(self, answer: Mapping[str, Any]) -> Token:

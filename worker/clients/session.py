@@ -47,8 +47,8 @@ class Permits(Protocol):
 
 
 ResultT = TypeVar("ResultT")
-_LOGIN_FAILED: Final = "Enedis refused the token again right after its renewal: the owner must consent again"
-_APPLICATION_REFUSED: Final = "Enedis refuses the application's fresh token: check its credentials and subscriptions"
+_LOGIN_FAILED: Final = "{} refused the token again right after its renewal: the owner must consent again"
+_APPLICATION_REFUSED: Final = "{} refuses the application's fresh token: check its credentials and subscriptions"
 # The seconds to connect, and the seconds between two bytes of the answer.
 Timeouts = tuple[float, float]
 DEFAULT_TIMEOUTS: Final[Timeouts] = (5.0, 20.0)
@@ -106,7 +106,9 @@ class SupplierSession:
         token = self._tokens.current()
         reply = send(token) or send(self._tokens.renew(token))
         if reply is None:
-            raise LoginFailed(_LOGIN_FAILED) if mode == "user" else OperatorFault(_APPLICATION_REFUSED)
+            if mode == "user":
+                raise LoginFailed(_LOGIN_FAILED.format(preset.title))
+            raise OperatorFault(_APPLICATION_REFUSED.format(preset.title))
         try:
             result = interpret(reply)
         except WorkerError as error:

@@ -11,6 +11,9 @@ from worker.clients.endpoints import Endpoints
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.presets import PRESETS
+from worker.clients.grdf.answers import ANSWER_SHAPES as GAS_SHAPES
+from worker.clients.grdf.client import GrdfClient
+from worker.clients.grdf.presets import PRESETS as GAS_PRESETS
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Permits, SupplierSession, Transport
 from worker.clients.supplier import Supplier, SupplierClient
@@ -21,7 +24,8 @@ from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.readings import civil_date
 
 ENEDIS: Final = Supplier(name="enedis", presets=PRESETS, client=EnedisClient, shapes=ANSWER_SHAPES)
-SUPPLIERS: Final = {supplier.name: supplier for supplier in (ENEDIS,)}
+GRDF: Final = Supplier(name="grdf", presets=GAS_PRESETS, client=GrdfClient, shapes=GAS_SHAPES)
+SUPPLIERS: Final = {supplier.name: supplier for supplier in (ENEDIS, GRDF)}
 
 
 @dataclass(frozen=True, kw_only=True)

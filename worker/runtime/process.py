@@ -30,9 +30,9 @@ from worker.accounts.token_renewal import TokenRenewal
 from worker.accounts.token_revocation import TokenRevocation
 from worker.clients.endpoints import Endpoints
 from worker.clients.oauth import OAuthClient
-from worker.clients.session import Permits, Transport
+from worker.clients.session import Transport
 from worker.clients.supplier import Supplier, SupplierClient
-from worker.clients.suppliers import ENEDIS, SUPPLIERS, SupplierClients
+from worker.clients.suppliers import ENEDIS, GRDF, SUPPLIERS, SupplierClients
 from worker.clients.tokens import TokenProvider
 from worker.domain.clock import clock_from, real_clock
 from worker.domain.consent.accounts import Account
@@ -41,6 +41,8 @@ from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.series import Series, registers_of
+from worker.errors import OperatorFault
+from worker.quota.ledger import QuotaLedger
 from worker.runtime import keys, stores, supplier
 from worker.runtime.series import fleet_series, is_offered
 from worker.stores.encryption import Signer
@@ -157,9 +159,18 @@ class Runtime(AbstractContextManager["Runtime"]):
             ENEDIS, endpoints, settings.enedis_client_id, settings.enedis_client_secret, self.ledger
         )
         self.suppliers = {self.clients.supplier.name: self.clients}
+        if settings.grdf_client_id:
+            gas = supplier.build_endpoints(settings, GRDF.name)
+            self.suppliers[GRDF.name] = self._build_clients(
+                GRDF,
+                gas,
+                settings.grdf_client_id,
+                settings.grdf_client_secret,
+                supplier.build_ledger(settings, self.redis, gas),
+            )
 
     def _build_clients(
-        self, of: Supplier, endpoints: Endpoints, client_id: str, client_secret: SecretStr, permits: Permits
+        self, of: Supplier, endpoints: Endpoints, client_id: str, client_secret: SecretStr, permits: QuotaLedger
     ) -> SupplierClients:
         """Return the clients of one supplier; ``permits`` is its quota."""
         transport = Transport(endpoints.base_url, (_CONNECT_TIMEOUT_S, self.settings.supplier_timeout_s))
@@ -370,14 +381,20 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def client_of(self, account: Account) -> SupplierClient:
         """Return the client of an account's supplier, for the calls that follow at once."""
-        return self.suppliers[account.supplier].client_of(account)
+        return self.clients_of(account.supplier).client_of(account)
 
     def _application_client(self, supplier: str) -> SupplierClient:
-        return self.suppliers[supplier].application_client
+        return self.clients_of(supplier).application_client
 
     def tokens_of(self, account: Account) -> TokenProvider:
         """Return the tokens that calls for an account use."""
-        return self.suppliers[account.supplier].tokens_of(account)
+        return self.clients_of(account.supplier).tokens_of(account)
+
+    def clients_of(self, supplier: str) -> SupplierClients:
+        """Return the clients of a supplier. Raises OperatorFault where it is not set up any more."""
+        if supplier not in self.suppliers:
+            raise OperatorFault(f"{supplier} is not set up here: set RELEVE_{supplier.upper()}_CLIENT_ID")
+        return self.suppliers[supplier]
 
     @property
     def calls_per_hour(self) -> int | None:

@@ -6,8 +6,8 @@ A file of its own, because metrics and the planner need it without the rest of a
 from __future__ import annotations
 
 from config.settings import Settings
-from worker.clients.suppliers import ENEDIS, SUPPLIERS
 from worker.domain.measures.series import Series
+from worker.runtime.supplier import chosen_presets
 
 
 def fleet_series(settings: Settings) -> tuple[Series, ...]:
@@ -16,12 +16,11 @@ def fleet_series(settings: Settings) -> tuple[Series, ...]:
 
 
 def is_offered(settings: Settings, series: Series) -> bool:
-    """Return whether the supplier of a series offers it: of Enedis, in the generation of RELEVE_PRESET."""
-    supplier = SUPPLIERS[series.description.supplier]
-    presets = [ENEDIS.presets[settings.preset]] if supplier is ENEDIS else supplier.presets.values()
-    return any(preset.offers(series) for preset in presets)
+    """Return whether the supplier of a series is set up and offers it, in the generation that the settings choose."""
+    preset = chosen_presets(settings).get(series.description.supplier)
+    return preset is not None and preset.offers(series)
 
 
 def missing_series(settings: Settings) -> list[Series]:
     """Return the series of RELEVE_SERIES that their supplier does not offer."""
-    return [series for series in settings.collected_series() if series not in fleet_series(settings)]
+    return [series for series in settings.named_series() if not is_offered(settings, series)]

@@ -1,40 +1,61 @@
-"""The supplier's addresses and quota from the settings."""
+"""The suppliers' addresses and quotas from the settings."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from redis import Redis
 
 from config.settings import ConfigError, Settings
 from worker.clients.endpoints import Endpoints, Preset
-from worker.clients.suppliers import ENEDIS
+from worker.clients.suppliers import ENEDIS, GRDF
 from worker.domain.fleet.planning import HOURS_A_DAY, QuotaBudget
 from worker.quota.ledger import QuotaLedger
 
 
-def build_endpoints(settings: Settings) -> Endpoints:
-    """Return the supplier's addresses.  Raises ConfigError where one can't be used."""
+def chosen_presets(settings: Settings) -> Mapping[str, Preset]:
+    """Return the preset of each supplier that is set up, with the limits of the settings, by supplier.
+
+    A limit of 0 is none.
+    """
+    enedis = ENEDIS.presets[settings.preset]
+    presets = {ENEDIS.name: _limit(enedis, settings.calls_per_second, settings.calls_per_hour, settings.calls_per_day)}
+    if settings.grdf_client_id:
+        gas = GRDF.presets[settings.grdf_preset]
+        gas = _limit(gas, settings.grdf_calls_per_second, None, settings.grdf_calls_per_day)
+        presets[GRDF.name] = replace(gas, scope=settings.grdf_scope or gas.scope)
+    return presets
+
+
+def _limit(preset: Preset, per_second: int | None, per_hour: int | None, per_day: int | None) -> Preset:
+    """Return a preset with these limits, where one is set."""
+    return replace(
+        preset,
+        calls_per_second=preset.calls_per_second if per_second is None else per_second,
+        calls_per_hour=preset.calls_per_hour if per_hour is None else per_hour,
+        calls_per_day=preset.calls_per_day if per_day is None else per_day,
+    )
+
+
+def build_endpoints(settings: Settings, supplier: str = ENEDIS.name) -> Endpoints:
+    """Return the addresses of a supplier that is set up.  Raises ConfigError where one can't be used."""
+    preset = chosen_presets(settings)[supplier]
     try:
-        return ENEDIS.presets[settings.preset].endpoints(
-            settings.enedis_url, settings.enedis_authorize_url, sandbox=settings.enedis_sandbox
-        )
+        if supplier == ENEDIS.name:
+            return preset.endpoints(settings.enedis_url, settings.enedis_authorize_url, sandbox=settings.enedis_sandbox)
+        return preset.endpoints(settings.grdf_url, settings.grdf_authorize_url, token_url=settings.grdf_token_url)
     except ValueError as error:
-        raise ConfigError(f"RELEVE_ENEDIS_URL: {error}") from None
+        raise ConfigError(f"RELEVE_{supplier.upper()}_URL: {error}") from None
 
 
 def build_ledger(settings: Settings, redis: Redis, endpoints: Endpoints) -> QuotaLedger:
-    """Return the quota's ledger with the preset's limits, or with those of the settings, where 0 means no limit."""
-    preset, quota = endpoints.preset, quota_from(settings)
-    per_day = preset.calls_per_day if settings.calls_per_day is None else settings.calls_per_day
-    limited = replace(
-        preset, calls_per_second=quota.per_second or 0, calls_per_hour=quota.per_hour or 0, calls_per_day=per_day
-    )
-    return ledger_of(limited, settings, redis)
+    """Return the quota's ledger of a supplier, whose addresses these are."""
+    return ledger_of(endpoints.preset, settings, redis)
 
 
 def ledger_of(preset: Preset, settings: Settings, redis: Redis) -> QuotaLedger:
-    """Return the quota's ledger with the preset's own limits, where 0 means no limit."""
+    """Return the quota's ledger of a supplier with the preset's limits, where 0 means no limit."""
     return QuotaLedger(
         redis,
         preset.name,
@@ -50,13 +71,9 @@ def quota_from(settings: Settings, preset: str | None = None, night_hours: int =
 
     The limits in the settings belong to the preset in the settings; another preset has its own.  0 means no limit.
     """
-    chosen = ENEDIS.presets[preset or settings.preset]
-    is_configured = chosen.name == settings.preset
-    per_hour = settings.calls_per_hour if is_configured else None
-    per_second = settings.calls_per_second if is_configured else None
+    chosen = chosen_presets(settings)[ENEDIS.name]
+    if preset not in (None, chosen.name):
+        chosen = ENEDIS.presets[preset]
     return QuotaBudget(
-        (chosen.calls_per_hour if per_hour is None else per_hour) or None,
-        (chosen.calls_per_second if per_second is None else per_second) or None,
-        night_hours,
-        settings.quota_shares(),
+        chosen.calls_per_hour or None, chosen.calls_per_second or None, night_hours, settings.quota_shares()
     )

@@ -96,7 +96,7 @@ class DueWindows:
         if room <= 0 or self.closed_for_s() > 0:
             return Due([], room <= 0)
         policy, jobs, more = self.policies.load_current(today), list[WindowJob](), False
-        for series in filter(lambda series: series.is_nightly, Series):
+        for series in filter(lambda series: series.catches_up, Series):
             limit = room - len(jobs)
             wanted = limit + len(in_flight)
             asked_since = since if policy.every(series) > 1 else None

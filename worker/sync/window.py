@@ -34,7 +34,7 @@ from worker.domain.measures import messages
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.comparison import compare, ranges_to_read
-from worker.domain.measures.completeness import civil_day_of
+from worker.domain.measures.completeness import last_day_of
 from worker.domain.measures.documents import Entry, entry_of, key_of, key_range, to_document, to_timestamp
 from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
 from worker.domain.measures.overlaps import REMOVED, keep_last
@@ -154,7 +154,7 @@ class WindowSync:
                 differing=sum(part.differing for part in parsed),
                 left_out=left_out,
                 set_aside=set_aside,
-                last_day=max((str(civil_day_of(entry.key, answer.series)) for entry in entries), default=None),
+                last_day=max((str(last_day_of(entry, answer.series)) for entry in entries), default=None),
                 floor=answer.floor.isoformat() if answer.floor else None,
                 activated_on=_activation_in(answer, entries),
                 open={},

@@ -69,7 +69,7 @@ def detail_schema(detail: Detail) -> Schema:
     if detail.type is DetailType.ENERGIES:
         energies = {"type": "integer", "minimum": 0}
         return {"type": "object", "additionalProperties": energies, "description": _sentence(detail)}
-    return {"type": "string", "description": _sentence(detail)}
+    return {"type": "number" if detail.type is DetailType.NUMBER else "string", "description": _sentence(detail)}
 
 
 def _civil_time(doctype: Doctype) -> Schema:

@@ -34,11 +34,11 @@ _AN_HOUR: Final = timedelta(hours=1)
 def ranges_to_read(job: WindowJob) -> dict[Doctype, KeyRange]:
     """Return the ranges of the touched totals, then those of their readings: the store reads in this order.
 
-    Of a load curve they begin an hour earlier and end an hour later, because a step may reach over midnight. Of a state
-    all rows are read, which are few: the neighbours of a day may lie years away.
+    Of a load curve they begin an hour earlier and end an hour later, because a step may reach over midnight. Of states
+    and of periods all rows are read, which are few: the neighbours of a day may lie years away.
     """
     series, window = messages.series_of(job), messages.window_of(job)
-    if series.is_state:
+    if series.is_state or series.has_intervals:
         return {series.inputs: ALL_KEYS}
     windows = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
     ranges = {doctype: key_range(part, doctype) for doctype, part in windows.items()}
@@ -71,7 +71,7 @@ def compare(
         # A later answer that repeated the row before it has no row of its own.
         listed = recent.days_listed_later(Answered.of(job, facts), _to_us(now))
         return _compare_states(job, entries, facts, stored, recent, later_keys | {str(day) for day in listed})
-    out_of_order = find_replaced(inputs) if series.has_steps else []
+    out_of_order = find_replaced(inputs) if series.has_steps or series.has_intervals else []
     out_of_order_keys = {entry.key for entry in out_of_order}
     in_order = [entry for key, entry in stored.items() if key not in out_of_order_keys]
     settled = settle(entries, in_order, later_keys)

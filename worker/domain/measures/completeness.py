@@ -243,6 +243,8 @@ def covered_time_by_day(series: Series, entries: Iterable[Entry]) -> dict[date, 
 
     A step belongs to the day in which it starts.
     """
+    if series.has_intervals:
+        return {day: day_length(day) for entry in entries for day in interval_days(entry).dates()}
     if not series.has_steps:
         return {(day := date.fromisoformat(entry.key)): day_length(day) for entry in entries}
     minutes_by_day: Counter[date] = Counter()
@@ -260,5 +262,15 @@ def civil_day(key: str) -> date:
 
 
 def civil_day_of(key: str, series: Series) -> date:
-    """Return the civil day of a reading's key."""
+    """Return the civil day of a reading's key: of a period its first."""
     return civil_day(key) if series.has_steps else date.fromisoformat(key)
+
+
+def last_day_of(entry: Entry, series: Series) -> date:
+    """Return the last civil day of a reading."""
+    return interval_days(entry).end - ONE_DAY if series.has_intervals else civil_day_of(entry.key, series)
+
+
+def interval_days(entry: Entry) -> DateWindow:
+    """Return the days of a stored period."""
+    return DateWindow(date.fromisoformat(entry.key), date.fromisoformat((entry.details or {})["ends_on"]))

@@ -62,8 +62,10 @@ class Settlement:
 
 
 def interval_of(entry: Entry) -> Interval:
-    """Return the time of a minute document."""
+    """Return the time of a minute document, or of a document that tells the day on which its period ends."""
     start = _minute_of(entry.key)
+    if ends_on := (entry.details or {}).get("ends_on"):
+        return Interval(start, _minute_of(ends_on))
     return Interval(start, start + length_of(entry))
 
 

@@ -20,6 +20,10 @@ from typing import Final, Self
 from worker.domain.fleet.lanes import Lane
 
 ENEDIS_DOCTYPES: Final = "com.grandlyon.enedis."
+GRDF_DOCTYPES: Final = "com.grandlyon.grdf."
+
+
+_GAS: Final = "gas."  # GRDF's day is not Enedis' day: their values differ, their whole names by the prefix alone.
 
 
 class Period(StrEnum):
@@ -36,6 +40,7 @@ class DetailType(StrEnum):
     """Types of a document's further fields."""
 
     TEXT = "text"
+    NUMBER = "number"  # A decimal number.
     ENERGIES = "energies"  # An object: Wh by the name of a tariff period.
 
 
@@ -52,10 +57,18 @@ _REGISTER_DETAILS: Final = (
     Detail("calendar", DetailType.TEXT, "the calendar of tariff periods that the registers belong to"),
     Detail("registers", DetailType.ENERGIES, "Wh counted since the meter was installed, by tariff period"),
 )
+_GAS_DETAILS: Final = (
+    Detail("volume", DetailType.NUMBER, "m³ of gas"),
+    Detail("coefficient", DetailType.NUMBER, "kWh a m³; energy is not exactly volume x coefficient"),
+    Detail("index_start", DetailType.NUMBER, "what the meter showed at the beginning, m³"),
+    Detail("index_end", DetailType.NUMBER, "what the meter showed at the end, m³"),
+    Detail("quality", DetailType.TEXT, "measured, estimated or corrected"),
+    Detail("status", DetailType.TEXT, "provisional or final"),
+)
 
 
 class Doctype(StrEnum):
-    """Kinds of stored documents; the value is the last part of the whole name."""
+    """Kinds of stored documents; the value is the last part of the whole name, after ``gas.`` for those of GRDF."""
 
     period: Period
     details: tuple[Detail, ...]
@@ -97,11 +110,33 @@ class Doctype(StrEnum):
             Detail("segment", DetailType.TEXT, "the segment of the supplier's customers, such as C5"),
         ),
     )
+    GAS_DAY = "gas.day", Period.DAY, _GAS_DETAILS, GRDF_DOCTYPES
+    GAS_MONTH = "gas.month", Period.MONTH, (), GRDF_DOCTYPES
+    GAS_YEAR = "gas.year", Period.YEAR, (), GRDF_DOCTYPES
+    GAS_PUBLISHED = (
+        "gas.published",
+        Period.DAY,
+        (
+            Detail("ends_on", DetailType.TEXT, "the day on which the period ends, excluded, YYYY-MM-DD"),
+            *_GAS_DETAILS,
+        ),
+        GRDF_DOCTYPES,
+    )
+    GAS_CONTRACT = (
+        "gas.contract",
+        Period.DAY,
+        (
+            Detail("frequency", DetailType.TEXT, "how often the meter is read: 6M, 1M, MM or JJ"),
+            Detail("transport_tariff", DetailType.TEXT, "the tariff of the distribution, T1 to T4 or TP"),
+            Detail("activated_on", DetailType.TEXT, "the day on which the supply began, YYYY-MM-DD"),
+        ),
+        GRDF_DOCTYPES,
+    )
 
     @property
     def full_name(self) -> str:
         """The name that documents and databases are known by, such as ``com.grandlyon.enedis.day``."""
-        return self.prefix + self.value
+        return self.prefix + self.value.removeprefix(_GAS)
 
     @property
     def series(self) -> Series:
@@ -128,16 +163,17 @@ class Quantity(StrEnum):
     POWER = "power"  # Mean power of a step, which is stored as energy.
     APPARENT_POWER = "apparent_power"
     VOLUME = "volume"
+    GAS = "gas"  # The energy of gas, as the supplier converts it from the volume.
 
     @property
     def unit(self) -> str:
         """The unit of what the supplier sends."""
-        return {"energy": "Wh", "power": "W", "apparent_power": "VA", "volume": "m³"}[self.value]
+        return {"energy": "Wh", "power": "W", "apparent_power": "VA", "volume": "m³", "gas": "kWh"}[self.value]
 
     @property
     def load_unit(self) -> str:
         """The unit of ``load`` in documents."""
-        return {"energy": "kWh", "power": "kWh", "apparent_power": "kVA", "volume": "m³"}[self.value]
+        return {"energy": "kWh", "power": "kWh", "apparent_power": "kVA", "volume": "m³", "gas": "kWh"}[self.value]
 
 
 class Granularity(StrEnum):
@@ -177,6 +213,9 @@ class SeriesDescription:
     ``max_window_days``: how many days the supplier accepts in one call.
     ``history_days``: how many days of history are loaded; None if the installation's settings say that.
     ``cadence_nights``: every how many nights it is asked for at most.
+    ``published_after_days``: how many days after a day its value is usually there; 1 is the next morning.
+    ``settles_on``: the day of a month until which the last month's values may still become final, so that the look-back
+    begins with that month; None where values become final within the look-back.
     ``history_lane``: the lane in which its history is loaded, which has a share of the quota.
     ``days_read_at_once``: how many days of stored readings are read in one request.
     ``optional``: whether it is collected only if the meter's holder has switched that on.
@@ -198,6 +237,8 @@ class SeriesDescription:
     max_window_days: int = 365
     history_days: int | None = 3 * 365  # Enedis keeps 36 months and 15 days of daily values.
     cadence_nights: int = 1
+    published_after_days: int = 1
+    settles_on: int | None = None
     history_lane: Lane
     days_read_at_once: int = 6 * 366
     optional: bool = False
@@ -218,6 +259,9 @@ class Series(StrEnum):
     REGISTERS = "registers"
     PRODUCTION_REGISTERS = "production_registers"
     CONTRACT = "contract"
+    GAS_DAILY = "gas_daily"
+    GAS_PUBLISHED = "gas_published"
+    GAS_CONTRACT = "gas_contract"
 
     @property
     def description(self) -> SeriesDescription:
@@ -239,10 +283,15 @@ class Series(StrEnum):
         return SERIES_DESCRIPTIONS[self].granularity is Granularity.STEP
 
     @property
+    def is_daily_energy(self) -> bool:
+        """Whether its values are the energy of a day."""
+        described = SERIES_DESCRIPTIONS[self]
+        return described.granularity is Granularity.DAY and described.quantity in (Quantity.ENERGY, Quantity.GAS)
+
+    @property
     def has_daily_limit(self) -> bool:
         """Whether its values are daily energy, of which a meter can deliver only so much (rule K7)."""
-        described = SERIES_DESCRIPTIONS[self]
-        return described.granularity is Granularity.DAY and described.quantity is Quantity.ENERGY
+        return self.is_daily_energy and SERIES_DESCRIPTIONS[self].quantity is Quantity.ENERGY
 
     @property
     def is_state(self) -> bool:
@@ -250,9 +299,19 @@ class Series(StrEnum):
         return SERIES_DESCRIPTIONS[self].granularity is Granularity.STATE
 
     @property
+    def has_intervals(self) -> bool:
+        """Whether its readings are periods of some days, as long as the supplier chooses."""
+        return SERIES_DESCRIPTIONS[self].granularity is Granularity.INTERVAL
+
+    @property
     def is_nightly(self) -> bool:
         """Whether each night asks for it."""
         return SERIES_DESCRIPTIONS[self].cadence_nights == 1
+
+    @property
+    def catches_up(self) -> bool:
+        """Whether it is asked for again in the afternoon where yesterday lacks."""
+        return self.is_nightly and SERIES_DESCRIPTIONS[self].published_after_days == 1
 
     @property
     def packs(self) -> bool:
@@ -412,6 +471,72 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         history_lane=Lane.BACKFILL,
         tells_activation=True,
     ),
+    # Source of limits and times: GRDF, ADICT (the swagger of v2), and the code of its public clients. A day's value is
+    # there one to three days later, and is final some days after the month's publication.
+    Series.GAS_DAILY: SeriesDescription(
+        supplier="grdf",
+        quantity=Quantity.GAS,
+        granularity=Granularity.DAY,
+        label=_label(
+            "Gaz par jour",
+            "Daily gas",
+            "le gaz du jour",
+            "the day’s gas",
+            "Le gaz que vous consommez chaque jour, de 6 h à 6 h, en kWh et en m³.",
+            "The gas that you use each day, from 6 am to 6 am, in kWh and m³.",
+        ),
+        inputs=Doctype.GAS_DAY,
+        totals=(Doctype.GAS_MONTH, Doctype.GAS_YEAR),
+        max_window_days=3 * 366,
+        published_after_days=3,
+        settles_on=10,
+        history_lane=Lane.FIRST_SCREEN,
+        speaks_for_account=True,
+    ),
+    # Its periods may be half a year long and begin long before they are published. A call costs the same however many
+    # days it asks for.
+    Series.GAS_PUBLISHED: SeriesDescription(
+        supplier="grdf",
+        quantity=Quantity.GAS,
+        granularity=Granularity.INTERVAL,
+        label=_label(
+            "Gaz facturé",
+            "Billed gas",
+            "le gaz facturé",
+            "the billed gas",
+            "Ce que GRDF publie pour votre facture, d’un relevé au suivant.",
+            "What GRDF publishes for your bill, from one reading to the next.",
+        ),
+        inputs=Doctype.GAS_PUBLISHED,
+        look_back_days=400,
+        max_window_days=5 * 366,
+        history_days=5 * 365,
+        cadence_nights=15,
+        published_after_days=35,
+        history_lane=Lane.BACKFILL,
+        speaks_for_account=True,
+    ),
+    # As Series.CONTRACT; its load is the annual reference consumption.
+    Series.GAS_CONTRACT: SeriesDescription(
+        supplier="grdf",
+        quantity=Quantity.GAS,
+        granularity=Granularity.STATE,
+        label=_label(
+            "Contrat de gaz",
+            "Gas contract",
+            "le contrat de gaz",
+            "the gas contract",
+            "La fréquence de relevé de votre compteur, le tarif et la consommation annuelle de référence.",
+            "How often your meter is read, the tariff and the annual reference consumption.",
+        ),
+        inputs=Doctype.GAS_CONTRACT,
+        look_back_days=1,
+        max_window_days=1,
+        history_days=1,
+        cadence_nights=90,
+        history_lane=Lane.BACKFILL,
+        tells_activation=True,
+    ),
 }
 
 
@@ -436,7 +561,15 @@ def of_supplier(supplier: str, series: Iterable[Series] = Series) -> list[Series
 
 
 # What a fleet collects of an account where nothing else is set.
-USUAL_SERIES: Final = (Series.DAILY, Series.LOAD_CURVE)
+USUAL_SERIES: Final = (Series.DAILY, Series.LOAD_CURVE, Series.GAS_DAILY, Series.GAS_PUBLISHED, Series.GAS_CONTRACT)
+
+
+def complete_fleet(named: Iterable[Series]) -> tuple[Series, ...]:
+    """Return the series that a fleet collects: those named, and of a supplier of which none is named its usual ones."""
+    chosen = set(named)
+    suppliers = {series.description.supplier for series in chosen}
+    chosen.update(series for series in USUAL_SERIES if series.description.supplier not in suppliers)
+    return tuple(series for series in Series if series in chosen)
 
 
 def parse_series(text: str) -> tuple[Series, ...]:
@@ -450,9 +583,13 @@ def parse_series(text: str) -> tuple[Series, ...]:
     return tuple(series for series in Series if series.value in names)
 
 
-def daily_of(direction: Direction = Direction.CONSUMPTION) -> Series:
-    """Return the series of daily energy of a direction."""
-    return next(series for series in Series if series.has_daily_limit and series.description.direction is direction)
+def daily_of(direction: Direction = Direction.CONSUMPTION, supplier: str = "enedis") -> Series:
+    """Return the series of daily energy of a direction, in kWh."""
+    return next(
+        series
+        for series in of_supplier(supplier)
+        if series.is_daily_energy and series.description.direction is direction
+    )
 
 
 def curve_of(daily: Series) -> Series:
@@ -469,9 +606,14 @@ def registers_of(direction: Direction = Direction.CONSUMPTION) -> Series:
     )
 
 
-def contract_series() -> Series:
+def contract_series(supplier: str = "enedis") -> Series:
     """Return the series that tells the contract."""
-    return next(series for series in Series if series.is_state)
+    return next(series for series in of_supplier(supplier) if series.is_state)
+
+
+def intervals_of(supplier: str) -> Series:
+    """Return the series of the periods that a supplier bills."""
+    return next(series for series in of_supplier(supplier) if series.has_intervals)
 
 
 def find_doctype(series: Series, period: Period) -> Doctype | None:

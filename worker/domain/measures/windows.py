@@ -21,17 +21,21 @@ MAX_LOAD_CURVE_HISTORY_DAYS: Final = 745  # Enedis keeps 24 months and 15 days.
 def plan_look_back(today: date, series: Series, last_complete: date | None = None) -> DateWindow:
     """Return the look-back of a series: the last days up to yesterday, with today as the excluded end.
 
-    It begins at the latest after the last whole day, as far as one call reaches: so no day is left out after a gap.
+    It begins at the latest after the last whole day, as far as one call reaches: so no day is left out after a gap. As
+    long as values of the last month may become final, it begins with that month.
     """
-    start = today - timedelta(days=series.description.look_back_days)
+    described = series.description
+    start = today - timedelta(days=described.look_back_days)
+    if described.settles_on is not None and today.day <= described.settles_on:
+        start = min(start, (today.replace(day=1) - ONE_DAY).replace(day=1))
     if last_complete is not None:
-        start = max(min(start, last_complete + ONE_DAY), today - timedelta(days=series.description.max_window_days))
+        start = max(min(start, last_complete + ONE_DAY), today - timedelta(days=described.max_window_days))
     return DateWindow(start, today)
 
 
 def newest_wanted_day(today: date, series: Series) -> date:
     """Return the newest day that should be stored by now: yesterday, or before the last turn of a series."""
-    return today - timedelta(days=series.description.cadence_nights)
+    return today - timedelta(days=series.description.cadence_nights - 1 + series.description.published_after_days)
 
 
 def history_length(series: Series, curve_days: int) -> int:

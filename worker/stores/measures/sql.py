@@ -51,6 +51,7 @@ VALUES: Final = (*_REQUIRED, *_OPTIONAL)
 _OTHER_FIELDS: Final = ("_id", "_rev", "source_account")
 _DETAIL_COLUMNS: Final[dict[DetailType, TypeEngine[Any]]] = {
     DetailType.TEXT: String(),
+    DetailType.NUMBER: Double(),  # Its shortest text is the number that was stored.
     DetailType.ENERGIES: JSON(none_as_null=True),
 }
 _NO_REVISION: Final = 0  # No row has this revision.

@@ -1,0 +1,1 @@
+"""The client of GRDF ADICT (gas)."""
