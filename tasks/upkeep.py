@@ -39,8 +39,10 @@ def renew_tokens() -> None:
     runtime = get_runtime()
     if runtime.clients.account_tokens:
         runtime.token_renewal.run()
-    elif runtime.registry.page_active(limit=1, today=runtime.history.today()):
-        runtime.clients.application_tokens().current()
+    if runtime.registry.page_active(limit=1, today=runtime.history.today()):
+        for clients in runtime.suppliers.values():
+            if not clients.account_tokens:
+                clients.application_tokens().current()
 
 
 @shared_task(base=ControlTask)

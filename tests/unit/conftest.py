@@ -97,7 +97,7 @@ class Household:
         )
         self.reported: list[Deviation] = []
         self.results = ResultRecorder(
-            report=self.reported.append,
+            report=lambda deviation, supplier: self.reported.append(deviation),
             registry=self.registry,
             progress=self.progress,
             history=self.history,

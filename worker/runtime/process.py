@@ -151,7 +151,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.answer_watch = AnswerWatch(
             quarantine=self.unknown_answers,
             channels=self.channels.names(),
-            preset=endpoints.preset.name,
+            presets={name: preset.name for name, preset in supplier.chosen_presets(settings).items()},
             now=self.now,
             shapes={series: shapes for one in SUPPLIERS.values() for series, shapes in one.shapes.items()},
             raw_answers=self.raw_answers if settings.raw_answers_days else None,
@@ -184,7 +184,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             user_tokens=partial(UserTokenStore, registry=self.registry, progress=self.progress),
             application_token=ApplicationTokenStore(endpoints.preset.name, self.sealer, self.progress),
             now=self.now,
-            report=self.answer_watch.report_deviation,
+            report=partial(self.answer_watch.report_deviation, supplier=of.name),
         )
 
     def _build_window_sync(self) -> None:

@@ -44,13 +44,14 @@ class _Count:
 class AnswerWatch:
     """An observer of answers; safe with threads.
 
-    ``channels``: the channels of notices. ``shapes``: the answers that are expected from the supplier.
+    ``channels``: the channels of notices. ``presets``: the preset that is spoken to each supplier, by its name.
+    ``shapes``: the answers that are expected of the suppliers.
     ``raw_answers``: where whole answers are kept, if they are.
     """
 
     quarantine: QuarantineTable
     channels: Sequence[str]
-    preset: str
+    presets: Mapping[str, str]
     now: Callable[[], datetime]
     shapes: Mapping[Series, Sequence[AnswerShape]]
     raw_answers: RawAnswerTable | None = None
@@ -63,10 +64,10 @@ class AnswerWatch:
             self.raw_answers.record_answer(account_id, answer)
         for _, body in answer.pieces:
             for deviation in find_deviations(body, self.shapes[answer.series]):
-                self.report_deviation(deviation)
+                self.report_deviation(deviation, answer.series.description.supplier)
 
-    def report_deviation(self, deviation: Deviation) -> None:
-        """Count a deviation, and write the count if that is due.
+    def report_deviation(self, deviation: Deviation, supplier: str) -> None:
+        """Count a deviation of a supplier's answer, and write the count if that is due.
 
         If the registry is down, the count is written later: a deviation must not stop a reading.
         """
@@ -76,7 +77,7 @@ class AnswerWatch:
             return
         try:
             result = self.quarantine.record(
-                deviation, times, self.preset, now, lambda result: self._notices(deviation, result)
+                deviation, times, self.presets[supplier], now, lambda result: self._notices(deviation, result)
             )
         except StoreUnavailable as error:
             self._restore_count(deviation.fingerprint, times)

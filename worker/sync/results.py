@@ -72,7 +72,7 @@ class ResultRecorder:
     refusals: RefusalPolicy
     corrections: CorrectionTable
     incidents: Incidents
-    report: Callable[[Deviation], None]
+    report: Callable[[Deviation, str], None]
 
     def recent_answers(self, job: WindowJob) -> RecentAnswers:
         """Return the answers for the job's series that were recorded lately."""
@@ -138,7 +138,8 @@ class ResultRecorder:
         self.claims.release([result])
         if facts["set_aside"]:
             sample = [{"day": day, "milliwatt_hours": energy} for day, energy in facts["set_aside"].items()]
-            self.report(Deviation(DeviationKind.VALUE, series.value, "more than a meter can deliver", sample))
+            deviation = Deviation(DeviationKind.VALUE, series.value, "more than a meter can deliver", sample)
+            self.report(deviation, series.description.supplier)
             extra = fields(**window_fields(result), days=sorted(facts["set_aside"]))
             log.warning("daily value set aside: more than a meter can deliver", extra=extra)
         _log_stored(result, now)

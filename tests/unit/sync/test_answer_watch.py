@@ -29,7 +29,11 @@ from worker.sync.answer_watch import AnswerWatch
 def watch(household: Household) -> AnswerWatch:
     table = QuarantineTable(household.registry.database, Sealer([generate_key()]))
     return AnswerWatch(
-        quarantine=table, channels=("webhook", "mail"), preset="enedis-v5", now=household.now, shapes=ANSWER_SHAPES
+        quarantine=table,
+        channels=("webhook", "mail"),
+        presets={"enedis": "enedis-v5"},
+        now=household.now,
+        shapes=ANSWER_SHAPES,
     )
 
 
@@ -96,10 +100,10 @@ def test_a_field_in_every_answer_of_a_night_is_written_once_a_minute_and_counted
     record = QuarantineTable.record
     monkeypatch.setattr(QuarantineTable, "record", lambda self, *args: written.append(args[1]) or record(self, *args))
     for _ in range(100):
-        watch.report_deviation(new_deviation())
+        watch.report_deviation(new_deviation(), "enedis")
     assert written == [1]
     household.at += timedelta(minutes=1)
-    watch.report_deviation(new_deviation())
+    watch.report_deviation(new_deviation(), "enedis")
     assert written == [1, 100]
     assert [row.times for row in watch.quarantine.list()] == [101]
 
@@ -119,11 +123,11 @@ def test_a_registry_that_is_down_costs_no_reading_and_no_count(
 
 
 def test_what_was_cleared_is_told_anew_when_it_comes_again(household: Household, watch: AnswerWatch) -> None:
-    watch.report_deviation(new_deviation())
+    watch.report_deviation(new_deviation(), "enedis")
     household.claim_due_notices()
     watch.quarantine.delete(new_deviation().fingerprint)
     household.at += timedelta(days=1)
-    watch.report_deviation(new_deviation())
+    watch.report_deviation(new_deviation(), "enedis")
     assert len(list(watch.quarantine.list())) == 1
     assert {notice.about for notice in household.claim_due_notices()} >= {
         f"{new_deviation().fingerprint}@{household.at.isoformat(timespec='seconds')}"
@@ -134,7 +138,7 @@ def test_a_supplier_that_sends_something_new_each_time_fills_no_mailbox(
     household: Household, watch: AnswerWatch
 ) -> None:
     for number in range(MAX_ROWS + 30):
-        watch.report_deviation(new_deviation(number))
+        watch.report_deviation(new_deviation(number), "enedis")
     assert len(list(watch.quarantine.list())) == MAX_ROWS
     with household.registry.database.reading() as connection:
         reasons = connection.execute(select(NOTICES.c.reason).where(NOTICES.c.channel == "mail")).scalars().all()
