@@ -35,6 +35,7 @@ from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares
 from worker.domain.measures.series import USUAL_SERIES, Series, complete_fleet, parse_series
 
 PREFIX: Final = "RELEVE_"
+SIMULATOR_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - everybody may know it
 _UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
 
 # Settings that were taken out, with what replaces each.
@@ -69,7 +70,7 @@ class Settings(BaseSettings):
     )
     enedis_client_id: str = Field("releve-simulator", description="Id of the application at Enedis.")
     enedis_client_secret: SecretStr = Field(
-        SecretStr("releve-simulator-secret"), description="Secret of the application; also as …_FILE."
+        SecretStr(SIMULATOR_SECRET), description="Secret of the application; also as …_FILE."
     )
     grdf_preset: Literal["grdf-adict", "grdf-adict-sandbox"] = Field(
         "grdf-adict", description="Which API of GRDF to speak, for gas."
@@ -92,7 +93,7 @@ class Settings(BaseSettings):
         None, description="Id of the application at GRDF (ADICT); unset, there is no gas."
     )
     grdf_client_secret: SecretStr = Field(
-        SecretStr(""), description="Secret of the application at GRDF; also as …_FILE."
+        SecretStr(SIMULATOR_SECRET), description="Secret of the application at GRDF; also as …_FILE."
     )
     grdf_calls_per_second: int | None = Field(
         None, ge=0, description="Calls a second to GRDF, all workers together; unset the preset's, 0 no limit."

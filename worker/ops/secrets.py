@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from config.settings import ConfigError
+from config.settings import SIMULATOR_SECRET, ConfigError
 from worker.stores.encryption import MIN_KEY_LENGTH, Sealer, generate_key
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]{8,}")  # These need no quoting in a URL, an .ini file or redis.conf.
@@ -98,6 +98,7 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
         "session_key": values["session_key"],
         "erasure_keys": values["erasure_keys"],
         "enedis_client_secret": values["enedis_client_secret"],
+        "grdf_client_secret": values["grdf_client_secret"],
     }
     return {
         "redis": {"redis.conf": f"requirepass {values['redis_password']}\n", "password": values["redis_password"]},
@@ -180,6 +181,7 @@ SECRETS: Final = (
     Secret("operator_password", "RELEVE_OPERATOR_PASSWORD", lambda: secrets.token_urlsafe(18), _check_ascii),
     Secret("flower_password", "RELEVE_FLOWER_PASSWORD", lambda: secrets.token_urlsafe(18), _check_ascii),
     Secret("grafana_password", "GRAFANA_PASSWORD", lambda: secrets.token_urlsafe(18), _check_ascii, KeyChange.REFUSED),
-    # The generated value is the one of the simulator; Enedis issues the real one.
-    Secret("enedis_client_secret", "RELEVE_ENEDIS_CLIENT_SECRET", lambda: "releve-simulator-secret", _check_one_line),
+    # The generated values are those of the simulator; Enedis and GRDF issue the real ones.
+    Secret("enedis_client_secret", "RELEVE_ENEDIS_CLIENT_SECRET", lambda: SIMULATOR_SECRET, _check_one_line),
+    Secret("grdf_client_secret", "RELEVE_GRDF_CLIENT_SECRET", lambda: SIMULATOR_SECRET, _check_one_line),
 )

@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from celery import current_app
 from celery.beat import PersistentScheduler
 
-from config.settings import ConfigError, Settings, get_settings
-from config.validation import PRODUCTION_DOMAIN
+from config.settings import SIMULATOR_SECRET, ConfigError, Settings, get_settings
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.broker import check_broker_access
 from worker.runtime.current import get_runtime
@@ -37,14 +35,19 @@ SIMULATOR_CREDENTIALS: Final = {
 SET_CREDENTIALS: Final = (
     "set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
 )
+SET_GAS_CREDENTIALS: Final = "set RELEVE_GRDF_CLIENT_SECRET, or RELEVE_GRDF_URL to a simulator"
 
 
 def check_credentials(settings: Settings) -> None:
-    """Raise ConfigError where the simulator's credentials would be sent to Enedis, which would refuse them."""
-    host = urlsplit(build_endpoints(settings).base_url).hostname or ""
-    is_enedis = f".{host}".endswith(f".{PRODUCTION_DOMAIN}")
-    if is_enedis and any(getattr(settings, name) == default for name, default in SIMULATOR_CREDENTIALS.items()):
+    """Raise ConfigError where the simulator's credentials would be sent to a supplier, which would refuse them."""
+    endpoints = build_endpoints(settings)
+    defaults = {name for name, default in SIMULATOR_CREDENTIALS.items() if getattr(settings, name) == default}
+    if defaults and endpoints.preset.owns(endpoints.base_url):
         raise ConfigError(SET_CREDENTIALS)
+    if settings.grdf_client_id and not settings.speaks_to_gas_simulator:
+        secret = settings.grdf_client_secret.get_secret_value()
+        if secret in ("", SIMULATOR_SECRET):
+            raise ConfigError(SET_GAS_CREDENTIALS)
 
 
 @contextmanager
