@@ -23,6 +23,8 @@ from worker.errors import MalformedAnswer
 
 TECHNICAL: Final = "donnees_techniques"
 CONTRACTUAL: Final = "donnees_contractuelles"
+FREQUENCIES: Final = frozenset({"6m", "1m", "mm", "jj"})
+TARIFFS: Final = frozenset({"t1", "t2", "t3", "t4", "tp"})
 _MILLIONTHS: Final = 1_000_000  # Of a kWh.
 
 
