@@ -135,8 +135,7 @@ class WindowSync:
         """Return the readings in the answer. Raises MalformedAnswer."""
         periods = answer.series.has_intervals
         parsed = [
-            parse(payload, answer.series, piece).clip_to(piece, reaching_in=periods)
-            for piece, payload in answer.pieces
+            parse(payload, answer.series, piece).clip_to(piece, reaching_in=periods) for piece, payload in answer.pieces
         ]
         readings = [reading for part in parsed for reading in part.readings]
         left_out = sum(part.left_out for part in parsed)

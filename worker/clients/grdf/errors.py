@@ -31,6 +31,13 @@ from worker.errors import (
     OperatorFault,
     RateLimited,
     RequestRefused,
+    RightContractEnded,
+    RightEmailWrong,
+    RightNameWrong,
+    RightPostcodeWrong,
+    RightProofRefused,
+    RightRevoked,
+    RightScopeWrong,
     SeriesNotOffered,
     SupplierUnavailable,
     UnknownUsagePoint,
@@ -68,6 +75,37 @@ MEANING_BY_CODE: Final[Mapping[str, Meaning]] = {
     "2000000": _OUTAGE,
     "2000100": _OUTAGE,
 }
+# Refusals of a right that is declared or proven: the code decides, else the first of the texts.
+_CONTRACT_ENDED: Final = (RightContractEnded, "GRDF says that the contract of this meter has ended")
+_BAD_POSTCODE: Final = (RightPostcodeWrong, "GRDF says that this is not the postcode of the meter")
+_BAD_EMAIL: Final = (RightEmailWrong, "GRDF does not take the e-mail address of the contract's holder")
+_BAD_NAME: Final = (RightNameWrong, "GRDF wants either the name or the company that holds the contract")
+_RIGHT_REVOKED: Final = (RightRevoked, "GRDF says that this right was revoked")
+_BAD_SCOPE: Final = (RightScopeWrong, "GRDF does not take the days or the data of this right")
+_BAD_FILES: Final = (RightProofRefused, "GRDF does not take these files as proof, or has not asked for any")
+_MEANING_OF_RIGHT_BY_CODE: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
+    "1000000004": _CONTRACT_ENDED,
+    "1000000005": _BAD_POSTCODE,
+    "1000000006": _NO_METER,
+    "1000000013": _RIGHT_REVOKED,
+    "1000000022": _BAD_SCOPE,
+    "1000000026": _BAD_NAME,
+}
+_MEANING_OF_RIGHT_BY_TEXT: Final[Sequence[tuple[re.Pattern[str], tuple[type[WorkerError], str]]]] = [
+    (re.compile(pattern), meaning)
+    for pattern, meaning in (
+        ("contrat de fourniture", _CONTRACT_ENDED),
+        ("preuve", _BAD_FILES),
+        ("code postal", _BAD_POSTCODE),
+        ("courriel", _BAD_EMAIL),
+        ("le nom ou la raison sociale", _BAD_NAME),
+        ("pce est inconnu|pce est incorrect", _NO_METER),
+        ("droit d'acces est revoque", _RIGHT_REVOKED),
+        ("incoherente|perimetre|date de (debut|fin)", _BAD_SCOPE),
+    )
+]
+_EXISTS_CODE: Final = "1000000003"
+_NO_FAILURE: Final = re.compile("existe deja|en attente de la validation|aucun droit d'acces trouve")
 _OUTAGE_CODE: Final = re.compile(r"2\d{6}|2\d{9}")  # That codes of the server begin with a 2 is inferred.
 # The codes of these are not known. The texts are compared without accents and in lower case, in this order.
 _MEANING_BY_TEXT: Final[Sequence[tuple[re.Pattern[str], Meaning]]] = [
@@ -91,6 +129,8 @@ _MEANING_BY_TEXT: Final[Sequence[tuple[re.Pattern[str], Meaning]]] = [
         ("format|obligatoire|doi(ven)?t etre renseigne|parametre|date de debut", _BAD_REQUEST),
     )
 ]
+_WAITS_CODE: Final = "0000000002"  # A success: the right waits for the holder.
+_TOO_MANY_CODE: Final = "2000000009"  # More meters in a list than GRDF takes.
 _CODE_FORM: Final = re.compile(r"\d{1,10}", re.ASCII)
 _NO_CODE: Final = re.compile(r"0*")
 _LONGEST_MESSAGE: Final = 200
@@ -163,6 +203,30 @@ def classify(reply: Reply, now: datetime) -> Answer:
         # What a 403 without a code means is told by one source alone.
         raise _to_error(_NO_RIGHT, BusinessError("", ""))
     raise RequestRefused(f"GRDF refuses the request with {reply.status} (no readable code)")
+
+
+def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
+    """Return None for a success of a call for rights, or what is none and no failure: it exists, or there is none.
+
+    Raises TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Error texts contain nothing
+    of the body but the digits of its code.
+    """
+    is_success = reply.status // 100 == 2
+    if not is_success:
+        raise_by_status(reply, now)
+    error = next((error for error in map(error_in, _values_of(reply)) if error is not None), None)
+    if is_success and (error is None or error.code == _WAITS_CODE):
+        return None
+    error = error or BusinessError("", "")
+    if _OUTAGE_CODE.fullmatch(error.code) and error.code != _TOO_MANY_CODE:
+        raise _to_error(_OUTAGE, error, retry_after_s(reply.headers, now))
+    text = to_plain(error.text)
+    if error.code == _EXISTS_CODE or _NO_FAILURE.search(text):
+        return error
+    if reply.status == 403:
+        raise OperatorFault("GRDF does not let the application use rights (403): check its contract for ADICT")
+    by_text = (meaning for pattern, meaning in _MEANING_OF_RIGHT_BY_TEXT if pattern.search(text))
+    raise _to_error(_MEANING_OF_RIGHT_BY_CODE.get(error.code) or next(by_text, _BAD_REQUEST), error)
 
 
 def raise_by_status(reply: Reply, now: datetime) -> None:

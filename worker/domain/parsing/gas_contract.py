@@ -47,4 +47,3 @@ def parse_gas_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
         return ParsedAnswer(())
     day, amount = window.end - ONE_DAY, to_whole((number or Decimal()) * _MILLIONTHS)
     return ParsedAnswer([IntervalReading(local_midnight(day), day_length(day), amount, known or None)])
-
