@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.supplier_server import BASE_URL, NOW, ClientHarness
+from worker.clients.callback import Callback
 from worker.clients.enedis.consent import (
-    Callback,
     authorize_url,
     fetch_shared_meters,
     read_callback,
