@@ -1,4 +1,4 @@
-"""Starlette application of the simulator, for all generations of the Enedis API."""
+"""Starlette application of the simulator, for all generations of the Enedis API and for GRDF's."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from worker.simulator.api.admin import admin_routes
 from worker.simulator.api.consent import consent_routes
 from worker.simulator.api.contracts import contract_routes
 from worker.simulator.api.errors import ERROR_TABLE, Generation, Refused
+from worker.simulator.api.gas.routes import gas_routes
 from worker.simulator.api.gateway import gateway_route
 from worker.simulator.api.measures import data_routes
 from worker.simulator.api.services import service_routes
@@ -30,7 +31,7 @@ def create_app(options: SimulatorOptions, on_recordings: Callable[[RecordedFolde
     if on_recordings is not None:
         on_recordings(recordings)
     simulator = SimulatorState(options, recordings)
-    methods = ["GET", "POST", "PUT", "DELETE"]
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     return Starlette(
         routes=[
             *admin_routes(simulator),
@@ -39,6 +40,7 @@ def create_app(options: SimulatorOptions, on_recordings: Callable[[RecordedFolde
             *token_routes(simulator),
             *data_routes(simulator),
             *contract_routes(simulator),
+            *gas_routes(simulator),
             gateway_route(simulator, methods, "/{path:path}", _reject, Generation.V5),
         ]
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
+import anyio
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -14,7 +15,8 @@ from worker.domain.measures.answers import Json
 from worker.simulator.api.errors import ERROR_TABLE, Generation
 
 TIMEOUT_S: Final = 120.0
-KINDS: Final = ("timeout", "throttled", "truncated", "cut", "refresh_lost", *ERROR_TABLE)
+_SLOW_PIECES: Final = 20
+KINDS: Final = ("timeout", "throttled", "slow", "truncated", "cut", "refresh_lost", *ERROR_TABLE)
 
 
 def _check_kind(kind: str | None) -> str | None:
@@ -36,6 +38,7 @@ class InjectedFault(BaseModel):
 
     ================= ======================================================================
     ``timeout``       no answer for ``delay_s`` (two minutes without it)
+    ``slow``          the answer comes in pieces, over ``delay_s`` (two minutes without it)
     ``truncated``     the text of the answer ends in the middle, the connection is fine
     ``cut``           the connection ends in the middle of the answer
     ``refresh_lost``  same as ``cut``: the refresh token is used up, the answer is lost
@@ -66,7 +69,7 @@ class InjectedFault(BaseModel):
     @property
     def wait_s(self) -> float:
         """Seconds to wait before the answer."""
-        return self.delay_s or (TIMEOUT_S if self.kind == "timeout" else 0.0)
+        return 0.0 if self.kind == "slow" else self.delay_s or (TIMEOUT_S if self.kind == "timeout" else 0.0)
 
     def canned_response(self, generation: Generation) -> Response | None:
         """Return the answer that replaces the real one; None where the call is carried out."""
@@ -80,8 +83,11 @@ class InjectedFault(BaseModel):
         return Response(self.body or "", self.status or 200, self.headers, media_type)
 
     def corrupt(self, response: Response) -> Response:
-        """Return the answer of a call that was carried out, without its second half where the kind says so."""
+        """Return the answer of a call that was carried out, slow or without its second half where the kind says so."""
         body = bytes(response.body)
+        if self.kind == "slow":
+            media_type, pause_s = response.media_type, (self.delay_s or TIMEOUT_S) / _SLOW_PIECES
+            return _SlowResponse(body, response.status_code, media_type=media_type, pause_s=pause_s)
         if self.kind == "truncated":
             return Response(body[: len(body) // 2], response.status_code, media_type=response.media_type)
         if self.kind in ("cut", "refresh_lost"):
@@ -102,6 +108,23 @@ def take_fault(faults: Sequence[InjectedFault], path: str, usage_point: str | No
             fault.count -= 1
         return fault
     return None
+
+
+class _SlowResponse(Response):
+    """Response that sends its body in pieces, with a pause after each."""
+
+    def __init__(self, *args: Any, pause_s: float, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._pause_s = pause_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        body = bytes(self.body)
+        size = len(body) // _SLOW_PIECES + 1
+        for rank in range(_SLOW_PIECES):
+            await send({"type": "http.response.body", "body": body[rank * size : (rank + 1) * size], "more_body": True})
+            await anyio.sleep(self._pause_s)
+        await send({"type": "http.response.body", "body": b""})
 
 
 class _CutResponse(Response):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from worker.domain.measures.answers import Json
@@ -27,22 +27,26 @@ def start_of_hour(now: datetime) -> datetime:
 
 
 class CallQuota:
-    """Quota of each API: calls per second, and calls per hour of the clock; a refused call doesn't count.
+    """Quota of each API: calls per second, per hour of the clock and per day in UTC; a refused call doesn't count.
 
     Moments come from the simulated clock, which runs at normal speed.
     """
 
-    def __init__(self, per_second: int | None = None, per_hour: int | None = None) -> None:
+    def __init__(self, per_second: int | None = None, per_hour: int | None = None, per_day: int | None = None) -> None:
         self.per_second = per_second
         self.per_hour = per_hour
+        self.per_day = per_day
         self._last_second: defaultdict[str, deque[datetime]] = defaultdict(deque)
         self._hours: Counter[tuple[str, datetime]] = Counter()
+        self._days: Counter[tuple[str, date]] = Counter()
 
     def take(self, api: str, now: datetime) -> ReachedLimit | None:
         """Count a call and return None, or return the limit that refuses it."""
         hour = start_of_hour(now)
         if self.per_hour is not None and self._hours[api, hour] >= self.per_hour:
             return ReachedLimit.hourly(now)
+        if self.per_day is not None and self._days[api, now.date()] >= self.per_day:
+            return ReachedLimit(False, start_of_hour(now).replace(hour=0) + timedelta(days=1))
         recent = self._last_second[api]
         # A clock set back leaves calls in the future.
         while recent and not now - timedelta(seconds=1) < recent[0] <= now:
@@ -51,6 +55,7 @@ class CallQuota:
             return ReachedLimit(True, recent[0] + timedelta(seconds=1))
         recent.append(now)
         self._hours[api, hour] += 1
+        self._days[api, now.date()] += 1
         return None
 
 

@@ -8,15 +8,35 @@ from __future__ import annotations
 from worker.simulator.clock import SimulatedClock
 from worker.simulator.consents import Consents, Tokens
 from worker.simulator.faults import InjectedFault
+from worker.simulator.gas_switches import GasServiceSwitches
+from worker.simulator.homes.gas.meters import GasMeters
 from worker.simulator.homes.meters import Meters
 from worker.simulator.homes.recordings import RecordedFolder
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.quota import CallQuota, CallReport
+from worker.simulator.rights import Rights
 from worker.simulator.switches import ServiceSwitches
 
 
+class GasState:
+    """What there is of gas: its meters, rights, tokens, quota, report and switches.
+
+    ``grants``: the callback that each code of the consent page was sent to.
+    """
+
+    def __init__(self, options: SimulatorOptions, recordings: RecordedFolder, clock: SimulatedClock) -> None:
+        self.switches = GasServiceSwitches()
+        self.meters = GasMeters(recordings.gas, clock, options)
+        self.rights = Rights(clock, self.meters, lambda: self.switches)
+        self.consents = Consents(clock, options.seed + 1, () if options.invents_homes else sorted(recordings.gas))
+        self.tokens = Tokens(clock)
+        self.grants: dict[str, str] = {}
+        self.quota = CallQuota()
+        self.report = CallReport()
+
+
 class SimulatorState:
-    """Options, clock, meters, consents, tokens, quota, report, faults and switches of one simulator."""
+    """Options, clock, meters, consents, tokens, quota, report, faults and switches of one simulator; its gas."""
 
     def __init__(self, options: SimulatorOptions, recordings: RecordedFolder) -> None:
         self.options = options
@@ -28,3 +48,4 @@ class SimulatorState:
         self.report = CallReport()
         self.faults: list[InjectedFault] = []
         self.switches = ServiceSwitches()
+        self.gas = GasState(options, recordings, self.clock)

@@ -69,11 +69,13 @@ def _check_panels(watts: int | None) -> int | None:
     return watts
 
 
-class _SwitchModel(BaseModel):
+class SwitchModel(BaseModel):
+    """JSON of a switch; a field that is unknown or of another type is refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class ScheduledCorrection(_SwitchModel):
+class ScheduledCorrection(SwitchModel):
     """Correction of one day by the supplier: by ``factor``, or to ``wh``; daily value, curve and registers agree."""
 
     day: date
@@ -94,7 +96,7 @@ class ScheduledCorrection(_SwitchModel):
         return max(0, round(wh * (1 if self.factor is None else self.factor)))
 
 
-class ContractChange(_SwitchModel):
+class ContractChange(SwitchModel):
     """What changes in a pretend home's contract on a day; what is not named stays.
 
     Another tariff has other registers, which count from zero, and the off-peak hours that are usual for it.
@@ -106,7 +108,9 @@ class ContractChange(_SwitchModel):
     off_peak_hours: Annotated[str, AfterValidator(_check_off_peak_hours)] | None = None
 
 
-class _SwitchSet(_SwitchModel):
+class SwitchSet(SwitchModel):
+    """Switches that are changed one by one."""
+
     def with_changes(self, changes: Mapping[str, Json]) -> Self:
         """Return a copy with ``changes``.  Raises ValidationError, a ValueError."""
         # Only as JSON does the strict mode take texts for dates and lists for tuples.
@@ -114,7 +118,7 @@ class _SwitchSet(_SwitchModel):
         return self.model_copy(update={name: getattr(changed, name) for name in changed.model_fields_set})
 
 
-class MeterSwitches(_SwitchSet):
+class MeterSwitches(SwitchSet):
     """Switches of one meter.
 
     ``delay_days``: how many days later than other meters it publishes.  ``step``: length of its steps in
@@ -142,7 +146,7 @@ class MeterSwitches(_SwitchSet):
         return next(corrections, None)
 
 
-class ServiceSwitches(_SwitchSet):
+class ServiceSwitches(SwitchSet):
     """Switches of the whole service.
 
     ``callback``: how consent ends.  ``usage_point_separator`` joins several ids in the callback.  The exchange of an

@@ -5,28 +5,23 @@ They are ours; no path of Enedis begins like this.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import to_jsonable_python
+from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import PARIS, DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Series, of_supplier
+from worker.simulator.api.admin_routes import admin_route
+from worker.simulator.api.gas.admin import gas_admin_routes, known_pce
 from worker.simulator.api.requests import is_usage_point
 from worker.simulator.faults import InjectedFault
 from worker.simulator.homes.expected_values import expected_values
+from worker.simulator.homes.gas.expected_values import expected_gas
 from worker.simulator.quota import CallQuota, CallReport
 from worker.simulator.state import SimulatorState
-
-Action = Callable[[SimulatorState, Request, Json], object]
-_BASE: Final = "/__sim__"
 
 
 class _Limits(BaseModel):
@@ -39,35 +34,17 @@ class _Limits(BaseModel):
 def admin_routes(simulator: SimulatorState) -> list[Route]:
     """Return the routes below ``/__sim__/``."""
     return [
-        _route(simulator, "/health", GET=_health),
-        _route(simulator, "/faults", GET=_faults, POST=_add_faults, DELETE=_clear_faults),
-        _route(simulator, "/clock", GET=_clock, POST=_set_clock),
-        _route(simulator, "/quota", GET=_quota, POST=_set_quota),
-        _route(simulator, "/switches", GET=_switches, POST=_set_switches),
-        _route(simulator, "/meters/{usage_point}", GET=_meter, POST=_set_meter, DELETE=_reset_meter),
-        _route(simulator, "/tokens", DELETE=_expire_tokens),
-        _route(simulator, "/report", GET=_report, DELETE=_reset_report),
-        _route(simulator, "/truth/{usage_point}", GET=_truth),
+        admin_route(simulator, "/health", GET=_health),
+        admin_route(simulator, "/faults", GET=_faults, POST=_add_faults, DELETE=_clear_faults),
+        admin_route(simulator, "/clock", GET=_clock, POST=_set_clock),
+        admin_route(simulator, "/quota", GET=_quota, POST=_set_quota),
+        admin_route(simulator, "/switches", GET=_switches, POST=_set_switches),
+        admin_route(simulator, "/meters/{usage_point}", GET=_meter, POST=_set_meter, DELETE=_reset_meter),
+        admin_route(simulator, "/tokens", DELETE=_expire_tokens),
+        admin_route(simulator, "/report", GET=_report, DELETE=_reset_report),
+        admin_route(simulator, "/truth/{usage_point}", GET=_truth),
+        *gas_admin_routes(simulator),
     ]
-
-
-def _route(simulator: SimulatorState, path: str, **actions: Action) -> Route:
-    """Return a route with one action for each HTTP method; a wrong body is answered with 400 and the reason."""
-
-    async def endpoint(request: Request) -> JSONResponse:
-        # Starlette adds HEAD to every GET, and the server leaves its body out.
-        action = actions["GET" if request.method == "HEAD" else request.method]
-        try:
-            body = await request.body()
-            return JSONResponse(to_jsonable_python(action(simulator, request, json.loads(body) if body else {})))
-        except ValidationError as error:
-            first = error.errors()[0]
-            return JSONResponse({"error": f"{'.'.join(map(str, first['loc']))}: {first['msg']}"}, 400)
-        except (ValueError, OverflowError) as error:
-            # Broken JSON is a ValueError, a date beyond the calendar an OverflowError.
-            return JSONResponse({"error": str(error)}, 400)
-
-    return Route(_BASE + path, endpoint, methods=list(actions))
 
 
 def _health(simulator: SimulatorState, request: Request, body: Json) -> object:
@@ -142,8 +119,9 @@ def _reset_meter(simulator: SimulatorState, request: Request, body: Json) -> obj
 
 
 def _expire_tokens(simulator: SimulatorState, request: Request, body: Json) -> object:
-    """Refuse every access token from now on; with ``?refresh=1`` every refresh token too."""
+    """Refuse every access token from now on, of gas too; with ``?refresh=1`` every refresh token too."""
     simulator.tokens.expire_access_tokens()
+    simulator.gas.tokens.expire_access_tokens()
     if request.query_params.get("refresh") == "1":
         simulator.tokens.expire_refresh_tokens()
     return {"ok": True}
@@ -161,16 +139,22 @@ def _reset_report(simulator: SimulatorState, request: Request, body: Json) -> ob
 def _truth(simulator: SimulatorState, request: Request, body: Json) -> object:
     """Return the true values of the days ``start`` to ``end`` (excluded) that are published by now.
 
-    ``?series=daily,max_power`` names those wanted; without it they are ``daily`` and ``load_curve``.
+    ``?series=daily,max_power`` names those wanted; without it they are ``daily`` and ``load_curve``.  For series of gas
+    the path names a PCE.
     """
-    usage_point, query = _usage_point(simulator, request), request.query_params
+    query = request.query_params
     start = date.fromisoformat(query.get("start") or "")
     end = min(date.fromisoformat(query.get("end") or ""), simulator.clock.today())
     wanted = [Series(name) for name in (query.get("series") or "daily,load_curve").split(",")]
-    meter = simulator.meters.get(usage_point)
-    return {
-        series: expected_values(meter, series, DateWindow(start, end) if start < end else None) for series in wanted
-    }
+    window = DateWindow(start, end) if start < end else None
+    return {series: _expected(simulator, request, series, window) for series in wanted}
+
+
+def _expected(simulator: SimulatorState, request: Request, series: Series, window: DateWindow | None) -> Json:
+    if series in of_supplier("grdf"):
+        pce = known_pce(simulator, str(request.path_params["usage_point"]))
+        return expected_gas(simulator.gas.meters.get(pce), series, window)
+    return expected_values(simulator.meters.get(_usage_point(simulator, request)), series, window)
 
 
 def _usage_point(simulator: SimulatorState, request: Request) -> str:

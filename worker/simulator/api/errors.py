@@ -21,11 +21,12 @@ _DOCUMENTATION: Final = "https://bluecoder.enedis.fr/api-doc/consulter-souscrire
 
 
 class Generation(StrEnum):
-    """Generation of the Enedis API."""
+    """Generation of the Enedis API, or GRDF's API ADICT."""
 
     V4 = "v4"
     V5 = "v5"
     V2026 = "2026"
+    ADICT = "adict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ ERROR_TABLE: Final[Mapping[str, Refusal]] = {
             "description": "User is NOT authorized to access the Resource. API Subscription validation failed.",
         },
     ),
-    # A wrong token: v4 sends 403 without a body, the others the gateway's 401.
+    # A wrong token: v4 sends 403 without a body, the others a 401 of their own.
     "bad_token": Refusal(
         401,
         {
@@ -160,7 +161,12 @@ ERROR_TABLE: Final[Mapping[str, Refusal]] = {
                 "Make sure you have provided the correct security credentials",
             }
         },
-        variants={Generation.V4: Refusal(403, b"", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})},
+        variants={
+            Generation.V4: Refusal(403, b"", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}),
+            Generation.ADICT: Refusal(
+                401, {"code": "401", "message": "Une authentification est nécessaire pour accéder à la ressource."}
+            ),
+        },
     ),
     "invalid_grant": oauth_error(
         "invalid_grant",
@@ -197,4 +203,10 @@ def throttled(per_second: bool, opens_at: datetime, now: datetime) -> Refusal:
         "description": f"You have exceeded your quota .You can access API after {moment}",
         "nextAccessTime": moment,
     }
-    return Refusal(429, body, variants=_api_error(429, "429", text).variants)
+    variants = {**_api_error(429, "429", text).variants, Generation.ADICT: throttled_by_grdf()}
+    return Refusal(429, body, variants=variants)
+
+
+def throttled_by_grdf() -> Refusal:
+    """Return GRDF's 429; no recorded one is public, so its body is ours and it has no ``Retry-After``."""
+    return Refusal(429, {"code": "429", "message": "Le nombre maximal d'appels autorisé est dépassé."})

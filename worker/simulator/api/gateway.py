@@ -46,9 +46,11 @@ def gateway_route(
 
     async def endpoint(request: Request) -> Response:
         usage_point = usage_point_of(request)
-        simulator.report.add_call(usage_point, api, simulator.clock.now())
+        # Each supplier has a report of its own; it may have been reset since the call came.
+        of_supplier = simulator.gas if generation is Generation.ADICT else simulator
+        of_supplier.report.add_call(usage_point, api, simulator.clock.now())
         response = await respond_with_fault(request, usage_point)
-        simulator.report.add_status(response.status_code)
+        of_supplier.report.add_status(response.status_code)
         return response
 
     return Route(path, endpoint, methods=list(methods))

@@ -124,8 +124,8 @@ def is_usage_point(text: str) -> bool:
 
 def usage_point_of(request: Request) -> str | None:
     """Return the meter that a call names in its query or its path, for every generation; None without one."""
-    parameters = request.query_params
-    return parameters.get("usage_point_id") or parameters.get("pointId") or request.path_params.get("prm")
+    parameters, path = request.query_params, request.path_params
+    return parameters.get("usage_point_id") or parameters.get("pointId") or path.get("prm") or path.get("pce")
 
 
 def read_usage_point(text: str | None) -> str:

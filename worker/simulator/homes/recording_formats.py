@@ -13,12 +13,14 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.errors import DataError
+from worker.simulator.homes.gas.readings import GasReading
 from worker.simulator.homes.series import STEPS, Number
 
 _YEARS: Final = range(1980, 2100)  # Near the ends of the calendar no time zone can be applied.
@@ -46,16 +48,21 @@ class RecordedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordedFile:
-    """Content of one file: rows of a load curve, or Wh by day; ``production``: of what the meter feeds in."""
+    """Content of one file: rows of a load curve, or Wh by day; ``production``: of what the meter feeds in.
+
+    ``gas``: gas days, or billed periods where ``has_periods``; None where it is none of gas.
+    """
 
     usage_point: str
     production: bool = False
     rows: Sequence[RecordedRow] = ()
     days: Mapping[date, Number] = field(default_factory=dict)
+    gas: Sequence[GasReading] | None = None
+    has_periods: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class TableLine:
     """One line of a table; its readers raise BrokenRecording with file and line."""
 
     path: Path
@@ -92,6 +99,19 @@ class _Line:
         if not math.isfinite(value):
             self.fail("the value is not a number")
         return int(value) if value == int(value) else value
+
+    def decimal_or_none(self, column: str) -> Decimal | None:
+        """Return the number with its digits, None for an empty cell."""
+        text = self.cell(column)
+        if not text:
+            return None
+        try:
+            value = Decimal(text)
+        except InvalidOperation:
+            value = Decimal("NaN")
+        if not value.is_finite():
+            self.fail("the value is not a number")
+        return value
 
     def usage_point(self) -> str:
         text = self.cell("identifiant prm").strip("'\"=")
@@ -178,7 +198,7 @@ def read_r63_export(path: Path) -> RecordedFile:
     return RecordedFile(*series.pop(), rows=rows)
 
 
-def _r63_row(line: _Line) -> RecordedRow:
+def _r63_row(line: TableLine) -> RecordedRow:
     minutes = _R63_STEPS.get(line.cell("pas"))
     if minutes is None:
         line.fail("the step (Pas) is none of PT5M, PT10M, PT15M, PT30M, PT60M")
@@ -188,7 +208,12 @@ def _r63_row(line: _Line) -> RecordedRow:
     return RecordedRow(line.moment("horodate"), line.number_or_none("valeur"), minutes, marks)
 
 
-def _curve_rows(table: Iterator[_Line], end: str, watts: str) -> list[RecordedRow]:
+def read_table(path: Path, *needed: str) -> Iterator[TableLine]:
+    """Yield the lines of a plain table with these columns, separated by commas.  Raises BrokenRecording."""
+    return _table(path, _numbered_lines(path, ","), *needed)
+
+
+def _curve_rows(table: Iterator[TableLine], end: str, watts: str) -> list[RecordedRow]:
     return [RecordedRow(line.moment(end), line.number_or_none(watts)) for line in table]
 
 
@@ -206,11 +231,11 @@ def _read_export_head(path: Path, lines: Iterator[tuple[int, list[str]]]) -> tup
     return line.usage_point(), _is_production(line)
 
 
-def _is_production(line: _Line) -> bool:
+def _is_production(line: TableLine) -> bool:
     return line.cell("grandeur metier").lower().startswith("prod")
 
 
-def _table(path: Path, lines: Iterator[tuple[int, list[str]]], *needed: str) -> Iterator[_Line]:
+def _table(path: Path, lines: Iterator[tuple[int, list[str]]], *needed: str) -> Iterator[TableLine]:
     """Yield the lines below the next one, which names the columns; names are compared without accents."""
     number, names = next(lines, (1, []))
     columns = {_plain_name(name): index for index, name in enumerate(names)}
@@ -219,10 +244,10 @@ def _table(path: Path, lines: Iterator[tuple[int, list[str]]], *needed: str) -> 
             f"{path.name}, line {number}: no column {missing[0]!r}; the header must name {', '.join(needed)}"
         )
     for number, cells in lines:
-        yield _Line(path, number, cells, columns)
+        yield TableLine(path, number, cells, columns)
 
 
-def _until_footer(table: Iterator[_Line]) -> Iterator[_Line]:
+def _until_footer(table: Iterator[TableLine]) -> Iterator[TableLine]:
     """Yield the rows of data, which begin with a digit, until the footer, which begins with a word."""
     for line in table:
         if not line.cells[0][:1].isdigit():

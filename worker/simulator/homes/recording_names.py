@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from worker.simulator.homes.gas.recording_formats import read_gas_days, read_gas_periods
 from worker.simulator.homes.recording_formats import (
     RecordedFile,
     read_curve,
@@ -19,6 +20,7 @@ from worker.simulator.homes.recording_formats import (
     read_r63_export,
 )
 
+_PCES: Final = ("[0-9]" * 14, "gi" + "[0-9]" * 6)
 _READERS: Final[Mapping[str, Callable[[Path], RecordedFile]]] = {
     "[0-9]" * 14 + ".load_curve.csv": read_curve,
     "[0-9]" * 14 + ".daily.csv": read_daily,
@@ -26,17 +28,20 @@ _READERS: Final[Mapping[str, Callable[[Path], RecordedFile]]] = {
     "enedis_conso_jour_*.csv": read_index_export,
     "enedis_prod_jour_*.csv": read_index_export,
     "enedis_r63*.csv": read_r63_export,
+    **{f"{pce}.gas_daily.csv": read_gas_days for pce in _PCES},
+    **{f"{pce}.gas_published.csv": read_gas_periods for pce in _PCES},
 }
 NAMES: Final = (
-    "<14 digits>.daily.csv (date,wh), <14 digits>.load_curve.csv (date_end_local,watts), or as Enedis names its "
+    "<14 digits>.daily.csv (date,wh), <14 digits>.load_curve.csv (date_end_local,watts), <PCE>.gas_daily.csv "
+    "(gas_day,…), <PCE>.gas_published.csv (start,end,…), or as Enedis names its "
     "downloads: Enedis_Conso_Heure_*.csv, Enedis_Conso_Jour_*.csv, Enedis_Prod_Jour_*.csv, ENEDIS_R63*.csv; "
     "with or without .gz"
 )
 _COMPRESSED: Final = (".zip", ".7z", ".bz2", ".xz", ".zst", ".tar", ".tgz")
 _SPREADSHEETS: Final = (".xlsx", ".xls", ".ods")
 # A number that lost its first zero in a spreadsheet is a meter's as well.
-_METER: Final = re.compile(r"[0-9]{6,}(?=[0-9]{4}(?![0-9]))")
-_PLAIN_SERIES: Final = re.compile(r"(?P<meter>.*?)[._ -]?(?P<series>daily|load_curve)\.csv")
+_METER: Final = re.compile(r"(?:[0-9]{6,}|GI[0-9]{2})(?=[0-9]{4}(?![0-9]))", re.IGNORECASE)
+_PLAIN_SERIES: Final = re.compile(r"(?P<meter>.*?)[._ -]?(?P<series>gas_daily|gas_published|daily|load_curve)\.csv")
 
 
 def reader_of(path: Path) -> Callable[[Path], RecordedFile] | None:
@@ -65,8 +70,11 @@ def advice_for(path: Path) -> str:
     if plain is None:
         return f"not the name of a recording: name it {NAMES}"
     has_wrong_number = plain["meter"].isdigit() and len(plain["meter"]) != 14
-    reason = "a meter's number has 14 digits" if has_wrong_number else "not the name of a recording"
-    return f"{reason}: name it <14 digits>.{plain['series']}.csv{'.gz' if path.suffix.lower() == '.gz' else ''}"
+    is_gas = plain["series"].startswith("gas_")
+    number = "a PCE has 14 digits, or GI and 6 digits" if is_gas else "a meter's number has 14 digits"
+    reason = number if has_wrong_number else "not the name of a recording"
+    ending = f".{plain['series']}.csv{'.gz' if path.suffix.lower() == '.gz' else ''}"
+    return f"{reason}: name it <{'PCE' if is_gas else '14 digits'}>{ending}"
 
 
 def _plain_name(path: Path) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from worker.domain.measures.readings import PARIS
+from worker.simulator.homes.gas.recordings import RecordedGasHome, merge_gas
 from worker.simulator.homes.recording_formats import BrokenRecording, RecordedFile
 from worker.simulator.homes.recording_names import NAMES, advice_for, reader_of, shown_name
 from worker.simulator.homes.series import HALF_HOUR, STEPS, Number, Point
@@ -59,16 +60,20 @@ class RecordedMeter:
 
 
 class UsedFile(NamedTuple):
-    """File that is served; ``days``, in order, are those with a value.  As text it names no meter in full."""
+    """File that is served; ``days``, in order, are those with a value, or with which a period begins.
+
+    As text it names no meter in full.
+    """
 
     name: str
     meter: str
     series: str
     days: Sequence[date]
+    unit: str = "day"
 
     def __str__(self) -> str:
         first, last = self.days[0], self.days[-1]
-        period = f"{len(self.days)} days from {first} to {last}" if len(self.days) > 1 else f"1 day: {first}"
+        period = f"{len(self.days)} {self.unit}s from {first} to {last}" if first < last else f"1 {self.unit}: {first}"
         return f"{self.name}: meter {self.meter}, {self.series}, {period}"
 
 
@@ -84,9 +89,10 @@ class PassedOver(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordedFolder:
-    """Recorded meters by number, and what became of each file, in the order of their names."""
+    """Recorded meters by number, of electricity and of gas, and what became of each file, in the order of names."""
 
     meters: Mapping[str, RecordedMeter] = field(default_factory=dict)
+    gas: Mapping[str, RecordedGasHome] = field(default_factory=dict)
     used: list[UsedFile] = field(default_factory=list)
     passed_over: list[PassedOver] = field(default_factory=list)
 
@@ -109,7 +115,8 @@ def read_folder(folder: Path) -> RecordedFolder:
             _note(recordings, shown_name(path), files[-1])
     if not files:
         raise BrokenRecording(_nothing_to_serve(folder, recordings.passed_over))
-    return RecordedFolder(_to_meters(files), recordings.used, recordings.passed_over)
+    electricity = [file for file in files if file.gas is None]
+    return RecordedFolder(_to_meters(electricity), _to_gas_homes(files), recordings.used, recordings.passed_over)
 
 
 def _nothing_to_serve(folder: Path, passed_over: Sequence[PassedOver]) -> str:
@@ -121,6 +128,9 @@ def _nothing_to_serve(folder: Path, passed_over: Sequence[PassedOver]) -> str:
 
 def _note(recordings: RecordedFolder, name: str, recorded: RecordedFile) -> None:
     """Write down whether a file that was read is served."""
+    if recorded.gas is not None:
+        _note_gas(recordings, name, recorded)
+        return
     direction = "production" if recorded.production else "consumption"
     series = f"load curve of {direction}" if recorded.rows else f"daily {direction}"
     days = sorted(recorded.days or {_day_of(_source_label(row.end)) for row in recorded.rows if row.watts is not None})
@@ -131,6 +141,27 @@ def _note(recordings: RecordedFolder, name: str, recorded: RecordedFile) -> None
         recordings.passed_over.append(PassedOver(name, "it has no day with a value"))
     else:
         recordings.used.append(UsedFile(name, f"…{recorded.usage_point[-4:]}", series, days))
+
+
+def _note_gas(recordings: RecordedFolder, name: str, recorded: RecordedFile) -> None:
+    days = sorted(reading.start for reading in recorded.gas or () if reading.energy is not None)
+    series, unit = ("billed gas", "period") if recorded.has_periods else ("daily gas", "day")
+    if days:
+        recordings.used.append(UsedFile(name, f"…{recorded.usage_point[-4:]}", series, days, unit))
+    else:
+        recordings.passed_over.append(PassedOver(name, f"it has no {unit} with a value"))
+
+
+def _to_gas_homes(files: Iterable[RecordedFile]) -> dict[str, RecordedGasHome]:
+    homes: defaultdict[str, RecordedGasHome] = defaultdict(RecordedGasHome)
+    for file in files:
+        if not file.gas:
+            continue
+        if file.has_periods:
+            homes[file.usage_point].periods += file.gas
+        else:
+            homes[file.usage_point].days.update({reading.start: reading for reading in file.gas})
+    return merge_gas(homes)
 
 
 def _to_meters(files: Iterable[RecordedFile]) -> dict[str, RecordedMeter]:

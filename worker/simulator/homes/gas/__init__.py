@@ -1,0 +1,1 @@
+"""What gas homes know: days and billed periods, made up or recorded, and how GRDF shows them today."""
