@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from config.settings import PREFIX, Settings, get_settings
+from config.settings import PREFIX, SIMULATOR_SECRET, Settings, get_settings
 from worker.cli.common import warn
 from worker.clients.enedis.presets import PRESETS
 from worker.stores.encryption import generate_key
@@ -51,8 +51,11 @@ def use_pretend_settings(folder: Path, preset: str, redis_url: str, simulator: s
         "enedis_url": simulator,
         "enedis_authorize_url": simulator,
         "enedis_client_id": Settings.model_fields["enedis_client_id"].default,
-        "enedis_client_secret": Settings.model_fields["enedis_client_secret"].default.get_secret_value(),
+        "enedis_client_secret": SIMULATOR_SECRET,
         "enedis_sandbox": "false",
+        "grdf_url": simulator,
+        "grdf_client_id": Settings.model_fields["enedis_client_id"].default,
+        "grdf_client_secret": SIMULATOR_SECRET,
         "pretend_homes": "true",
         "data_dir": folder,
         "redis_url": redis_url,

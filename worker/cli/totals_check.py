@@ -17,7 +17,7 @@ import requests
 
 from worker.domain.measures.documents import Document
 from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Doctype, Granularity, Period, Series, curve_of, daily_of
+from worker.domain.measures.series import Doctype, Granularity, Period, Series, curve_of, daily_of, of_supplier
 from worker.runtime.process import Runtime
 from worker.stores.measures.base import ALL_KEYS
 
@@ -34,6 +34,7 @@ _LOAD_FIELDS: Final = {
     Granularity.REGISTER: ("total", 1),
     Granularity.STATE: ("subscribed_kva", 1000),
 }
+_GAS_LOAD: Final = ("load", 1000)  # The values of gas have the names and units of the documents.
 _CIVIL: Final = ("year", "month", "day", "hour", "minute", "fold")
 _TIMEOUT_S: Final = 60.0
 _STATES_DAYS: Final = 366  # How long ago a state may have been asked for.
@@ -82,10 +83,10 @@ class Truth:
         """Return what the further fields of documents must say."""
         details: Details = {}
         for series, values in self.further.items():
-            if series.description.granularity in (Granularity.INSTANT, Granularity.REGISTER):
+            if not series.is_state and series.inputs.details:
                 # Values of a register that has no periods tell no calendar.
                 details[series.inputs] = {
-                    day: {name: value[name] for name in series.inputs.detail_names if value.get(name)}
+                    day: {name: value[name] for name in series.inputs.detail_names if value.get(name) not in (None, {})}
                     for day, value in values.items()
                 }
         return details
@@ -100,7 +101,7 @@ def _parts(series: Series, values: Any) -> Iterator[tuple[Doctype, str, Decimal]
             yield from ((doctype, f"{begin:{_KEY_FORMATS[doctype.period]}}", energy) for doctype in series.doctypes)
         return
     for day, value in values.items():
-        name, factor = _LOAD_FIELDS.get(granularity, (None, 1))
+        name, factor = _GAS_LOAD if series.is_gas else _LOAD_FIELDS.get(granularity, (None, 1))
         number = Decimal(str(value if name is None else value[name])) * factor
         yield from ((doctype, day[: _KEY_LENGTHS[doctype.period]], number) for doctype in series.doctypes)
 
@@ -126,12 +127,16 @@ def read_stored(runtime: Runtime, account_id: str) -> dict[Doctype, list[Documen
 
 def fetch_truth(runtime: Runtime, simulator: str, usage_point: str, account_id: str) -> Truth:
     """Return what the simulator measured of an account's history, of all series that it is asked for."""
-    windows = {series: runtime.history.wanted_window(series) for series in Series}
-    daily, curve = windows.pop(daily_of()), windows.pop(curve_of(daily_of()))
+    supplier, known = runtime.registry.get(account_id).supplier, runtime.registry.outcomes.known(account_id)
+    windows = {series: runtime.history.wanted_window(series) for series in of_supplier(supplier)}
+    daily, curve = (windows.pop(series, None) for series in (daily_of(), curve_of(daily_of())))
+    further = {series: _reach_back(series, days) for series, days in windows.items() if days and series in known}
+    if supplier != daily_of().description.supplier:
+        return Truth(
+            {}, [], {series: _fetch_truth(simulator, usage_point, series, of) for series, of in further.items()}
+        )
     if daily is None or curve is None:
         raise ValueError("the settings name no history of both series")
-    known = runtime.registry.outcomes.known(account_id)
-    further = {series: _reach_back(series, days) for series, days in windows.items() if days and series in known}
     return Truth.fetch(simulator, usage_point, daily, curve, further)
 
 

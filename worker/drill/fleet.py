@@ -21,7 +21,7 @@ import requests
 from worker.app import enqueue, enqueue_backfill, enqueue_look_back, queue_lengths
 from worker.cli.totals_check import Differences, find_differences, read_account
 from worker.clients.enedis.consent import read_callback
-from worker.clients.suppliers import ENEDIS
+from worker.clients.suppliers import ENEDIS, GRDF
 from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
@@ -31,6 +31,8 @@ from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreU
 from worker.runtime.process import Runtime
 
 _FIRST_METER: Final = 40_000_000_000_001
+_GAS_EVERY: Final = 4  # Every so many homes one has gas.
+_GAS_RANK: Final = 3
 _FIRST_ACCOUNTS: Final = 4
 _CONSENT_NEEDED: Final = (ConsentRevoked.code, RefreshAnswerLost.code, LoginFailed.code)
 _MOST_WAITING_MESSAGES: Final = 2  # For each account.
@@ -39,6 +41,7 @@ _NIGHT_EVERY_S: Final = 5.0
 _CORRECTION_EVERY_S: Final = 2.0
 _EXPIRE_TOKENS_EVERY_S: Final = 25.0
 _CONSENTS_EVERY_S: Final = 1.0
+_GAS_IS_LATER_BY: Final = 3  # Days after which a day's gas is published at the latest.
 
 
 @dataclass
@@ -47,6 +50,7 @@ class DrillHome:
 
     usage_point: str
     account_id: str
+    has_gas: bool = False
     corrections: dict[str, float] = field(default_factory=dict)
     holes: list[str] = field(default_factory=list)
 
@@ -89,8 +93,9 @@ class DrillFleet:
     def add_account(self) -> None:
         """Add an account and enqueue its history."""
         rank = len(self.homes)
-        usage_point = str(_FIRST_METER + rank)
-        home = DrillHome(usage_point, self._create_account(usage_point))
+        usage_point, has_gas = str(_FIRST_METER + rank), rank % _GAS_EVERY == _GAS_RANK
+        create = self._create_gas_account if has_gas else self._create_account
+        home = DrillHome(usage_point, create(usage_point), has_gas)
         if rank % 4 == 2:
             # The first gap stays, the second is filled later.
             home.holes = [
@@ -108,9 +113,16 @@ class DrillFleet:
             return give_consent(self._runtime, usage_point)
         return self._runtime.registry.add(ENEDIS.name, usage_point, self._runtime.now(), token_needed=False)[0].id
 
+    def _create_gas_account(self, pce: str) -> str:
+        self._simulator.admin("POST", "gas/rights", {"pce": pce})
+        self._simulator.admin("POST", f"gas/meters/{pce}", {"frequency": "1M"})
+        return self._runtime.registry.add(GRDF.name, pce, self._runtime.now(), token_needed=False)[0].id
+
     def renew_consents(self) -> None:
         """Give consent again for the accounts that need it: in v4 a refresh token is lost with its answer."""
         for home in self.homes if self._runtime.clients.account_tokens else ():
+            if home.has_gas:
+                continue
             account = self._runtime.registry.get(home.account_id)
             if account.state is AccountState.ACTION_NEEDED and account.reason in _CONSENT_NEEDED:
                 give_consent(self._runtime, home.usage_point)
@@ -135,9 +147,8 @@ class DrillFleet:
             home.holes.pop()
             self._switch(home, holes=home.holes)
             return
-        home.corrections[self._day_before(self._random_source.randint(1, 6)).isoformat()] = round(
-            self._random_source.uniform(0.5, 2), 2
-        )
+        days_ago = self._random_source.randint(1, 6) + home.has_gas * _GAS_IS_LATER_BY
+        home.corrections[self._day_before(days_ago).isoformat()] = round(self._random_source.uniform(0.5, 2), 2)
         corrections = [{"day": day, "factor": factor} for day, factor in home.corrections.items()]
         self._switch(home, corrections=corrections)
         self.corrected += 1
@@ -202,7 +213,8 @@ class DrillFleet:
         return self._runtime.history.today() - timedelta(days=days_ago)
 
     def _switch(self, home: DrillHome, **switches: Any) -> None:
-        self._simulator.admin("POST", f"meters/{home.usage_point}", switches)
+        path = f"gas/meters/{home.usage_point}" if home.has_gas else f"meters/{home.usage_point}"
+        self._simulator.admin("POST", path, switches)
 
 
 _CALLBACK: Final = "http://127.0.0.1:9/back"  # No server listens there: only the address of the redirect is read.

@@ -124,7 +124,7 @@ class DrillCouchdb:
 
 
 class DrillSimulator:
-    """Simulator of Enedis; ``admin`` calls its routes below ``/__sim__/``."""
+    """Simulator of the suppliers; ``admin`` calls its routes below ``/__sim__/``."""
 
     def __init__(self, supervisor: Supervisor, logs: Path) -> None:
         self._supervisor, self._logs = supervisor, logs
@@ -198,6 +198,8 @@ def open_servers(
             layout="packed" if store == "couchdb-packed" else "plain",
             calls_per_second=_CALLS_PER_SECOND,
             calls_per_hour=0,
+            grdf_calls_per_second=_CALLS_PER_SECOND,
+            grdf_calls_per_day=0,
             series=",".join(series),
             supplier_timeout_s=_SUPPLIER_TIMEOUT_S,
             incident_probe_s=_FIRST_PROBE_S,

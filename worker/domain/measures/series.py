@@ -291,6 +291,11 @@ class Series(StrEnum):
         return described.granularity is Granularity.DAY and described.quantity in (Quantity.ENERGY, Quantity.GAS)
 
     @property
+    def is_gas(self) -> bool:
+        """Whether it tells the energy of gas."""
+        return SERIES_DESCRIPTIONS[self].quantity is Quantity.GAS
+
+    @property
     def has_daily_limit(self) -> bool:
         """Whether its values are daily energy, of which a meter can deliver only so much (rule K7)."""
         return self.is_daily_energy and SERIES_DESCRIPTIONS[self].quantity is Quantity.ENERGY
