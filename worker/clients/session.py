@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import Any, Final, Literal, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 from oauthlib.oauth2 import Client, WebApplicationClient
@@ -152,12 +153,15 @@ class SupplierSession:
 class Transport:
     """The connections to one supplier: time-outs, one session a thread, and network errors made ours.
 
-    ``base_url`` may begin with ``http://`` for a simulated supplier; ``Preset.endpoints`` checks where it may.
+    ``base_url`` may begin with ``http://`` for a simulated supplier, and so may ``token_url``, which may be on another
+    host; ``Preset.endpoints`` checks where they may.
     """
 
-    def __init__(self, base_url: str, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> None:
+    def __init__(self, base_url: str, timeouts: Timeouts = DEFAULT_TIMEOUTS, token_url: str | None = None) -> None:
         self.timeouts = timeouts
-        self._base_url = base_url
+        self._plain_hosts = {
+            urlsplit(url).netloc for url in (base_url, token_url or base_url) if url.startswith("http://")
+        }
         self._local = threading.local()
 
     def send(
@@ -209,8 +213,8 @@ class Transport:
     def _new_session(self, client: Client, api: Literal["data", "token"]) -> OAuth2Session:
         session = OAuth2Session(client=client)
         session.mount("https://", _CountedHttp(api))
-        if self._base_url.startswith("http://"):
-            session.mount(as_signed(self._base_url) + "/", _CountedHttp(api, scheme="http"))
+        for host in self._plain_hosts:
+            session.mount(f"https://{host}/", _CountedHttp(api, scheme="http"))
             # A machine of our own is reached without the proxies of the environment.
             session.trust_env = False
         return session
