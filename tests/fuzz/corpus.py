@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from tests.support.factories import USAGE_POINT, answer_2026, curve_of, v5_answer
 from tests.support.recordings import RECORDINGS, RESPONSES
+from tests.unit.simulator.homes.gas.test_gas_recordings import DAYS as GAS_DAYS
+from tests.unit.simulator.homes.gas.test_gas_recordings import PERIODS as GAS_PERIODS
 from tests.unit.simulator.homes.test_recorded_folder import PRODUCTION
 from tests.unit.simulator.homes.test_recordings import HOUR_EXPORT, INDEX_EXPORT, METER
 from worker.domain.measures.series import Series
@@ -73,6 +75,8 @@ def files() -> list[tuple[str, str]]:
         ("Enedis_Conso_Jour_x.csv", INDEX_EXPORT),
         ("Enedis_Prod_Jour_x.csv", PRODUCTION),
         ("ENEDIS_R63_x.csv", R63_EXPORT),
+        (f"{METER}.gas_daily.csv", GAS_DAYS),
+        (f"{METER}.gas_published.csv", GAS_PERIODS),
     ]
     recorded_files = [
         (path.name.removesuffix(".gz"), _first_and_last(gzip.decompress(path.read_bytes()).decode("utf-8-sig")))

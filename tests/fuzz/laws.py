@@ -245,12 +245,16 @@ def a_recorded_file_is_read_or_named_with_its_line(file: tuple[str, bytes], comp
         path = Path(folder) / (f"{name}.gz" if compressed else name)
         path.write_bytes(gzip.compress(content) if compressed else content)
         try:
-            meters = read_folder(Path(folder)).meters
+            recorded = read_folder(Path(folder))
         except BrokenRecording as error:
             assert name.removesuffix(".csv") in str(error) or "no recorded series" in str(error)
             return
     numbers_sent = set(floats_in(content))
-    for meter in meters.values():
+    for home in recorded.gas.values():
+        readings = [*home.days.values(), *home.periods]
+        assert {float(one.energy) for one in readings if one.energy is not None} <= numbers_sent
+        assert all(one.start < one.end for one in readings)
+    for meter in recorded.meters.values():
         for points in meter.curves.values():
             assert all(float(point.watts) in numbers_sent for point in points)
         assert all(value >= 0 for value in meter.production_days.values())

@@ -1,4 +1,4 @@
-"""`releve simulate`: run the simulator of Enedis' interfaces."""
+"""`releve simulate`: run the simulator of the interfaces of Enedis and GRDF."""
 
 from __future__ import annotations
 
@@ -25,22 +25,27 @@ from worker.simulator.server import DEFAULT_HOST, DEFAULT_PORT, serve
     "data_dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of recorded series: <14 digits>.load_curve.csv[.gz], <14 digits>.daily.csv[.gz], Enedis' own exports "
-    "(Enedis_Conso_Heure_*, Enedis_Conso_Jour_*, Enedis_Prod_Jour_*, ENEDIS_R63*). Other meters are then unknown.",
+    "(Enedis_Conso_Heure_*, Enedis_Conso_Jour_*, Enedis_Prod_Jour_*, ENEDIS_R63*); of gas <PCE>.gas_daily.csv[.gz], "
+    "<PCE>.gas_published.csv[.gz]. Other meters are then unknown.",
 )
 @click.option("--pretend-homes", is_flag=True, help="Beside --data, any other meter number is a pretend home.")
 @click.option("--redirect-uri", help="The registered callback; without it the consent page takes one from its query.")
-@click.option("--sandbox", is_flag=True, help="The last digit of `state` picks one of the nine test customers.")
+@click.option(
+    "--sandbox",
+    is_flag=True,
+    help="The last digit of `state` picks one of the nine test customers; beside --data, GRDF's test meters are known.",
+)
 @click.option("--consent-page", is_flag=True, help="Ask in the browser instead of agreeing at once.")
-@click.option("--per-second", type=click.IntRange(1), help="Quota; none without it.")
-@click.option("--per-hour", type=click.IntRange(1), help="Quota; none without it.")
+@click.option("--per-second", type=click.IntRange(1), help="Quota of Enedis; none without it.")
+@click.option("--per-hour", type=click.IntRange(1), help="Quota of Enedis; none without it.")
 @click.option("--client-id", help="The one application it knows; without it any id and secret will do.")
 @click.option("--client-secret", default="", help="That application's secret.")
 @click.option("--seed", default=1, show_default=True, help="Grows other pretend homes.")
 def simulate(host: str, port: int, **options: Any) -> None:
-    """Behave like Enedis: v4, v5 and 2026 on one port, with a pretend home for any meter number, or recorded meters.
+    """Behave like Enedis (v4, v5 and 2026) and GRDF (ADICT) on one port, with pretend homes or recorded meters.
 
-    With --data it names each file it serves and each it passes over, and refuses meters without a recording as Enedis
-    refuses one it does not know.
+    Any meter number is a pretend home, and any PCE one with gas. With --data it names each file it serves and each it
+    passes over, and refuses meters without a recording as the supplier refuses one it does not know.
 
     Its clock starts at RELEVE_PRETEND_NOW where that is set; what it is switched to while it runs stands under
     /__sim__/.
@@ -57,7 +62,7 @@ def simulate(host: str, port: int, **options: Any) -> None:
     simulated = SimulatorOptions(pretend_now=settings.pretend_now, **options)
     with refusing_taken_port(host, port):
         try:
-            serve(simulated, host, port, lambda address: click.echo(f"simulating Enedis at {address}"), _tell)
+            serve(simulated, host, port, lambda address: click.echo(f"simulating Enedis and GRDF at {address}"), _tell)
         except BrokenRecording as error:
             raise click.ClickException(str(error)) from None
 

@@ -17,10 +17,11 @@ class SimulatorOptions:
 
     ``data_dir``: folder of recorded series.  ``pretend_homes``: every other meter is a pretend home generated from
     ``seed``, as it always is without recordings; else it is unknown.  ``pretend_now`` (zone-aware): start of the clock,
-    None for the real time.  ``redirect_uri``: the callback registered for the application; with None the consent page
-    takes the one in its query.  ``sandbox``: the last digit of ``state`` picks one of the nine test customers.
-    ``consent_page``: ask in the browser, else agree at once.  ``client_id``: the one application it knows, None for any
-    id and secret.  ``per_second``, ``per_hour``: quota, None for no limit.
+    None for the real time.  ``redirect_uri``: the callback registered at Enedis; with None the consent page takes the
+    one in its query.  ``sandbox``: the last digit of ``state`` picks one of the nine test customers, and GRDF's test
+    meters are known beside recordings.  ``consent_page``: ask in the browser, else agree at once.  ``client_id``: the
+    one application it knows, None for any id and secret.  ``per_second``, ``per_hour``: quota of Enedis, None for no
+    limit; that of gas is switched while it runs.
     """
 
     data_dir: Path | None = None

@@ -32,7 +32,7 @@ def test_a_fault_can_be_for_one_meter_for_ever_and_after_some_calls(supplier: Si
     assert supplier.request_measures().status_code == 200
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"timeout", "cut", "refresh_lost"}))
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"timeout", "slow", "cut", "refresh_lost"}))
 def test_every_kind_spoils_one_answer(supplier: SimulatorCaller, kind: str) -> None:
     good = supplier.request_measures()
     supplier.admin("faults", {"path": "consumption", "kind": kind})

@@ -25,6 +25,7 @@ from worker.simulator.homes.series import STEPS, Number
 
 _YEARS: Final = range(1980, 2100)  # Near the ends of the calendar no time zone can be applied.
 _SUMMER_MIDNIGHT_SHIFT: Final = timedelta(hours=1)  # Exports of early 2024 write 01:00+02:00 for midnight in summer.
+_LARGEST: Final = 10**12  # No meter shows more.
 _R63_STEPS: Final = {f"PT{minutes}M": minutes for minutes in STEPS} | {"PT1H": 60}
 _R63_MARKS: Final = {"nature": "B", "indice de vraisemblance": "0", "etat complementaire": "0"}
 
@@ -109,7 +110,7 @@ class TableLine:
             value = Decimal(text)
         except InvalidOperation:
             value = Decimal("NaN")
-        if not value.is_finite():
+        if not value.is_finite() or abs(value) > _LARGEST:
             self.fail("the value is not a number")
         return value
 

@@ -23,7 +23,7 @@ from worker.simulator.api.gas.bodies import (
 from worker.simulator.api.gas.requests import (
     API,
     BASES,
-    DataQuery,
+    GasQuery,
     authorize_call,
     clip,
     echo,
@@ -67,7 +67,7 @@ def _route(simulator: SimulatorState, base: str, endpoint: _Endpoint) -> Route:
     return gateway_route(simulator, ["GET"], f"{base}/pce/{{pce}}/{endpoint.name}", answer, Generation.ADICT, API)
 
 
-def _records(simulator: SimulatorState, endpoint: _Endpoint, query: DataQuery, sandbox: bool) -> list[dict[str, Json]]:
+def _records(simulator: SimulatorState, endpoint: _Endpoint, query: GasQuery, sandbox: bool) -> list[dict[str, Json]]:
     head = dict(echo(query))
     meter = simulator.gas.meters.get(query.pce)
     code, right = find_refusal(simulator, meter, endpoint.scope, sandbox)
@@ -111,7 +111,7 @@ def _failed(reading: GasReading, head: dict[str, Json]) -> dict[str, Json]:
     return to_refusal_record(refusals.FAILED, {**head, "periode": period})
 
 
-def _with_quirks(simulator: SimulatorState, query: DataQuery, records: list[dict[str, Json]]) -> list[Json]:
+def _with_quirks(simulator: SimulatorState, query: GasQuery, records: list[dict[str, Json]]) -> list[Json]:
     switches = simulator.gas.switches
     if switches.duplicate_day and records[0]["consommation"]:
         start = date.fromisoformat(records[0]["consommation"]["date_debut_consommation"][:10])

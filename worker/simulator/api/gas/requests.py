@@ -32,7 +32,7 @@ _PERIOD: Final = re.compile(
 )  # Of the eight forms, those of a year or month.
 
 
-class DataQuery(NamedTuple):
+class GasQuery(NamedTuple):
     """Well-formed request for the days of a meter; ``period`` is that of the query, where it named no days."""
 
     pce: str
@@ -74,14 +74,14 @@ def read_pce(request: Request) -> str:
     return pce
 
 
-def read_query(request: Request, today: date, years: int) -> DataQuery:
+def read_query(request: Request, today: date, years: int) -> GasQuery:
     """Return the query for days; ``years``: how far back they may be.  Raises Refused for a malformed one."""
     pce, parameters = read_pce(request), request.query_params
     start_text, end_text, period = (parameters.get(name) for name in ("date_debut", "date_fin", "periode"))
     if period:
         if start_text or end_text:
             raise bad_request("both")
-        return DataQuery(pce, _read_period(period, today), period)
+        return GasQuery(pce, _read_period(period, today), period)
     if not start_text or not end_text:
         raise bad_request("neither" if not (start_text or end_text) else "no_end" if start_text else "no_start")
     start, end = _read_day(start_text), _read_day(end_text)
@@ -93,7 +93,7 @@ def read_query(request: Request, today: date, years: int) -> DataQuery:
     for name, is_broken in rules.items():
         if is_broken:
             raise bad_request(name, years)
-    return DataQuery(pce, DateWindow(start, end), None)
+    return GasQuery(pce, DateWindow(start, end), None)
 
 
 def _read_day(text: str) -> date:
@@ -159,7 +159,7 @@ def _why_not_active(right: AccessRight) -> str:
     return refusals.NO_RIGHT
 
 
-def echo(query: DataQuery) -> Mapping[str, object]:
+def echo(query: GasQuery) -> Mapping[str, object]:
     """Return the two fields with which every record begins: the meter, and the period that was asked for."""
     days = (None, None) if query.period else (str(query.window.start), str(query.window.end))
     period = {"valeur": query.period, "date_debut": days[0], "date_fin": days[1]}
