@@ -144,7 +144,7 @@ AUDIT_FINDINGS: Final = METRICS.define(
 
 AUDIT_DEVIATIONS: Final = METRICS.define(
     "gauge",
-    "releve_audit_deviations_months",
+    "releve_audit_deviations",
     "Months of gas of the last audit whose days are not within 1 m³ of what was published; no fault, and missing "
     "without gas.",
 )
