@@ -16,6 +16,7 @@ from celery import current_app
 from celery.beat import PersistentScheduler
 
 from config.settings import SIMULATOR_SECRET, ConfigError, Settings, get_settings
+from worker.clients.suppliers import GRDF
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.broker import check_broker_access
 from worker.runtime.current import get_runtime
@@ -35,19 +36,33 @@ SIMULATOR_CREDENTIALS: Final = {
 SET_CREDENTIALS: Final = (
     "set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
 )
-SET_GAS_CREDENTIALS: Final = "set RELEVE_GRDF_CLIENT_SECRET, or RELEVE_GRDF_URL to a simulator"
+SET_GAS_CREDENTIALS: Final = (
+    "set RELEVE_GRDF_CLIENT_ID and RELEVE_GRDF_CLIENT_SECRET to those of your application at GRDF, or RELEVE_GRDF_URL "
+    "to a simulator"
+)
 
 
 def check_credentials(settings: Settings) -> None:
-    """Raise ConfigError where the simulator's credentials would be sent to a supplier, which would refuse them."""
+    """Raise ConfigError where a supplier would be asked without the application's own credentials."""
+    check_enedis_credentials(settings)
+    check_gas_credentials(settings)
+
+
+def check_enedis_credentials(settings: Settings) -> None:
+    """Raise ConfigError where the simulator's credentials would be sent to Enedis, which would refuse them."""
     endpoints = build_endpoints(settings)
-    defaults = {name for name, default in SIMULATOR_CREDENTIALS.items() if getattr(settings, name) == default}
-    if defaults and endpoints.preset.owns(endpoints.base_url):
+    is_pretended = any(getattr(settings, name) == default for name, default in SIMULATOR_CREDENTIALS.items())
+    if is_pretended and endpoints.preset.owns(endpoints.base_url):
         raise ConfigError(SET_CREDENTIALS)
-    if settings.grdf_client_id and not settings.speaks_to_gas_simulator:
-        secret = settings.grdf_client_secret.get_secret_value()
-        if secret in ("", SIMULATOR_SECRET):
-            raise ConfigError(SET_GAS_CREDENTIALS)
+
+
+def check_gas_credentials(settings: Settings) -> None:
+    """Raise ConfigError where GRDF itself would be asked without the application's own id and secret."""
+    if not settings.grdf_client_id or not build_endpoints(settings, GRDF.name).production:
+        return
+    is_pretended = settings.grdf_client_id == SIMULATOR_CREDENTIALS["enedis_client_id"]
+    if is_pretended or settings.grdf_client_secret.get_secret_value() in ("", SIMULATOR_SECRET):
+        raise ConfigError(SET_GAS_CREDENTIALS)
 
 
 @contextmanager
