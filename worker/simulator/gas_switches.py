@@ -93,7 +93,8 @@ class GasServiceSwitches(SwitchSet):
     second time as a day without data.  ``right_in_stream``: an access right stands among the records.
     ``energy_as_text``: energies are texts.  ``key_typo``: the key of a right has GRDF's own typing error.  ``car``: its
     two shapes.  ``rights``: a line each, or wrapped in ``liste_acces``.  ``states`` and ``flags``: their spellings.
-    ``consents``: what the ``id_token`` says.  ``periods``: which billed periods an answer holds: those that begin in
+    ``consents``: what the ``id_token`` says.  ``chosen``: the meters that a holder picks on the consent page who names
+    none; without any, those of the next holder.  ``periods``: which billed periods an answer holds: those that begin in
     the days asked for, that overlap them, or that lie within them.  ``no_right_status``: HTTP status where there is no
     right.  ``user_token_status``: HTTP status of a call for data with a user's token.
     """
@@ -111,6 +112,7 @@ class GasServiceSwitches(SwitchSet):
     states: Literal["usual", "accents", "plain"] = "usual"
     flags: Literal["title", "upper", "lower"] = "title"
     consents: Literal["text", "list", "several", "none"] = "text"
+    chosen: tuple[Annotated[str, Field(pattern=r"^(?:GI[0-9]{6}|[0-9]{14})$")], ...] = ()
     periods: Literal["begin", "overlap", "within"] = "begin"
     no_right_status: Literal[200, 403] = 200
     user_token_status: Literal[401, 403] = 403

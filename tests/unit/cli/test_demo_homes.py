@@ -18,7 +18,6 @@ from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch, of
 from worker.simulator.options import SimulatorOptions
 
 NOW = datetime(2026, 11, 26, 9, tzinfo=UTC)
-ELECTRICITY = of_supplier("enedis")
 
 
 class Outcomes:
@@ -55,10 +54,11 @@ def test_the_third_home_has_panels() -> None:
     window = DateWindow(NOW.date().replace(day=20), NOW.date())
     with serve_in_background(SimulatorOptions(pretend_now=NOW)) as simulator:
         give_panels(simulator)
-        truth = Truth.fetch(simulator, HOMES[HOME_WITH_PANELS], window, window, dict.fromkeys(ELECTRICITY[2:], window))
+        further = dict.fromkeys(of_supplier("enedis")[2:], window)
+        truth = Truth.fetch(simulator, HOMES[HOME_WITH_PANELS], window, window, further)
     loads = truth.expected_loads()
-    assert all(loads[series.inputs] for series in ELECTRICITY)
-    for series in ELECTRICITY:
+    assert all(loads[series.inputs] for series in of_supplier("enedis"))
+    for series in of_supplier("enedis"):
         if series.has_daily_limit:
             days = loads[series.inputs]
             assert len(days) == 6

@@ -37,7 +37,7 @@ def gas_consent_routes(simulator: SimulatorState) -> list[Route]:
         if decision == "refuse":
             refusal = {"error": "access_denied", "error_description": "Resource Owner did not authorize the request"}
             return _redirect_back(parameters, refusal)
-        pces = _chosen(parameters)
+        pces = _named(parameters) or simulator.gas.switches.chosen
         is_known = all(is_pce(pce) and simulator.gas.meters.knows(pce) for pce in pces)
         if (simulator.options.consent_page and decision is None) or not is_known:
             return _consent_page(simulator, parameters, is_known)
@@ -58,8 +58,8 @@ def _check_request(simulator: SimulatorState, parameters: Mapping[str, str]) -> 
         raise Refused(oauth_error("invalid_scope", "Unknown/invalid scope(s) or response type"))
 
 
-def _chosen(parameters: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the meters that the holder chose, which our own parameter names; none for the next unused home."""
+def _named(parameters: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the meters that the holder named, in a parameter of ours; none for those of the next holder."""
     return tuple(part.strip() for part in parameters.get("pce", "").split(",") if part.strip())
 
 

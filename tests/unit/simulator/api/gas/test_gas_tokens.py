@@ -109,6 +109,9 @@ def test_a_holder_who_names_no_meter_has_an_unused_home(grdf: GasCaller) -> None
     grdf.callback()
     pces = [right["id_pce"] for right in grdf.rights()]
     assert len(set(pces)) == 2 and all(len(pce) == 14 for pce in pces)
+    grdf.admin("switches", {"chosen": ["GI123456"]})
+    grdf.callback()
+    assert [right["id_pce"] for right in grdf.rights()] == [*pces, "GI123456"]
 
 
 @pytest.mark.parametrize("missing", ["state", "redirect_uri", "scope", "client_id"])
