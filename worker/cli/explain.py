@@ -17,13 +17,14 @@ from worker.cli.common import (
     describe_removal,
     json_option,
     local_text,
+    name_beside_key,
     open_runtime,
     print_result,
 )
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import Series
 from worker.texts import LANGUAGES
 
 
@@ -120,7 +121,7 @@ def _totals(explanation: Explanation) -> Iterator[str]:
         yield "totals: they agree"
     for finding in explanation.discrepancies or ():
         expected, stored = (describe_amount(value, finding.series) for value in (finding.expected, finding.stored))
-        name = f"{finding.key}" if finding.series in USUAL_SERIES else f"{finding.series.value} {finding.key}"
+        name = f"{name_beside_key(finding.series)}{finding.key}"
         yield f"totals: {name}: {finding.law}, expected {expected}, found {stored}: {finding.cause}"
     if explanation.month:
         yield f"published: {describe_month(explanation.month)}"
