@@ -129,6 +129,15 @@ class RefreshAnswerLost(RefreshTokenDead):
     incident = None  # The token is really lost: only a new consent helps.
 
 
+class RightEnded(ConsentRevoked):
+    """The supplier lists the right of access as ended: refused, revoked, obsolete, or to be checked anew.
+
+    The supplier says so itself when it is asked for its rights, so one look is enough.
+    """
+
+    code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED.RIGHT_ENDED"
+
+
 class ConsentEnded(AccountError):
     """The last day of the consent is over, so no call was made: the owner must consent again."""
 
