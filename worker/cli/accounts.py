@@ -17,7 +17,7 @@ from worker.accounts.status import AccountSummary
 from worker.cli.account_series import account_series
 from worker.cli.common import (
     Day,
-    GasMeter,
+    GasMeterNumber,
     UsagePoint,
     json_option,
     open_runtime,
@@ -58,7 +58,7 @@ accounts.add_command(account_series)
 
 @accounts.command()
 @click.option("--usage-point", type=UsagePoint(), help="The meter's 14-digit number (PDL, PRM).")
-@click.option("--pce", type=GasMeter(), cls=GasOption, help="With --own: the number of a gas meter.")
+@click.option("--pce", type=GasMeterNumber(), cls=GasOption, help="With --own: the number of a gas meter.")
 @click.option("--own", is_flag=True, cls=GasOption, help="The gas contract is your own, so nobody has to consent.")
 @click.option("--postcode", cls=GasOption, help="With --own, where GRDF has no active right yet: the meter's postcode.")
 @click.option("--name", "holder", cls=GasOption, help="With --postcode: the surname of the contract's holder.")

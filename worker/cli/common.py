@@ -23,7 +23,7 @@ from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
 from worker.domain.laws.published_months import MonthComparison
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Period, Series, parse_series
+from worker.domain.measures.series import Doctype, Period, Series, parse_series, usual_series
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import open_current_database
 from worker.stores.database import Database
@@ -114,7 +114,7 @@ class UsagePoint(click.ParamType[Any]):
         return str(value)
 
 
-class GasMeter(click.ParamType[Any]):
+class GasMeterNumber(click.ParamType[Any]):
     """A gas meter's number (PCE).  The error does not repeat it, as that of ``UsagePoint``."""
 
     name = "PCE"
@@ -213,7 +213,7 @@ def describe_amount(amount: int | None, series: Series) -> str:
 
 def name_beside_key(series: Series) -> str:
     """Return the name of a series to write before a key, with a blank; nothing for those that most accounts have."""
-    is_usual = series in USUAL_SERIES and (series.is_daily_energy or series.has_steps)
+    is_usual = series in usual_series(series.description.supplier) and (series.is_daily_energy or series.has_steps)
     return "" if is_usual else f"{series.value} "
 
 

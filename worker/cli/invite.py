@@ -9,7 +9,7 @@ import click
 from worker.accounts.invitations import Inviter, SentInvitation
 from worker.accounts.notice_services import is_mail_address
 from worker.cli.common import (
-    GasMeter,
+    GasMeterNumber,
     UsagePoint,
     json_option,
     local_text,
@@ -41,7 +41,7 @@ class MailAddress(click.ParamType[Any]):
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
 @click.option("--usage-point", type=UsagePoint(), help="Invite the holder of this meter, which has no account.")
 @click.option(
-    "--pce", type=GasMeter(), cls=GasOption, help="Invite the holder of this gas meter, which has no account."
+    "--pce", type=GasMeterNumber(), cls=GasOption, help="Invite the holder of this gas meter, which has no account."
 )
 @click.option(
     "--new-holder", is_flag=True, help="Another person holds this meter now: its account is closed when they connect."

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from worker.domain.fleet.lanes import QUOTA_LANES, USUAL_CEILINGS, USUAL_FLOORS, Lane, Shares
 from worker.domain.fleet.policy import MOST_NIGHTS, FleetPolicy
-from worker.domain.measures.series import USUAL_SERIES, Series, curve_of, daily_of, of_supplier
+from worker.domain.measures.series import Series, curve_of, daily_of, usual_series
 from worker.domain.measures.windows import history_length
 
 HOURS_A_DAY: Final = 24
@@ -51,7 +51,7 @@ class Fleet:
     def numbers(self) -> Mapping[Series, int]:
         """The number of accounts that each series is asked for."""
         if self.asked is None:
-            return dict.fromkeys(of_supplier(self.supplier, USUAL_SERIES), self.accounts)
+            return dict.fromkeys(usual_series(self.supplier), self.accounts)
         return self.asked
 
     def calls_a_night(self, policy: FleetPolicy) -> int:

@@ -578,15 +578,20 @@ def of_supplier(supplier: str, series: Iterable[Series] = Series) -> list[Series
 # What a fleet collects of an account where nothing else is set: of electricity, and of gas.
 USUAL_SERIES: Final = (Series.DAILY, Series.LOAD_CURVE)
 USUAL_GAS_SERIES: Final = (Series.GAS_DAILY, Series.GAS_PUBLISHED, Series.GAS_CONTRACT)
+_USUAL: Final = (*USUAL_SERIES, *USUAL_GAS_SERIES)
 
 
 def complete_fleet(named: Iterable[Series]) -> tuple[Series, ...]:
     """Return the series that a fleet collects: those named, and of a supplier of which none is named its usual ones."""
     chosen = set(named)
     suppliers = {series.description.supplier for series in chosen}
-    for usual in (USUAL_SERIES, USUAL_GAS_SERIES):
-        chosen.update(series for series in usual if series.description.supplier not in suppliers)
+    chosen.update(series for series in _USUAL if series.description.supplier not in suppliers)
     return tuple(series for series in Series if series in chosen)
+
+
+def usual_series(supplier: str) -> list[Series]:
+    """Return the series that a fleet collects of a supplier of which none is named."""
+    return of_supplier(supplier, _USUAL)
 
 
 def parse_series(text: str) -> tuple[Series, ...]:
