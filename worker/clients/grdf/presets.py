@@ -60,7 +60,6 @@ _PRODUCTION: Final = Preset(
                     "donnees_contractuelles": {
                         # A number, or an object: two generations of the contractual data.
                         "car": {ITSELF: None, "car_actuelle": None},
-                        "cja": {ITSELF: None, "cja": None},
                         "tarif_acheminement": None,
                         "date_mes": None,
                     }
