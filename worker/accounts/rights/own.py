@@ -142,8 +142,7 @@ class OwnRights:
             raise UnknownRight("no right of this id: `releve rights` shows them")
         clients = self.clients_of(right.supplier)
         clients.rights.upload(clients.application_session(), right.supplier_id, files)
-        in_review = replace(right, proof=ProofState.IN_REVIEW)
-        self.rights.follow(right, _to_record(in_review), self.now())
+        self.rights.save_check(right, replace(right, proof=ProofState.IN_REVIEW))
 
     def _store_and_open(self, right: Right, record: RightRecord | None) -> tuple[Right, Account | None]:
         known = self.rights.of_meter(right.supplier, right.meter)
@@ -171,27 +170,5 @@ class OwnRights:
 
 
 def _with_record(right: Right, record: RightRecord) -> Right:
-    """Return a right as the supplier lists it; it stays an own one."""
-    return replace(
-        right,
-        is_found=True,
-        supplier_id=record.id,
-        state=record.state,
-        first_day=record.first_day or right.first_day,
-        last_day=record.last_day or right.last_day,
-        proof=record.proof,
-        proof_until=record.proof_until,
-    )
-
-
-def _to_record(right: Right) -> RightRecord:
-    return RightRecord(
-        id=right.supplier_id or "",
-        meter=right.meter,
-        state=right.state,
-        role=right.role,
-        first_day=right.first_day,
-        last_day=right.last_day,
-        proof=right.proof,
-        proof_until=right.proof_until,
-    )
+    """Return a right that was there before, as the supplier lists it; it counts as an own one."""
+    return replace(right.after(record, right.state_since), role=RightRole.OWN, is_found=True)
