@@ -19,7 +19,7 @@ from worker.domain.consent.rights import (
     RightRole,
     RightState,
 )
-from worker.errors import RightRefused, SupplierUnavailable, UnknownUsagePoint
+from worker.errors import RightPostcodeWrong, SupplierUnavailable, UnknownUsagePoint
 from worker.runtime import process
 
 LINE = "grdf-adict PUT /pce/{meter}/droit_acces"
@@ -73,9 +73,7 @@ class RightRegister:
         if declaration.meter not in self.postcodes:
             raise UnknownUsagePoint("the supplier knows no such meter")
         if self.postcodes[declaration.meter] != declaration.postcode:
-            refused = RightRefused("the postcode differs")
-            vars(refused)["code"] = "right_postcode"
-            raise refused
+            raise RightPostcodeWrong("the postcode differs")
         living = (RightState.ACTIVE, RightState.PENDING, RightState.TO_CHECK)
         if any(one.meter == declaration.meter and one.state in living for one in self.rights.values()):
             return DeclaredRight(id=None, state=RightState.PENDING, line=LINE, digest="d" * 64)

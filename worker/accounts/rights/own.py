@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Final
 
 from worker.accounts.assertion import MeterErased, check_tenant_of
 from worker.accounts.rights.declarations import best_record
@@ -19,9 +18,6 @@ from worker.domain.consent.rights import ProofState, Right, RightDeclaration, Ri
 from worker.domain.measures.readings import civil_date
 from worker.errors import DataError, SupplierUnavailable
 from worker.stores.registry.rights import RightTable, new_right_id
-
-LARGEST_PROOF: Final = 4 * 1024 * 1024  # In bytes; source: GRDF, swagger of ADICT v2.
-MOST_PROOFS: Final = 3
 
 
 class DeclarationNeeded(DataError):
