@@ -84,11 +84,12 @@ def test_a_right_in_the_place_of_another_is_the_only_one(rights: RightTable) -> 
 def test_what_the_supplier_says_is_stored_with_when_it_began(rights: RightTable) -> None:
     insert(rights, RIGHT)
     awaited = replace(RECORD, state=RightState.PENDING, proof=ProofState.AWAITED, proof_until=date(2024, 8, 1))
-    after = rights.follow(RIGHT, awaited, LATER)
+    after = RIGHT.after(awaited, LATER)
+    rights.save_check(RIGHT, after)
     assert rights.find("r1") == after
     assert (after.state_since, after.proof, after.last_day) == (NOW, ProofState.AWAITED, date(2027, 1, 1))
     assert after.first_day == RIGHT.first_day  # The supplier didn't tell it.
-    active = rights.follow(after, RECORD, LATER)
+    active = after.after(RECORD, LATER)
     assert (active.state, active.state_since, active.proof) == (RightState.ACTIVE, LATER, None)
 
 
@@ -99,8 +100,7 @@ def test_pages_hold_what_is_asked_for(rights: RightTable) -> None:
     insert(rights, replace(RIGHT, id="g", state=RightState.ACTIVE, opened_at=NOW))
     assert [right.id for right in rights.page("grdf")] == ["a", "b", "c", "d", "f", "g"]
     assert [right.id for right in rights.page("grdf", "b", 2)] == ["c", "d"]
-    # Those that are active and opened nothing are tried again.
-    assert [right.id for right in rights.page("grdf", pending_only=True)] == ["a", "b", "d", "f"]
+    assert [right.id for right in rights.page("grdf", pending_only=True)] == ["b", "f"]
     assert rights.page("enedis") == []
     assert [right.id for right in rights.page_all("d")] == ["e", "f", "g"]
 
@@ -124,7 +124,7 @@ def test_a_withdrawn_right_is_nobodys_until_its_row_goes(registry: AccountRegist
     assert [right.id for right in rights.of_meter("grdf", METER)] == ["r2"]
     after = rights.of_request("r1")
     assert after is not None and after.page == "right_withdrawn"
-    rights.follow(RIGHT, RECORD, LATER)  # A sweep that began before.
+    rights.save_check(RIGHT, RIGHT.after(RECORD, LATER))  # A sweep that began before.
     assert rights.list_to_withdraw()[0].state is RightState.PENDING
     with registry.database.writing() as connection:
         assert rights.withdraw_meter(connection, account, of_everybody=True) == 2

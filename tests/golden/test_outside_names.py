@@ -31,6 +31,7 @@ from config import celery_options
 from config.settings import PREFIX, Settings
 from tests.support.pages import ROOT
 from worker import metrics as worker_metrics
+from worker.cli.gas_option import REFERENCE as WITH_GAS
 from worker.cli.main import cli
 from worker.domain.measures.documents import packed_doctype
 from worker.domain.measures.packing import PACKED_SERIES
@@ -189,8 +190,8 @@ def commands(command: click.Command = cli, path: str = "releve") -> Iterator[str
         names = "/".join([*parameter.opts, *parameter.secondary_opts])
         yield f"{path} {parameter.param_type_name} {names} {choices}".strip()
     if isinstance(command, click.Group):
-        for name in command.list_commands(click.Context(command)):
-            if below := command.get_command(click.Context(command), name):
+        for name in command.list_commands(click.Context(command, obj=WITH_GAS)):
+            if below := command.get_command(click.Context(command, obj=WITH_GAS), name):
                 yield from commands(below, f"{path} {name}")
 
 

@@ -12,7 +12,7 @@ from tests.integration.test_rights import GAS, OTHER, PCE
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.right_register import RightRegister
-from worker.accounts.rights.own import LARGEST_PROOF
+from worker.clients.grdf.consent import LARGEST_PROOF
 from worker.domain.consent.consents import ConsentKind, Proof
 from worker.domain.consent.rights import ProofState, RightRole, RightState
 from worker.runtime.process import Runtime

@@ -23,6 +23,8 @@ DAY = date(2024, 7, 25)
         (Proof.EXCHANGE, BEFORE, AFTER, False),
         (Proof.EXCHANGE, AFTER, BEFORE, True),  # The supplier's answer proves the meter without the invitation.
         (Proof.EXCHANGE, None, None, False),
+        (Proof.RIGHT, AFTER, None, True),  # The supplier has asked the holder since.
+        (Proof.RIGHT, BEFORE, AFTER, False),
         (Proof.INVITED, AFTER, AFTER, True),
         (Proof.INVITED, AFTER, BEFORE, False),
         (Proof.INVITED, AFTER, ERASED, False),
