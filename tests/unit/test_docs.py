@@ -51,6 +51,14 @@ CONTRACT = {
     "meter_status": "com",
     "segment": "C5",
 }
+GAS_DETAILS = {
+    "volume": 3,
+    "coefficient": 11.16,
+    "index_start": 1204,
+    "index_end": 1207,
+    "quality": "measured",
+}
+GAS_CONTRACT = {"frequency": "1M", "transport_tariff": "T2", "activated_on": "2020-12-07"}
 SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
 
 
@@ -149,6 +157,14 @@ def test_the_examples_of_documents_are_what_is_stored() -> None:
         (Doctype.INDEX, Entry("2024-10-28", 21_657_595_000, details=REGISTERS)),
         (Doctype.PRODUCTION_INDEX, Entry("2024-10-28", 8_665_587_000, details=FED_IN)),
         (Doctype.CONTRACT, Entry("2024-10-27", 6_000_000, details=CONTRACT)),
+        (Doctype.GAS_DAY, Entry("2024-10-25", 33_000_000, details={**GAS_DETAILS, "status": "provisional"})),
+        (Doctype.GAS_MONTH, Entry("2024-10", 646_500_000)),
+        (Doctype.GAS_YEAR, Entry("2024", 9_426_310_000)),
+        (
+            Doctype.GAS_PUBLISHED,
+            Entry("2024-09-03", 2_032_000_000, details={"ends_on": "2024-10-01", "status": "final"}),
+        ),
+        (Doctype.GAS_CONTRACT, Entry("2024-10-27", 9_426_000_000, details=GAS_CONTRACT)),
     ]
     assert {doctype for doctype, _ in entries} == set(Doctype)
     shown = re.findall(r"```json\n(.*?)```", read(REFERENCE / "documents.md"), re.DOTALL)
