@@ -126,14 +126,12 @@ class _Technical(AnswerPart):
     caracteristiques_compteur: _Characteristics | None = None
 
 
-def _number_within(name: str) -> BeforeValidator:
-    """Return a reader of a number that stands for itself, or under this name in an object."""
-    return BeforeValidator(lambda value: value.get(name) if isinstance(value, dict) else value)
+# A number that stands for itself, or in an object.
+_CURRENT: Final = BeforeValidator(lambda value: value.get("car_actuelle") if isinstance(value, dict) else value)
 
 
 class _Contractual(AnswerPart):
-    car: Annotated[_Number, _number_within("car_actuelle")] = None
-    cja: Annotated[_Number, _number_within("cja")] = None
+    car: Annotated[_Number, _CURRENT] = None
     tarif_acheminement: Annotated[Any, check_scalar(_one_of(TARIFFS), DeviationKind.CODE)] = None
     date_mes: _Day = None
 

@@ -134,13 +134,13 @@ def test_what_is_no_meter_is_never_sent(adict: ClientHarness) -> None:
 @pytest.mark.parametrize(
     "shape, kept",
     [
-        ({"car": 9426, "cja": 0}, {"car": 9426, "cja": 0}),
+        ({"car": 9426, "cja": 0}, {"car": 9426}),
         ({"car": "9426"}, {"car": "9426"}),
         (
             {"car": {"car_actuelle": 9426, "car_future": 1}, "cja": {"cja": 3, "cja_journaliere": 4}},
-            {"car": {"car_actuelle": 9426}, "cja": {"cja": 3}},
+            {"car": {"car_actuelle": 9426}},
         ),
-        ({"car": {"x": 9426}, "cja": None}, {"car": {}, "cja": None}),
+        ({"car": {"x": 9426}, "cja": None}, {"car": {}}),
     ],
 )
 def test_a_contract_keeps_both_shapes_of_its_consumption_and_no_address(
