@@ -44,7 +44,7 @@ def ask_for_token(connections: CheckConnections, endpoints: Endpoints, client_id
         endpoints,
         client_id,
         client_secret,
-        Transport(endpoints.base_url, (5.0, settings.supplier_timeout_s)),
+        Transport(endpoints.base_url, (5.0, settings.supplier_timeout_s), endpoints.token_url),
         build_ledger(settings, connections.redis, endpoints),
     )
     if settings.token_keys or (settings.data_dir / KEY_FILE).exists():

@@ -17,7 +17,8 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.app import enqueue_request
-from worker.clients.enedis.consent import LONGEST_STATE, Callback, read_callback
+from worker.clients.callback import LONGEST_STATE, Callback
+from worker.clients.enedis.consent import read_callback
 from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.connection_requests import (
     LONGEST_QUERY,
