@@ -281,7 +281,7 @@ def test_what_is_damaged_or_too_new_is_refused_before_anything_is_written(
 
 def test_of_another_version_it_is_refused(new: Installation, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.stores.registry.migrations.newest_step", lambda: "9999")
-    with new.open() as runtime, pytest.raises(BackupRefused, match=r"another version \(schema 0005\)"):
+    with new.open() as runtime, pytest.raises(BackupRefused, match=r"another version \(schema 0006\)"):
         restore(runtime, archive)
 
 

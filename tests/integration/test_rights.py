@@ -143,9 +143,13 @@ def test_a_session_declares_any_meter_until_it_ends(runtime: Runtime, register: 
     request = declare(runtime, session=session)
     right = declared(runtime, request)
     assert (right.vouched_by, right.account_id, right.tenant) == (None, None, account.tenant)
+    other = replace(TYPED, meter=OTHER)
+    begun = runtime.connector.declare("grdf", other, browser=STRANGER, address="", session=session)
     with runtime.registry.database.writing() as connection:
         runtime.consents.close(connection, account.id, NOW)
-    assert declare(runtime, replace(TYPED, meter=OTHER), session=session).page == "unproven"
+    assert declare(runtime, other, session=session).page == "unproven"
+    assert step(runtime, begun).page == "unproven"
+    assert len(register.declarations) == 1
 
 
 def test_a_session_declares_few_meters_a_day(runtime: Runtime, register: RightRegister) -> None:

@@ -17,6 +17,7 @@ from tests.support.installation import Installation, new_installation
 from tests.support.registries import METER, NOW, OTHER_METER, record_consent
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Proof
+from worker.domain.consent.rights import Right, RightState
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.completeness import COMPLETE, DayLedger
@@ -120,9 +121,14 @@ def insert_services(runtime: Runtime) -> None:
         },
         tables.PROXY_REFRESH_TOKENS: {"hash": "b" * 64, "grant_id": "grant", "issued_at": NOW},
     }  # fmt: skip
+    right = Right(
+        id="right", supplier="grdf", tenant="default", meter="12345678901234", supplier_id="uuid-1",
+        state=RightState.PENDING, state_since=NOW, browser="b" * 64, declared_at=NOW,
+    )  # fmt: skip
     with runtime.registry.database.writing() as connection:
         for table, row in rows.items():
             connection.execute(insert(table).values(**row))
+        runtime.rights.insert(connection, right)
 
 
 def registry_rows(runtime: Runtime) -> Rows:

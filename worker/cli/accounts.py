@@ -12,7 +12,6 @@ from typing import Any, Final
 import click
 
 from worker.accounts.assertion import MeterErased
-from worker.accounts.rights.own import OwnHolder
 from worker.accounts.status import AccountSummary
 from worker.cli.account_series import account_series
 from worker.cli.common import (
@@ -28,7 +27,7 @@ from worker.cli.common import (
     tenant_option,
 )
 from worker.cli.gas_option import GasOption
-from worker.cli.own_meters import add_own
+from worker.cli.own_meters import add_own, check_gas
 from worker.clients.suppliers import ENEDIS, SUPPLIERS
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
@@ -116,7 +115,7 @@ def add(
       releve accounts add --usage-point 12345678901234 --json
       releve accounts add --usage-point 12345678901234 --consented 2024-07-25 --reference "contract 4711"
     """
-    own_holder = _check_gas(usage_point, pce, own, postcode, holder, company)
+    own_holder = check_gas(usage_point, pce, own, postcode, holder, company)
     with open_runtime() as runtime:
         require_tenant(runtime.registry.database, tenant)
         by = f"cli:{name}" if name else shell_user()
@@ -253,32 +252,6 @@ def proof_row(proof: ConsentProof | None) -> dict[str, str | None]:
         "vouched_by": proof.vouched_by if proof else None,
         "reference": proof.reference if proof else None,
     }
-
-
-def _check_gas(
-    usage_point: str | None,
-    pce: str | None,
-    own: bool,
-    postcode: str | None,
-    holder: str | None,
-    company: str | None,
-) -> OwnHolder | None:
-    """Return who holds the contract of an own gas meter, where that is said. Raises UsageError for a wrong mixture."""
-    if usage_point is None and pce is None:
-        raise click.UsageError("Missing option '--usage-point'.")
-    if usage_point is not None and pce is not None:
-        raise click.UsageError("name one meter: --usage-point or --pce")
-    if own != (pce is not None):
-        raise click.UsageError(
-            "--pce goes with --own; the holder of another gas meter is invited: `releve invite --pce`"
-        )
-    if not (postcode or holder or company):
-        return None
-    if pce is None or not postcode or bool(holder) == bool(company):
-        raise click.UsageError("to declare an own gas meter give --postcode, and --name or --company")
-    if not (postcode.isascii() and postcode.isdigit() and len(postcode) == 5):
-        raise click.UsageError("a postcode has five digits")
-    return OwnHolder(postcode=postcode, name=holder, company=company)
 
 
 def _set_state(account_id: str, state: AccountState) -> None:

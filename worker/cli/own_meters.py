@@ -13,6 +13,32 @@ from worker.runtime.process import Runtime
 from worker.texts import translate
 
 
+def check_gas(
+    usage_point: str | None,
+    pce: str | None,
+    own: bool,
+    postcode: str | None,
+    holder: str | None,
+    company: str | None,
+) -> OwnHolder | None:
+    """Return who holds the contract of an own gas meter, where that is said. Raises UsageError for a wrong mixture."""
+    if usage_point is None and pce is None:
+        raise click.UsageError("Missing option '--usage-point'.")
+    if usage_point is not None and pce is not None:
+        raise click.UsageError("name one meter: --usage-point or --pce")
+    if own != (pce is not None):
+        raise click.UsageError(
+            "--pce goes with --own; the holder of another gas meter is invited: `releve invite --pce`"
+        )
+    if not (postcode or holder or company):
+        return None
+    if pce is None or not postcode or bool(holder) == bool(company):
+        raise click.UsageError("to declare an own gas meter give --postcode, and --name or --company")
+    if not (postcode.isascii() and postcode.isdigit() and len(postcode) == 5):
+        raise click.UsageError("a postcode has five digits")
+    return OwnHolder(postcode=postcode, name=holder, company=company)
+
+
 def add_own(
     runtime: Runtime, meter: str, by: str, *, tenant: str, holder: OwnHolder | None, anew: bool, as_json: bool
 ) -> None:

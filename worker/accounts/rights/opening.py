@@ -26,7 +26,6 @@ from worker.domain.consent.evidence import HOUSEHOLD, DatesSource
 from worker.domain.consent.rights import Right, RightRole
 from worker.domain.measures.readings import civil_date
 from worker.domain.measures.series import Series
-from worker.errors import ConsentStopped
 from worker.logs import fields
 from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.consents import GivenConsent
@@ -72,10 +71,7 @@ class RightOpenings:
             return None
 
     def _may_open(self, right: Right, account: Account) -> bool:
-        if account.id == right.account_id:
-            # What the household has stopped is started by what it declares anew, and by nothing that was there.
-            return account.reason != ConsentStopped.code or right.opened_at is None
-        return right.for_new_holder and account.tenant == right.tenant
+        return account.id == right.account_id or (right.for_new_holder and account.tenant == right.tenant)
 
     def _write(
         self,
