@@ -15,7 +15,7 @@ from sqlalchemy import insert, select
 from tests.support.factories import NOW
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import ONE_DAY, PARIS, local_midnight
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.measures.series import Doctype, Series, of_supplier
 from worker.runtime.process import Runtime
 from worker.stores.registry.tables import SERIES_OUTCOMES
 
@@ -80,7 +80,7 @@ class PanelHome:
             Doctype.CONTRACT: list(self._contracts()),
         }
         return {
-            doctype: [to_document("home", doctype, entry, NOW) for entry in entries[doctype]] for doctype in Doctype
+            doctype: [to_document("home", doctype, entry, NOW) for entry in found] for doctype, found in entries.items()
         }
 
     def _energy(
@@ -123,7 +123,9 @@ class PanelHome:
         yield Entry((self.last - 100 * ONE_DAY).isoformat(), self.subscribed_va * 1000, details=now)
 
 
-def store_home(runtime: Runtime, account_id: str, home: PanelHome, only: Sequence[Series] = tuple(Series)) -> None:
+def store_home(
+    runtime: Runtime, account_id: str, home: PanelHome, only: Sequence[Series] = tuple(of_supplier("enedis"))
+) -> None:
     """Write the documents of these series, and record that each was fetched up to the home's last day."""
     documents = home.documents()
     for series in only:

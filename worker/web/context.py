@@ -81,6 +81,18 @@ def hash_browser_id(browser_id: str) -> str:
     return hashlib.sha256(browser_id.encode()).hexdigest()
 
 
+def needs_invitation(runtime: Runtime, supplier: str) -> bool:
+    """Return whether nobody connects a meter of this supplier without an invitation."""
+    clients = runtime.suppliers.get(supplier)
+    return clients is None or not clients.account_tokens
+
+
+def has_shares(runtime: Runtime, supplier: str) -> bool:
+    """Return whether a consent is a share that its holder deletes at the supplier before giving a new one."""
+    clients = runtime.suppliers.get(supplier)
+    return clients is not None and clients.endpoints.preset.consent_style == "autorisation"
+
+
 def publish_backfills(runtime: Runtime, account_ids: Iterable[str]) -> None:
     """Publish the backfills after the commit. A lost message does no harm: the reconciler finds the accounts."""
     for account_id in account_ids:

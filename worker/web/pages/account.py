@@ -19,13 +19,14 @@ from worker.accounts.status import AccountStatus, status_of
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, civil_date
-from worker.domain.measures.series import Direction, curve_of, daily_of
+from worker.domain.measures.series import Direction, Quantity, contract_series, daily_of, find_curve
 from worker.errors import ConsentStopped, UnknownAccount
 from worker.runtime.process import Runtime
-from worker.web.context import RuntimeDep, SessionDep
+from worker.web.context import RuntimeDep, SessionDep, needs_invitation
 from worker.web.pages.cards import build_cards
 from worker.web.pages.flows import build_chart, build_figures, find_flows
-from worker.web.pages.measures import Span, View
+from worker.web.pages.gas.contract import explain_lack_of_days
+from worker.web.pages.measures import Span, View, read_entries
 from worker.web.render import render, words_of
 from worker.web.texts import Words
 
@@ -58,14 +59,18 @@ def show_account(
     bars = {name: series for name, series in status.series.items() if series.total}
     kind, connection = connection_of(account, status, today)
     known = runtime.registry.outcomes.known(account.id)
-    flows = find_flows(runtime, account.id, known)
+    flows = find_flows(runtime, account, known)
+    supplier = words(f"supplier.{account.supplier}")
     chart = build_chart(runtime, account.id, words, by, at, flows)
     shown = chart.span if chart else Span.containing(by or View.MONTH, at or today - ONE_DAY)
     return render(
         request,
         "account.html",
         account=account,
-        title=_title([flow.direction for flow in flows]),
+        title=_title(account, [flow.direction for flow in flows]),
+        supplier=supplier,
+        sync_text=_sync_text(account),
+        no_days=_explain_lack_of_days(runtime, account, words, supplier),
         bars=bars,
         loading=account.active and any(bar.done < bar.total for bar in bars.values()),
         chart=chart,
@@ -73,7 +78,7 @@ def show_account(
         cards=build_cards(runtime, account.id, known, shown, words),
         kind=kind,
         connection=connection,
-        needs_invitation=not runtime.clients.account_tokens,
+        needs_invitation=needs_invitation(runtime, account.supplier),
         next_try=status.next_try if connection == RATE_LIMITED else None,
         last_day=status.last_day,
         may_stop=account.may_be_stopped,
@@ -81,15 +86,28 @@ def show_account(
         reader=_find_reader(runtime, account, today, words),
         may_renew=account.state is not AccountState.CLOSED,
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
-        **_count_gaps(runtime, account.id, today),
+        **_count_gaps(runtime, account, today),
     )
 
 
-def _title(directions: Sequence[Direction]) -> str:
-    """Return the key of the page's title, by the directions of which energy is stored."""
+def _title(account: Account, directions: Sequence[Direction]) -> str:
+    """Return the key of the page's title, by what is measured and the directions of which energy is stored."""
+    if daily_of(supplier=account.supplier).description.quantity is Quantity.GAS:
+        return "account.title.gas"
     if len(directions) > 1:
         return "account.title.both"
     return "account.title.production" if Direction.PRODUCTION in directions else "account.title"
+
+
+def _sync_text(account: Account) -> str:
+    """Return the key of what a first sync says: which values come first."""
+    return "sync.text" if find_curve(daily_of(supplier=account.supplier)) else "sync.text.days"
+
+
+def _explain_lack_of_days(runtime: Runtime, account: Account, words: Words, supplier: str) -> str:
+    """Return why the meter has no daily values, where its contract tells; else an empty text."""
+    contract = contract_series(account.supplier)
+    return explain_lack_of_days(read_entries(runtime.measures, account.id, contract), words, supplier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,24 +150,29 @@ def connection_of(account: Account, status: AccountStatus, today: date) -> tuple
         return ("wait", "state.unconfirmed") if account.unconfirmed else ("act", "state.new")
     if account.state is not AccountState.READY:
         return KINDS[account.state], f"state.{account.state}"
-    last = status.last_day
+    last, daily = status.last_day, daily_of(supplier=account.supplier)
     if status.waits_for_turn:
         return "wait", RATE_LIMITED
     if any(series.error for series in status.series.values()):
         return "wait", "state.retrying"
     if last is None:
         return "wait", "state.first"
-    return ("wait", "state.late") if last < today - _LATE_AFTER else ("good", "state.good")
+    late_after = _LATE_AFTER + (daily.description.published_after_days - 1) * ONE_DAY
+    if daily in status.series and last < today - late_after:
+        return "wait", "state.late"
+    return "good", "state.good" if daily.catches_up else "state.as_published"
 
 
-def _count_gaps(runtime: Runtime, account_id: str, today: date) -> dict[str, int]:
+def _count_gaps(runtime: Runtime, account: Account, today: date) -> dict[str, int]:
     """Return how many days of the last month have no total yet, and how many a total but no transmitted curve."""
-    coverage, _ = coverage_of(account_id, runtime.history)
-    first = today - _GAP_REACH
-    daily, curve = (coverage.get(series) for series in (daily_of(), curve_of(daily_of())))
+    coverage, _ = coverage_of(account.id, runtime.history)
+    first, series = today - _GAP_REACH, daily_of(supplier=account.supplier)
+    daily, curves = coverage.get(series), find_curve(series)
+    curve = coverage.get(curves) if curves else None
+    # The newest total may come any moment, so it isn't counted.
+    due = today - series.description.published_after_days * ONE_DAY
     return {
-        # Yesterday's total may come any moment, so it isn't counted.
-        "unpublished_days": sum(first <= gap.day < today - ONE_DAY for gap in (daily.open_days if daily else ())),
+        "unpublished_days": sum(first <= gap.day < due for gap in (daily.open_days if daily else ())),
         "curve_gaps": sum(
             gap.hole is Hole.TRANSMISSION and gap.day >= first for gap in (curve.open_days if curve else ())
         ),

@@ -85,7 +85,11 @@ def save_series(
 def _load_boxes(runtime: Runtime, account: Account) -> list[Box]:
     """Return the series that the supplier's API has, in their order."""
     return [
-        Box(series, _name_state(shown.switch, shown.collected), kept=shown.collected and series is daily_of())
+        Box(
+            series,
+            _name_state(shown.switch, shown.collected),
+            kept=shown.collected and series is daily_of(supplier=account.supplier),
+        )
         for series, shown in runtime.series_chooser.load(account.id).series.items()
         if shown.offered
     ]
