@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -12,20 +13,23 @@ import click
 from config.settings import Settings, get_settings
 from worker.accounts.explanations import to_row
 from worker.cli.common import SeriesNames, json_option, print_result, warn
-from worker.clients.enedis.presets import PRESETS
+from worker.clients.suppliers import SUPPLIERS
 from worker.domain.clock import clock_from
 from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, QuotaBudget, plan_fleet
+from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.readings import ONE_DAY, civil_date
+from worker.domain.measures.series import Series, of_supplier
 from worker.domain.measures.windows import MAX_LOAD_CURVE_HISTORY_DAYS
-from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from
+from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from, is_applied
 from worker.runtime.series import fleet_series
 from worker.runtime.stores import open_current_database
-from worker.runtime.supplier import quota_from
+from worker.runtime.supplier import chosen_presets, quota_from, supplier_of_preset
 from worker.stores.database import Database
 from worker.stores.registry.policies import AppliedPolicy, PolicyTable
 
 _MOST_ACCOUNTS: Final = 100_000_000  # France has 37 million Linky meters.
 _MOST_CALLS: Final = 1_000_000_000
+_PRESETS: Final = [preset for supplier in SUPPLIERS.values() for preset in supplier.presets]
 
 
 @click.command()
@@ -33,7 +37,7 @@ _MOST_CALLS: Final = 1_000_000_000
 @click.option(
     "--without-curve", type=click.IntRange(0), help="Those of --accounts whose curve nobody has switched on; 0."
 )
-@click.option("--preset", type=click.Choice([*PRESETS]), help="Whose limits; unset, RELEVE_PRESET.")
+@click.option("--preset", type=click.Choice(_PRESETS), help="Whose limits; unset, RELEVE_PRESET.")
 @click.option("--calls-per-hour", type=click.IntRange(0, _MOST_CALLS), help="Another limit than the preset's, 0 none.")
 @click.option("--night-hours", type=click.IntRange(1, HOURS_A_DAY), default=HOURS_A_DAY, show_default=True)
 @click.option(
@@ -59,6 +63,7 @@ def plan(
 
     Fresh totals come first: where the quota does not carry everything every night, curves are asked for every k-th
     night (one call brings seven days, so none is lost), then totals too, each account once in k nights.
+    Of the registry's accounts those of each supplier are planned with its own quota; --apply is for the first one.
 
     \b
     Examples:
@@ -78,30 +83,81 @@ def plan(
             _reset(policies, as_json) if to_reset else _show(policies, as_json)
             return
         days = settings.history_load_days if options["history_days"] is None else options["history_days"]
-        fleet = (
-            _registered_fleet(open_current_database(settings, stack), settings, days)
+        preset = options["preset"] or _preset_of(settings, options["series"] or ())
+        supplier = supplier_of_preset(preset)
+        if to_apply and supplier != FleetPolicy().supplier:
+            raise click.UsageError(f"--apply is not for {preset}: its nights ask as its quota allows, without a policy")
+        fleets = (
+            _registered_fleets(open_current_database(settings, stack), settings, days)
             if accounts is None
-            else Fleet(
-                accounts, without_curve or 0, days, dict.fromkeys(options["series"] or fleet_series(settings), accounts)
-            )
+            else {supplier: _planned_fleet(settings, supplier, accounts, without_curve or 0, days, options["series"])}
         )
-        preset = options["preset"] or settings.preset
-        result = plan_fleet(fleet, _quota(settings, preset, options["calls_per_hour"], options["night_hours"]))
+        if not fleets or (options["preset"] and supplier not in fleets):
+            raise click.UsageError("the registry has no active account: say --accounts, how many there will be")
+        if supplier not in fleets:
+            supplier = next(iter(fleets))
+            preset = chosen_presets(settings)[supplier].name
+        night_hours = options["night_hours"]
+        result = plan_fleet(fleets.pop(supplier), _quota(settings, preset, options["calls_per_hour"], night_hours))
         values = {"preset": preset, **result.as_json()}
         if to_apply:
             now = clock_from(settings.pretend_now)()
             values["since"] = _apply(PolicyTable(open_current_database(settings, stack)), result, now, values)
-    print_result(values, *_lines(result, values), as_json=as_json)
-    if not result.fits:
-        warn(describe_shortfall(result))
+        others = {
+            chosen_presets(settings)[other].name: plan_fleet(fleet, quota_from(settings, None, night_hours, other))
+            for other, fleet in fleets.items()
+        }
+    _print(result, values, {} if options["preset"] else others, as_json)
 
 
-def _registered_fleet(database: Database, settings: Settings, history_days: int) -> Fleet:
+def _print(result: Plan, values: dict[str, Any], others: Mapping[str, Plan], as_json: bool) -> None:
+    """Print a plan, then those of the other suppliers by preset; warn of each that does not fit."""
+    rows = {name: {"preset": name, **plan.as_json()} for name, plan in others.items()}
+    lines = [*_lines(result, values)]
+    for name, other in others.items():
+        lines += ["", *_lines(other, rows[name])]
+    print_result({**values, **({"others": [*rows.values()]} if rows else {})}, *lines, as_json=as_json)
+    for one in (result, *others.values()):
+        if not one.fits:
+            warn(describe_shortfall(one))
+
+
+def _preset_of(settings: Settings, series: Sequence[Series]) -> str:
+    """Return the preset of the supplier that has these series; without any, RELEVE_PRESET.
+
+    Raises UsageError where they are of two suppliers: each has a quota of its own.
+    """
+    suppliers = {one.description.supplier for one in series}
+    if len(suppliers) > 1:
+        raise click.UsageError("--series of two suppliers: plan each by itself, for each has a quota of its own")
+    if suppliers <= {FleetPolicy().supplier}:
+        return settings.preset
+    [supplier] = suppliers
+    presets = chosen_presets(settings)
+    return presets[supplier].name if supplier in presets else next(iter(SUPPLIERS[supplier].presets))
+
+
+def _planned_fleet(
+    settings: Settings,
+    supplier: str,
+    accounts: int,
+    without_curve: int,
+    history_days: int,
+    series: Sequence[Series] | None,
+) -> Fleet:
+    """Return a fleet that is said on the command line; of a supplier that is not set up with its usual series."""
+    chosen = of_supplier(supplier, series or fleet_series(settings))
+    if series and not chosen:
+        raise click.UsageError(f"--series names none of {supplier}, whose preset this is")
+    asked = dict.fromkeys(chosen, accounts) if chosen else None
+    return Fleet(accounts, without_curve, history_days, asked, supplier)
+
+
+def _registered_fleets(database: Database, settings: Settings, history_days: int) -> dict[str, Fleet]:
+    """Return the fleet of each supplier that is set up and has an active account."""
     today = civil_date(clock_from(settings.pretend_now)())
-    fleet = fleet_from(database, today, history_days)
-    if not fleet.accounts:
-        raise click.UsageError("the registry has no active account: say --accounts, how many there will be")
-    return fleet
+    fleets = {name: fleet_from(database, today, history_days, name) for name in chosen_presets(settings)}
+    return {name: fleet for name, fleet in fleets.items() if fleet.accounts}
 
 
 def _quota(settings: Settings, preset: str, calls_per_hour: int | None, night_hours: int) -> QuotaBudget:
@@ -134,7 +190,7 @@ def _line(row: AppliedPolicy) -> str:
 
 
 def _to_row(row: AppliedPolicy) -> dict[str, Any]:
-    return {**to_row(row, "since", "applied_at", "arithmetic"), **to_row(row.policy)}
+    return {**to_row(row, "since", "applied_at", "arithmetic"), **to_row(row.policy, "daily_every", "curve_every")}
 
 
 def _reset(policies: PolicyTable, as_json: bool) -> None:
@@ -146,9 +202,10 @@ def _reset(policies: PolicyTable, as_json: bool) -> None:
 def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
     quota, (alone, beside) = result.quota, result.hours
     limit = f"{quota.per_hour} calls an hour" if quota.per_hour else "no limit an hour"
+    limit += f", {quota.per_day} a day" if quota.per_day else ""
+    curves = f", {result.fleet.without_curve} of them without a curve" if is_applied(result) else ""
     lines = [
-        f"{result.fleet.accounts} accounts, {result.fleet.without_curve} of them without a curve; "
-        f"{values['preset']}, {limit}",
+        f"{result.fleet.accounts} accounts{curves}; {values['preset']}, {limit}",
         f"series        {_describe_series(result.fleet)}",
         f"policy        {describe_policy(result.policy)}" + ("" if result.fits else ", and that does not fit"),
         f"night         {result.calls_a_night} calls (all of it would be {result.fleet.naive_calls_a_night}), "
@@ -156,15 +213,15 @@ def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
     ]
     if result.backfill_days is not None:
         days = result.fleet.history_days
-        lines.append(
-            f"histories     {result.backfill_days:.1f} days for all of them at once, {days} days of curve each"
-        )
+        of_curve = f", {days} days of curve each" if is_applied(result) else ""
+        lines.append(f"histories     {result.backfill_days:.1f} days for all of them at once{of_curve}")
     lines += [_lane(lane, **numbers) for lane, numbers in values["lanes"].items()]
     most = values["most_accounts"]
     if most["once_a_week"] is not None:
+        totals = f"{most['totals_every_night']} with totals every night, " if is_applied(result) else ""
         lines.append(
             f"at most       {most['everything_every_night']} accounts with everything every night, "
-            f"{most['totals_every_night']} with totals every night, {most['once_a_week']} once a week"
+            f"{totals}{most['once_a_week']} once a week"
         )
     if "since" in values:
         lines.append(f"applied       from the night of {values['since']} on")

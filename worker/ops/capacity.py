@@ -8,11 +8,12 @@ from datetime import date
 from typing import Final
 
 from config.settings import Settings
+from worker.clients.suppliers import ENEDIS
 from worker.domain.fleet.planning import Fleet, Plan, plan_fleet
 from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.measures.series import curve_of, daily_of
+from worker.domain.measures.series import Series, curve_of, daily_of, of_supplier
 from worker.logs import fields
-from worker.runtime.supplier import quota_from
+from worker.runtime.supplier import chosen_presets, quota_from
 from worker.stores.database import Database
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.policies import PolicyTable
@@ -39,27 +40,54 @@ class FleetCapacity:
             more = f"; it carries {describe_policy(self.best.policy)}: {APPLY}"
             better = more if self.best.calls_a_night > calls else ""
             return f"{calls} calls a night of {limit} that the quota carries ({policy}){better}"
-        remedy = (
-            f"{APPLY} asks for {describe_policy(self.best.policy)}" if self.best.fits else describe_shortfall(self.best)
-        )
+        if not self.best.fits:
+            remedy = describe_shortfall(self.best)
+        elif is_applied(self.best):
+            remedy = f"{APPLY} asks for {describe_policy(self.best.policy)}"
+        else:
+            remedy = f"it carries {describe_policy(self.best.policy)}, the longest unasked first"
         return f"a night takes {calls} calls, and the quota carries {limit}: {remedy}"
 
 
-def fleet_from(database: Database, today: date, history_days: int) -> Fleet:
-    """Count the active accounts, and those among them that never had a whole day of load curve.
+def fleet_from(database: Database, today: date, history_days: int, supplier: str = ENEDIS.name) -> Fleet:
+    """Count a supplier's active accounts, and those among them that never had a whole day of load curve.
 
     Raises StoreUnavailable.
     """
-    table, curve = CompletenessTable(database), curve_of(daily_of())
-    asked = table.count_active()
+    table = CompletenessTable(database)
+    active = {Series(name): number for name, number in table.count_active().items()}
+    asked = {series: active[series] for series in of_supplier(supplier, active)}
+    accounts = max(asked.values(), default=0)
+    curve = _main_curve(supplier)
+    if curve is None:
+        return Fleet(accounts, 0, history_days, asked, supplier)
     with_curve, _ = table.count_complete_since(curve, today)
-    return Fleet(max(asked.values(), default=0), max(0, asked.get(curve, 0) - with_curve), history_days, asked)
+    return Fleet(accounts, max(0, asked.get(curve, 0) - with_curve), history_days, asked, supplier)
 
 
-def capacity_of(database: Database, settings: Settings, today: date) -> FleetCapacity:
-    """Compare the fleet in the registry with the quota in the settings.  Raises StoreUnavailable."""
-    fleet, quota = fleet_from(database, today, settings.history_load_days), quota_from(settings)
-    return FleetCapacity(Plan(fleet, quota, PolicyTable(database).load_current(today)), plan_fleet(fleet, quota))
+def _main_curve(supplier: str) -> Series | None:
+    """Return the curve of the consumption, which few meters may have; None where the supplier has none."""
+    has_curves = any(series.has_steps for series in of_supplier(supplier))
+    return curve_of(daily_of(supplier=supplier)) if has_curves else None
+
+
+def capacity_of(database: Database, settings: Settings, today: date, supplier: str = ENEDIS.name) -> FleetCapacity:
+    """Compare a supplier's fleet in the registry with its quota in the settings.  Raises StoreUnavailable."""
+    fleet = fleet_from(database, today, settings.history_load_days, supplier)
+    quota, in_force = quota_from(settings, supplier=supplier), PolicyTable(database).load_current(today)
+    policy = in_force if in_force.supplier == supplier else FleetPolicy(supplier=supplier)
+    return FleetCapacity(Plan(fleet, quota, policy), plan_fleet(fleet, quota))
+
+
+def further_capacities(database: Database, settings: Settings, today: date) -> dict[str, FleetCapacity]:
+    """Return the capacity of each supplier beside Enedis that is set up. Raises StoreUnavailable."""
+    others = [supplier for supplier in chosen_presets(settings) if supplier != ENEDIS.name]
+    return {supplier: capacity_of(database, settings, today, supplier) for supplier in others}
+
+
+def is_applied(plan: Plan) -> bool:
+    """Return whether `releve plan --apply` stores such a plan: policies are for the supplier with curves alone."""
+    return plan.fleet.supplier == FleetPolicy().supplier
 
 
 def log_capacity(database: Database, settings: Settings, run: str, today: date) -> FleetCapacity:
@@ -79,19 +107,39 @@ def log_capacity(database: Database, settings: Settings, run: str, today: date) 
         "the night fits its quota" if capacity.current.fits else "the night is too large for its quota",
         extra=facts,
     )
+    for supplier, other in further_capacities(database, settings, today).items():
+        _log_further(supplier, other, run)
     return capacity
 
 
+def _log_further(supplier: str, capacity: FleetCapacity, run: str) -> None:
+    """Log the same of another supplier; its nights follow the cadence of each series, and no policy."""
+    fits = capacity.current.fits
+    facts = fields(
+        run=run,
+        supplier=supplier,
+        accounts=capacity.current.fleet.accounts,
+        calls=capacity.current.calls_a_night,
+        carried=capacity.current.quota.night_limit,
+    )
+    message = "the night of a supplier fits its quota" if fits else "the night of a supplier is too large for its quota"
+    log.log(logging.INFO if fits else logging.WARNING, message, extra=facts)
+
+
 def describe_policy(policy: FleetPolicy) -> str:
-    return f"totals {_nights(policy.daily_every)}, curves {_nights(policy.curve_every)}"
+    curves = f", curves {_nights(policy.curve_every)}" if _main_curve(policy.supplier) else ""
+    return f"totals {_nights(policy.daily_every)}{curves}"
 
 
 def describe_shortfall(plan: Plan) -> str:
     """Return one line about a plan that does not fit: how many accounts would, and the limit to ask for."""
-    most, needed = plan.most_accounts(plan.policy), plan.quota.hour_limit_for(plan.calls_a_night)
+    most, calls = plan.most_accounts(plan.policy), plan.calls_a_night
+    needed = f"{plan.quota.hour_limit_for(calls)} calls an hour"
+    if plan.quota.per_day is not None and plan.quota.day_limit_for(calls) > plan.quota.per_day:
+        needed = f"{plan.quota.day_limit_for(calls)} calls a day"
     return (
         f"{plan.fleet.accounts} accounts do not fit even {_nights(plan.policy.daily_every)}, {most} do; "
-        f"ask the supplier for {needed} calls an hour"
+        f"ask the supplier for {needed}"
     )
 
 

@@ -9,7 +9,7 @@ from redis import Redis
 
 from config.settings import ConfigError, Settings
 from worker.clients.endpoints import Endpoints, Preset
-from worker.clients.suppliers import ENEDIS, GRDF
+from worker.clients.suppliers import ENEDIS, GRDF, SUPPLIERS
 from worker.domain.fleet.planning import HOURS_A_DAY, QuotaBudget
 from worker.quota.ledger import QuotaLedger
 
@@ -66,14 +66,29 @@ def ledger_of(preset: Preset, settings: Settings, redis: Redis) -> QuotaLedger:
     )
 
 
-def quota_from(settings: Settings, preset: str | None = None, night_hours: int = HOURS_A_DAY) -> QuotaBudget:
-    """Return the quota of the supplier's preset in the settings, or of another preset.
+def quota_from(
+    settings: Settings, preset: str | None = None, night_hours: int = HOURS_A_DAY, supplier: str = ENEDIS.name
+) -> QuotaBudget:
+    """Return the quota of a supplier's preset in the settings, or of another preset, of any supplier.
 
     The limits in the settings belong to the preset in the settings; another preset has its own.  0 means no limit.
     """
-    chosen = chosen_presets(settings)[ENEDIS.name]
-    if preset not in (None, chosen.name):
-        chosen = ENEDIS.presets[preset]
+    named = supplier_of_preset(preset) if preset else supplier
+    chosen = chosen_presets(settings).get(named)
+    if chosen is None or preset not in (None, chosen.name):
+        chosen = SUPPLIERS[named].presets[str(preset)]
     return QuotaBudget(
-        chosen.calls_per_hour or None, chosen.calls_per_second or None, night_hours, settings.quota_shares()
+        chosen.calls_per_hour or None,
+        chosen.calls_per_second or None,
+        night_hours,
+        settings.quota_shares(),
+        chosen.calls_per_day or None,
     )
+
+
+def supplier_of_preset(preset: str) -> str:
+    """Return the supplier of a preset. Raises KeyError for a name that is none."""
+    for supplier in SUPPLIERS.values():
+        if preset in supplier.presets:
+            return supplier.name
+    raise KeyError(preset)

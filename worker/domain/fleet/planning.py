@@ -4,19 +4,21 @@ This is arithmetic without any store. A *night* asks for the look-back of each a
 the other lanes leave of its hours. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7 days of
 curve, so an account costs one call a series and turn, however many nights lie between two turns. Totals are made of
 daily values, so the curve does not replace the call for these. A series has its turn no more often than its cadence.
-Source of the limits: Enedis, guide d'implémentation Data Connect v5, and its 2026 swagger (mesure_synchrone_auto v2).
+Each supplier has a quota of its own, so a fleet is planned for one supplier at a time.
+Source of the limits: Enedis, guide d'implémentation Data Connect v5, and its 2026 swagger (mesure_synchrone_auto v2);
+for those of gas the presets of GRDF.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from worker.domain.fleet.lanes import QUOTA_LANES, USUAL_CEILINGS, USUAL_FLOORS, Lane, Shares
 from worker.domain.fleet.policy import MOST_NIGHTS, FleetPolicy
-from worker.domain.measures.series import USUAL_SERIES, Series, curve_of, daily_of
+from worker.domain.measures.series import USUAL_SERIES, Series, curve_of, daily_of, of_supplier
 from worker.domain.measures.windows import history_length
 
 HOURS_A_DAY: Final = 24
@@ -36,17 +38,21 @@ class Fleet:
     """The size of a fleet: its accounts, those of them without a curve, and the days of curve to backfill.
 
     ``asked``: the number of accounts that each series is asked for; None for the usual series of all of them.
+    ``supplier``: whose accounts they are.
     """
 
     accounts: int
     without_curve: int = 0
     history_days: int = 28
     asked: Mapping[Series, int] | None = None
+    supplier: str = "enedis"
 
     @property
     def numbers(self) -> Mapping[Series, int]:
         """The number of accounts that each series is asked for."""
-        return dict.fromkeys(USUAL_SERIES, self.accounts) if self.asked is None else self.asked
+        if self.asked is None:
+            return dict.fromkeys(of_supplier(self.supplier, USUAL_SERIES), self.accounts)
+        return self.asked
 
     def calls_a_night(self, policy: FleetPolicy) -> int:
         """Return the calls of an average night under ``policy``."""
@@ -77,20 +83,22 @@ class Fleet:
         """Return a fleet of another size with the same shares of accounts without a curve and with each series."""
         of = max(1, self.accounts)
         asked = self.asked and {series: -(-number * accounts // of) for series, number in self.asked.items()}
-        return Fleet(accounts, accounts * self.without_curve // of, self.history_days, asked)
+        without_curve = accounts * self.without_curve // of
+        return Fleet(accounts, without_curve, self.history_days, asked, self.supplier)
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaBudget:
     """The quota of one application for all series together; None means no limit.
 
-    The night leaves the other lanes their floors of each hour and stops at its own ceiling (``shares``).
+    The night leaves the other lanes their floors of the hour and of the day, and stops at its own ceiling (``shares``).
     """
 
     per_hour: int | None
     per_second: int | None = 5
     night_hours: int = HOURS_A_DAY
     shares: Shares = USUAL_SHARES
+    per_day: int | None = None
 
     @property
     def nights_percent(self) -> int:
@@ -110,13 +118,18 @@ class QuotaBudget:
 
     @property
     def day_limit(self) -> int | None:
-        """The calls that 24 hours allow."""
-        return None if self.hour_limit is None else self.hour_limit * HOURS_A_DAY
+        """The calls that 24 hours allow: those of their hours, or the limit a day where that is lower."""
+        of_hours = None if self.hour_limit is None else self.hour_limit * HOURS_A_DAY
+        return min((limit for limit in (of_hours, self.per_day) if limit is not None), default=None)
 
     @property
     def night_limit(self) -> int | None:
         """The largest number of calls that a night may take."""
-        return None if self.hour_limit is None else self.hour_limit * self.night_hours * self.nights_percent // 100
+        calls = (
+            None if self.hour_limit is None else self.hour_limit * self.night_hours,
+            self.per_day,
+        )
+        return min((limit * self.nights_percent // 100 for limit in calls if limit is not None), default=None)
 
     def hours_for(self, calls: int, percent: int = 100) -> float:
         """Return the hours that ``calls`` take with ``percent`` of each hour."""
@@ -133,6 +146,10 @@ class QuotaBudget:
     def hour_limit_for(self, calls: int) -> int:
         """Return the limit an hour with which a night of ``calls`` ends in time beside the other lanes."""
         return _divide_rounding_up(calls * 100, self.nights_percent * self.night_hours)
+
+    def day_limit_for(self, calls: int) -> int:
+        """Return the limit a day that carries a night of ``calls`` beside the other lanes."""
+        return _divide_rounding_up(calls * 100, self.nights_percent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +221,7 @@ class Plan:
             "history_days": fleet.history_days,
             "calls_per_hour": quota.per_hour,
             "calls_per_second": quota.per_second,
+            **({"calls_per_day": quota.per_day} if quota.per_day else {}),
             "night_hours": quota.night_hours,
             "fits": self.fits,
             "policy": {"daily_every": self.policy.daily_every, "curve_every": self.policy.curve_every},
@@ -212,11 +230,22 @@ class Plan:
             "hours_a_night": [round(hours, 2) for hours in self.hours],
             "backfill_days": None if self.backfill_days is None else round(self.backfill_days, 1),
             "lanes": {lane: {"needed": needed[lane], "a_day": calls_by_lane.get(lane)} for lane in needed},
-            "most_accounts": {name: self.most_accounts(policy) for name, policy in TYPICAL_POLICIES.items()},
-            "calls_per_hour_needed": {
-                name: quota.hour_limit_for(fleet.calls_a_night(policy)) for name, policy in TYPICAL_POLICIES.items()
-            },
+            "most_accounts": {name: self.most_accounts(self._own(policy)) for name, policy in TYPICAL_POLICIES.items()},
+            "calls_per_hour_needed": {name: quota.hour_limit_for(calls) for name, calls in self._typical_calls.items()},
+            **({"calls_per_day_needed": self._calls_per_day_needed} if quota.per_day else {}),
         }
+
+    @property
+    def _typical_calls(self) -> dict[str, int]:
+        return {name: self.fleet.calls_a_night(self._own(policy)) for name, policy in TYPICAL_POLICIES.items()}
+
+    @property
+    def _calls_per_day_needed(self) -> dict[str, int]:
+        return {name: self.quota.day_limit_for(calls) for name, calls in self._typical_calls.items()}
+
+    def _own(self, policy: FleetPolicy) -> FleetPolicy:
+        """Return a policy for the series of this fleet's supplier."""
+        return replace(policy, supplier=self.fleet.supplier)
 
 
 # The policies that a plan compares: for each, the most accounts and the limit an hour that it needs.
@@ -229,8 +258,9 @@ TYPICAL_POLICIES: Final[Mapping[str, FleetPolicy]] = {
 
 def plan_fleet(fleet: Fleet, quota: QuotaBudget) -> Plan:
     """Return the plan with the freshest policy that the quota allows."""
-    plans = (Plan(fleet, quota, policy) for policy in POLICIES_FRESHEST_FIRST)
-    return next((plan for plan in plans if plan.fits), Plan(fleet, quota, POLICIES_FRESHEST_FIRST[-1]))
+    policies = [replace(policy, supplier=fleet.supplier) for policy in POLICIES_FRESHEST_FIRST]
+    plans = (Plan(fleet, quota, policy) for policy in policies)
+    return next((plan for plan in plans if plan.fits), Plan(fleet, quota, policies[-1]))
 
 
 def _divide_rounding_up(number: int, by: int) -> int:

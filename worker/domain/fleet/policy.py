@@ -26,10 +26,15 @@ def night_start(now: datetime, nightly_at: time) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class FleetPolicy:
-    """Ask for daily values every ``daily_every``-th night, for curves every ``curve_every``-th (1 to 7)."""
+    """Ask for daily values every ``daily_every``-th night, for curves every ``curve_every``-th (1 to 7).
+
+    ``supplier``: whose series it is for; those of others have their turn by their cadence alone, as far as the quota of
+    theirs carries, the longest unasked first.
+    """
 
     daily_every: int = 1
     curve_every: int = 1
+    supplier: str = "enedis"
 
     def __post_init__(self) -> None:
         if not all(1 <= nights <= MOST_NIGHTS for nights in (self.daily_every, self.curve_every)):
@@ -37,5 +42,7 @@ class FleetPolicy:
 
     def every(self, series: Series) -> int:
         """Return the nights from one turn to the next, at least those of the series' own cadence."""
+        if series.description.supplier != self.supplier:
+            return series.description.cadence_nights
         policy = self.curve_every if series.has_steps else self.daily_every
         return max(policy, series.description.cadence_nights)

@@ -19,10 +19,19 @@ from worker.domain.fleet.planning import (
     plan_fleet,
 )
 from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Series, of_supplier
+
+ELECTRICITY = of_supplier("enedis")
+GAS = QuotaBudget(3_600, 1, per_day=6_000)
 
 limits = st.one_of(st.none(), st.integers(1, 100_000))
-quotas = st.builds(QuotaBudget, limits, st.one_of(st.none(), st.integers(1, 50)), st.integers(1, HOURS_A_DAY))
+quotas = st.builds(
+    QuotaBudget,
+    limits,
+    st.one_of(st.none(), st.integers(1, 50)),
+    st.integers(1, HOURS_A_DAY),
+    per_day=st.one_of(st.none(), st.integers(1, 100_000)),
+)
 
 
 @st.composite
@@ -66,7 +75,7 @@ def test_a_larger_fleet_is_never_asked_for_more_often(fleet: Fleet, quota: Quota
 @given(fleets(), quotas, st.integers(0, 50_000))
 def test_a_larger_quota_never_makes_it_worse(fleet: Fleet, quota: QuotaBudget, more: int) -> None:
     if quota.per_hour is not None:
-        larger = QuotaBudget(quota.per_hour + more, quota.per_second, quota.night_hours)
+        larger = replace(quota, per_hour=quota.per_hour + more)
         now, then = plan_fleet(fleet, quota), plan_fleet(fleet, larger)
         assert POLICIES_FRESHEST_FIRST.index(then.policy) <= POLICIES_FRESHEST_FIRST.index(now.policy)
 
@@ -76,7 +85,7 @@ def test_the_most_accounts_fit_and_one_more_does_not(fleet: Fleet, quota: QuotaB
     plan = plan_fleet(fleet, quota)
     for policy in TYPICAL_POLICIES.values():
         most = plan.most_accounts(policy)
-        assert (most is None) == (quota.hour_limit is None)
+        assert (most is None) == (quota.hour_limit is None and quota.per_day is None)
         if most is not None:
             assert Plan(fleet.scaled_to(most), quota, policy).fits
             assert not Plan(fleet.scaled_to(most + 1), quota, policy).fits
@@ -109,7 +118,7 @@ def test_a_night_beside_busy_lanes_is_no_shorter_and_one_that_fits_ends_in_time(
     plan = plan_fleet(fleet, quota)
     alone, beside = plan.hours
     assert 0 <= alone <= beside + 1e-9
-    if plan.fits:
+    if plan.fits and quota.hour_limit is not None:
         assert alone <= quota.night_hours + 1e-9
 
 
@@ -134,7 +143,7 @@ def test_more_is_given_up_step_by_step() -> None:
     }
 
 
-@given(fleets(), quotas, st.dictionaries(st.sampled_from(Series), st.integers(0, 100_000), max_size=8))
+@given(fleets(), quotas, st.dictionaries(st.sampled_from(ELECTRICITY), st.integers(0, 100_000), max_size=8))
 def test_further_series_cost_a_call_a_turn_of_their_cadence(
     fleet: Fleet, quota: QuotaBudget, asked: dict[Series, int]
 ) -> None:
@@ -153,10 +162,47 @@ def cadence_of(fleet: Fleet) -> int:
 
 
 def test_a_fleet_with_all_series_is_planned() -> None:
-    fleet = Fleet(100_000, asked=dict.fromkeys(Series, 100_000))
+    fleet = Fleet(100_000, asked=dict.fromkeys(ELECTRICITY, 100_000))
     nightly, weekly, monthly = 3 * 100_000, 4 * 14_286, 3_334
     assert fleet.calls_a_night(FleetPolicy()) == fleet.naive_calls_a_night == nightly + weekly + monthly
     assert fleet.history_calls_in(Lane.FIRST_SCREEN) == 3 * 100_000
     assert fleet.history_calls_in(Lane.BACKFILL) == (2 * 4 + 4 * 3 + 1) * 100_000
     half = fleet.scaled_to(50_000)
-    assert half.numbers == dict.fromkeys(Series, 50_000)
+    assert half.numbers == dict.fromkeys(ELECTRICITY, 50_000)
+
+
+@given(fleets(), quotas)
+def test_a_limit_a_day_is_never_exceeded_by_a_night_that_fits(fleet: Fleet, quota: QuotaBudget) -> None:
+    plan = plan_fleet(fleet, quota)
+    if plan.fits and quota.per_day is not None:
+        assert plan.calls_a_night <= quota.per_day
+    needed = quota.day_limit_for(plan.calls_a_night)
+    for per_day, fits in ((needed, True), (needed - 1, False)):
+        assert Plan(fleet, QuotaBudget(None, None, per_day=per_day), plan.policy).fits is fits
+
+
+def test_gas_is_planned_with_its_own_limit_a_day() -> None:
+    """One call a night, one every fifteen nights and one every ninety; three years' history is one call."""
+    fleet = Fleet(3_000, supplier="grdf")
+    plan = plan_fleet(fleet, GAS)
+    assert fleet.numbers == dict.fromkeys(of_supplier("grdf"), 3_000)
+    assert plan.calls_a_night == fleet.naive_calls_a_night == 3_000 + 3_000 // 15 + 34
+    assert [fleet.history_calls(series) for series in fleet.numbers] == [3_000, 3_000, 3_000]
+    assert (plan.fits, GAS.day_limit, GAS.night_limit) == (True, 6_000, 4_200)
+    assert plan.daily_calls_by_lane == {"first_screen": 600, "nightly": 4_200, "repair": 600, "backfill": 1_566}
+    assert plan.most_accounts(plan.policy) == 3_896
+    assert plan.as_json()["calls_per_day"] == 6_000
+    assert plan.as_json()["calls_per_day_needed"]["everything_every_night"] == 4_620
+
+
+def test_a_policy_is_for_the_series_of_its_own_supplier() -> None:
+    """A small quota of one supplier makes nothing of another one older."""
+    slow = FleetPolicy(7, 7)
+    assert [slow.every(series) for series in of_supplier("grdf")] == [1, 15, 90]
+    of_gas = plan_fleet(Fleet(6_000, supplier="grdf"), GAS).policy
+    assert (of_gas.daily_every, of_gas.every(Series.GAS_DAILY), of_gas.every(Series.DAILY)) == (2, 2, 1)
+
+
+def test_a_plan_without_a_limit_a_day_says_nothing_of_one() -> None:
+    plan = plan_fleet(Fleet(20), QuotaBudget(1_000)).as_json()
+    assert not {"calls_per_day", "calls_per_day_needed"} & plan.keys()

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.pages import ROOT
 from worker.clients.enedis.presets import PRESETS
+from worker.clients.grdf.presets import PRESETS as GAS_PRESETS
 from worker.domain.fleet.lanes import QUOTA_LANES, Lane
 from worker.domain.fleet.planning import TYPICAL_POLICIES, USUAL_SHARES, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.fleet.policy import MOST_NIGHTS
@@ -14,6 +15,7 @@ from worker.ops.capacity import describe_policy
 
 PAGE = ROOT / "docs" / "explanation" / "planning.md"
 FLEETS = (1_000, 100_000, 1_000_000)
+GAS_FLEETS = (1_000, 3_000, 6_000, 30_000)
 
 
 def limits() -> dict[int, list[str]]:
@@ -72,7 +74,33 @@ def number(value: int) -> str:
     return f"{value:,}".replace(",", " ")
 
 
-@pytest.mark.parametrize("line", [*rows(), *most_rows(), *lane_rows()])
+def gas_rows() -> list[str]:
+    """Return the table of gas: fleets on the limits of GRDF's preset."""
+    lines = []
+    for accounts in GAS_FLEETS:
+        plan = plan_fleet(Fleet(accounts, supplier="grdf"), gas_quota())
+        fits = describe_policy(plan.policy) if plan.fits else f"does not fit; {number(most(plan))} homes would"
+        alone, beside = plan.hours
+        needed = plan.as_json()["calls_per_day_needed"]["everything_every_night"]
+        cells = [
+            number(accounts),
+            fits,
+            number(plan.fleet.naive_calls_a_night),
+            number(plan.calls_a_night),
+            f"{alone:.1f} to {beside:.1f} h",
+            f"{plan.backfill_days:.1f} days",
+            number(needed),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def gas_quota() -> QuotaBudget:
+    preset = GAS_PRESETS["grdf-adict"]
+    return QuotaBudget(preset.calls_per_hour, preset.calls_per_second, per_day=preset.calls_per_day)
+
+
+@pytest.mark.parametrize("line", [*rows(), *most_rows(), *lane_rows(), *gas_rows()])
 def test_a_line_of_the_page_is_what_the_code_says(line: str) -> None:
     assert line in PAGE.read_text(encoding="utf-8").splitlines()
 
@@ -103,3 +131,5 @@ def test_what_the_page_says_of_calls_and_shares_holds() -> None:
     assert f"{floors.pop()} % each" in text and not floors
     pace_limit = QuotaBudget(1).pace_limit
     assert f"four calls a second, {number(pace_limit or 0)} an hour" in text
+    gas = plan_fleet(Fleet(1, supplier="grdf"), gas_quota())
+    assert f"{number(gas.as_json()['most_accounts']['everything_every_night'])} homes" in text
