@@ -32,7 +32,7 @@ from config.validation import (
     is_production,
 )
 from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares
-from worker.domain.measures.series import USUAL_SERIES, Series, complete_fleet, of_supplier, parse_series
+from worker.domain.measures.series import USUAL_SERIES, Series, complete_fleet, parse_series
 
 PREFIX: Final = "RELEVE_"
 _UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
@@ -152,7 +152,7 @@ class Settings(BaseSettings):
         "`releve keys new`); unset, a key file in data_dir. Also as …_FILE.",
     )
     series: SeriesNames = Field(
-        ",".join(of_supplier("enedis", USUAL_SERIES)),
+        ",".join(USUAL_SERIES),
         description="What is collected of every meter, with commas between: "
         f"{', '.join(Series)}. Of a supplier of which none is named, the usual ones. `releve accounts series` chooses "
         "for one account.",

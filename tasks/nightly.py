@@ -48,7 +48,7 @@ def nightly_sync(before: str | None = None) -> None:
 @shared_task(base=ControlTask)
 def sync_account(account_id: str, run: str) -> None:
     """Publish the look-back of one account, requested by hand under the name ``run``."""
-    publish(get_runtime().due_windows.look_backs(account_id))
+    publish(get_runtime().claims.look_backs(account_id))
 
 
 @shared_task(base=ControlTask)

@@ -14,7 +14,7 @@ from worker.accounts.notices import notify_missing_curves
 from worker.domain.clock import real_clock
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series, parse_series
+from worker.domain.measures.series import Series, complete_fleet, parse_series
 from worker.domain.measures.windows import newest_wanted_day
 from worker.logs import fields
 from worker.ops import heartbeat
@@ -47,7 +47,7 @@ def renew_tokens() -> None:
 def follow_fleet_series(names: str) -> None:
     """Let all accounts follow the series that beat's RELEVE_SERIES names, once it has changed, and once a day."""
     runtime = get_runtime()
-    fleet = [series for series in parse_series(names) if runtime.offers(series)]
+    fleet = [series for series in complete_fleet(parse_series(names)) if runtime.offers(series)]
     if runtime.progress.get_text(_FLEET_SERIES) != names:
         changed = runtime.registry.outcomes.follow_fleet(fleet, runtime.now())
         runtime.progress.put_text(_FLEET_SERIES, names, _A_DAY_S)

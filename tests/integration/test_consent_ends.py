@@ -93,7 +93,7 @@ def jobs_in_flight(service: ConnectService, account_id: str) -> list[WindowJob]:
     history = claims.claim_history(*pair)
     assert history is not None
     repair = claims.to_job(*pair, last_week, claims.claim(REPAIR, [pair])[pair])
-    return [*runtime.due_windows.look_backs(account_id), history, repair, claims.to_job(*pair, last_week)]
+    return [*runtime.claims.look_backs(account_id), history, repair, claims.to_job(*pair, last_week)]
 
 
 # How Relève may come to ask; each is tried alone.

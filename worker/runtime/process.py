@@ -30,7 +30,7 @@ from worker.accounts.token_renewal import TokenRenewal
 from worker.accounts.token_revocation import TokenRevocation
 from worker.clients.endpoints import Endpoints
 from worker.clients.oauth import OAuthClient
-from worker.clients.session import Transport
+from worker.clients.session import Permits, Transport
 from worker.clients.supplier import Supplier, SupplierClient
 from worker.clients.suppliers import ENEDIS, GRDF, SUPPLIERS, SupplierClients
 from worker.clients.tokens import TokenProvider
@@ -40,9 +40,8 @@ from worker.domain.consent.evidence import HOUSEHOLD
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.series import Series, registers_of
+from worker.domain.measures.series import Series, of_supplier, registers_of
 from worker.errors import OperatorFault
-from worker.quota.ledger import QuotaLedger
 from worker.runtime import keys, stores, supplier
 from worker.runtime.series import fleet_series, is_offered
 from worker.stores.encryption import Signer
@@ -76,6 +75,7 @@ from worker.sync.audit import Auditor
 from worker.sync.claims import WindowClaims
 from worker.sync.completeness import LedgerRebuilder
 from worker.sync.due import DueWindows
+from worker.sync.due_by_supplier import DueBySupplier
 from worker.sync.history import History
 from worker.sync.incidents import Incidents
 from worker.sync.inline import Inline
@@ -141,7 +141,9 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.connection_requests = ConnectionRequests(self.redis, self.sealer, subject_of)
         self.heartbeats = Heartbeats(self.redis)
         self.broker_messages = stores.build_broker_messages(settings, self.redis_url, self._open)
-        self.ledger = supplier.build_ledger(settings, self.redis, self.endpoints)
+        presets = supplier.chosen_presets(settings)
+        self.ledgers = {name: supplier.ledger_of(preset, settings, self.redis) for name, preset in presets.items()}
+        self.ledger = self.ledgers[ENEDIS.name]
 
     def _build_suppliers(self) -> None:
         settings, endpoints = self.settings, self.endpoints
@@ -160,17 +162,16 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
         self.suppliers = {self.clients.supplier.name: self.clients}
         if settings.grdf_client_id:
-            gas = supplier.build_endpoints(settings, GRDF.name)
             self.suppliers[GRDF.name] = self._build_clients(
                 GRDF,
-                gas,
+                supplier.build_endpoints(settings, GRDF.name),
                 settings.grdf_client_id,
                 settings.grdf_client_secret,
-                supplier.build_ledger(settings, self.redis, gas),
+                self.ledgers[GRDF.name],
             )
 
     def _build_clients(
-        self, of: Supplier, endpoints: Endpoints, client_id: str, client_secret: SecretStr, permits: QuotaLedger
+        self, of: Supplier, endpoints: Endpoints, client_id: str, client_secret: SecretStr, permits: Permits
     ) -> SupplierClients:
         """Return the clients of one supplier; ``permits`` is its quota."""
         transport = Transport(endpoints.base_url, (_CONNECT_TIMEOUT_S, self.settings.supplier_timeout_s))
@@ -244,13 +245,19 @@ class Runtime(AbstractContextManager["Runtime"]):
             incidents=self.incidents,
             daily_limit_kwh=settings.daily_limit_kwh,
         )
-        self.due_windows = DueWindows(
-            table=self.registry.due,
-            policies=self.registry.policies,
-            claims=self.claims,
-            calls_per_hour=self.calls_per_hour,
-            now=self.now,
-            closed_for_s=self.ledger.closed_for_s,
+        self.due_windows = DueBySupplier(
+            [
+                DueWindows(
+                    table=self.registry.due,
+                    policies=self.registry.policies,
+                    claims=self.claims,
+                    calls_per_hour=ledger.per_hour,
+                    now=self.now,
+                    closed_for_s=ledger.closed_for_s,
+                    series=of_supplier(name),
+                )
+                for name, ledger in self.ledgers.items()
+            ]
         )
         self.probes = IncidentProber(
             incidents=self.incidents,

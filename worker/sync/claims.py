@@ -17,6 +17,7 @@ from typing import Final
 from worker.domain.clock import Clock
 from worker.domain.measures.messages import (
     BACKFILL,
+    LOOK_BACK,
     LOOK_BACKS,
     REPAIR,
     WindowJob,
@@ -172,6 +173,16 @@ class WindowClaims:
             return self.history.covers(account_id, series, window_of(job))
         outcome = self.registry.outcomes.load(account_id).get(series)
         return outcome is not None and outcome.updated_at >= published_at(job)
+
+    def look_backs(self, account_id: str) -> list[WindowJob]:
+        """Claim the look-backs of one account that are not in flight, none after its consent. Raises UnknownAccount."""
+        today = civil_date(self.now())
+        if self.registry.get(account_id).refusal_on(today):
+            return []
+        claims = self.claim(
+            LOOK_BACK, [(account_id, series) for series in self.registry.outcomes.collected(account_id)]
+        )
+        return [self.to_job(*pair, plan_look_back(today, pair[1]), claim) for pair, claim in claims.items()]
 
     def manual_look_back(self, account_id: str, series: Series) -> WindowJob:
         """Return the last days of a series without a claim."""

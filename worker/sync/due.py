@@ -1,4 +1,4 @@
-"""Which windows are due: one query a lane (``worker.stores.registry.due``), claimed as far as they fit.
+"""Which windows of a supplier are due: one query a lane (``worker.stores.registry.due``), claimed as far as they fit.
 
 1. The lane's room is what the quota can do in ten minutes, less its claims in flight.
 2. The query returns the rows that are due, in their order; those in flight still are, so as many more are asked for.
@@ -19,11 +19,11 @@ from datetime import date, datetime
 from typing import Final, NamedTuple
 
 from worker.domain.clock import Clock
-from worker.domain.measures.messages import AGAIN, CATCH_UP, LOOK_BACK, NIGHTLY, REPAIR, WindowJob
+from worker.domain.measures.messages import AGAIN, CATCH_UP, NIGHTLY, REPAIR, WindowJob
 from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
 from worker.domain.measures.series import SMALLEST_FIRST, Series
 from worker.domain.measures.windows import plan_look_back, plan_repair
-from worker.stores.redis.claims import member_of
+from worker.stores.redis.claims import member_of, series_of_member
 from worker.stores.registry.due import DueRow, DueTable, SeriesDays
 from worker.stores.registry.outcomes import NIGHTS_WITHOUT_CURVE
 from worker.stores.registry.policies import PolicyTable
@@ -32,11 +32,6 @@ from worker.sync.claims import HISTORY_LANES, NIGHTLY_LANE, REPAIR_LANE, WindowC
 _AGAIN_SHARE: Final = 10  # A tenth of the nightly room is kept for tries after a failure.
 _REPAIR_SHARE: Final = 10  # Each hourly run of the repair may use a tenth of an hour's quota.
 MOST_HISTORIES: Final = 500  # Histories begun in one call: each reads its finished days.
-# Rows of one query: a curve that is not collected has its turn every week.
-_NIGHTLY_GROUPS: Final = (
-    *((series, NIGHTS_WITHOUT_CURVE) for series in SMALLEST_FIRST if series.has_steps),
-    *((series, 1) for series in SMALLEST_FIRST),
-)
 
 
 class Due(NamedTuple):
@@ -48,9 +43,9 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DueWindows:
-    """The windows that are due, claimed for whoever publishes them.
+    """The windows of a supplier's ``series`` that are due, claimed for whoever publishes them.
 
-    ``closed_for_s``: seconds for which the gate stays closed; until then nothing is due. ``policies``: every how many
+    ``closed_for_s``: seconds for which its gate stays closed; until then nothing is due. ``policies``: every how many
     nights a series is asked for. Methods raise StoreUnavailable.
     """
 
@@ -60,24 +55,33 @@ class DueWindows:
     calls_per_hour: int | None
     now: Clock
     closed_for_s: Callable[[], float] = lambda: 0.0
+    series: Sequence[Series] = tuple(Series)
+
+    def in_flight(self, lane: str) -> set[str]:
+        """Return the members of a lane's claims on these series."""
+        return {member for member in self.claims.in_flight(lane) if series_of_member(member) in self.series}
 
     def night(self, before: datetime) -> Due:
         """Claim the look-backs of series that were not asked since ``before``."""
         now = self.now()
         self.claims.drop_lost(NIGHTLY_LANE)
-        in_flight, most = set(self.claims.in_flight(NIGHTLY_LANE)), most_waiting(self.calls_per_hour)
+        in_flight, most = self.in_flight(NIGHTLY_LANE), most_waiting(self.calls_per_hour)
         room = most - len(in_flight)
         if room <= 0 or self.closed_for_s() > 0:
             return Due([], room <= 0)
         limit = min(room, -(-most // _AGAIN_SHARE))
-        jobs = self._claim(AGAIN, self.table.list_again(now, limit + len(in_flight)), in_flight, limit)
+        jobs = self._claim(AGAIN, self.table.list_again(now, limit + len(in_flight), self.series), in_flight, limit)
         policy, more = self.policies.load_current(civil_date(now)), False
+        smallest_first = [series for series in SMALLEST_FIRST if series in self.series]
+        # Rows of one query: a curve that is not collected has its turn every week.
+        groups = [(series, NIGHTS_WITHOUT_CURVE) for series in smallest_first if series.has_steps]
+        groups += [(series, 1) for series in smallest_first]
         # What a group leaves of its part of the room is for the next ones.
-        for place, (series, every) in enumerate(_NIGHTLY_GROUPS):
+        for place, (series, every) in enumerate(groups):
             nights = max(every, policy.every(series))
             # Of every k nights, the turn of a series is the k-th.
             asked_before = before - (nights - 1) * ONE_DAY
-            limit = -(-(room - len(jobs)) // (len(_NIGHTLY_GROUPS) - place))
+            limit = -(-(room - len(jobs)) // (len(groups) - place))
             rows = self.table.list_nightly(series, every, asked_before, now, limit + len(in_flight)) if limit else []
             if rows and nights > 1:
                 limit = min(limit, self._share(series, every, nights, before))
@@ -91,12 +95,12 @@ class DueWindows:
 
         ``since``: the beginning of the night; with a policy, only what had its turn then.
         """
-        in_flight, today = set(self.claims.in_flight(NIGHTLY_LANE)), civil_date(self.now())
+        in_flight, today = self.in_flight(NIGHTLY_LANE), civil_date(self.now())
         room = most_waiting(self.calls_per_hour) - len(in_flight)
         if room <= 0 or self.closed_for_s() > 0:
             return Due([], room <= 0)
         policy, jobs, more = self.policies.load_current(today), list[WindowJob](), False
-        for series in filter(lambda series: series.catches_up, Series):
+        for series in filter(lambda series: series.catches_up, self.series):
             limit = room - len(jobs)
             wanted = limit + len(in_flight)
             asked_since = since if policy.every(series) > 1 else None
@@ -108,11 +112,11 @@ class DueWindows:
     def repairs(self) -> list[WindowJob]:
         """Claim the newest open days of each series, within a share of the quota."""
         self.claims.drop_lost(REPAIR_LANE)
-        in_flight = set(self.claims.in_flight(REPAIR_LANE))
+        in_flight = self.in_flight(REPAIR_LANE)
         limit = most_waiting(self.calls_per_hour, _REPAIR_SHARE) - len(in_flight)
         if limit <= 0 or self.closed_for_s() > 0:
             return []
-        rows = self.table.list_repairs(civil_date(self.now()), limit + len(in_flight))
+        rows = self.table.list_repairs(civil_date(self.now()), limit + len(in_flight), self.series)
         return self._claim(REPAIR, rows, in_flight, limit)
 
     def histories(self) -> list[tuple[str, Series]]:
@@ -121,9 +125,9 @@ class DueWindows:
         self.claims.make_lost_histories_due()
         free: list[tuple[str, Series]] = []
         for lane in dict.fromkeys(HISTORY_LANES.values()):
-            in_flight = set(self.claims.in_flight(lane))
+            in_flight = self.in_flight(lane)
             room = min(MOST_HISTORIES, most_waiting(self.calls_per_hour) - len(in_flight))
-            of_lane = [series for series in SMALLEST_FIRST if HISTORY_LANES[series] == lane]
+            of_lane = [one for one in SMALLEST_FIRST if one in self.series and HISTORY_LANES[one] == lane]
             for place, series in enumerate(of_lane):
                 limit = -(-room // (len(of_lane) - place))  # What one series leaves of its part is for the next ones.
                 if limit > 0 and not self.closed_for_s() > 0 and not self.claims.is_held(series):
@@ -140,16 +144,7 @@ class DueWindows:
 
     def has_history_room(self, series: Series) -> bool:
         """Return whether one more window of a history may be in flight."""
-        return len(self.claims.in_flight(HISTORY_LANES[series])) < most_waiting(self.calls_per_hour)
-
-    def look_backs(self, account_id: str) -> list[WindowJob]:
-        """Claim the look-backs of one account that are not in flight, none after its consent. Raises UnknownAccount."""
-        today = civil_date(self.now())
-        if self.claims.registry.get(account_id).refusal_on(today):
-            return []
-        collected = self.claims.registry.outcomes.collected(account_id)
-        claims = self.claims.claim(LOOK_BACK, [(account_id, series) for series in collected])
-        return [self.claims.to_job(*pair, plan_look_back(today, pair[1]), claim) for pair, claim in claims.items()]
+        return len(self.in_flight(HISTORY_LANES[series])) < most_waiting(self.calls_per_hour)
 
     def _share(self, series: Series, every: int, nights: int, before: datetime) -> int:
         """Return how many rows of a group are still to be claimed tonight: of every k nights, a k-th part of the rows.

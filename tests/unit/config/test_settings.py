@@ -11,7 +11,7 @@ import pytest
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.domain.clock import clock_from, real_clock
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import USUAL_GAS_SERIES, USUAL_SERIES, Series
 
 SECRET = "canary-7f3a"
 
@@ -61,11 +61,29 @@ def test_what_is_told_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_fleets_series_are_read_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Settings.from_env().collected_series() == USUAL_SERIES
+    assert Settings.from_env().named_series() == USUAL_SERIES
     monkeypatch.setenv("RELEVE_SERIES", " max_power, daily,daily")
-    assert Settings.from_env().collected_series() == (Series.DAILY, Series.MAX_POWER)
+    assert Settings.from_env().named_series() == (Series.DAILY, Series.MAX_POWER)
     monkeypatch.setenv("RELEVE_SERIES", "daily")
-    assert Settings.from_env().collected_series() == (Series.DAILY,)
+    assert Settings.from_env().named_series() == (Series.DAILY,)
+
+
+def test_of_a_supplier_that_is_not_named_the_usual_series_are_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.from_env().collected_series() == (*USUAL_SERIES, *USUAL_GAS_SERIES)
+    monkeypatch.setenv("RELEVE_SERIES", "daily,gas_daily")
+    assert Settings.from_env().collected_series() == (Series.DAILY, Series.GAS_DAILY)
+    monkeypatch.setenv("RELEVE_SERIES", "gas_published")
+    assert Settings.from_env().collected_series() == (*USUAL_SERIES, Series.GAS_PUBLISHED)
+
+
+def test_gas_needs_a_client_id_and_is_never_simulated_at_grdfs_own_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not Settings.from_env().speaks_to_gas_simulator
+    simulators = {"ENEDIS_URL": "http://127.0.0.1:8000", "PRETEND_NOW": "2024-07-25T09:00+02:00"}
+    with pytest.raises(ConfigError, match="RELEVE_PRETEND_NOW: is for the simulator: unset it, or set RELEVE_GRDF_URL"):
+        read_settings(monkeypatch, GRDF_CLIENT_ID="releve", **simulators)
+    assert read_settings(monkeypatch, GRDF_URL="http://127.0.0.1:8000").speaks_to_gas_simulator
+    with pytest.raises(ConfigError, match="RELEVE_PRETEND_NOW: "):
+        read_settings(monkeypatch, GRDF_URL="https://api.grdf.fr/adict/v6")
 
 
 @pytest.mark.parametrize("names", ["daily,gas", ",", "DAILY"])

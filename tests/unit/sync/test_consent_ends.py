@@ -159,7 +159,7 @@ def test_what_the_household_stopped_or_another_person_took_over_is_asked_by_nobo
     household.look_back(account_id)
     assert household.supplier.asked == [] and state_of(household, account_id) == before
     assert household.claim_due_notices() == [] and household.claims.in_flight("nightly") == {}
-    assert household.due_windows().look_backs(account_id) == []
+    assert household.claims.look_backs(account_id) == []
 
 
 # The nightly task

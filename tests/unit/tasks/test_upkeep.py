@@ -9,7 +9,7 @@ import pytest
 
 from config import celery_options
 from tasks import upkeep
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Series, of_supplier
 from worker.errors import StoreUnavailable
 
 
@@ -27,7 +27,7 @@ class PretendRuntime:
         return None
 
     def offers(self, series: Series) -> bool:
-        return series is not Series.REGISTERS
+        return series in of_supplier("enedis") and series is not Series.REGISTERS
 
     def get_text(self, name: str) -> str | None:
         return self.texts.get(name)

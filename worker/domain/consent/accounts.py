@@ -29,7 +29,8 @@ class Account:
     never written to a log or a message. ``reason`` is the error code that led to this state, or empty. A browser's
     session shows the account while it names ``session_number``; raising it ends all of them. ``data_from``: the first
     day that may be read, because before it the meter was another person's. ``activated_on``: the day on which the
-    contract began, as the supplier tells. ``tenant``: the service that it belongs to.
+    contract began, as the supplier tells. ``tenant``: the service that it belongs to. ``home``: a random text that the
+    accounts of one home share, which its household has joined.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Account:
     session_number: int = 1
     tenant: str = DEFAULT_TENANT
     activated_on: date | None = None
+    home: str | None = None
 
     @property
     def first_day(self) -> date | None:

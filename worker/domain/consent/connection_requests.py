@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 from worker.domain.consent.consents import ConsentKind, Proof
 from worker.domain.consent.proxy import ProxyCaller
+from worker.domain.consent.rights import HouseholdDeclaration
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.series import Series
 
@@ -27,7 +28,7 @@ _WAITS_S: Final = (2, 3, 5, 10, 20, 40, 60, 120, 300)  # By the number of tries 
 
 
 class RequestState(StrEnum):
-    """How far a request has come; the last four are final."""
+    """How far a request has come; from ``connected`` on it is final."""
 
     ASKING = "asking"  # The supplier is asked, until it answers.
     CHOICE = "choice"  # Proven, but the meter has another person's account: the person chooses.
@@ -35,6 +36,7 @@ class RequestState(StrEnum):
     UNPROVEN = "unproven"  # There is no proof. A reading off the meter's display (P4) leads on from here.
     CONNECTED = "connected"
     HANDED_OVER = "handed_over"  # A client of the proxy gets a code for it, and no account is made.
+    DECLARED = "declared"  # Its right is declared to the supplier, which asks the holder: the table of rights goes on.
     REFUSED = "refused"
 
 
@@ -50,6 +52,7 @@ class RequestEvent(StrEnum):
     TURNED_AWAY = "turned_away"  # By the operator.
     READING_TYPED = "reading_typed"  # The person has typed what the meter's display shows.
     HANDED_OVER = "handed_over"  # To a client of the proxy: proven, or with a code of v4, which may be a proof.
+    DECLARED = "declared"  # The supplier has registered the right that the household declares.
     REFUSED = "refused"  # By the supplier, or because the invitation has ended.
 
 
@@ -62,6 +65,7 @@ TRANSITIONS: Final[Mapping[tuple[RequestState, RequestEvent], RequestState]] = {
     (_S.ASKING, _E.TOO_MANY): _S.HELD,
     (_S.ASKING, _E.PROVEN): _S.CONNECTED,
     (_S.ASKING, _E.HANDED_OVER): _S.HANDED_OVER,
+    (_S.ASKING, _E.DECLARED): _S.DECLARED,
     # The person says: it is my meter now, not the one of whoever has the account.
     (_S.CHOICE, _E.TOO_MANY): _S.HELD,
     (_S.CHOICE, _E.PROVEN): _S.CONNECTED,
@@ -120,6 +124,7 @@ class ConnectionRequest:
     ``new_holder``: whether the person has said that the meter's account is another person's.
     ``caller``: the client of the proxy that it is for; ``returns_to``: the address that its code was handed over by.
     ``readings``: what the person has typed off the meter's display, in kWh by tariff period.
+    ``declaration``: what the person has typed for the supplier to register a right; gone once the request is final.
     ``page``: the name of the page that says what it waits for or why it ended, where that is not the account's own.
     ``created_at``, ``begun_at`` and ``next_try_at`` are real moments even where the fleet runs at a simulated time.
     """
@@ -146,6 +151,7 @@ class ConnectionRequest:
     caller: ProxyCaller | None = None
     returns_to: str = field(default="", repr=False)
     readings: Mapping[str, int] = field(default_factory=dict, repr=False)
+    declaration: HouseholdDeclaration | None = field(default=None, repr=False)
     page: str = ""
 
     def after(self, event: RequestEvent, **changes: Any) -> Self:
@@ -175,12 +181,15 @@ class ConnectionRequest:
         """Whether its next step asks the supplier, so that a task takes it and never a request's thread."""
         if self.done or self.proven is not None or self.keeps_code:
             return False
-        return self.code is not None or self.autorisation_id is not None
+        return self.code is not None or self.autorisation_id is not None or self.declaration is not None
 
     @property
     def vouched(self) -> bool:
-        """Whether somebody invited the person, so that its calls come before those of strangers; a reading's do not."""
-        return self.invitation_id is not None and not self.readings
+        """Whether its calls come before those of strangers: the person was invited, or is signed in and declares.
+
+        The calls of a reading do not.
+        """
+        return (self.invitation_id is not None or self.declaration is not None) and not self.readings
 
     @property
     def keeps_code(self) -> bool:
@@ -189,8 +198,10 @@ class ConnectionRequest:
 
     @property
     def names_meters(self) -> tuple[str, ...]:
-        """The meters that the callback or its proof names."""
-        return tuple(dict.fromkeys((*self.usage_points, *(self.proven.usage_points if self.proven else ()))))
+        """The meters that the callback, its proof or the declaration names."""
+        declared = (self.declaration.meter,) if self.declaration else ()
+        proven = self.proven.usage_points if self.proven else ()
+        return tuple(dict.fromkeys((*self.usage_points, *proven, *declared)))
 
     @property
     def subject(self) -> str | None:
@@ -199,7 +210,7 @@ class ConnectionRequest:
         None with an invitation or a code: a person who consents may have these, and must not lose the request to
         strangers who type the same meter.
         """
-        if self.invitation_id is not None or self.code is not None:
+        if self.invitation_id is not None or self.code is not None or self.declaration is not None:
             return None
         if self.autorisation_id is not None:
             return f"consent {self.autorisation_id}"

@@ -14,6 +14,7 @@ class ConsentKind(StrEnum):
     USAGE_POINT = "usage_point"  # The callback of v5 names the meter.
     AUTORISATION = "autorisation"  # The callback of 2026 names a consent, whose meter is asked for.
     ID_TOKEN = "id_token"  # noqa: S105 - GRDF
+    RIGHT = "right"  # The supplier registers a right of access, and asks the holder itself (GRDF).
     ASSERTED = "asserted"  # Whoever added the account says so; there was no callback.
 
 
@@ -24,6 +25,8 @@ class Proof(StrEnum):
     EXCHANGE = "exchange"  # P1: the supplier's own token answer names the meter (v4).
     INVITED = "invited"  # P2, in 2026 with P3: an invitation for this meter, opened and ended by one browser.
     REGISTER = "register"  # P4, in 2026 with P3: the meter's registers, read off its display.
+    RIGHT = "right"  # P5: the supplier itself asked the holder, for a person who was invited or signed in.
+    OWN = "own"  # The contract is the operator's own, so nobody has to consent.
     ASSERTED = "asserted"  # An operator or a service vouches for it.
 
 

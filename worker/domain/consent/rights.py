@@ -9,11 +9,20 @@ Source: GRDF, swagger of ADICT v2 and the digest of its kit.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
+from typing import Final
 
 from worker.domain.measures.series import Series
+
+
+_METER: Final = re.compile(r"[0-9]{14}|GI[0-9]{6}")
+_POSTCODE: Final = re.compile(r"[0-9]{5}")
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_LONGEST_NAME: Final = 100
+_LONGEST_EMAIL: Final = 254
 
 
 class RightState(StrEnum):
@@ -41,6 +50,32 @@ class RightRole(StrEnum):
 
     AUTHORIZED = "authorized"  # Its holder has consented.
     OWN = "own"  # The contract is our own, so no consent is needed.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HouseholdDeclaration:
+    """What a household types so that the supplier registers a right; exactly one of ``name`` and ``company`` is set.
+
+    All of it is personal data: it is kept sealed until the right is declared, and then dropped. ``name``: the surname
+    of the contract's holder. ``email``: where the supplier asks the holder.
+    """
+
+    meter: str = field(repr=False)
+    postcode: str = field(repr=False)
+    email: str = field(repr=False)
+    name: str | None = field(default=None, repr=False)
+    company: str | None = field(default=None, repr=False)
+
+    def faults(self) -> tuple[str, ...]:
+        """Return what can't be sent, in the form's order: ``meter``, ``holder``, ``postcode`` and ``email``."""
+        holders = [text for text in (self.name, self.company) if text]
+        fits = {
+            "meter": is_gas_meter(self.meter),
+            "holder": len(holders) == 1 and len(holders[0]) <= _LONGEST_NAME and holders[0].isprintable(),
+            "postcode": _POSTCODE.fullmatch(self.postcode) is not None,
+            "email": len(self.email) <= _LONGEST_EMAIL and _EMAIL.fullmatch(self.email) is not None,
+        }
+        return tuple(name for name, good in fits.items() if not good)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,3 +127,65 @@ class DeclaredRight:
     state: RightState
     line: str
     digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Right:
+    """A right in our registry: what the supplier says of it, and for whom it was declared.
+
+    ``id`` is our own and says nothing; ``meter`` and ``supplier_id``, the supplier's number of the right, are personal
+    data and kept sealed. ``supplier_id`` is None until the supplier has listed the right. ``account_id``: the account
+    that it has opened, or is to renew; ``opened_at``: when its account took the consent. ``vouched_by``: who invited
+    the person, at ``invited_at``, or whose own meter it is. ``for_new_holder``: whether the invitation is for another
+    person than the one of the meter's account. ``is_found``: whether it was there before anybody declared it here.
+    ``browser``: SHA-256 of the id of the browser that declared it; ``begun_at``: when the person began. ``line`` and
+    ``digest``: the supplier's endpoint that registered it, and the SHA-256 of its answer. ``withdraw_since``: it waits
+    to be withdrawn at the supplier. ``begun_at``, ``invited_at`` and ``withdraw_since`` are real moments.
+    """
+
+    id: str
+    supplier: str
+    tenant: str
+    state: RightState
+    state_since: datetime
+    meter: str = field(repr=False)
+    role: RightRole = RightRole.AUTHORIZED
+    supplier_id: str | None = field(default=None, repr=False)
+    account_id: str | None = None
+    opened_at: datetime | None = None
+    proof: ProofState | None = None
+    proof_until: date | None = None
+    first_day: date | None = None
+    last_day: date | None = None
+    vouched_by: str | None = None
+    invited_at: datetime | None = None
+    for_new_holder: bool = False
+    is_found: bool = False
+    browser: str | None = field(default=None, repr=False)
+    begun_at: datetime | None = None
+    declared_at: datetime | None = None
+    checked_at: datetime | None = None
+    withdraw_since: datetime | None = None
+    line: str | None = None
+    digest: str | None = field(default=None, repr=False)
+
+    @property
+    def last_digits(self) -> str:
+        """The last four characters of the meter's number, all of it that is ever shown: ``…0123``."""
+        return f"…{self.meter[-4:]}"
+
+    @property
+    def page(self) -> str:
+        """The name of the page that says how far it has come; empty once its account shows that."""
+        if self.withdraw_since is not None:
+            return "right_withdrawn"
+        if self.state is RightState.ACTIVE:
+            return "" if self.opened_at is not None else "right_exists"
+        if self.state is RightState.PENDING and self.proof is ProofState.AWAITED:
+            return "right_proof"
+        return f"right_{self.state.value}"
+
+
+def is_gas_meter(text: str) -> bool:
+    """Return whether a text has the form of a gas meter's number (PCE): 14 digits, or GI and six digits."""
+    return _METER.fullmatch(text) is not None

@@ -62,20 +62,21 @@ class Settlement:
 
 
 def interval_of(entry: Entry) -> Interval:
-    """Return the time of a minute document, or of a document that tells the day on which its period ends."""
+    """Return the time of a minute document, or of a period of days."""
     start = _minute_of(entry.key)
-    if ends_on := (entry.details or {}).get("ends_on"):
-        return Interval(start, _minute_of(ends_on))
     return Interval(start, start + length_of(entry))
 
 
 @lru_cache(maxsize=8192)  # All accounts have the same keys in one night.
 def _minute_of(key: str) -> int:
-    return int(datetime.fromisoformat(key).timestamp()) // 60
+    moment = datetime.fromisoformat(key)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) // 60
 
 
 def length_of(entry: Entry) -> int:
-    """Return the minutes of a minute document's step."""
+    """Return the minutes of a minute document's step; of a period of days those of days that all have 24 hours."""
+    if ends_on := (entry.details or {}).get("ends_on"):
+        return _minute_of(ends_on) - _minute_of(entry.key)
     return entry.step or USUAL_STEP_MINUTES
 
 

@@ -560,15 +560,17 @@ def of_supplier(supplier: str, series: Iterable[Series] = Series) -> list[Series
     return [one for one in series if one.description.supplier == supplier]
 
 
-# What a fleet collects of an account where nothing else is set.
-USUAL_SERIES: Final = (Series.DAILY, Series.LOAD_CURVE, Series.GAS_DAILY, Series.GAS_PUBLISHED, Series.GAS_CONTRACT)
+# What a fleet collects of an account where nothing else is set: of electricity, and of gas.
+USUAL_SERIES: Final = (Series.DAILY, Series.LOAD_CURVE)
+USUAL_GAS_SERIES: Final = (Series.GAS_DAILY, Series.GAS_PUBLISHED, Series.GAS_CONTRACT)
 
 
 def complete_fleet(named: Iterable[Series]) -> tuple[Series, ...]:
     """Return the series that a fleet collects: those named, and of a supplier of which none is named its usual ones."""
     chosen = set(named)
     suppliers = {series.description.supplier for series in chosen}
-    chosen.update(series for series in USUAL_SERIES if series.description.supplier not in suppliers)
+    for usual in (USUAL_SERIES, USUAL_GAS_SERIES):
+        chosen.update(series for series in usual if series.description.supplier not in suppliers)
     return tuple(series for series in Series if series in chosen)
 
 

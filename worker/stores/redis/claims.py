@@ -112,3 +112,8 @@ class ClaimStore(PrefixedKeys):
 def member_of(account_id: str, series: str) -> str:
     """Return the member that stands for an account's series."""
     return f"{account_id}:{series}"
+
+
+def series_of_member(member: str) -> str:
+    """Return the series in what ``member_of`` returned."""
+    return member.rpartition(":")[2]

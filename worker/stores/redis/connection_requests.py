@@ -32,7 +32,16 @@ _MOST_ABOUT: Final = 50
 _LIFE_S: Final = int(REQUEST_LIFE.total_seconds())
 # A page that is loaded again finds what came of the request for this long.
 _OUTCOME_LIFE_S: Final = 900
-_FINAL: Final = (RequestState.CONNECTED, RequestState.HANDED_OVER, RequestState.REFUSED)
+_FINAL: Final = (RequestState.CONNECTED, RequestState.HANDED_OVER, RequestState.DECLARED, RequestState.REFUSED)
+# What a final request forgets: the meter, the token, and what the person has typed.
+_FORGOTTEN: Final = {
+    "usage_points": (),
+    "autorisation_id": None,
+    "code": None,
+    "proven": None,
+    "readings": {},
+    "declaration": None,
+}
 _JSON: Final = TypeAdapter(ConnectionRequest)
 
 
@@ -87,9 +96,12 @@ class ConnectionRequests(PrefixedKeys):
         return self.get(str(last)) if last else None
 
     def save(self, request: ConnectionRequest) -> None:
-        """Store what became of a request, unless it was replaced meanwhile. A final one forgets the meter and token."""
+        """Store what became of a request, unless it was replaced meanwhile.
+
+        A final one forgets the meter, the token and what the person has typed.
+        """
         if request.state in _FINAL:
-            request = replace(request, usage_points=(), autorisation_id=None, code=None, proven=None, readings={})
+            request = replace(request, **_FORGOTTEN)
         key = self._key("connection_request", request.id)
         if self._redis.set(key, self._seal(request), xx=True, keepttl=True) and request.state in _FINAL:
             self._redis.expire(key, _OUTCOME_LIFE_S)

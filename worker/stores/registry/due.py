@@ -82,9 +82,9 @@ class DueTable:
         query = _rows(_day_of(now), _waits_for_no_try(now), _C.series == series, *lacking)
         return self._list(query.order_by(_C.last_day, _C.account_id).limit(limit))
 
-    def list_again(self, now: datetime, limit: int) -> list[DueRow]:
-        """Return the rows whose next try after a failure has come, the earliest first."""
-        due = _C.again_at.is_not(None), _C.again_at <= now
+    def list_again(self, now: datetime, limit: int, series: Collection[Series] = tuple(Series)) -> list[DueRow]:
+        """Return the rows of these series whose next try after a failure has come, the earliest first."""
+        due = _C.series.in_(list(series)), _C.again_at.is_not(None), _C.again_at <= now
         return self._list(_rows(_day_of(now), *due).order_by(_C.again_at).limit(limit))
 
     def list_histories(self, series: Series, now: datetime, limit: int) -> list[DueRow]:
@@ -92,12 +92,12 @@ class DueTable:
         due = _C.series == series, _C.history_due_at.is_not(None), _C.history_due_at <= now
         return self._list(_rows(_day_of(now), *due).order_by(_C.history_due_at, _C.account_id).limit(limit))
 
-    def list_repairs(self, today: date, limit: int) -> list[DueRow]:
-        """Return the rows with open days that are due, the earliest first.
+    def list_repairs(self, today: date, limit: int, series: Collection[Series] = tuple(Series)) -> list[DueRow]:
+        """Return the rows of these series with open days that are due, the earliest first.
 
         Curves that the supplier does not collect are left out: the night asks for them once a week.
         """
-        due = _C.next_ask.is_not(None), _C.next_ask <= today, _C.every == 1
+        due = _C.series.in_(list(series)), _C.next_ask.is_not(None), _C.next_ask <= today, _C.every == 1
         return self._list(_rows(today, *due).order_by(_C.next_ask, _C.account_id).limit(limit))
 
     def load_unchanged(self, rows: Collection[DueRow], today: date) -> dict[tuple[str, Series], SeriesDays]:

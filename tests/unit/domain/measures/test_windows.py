@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import many, windows
 from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import USUAL_GAS_SERIES, Series
 from worker.domain.measures.windows import (
     merge_windows,
+    newest_wanted_day,
     plan_backfill,
     plan_history,
     plan_look_back,
@@ -43,6 +44,31 @@ def test_the_history_is_three_years_of_daily_values_and_as_much_curve_as_wished(
     assert plan_history(TODAY, Series.DAILY, curve_days=28) == window("2021-07-26", "2024-07-25")
     assert plan_history(TODAY, Series.LOAD_CURVE, curve_days=28) == window("2024-06-27", "2024-07-25")
     assert plan_history(TODAY, Series.LOAD_CURVE, curve_days=0) is None
+
+
+@pytest.mark.parametrize(
+    "today, start",
+    [
+        ("2024-07-25", "2024-06-25"),  # 30 days.
+        ("2024-07-10", "2024-06-01"),  # June may still become final.
+        ("2024-07-11", "2024-06-11"),
+        ("2024-03-01", "2024-01-31"),  # 30 days reach further than the last month.
+        ("2024-01-03", "2023-12-01"),
+    ],
+)
+def test_values_of_the_last_month_are_asked_for_until_they_are_final(today: str, start: str) -> None:
+    assert plan_look_back(date.fromisoformat(today), Series.GAS_DAILY) == window(start, today)
+
+
+def test_gas_is_asked_for_in_one_call_and_expected_some_days_later() -> None:
+    assert plan_history(TODAY, Series.GAS_DAILY, curve_days=28) == window("2021-07-26", "2024-07-25")
+    assert plan_history(TODAY, Series.GAS_PUBLISHED, curve_days=28) == window("2019-07-27", "2024-07-25")
+    for series in USUAL_GAS_SERIES:
+        history = plan_history(TODAY, series, curve_days=28)
+        assert history is not None and history.days <= series.description.max_window_days
+    assert newest_wanted_day(TODAY, Series.DAILY) == date(2024, 7, 24)
+    assert newest_wanted_day(TODAY, Series.GAS_DAILY) == date(2024, 7, 22)
+    assert [series for series in USUAL_GAS_SERIES if series.catches_up] == []
 
 
 @pytest.mark.parametrize("start, end", [("2024-01-02", "2024-01-02"), ("2024-01-03", "2024-01-02")])
