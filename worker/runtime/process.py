@@ -64,6 +64,7 @@ from worker.stores.registry.evidence.check import EvidenceCheck
 from worker.stores.registry.evidence.older_consents import import_older_consents
 from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.hashed_meters.reading_tries import ReadingTryTable
+from worker.stores.registry.households.homes import HomeTable
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.proxy.clients import ProxyClientTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
@@ -130,6 +131,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.unknown_answers = QuarantineTable(database, self.sealer)
         self.signer: Signer = keys.build_signer(settings)
         self.tenants = TenantTable(database, self.sealer)
+        self.homes = HomeTable(database)
         self.channels = NoticeChannels(of_settings=_build_channels(settings), tenants=self.tenants)
         self.measures = stores.build_measures(settings, self._open, guarded=guarded)
         self.redis_url = stores.redis_address(settings, self._open)

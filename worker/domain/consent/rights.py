@@ -17,7 +17,6 @@ from typing import Final
 
 from worker.domain.measures.series import Series
 
-
 _METER: Final = re.compile(r"[0-9]{14}|GI[0-9]{6}")
 _POSTCODE: Final = re.compile(r"[0-9]{5}")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")

@@ -1,7 +1,4 @@
-"""The page of an account: progress of the first sync, charts, and the state of the connection with what to do.
-
-``OwnAccount`` is the dependency that lets a browser see its own accounts alone.
-"""
+"""The page of an account: progress of the first sync, charts, and the state of the connection with what to do."""
 
 from __future__ import annotations
 
@@ -9,24 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Annotated, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from worker.accounts.explanations import coverage_of
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.accounts.status import AccountStatus, status_of
+from worker.clients.suppliers import GRDF
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, civil_date
 from worker.domain.measures.series import Direction, Quantity, contract_series, daily_of, find_curve
-from worker.errors import ConsentStopped, UnknownAccount
+from worker.errors import ConsentStopped
 from worker.runtime.process import Runtime
-from worker.web.context import RuntimeDep, SessionDep, needs_invitation
+from worker.web.context import RuntimeDep, SessionDep, name_service, needs_invitation
 from worker.web.pages.cards import build_cards
 from worker.web.pages.flows import build_chart, build_figures, find_flows
 from worker.web.pages.gas.contract import explain_lack_of_days
+from worker.web.pages.homes.energy_sum import build_sum
+from worker.web.pages.homes.joined import find_home
 from worker.web.pages.measures import Span, View, read_entries
+from worker.web.pages.own_account import OwnAccount
 from worker.web.render import render, words_of
 from worker.web.texts import Words
 
@@ -49,10 +50,13 @@ _GAP_REACH: Final = timedelta(days=30)
 def show_account(
     request: Request,
     runtime: RuntimeDep,
+    session: SessionDep,
     account: OwnAccount,
     by: Annotated[View | None, Query()] = None,
     at: Annotated[date | None, Query()] = None,
+    with_sum: Annotated[bool, Query(alias="sum")] = False,
 ) -> Response:
+    """Show the page; ``?sum=1`` asks for the sum of a home's energies, which is never shown unasked."""
     words = words_of(request)
     status = status_of(account, runtime.history)
     today = runtime.history.today()
@@ -63,9 +67,15 @@ def show_account(
     supplier = words(f"supplier.{account.supplier}")
     chart = build_chart(runtime, account.id, words, by, at, flows)
     shown = chart.span if chart else Span.containing(by or View.MONTH, at or today - ONE_DAY)
+    home = find_home(runtime, session, account)
     return render(
         request,
         "account.html",
+        home=home,
+        with_sum=with_sum,
+        sums=build_sum(runtime, home.accounts, at, words) if with_sum and home.is_joined else [],
+        span_query=_span_query(by, at),
+        may_add_gas=_may_add_gas(runtime, account, [one.supplier for one in (*home.accounts, *home.joinable)]),
         account=account,
         title=_title(account, [flow.direction for flow in flows]),
         supplier=supplier,
@@ -88,6 +98,18 @@ def show_account(
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
         **_count_gaps(runtime, account, today),
     )
+
+
+def _span_query(by: View | None, at: date | None) -> str:
+    """Return the query that shows the same span on another page; empty where none was asked for."""
+    chosen = {"by": by, "at": at}
+    asked = urlencode({name: value for name, value in chosen.items() if value is not None})
+    return f"?{asked}" if asked else ""
+
+
+def _may_add_gas(runtime: Runtime, account: Account, suppliers: Sequence[str]) -> bool:
+    """Return whether the page offers to connect a gas meter too: there is gas here, and none in this home yet."""
+    return GRDF.name in runtime.suppliers and GRDF.name not in suppliers and account.may_choose_series
 
 
 def _title(account: Account, directions: Sequence[Direction]) -> str:
@@ -128,16 +150,7 @@ def _find_reader(runtime: Runtime, account: Account, today: date, words: Words) 
         return None
     began = account.created_at if proof is None else proof.consented_at
     since = (proof.consent_from if proof else None) or account.consent_from or civil_date(began)
-    return Reader(_service_name(runtime, account, words), since, account.consent_until)
-
-
-def _service_name(runtime: Runtime, account: Account, words: Words) -> str:
-    """Return the service's title; without one, the host of its address, where that is a name."""
-    if title := runtime.tenants.title_of(account.tenant):
-        return title
-    host = urlsplit(runtime.settings.public_url).hostname or ""
-    is_name = "." in host and not host.replace(".", "").isdigit()
-    return host if is_name else words("account.reader.this_service")
+    return Reader(name_service(runtime, account.tenant, words), since, account.consent_until)
 
 
 def connection_of(account: Account, status: AccountStatus, today: date) -> tuple[str, str]:
@@ -177,18 +190,3 @@ def _count_gaps(runtime: Runtime, account: Account, today: date) -> dict[str, in
             gap.hole is Hole.TRANSMISSION and gap.day >= first for gap in (curve.open_days if curve else ())
         ),
     }
-
-
-def load_own_account(account_id: str, runtime: RuntimeDep, session: SessionDep) -> Account:
-    """Return the account of the address, where the browser's session shows it.
-
-    Raises UnknownAccount, in the same words for an account that doesn't exist and for one of another household.
-    """
-    if account_id in session.accounts:
-        account = runtime.registry.get_existing(account_id)
-        if session.shows(account):
-            return account
-    raise UnknownAccount("no such account in this browser's session")
-
-
-OwnAccount = Annotated[Account, Depends(load_own_account)]

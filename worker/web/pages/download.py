@@ -24,7 +24,7 @@ from worker.domain.measures.series import (
 from worker.runtime.process import Runtime
 from worker.stores.measures.base import ALL_KEYS
 from worker.web.context import RuntimeDep
-from worker.web.pages.account import OwnAccount
+from worker.web.pages.own_account import OwnAccount
 from worker.web.render import render
 
 router = APIRouter()

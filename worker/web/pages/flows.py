@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
+from worker.domain.consent.accounts import Account
 from worker.domain.measures.completeness import DayState
 from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.consent.accounts import Account
 from worker.domain.measures.series import Direction, Series, dailies_of, find_curve
 from worker.runtime.process import Runtime
 from worker.web.pages.charts import Chart, Summary, summarize, to_chart

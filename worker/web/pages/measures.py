@@ -1,8 +1,8 @@
 """Values for charts and tables: a day by half-hours, a month by days, a year by months, each beside the one before.
 
-Energy is in whole milliwatt-hours; gas has no values within a day. An unknown value is None, never zero. Two spans are compared over the days that
-both have, or an unfinished month would always look thrifty. Functions named ``read_…`` and ``first_day`` read the
-store; the others are pure.
+Energy is in whole milliwatt-hours; gas has no values within a day. An unknown value is None, never zero. Two spans are
+compared over the days that both have, or an unfinished month would always look thrifty. Functions named ``read_…`` and
+``first_day`` read the store; the others are pure.
 """
 
 from __future__ import annotations

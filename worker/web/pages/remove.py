@@ -15,7 +15,7 @@ from worker.web.context import (
     publish_revocation,
     set_session_cookie,
 )
-from worker.web.pages.account import OwnAccount
+from worker.web.pages.own_account import OwnAccount
 from worker.web.render import refuse_form, render
 
 router = APIRouter()

@@ -13,7 +13,7 @@ from worker.domain.measures.series import Series, SeriesSwitch, daily_of
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.context import RuntimeDep, SessionDep, switch_series
-from worker.web.pages.account import OwnAccount
+from worker.web.pages.own_account import OwnAccount
 from worker.web.render import refuse_form, render, render_message
 
 router = APIRouter()
