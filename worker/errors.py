@@ -129,6 +129,15 @@ class RefreshAnswerLost(RefreshTokenDead):
     incident = None  # The token is really lost: only a new consent helps.
 
 
+class RightEnded(ConsentRevoked):
+    """The supplier lists the right of access as ended: refused, revoked, obsolete, or to be checked anew.
+
+    The supplier says so itself when it is asked for its rights, so one look is enough.
+    """
+
+    code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED.RIGHT_ENDED"
+
+
 class ConsentEnded(AccountError):
     """The last day of the consent is over, so no call was made: the owner must consent again."""
 
@@ -205,6 +214,20 @@ class SeriesNotOffered(DataError):
     code: ClassVar[str] = "series_not_offered"
     answer_class = AnswerClass.NO_DATA  # It is an answer: there is nothing to be had.
     kind = "series_not_offered"
+
+
+class RightRefused(DataError):
+    """The supplier does not register a right that was declared; ``code`` names the reason.
+
+    ``right_contract_ended``, ``right_postcode``, ``right_revoked``, ``right_scope`` or ``right_name``.
+    """
+
+    kind = "right_refused"
+    remedy = "The page of the declaration says what to correct."
+
+    def __init__(self, message: str, code: str = "right_scope") -> None:
+        super().__init__(message)
+        self.code = code  # type: ignore[misc]
 
 
 class RequestRefused(DataError):

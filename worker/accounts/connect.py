@@ -10,7 +10,8 @@
 3. The request is concluded (``proven_requests``): the accounts are written in one transaction, or it waits for the
    person or the operator, and it is saved as connected.
 
-A request that a client of the proxy asked for makes no account: once it is proven, the client gets a code.
+A request that a client of the proxy asked for makes no account: once it is proven, the client gets a code. Nor does
+one that declares a right: the supplier asks the holder, and the table of rights goes on (``rights.declarations``).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Final
 from worker.accounts.meter_readings import MeterReadings
 from worker.accounts.proven_requests import ProvenRequests, RequestEnded
 from worker.accounts.proxy.codes import ProxyCode, ProxyCodes
+from worker.accounts.rights.declarations import RightDeclarations
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.clients.enedis.consent import Callback
 from worker.domain.clock import Clock, real_clock
@@ -37,8 +39,11 @@ from worker.domain.consent.connection_requests import (
     find_proof,
 )
 from worker.domain.consent.consents import ConsentKind, Proof
+from worker.domain.consent.invitations import Invitation
+from worker.domain.consent.rights import HouseholdDeclaration
 from worker.errors import (
     AccountError,
+    OperatorFault,
     RateLimited,
     RefreshTokenDead,
     StoreUnavailable,
@@ -61,10 +66,12 @@ class AccountConnector:
     """The use case that turns a callback into accounts.
 
     Whoever calls ``conclude`` publishes the history of the connected accounts; a lost message does no harm.
+    ``suppliers``: the consents of each supplier that has a consent page here.
     """
 
-    supplier: SupplierConsents
+    suppliers: Mapping[str, SupplierConsents]
     outcomes: ProvenRequests
+    declarations: RightDeclarations
     requests: ConnectionRequests
     proxy_codes: ProxyCodes
     locks: Locks
@@ -75,9 +82,10 @@ class AccountConnector:
         """Return the request with what its callback says: to be concluded, or ended already. Does no I/O."""
         if callback.failure:
             return request.after(RequestEvent.REFUSED, page=callback.failure)
-        if self.supplier.account_tokens and callback.code is None:
+        takes_code = self.suppliers[request.supplier].takes_code
+        if takes_code and callback.code is None:
             return request.after(RequestEvent.REFUSED, page="no_usage_point")
-        if not self.supplier.account_tokens and request.invitation_id is None:
+        if not takes_code and request.invitation_id is None:
             # With v5 and 2026 no answer of the supplier can prove it, so it is not asked.
             return replace(request, usage_points=callback.usage_points, autorisation_id=callback.autorisation_id).after(
                 RequestEvent.NOT_PROVEN
@@ -85,8 +93,27 @@ class AccountConnector:
         return replace(
             request,
             usage_points=callback.usage_points,
-            autorisation_id=None if self.supplier.account_tokens else callback.autorisation_id,
-            code=callback.code if self.supplier.account_tokens else None,
+            autorisation_id=None if takes_code else callback.autorisation_id,
+            code=callback.code if takes_code else None,
+        )
+
+    def declare(
+        self,
+        supplier: str,
+        declaration: HouseholdDeclaration,
+        *,
+        browser: str,
+        address: str,
+        session: Mapping[str, int],
+        invitation: Invitation | None = None,
+    ) -> ConnectionRequest:
+        """Store a request that declares a right, and return it: to be concluded, or ended where nobody vouches.
+
+        ``browser``: its hash; ``session``: the accounts of its session with their numbers; ``invitation``: one that it
+        has opened. The caller has checked the declaration's form. Asks no supplier. Raises StoreUnavailable.
+        """
+        return self.declarations.begin(
+            supplier, declaration, browser=browser, address=address, session=session, invitation=invitation
         )
 
     def conclude(self, request_id: str) -> ConnectionRequest | None:
@@ -171,6 +198,8 @@ class AccountConnector:
 
     def _step(self, request: ConnectionRequest) -> ConnectionRequest:
         try:
+            if request.declaration is not None:
+                return self.declarations.conclude(request, request.declaration)
             if request.caller is not None and request.keeps_code:
                 # The supplier is asked when the client redeems our code, so that the token is the client's alone.
                 return self.proxy_codes.hand_over(
@@ -207,7 +236,9 @@ class AccountConnector:
 
     def _prove(self, request: ConnectionRequest) -> ConnectionRequest:
         """Ask the supplier at most once, and return the request with its proof, without one, or still waiting."""
-        answer = self.supplier.ask(request)
+        if request.supplier not in self.suppliers:
+            raise OperatorFault(f"{request.supplier} is not set up here any more")
+        answer = self.suppliers[request.supplier].ask(request)
         kind = answer.kind
         if kind is ConsentKind.AUTORISATION and not answer.meters:
             if request.tries >= MOST_UNKNOWN:

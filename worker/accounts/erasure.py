@@ -23,6 +23,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
+from worker.stores.registry.rights import RightTable
 
 
 def erase_account(
@@ -34,6 +35,7 @@ def erase_account(
     progress: ProgressStore,
     ledger: LedgerFile,
     erasures: ErasureTable,
+    rights: RightTable,
     requests: ConnectionRequests,
     now: datetime,
     erased_at: datetime,
@@ -46,17 +48,24 @@ def erase_account(
     ``now`` is the fleet's time, and ``erased_at`` the real one. ``consent_proofs_kept`` counts what stays, by policy
     and without the meter's number. ``actor``: who asked for it. Safe to repeat. Raises UnknownAccount, and
     StoreUnavailable: before the ledger has the erasure nothing is erased. The grants of the proxy for the account's
-    meter end with it.
+    meter end with it, and its rights are to be withdrawn at the supplier; the caller enqueues that.
     """
-    account, on_removal = registry.get(account_id), None
+    account, on_removal, withdrawn = registry.get(account_id), None, {}
     if account.state is not AccountState.DELETED:
-        on_removal = _announce(account, ledger, erasures, proxy_grants, now, erased_at)
+        close_meter = _announce(account, ledger, erasures, proxy_grants, now, erased_at)
+
+        def on_removal(connection: Connection) -> None:
+            if close_meter is not None:
+                close_meter(connection)
+            if number := rights.withdraw_meter(connection, account, of_everybody=True):
+                withdrawn["rights"] = number
+
         requests.end_for(account.id, account.usage_point_id, consents.browser_of(account.id))
     # The registry goes first: from then on no task writes for this account.
     removed = registry.remove(account_id, on_removal)
     proofs = consents.erase_after_removal(account_id, now, keep_proof_days, actor)
     documents = measures.erase(account_id)
-    return {"documents": documents, **removed, "state_keys": progress.forget(account_id), **proofs}
+    return {"documents": documents, **removed, **withdrawn, "state_keys": progress.forget(account_id), **proofs}
 
 
 def _announce(

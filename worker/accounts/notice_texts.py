@@ -36,6 +36,9 @@ DESCRIPTIONS: Final = {
     NoticeKind.CURVE_NOT_ACTIVATED: NoticeDescription("code.{reason}.what_to_do"),
     NoticeKind.INCIDENT: NoticeDescription("notice.incident.{reason}.text"),
     NoticeKind.INCIDENT_OVER: NoticeDescription("notice.incident_over.text"),
+    NoticeKind.RIGHT_PROOF_AWAITED: NoticeDescription("notice.right_proof.text"),
+    NoticeKind.RIGHT_PROOF_ENDS: NoticeDescription("notice.right_proof.text"),
+    NoticeKind.RIGHT_PROOF_REJECTED: NoticeDescription("notice.right_proof_rejected.text"),
     NoticeKind.SUPPLIER_CHANGED: NoticeDescription("notice.supplier_changed.text"),
 }
 
@@ -84,10 +87,11 @@ class Message:
 def compose_message(notice: Notice) -> Message:
     """Return the message of a notice."""
     description, reason = DESCRIPTIONS[notice.kind], notice.reason
+    subject, _, day = notice.about.rpartition("@")
     helps = description.offers_consent and (not reason or describe_code(reason).renewable)
     return Message(
         notice,
         subject=translate_all(f"notice.{notice.kind.value}.subject"),
-        texts=translate_all(description.text.format(reason=reason), reason=reason, day=notice.about),
+        texts=translate_all(description.text.format(reason=reason), reason=reason, day=day or "-", right=subject),
         new_consent_helps=helps and notice.account_id is not None,
     )

@@ -83,6 +83,8 @@ class NoticeSender:
                 return account.consent_until is not None and account.consent_until.isoformat() == notice.about
             case NoticeKind.INCIDENT | NoticeKind.INCIDENT_OVER | NoticeKind.SUPPLIER_CHANGED:
                 return True
+            case NoticeKind.RIGHT_PROOF_AWAITED | NoticeKind.RIGHT_PROOF_ENDS | NoticeKind.RIGHT_PROOF_REJECTED:
+                return True
             case _:
                 assert_never(notice.kind)
 

@@ -50,6 +50,7 @@ from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
+from worker.stores.registry.rights import forget_rights
 
 log = logging.getLogger("releve.consents")
 
@@ -91,9 +92,12 @@ class Invited:
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenRequests:
-    """The use case that ends a proven request. Every method raises StoreUnavailable."""
+    """The use case that ends a proven request. Every method raises StoreUnavailable.
 
-    supplier: SupplierConsents
+    ``suppliers``: the consents of each supplier that has a consent page here.
+    """
+
+    suppliers: Mapping[str, SupplierConsents]
     registry: AccountRegistry
     consents: ConsentTable
     invitations: InvitationTable
@@ -125,7 +129,7 @@ class ProvenRequests:
             invited = None  # The supplier's own answer proves another meter, without the invitation.
         before = {number: self.registry.find(request.supplier, number) for number in proven.usage_points}
         known = [account for account in before.values() if account]
-        others = [account for account in known if not self._is_same_person(account, request, invited)]
+        others = [account for account in known if not self.is_same_person(account, request, invited)]
         # An invitation is a consent for its tenant alone; without one a person renews their own account wherever it is.
         bound = others if request.invitation_id is None else known
         if any(account.tenant != request.tenant for account in bound):
@@ -139,7 +143,7 @@ class ProvenRequests:
             return request.after(RequestEvent.OTHER_PERSON, page="other_person")
         held = request.state is RequestState.HELD
         new = sum(account is None or account in others for account in before.values())
-        if new and invited is None and not held and self._too_many(request, new):
+        if new and invited is None and not held and self.are_too_many(request, new):
             log.warning("connection request waits for the operator", extra=fields(request=request.id))
             return request.after(RequestEvent.TOO_MANY, page="held")
         accounts = self._write(request, proven, invited, before, others)
@@ -171,20 +175,20 @@ class ProvenRequests:
             proof=proven.proof,
             vouched_by=invited.invitation.created_by,
             browser=request.browser,
-            data_from=self._first_day(request.supplier, [meter], others, now),
-            consent_until=self._consent_days(proven, now)[1],
+            data_from=self.first_day(request.supplier, [meter], others, now),
+            consent_until=self._consent_days(request, proven, now)[1],
         )
         with self.registry.database.writing() as connection:
             self._prepare(connection, request=request, invited=invited, before={meter: account}, others=others, now=now)
             self._check_not_erased(connection, request, invited)
-            self._record_closures(connection, others, now, code.vouched_by)
+            self.record_closures(connection, others, now, code.vouched_by)
             # Before the commit: a crash between the two must not cost the person the invitation.
             after = self.proxy_codes.hand_over(request, code)
             self.requests.save(after)
         log.info("consent handed over", extra=fields(client=caller.client_id, proof=proven.proof.value))
         return after
 
-    def _is_same_person(self, account: Account, request: ConnectionRequest, invited: Invited | None) -> bool:
+    def is_same_person(self, account: Account, request: ConnectionRequest, invited: Invited | None) -> bool:
         """Return whether the account is that person's: by its session, by its browser, or by the inviter's word."""
         if request.session.get(account.id) == account.session_number:
             return True
@@ -196,7 +200,7 @@ class ProvenRequests:
         """Return whether this browser has brought the consent in force of the account."""
         return self.consents.browser_of(account.id) == request.browser
 
-    def _too_many(self, request: ConnectionRequest, new: int) -> bool:
+    def are_too_many(self, request: ConnectionRequest, new: int) -> bool:
         """Count new accounts, and return whether they are more than a bound allows."""
         rates = self.limits.rates(request)
         waits_s = [self.limiter.count_call(rate, subject) for _ in range(new) for rate, subject in rates]
@@ -215,10 +219,9 @@ class ProvenRequests:
         Raises RequestEnded where the invitation was used or revoked meanwhile, and where a meter was erased since.
         """
         now = self.now()
-        first_day, last_day = self._consent_days(proven, now)
-        consent = NewConsent(
-            first_day, last_day, proven.token, proven.token_expires_at, token_needed=self.supplier.account_tokens
-        )
+        first_day, last_day = self._consent_days(request, proven, now)
+        token_needed = self.suppliers[request.supplier].account_tokens
+        consent = NewConsent(first_day, last_day, proven.token, proven.token_expires_at, token_needed=token_needed)
         given = GivenConsent(
             kind=proven.kind,
             consent_from=first_day,
@@ -240,18 +243,18 @@ class ProvenRequests:
             on_accounts=partial(
                 self._conclude_writing, request=request, invited=invited, given=given, others=others, now=now
             ),
-            data_from=self._first_day(request.supplier, proven.usage_points, others, now),
+            data_from=self.first_day(request.supplier, proven.usage_points, others, now),
             tenant=request.tenant,
             offered=proven.offered,
         )
         return [account for account, _ in accounts]
 
-    def _consent_days(self, proven: ProvenMeters, now: datetime) -> tuple[date, date]:
+    def _consent_days(self, request: ConnectionRequest, proven: ProvenMeters, now: datetime) -> tuple[date, date]:
         """Return the consent's first and last day, as the supplier told them or as they were asked for."""
         first_day = proven.since or civil_date(now)
-        return first_day, proven.until or last_day_of(first_day, self.supplier.consent_duration())
+        return first_day, proven.until or last_day_of(first_day, self.suppliers[request.supplier].consent_duration())
 
-    def _first_day(
+    def first_day(
         self, supplier: str, usage_points: Sequence[str], others: Sequence[Account], now: datetime
     ) -> date | None:
         """Return the first day that a new holder may see, today or when a client of the proxy got the meter."""
@@ -272,16 +275,10 @@ class ProvenRequests:
     ) -> None:
         """Use the invitation up, and close the accounts of other persons.
 
-        Raises StoreUnavailable where a meter got another account since it was looked at: the step is repeated then.
+        Raises what ``lock_meters`` does, and RequestEnded where the invitation was used or revoked meanwhile.
         """
-        for number, account in sorted(before.items()):
-            known = account_rows.find_locked(connection, request.supplier, number)
-            if known != (account.id if account else None):
-                raise StoreUnavailable("a meter got another account meanwhile: try again", retry_after_s=1)
-            if request.caller is None and account is None:
-                # A client of the proxy may read for the holder before, whose browser was another one.
-                meters = self.erasures.digests(request.supplier, number)
-                self.proxy_grants.end_for(connection, meters, EndReason.HOLDER_CHANGED, but_of=request.browser)
+        but_of = request.browser if request.caller is None else None
+        self.lock_meters(connection, request.supplier, before, but_of)
         # One that is used already was used by the same step before a crash.
         if (
             invited is not None
@@ -289,6 +286,27 @@ class ProvenRequests:
             and not self.invitations.use(connection, invited.invitation.id)
         ):
             raise RequestEnded("invitation_over")
+        self.close_others(connection, others, now)
+
+    def lock_meters(
+        self, connection: Connection, supplier: str, before: Mapping[str, Account | None], browser: str | None
+    ) -> None:
+        """Lock the accounts of meters, and end other browsers' grants of the proxy where a meter has no account.
+
+        ``browser``: the one that connects them; None where nobody's grant ends. Raises StoreUnavailable where a meter
+        got another account since it was looked at: the step is repeated then.
+        """
+        for number, account in sorted(before.items()):
+            known = account_rows.find_locked(connection, supplier, number)
+            if known != (account.id if account else None):
+                raise StoreUnavailable("a meter got another account meanwhile: try again", retry_after_s=1)
+            if browser is not None and account is None:
+                # A client of the proxy may read for the holder before, whose browser was another one.
+                meters = self.erasures.digests(supplier, number)
+                self.proxy_grants.end_for(connection, meters, EndReason.HOLDER_CHANGED, but_of=browser)
+
+    def close_others(self, connection: Connection, others: Sequence[Account], now: datetime) -> None:
+        """Close the accounts of other persons, and end the grants of their meters."""
         for account in others:
             self.consents.close(connection, account.id, now)
             meters = self.erasures.digests(account.supplier, account.usage_point_id or "")
@@ -312,11 +330,13 @@ class ProvenRequests:
         ledger has nothing that is refused after all. Raises RequestEnded and StoreUnavailable.
         """
         self._check_not_erased(connection, request, invited)
+        # The rights of a consent before this one have ended; what the supplier has now is looked up by the sweep.
+        forget_rights(connection, account_ids)
         # Evidence locks its chain, which nothing but evidence may follow: what ``record`` deletes comes before it.
         self.consents.record(connection, account_ids, given, now)
-        self._record_closures(connection, others, now, given.vouched_by or HOUSEHOLD)
+        self.record_closures(connection, others, now, given.vouched_by or HOUSEHOLD)
 
-    def _record_closures(
+    def record_closures(
         self, connection: Connection, others: Sequence[Account], now: datetime, actor: str | None
     ) -> None:
         """Put the ends of the other persons' consents on record, and then their accounts into the ledger."""

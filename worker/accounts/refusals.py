@@ -1,17 +1,17 @@
 """What a supplier's refusal means for an account: suspend it, wait for a second refusal, or blame an incident.
 
-A dead token or a login refused twice is certain, and suspends the account at once. "No consent" (ADAM-DC-0008) and
-"not the holder" (ADAM-DC-0007) are not: suppliers have sent both by mistake for days, Enedis the second one for weeks
-in 2026 (https://github.com/bokub/ha-linky/issues/193). These two must be seen twice, hours apart, with no success
-between. If many accounts are refused alike at once, that is an incident (``worker.sync.incidents``) and suspends none
-of them.
+A dead token, a login refused twice, and a right that the supplier lists as ended are certain, and suspend the account
+at once. "No consent" (ADAM-DC-0008) and "not the holder" (ADAM-DC-0007) are not: suppliers have sent both
+by mistake for days, Enedis the second one for weeks in 2026 (https://github.com/bokub/ha-linky/issues/193). These two
+must be seen twice, hours apart, with no success between. If many accounts are refused alike at once, that is an
+incident (``worker.sync.incidents``) and suspends none of them.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -23,7 +23,15 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import Notice, NoticeKind, PendingRefusal
 from worker.domain.fleet.incidents import LEAST_SHARE_OF_REFUSALS, FailureCount, kind_of
 from worker.domain.measures.readings import civil_date
-from worker.errors import AccountError, ConsentEnded, ConsentRevoked, HolderChanged, RefreshTokenDead, UnknownAccount
+from worker.errors import (
+    AccountError,
+    ConsentEnded,
+    ConsentRevoked,
+    HolderChanged,
+    RefreshTokenDead,
+    RightEnded,
+    UnknownAccount,
+)
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consent_rows import build_notices
@@ -59,7 +67,7 @@ class Ruling(StrEnum):
 
 def is_certain(error: AccountError) -> bool:
     """Return whether one such refusal is enough to suspend the account."""
-    return isinstance(error, RefreshTokenDead) or not isinstance(error, ConsentRevoked | HolderChanged)
+    return isinstance(error, RefreshTokenDead | RightEnded) or not isinstance(error, ConsentRevoked | HolderChanged)
 
 
 def is_confirmed(refusal: PendingRefusal) -> bool:
@@ -71,6 +79,11 @@ def due_reminder(consent_until: date, today: date) -> NoticeKind | None:
     """Return the reminder that is due today for a consent, or None if it is too early or the consent has ended."""
     days_left = (consent_until - today).days
     return next((kind for days, kind in REMINDERS if 0 <= days_left <= days), None)
+
+
+def _may_be_set_aside(account: Account) -> bool:
+    """Return whether an account is read, or paused without a reason."""
+    return account.active or (account.state is AccountState.PAUSED and not account.reason)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +148,33 @@ class RefusalPolicy:
             after = page[-1].id
         return suspended
 
+    def set_aside_without_right(self, account_ids: Collection[str], asked: int) -> int:
+        """Suspend the accounts for which the supplier lists no active right; return how many that were.
+
+        ``asked``: the number of accounts whose rights were listed. Where so many have ended at once that the supplier
+        must be wrong, that is an incident, and none is suspended.
+        """
+        now, today, error = self.now(), civil_date(self.now()), RightEnded("the supplier lists its right as ended")
+        read = [account for account in self.accounts.get_many(account_ids).values() if _may_be_set_aside(account)]
+        for account in (account for account in read if account.consent_ended_by(today)):
+            with suppress(UnknownAccount):
+                self.suspend_ended_consent(account.id)
+        ended = [account for account in read if not account.consent_ended_by(today)]
+        if not ended or any(incident.kind is kind_of(error) for incident in self.incidents.list_open()):
+            return 0
+        if self._open_incident_if_many(error, now, uncounted=len(ended), asked=asked):
+            return 0
+        suspended = 0
+        for account in ended:
+            with suppress(UnknownAccount):
+                suspended += self._set_aside(account.id, RightEnded, now)
+        return suspended
+
+    def tell_operator(self, kind: NoticeKind, right_id: str, until: date | None) -> None:
+        """Insert a notice to the operator about a right, once for each last day."""
+        about = f"{right_id}@{until.isoformat() if until else ''}"
+        self.notices.insert_new(build_notices(self.channels.names(), kind, "", about, self.now()))
+
     def insert_reminders(self) -> list[Notice]:
         """Insert the reminders of consents that end soon, each once, and return the new ones."""
         now = self.now()
@@ -167,10 +207,11 @@ class RefusalPolicy:
         self.notices.delete_before(now - _NOTICE_RETENTION)
         return self.consents.expire_and_erase(now, civil_date(now), keep_days)
 
-    def _open_incident_if_many(self, error: AccountError, now: datetime, uncounted: int = 0) -> bool:
+    def _open_incident_if_many(self, error: AccountError, now: datetime, uncounted: int = 0, asked: int = 0) -> bool:
         """Open an incident if many accounts are refused alike, reinstate them, and return whether it did so.
 
-        ``uncounted``: how many refusals the tables do not hold yet.
+        ``uncounted``: how many refusals the tables do not hold yet; ``asked``: how many accounts were asked for at
+        least.
         """
         kind = kind_of(error)
         if kind is None or not self.incidents.may_open(kind):
@@ -179,7 +220,7 @@ class RefusalPolicy:
         refused = self.pending.count_newly_refused(error.code, since, certain=is_certain(error)) + uncounted
         # Beyond this limit the share is too small for an incident, so there is no need to count on.
         limit = math.ceil(refused / LEAST_SHARE_OF_REFUSALS) + 1
-        asked = self.pending.count_accounts_asked(since, limit=limit)
+        asked = max(asked, self.pending.count_accounts_asked(since, limit=limit))
         if not self.incidents.open_if_incident(kind, FailureCount(refused, max(asked, refused))):
             return False
         reinstated = self.pending.reinstate(error.code, now - REINSTATEMENT_PERIOD, now)

@@ -1,16 +1,19 @@
-"""What a consent needs of the supplier: the address of its page, and what it says of a callback."""
+"""What a consent needs of the supplier: the address of its page, and what it says of a callback.
+
+What suppliers differ in stands in their description (``clients.supplier.ConsentCalls``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from worker.clients.endpoints import Endpoints
-from worker.clients.enedis.consent import authorize_url, fetch_shared_meters, usage_points_of_grant
-from worker.clients.enedis.presets import SUBSCRIBED_SERVICES
+from worker.clients.enedis.consent import Callback
 from worker.clients.oauth import Grant
 from worker.clients.session import SupplierSession
+from worker.clients.supplier import ConsentCalls
 from worker.domain.clock import Clock
 from worker.domain.consent.connection_requests import ConnectionRequest, SharedMeter
 from worker.domain.consent.consents import ConsentKind
@@ -23,7 +26,8 @@ from worker.errors import UnknownUsagePoint
 class ConsentAnswer:
     """What a callback says with what the supplier says of it.
 
-    ``line``: the endpoint that was asked, None where none was; ``digest``: the SHA-256 of its answer's bytes.
+    ``grant``: the tokens that the account will have; None where it has none of its own. ``line``: the endpoint that was
+    asked, None where none was; ``digest``: the SHA-256 of its answer's bytes.
     """
 
     kind: ConsentKind
@@ -39,15 +43,23 @@ class SupplierConsents:
 
     ``duration`` is the setting for how long consent is requested, None for the preset's longest. ``account_tokens``
     says whether each account has its own token (v4). ``open_session`` returns a session with the application's token.
+    ``redirect_uri``: the address of our callback.
     """
 
+    calls: ConsentCalls
     endpoints: Endpoints
     client_id: str
     duration: str | None
     account_tokens: bool
     exchange_code: Callable[[str], Grant]
     open_session: Callable[[], SupplierSession]
+    redirect_uri: str
     now: Clock
+
+    @property
+    def takes_code(self) -> bool:
+        """Whether a callback brings a code, whose exchange is a part of the proof."""
+        return self.account_tokens or self.calls.sends_redirect
 
     def consent_duration(self) -> str:
         """Return the ISO 8601 duration for which consent is requested; the API of 2026 accepts no years."""
@@ -57,20 +69,28 @@ class SupplierConsents:
 
     def consent_page(self, state: str) -> str:
         """Return the address to send the person to. Raises ValueError if the supplier has no consent page."""
-        return authorize_url(self.endpoints, self.client_id, state, self.consent_duration())
+        return self.calls.page(self.endpoints, self.client_id, state, self.consent_duration(), self.redirect_uri)
+
+    def read_callback(self, params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Callback:
+        """Read the query of a callback; one that can't be used is a failure."""
+        return self.calls.read_callback(params)
+
+    def is_meter(self, text: str) -> bool:
+        """Return whether a text has the form of the supplier's numbers of meters."""
+        return self.calls.meter.fullmatch(text) is not None
 
     def today(self) -> date:
         """Return today's date in Europe/Paris."""
         return civil_date(self.now())
 
     def confirm_code(self, code: str, usage_points: Collection[str]) -> tuple[Grant, tuple[str, ...]]:
-        """Exchange a code (v4), and return the holder's tokens with the meters that the token answer names.
+        """Exchange a code, and return the answer with the meters that it names.
 
         ``usage_points``: what the callback names. Raises UnknownUsagePoint where the answer doesn't name them all, or
         none, and what the client raises.
         """
         grant = self.exchange_code(code)
-        confirmed = usage_points_of_grant(grant, self.client_id)
+        confirmed = self.calls.meters_of_grant(grant, self.client_id)
         if not confirmed or not set(usage_points) <= set(confirmed):
             # Without a meter of the supplier's own it is no consent; the token is forgotten here.
             raise UnknownUsagePoint("the supplier does not confirm the meter: connect again")
@@ -79,17 +99,19 @@ class SupplierConsents:
     def ask(self, request: ConnectionRequest) -> ConsentAnswer:
         """Return what a callback says with what the supplier says of it, in one call at most; v5 has nothing to ask.
 
-        Raises UnknownUsagePoint where the token answer of v4 doesn't name the callback's meters itself, and what the
+        Raises UnknownUsagePoint where the answer to a code doesn't name the callback's meters itself, and what the
         client raises.
         """
         if request.code is not None:
             grant, confirmed = self.confirm_code(request.code, request.usage_points)
             kind = ConsentKind.CODE if "usage_points_id" in grant.extras else ConsentKind.ID_TOKEN
             named = [SharedMeter(number) for number in request.usage_points or confirmed]
-            return ConsentAnswer(kind, named, grant, self._line(self.endpoints.preset.token_path), grant.digest)
-        if request.autorisation_id is not None:
-            meters, digest = fetch_shared_meters(self.open_session(), request.autorisation_id, self.now())
-            line = self._line(SUBSCRIBED_SERVICES)
+            # A token that reads no data is forgotten here.
+            kept = grant if self.account_tokens else None
+            return ConsentAnswer(kind, named, kept, self._line(self.endpoints.preset.token_path), grant.digest)
+        if request.autorisation_id is not None and self.calls.shared_meters is not None:
+            meters, digest = self.calls.shared_meters(self.open_session(), request.autorisation_id, self.now())
+            line = self._line(self.calls.shared_path)
             return ConsentAnswer(ConsentKind.AUTORISATION, meters, None, line, digest)
         return ConsentAnswer(ConsentKind.USAGE_POINT, [SharedMeter(number) for number in request.usage_points])
 

@@ -8,23 +8,64 @@ from functools import cached_property
 from typing import Final
 
 from worker.clients.endpoints import Endpoints
+from worker.clients.enedis import consent as enedis
 from worker.clients.enedis.answers import ANSWER_SHAPES
-from worker.clients.enedis.client import EnedisClient
-from worker.clients.enedis.presets import PRESETS
+from worker.clients.enedis.client import USAGE_POINT, EnedisClient
+from worker.clients.enedis.presets import PRESETS, SUBSCRIBED_SERVICES
+from worker.clients.grdf import consent as grdf
 from worker.clients.grdf.answers import ANSWER_SHAPES as GAS_SHAPES
 from worker.clients.grdf.client import GrdfClient
+from worker.clients.grdf.presets import LONGEST_LIST
 from worker.clients.grdf.presets import PRESETS as GAS_PRESETS
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Permits, SupplierSession, Transport
-from worker.clients.supplier import Supplier, SupplierClient
+from worker.clients.supplier import ConsentCalls, RightCalls, Supplier, SupplierClient
 from worker.clients.tokens import ApplicationTokens, RotatingTokenStore, Token, TokenProvider, TokenStore, UserTokens
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.readings import civil_date
+from worker.errors import OperatorFault
 
-ENEDIS: Final = Supplier(name="enedis", presets=PRESETS, client=EnedisClient, shapes=ANSWER_SHAPES)
-GRDF: Final = Supplier(name="grdf", presets=GAS_PRESETS, client=GrdfClient, shapes=GAS_SHAPES)
+ENEDIS: Final = Supplier(
+    name="enedis",
+    presets=PRESETS,
+    client=EnedisClient,
+    shapes=ANSWER_SHAPES,
+    consent=ConsentCalls(
+        page=lambda endpoints, client_id, state, duration, _: enedis.authorize_url(
+            endpoints, client_id, state, duration
+        ),
+        read_callback=enedis.read_callback,
+        meters_of_grant=enedis.usage_points_of_grant,
+        meter=USAGE_POINT,
+        shared_meters=enedis.fetch_shared_meters,
+        shared_path=SUBSCRIBED_SERVICES,
+    ),
+)
+GRDF: Final = Supplier(
+    name="grdf",
+    presets=GAS_PRESETS,
+    client=GrdfClient,
+    shapes=GAS_SHAPES,
+    consent=ConsentCalls(
+        page=lambda endpoints, client_id, state, _, redirect_uri: grdf.authorize_url(
+            endpoints, client_id, state, redirect_uri
+        ),
+        read_callback=grdf.read_callback,
+        meters_of_grant=grdf.meters_of_grant,
+        meter=grdf.PCE,
+        sends_redirect=True,
+    ),
+    rights=RightCalls(
+        declare=grdf.declare_right,
+        list=grdf.list_rights,
+        withdraw=grdf.withdraw_right,
+        upload=grdf.upload_proofs,
+        longest_list=LONGEST_LIST,
+        history_days=5 * 365 + 1,  # Of the published periods, which go back furthest.
+    ),
+)
 SUPPLIERS: Final = {supplier.name: supplier for supplier in (ENEDIS, GRDF)}
 
 
@@ -95,6 +136,13 @@ class SupplierClients:
         if token.refresh is not None:
             self.oauth.revoke(token.refresh, "refresh_token")
         self.oauth.revoke(token.access, "access_token")
+
+    @property
+    def rights(self) -> RightCalls:
+        """The calls for rights of access. Raises OperatorFault where the supplier registers none."""
+        if self.supplier.rights is None:
+            raise OperatorFault(f"{self.supplier.name} registers no rights of access")
+        return self.supplier.rights
 
     def _open_session(self, tokens: TokenProvider) -> SupplierSession:
         return SupplierSession(self.endpoints, self.transport, tokens, self.permits)

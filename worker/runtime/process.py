@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import Final, Self
@@ -24,6 +24,11 @@ from worker.accounts.proxy.codes import ProxyCodes
 from worker.accounts.proxy.data import ProxyData
 from worker.accounts.proxy.grants import ProxyGrants
 from worker.accounts.refusals import RefusalPolicy
+from worker.accounts.rights.declarations import RightDeclarations
+from worker.accounts.rights.opening import RightOpenings
+from worker.accounts.rights.own import OwnRights
+from worker.accounts.rights.sweep import RightSweep
+from worker.accounts.rights.withdrawal import RightWithdrawal
 from worker.accounts.series_choice import SeriesChooser
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.accounts.token_renewal import TokenRenewal
@@ -69,6 +74,7 @@ from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.proxy.clients import ProxyClientTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
 from worker.stores.registry.refusals import PendingRefusals
+from worker.stores.registry.rights import RightTable
 from worker.stores.registry.tenants import TenantTable
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore, token_lock
 from worker.sync.answer_watch import AnswerWatch
@@ -119,6 +125,8 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.registry = AccountRegistry(database, self.sealer, fleet_series(settings))
         self.erasures = ErasureTable(database, self.erasure_hashes)
         self.reading_tries = ReadingTryTable(database, self.erasure_hashes)
+        registering = [one.name for one in SUPPLIERS.values() if one.rights is not None]
+        self.rights = RightTable(database, self.sealer, self.erasure_hashes, registering)
         self.invitations = self.registry.invitations
         self.api_tokens = ApiTokenTable(database)
         self.proxy_clients = ProxyClientTable(database)
@@ -309,16 +317,16 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def _build_connections(self) -> None:
         clients = self.clients
-        self.supplier_consents = SupplierConsents(
-            endpoints=clients.endpoints,
-            client_id=self.settings.enedis_client_id,
-            duration=self.settings.consent_duration,
-            account_tokens=clients.account_tokens,
-            exchange_code=clients.oauth.exchange_code,
-            # The application's session: there is no account yet.
-            open_session=clients.application_session,
-            now=self.now,
-        )
+        settings, pages = self.settings, {}
+        for name, client_id, duration in (
+            (ENEDIS.name, settings.enedis_client_id, settings.consent_duration),
+            (GRDF.name, settings.grdf_client_id, None),
+        ):
+            if name in self.suppliers:
+                pages[name] = self._build_consents(self.suppliers[name], client_id or "", duration)
+        self.suppliers_consents: Mapping[str, SupplierConsents] = pages
+        # The consents of the supplier whose pages need no invitation that names it.
+        self.supplier_consents = pages[clients.supplier.name]
         proxy_codes = ProxyCodes(flows=ConsentFlows(self.redis), sealer=self.sealer)
         self.proxy_grants = ProxyGrants(
             codes=proxy_codes,
@@ -336,7 +344,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             now=self.now,
         )
         outcomes = ProvenRequests(
-            supplier=self.supplier_consents,
+            suppliers=self.suppliers_consents,
             registry=self.registry,
             consents=self.consents,
             invitations=self.invitations,
@@ -353,9 +361,29 @@ class Runtime(AbstractContextManager["Runtime"]):
             ),
             now=self.now,
         )
+        openings = RightOpenings(outcomes=outcomes, rights=self.rights, now=self.now)
+        self.right_sweep = RightSweep(
+            suppliers=self.suppliers,
+            rights=self.rights,
+            openings=openings,
+            accounts=self.registry,
+            refusals=self.refusals,
+            now=self.now,
+        )
+        self.right_withdrawal = RightWithdrawal(rights=self.rights, clients_of=self.clients_of)
+        self.own_rights = OwnRights(clients_of=self.clients_of, openings=openings, rights=self.rights, now=self.now)
         self.connector = AccountConnector(
-            supplier=self.supplier_consents,
+            suppliers=self.suppliers_consents,
             outcomes=outcomes,
+            declarations=RightDeclarations(
+                clients_of=self.clients_of,
+                outcomes=outcomes,
+                openings=openings,
+                rights=self.rights,
+                requests=self.connection_requests,
+                locks=Locks(self.redis),
+                now=self.now,
+            ),
             requests=self.connection_requests,
             proxy_codes=proxy_codes,
             locks=Locks(self.redis),
@@ -372,6 +400,24 @@ class Runtime(AbstractContextManager["Runtime"]):
             registry=self.registry,
             consents=self.consents,
             erasures=self.erasures,
+            now=self.now,
+        )
+
+    def _build_consents(self, clients: SupplierClients, client_id: str, duration: str | None) -> SupplierConsents:
+        calls, address = clients.supplier.consent, f"{self.settings.public_url}/callback/{clients.supplier.name}"
+        if calls is None:
+            raise OperatorFault(f"{clients.supplier.name} has no consent page")
+        exchange = clients.oauth.exchange_code
+        return SupplierConsents(
+            calls=calls,
+            endpoints=clients.endpoints,
+            client_id=client_id,
+            duration=duration,
+            account_tokens=clients.account_tokens,
+            exchange_code=partial(exchange, redirect_uri=address) if calls.sends_redirect else exchange,
+            # The application's session: there is no account yet.
+            open_session=clients.application_session,
+            redirect_uri=address,
             now=self.now,
         )
 
@@ -404,6 +450,12 @@ class Runtime(AbstractContextManager["Runtime"]):
         if supplier not in self.suppliers:
             raise OperatorFault(f"{supplier} is not set up here: set RELEVE_{supplier.upper()}_CLIENT_ID")
         return self.suppliers[supplier]
+
+    def consents_of(self, supplier: str) -> SupplierConsents:
+        """Return a supplier's side of a consent. Raises OperatorFault where it has no consent page here."""
+        if supplier not in self.suppliers_consents:
+            raise OperatorFault(f"{supplier} has no consent page here")
+        return self.suppliers_consents[supplier]
 
     @property
     def calls_per_hour(self) -> int | None:
@@ -439,7 +491,13 @@ class Runtime(AbstractContextManager["Runtime"]):
         """End an account's consent as its household asks; see ``ConsentTable.withdraw``."""
         now = self.now()
         entry = LedgerEntry(LedgerKind.STOPPED, account_id, now)
-        self.consents.withdraw(account_id, now, actor, partial(self.ledger_file.append, entry))
+        self.consents.withdraw(
+            account_id,
+            now,
+            actor,
+            on_stop=self.rights.withdraw_meter,
+            at_end=partial(self.ledger_file.append, entry),
+        )
 
     def erase(self, account_id: str, actor: str | None = None) -> dict[str, int]:
         """Erase an account's measures, tokens and state; see ``accounts.erasure``."""
@@ -451,6 +509,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             progress=self.progress,
             ledger=self.ledger_file,
             erasures=self.erasures,
+            rights=self.rights,
             requests=self.connection_requests,
             now=self.now(),
             erased_at=real_clock(),

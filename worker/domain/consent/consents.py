@@ -87,7 +87,7 @@ class PendingRefusal:
 
 
 class NoticeKind(StrEnum):
-    """The kinds of notices; those about the supplier and about incidents go to the operator."""
+    """The kinds of notices; those about the supplier, incidents and proofs of rights go to the operator."""
 
     ACTION_NEEDED = "action_needed"  # The account's owner must act.
     CONSENT_ENDS_30 = "consent_ends_30"  # The consent ends within 30 days.
@@ -95,6 +95,9 @@ class NoticeKind(StrEnum):
     CURVE_NOT_ACTIVATED = "curve_not_activated"  # The supplier sends daily values but does not collect the curve.
     INCIDENT = "incident"  # Many accounts fail in the same way, so the supplier is the cause.
     INCIDENT_OVER = "incident_over"
+    RIGHT_PROOF_AWAITED = "right_proof_awaited"  # The supplier wants a proof of a consent until a day.
+    RIGHT_PROOF_ENDS = "right_proof_ends"  # The same, a few days before that day.
+    RIGHT_PROOF_REJECTED = "right_proof_rejected"
     SUPPLIER_CHANGED = "supplier_changed"  # The supplier's answers differ from its documentation.
 
 
@@ -102,8 +105,9 @@ class NoticeKind(StrEnum):
 class Notice:
     """One message to send over one channel.
 
-    ``about`` distinguishes notices of the same kind: the day on which a consent ends, or the moment at which an
-    account was suspended. ``account_id`` is None for notices to the operator.
+    ``about`` distinguishes notices of the same kind: the day on which a consent ends, the moment at which an account
+    was suspended, or a right's id, an @ and the last day for its proof. ``account_id`` is None for notices to the
+    operator.
     """
 
     id: str

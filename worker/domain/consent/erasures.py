@@ -33,11 +33,13 @@ def is_younger(proof: Proof, erased_at: datetime, begun_at: datetime | None, inv
 
     ``begun_at``: when the person was sent to the supplier's page. ``invited_at``: when the invitation that the consent
     was begun with was made. A moment that is not known counts as older. In 2026 the proof itself has checked that the
-    consent is no older than the day it was begun on, which is then no earlier than the erasure's.
+    consent is no older than the day it was begun on, which is then no earlier than the erasure's. A right that the
+    supplier has asked the holder for is as young as the declaration.
     """
     if begun_at is None or begun_at <= erased_at:
         return False
-    return proof in (Proof.EXCHANGE, Proof.REGISTER) or (invited_at is not None and invited_at > erased_at)
+    by_itself = (Proof.EXCHANGE, Proof.REGISTER, Proof.RIGHT)
+    return proof in by_itself or (invited_at is not None and invited_at > erased_at)
 
 
 def is_asserted_younger(erased_on: date, consented_on: date | None, *, anew: bool) -> bool:

@@ -14,10 +14,10 @@ The registry knows nothing of a request before it is proven. A lost key means th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 from redis import Redis
@@ -34,7 +34,7 @@ _LIFE_S: Final = int(REQUEST_LIFE.total_seconds())
 _OUTCOME_LIFE_S: Final = 900
 _FINAL: Final = (RequestState.CONNECTED, RequestState.HANDED_OVER, RequestState.DECLARED, RequestState.REFUSED)
 # What a final request forgets: the meter, the token, and what the person has typed.
-_FORGOTTEN: Final = {
+_FORGOTTEN: Final[Mapping[str, Any]] = {
     "usage_points": (),
     "autorisation_id": None,
     "code": None,

@@ -30,6 +30,7 @@ from worker.stores.registry.due import DueTable
 from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.policies import PolicyTable
+from worker.stores.registry.rights import withdraw_rights
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS, belongs_to
 from worker.stores.registry.tokens import TokenTable, detach_token
 
@@ -292,8 +293,9 @@ class AccountRegistry:
                 for table in PERSONAL
             }
             tokens = detach_token(connection, account_id)
+            withdraw_rights(connection, account_id)
             # A second removal must not move the moment of the first, so only a row that is not removed changes.
-            empty = {"reason": "", "consent_from": None, "consent_until": None}
+            empty = {"reason": "", "consent_from": None, "consent_until": None, "home": None}
             tombstone = {"state": AccountState.DELETED, "state_since": datetime.now(UTC), **empty}
             connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id, NOT_REMOVED).values(tombstone))
         return {

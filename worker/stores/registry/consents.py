@@ -25,6 +25,7 @@ from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.evidence.chain import CONSENT_QUERY, GIVEN, IN_FORCE, EvidenceChain
+from worker.stores.registry.rights import forget_rights, withdraw_rights
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_EVIDENCE, NOTICES, PENDING_REFUSALS
 from worker.stores.registry.tokens import detach_token
 
@@ -152,20 +153,26 @@ class ConsentTable(SealedTable):
         account_id: str,
         now: datetime,
         actor: str = HOUSEHOLD,
+        *,
+        on_stop: Callable[[Connection, Account], object] = lambda connection, account: None,
         at_end: Callable[[], object] = lambda: None,
     ) -> None:
         """End the account's consent as its household asks: the proofs end, its own token goes, the readings stay.
 
-        The account waits for a new consent. Pending refusals and notices that were not delivered are deleted, and the
-        household gets none of what it did itself. Safe to repeat. ``at_end`` is called before the commit where a
-        consent ends. Raises ValueError for a closed account.
+        The account waits for a new consent. Its rights at the supplier are to be withdrawn. Pending refusals and
+        notices that were not delivered are deleted, and the household gets none of what it did itself. Safe to repeat.
+        Where a consent ends, ``on_stop`` is called inside the transaction, and ``at_end`` before the commit. Raises
+        ValueError for a closed account.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)
-            if account_rows.get(connection, account_id).reason == ConsentStopped.code:
+            account = account_rows.get(connection, account_id)
+            if account.reason == ConsentStopped.code:
                 return
             account_rows.change_state(connection, account_id, AccountState.ACTION_NEEDED, ConsentStopped.code, now)
             _clear(connection, account_id)
+            withdraw_rights(connection, account_id)
+            on_stop(connection, account)
             self._chain.end(connection, account_id, EndReason.WITHDRAWN.value, now, actor)
             at_end()
 
@@ -176,6 +183,8 @@ class ConsentTable(SealedTable):
         """
         account_rows.close(connection, account_id, now)
         _clear(connection, account_id)
+        # A right of the new holder may have the same number: withdrawing it would end theirs.
+        forget_rights(connection, [account_id])
 
     def end_closed(self, connection: Connection, account_id: str, now: datetime, actor: str | None) -> None:
         """End the consent of an account that this transaction has closed; ``actor`` has proved to hold the meter."""

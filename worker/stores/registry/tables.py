@@ -36,6 +36,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, NoticeKind, Proof
 from worker.domain.consent.evidence import DatesSource, EvidenceEvent
 from worker.domain.consent.invitations import InvitationPurpose
+from worker.domain.consent.rights import ProofState, RightRole, RightState
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.deviations import DeviationKind
@@ -104,6 +105,7 @@ ACCOUNTS = Table(
     Column("data_from", Date),  # The first day that may be read: before it the meter was another person's.
     Column("activated_on", Date),  # When the contract began, as the supplier tells: before it there is nothing to ask.
     Column("session_number", Integer, nullable=False, server_default="1"),  # A session with another one has ended.
+    Column("home", String(32)),  # The same random text in the accounts of one home, which its household has joined.
     Index("ix_accounts_state_id", "state", "id"),  # Pages of active accounts and counts by state use it.
     Index("ix_accounts_tenant_id", "tenant", "id"),  # A service pages through its own accounts.
 )
@@ -256,6 +258,42 @@ ERASURES = Table(
     Column("erased_at", UtcDateTime, nullable=False),
     Column("forget_on", Date, nullable=False),  # The end of the consent, three years after the erasure at most.
     Index("ix_erasures_forget_on", "forget_on"),
+)
+
+# The rights of access that a supplier registers. Name, postcode and e-mail of a declaration are in no table.
+RIGHTS = Table(
+    "rights",
+    METADATA,
+    Column("id", _sortable(32), primary_key=True),
+    _tenant(),
+    Column("supplier", String(32), nullable=False),
+    Column("account_id", _sortable(32), ForeignKey("accounts.id")),  # That it has opened, or is to renew.
+    Column("meter", String(64), nullable=False),  # Keyed hash of supplier and meter, as in erasures.
+    Column("sealed", Text, nullable=False),  # JSON: the meter, the supplier's id of the right, the answer's digest.
+    Column("sealed_at", UtcDateTime, nullable=False),
+    Column("role", _word(RightRole, 16), nullable=False),
+    Column("state", _word(RightState, 16), nullable=False),  # As the supplier tells it.
+    Column("state_since", UtcDateTime, nullable=False),
+    Column("opened_at", UtcDateTime),  # When its account took the consent.
+    Column("proof", _word(ProofState, 16)),
+    Column("proof_until", Date),
+    Column("first_day", Date),
+    Column("last_day", Date),
+    Column("vouched_by", String(100)),
+    Column("invited_at", UtcDateTime),
+    Column("for_new_holder", Boolean, nullable=False),  # The invitation is for another person than the account's.
+    Column("is_found", Boolean, nullable=False),  # It was there before anybody declared it here.
+    Column("browser", String(64)),  # SHA-256 of the id of the browser that declared it, hexadecimal.
+    Column("line", String(200)),  # The supplier's endpoint that registered it.
+    Column("begun_at", UtcDateTime),
+    Column("declared_at", UtcDateTime),
+    Column("checked_at", UtcDateTime),
+    Column("withdraw_since", UtcDateTime),  # It awaits its withdrawal at the supplier.
+    Index("ix_rights_account_id", "account_id"),
+    Index("ix_rights_browser", "browser"),
+    Index("ix_rights_meter", "meter"),
+    Index("ix_rights_withdraw_since", "withdraw_since"),
+    Index("ix_rights_supplier_state", "supplier", "state", "id"),  # Those that are checked are paged by it.
 )
 
 INVITATIONS = Table(

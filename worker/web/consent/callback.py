@@ -148,7 +148,7 @@ def answer_request(request: Request, runtime: Runtime, session: Session, own: Co
             # Whoever asked must hear that nothing comes of it, in OAuth's words where there is one.
             error = "server_error" if own.page in _PAGES_WITHOUT_ERROR else own.page
             return RedirectResponse(own.caller.address(error=error, error_description="the consent was not given"), 302)
-        case RequestState.HELD | RequestState.REFUSED:
+        case RequestState.HELD | RequestState.REFUSED | RequestState.DECLARED:
             return consent_page(request, own.page if own.page in _PAGES else _failure_page(own.page))
 
 

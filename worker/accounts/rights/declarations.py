@@ -1,0 +1,282 @@
+"""The declaration of a right by a household: who may declare which meter, and what the supplier makes of it.
+
+Anybody could name a stranger's meter with an e-mail of their own. So a browser declares the meter of an invitation that
+it has opened, or any meter where its session shows an account. The right is stored as soon as the supplier has
+registered it, in one transaction with the use of the invitation; what the person has typed is dropped with the
+request's end.
+
+Where the supplier has a right already, it is looked up. One that was given before proves nothing about the person, so
+it takes an invitation, or an account of theirs that reads the meter. The page is the same for a meter that another
+person's account reads: it doesn't tell who is a customer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from worker.accounts.proven_requests import Invited, ProvenRequests, RequestEnded
+from worker.accounts.rights.opening import RightOpenings
+from worker.clients.suppliers import SupplierClients
+from worker.domain.clock import Clock, real_clock
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.connection_requests import ConnectedAccount, ConnectionRequest, RequestEvent
+from worker.domain.consent.consents import Proof
+from worker.domain.consent.durations import last_day_of
+from worker.domain.consent.erasures import is_younger
+from worker.domain.consent.invitations import Invitation, InvitationPurpose, InvitationState
+from worker.domain.consent.rights import (
+    HouseholdDeclaration,
+    Right,
+    RightDeclaration,
+    RightRecord,
+    RightRole,
+    RightState,
+)
+from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.measures.readings import civil_date
+from worker.errors import RightRefused, UnknownUsagePoint
+from worker.logs import fields
+from worker.stores.redis.connection_requests import ConnectionRequests
+from worker.stores.redis.locks import Locks
+from worker.stores.registry.rights import RightTable, new_right_id
+
+log = logging.getLogger("releve.consents")
+
+_STEP_S: Final = 90.0
+_LONGEST_STEP_S: Final = 600.0
+# Of several rights of a meter, the one that is worth most.
+_ORDER: Final = (RightState.ACTIVE, RightState.PENDING, RightState.TO_CHECK)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RightDeclarations:
+    """The use case that declares rights. ``clients_of`` returns a supplier's clients; see ``Runtime``."""
+
+    clients_of: Callable[[str], SupplierClients]
+    outcomes: ProvenRequests
+    openings: RightOpenings
+    rights: RightTable
+    requests: ConnectionRequests
+    locks: Locks
+    now: Clock
+    real_now: Clock = real_clock
+
+    def begin(
+        self,
+        supplier: str,
+        declaration: HouseholdDeclaration,
+        *,
+        browser: str,
+        address: str,
+        session: Mapping[str, int],
+        invitation: Invitation | None,
+    ) -> ConnectionRequest:
+        """Store a request that declares a right; see ``AccountConnector.declare``."""
+        is_for_meter = invitation is not None and self._is_usable(invitation, supplier, browser, declaration.meter)
+        kept = invitation if invitation is not None and is_for_meter else None
+        own = self._own_accounts(session)
+        tenant = kept.tenant if kept else own[0].tenant if own else DEFAULT_TENANT
+        request = ConnectionRequest(
+            id=new_right_id(),
+            supplier=supplier,
+            browser=browser,
+            begun_on=civil_date(self.now()),
+            created_at=self.real_now(),
+            begun_at=self.real_now(),
+            address=address,
+            invitation_id=kept.id if kept else None,
+            tenant=tenant,
+            session=session,
+            declaration=declaration,
+        )
+        page = ""
+        if kept is None and not own:
+            page = "invitation_over" if invitation is not None else "unproven"
+        elif kept is None and self.outcomes.are_too_many(request, 1):
+            page = "right_too_many"
+        if page:
+            request = replace(request, declaration=None).after(RequestEvent.REFUSED, page=page)
+        self.requests.create(request)
+        return request
+
+    def conclude(self, request: ConnectionRequest, declaration: HouseholdDeclaration) -> ConnectionRequest:
+        """Declare the right, or return the request with what it waits for.
+
+        Raises RequestEnded with the page that says why there is no right, what the client raises, and StoreUnavailable.
+        """
+        name = f"right:{self.rights.lock_name(request.supplier, declaration.meter)}"
+        with self.locks.lock(name, _STEP_S, most_s=_LONGEST_STEP_S):
+            right = self.rights.of_request(request.id)  # This step has stored it before a crash.
+            if right is None:
+                if self.rights.is_being_withdrawn(request.supplier, declaration.meter):
+                    return request.waiting("unavailable", self.real_now())
+                right = self._declare(request, declaration)
+        if right is None:
+            return request.waiting("not_there", self.real_now())
+        account = self.openings.open(right) if right.state is RightState.ACTIVE else None
+        connected = (ConnectedAccount(account.id, account.session_number),) if account else ()
+        return request.after(RequestEvent.DECLARED, accounts=connected, page="")
+
+    # Who may declare it.
+
+    def _is_usable(self, invitation: Invitation, supplier: str, browser: str, meter: str) -> bool:
+        is_open = invitation.state_at(self.real_now()) is InvitationState.OPENED and invitation.browser == browser
+        return is_open and invitation.supplier == supplier and self.outcomes.registry.meter_of(invitation) == meter
+
+    def _own_accounts(self, session: Mapping[str, int]) -> list[Account]:
+        """Return the accounts of a session that are still its own, in its order."""
+        known = self.outcomes.registry.get_many(list(session))
+        mine = [known[id_] for id_, number in session.items() if id_ in known and known[id_].session_number == number]
+        return [account for account in mine if account.state not in (AccountState.CLOSED, AccountState.DELETED)]
+
+    def _find_vouching(self, request: ConnectionRequest, meter: str) -> Invited | None:
+        """Return the invitation that vouches; None where a session does. Raises RequestEnded where neither does."""
+        invited = self.outcomes.find_invited(request)
+        if invited and self._is_usable(invited.invitation, request.supplier, request.browser, meter):
+            return invited
+        if request.invitation_id is not None:
+            raise RequestEnded("invitation_over")
+        if not self._own_accounts(request.session):
+            raise RequestEnded("unproven")
+        return None
+
+    # The declaration.
+
+    def _declare(self, request: ConnectionRequest, declaration: HouseholdDeclaration) -> Right | None:
+        """Declare the right and store it; None where the supplier says that there is one, and doesn't list it yet."""
+        meter = declaration.meter
+        invited = self._find_vouching(request, meter)
+        account = self.outcomes.registry.find(request.supplier, meter)
+        is_own = account is not None and self.outcomes.is_same_person(account, request, invited)
+        for_new_holder = invited is not None and invited.invitation.purpose is InvitationPurpose.NEW_HOLDER
+        if account is not None and (not (is_own or for_new_holder) or self._is_elsewhere(account, invited)):
+            raise RequestEnded("right_exists")
+        self._check_not_erased(request, meter)
+        is_taken_over = account is not None and not is_own
+        told = self._to_right_declaration(request.supplier, declaration, from_today=is_taken_over)
+        clients = self.clients_of(request.supplier)
+        session = clients.application_session()
+        try:
+            declared = clients.rights.declare(session, told)
+        except RightRefused as error:
+            raise RequestEnded(error.code) from None
+        except UnknownUsagePoint:
+            raise RequestEnded("right_unknown_meter") from None
+        right = Right(
+            id=request.id,
+            supplier=request.supplier,
+            tenant=request.tenant,
+            meter=meter,
+            supplier_id=declared.id,
+            state=declared.state,
+            state_since=self.now(),
+            account_id=account.id if account is not None and is_own else None,
+            first_day=told.first_day,
+            last_day=told.last_day,
+            vouched_by=invited.invitation.created_by if invited else None,
+            invited_at=invited.invitation.created_at if invited else None,
+            for_new_holder=for_new_holder,
+            browser=request.browser,
+            begun_at=request.begun_at,
+            declared_at=self.now(),
+            line=declared.line,
+            digest=declared.digest,
+        )
+        if declared.id is not None:
+            return self._store(request, right, invited)
+        listed = clients.rights.list(session, [meter])
+        return self._store_existing(request, right, invited, [record for record in listed if record.meter == meter])
+
+    def _is_elsewhere(self, account: Account, invited: Invited | None) -> bool:
+        """Return whether another tenant's account reads the meter than the one whose invitation it is."""
+        return invited is not None and account.tenant != invited.invitation.tenant
+
+    def _to_right_declaration(
+        self, supplier: str, declaration: HouseholdDeclaration, *, from_today: bool
+    ) -> RightDeclaration:
+        today, clients = civil_date(self.now()), self.clients_of(supplier)
+        return RightDeclaration(
+            meter=declaration.meter,
+            role=RightRole.AUTHORIZED,
+            postcode=declaration.postcode,
+            first_day=today,
+            last_day=last_day_of(today, clients.endpoints.preset.consent_duration),
+            data_from=today if from_today else today - timedelta(days=clients.rights.history_days),
+            name=declaration.name,
+            company=declaration.company,
+            email=declaration.email,
+        )
+
+    def _store_existing(
+        self, request: ConnectionRequest, right: Right, invited: Invited | None, records: Sequence[RightRecord]
+    ) -> Right | None:
+        """Store a right that the supplier has registered before; None where it doesn't list one yet."""
+        record = best_record(records, RightRole.AUTHORIZED)
+        if record is None:
+            if records:  # All of them have ended, or are for a role of ours that is not the household's.
+                raise RequestEnded("right_exists")
+            return None
+        known = [row for row in self.rights.of_meter(right.supplier, right.meter) if row.supplier_id == record.id]
+        is_theirs = right.account_id is not None or any(row.browser == request.browser for row in known)
+        is_anew = is_fresh(record, request.begun_on) and not known
+        if not (is_theirs or is_anew or invited):
+            log.info(
+                "right refused: it was given before, and nobody invited the person", extra=fields(request=right.id)
+            )
+            raise RequestEnded("right_exists")
+        right = replace(
+            right,
+            supplier_id=record.id,
+            state=record.state,
+            first_day=record.first_day or right.first_day,
+            last_day=record.last_day or right.last_day,
+            proof=record.proof,
+            proof_until=record.proof_until,
+            is_found=not (is_anew or any(row.browser == request.browser and not row.is_found for row in known)),
+        )
+        return self._store(request, right, invited, instead_of=[row.id for row in known])
+
+    def _store(
+        self, request: ConnectionRequest, right: Right, invited: Invited | None, instead_of: Sequence[str] = ()
+    ) -> Right:
+        """Store the right and use the invitation up. Raises RequestEnded where the person's proof has ended meanwhile.
+
+        What was registered just now is withdrawn then.
+        """
+        page, is_new = "", not (right.is_found or instead_of)
+        with self.outcomes.registry.database.writing() as connection:
+            if self._is_erased(self.outcomes.erasures.find(connection, right.supplier, right.meter), request):
+                page = "erased_since"
+            elif invited and not self.outcomes.invitations.use(connection, invited.invitation.id):
+                page = "invitation_over"
+            if not page or is_new:
+                stored = replace(right, withdraw_since=self.real_now()) if page else right
+                self.rights.insert(connection, stored, instead_of=instead_of)
+        if page:
+            raise RequestEnded(page)
+        log.info("right declared", extra=fields(right=right.id, state=right.state, is_found=right.is_found))
+        return right
+
+    def _check_not_erased(self, request: ConnectionRequest, meter: str) -> None:
+        with self.outcomes.registry.database.reading() as connection:
+            if self._is_erased(self.outcomes.erasures.find(connection, request.supplier, meter), request):
+                raise RequestEnded("erased_since")
+
+    def _is_erased(self, erased_at: datetime | None, request: ConnectionRequest) -> bool:
+        """Return whether the meter was erased since the person began."""
+        return erased_at is not None and not is_younger(Proof.RIGHT, erased_at, request.begun_at, None)
+
+
+def best_record(records: Sequence[RightRecord], *roles: RightRole) -> RightRecord | None:
+    """Return the right that is worth most, of these roles; None where all have ended."""
+    usable = [record for record in records if record.role in roles and record.state in _ORDER]
+    return min(usable, key=lambda record: _ORDER.index(record.state), default=None)
+
+
+def is_fresh(record: RightRecord, begun_on: date) -> bool:
+    """Return whether a right is no older than the day on which the person began."""
+    return record.first_day is not None and record.first_day >= begun_on

@@ -1,0 +1,197 @@
+"""Meters of the operator's own: their contract is ours, so nobody has to consent, and the operator vouches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from worker.accounts.assertion import MeterErased, check_tenant_of
+from worker.accounts.rights.declarations import best_record
+from worker.accounts.rights.opening import RightOpenings
+from worker.clients.suppliers import SupplierClients
+from worker.domain.clock import Clock, real_clock
+from worker.domain.consent.accounts import Account
+from worker.domain.consent.durations import last_day_of
+from worker.domain.consent.erasures import is_asserted_younger
+from worker.domain.consent.rights import ProofState, Right, RightDeclaration, RightRecord, RightRole, RightState
+from worker.domain.measures.readings import civil_date
+from worker.errors import DataError, SupplierUnavailable
+from worker.stores.registry.rights import RightTable, new_right_id
+
+LARGEST_PROOF: Final = 4 * 1024 * 1024  # In bytes; source: GRDF, swagger of ADICT v2.
+MOST_PROOFS: Final = 3
+
+
+class DeclarationNeeded(DataError):
+    """The supplier has no active right for this meter: postcode and holder are needed to declare one."""
+
+    remedy = "`releve accounts add --pce … --own --postcode … --name …` (or `--company …`) declares it."
+
+
+class UnknownRight(DataError):
+    """No right has this id, or it is being withdrawn."""
+
+    remedy = "`releve rights` shows them."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnHolder:
+    """Who holds the contract: exactly one of ``name`` and ``company``, and the meter's postcode; kept nowhere."""
+
+    postcode: str
+    name: str | None = None
+    company: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnRights:
+    """The use case that adds accounts of own meters, and sends proofs of consents."""
+
+    clients_of: Callable[[str], SupplierClients]
+    openings: RightOpenings
+    rights: RightTable
+    now: Clock
+    real_now: Clock = real_clock
+
+    def add(
+        self, supplier: str, meter: str, by: str, *, tenant: str, holder: OwnHolder | None = None, anew: bool = False
+    ) -> tuple[Right, Account | None]:
+        """Return the right of a meter and its new account; None where the right is not active yet.
+
+        An active right is looked up first and used; else ``holder`` declares one. ``by``: who vouches. ``anew``: the
+        data of the meter were erased, and it is added again. The caller enqueues the history. Raises DeclarationNeeded,
+        MeterErased, MeterElsewhere, RightRefused, UnknownUsagePoint, what the client raises, and StoreUnavailable;
+        ValueError where the meter has an account.
+        """
+        account = self.openings.outcomes.registry.find(supplier, meter)
+        if account is not None:
+            check_tenant_of(account, tenant)
+            raise ValueError(f"account {account.id} has this meter already")
+        now = self.now()
+        right = Right(
+            id=new_right_id(),
+            supplier=supplier,
+            tenant=tenant,
+            meter=meter,
+            state=RightState.PENDING,
+            state_since=now,
+            role=RightRole.OWN,
+            vouched_by=by,
+            begun_at=self.real_now(),
+            declared_at=now,
+        )
+        record = self._look_up(supplier, meter)
+        if record is not None and record.state is RightState.ACTIVE:
+            right = _with_record(right, record)
+        elif holder is None:
+            raise DeclarationNeeded(
+                "the supplier has no active right for this meter: give --postcode, and --name or --company, for one"
+            )
+        else:
+            right = self._declare(right, holder)
+        self._check_not_erased(right, anew=anew)
+        return self._store_and_open(right, record)
+
+    def _look_up(self, supplier: str, meter: str) -> RightRecord | None:
+        """Return the right of a meter that is worth most; None where all have ended."""
+        clients = self.clients_of(supplier)
+        listed = clients.rights.list(clients.application_session(), [meter])
+        return best_record([record for record in listed if record.meter == meter], *RightRole)
+
+    def _declare(self, right: Right, holder: OwnHolder) -> Right:
+        """Declare an own right, and return it as the supplier has registered it."""
+        clients, today = self.clients_of(right.supplier), civil_date(self.now())
+        last_day = last_day_of(today, clients.endpoints.preset.consent_duration)
+        declared = clients.rights.declare(
+            clients.application_session(),
+            RightDeclaration(
+                meter=right.meter,
+                role=RightRole.OWN,
+                postcode=holder.postcode,
+                first_day=today,
+                last_day=last_day,
+                data_from=today - timedelta(days=clients.rights.history_days),
+                name=holder.name,
+                company=holder.company,
+            ),
+        )
+        if declared.id is None:  # It was there already, and waits.
+            record = self._look_up(right.supplier, right.meter)
+            if record is None:
+                raise SupplierUnavailable("the supplier has a right for this meter and doesn't list it: try again")
+            return _with_record(right, record)
+        return replace(
+            right,
+            supplier_id=declared.id,
+            state=declared.state,
+            first_day=today,
+            last_day=last_day,
+            line=declared.line,
+            digest=declared.digest,
+        )
+
+    def upload_proof(self, right_id: str, files: Sequence[tuple[str, bytes]]) -> None:
+        """Send one to three files, by name and content, as the proof of a right's consent.
+
+        Raises UnknownRight, RightRefused, what the client raises, and StoreUnavailable.
+        """
+        right = self.rights.find(right_id)
+        if right is None or right.supplier_id is None:
+            raise UnknownRight("no right of this id: `releve rights` shows them")
+        clients = self.clients_of(right.supplier)
+        clients.rights.upload(clients.application_session(), right.supplier_id, files)
+        in_review = replace(right, proof=ProofState.IN_REVIEW)
+        self.rights.follow(right, _to_record(in_review), self.now())
+
+    def _store_and_open(self, right: Right, record: RightRecord | None) -> tuple[Right, Account | None]:
+        known = self.rights.of_meter(right.supplier, right.meter)
+        same = [row.id for row in known if row.supplier_id == right.supplier_id]
+        with self.openings.outcomes.registry.database.writing() as connection:
+            self.rights.insert(connection, right, instead_of=same)
+        if right.state is not RightState.ACTIVE:
+            return right, None
+        # The operator's word was compared with the erasure already.
+        account = self.openings.open(right, record.covers if record else None, anew=True)
+        return right, account
+
+    def _check_not_erased(self, right: Right, *, anew: bool) -> None:
+        erasures = self.openings.outcomes.erasures
+        with self.openings.outcomes.registry.database.reading() as connection:
+            erased_at = erasures.find(connection, right.supplier, right.meter)
+        if erased_at is None:
+            return
+        given_on = right.first_day if right.is_found else civil_date(self.now())
+        if not is_asserted_younger(self._fleet_day(erased_at), given_on, anew=anew):
+            raise MeterErased("the data of this meter were erased, and its right at the supplier is older than that")
+
+    def _fleet_day(self, moment: datetime) -> date:
+        return civil_date(moment + (self.now() - self.real_now()))
+
+
+def _with_record(right: Right, record: RightRecord) -> Right:
+    """Return a right as the supplier lists it; it stays an own one."""
+    return replace(
+        right,
+        is_found=True,
+        supplier_id=record.id,
+        state=record.state,
+        first_day=record.first_day or right.first_day,
+        last_day=record.last_day or right.last_day,
+        proof=record.proof,
+        proof_until=record.proof_until,
+    )
+
+
+def _to_record(right: Right) -> RightRecord:
+    return RightRecord(
+        id=right.supplier_id or "",
+        meter=right.meter,
+        state=right.state,
+        role=right.role,
+        first_day=right.first_day,
+        last_day=right.last_day,
+        proof=right.proof,
+        proof_until=right.proof_until,
+    )

@@ -1,0 +1,238 @@
+"""The table of rights of access: declared, checked, opened, and withdrawn at the supplier.
+
+The meter's number, the supplier's id of a right and the digest of its answer are sealed; a meter is found by its keyed
+hash. A right that waits to be withdrawn is no right any more: nothing but its withdrawal reads it. Its row goes then.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, select, update
+
+from worker.domain.clock import real_clock
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.rights import Right, RightRecord, RightState
+from worker.stores.database import Database, SealedTable
+from worker.stores.encryption import KeyedHashes, Sealer
+from worker.stores.registry.account_rows import ACCOUNT_QUERY
+from worker.stores.registry.tables import ACCOUNTS, RIGHTS, USAGE_POINTS
+
+PAGE: Final = 500
+_C: Final = RIGHTS.c
+_SEALED: Final = ("meter", "supplier_id", "digest")
+_PLAIN: Final = tuple(column.name for column in _C if column.name not in ("meter", "sealed", "sealed_at"))
+_LIVE: Final = _C.withdraw_since.is_(None)
+# What may still become an account's right; the other states are final.
+_HOPEFUL: Final = (RightState.PENDING, RightState.ACTIVE, RightState.TO_CHECK)
+
+
+class RightTable(SealedTable):
+    """The table of rights; every method raises StoreUnavailable. Rows that no key opens are left out of lists.
+
+    ``suppliers``: the names of those that register rights.
+    """
+
+    def __init__(self, database: Database, sealer: Sealer, hashes: KeyedHashes, suppliers: Collection[str]) -> None:
+        super().__init__(database, sealer)
+        self._hashes = hashes
+        self.suppliers = frozenset(suppliers)
+
+    # What pages and commands read.
+
+    def of_request(self, request_id: str) -> Right | None:
+        """Return the right that a connection request has declared; None where it is gone."""
+        return next(iter(self._list(_C.id == request_id)), None)
+
+    def of_browser(self, browser: str) -> list[Right]:
+        """Return the rights that a browser has declared, the newest first."""
+        return self._newest_first(_C.browser == browser)
+
+    def of_account(self, account_id: str) -> list[Right]:
+        """Return the rights of an account, the newest first."""
+        return self._newest_first(_C.account_id == account_id)
+
+    def find(self, right_id: str) -> Right | None:
+        """Return a right by our own id; None where there is none, or where it is withdrawn."""
+        return next(iter(self._list(_C.id == right_id, _LIVE)), None)
+
+    def page(self, supplier: str, after: str = "", limit: int = PAGE, *, pending_only: bool = False) -> list[Right]:
+        """Return the next page of a supplier's rights by id: ``after`` < id. Empty at the end.
+
+        ``pending_only``: those that wait for the holder, and those that are active and have opened nothing yet.
+        """
+        waiting = or_(_C.state == RightState.PENDING, (_C.state == RightState.ACTIVE) & _C.opened_at.is_(None))
+        only = (waiting,) if pending_only else ()
+        return self._list(_C.supplier == supplier, _LIVE, _C.id > after, *only, limit=limit)
+
+    def of_meter(self, supplier: str, meter: str) -> list[Right]:
+        """Return the rights of a meter that are not withdrawn, the newest first."""
+        return self._newest_first(self._is_meter(supplier, meter), _LIVE)
+
+    def is_being_withdrawn(self, supplier: str, meter: str) -> bool:
+        """Return whether a right of this meter waits to be withdrawn at the supplier."""
+        query = select(_C.id).where(self._is_meter(supplier, meter), _C.withdraw_since.is_not(None)).limit(1)
+        return bool(self._database.fetch(query))
+
+    def list_accounts_without(self, supplier: str) -> list[Account]:
+        """Return the supplier's accounts that are read, or paused, and have no right in the table."""
+        states = (AccountState.NEW, AccountState.READY, AccountState.PAUSED)
+        has_right = select(_C.id).where(_C.account_id == ACCOUNTS.c.id).exists()
+        query = ACCOUNT_QUERY.where(
+            ACCOUNTS.c.supplier == supplier,
+            ACCOUNTS.c.state.in_(states),
+            USAGE_POINTS.c.usage_point_id.is_not(None),
+            ~has_right,
+        )
+        return [Account(**row._asdict()) for row in self._database.fetch(query.order_by(ACCOUNTS.c.id))]
+
+    def lock_name(self, supplier: str, meter: str) -> str:
+        """Return a name of the meter that tells nobody its number."""
+        return self._digests(supplier, meter)[0][:32]
+
+    # What changes a right.
+
+    def insert(self, connection: Connection, right: Right, *, instead_of: Iterable[str] = ()) -> None:
+        """Insert a right, in the place of others of its meter, which are forgotten."""
+        connection.execute(delete(RIGHTS).where(_C.id.in_(list(instead_of)), _C.id != right.id))
+        row = {name: getattr(right, name) for name in _PLAIN}
+        meter = self._digests(right.supplier, right.meter)[0]
+        connection.execute(insert(RIGHTS).values(**row, meter=meter, **self._seal(right)))
+
+    def adopt(self, account: Account, record: RightRecord, now: datetime) -> Right:
+        """Insert a right that the supplier lists for an account which has none, as one that has opened it."""
+        right = Right(
+            id=new_right_id(),
+            supplier=account.supplier,
+            tenant=account.tenant,
+            meter=record.meter,
+            supplier_id=record.id,
+            account_id=account.id,
+            state=record.state,
+            state_since=now,
+            role=record.role,
+            opened_at=now,
+            proof=record.proof,
+            proof_until=record.proof_until,
+            first_day=record.first_day,
+            last_day=record.last_day,
+            is_found=True,
+            checked_at=now,
+        )
+        with self._database.writing() as connection:
+            self.insert(connection, right)
+        return right
+
+    def follow(self, right: Right, record: RightRecord, now: datetime) -> Right:
+        """Store what the supplier says of a right now, and return it; one that is withdrawn meanwhile stays so."""
+        since = right.state_since if right.state is record.state else now
+        told = {name: getattr(record, name) for name in ("role", "state", "proof", "proof_until")}
+        days = {name: day for name in ("first_day", "last_day") if (day := getattr(record, name)) is not None}
+        after = replace(right, supplier_id=record.id, state_since=since, checked_at=now, **told, **days)
+        values = {name: getattr(after, name) for name in (*told, *days, "state_since", "checked_at")}
+        if right.supplier_id != record.id:
+            values |= self._seal(after)
+        self._database.change(update(RIGHTS).where(_C.id == right.id, _LIVE).values(values))
+        return after
+
+    def lock(self, connection: Connection, right_id: str) -> bool:
+        """Lock a right, and return whether it is there and is not withdrawn."""
+        query = select(_C.id).where(_C.id == right_id, _LIVE).with_for_update()
+        return connection.execute(query).first() is not None
+
+    def mark_opened(self, connection: Connection, right_id: str, account_id: str, now: datetime) -> None:
+        """Put on record which account has taken the consent."""
+        connection.execute(update(RIGHTS).where(_C.id == right_id).values(account_id=account_id, opened_at=now))
+
+    def delete_ended_before(self, moment: datetime) -> int:
+        """Delete the rights that have ended at the supplier before ``moment``; return their number."""
+        return self._database.change(delete(RIGHTS).where(_LIVE, _C.state.not_in(_HOPEFUL), _C.state_since < moment))
+
+    # The withdrawal.
+
+    def withdraw_meter(self, connection: Connection, account: Account, *, of_everybody: bool = False) -> int:
+        """Let the rights of an account be withdrawn, and return their number; 0 where its supplier registers none.
+
+        Where the table knows none of them, a row stands for what the supplier has. ``of_everybody``: all rights of its
+        meter, of whomever; for an erasure.
+        """
+        if account.supplier not in self.suppliers or account.usage_point_id is None:
+            return 0
+        withdraw_rights(connection, account.id)
+        of_meter = self._is_meter(account.supplier, account.usage_point_id)
+        if of_everybody:
+            connection.execute(update(RIGHTS).where(of_meter, _LIVE).values(withdraw_since=real_clock()))
+        waiting = select(_C.id).where(of_meter, _C.withdraw_since.is_not(None))
+        if number := len(connection.execute(waiting).all()):
+            return number
+        unknown = Right(
+            id=new_right_id(),
+            supplier=account.supplier,
+            tenant=account.tenant,
+            account_id=account.id,
+            meter=account.usage_point_id,
+            state=RightState.ACTIVE,
+            state_since=real_clock(),
+            withdraw_since=real_clock(),
+        )
+        self.insert(connection, unknown)
+        return 1
+
+    def list_to_withdraw(self, limit: int = PAGE) -> list[Right]:
+        """Return the rights that wait to be withdrawn at the supplier, the longest waiting first.
+
+        Raises OperatorFault where the key of one is missing.
+        """
+        query = select(RIGHTS).where(_C.withdraw_since.is_not(None)).order_by(_C.withdraw_since, _C.id).limit(limit)
+        return [self._to_right(row) for row in self._database.fetch(query)]
+
+    def delete_withdrawn(self, right_id: str) -> None:
+        """Delete a right whose withdrawal is done or given up."""
+        self._database.change(delete(RIGHTS).where(_C.id == right_id, _C.withdraw_since.is_not(None)))
+
+    # Helpers.
+
+    def _digests(self, supplier: str, meter: str) -> list[str]:
+        return self._hashes.all_hashes("meter", f"{supplier}:{meter}")
+
+    def _is_meter(self, supplier: str, meter: str) -> ColumnElement[bool]:
+        return _C.meter.in_(self._digests(supplier, meter))
+
+    def _newest_first(self, *conditions: ColumnElement[bool]) -> list[Right]:
+        rights = self._list(*conditions)
+        return sorted(rights, key=lambda right: right.declared_at or right.state_since, reverse=True)
+
+    def _list(self, *conditions: ColumnElement[bool], limit: int | None = None) -> list[Right]:
+        rows = self._database.fetch(select(RIGHTS).where(*conditions).order_by(_C.id).limit(limit))
+        return [self._to_right(row) for row in rows if self._sealer.can_unseal(row.sealed)]
+
+    def _seal(self, right: Right) -> dict[str, Any]:
+        text = json.dumps({name: getattr(right, name) for name in _SEALED})
+        return {"sealed": self._sealer.seal(text), "sealed_at": datetime.now(UTC)}
+
+    def _to_right(self, row: Row[Any]) -> Right:
+        return Right(**{name: getattr(row, name) for name in _PLAIN}, **json.loads(self._sealer.unseal(row.sealed)))
+
+
+# Statements inside a transaction of the registry.
+
+
+def withdraw_rights(connection: Connection, account_id: str) -> int:
+    """Let the rights of an account be withdrawn at the supplier, and return their number."""
+    of_account = (_C.account_id == account_id, _LIVE)
+    return connection.execute(update(RIGHTS).where(*of_account).values(withdraw_since=real_clock())).rowcount
+
+
+def forget_rights(connection: Connection, account_ids: Sequence[str]) -> None:
+    """Delete the rights of accounts, which are looked up anew or are nobody's any more; withdrawn ones stay."""
+    connection.execute(delete(RIGHTS).where(_C.account_id.in_(account_ids), _LIVE))
+
+
+def new_right_id() -> str:
+    """Return a random id: 20 hexadecimal digits."""
+    return secrets.token_hex(10)
