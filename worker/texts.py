@@ -5,9 +5,10 @@
                              account that waits under this code
 ``notice.<kind>.…``          ``subject`` and ``text`` of a notice, see ``worker.accounts.notice_texts``
 ``invitation.…``             ``notice``: how a notice's reader makes one; ``mail.…`` the mail that carries its link
-``reason.<reason>``          why a day is complete, partial or missing
+``reason.<reason>``          why a day is complete, partial or missing; with ``.<series>`` or ``.<supplier>`` at its end
+                             in place of the sentence for all
 ``series.<series>.…``        ``name``, ``object`` of a sentence, ``about`` for households; from its description
-``supplier.<name>``          its name; ``supplier.<name>.about`` what it reads
+``supplier.<name>``          its name; ``supplier.<name>.about`` what it reads, ``.of`` the name as a possessor
 other keys                   the pages
 ============================ ==========================================================================
 
@@ -51,6 +52,11 @@ def load_texts() -> Texts:
 def translate(key: str, language: str, **facts: Any) -> str:
     """Return a text in one language, with ``facts`` for its names in braces. Raises KeyError for an unknown key."""
     return load_texts()[key][language].format_map(facts)
+
+
+def has_text(key: str) -> bool:
+    """Return whether there is a text of this key."""
+    return key in load_texts()
 
 
 def translate_all(key: str, **facts: Any) -> dict[str, str]:

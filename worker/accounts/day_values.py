@@ -8,7 +8,14 @@ from datetime import date, datetime, timedelta
 
 from worker.domain.laws.conservation import Discrepancy, check_days, check_totals
 from worker.domain.laws.meter_laws import check_peak_days, check_peaks, check_registers, compared_with
-from worker.domain.measures.completeness import civil_day, covered_time_by_day, half_hours_in, half_hours_of
+from worker.domain.laws.published_months import MonthComparison, compare_months
+from worker.domain.measures.completeness import (
+    civil_day,
+    covered_time_by_day,
+    half_hours_in,
+    half_hours_of,
+    interval_days,
+)
 from worker.domain.measures.coverage import find_gaps
 from worker.domain.measures.documents import Entry, KeyRange, key_range, touched_window
 from worker.domain.measures.peaks import Peak, to_peaks
@@ -26,10 +33,11 @@ class StoredDay:
     """What is stored of a day of a series; ``amount`` as in ``documents.Entry``, None if nothing is stored.
 
     ``amount`` is the day's energy, the maximum power, the index at the midnight that begins the day, or the subscribed
-    power in force. ``half_hours``: how many a curve covers; a value of a whole day covers it all. ``gaps``: start and
-    end of the parts of the day without a curve. The other fields are of one kind of series each: ``registers`` is the
-    energy by tariff period, ``breaks`` where that has none because a new sequence of registers begins, ``peak`` the
-    maximum power against the subscribed one, ``state`` the row in force.
+    power in force, or the energy of the period that holds the day. ``half_hours``: how many a curve covers; a value of
+    a whole day covers it all. ``gaps``: start and end of the parts of the day without a curve. The other fields are of
+    one kind of series each: ``registers`` is the energy by tariff period, ``breaks`` where that has none because a new
+    sequence of registers begins, ``peak`` the maximum power against the subscribed one, ``state`` the row in force,
+    ``gas`` the day or the period with what its energy was converted from.
     """
 
     amount: int | None
@@ -39,6 +47,7 @@ class StoredDay:
     breaks: Sequence[SequenceBreak] = field(default=())
     peak: Peak | None = None
     state: Entry | None = None
+    gas: Entry | None = None
 
 
 def ranges_of_day(day: date, known: Iterable[Series]) -> dict[Doctype, KeyRange]:
@@ -53,8 +62,8 @@ def ranges_of_day(day: date, known: Iterable[Series]) -> dict[Doctype, KeyRange]
 
 def _range_of(day: date, series: Series, doctype: Doctype) -> KeyRange:
     window = DateWindow(day, day + ONE_DAY)
-    if series.is_state:
-        return ALL_KEYS  # A row for each change: the one in force may be years old.
+    if series.is_state or series.has_intervals:
+        return ALL_KEYS  # A row for each change or period: the one of the day may have begun long before.
     if series.description.granularity is Granularity.REGISTER:
         window = DateWindow(day, day + 2 * ONE_DAY)
     elif series.has_steps and doctype is series.inputs:
@@ -82,12 +91,32 @@ def stored_of(series: Series, day: date, entries: EntriesByDoctype) -> StoredDay
         case Granularity.REGISTER:
             energy_of_day = next((energy for energy in day_energies(rows) if energy.day == day), None)
             return StoredDay(amount, half_hours, registers=energy_of_day, breaks=list(find_breaks(rows)))
+        case Granularity.INTERVAL:
+            period = period_of(day, rows)
+            covered_half_hours = half_hours_of(day) if period else 0
+            return StoredDay(period.amount if period else None, covered_half_hours, gas=period)
         case Granularity.INSTANT:
             contracts = [entry for doctype, states in entries.items() if doctype.series.is_state for entry in states]
             peak = next(iter(to_peaks([of_day], contracts)), None) if of_day else None
             return StoredDay(amount, half_hours, peak=peak)
         case _:
-            return StoredDay(amount, half_hours)
+            return StoredDay(amount, half_hours, gas=of_day if of_day and of_day.details else None)
+
+
+def period_of(day: date, rows: Iterable[Entry]) -> Entry | None:
+    """Return the stored period that holds a day; None where there is none."""
+    return next((row for row in rows if interval_days(row).start <= day < interval_days(row).end), None)
+
+
+def compare_month(day: date, known: Iterable[Series], entries: EntriesByDoctype) -> MonthComparison | None:
+    """Compare the days of the day's month with what was published for it; None where one of the two is not whole."""
+    daily = next((series for series in known if series.is_daily_energy), None)
+    published = next((series for series in known if series.has_intervals), None)
+    if daily is None or published is None:
+        return None
+    month = day.isoformat()[:7]
+    days = [entry for entry in entries[daily.inputs] if entry.key.startswith(month)]
+    return next((one for one in compare_months(days, entries[published.inputs]) if one.key == month), None)
 
 
 def find_discrepancies(

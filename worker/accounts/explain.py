@@ -7,18 +7,28 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-from worker.accounts.day_values import StoredDay, find_discrepancies, ranges_of_day, stored_of
+from worker.accounts.day_values import (
+    EntriesByDoctype,
+    StoredDay,
+    compare_month,
+    find_discrepancies,
+    period_of,
+    ranges_of_day,
+    stored_of,
+)
+from worker.accounts.reason_texts import format_sentences
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentProof
 from worker.domain.fleet.outcomes import AnswerClass, Call, calls_from_fields, last_failure
 from worker.domain.laws.conservation import Discrepancy
-from worker.domain.measures.completeness import DayLedger, DayMark, DayState, half_hours_of
+from worker.domain.laws.published_months import MonthComparison
+from worker.domain.measures.completeness import DayLedger, DayMark, DayState
 from worker.domain.measures.coverage import next_request_date
-from worker.domain.measures.documents import key_range, to_entry
+from worker.domain.measures.documents import ALL_KEYS, key_range, to_entry
 from worker.domain.measures.holes import Hole, find_all_holes
 from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
-from worker.domain.measures.series import Series, daily_of
+from worker.domain.measures.series import Series, SeriesSwitch, contract_series, daily_of
 from worker.domain.measures.windows import plan_look_back
 from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
 from worker.stores.measures.base import MeasureStore
@@ -28,7 +38,6 @@ from worker.stores.registry.answers.corrections import Correction, CorrectionTab
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History
-from worker.texts import LANGUAGES, format_day, translate
 
 _MINUTE: Final = timedelta(minutes=1)
 # Fields of a series' progress hash that help a support person. The others are bookkeeping.
@@ -56,7 +65,8 @@ class Explanation:
     """The explanation of one day of one account, over all its series.
 
     ``sentences``: the reason to read aloud, by language. ``proof``: the newest proof of consent. ``discrepancies`` is
-    None if nothing of the day is stored, so nothing could be compared.
+    None if nothing of the day is stored, so nothing could be compared. ``month``: the days of the month against what
+    was published for it; None where a series of periods has nothing to compare.
     """
 
     account: Account
@@ -67,6 +77,15 @@ class Explanation:
     series: Mapping[Series, SeriesExplanation]
     corrections: Sequence[Correction]
     discrepancies: Sequence[Discrepancy] | None
+    month: MonthComparison | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _MeterFacts:
+    """What the supplier has said of a meter: the series that it has not, and how often it is read."""
+
+    ended: frozenset[Series]
+    frequency: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +101,18 @@ class Explainer:
 
     def explain(self, account: Account, day: date) -> Explanation:
         """Return the explanation of one day. Raises StoreUnavailable."""
-        today, known = self.history.today(), self._known(account.id)
+        today, ended = self.history.today(), self._ended(account.id)
+        known = self._known(account, ended)
         ledgers = {series: self.registry.completeness.load_ledger(account.id, series) for series in known}
         holes = find_all_holes(ledgers)
         outcomes = self.registry.outcomes.load(account.id)
         stored = self.measures.read(account.id, ranges_of_day(day, known))
         entries = {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
+        meter = _MeterFacts(ended, _frequency_in(entries, account.supplier))
         explanations = {
             series: self._explain_series(
                 account,
+                meter,
                 day,
                 series,
                 ledgers[series],
@@ -98,13 +120,14 @@ class Explainer:
                 outcomes.get(series),
                 self.progress.task_state(account.id, series),
                 stored_of(series, day, entries),
+                _has_later(series, day, ledgers[series]),
             )
             for series in known
         }
         reasons = {series: explanation.reason for series, explanation in explanations.items()}
         reason, reason_series = choose_series_reason(reasons)
         quoted = explanations[_partial_series(reason_series, explanations)]
-        corrections = [*self.list_corrections(account.id, day)]
+        corrections = [*self._list_corrections(account.id, known, day, entries)]
         return Explanation(
             account=account,
             day=day,
@@ -122,21 +145,44 @@ class Explainer:
             series=explanations,
             corrections=corrections,
             discrepancies=find_discrepancies(day, known, entries, bool(corrections)),
+            month=compare_month(day, known, entries),
         )
 
-    def _known(self, account_id: str) -> list[Series]:
-        """Return the series to explain; daily values where nothing is collected and nothing was."""
-        return self.registry.outcomes.known(account_id) or [daily_of()]
+    def _known(self, account: Account, ended: Collection[Series]) -> list[Series]:
+        """Return the series to explain; daily values where nothing is collected, and where the meter has none."""
+        daily, known = daily_of(supplier=account.supplier), self.registry.outcomes.known(account.id)
+        if daily in known or (known and daily not in ended):
+            return known
+        return [daily, *known]
 
-    def list_corrections(self, account_id: str, day: date) -> Iterator[Correction]:
-        """Yield the corrections of the daily value, then those of the day's steps in order of time, then of others."""
-        for series in self._known(account_id):
-            keys = key_range(DateWindow(day, day + ONE_DAY), series.inputs)
+    def _ended(self, account_id: str) -> frozenset[Series]:
+        chosen = self.registry.outcomes.list_chosen(account_id)
+        return frozenset(one.series for one in chosen if one.switch is SeriesSwitch.ENDED)
+
+    def list_corrections(self, account: Account, day: date) -> Iterator[Correction]:
+        """Yield the corrections of the daily value, then those of the day's steps in order of time, then of others.
+
+        Of a series of periods those of the period that holds the day.
+        """
+        known = self._known(account, self._ended(account.id))
+        periods = {series.inputs: ALL_KEYS for series in known if series.has_intervals}
+        stored = self.measures.read(account.id, periods) if periods else {}
+        entries = {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
+        yield from self._list_corrections(account.id, known, day, entries)
+
+    def _list_corrections(
+        self, account_id: str, known: Collection[Series], day: date, entries: EntriesByDoctype
+    ) -> Iterator[Correction]:
+        for series in known:
+            period = period_of(day, entries[series.inputs]) if series.has_intervals else None
+            first = date.fromisoformat(period.key) if period else day
+            keys = key_range(DateWindow(first, first + ONE_DAY), series.inputs)
             yield from self.corrections.list_between(account_id, series.inputs, *keys)
 
     def _explain_series(
         self,
         account: Account,
+        meter: _MeterFacts,
         day: date,
         series: Series,
         ledger: DayLedger,
@@ -144,6 +190,7 @@ class Explainer:
         outcome: SeriesOutcome | None,
         state: Mapping[str, str],
         stored: StoredDay,
+        has_later: bool,
     ) -> SeriesExplanation:
         today, mark = self.history.today(), ledger.mark_of(day)
         calls = [call for call in _calls_of(series, state, outcome) if call.covers(day)]
@@ -162,6 +209,10 @@ class Explainer:
             failure=last_failure(calls, day, asked_on, outcome.last_success_at if outcome else None),
             wanted=wanted,
             in_force=in_force,
+            later=has_later if series.comes_late else None,
+            of_periods=series.has_intervals,
+            ended=series in meter.ended,
+            frequency=meter.frequency if series.is_daily_energy else None,
         )
         reason = reason_of(day, today, facts, account)
         sentences = format_sentences(
@@ -191,43 +242,15 @@ def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome |
     return calls
 
 
-def format_sentences(
-    reason: Reason,
-    reason_series: Collection[Series],
-    day: date,
-    *,
-    today: date,
-    asked_next: date | None = None,
-    consent_until: date | None = None,
-    half_hours: int = 0,
-) -> dict[str, str]:
-    """Return the reason in each language, as a sentence that a support person can read aloud.
-
-    ``reason_series``: the series that it concerns. ``half_hours``: how many of the day are stored. ``{thing}`` is
-    always the grammatical object, so no verb or participle has to agree with it.
-    """
-    series = next(iter(reason_series)).value if len(reason_series) == 1 else "any"
-    return {
-        language: translate(
-            f"reason.{reason.value}",
-            language,
-            thing=translate(f"series.{series}.object", language),
-            day=format_day(day, language),
-            again=_format_next_request(asked_next, today, language),
-            until=format_day(consent_until, language) if consent_until else "?",
-            slots=half_hours,
-            of=half_hours_of(day),
-        )
-        for language in LANGUAGES
-    }
+def _frequency_in(entries: EntriesByDoctype, supplier: str) -> str | None:
+    """Return how often the meter is read, by the newest stored contract; None where it doesn't tell that."""
+    rows = entries.get(contract_series(supplier).inputs, ())
+    frequency = (rows[-1].details or {}).get("frequency") if rows else None
+    return None if frequency is None else str(frequency)
 
 
-def _format_next_request(asked_next: date | None, today: date, language: str) -> str:
-    if asked_next is None:
-        return translate("reason.again.undated", language)
-    if asked_next <= today:
-        return translate("reason.again.today", language)
-    return translate("reason.again.later", language, day=format_day(asked_next, language))
+def _has_later(series: Series, day: date, ledger: DayLedger) -> bool:
+    return series.comes_late and any(stored > day for stored in ledger.stored_days())
 
 
 def _partial_series(reason_series: Collection[Series], explanations: Mapping[Series, SeriesExplanation]) -> Series:

@@ -11,6 +11,7 @@ from typing import Any
 from worker.accounts.day_values import StoredDay
 from worker.accounts.explain import Explanation, SeriesExplanation
 from worker.domain.laws.conservation import Discrepancy
+from worker.domain.laws.published_months import MonthComparison
 from worker.domain.measures.amounts import to_kwh
 from worker.domain.measures.completeness import DayLedger, DayState, half_hours_of
 from worker.domain.measures.coverage import Coverage, summarize_days
@@ -85,6 +86,7 @@ def explanation_to_json(explanation: Explanation) -> dict[str, Any]:
             "agree": None if discrepancies is None else not discrepancies,
             "findings": [discrepancy_to_json(discrepancy) for discrepancy in discrepancies or ()],
         },
+        **({"published_month": month_to_json(explanation.month)} if explanation.month else {}),
     }
 
 
@@ -112,6 +114,17 @@ def discrepancy_to_json(discrepancy: Discrepancy) -> dict[str, Any]:
         **to_row(discrepancy, "series", "law", "key", "cause"),
         f"expected_{unit}": _load_or_none(discrepancy.expected),
         f"found_{unit}": _load_or_none(discrepancy.stored),
+    }
+
+
+def month_to_json(month: MonthComparison) -> dict[str, Any]:
+    """Return the days of a month against what was published for it; a deviation is no fault."""
+    return {
+        "month": month.key,
+        "agrees": month.agrees,
+        "daily_kwh": to_kwh(month.daily),
+        "published_kwh": to_kwh(month.published),
+        "allowed_kwh": to_kwh(month.allowed),
     }
 
 
@@ -198,4 +211,6 @@ def _kind_to_json(stored: StoredDay) -> dict[str, Any]:
         return {"peak_at": to_plain(stored.peak.at), "subscribed_kva": subscribed}
     if stored.state:
         return {"state_since": stored.state.key, "details": dict(stored.state.details or {})}
+    if stored.gas:
+        return {"from": stored.gas.key, "details": dict(stored.gas.details or {})}
     return {}

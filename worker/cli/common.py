@@ -18,6 +18,7 @@ from rich.table import Table
 from config.settings import get_settings
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
+from worker.domain.laws.published_months import MonthComparison
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.readings import PARIS
 from worker.domain.measures.series import Doctype, Period, Series, parse_series
@@ -194,8 +195,21 @@ def describe_amount(amount: int | None, series: Series) -> str:
     return "nothing" if amount is None else f"{format_kwh(amount)} {series.description.quantity.load_unit}"
 
 
+def describe_month(month: MonthComparison) -> str:
+    """Return the days of a month against what was published for it; beyond one m³ that is a deviation, no fault."""
+    daily, published, allowed = (format_kwh(amount) for amount in (month.daily, month.published, month.allowed))
+    if month.agrees:
+        return f"{month.key}: {daily} kWh by days, {published} kWh published: they agree within 1 m³ ({allowed} kWh)"
+    return (
+        f"{month.key}: {daily} kWh by days, {published} kWh published: a deviation of more than 1 m³ ({allowed} kWh), "
+        "no fault"
+    )
+
+
 def describe_removal(doctype: Doctype) -> str:
     """Return what became of a removed reading: the energy of a step is in others, a day's value was impossible."""
+    if doctype.series.has_intervals:
+        return "part of other periods"
     return "nothing (set aside)" if doctype.period is Period.DAY else "part of other steps"
 
 

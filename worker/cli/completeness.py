@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import click
 
 from worker.accounts.explanations import AccountCoverage, coverage_of, coverage_to_json
@@ -10,6 +12,7 @@ from worker.cli.common import chosen_accounts, json_option, open_runtime, print_
 from worker.domain.measures.completeness import DayState
 from worker.domain.measures.coverage import Coverage
 from worker.domain.measures.holes import Hole, MissingCurve
+from worker.domain.measures.readings import ONE_DAY
 from worker.texts import translate
 
 
@@ -48,6 +51,8 @@ def _print_account(account_id: str, covered: AccountCoverage, brief: bool) -> No
         click.echo(f"{account_id} {series.value}: {_counts(series_coverage)}")
         if series_coverage.missing:
             click.echo(_advice(series_coverage.missing))
+        if awaited := awaited_days(series_coverage):
+            click.echo(f"  from {awaited[0]} on nothing is published yet: it waits for the meter's next reading")
     open_days = [
         {
             "day": day.day,
@@ -57,11 +62,21 @@ def _print_account(account_id: str, covered: AccountCoverage, brief: bool) -> No
             "asked next": day.asked_next or "not any more",
         }
         for series, series_coverage in coverage.items()
-        for day in series_coverage.open_days
+        for day in series_coverage.open_days[: len(series_coverage.open_days) - len(awaited_days(series_coverage))]
         if day.hole is not Hole.NOT_ACTIVATED  # The advice above covers these days in one line.
     ]
     if not brief and open_days:
         print_table(open_days)
+
+
+def awaited_days(coverage: Coverage) -> list[date]:
+    """Return the newest days of a series of periods that no reading of the meter has ended yet, the oldest first."""
+    awaited: list[date] = []
+    for open_day in reversed(coverage.open_days if coverage.series.has_intervals else ()):
+        if open_day.day != (awaited[-1] - ONE_DAY if awaited else coverage.last):
+            break
+        awaited.append(open_day.day)
+    return awaited[::-1]
 
 
 def _counts(coverage: Coverage) -> str:

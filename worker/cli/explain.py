@@ -13,6 +13,7 @@ from worker.accounts.explanations import explanation_to_json, to_plain
 from worker.cli.common import (
     Day,
     describe_amount,
+    describe_month,
     describe_removal,
     json_option,
     local_text,
@@ -21,6 +22,7 @@ from worker.cli.common import (
 )
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.completeness import half_hours_of
+from worker.domain.measures.documents import Entry
 from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.texts import LANGUAGES
 
@@ -101,8 +103,13 @@ def _kind_lines(stored: StoredDay) -> Iterator[str]:
         of = f", {stored.peak.percent}% of {format_kwh(stored.peak.subscribed)} kVA" if stored.peak.subscribed else ""
         yield f"{at}{of}"
     if stored.state:
-        details = [f"{name} {value}" for name, value in (stored.state.details or {}).items()]
-        yield f"known since {stored.state.key}{''.join(f', {detail}' for detail in details)}"
+        yield f"known since {stored.state.key}{''.join(f', {detail}' for detail in _details(stored.state))}"
+    if stored.gas:
+        yield f"from {stored.gas.key}{''.join(f', {detail}' for detail in _details(stored.gas))}"
+
+
+def _details(entry: Entry) -> list[str]:
+    return [f"{name} {value}" for name, value in (entry.details or {}).items()]
 
 
 def _totals(explanation: Explanation) -> Iterator[str]:
@@ -114,6 +121,8 @@ def _totals(explanation: Explanation) -> Iterator[str]:
         expected, stored = (describe_amount(value, finding.series) for value in (finding.expected, finding.stored))
         name = f"{finding.key}" if finding.series in USUAL_SERIES else f"{finding.series.value} {finding.key}"
         yield f"totals: {name}: {finding.law}, expected {expected}, found {stored}: {finding.cause}"
+    if explanation.month:
+        yield f"published: {describe_month(explanation.month)}"
 
 
 def _clock(at: datetime) -> str:

@@ -28,7 +28,8 @@ Counts = tuple[int, int]  # Complete and active accounts; the latter are not 0.
 def freshness(days: int, as_json: bool) -> None:
     """Show the share of active accounts whose yesterday is whole: now, and by hour of the day over the last days.
 
-    Of a series that is asked for once a week, the day of the week before counts.
+    Of a series that is asked for once a week, the day of the week before counts; of one whose values come some days
+    later, the day that should be there by now.
 
     \b
     Example:

@@ -28,7 +28,7 @@ def history(account_id: str, day: date, as_json: bool) -> None:
     """
     with open_runtime() as runtime:
         account = runtime.registry.get_existing(account_id)
-        corrections = list(runtime.explainer.list_corrections(account.id, day))
+        corrections = list(runtime.explainer.list_corrections(account, day))
         kept_days = runtime.settings.keep_corrections_days
     if as_json:
         rows = [correction_to_json(correction) for correction in corrections]
@@ -55,7 +55,9 @@ def _to_row(correction: Correction) -> dict[str, Any]:
 def _name(correction: Correction) -> str:
     series = correction.doctype.series
     if correction.doctype.period is Period.DAY:
-        return "day" if series is daily_of() else series.value
+        if series.has_intervals:
+            return f"{series.value} from {correction.key}"
+        return "day" if series is daily_of(supplier=series.description.supplier) else series.value
     # The offset tells the two passes of the autumn hour apart.
     clock = datetime.fromisoformat(correction.key).astimezone(PARIS).strftime("%H:%M%z")
     return clock if series is curve_of(daily_of()) else f"{series.value} {clock}"

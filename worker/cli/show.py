@@ -13,17 +13,20 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
-from worker.cli.common import Day, open_runtime, print_json
+from worker.cli.common import Day, open_runtime, print_json, print_table
 from worker.domain.exports.public_documents import (
+    MONTH_FIELDS,
     PUBLIC_FIELDS,
     VOLT_AMPERES,
     csv_columns,
     find_tariff_periods,
     to_csv_fields,
+    to_month_fields,
     to_public_fields,
 )
 from worker.domain.measures.amounts import DAY_PLACES, STEP_PLACES, count_places, format_kwh
-from worker.domain.measures.documents import Document, key_range, to_amount
+from worker.domain.measures.documents import Document, key_range, to_amount, to_entry
+from worker.domain.measures.interval_months import months_of_intervals
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import (
     Doctype,
@@ -33,6 +36,7 @@ from worker.domain.measures.series import (
     find_doctype,
     periods_of,
 )
+from worker.runtime.process import Runtime
 
 _FIRST_DAY: Final = date(2000, 1, 1)
 _FORMATS: Final = ("table", "plot", "csv", "json")
@@ -62,10 +66,16 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
       releve show 3kq7d0fr2m --by month
       releve show 3kq7d0fr2m --by hour --from 2024-07-01 --to 2024-07-07 --format plot
       releve show 3kq7d0fr2m --series max_power --format plot
+
+    A series of periods has its months too: each is the sum of the periods that begin in it, with the days they span.
     """
-    doctype = _find_doctype(Series(name) if name else daily_of(), Period(by))
     with open_runtime() as runtime:
-        runtime.registry.get_existing(account_id)
+        account = runtime.registry.get_existing(account_id)
+        series = Series(name) if name else daily_of(supplier=account.supplier)
+        if series.has_intervals and Period(by) is Period.MONTH:
+            _show_months(runtime, account_id, series, first, last, form)
+            return
+        doctype = _find_doctype(series, Period(by))
         today = runtime.history.today()
         window = _window(first, last, today, None if form in ("csv", "json") else _default_days(doctype))
         documents = runtime.measures.read(account_id, {doctype: key_range(window, doctype)})[doctype]
@@ -84,16 +94,37 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
         Console().print(table_of_loads(documents, doctype))
 
 
+def _show_months(
+    runtime: Runtime, account_id: str, series: Series, first: date | None, last: date | None, form: str
+) -> None:
+    """Print the months of a series of periods, which are computed here and stored nowhere."""
+    window = _window(first, last, runtime.history.today(), None)
+    documents = runtime.measures.read(account_id, {series.inputs: key_range(window, series.inputs)})[series.inputs]
+    rows = [to_month_fields(month) for month in months_of_intervals(map(to_entry, documents))]
+    if form == "json":
+        print_json(rows)
+    elif form == "csv":
+        writer = csv.DictWriter(sys.stdout, MONTH_FIELDS)
+        writer.writeheader()
+        writer.writerows({**row, "load": format_kwh(to_amount(row["load"]))} for row in rows)
+    elif rows:
+        print_table([{**row, "load": format_kwh(to_amount(row["load"]))} for row in rows])
+    else:
+        click.echo(f"nothing stored of {series} by month from {window.start} to {window.end - timedelta(days=1)}")
+
+
 def _find_doctype(series: Series, by: Period) -> Doctype:
     """Return the documents of a series by this period. Raises UsageError where it has none."""
     if (doctype := find_doctype(series, by)) is None:
-        raise click.UsageError(f"series {series} has no documents by {by}: use --by {' or '.join(periods_of(series))}")
+        periods = [*periods_of(series), *([Period.MONTH] if series.has_intervals else ())]
+        raise click.UsageError(f"series {series} has no documents by {by}: use --by {' or '.join(periods)}")
     return doctype
 
 
 def _default_days(doctype: Doctype) -> int | None:
-    """Return how many days a table or plot shows; None for all: states change seldom."""
-    return None if doctype.series.is_state else _DEFAULT_DAYS.get(doctype.period)
+    """Return how many days a table or plot shows; None for all: states change seldom, and periods are long."""
+    is_sparse = doctype.series.is_state or doctype.series.has_intervals
+    return None if is_sparse else _DEFAULT_DAYS.get(doctype.period)
 
 
 def _window(first: date | None, last: date | None, today: date, default_days: int | None) -> DateWindow:

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from worker.accounts.explanations import break_to_json, discrepancy_to_json
+from worker.accounts.explanations import break_to_json, discrepancy_to_json, month_to_json
 from worker.app import enqueue_window
-from worker.cli.common import chosen_accounts, describe_amount, json_option, open_runtime, print_result
+from worker.cli.common import chosen_accounts, describe_amount, describe_month, json_option, open_runtime, print_result
 from worker.domain.laws.conservation import Law
 from worker.domain.measures.series import USUAL_SERIES
 from worker.sync.audit import AuditResult, AuditSummary, sample_accounts
@@ -25,7 +25,8 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
     """Check that minutes make the hours, the curve the day, days the month and the year; name what doesn't, and why.
 
     Registers are compared with the days, and the maximum power with the curve. Days that the registry calls stored and
-    the measures lack are named, too. A new sequence of registers (another meter or calendar) is a note, no fault.
+    the measures lack are named, too. A new sequence of registers (another meter or calendar) is a note, no fault. So
+    are a month of gas that is not what was published for it, and days of gas that should not be provisional any more.
 
     Ends with 1 where something is wrong; after a repair what was asked for again counts until its answer has come.
 
@@ -53,6 +54,7 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
             if not as_json:
                 _print_result(result, repairs)
         line = f"{totals.accounts} accounts, {totals.documents} documents, {totals.accounts_at_fault} at fault"
+        line += f", {totals.deviations} months deviate" if totals.deviations else ""
         print_result({**totals.as_json(), "faults": rows, "notes": notes}, line, as_json=as_json)
     return 1 if totals.accounts_at_fault else 0
 
@@ -62,12 +64,19 @@ def _row(result: AuditResult) -> dict[str, Any]:
 
 
 def _notes(result: AuditResult) -> list[dict[str, Any]]:
-    """Return where a new sequence of registers begins, which is no fault."""
-    return [
-        {"account": result.account_id, "series": series.value, **break_to_json(sequence_break)}
+    """Return what is no fault: new sequences of registers, months that deviate, days that should be final by now."""
+    account = {"account": result.account_id}
+    breaks = [
+        {**account, "series": series.value, **break_to_json(sequence_break)}
         for series, breaks in result.breaks.items()
         for sequence_break in breaks
     ]
+    deviations = [{**account, "deviation": month_to_json(month)} for month in result.deviations]
+    provisional = [
+        {**account, "series": series.value, "provisional": [day.isoformat() for day in days]}
+        for series, days in result.provisional.items()
+    ]
+    return [*breaks, *deviations, *provisional]
 
 
 def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
@@ -81,9 +90,16 @@ def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
             continue
         expected, stored = (describe_amount(value, finding.series) for value in (finding.expected, finding.stored))
         click.echo(f"{start} {expected}, stored is {stored}: {finding.cause}")
-    for note in _notes(result):
-        where = f"{note['account']} {note['series']} {note['day']}"
-        click.echo(f"{where}: note, a new sequence of registers, {note['cause']}")
+    for series, breaks in result.breaks.items():
+        for one in breaks:
+            click.echo(f"{result.account_id} {series.value} {one.day}: note, a new sequence of registers, {one.cause}")
+    for month in result.deviations:
+        click.echo(f"{result.account_id} {describe_month(month)}")
+    for series, days in result.provisional.items():
+        span = f"{days[0]}" if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]}"
+        click.echo(
+            f"{result.account_id} {series.value} {span}: note, still provisional, which it should not be any more"
+        )
     if repairs:
         written, asked = repairs["documents_written"], repairs["windows_asked_again"]
         click.echo(f"{result.account_id} repaired: {written} documents written, {asked} windows asked for again")

@@ -31,6 +31,9 @@ class Reason(StrEnum):
     LATE = "late"
     SET_ASIDE = "set_aside"  # A value came that no meter can deliver.
     ABSENT = "absent"
+    GAP = "gap"  # A later day is there; the supplier says of this one that it has none, and may still send it.
+    READ_SIX_MONTHLY = "read_six_monthly"  # The meter is read twice a year, so it has no daily values.
+    NOT_OFFERED = "not_offered"  # The supplier says that this meter has no such series.
     CURVE_GAP = "curve_gap"
     CURVE_GAP_FOR_GOOD = "curve_gap_for_good"
     NOT_ACTIVATED = "not_activated"
@@ -67,6 +70,10 @@ class DayFacts:
     ``failure``: why the last call for the day failed, or None.
     ``wanted``: whether the day belongs to the history that is loaded.
     ``in_force``: whether a state is stored that holds on that day.
+    ``later``: of values that come days after their day, whether a later one is stored; None for other series.
+    ``of_periods``: whether the series has periods, which end with a reading of the meter.
+    ``ended``: whether the supplier has said that this meter has no such series. ``frequency``: of daily values, how
+    often the meter is read, where its contract tells that.
     """
 
     mark: DayMark = UNKNOWN
@@ -75,8 +82,18 @@ class DayFacts:
     failure: AnswerClass | None = None
     wanted: bool = True
     in_force: bool = False
+    later: bool | None = None
+    of_periods: bool = False
+    ended: bool = False
+    frequency: str | None = None
+
+    @property
+    def awaits_reading(self) -> bool:
+        """Whether the period of the day can't be published before the meter is read again, however long that takes."""
+        return self.of_periods and not self.later and self.mark.state in (DayState.LATE, DayState.ABSENT)
 
 
+_EVERY_SIX_MONTHS: Final = "6M"
 _REASON_BY_HOLE: Final = {
     Hole.NOT_ACTIVATED: Reason.NOT_ACTIVATED,
     Hole.NOT_YET_ACTIVATED: Reason.NOT_YET_ACTIVATED,
@@ -121,7 +138,7 @@ def choose_series_reason(reasons: Mapping[Series, Reason]) -> tuple[Reason, froz
     Daily values and the curve of one direction, consumption first, are what a day is asked about. The daily value comes
     first, unless it is complete and the curve is not.
     """
-    energies = [series for series in reasons if series.has_daily_limit or series.has_steps] or list(reasons)
+    energies = [series for series in reasons if series.is_daily_energy or series.has_steps] or list(reasons)
     direction = energies[0].description.direction
     shown = [series for series in energies if series.description.direction is direction]
     if len({reasons[series] for series in shown}) == 1:
@@ -139,9 +156,11 @@ def _final_reason(facts: DayFacts) -> Reason | None:
         return Reason.COMPLETE
     if state is DayState.BEFORE:
         return Reason.BEFORE
+    if facts.ended:
+        return Reason.READ_SIX_MONTHLY if facts.frequency == _EVERY_SIX_MONTHS else Reason.NOT_OFFERED
     if facts.hole in _REASON_BY_HOLE:
         return _REASON_BY_HOLE[facts.hole]
-    if state is DayState.ABSENT:
+    if state is DayState.ABSENT and not facts.awaits_reading:
         return Reason.CURVE_GAP_FOR_GOOD if facts.hole is Hole.TRANSMISSION else Reason.ABSENT
     if state is DayState.PARTIAL and facts.asked_next is None:
         return Reason.PARTIAL_FOR_GOOD
@@ -175,7 +194,9 @@ def _waiting_reason(facts: DayFacts, account: Account) -> Reason:
         return Reason.PARTIAL
     if facts.mark.state is DayState.SET_ASIDE:
         return Reason.SET_ASIDE
-    if facts.mark.state is DayState.LATE:
+    if facts.mark.state is DayState.LATE or facts.awaits_reading:
+        if facts.later:
+            return Reason.GAP
         return Reason.CURVE_GAP if facts.hole is Hole.TRANSMISSION else Reason.LATE
     if not facts.wanted:
         return Reason.BEYOND_HISTORY

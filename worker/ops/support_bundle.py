@@ -29,9 +29,10 @@ from worker.domain.measures.readings import ONE_DAY
 from worker.runtime.process import Runtime
 
 _PACKAGES: Final = ("releve", "celery", "redis", "sqlalchemy", "alembic", "couchdb", "requests", "pydantic-settings")
-_VALUE_SUFFIXES: Final = ("_kwh", "_kva", "peak_at", "activated_on")  # The names of what was measured end with one.
+# The names of what was measured end with one.
+_VALUE_SUFFIXES: Final = ("_kwh", "_kva", "peak_at", "activated_on", "volume", "index_start", "index_end")
 _NOTICE_FIELDS: Final = ("kind", "reason", "about", "channel", "created_at", "attempts", "delivered_at")
-_METER_NUMBER: Final = re.compile(r"(?<!\d)\d{14}(?!\d)")
+_METER_NUMBER: Final = re.compile(r"(?<!\d)\d{14}(?!\d)|\bGI\d{6}\b")
 _README: Final = """What is in here: how one account stands (status, completeness), why each of its last days is as it
 is (explain), what the supplier corrected, what was told to the owner, versions and settings.
 
@@ -62,7 +63,7 @@ def make_bundle(runtime: Runtime, account: Account, days: int, *, with_values: b
     explainer, yesterday = runtime.explainer, runtime.history.today() - ONE_DAY
     explanations = [explanation_to_json(explainer.explain(account, yesterday - age * ONE_DAY)) for age in range(days)]
     parts: dict[str, Any] = {
-        "manifest.json": _manifest(runtime, [yesterday - (days - 1) * ONE_DAY, yesterday], with_values),
+        "manifest.json": _manifest(runtime, account, [yesterday - (days - 1) * ONE_DAY, yesterday], with_values),
         "status.json": status_of(account, runtime.history).model_dump(mode="json"),
         "completeness.json": coverage_to_json(account.id, coverage_of(account.id, runtime.history)),
         "explain.json": explanations,
@@ -110,12 +111,13 @@ def _masked_value(value: Any, default: Any) -> Any:
     return "set"
 
 
-def _manifest(runtime: Runtime, days: list[date], with_values: bool) -> dict[str, Any]:
+def _manifest(runtime: Runtime, account: Account, days: list[date], with_values: bool) -> dict[str, Any]:
+    clients = runtime.suppliers.get(account.supplier)
     return {
         "made_at": runtime.now().isoformat(timespec="seconds"),
         "days": [day.isoformat() for day in days],
         "with_values": with_values,
-        "preset": runtime.endpoints.preset.name,
+        "preset": clients.endpoints.preset.name if clients else f"{account.supplier}, not set up",
         "versions": {name: version(name) for name in _PACKAGES},
         "schema": runtime.registry.schema_version(),
         "python": platform.python_version(),

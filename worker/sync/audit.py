@@ -14,6 +14,7 @@ from typing import Any, Final
 from worker.domain.consent.accounts import Account
 from worker.domain.laws.conservation import Cause, Discrepancy, Law
 from worker.domain.laws.meter_laws import compared_with
+from worker.domain.laws.published_months import MonthComparison
 from worker.domain.measures.completeness import DayState, civil_day
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, DateWindow
@@ -37,29 +38,37 @@ _ID_LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 class AuditResult:
     """The number of documents compared for an account, and the discrepancies in them.
 
-    ``breaks``: by series of registers, where a new sequence begins, which is no discrepancy.
+    What follows is no discrepancy: ``breaks``, by series of registers, where a new sequence begins; ``deviations``,
+    months whose days are not what was published for them; ``provisional``, by series, days that should be final by now.
     """
 
     account_id: str
     documents: int
     findings: Sequence[Discrepancy]
     breaks: Mapping[Series, Sequence[SequenceBreak]] = field(default_factory=dict)
+    deviations: Sequence[MonthComparison] = ()
+    provisional: Mapping[Series, Sequence[date]] = field(default_factory=dict)
 
 
 @dataclass
 class AuditSummary:
-    """The results of many accounts; ``findings`` counts discrepancies by law and cause."""
+    """The results of many accounts; ``findings`` counts discrepancies by law and cause.
+
+    ``deviations`` counts months whose days are not what was published for them; those accounts are not at fault.
+    """
 
     accounts: int = 0
     documents: int = 0
     accounts_at_fault: int = 0
     findings: Counter[tuple[Law, Cause]] = field(default_factory=Counter)
+    deviations: int = 0
 
     def add(self, result: AuditResult) -> None:
         """Add the result of one account."""
         self.accounts += 1
         self.documents += result.documents
         self.accounts_at_fault += bool(result.findings)
+        self.deviations += len(result.deviations)
         self.findings.update((finding.law, finding.cause) for finding in result.findings)
 
     def as_json(self) -> dict[str, Any]:
@@ -72,6 +81,7 @@ class AuditSummary:
                 {"law": law.value, "cause": cause.value, "number": number}
                 for (law, cause), number in sorted(self.findings.items())
             ],
+            **({"deviations": self.deviations} if self.deviations else {}),
         }
 
 
@@ -104,7 +114,9 @@ class Auditor:
             daily_limit_kwh=self.window_sync.daily_limit_kwh,
         )
         checks.run()
-        return AuditResult(account_id, checks.documents, checks.findings, checks.breaks)
+        return AuditResult(
+            account_id, checks.documents, checks.findings, checks.breaks, checks.deviations, checks.provisional
+        )
 
     def repair_account(self, result: AuditResult) -> tuple[int, int]:
         """Compute wrong totals again, and request doubtful and missing readings unless the account's consent is over.

@@ -19,11 +19,13 @@ from worker.domain.laws.conservation import (
     check_totals,
 )
 from worker.domain.laws.meter_laws import check_peak_days, check_peaks, check_registers, compared_with
-from worker.domain.measures.completeness import civil_day, civil_day_of
+from worker.domain.laws.provisional import overdue_days
+from worker.domain.laws.published_months import MonthComparison, find_deviations
+from worker.domain.measures.completeness import civil_day, civil_day_of, interval_days
 from worker.domain.measures.documents import Document, Entry, KeyRange, key_range, to_entry
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.registers import SequenceBreak, day_energies, find_breaks
-from worker.domain.measures.series import Doctype, Granularity, Series
+from worker.domain.measures.series import Doctype, Granularity, Series, of_supplier
 from worker.domain.measures.windows import split_window
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.stores.registry.answers.corrections import CorrectionTable
@@ -33,11 +35,13 @@ _DAYS_AT_ONCE: Final = 31
 
 @dataclass(kw_only=True)
 class MeasureChecks:
-    """The comparison of one account; ``run`` fills ``findings``, ``breaks`` and the number of ``documents``.
+    """The comparison of one account; ``run`` fills ``findings``, the notes and the number of ``documents``.
 
     ``stored_days``: by series, the days of which the registry says that something is stored. ``set_aside``: by series,
     the days of which an impossible value was set aside. ``today``: no curve is looked for after it.
-    ``breaks``: by series of registers, where a new sequence begins; that is no fault.
+    Notes are no faults, and nothing repairs them. ``breaks``: by series of registers, where a new sequence begins.
+    ``deviations``: months whose days are not what was published for them. ``provisional``: by series, the days that
+    should be final by now.
     """
 
     account_id: str
@@ -49,6 +53,8 @@ class MeasureChecks:
     daily_limit_kwh: float
     findings: list[Discrepancy] = field(default_factory=list)
     breaks: dict[Series, list[SequenceBreak]] = field(default_factory=dict)
+    deviations: list[MonthComparison] = field(default_factory=list)
+    provisional: dict[Series, list[date]] = field(default_factory=dict)
     documents: int = 0
     _rows: dict[Series, list[Entry]] = field(default_factory=dict)
 
@@ -60,9 +66,11 @@ class MeasureChecks:
                 continue
             rows = self._rows_of(series)
             self.documents += len(rows)
-            self._check_stored(series, {date.fromisoformat(entry.key) for entry in rows})
-            if series.has_daily_limit:
+            self._check_stored(series, _days_of(series, rows))
+            if series.is_daily_energy:
                 self._check_daily(series, rows)
+            elif series.has_intervals:
+                self._check_periods(series, rows)
             elif series.description.granularity is Granularity.REGISTER:
                 self._check_registers(series, rows)
             elif series.description.granularity is Granularity.INSTANT:
@@ -76,7 +84,18 @@ class MeasureChecks:
             totals = self._read(doctype, ALL_KEYS)
             self.documents += len(totals)
             self.findings += check_totals(days, totals, doctype)
-        self.findings += check_limit(series, days, self.set_aside.get(series, ()), self.daily_limit_kwh)
+        if series.has_daily_limit:
+            self.findings += check_limit(series, days, self.set_aside.get(series, ()), self.daily_limit_kwh)
+        if overdue := overdue_days(series, days, self.today):
+            self.provisional[series] = overdue
+
+    def _check_periods(self, series: Series, periods: Sequence[Entry]) -> None:
+        """Check that no two periods overlap; compare the months that they make with those of the daily values."""
+        self.findings += check_overlaps(series, self._read_documents(series.inputs, ALL_KEYS))
+        supplier = series.description.supplier
+        for daily in of_supplier(supplier, self.stored_days):
+            if daily.is_daily_energy:
+                self.deviations += find_deviations(self._rows_of(daily), periods)
 
     def _check_registers(self, series: Series, rows: Sequence[Entry]) -> None:
         if breaks := list(find_breaks(rows)):
@@ -139,6 +158,13 @@ class MeasureChecks:
                 self.account_id, series.inputs, *key_range(window, series.inputs)
             )
         }
+
+
+def _days_of(series: Series, rows: Sequence[Entry]) -> set[date]:
+    """Return the days of which a row tells something: of a period all of its days."""
+    if series.has_intervals:
+        return {day for row in rows for day in interval_days(row).dates()}
+    return {date.fromisoformat(row.key) for row in rows}
 
 
 def _is_peak_of(series: Series, curve: Series) -> bool:

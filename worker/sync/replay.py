@@ -102,7 +102,7 @@ class _ReplayRecorder:
         window = messages.window_of(result)
         asked_on = civil_date(datetime.fromisoformat(facts["fetched_at"]))
         floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
-        marks = mark_days(window, facts["open"], asked_on, floor, facts["set_aside"])
+        marks = mark_days(window, facts["open"], asked_on, floor, facts["set_aside"], series.description.open_days)
         # Another process may change the ledger between the two calls: then the marks are merged again.
         while changes := dict(_changed_marks(known := self.ledgers.load_ledger(account_id, series), marks)):
             if self.ledgers.replace_if_unchanged(account_id, series, known, known.with_marks(changes)):

@@ -116,7 +116,9 @@ class ResultRecorder:
             message="",
             last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
             stored=facts["fetched"] > 0,
-            days=mark_days(window, facts["open"], civil_date(now), floor, facts["set_aside"]),
+            days=mark_days(
+                window, facts["open"], civil_date(now), floor, facts["set_aside"], series.description.open_days
+            ),
             due_changes=due_after_success(result, answer, asked_at, state.loaded, now),
             answer=FinishedAnswer.of(result),
             confirms=answer.is_answer,

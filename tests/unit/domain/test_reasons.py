@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import many, several
 from worker import errors
-from worker.accounts.explain import format_sentences
+from worker.accounts.reason_texts import format_sentences
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.fleet.outcomes import (
     AnswerClass,
@@ -24,11 +24,12 @@ from worker.domain.fleet.outcomes import (
 from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayMark, DayState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import USUAL_SERIES, Series, of_supplier
 from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
 from worker.errors import StoreUnavailable, WorkerError
 from worker.texts import LANGUAGES
 
+ELECTRICITY = of_supplier("enedis", USUAL_SERIES)
 TODAY = date(2024, 7, 25)
 DAY = date(2024, 7, 10)
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
@@ -99,6 +100,19 @@ UNCONFIRMED = replace(account_in(AccountState.NEW), usage_point_id="300016400000
         (DayFacts(failure=AnswerClass.OUTAGE), account_in(AccountState.PAUSED), Reason.PAUSED),
         (DayFacts(), READY, Reason.NOT_ASKED_YET),
         (DayFacts(wanted=False), READY, Reason.BEYOND_HISTORY),
+        (DayFacts(LATE, asked_next=SOON, later=False), READY, Reason.LATE),
+        (DayFacts(LATE, asked_next=SOON, later=True), READY, Reason.GAP),
+        (DayFacts(LATE, later=True), ENDED, Reason.CONSENT_REFUSED),
+        (DayFacts(ABSENT, later=True), READY, Reason.ABSENT),
+        (DayFacts(ABSENT, later=False), READY, Reason.ABSENT),
+        (DayFacts(LATE, later=False, of_periods=True), READY, Reason.LATE),
+        (DayFacts(ABSENT, later=False, of_periods=True), READY, Reason.LATE),
+        (DayFacts(ABSENT, later=True, of_periods=True), READY, Reason.ABSENT),
+        (DayFacts(later=False, of_periods=True), READY, Reason.NOT_ASKED_YET),
+        (DayFacts(ended=True, frequency="6M"), READY, Reason.READ_SIX_MONTHLY),
+        (DayFacts(ended=True, frequency="JJ"), READY, Reason.NOT_OFFERED),
+        (DayFacts(ended=True), READY, Reason.NOT_OFFERED),
+        (DayFacts(COMPLETE, ended=True), READY, Reason.COMPLETE),
     ],
 )
 def test_the_reason_follows_from_what_is_known(facts: DayFacts, account: Account, reason: Reason) -> None:
@@ -148,8 +162,7 @@ def test_every_day_has_a_sentence_that_names_it(
     daily: DayFacts, curve: DayFacts, account: Account, language: str
 ) -> None:
     reasons = {
-        series: reason_of(DAY, TODAY, facts, account)
-        for series, facts in zip(USUAL_SERIES, (daily, curve), strict=True)
+        series: reason_of(DAY, TODAY, facts, account) for series, facts in zip(ELECTRICITY, (daily, curve), strict=True)
     }
     reason, of = choose_series_reason(reasons)
     assert all(reasons[series] is reason for series in of)
@@ -167,11 +180,52 @@ def test_a_sentence_is_said_as_people_say_it() -> None:
     assert format_sentences(Reason.LATE, [Series.DAILY], DAY, **late)["fr"] == (
         "Enedis n'a pas encore publié le total du 10 juillet 2024 ; nous redemanderons le 1er août 2024."
     )
-    assert format_sentences(Reason.LATE, list(USUAL_SERIES), date(2024, 7, 1), today=TODAY, asked_next=TODAY)["fr"] == (
+    assert format_sentences(Reason.LATE, ELECTRICITY, date(2024, 7, 1), today=TODAY, asked_next=TODAY)["fr"] == (
         "Enedis n'a pas encore publié les relevés du 1er juillet 2024 ; nous redemandons aujourd'hui."
     )
     assert format_sentences(Reason.PARTIAL, [Series.LOAD_CURVE], DAY, half_hours=46, **late)["en"] == (
         "Enedis has sent only a part of 10 July 2024: of the curve 46 half-hours of 48; we ask again on 1 August 2024."
+    )
+
+
+@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize("series", of_supplier("grdf"))
+def test_no_sentence_about_gas_speaks_of_another_supplier_or_of_a_curve(series: Series, reason: Reason) -> None:
+    of_curves = {Reason.NOT_ACTIVATED, Reason.NOT_YET_ACTIVATED, Reason.PARTIAL, Reason.PARTIAL_FOR_GOOD}
+    of_curves |= {Reason.CURVE_GAP, Reason.CURVE_GAP_FOR_GOOD}
+    if reason in of_curves:
+        return  # Days and periods of gas are whole or not there, so none of them has this reason.
+    for sentence in format_sentences(reason, [series], DAY, today=TODAY, asked_next=SOON, consent_until=DAY).values():
+        assert not [word for word in ("Enedis", "Linky", "courbe", "curve", "{") if word in sentence]
+        assert sentence.endswith(".") and sentence.count(". ") == 0
+
+
+def test_why_a_day_of_gas_is_missing_is_said_as_people_say_it() -> None:
+    late = {"today": TODAY, "asked_next": date(2024, 8, 1)}
+    daily, published = [Series.GAS_DAILY], [Series.GAS_PUBLISHED]
+    assert format_sentences(Reason.LATE, daily, DAY, **late)["fr"] == (
+        "GRDF n'a pas encore publié le gaz du jour du 10 juillet 2024 : la valeur d'un jour vient un à trois jours "
+        "après ; nous redemanderons le 1er août 2024."
+    )
+    assert format_sentences(Reason.GAP, daily, DAY, **late)["en"] == (
+        "GRDF has no value for 10 July 2024 (“Absence de données”), while that of a later day is there: that is a gap "
+        "and not zero; we ask again on 1 August 2024."
+    )
+    assert format_sentences(Reason.LATE, published, DAY, today=TODAY)["en"] == (
+        "GRDF has not published the billed gas for the period that holds 10 July 2024 yet: it comes after the meter’s "
+        "next reading, each month or every six months depending on the meter; we ask again."
+    )
+    assert format_sentences(Reason.READ_SIX_MONTHLY, daily, DAY, **late)["fr"] == (
+        "Ce compteur est relevé tous les six mois : GRDF n'a pas le gaz du jour du 10 juillet 2024, seulement le gaz "
+        "facturé d'un relevé au suivant."
+    )
+
+
+def test_the_days_of_gas_are_what_a_day_is_asked_about() -> None:
+    reasons = {Series.GAS_DAILY: Reason.COMPLETE, Series.GAS_PUBLISHED: Reason.LATE}
+    assert choose_series_reason({**reasons, Series.GAS_CONTRACT: Reason.IN_FORCE}) == (
+        Reason.COMPLETE,
+        frozenset({Series.GAS_DAILY}),
     )
 
 

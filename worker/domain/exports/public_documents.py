@@ -11,15 +11,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from worker.domain.measures.amounts import format_kwh, round_half_up
+from worker.domain.measures.amounts import format_kwh, round_half_up, to_kwh
 from worker.domain.measures.documents import Document, to_amount
+from worker.domain.measures.interval_months import IntervalMonth
 from worker.domain.measures.series import DetailType, Doctype, Quantity
 
 PUBLIC_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")
 VOLT_AMPERES: Final = "va"
+# Of a month of periods; ``whole`` says whether they are the calendar month.
+MONTH_FIELDS: Final = ("load", "year", "month", "begins_on", "ends_on", "days", "whole")
 _AMOUNT_OF_ONE_VA: Final = 1000
 _IN_VA: Final = frozenset(
     doctype for doctype in Doctype if doctype.series.description.quantity is Quantity.APPARENT_POWER
+)
+_NUMBERS: Final = frozenset(
+    detail.name for doctype in Doctype for detail in doctype.details if detail.type is DetailType.NUMBER
 )
 _FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -27,9 +33,24 @@ _FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
 def to_public_fields(document: Document, doctype: Doctype) -> Document:
     """Return the public fields of a stored document: ``load``, the civil time, ``va`` where it is in kVA, details."""
     fields = {name: document[name] for name in (*PUBLIC_FIELDS, *doctype.detail_names) if name in document}
+    for name in _NUMBERS.intersection(doctype.detail_names, fields):
+        fields[name] = _shortest(fields[name])
     if doctype in _IN_VA:
         fields[VOLT_AMPERES] = round_half_up(to_amount(document["load"]), _AMOUNT_OF_ONE_VA) // _AMOUNT_OF_ONE_VA
     return fields
+
+
+def to_month_fields(month: IntervalMonth) -> Document:
+    """Return the public fields of a month of periods, which no document holds: with the days that it spans."""
+    return {
+        "load": to_kwh(month.amount),
+        "year": month.span.start.year,
+        "month": month.span.start.month,
+        "begins_on": month.span.start.isoformat(),
+        "ends_on": month.span.end.isoformat(),
+        "days": month.days,
+        "whole": month.is_whole,
+    }
 
 
 def find_tariff_periods(documents: Iterable[Document], doctype: Doctype) -> set[str]:
@@ -62,6 +83,11 @@ def to_csv_fields(document: Document, doctype: Doctype) -> Document:
 
 def _names_of_energies(doctype: Doctype) -> tuple[str, ...]:
     return tuple(detail.name for detail in doctype.details if detail.type is DetailType.ENERGIES)
+
+
+def _shortest(number: float) -> float:
+    """Return a whole number without its decimal point: some stores keep all numbers as fractions."""
+    return int(number) if float(number).is_integer() else number
 
 
 def _as_text(text: str) -> str:

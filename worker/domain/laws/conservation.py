@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Final
 
 from worker.domain.measures.aggregation import total_entries
-from worker.domain.measures.completeness import civil_day, covered_time_by_day
+from worker.domain.measures.completeness import civil_day, civil_day_of, covered_time_by_day
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, Entry, round_as_stored, to_entry
 from worker.domain.measures.overlaps import find_replaced
 from worker.domain.measures.readings import ONE_DAY, day_length
@@ -135,10 +135,13 @@ def check_limit(
 
 
 def check_overlaps(series: Series, documents: Sequence[Document]) -> Iterator[Discrepancy]:
-    """Compare the steps of each day with those that hold where some overlap; yields in the order of days."""
+    """Compare the steps of each day with those that hold where some overlap; yields in the order of days.
+
+    Of periods, those that begin on a day.
+    """
     gone = {entry.key for entry in find_replaced(documents)}
-    for day in sorted({civil_day(key) for key in gone}):
-        steps = [entry for entry in map(to_entry, documents) if civil_day(entry.key) == day]
+    for day in sorted({civil_day_of(key, series) for key in gone}):
+        steps = [entry for entry in map(to_entry, documents) if civil_day_of(entry.key, series) == day]
         stored = sum(entry.amount for entry in steps)
         expected = sum(entry.amount for entry in steps if entry.key not in gone)
         yield Discrepancy(Law.STEPS, day.isoformat(), expected, stored, Cause.OVERLAPPING_STEPS, series)

@@ -216,11 +216,13 @@ def mark_days(
     today: date,
     floor: date | None = None,
     set_aside: Collection[str] = (),
+    give_up_age: int = GIVE_UP_AGE,
 ) -> dict[date, DayMark]:
     """Return a mark for each day of a window that was asked for today.
 
     ``stored_minutes``: of the incomplete days, as ``open_days`` returns them. ``floor``: the first day for which the
     supplier has data, if that was found out. ``set_aside``: the days of which a value was set aside.
+    ``give_up_age``: from which age on an empty day counts as absent.
     """
     marks = {}
     for day in window.dates():
@@ -234,7 +236,7 @@ def mark_days(
         elif minutes:
             marks[day] = DayMark(DayState.PARTIAL, half_hours_in(minutes * _MINUTE), age)
         else:
-            marks[day] = DayMark(DayState.ABSENT) if age >= GIVE_UP_AGE else DayMark(DayState.LATE, 0, age)
+            marks[day] = DayMark(DayState.ABSENT) if age >= give_up_age else DayMark(DayState.LATE, 0, age)
     return marks
 
 

@@ -314,6 +314,11 @@ class Series(StrEnum):
         return self.is_nightly and SERIES_DESCRIPTIONS[self].published_after_days == 1
 
     @property
+    def comes_late(self) -> bool:
+        """Whether its values come some days after their day, so that a missing day before the newest one is a gap."""
+        return SERIES_DESCRIPTIONS[self].published_after_days > 1
+
+    @property
     def packs(self) -> bool:
         """Whether the packed layout packs its documents: those with further fields are few and no rows of numbers."""
         return not any(doctype.details for doctype in self.doctypes)
@@ -509,6 +514,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         ),
         inputs=Doctype.GAS_PUBLISHED,
         look_back_days=400,
+        open_days=400,
         max_window_days=5 * 366,
         history_days=5 * 365,
         cadence_nights=15,

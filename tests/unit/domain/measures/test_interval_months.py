@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,11 +21,9 @@ def cuts(draw: st.DrawFn) -> list[date]:
 
 
 @given(cuts(), st.randoms())
-def test_months_have_all_that_was_published_whatever_the_order(days: list[date], shuffle: object) -> None:
-    periods = [
-        gas_period(first, end, str(number)) for number, (first, end) in enumerate(zip(days, days[1:], strict=False))
-    ]
-    shuffled = sorted(periods, key=lambda _: shuffle.random())  # type: ignore[attr-defined]
+def test_months_have_all_that_was_published_whatever_the_order(days: list[date], shuffle: Random) -> None:
+    periods = [gas_period(first, end, str(number)) for number, (first, end) in enumerate(pairwise(days))]
+    shuffled = sorted(periods, key=lambda _: shuffle.random())
     months = months_of_intervals(shuffled)
     assert sum(month.amount for month in months) == sum(period.amount for period in periods)
     assert sum(month.days for month in months) == (days[-1] - days[0]).days
