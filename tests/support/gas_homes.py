@@ -6,7 +6,7 @@ Its numbers are made. Periods are cut at the first of a month and at the day of 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 from tests.support.factories import NOW
@@ -42,7 +42,6 @@ class GasHome:
     excess: int = 0
     frequency: str = "1M"
     yearly: int = 9426
-    details: dict[str, object] = field(default_factory=dict)
 
     def dates(self) -> Iterator[date]:
         return (self.last - (self.days - 1 - number) * ONE_DAY for number in range(self.days))

@@ -65,11 +65,12 @@ def test_nothing_of_electricity_is_on_a_page_of_gas(service: ApiService, query: 
 
 
 def test_provisional_and_estimated_values_are_told_in_words(service: ApiService) -> None:
-    page = page_of(service, add_gas(service.runtime, GasHome(LAST, provisional=10)))
+    account = add_gas(service.runtime, GasHome(LAST, provisional=10))
+    page = page_of(service, account)
     assert "Les valeurs de 10 jours sont provisoires" in page
     assert page.count('<td class="remark">provisoire</td>') == 9
     assert '<td class="remark">provisoire, estimé</td>' in page
-    year = page_of(service, add_gas(service.runtime, GasHome(LAST)), "?by=year")
+    year = page_of(service, account, "?by=year")
     assert '<td class="remark">10 jours provisoires</td>' in year
 
 
@@ -99,7 +100,7 @@ def test_the_details_of_a_day_are_there_where_they_are_asked_for(service: ApiSer
     assert facts["Volume"] == f"{home.volume(date(2024, 5, 10))} m³"
     assert facts["Coefficient de conversion"] == "11,16 kWh/m³"
     assert (facts["Qualité"], facts["État de la valeur"]) == ("mesuré", "définitif")
-    assert 'class="chart' not in page.partition('id="chart"')[2].partition("</section>")[0]
+    assert 'class="chart chart-' not in page.partition('id="chart"')[2].partition("</section>")[0]
     assert "Cette valeur est provisoire" in page_of(service, account, "?by=day")
 
 
@@ -152,10 +153,11 @@ def test_a_reference_consumption_that_nobody_told_is_left_out(service: ApiServic
 
 def test_a_meter_that_is_read_every_six_months_says_why_it_has_no_days(service: ApiService) -> None:
     home = GasHome(LAST, frequency="6M")
-    page = page_of(service, add_gas(service.runtime, home, only=(PUBLISHED, CONTRACT)))
+    account = add_gas(service.runtime, home, only=(PUBLISHED, CONTRACT))
+    page = page_of(service, account)
     assert "Votre compteur est relevé tous les six mois" in page and 'id="billed"' in page
     assert 'id="chart"' not in page
-    english = page_of(service, add_gas(service.runtime, home, only=(PUBLISHED, CONTRACT)), language="en")
+    english = page_of(service, account, language="en")
     assert "read every six months" in english
 
 

@@ -72,8 +72,14 @@ def read_typed(
     consent: Annotated[str, Form(max_length=_LONGEST)] = "",
 ) -> TypedRight:
     """Return the fields of a form that was sent."""
-    texts = (pce, name, company, postcode, email)
-    return TypedRight(*(text.strip() for text in texts), consent=bool(consent))
+    return TypedRight(
+        pce=pce.strip(),
+        name=name.strip(),
+        company=company.strip(),
+        postcode=postcode.strip(),
+        email=email.strip(),
+        consent=bool(consent),
+    )
 
 
 def find_faults(typed: TypedRight, declaration: HouseholdDeclaration) -> tuple[str, ...]:
@@ -116,6 +122,4 @@ def offers_consent_page(runtime: Runtime) -> bool:
 
     In production that takes a contract for it, so the operator says so by setting RELEVE_GRDF_AUTHORIZE_URL.
     """
-    endpoints = runtime.suppliers[GRDF.name].endpoints
-    is_set_up = runtime.settings.grdf_authorize_url is not None or not endpoints.production
-    return is_set_up and endpoints.authorize_url is not None
+    return runtime.settings.grdf_authorize_url is not None or runtime.settings.speaks_to_gas_simulator
