@@ -103,16 +103,24 @@ _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("probe incidents", "upkeep.probe_incidents", float(min(15.0, _settings.incident_probe_s)), 60),
     ("renew tokens", "upkeep.renew_tokens", 60.0, 60),
     ("revoke tokens", "upkeep.revoke_tokens", 300.0, 300),
+    ("withdraw rights", "consent.withdraw_rights", 300.0, 300),
+    # The supplier writes to the holders at each quarter of an hour.
+    ("check pending rights", "consent.check_rights", crontab(minute="7,22,37,52"), 600),
+    ("check rights", "consent.check_rights", crontab(hour=6, minute=40), 6 * 3600),
     ("tick", "upkeep.tick", 60.0, 60),
     ("follow fleet series", "upkeep.follow_fleet_series", 60.0, 60),
 )
-# Beat's own setting decides, so that workers with another one don't undo it.
-_ARGUMENTS = {"upkeep.follow_fleet_series": (_settings.series,)}
+# The arguments by the name of the entry. Of the series, beat's own setting decides, so that workers with another one
+# don't undo it.
+_ARGUMENTS: dict[str, tuple[object, ...]] = {
+    "follow fleet series": (_settings.series,),
+    "check pending rights": (True,),
+}
 beat_schedule = {
     name: {
         "task": f"tasks.{task}",
         "schedule": schedule,
-        "args": _ARGUMENTS.get(task, ()),
+        "args": _ARGUMENTS.get(name, ()),
         "options": {"expires": expires},
     }
     for name, task, schedule, expires in _SCHEDULE

@@ -1,4 +1,4 @@
-"""Connection requests: the supplier is asked here, never by a thread of the web."""
+"""Connection requests and rights of access: the supplier is asked here, never by a thread of the web."""
 
 from __future__ import annotations
 
@@ -33,3 +33,19 @@ def conclude_due() -> None:
             requests.forget(request_id)
         else:
             conclude.apply_async((request_id,), queue=request_lane(vouched=request.vouched))
+
+
+@shared_task(base=ControlTask)
+def check_rights(pending_only: bool = False) -> None:
+    """Ask the suppliers for the state of all rights, or of those that wait for a holder; start the history of new ones.
+
+    Safe to repeat.
+    """
+    for account_id in get_runtime().right_sweep.run(pending_only=pending_only).opened:
+        backfill_account.delay(account_id)
+
+
+@shared_task(base=ControlTask)
+def withdraw_rights() -> None:
+    """Withdraw the rights of households that have left, at the supplier. Safe to repeat."""
+    get_runtime().right_withdrawal.run()

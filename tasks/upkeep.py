@@ -30,6 +30,7 @@ KEEP_UNKNOWN_ANSWERS: Final = timedelta(days=400)
 KEEP_FRESHNESS: Final = timedelta(days=400)
 _FLEET_SERIES: Final = "fleet-series"
 _A_DAY_S: Final = 24 * 3600
+KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # So that a person can see what became of one.
 KEEP_INVITATIONS: Final = timedelta(days=7)  # After their end, so that an operator can see what became of one.
 
 
@@ -97,7 +98,7 @@ def purge_account(account_id: str) -> None:
 def expire_consents() -> None:
     """Suspend accounts whose consent has ended, end its proofs and grants, and erase what is old.
 
-    Invitations, the memory of erasures and old evidence, too.
+    Invitations, the memory of erasures, rights that have ended and old evidence, too.
     """
     runtime = get_runtime()
     suspended = runtime.refusals.suspend_ended_consents()
@@ -105,6 +106,7 @@ def expire_consents() -> None:
     # Invitations live by the real time, even where the fleet runs at a simulated one.
     runtime.invitations.delete_before(real_clock() - KEEP_INVITATIONS)
     runtime.erasures.forget_before(runtime.history.today())
+    runtime.rights.delete_ended_before(runtime.now() - KEEP_ENDED_RIGHTS)
     keep_grants = timedelta(days=runtime.settings.keep_consent_proof_days)
     grants = runtime.proxy_grant_table.apply_retention(runtime.history.today(), real_clock() - keep_grants)
     if suspended or ended or erased or grants:

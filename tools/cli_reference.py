@@ -12,6 +12,7 @@ from typing import Final
 
 import click
 
+from worker.cli.gas_option import REFERENCE
 from worker.cli.main import cli
 
 _HEAD: Final = """# Commands
@@ -32,7 +33,7 @@ def to_markdown() -> str:
 
 def _command(command: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:
     """Yield the command's own section, then those of its subcommands in the order of ``--help``."""
-    context = click.Context(command, info_name=path.rpartition(" ")[2], parent=parent)
+    context = click.Context(command, info_name=path.rpartition(" ")[2], parent=parent, obj=REFERENCE)
     yield f"{'#' * min(path.count(' ') + 2, 4)} {path}\n"
     yield _fenced(" ".join([path, *command.collect_usage_pieces(context)]))
     yield from _help(command.help or "")

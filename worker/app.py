@@ -89,6 +89,7 @@ LOOK_BACK_TASK: Final = "tasks.nightly.sync_account"
 WINDOW_TASK: Final = "tasks.upkeep.request_window"
 REQUEST_TASK: Final = "tasks.consent.conclude"
 REVOCATION_TASK: Final = "tasks.upkeep.revoke_tokens"
+WITHDRAWAL_TASK: Final = "tasks.consent.withdraw_rights"
 
 
 @contextmanager
@@ -127,6 +128,11 @@ def enqueue_request(request_id: str, *, vouched: bool, broker_url: str) -> None:
 def enqueue_revocation(*, broker_url: str) -> None:
     """Enqueue the revocation of tokens that no account uses any more.  Raises StoreUnavailable."""
     enqueue(REVOCATION_TASK, broker_url=broker_url)
+
+
+def enqueue_withdrawal(*, broker_url: str) -> None:
+    """Enqueue the withdrawal of rights that no household has any more.  Raises StoreUnavailable."""
+    enqueue(WITHDRAWAL_TASK, broker_url=broker_url)
 
 
 def enqueue(task: str, *args: str, broker_url: str, queue: str = Lane.CONTROL) -> None:

@@ -217,7 +217,7 @@ class SeriesNotOffered(DataError):
 
 
 class RightRefused(DataError):
-    """The supplier does not register a right that was declared; ``code`` names the reason.
+    """The supplier does not register a right that was declared, or does not take its proof; ``code`` names the reason.
 
     ``right_contract_ended``, ``right_postcode``, ``right_revoked``, ``right_scope`` or ``right_name``.
     """
@@ -225,9 +225,10 @@ class RightRefused(DataError):
     kind = "right_refused"
     remedy = "The page of the declaration says what to correct."
 
-    def __init__(self, message: str, code: str = "right_scope") -> None:
+    def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
-        self.code = code  # type: ignore[misc]
+        if reason:
+            vars(self)["code"] = reason
 
 
 class RequestRefused(DataError):

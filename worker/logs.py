@@ -42,18 +42,21 @@ _PATTERNS: Final = (
     (re.compile(r"gAAAAA[\w-]{20,}=*"), MASK),  # A Fernet token, as the registry stores secrets.
     (re.compile(r"releve_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A token of our own API.
     (re.compile(r"invite_[a-z0-9]{12}_[\w-]{43}"), MASK),  # The secret of an invitation.
+    # PATCH /droit_acces/1d3c…  ->  /droit_acces/***: a supplier's number of a right of access.
+    (re.compile(r"(droit_acces/)(?!\?)[\w%-]+"), rf"\1{MASK}"),
     (re.compile(r"proxy(?:client|access|refresh)_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A secret or token of our proxy.
 )
-# Fourteen digits are a meter's number, but not inside a hash or a trace's id, and not as the decimals of a number.  The
-# digits of an escape right before them (%22, \x22) don't belong to the number.
+# Fourteen digits are a meter's number, but not inside a hash or a trace's id, and not as the decimals of a number.  So
+# are GI and six digits, of a gas meter.  The digits of an escape right before them (%22, \x22) don't belong to it.
 _BEFORE_METER: Final = (
     r"(?:(?<![0-9])(?<![0-9]\.)|(?<=%[\dA-Fa-f]{2})|(?<=\\x[\da-f]{2})|(?<=\\u[\da-f]{4})|(?<=\\U[\da-f]{8}))"
 )
 _METER: Final = re.compile(
     rf"(?P<ours>(?<![0-9A-Za-z])(?:[0-9a-f]{{64}}|[0-9a-f]{{40}}|[0-9a-f]{{32}})(?![0-9A-Za-z]))"
     rf"|{_BEFORE_METER}[0-9]{{14}}(?![0-9])"
+    r"|(?:(?<![0-9A-Za-z])|(?<=%[\dA-Fa-f]{2})|(?<=\\[nrt]))GI[0-9]{6}(?![0-9A-Za-z])"
 )
-_SECRET_FIELDS: Final = re.compile(r"(?i)token$|secret|passwo?r?d|authorization|usage_point")
+_SECRET_FIELDS: Final = re.compile(r"(?i)token$|secret|passwo?r?d|authorization|usage_point|(?:^|_)pce(?:$|_)")
 
 
 class Redactor:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from worker.accounts import notice_services
 from worker.accounts.assertion import check_tenant_of
 from worker.accounts.status import EXAMPLE_ID
+from worker.clients.suppliers import SUPPLIERS
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.invitations import Invitation, InvitationPurpose, InvitationState
 from worker.domain.consent.tenants import DEFAULT_TENANT
@@ -105,7 +106,8 @@ class Inviter:
         self.check_mail()
         url = next(filter(notice_services.is_mail, self.notify_urls))
         subject = " / ".join(translate("invitation.mail.subject", language) for language in LANGUAGES)
-        key = f"invitation.mail.{self._kind_of_mail(invitation)}"
+        by_right = SUPPLIERS[invitation.supplier].rights is not None
+        key = f"invitation.mail.{'right.' if by_right else ''}{self._kind_of_mail(invitation)}"
         texts = [_compose(key, language, link, invitation.expires_at) for language in LANGUAGES]
         text = "\n\n--\n\n".join(texts) + "\n"
         fault = notice_services.send_to(url, address, f"Relève : {subject}", text, invitation.id)

@@ -12,10 +12,12 @@ from typing import Any, Final
 import click
 
 from worker.accounts.assertion import MeterErased
+from worker.accounts.rights.own import OwnHolder
 from worker.accounts.status import AccountSummary
 from worker.cli.account_series import account_series
 from worker.cli.common import (
     Day,
+    GasMeter,
     UsagePoint,
     json_option,
     open_runtime,
@@ -25,6 +27,8 @@ from worker.cli.common import (
     tenant_column,
     tenant_option,
 )
+from worker.cli.gas_option import GasOption
+from worker.cli.own_meters import add_own
 from worker.clients.suppliers import ENEDIS, SUPPLIERS
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
@@ -53,7 +57,12 @@ accounts.add_command(account_series)
 
 
 @accounts.command()
-@click.option("--usage-point", required=True, type=UsagePoint(), help="The meter's 14-digit number (PDL, PRM).")
+@click.option("--usage-point", type=UsagePoint(), help="The meter's 14-digit number (PDL, PRM).")
+@click.option("--pce", type=GasMeter(), cls=GasOption, help="With --own: the number of a gas meter.")
+@click.option("--own", is_flag=True, cls=GasOption, help="The gas contract is your own, so nobody has to consent.")
+@click.option("--postcode", cls=GasOption, help="With --own, where GRDF has no active right yet: the meter's postcode.")
+@click.option("--name", "holder", cls=GasOption, help="With --postcode: the surname of the contract's holder.")
+@click.option("--company", cls=GasOption, help="With --postcode: the company that holds the contract.")
 @click.option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -73,11 +82,18 @@ accounts.add_command(account_series)
     help="The holder has had this meter's data erased, and has consented again since: you vouch for that.",
 )
 @click.option("--by", "name", help="Who vouches for the consent; by default the user of this shell.")
-@click.option("--supplier", type=click.Choice(list(SUPPLIERS)), default=ENEDIS.name, help="Whose meter it is.")
+@click.option(
+    "--supplier", type=click.Choice(list(SUPPLIERS)), default=ENEDIS.name, metavar="NAME", help="Whose meter it is."
+)
 @tenant_option("To which service it belongs; see `releve tenants`.", DEFAULT_TENANT)
 @json_option
 def add(
-    usage_point: str,
+    usage_point: str | None,
+    pce: str | None,
+    own: bool,
+    postcode: str | None,
+    holder: str | None,
+    company: str | None,
     token_file: Path | None,
     reference: str | None,
     consented: date | str | None,
@@ -100,15 +116,20 @@ def add(
       releve accounts add --usage-point 12345678901234 --json
       releve accounts add --usage-point 12345678901234 --consented 2024-07-25 --reference "contract 4711"
     """
+    own_holder = _check_gas(usage_point, pce, own, postcode, holder, company)
     with open_runtime() as runtime:
         require_tenant(runtime.registry.database, tenant)
+        by = f"cli:{name}" if name else shell_user()
+        if usage_point is None:
+            add_own(runtime, str(pce), by, tenant=tenant, holder=own_holder, anew=anew, as_json=as_json)
+            return
         token = _read_token(token_file) if token_file else None
-        if token is None and runtime.suppliers[supplier].account_tokens:
+        if token is None and runtime.clients_of(supplier).account_tokens:
             raise click.UsageError("with enedis-v4 each holder has a token of their own: give --token-file")
         try:
             account, created = replace(runtime.assertion, supplier=supplier).add(
                 usage_point,
-                f"cli:{name}" if name else shell_user(),
+                by,
                 reference=reference,
                 consented_on=runtime.history.today() if isinstance(consented, str) else consented,
                 token=token.to_text() if token else None,
@@ -234,6 +255,32 @@ def proof_row(proof: ConsentProof | None) -> dict[str, str | None]:
     }
 
 
+def _check_gas(
+    usage_point: str | None,
+    pce: str | None,
+    own: bool,
+    postcode: str | None,
+    holder: str | None,
+    company: str | None,
+) -> OwnHolder | None:
+    """Return who holds the contract of an own gas meter, where that is said. Raises UsageError for a wrong mixture."""
+    if usage_point is None and pce is None:
+        raise click.UsageError("Missing option '--usage-point'.")
+    if usage_point is not None and pce is not None:
+        raise click.UsageError("name one meter: --usage-point or --pce")
+    if own != (pce is not None):
+        raise click.UsageError(
+            "--pce goes with --own; the holder of another gas meter is invited: `releve invite --pce`"
+        )
+    if not (postcode or holder or company):
+        return None
+    if pce is None or not postcode or bool(holder) == bool(company):
+        raise click.UsageError("to declare an own gas meter give --postcode, and --name or --company")
+    if not (postcode.isascii() and postcode.isdigit() and len(postcode) == 5):
+        raise click.UsageError("a postcode has five digits")
+    return OwnHolder(postcode=postcode, name=holder, company=company)
+
+
 def _set_state(account_id: str, state: AccountState) -> None:
     with open_runtime() as runtime:
         runtime.registry.get_existing(account_id)
@@ -246,12 +293,17 @@ def _set_state(account_id: str, state: AccountState) -> None:
 
 
 def _publish_revocation(runtime: Runtime) -> None:
-    """Publish the revocation of the account's own token (v4); where the message is lost, beat sends it too."""
+    """Publish the revocation of the account's token (v4) and rights; where the message is lost, beat sends it too."""
     if runtime.clients.account_tokens:
         from worker.app import enqueue_revocation  # Imported late, for the other subcommands need no Celery.
 
         with suppress(StoreUnavailable):
             enqueue_revocation(broker_url=runtime.broker_url)
+    if runtime.has_rights:
+        from worker.app import enqueue_withdrawal
+
+        with suppress(StoreUnavailable):
+            enqueue_withdrawal(broker_url=runtime.broker_url)
 
 
 def _read_token(path: Path) -> Token:

@@ -16,7 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from config.settings import get_settings
+from worker.cli.gas_option import shows_gas
 from worker.domain.consent.accounts import Account
+from worker.domain.consent.rights import is_gas_meter
 from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
 from worker.domain.laws.published_months import MonthComparison
 from worker.domain.measures.amounts import format_kwh
@@ -110,6 +112,20 @@ class UsagePoint(click.ParamType[Any]):
         if not _FOURTEEN_DIGITS.fullmatch(str(value)):
             self.fail("a usage point has 14 digits, as on the meter and the bill (PDL or PRM)", param, ctx)
         return str(value)
+
+
+class GasMeter(click.ParamType[Any]):
+    """A gas meter's number (PCE).  The error does not repeat it, as that of ``UsagePoint``."""
+
+    name = "PCE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        number = re.sub(r"\s", "", str(value)).upper()
+        if not is_gas_meter(number):
+            self.fail("a gas meter (PCE) has 14 digits, or GI and six digits, as on the bill", param, ctx)
+        if not shows_gas(ctx):
+            self.fail("gas is not set up here: set RELEVE_GRDF_CLIENT_ID", param, ctx)
+        return number
 
 
 class SeriesNames(click.ParamType[Any]):

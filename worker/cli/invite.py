@@ -9,6 +9,7 @@ import click
 from worker.accounts.invitations import Inviter, SentInvitation
 from worker.accounts.notice_services import is_mail_address
 from worker.cli.common import (
+    GasMeter,
     UsagePoint,
     json_option,
     local_text,
@@ -18,7 +19,8 @@ from worker.cli.common import (
     tenant_option,
     warn,
 )
-from worker.clients.suppliers import ENEDIS
+from worker.cli.gas_option import GasOption
+from worker.clients.suppliers import ENEDIS, GRDF
 from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.stores.registry.tenants import require_tenant
@@ -39,6 +41,9 @@ class MailAddress(click.ParamType[Any]):
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
 @click.option("--usage-point", type=UsagePoint(), help="Invite the holder of this meter, which has no account.")
 @click.option(
+    "--pce", type=GasMeter(), cls=GasOption, help="Invite the holder of this gas meter, which has no account."
+)
+@click.option(
     "--new-holder", is_flag=True, help="Another person holds this meter now: its account is closed when they connect."
 )
 @click.option("--mail", "address", type=MailAddress(), help="Send the link there, by the mail of RELEVE_NOTIFY_URL.")
@@ -47,6 +52,7 @@ class MailAddress(click.ParamType[Any]):
 def invite(
     account_id: str | None,
     usage_point: str | None,
+    pce: str | None,
     new_holder: bool,
     address: str | None,
     tenant: str | None,
@@ -62,20 +68,21 @@ def invite(
       releve invite 3kq7d0fr2m
       releve invite --usage-point 12345678901234 --mail name@example.org
     """
-    if bool(account_id) == bool(usage_point):
+    meter = usage_point or pce
+    if sum(map(bool, (account_id, usage_point, pce))) != 1:
         raise click.UsageError("name one ACCOUNT, or give --usage-point")
-    if new_holder and not usage_point:
+    if new_holder and not meter:
         raise click.UsageError("--new-holder goes with --usage-point")
-    if tenant and not usage_point:
+    if tenant and not meter:
         raise click.UsageError("--tenant goes with --usage-point: an account stays in its own")
     with open_runtime() as runtime:
         inviter = runtime.inviter
         if address:
             inviter.check_mail()
-        if usage_point:
+        if meter:
             tenant = require_tenant(runtime.registry.database, tenant or DEFAULT_TENANT)
             invitation, link = inviter.invite_meter(
-                ENEDIS.name, usage_point, shell_user(), new_holder=new_holder, tenant=tenant
+                GRDF.name if pce else ENEDIS.name, meter, shell_user(), new_holder=new_holder, tenant=tenant
             )
         else:
             invitation, link = inviter.invite_account(str(account_id), shell_user())

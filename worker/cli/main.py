@@ -15,6 +15,7 @@ from typing import Any, Final
 import click
 
 from config.settings import ConfigError
+from worker.cli.gas_option import shows_gas
 from worker.errors import WorkerError
 from worker.ops.logging_setup import configure_command
 
@@ -26,12 +27,16 @@ _HELPERS: Final = {
     "account_series",
     "common",
     "demo_homes",
+    "gas_option",
     "main",
+    "own_meters",
     "progress",
     "supervise",
     "totals_check",
     "window_commands",
 }
+
+_OF_GAS: Final = {"rights"}  # Shown where gas is set up.
 
 
 class LazyGroup(click.Group):
@@ -42,7 +47,8 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         modules = (module.name for module in iter_modules([str(Path(__file__).parent)]))
-        return sorted(name.replace("_", "-") for name in modules if name not in _HELPERS)
+        left_out = _HELPERS if shows_gas(ctx) else _HELPERS | _OF_GAS
+        return sorted(name.replace("_", "-") for name in modules if name not in left_out)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):

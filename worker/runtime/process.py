@@ -458,6 +458,11 @@ class Runtime(AbstractContextManager["Runtime"]):
         return self.suppliers_consents[supplier]
 
     @property
+    def has_rights(self) -> bool:
+        """Whether a supplier that is set up registers rights of access."""
+        return not self.rights.suppliers.isdisjoint(self.suppliers)
+
+    @property
     def calls_per_hour(self) -> int | None:
         """The quota that paces a fan-out; None for no limit."""
         return self.ledger.per_hour

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
 
-from worker.app import enqueue_backfill, enqueue_revocation
+from worker.app import enqueue_backfill, enqueue_revocation, enqueue_withdrawal
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.errors import StoreUnavailable
 from worker.logs import fields
@@ -124,10 +124,14 @@ def switch_series(runtime: Runtime, account_id: str, switches: Mapping[Series, S
 
 
 def publish_revocation(runtime: Runtime) -> None:
-    """Publish the revocation of tokens that no account uses any more. A lost message does no harm: beat sends it."""
-    if not runtime.clients.account_tokens:
-        return
+    """Publish the revocation of tokens and rights that no account has any more.
+
+    A lost message does no harm: beat sends it.
+    """
     try:
-        enqueue_revocation(broker_url=runtime.broker_url)
+        if runtime.clients.account_tokens:
+            enqueue_revocation(broker_url=runtime.broker_url)
+        if runtime.has_rights:
+            enqueue_withdrawal(broker_url=runtime.broker_url)
     except StoreUnavailable as error:
         log.warning("revocation not published", extra=fields(reason=str(error)))

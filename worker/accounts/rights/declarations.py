@@ -163,7 +163,7 @@ class RightDeclarations:
         try:
             declared = clients.rights.declare(session, told)
         except RightRefused as error:
-            raise RequestEnded(error.code) from None
+            raise RequestEnded(error.code if error.code.startswith("right_") else "refused") from None
         except UnknownUsagePoint:
             raise RequestEnded("right_unknown_meter") from None
         right = Right(

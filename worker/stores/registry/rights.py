@@ -61,6 +61,10 @@ class RightTable(SealedTable):
         """Return a right by our own id; None where there is none, or where it is withdrawn."""
         return next(iter(self._list(_C.id == right_id, _LIVE)), None)
 
+    def page_all(self, after: str = "", limit: int = PAGE) -> list[Right]:
+        """Return the next page of all rights by id, with those that wait to be withdrawn. Empty at the end."""
+        return self._list(_C.id > after, limit=limit)
+
     def page(self, supplier: str, after: str = "", limit: int = PAGE, *, pending_only: bool = False) -> list[Right]:
         """Return the next page of a supplier's rights by id: ``after`` < id. Empty at the end.
 
