@@ -103,6 +103,7 @@ def operator_page(request: Request, runtime: Runtime, status: int = 200, **invit
     """Return the page for an operator who is logged in. ``invite``: what the form of an invitation shows again."""
     csrf = runtime.signer.csrf_token(_read_session(request, runtime).sid)
     form: dict[str, Any] = {"whom": "", "new_holder": False, "address": "", "tenant": DEFAULT_TENANT}
+    form["energy"] = runtime.clients.supplier.name
     form |= {"invite_fault": None, "invite_account": "", "invite_tenant": ""} | invite
     values = {**_page_values(runtime), **_invitations(runtime), **form}
     return render(request, "operator.html", status, operator_csrf=csrf, **values)
@@ -175,6 +176,7 @@ def _invitations(runtime: Runtime) -> dict[str, Any]:
     tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list()}
     return {
         "tenants": tenants if len(tenants) > 1 else {},
+        "energies": list(runtime.suppliers) if len(runtime.suppliers) > 1 else [],
         "invitations": newest[:MOST_INVITATIONS],
         "more_invitations": len(newest) > MOST_INVITATIONS,
         "sends_mail": runtime.inviter.sends_mail,
