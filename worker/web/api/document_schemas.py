@@ -11,6 +11,7 @@ from worker.domain.exports.document_schemas import document_schema
 from worker.domain.measures.series import Doctype
 from worker.runtime.process import Runtime
 from worker.web.api.schemas import SchemaList, error_responses
+from worker.web.context import RuntimeDep
 from worker.web.errors import HttpRefusal
 
 router = APIRouter(tags=["schemas"])
