@@ -28,6 +28,7 @@ from worker.accounts.rights.declarations import RightDeclarations
 from worker.accounts.rights.opening import RightOpenings
 from worker.accounts.rights.own import OwnRights
 from worker.accounts.rights.sweep import RightSweep
+from worker.accounts.rights.uploads import ProofUploads
 from worker.accounts.rights.withdrawal import RightWithdrawal
 from worker.accounts.series_choice import SeriesChooser
 from worker.accounts.supplier_consents import SupplierConsents
@@ -58,6 +59,7 @@ from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.locks import Locks
 from worker.stores.redis.progress import ProgressStore
+from worker.stores.redis.proof_files import ProofFiles
 from worker.stores.redis.rate_limits import RateLimiter
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.answers.corrections import CorrectionTable
@@ -372,6 +374,8 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
         self.right_withdrawal = RightWithdrawal(rights=self.rights, clients_of=self.clients_of)
         self.own_rights = OwnRights(clients_of=self.clients_of, openings=openings, rights=self.rights, now=self.now)
+        files = ProofFiles(self.redis, self.sealer)
+        self.proof_uploads = ProofUploads(files=files, rights=self.own_rights)
         self.connector = AccountConnector(
             suppliers=self.suppliers_consents,
             outcomes=outcomes,

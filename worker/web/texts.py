@@ -101,8 +101,9 @@ class Words:
         return format_date(day, "full", self.locale)
 
     def medium_day(self, day: date) -> str:
-        """Return ``24 juil. 2024``."""
-        return format_date(day, "medium", self.locale)
+        """Return ``24 juil. 2024``; in French the first of a month is "1er"."""
+        text = format_date(day, "medium", self.locale)
+        return text.replace("1 ", "1er ", 1) if self.language == "fr" and day.day == 1 else text
 
     def short_day(self, day: date) -> str:
         """Return ``mer. 24 juil.``."""

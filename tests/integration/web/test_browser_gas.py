@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.support.api_service import TODAY, ApiService, open_api_service
-from tests.support.browser import click, go, look_at, open_profile, text_of, wait_for
+from tests.support.browser import DESKTOP, check_page, click, go, look_at, open_profile, set_screen, text_of, wait_for
 from tests.support.gas_homes import CONTRACT, GAS_SETTINGS, OTHER_PCE, PUBLISHED, GasHome, add_gas
 from tests.support.panel_homes import PanelHome, store_home
 from tests.support.simulators import run_in_background
@@ -31,6 +31,13 @@ def sign_in(browser: webdriver.Chrome, service: ApiService, address: str, *accou
     browser.add_cookie({"name": SESSION_COOKIE, "value": cookie})
 
 
+def look_at_all_widths(browser: webdriver.Chrome, name: str) -> None:
+    """Look at a page, also on the narrowest phone."""
+    set_screen(browser, 320)
+    check_page(browser)
+    look_at(browser, name, width=DESKTOP)
+
+
 def test_a_home_of_both_is_joined_by_its_household_and_each_energy_has_its_tab(
     redis_url: str, tmp_path: Path, browser: webdriver.Chrome
 ) -> None:
@@ -46,13 +53,13 @@ def test_a_home_of_both_is_joined_by_its_household_and_each_energy_has_its_tab(
         gas = add_gas(service.runtime, GAS)
         half_yearly = add_gas(service.runtime, GasHome(TODAY, frequency="6M"), OTHER_PCE, only=(PUBLISHED, CONTRACT))
         browser.get(address)
-        look_at(browser, "gas-home")
+        look_at_all_widths(browser, "gas-home")
         sign_in(browser, service, address, power, gas)
 
         browser.get(f"{address}/accounts/{power}")
         go(browser, "Réunir les deux compteurs", "Séparer les deux compteurs")
         assert text_of(browser, ".energies").split() == ["Électricité", "Gaz"]
-        look_at(browser, "gas-joined")
+        look_at_all_widths(browser, "gas-joined")
         go(browser, "Gaz", "Mon gaz")
         drawn = browser.find_elements(By.CSS_SELECTOR, "#chart .chart-wide .serie-1 .column")
         assert len(drawn) == 22  # Zeros are lines, the gap is hatched.
@@ -60,24 +67,24 @@ def test_a_home_of_both_is_joined_by_its_household_and_each_energy_has_its_tab(
         browser.find_element(By.CSS_SELECTOR, "#chart [data-chart]").send_keys(Keys.ARROW_RIGHT)
         assert "kWh" in text_of(browser, "#chart [data-readout]")
         browser.execute_script("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
-        look_at(browser, "gas-month")
+        look_at_all_widths(browser, "gas-month")
         browser.get(f"{address}/accounts/{gas}?by=day&at=2024-07-10")
         assert "11,16 kWh/m³" in text_of(browser, "#chart").replace("\N{NO-BREAK SPACE}", " ")
-        look_at(browser, "gas-day")
+        look_at_all_widths(browser, "gas-day")
         browser.get(f"{address}/accounts/{gas}?by=year&lang=en")
         browser.execute_script("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
-        look_at(browser, "gas-year")
+        look_at_all_widths(browser, "gas-year")
 
         go(browser, "Add up electricity and gas", "Electricity and gas together")
-        look_at(browser, "gas-sum")
+        look_at_all_widths(browser, "gas-sum")
         go(browser, "Stop adding up", "Add up electricity and gas")
         go(browser, "Download my data", "CSV")
-        look_at(browser, "gas-download")
+        look_at_all_widths(browser, "gas-download")
 
         sign_in(browser, service, address, half_yearly)
         browser.get(f"{address}/accounts/{half_yearly}?lang=fr")
         wait_for(browser, "tous les six mois")
-        look_at(browser, "gas-half-yearly")
+        look_at_all_widths(browser, "gas-half-yearly")
 
 
 def test_the_form_of_a_declaration_tells_each_fault_at_its_field(
@@ -95,13 +102,13 @@ def test_the_form_of_a_declaration_tells_each_fault_at_its_field(
         sign_in(browser, service, address, power)
         browser.get(f"{address}/accounts/{power}")
         go(browser, "Ajouter le gaz", "Titulaire du contrat de gaz")
-        look_at(browser, "right-form")
+        look_at_all_widths(browser, "right-form")
         browser.find_element(By.ID, "pce").send_keys("1234")
         browser.find_element(By.ID, "name").send_keys("Martin")
         click(browser, "Demander mon accord à GRDF")
         wait_for(browser, "4 champs sont à corriger")
         assert browser.find_element(By.ID, "name").get_attribute("value") == "Martin"
-        look_at(browser, "right-faults")
+        look_at_all_widths(browser, "right-faults")
         fields = {"pce": "21546000000123", "postcode": "44000", "email": "person@example.org"}
         for name, text in fields.items():
             field = browser.find_element(By.ID, name)
@@ -109,4 +116,4 @@ def test_the_form_of_a_declaration_tells_each_fault_at_its_field(
             field.send_keys(text)
         browser.find_element(By.NAME, "consent").click()
         go(browser, "Demander mon accord à GRDF", "Un instant")
-        look_at(browser, "right-working")
+        look_at_all_widths(browser, "right-working")

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, sele
 
 from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.rights import Right, RightRecord, RightState
+from worker.domain.consent.rights import ProofState, Right, RightRecord, RightState
 from worker.stores.database import Database, SealedTable
 from worker.stores.encryption import KeyedHashes, Sealer
 from worker.stores.registry.account_rows import ACCOUNT_QUERY
@@ -73,6 +73,10 @@ class RightTable(SealedTable):
         waiting = or_(_C.state == RightState.PENDING, (_C.state == RightState.ACTIVE) & _C.opened_at.is_(None))
         only = (waiting,) if pending_only else ()
         return self._list(_C.supplier == supplier, _LIVE, _C.id > after, *only, limit=limit)
+
+    def list_awaiting_proof(self, limit: int = PAGE) -> list[Right]:
+        """Return the rights of which the supplier awaits, or has rejected, a proof; by id."""
+        return self._list(_LIVE, _C.proof.in_((ProofState.AWAITED, ProofState.REJECTED)), limit=limit)
 
     def of_meter(self, supplier: str, meter: str) -> list[Right]:
         """Return the rights of a meter that are not withdrawn, the newest first."""

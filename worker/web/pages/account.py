@@ -89,6 +89,7 @@ def show_account(
         kind=kind,
         connection=connection,
         needs_invitation=needs_invitation(runtime, account.supplier),
+        may_declare=account.supplier in runtime.rights.suppliers and account.supplier in runtime.suppliers,
         next_try=status.next_try if connection == RATE_LIMITED else None,
         last_day=status.last_day,
         may_stop=account.may_be_stopped,

@@ -108,7 +108,7 @@ def test_billed_periods_are_a_table_of_their_own(service: ApiService) -> None:
     home = GasHome(LAST)
     page = page_of(service, add_gas(service.runtime, home)).partition('id="billed"')[2]
     days = [date(2024, 6, day) for day in range(3, 31)]
-    row = re.search(r'<th scope="row">du 3 juin 2024 au 1 juil. 2024</th>(.*?)</tr>', page)
+    row = re.search(r'<th scope="row">du 3 juin 2024 au 1er juil. 2024</th>(.*?)</tr>', page)
     assert row and re.findall(r'class="number">([^<]+)<', row[1]) == [
         str(sum(map(home.energy, days))),
         f"{sum(map(home.volume, days))} m³",

@@ -48,6 +48,8 @@ def count_marks(details: DayDetails, words: Words) -> list[str]:
 
 def notes_on_marks(details: DayDetails, is_day: bool, supplier: str, words: Words) -> Iterator[str]:
     """Yield what a chart says below it of values that may still change."""
+    if is_day and details:
+        yield words("gas.day")
     if provisional := _count_provisional(details):
         key = "gas.provisional.day" if is_day else "gas.provisional"
         yield words(key, supplier=supplier) if is_day else words.count(key, provisional, supplier=supplier)
