@@ -60,11 +60,12 @@ def show_account(
     words = words_of(request)
     status = status_of(account, runtime.history)
     today = runtime.history.today()
-    bars = {name: series for name, series in status.series.items() if series.total}
-    kind, connection = connection_of(account, status, today)
+    supplier, daily = words(f"supplier.{account.supplier}"), daily_of(supplier=account.supplier)
+    no_days = _explain_lack_of_days(runtime, account, words, supplier)
+    bars = {name: one for name, one in status.series.items() if one.total and not (no_days and name is daily)}
+    kind, connection = connection_of(account, status, today, has_days=not no_days)
     known = runtime.registry.outcomes.known(account.id)
     flows = find_flows(runtime, account, known)
-    supplier = words(f"supplier.{account.supplier}")
     chart = build_chart(runtime, account.id, words, by, at, flows)
     shown = chart.span if chart else Span.containing(by or View.MONTH, at or today - ONE_DAY)
     home = find_home(runtime, session, account)
@@ -80,7 +81,7 @@ def show_account(
         title=_title(account, [flow.direction for flow in flows]),
         supplier=supplier,
         sync_text=_sync_text(account),
-        no_days=_explain_lack_of_days(runtime, account, words, supplier),
+        no_days=no_days,
         bars=bars,
         loading=account.active and any(bar.done < bar.total for bar in bars.values()),
         chart=chart,
@@ -154,8 +155,11 @@ def _find_reader(runtime: Runtime, account: Account, today: date, words: Words) 
     return Reader(name_service(runtime, account.tenant, words), since, account.consent_until)
 
 
-def connection_of(account: Account, status: AccountStatus, today: date) -> tuple[str, str]:
-    """Return the state of the connection: good, wait or act, and the key of its texts ``.headline`` and ``.advice``."""
+def connection_of(account: Account, status: AccountStatus, today: date, *, has_days: bool = True) -> tuple[str, str]:
+    """Return the state of the connection: good, wait or act, and the key of its texts ``.headline`` and ``.advice``.
+
+    ``has_days``: whether the supplier has daily values of the meter, which else may be late.
+    """
     if account.reason == ConsentStopped.code:
         return "wait", f"code.{account.reason}"  # The household knows: it did so itself.
     if account.state is AccountState.ACTION_NEEDED:
@@ -172,7 +176,7 @@ def connection_of(account: Account, status: AccountStatus, today: date) -> tuple
     if last is None:
         return "wait", "state.first"
     late_after = _LATE_AFTER + (daily.description.published_after_days - 1) * ONE_DAY
-    if daily in status.series and last < today - late_after:
+    if has_days and daily in status.series and last < today - late_after:
         return "wait", "state.late"
     return "good", "state.good" if daily.catches_up else "state.as_published"
 
