@@ -216,21 +216,6 @@ class SeriesNotOffered(DataError):
     kind = "series_not_offered"
 
 
-class RightRefused(DataError):
-    """The supplier does not register a right that was declared, or does not take its proof; ``code`` names the reason.
-
-    ``right_contract_ended``, ``right_postcode``, ``right_revoked``, ``right_scope`` or ``right_name``.
-    """
-
-    kind = "right_refused"
-    remedy = "The page of the declaration says what to correct."
-
-    def __init__(self, message: str, reason: str = "") -> None:
-        super().__init__(message)
-        if reason:
-            vars(self)["code"] = reason
-
-
 class RequestRefused(DataError):
     """The supplier calls our request wrong: our bug."""
 
@@ -272,6 +257,54 @@ class UnknownTenant(DataError):
     """No tenant of this name was set up."""
 
     remedy = "`releve tenants list` shows them; `releve tenants set NAME --title TEXT` makes one."
+
+
+class RightRefused(DataError):
+    """The supplier can't register a right, or a proof of it, for a reason that a person can mend."""
+
+    remedy = "Nothing was registered. The supplier's reason is in its text."
+
+
+class RightContractEnded(RightRefused):
+    """The contract of this meter has ended."""
+
+    code: ClassVar[str] = "right_contract_ended"
+
+
+class RightPostcodeWrong(RightRefused):
+    """The postcode is not that of the meter."""
+
+    code: ClassVar[str] = "right_postcode"
+
+
+class RightNameWrong(RightRefused):
+    """The name of the contract's holder is missing or not as the supplier wants it."""
+
+    code: ClassVar[str] = "right_name"
+
+
+class RightEmailWrong(RightRefused):
+    """The e-mail address of the contract's holder is missing or no address."""
+
+    code: ClassVar[str] = "right_email"
+
+
+class RightRevoked(RightRefused):
+    """The right was revoked, and can't be declared again like this."""
+
+    code: ClassVar[str] = "right_revoked"
+
+
+class RightScopeWrong(RightRefused):
+    """The days or data of the right don't fit together."""
+
+    code: ClassVar[str] = "right_scope"
+
+
+class RightProofRefused(RightRefused):
+    """The supplier does not take these files as proof of the consent."""
+
+    code: ClassVar[str] = "right_proof"
 
 
 class UnknownRequest(DataError):

@@ -44,7 +44,7 @@ from worker.domain.measures.deviations import to_masked, to_sample
 from worker.domain.measures.documents import key_range, to_amount, to_entry
 from worker.domain.measures.overlaps import interval_of
 from worker.domain.measures.readings import PARIS, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series, of_supplier
 from worker.domain.parsing.parsers import parse
 from worker.errors import MalformedAnswer, WorkerError
 from worker.simulator.homes.recording_formats import BrokenRecording
@@ -58,7 +58,7 @@ MEASURES: Final = [
 ]
 TEXTS: Final = corpus.texts()
 FILES: Final = corpus.files()
-any_series = st.sampled_from(USUAL_SERIES)
+any_series = st.sampled_from(of_supplier("enedis", USUAL_SERIES))
 
 
 # -- Answers of measures
@@ -152,7 +152,7 @@ def steps_that_overlap_count_no_time_twice_and_lose_none(
     assert (report["created"], report["updated"], report["removed"]) == (0, 0, 0)
 
 
-@given(mutated(MEASURES) | mutated(BODIES), st.sampled_from(Series))
+@given(mutated(MEASURES) | mutated(BODIES), st.sampled_from(of_supplier("enedis")))
 def any_answer_can_be_looked_at_and_kept(body: Any, series: Series) -> None:
     deviations = find_deviations(body, ANSWER_SHAPES[series])
     assert len(deviations) <= MAX_DEVIATIONS

@@ -2,6 +2,9 @@
 
 A run has ``readings`` (or ``gen``, which makes a day of them), or ``bodies``: the answer of each generation that has
 the series, with the ``window`` that was asked for. "Made by hand" is a case that no recorded answer shows.
+
+A run of gas has ``gas``: rows of a day (day, kWh) or of a billed period (first day, end, kWh), each with the fields
+that differ from those of ``tests.support.gas_answers``; ``form`` says how the records stand in the stream.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import gas_answers
 from tests.support.factories import (
     NOW,
     MemoryRecorder,
@@ -28,6 +32,7 @@ from tests.support.factories import (
     window_job,
 )
 from tests.support.fakes import ByDoctype
+from worker.clients.ndjson import read_values
 from worker.domain.measures.documents import Entry, details_of, to_document
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Doctype, Period, Series
@@ -36,6 +41,7 @@ from worker.stores.measures.factory import open_measures
 
 CASES = json.loads((Path(__file__).parent / "cases.json").read_text(encoding="utf-8"))
 GENERATIONS = {"v5": lambda rows, series: v5_answer(rows), "2026": answer_2026}
+FORMS = {"lines": "%s\n", "glued": "%s", "folded": "%s\n\n"}
 
 
 @pytest.fixture(
@@ -60,11 +66,11 @@ def measures(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ByDocty
         yield ByDoctype(store)
 
 
-@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("generation", [*GENERATIONS, "adict"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
 def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str, measures: ByDoctype) -> None:
     series = Series(case.get("series") or {"daily": "daily", "load": "load_curve"}[case["api"]])
-    if not all(generation in run.get("bodies", GENERATIONS) for run in case["runs"]):
+    if not all(generation in run.get("bodies", ["adict"] if "gas" in run else GENERATIONS) for run in case["runs"]):
         pytest.skip("this generation has no such series")
     home = "golden" + uuid.uuid4().hex[:12]
     for doctype, loads in case.get("before", {}).items():
@@ -75,7 +81,9 @@ def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str
     recorder, asked = MemoryRecorder(), 0
     for run in case["runs"]:
         asked = run.get("asked", asked + 1)
-        if "bodies" in run:
+        if "gas" in run:
+            answer, window = gas_answer(run["gas"], run.get("form", "lines"), series), DateWindow.parse(run["window"])
+        elif "bodies" in run:
             answer, window = run["bodies"][generation], DateWindow.parse(run["window"])
         else:
             rows = generated_day(**with_date(run["gen"])) if "gen" in run else run["readings"]
@@ -90,6 +98,10 @@ def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str
         assert report["removed"] == run.get("removed", 0)
         assert report["left_out"] + report["facts"]["left_out"] == run.get("left_out", 0)
         assert len(report["facts"]["set_aside"]) == run.get("set_aside", 0)
+        assert report["facts"]["dropped"] == run.get("dropped", 0) or "gas" not in run
+        if "corrections" in run:
+            corrected = recorder.corrections[-len(run["corrections"]) :] if run["corrections"] else recorder.corrections
+            assert [[entry.key, entry.replaced_amount, entry.amount] for entry in corrected] == run["corrections"]
 
         stored = {period: documents(measures, home, period) for period in Doctype}
         for doctype, expected in run["expect"].items():
@@ -108,6 +120,23 @@ def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str
         if "total" in run:
             for doctype in series.doctypes:
                 assert sum(loads_of(stored[doctype]).values()) == pytest.approx(run["total"])
+
+
+def gas_answer(rows: list[Any], form: str, series: Series) -> Any:
+    """Return the payload that a stream of these records is read as."""
+    records = []
+    for row in rows:
+        fields = row[-1] if isinstance(row[-1], dict) else {}
+        values = row[:-1] if fields else row
+        if not series.has_intervals and values[1:] == ["absent"]:
+            records.append(gas_answers.absent(values[0]))
+        else:
+            dress = gas_answers.period if series.has_intervals else gas_answers.day
+            records.append(dress(*values, **fields))
+    text = "".join(FORMS[form] % json.dumps(item, indent=2 if form == "folded" else None) for item in records)
+    streamed = read_values([text.encode()])
+    assert streamed.fault is None
+    return {"records": list(streamed.values)}
 
 
 def documents(measures: ByDoctype, home: str, period: Doctype) -> dict[str, Document]:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from config.settings import Settings
 from tests.unit.test_errors import MESSAGE, TREE
 from worker.accounts.notice_texts import compose_message
-from worker.clients.enedis.consent import Callback
+from worker.clients.callback import Callback
 from worker.clients.reply import Reply
 from worker.clients.splitting import SplitFetch
 from worker.clients.tokens import Token, UserTokens

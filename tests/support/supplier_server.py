@@ -12,9 +12,9 @@ from typing import Any
 import responses
 
 from worker.clients.endpoints import Endpoints
-from worker.clients.enedis.client import EnedisClient
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import SupplierSession
+from worker.clients.supplier import SupplierClient
 from worker.clients.tokens import Token
 from worker.domain.measures.readings import PARIS
 
@@ -86,7 +86,7 @@ class ClientHarness:
     permits: FakePermits
     oauth: OAuthClient
     session: SupplierSession
-    client: EnedisClient
+    client: SupplierClient
     now: datetime = NOW
 
     def answer_measures(self, status: int, body: Any = b"", headers: dict[str, str] | None = None) -> None:

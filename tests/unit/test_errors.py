@@ -31,6 +31,14 @@ CODES = {
     "CANNOT_FIND_ACCOUNT",
     "METER_ELSEWHERE",
     "series_not_offered",
+    # What a supplier doesn't register of a right.
+    "right_contract_ended",
+    "right_email",
+    "right_name",
+    "right_postcode",
+    "right_proof",
+    "right_revoked",
+    "right_scope",
 }
 MESSAGE = "say what to do: then do it"
 

@@ -28,7 +28,7 @@ from worker.accounts.proven_requests import ProvenRequests, RequestEnded
 from worker.accounts.proxy.codes import ProxyCode, ProxyCodes
 from worker.accounts.rights.declarations import RightDeclarations
 from worker.accounts.supplier_consents import SupplierConsents
-from worker.clients.enedis.consent import Callback
+from worker.clients.callback import Callback
 from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.connection_requests import (
     MOST_UNKNOWN,

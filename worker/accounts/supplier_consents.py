@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from worker.clients.callback import Callback
 from worker.clients.endpoints import Endpoints
-from worker.clients.enedis.consent import Callback
 from worker.clients.oauth import Grant
 from worker.clients.session import SupplierSession
 from worker.clients.supplier import ConsentCalls

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from worker.domain.measures.answers import Json
+
+# The name for the value itself, where an object may come as a single text or number.
+ITSELF: Final = ""
 
 
 def keep_fields(body: Json, kept: Mapping[str, Json] | None) -> Json:
     """Return a body with the fields in ``kept`` alone; of a list, each item so.
 
     ``kept``: an object of objects whose leaves are None. A leaf is a text, a number or null; anything else there, which
-    might hold more than is known, becomes null.
+    might hold more than is known, becomes null. So does a text or number in the place of an object, but for one that
+    also has the name ITSELF.
     """
     if kept is None:
         return None if isinstance(body, dict | list) else body
     if isinstance(body, list):
         return [keep_fields(item, kept) for item in body]
     if not isinstance(body, dict):
-        return None
+        return body if ITSELF in kept else None
     return {name: keep_fields(body[name], inner) for name, inner in kept.items() if name in body}
 
 

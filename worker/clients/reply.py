@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Final
 
 from worker.clients.endpoints import TokenMode
+from worker.clients.ndjson import StreamedValues
 from worker.clients.retry_after import quota_wait_s
 from worker.domain.measures.answers import Json
 
@@ -25,11 +26,16 @@ _CODE_FORM: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0
 # Without slots, because cached_property needs a __dict__.
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP answer, read to its end; ``headers`` are those of requests, which knows their names in any case."""
+    """An HTTP answer, read to its end; ``headers`` are those of requests, which knows their names in any case.
+
+    ``streamed``: the values of an answer that was read one value after another. Then ``body`` is empty, or holds the
+    beginning of a refusal.
+    """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    streamed: StreamedValues | None = field(default=None, repr=False)
 
     @cached_property
     def json(self) -> Json:
@@ -51,7 +57,7 @@ class Reply:
     @cached_property
     def code(self) -> str:
         """The supplier's code in lower case with ``-`` for ``_``, safe to log; empty without a readable one."""
-        for key in ("error", "code", "error_code"):
+        for key in ("error", "code", "error_code", "errorCode"):
             value = self.envelope.get(key)
             if isinstance(value, str | int) and not isinstance(value, bool):
                 code = re.sub("[_ ]", "-", str(value)[:64].strip().lower())
@@ -61,7 +67,7 @@ class Reply:
     @property
     def digest(self) -> str:
         """The SHA-256 of the answer's bytes, in hexadecimal."""
-        return hashlib.sha256(self.body).hexdigest()
+        return self.streamed.digest if self.streamed else hashlib.sha256(self.body).hexdigest()
 
     @property
     def meant_status(self) -> int:

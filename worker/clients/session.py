@@ -10,10 +10,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import Any, Final, Literal, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 from oauthlib.oauth2 import Client, WebApplicationClient
@@ -22,6 +23,7 @@ from requests_oauthlib import OAuth2Session
 from urllib3.exceptions import NewConnectionError
 
 from worker.clients.endpoints import Endpoints
+from worker.clients.ndjson import StreamLimits, read_values
 from worker.clients.reply import Reply, token_refused
 from worker.clients.tokens import Token, TokenProvider
 from worker.domain.fleet.lanes import current_lane
@@ -52,6 +54,9 @@ _APPLICATION_REFUSED: Final = "{} refuses the application's fresh token: check i
 # The seconds to connect, and the seconds between two bytes of the answer.
 Timeouts = tuple[float, float]
 DEFAULT_TIMEOUTS: Final[Timeouts] = (5.0, 20.0)
+SHORT_ANSWER: Final = StreamLimits(stream_bytes=64 * 1024)  # Of a call that changes something.
+_LONGEST_REFUSAL: Final = 64 * 1024  # Bytes; what comes after them is not read.
+_CHUNK: Final = 16 * 1024
 
 # At DEBUG the first two loggers write tokens and secrets, and the third the query with the meter's number. With
 # malformed headers the third does so at WARNING too. Nothing is lost: failures are raised as our errors.
@@ -75,20 +80,45 @@ class SupplierSession:
         self._tokens = tokens
         self._permits = permits
 
-    def get(self, path: str, params: Mapping[str, str], interpret: Callable[[Reply], ResultT]) -> ResultT:
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        interpret: Callable[[Reply], ResultT],
+        limits: StreamLimits | None = None,
+    ) -> ResultT:
         """Send a GET and return what ``interpret`` makes of its reply.
 
-        Raises RateLimited, SupplierUnavailable, LoginFailed (a user's token), OperatorFault (the application's
-        token), and the errors of ``interpret``. If that raises RateLimited, the gate is closed for all workers first.
+        With ``limits`` the answer is read one value after another, and no more of it than they allow. Raises
+        RateLimited, SupplierUnavailable, LoginFailed (a user's token), OperatorFault (the application's token), and the
+        errors of ``interpret``. If that raises RateLimited, the gate is closed for all workers first.
         """
         # A GET has no Content-Type: with one, the API of 2026 answered 500.
-        return self._request("GET", path, interpret, params=params)
+        return self._request("GET", path, interpret, limits, params=params)
 
-    def post(self, path: str, body: Json, interpret: Callable[[Reply], ResultT]) -> ResultT:
+    def post(
+        self, path: str, body: Json, interpret: Callable[[Reply], ResultT], limits: StreamLimits | None = None
+    ) -> ResultT:
         """Send a POST with a JSON body; otherwise as ``get``."""
-        return self._request("POST", path, interpret, json=body)
+        return self._request("POST", path, interpret, limits, json=body)
 
-    def _request(self, method: str, path: str, interpret: Callable[[Reply], ResultT], **content: Any) -> ResultT:
+    def put(self, path: str, body: Json, interpret: Callable[[Reply], ResultT]) -> ResultT:
+        """Send a PUT with a JSON body; its answer is short."""
+        return self._request("PUT", path, interpret, SHORT_ANSWER, json=body)
+
+    def patch(self, path: str, body: Json, interpret: Callable[[Reply], ResultT]) -> ResultT:
+        """Send a PATCH with a JSON body; its answer is short."""
+        return self._request("PATCH", path, interpret, SHORT_ANSWER, json=body)
+
+    def put_files(
+        self, path: str, name: str, files: Sequence[tuple[str, bytes]], interpret: Callable[[Reply], ResultT]
+    ) -> ResultT:
+        """Send a PUT with files (name and content), each as a field ``name`` of one form; its answer is short."""
+        return self._request("PUT", path, interpret, SHORT_ANSWER, files=[(name, file) for file in files])
+
+    def _request(
+        self, method: str, path: str, interpret: Callable[[Reply], ResultT], limits: StreamLimits | None, **content: Any
+    ) -> ResultT:
         preset, url, permit = self._endpoints.preset, self._endpoints.base_url + path, ""
         mode = preset.token_mode
 
@@ -97,7 +127,7 @@ class SupplierSession:
             nonlocal permit
             permit = self._permits.take_permit(preset.quota_of(path))
             release = partial(self._permits.release_permit, permit)
-            reply = self._transport.send(method, url, token, on_unsent=release, **content)
+            reply = self._transport.send(method, url, token, limits, on_unsent=release, **content)
             if not token_refused(reply, mode):
                 return reply
             ANSWERS.labels(TOKEN_REFUSED, current_lane()).inc()
@@ -123,21 +153,32 @@ class SupplierSession:
 class Transport:
     """The connections to one supplier: time-outs, one session a thread, and network errors made ours.
 
-    ``base_url`` may begin with ``http://`` for a simulated supplier; ``Preset.endpoints`` checks where it may.
+    ``base_url`` may begin with ``http://`` for a simulated supplier, and so may ``token_url``, which may be on another
+    host; ``Preset.endpoints`` checks where they may.
     """
 
-    def __init__(self, base_url: str, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> None:
+    def __init__(self, base_url: str, timeouts: Timeouts = DEFAULT_TIMEOUTS, token_url: str | None = None) -> None:
         self.timeouts = timeouts
-        self._base_url = base_url
+        self._plain_hosts = {
+            urlsplit(url).netloc for url in (base_url, token_url or base_url) if url.startswith("http://")
+        }
         self._local = threading.local()
 
     def send(
-        self, method: str, url: str, token: Token, *, on_unsent: Callable[[], None] = lambda: None, **content: Any
+        self,
+        method: str,
+        url: str,
+        token: Token,
+        limits: StreamLimits | None = None,
+        *,
+        on_unsent: Callable[[], None] = lambda: None,
+        **content: Any,
     ) -> Reply:
         """Send one signed request and read its answer to the end; no redirect is followed.
 
-        Raises SupplierUnavailable if there is no answer. If the request was not even sent, it calls ``on_unsent``
-        before.
+        With ``limits`` the values of a success are read one after another, and of a refusal its beginning; where more
+        comes, the connection is closed. Raises SupplierUnavailable if there is no answer. If the request was not even
+        sent, it calls ``on_unsent`` before.
         """
         # A forked child must not use its parent's connection.
         if getattr(self._local, "pid", None) != os.getpid():
@@ -152,8 +193,11 @@ class Transport:
                 headers={"Accept": "application/json"},
                 timeout=self.timeouts,
                 allow_redirects=False,
+                stream=limits is not None,
                 **content,
             )
+            if limits is not None:
+                return _read_bounded(response, limits)
         return Reply(response.status_code, response.headers, response.content)
 
     @contextmanager
@@ -169,8 +213,8 @@ class Transport:
     def _new_session(self, client: Client, api: Literal["data", "token"]) -> OAuth2Session:
         session = OAuth2Session(client=client)
         session.mount("https://", _CountedHttp(api))
-        if self._base_url.startswith("http://"):
-            session.mount(as_signed(self._base_url) + "/", _CountedHttp(api, scheme="http"))
+        for host in self._plain_hosts:
+            session.mount(f"https://{host}/", _CountedHttp(api, scheme="http"))
             # A machine of our own is reached without the proxies of the environment.
             session.trust_env = False
         return session
@@ -194,6 +238,26 @@ class _CountedHttp(HTTPAdapter):
             CALLS.labels(self._api, status, current_lane()).inc()
             CALL_SECONDS.labels(self._api).observe(time.perf_counter() - began)
         return response
+
+
+def _read_bounded(response: requests.Response, limits: StreamLimits) -> Reply:
+    """Return the values of a success, or the beginning of a refusal with the values in it."""
+    # Closing gives a connection that was read to its end back to the pool, and cuts any other one.
+    with closing(response):
+        chunks = response.iter_content(_CHUNK)
+        if response.status_code // 100 == 2:
+            return Reply(response.status_code, response.headers, b"", read_values(chunks, limits))
+        body = _read_start(chunks)
+    return Reply(response.status_code, response.headers, body, read_values([body], limits))
+
+
+def _read_start(chunks: Iterable[bytes]) -> bytes:
+    start = bytearray()
+    for chunk in chunks:
+        start += chunk
+        if len(start) > _LONGEST_REFUSAL:
+            break
+    return bytes(start[:_LONGEST_REFUSAL])
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from datetime import datetime
 from typing import Protocol
 
 from worker.clients.answer_shapes import AnswerShape
+from worker.clients.callback import Callback
 from worker.clients.endpoints import Endpoints, Preset
-from worker.clients.enedis.consent import Callback
 from worker.clients.oauth import Grant
 from worker.clients.session import SupplierSession
 from worker.domain.clock import Clock

@@ -14,7 +14,7 @@ from worker.clients.enedis.client import USAGE_POINT, EnedisClient
 from worker.clients.enedis.presets import PRESETS, SUBSCRIBED_SERVICES
 from worker.clients.grdf import consent as grdf
 from worker.clients.grdf.answers import ANSWER_SHAPES as GAS_SHAPES
-from worker.clients.grdf.client import GrdfClient
+from worker.clients.grdf.client import PCE, GrdfClient
 from worker.clients.grdf.presets import LONGEST_LIST
 from worker.clients.grdf.presets import PRESETS as GAS_PRESETS
 from worker.clients.oauth import OAuthClient
@@ -54,7 +54,7 @@ GRDF: Final = Supplier(
         ),
         read_callback=grdf.read_callback,
         meters_of_grant=grdf.meters_of_grant,
-        meter=grdf.PCE,
+        meter=PCE,
         sends_redirect=True,
     ),
     rights=RightCalls(

@@ -186,7 +186,8 @@ class Runtime(AbstractContextManager["Runtime"]):
         self, of: Supplier, endpoints: Endpoints, client_id: str, client_secret: SecretStr, permits: Permits
     ) -> SupplierClients:
         """Return the clients of one supplier; ``permits`` is its quota."""
-        transport = Transport(endpoints.base_url, (_CONNECT_TIMEOUT_S, self.settings.supplier_timeout_s))
+        timeouts = (_CONNECT_TIMEOUT_S, self.settings.supplier_timeout_s)
+        transport = Transport(endpoints.base_url, timeouts, endpoints.token_url)
         return SupplierClients(
             supplier=of,
             endpoints=endpoints,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Final
 
 from worker.accounts.refusals import RefusalPolicy, Ruling
 from worker.domain.fleet.outcomes import BY_HAND, Call, call_to_fields, classify_answer
@@ -44,6 +45,8 @@ from worker.sync.retries import A_DAY, due_after_failure, due_after_success, nex
 
 log = logging.getLogger("releve.sync")
 
+_NOT_OF_THIS_METER: Final = "the contract says that this meter is read too rarely, or in another way, for this series"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResultRecorder:
@@ -55,9 +58,10 @@ class ResultRecorder:
     1. the window as done in the history, in Redis;
     2. the outcome, the marks of its days and when the series is due again, in the registry, where a success also
        clears the account's pending refusals, and the first answer makes an account ready that was only asserted;
-    3. the state of the series in Redis, where the claim is released last;
-    4. a value that was set aside, in the quarantine, with a notice to the operator;
-    5. the metrics and the log line.
+    3. the state of the series in Redis;
+    4. the end of the series that a contract says the meter doesn't have; then the claim is released;
+    5. a value that was set aside, in the quarantine, with a notice to the operator;
+    6. the metrics and the log line.
 
     Until the claim is released, no other process publishes the window. When a window fails for good,
     ``record_failure`` records the refusal, the outcome with the next try, and the state, releases the claim, and logs
@@ -137,6 +141,7 @@ class ResultRecorder:
             done=str(state.done),
             total=str(state.total),
         )
+        self._end_lacking(result, now)
         self.claims.release([result])
         if facts["set_aside"]:
             sample = [{"day": day, "milliwatt_hours": energy} for day, energy in facts["set_aside"].items()]
@@ -144,6 +149,16 @@ class ResultRecorder:
             extra = fields(**window_fields(result), days=sorted(facts["set_aside"]))
             log.warning("daily value set aside: more than a meter can deliver", extra=extra)
         _log_stored(result, now)
+
+    def _end_lacking(self, result: WindowResult, now: datetime) -> None:
+        """End the series that the answer, a contract, says the meter doesn't have."""
+        account_id = result["account_id"]
+        for name in result["facts"].get("lacks", ()):  # A message of the version before has none.
+            if self.registry.outcomes.end_lacking(account_id, Series(name), _NOT_OF_THIS_METER, now):
+                code = SeriesNotOffered.code
+                self.progress.record_task(account_id, name, state="ended", run_id=result["run_id"], error=code)
+                extra = fields(**{**window_fields(result), "series": name}, outcome="ended", code=code)
+                log.info("series ended", extra=extra)
 
     def record_failure(self, job: WindowJob, error: WorkerError) -> None:
         """Record that the window is given up for now, and why; no other account is touched."""

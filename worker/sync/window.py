@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Final, Protocol
 
 from worker.clients.splitting import SplitFetch
@@ -37,10 +37,11 @@ from worker.domain.measures.comparison import compare, ranges_to_read
 from worker.domain.measures.completeness import last_day_of
 from worker.domain.measures.documents import Entry, entry_of, key_of, key_range, to_document, to_timestamp
 from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
-from worker.domain.measures.overlaps import REMOVED, keep_last
+from worker.domain.measures.overlaps import REMOVED, keep_last, keep_latest_periods
 from worker.domain.measures.readings import DateWindow, civil_date
 from worker.domain.measures.recent_answers import RecentAnswers
 from worker.domain.measures.series import Doctype
+from worker.domain.measures.states import activation_in, lacking_in
 from worker.domain.parsing.parsers import parse
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
 from worker.stores.measures.base import DocumentsByDoctype, MeasureStore
@@ -132,13 +133,16 @@ class WindowSync:
 
     def parse_answer(self, job: WindowJob, answer: RawAnswer) -> Fetched:
         """Return the readings in the answer. Raises MalformedAnswer."""
-        parsed = [parse(payload, answer.series, piece).clip_to(piece) for piece, payload in answer.pieces]
+        periods = answer.series.has_intervals
+        parsed = [
+            parse(payload, answer.series, piece).clip_to(piece, reaching_in=periods) for piece, payload in answer.pieces
+        ]
         readings = [reading for part in parsed for reading in part.readings]
         left_out = sum(part.left_out for part in parsed)
-        if len(parsed) > 1 and answer.series.has_steps:
-            # The last step of a piece may reach into the next one.
+        if len(parsed) > 1 and (answer.series.has_steps or periods):
+            # The last step of a piece may reach into the next one, and a period come with each piece that it is in.
             left_out += len(readings)
-            readings = keep_last(readings)
+            readings = keep_latest_periods(readings) if periods else keep_last(readings)
             left_out -= len(readings)
         entries = sorted((entry_of(reading, answer.series.inputs) for reading in readings), key=lambda entry: entry.key)
         set_aside = beyond(entries, self.daily_limit_kwh) if answer.series.has_daily_limit else {}
@@ -156,7 +160,8 @@ class WindowSync:
                 set_aside=set_aside,
                 last_day=max((str(last_day_of(entry, answer.series)) for entry in entries), default=None),
                 floor=answer.floor.isoformat() if answer.floor else None,
-                activated_on=_activation_in(answer, entries),
+                activated_on=activation_in(entries, answer.series, civil_date(answer.asked_at)),
+                lacks=[series.value for series in lacking_in(entries, answer.series)],
                 open={},
             ),
         )
@@ -292,14 +297,6 @@ class WindowSync:
             ]
             writes = self.aggregate(self._compare(writes, entries_again, writes["facts"]), written_keys)
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
-
-
-def _activation_in(answer: RawAnswer, entries: Sequence[Entry]) -> str | None:
-    """Return the day of activation that the newest of these readings tells; None for one that is still to come."""
-    if not answer.series.description.tells_activation:
-        return None
-    days = [entry.details["activated_on"] for entry in entries if entry.details and "activated_on" in entry.details]
-    return next((day for day in days[-1:] if date.fromisoformat(day) <= civil_date(answer.asked_at)), None)
 
 
 # -- Between the reads and the writes; without I/O

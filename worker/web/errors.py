@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from worker.accounts.rights.own import LARGEST_PROOF, MOST_PROOFS
+from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.fleet.backoff import CLIENT_DELAY_S
 from worker.errors import IncidentOpen, MeterElsewhere, RateLimited, TransientError, UnknownAccount, WorkerError
 from worker.logs import fields

@@ -355,7 +355,8 @@ def test_a_token_answer_without_a_meter_is_no_consent(v4: ConnectService, monkey
     def without_meter(code: str) -> Any:
         return replace(supplier.exchange_code(code), extras={})
 
-    connector = replace(v4.runtime.connector, supplier=replace(supplier, exchange_code=without_meter))
+    suppliers = {"enedis": replace(supplier, exchange_code=without_meter)}
+    connector = replace(v4.runtime.connector, suppliers=suppliers)
     monkeypatch.setattr(v4.runtime, "connector", connector)
     for named in (METER, OTHER):
         browser = v4.browser()

@@ -50,8 +50,9 @@ def test_a_reading_takes_on_an_unproven_request_and_no_other(meanwhile: Connecti
     nothing: Any = None
     offered: Any = SimpleNamespace(offered=True)
     connector = AccountConnector(
-        supplier=nothing,
+        suppliers=nothing,
         outcomes=nothing,
+        declarations=nothing,
         requests=requests,
         proxy_codes=nothing,
         locks=requests,

@@ -14,10 +14,10 @@ from tests.support.supplier_server import (
     FakeTokenStore,
     three_hours_ahead,
 )
-from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.presets import PRESETS
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import SupplierSession, Transport
+from worker.clients.suppliers import SUPPLIERS
 from worker.clients.tokens import ApplicationTokens, Token, UserTokens
 
 
@@ -30,14 +30,15 @@ def supplier() -> Iterator[responses.RequestsMock]:
 @pytest.fixture
 def build(supplier: responses.RequestsMock) -> Callable[[str], ClientHarness]:
     def build_harness(preset: str) -> ClientHarness:
-        endpoints = PRESETS[preset].endpoints(BASE_URL)
-        transport = Transport(endpoints.base_url)
+        described = next(each for each in SUPPLIERS.values() if preset in each.presets)
+        endpoints = described.presets[preset].endpoints(BASE_URL)
+        transport = Transport(endpoints.base_url, token_url=endpoints.token_url)
         store = FakeTokenStore(Token("access-token-one", "refresh-token-one", three_hours_ahead()))
         permits = FakePermits()
         oauth = OAuthClient(endpoints, "our-client", SECRETS[0], transport, permits)
         strategy = UserTokens if endpoints.preset.token_mode == "user" else ApplicationTokens
         session = SupplierSession(endpoints, transport, strategy(store, oauth), permits)
-        client = EnedisClient(endpoints, session, lambda: NOW)
+        client = described.client(endpoints, session, lambda: NOW, lambda deviation: None)
         return ClientHarness(endpoints, supplier, store, permits, oauth, session, client)
 
     return build_harness
@@ -62,3 +63,8 @@ def v5(build: Callable[[str], ClientHarness]) -> ClientHarness:
 @pytest.fixture
 def v2026(build: Callable[[str], ClientHarness]) -> ClientHarness:
     return build("enedis-2026")
+
+
+@pytest.fixture
+def adict(build: Callable[[str], ClientHarness]) -> ClientHarness:
+    return build("grdf-adict")

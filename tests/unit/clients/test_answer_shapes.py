@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from tests.support.factories import USAGE_POINT, answer_2026, calendar_2026, curve_of, registers_2026, v5_answer
 from tests.support.strategies import json_values, many
 from worker.clients.answer_shapes import MAX_DEVIATIONS, find_deviations
-from worker.clients.enedis.answers import ANSWER_SHAPES
+from worker.clients.suppliers import SUPPLIERS
 from worker.domain.measures.deviations import MAX_CHARACTERS, Deviation, DeviationKind, to_masked, to_sample
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.domain.parsing.parsers import parse
 from worker.errors import MalformedAnswer
 
+ANSWER_SHAPES = {series: shape for supplier in SUPPLIERS.values() for series, shape in supplier.shapes.items()}
 DAY = date(2024, 1, 15)
 WINDOW = DateWindow(DAY, DAY + ONE_DAY)
 CURVE, DAILY = Series.LOAD_CURVE, Series.DAILY

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.canned_server import SILENT, CannedAnswer, CannedServer, answer, canned_server, cut_short
+from tests.support.canned_server import SILENT, CannedAnswer, CannedServer, answer, canned_server, chunked, cut_short
+from worker.clients.ndjson import StreamLimits
 from worker.clients.session import Transport
 from worker.clients.tokens import Token
-from worker.errors import StoreUnavailable, SupplierUnavailable
+from worker.errors import MalformedAnswer, StoreUnavailable, SupplierUnavailable
 from worker.stores.redis.child_processes import free_port
 
 pytestmark = pytest.mark.sockets
@@ -97,4 +98,42 @@ def test_a_request_that_was_cut_off_may_have_been_counted(server: CannedServer) 
     transport, unsent = Transport(server.url.rstrip("/")), []
     with pytest.raises(SupplierUnavailable):
         transport.send("GET", server.url, TOKEN, on_unsent=lambda: unsent.append("unsent"))
+    assert unsent == []
+
+
+LINES = '{"a": 1}\n{"a": 2}\n'
+
+
+def test_a_stream_is_read_value_by_value_and_its_connection_serves_again(server: CannedServer) -> None:
+    server.script[:] = [answer(200, LINES), chunked(200, LINES), answer(404, '{"error": "x"}'), WHOLE]
+    transport = Transport(server.url.rstrip("/"))
+    replies = [transport.send("GET", server.url, TOKEN, StreamLimits()) for _ in range(3)]
+    assert [reply.streamed and reply.streamed.values for reply in replies] == [
+        ({"a": 1}, {"a": 2}),
+        ({"a": 1}, {"a": 2}),
+        ({"error": "x"},),
+    ]
+    assert [reply.body for reply in replies] == [b"", b"", b'{"error": "x"}']
+    assert transport.send("GET", server.url, TOKEN).body == b"fine"
+    assert server.connections == 1
+
+
+def test_an_answer_that_is_too_long_is_cut_with_its_connection(server: CannedServer) -> None:
+    long = '{"a": "' + "x" * 10**6 + '"}'
+    server.script[:] = [answer(200, long), answer(503, long), WHOLE]
+    transport = Transport(server.url.rstrip("/"))
+    reply = transport.send("GET", server.url, TOKEN, StreamLimits())
+    assert reply.streamed is not None and isinstance(reply.streamed.fault, MalformedAnswer)
+    refusal = transport.send("GET", server.url, TOKEN, StreamLimits())
+    assert (len(refusal.body), refusal.json) == (64 * 1024, None)
+    assert transport.send("GET", server.url, TOKEN).body == b"fine"
+    assert server.connections == 3
+
+
+@pytest.mark.parametrize("failure", [SILENT, cut_short(200, "fine")])
+def test_a_stream_that_the_network_cuts_is_an_outage(server: CannedServer, failure: CannedAnswer) -> None:
+    server.script[:] = [failure]
+    transport, unsent = Transport(server.url.rstrip("/"), timeouts=(1, 0.2)), list[str]()
+    with pytest.raises(SupplierUnavailable, match="did not answer"):
+        transport.send("GET", server.url, TOKEN, StreamLimits(), on_unsent=lambda: unsent.append("unsent"))
     assert unsent == []

@@ -24,6 +24,7 @@ def log_line(run_id: str, updated: int) -> str:
         last_day=None,
         floor=None,
         activated_on=None,
+        lacks=[],
         open={},
     )
     report = WindowResult(

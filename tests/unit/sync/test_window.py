@@ -172,6 +172,7 @@ def test_a_report_tells_what_was_taken_and_what_was_kept_out() -> None:
         "last_day": "2024-06-03",
         "floor": None,
         "activated_on": None,
+        "lacks": [],
         "open": {"2024-06-02": 0, **{f"2024-06-{day:02}": 0 for day in range(4, 11)}},
     }
 

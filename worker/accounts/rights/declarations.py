@@ -228,16 +228,8 @@ class RightDeclarations:
                 "right refused: it was given before, and nobody invited the person", extra=fields(request=right.id)
             )
             raise RequestEnded("right_exists")
-        right = replace(
-            right,
-            supplier_id=record.id,
-            state=record.state,
-            first_day=record.first_day or right.first_day,
-            last_day=record.last_day or right.last_day,
-            proof=record.proof,
-            proof_until=record.proof_until,
-            is_found=not (is_anew or any(row.browser == request.browser and not row.is_found for row in known)),
-        )
+        was_declared = is_anew or any(row.browser == request.browser and not row.is_found for row in known)
+        right = replace(right.after(record, self.now()), is_found=not was_declared)
         return self._store(request, right, invited, instead_of=[row.id for row in known])
 
     def _store(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Final
 
 from worker.accounts.assertion import MeterErased, check_tenant_of
 from worker.accounts.rights.declarations import best_record
@@ -19,9 +18,6 @@ from worker.domain.consent.rights import ProofState, Right, RightDeclaration, Ri
 from worker.domain.measures.readings import civil_date
 from worker.errors import DataError, SupplierUnavailable
 from worker.stores.registry.rights import RightTable, new_right_id
-
-LARGEST_PROOF: Final = 4 * 1024 * 1024  # In bytes; source: GRDF, swagger of ADICT v2.
-MOST_PROOFS: Final = 3
 
 
 class DeclarationNeeded(DataError):
@@ -142,8 +138,7 @@ class OwnRights:
             raise UnknownRight("no right of this id: `releve rights` shows them")
         clients = self.clients_of(right.supplier)
         clients.rights.upload(clients.application_session(), right.supplier_id, files)
-        in_review = replace(right, proof=ProofState.IN_REVIEW)
-        self.rights.follow(right, _to_record(in_review), self.now())
+        self.rights.save_check(right, replace(right, proof=ProofState.IN_REVIEW))
 
     def _store_and_open(self, right: Right, record: RightRecord | None) -> tuple[Right, Account | None]:
         known = self.rights.of_meter(right.supplier, right.meter)
@@ -171,27 +166,5 @@ class OwnRights:
 
 
 def _with_record(right: Right, record: RightRecord) -> Right:
-    """Return a right as the supplier lists it; it stays an own one."""
-    return replace(
-        right,
-        is_found=True,
-        supplier_id=record.id,
-        state=record.state,
-        first_day=record.first_day or right.first_day,
-        last_day=record.last_day or right.last_day,
-        proof=record.proof,
-        proof_until=record.proof_until,
-    )
-
-
-def _to_record(right: Right) -> RightRecord:
-    return RightRecord(
-        id=right.supplier_id or "",
-        meter=right.meter,
-        state=right.state,
-        role=right.role,
-        first_day=right.first_day,
-        last_day=right.last_day,
-        proof=right.proof,
-        proof_until=right.proof_until,
-    )
+    """Return a right that was there before, as the supplier lists it; it counts as an own one."""
+    return replace(right.after(record, right.state_since), role=RightRole.OWN, is_found=True)

@@ -105,10 +105,12 @@ class RightSweep:
             if record is None:  # It says nothing of this one: no state follows from that.
                 followed.append(right)
                 continue
-            after = self.rights.follow(right, record, self.now())
+            after = right.after(record, self.now())
             self._announce_proof(after)
+            # Its state is stored last: after a crash the next run opens it.
             if self._should_open(after) and (account := self.openings.open(after, record.covers)):
                 summary.opened.append(account.id)
+            self.rights.save_check(right, after)
             followed.append(after)
         return followed
 

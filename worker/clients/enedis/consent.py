@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Final
 
 from requests_oauthlib import OAuth2Session
 
+from worker.clients.callback import LONGEST_STATE, Callback, choose_failure
 from worker.clients.endpoints import Endpoints
 from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.enedis.errors import classify
@@ -31,27 +31,12 @@ from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY
 from worker.domain.measures.series import Direction, Series
 
-# In characters. Enedis returns a longer state cut, or not at all.
-LONGEST_STATE: Final = 100
 # The portal of 2026 sometimes appends this to the callback's address.
 _PORTAL_SUFFIX: Final = "_parent"
 _STATUS_AS_CODE: Final = re.compile(r"[0-9]{3}|server_error")
-# A failure is shown and logged, so only words are accepted, and no ids.
-_FAILURE: Final = re.compile(r"[a-z_-]{2,40}", re.IGNORECASE)
 _CURRENT_STATES: Final = {"ACTIF", "DEMANDE"}
 _LARGEST_ID: Final = 2**63 - 1
 _DIRECTIONS: Final = {"soutirage": Direction.CONSUMPTION, "injection": Direction.PRODUCTION}
-
-
-@dataclass(frozen=True, slots=True)
-class Callback:
-    """The callback of the consent page; ``failure`` is empty on success, else a short word to show."""
-
-    state: str = field(repr=False)
-    failure: str = ""
-    usage_points: tuple[str, ...] = field(default=(), repr=False)
-    autorisation_id: int | None = field(default=None, repr=False)
-    code: str | None = field(default=None, repr=False)  # In v4 it is exchanged for tokens; in v5 it is ignored.
 
 
 def authorize_url(endpoints: Endpoints, client_id: str, state: str, duration: str) -> str:
@@ -80,7 +65,7 @@ def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Call
     state, code = fields.get("state", ""), fields.get("code", "")
     if "error" in fields or "error_description" in fields or _STATUS_AS_CODE.fullmatch(code):
         words = (fields.get(name, "") for name in ("error", "error_description", "code"))
-        return Callback(state, next((word for word in words if _FAILURE.fullmatch(word)), "refused"))
+        return Callback(state, choose_failure(words))
     usage_points = _usage_points(split_meters(fields.get("usage_point_id")))
     autorisation_id = _positive_number(fields.get("autorisation_id", ""))
     if not usage_points and autorisation_id is None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from worker.clients.endpoints import Preset, StateCall
+from worker.clients.reduction import ITSELF
 from worker.domain.measures.series import Series
 
 RIGHTS: Final = "/droits_acces"
@@ -19,6 +20,12 @@ RIGHT_OF_METER: Final = "/pce/{meter}/droit_acces"
 RIGHT: Final = "/droit_acces/{right}"
 PROOFS: Final = "/droit_acces/{right}/preuves"
 LONGEST_LIST: Final = 1_000  # Meters of one request for rights.
+# The series that need a part of a right.
+SERIES_OF_PARTS: Final[Mapping[str, Series]] = {
+    "perim_donnees_informatives": Series.GAS_DAILY,
+    "perim_donnees_publiees": Series.GAS_PUBLISHED,
+    "perim_donnees_techniques": Series.GAS_CONTRACT,
+}
 
 _PRODUCTION: Final = Preset(
     name="grdf-adict",
@@ -51,7 +58,9 @@ _PRODUCTION: Final = Preset(
                 "/pce/{meter}/donnees_contractuelles",
                 {
                     "donnees_contractuelles": {
-                        "car": {"car_actuelle": None},
+                        # A number, or an object: two generations of the contractual data.
+                        "car": {ITSELF: None, "car_actuelle": None},
+                        "cja": {ITSELF: None, "cja": None},
                         "tarif_acheminement": None,
                         "date_mes": None,
                     }

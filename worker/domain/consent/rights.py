@@ -10,7 +10,7 @@ Source: GRDF, swagger of ADICT v2 and the digest of its kit.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
@@ -167,6 +167,21 @@ class Right:
     withdraw_since: datetime | None = None
     line: str | None = None
     digest: str | None = field(default=None, repr=False)
+
+    def after(self, record: RightRecord, now: datetime) -> Right:
+        """Return the right with what the supplier says of it now; a day that it doesn't tell stays."""
+        return replace(
+            self,
+            supplier_id=record.id,
+            role=record.role,
+            state=record.state,
+            state_since=self.state_since if self.state is record.state else now,
+            proof=record.proof,
+            proof_until=record.proof_until,
+            first_day=record.first_day or self.first_day,
+            last_day=record.last_day or self.last_day,
+            checked_at=now,
+        )
 
     @property
     def last_digits(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, round_half_up
 from worker.domain.measures.readings import PARIS, DateWindow, IntervalReading, civil_date, day_length, local_midnight
-from worker.domain.measures.series import Doctype, Period, Series
+from worker.domain.measures.series import Doctype, Period, Quantity, Series
 
 Document = dict[str, Any]
 KeyRange = tuple[str, str]  # The first key, and the first key after the range.
@@ -25,7 +25,11 @@ ALL_KEYS: Final[KeyRange] = ("0", "~")
 USUAL_STEP_MINUTES: Final = 30
 _MINUTE: Final = timedelta(minutes=1)
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
-_LAST_PLACES: Final[dict[Doctype, int]] = {doctype: 10 ** (6 - _DECIMALS[doctype.period]) for doctype in Doctype}
+# The energy of gas is stored with all the decimals that the supplier sends: it is whole kWh, or hundredths and more.
+_LAST_PLACES: Final[dict[Doctype, int]] = {
+    doctype: 1 if doctype.series.description.quantity is Quantity.GAS else 10 ** (6 - _DECIMALS[doctype.period])
+    for doctype in Doctype
+}
 _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
 _LOCAL_KEY_LENGTH: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
 _DETAIL_NAMES: Final = tuple(dict.fromkeys(name for doctype in Doctype for name in doctype.detail_names))

@@ -52,6 +52,7 @@ class AnswerFacts(TypedDict):
     last_day: str | None  # The last civil day with a reading.
     floor: str | None  # The first day for which the supplier has data, if this window found it out.
     activated_on: str | None  # The day on which the contract began, if the answer tells it.
+    lacks: list[str]  # The series that the answer, a contract, says the meter doesn't have.
     open: dict[str, int]  # The minutes stored of each incomplete day (``completeness.open_days``).
 
 

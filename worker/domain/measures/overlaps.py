@@ -115,6 +115,20 @@ def _grid_of(entry: Entry) -> tuple[int, int]:
     return length_of(entry), interval_of(entry).start % length_of(entry)
 
 
+def keep_latest_periods(readings: Sequence[IntervalReading]) -> list[IntervalReading]:
+    """Return periods of one answer in time order without overlaps; ``readings`` in the order of the answer.
+
+    Of periods that overlap, the one that ends last holds, and of those that end together the last one.
+    """
+    kept: list[tuple[datetime, datetime, IntervalReading]] = []
+    spans = [(start := reading.start.astimezone(UTC), start + reading.length, reading) for reading in readings]
+    by_end = sorted(spans, key=lambda span: span[1])
+    for start, end, reading in reversed(by_end):
+        if not kept or end <= kept[-1][0]:
+            kept.append((start, end, reading))
+    return [reading for _, _, reading in reversed(kept)]
+
+
 def settle(newcomers: Sequence[Entry], stored: Sequence[Entry], later_keys: Container[str] = ()) -> Settlement:
     """Decide which steps of an answer are stored, and which of the stored ones go.
 

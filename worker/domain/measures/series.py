@@ -22,7 +22,7 @@ from worker.domain.fleet.lanes import Lane
 ENEDIS_DOCTYPES: Final = "com.grandlyon.enedis."
 GRDF_DOCTYPES: Final = "com.grandlyon.grdf."
 
-
+FREQUENCY: Final = "frequency"  # The detail of a contract that says how often the meter is read.
 _GAS: Final = "gas."  # GRDF's day is not Enedis' day: their values differ, their whole names by the prefix alone.
 
 
@@ -126,7 +126,7 @@ class Doctype(StrEnum):
         "gas.contract",
         Period.DAY,
         (
-            Detail("frequency", DetailType.TEXT, "how often the meter is read: 6M, 1M, MM or JJ"),
+            Detail(FREQUENCY, DetailType.TEXT, "how often the meter is read: 6M, 1M, MM or JJ"),
             Detail("transport_tariff", DetailType.TEXT, "the tariff of the distribution, T1 to T4 or TP"),
             Detail("activated_on", DetailType.TEXT, "the day on which the supply began, YYYY-MM-DD"),
         ),
@@ -223,6 +223,7 @@ class SeriesDescription:
     ``bounds``: the curve of which no step may be above its readings; None if no law says so.
     ``tells_activation``: whether an answer tells the first day of the history of all series.
     ``speaks_for_account``: whether a refusal of it alone may suspend the account.
+    ``not_of_meters_read``: how often meters are read that have no such series, in the words of their contract.
     """
 
     supplier: str = "enedis"
@@ -246,6 +247,7 @@ class SeriesDescription:
     bounds: Series | None = None
     tells_activation: bool = False
     speaks_for_account: bool = False
+    not_of_meters_read: frozenset[str] = frozenset()
 
 
 class Series(StrEnum):
@@ -497,6 +499,8 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         settles_on=10,
         history_lane=Lane.FIRST_SCREEN,
         speaks_for_account=True,
+        # Twice a year without a remote reading, and large customers, whose days are published ones.
+        not_of_meters_read=frozenset({"6M", "JJ"}),
     ),
     # Its periods may be half a year long and begin long before they are published. A call costs the same however many
     # days it asks for.

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from worker.domain.measures.aggregation import keep_changed
 from worker.domain.measures.documents import Entry
+from worker.domain.measures.series import FREQUENCY, Series, of_supplier
 
 
 class StateChanges(NamedTuple):
@@ -52,6 +53,23 @@ def state_on(day: date, rows: Sequence[Entry]) -> Entry | None:
     """
     earlier = [row for row in rows if row.key <= day.isoformat()] or rows[:1]
     return earlier[-1] if earlier else None
+
+
+def activation_in(entries: Sequence[Entry], series: Series, answered_on: date) -> str | None:
+    """Return the day of activation that the newest of these readings tells; None for one that is still to come."""
+    if not series.description.tells_activation:
+        return None
+    days = [entry.details["activated_on"] for entry in entries if entry.details and "activated_on" in entry.details]
+    return next((day for day in days[-1:] if date.fromisoformat(day) <= answered_on), None)
+
+
+def lacking_in(entries: Sequence[Entry], series: Series) -> list[Series]:
+    """Return the series that the newest of these readings, a contract, says the meter doesn't have."""
+    if not series.is_state or not entries:
+        return []
+    frequency = (entries[-1].details or {}).get(FREQUENCY)
+    others = of_supplier(series.description.supplier)
+    return [other for other in others if frequency in other.description.not_of_meters_read]
 
 
 def _is_same_state(entry: Entry, other: Entry) -> bool:

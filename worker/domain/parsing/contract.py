@@ -23,27 +23,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime
 from typing import Any, Final
 
 from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import (
-    ONE_DAY,
-    DateWindow,
-    IntervalReading,
-    civil_date,
-    day_length,
-    local_midnight,
-)
+from worker.domain.measures.readings import ONE_DAY, DateWindow, IntervalReading, day_length, local_midnight
 from worker.domain.parsing.envelopes import list_of_objects
 from worker.domain.parsing.off_peak_hours import format_off_peak_hours, parse_off_peak_hours
 from worker.domain.parsing.parsed_answer import ParsedAnswer
-from worker.domain.parsing.values import parse_number, parse_text, to_whole
+from worker.domain.parsing.values import parse_date, parse_number, parse_text, to_whole
 from worker.errors import MalformedAnswer
 
 _POWER: Final = re.compile(r"([\d.,]+) ?([a-z]+)", re.ASCII | re.IGNORECASE)
 _MILLIONTHS: Final = {"kva": 1_000_000, "va": 1_000}  # Of a kVA.
-_DATE: Final = re.compile(r"(20\d\d|19\d\d)-\d\d-\d\d(?:[+-]\d\d:?\d\d|Z)?", re.ASCII)
 
 
 def parse_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
@@ -83,7 +74,7 @@ def _contracts(payload: Json) -> Iterator[tuple[Json, dict[str, Any]]]:
                     {
                         "tariff": parse_text(contract.get("distribution_tariff")),
                         "off_peak_hours": hours,
-                        "activated_on": _parse_date(contract.get("last_activation_date")),
+                        "activated_on": parse_date(contract.get("last_activation_date")),
                         "meter_status": parse_text(_object(point.get("usage_point")).get("usage_point_status")),
                         "segment": parse_text(contract.get("segment")),
                     },
@@ -94,7 +85,7 @@ def _contracts_2026(payload: Mapping[str, Json]) -> Iterator[tuple[Json, dict[st
     summary = _object(payload.get("synth_contrat"))
     relay = _object(_object(payload.get("comptage")).get("relais"))
     # Consumption and production may have begun on different days: history begins on the first of them.
-    activations = (_parse_date(summary.get(f"{kind}_last_activation_date")) for kind in ("consumption", "generation"))
+    activations = (parse_date(summary.get(f"{kind}_last_activation_date")) for kind in ("consumption", "generation"))
     shared = {
         "off_peak_hours": format_off_peak_hours(parse_off_peak_hours(relay.get("plageHeuresCreuses"))),
         "activated_on": min((day for day in activations if day), default=None),
@@ -119,17 +110,3 @@ def _parse_power(raw: Json) -> int | None:
     number = parse_number(value.replace(",", ".") if isinstance(value, str) else value)
     scale = _MILLIONTHS.get((unit or "").lower())
     return to_whole(number * scale) if number is not None and scale else None
-
-
-def _parse_date(raw: Json) -> str | None:
-    """Return the day of a date with an offset glued on, or of a moment; ``YYYY-MM-DD``."""
-    text = parse_text(raw) or ""
-    try:
-        if _DATE.fullmatch(text):
-            return date.fromisoformat(text[:10]).isoformat()
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if not 1900 < moment.year < 9999:
-        return None
-    return (civil_date(moment) if moment.tzinfo else moment.date()).isoformat()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC
 
 from worker.domain.measures.readings import DateWindow, IntervalReading
 
@@ -22,7 +23,16 @@ class ParsedAnswer:
     differing: int = 0
     left_out: int = 0
 
-    def clip_to(self, window: DateWindow) -> ParsedAnswer:
-        """Return only the readings in the window that was asked for; the others are counted as dropped."""
-        inside = [reading for reading in self.readings if window.start <= reading.start.date() < window.end]
+    def clip_to(self, window: DateWindow, *, reaching_in: bool = False) -> ParsedAnswer:
+        """Return only the readings that begin in the window that was asked for; the others are counted as dropped.
+
+        ``reaching_in``: those that begin before it and end in it stay, too.
+        """
+        start, _ = window.instants()
+        inside = [
+            reading
+            for reading in self.readings
+            if (window.start <= reading.start.date() < window.end)
+            or (reaching_in and reading.start < start < reading.start.astimezone(UTC) + reading.length)
+        ]
         return ParsedAnswer(inside, self.dropped + len(self.readings) - len(inside), self.differing, self.left_out)

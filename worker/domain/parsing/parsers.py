@@ -10,6 +10,8 @@ from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Series
 from worker.domain.parsing.contract import parse_contract
 from worker.domain.parsing.enedis import parse_daily, parse_load_curve
+from worker.domain.parsing.gas import parse_gas_days, parse_gas_periods
+from worker.domain.parsing.gas_contract import parse_gas_contract
 from worker.domain.parsing.max_power import parse_max_power
 from worker.domain.parsing.parsed_answer import ParsedAnswer
 from worker.domain.parsing.registers import parse_registers
@@ -32,6 +34,9 @@ PARSERS: Final[Mapping[Series, Parser]] = {
     Series.REGISTERS: _for(Series.REGISTERS, parse_registers),
     Series.PRODUCTION_REGISTERS: _for(Series.PRODUCTION_REGISTERS, parse_registers),
     Series.CONTRACT: parse_contract,
+    Series.GAS_DAILY: lambda payload, window: parse_gas_days(payload),
+    Series.GAS_PUBLISHED: lambda payload, window: parse_gas_periods(payload),
+    Series.GAS_CONTRACT: parse_gas_contract,
 }
 
 

@@ -1,16 +1,21 @@
-"""The parser of one value: a number as JSON or as text, and its amount in whole thousandths of its unit."""
+"""The parser of one value: a number as JSON or as text, its amount in whole thousandths of its unit, words and days."""
 
 from __future__ import annotations
 
 import re
-from decimal import ROUND_HALF_UP, Decimal
+import unicodedata
+from datetime import date, datetime
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Final
 
 from worker.domain.measures.answers import Json
+from worker.domain.measures.readings import civil_date
 
 _NUMBER = re.compile(r"[+-]?\d{1,12}(\.\d{0,12})?", re.ASCII)  # No exponent, no "NaN", no endless digits.
 _LARGEST: Final = Decimal(10**9)  # No connection draws a gigawatt, so a larger value is noise.
 _LONGEST_TEXT: Final = 200
+_DECIMAL: Final = re.compile(r"[+-]?\d{1,30}(\.\d{0,60})?(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
+_DATE: Final = re.compile(r"(20\d\d|19\d\d)-\d\d-\d\d(?:[+-]\d\d:?\d\d|Z)?", re.ASCII)
 
 
 def parse_number(raw: Json) -> Decimal | None:
@@ -25,6 +30,19 @@ def parse_number(raw: Json) -> Decimal | None:
         return None
     number = Decimal(text)
     return abs(number) if 0 <= number < _LARGEST else None
+
+
+def parse_decimal(raw: Json) -> Decimal | None:
+    """Parse a finite number of zero or more with all its digits; what ``parse_number`` rejects is None."""
+    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+        return None
+    # The shortest text of a float is the number that was sent.
+    text = raw.strip() if isinstance(raw, str) else repr(raw) if isinstance(raw, float) else _digits_of_number(raw)
+    try:
+        number = Decimal(text) if _DECIMAL.fullmatch(text) else None
+    except InvalidOperation:
+        return None
+    return abs(number) if number is not None and 0 <= number < _LARGEST else None
 
 
 def _digits_of_number(number: int | float) -> str:
@@ -59,3 +77,23 @@ def parse_text(raw: Json) -> str | None:
     """Return a short text without the blanks around it; None for anything else and for an empty one."""
     text = " ".join(raw.split()) if isinstance(raw, str) and len(raw) <= _LONGEST_TEXT else ""
     return text or None
+
+
+def parse_date(raw: Json) -> str | None:
+    """Return the day of a date, also with an offset glued on, or of a moment in Europe/Paris; ``YYYY-MM-DD``."""
+    text = parse_text(raw) or ""
+    try:
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text[:10]).isoformat()
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if not 1900 < moment.year < 9999:
+        return None
+    return (civil_date(moment) if moment.tzinfo else moment.date()).isoformat()
+
+
+def to_plain(text: str) -> str:
+    """Return a text in lower case without accents, with straight quotes and single blanks, to compare words."""
+    letters = unicodedata.normalize("NFKD", text.replace("\u2019", "'"))
+    return " ".join("".join(letter for letter in letters if not unicodedata.combining(letter)).casefold().split())

@@ -34,7 +34,7 @@ def check_supplier(connections: CheckConnections) -> Iterator[CheckNote]:
         endpoints,
         settings.enedis_client_id,
         settings.enedis_client_secret.get_secret_value(),
-        Transport(endpoints.base_url, (5.0, settings.supplier_timeout_s)),
+        Transport(endpoints.base_url, (5.0, settings.supplier_timeout_s), endpoints.token_url),
         build_ledger(settings, connections.redis, endpoints),
     )
     if settings.token_keys or (settings.data_dir / KEY_FILE).exists():

@@ -20,7 +20,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.completeness import DayLedger, DayMark
 from worker.domain.measures.holes import MIN_EMPTY_DAYS_AFTER_CURVE, find_missing_curve
 from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Series, SeriesSwitch
 from worker.stores.registry import account_rows, consent_rows, series_choice
 from worker.stores.registry.series_choice import SeriesChoice
 from worker.stores.registry.tables import ACCOUNTS, NEVER, NO_DAY, SERIES_OUTCOMES
@@ -184,6 +184,18 @@ class OutcomeTable(SeriesChoice):
             if run_id >= row.run_id:  # An older run says nothing of a series that was switched on since.
                 series_choice.end_series(connection, account_id, series, _to_showable(message), now)
                 update_row(connection, account_id, series, {"run_id": run_id})
+            return True
+
+    def end_lacking(self, account_id: str, series: Series, message: str, now: datetime) -> bool:
+        """End a series that a contract says the meter doesn't have, and return whether this has ended it.
+
+        Not one of which something is stored, nor one that somebody has switched on for this account.
+        """
+        with self._database.writing() as connection:
+            row = lock_row(connection, account_id, series)
+            if row is None or row.ever_stored or row.switch is not SeriesSwitch.FLEET:
+                return False
+            series_choice.end_series(connection, account_id, series, _to_showable(message), now)
             return True
 
     def load(self, account_id: str) -> dict[Series, SeriesOutcome]:

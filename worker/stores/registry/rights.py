@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import Account, AccountState
@@ -27,6 +26,7 @@ PAGE: Final = 500
 _C: Final = RIGHTS.c
 _SEALED: Final = ("meter", "supplier_id", "digest")
 _PLAIN: Final = tuple(column.name for column in _C if column.name not in ("meter", "sealed", "sealed_at"))
+_CHECKED: Final = ("role", "state", "state_since", "proof", "proof_until", "first_day", "last_day", "checked_at")
 _LIVE: Final = _C.withdraw_since.is_(None)
 # What may still become an account's right; the other states are final.
 _HOPEFUL: Final = (RightState.PENDING, RightState.ACTIVE, RightState.TO_CHECK)
@@ -68,10 +68,9 @@ class RightTable(SealedTable):
     def page(self, supplier: str, after: str = "", limit: int = PAGE, *, pending_only: bool = False) -> list[Right]:
         """Return the next page of a supplier's rights by id: ``after`` < id. Empty at the end.
 
-        ``pending_only``: those that wait for the holder, and those that are active and have opened nothing yet.
+        ``pending_only``: those that wait for the holder.
         """
-        waiting = or_(_C.state == RightState.PENDING, (_C.state == RightState.ACTIVE) & _C.opened_at.is_(None))
-        only = (waiting,) if pending_only else ()
+        only = (_C.state == RightState.PENDING,) if pending_only else ()
         return self._list(_C.supplier == supplier, _LIVE, _C.id > after, *only, limit=limit)
 
     def list_awaiting_proof(self, limit: int = PAGE) -> list[Right]:
@@ -119,34 +118,22 @@ class RightTable(SealedTable):
             supplier=account.supplier,
             tenant=account.tenant,
             meter=record.meter,
-            supplier_id=record.id,
             account_id=account.id,
             state=record.state,
             state_since=now,
-            role=record.role,
             opened_at=now,
-            proof=record.proof,
-            proof_until=record.proof_until,
-            first_day=record.first_day,
-            last_day=record.last_day,
             is_found=True,
-            checked_at=now,
-        )
+        ).after(record, now)
         with self._database.writing() as connection:
             self.insert(connection, right)
         return right
 
-    def follow(self, right: Right, record: RightRecord, now: datetime) -> Right:
-        """Store what the supplier says of a right now, and return it; one that is withdrawn meanwhile stays so."""
-        since = right.state_since if right.state is record.state else now
-        told = {name: getattr(record, name) for name in ("role", "state", "proof", "proof_until")}
-        days = {name: day for name in ("first_day", "last_day") if (day := getattr(record, name)) is not None}
-        after = replace(right, supplier_id=record.id, state_since=since, checked_at=now, **told, **days)
-        values = {name: getattr(after, name) for name in (*told, *days, "state_since", "checked_at")}
-        if right.supplier_id != record.id:
+    def save_check(self, before: Right, after: Right) -> None:
+        """Store what the supplier says of a right (``Right.after``); one that is withdrawn meanwhile stays so."""
+        values = {name: getattr(after, name) for name in _CHECKED}
+        if before.supplier_id != after.supplier_id:
             values |= self._seal(after)
-        self._database.change(update(RIGHTS).where(_C.id == right.id, _LIVE).values(values))
-        return after
+        self._database.change(update(RIGHTS).where(_C.id == before.id, _LIVE).values(values))
 
     def lock(self, connection: Connection, right_id: str) -> bool:
         """Lock a right, and return whether it is there and is not withdrawn."""

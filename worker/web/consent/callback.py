@@ -17,7 +17,7 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.app import enqueue_request
-from worker.clients.enedis.consent import LONGEST_STATE, Callback
+from worker.clients.callback import LONGEST_STATE, Callback
 from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.connection_requests import (
     LONGEST_QUERY,

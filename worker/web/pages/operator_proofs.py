@@ -18,8 +18,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from worker.accounts.rights.own import LARGEST_PROOF, MOST_PROOFS
 from worker.app import enqueue_proofs
+from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime

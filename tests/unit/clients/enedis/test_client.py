@@ -15,7 +15,7 @@ import responses
 from tests.support.supplier_server import BASE_URL, SECRETS, USAGE_POINT, ClientHarness
 from worker.domain.measures.answers import AnswerKind
 from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import USUAL_SERIES, Series, of_supplier
 from worker.errors import (
     ConsentRevoked,
     LoginFailed,
@@ -48,7 +48,7 @@ def refuse_token(harness: ClientHarness) -> None:
         harness.answer_measures(401, {"fault": {"code": 900901, "message": "Invalid Credentials"}})
 
 
-@pytest.mark.parametrize("series", USUAL_SERIES)
+@pytest.mark.parametrize("series", of_supplier("enedis", USUAL_SERIES))
 def test_a_window_is_asked_in_the_words_of_its_generation(harness: ClientHarness, series: Series) -> None:
     harness.answer_measures(200, body_of(harness))
     answer = harness.client.ask(series, USAGE_POINT, WINDOW)

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.supplier_server import BASE_URL, NOW, ClientHarness
+from worker.clients.callback import Callback
 from worker.clients.enedis.consent import (
-    Callback,
     authorize_url,
     fetch_shared_meters,
     read_callback,
@@ -27,7 +27,7 @@ from worker.clients.id_token import usage_points_from_id_token
 from worker.clients.oauth import Grant
 from worker.clients.tokens import Token
 from worker.domain.consent.connection_requests import SharedMeter
-from worker.domain.measures.series import Direction, Series
+from worker.domain.measures.series import Direction, Series, of_supplier
 from worker.errors import ConsentRevoked, MalformedAnswer, RequestRefused, SupplierUnavailable
 
 A, B = "98765432109876", "98765432109877"
@@ -148,8 +148,8 @@ def about(kind: Any, soutirage: Any = None, injection: Any = None) -> dict[str, 
     return {**service(A), **{name: value for name, value in told.items() if value is not None}}
 
 
-ALL = frozenset(Series)
-CONSUMED = frozenset(series for series in Series if series.description.direction is Direction.CONSUMPTION)
+ALL = frozenset(of_supplier("enedis"))
+CONSUMED = frozenset(series for series in ALL if series.description.direction is Direction.CONSUMPTION)
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,8 @@ def test_a_day_survives_the_store(day: date, watt_hours: int) -> None:
 @given(st.integers(0, 10**15), st.sampled_from(Doctype))
 def test_rounding_is_half_up_and_done_once(energy: int, period: Doctype) -> None:
     unit = {Period.MINUTE: 1, Period.DAY: 1000}.get(period.period, 100)
+    if period.series.description.supplier == "grdf":  # As it is sent, to the last of six decimals.
+        unit = 1
     assert to_amount(to_load(energy, period)) == (energy + unit // 2) // unit * unit
     assert to_load(to_amount(to_load(energy, period)), period) == to_load(energy, period)
 

@@ -1,0 +1,164 @@
+"""Rights on the command line: own meters, invitations, the list, proofs, and the check by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_rights import GAS, OTHER, PCE
+from tests.support.factories import NOW
+from tests.support.installation import Installation
+from tests.support.right_register import RightRegister
+from worker.clients.grdf.consent import LARGEST_PROOF
+from worker.domain.consent.consents import ConsentKind, Proof
+from worker.domain.consent.rights import ProofState, RightRole, RightState
+from worker.runtime.process import Runtime
+
+OWN = ("accounts", "add", "--pce", PCE, "--own")
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> RightRegister:
+    register = RightRegister(postcodes={PCE: "69001", OTHER: "69001"})
+    register.install(monkeypatch)
+    return register
+
+
+@pytest.fixture
+def house(installation: Installation, register: RightRegister) -> Installation:
+    return installation.but(**GAS)
+
+
+@pytest.fixture
+def runtime(house: Installation) -> Iterator[Runtime]:
+    with house.open() as runtime:
+        yield runtime
+
+
+def test_an_active_right_is_used_and_nothing_is_declared(
+    house: Installation, runtime: Runtime, register: RightRegister
+) -> None:
+    register.grant(PCE, role=RightRole.OWN)
+    row = house.query(*OWN, "--by", "Alice")
+    assert (row["state"], row["right_state"], row["tenant"]) == ("ready", "active", "default")
+    assert register.declarations == []
+    account = runtime.registry.get(row["account"])
+    assert (account.supplier, account.usage_point_id, account.consent_until) == ("grdf", PCE, date(2026, 12, 31))
+    (proof,) = runtime.consents.list_proofs(account.id)
+    assert (proof.kind, proof.proof, proof.vouched_by) == (ConsentKind.RIGHT, Proof.OWN, "cli:Alice")
+    assert "has this meter already" in house.run(*OWN).error_line
+
+
+@pytest.mark.parametrize("holder", [("--name", "Durand"), ("--company", "Ferme du Lac")])
+def test_where_there_is_none_it_is_declared_as_our_own(
+    house: Installation, register: RightRegister, holder: tuple[str, str]
+) -> None:
+    assert "--postcode" in house.run(*OWN).error_line
+    row = house.query(*OWN, "--postcode", "69001", *holder)
+    assert row["account"] and row["right_state"] == "active"
+    (sent,) = register.declarations
+    assert (sent.role, sent.email) == (RightRole.OWN, None)
+    assert (sent.name, sent.company) == (("Durand", None) if holder[0] == "--name" else (None, "Ferme du Lac"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("accounts", "add", "--pce", "123", "--own"), "14 digits, or GI and six digits"),
+        (("accounts", "add", "--pce", PCE), "--pce goes with --own"),
+        (("accounts", "add", "--usage-point", PCE, "--own"), "--pce goes with --own"),
+        (("accounts", "add", "--usage-point", PCE, "--pce", PCE, "--own"), "name one meter"),
+        ((*OWN, "--name", "Durand"), "--postcode, and --name or --company"),
+        ((*OWN, "--postcode", "69001", "--name", "a", "--company", "b"), "--name or --company"),
+        ((*OWN, "--postcode", "690", "--name", "a"), "five digits"),
+        ((*OWN, "--postcode", "75001", "--name", "a"), "another postcode"),
+        (
+            ("accounts", "add", "--pce", "GI999999", "--own", "--postcode", "69001", "--name", "a"),
+            "Check the PCE number",
+        ),
+        (("invite", "--pce", "123"), "14 digits, or GI and six digits"),
+        (("invite", "--pce", PCE, "--usage-point", PCE), "name one ACCOUNT"),
+    ],
+)
+def test_what_cannot_be_is_one_line(house: Installation, words: tuple[str, ...], message: str) -> None:
+    line = house.run(*words).error_line
+    assert message in line and PCE not in line
+
+
+def test_a_right_that_waits_opens_later(house: Installation, runtime: Runtime, register: RightRegister) -> None:
+    register.grant(PCE, RightState.PENDING, role=RightRole.OWN)
+    row = house.query(*OWN, "--postcode", "69001", "--name", "Durand")
+    assert (row["account"], row["right_state"]) == (None, "pending")
+    register.change(PCE, state=RightState.ACTIVE)
+    checked = house.query("rights", "check")
+    assert (checked["checked"], len(checked["opened"]), checked["set_aside"]) == (1, 1, 0)
+    (proof,) = runtime.consents.list_proofs(checked["opened"][0])
+    assert proof.proof is Proof.OWN
+
+
+def test_an_erased_own_meter_is_added_again_by_a_right_since_or_by_our_word(
+    house: Installation, runtime: Runtime, register: RightRegister
+) -> None:
+    register.grant(PCE, role=RightRole.OWN)
+    account = house.query(*OWN)["account"]
+    house.releve("accounts", "remove", account, "--yes")
+    # The removal was not sent to the supplier yet, so that the old right is still active there.
+    assert "--anew" in house.run(*OWN).error_line
+    runtime.right_withdrawal.run()
+    assert house.query(*OWN, "--postcode", "69001", "--name", "Durand")["account"]
+    assert register.withdrawn == ["uuid-1"]
+
+
+def test_an_invitation_for_a_gas_meter(house: Installation, runtime: Runtime) -> None:
+    assert "link" in house.query("invite", "--pce", f"{OTHER[:5]} {OTHER[5:]}".lower())
+    (invitation,) = runtime.invitations.list()
+    assert (invitation.supplier, invitation.usage_point_id) == ("grdf", OTHER)
+
+
+def test_rights_are_listed_without_their_meters(house: Installation, runtime: Runtime, register: RightRegister) -> None:
+    assert "no rights yet" in house.releve("rights").out
+    register.grant(PCE, role=RightRole.OWN)
+    account = house.query(*OWN)["account"]
+    register.grant(OTHER, proof=ProofState.AWAITED, proof_until=date(2024, 8, 1))
+    runtime.registry.add("grdf", OTHER, NOW, token_needed=False)
+    house.releve("rights", "check")
+    listed = {row["meter"]: row for row in house.query("rights")}
+    assert listed["…1234"]["account"] == account and listed["…1234"]["state"] == "active"
+    assert (listed["…3456"]["proof"], listed["…3456"]["proof_until"]) == ("awaited", "2024-08-01")
+    table = house.releve("rights").out
+    assert "…1234" in table and PCE not in table and OTHER not in table
+
+
+def test_a_proof_is_sent_once_its_size_is_checked(
+    house: Installation, runtime: Runtime, register: RightRegister, tmp_path: Path
+) -> None:
+    register.grant(PCE, RightState.ACTIVE, proof=ProofState.AWAITED, proof_until=date(2024, 8, 1))
+    house.query(*OWN)
+    (right,) = house.query("rights")
+    small, large, empty = (tmp_path / name for name in ("consent.pdf", "large.pdf", "empty.pdf"))
+    small.write_bytes(b"%PDF-1.4")
+    empty.touch()
+    with large.open("wb") as file:
+        file.truncate(LARGEST_PROOF + 1)
+    for files, message in (
+        ([large], "each file has 1 byte to 4 MB"),
+        ([empty], "each file has 1 byte to 4 MB"),
+        ([small] * 4, "3 files at most"),
+        ([tmp_path / "none.pdf"], "does not exist"),
+    ):
+        assert message in house.run("rights", "proof", right["right"], *map(str, files)).error_line
+    assert "no right of this id" in house.run("rights", "proof", "nothing", str(small)).error_line
+    assert house.query("rights", "proof", right["right"], str(small))["files"] == 1
+    assert register.uploads == [("uuid-1", [("consent.pdf", b"%PDF-1.4")])]
+    assert house.query("rights")[0]["proof"] == "in_review"
+
+
+def test_an_account_is_explained_as_one_of_electricity_is(house: Installation, register: RightRegister) -> None:
+    register.grant(PCE, role=RightRole.OWN)
+    account = house.query(*OWN)["account"]
+    shown = house.query("accounts", "show", account)
+    assert (shown["proof"], shown["supplier"], shown["usage_point"]) == ("own", "grdf", "…1234")
+    assert house.query("consents")[0]["consent_until"] == "2026-12-31"

@@ -1,0 +1,242 @@
+"""A reader of JSON values that come one after another in chunks of bytes, from a buffer of a bounded size.
+
+    {"a": 1}\\n{"a": 2}\\n      one a line (NDJSON)
+    {\\n "a": 1}{"a": 2}       over several lines, glued together
+    [{"a": 1}, {"a": 2}]      the items of a list
+
+No more is kept than the value that is not over yet. Whatever is wrong has one reason: an answer that breaks off, or
+that is no JSON (a page of a gateway), may be whole later; broken JSON, or more than any answer has, is malformed.
+Numbers keep all their digits: one that neither a 64-bit integer nor a float holds exactly stays a text.
+
+Source: RFC 8259 and the ndjson specification; the clients lowatt-grdf and conso (Haskell) for the other two forms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Final, NoReturn
+
+from worker.domain.measures.answers import Json
+from worker.errors import MalformedAnswer, SupplierUnavailable, WorkerError
+
+_KILOBYTE: Final = 1024
+# Blanks and commas, the separator of RFC 7464, and the mark of UTF-8 at the beginning.
+_BETWEEN: Final = re.compile(rb"[ \t\r\n,\x1e\xef\xbb\xbf]*")
+_SCALAR: Final = re.compile(rb"[^ \t\r\n,\x1e\[\]{}\"<]*")
+_STRUCTURE: Final = re.compile(rb'["{}\[\]]')
+_TEXT_END: Final = re.compile(rb'["\\]')
+_EXACT_DIGITS: Final = 16  # Characters of a decimal number that a float returns as it was written.
+_OPENING, _CLOSING, _QUOTE = b"{[", b"}]", ord('"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLimits:
+    """The most that an answer may have: bytes of one value and of all together, values, and levels in a value."""
+
+    value_bytes: int = 64 * _KILOBYTE
+    stream_bytes: int = 8 * _KILOBYTE**2
+    values: int = 20_000
+    depth: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedValues:
+    """The values of an answer in their order, and what was wrong with what followed them; None if nothing was.
+
+    ``digest``: the SHA-256 of the bytes that were read, in hexadecimal.
+    """
+
+    values: tuple[Json, ...] = field(repr=False)
+    fault: WorkerError | None = None
+    digest: str = ""
+
+
+def read_values(chunks: Iterable[bytes], limits: StreamLimits = StreamLimits()) -> StreamedValues:
+    """Read values until the end or the first fault, which is returned with them; nothing after it is read.
+
+    Raises what ``chunks`` raises.
+    """
+    digest, values = hashlib.sha256(), list[Json]()
+
+    def hashed() -> Iterator[bytes]:
+        for chunk in chunks:
+            digest.update(chunk)
+            yield chunk
+
+    fault: WorkerError | None = None
+    try:
+        values.extend(iter_values(hashed(), limits))
+    except (SupplierUnavailable, MalformedAnswer) as error:
+        fault = error
+    return StreamedValues(tuple(values), fault, digest.hexdigest())
+
+
+def iter_values(chunks: Iterable[bytes], limits: StreamLimits = StreamLimits()) -> Iterator[Json]:
+    """Yield one value after another.
+
+    Raises SupplierUnavailable where the answer breaks off, is empty or is no JSON, else MalformedAnswer; and what
+    ``chunks`` raises.
+    """
+    reader = _ValueReader(limits)
+    for chunk in chunks:
+        yield from reader.feed(chunk)
+    yield from reader.finish()
+
+
+class _ValueReader:
+    """The state between two chunks: the bytes of the value that is not over, and where in it they end."""
+
+    def __init__(self, limits: StreamLimits) -> None:
+        self._limits = limits
+        self._value = bytearray()
+        self._depth = 0
+        self._in_text = self._escaped = self._in_list = False
+        self._values = self._bytes = 0
+        self._is_json = False  # Whether a value began that only JSON has.
+
+    def feed(self, chunk: bytes) -> Iterator[Json]:
+        """Yield the values that end in this chunk."""
+        self._bytes += len(chunk)
+        if self._bytes > self._limits.stream_bytes:
+            raise MalformedAnswer(f"the answer is longer than {self._limits.stream_bytes} bytes")
+        place = 0
+        while place < len(chunk):
+            if not self._value:
+                place = self._begin(chunk, place)
+                if place == len(chunk):
+                    return
+            end, is_over = self._end_of_value(chunk, place)
+            self._value += chunk[place:end]
+            if len(self._value) > self._limits.value_bytes:
+                raise MalformedAnswer(f"a value of the answer is longer than {self._limits.value_bytes} bytes")
+            place = end
+            if is_over:
+                yield self._take()
+
+    def finish(self) -> Iterator[Json]:
+        """Yield a number or word that only the end of the answer has ended."""
+        if self._depth or self._in_text:
+            _raise_cut()
+        if self._value:
+            yield self._take(at_end=True)
+        if self._in_list:
+            _raise_cut()
+        if not self._values and not self._is_json:
+            _raise_no_json()
+
+    def _begin(self, chunk: bytes, place: int) -> int:
+        """Return where the next value begins, after the brackets of a list of values; the chunk's end if it doesn't."""
+        while (place := _end_of(_BETWEEN, chunk, place)) < len(chunk):
+            byte = chunk[place]
+            if byte == _OPENING[1] and not self._in_list:
+                self._in_list = self._is_json = True
+            elif byte == _CLOSING[1] and self._in_list:
+                self._in_list = False
+            elif byte in b"}]":
+                _raise_broken()
+            elif byte == ord("<"):
+                _raise_no_json()
+            else:
+                return place
+            place += 1
+        return place
+
+    def _end_of_value(self, chunk: bytes, place: int) -> tuple[int, bool]:
+        """Return the end of what belongs to the value in this chunk, and whether the value is over there."""
+        is_new, byte = not self._value, chunk[place]
+        if not self._depth and not self._in_text and not (is_new and byte in b'{["'):
+            end = _end_of(_SCALAR, chunk, place)
+            return end, end < len(chunk)
+        while place < len(chunk):
+            if self._in_text:
+                place = self._end_of_text(chunk, place)
+            elif found := _STRUCTURE.search(chunk, place):
+                place = found.end()
+                self._enter(chunk[place - 1])
+            else:
+                return len(chunk), False
+            if not self._depth and not self._in_text:
+                return place, True
+        return place, False
+
+    def _enter(self, byte: int) -> None:
+        if byte == _QUOTE:
+            self._in_text = True
+        elif byte in _OPENING:
+            self._depth += 1
+            self._is_json = True
+            if self._depth > self._limits.depth:
+                raise MalformedAnswer(f"the answer is nested more than {self._limits.depth} levels deep")
+        else:
+            self._depth -= 1
+
+    def _end_of_text(self, chunk: bytes, place: int) -> int:
+        """Return where the text ends in this chunk, or the chunk's end."""
+        if self._escaped:
+            self._escaped = False
+            return place + 1
+        found = _TEXT_END.search(chunk, place)
+        if found is None:
+            return len(chunk)
+        if chunk[found.start()] == _QUOTE:
+            self._in_text = False
+        else:
+            self._escaped = True
+        return found.end()
+
+    def _take(self, at_end: bool = False) -> Json:
+        """Return the value that is over, and begin the next one."""
+        self._values += 1
+        if self._values > self._limits.values:
+            raise MalformedAnswer(f"the answer has more than {self._limits.values} values")
+        raw, self._value = bytes(self._value), bytearray()
+        try:
+            return _decode(raw.decode("utf-8"))
+        except UnicodeDecodeError:
+            # "from None", here and below: the foreign texts quote the answer.
+            raise MalformedAnswer("the answer is not written in UTF-8") from None
+        except (ValueError, RecursionError):
+            if not self._is_json:
+                _raise_no_json()
+            if at_end:
+                _raise_cut()
+            _raise_broken()
+
+
+def _end_of(pattern: re.Pattern[bytes], chunk: bytes, place: int) -> int:
+    match = pattern.match(chunk, place)
+    return match.end() if match else place
+
+
+def _decode(text: str) -> Json:
+    return json.loads(text, parse_int=_to_integer, parse_float=_to_decimal, parse_constant=_refuse_constant)
+
+
+def _to_integer(text: str) -> int | str:
+    return int(text) if len(text) <= _EXACT_DIGITS else text
+
+
+def _to_decimal(text: str) -> float | str:
+    number = float(text)
+    return number if len(text) <= _EXACT_DIGITS and isfinite(number) else text
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _raise_cut() -> NoReturn:
+    raise SupplierUnavailable("the supplier's answer breaks off in the middle")
+
+
+def _raise_no_json() -> NoReturn:
+    raise SupplierUnavailable("the supplier's answer is no JSON")
+
+
+def _raise_broken() -> NoReturn:
+    raise MalformedAnswer("the answer is broken JSON")

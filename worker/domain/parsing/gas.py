@@ -1,0 +1,201 @@
+"""The parsers of gas: the days of a meter, and the periods that the distributor bills (GRDF ADICT).
+
+    {"records": [{"pce": {…}, "periode": {…},
+      "releve_debut": {"index_brut_debut": {"valeur_index": 1204}}, "releve_fin": {"index_brut_fin": {…}},
+      "consommation": {"date_debut_consommation": "2024-01-15T06:00:00+01:00", "date_fin_consommation": "2024-01-16…",
+        "volume_brut": 3, "coeff_calcul": {"coeff_conversion": 11.16}, "volume_converti": null, "energie": 33,
+        "type_qualif_conso": "Mesuré", "statut_conso": "Provisoire", "journee_gaziere": "2024-01-15",
+        "type_conso": "Informative Journalier"}, "statut_restitution": null}]}
+
+A gas day runs from six to six, local time, and is known by the day on which it begins. Numbers may be texts. The energy
+is what the supplier says: it is not volume x coefficient, and volumes are not the differences of indexes. "Absence de
+Données", and an energy that is null, is no reading; zero is one.
+
+Of days with one start the one that ends later holds, then the last one; a reading over several days gives way where
+another of its days has its own. Of periods that overlap, the one that ends later holds, then the last one. Left out are
+records of another kind (hours, injections, the other series) and those of GRDF's customer site, whose names are written
+in another way.
+
+Source: GRDF, swagger of ADICT v2; recorded answers; the code of lowatt-grdf, PyGazpar and aeneria. That a day without
+``journee_gaziere`` is the one of its first instant is inferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from worker.domain.measures.answers import Json
+from worker.domain.measures.overlaps import keep_latest_periods
+from worker.domain.measures.readings import ONE_DAY, DateWindow, IntervalReading, civil_date, local_midnight
+from worker.domain.parsing.gas_records import clean_names, is_absent, object_of, translate_quality, translate_status
+from worker.domain.parsing.parsed_answer import ParsedAnswer
+from worker.domain.parsing.values import parse_date, parse_decimal, parse_text, to_plain, to_whole
+from worker.errors import MalformedAnswer
+
+DAILY_TYPES: Final = frozenset({"informative journalier", "informative journaliere"})
+PUBLISHED_TYPES: Final = frozenset({"publiee"})
+CONSUMPTION: Final = "consommation"
+_MILLIONTHS: Final = 1_000_000  # Of a kWh.
+_LONGEST: Final = timedelta(days=3 * 366)  # A longer record is a mistake.
+
+
+@dataclass
+class _Readings:
+    """The readings of an answer in its order, and how many of its records can't be used."""
+
+    readings: list[IntervalReading] = field(default_factory=list)
+    dropped: int = 0
+    differing: int = 0
+
+    def distinct(self) -> list[IntervalReading]:
+        """Return the readings with different bounds; of those with the same, the last one in its place."""
+        by_bounds: dict[tuple[Any, timedelta], IntervalReading] = {}
+        for reading in self.readings:
+            bounds = reading.start, reading.length
+            known = by_bounds.pop(bounds, None)
+            self.differing += known is not None and known != reading
+            by_bounds[bounds] = reading
+        return list(by_bounds.values())
+
+
+def parse_gas_days(payload: Json) -> ParsedAnswer:
+    """Parse the energy of gas days in millionths of a kWh; the details have the names that documents have."""
+    found = _read(payload, is_daily=True)
+    readings = found.distinct()
+    by_day: dict[date, IntervalReading] = {}
+    for reading in readings:
+        known = by_day.get(day := reading.start.date())
+        if known is None or reading.length >= known.length:
+            by_day[day] = reading
+    alone = [day for day in sorted(by_day) if not any(other in by_day for other in _later_days(by_day[day]))]
+    kept = [_shorten_to_day(by_day[day]) for day in alone]
+    return ParsedAnswer(kept, found.dropped, found.differing, len(readings) - len(kept))
+
+
+def parse_gas_periods(payload: Json) -> ParsedAnswer:
+    """Parse billed periods, as ``parse_gas_days``; ``ends_on`` is the day on which a period ends, excluded."""
+    found = _read(payload, is_daily=False)
+    readings = found.distinct()
+    kept = keep_latest_periods(readings)
+    return ParsedAnswer(list(map(_with_end, kept)), found.dropped, found.differing, len(readings) - len(kept))
+
+
+def _later_days(reading: IntervalReading) -> Iterator[date]:
+    """Yield the days of a reading but the first."""
+    days = _days_of(reading).dates()
+    next(days)
+    return days
+
+
+def _with_end(reading: IntervalReading) -> IntervalReading:
+    return replace(reading, details={"ends_on": str(_days_of(reading).end), **(reading.details or {})})
+
+
+def _read(payload: Json, is_daily: bool) -> _Readings:
+    if not isinstance(payload, dict) or not isinstance(payload.get("records"), list):
+        raise MalformedAnswer("the answer is no answer of gas")
+    found = _Readings()
+    for record in payload["records"]:
+        fields = clean_names(record)
+        consumption = object_of(fields, "consommation")
+        if not consumption and object_of(fields, "statut_restitution"):
+            continue  # What the supplier says of its answer.
+        is_of_series = bool(consumption) and _is_of_series(consumption, is_daily)
+        if is_of_series and _is_gap(consumption):
+            continue
+        reading = _to_reading(fields, consumption, is_daily) if is_of_series else None
+        if reading is None:
+            found.dropped += 1
+        else:
+            found.readings.append(reading)
+    return found
+
+
+def _is_of_series(consumption: Mapping[str, Json], is_daily: bool) -> bool:
+    kind, flow = parse_text(consumption.get("type_conso")), parse_text(consumption.get("sens_flux_gaz"))
+    types = DAILY_TYPES if is_daily else PUBLISHED_TYPES
+    return (kind is None or to_plain(kind) in types) and (flow is None or to_plain(flow) == CONSUMPTION)
+
+
+def _is_gap(consumption: Mapping[str, Json]) -> bool:
+    """Return whether the supplier says that nothing was measured; a null must be there to say so."""
+    is_null = "energie" in consumption and consumption["energie"] in (None, "")
+    return is_null or is_absent(consumption.get("type_qualif_conso"))
+
+
+def _to_reading(fields: Mapping[str, Json], consumption: Mapping[str, Json], is_daily: bool) -> IntervalReading | None:
+    energy, bounds = parse_decimal(consumption.get("energie")), _bounds_of(consumption, is_daily)
+    if energy is None or bounds is None:
+        return None
+    amount, details = to_whole(energy * _MILLIONTHS), _details_of(fields, consumption)
+    return IntervalReading(local_midnight(bounds.start), _length_of(bounds), amount, details or None)
+
+
+def _bounds_of(consumption: Mapping[str, Json], is_daily: bool) -> DateWindow | None:
+    """Return the days of a record; a gas day ends on the next one, even where the record doesn't say so."""
+    gas_day = parse_date(consumption.get("journee_gaziere"))
+    began = parse_date(consumption.get("date_debut_consommation"))
+    ended = parse_date(consumption.get("date_fin_consommation"))
+    first = (gas_day or began) if is_daily else (began or gas_day)
+    if first is None or (ended is None and not is_daily):
+        return None
+    start = date.fromisoformat(first)
+    end = date.fromisoformat(ended) if ended else start
+    if is_daily:
+        end = max(end, start + ONE_DAY)
+    return DateWindow(start, end) if ONE_DAY <= end - start <= _LONGEST else None
+
+
+def _details_of(fields: Mapping[str, Json], consumption: Mapping[str, Json]) -> dict[str, Any]:
+    indexes = _indexes_of(fields)
+    details = {
+        "volume": _first_number(consumption.get("volume_brut"), consumption.get("volume_converti")),
+        "coefficient": _first_number(object_of(consumption, "coeff_calcul").get("coeff_conversion")),
+        "index_start": indexes[0],
+        "index_end": indexes[1],
+        "quality": translate_quality(consumption.get("type_qualif_conso")),
+        "status": translate_status(consumption.get("statut_conso")),
+    }
+    return {name: value for name, value in details.items() if value is not None}
+
+
+def _indexes_of(fields: Mapping[str, Json]) -> tuple[int | float | None, int | float | None]:
+    """Return what the meter showed at the beginning and at the end; of a meter with a converter, what that showed."""
+    began, ended = object_of(fields, "releve_debut"), object_of(fields, "releve_fin")
+    pairs = (
+        (
+            _first_number(object_of(began, f"index_{kind}_debut").get("valeur_index")),
+            _first_number(object_of(ended, f"index_{kind}_fin").get("valeur_index")),
+        )
+        for kind in ("brut", "converti")
+    )
+    return next((pair for pair in pairs if pair != (None, None)), (None, None))
+
+
+def _first_number(*values: Json) -> int | float | None:
+    numbers = (number for value in values if (number := parse_decimal(value)) is not None)
+    return next(map(_to_json, numbers), None)
+
+
+def _to_json(number: Decimal) -> int | float:
+    return int(number) if number == number.to_integral_value() else float(number)
+
+
+def _length_of(days: DateWindow) -> timedelta:
+    start, end = days.instants()
+    return end - start
+
+
+def _days_of(reading: IntervalReading) -> DateWindow:
+    end = reading.start.astimezone(UTC) + reading.length
+    return DateWindow(reading.start.date(), civil_date(end))
+
+
+def _shorten_to_day(reading: IntervalReading) -> IntervalReading:
+    """Return a reading of one day: that of several days has come as the one of their first day."""
+    day = reading.start.date()
+    return replace(reading, length=_length_of(DateWindow(day, day + ONE_DAY)))
