@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.fakes import ByDoctype, DoctypeView
+from tests.support.gas_entries import gas_documents
 from tests.support.plain_readings import to_entries
-from worker.domain.measures.documents import Document, Entry, key_of, period_key, to_document, to_load
+from worker.domain.measures.documents import Document, Entry, key_of, period_key, to_document, to_entry, to_load
 from worker.domain.measures.readings import PARIS, IntervalReading, day_length, local_midnight
 from worker.domain.measures.series import Doctype, Period, Series
 from worker.stores.measures.base import ALL_KEYS, DocumentsByDoctype, Layout, doctypes_of
@@ -89,6 +91,24 @@ def test_each_doctype_keeps_its_own_documents(measures: ByDoctype, account: str,
     assert measures[period].write([document]) == []
     holders = [kind for kind, store in measures.items() if store.read(account, *ALL_KEYS)]
     assert holders == [period]
+
+
+@pytest.mark.parametrize("period", gas_documents())
+def test_documents_of_gas_come_back_with_their_numbers_exactly(
+    measures: ByDoctype, account: str, period: Doctype
+) -> None:
+    """11.42781, 0.28 and 9.2 have no exact binary form, and are the numbers that were written all the same."""
+    written = [
+        {**document, "_id": f"{account}:{key_of(document)}", "source_account": account}
+        for document in gas_documents()[period]
+    ]
+    assert measures[period].write(written) == []
+    stored = without_revision(measures[period].read(account, *ALL_KEYS))
+    assert stored == written
+    assert [to_entry(document) for document in stored] == [to_entry(document) for document in written]
+    values = [str(document[name]) for document in stored for name in ("volume", "coefficient") if name in document]
+    expected = [str(document[name]) for document in written for name in ("volume", "coefficient") if name in document]
+    assert [Decimal(value) for value in values] == [Decimal(value) for value in expected]
 
 
 def test_the_second_pass_of_the_autumn_hour_keeps_its_fold(store: DoctypeView, account: str) -> None:

@@ -157,6 +157,20 @@ def test_a_raised_limit_counts_at_once(redis: Redis, prefix: str) -> None:
     assert ledger(1).try_permit("all").wait_s > 3500  # A lowered limit counts at once too.
 
 
+def test_the_permits_of_a_day_are_told_beside_those_of_an_hour(redis: Redis, prefix: str) -> None:
+    at_s = 1_900_000_000.0
+    limits = {"per_second": None, "per_hour": 100, "per_day": 6, "prefix": prefix}
+    ledger = QuotaLedger(redis, "grdf", **limits, clock_us=lambda: int(at_s * 1e6))
+    permits = [ledger.try_permit("data").permit for _ in range(2)]
+    at_s += 7200
+    permits += [ledger.try_permit("data").permit for _ in range(2)]
+    assert all(permits) and ledger.per_day == 6
+    assert (ledger.used_in_a_day("data"), sum(ledger.used_by_lane("data").values())) == (4, 2)
+    ledger.release_permit(permits[-1] or "")
+    assert ledger.used_in_a_day("data") == 3
+    assert QuotaLedger(redis, "grdf", per_second=None, per_hour=100, prefix=prefix).used_in_a_day("data") == 0
+
+
 def test_a_server_clock_set_back_closes_nothing_and_forgets_no_call(redis: Redis, prefix: str) -> None:
     now_s = 1_900_000_000.0
     limits = {"per_second": 5, "per_hour": 10}

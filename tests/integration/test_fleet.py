@@ -152,7 +152,23 @@ def test_it_tells_how_the_fleet_stands(fleet: Fleet, output: CommandResult) -> N
 
 
 def test_it_tells_all_that_is_defined_and_nothing_else(output: CommandResult) -> None:
-    assert set(read_samples(output)) == {definition.name for definition in METRICS.definitions}
+    of_suppliers = {one.name for one in METRICS.definitions if "supplier" in one.labels} | {"releve_audit_deviations"}
+    assert set(read_samples(output)) == {definition.name for definition in METRICS.definitions} - of_suppliers
+
+
+def test_with_gas_each_supplier_is_told_of_beside_what_was_told_before(fleet: Fleet, output: CommandResult) -> None:
+    with_gas = fleet.releve(
+        "metrics", "--once", grdf_client_id="id", grdf_client_secret="secret", grdf_url="http://127.0.0.1:9"
+    )
+    before, samples = read_samples(output), read_samples(with_gas)
+    assert set(samples) == {definition.name for definition in METRICS.definitions}
+    for name in ("releve_gate_open", "releve_permits_used", "releve_permits_limit", "releve_night_calls"):
+        assert samples[name] == before[name], "outside names keep their meaning"
+    assert samples["releve_supplier_gate_open"] == {("enedis",): 0, ("grdf",): 1}, "each has a gate of its own"
+    assert samples["releve_supplier_permits_used"]["mesure_synchrone_auto", "enedis"] == 3
+    assert samples["releve_supplier_permits_used_in_a_day"] == {("data", "grdf"): 0}
+    assert samples["releve_supplier_permits_day_limit"] == {("data", "grdf"): 6_000}
+    assert samples["releve_supplier_night_calls_limit"] == {("enedis",): 16_800, ("grdf",): 4_200}
 
 
 def test_it_names_no_account_no_meter_and_no_server(fleet: Fleet, output: CommandResult) -> None:

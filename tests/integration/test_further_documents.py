@@ -17,6 +17,9 @@ DETAILS = {
     Doctype.INDEX: {"calendar": "HC", "registers": {"HP": 12_345_678, "HC": 2_345_678}},
     Doctype.PRODUCTION_INDEX: {"calendar": "BASE", "registers": {"BASE": 1_000}},
     Doctype.CONTRACT: {"tariff": "BTINFCUST", "off_peak_hours": "HC (22H00-6H00)", "activated_on": "2013-08-14"},
+    Doctype.GAS_DAY: {"volume": 0.28, "coefficient": 11.42781, "quality": "measured", "status": "provisional"},
+    Doctype.GAS_PUBLISHED: {"ends_on": "2024-08-01", "volume": 9.2, "status": "final"},
+    Doctype.GAS_CONTRACT: {"frequency": "1M", "transport_tariff": "T2", "activated_on": "2018-08-31"},
 }
 
 

@@ -14,7 +14,7 @@ from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.panel_homes import PanelHome, store_home
 from tests.support.registries import prepare_registry
-from worker.domain.measures.series import Period, Series, periods_of
+from worker.domain.measures.series import Period, of_supplier, periods_of
 
 HOME = PanelHome(TODAY - timedelta(days=1), days=40)
 
@@ -29,7 +29,7 @@ def home(installation: Installation) -> str:
 
 
 def test_every_series_is_shown_in_every_form_with_its_unit(installation: Installation, home: str) -> None:
-    for series in Series:
+    for series in of_supplier("enedis"):
         unit = series.description.quantity.load_unit
         words = ("show", home, "--series", series.value, "--format")
         documents = json.loads(installation.releve(*words, "json").out)
@@ -42,7 +42,7 @@ def test_every_series_is_shown_in_every_form_with_its_unit(installation: Install
 
 
 def test_a_period_that_a_series_does_not_have_is_refused_in_one_line(installation: Installation, home: str) -> None:
-    for series in Series:
+    for series in of_supplier("enedis"):
         for by in set(Period) - set(periods_of(series)):
             ended = installation.releve("show", home, "--series", series.value, "--by", by.value, code=2)
             assert f"series {series} has no documents by {by}: use --by day" in ended.err

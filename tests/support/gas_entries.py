@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.factories import NOW
 from tests.support.recordings import RECORDINGS
-from worker.domain.measures.documents import Entry
+from worker.domain.measures.aggregation import total_entries
+from worker.domain.measures.documents import Document, Entry, to_document
+from worker.domain.measures.readings import ONE_DAY
+from worker.domain.measures.series import Doctype, contract_series, daily_of, intervals_of
 
 GAS = RECORDINGS / "gas"
 QUALITIES = {"Mesuré": "measured", "Estimé": "estimated", "Corrigé": "corrected"}
@@ -64,3 +68,16 @@ def _details_of(row: dict[str, str]) -> dict[str, Any]:
 
 def _amount(kwh: str) -> int:
     return int(Decimal(kwh) * 1_000_000)
+
+
+def gas_documents(first: date = date(2023, 11, 20), days: int = 50) -> dict[Doctype, list[Document]]:
+    """Return documents of each doctype of gas, by months and years that are the sums of the days."""
+    each = [gas_day(first + number * ONE_DAY, f"{30 + number}.25", volume=9.2) for number in range(days)]
+    each[3] = gas_day(each[3].key, "0", volume=0.28, coefficient=11.42781, index_start=10373, index_end=10373.28)
+    contract = {"frequency": "1M", "transport_tariff": "T2", "activated_on": "2018-08-31"}
+    daily, published, state = daily_of(supplier="grdf"), intervals_of("grdf"), contract_series("grdf")
+    entries = {daily.inputs: each, published.inputs: [gas_period("2023-11-01", "2023-12-01", "1530.5")]}
+    entries[state.inputs] = [Entry(str(first), 9_426_000_000, details=contract)]
+    for doctype in daily.totals:
+        entries[doctype] = [Entry(key, amount) for key, amount in total_entries(each, doctype).items()]
+    return {doctype: [to_document("home", doctype, entry, NOW) for entry in rows] for doctype, rows in entries.items()}

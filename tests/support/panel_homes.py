@@ -80,7 +80,7 @@ class PanelHome:
             Doctype.CONTRACT: list(self._contracts()),
         }
         return {
-            doctype: [to_document("home", doctype, entry, NOW) for entry in found] for doctype, found in entries.items()
+            doctype: [to_document("home", doctype, entry, NOW) for entry in rows] for doctype, rows in entries.items()
         }
 
     def _energy(

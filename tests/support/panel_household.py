@@ -11,7 +11,7 @@ from tests.support.registries import switch_on
 from tests.support.whole_homes import FAMILIES, curve_of_day, fetched_of, index_entry
 from worker.domain.measures.documents import Entry, entry_of
 from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Series, of_supplier
 
 LOADS = (2, 0, 7, 5, 3)
 SUBSCRIBED, PEAK = 9_000_000, 4_638_000
@@ -30,7 +30,7 @@ class PanelHousehold:
     entries: dict[Series, list[Entry]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        switch_on(self.household.registry, self.account, *Series)
+        switch_on(self.household.registry, self.account, *of_supplier("enedis"))
         today = self.household.history.today()
         self.days = [today - age * ONE_DAY for age in range(10, 0, -1)]
         for daily, (curve, registers) in FAMILIES.items():
@@ -48,7 +48,7 @@ class PanelHousehold:
         self.entries[Series.MAX_POWER] = peaks
         details = {"tariff": "BTINFCU4", "off_peak_hours": "HC (22H00-6H00)"}
         self.entries[Series.CONTRACT] = [Entry(str(self.days[-1]), SUBSCRIBED, details=details)]
-        for series in Series:
+        for series in of_supplier("enedis"):
             self.sync(series, self.entries[series])
 
     def sync(self, series: Series, entries: Iterable[Entry]) -> None:

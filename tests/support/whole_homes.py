@@ -14,7 +14,7 @@ from tests.support.strategies import CLOCK_CHANGE_DAYS
 from worker.domain.measures.documents import Entry, entry_of, key_range, to_timestamp
 from worker.domain.measures.messages import Fetched, WindowJob, WindowResult
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, IntervalReading, day_length, local_midnight
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Series, of_supplier
 from worker.stores.measures.base import MeasureStore
 from worker.sync.window import WindowSync
 
@@ -61,7 +61,7 @@ def whole_homes(draw: st.DrawFn, longest: int = 5) -> WholeHome:
     middle = draw(st.sampled_from([*CLOCK_CHANGE_DAYS, date(2023, 12, 31), date(2024, 2, 29), date(2024, 7, 31)]))
     first = middle - draw(st.integers(0, 2)) * ONE_DAY
     days = [first + number * ONE_DAY for number in range(draw(st.integers(1, longest)))]
-    entries: dict[Series, list[Entry]] = {series: [] for series in Series}
+    entries: dict[Series, list[Entry]] = {series: [] for series in of_supplier("enedis")}
     watt_hours, by_period = {}, {}
     for daily, (curve, registers) in FAMILIES.items():
         counted = dict.fromkeys(PERIODS, draw(st.integers(0, 10**7)))

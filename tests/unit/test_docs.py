@@ -44,6 +44,24 @@ SECRET_FILES = {f"{PREFIX}{name.upper()}_FILE" for name in Settings.model_fields
 COMPOSE_ONLY = {"RELEVE_VERSION"}  # It names the image's version.
 REGISTERS = {"calendar": "FC000040", "registers": {"HC": 8_679_347, "HP": 12_978_248}}
 FED_IN = {"calendar": "DI000001", "registers": {"BASE": 8_665_587}}
+GAS = {
+    "volume": 2.9,
+    "coefficient": 11.42781,
+    "index_start": 1204,
+    "index_end": 1207,
+    "quality": "measured",
+    "status": "provisional",
+}
+PUBLISHED_GAS = {
+    "ends_on": "2024-11-01",
+    "volume": 70,
+    "coefficient": 11.28,
+    "index_start": 1137,
+    "index_end": 1207,
+    "quality": "measured",
+    "status": "final",
+}
+GAS_CONTRACT = {"frequency": "1M", "transport_tariff": "T2", "activated_on": "2018-08-31"}
 CONTRACT = {
     "tariff": "BTINFMUDT",
     "off_peak_hours": "HC (22H00-6H00)",
@@ -149,6 +167,11 @@ def test_the_examples_of_documents_are_what_is_stored() -> None:
         (Doctype.INDEX, Entry("2024-10-28", 21_657_595_000, details=REGISTERS)),
         (Doctype.PRODUCTION_INDEX, Entry("2024-10-28", 8_665_587_000, details=FED_IN)),
         (Doctype.CONTRACT, Entry("2024-10-27", 6_000_000, details=CONTRACT)),
+        (Doctype.GAS_DAY, Entry("2024-10-27", 33_000_000, details=GAS)),
+        (Doctype.GAS_MONTH, Entry("2024-10", 812_000_000)),
+        (Doctype.GAS_YEAR, Entry("2024", 9_426_000_000)),
+        (Doctype.GAS_PUBLISHED, Entry("2024-10-03", 790_000_000, details=PUBLISHED_GAS)),
+        (Doctype.GAS_CONTRACT, Entry("2024-10-27", 9_426_000_000, details=GAS_CONTRACT)),
     ]
     assert {doctype for doctype, _ in entries} == set(Doctype)
     shown = re.findall(r"```json\n(.*?)```", read(REFERENCE / "documents.md"), re.DOTALL)

@@ -23,7 +23,7 @@ from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
 from worker.domain.laws.published_months import MonthComparison
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Doctype, Period, Series, parse_series
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Period, Series, parse_series
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import open_current_database
 from worker.stores.database import Database
@@ -209,6 +209,12 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *,
 def describe_amount(amount: int | None, series: Series) -> str:
     """Return the amount of a series as ``4.638 kVA``, in the unit of its documents, or ``nothing``."""
     return "nothing" if amount is None else f"{format_kwh(amount)} {series.description.quantity.load_unit}"
+
+
+def name_beside_key(series: Series) -> str:
+    """Return the name of a series to write before a key, with a blank; nothing for those that most accounts have."""
+    is_usual = series in USUAL_SERIES and (series.is_daily_energy or series.has_steps)
+    return "" if is_usual else f"{series.value} "
 
 
 def describe_month(month: MonthComparison) -> str:

@@ -17,13 +17,14 @@ from worker.cli.common import (
     describe_removal,
     json_option,
     local_text,
+    name_beside_key,
     open_runtime,
     print_result,
 )
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import Series
 from worker.texts import LANGUAGES
 
 
@@ -78,7 +79,7 @@ def _series_lines(day: date, series: Series, details: SeriesExplanation, languag
     slots = f", {stored.half_hours} of {expected} half-hours" if series.has_steps else ""
     yield f"{series.value}: {details.mark.state.name.lower()} ({details.reason}), {value} stored{slots}"
     yield from (f"  {details.sentences[language]}" for language in languages)
-    yield from (f"  {line}" for line in _kind_lines(stored))
+    yield from (f"  {line}" for line in _kind_lines(series, stored))
     if stored.half_hours and stored.gaps:
         yield f"  missing: {', '.join(f'{_clock(first)} to {_clock(after)}' for first, after in stored.gaps)}"
     if details.asked_on or details.asked_next:
@@ -90,7 +91,7 @@ def _series_lines(day: date, series: Series, details: SeriesExplanation, languag
         yield f"  last run {local_text(details.outcome.updated_at)}, error: {error}"
 
 
-def _kind_lines(stored: StoredDay) -> Iterator[str]:
+def _kind_lines(series: Series, stored: StoredDay) -> Iterator[str]:
     """Yield what series of one kind alone have: tariff periods, the instant of a peak, the terms of a contract."""
     if stored.registers:
         by_period = stored.registers.by_period.items()
@@ -103,13 +104,14 @@ def _kind_lines(stored: StoredDay) -> Iterator[str]:
         of = f", {stored.peak.percent}% of {format_kwh(stored.peak.subscribed)} kVA" if stored.peak.subscribed else ""
         yield f"{at}{of}"
     if stored.state:
-        yield f"known since {stored.state.key}{''.join(f', {detail}' for detail in _details(stored.state))}"
+        yield f"known since {stored.state.key}{''.join(f', {detail}' for detail in _details(series, stored.state))}"
     if stored.gas:
-        yield f"from {stored.gas.key}{''.join(f', {detail}' for detail in _details(stored.gas))}"
+        yield f"from {stored.gas.key}{''.join(f', {detail}' for detail in _details(series, stored.gas))}"
 
 
-def _details(entry: Entry) -> list[str]:
-    return [f"{name} {value}" for name, value in (entry.details or {}).items()]
+def _details(series: Series, entry: Entry) -> list[str]:
+    details = entry.details or {}
+    return [f"{name} {details[name]}" for name in series.inputs.detail_names if name in details]
 
 
 def _totals(explanation: Explanation) -> Iterator[str]:
@@ -119,7 +121,7 @@ def _totals(explanation: Explanation) -> Iterator[str]:
         yield "totals: they agree"
     for finding in explanation.discrepancies or ():
         expected, stored = (describe_amount(value, finding.series) for value in (finding.expected, finding.stored))
-        name = f"{finding.key}" if finding.series in USUAL_SERIES else f"{finding.series.value} {finding.key}"
+        name = f"{name_beside_key(finding.series)}{finding.key}"
         yield f"totals: {name}: {finding.law}, expected {expected}, found {stored}: {finding.cause}"
     if explanation.month:
         yield f"published: {describe_month(explanation.month)}"

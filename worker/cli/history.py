@@ -56,7 +56,7 @@ def _name(correction: Correction) -> str:
     series = correction.doctype.series
     if correction.doctype.period is Period.DAY:
         if series.has_intervals:
-            return f"{series.value} from {correction.key}"
+            return correction.key
         return "day" if series is daily_of(supplier=series.description.supplier) else series.value
     # The offset tells the two passes of the autumn hour apart.
     clock = datetime.fromisoformat(correction.key).astimezone(PARIS).strftime("%H:%M%z")

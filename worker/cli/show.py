@@ -29,6 +29,7 @@ from worker.domain.measures.documents import Document, key_range, to_amount, to_
 from worker.domain.measures.interval_months import months_of_intervals
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import (
+    DetailType,
     Doctype,
     Period,
     Series,
@@ -159,9 +160,14 @@ def plot_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
 
 
 def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
-    """Return a table with a row for each document; its further fields are the columns of a CSV."""
+    """Return a table with a row for each document; its further fields are the columns of a CSV.
+
+    A number that no document tells has no column.
+    """
     columns = csv_columns(doctype, find_tariff_periods(documents, doctype))
-    further = [name for name in columns if name not in (*PUBLIC_FIELDS, VOLT_AMPERES)]
+    numbers = {detail.name for detail in doctype.details if detail.type is DetailType.NUMBER}
+    not_told = {name for name in numbers if not any(name in document for document in documents)}
+    further = [name for name in columns if name not in {*PUBLIC_FIELDS, VOLT_AMPERES, *not_told}]
     table = Table(doctype.period.value, _unit(doctype), *further, box=None)
     table.columns[1].justify = "right"
     for document, text in zip(documents, _format_loads(documents, doctype), strict=True):

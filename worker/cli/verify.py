@@ -9,9 +9,16 @@ import click
 
 from worker.accounts.explanations import break_to_json, discrepancy_to_json, month_to_json
 from worker.app import enqueue_window
-from worker.cli.common import chosen_accounts, describe_amount, describe_month, json_option, open_runtime, print_result
+from worker.cli.common import (
+    chosen_accounts,
+    describe_amount,
+    describe_month,
+    json_option,
+    name_beside_key,
+    open_runtime,
+    print_result,
+)
 from worker.domain.laws.conservation import Law
-from worker.domain.measures.series import USUAL_SERIES
 from worker.sync.audit import AuditResult, AuditSummary, sample_accounts
 
 
@@ -81,10 +88,10 @@ def _notes(result: AuditResult) -> list[dict[str, Any]]:
 
 def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
     for finding in result.findings:
-        series = "" if finding.series in USUAL_SERIES else f" {finding.series.value}"
+        series = name_beside_key(finding.series)
         if finding.law is Law.STORED:
-            series = f" {finding.series.value}"
-        start = f"{result.account_id}{series} {finding.key}: {finding.law},"
+            series = f"{finding.series.value} "
+        start = f"{result.account_id} {series}{finding.key}: {finding.law},"
         if finding.expected is None and finding.stored is None:
             click.echo(f"{start} {finding.cause}")
             continue

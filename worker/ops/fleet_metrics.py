@@ -19,6 +19,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from worker.clients.suppliers import SUPPLIERS
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.lanes import QUOTA_LANES
@@ -139,6 +140,66 @@ AUDIT_FINDINGS: Final = METRICS.define(
     "Documents that the last audit found wrong, by the law they break and the likely cause.",
     law=Law,
     cause=Cause,
+)
+
+AUDIT_DEVIATIONS: Final = METRICS.define(
+    "gauge",
+    "releve_audit_deviations",
+    "Months of gas of the last audit whose days are not within 1 m³ of what was published; no fault, and missing "
+    "without gas.",
+)
+
+# -- each supplier, where there are several; those above are then Enedis' alone
+SUPPLIER_GATE_OPEN: Final = METRICS.define(
+    "gauge",
+    "releve_supplier_gate_open",
+    "As releve_gate_open, of each supplier; missing where there is one alone.",
+    supplier=SUPPLIERS,
+)
+SUPPLIER_GATE_OPENS_IN: Final = METRICS.define(
+    "gauge", "releve_supplier_gate_opens_in_seconds", "Time to the opening of a supplier's gate.", supplier=SUPPLIERS
+)
+SUPPLIER_GATE_PACE: Final = METRICS.define(
+    "gauge",
+    "releve_supplier_gate_pace_ratio",
+    "Share of the full pace that a supplier's gate lets through.",
+    supplier=SUPPLIERS,
+)
+SUPPLIER_PERMITS_USED: Final = METRICS.define(
+    "gauge",
+    "releve_supplier_permits_used",
+    "Permits of a supplier taken within the last hour.",
+    supplier=SUPPLIERS,
+    api=(),
+)
+SUPPLIER_PERMITS_LIMIT: Final = METRICS.define(
+    "gauge", "releve_supplier_permits_limit", "Permits that an hour of a supplier has.", supplier=SUPPLIERS, api=()
+)
+SUPPLIER_PERMITS_USED_IN_A_DAY: Final = METRICS.define(
+    "gauge",
+    "releve_supplier_permits_used_in_a_day",
+    "Permits of a supplier taken within the last 24 hours; missing where it has no limit a day.",
+    supplier=SUPPLIERS,
+    api=(),
+)
+SUPPLIER_PERMITS_DAY_LIMIT: Final = METRICS.define(
+    "gauge",
+    "releve_supplier_permits_day_limit",
+    "Permits that a day of a supplier has; missing where it has no limit a day.",
+    supplier=SUPPLIERS,
+    api=(),
+)
+SUPPLIER_NIGHT_CALLS: Final = METRICS.define(
+    "gauge",
+    "releve_supplier_night_calls",
+    "Calls that a night takes of a supplier's accounts as they are.",
+    supplier=SUPPLIERS,
+)
+SUPPLIER_NIGHT_CALLS_LIMIT: Final = METRICS.define(
+    "gauge",
+    "releve_supplier_night_calls_limit",
+    "Calls that a supplier's quota lets a night make beside the other lanes.",
+    supplier=SUPPLIERS,
 )
 
 # -- the broker

@@ -5,8 +5,9 @@ None of them needs a token key or the supplier's client secret.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from datetime import date
 from datetime import time as time_of_day
 from itertools import product
 from typing import Final
@@ -15,18 +16,19 @@ from config.settings import Settings
 from worker.app import queue_ages, queue_lengths
 from worker.domain.clock import clock_from
 from worker.domain.fleet.incidents import IncidentKind
+from worker.domain.fleet.planning import Plan
 from worker.domain.fleet.policy import night_start
 from worker.domain.laws.conservation import Cause, Law
 from worker.domain.measures.readings import ONE_DAY, civil_date
 from worker.domain.measures.series import daily_of
 from worker.domain.measures.windows import newest_wanted_day
 from worker.ops import fleet_metrics
-from worker.ops.capacity import capacity_of
+from worker.ops.capacity import capacity_of, further_capacities
 from worker.ops.fleet_metrics import Samples
 from worker.ops.health.connections import CheckConnections
 from worker.runtime.series import fleet_series
 from worker.runtime.stores import build_measures
-from worker.runtime.supplier import build_endpoints, build_ledger
+from worker.runtime.supplier import build_endpoints, build_ledger, chosen_presets, ledger_of
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
@@ -55,6 +57,10 @@ class FleetSources:
         self._broker_url, self._redis = connections.broker_url, connections.redis
         self._database = connections.registry
         self._ledger = build_ledger(settings, self._redis, self._endpoints)
+        presets = chosen_presets(settings)
+        # Several suppliers are told apart by a label, in metrics of their own: those of one supplier stay as they were.
+        self._presets = presets if len(presets) > 1 else {}
+        self._ledgers = {name: ledger_of(preset, settings, self._redis) for name, preset in self._presets.items()}
         self._measures = build_measures(settings, stack)
 
     def parts(self) -> dict[str, Callable[[], Samples]]:
@@ -87,11 +93,25 @@ class FleetSources:
         plan = capacity_of(self._database, self._settings, today).current
         yield fleet_metrics.NIGHT_CALLS, plan.calls_a_night
         yield fleet_metrics.NIGHT_CALLS_LIMIT, plan.quota.night_limit
+        yield from self._nights_of_suppliers(plan, today)
         before = night_start(now, time_of_day.fromisoformat(self._settings.nightly_at))
         policy, due = PolicyTable(self._database).load_current(before.date()), DueTable(self._database)
         yield (
             fleet_metrics.NIGHT_DUE,
             {series: due.count_due_tonight(series, policy.every(series), before, today) for series in in_use},
+        )
+
+    def _nights_of_suppliers(self, plan: Plan, today: date) -> Samples:
+        """Yield the calls of a night by supplier, nothing where there is one alone. ``plan``: the one of Enedis."""
+        if not self._presets:
+            return
+        others = further_capacities(self._database, self._settings, today).items()
+        plans = {plan.fleet.supplier: plan, **{name: capacity.current for name, capacity in others}}
+        limits = {name: one.quota.night_limit for name, one in plans.items()}
+        yield fleet_metrics.SUPPLIER_NIGHT_CALLS, {name: one.calls_a_night for name, one in plans.items()}
+        yield (
+            fleet_metrics.SUPPLIER_NIGHT_CALLS_LIMIT,
+            {name: limit for name, limit in limits.items() if limit is not None},
         )
 
     def _check_measures(self) -> Samples:
@@ -115,8 +135,26 @@ class FleetSources:
         yield fleet_metrics.PERMITS_LIMIT, dict.fromkeys(apis, limit) if limit else {}
         open_kinds = {incident.kind for incident in IncidentStore(self._redis).open_incidents().values()}
         yield fleet_metrics.INCIDENT_OPEN, {kind: kind in open_kinds for kind in IncidentKind}
+        if self._ledgers:
+            yield from self._quotas_of_suppliers()
         yield from self._heartbeats()
         yield from self._audit()
+
+    def _quotas_of_suppliers(self) -> Samples:
+        """Yield gate and permits of each supplier."""
+        gates = {name: ledger.gate_state() for name, ledger in self._ledgers.items()}
+        yield fleet_metrics.SUPPLIER_GATE_OPEN, {name: opens_in_s <= 0 for name, (opens_in_s, _) in gates.items()}
+        yield fleet_metrics.SUPPLIER_GATE_OPENS_IN, {name: opens_in_s for name, (opens_in_s, _) in gates.items()}
+        yield fleet_metrics.SUPPLIER_GATE_PACE, {name: pace for name, (_, pace) in gates.items()}
+        apis = [(name, api) for name, preset in self._presets.items() for api in preset.quota_names]
+        used = {(name, api): sum(self._ledgers[name].used_by_lane(api).values()) for name, api in apis}
+        yield fleet_metrics.SUPPLIER_PERMITS_USED, used
+        hourly = _limits(apis, {name: ledger.per_hour for name, ledger in self._ledgers.items()})
+        yield fleet_metrics.SUPPLIER_PERMITS_LIMIT, hourly
+        daily = _limits(apis, {name: ledger.per_day for name, ledger in self._ledgers.items()})
+        in_a_day = {(name, api): self._ledgers[name].used_in_a_day(api) for name, api in daily}
+        yield fleet_metrics.SUPPLIER_PERMITS_USED_IN_A_DAY, in_a_day
+        yield fleet_metrics.SUPPLIER_PERMITS_DAY_LIMIT, daily
 
     def _broker_samples(self) -> Samples:
         yield fleet_metrics.QUEUE_MESSAGES, queue_lengths(self._broker_url)
@@ -142,4 +180,11 @@ class FleetSources:
         yield fleet_metrics.AUDIT_AT, at.timestamp()
         yield fleet_metrics.AUDIT_ACCOUNTS, summary["accounts"]
         yield fleet_metrics.AUDIT_AT_FAULT, summary["accounts_at_fault"]
+        if self._presets:
+            yield fleet_metrics.AUDIT_DEVIATIONS, summary.get("deviations", 0)
         yield fleet_metrics.AUDIT_FINDINGS, dict.fromkeys(product(map(str, Law), map(str, Cause)), 0.0) | numbers
+
+
+def _limits(apis: Iterable[tuple[str, str]], limits: Mapping[str, int | None]) -> dict[tuple[str, str], int]:
+    """Return the limit of each API of a supplier that has one."""
+    return {(name, api): limit for name, api in apis if (limit := limits[name])}

@@ -18,6 +18,7 @@ from celery.beat import PersistentScheduler
 
 from config.settings import ConfigError, Settings, get_settings
 from config.validation import PRODUCTION_DOMAIN
+from worker.clients.suppliers import GRDF
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.broker import check_broker_access
 from worker.runtime.current import get_runtime
@@ -37,14 +38,33 @@ SIMULATOR_CREDENTIALS: Final = {
 SET_CREDENTIALS: Final = (
     "set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
 )
+SET_GAS_CREDENTIALS: Final = (
+    "set RELEVE_GRDF_CLIENT_ID and RELEVE_GRDF_CLIENT_SECRET to those of your application at GRDF, or RELEVE_GRDF_URL "
+    "to a simulator"
+)
 
 
 def check_credentials(settings: Settings) -> None:
+    """Raise ConfigError where a supplier would be asked without the application's own credentials."""
+    check_enedis_credentials(settings)
+    check_gas_credentials(settings)
+
+
+def check_enedis_credentials(settings: Settings) -> None:
     """Raise ConfigError where the simulator's credentials would be sent to Enedis, which would refuse them."""
     host = urlsplit(build_endpoints(settings).base_url).hostname or ""
     is_enedis = f".{host}".endswith(f".{PRODUCTION_DOMAIN}")
     if is_enedis and any(getattr(settings, name) == default for name, default in SIMULATOR_CREDENTIALS.items()):
         raise ConfigError(SET_CREDENTIALS)
+
+
+def check_gas_credentials(settings: Settings) -> None:
+    """Raise ConfigError where GRDF itself would be asked without the application's own id and secret."""
+    if not settings.grdf_client_id or not build_endpoints(settings, GRDF.name).production:
+        return
+    is_pretended = settings.grdf_client_id == SIMULATOR_CREDENTIALS["enedis_client_id"]
+    if is_pretended or not settings.grdf_client_secret.get_secret_value():
+        raise ConfigError(SET_GAS_CREDENTIALS)
 
 
 @contextmanager

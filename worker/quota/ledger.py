@@ -82,7 +82,7 @@ class QuotaLedger(PrefixedKeys):
     ) -> None:
         super().__init__(redis, prefix)
         limits = Limits(per_second, per_hour, per_day, second_ms, hour_ms)
-        self.per_hour = per_hour
+        self.per_hour, self.per_day = per_hour, per_day
         self._supplier = supplier
         self._max_wait_s = max_wait_s
         self._sleep = sleep
@@ -172,8 +172,15 @@ class QuotaLedger(PrefixedKeys):
 
     def used_by_lane(self, api: str) -> dict[Lane, int]:
         """Return the permits of the last hour by lane, without the released ones; 0 without a limit an hour."""
+        return self._used_within("hourly", api)
+
+    def used_in_a_day(self, api: str) -> int:
+        """Return the permits of the last 24 hours, without the released ones; 0 without a limit a day."""
+        return sum(self._used_within("daily", api).values())
+
+    def _used_within(self, span: str, api: str) -> dict[Lane, int]:
         used = dict.fromkeys(QUOTA_LANES, 0)
-        for window in (window for window in self._windows if window.name == "hourly"):
+        for window in (window for window in self._windows if window.name == span):
             oldest = self._now_us() // window.bucket_us - BUCKETS
             for name, count in self._redis.hgetall(self._key("permit", self._supplier, api, window.name)).items():
                 # The field 76528000:2 counts the permits of lane 2 in that bucket; wanted2 counts nothing.

@@ -14,7 +14,7 @@ from worker.domain.laws.conservation import Law
 from worker.domain.measures.completeness import DayState
 from worker.domain.measures.readings import ONE_DAY
 from worker.domain.measures.registers import BreakCause
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Series, of_supplier
 from worker.domain.reasons import Reason
 from worker.ops.support_bundle import _Anonymizer
 from worker.stores.registry.answers.corrections import CorrectionTable
@@ -45,7 +45,7 @@ def home(household: Household) -> Home:
 
 def test_each_series_of_the_account_is_explained_consumption_first(home: Home) -> None:
     explanation = home.explain(4)
-    assert list(explanation.series) == list(Series)
+    assert list(explanation.series) == of_supplier("enedis")
     assert (explanation.reason, explanation.discrepancies) == (Reason.COMPLETE, [])
     assert explanation.sentences["fr"] == "Nous avons les relevés du 19 juillet 2024, en entier."
     reasons = {series: one.reason for series, one in explanation.series.items()}
@@ -131,7 +131,7 @@ def test_a_production_curve_that_lacks_is_compared_with_daily_production(home: H
     assert explanation.reason is Reason.COMPLETE, "consumption is what a day is asked about"
     assert explanation.series[curve].reason is Reason.CURVE_GAP
     coverage, missing = coverage_of(home.account, home.household.history)
-    assert list(coverage) == list(Series)
+    assert list(coverage) == of_supplier("enedis")
     assert [str(day.hole) for day in coverage[curve].open_days] == ["transmission"]
     assert missing is None
     assert "production_load_curve" in coverage_to_json(home.account, (coverage, missing))["series"]

@@ -14,10 +14,11 @@ from worker.cli.demo_homes import HOME_WITH_PANELS, HOMES, EnergyResult, HomeRes
 from worker.cli.totals_check import Truth
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch
+from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
 from worker.simulator.options import SimulatorOptions
 
 NOW = datetime(2026, 11, 26, 9, tzinfo=UTC)
+ELECTRICITY = of_supplier("enedis")
 
 
 class Outcomes:
@@ -54,10 +55,10 @@ def test_the_third_home_has_panels() -> None:
     window = DateWindow(NOW.date().replace(day=20), NOW.date())
     with serve_in_background(SimulatorOptions(pretend_now=NOW)) as simulator:
         give_panels(simulator)
-        truth = Truth.fetch(simulator, HOMES[HOME_WITH_PANELS], window, window, dict.fromkeys(list(Series)[2:], window))
+        truth = Truth.fetch(simulator, HOMES[HOME_WITH_PANELS], window, window, dict.fromkeys(ELECTRICITY[2:], window))
     loads = truth.expected_loads()
-    assert all(loads[series.inputs] for series in Series)
-    for series in Series:
+    assert all(loads[series.inputs] for series in ELECTRICITY)
+    for series in ELECTRICITY:
         if series.has_daily_limit:
             days = loads[series.inputs]
             assert len(days) == 6

@@ -20,9 +20,11 @@ from worker.domain.measures.completeness import civil_day
 from worker.domain.measures.documents import Entry, round_as_stored, to_entry
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.registers import day_energies, find_breaks
-from worker.domain.measures.series import Doctype, Period, Series, find_doctype
+from worker.domain.measures.series import Doctype, Period, Series, find_doctype, of_supplier
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.sync.measure_checks import MeasureChecks
+
+ELECTRICITY = of_supplier("enedis")
 
 
 class NoCorrections:
@@ -38,7 +40,7 @@ def check(measures: MeasureStore, home: WholeHome) -> MeasureChecks:
         account_id="home1",
         measures=measures,
         corrections=NoCorrections(),  # type: ignore[arg-type]
-        stored_days={series: list(days.get(series, ())) for series in Series},
+        stored_days={series: list(days.get(series, ())) for series in ELECTRICITY},
         set_aside={},
         today=home.window.end,
         daily_limit_kwh=900,
@@ -99,8 +101,8 @@ def windows_of(home: WholeHome, series: Series, cuts: Iterable[int]) -> list[Dat
 @given(whole_homes(), st.data())
 def test_energy_is_conserved_however_the_windows_are_cut_ordered_and_repeated(home: WholeHome, data: Any) -> None:
     measures, recorder = memory_measures(), MemoryRecorder()
-    cuts = {series: data.draw(st.lists(st.integers(1, 6), max_size=3)) for series in Series}
-    windows = [(series, window) for series in Series for window in windows_of(home, series, cuts[series])]
+    cuts = {series: data.draw(st.lists(st.integers(1, 6), max_size=3)) for series in ELECTRICITY}
+    windows = [(series, window) for series in ELECTRICITY for window in windows_of(home, series, cuts[series])]
     order = data.draw(st.permutations(windows))
     again = data.draw(st.lists(st.sampled_from(windows), max_size=4))
     for series, window in [*order, *again]:
@@ -115,12 +117,12 @@ def test_energy_is_conserved_however_the_windows_are_cut_ordered_and_repeated(ho
 
 
 @several
-@given(whole_homes(longest=2), st.lists(st.integers(0, 1), max_size=60), st.sampled_from(sorted(Series)))
+@given(whole_homes(longest=2), st.lists(st.integers(0, 1), max_size=60), st.sampled_from(sorted(ELECTRICITY)))
 def test_two_writers_of_any_series_in_any_interleaving_leave_what_one_leaves(
     home: WholeHome, schedule: list[int], series: Series
 ) -> None:
     measures = memory_measures()
-    for other in Series:
+    for other in ELECTRICITY:
         if other is not series:
             sync_entries(measures, other, home.fetched(other, home.window), home.window)
     half = DateWindow(home.window.start, home.window.start + ONE_DAY)
@@ -136,7 +138,7 @@ def test_two_writers_of_any_series_in_any_interleaving_leave_what_one_leaves(
 @given(whole_homes(), st.data())
 def test_a_document_that_is_changed_by_hand_is_found(home: WholeHome, data: Any) -> None:
     measures = memory_measures()
-    for series in Series:
+    for series in ELECTRICITY:
         sync_entries(measures, series, home.fetched(series, home.window), home.window)
     spoilable = [doctype for doctype in Doctype if doctype.series in {*FAMILIES, *FAMILIES[Series.DAILY]}]
     doctype = data.draw(st.sampled_from([one for one in spoilable if not one.details]))

@@ -7,6 +7,7 @@ from typing import Final
 
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.databases import check_couchdb, check_measures, check_registry
+from worker.ops.health.gas import check_gas_access, check_gas_quota, check_gas_token, has_gas
 from worker.ops.health.host import (
     check_clock,
     check_disk,
@@ -49,10 +50,21 @@ CHECKS: Final = {
         "it answers; with v5 and 2026 it gives the application a token",
         ("redis", "credentials"),
     ),
+    "grdf access": Check(
+        check_gas_access,
+        "with gas: GRDF's address, and the application's own id and secret where GRDF itself is asked",
+        applies=has_gas,
+    ),
+    "grdf": Check(
+        check_gas_token, "with gas: GRDF gives the application a token", ("redis", "grdf access"), applies=has_gas
+    ),
     "clock": Check(check_clock, "this machine's clock beside Redis', PostgreSQL's, CouchDB's and the supplier's"),
     "quota": Check(check_quota, "the nights of the accounts there are fit into the quota", ("registry",)),
+    "grdf quota": Check(
+        check_gas_quota, "with gas: the nights of the homes with gas fit into the quota", ("registry",), applies=has_gas
+    ),
     "queues": Check(check_queues, "how many messages wait in each", ("redis", "broker")),
-    "incidents": Check(check_incidents, "whether the supplier is known to be unwell", ("redis",)),
+    "incidents": Check(check_incidents, "whether a supplier is known to be unwell, or has us wait", ("redis",)),
     "workers": Check(
         check_workers,
         "each worker heard of, when, and whether it takes the work that waits",
@@ -74,6 +86,8 @@ def run_checks(connections: CheckConnections) -> Iterator[CheckResult]:
     """Run every check; one that needs a check that has failed is skipped with a warning."""
     failed: set[str] = set()
     for name, check in CHECKS.items():
+        if not check.applies(connections.settings):
+            continue
         if missing := [need for need in check.needs if need in failed]:
             yield summarize(name, [warn(f"not looked at: mend {' and '.join(missing)} first")])
             continue

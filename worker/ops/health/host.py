@@ -19,11 +19,13 @@ from zoneinfo import ZoneInfoNotFoundError
 import requests
 
 from config.settings import ConfigError, removed_settings
+from config.validation import is_production
+from worker.clients.suppliers import GRDF
 from worker.domain.measures.readings import day_length
 from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, fail, ok, warn
-from worker.ops.startup import SIMULATOR_CREDENTIALS, check_credentials
+from worker.ops.startup import SIMULATOR_CREDENTIALS, check_enedis_credentials
 from worker.runtime.supplier import build_endpoints, quota_from
 from worker.stores.redis.heartbeats import Heartbeats
 
@@ -89,6 +91,14 @@ def _supplier(connections: CheckConnections) -> float | None:
     return _date_at(endpoints.base_url, use_proxies=endpoints.production)
 
 
+def _gas_supplier(connections: CheckConnections) -> float | None:
+    """Return GRDF's time; None without gas."""
+    if not connections.settings.grdf_client_id:
+        return None
+    endpoints = build_endpoints(connections.settings, GRDF.name)
+    return _date_at(endpoints.base_url, use_proxies=endpoints.production)
+
+
 def _date_at(url: str, *, use_proxies: bool = False) -> float | None:
     """Return the time in the answer to a stranger, because a refusal has a date too; None without one."""
     with requests.Session() as session:
@@ -105,6 +115,7 @@ _SERVER_CLOCKS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
     "PostgreSQL": _registry,
     "CouchDB": _couchdb,
     "the supplier": _supplier,
+    "GRDF": _gas_supplier,
 }
 
 
@@ -113,7 +124,11 @@ _SERVER_CLOCKS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
 
 def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
     settings = connections.settings
-    where = "the supplier's own hosts" if settings.speaks_to_production else "a sandbox or simulator"
+    where = (
+        "the supplier's own hosts"
+        if is_production(settings.enedis_url, settings.enedis_sandbox)
+        else "a sandbox or simulator"
+    )
     per_hour = quota_from(settings).per_hour or "no limit of"
     yield ok(f"{settings.preset} on {where}, {per_hour} calls an hour")
     if settings.pretend_now:
@@ -126,7 +141,7 @@ def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
 
 def check_supplier_credentials(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check that the simulator's credentials are not sent to Enedis.  Raises ConfigError."""
-    check_credentials(connections.settings)
+    check_enedis_credentials(connections.settings)
     has_own = connections.settings.enedis_client_id != SIMULATOR_CREDENTIALS["enedis_client_id"]
     yield ok("the application's own" if has_own else "the simulator's, which a simulator takes")
 

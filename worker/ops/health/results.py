@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from config.settings import ConfigError
+from config.settings import ConfigError, Settings
 from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections
 
@@ -73,11 +73,13 @@ class Check:
 
     ``description``: the text on the reference page, docs/reference/doctor.md.
     ``needs``: names of the checks that must not fail, or this one is skipped.
+    ``applies``: whether there is anything to check with these settings; else nothing is printed of it.
     """
 
     run: CheckFunction
     description: str
     needs: tuple[str, ...] = ()
+    applies: Callable[[Settings], bool] = lambda settings: True
 
 
 def run_check(name: str, check: Check, connections: CheckConnections) -> CheckResult:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+from worker.clients.endpoints import Endpoints
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
+from worker.clients.suppliers import ENEDIS
 from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import clock_from
 from worker.domain.measures.readings import civil_date
@@ -15,7 +18,7 @@ from worker.ops.health.keys import KEY_FILE
 from worker.ops.health.results import CheckNote, ok, warn
 from worker.runtime.keys import build_sealer
 from worker.runtime.series import missing_series
-from worker.runtime.supplier import build_endpoints, build_ledger
+from worker.runtime.supplier import build_endpoints, build_ledger, chosen_presets, ledger_of
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.token_store import ApplicationTokenStore
@@ -30,10 +33,17 @@ def check_supplier(connections: CheckConnections) -> Iterator[CheckNote]:
     if endpoints.preset.token_mode == "user":  # noqa: S105 - This is a mode and no secret.
         yield ok(f"{settings.preset} has a token for each account: nothing to ask for")
         return
+    ask_for_token(connections, endpoints, settings.enedis_client_id, settings.enedis_client_secret.get_secret_value())
+    yield ok("gives the application a token")
+
+
+def ask_for_token(connections: CheckConnections, endpoints: Endpoints, client_id: str, client_secret: str) -> None:
+    """Ask a supplier for the application's token, or take the one that is kept.  Raises a WorkerError."""
+    settings = connections.settings
     oauth = OAuthClient(
         endpoints,
-        settings.enedis_client_id,
-        settings.enedis_client_secret.get_secret_value(),
+        client_id,
+        client_secret,
         Transport(endpoints.base_url, (5.0, settings.supplier_timeout_s), endpoints.token_url),
         build_ledger(settings, connections.redis, endpoints),
     )
@@ -43,11 +53,13 @@ def check_supplier(connections: CheckConnections) -> Iterator[CheckNote]:
     else:
         # The token is thrown away: a check makes no key to seal it with.
         oauth.application_token()
-    yield ok("gives the application a token")
 
 
 def check_incidents(connections: CheckConnections) -> Iterator[CheckNote]:
-    """Warn about each open incident, which explains why no new data come.  Raises StoreUnavailable."""
+    """Warn about each open incident and closed gate, which explain why no new data come.  Raises StoreUnavailable."""
+    for preset in chosen_presets(connections.settings).values():
+        if closed_s := math.ceil(ledger_of(preset, connections.settings, connections.redis).closed_for_s()):
+            yield warn(f"{preset.title} has us wait: nothing is asked of it for {closed_s} s more")
     for incident in IncidentStore(connections.redis).open_incidents().values():
         effect = "nothing is asked for" if incident.kind.holds else "refusals of this kind set nobody aside"
         series = " and ".join(incident.series)
@@ -66,11 +78,16 @@ def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:
     if missing := missing_series(connections.settings):
         names = ", ".join(missing)
         yield warn(f"{connections.settings.preset} does not offer {names}, so nobody is asked for it (RELEVE_SERIES)")
+    yield from check_night(connections, ENEDIS.name)
+
+
+def check_night(connections: CheckConnections, supplier: str) -> Iterator[CheckNote]:
+    """Check that a night of a supplier's active accounts fits its quota.  Raises StoreUnavailable."""
     if missing_sqlite_file(connections.settings.registry()):
         yield ok("no account yet")
         return
     if not connections.registry_is_current:
         return
     today = civil_date(clock_from(connections.settings.pretend_now)())
-    capacity = capacity_of(connections.registry, connections.settings, today)
+    capacity = capacity_of(connections.registry, connections.settings, today, supplier)
     yield ok(capacity.describe()) if capacity.current.fits else warn(capacity.describe())

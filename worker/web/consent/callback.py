@@ -90,6 +90,7 @@ _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> i
     "right_elsewhere": (403, _INVITATION),
     "right_postcode": (409, _RIGHT_AGAIN),
     "right_name": (409, _RIGHT_AGAIN),
+    "right_email": (409, _RIGHT_AGAIN),
     "right_unknown_meter": (404, _RIGHT_AGAIN),
     "right_contract_ended": (410, _HOME),
     "right_scope": (502, _HOME),

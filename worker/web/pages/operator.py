@@ -9,7 +9,7 @@ import hmac
 import logging
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
@@ -21,9 +21,11 @@ from worker.app import queue_lengths
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import ONE_DAY
 from worker.domain.measures.series import Series
+from worker.domain.measures.windows import newest_wanted_day
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
+from worker.runtime.supplier import ledger_of
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.overview import Overview
@@ -49,6 +51,18 @@ class OperatorSession:
 
     sid: str
     logged_in: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SupplierQuota:
+    """The quota and gate of one supplier. ``used``: permits by API, within a day where ``by_day``, else an hour."""
+
+    supplier: str
+    preset: str
+    used: Mapping[str, int]
+    limit: int | None
+    by_day: bool
+    gate_s: int
 
 
 @router.get("")
@@ -157,14 +171,17 @@ def _page_values(runtime: Runtime) -> dict[str, Any]:
     completeness, yesterday = runtime.registry.completeness, runtime.history.today() - ONE_DAY
     # Those that are asked for once a week are rarely of yesterday.
     nightly = [series for series in runtime.registry.outcomes.list_in_use() if series.is_nightly]
+    days = {series: newest_wanted_day(runtime.history.today(), series) for series in nightly}
     return {
         "states": overview.count_accounts_by_state(),
-        "freshness": {series: completeness.count_complete_since(series, yesterday) for series in nightly},
+        "freshness": {series: completeness.count_complete_since(series, days[series]) for series in nightly},
+        "fresh_days": days,
         "fresh_hours": _fresh_hours(runtime, nightly),
         "yesterday": yesterday,
         "quotas": {api: sum(runtime.ledger.used_by_lane(api).values()) for api in runtime.endpoints.preset.quota_names},
         "quota_limit": runtime.calls_per_hour,
         "gate_s": math.ceil(runtime.ledger.closed_for_s()),
+        "further_quotas": _further_quotas(runtime),
         "held_requests": len(runtime.connection_requests.list_held()),
         "incidents": runtime.incidents.list_open(),
         "preset": runtime.endpoints.preset.name,
@@ -173,6 +190,23 @@ def _page_values(runtime: Runtime) -> dict[str, Any]:
         "queues": _queues(runtime),
         "now": runtime.now(),
     }
+
+
+def _further_quotas(runtime: Runtime) -> list[SupplierQuota]:
+    """Return the quota of each supplier beside the first one, by day where it has a limit a day; none where none is."""
+    quotas = []
+    for name, clients in runtime.suppliers.items():
+        if name == runtime.clients.supplier.name:
+            continue
+        preset = clients.endpoints.preset
+        ledger = ledger_of(preset, runtime.settings, runtime.redis)
+        used = {
+            api: ledger.used_in_a_day(api) if ledger.per_day else sum(ledger.used_by_lane(api).values())
+            for api in preset.quota_names
+        }
+        limit, gate_s = ledger.per_day or ledger.per_hour, math.ceil(ledger.closed_for_s())
+        quotas.append(SupplierQuota(name, preset.name, used, limit, bool(ledger.per_day), gate_s))
+    return quotas
 
 
 def _invitations(runtime: Runtime) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from tests.support.factories import NOW
+from tests.support.gas_entries import gas_documents
 from tests.support.panel_homes import PanelHome
 from worker.domain.exports.document_schemas import document_schema
 from worker.domain.measures.documents import Entry, period_key, to_document
 from worker.domain.measures.readings import local_midnight
 from worker.domain.measures.series import Doctype, Granularity
 
-DOCUMENTS = PanelHome(date(2024, 10, 28), days=430).documents()
+DOCUMENTS = PanelHome(date(2024, 10, 28), days=430).documents() | gas_documents()
 
 
 def faults(doctype: Doctype, document: dict[str, Any]) -> list[str]:

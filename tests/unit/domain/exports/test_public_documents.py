@@ -6,18 +6,22 @@ from datetime import date
 
 import pytest
 
+from tests.support.gas_entries import gas_documents, gas_period
 from tests.support.panel_homes import TEMPO, PanelHome
 from worker.domain.exports.public_documents import (
+    MONTH_FIELDS,
     PUBLIC_FIELDS,
     csv_columns,
     csv_varies,
     find_tariff_periods,
     to_csv_fields,
+    to_month_fields,
     to_public_fields,
 )
+from worker.domain.measures.interval_months import months_of_intervals
 from worker.domain.measures.series import Doctype
 
-DOCUMENTS = PanelHome(date(2024, 7, 24), days=40, periods=TEMPO).documents()
+DOCUMENTS = PanelHome(date(2024, 7, 24), days=40, periods=TEMPO).documents() | gas_documents()
 ENERGIES = [doctype for doctype in Doctype if not doctype.details]
 
 
@@ -57,6 +61,49 @@ def test_a_contract_has_its_details_as_columns() -> None:
     fields = to_csv_fields(DOCUMENTS[Doctype.CONTRACT][-1], Doctype.CONTRACT)
     assert (fields["load"], fields["va"], fields["tariff"]) == ("6.000", 6000, "BTINFMUDT")
     assert fields["off_peak_hours"] == "HC (23H30-5H30;12H30-14H30)"
+
+
+def test_a_day_of_gas_has_its_numbers_exactly() -> None:
+    document = DOCUMENTS[Doctype.GAS_DAY][3]
+    assert to_public_fields(document, Doctype.GAS_DAY) == {
+        "load": 0.0,
+        "year": 2023,
+        "month": 11,
+        "day": 23,
+        "hour": 0,
+        "minute": 0,
+        "volume": 0.28,
+        "coefficient": 11.42781,
+        "index_start": 10373,
+        "index_end": 10373.28,
+        "quality": "measured",
+        "status": "final",
+    }
+    cells = to_csv_fields(document | {"volume": 9.0, "index_start": 10373.0}, Doctype.GAS_DAY)
+    assert [str(cells[name]) for name in ("load", "volume", "coefficient", "index_start", "index_end")] == [
+        "0.000",
+        "9",
+        "11.42781",
+        "10373",
+        "10373.28",
+    ], "a whole number has no point, whichever store it comes from"
+
+
+def test_a_month_of_periods_says_which_days_it_is_made_of() -> None:
+    half_year, month = months_of_intervals(
+        [gas_period("2023-10-10", "2024-04-09", "22417"), gas_period("2024-05-01", "2024-06-01", "937.125")]
+    )
+    assert to_month_fields(half_year)["whole"] is False
+    assert to_month_fields(month) == {
+        "load": 937.125,
+        "year": 2024,
+        "month": 5,
+        "begins_on": "2024-05-01",
+        "ends_on": "2024-06-01",
+        "days": 31,
+        "whole": True,
+    }
+    assert list(to_month_fields(month)) == list(MONTH_FIELDS)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx"])

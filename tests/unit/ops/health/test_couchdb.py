@@ -69,7 +69,7 @@ def test_a_closed_server_whose_set_up_is_finished_is_well(build_connections: Bui
         (
             [NOBODY, CLOSED, *[CLOSED] * (DATABASES - 1), database(), FORBIDDEN, MEMBER],
             Level.FAIL,
-            ("may read com-grandlyon-enedis-", "_security"),
+            ("may read com-grandlyon-", "_security"),
         ),
         ([NOBODY, *[CLOSED] * (1 + DATABASES), MISSING], Level.FAIL, ("no _users database", "`releve migrate`")),
         ([NOBODY, *[CLOSED] * (1 + DATABASES), OPEN, ADMIN], Level.WARN, ("as its administrator", "`releve migrate`")),

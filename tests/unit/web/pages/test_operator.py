@@ -19,6 +19,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
 from worker.domain.measures.completeness import COMPLETE
 from worker.domain.measures.series import Series
+from worker.runtime.supplier import ledger_of
 from worker.stores.registry.completeness import HourFreshness
 from worker.web.sessions import OPERATOR_COOKIE
 
@@ -42,6 +43,28 @@ def test_without_a_password_set_the_page_is_closed(redis_url: str, tmp_path: Pat
         browser = service.stranger()
         assert browser.get("/operator").status_code == 404
         assert browser.post("/operator/login", data={"password": ""}).status_code == 403
+
+
+def test_with_gas_the_quota_and_gate_of_each_supplier_are_told(redis_url: str, tmp_path: Path) -> None:
+    gas = {"grdf_client_id": "id", "grdf_client_secret": "secret", "grdf_url": "http://127.0.0.1:9"}
+    with open_api_service(redis_url, tmp_path, operator_password=PASSWORD, **gas) as service:
+        runtime = service.runtime
+        preset = runtime.clients_of("grdf").endpoints.preset
+        ledger = ledger_of(preset, runtime.settings, runtime.redis)
+        runtime.redis.flushdb()
+        assert ledger.try_permit("data").permit
+        ledger.close_gate(90)
+        browser = service.stranger()
+        text = " ".join(re.sub(r"<[^>]+>", " ", log_in(browser).text).split())
+    told = text[text.index("Quota of GRDF") :]
+    assert "Calls granted within the last 24 hours." in told and "grdf-adict" in told
+    assert "1 / 6,000" in told and "closed for 90 s more" in told
+    assert "Gate: open" in text[: text.index("Quota of GRDF")], "the other supplier's gate is its own"
+
+
+def test_without_gas_the_page_says_nothing_of_it(service: ApiService) -> None:
+    page = log_in(service.stranger()).text
+    assert "GRDF" not in page and "grdf" not in page and "gas" not in page
 
 
 def test_an_open_incident_is_told_of(service: ApiService) -> None:
