@@ -22,7 +22,16 @@ from tests.support.household_pages import csrf_of
 from worker.clients.suppliers import GRDF
 from worker.domain.consent.invitations import InvitationPurpose
 from worker.domain.consent.rights import DeclaredRight, ProofState, RightDeclaration, RightRecord, RightState
-from worker.errors import RightRefused, SupplierUnavailable, UnknownUsagePoint
+from worker.errors import (
+    RightContractEnded,
+    RightEmailWrong,
+    RightNameWrong,
+    RightPostcodeWrong,
+    RightRevoked,
+    RightScopeWrong,
+    SupplierUnavailable,
+    UnknownUsagePoint,
+)
 from worker.web.consent.rights.routes import DECLARATIONS
 from worker.web.sessions import SESSION_COOKIE, read_session
 
@@ -197,11 +206,12 @@ def test_a_company_is_declared_as_one(service: GasService) -> None:
 @pytest.mark.parametrize(
     ("refusal", "words"),
     [
-        (RightRefused("x", "right_postcode"), "The postcode does not match"),
-        (RightRefused("x", "right_name"), "The name is not accepted"),
-        (RightRefused("x", "right_contract_ended"), "The contract of this meter has ended"),
-        (RightRefused("x", "right_revoked"), "Your consent was withdrawn at GRDF"),
-        (RightRefused("x", "right_scope"), "GRDF refuses the extent of the request"),
+        (RightPostcodeWrong("x"), "The postcode does not match"),
+        (RightNameWrong("x"), "The name is not accepted"),
+        (RightEmailWrong("x"), "GRDF does not accept this e-mail address"),
+        (RightContractEnded("x"), "The contract of this meter has ended"),
+        (RightRevoked("x"), "Your consent was withdrawn at GRDF"),
+        (RightScopeWrong("x"), "GRDF refuses the extent of the request"),
         (UnknownUsagePoint("x"), "GRDF does not know this meter"),
     ],
 )

@@ -18,7 +18,7 @@ from tests.support.gas_homes import GAS, GAS_SETTINGS, PCE
 from tests.support.household_pages import csrf_of
 from worker.clients.suppliers import GRDF
 from worker.domain.consent.rights import ProofState, Right, RightState
-from worker.errors import RightRefused, SupplierUnavailable
+from worker.errors import RightProofRefused, SupplierUnavailable
 from worker.web.errors import LARGEST_UPLOAD
 
 PASSWORD = "correct horse battery staple"
@@ -106,7 +106,7 @@ def test_a_proof_waits_sealed_until_a_worker_sends_it(service: ApiService, sent:
 
 def test_a_refused_proof_is_told_and_can_be_sent_again(service: ApiService, sent: Sent) -> None:
     browser = operator(service)
-    sent.refusal = RightRefused("too many files", "right_scope")
+    sent.refusal = RightProofRefused("too many files")
     upload(browser, PDF)
     service.runtime.proof_uploads.send_waiting()
     assert "the last files were refused" in browser.get("/operator").text
