@@ -24,6 +24,7 @@ from tools import (
     settings_reference,
 )
 from worker import metrics
+from worker.cli.gas_option import REFERENCE as WITH_GAS
 from worker.cli.main import cli
 from worker.domain.consent.connection_requests import TRANSITIONS, RequestState
 from worker.domain.measures.documents import Entry, to_document
@@ -227,7 +228,7 @@ def is_understood(line: str) -> bool:
     words = shlex.split(line)[1:]
     command: click.Command = cli
     while isinstance(command, click.Group) and words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
-        subcommand = command.get_command(click.Context(command), words.pop(0))
+        subcommand = command.get_command(click.Context(command, obj=WITH_GAS), words.pop(0))
         if subcommand is None:
             return False
         command = subcommand
