@@ -41,8 +41,16 @@ def check_rights(pending_only: bool = False) -> None:
 
     Safe to repeat.
     """
+    if get_runtime().proof_uploads.files.list_waiting():  # The message was lost, or the supplier was silent.
+        send_proofs.delay()
     for account_id in get_runtime().right_sweep.run(pending_only=pending_only).opened:
         backfill_account.delay(account_id)
+
+
+@shared_task(base=ControlTask)
+def send_proofs() -> None:
+    """Send the proofs that the operator's page has taken to the supplier. Safe to repeat."""
+    get_runtime().proof_uploads.send_waiting()
 
 
 @shared_task(base=ControlTask)

@@ -90,6 +90,7 @@ WINDOW_TASK: Final = "tasks.upkeep.request_window"
 REQUEST_TASK: Final = "tasks.consent.conclude"
 REVOCATION_TASK: Final = "tasks.upkeep.revoke_tokens"
 WITHDRAWAL_TASK: Final = "tasks.consent.withdraw_rights"
+PROOFS_TASK: Final = "tasks.consent.send_proofs"
 
 
 @contextmanager
@@ -133,6 +134,11 @@ def enqueue_revocation(*, broker_url: str) -> None:
 def enqueue_withdrawal(*, broker_url: str) -> None:
     """Enqueue the withdrawal of rights that no household has any more.  Raises StoreUnavailable."""
     enqueue(WITHDRAWAL_TASK, broker_url=broker_url)
+
+
+def enqueue_proofs(*, broker_url: str) -> None:
+    """Enqueue the sending of the proofs that the operator's page has taken.  Raises StoreUnavailable."""
+    enqueue(PROOFS_TASK, broker_url=broker_url)
 
 
 def enqueue(task: str, *args: str, broker_url: str, queue: str = Lane.CONTROL) -> None:

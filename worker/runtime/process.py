@@ -28,6 +28,7 @@ from worker.accounts.rights.declarations import RightDeclarations
 from worker.accounts.rights.opening import RightOpenings
 from worker.accounts.rights.own import OwnRights
 from worker.accounts.rights.sweep import RightSweep
+from worker.accounts.rights.uploads import ProofUploads
 from worker.accounts.rights.withdrawal import RightWithdrawal
 from worker.accounts.series_choice import SeriesChooser
 from worker.accounts.supplier_consents import SupplierConsents
@@ -58,6 +59,7 @@ from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.locks import Locks
 from worker.stores.redis.progress import ProgressStore
+from worker.stores.redis.proof_files import ProofFiles
 from worker.stores.redis.rate_limits import RateLimiter
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.answers.corrections import CorrectionTable
@@ -69,6 +71,7 @@ from worker.stores.registry.evidence.check import EvidenceCheck
 from worker.stores.registry.evidence.older_consents import import_older_consents
 from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.hashed_meters.reading_tries import ReadingTryTable
+from worker.stores.registry.households.homes import HomeTable
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.proxy.clients import ProxyClientTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
@@ -138,6 +141,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.unknown_answers = QuarantineTable(database, self.sealer)
         self.signer: Signer = keys.build_signer(settings)
         self.tenants = TenantTable(database, self.sealer)
+        self.homes = HomeTable(database)
         self.channels = NoticeChannels(of_settings=_build_channels(settings), tenants=self.tenants)
         self.measures = stores.build_measures(settings, self._open, guarded=guarded)
         self.redis_url = stores.redis_address(settings, self._open)
@@ -371,6 +375,8 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
         self.right_withdrawal = RightWithdrawal(rights=self.rights, clients_of=self.clients_of)
         self.own_rights = OwnRights(clients_of=self.clients_of, openings=openings, rights=self.rights, now=self.now)
+        files = ProofFiles(self.redis, self.sealer)
+        self.proof_uploads = ProofUploads(files=files, rights=self.own_rights)
         self.connector = AccountConnector(
             suppliers=self.suppliers_consents,
             outcomes=outcomes,

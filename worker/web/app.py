@@ -12,8 +12,9 @@ from fastapi.staticfiles import StaticFiles
 from worker.runtime.process import Runtime
 from worker.web import api, pages
 from worker.web.consent import invitation, proxy, reading, routes
+from worker.web.consent.rights import routes as rights
 from worker.web.errors import add_error_handlers, refuse_long_body, to_response
-from worker.web.pages import operator, operator_invitations
+from worker.web.pages import operator, operator_invitations, operator_proofs
 from worker.web.security import set_security_headers
 
 _FOLDER: Final = Path(__file__).parent
@@ -26,7 +27,18 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     add_error_handlers(app)
     # ``/connect/reading`` comes before ``/connect/{supplier}``.
-    for module in (reading, routes, invitation, proxy, pages, operator, operator_invitations, api):
+    for module in (
+        reading,
+        routes,
+        invitation,
+        rights,
+        proxy,
+        pages,
+        operator,
+        operator_invitations,
+        operator_proofs,
+        api,
+    ):
         app.include_router(module.router)
     return app
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
 
@@ -19,11 +20,13 @@ from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.web.sessions import SESSION_COOKIE, SESSION_LIFE, Session, read_session, sign_session
+from worker.web.texts import Words
 
 log = logging.getLogger("releve.web")
 
 BROWSER_COOKIE: Final = "releve_connect"
 BROWSER_LIFE: Final = timedelta(days=7)  # As long as a connection request.
+RIGHT_STATE: Final = "/connect/right/state"  # Where a browser sees what has become of the right that it declared.
 _BROWSER: Final = "browser"  # The kind of the signed value in this cookie.
 
 
@@ -79,6 +82,27 @@ def set_browser_cookie(runtime: Runtime, response: Response, browser_id: str) ->
 def hash_browser_id(browser_id: str) -> str:
     """Return how the stores know a browser: whoever reads them can't make its cookie."""
     return hashlib.sha256(browser_id.encode()).hexdigest()
+
+
+def name_service(runtime: Runtime, tenant: str, words: Words) -> str:
+    """Return the title of a tenant's service; without one, the host of our address, where that is a name."""
+    if title := runtime.tenants.title_of(tenant):
+        return title
+    host = urlsplit(runtime.settings.public_url).hostname or ""
+    is_name = "." in host and not host.replace(".", "").isdigit()
+    return host if is_name else words("account.reader.this_service")
+
+
+def needs_invitation(runtime: Runtime, supplier: str) -> bool:
+    """Return whether nobody connects a meter of this supplier without an invitation."""
+    clients = runtime.suppliers.get(supplier)
+    return clients is None or not clients.account_tokens
+
+
+def has_shares(runtime: Runtime, supplier: str) -> bool:
+    """Return whether a consent is a share that its holder deletes at the supplier before giving a new one."""
+    clients = runtime.suppliers.get(supplier)
+    return clients is not None and clients.endpoints.preset.consent_style == "autorisation"
 
 
 def publish_backfills(runtime: Runtime, account_ids: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ The API answers ``{"error": code, "message": text}``, the OAuth proxy the same u
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.fleet.backoff import CLIENT_DELAY_S
 from worker.errors import IncidentOpen, MeterElsewhere, RateLimited, TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
@@ -23,6 +25,9 @@ from worker.web.security import set_security_headers
 log = logging.getLogger("releve.web")
 
 _MOST_BYTES: Final = 10_000  # Of a body, because it is read before the caller is authenticated.
+# Of one that only an operator who is logged in may send: three files, and what lies between them.
+LARGEST_UPLOAD: Final = MOST_PROOFS * LARGEST_PROOF + 64 * 1024
+_UPLOAD: Final = re.compile(r"/operator/rights/[0-9a-z]{1,40}/proofs")
 # Codes with a page of their own; the others share that of "refused".
 _PAGES: Final = (
     "unknown_account",
@@ -89,8 +94,9 @@ def refuse_long_body(request: Request) -> HttpRefusal | None:
     """
     if "Transfer-Encoding" in request.headers:
         return HttpRefusal(411, "length_required", "send the body in one piece, with its Content-Length")
-    if int(request.headers.get("Content-Length", 0)) > _MOST_BYTES:
-        return HttpRefusal(413, "too_large", f"a body may have {_MOST_BYTES} bytes")
+    most = LARGEST_UPLOAD if _UPLOAD.fullmatch(request.url.path) else _MOST_BYTES
+    if int(request.headers.get("Content-Length", 0)) > most:
+        return HttpRefusal(413, "too_large", f"a body may have {most} bytes")
     return None
 
 

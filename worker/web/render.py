@@ -38,7 +38,7 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
     """Render the template ``name`` with ``values``.
 
     Every template also has ``t`` (Words), ``session``, ``csrf`` of the session, ``languages`` (each with the address
-    of this page in it) and ``static``.
+    of this page in it), ``static``, and ``about``: the key of what the service is for.
     """
     runtime, session = get_runtime(request), get_session(request)
     words = words_of(request)
@@ -48,6 +48,7 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
         "csrf": runtime.signer.csrf_token(session.sid),
         "languages": [(language, _address_in_language(request, language)) for language in LANGUAGES],
         "static": static_address,
+        "about": "app.about.both" if len(runtime.suppliers) > 1 else "app.about",
     }
     response = HTMLResponse(ENVIRONMENT.get_template(name).render(base | values), status)
     response.headers["Content-Language"] = words.language

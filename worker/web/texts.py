@@ -57,6 +57,12 @@ class Words:
     def number(self, value: int) -> str:
         return format_decimal(value, "#,##0", self.locale)
 
+    def decimal(self, value: Decimal) -> str:
+        """Return a decimal number with all the places that it has, such as ``11,42781``."""
+        exponent = value.normalize().as_tuple().exponent
+        places = max(0, -exponent) if isinstance(exponent, int) else 0
+        return format_decimal(value, "#,##0" + ("." + "0" * places if places else ""), self.locale)
+
     def energy(self, milliwatt_hours: int, places: int | None = None) -> str:
         """Return ``212 kWh``, with about three figures unless ``places`` gives the number of decimals."""
         usual = _usual_places(milliwatt_hours) if places is None else places
@@ -66,6 +72,10 @@ class Words:
         """Return the energy in kWh with so many decimals and without its unit, for columns."""
         pattern = "#,##0" + ("." + "0" * places if places else "")
         return format_decimal(round_kwh(milliwatt_hours, places), pattern, self.locale).replace("-", "\N{MINUS SIGN}")
+
+    def signed_kwh(self, milliwatt_hours: int, places: int) -> str:
+        """Return a difference in kWh with its sign and without its unit, for columns: ``+6``, ``−12``, ``0``."""
+        return f"{'+' if milliwatt_hours > 0 else ''}{self.kwh(milliwatt_hours, places)}"
 
     def power(self, millivolt_amperes: int, places: int | None = None) -> str:
         """Return ``4,64 kVA``, with all its decimals unless ``places`` gives their number."""
@@ -89,6 +99,11 @@ class Words:
     def weekday(self, day: date) -> str:
         """Return ``mercredi 24 juillet 2024``, in English ``Wednesday 24 July 2024``."""
         return format_date(day, "full", self.locale)
+
+    def medium_day(self, day: date) -> str:
+        """Return ``24 juil. 2024``; in French the first of a month is "1er"."""
+        text = format_date(day, "medium", self.locale)
+        return text.replace("1 ", "1er ", 1) if self.language == "fr" and day.day == 1 else text
 
     def short_day(self, day: date) -> str:
         """Return ``mer. 24 juil.``."""

@@ -614,9 +614,19 @@ def daily_of(direction: Direction = Direction.CONSUMPTION, supplier: str = "ened
     )
 
 
+def dailies_of(supplier: str) -> list[Series]:
+    """Return the series of daily energy that a supplier has, one a direction, the consumption first."""
+    return [series for series in of_supplier(supplier) if series.is_daily_energy]
+
+
 def curve_of(daily: Series) -> Series:
     """Return the curve whose steps add up to these daily values."""
     return next(series for series in Series if series.has_steps and series.description.adds_up_to is daily)
+
+
+def find_curve(daily: Series) -> Series | None:
+    """Return the curve whose steps add up to these daily values; None where the supplier has none."""
+    return next((series for series in Series if series.has_steps and series.description.adds_up_to is daily), None)
 
 
 def registers_of(direction: Direction = Direction.CONSUMPTION) -> Series:

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, u
 
 from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.rights import Right, RightRecord, RightState
+from worker.domain.consent.rights import ProofState, Right, RightRecord, RightState
 from worker.stores.database import Database, SealedTable
 from worker.stores.encryption import KeyedHashes, Sealer
 from worker.stores.registry.account_rows import ACCOUNT_QUERY
@@ -72,6 +72,10 @@ class RightTable(SealedTable):
         """
         only = (_C.state == RightState.PENDING,) if pending_only else ()
         return self._list(_C.supplier == supplier, _LIVE, _C.id > after, *only, limit=limit)
+
+    def list_awaiting_proof(self, limit: int = PAGE) -> list[Right]:
+        """Return the rights of which the supplier awaits, or has rejected, a proof; by id."""
+        return self._list(_LIVE, _C.proof.in_((ProofState.AWAITED, ProofState.REJECTED)), limit=limit)
 
     def of_meter(self, supplier: str, meter: str) -> list[Right]:
         """Return the rights of a meter that are not withdrawn, the newest first."""

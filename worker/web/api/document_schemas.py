@@ -9,17 +9,18 @@ from fastapi.responses import JSONResponse
 
 from worker.domain.exports.document_schemas import document_schema
 from worker.domain.measures.series import Doctype
+from worker.runtime.process import Runtime
 from worker.web.api.schemas import SchemaList, error_responses
+from worker.web.context import RuntimeDep
 from worker.web.errors import HttpRefusal
 
 router = APIRouter(tags=["schemas"])
 
-_DOCTYPES = {doctype.full_name: doctype for doctype in Doctype}
 _MEDIA_TYPE = "application/schema+json"
 
 
 @router.get("/schemas", summary="List the doctypes", response_model=SchemaList, responses=error_responses())
-def list_schemas() -> dict[str, Any]:
+def list_schemas(runtime: RuntimeDep) -> dict[str, Any]:
     """List the doctypes of stored documents, each with its series, its period and the path of its JSON Schema."""
     return {
         "schemas": [
@@ -30,7 +31,7 @@ def list_schemas() -> dict[str, Any]:
                 "unit": doctype.series.description.quantity.load_unit,
                 "path": f"/api/schemas/{name}",
             }
-            for name, doctype in _DOCTYPES.items()
+            for name, doctype in _doctypes(runtime).items()
         ]
     }
 
@@ -48,8 +49,15 @@ def read_schema(
         str,
         Path(description="A whole name, as the list has them.", examples=["com.grandlyon.enedis.day"], max_length=80),
     ],
+    runtime: RuntimeDep,
 ) -> JSONResponse:
     """Return the JSON Schema of the documents of a doctype, as the measure store keeps them."""
-    if doctype not in _DOCTYPES:
+    known = _doctypes(runtime)
+    if doctype not in known:
         raise HttpRefusal(404, "unknown_doctype", "no such doctype: GET /api/schemas lists them")
-    return JSONResponse(document_schema(_DOCTYPES[doctype]), media_type=_MEDIA_TYPE)
+    return JSONResponse(document_schema(known[doctype]), media_type=_MEDIA_TYPE)
+
+
+def _doctypes(runtime: Runtime) -> dict[str, Doctype]:
+    """Return the doctypes of the suppliers that are set up, by name."""
+    return {one.full_name: one for one in Doctype if one.series.description.supplier in runtime.suppliers}

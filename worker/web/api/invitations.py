@@ -14,7 +14,7 @@ from worker.accounts.invitations import (
     NoMailService,
     SentInvitation,
 )
-from worker.clients.suppliers import ENEDIS
+from worker.clients.suppliers import ENEDIS, GRDF
 from worker.domain.consent.invitations import Invitation
 from worker.errors import MeterElsewhere
 from worker.runtime.process import Runtime
@@ -48,7 +48,7 @@ def invite(new: NewInvitation, runtime: RuntimeDep, caller: WriteAccounts) -> Se
     """Make a secret link, good once and for 72 hours, by which one person consents. You vouch for who gets it.
 
     With `account` it is the same person as before, and the history is kept; a closed account only opens its history.
-    With `usage_point` the meter gets an account. Unfinished older invitations for the same are revoked.
+    With `usage_point` or `pce` the meter gets an account. Unfinished older invitations for the same are revoked.
     """
     inviter = runtime.inviter
     try:
@@ -107,11 +107,16 @@ def revoke_invitation(
 
 def _create(runtime: Runtime, new: NewInvitation, caller: Caller) -> tuple[Invitation, str]:
     by = f"token:{caller.token_id}"
-    if new.usage_point is not None:
-        return runtime.inviter.invite_meter(
-            ENEDIS.name, new.usage_point, by, new_holder=new.new_holder, tenant=caller.tenant
-        )
+    for supplier, meter in ((ENEDIS.name, new.usage_point), (GRDF.name, new.pce)):
+        if meter is not None:
+            _check_set_up(runtime, supplier)
+            return runtime.inviter.invite_meter(supplier, meter, by, new_holder=new.new_holder, tenant=caller.tenant)
     return runtime.inviter.invite_account(caller.load_account(runtime, str(new.account)).id, by)
+
+
+def _check_set_up(runtime: Runtime, supplier: str) -> None:
+    if supplier not in runtime.suppliers:
+        raise HttpRefusal(422, "invalid_request", "pce: this service has no gas")
 
 
 def _summarize(invitation: Invitation) -> InvitationSummary:

@@ -81,17 +81,24 @@ class SeriesSwitches(BaseModel):
 
 
 class NewInvitation(BaseModel):
-    """Either `account` or `usage_point`."""
+    """One of `account`, `usage_point` and `pce`."""
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"account": EXAMPLE_ID}, {"usage_point": "12345678901234"}]},
+        json_schema_extra={
+            "examples": [{"account": EXAMPLE_ID}, {"usage_point": "12345678901234"}, {"pce": "GI123456"}]
+        },
     )
 
     account: str | None = Field(None, pattern=r"^[a-z][a-z0-9]{0,31}$", description="The same person as before.")
     usage_point: str | None = Field(None, pattern=r"^[0-9]{14}$", description="The meter's 14-digit number (PDL, PRM).")
+    pce: str | None = Field(
+        None,
+        pattern=r"^([0-9]{14}|GI[0-9]{6})$",
+        description="The gas meter's number (PCE): 14 digits, or GI and 6 digits; where the service has gas.",
+    )
     new_holder: bool = Field(
-        False, description="With `usage_point`: another person holds the meter now; its account is closed by theirs."
+        False, description="With a meter: another person holds it now; its account is closed by theirs."
     )
     mail: str | None = Field(
         None, max_length=254, description="Send the link to this address, in French and English; it is not stored."
@@ -106,10 +113,11 @@ class NewInvitation(BaseModel):
 
     @model_validator(mode="after")
     def _check_whom(self) -> Self:
-        if (self.account is None) == (self.usage_point is None):
-            raise ValueError("give either account or usage_point")
-        if self.new_holder and self.usage_point is None:
-            raise ValueError("new_holder goes with usage_point")
+        named = [whom for whom in (self.account, self.usage_point, self.pce) if whom is not None]
+        if len(named) != 1:
+            raise ValueError("give one of account, usage_point and pce")
+        if self.new_holder and self.account is not None:
+            raise ValueError("new_holder goes with usage_point or pce")
         return self
 
 
@@ -139,7 +147,9 @@ class Measure(BaseModel):
 
     model_config = ConfigDict(json_schema_extra=_describe_details)
 
-    load: float = Field(description="In kWh; in kVA of the maximum power and of the contract.", examples=[0.312])
+    load: float = Field(
+        description="In kWh; in kVA of the maximum power and of the contract of electricity.", examples=[0.312]
+    )
     year: int = Field(examples=[2024])
     month: int = Field(examples=[7])
     day: int = Field(description="0 in documents by month and by year.", examples=[24])

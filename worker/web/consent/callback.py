@@ -18,7 +18,6 @@ from fastapi.responses import RedirectResponse
 
 from worker.app import enqueue_request
 from worker.clients.callback import LONGEST_STATE, Callback
-from worker.clients.enedis.consent import read_callback
 from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.connection_requests import (
     LONGEST_QUERY,
@@ -32,7 +31,15 @@ from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
-from worker.web.context import get_runtime, hash_browser_id, publish_backfills, read_browser_id, set_session_cookie
+from worker.web.context import (
+    RIGHT_STATE,
+    get_runtime,
+    hash_browser_id,
+    needs_invitation,
+    publish_backfills,
+    read_browser_id,
+    set_session_cookie,
+)
 from worker.web.render import render, render_message, words_of
 from worker.web.sessions import Session
 
@@ -46,6 +53,7 @@ _START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
 _HOME: Final = ("/", "connect.home")
 _INVITATION: Final = ("/invitation", "connect.invitation")
 _READING: Final = ("/connect/reading", "connect.reading")
+_RIGHT_AGAIN: Final = ("/connect/right/again", "connect.right.again")
 _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> its status and what to do next.
     "unknown_supplier": (404, _HOME),
     "too_many": (429, _HOME),
@@ -71,30 +79,47 @@ _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> i
     "foreign_state": (403, _START_AGAIN),
     "code_refused": (400, _START_AGAIN),
     "unusable": (502, _HOME),
+    "no_right": (404, _INVITATION),
+    "right_pending": (202, _HOME),
+    "right_proof": (202, _HOME),
+    "right_to_check": (202, _HOME),
+    "right_refused": (403, _RIGHT_AGAIN),
+    "right_revoked": (403, _RIGHT_AGAIN),
+    "right_obsolete": (410, _RIGHT_AGAIN),
+    "right_withdrawn": (410, _HOME),
+    "right_elsewhere": (403, _INVITATION),
+    "right_postcode": (409, _RIGHT_AGAIN),
+    "right_name": (409, _RIGHT_AGAIN),
+    "right_email": (409, _RIGHT_AGAIN),
+    "right_unknown_meter": (404, _RIGHT_AGAIN),
+    "right_contract_ended": (410, _HOME),
+    "right_scope": (502, _HOME),
+    "right_exists": (409, _INVITATION),
+    "right_too_many": (429, _HOME),
 }
 _PAGES_WITHOUT_ERROR: Final = ("code_refused", "unusable")  # OAuth has no words for them.
 _FAILURES: Final = ("access_denied", "server_error", "no_usage_point")  # The others share the page ``refused``.
 
 
-def answer_callback(request: Request, runtime: Runtime, session: Session) -> Response:
-    """Answer a callback, whichever of our addresses it came to."""
+def answer_callback(request: Request, runtime: Runtime, session: Session, supplier: str) -> Response:
+    """Answer a callback of a supplier that has a consent page here, whichever of our addresses it came to."""
     if len(request.scope["query_string"]) > LONGEST_QUERY:
         return consent_page(request, "too_long")
-    callback = read_callback(request.query_params.multi_items())
+    callback = runtime.consents_of(supplier).read_callback(request.query_params.multi_items())
     if len(callback.usage_points) > MOST_METERS:
         return consent_page(request, "too_many_meters")
     flows, state = ConsentFlows(runtime.redis), callback.state
     if not _STATE.fullmatch(state):
-        return consent_page(request, _failure_page(callback.failure) if callback.failure else "unknown_state")
+        return _stateless_page(request, callback, supplier)
     flow, browser_id = flows.read(state), read_browser_id(runtime, request)
-    if flow is None:
-        return _answer_repeated(request, runtime, session, callback)
+    if flow is None or flow.supplier != supplier:
+        return _answer_repeated(request, runtime, session, callback, supplier)
     if browser_id is None or flow.browser != browser_id:
         # The flow isn't ended: it stays for the browser that it belongs to.
         return consent_page(request, "foreign_state")
     own = _receive(request, runtime, session, callback, flow)
     if not runtime.connection_requests.create(own):  # Another load of the same callback was faster.
-        return _answer_repeated(request, runtime, session, callback)
+        return _answer_repeated(request, runtime, session, callback, supplier)
     flows.end(state)
     return answer_request(request, runtime, session, own)
 
@@ -121,13 +146,21 @@ def _receive(
     )
 
 
-def _answer_repeated(request: Request, runtime: Runtime, session: Session, callback: Callback) -> Response:
+def _answer_repeated(
+    request: Request, runtime: Runtime, session: Session, callback: Callback, supplier: str
+) -> Response:
     """Answer a callback whose state is used: with what came of it, for the browser that it belongs to."""
     browser_id = read_browser_id(runtime, request)
     own = runtime.connection_requests.get(_request_id(callback.state))
     if own is None or browser_id is None or own.browser != hash_browser_id(browser_id):
-        return consent_page(request, _failure_page(callback.failure) if callback.failure else "unknown_state")
+        return _stateless_page(request, callback, supplier)
     return answer_request(request, runtime, session, own)
+
+
+def _stateless_page(request: Request, callback: Callback, supplier: str) -> Response:
+    """Return the page of a callback whose state leads to nothing that is this browser's."""
+    page = _failure_page(callback.failure) if callback.failure else "unknown_state"
+    return consent_page(request, page, supplier=supplier)
 
 
 def answer_request(request: Request, runtime: Runtime, session: Session, own: ConnectionRequest) -> Response:
@@ -142,15 +175,20 @@ def answer_request(request: Request, runtime: Runtime, session: Session, own: Co
         case RequestState.CONNECTED:
             return _open_accounts(runtime, session, own)
         case RequestState.CHOICE:
-            return render(request, "choice.html", request_id=own.id, browser_csrf=_browser_csrf(runtime, request))
+            supplier = words_of(request)(f"supplier.{own.supplier}")
+            csrf = _browser_csrf(runtime, request)
+            return render(request, "choice.html", request_id=own.id, browser_csrf=csrf, supplier=supplier)
         case RequestState.UNPROVEN:
             return _unproven_page(request, runtime, own)
         case RequestState.REFUSED if own.caller is not None and own.page != "invitation_over":
             # Whoever asked must hear that nothing comes of it, in OAuth's words where there is one.
             error = "server_error" if own.page in _PAGES_WITHOUT_ERROR else own.page
             return RedirectResponse(own.caller.address(error=error, error_description="the consent was not given"), 302)
-        case RequestState.HELD | RequestState.REFUSED | RequestState.DECLARED:
-            return consent_page(request, own.page if own.page in _PAGES else _failure_page(own.page))
+        case RequestState.DECLARED:
+            return RedirectResponse(RIGHT_STATE, 303)
+        case RequestState.HELD | RequestState.REFUSED:
+            page = own.page if own.page in _PAGES else _failure_page(own.page)
+            return consent_page(request, page, supplier=own.supplier)
 
 
 def _take_on(runtime: Runtime, own: ConnectionRequest) -> ConnectionRequest:
@@ -190,18 +228,25 @@ def _open_accounts(runtime: Runtime, session: Session, own: ConnectionRequest) -
 def _waiting_page(request: Request, own: ConnectionRequest) -> Response:
     """Return a page that reloads itself when the next try is over."""
     if own.next_try_at is None or not own.page:
-        return consent_page(request, "working", _SHORTEST_WAIT_S)
+        return consent_page(request, "working", _SHORTEST_WAIT_S, supplier=own.supplier)
     left_s = (own.next_try_at - datetime.now(UTC)).total_seconds() + _SHORTEST_WAIT_S
     wait_s = round(min(max(left_s, _SHORTEST_WAIT_S), _LONGEST_WAIT_S))
-    return consent_page(request, own.page, wait_s, at=words_of(request).clock(own.next_try_at))
+    at = words_of(request).clock(own.next_try_at)
+    return consent_page(request, own.page, wait_s, supplier=own.supplier, at=at)
 
 
-def consent_page(request: Request, name: str, wait_s: int = 0, **words: str) -> Response:
-    """Return the page of an outcome, which with ``wait_s`` comes again after so many seconds."""
+def consent_page(
+    request: Request, name: str, wait_s: int = 0, *, supplier: str = ENEDIS.name, **words: str
+) -> Response:
+    """Return the page of an outcome, which with ``wait_s`` comes again after so many seconds.
+
+    ``supplier``: whose consent it is about; ``words``: further facts of its texts.
+    """
     status, action = _PAGES[name]
-    if action is _START_AGAIN and not get_runtime(request).clients.account_tokens:
+    if action is _START_AGAIN and needs_invitation(get_runtime(request), supplier):
         action = _INVITATION  # Without one, a new start would lead to no account.
-    return render_message(request, f"connect.{name}", status, action, words=words, reload_s=wait_s)
+    facts = {"supplier": words_of(request)(f"supplier.{supplier}"), "digits": "…", **words}
+    return render_message(request, f"connect.{name}", status, action, words=facts, reload_s=wait_s)
 
 
 def _browser_csrf(runtime: Runtime, request: Request) -> str:

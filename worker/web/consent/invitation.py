@@ -21,6 +21,7 @@ from worker.web.addresses import client_address
 from worker.web.consent.callback import consent_page
 from worker.web.consent.routes import new_browser_id, redirect_to_supplier
 from worker.web.context import (
+    RIGHT_STATE,
     RuntimeDep,
     SessionDep,
     hash_browser_id,
@@ -44,7 +45,8 @@ _PRETENDER: Final = "simulator"
 def show_invitation(request: Request, runtime: RuntimeDep) -> Response:
     """Show the form. It says nothing of the invitation, which the server has not seen."""
     browser_id = read_browser_id(runtime, request) or new_browser_id()
-    response = render(request, "invitation.html", browser_csrf=runtime.signer.csrf_token(browser_id))
+    several = ".both" if len(runtime.suppliers) > 1 else ""
+    response = render(request, "invitation.html", browser_csrf=runtime.signer.csrf_token(browser_id), several=several)
     set_browser_cookie(runtime, response, browser_id)
     response.headers["Content-Security-Policy"] = policy_with_form_to(runtime.endpoints.authorize_url)
     return response
@@ -100,6 +102,10 @@ def _go_on(request: Request, runtime: Runtime, session: Session, invitation: Inv
         return consent_page(request, "invitation_over")
     if account is not None and account.state is AccountState.CLOSED:
         return _open_history(request, runtime, session, invitation, account)
+    if invitation.supplier not in runtime.suppliers:
+        return consent_page(request, "unknown_supplier")
+    if runtime.suppliers[invitation.supplier].supplier.rights is not None:
+        return RedirectResponse(f"/invitation/{invitation.id}/right", 303)
     meter = account.usage_point_id if account else invitation.usage_point_id
     return redirect_to_supplier(
         request, runtime, invitation.supplier, meter, invitation=invitation, browser_id=browser_id
@@ -126,6 +132,8 @@ def _open_again(runtime: Runtime, session: Session, secret: str, browser_id: str
     account = runtime.registry.account_of(invitation)
     if account is None and invitation.usage_point_id is not None:
         account = runtime.registry.find(invitation.supplier, invitation.usage_point_id)
+    if account is None and any(right.page for right in runtime.rights.of_browser(browser)):
+        return RedirectResponse(RIGHT_STATE, 303)  # It was used for a right that waits for its holder.
     if account is None or runtime.consents.browser_of(account.id) != browser:
         return None
     return _open_account(runtime, session, account)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Final
 from urllib.parse import urlencode
@@ -10,7 +11,6 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.clients.enedis.client import USAGE_POINT
 from worker.domain.clock import real_clock
 from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.tenants import DEFAULT_TENANT
@@ -47,9 +47,10 @@ def start_consent(request: Request, supplier: str, runtime: RuntimeDep) -> Respo
 @router.get("/callback/{supplier}")
 def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, session: SessionDep) -> Response:
     """Receive a person who comes back from the supplier's page."""
-    if supplier.removesuffix(PORTAL_SUFFIX) != runtime.clients.supplier.name:
+    name = supplier.removesuffix(PORTAL_SUFFIX)
+    if name not in runtime.suppliers:
         return consent_page(request, "unknown_supplier")
-    return answer_callback(request, runtime, session)
+    return answer_callback(request, runtime, session, name)
 
 
 @router.post("/connect/new-holder")
@@ -78,8 +79,12 @@ def redirect_to_supplier(
     *,
     invitation: Invitation | None = None,
     browser_id: str | None = None,
+    tenant: str = DEFAULT_TENANT,
 ) -> Response:
-    """Store a flow of this browser and redirect to the supplier's page; only a simulator gets ``usage_point_id``."""
+    """Store a flow of this browser and redirect to the supplier's page; only a simulator gets ``usage_point_id``.
+
+    ``tenant``: to whom a new account will belong where there is no invitation.
+    """
     if wait_s := RateLimiter(runtime.redis).count_call(CONSENT_STARTS, client_address(request)):
         return consent_page(request, "too_many", wait_s)
     browser_id = browser_id or read_browser_id(runtime, request) or new_browser_id()
@@ -87,9 +92,9 @@ def redirect_to_supplier(
         supplier,
         browser_id,
         invitation=invitation.id if invitation else None,
-        tenant=invitation.tenant if invitation else DEFAULT_TENANT,
+        tenant=invitation.tenant if invitation else tenant,
     )
-    response = begin_flow(request, runtime, flow, "/callback/enedis", usage_point_id)
+    response = begin_flow(request, runtime, flow, f"/callback/{supplier}", usage_point_id)
     set_browser_cookie(runtime, response, browser_id)
     return response
 
@@ -98,8 +103,9 @@ def begin_flow(
     request: Request, runtime: Runtime, flow: ConsentFlow, callback_path: str, usage_point_id: str | None
 ) -> Response:
     """Store a flow that begins now, and redirect to the supplier's page; only a simulator gets ``usage_point_id``."""
-    hint = usage_point_id if usage_point_id and USAGE_POINT.fullmatch(usage_point_id) else None
-    today = runtime.supplier_consents.today()
+    consents = runtime.consents_of(flow.supplier)
+    hint = usage_point_id if usage_point_id and consents.is_meter(usage_point_id) else None
+    today = consents.today()
     begun = replace(flow, begun_on=today.isoformat(), begun_at=real_clock().isoformat())
     try:
         return RedirectResponse(start_flow(runtime, begun, callback_path, hint), 303)
@@ -120,9 +126,19 @@ def start_flow(runtime: Runtime, flow: ConsentFlow, callback_path: str, usage_po
 
     Raises ValueError where the supplier has no consent page (the sandbox).
     """
-    runtime.supplier_consents.consent_page("")  # It raises the ValueError before anything is stored.
-    page = runtime.supplier_consents.consent_page(ConsentFlows(runtime.redis).start(flow))
-    if not runtime.settings.speaks_to_simulator:
-        return page
-    hints = {"redirect_uri": runtime.settings.public_url + callback_path, "usage_point_id": usage_point_id}
-    return f"{page}&{urlencode({name: value for name, value in hints.items() if value})}"
+    consents = runtime.consents_of(flow.supplier)
+    consents.consent_page("")  # It raises the ValueError before anything is stored.
+    page = consents.consent_page(ConsentFlows(runtime.redis).start(flow))
+    hints = {name: value for name, value in _hints(runtime, flow, callback_path, usage_point_id).items() if value}
+    return f"{page}&{urlencode(hints)}" if hints else page
+
+
+def _hints(
+    runtime: Runtime, flow: ConsentFlow, callback_path: str, usage_point_id: str | None
+) -> Mapping[str, str | None]:
+    """Return what only a simulator is told in the address of its page; GRDF's has our callback in it already."""
+    if flow.supplier == runtime.clients.supplier.name:
+        address = runtime.settings.public_url + callback_path
+        hints = {"redirect_uri": address, "usage_point_id": usage_point_id}
+        return hints if runtime.settings.speaks_to_simulator else {}
+    return {"pce": usage_point_id} if runtime.settings.speaks_to_gas_simulator else {}

@@ -1,7 +1,4 @@
-"""The page of an account: progress of the first sync, charts, and the state of the connection with what to do.
-
-``OwnAccount`` is the dependency that lets a browser see its own accounts alone.
-"""
+"""The page of an account: progress of the first sync, charts, and the state of the connection with what to do."""
 
 from __future__ import annotations
 
@@ -9,23 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Annotated, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from worker.accounts.explanations import coverage_of
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.accounts.status import AccountStatus, status_of
+from worker.clients.suppliers import GRDF
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, civil_date
-from worker.domain.measures.series import Direction, curve_of, daily_of
-from worker.errors import ConsentStopped, UnknownAccount
+from worker.domain.measures.series import Direction, Quantity, contract_series, daily_of, find_curve
+from worker.errors import ConsentStopped
 from worker.runtime.process import Runtime
-from worker.web.context import RuntimeDep, SessionDep
+from worker.web.context import RuntimeDep, SessionDep, name_service, needs_invitation
 from worker.web.pages.cards import build_cards
 from worker.web.pages.flows import build_chart, build_figures, find_flows
-from worker.web.pages.measures import Span, View
+from worker.web.pages.gas.contract import explain_lack_of_days
+from worker.web.pages.homes.energy_sum import build_sum
+from worker.web.pages.homes.joined import find_home
+from worker.web.pages.measures import Span, View, read_entries
+from worker.web.pages.own_account import OwnAccount
 from worker.web.render import render, words_of
 from worker.web.texts import Words
 
@@ -48,24 +50,38 @@ _GAP_REACH: Final = timedelta(days=30)
 def show_account(
     request: Request,
     runtime: RuntimeDep,
+    session: SessionDep,
     account: OwnAccount,
     by: Annotated[View | None, Query()] = None,
     at: Annotated[date | None, Query()] = None,
+    with_sum: Annotated[bool, Query(alias="sum")] = False,
 ) -> Response:
+    """Show the page; ``?sum=1`` asks for the sum of a home's energies, which is never shown unasked."""
     words = words_of(request)
     status = status_of(account, runtime.history)
     today = runtime.history.today()
-    bars = {name: series for name, series in status.series.items() if series.total}
-    kind, connection = connection_of(account, status, today)
+    supplier, daily = words(f"supplier.{account.supplier}"), daily_of(supplier=account.supplier)
+    no_days = _explain_lack_of_days(runtime, account, words, supplier)
+    bars = {name: one for name, one in status.series.items() if one.total and not (no_days and name is daily)}
+    kind, connection = connection_of(account, status, today, has_days=not no_days)
     known = runtime.registry.outcomes.known(account.id)
-    flows = find_flows(runtime, account.id, known)
+    flows = find_flows(runtime, account, known)
     chart = build_chart(runtime, account.id, words, by, at, flows)
     shown = chart.span if chart else Span.containing(by or View.MONTH, at or today - ONE_DAY)
+    home = find_home(runtime, session, account)
     return render(
         request,
         "account.html",
+        home=home,
+        with_sum=with_sum,
+        sums=build_sum(runtime, home.accounts, at, words) if with_sum and home.is_joined else [],
+        span_query=_span_query(by, at),
+        may_add_gas=_may_add_gas(runtime, account, [one.supplier for one in (*home.accounts, *home.joinable)]),
         account=account,
-        title=_title([flow.direction for flow in flows]),
+        title=_title(account, [flow.direction for flow in flows]),
+        supplier=supplier,
+        sync_text=_sync_text(account),
+        no_days=no_days,
         bars=bars,
         loading=account.active and any(bar.done < bar.total for bar in bars.values()),
         chart=chart,
@@ -73,7 +89,8 @@ def show_account(
         cards=build_cards(runtime, account.id, known, shown, words),
         kind=kind,
         connection=connection,
-        needs_invitation=not runtime.clients.account_tokens,
+        needs_invitation=needs_invitation(runtime, account.supplier),
+        may_declare=account.supplier in runtime.rights.suppliers and account.supplier in runtime.suppliers,
         next_try=status.next_try if connection == RATE_LIMITED else None,
         last_day=status.last_day,
         may_stop=account.may_be_stopped,
@@ -81,15 +98,40 @@ def show_account(
         reader=_find_reader(runtime, account, today, words),
         may_renew=account.state is not AccountState.CLOSED,
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
-        **_count_gaps(runtime, account.id, today),
+        **_count_gaps(runtime, account, today),
     )
 
 
-def _title(directions: Sequence[Direction]) -> str:
-    """Return the key of the page's title, by the directions of which energy is stored."""
+def _span_query(by: View | None, at: date | None) -> str:
+    """Return the query that shows the same span on another page; empty where none was asked for."""
+    chosen = {"by": by, "at": at}
+    asked = urlencode({name: value for name, value in chosen.items() if value is not None})
+    return f"?{asked}" if asked else ""
+
+
+def _may_add_gas(runtime: Runtime, account: Account, suppliers: Sequence[str]) -> bool:
+    """Return whether the page offers to connect a gas meter too: there is gas here, and none in this home yet."""
+    return GRDF.name in runtime.suppliers and GRDF.name not in suppliers and account.may_choose_series
+
+
+def _title(account: Account, directions: Sequence[Direction]) -> str:
+    """Return the key of the page's title, by what is measured and the directions of which energy is stored."""
+    if daily_of(supplier=account.supplier).description.quantity is Quantity.GAS:
+        return "account.title.gas"
     if len(directions) > 1:
         return "account.title.both"
     return "account.title.production" if Direction.PRODUCTION in directions else "account.title"
+
+
+def _sync_text(account: Account) -> str:
+    """Return the key of what a first sync says: which values come first."""
+    return "sync.text" if find_curve(daily_of(supplier=account.supplier)) else "sync.text.days"
+
+
+def _explain_lack_of_days(runtime: Runtime, account: Account, words: Words, supplier: str) -> str:
+    """Return why the meter has no daily values, where its contract tells; else an empty text."""
+    contract = contract_series(account.supplier)
+    return explain_lack_of_days(read_entries(runtime.measures, account.id, contract), words, supplier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +152,14 @@ def _find_reader(runtime: Runtime, account: Account, today: date, words: Words) 
         return None
     began = account.created_at if proof is None else proof.consented_at
     since = (proof.consent_from if proof else None) or account.consent_from or civil_date(began)
-    return Reader(_service_name(runtime, account, words), since, account.consent_until)
+    return Reader(name_service(runtime, account.tenant, words), since, account.consent_until)
 
 
-def _service_name(runtime: Runtime, account: Account, words: Words) -> str:
-    """Return the service's title; without one, the host of its address, where that is a name."""
-    if title := runtime.tenants.title_of(account.tenant):
-        return title
-    host = urlsplit(runtime.settings.public_url).hostname or ""
-    is_name = "." in host and not host.replace(".", "").isdigit()
-    return host if is_name else words("account.reader.this_service")
+def connection_of(account: Account, status: AccountStatus, today: date, *, has_days: bool = True) -> tuple[str, str]:
+    """Return the state of the connection: good, wait or act, and the key of its texts ``.headline`` and ``.advice``.
 
-
-def connection_of(account: Account, status: AccountStatus, today: date) -> tuple[str, str]:
-    """Return the state of the connection: good, wait or act, and the key of its texts ``.headline`` and ``.advice``."""
+    ``has_days``: whether the supplier has daily values of the meter, which else may be late.
+    """
     if account.reason == ConsentStopped.code:
         return "wait", f"code.{account.reason}"  # The household knows: it did so itself.
     if account.state is AccountState.ACTION_NEEDED:
@@ -132,40 +168,30 @@ def connection_of(account: Account, status: AccountStatus, today: date) -> tuple
         return ("wait", "state.unconfirmed") if account.unconfirmed else ("act", "state.new")
     if account.state is not AccountState.READY:
         return KINDS[account.state], f"state.{account.state}"
-    last = status.last_day
+    last, daily = status.last_day, daily_of(supplier=account.supplier)
     if status.waits_for_turn:
         return "wait", RATE_LIMITED
     if any(series.error for series in status.series.values()):
         return "wait", "state.retrying"
     if last is None:
         return "wait", "state.first"
-    return ("wait", "state.late") if last < today - _LATE_AFTER else ("good", "state.good")
+    late_after = _LATE_AFTER + (daily.description.published_after_days - 1) * ONE_DAY
+    if has_days and daily in status.series and last < today - late_after:
+        return "wait", "state.late"
+    return "good", "state.good" if daily.catches_up else "state.as_published"
 
 
-def _count_gaps(runtime: Runtime, account_id: str, today: date) -> dict[str, int]:
+def _count_gaps(runtime: Runtime, account: Account, today: date) -> dict[str, int]:
     """Return how many days of the last month have no total yet, and how many a total but no transmitted curve."""
-    coverage, _ = coverage_of(account_id, runtime.history)
-    first = today - _GAP_REACH
-    daily, curve = (coverage.get(series) for series in (daily_of(), curve_of(daily_of())))
+    coverage, _ = coverage_of(account.id, runtime.history)
+    first, series = today - _GAP_REACH, daily_of(supplier=account.supplier)
+    daily, curves = coverage.get(series), find_curve(series)
+    curve = coverage.get(curves) if curves else None
+    # The newest total may come any moment, so it isn't counted.
+    due = today - series.description.published_after_days * ONE_DAY
     return {
-        # Yesterday's total may come any moment, so it isn't counted.
-        "unpublished_days": sum(first <= gap.day < today - ONE_DAY for gap in (daily.open_days if daily else ())),
+        "unpublished_days": sum(first <= gap.day < due for gap in (daily.open_days if daily else ())),
         "curve_gaps": sum(
             gap.hole is Hole.TRANSMISSION and gap.day >= first for gap in (curve.open_days if curve else ())
         ),
     }
-
-
-def load_own_account(account_id: str, runtime: RuntimeDep, session: SessionDep) -> Account:
-    """Return the account of the address, where the browser's session shows it.
-
-    Raises UnknownAccount, in the same words for an account that doesn't exist and for one of another household.
-    """
-    if account_id in session.accounts:
-        account = runtime.registry.get_existing(account_id)
-        if session.shows(account):
-            return account
-    raise UnknownAccount("no such account in this browser's session")
-
-
-OwnAccount = Annotated[Account, Depends(load_own_account)]

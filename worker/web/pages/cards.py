@@ -1,4 +1,4 @@
-"""The cards below the chart of an account's page: maximum power, registers, contract; each only where there is one."""
+"""The cards below the chart of an account's page: power, registers, billed periods, contract; where there is one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from worker.domain.measures.series import Granularity, Quantity, Series
 from worker.runtime.process import Runtime
 from worker.web.pages.contract import ContractCard, to_contract
+from worker.web.pages.gas.billed import BilledCard, build_billed
 from worker.web.pages.measures import Span, read_entries
 from worker.web.pages.power import PowerCard, build_power
 from worker.web.pages.registers import RegistersCard, build_registers
 from worker.web.texts import Words
 
-Card = PowerCard | RegistersCard | ContractCard
+Card = PowerCard | RegistersCard | BilledCard | ContractCard
 
 
 def build_cards(
@@ -30,6 +31,8 @@ def build_cards(
             cards.append(("power.html", build_power(measures, account_id, series, subscribed, at, words)))
         elif granularity is Granularity.REGISTER:
             cards.append(("registers.html", build_registers(measures, account_id, series, at, words, today)))
+        elif granularity is Granularity.INTERVAL:
+            cards.append(("billed.html", build_billed(measures, account_id, series, at, words)))
         elif granularity is Granularity.STATE:
             cards.append(("contract.html", to_contract(series, contracts[series], words)))
     return [(template, card) for template, card in cards if card is not None]

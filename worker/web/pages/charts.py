@@ -1,12 +1,13 @@
 """The chart of an account's page: the span to show, its figures in words, the drawings and the table.
 
-It shows the consumption, with panels also what was fed into the grid; of a meter that only feeds in, that alone.
+It shows the consumption, with panels also what was fed into the grid; of a meter that only feeds in, that alone. Of
+gas, which has no values within a day, a day is told in figures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -14,9 +15,10 @@ from markupsafe import Markup
 
 from worker.domain.measures.amounts import DAY_PLACES, STEP_PLACES, count_places
 from worker.domain.measures.readings import ONE_DAY, day_length
-from worker.domain.measures.series import Direction
+from worker.domain.measures.series import Quantity, Series, daily_of, find_curve
 from worker.web.pages.balance import balance_of, describe_balance, rows_of_both
 from worker.web.pages.day_slots import Slot
+from worker.web.pages.gas.details import count_marks, describe_day, list_marks, notes_on_marks
 from worker.web.pages.measures import Span, SpanMeasures, View
 from worker.web.pages.svg import NARROW, WIDE, draw_chart
 from worker.web.texts import Words
@@ -55,11 +57,12 @@ class Summary:
 class Chart:
     """Everything that the template shows of one span. Addresses are queries of the account's own page.
 
-    ``direction``: that of its bars above the axis. ``balance``: a sentence, empty where it is not known.
+    ``kind``: what its bars above the axis are, as the names of its colours end. ``balance``: a sentence, empty where it
+    is not known. ``facts``: the keys of the names of a day's further figures, and these.
     """
 
     view: View
-    direction: Direction
+    kind: str
     span: Span
     summary: Summary
     drawings: list[Markup]
@@ -70,6 +73,7 @@ class Chart:
     next: tuple[str, str] | None
     title_before: str
     balance: str = ""
+    facts: list[tuple[str, str]] = field(default_factory=list)
 
 
 def to_chart(
@@ -78,38 +82,47 @@ def to_chart(
     first: date,
     last: date,
     *,
-    direction: Direction = Direction.CONSUMPTION,
+    daily: Series | None = None,
     fed: SpanMeasures | None = None,
 ) -> Chart:
     """Return the chart. ``first`` and ``last`` are the stored days, between which its links lead.
 
-    ``fed``: what was fed into the grid, where both are stored.
+    ``daily``: the series of its daily values, the consumption of electricity without it. ``fed``: what was fed into
+    the grid, where both are stored.
     """
+    daily = daily or daily_of()
     span = measures.span
     summary = summarize(measures, words, fed)
-    label = _describe_chart(summary, direction, fed, words)
+    label = _describe_chart(summary, daily, fed, words)
     balance = balance_of(measures, fed) if fed else None
     empty = measures.empty and (fed is None or fed.empty)
     return Chart(
         view=span.view,
-        direction=direction,
+        kind=_kind_of(daily),
         span=span,
         summary=summary,
         drawings=[] if empty else [draw_chart(measures, words, size, label, fed=fed) for size in (WIDE, NARROW)],
         rows=to_rows(measures, fed, words),
-        notes=list(_notes(measures, fed, words)),
+        notes=list(_notes(measures, daily, fed, words)),
         tabs=[(view, _query(view, min(span.end - ONE_DAY, last))) for view in View],
         previous=_link_to(span.before, words) if span.before.end > first else None,
         next=_link_to(span.after, words) if span.after.start <= last else None,
         title_before=title_of(span.before, words),
         balance=describe_balance(balance, span.view, words) if balance else "",
+        facts=describe_day(measures.details.get(span.start, {}), words) if span.view is View.DAY else [],
     )
 
 
-def _describe_chart(summary: Summary, direction: Direction, fed: SpanMeasures | None, words: Words) -> str:
+def _kind_of(daily: Series) -> str:
+    """Return what a chart of these values is called in texts and colours: ``consumption``, ``production``, ``gas``."""
+    described = daily.description
+    return "gas" if described.quantity is Quantity.GAS else described.direction.value
+
+
+def _describe_chart(summary: Summary, daily: Series, fed: SpanMeasures | None, words: Words) -> str:
     if fed is not None:
         return words("chart.told.both", title=summary.title, total=summary.total, fed=summary.fed)
-    return words(f"chart.told.{direction}", title=summary.title, total=summary.total)
+    return words(f"chart.told.{_kind_of(daily)}", title=summary.title, total=summary.total)
 
 
 def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = None) -> Summary:
@@ -138,7 +151,7 @@ def to_rows(measures: SpanMeasures, fed: SpanMeasures | None, words: Words) -> l
     slots, view = measures.slots, measures.span.view
     if fed is None:
         places = listed_places(slots, view)
-        return [to_row(slot, view, words, places) for slot in slots]
+        return [_with_marks(to_row(slot, view, words, places), slot, measures, words) for slot in slots]
     places = listed_places([*slots, *fed.slots], view)
     rows = []
     for slot, (energy, balance) in zip(slots, rows_of_both(measures, fed), strict=True):
@@ -168,6 +181,14 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
         notes.append(words("chart.again"))
     energy, before = _in_table(slot.energy, words, places), _in_table(slot.before, words, places)
     return TableRow(slot_label(slot, view, words), energy, before, ", ".join(notes))
+
+
+def _with_marks(row: TableRow, slot: Slot, measures: SpanMeasures, words: Words) -> TableRow:
+    """Return the row with what the details of its day, or days, say of the value."""
+    day, by_day = slot.start.date(), measures.span.view is View.MONTH
+    within = {other: details for other, details in measures.details.items() if by_day or other.month == day.month}
+    marks = list_marks(measures.details.get(day, {}), words) if by_day else count_marks(within, words)
+    return replace(row, note=", ".join(filter(None, [row.note, *marks])))
 
 
 def _in_table(energy: int | None, words: Words, places: int) -> str:
@@ -208,33 +229,39 @@ def _describe_change(measures: SpanMeasures, words: Words) -> tuple[str, str]:
     return f"{sentence}, {words.count('chart.over.days', comparison.number)}", trend
 
 
-def _notes(measures: SpanMeasures, fed: SpanMeasures | None, words: Words) -> Iterator[str]:
+def _notes(measures: SpanMeasures, daily: Series, fed: SpanMeasures | None, words: Words) -> Iterator[str]:
     span = measures.span
-    if span.view is View.DAY and (length := day_length(span.start)) != ONE_DAY:
+    has_curve, supplier = find_curve(daily) is not None, words(f"supplier.{daily.description.supplier}")
+    if has_curve and span.view is View.DAY and (length := day_length(span.start)) != ONE_DAY:
         yield words("chart.long_day" if length > ONE_DAY else "chart.short_day")
-    yield from _notes_on_values(measures, words)
+    yield from _notes_on_values(measures, words, supplier, has_curve=has_curve)
+    yield from notes_on_marks(measures.details, span.view is View.DAY, supplier, words)
     if fed is not None:
         yield words("balance.grid_alone")
         lacking = len(measures.days.keys() - fed.days.keys())
         if lacking and span.view is not View.DAY:
             yield words.count("balance.fed_unknown", lacking)
-        yield from (words("balance.fed_note", note=note) for note in _notes_on_values(fed, words) if not fed.empty)
+        notes = _notes_on_values(fed, words, supplier, has_curve=has_curve)
+        yield from (words("balance.fed_note", note=note) for note in notes if not fed.empty)
 
 
-def _notes_on_values(measures: SpanMeasures, words: Words) -> Iterator[str]:
+def _notes_on_values(measures: SpanMeasures, words: Words, supplier: str, *, has_curve: bool) -> Iterator[str]:
     span = measures.span
     if measures.empty and measures.total is not None:
-        yield words("chart.no_curve")
+        if has_curve:
+            yield words("chart.no_curve")
     elif measures.empty:
         yield words("chart.nothing")
     elif measures.gaps and span.view is View.DAY:
-        yield words("chart.gaps.day", time=_time_text(measures.missing // timedelta(minutes=1), words))
+        time = _time_text(measures.missing // timedelta(minutes=1), words)
+        yield words("chart.gaps.day", time=time, supplier=supplier)
     elif measures.gaps:
-        yield words.count(f"chart.gaps.{span.view}", measures.gaps)
+        yield words.count(f"chart.gaps.{span.view}", measures.gaps, supplier=supplier)
     if measures.curve is not None and abs(measures.curve - (measures.total or 0)) >= _ONE_WATT_HOUR:
-        yield words("chart.differs", day=words.energy(measures.total or 0, 3), curve=words.energy(measures.curve, 3))
+        totals = {"day": words.energy(measures.total or 0, 3), "curve": words.energy(measures.curve, 3)}
+        yield words("chart.differs", supplier=supplier, **totals)
     for day in measures.days_set_aside:
-        yield words("chart.set_aside", day=words.short_day(day))
+        yield words("chart.set_aside", day=words.short_day(day), supplier=supplier)
 
 
 def _time_text(minutes: int, words: Words) -> str:

@@ -9,8 +9,9 @@ from datetime import date
 from typing import Final
 
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Quantity, Series
 from worker.texts import load_texts
+from worker.web.pages.gas.contract import describe_gas_contract, gas_contract_in_short
 from worker.web.texts import Words
 
 # "HC (22H00-6H00)", "HC (2H00-7H00;12h30-14h00)": every form seen is of this kind.
@@ -20,12 +21,13 @@ _RANGE: Final = re.compile(r"(\d{1,2})h(\d{2})?-(\d{1,2})h(\d{2})?", re.IGNORECA
 
 @dataclass(frozen=True, slots=True)
 class ContractCard:
-    """Everything that the template shows. ``facts``: keys of their names, and values.
+    """Everything that the template shows. ``title``: its key. ``facts``: keys of their names, and values.
 
     ``changes``: a day on which another contract was found, and that contract in a few words; the newest first.
     """
 
     series: Series
+    title: str
     facts: list[tuple[str, str]]
     changes: list[tuple[str, str]]
 
@@ -34,16 +36,25 @@ def to_contract(series: Series, entries: Sequence[Entry], words: Words) -> Contr
     """Return the contract in force and those before it; None where none is stored. ``entries``: in order."""
     if not entries:
         return None
-    details = entries[-1].details or {}
-    facts = {
-        "contract.power": words.power(entries[-1].amount) if entries[-1].amount else "",
+    is_gas = series.description.quantity is Quantity.GAS
+    describe, in_short = (
+        (describe_gas_contract, gas_contract_in_short) if is_gas else (_describe_power_contract, _in_short)
+    )
+    since = _day((entries[-1].details or {}).get("activated_on") or "", words)
+    facts = {**describe(entries[-1], words), "contract.since": since}
+    changes = [(words.day(date.fromisoformat(entry.key)), in_short(entry, words)) for entry in reversed(entries)]
+    shown = [(name, value) for name, value in facts.items() if value]
+    title = "gas.contract.title" if is_gas else "contract.title"
+    return ContractCard(series, title, shown, changes if len(changes) > 1 else [])
+
+
+def _describe_power_contract(entry: Entry, words: Words) -> dict[str, str]:
+    details = entry.details or {}
+    return {
+        "contract.power": words.power(entry.amount) if entry.amount else "",
         "contract.tariff": _describe_tariff(details.get("tariff") or "", words),
         "contract.off_peak": describe_off_peak(details.get("off_peak_hours") or "", words),
-        "contract.since": _day(details.get("activated_on") or "", words),
     }
-    changes = [(words.day(date.fromisoformat(entry.key)), _in_short(entry, words)) for entry in reversed(entries)]
-    shown = [(name, value) for name, value in facts.items() if value]
-    return ContractCard(series, shown, changes if len(changes) > 1 else [])
 
 
 def describe_off_peak(text: str, words: Words) -> str:

@@ -12,11 +12,19 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request, Response
 
 from worker.domain.measures.documents import to_reading
-from worker.domain.measures.series import Direction, Doctype, Period, Series, daily_of, find_doctype, periods_of
+from worker.domain.measures.series import (
+    Doctype,
+    Period,
+    Series,
+    dailies_of,
+    daily_of,
+    find_doctype,
+    periods_of,
+)
 from worker.runtime.process import Runtime
 from worker.stores.measures.base import ALL_KEYS
 from worker.web.context import RuntimeDep
-from worker.web.pages.account import OwnAccount
+from worker.web.pages.own_account import OwnAccount
 from worker.web.render import render
 
 router = APIRouter()
@@ -36,18 +44,19 @@ class FileGroup:
 def show_download(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
     known = runtime.registry.outcomes.known(account.id)
     first = _first_days(runtime, account.id, known)
-    energies = {direction: found for direction in Direction if (found := _periods_of(direction, first))}
-    groups = [_energy_files(direction, periods) for direction, periods in energies.items()]
+    energies = {daily: found for daily in dailies_of(account.supplier) if (found := _periods_of(daily, first))}
+    groups = [_energy_files(daily, periods) for daily, periods in energies.items()]
     if others := [series for series in known if len(periods_of(series)) == 1 and series.inputs in first]:
         files = [(f"series.{series}.name", f"series={series}&by={series.inputs.period}") for series in others]
-        groups.append(FileGroup("download.others", files))
+        groups.append(FileGroup(f"download.others.{account.supplier}", files))
     return render(
         request,
         "download.html",
         account=account,
         groups=groups,
-        directions=[(daily_of(direction), direction) for direction in energies],
-        consumes=Direction.CONSUMPTION in energies,
+        directions=[(daily, daily.description.direction) for daily in energies],
+        consumes=daily_of() in energies,
+        units=f"download.units.{account.supplier}",
         periods=[period for period in Period if any(period in found for found in energies.values())],
         first=min(filter(None, first.values()), default=None),
         today=runtime.history.today(),
@@ -65,13 +74,12 @@ def _first_days(runtime: Runtime, account_id: str, known: list[Series]) -> First
     }
 
 
-def _periods_of(direction: Direction, first: FirstDays) -> list[Period]:
-    return [period for period in Period if find_doctype(daily_of(direction), period) in first]
+def _periods_of(daily: Series, first: FirstDays) -> list[Period]:
+    return [period for period in Period if find_doctype(daily, period) in first]
 
 
-def _energy_files(direction: Direction, periods: list[Period]) -> FileGroup:
-    """Return the files of a direction's energy; the consumption is what the API gives where no series is named."""
-    series = daily_of(direction)
-    named = [("series", series.value)] if series is not daily_of() else []
+def _energy_files(daily: Series, periods: list[Period]) -> FileGroup:
+    """Return the files of a direction's energy; the consumption of electricity is what the API gives unasked."""
+    named = [("series", daily.value)] if daily is not daily_of() else []
     files = [(f"download.{period}", urlencode([*named, ("by", period.value)])) for period in periods]
-    return FileGroup(f"direction.{direction}", files)
+    return FileGroup(f"direction.{daily.description.direction}", files)

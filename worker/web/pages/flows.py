@@ -1,4 +1,4 @@
-"""What is stored of an account's energy, by direction, and the chart and figures that are read from it."""
+"""What is stored of an account's energy, by series of daily values, and the chart and figures read from it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
+from worker.domain.consent.accounts import Account
 from worker.domain.measures.completeness import DayState
 from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Direction, Series, curve_of, daily_of
+from worker.domain.measures.series import Direction, Series, dailies_of, find_curve
 from worker.runtime.process import Runtime
 from worker.web.pages.charts import Chart, Summary, summarize, to_chart
 from worker.web.pages.measures import Span, SpanMeasures, View, first_day, measures_by_day, read_days, read_measures
@@ -20,29 +21,32 @@ _MOST_NAMED: Final = 3  # Days whose value was set aside.
 
 @dataclass(frozen=True, slots=True)
 class StoredFlow:
-    """The energy of one direction that is stored, from its ``first`` to its ``last`` day.
+    """The energy of a series of daily values, and its curve, that is stored from its ``first`` to its ``last`` day.
 
     ``last_total``: the last day that has a daily value.
     """
 
-    direction: Direction
+    daily: Series
     first: date
     last: date
     last_total: date | None
 
+    @property
+    def direction(self) -> Direction:
+        return self.daily.description.direction
 
-def find_flows(runtime: Runtime, account_id: str, known: Sequence[Series]) -> list[StoredFlow]:
+
+def find_flows(runtime: Runtime, account: Account, known: Sequence[Series]) -> list[StoredFlow]:
     """Return the directions of which energy is stored, the consumption first. ``known``: the account's series."""
-    outcomes = runtime.registry.outcomes.load(account_id)
+    outcomes = runtime.registry.outcomes.load(account.id)
     flows = []
-    for direction in Direction:
-        daily = daily_of(direction)
-        pair = [series for series in (daily, curve_of(daily)) if series in known]
-        first_days = [first_day(runtime.measures, account_id, series.inputs) for series in pair]
+    for daily in dailies_of(account.supplier):
+        pair = [series for series in (daily, find_curve(daily)) if series is not None and series in known]
+        first_days = [first_day(runtime.measures, account.id, series.inputs) for series in pair]
         last_days = {series: day for series in pair if (outcome := outcomes.get(series)) and (day := outcome.last_day)}
         if any(first_days) and last_days:
             first, last = min(filter(None, first_days)), max(last_days.values())
-            flows.append(StoredFlow(direction, first, last, last_days.get(daily)))
+            flows.append(StoredFlow(daily, first, last, last_days.get(daily)))
     return flows
 
 
@@ -58,13 +62,12 @@ def build_chart(
     first, last = min(flow.first for flow in flows), max(flow.last for flow in flows)
     span = Span.containing(view or View.MONTH, min(max(at or last, first), last))
     measures, *fed = (_read_flow(runtime, account_id, flow, span) for flow in flows)
-    return to_chart(measures, words, first, last, direction=flows[0].direction, fed=fed[0] if fed else None)
+    return to_chart(measures, words, first, last, daily=flows[0].daily, fed=fed[0] if fed else None)
 
 
 def _read_flow(runtime: Runtime, account_id: str, flow: StoredFlow, span: Span) -> SpanMeasures:
-    daily = daily_of(flow.direction)
-    measures = read_measures(runtime.measures, account_id, span, flow.last + ONE_DAY, daily)
-    ledger = runtime.registry.completeness.load_ledger(account_id, daily)
+    measures = read_measures(runtime.measures, account_id, span, flow.last + ONE_DAY, flow.daily)
+    ledger = runtime.registry.completeness.load_ledger(account_id, flow.daily)
     set_aside = [day for day in span.days() if ledger.mark_of(day).state is DayState.SET_ASIDE]
     return replace(measures, days_set_aside=tuple(set_aside[:_MOST_NAMED]))
 
@@ -74,9 +77,7 @@ def build_figures(runtime: Runtime, account_id: str, flows: Sequence[StoredFlow]
     if not flows or (last := flows[0].last_total) is None:
         return []
     window = DateWindow(date(last.year - 1, 1, 1), last + ONE_DAY)
-    days, *days_of_others = (
-        read_days(runtime.measures, account_id, window, daily_of(flow.direction)) for flow in flows
-    )
+    days, *days_of_others = (read_days(runtime.measures, account_id, window, flow.daily) for flow in flows)
     figures = []
     for span in (Span.containing(view, last) for view in View):
         measures, *others = (measures_by_day(span, known, span.end) for known in (days, *days_of_others))

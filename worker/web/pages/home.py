@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from worker.domain.measures.series import daily_of
 from worker.domain.measures.windows import history_length
-from worker.web.context import RuntimeDep, SessionDep
+from worker.web.context import RuntimeDep, SessionDep, needs_invitation
 from worker.web.pages.account import KINDS
 from worker.web.render import render, words_of
 from worker.web.security import policy_with_form_to
@@ -32,11 +32,12 @@ def show_home(
     response = render(
         request,
         "home.html",
-        suppliers=[runtime.clients.supplier.name],
+        suppliers={name: needs_invitation(runtime, name) for name in runtime.suppliers},
+        several=".both" if len(runtime.suppliers) > 1 else "",
         accounts=accounts[first : first + ACCOUNTS_A_PAGE],
         previous_page=page - 1,
         next_page=page + 1 if len(accounts) > first + ACCOUNTS_A_PAGE else 0,
-        needs_invitation=not runtime.clients.account_tokens,
+        needs_invitation=needs_invitation(runtime, runtime.clients.supplier.name),
         pretend=settings.pretend_homes,
         kinds=KINDS,
         duration=words.duration(settings.consent_duration or runtime.endpoints.preset.consent_duration),

@@ -1,22 +1,22 @@
 """Values for charts and tables: a day by half-hours, a month by days, a year by months, each beside the one before.
 
-Energy is in whole milliwatt-hours. An unknown value is None, never zero. Two spans are compared over the days that
-both have, or an unfinished month would always look thrifty. Functions named ``read_…`` and ``first_day`` read the
-store; the others are pure.
+Energy is in whole milliwatt-hours; gas has no values within a day. An unknown value is None, never zero. Two spans are
+compared over the days that both have, or an unfinished month would always look thrifty. Functions named ``read_…`` and
+``first_day`` read the store; the others are pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from worker.domain.measures.amounts import round_change
 from worker.domain.measures.documents import Entry, key_range, to_entry, to_reading
 from worker.domain.measures.readings import ONE_DAY, DateWindow, IntervalReading, day_length, local_midnight
-from worker.domain.measures.series import Doctype, Series, curve_of, daily_of
+from worker.domain.measures.series import Doctype, Series, daily_of, find_curve
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.web.pages.day_slots import Slot, day_slots
 
@@ -85,7 +85,7 @@ class SpanMeasures:
     """Values of one chart. ``total`` is None where nothing is known; ``curve`` is the sum of a day's whole curve.
 
     ``days_set_aside``: days of which the supplier sent a value that no meter can reach. ``days``: the span's days that
-    have a value of their own.
+    have a value of their own. ``details``: the further fields of those that have some.
     """
 
     span: Span
@@ -95,6 +95,7 @@ class SpanMeasures:
     curve: int | None = None
     days_set_aside: tuple[date, ...] = ()
     days: Days = field(default_factory=dict)
+    details: Mapping[date, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
@@ -119,10 +120,13 @@ def read_measures(
     """
     daily = daily or daily_of()
     window = DateWindow(span.before.start, span.end)
-    days = read_days(measures, account_id, window, daily)
-    if span.view is not View.DAY:
-        return measures_by_day(span, days, next_day)
-    steps = curve_of(daily).inputs
+    entries = {date.fromisoformat(entry.key): entry for entry in read_entries(measures, account_id, daily, window)}
+    days = {day: entry.amount for day, entry in entries.items()}
+    curve = find_curve(daily)
+    if span.view is not View.DAY or curve is None:
+        details = {day: entries[day].details or {} for day in span.days() if day in entries and entries[day].details}
+        return replace(measures_by_day(span, days, next_day), details=details)
+    steps = curve.inputs
     documents = measures.read(account_id, {steps: key_range(window, steps)})[steps]
     return measures_by_step(span, [to_reading(document, steps) for document in documents], days, next_day)
 
@@ -153,7 +157,7 @@ def first_day(measures: MeasureStore, account_id: str, doctype: Doctype) -> date
 def measures_by_day(span: Span, days: Days, next_day: date) -> SpanMeasures:
     """Return a month by days or a year by months; of a day only its total."""
     if span.view is View.DAY:
-        return measures_by_step(span, (), days, next_day)
+        return SpanMeasures(span, (), days.get(span.start), _compare_days(span, days, ()), days=_within(days, span))
     slots = tuple((_day_slots if span.view is View.MONTH else _month_slots)(span, days, next_day))
     pairs = [(day, other) for day in span.days() if day in days and (other := _counterpart(span.view, day)) in days]
     comparison = Comparison(

@@ -117,16 +117,21 @@ def operator_page(request: Request, runtime: Runtime, status: int = 200, **invit
     """Return the page for an operator who is logged in. ``invite``: what the form of an invitation shows again."""
     csrf = runtime.signer.csrf_token(_read_session(request, runtime).sid)
     form: dict[str, Any] = {"whom": "", "new_holder": False, "address": "", "tenant": DEFAULT_TENANT}
+    form["energy"] = runtime.clients.supplier.name
     form |= {"invite_fault": None, "invite_account": "", "invite_tenant": ""} | invite
     values = {**_page_values(runtime), **_invitations(runtime), **form}
     return render(request, "operator.html", status, operator_csrf=csrf, **values)
 
 
+def is_logged_in(request: Request, runtime: Runtime) -> bool:
+    """Return whether the browser is that of an operator who is logged in."""
+    return runtime.settings.operator_password is not None and _read_session(request, runtime).logged_in
+
+
 def may_change(request: Request, runtime: Runtime, csrf: str) -> bool:
     """Return whether a form comes from the page of an operator who is logged in."""
-    session = _read_session(request, runtime)
-    is_open = runtime.settings.operator_password is not None and session.logged_in
-    return is_open and runtime.signer.is_valid_csrf_token(session.sid, csrf)
+    sid = _read_session(request, runtime).sid
+    return is_logged_in(request, runtime) and runtime.signer.is_valid_csrf_token(sid, csrf)
 
 
 def _read_session(request: Request, runtime: Runtime) -> OperatorSession:
@@ -180,6 +185,7 @@ def _page_values(runtime: Runtime) -> dict[str, Any]:
         "held_requests": len(runtime.connection_requests.list_held()),
         "incidents": runtime.incidents.list_open(),
         "preset": runtime.endpoints.preset.name,
+        "proofs": runtime.proof_uploads.list_awaited() if runtime.has_rights else [],
         "errors": overview.list_last_errors(),
         "queues": _queues(runtime),
         "now": runtime.now(),
@@ -209,6 +215,7 @@ def _invitations(runtime: Runtime) -> dict[str, Any]:
     tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list()}
     return {
         "tenants": tenants if len(tenants) > 1 else {},
+        "energies": list(runtime.suppliers) if len(runtime.suppliers) > 1 else [],
         "invitations": newest[:MOST_INVITATIONS],
         "more_invitations": len(newest) > MOST_INVITATIONS,
         "sends_mail": runtime.inviter.sends_mail,

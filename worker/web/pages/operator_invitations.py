@@ -10,8 +10,9 @@ from fastapi.responses import RedirectResponse
 
 from worker.accounts.invitations import MeterHasAccount, MeterHasNoAccount
 from worker.accounts.notice_services import is_mail_address
-from worker.clients.suppliers import ENEDIS
+from worker.clients.suppliers import ENEDIS, GRDF
 from worker.domain.consent.invitations import Invitation
+from worker.domain.consent.rights import is_gas_meter
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.errors import MeterElsewhere, UnknownAccount, UnknownTenant
 from worker.runtime.process import Runtime
@@ -25,7 +26,7 @@ router = APIRouter(prefix="/operator/invitations", include_in_schema=False)
 
 _BY: Final = "operator"
 _BACK: Final = "/operator#invitations"
-_METER: Final = re.compile(r"[0-9]{14}")
+_METER: Final = re.compile(r"[0-9]{14}")  # Of electricity; one of gas may have the same form.
 
 
 @router.post("")
@@ -36,24 +37,29 @@ def invite(
     new_holder: Annotated[str, Form()] = "",
     address: Annotated[str, Form()] = "",
     tenant: Annotated[str, Form()] = DEFAULT_TENANT,
+    energy: Annotated[str, Form()] = ENEDIS.name,
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
-    """Make an invitation for the account or the meter ``whom``, and show its link: it can't be read again."""
+    """Make an invitation for the account or the meter ``whom``, and show its link: it can't be read again.
+
+    ``energy``: the supplier of the meter.
+    """
     if not may_change(request, runtime, csrf):
         return refuse_form(request, PATH)
     whom, address, is_new = whom.replace(" ", "").strip(), address.strip(), bool(new_holder)
+    energy = energy if energy in runtime.suppliers else ENEDIS.name
 
     def show_again(fault: str, status: int, **facts: str) -> Response:
-        form = {"whom": whom, "new_holder": is_new, "address": address, "tenant": tenant, **facts}
+        form = {"whom": whom, "new_holder": is_new, "address": address, "tenant": tenant, "energy": energy, **facts}
         return operator_page(request, runtime, status, invite_fault=f"operator.invite.{fault}", **form)
 
     if address and not (runtime.inviter.sends_mail and is_mail_address(address)):
         return show_again("no_address", 422)
-    if is_new and not _METER.fullmatch(whom):
+    if is_new and not _is_meter(whom, energy):
         return show_again("needs_meter", 422)
     try:
         require_tenant(runtime.registry.database, tenant)
-        invitation, link = _create(runtime, whom, new_holder=is_new, tenant=tenant)
+        invitation, link = _create(runtime, whom, energy, new_holder=is_new, tenant=tenant)
     except UnknownAccount:
         return show_again("unknown", 404)
     except MeterHasAccount as error:
@@ -80,7 +86,11 @@ def revoke(request: Request, invitation_id: str, runtime: RuntimeDep, csrf: Anno
     return RedirectResponse(_BACK, 303)
 
 
-def _create(runtime: Runtime, whom: str, *, new_holder: bool, tenant: str) -> tuple[Invitation, str]:
-    if _METER.fullmatch(whom):
-        return runtime.inviter.invite_meter(ENEDIS.name, whom, _BY, new_holder=new_holder, tenant=tenant)
+def _is_meter(whom: str, energy: str) -> bool:
+    return is_gas_meter(whom.upper()) if energy == GRDF.name else _METER.fullmatch(whom) is not None
+
+
+def _create(runtime: Runtime, whom: str, energy: str, *, new_holder: bool, tenant: str) -> tuple[Invitation, str]:
+    if _is_meter(whom, energy):
+        return runtime.inviter.invite_meter(energy, whom.upper(), _BY, new_holder=new_holder, tenant=tenant)
     return runtime.inviter.invite_account(whom, _BY)

@@ -7,8 +7,15 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Request, Response
 
 from worker.domain.consent.evidence import HOUSEHOLD
-from worker.web.context import RuntimeDep, SessionDep, publish_revocation, set_session_cookie
-from worker.web.pages.account import OwnAccount
+from worker.web.context import (
+    RuntimeDep,
+    SessionDep,
+    has_shares,
+    needs_invitation,
+    publish_revocation,
+    set_session_cookie,
+)
+from worker.web.pages.own_account import OwnAccount
 from worker.web.render import refuse_form, render
 
 router = APIRouter()
@@ -40,8 +47,8 @@ def remove_account(
         request,
         "removed.html",
         account=account,
-        invited=not runtime.clients.account_tokens,
-        delete_share=runtime.clients.endpoints.preset.consent_style == "autorisation",
+        invited=needs_invitation(runtime, account.supplier),
+        delete_share=has_shares(runtime, account.supplier),
         receipt=receipt,
         moment=runtime.now(),
     )

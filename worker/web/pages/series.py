@@ -13,7 +13,7 @@ from worker.domain.measures.series import Series, SeriesSwitch, daily_of
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.context import RuntimeDep, SessionDep, switch_series
-from worker.web.pages.account import OwnAccount
+from worker.web.pages.own_account import OwnAccount
 from worker.web.render import refuse_form, render, render_message
 
 router = APIRouter()
@@ -85,7 +85,11 @@ def save_series(
 def _load_boxes(runtime: Runtime, account: Account) -> list[Box]:
     """Return the series that the supplier's API has, in their order."""
     return [
-        Box(series, _name_state(shown.switch, shown.collected), kept=shown.collected and series is daily_of())
+        Box(
+            series,
+            _name_state(shown.switch, shown.collected),
+            kept=shown.collected and series is daily_of(supplier=account.supplier),
+        )
         for series, shown in runtime.series_chooser.load(account.id).series.items()
         if shown.offered
     ]

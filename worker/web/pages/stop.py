@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.web.context import RuntimeDep, SessionDep, publish_revocation
-from worker.web.pages.account import OwnAccount
+from worker.web.pages.own_account import OwnAccount
 from worker.web.render import refuse_form, render
 
 router = APIRouter()

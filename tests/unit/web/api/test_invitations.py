@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.support.api_service import ApiService, open_api_service
+from tests.support.gas_homes import GAS_SETTINGS
 from tests.support.mail_server import MailReceiver, mail_receiver
 from worker.domain.consent.scopes import Scope
 
@@ -165,3 +166,34 @@ def test_the_description_says_that_a_session_opens_none_of_it(client: TestClient
     paths = client.get("/api/openapi.json").json()["paths"]
     operations = [*paths["/api/invitations"].values(), *paths["/api/invitations/{invitation_id}"].values()]
     assert [operation["security"] for operation in operations] == [[{"token": []}]] * 3
+
+
+@pytest.mark.parametrize("pce", ["21546000000123", "GI000456"])
+def test_a_gas_meter_is_invited_by_its_pce(redis_url: str, tmp_path: Path, pce: str) -> None:
+    with open_api_service(redis_url, tmp_path, **GAS_SETTINGS) as service:
+        made = service.client().post("/api/invitations", json={"pce": pce})
+        assert made.status_code == 201 and pce not in made.text
+        (invitation,) = service.runtime.invitations.list()
+        assert (invitation.supplier, invitation.usage_point_id) == ("grdf", pce)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"pce": "1234"},
+        {"pce": "GI12345"},
+        {"pce": "21546000000123", "usage_point": "30001640000011"},
+        {"pce": "21546000000123", "account": "k3qd0fr2mw7x"},
+        {},
+    ],
+)
+def test_exactly_one_of_account_meter_and_pce_is_invited(redis_url: str, tmp_path: Path, body: dict[str, str]) -> None:
+    with open_api_service(redis_url, tmp_path, **GAS_SETTINGS) as service:
+        refused = service.client().post("/api/invitations", json=body)
+        assert (refused.status_code, refused.json()["error"]) == (422, "invalid_request")
+        assert "21546000000123" not in refused.text
+
+
+def test_a_service_without_gas_invites_to_no_gas_meter(service: ApiService) -> None:
+    refused = service.client().post("/api/invitations", json={"pce": "21546000000123"})
+    assert refused.status_code == 422 and "this service has no gas" in refused.text

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from jsonschema import Draft202012Validator
 
-from tests.support.api_service import TODAY, ApiService
+from tests.support.api_service import TODAY, ApiService, open_api_service
+from tests.support.gas_homes import GAS_SETTINGS, GasHome, add_gas
 from tests.support.panel_homes import PanelHome, store_home
 from worker.domain.consent.scopes import Scope
-from worker.domain.measures.series import Doctype, Period, Series, find_doctype, periods_of
+from worker.domain.measures.series import Doctype, Period, Series, find_doctype, of_supplier, periods_of
 from worker.stores.measures.base import ALL_KEYS
 
 HOME = PanelHome(TODAY - timedelta(days=1), days=110)
+
+
+@pytest.fixture
+def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
+    with open_api_service(redis_url, tmp_path, **GAS_SETTINGS) as built:
+        yield built
+
+
+@pytest.fixture
+def gas(service: ApiService) -> str:
+    return add_gas(service.runtime, GasHome(TODAY - timedelta(days=2)))
 
 
 @pytest.fixture
@@ -41,16 +55,18 @@ def read(client: TestClient, account: str, query: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("series", Series)
 def test_every_series_is_read_by_each_of_its_periods_and_by_no_other(
-    service: ApiService, client: TestClient, home: str, series: Series
+    client: TestClient, home: str, gas: str, series: Series
 ) -> None:
+    account = home if series in of_supplier("enedis") else gas
     for by in Period:
         query = f"series={series}&by={by}&limit=3"
         if by not in periods_of(series):
-            refused = client.get(f"/api/accounts/{home}/measures?{query}")
+            refused = client.get(f"/api/accounts/{account}/measures?{query}")
             assert (refused.status_code, refused.json()["error"]) == (422, "invalid_request")
-            assert refused.json()["message"] == f"series {series} has no documents by {by}: ask by day"
+            known = ", ".join(periods_of(series))
+            assert refused.json()["message"] == f"series {series} has no documents by {by}: ask by {known}"
             continue
-        body, doctype = read(client, home, query), find_doctype(series, by)
+        body, doctype = read(client, account, query), find_doctype(series, by)
         assert doctype is not None and body["documents"]
         named = (body["series"], body["by"], body["doctype"], body["unit"])
         assert named == (series, by, doctype.full_name, doctype.series.description.quantity.load_unit)
@@ -98,11 +114,12 @@ def test_a_contract_has_a_row_for_each_change(client: TestClient, home: str) -> 
 
 @pytest.mark.parametrize("series", Series)
 def test_a_csv_has_a_row_for_each_document_and_a_cell_for_each_field(
-    client: TestClient, home: str, series: Series
+    client: TestClient, home: str, gas: str, series: Series
 ) -> None:
-    path = f"/api/accounts/{home}/measures?series={series}"
+    account = home if series in of_supplier("enedis") else gas
+    path = f"/api/accounts/{account}/measures?series={series}"
     answer = client.get(f"{path}&format=csv")
-    assert answer.headers["Content-Disposition"].startswith(f'attachment; filename="releve-{home}-{series}-day-')
+    assert answer.headers["Content-Disposition"].startswith(f'attachment; filename="releve-{account}-{series}-day-')
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     documents = client.get(path).json()["documents"]
     assert len(rows) == len(documents) > 0
@@ -132,11 +149,12 @@ def test_pages_of_a_csv_have_the_same_columns_also_where_the_tariff_changed(
 
 
 def test_documents_in_the_store_fit_the_schemas_that_are_served(
-    service: ApiService, client: TestClient, home: str
+    service: ApiService, client: TestClient, home: str, gas: str
 ) -> None:
     listed = client.get("/api/schemas").json()["schemas"]
     assert [entry["doctype"] for entry in listed] == [doctype.full_name for doctype in Doctype]
-    stored = service.runtime.measures.read(home, dict.fromkeys(Doctype, ALL_KEYS))
+    of_home, of_gas = (service.runtime.measures.read(one, dict.fromkeys(Doctype, ALL_KEYS)) for one in (home, gas))
+    stored = {doctype: of_home[doctype] or of_gas[doctype] for doctype in Doctype}
     for entry, doctype in zip(listed, Doctype, strict=True):
         answer = client.get(entry["path"])
         assert answer.headers["Content-Type"] == "application/schema+json"

@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.support.api_service import ApiService
-from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch
+from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
 
 
 @pytest.fixture
@@ -22,8 +22,10 @@ def test_all_series_are_shown_with_their_switches(service: ApiService, client: T
     account_id = service.add()
     shown = client.get(f"/api/accounts/{account_id}/series").json()
     assert shown["account"] == account_id
-    assert list(shown["series"]) == list(Series)
-    assert [name for name, state in shown["series"].items() if state["collected"]] == list(USUAL_SERIES)
+    assert list(shown["series"]) == of_supplier("enedis")
+    assert [name for name, state in shown["series"].items() if state["collected"]] == of_supplier(
+        "enedis", USUAL_SERIES
+    )
 
 
 def test_a_switch_is_set_and_the_others_stay(service: ApiService, client: TestClient) -> None:
@@ -34,7 +36,7 @@ def test_a_switch_is_set_and_the_others_stay(service: ApiService, client: TestCl
     assert (states["max_power"], states["daily"], states["registers"]) == ("on", "off", "fleet")
     assert collected(service, account_id) == [Series.LOAD_CURVE, Series.MAX_POWER]
     client.patch(f"/api/accounts/{account_id}/series", json={"series": {"daily": "fleet"}})
-    assert collected(service, account_id) == [*USUAL_SERIES, Series.MAX_POWER]
+    assert collected(service, account_id) == [*of_supplier("enedis", USUAL_SERIES), Series.MAX_POWER]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,7 @@ def test_a_body_that_names_no_switch_is_refused(service: ApiService, client: Tes
     account_id = service.add()
     answer = client.patch(f"/api/accounts/{account_id}/series", json=body)
     assert (answer.status_code, answer.json()["error"]) == (422, "invalid_request")
-    assert collected(service, account_id) == list(USUAL_SERIES)
+    assert collected(service, account_id) == of_supplier("enedis", USUAL_SERIES)
 
 
 def test_a_series_that_the_supplier_does_not_have_is_a_409(
@@ -58,7 +60,7 @@ def test_a_series_that_the_supplier_does_not_have_is_a_409(
     )
     answer = client.patch(f"/api/accounts/{account_id}/series", json={"series": {"registers": "on"}})
     assert (answer.status_code, answer.json()["error"]) == (409, "not_offered")
-    assert collected(service, account_id) == list(USUAL_SERIES)
+    assert collected(service, account_id) == of_supplier("enedis", USUAL_SERIES)
 
 
 def test_an_ended_series_is_shown_as_such_and_opened_again(service: ApiService, client: TestClient) -> None:

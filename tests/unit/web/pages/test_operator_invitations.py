@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from tests.support.api_service import ApiService, open_api_service
+from tests.support.gas_homes import GAS_SETTINGS
 from tests.support.household_pages import csrf_of
 from tests.support.mail_server import mail_receiver
 from worker.web.pages.operator import MOST_INVITATIONS
@@ -185,3 +186,21 @@ def test_an_account_keeps_its_tenant_and_anothers_meter_is_told_by_the_services_
         page = invite(browser, whom=METER, **form)
         assert page.status_code == 409 and "An account of the service Kilowatt Club reads this meter" in page.text
     assert service.runtime.invitations.list() == [invitation]
+
+
+@pytest.mark.parametrize("pce", ["21546000000123", "gi 000 456"])
+def test_a_gas_meter_is_invited_by_its_pce(redis_url: str, tmp_path: Path, pce: str) -> None:
+    with open_api_service(redis_url, tmp_path, operator_password=PASSWORD, **GAS_SETTINGS) as service:
+        browser = operator(service)
+        assert LINK.search(invite(browser, whom=pce, energy="grdf").text)
+        (invitation,) = service.runtime.invitations.list()
+        assert (invitation.supplier, invitation.usage_point_id) == ("grdf", pce.replace(" ", "").upper())
+        assert invite(browser, whom="GI12", energy="grdf").status_code == 404
+
+
+def test_the_form_of_a_service_without_gas_names_no_energy(service: ApiService) -> None:
+    page = operator(service).get("/operator").text
+    assert 'name="energy"' not in page and "PCE" not in page
+    assert LINK.search(invite(operator(service), whom=METER, energy="grdf").text)
+    (invitation,) = service.runtime.invitations.list()
+    assert invitation.supplier == "enedis"

@@ -11,7 +11,7 @@ import pytest
 from tests.support.api_service import TODAY, ApiService
 from tests.support.household_pages import FRENCH
 from tests.support.panel_homes import PanelHome, ask_for, store_home
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Series, of_supplier
 from worker.web.texts import Words
 
 LAST = TODAY - timedelta(days=1)
@@ -72,7 +72,7 @@ def test_days_that_are_known_of_one_direction_alone_are_in_no_balance(service: A
 def test_every_span_of_a_home_with_panels_is_drawn_also_while_the_production_is_late(
     service: ApiService, by: str
 ) -> None:
-    page = page_of(service, PanelHome(LAST, days=60, fed_days_late=5), tuple(Series), f"?by={by}")
+    page = page_of(service, PanelHome(LAST, days=60, fed_days_late=5), tuple(of_supplier("enedis")), f"?by={by}")
     assert 'class="chart chart-narrow"' in page and "Mon contrat" in page
 
 
@@ -137,7 +137,7 @@ def test_a_home_without_panels_and_registers_sees_no_empty_box(service: ApiServi
 def test_series_that_are_asked_for_and_have_nothing_yet_leave_no_empty_box(service: ApiService) -> None:
     account = service.add(22)
     store_home(service.runtime, account, PanelHome(LAST, days=60), USUAL)
-    for series in Series:
+    for series in of_supplier("enedis"):
         ask_for(service.runtime, account, series)
     page = html.unescape(service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text)
     assert "<h1>Ma consommation</h1>" in page

@@ -106,7 +106,7 @@ def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, sessi
     The supplier knows one address of ours, so a household of our own may come here too.
     """
     check_supplier(supplier)
-    return answer_callback(request, runtime, session)
+    return answer_callback(request, runtime, session, runtime.clients.supplier.name)
 
 
 def check_supplier(supplier: str) -> None:

@@ -1,0 +1,1 @@
+"""What a household has arranged among its own accounts."""

@@ -1,0 +1,1 @@
+"""The pages on which a household declares a right of access, and follows what becomes of it (gas)."""
