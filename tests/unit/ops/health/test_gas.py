@@ -8,6 +8,7 @@ from config.settings import ConfigError
 from tests.support.canned_server import answer, canned_server
 from tests.support.registries import NOW
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
+from worker.domain.measures.series import USUAL_GAS_SERIES
 from worker.errors import WorkerError
 from worker.ops.health.checks import CHECKS
 from worker.ops.health.gas import check_gas_access, check_gas_quota, check_gas_token
@@ -16,6 +17,7 @@ from worker.ops.health.supplier import check_incidents
 from worker.ops.startup import check_credentials
 from worker.runtime.supplier import chosen_presets, ledger_of
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.outcomes import OutcomeTable
 
 SIMULATED = {"grdf_client_id": "id", "grdf_client_secret": "secret", "grdf_url": "http://127.0.0.1:9"}
 REAL = {"grdf_client_id": "example_id", "grdf_client_secret": "secret"}
@@ -78,6 +80,7 @@ def test_the_homes_with_gas_are_held_against_its_own_quota(
     build_connections: BuildConnections, twenty_accounts: AccountRegistry
 ) -> None:
     assert_result(check_gas_quota(build_connections(**SIMULATED)), Level.OK, "0 calls a night of 4200")
+    twenty_accounts.outcomes = OutcomeTable(twenty_accounts.database, USUAL_GAS_SERIES)
     for number in range(10):
         twenty_accounts.add("grdf", f"0123456789012{number}", NOW, token_needed=False)
     few = build_connections(**SIMULATED, grdf_calls_per_day=10)
