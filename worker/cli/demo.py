@@ -11,16 +11,19 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 import click
+import requests
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from config.settings import get_settings
 from worker.cli.common import json_option, print_json
+from worker.cli.demo_gas import HOME_WITH_GAS, GasResult, check_gas, connect_gas
 from worker.cli.demo_homes import (
     HOME_WITH_PANELS,
     HOMES,
@@ -57,7 +60,7 @@ _LONGEST_S: Final = 300.0
 def demo(leave: bool, preset: str, as_json: bool) -> int:
     """Connect three pretend homes, fetch their history, check every total, show a week.
 
-    The third home has panels; all series that the API has are collected of it.
+    The second home has gas too; the third has panels, and all series that the API has are collected of it.
 
     With --exit the exit code is 1 when a total is wrong.
 
@@ -68,12 +71,12 @@ def demo(leave: bool, preset: str, as_json: bool) -> int:
     """
     console = Console(stderr=as_json)
     with tempfile.TemporaryDirectory(prefix="releve-demo-") as folder, _start(Path(folder), preset, console) as running:
-        results = running.run()
-        ok = len(results) == len(HOMES) and all(result.ok for result in results)
+        results, gas = running.run()
+        ok = len(results) == len(HOMES) and all(result.ok for result in results) and gas.ok
         if as_json:
-            print_json({"ok": ok, "accounts": [result.as_json() for result in results]})
+            print_json({"ok": ok, "accounts": [result.as_json() for result in results], "gas": asdict(gas)})
         else:
-            running.show(results)
+            running.show(results, gas)
         if not leave:
             running.wait_for_interrupt()
     return 0 if ok else 1
@@ -101,18 +104,24 @@ class Demo:
         self._console = console
         self._accounts: dict[str, str] = {}  # By home.
 
-    def run(self) -> list[HomeResult]:
+    def run(self) -> tuple[list[HomeResult], GasResult]:
         """Connect the homes, wait for their history, and compare what is stored with the simulator's values."""
         give_panels(self._simulator)
+        gas = ""
         for home in HOMES:
-            self._accounts[home] = connect_home(self._web, home)
-            self._console.print(f"connected [bold]{home}[/] by its pages: account {self._accounts[home]}")
+            with requests.Session() as browser:
+                self._accounts[home] = connect_home(self._web, home, browser=browser)
+                self._console.print(f"connected [bold]{home}[/] by its pages: account {self._accounts[home]}")
+                if home == HOME_WITH_GAS:
+                    gas = connect_gas(self._web, self._simulator, browser, self._accounts[home])
+                    self._console.print(f"declared the gas of the [bold]{home}[/] by its page: account {gas}")
         collect_all(self._runtime, self._accounts[HOME_WITH_PANELS], self._preset)
-        self._wait_for_history(list(self._accounts.values()))
-        return [check_home(self._runtime, self._simulator, home, id_) for home, id_ in self._accounts.items()]
+        self._wait_for_history([*self._accounts.values(), gas])
+        results = [check_home(self._runtime, self._simulator, home, id_) for home, id_ in self._accounts.items()]
+        return results, check_gas(self._runtime, self._simulator, gas)
 
-    def show(self, results: list[HomeResult]) -> None:
-        """Print a row a home, and a plot of the first one's last week."""
+    def show(self, results: list[HomeResult], gas: GasResult) -> None:
+        """Print a row a home and one for the gas, and a plot of the first home's last week."""
         table = Table("home", "account", "days", "half-hours", "kWh", "expected kWh", "", box=None)
         for home, result in zip(HOMES, results, strict=True):
             for name, energy in ((home, result.consumption), (f"{home}, fed in", result.production)):
@@ -121,12 +130,20 @@ class Demo:
                     counts = (str(energy.days), str(energy.half_hours))
                     verdict = "[green]right[/]" if result.ok else "[red]WRONG[/]"
                     table.add_row(name, result.account, *counts, *sums, verdict)
+                if name == HOME_WITH_GAS:
+                    self._add_gas(table, gas)
         self._console.print(table)
         self._console.print(f"series of the {HOME_WITH_PANELS}: {', '.join(results[-1].series)}")
         week = plan_look_back(self._runtime.history.today(), curve_of(daily_of()))
         doctype = daily_of().inputs
         days = self._runtime.measures.read(results[0].account, {doctype: key_range(week, doctype)})
         self._console.print(plot_loads(days[doctype], doctype))
+
+    @staticmethod
+    def _add_gas(table: Table, gas: GasResult) -> None:
+        kwh, expected = (format_kwh(to_amount(kwh)) for kwh in (gas.kwh, gas.expected_kwh))
+        verdict = "[green]right[/]" if gas.ok else "[red]WRONG[/]"
+        table.add_row(f"{gas.home}, gas", gas.account, str(gas.days), "", kwh, expected, verdict)
 
     def wait_for_interrupt(self) -> None:
         """Keep everything running until Ctrl-C.  Raises WorkerError where a process ends by itself."""

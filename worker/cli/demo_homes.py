@@ -71,35 +71,45 @@ class HomeResult:
         return {"account": fields.pop("account"), **fields.pop("consumption"), **fields}
 
 
-def connect_home(web: str, home: str, origins: Mapping[str, str] | None = None) -> str:
+def connect_home(
+    web: str, home: str, origins: Mapping[str, str] | None = None, browser: requests.Session | None = None
+) -> str:
     """Connect a home as a browser would and return the account's id: first page, consent page, callback, account page.
 
     The first page invites to pretend homes, and the consent page takes the meter of the invitation as the holder's
-    choice.  ``origins``: for an origin that browsers are sent to, the one at which we reach it.  Raises
-    SupplierUnavailable where the redirections end at another page.
+    choice.  ``origins``: for an origin that browsers are sent to, the one at which we reach it.  ``browser`` is signed
+    in to the account afterwards.  Raises SupplierUnavailable where the redirections end at another page.
     """
-    with requests.Session() as browser:
-        form = {"usage_point_id": HOMES[home]}
-        sent = browser.post(f"{web}/invitation/pretend", form, allow_redirects=False, timeout=_TIMEOUT_S)
-        if not sent.is_redirect:
-            raise SupplierUnavailable(f"the first page invites to no pretend home: status {sent.status_code}")
-        page = _follow_redirects(browser, sent.headers["Location"], origins or {})
-        give_up_at = time.monotonic() + _TIMEOUT_S
-        while "Refresh" in page.headers and time.monotonic() < give_up_at:  # A worker asks the supplier meanwhile.
-            time.sleep(_RELOAD_S)
-            page = _follow_redirects(browser, page.url, origins or {})
+    browser = browser or requests.Session()
+    form = {"usage_point_id": HOMES[home]}
+    sent = browser.post(f"{web}/invitation/pretend", form, allow_redirects=False, timeout=_TIMEOUT_S)
+    if not sent.is_redirect:
+        raise SupplierUnavailable(f"the first page invites to no pretend home: status {sent.status_code}")
+    return follow_pages(browser, sent.headers["Location"], home, origins)
+
+
+def follow_pages(browser: requests.Session, url: str, what: str, origins: Mapping[str, str] | None = None) -> str:
+    """Follow the pages of a connection, those that load themselves again too, and return the account's id.
+
+    Raises SupplierUnavailable where they end at another page than an account's.
+    """
+    page = browse(browser, url, origins)
+    give_up_at = time.monotonic() + _TIMEOUT_S
+    while "Refresh" in page.headers and time.monotonic() < give_up_at:  # A worker asks the supplier meanwhile.
+        time.sleep(_RELOAD_S)
+        page = browse(browser, page.url, origins)
     own_page = _OWN_PAGE.search(page.url)
     if not page.ok or own_page is None:
-        raise SupplierUnavailable(f"connecting {home} ended at a page with status {page.status_code}")
+        raise SupplierUnavailable(f"connecting {what} ended at a page with status {page.status_code}")
     return own_page[1]
 
 
-def _follow_redirects(browser: requests.Session, url: str, origins: Mapping[str, str]) -> requests.Response:
+def browse(browser: requests.Session, url: str, origins: Mapping[str, str] | None = None) -> requests.Response:
     """Return the page at which the redirections end.  Raises SupplierUnavailable after too many."""
     for _ in range(_MOST_HOPS):
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}"
-        own_url = origins.get(origin, origin) + parts._replace(scheme="", netloc="").geturl()
+        own_url = (origins or {}).get(origin, origin) + parts._replace(scheme="", netloc="").geturl()
         answer = browser.get(own_url, allow_redirects=False, timeout=_TIMEOUT_S)
         if not answer.is_redirect:
             return answer

@@ -26,6 +26,7 @@ INTERRUPTED: Final = 130
 _HELPERS: Final = {
     "account_series",
     "common",
+    "demo_gas",
     "demo_homes",
     "gas_option",
     "main",
