@@ -31,7 +31,7 @@ from worker.domain.measures.completeness import COMPLETE, DayLedger, DayMark, Da
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import Writes
 from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series, of_supplier
 from worker.domain.parsing import parsers
 from worker.domain.parsing.parsed_answer import ParsedAnswer
 from worker.errors import MalformedAnswer, StoreUnavailable, UnknownAccount
@@ -106,7 +106,7 @@ class Archive:
         self.household.supplier = PretendSupplier(daily=serving_days(DAYS), curve=serving_curves(CURVES))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("worker.sync.window.parse", parser)
-            for series in USUAL_SERIES:
+            for series in of_supplier("enedis", USUAL_SERIES):
                 try:
                     self.sync(home, series)
                 except MalformedAnswer:
@@ -136,7 +136,7 @@ def content_of_correct_parser(home: str) -> dict[Doctype, dict[str, float]]:
     """Return what a parser without a fault would have stored."""
     measures = memory_measures()
     window_sync = make_window_sync(PretendSupplier(daily=serving_days(DAYS), curve=serving_curves(CURVES)), measures)
-    for series in USUAL_SERIES:
+    for series in of_supplier("enedis", USUAL_SERIES):
         window_sync.sync_window(window_job(WEEK, series, home))
     return content(measures, home)
 
@@ -324,7 +324,7 @@ def test_days_that_a_replay_made_whole_are_whole_and_the_run_stays_as_it_was(
     assert ledgers.load_ledger(home, Series.LOAD_CURVE).mark_of(WEEK.end - ONE_DAY).state is DayState.PARTIAL
     household.at += timedelta(days=5)
     archive.replay(home)
-    for series in USUAL_SERIES:
+    for series in of_supplier("enedis", USUAL_SERIES):
         assert str(ledgers.load_ledger(home, series)) == "2024-07-18 7c"
     assert household.registry.outcomes.load(home) == outcomes
     assert household.progress.task_state(home, "daily") == state
