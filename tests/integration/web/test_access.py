@@ -40,12 +40,14 @@ from tests.support.cast import (
     Cast,
     watch_writes,
 )
+from tests.support.gas_homes import GAS_SETTINGS
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
 from worker.web.api.auth import CSRF_HEADER
 
 CANARY = "canary-" + "c" * 40  # In the place of the application's token, which no answer may have (H5).
+RIGHT_FORM = {"csrf": "{csrf}", "pce": "GI000456", "name": "x", "postcode": "44000", "email": "a@b.fr", "consent": "y"}
 TYPED_CALLBACK = {"state": "s" * 43, "code": "c0de", "usage_point_id": "{number}", "autorisation_id": "900001"}
 
 
@@ -192,6 +194,34 @@ TABLE = (
     for_holders_form("POST /accounts/{account_id}/stop", changes(303, "/accounts/{id}#connection")),
     for_holder("GET /accounts/{account_id}/remove", sees(200, "{digits}")),
     for_holders_form("POST /accounts/{account_id}/remove", changes(200, "{id}", "{digits}")),
+    # Homes.  Only accounts of the browser's own session are ever joined.
+    for_everybody(
+        "POST /accounts/{account_id}/home",
+        NO_SUCH_PAGE,
+        {HOLDER_WITHOUT_CSRF: BAD_FORM},
+        form={"csrf": "{csrf}", "other": "{id}"},
+    ),
+    for_holders_form("POST /accounts/{account_id}/home/part", changes(303, "/accounts/{id}")),
+    # A right of access: its form is the holder's, and its CSRF value that of the form which this browser has loaded.
+    for_holder("GET /accounts/{account_id}/gas", sees(200, "/accounts/{id}/gas")),
+    *(
+        for_everybody(route, NO_SUCH_PAGE, dict.fromkeys((HOLDER, HOLDER_WITHOUT_CSRF), BAD_FORM), form=RIGHT_FORM)
+        for route in ("POST /accounts/{account_id}/gas", "POST /accounts/{account_id}/gas/page")
+    ),
+    # An invitation of another energy, or of another browser, opens no form.
+    for_everybody("GET /invitation/{invitation_id}/right", sees(410)),
+    for_everybody("POST /invitation/{invitation_id}/right", sees(410), form=RIGHT_FORM),
+    for_everybody("POST /invitation/{invitation_id}/right/page", sees(410), form=RIGHT_FORM),
+    for_everybody("GET /connect/right/state", sees(404)),
+    for_everybody(
+        "GET /connect/right/again",
+        sees(303, "/invitation"),
+        {
+            HOLDER: sees(303, "/accounts/{id}/gas"),
+            HOLDER_WITHOUT_CSRF: sees(303, "/accounts/{id}/gas"),
+            HOUSEHOLD: sees(303, "/accounts/{other_id}/gas"),
+        },
+    ),
     # Consent.  Nothing that an address says is a proof: a typed callback is nothing to anybody.
     for_everybody("GET /connect/{supplier}", sees(303, "oauth2/authorize", "state=")),
     for_everybody("GET /callback/{supplier}", sees(400), query=TYPED_CALLBACK),
@@ -249,6 +279,13 @@ TABLE = (
     for_operator(
         "POST /operator/invitations/{invitation_id}/revoke",
         changes(303, "/operator#invitations"),
+        others=BAD_FORM,
+        form={"csrf": "{csrf}"},
+    ),
+    # An upload is for an operator who is logged in, before it is read.
+    for_operator(
+        "POST /operator/rights/{right_id}/proofs",
+        sees(422, "Choose 1 to 3 files"),
         others=BAD_FORM,
         form={"csrf": "{csrf}"},
     ),
@@ -375,7 +412,7 @@ TABLE = (
 @pytest.fixture(scope="module")
 def service(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiService]:
     """Yield one service for the whole table; nothing leaves it for the broker."""
-    settings = {"operator_password": PASSWORD}
+    settings = {"operator_password": PASSWORD, **GAS_SETTINGS}
     with (
         pytest.MonkeyPatch.context() as patch,
         open_api_service(redis_url, tmp_path_factory.mktemp("access"), **settings) as built,
@@ -431,7 +468,7 @@ def ask(client: TestClient, row: Row, account_id: str, cast: Cast, invitation_id
         "new_number": f"9{cast.home.number[1:]}",
     }
     fill = {"account_id": account_id, "supplier": "enedis", "invitation_id": invitation_id or cast.invitation_id}
-    fill["doctype"] = "com.grandlyon.enedis.day"
+    fill |= {"doctype": "com.grandlyon.enedis.day", "right_id": "f" * 20}
     return client.request(
         method,
         (row.path or path.replace("{path:path}", "x")).format(**fill),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
@@ -344,3 +345,34 @@ def test_a_service_without_gas_has_none_of_these_pages(redis_url: str, tmp_path:
         assert browser.get(f"/accounts/{account}/gas").status_code == 404
         assert browser.get("/connect/right/state").status_code == 404
         assert browser.get("/callback/grdf?code=x&state=y").status_code == 404
+
+
+def test_a_callback_of_grdf_is_bound_to_its_browser_and_supplier_and_used_once(service: GasService) -> None:
+    browser, path = service.invited()
+    csrf = csrf_of(browser.get(path).text)
+    answer = browser.post(f"{path}/page", data={"csrf": csrf})
+    page = urlsplit(answer.headers["location"])
+    query = dict(parse_qsl(page.query))
+    assert answer.status_code == 303 and page.netloc == "127.0.0.1:9" and page.path.endswith("/authorize")
+    assert query["redirect_uri"].endswith("/callback/grdf") and query["pce"] == PCE and query["state"]
+    back = f"/callback/grdf?code=c0de&state={query['state']}"
+    assert service.browser().get(back).status_code == 403
+    assert browser.get(back.replace("/grdf", "/enedis")).status_code == 400
+    waiting = browser.get(back)
+    assert waiting.status_code == 202 and "Refresh" in waiting.headers
+    (request_id,) = service.runtime.connection_requests.list_due(datetime.now(UTC) + timedelta(hours=1), 10)
+    request = service.runtime.connection_requests.get(request_id)
+    assert request is not None and (request.supplier, request.code) == (GAS, "c0de")
+    assert request.invitation_id is not None
+    assert browser.get(back).status_code == 202, "loading it again shows its outcome"
+    assert service.runtime.connection_requests.list_due(datetime.now(UTC) + timedelta(hours=1), 10) == [request_id]
+
+
+def test_a_refusal_on_the_page_of_grdf_changes_nothing(service: GasService) -> None:
+    browser, path = service.invited()
+    csrf = csrf_of(browser.get(path).text)
+    page = browser.post(f"{path}/page", data={"csrf": csrf}).headers["location"]
+    state = dict(parse_qsl(urlsplit(page).query))["state"]
+    refused = browser.get(f"/callback/grdf?error=access_denied&state={state}")
+    assert refused.status_code == 403 and "You did not give your consent" in refused.text
+    assert browser.get(path).status_code == 200, "the invitation can still be used"
