@@ -19,11 +19,11 @@ from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowJob, WindowResult, Writes, to_job
 from worker.domain.measures.readings import DateWindow, civil_date
 from worker.domain.measures.recent_answers import RecentAnswers
-from worker.errors import MalformedAnswer
+from worker.errors import MalformedAnswer, StoreUnavailable
 from worker.stores.registry.answers.raw_answers import RawAnswerTable
 from worker.stores.registry.completeness import CompletenessTable
 from worker.sync.results import ResultRecorder
-from worker.sync.window import WindowSync
+from worker.sync.window import MAX_RACES, WindowSync
 
 log = logging.getLogger("releve.replay")
 
@@ -104,9 +104,12 @@ class _ReplayRecorder:
         floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
         marks = mark_days(window, facts["open"], asked_on, floor, facts["set_aside"], series.description.open_days)
         # Another process may change the ledger between the two calls: then the marks are merged again.
-        while changes := dict(_changed_marks(known := self.ledgers.load_ledger(account_id, series), marks)):
-            if self.ledgers.replace_if_unchanged(account_id, series, known, known.with_marks(changes)):
+        for _ in range(MAX_RACES):
+            known = self.ledgers.load_ledger(account_id, series)
+            changes = dict(_changed_marks(known, marks))
+            if not changes or self.ledgers.replace_if_unchanged(account_id, series, known, known.with_marks(changes)):
                 return
+        raise StoreUnavailable("other processes keep changing the days of this series: try again later")
 
 
 def _changed_marks(known: DayLedger, marks: Mapping[date, DayMark]) -> Iterable[tuple[date, DayMark]]:
