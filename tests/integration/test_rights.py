@@ -12,10 +12,12 @@ import pytest
 from sqlalchemy import select, update
 
 import tasks.consent
+import tasks.upkeep
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import all_rows
 from tests.support.right_register import LINE, RightRegister
+from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
@@ -654,6 +656,38 @@ def test_a_withdrawal_is_given_up_after_a_week(
     in_a_week = replace(runtime.right_withdrawal, now=lambda: real_clock() + timedelta(days=8))
     assert in_a_week.run() == 0
     assert "given up" in caplog.text and runtime.rights.list_to_withdraw() == []
+
+
+def test_gas_that_is_taken_away_leaves_its_accounts_and_says_so_once(
+    installation: Installation, runtime: Runtime, register: RightRegister, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RELEVE_GRDF_CLIENT_ID is unset again while there are accounts, and rights that wait to be withdrawn."""
+    account = opened(runtime, register)
+    other = opened(runtime, register, OTHER)
+    runtime.erase(other.id)
+    with installation.open() as bare:
+        assert bare.right_sweep.run().checked == 0
+        assert bare.right_withdrawal.run() == 0
+        assert caplog.text.count("RELEVE_GRDF_CLIENT_ID") == 1
+        assert bare.due_windows.night(NOW).jobs == []
+        with pytest.raises(OperatorFault, match="RELEVE_GRDF_CLIENT_ID"):
+            bare.client_of(account)
+
+
+def test_tokens_are_renewed_for_the_suppliers_whose_accounts_are_read(
+    runtime: Runtime, register: RightRegister, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed: list[str] = []
+    monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: runtime)
+    monkeypatch.setattr(ApplicationTokens, "current", lambda tokens: renewed.append("one"))
+    tasks.upkeep.renew_tokens()
+    assert renewed == []
+    opened(runtime, register)
+    tasks.upkeep.renew_tokens()
+    assert len(renewed) == 1
+    electricity(runtime)
+    tasks.upkeep.renew_tokens()
+    assert len(renewed) == 3
 
 
 def test_without_gas_nothing_is_asked_and_nothing_is_seen(installation: Installation, register: RightRegister) -> None:
