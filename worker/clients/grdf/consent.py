@@ -25,7 +25,6 @@ from requests_oauthlib import OAuth2Session
 
 from worker.clients.callback import LONGEST_STATE, Callback, choose_failure
 from worker.clients.endpoints import Endpoints
-from worker.clients.grdf.client import PCE
 from worker.clients.grdf.errors import error_in, interpret_rights, raise_by_status
 from worker.clients.grdf.presets import LONGEST_LIST, PROOFS, RIGHT, RIGHT_OF_METER, RIGHTS, SERIES_OF_PARTS
 from worker.clients.id_token import usage_points_from_id_token
@@ -34,6 +33,7 @@ from worker.clients.oauth import Grant
 from worker.clients.reply import Reply
 from worker.clients.session import SupplierSession, as_signed
 from worker.domain.consent.rights import (
+    PCE,
     DeclaredRight,
     ProofState,
     RightDeclaration,
