@@ -214,6 +214,7 @@ def test_what_the_supplier_refuses_can_be_corrected(
     typed: HouseholdDeclaration,
     page: str,
 ) -> None:
+    caplog.set_level(logging.INFO, "releve.consents")
     invitation = invite(runtime, typed.meter)
     request = declare(runtime, typed, invitation=invitation)
     assert (request.state, request.page) == (RequestState.REFUSED, page)
