@@ -114,14 +114,14 @@ class RightsService:
     def state(self, browser: HouseholdBrowser, path: str = STATE) -> requests.Response:
         """Return the page of a browser's declaration once no task works on it; an account's page where it leads there."""
 
-        def load() -> requests.Response | None:
+        def load() -> list[requests.Response]:
             answer = browser.get(path)
             while answer.is_redirect:
                 answer = browser.get(urlsplit(urljoin(answer.url, answer.headers["Location"])).path)
-            return None if answer.headers.get("Refresh") == _WORKING else answer
+            return [answer] if answer.headers.get("Refresh") != _WORKING else []  # A refusal is false by itself.
 
-        answer: requests.Response = until(load, f"an outcome at {path}")
-        return answer
+        answers: list[requests.Response] = until(load, f"an outcome at {path}")
+        return answers[0]
 
     def account_of(self, meter: str) -> Account | None:
         return self.system.runtime.registry.find(GAS, meter)
@@ -136,15 +136,16 @@ class RightsService:
         return self.system.runtime.rights.of_meter(GAS, meter)[0]
 
     def open(self, browsers: Mapping[str, HouseholdBrowser]) -> None:
-        """Let invited households declare their meters and the holders answer, and wait for the histories."""
+        """Let invited households declare their meters and the holders answer, wait for the histories, and look."""
         for meter, browser in browsers.items():
             page = self.declare(browser, meter)
             assert page.status_code == 202, page.text[-1500:]
         self.let_holders_answer()
         self.sweep(pending_only=True)
-        for meter in browsers:
+        for meter, browser in browsers.items():
             if self.account_of(meter) is not None:
                 self.wait_loaded(meter)
+                assert self.state(browser).status_code == 200
 
     # -- The worker
 
