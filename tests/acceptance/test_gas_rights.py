@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import select
 
 from tests.support.household_browser import HouseholdBrowser
-from tests.support.rights_service import GAS, RightsService, open_rights_service
-from tests.support.waiting import until
+from tests.support.household_pages import csrf_of
+from tests.support.registries import all_rows
+from tests.support.rights_service import TYPED, RightsService, open_rights_service
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import NoticeKind, Proof
 from worker.domain.consent.rights import ProofState, Right, RightState
@@ -161,3 +162,84 @@ def test_a_right_that_ends_while_it_waits_opens_nothing_and_its_page_says_so(
     page = service.state(street.browsers[meter])
     assert (page.status_code, words in page.text) == (status, True), page.text[-1500:]
     assert street.calls[meter] == 0
+
+
+# Who may declare what
+
+
+@pytest.mark.parametrize(
+    ("switches", "typed", "status", "words"),
+    [
+        ({"postcode": "69003"}, {"postcode": "69001"}, 409, "The postcode does not match"),
+        ({"contract_ended": True}, {}, 410, "The contract of this meter has ended"),
+        ({"declaration_refusal": "1000000006"}, {}, 404, "GRDF does not know this meter"),
+        ({"declaration_refusal": "1000000013"}, {}, 403, "Your consent was withdrawn at GRDF"),
+        ({"declaration_refusal": "1000000022"}, {}, 502, "GRDF refuses the extent of the request"),
+        ({"declaration_refusal": "1000000026"}, {}, 409, "The name is not accepted"),
+    ],
+)
+def test_what_grdf_does_not_register_has_its_page_and_the_same_invitation_serves_again(
+    service: RightsService, switches: dict[str, Any], typed: dict[str, str], status: int, words: str
+) -> None:
+    meter, browser = service.meter(**switches), service.browser()
+    path = service.invite(browser, "--pce", meter)
+    page = service.declare(browser, meter, path, **typed)
+    assert (page.status_code, words in page.text) == (status, True), page.text[-1500:]
+    assert service.grdf("GET", f"rights?pce={meter}") == []
+    service.grdf("DELETE", f"meters/{meter}")
+    assert urlsplit(browser.get("/connect/right/again").headers["Location"]).path == path
+    assert "GRDF writes to you" in service.declare(browser, meter, path).text
+
+
+def test_a_stranger_declares_nothing_and_grdf_is_not_asked(service: RightsService, street: Street) -> None:
+    meter, other, stranger = service.meter(), service.meter(), service.browser()
+    account = service.account(street.kept).id
+    paths = ["/invitation/abcdef/right", f"/accounts/{account}/gas"]
+    paths.append(service.invite(service.browser(), "--pce", meter))  # Another browser has opened this one.
+    own = service.invite(stranger, "--pce", other)
+    service.settle()
+    rows, calls = all_rows(service.system.runtime.registry.database), service.calls()
+    form = {**TYPED, "postcode": "69001", "pce": meter, "csrf": csrf_of(stranger.get(own).text)}
+    statuses = [stranger.submit(path + end, **form).status_code for path in paths for end in ("", "/page")]
+    assert all(status in (403, 404, 410) for status in statuses), statuses
+    assert [service.browser().get(path).status_code for path in paths] == [410, 404, 410]
+    service.settle()
+    assert all_rows(service.system.runtime.registry.database) == rows and service.calls() == calls
+    # An invitation serves for its own meter, whatever else is typed.
+    assert service.declare(stranger, other, own, pce=meter).status_code == 202
+    assert service.grdf("GET", f"rights?pce={meter}") == [] and service.right(other).meter == other
+
+
+def test_a_right_that_becomes_active_never_opens_an_account_that_exists(service: RightsService) -> None:
+    meter, browser = service.meter(), service.browser()
+    assert service.declare(browser, meter).status_code == 202
+    words = ("--own", "--postcode", service.postcode(meter), "--company", "Ferme du Lac")
+    account = service.system.query("accounts", "add", "--pce", meter, *words)["account"]
+    service.wait_loaded(meter)
+    before = service.account(meter)
+    service.let_holders_answer()
+    service.sweep(pending_only=True)
+    service.sweep()
+    assert service.account(meter) == before and before.id == account
+    page = service.state(browser)
+    assert (page.status_code, "This meter needs an invitation" in page.text) == (409, True)
+    assert not browser.can_see(account)
+    (proof,) = service.system.runtime.consents.list_proofs(account)
+    assert proof.proof is Proof.OWN
+
+
+def test_who_consents_on_grdfs_own_page_has_the_account_at_once(service: RightsService) -> None:
+    meter, browser = service.meter(), service.browser()
+    path = service.invite(browser, "--pce", meter)
+    answer = browser.submit(f"{path}/page", csrf=csrf_of(browser.get(path).text))
+    callback = browser.agree_on(answer)
+    page = service.state(browser, callback)
+    account = service.account(meter)
+    assert page.url == f"{service.address}/accounts/{account.id}"
+    service.wait_loaded(meter)
+    assert service.count_faults(meter) == 0 and browser.can_see(account.id)
+    service.sweep()
+    assert (service.right(meter).account_id, service.right(meter).state) == (account.id, RightState.ACTIVE)
+    service.change_right(meter, "revoke")
+    service.sweep()
+    assert service.account(meter).reason == RightEnded.code

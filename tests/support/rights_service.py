@@ -6,6 +6,7 @@ Nothing waits for a time: the clock of the simulator is moved on, and each task 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import requests
 
 from tests.support.household_browser import HouseholdBrowser
 from tests.support.household_pages import csrf_of
+from tests.support.registries import all_rows
 from tests.support.system import NO_QUOTA, QUICK_START, System, open_system
 from tests.support.waiting import until
 from worker.cli.totals_check import count_wrong_details, fetch_truth, find_differences, read_stored
@@ -36,6 +38,7 @@ OPERATOR_PASSWORD: Final = "an-operators-password"
 _MORNING: Final = "2024-07-25T09:01+02:00"
 _TO_THE_ANSWER_S: Final = 17 * 60  # From any moment past the next e-mail and the minute in which the holder answers it.
 _WORKING: Final = "2"  # The seconds after which the page comes again while a task asks the supplier.
+_SEALED: Final = re.compile(r"gAAAA[A-Za-z0-9_=-]{80,}")
 _NUMBERS: Final = itertools.count(21546000001017, 11)
 
 
@@ -220,3 +223,33 @@ def open_rights_service(folder: Path, **settings: str) -> Iterator[RightsService
         log = system.start_worker(*QUICK_START)
         system.start_web()
         yield RightsService(system, address, log, opened)
+
+
+def dump(service: RightsService) -> dict[str, str]:
+    """Return all that the service keeps, as text by its place: rows, keys, files and logs, with what is sealed opened.
+
+    The simulator's own log is GRDF's.
+    """
+    runtime, system = service.system.runtime, service.system
+    rows = all_rows(runtime.registry.database)
+    places = {f"table {name}": "\n".join(lines) for name, lines in rows.items()}
+    places |= {f"key {key}": _value_of(system.redis, key) for key in system.redis.scan_iter("*")}
+    for path in (path for path in system.folder.rglob("*") if path.is_file() and "simulator" not in path.name):
+        places[f"file {path.relative_to(system.folder)}"] = path.read_bytes().decode("latin-1")
+    sealer = runtime.sealer
+    for place, text in places.items():
+        sealed = [token for token in _SEALED.findall(text) if sealer.can_unseal(token)]
+        places[place] = "\n".join([text, *map(sealer.unseal, sealed)])
+    return places
+
+
+def _value_of(client: Any, key: str) -> str:
+    """Return key and value of Redis as text, whatever its type is."""
+    readers = {
+        "string": client.get,
+        "hash": client.hgetall,
+        "set": client.smembers,
+        "list": lambda key: client.lrange(key, 0, -1),
+        "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+    }
+    return f"{key} {readers[client.type(key)](key)}"
