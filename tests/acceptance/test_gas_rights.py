@@ -5,11 +5,8 @@ Each test has meters of its own. What takes an answer of GRDF's is done for many
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit

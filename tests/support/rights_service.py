@@ -115,7 +115,7 @@ class RightsService:
             self.system.redis.delete(key)
 
     def state(self, browser: HouseholdBrowser, path: str = STATE) -> requests.Response:
-        """Return the page of a browser's declaration once no task works on it; an account's page where it leads there."""
+        """Return the page of what came of a browser's declaration, once no task works on it."""
 
         def load() -> list[requests.Response]:
             answer = browser.get(path)
