@@ -5,6 +5,7 @@ Each test has meters of its own. What takes an answer of GRDF's is done for many
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,14 @@ import pytest
 from tests.support.household_browser import HouseholdBrowser
 from tests.support.household_pages import csrf_of
 from tests.support.registries import all_rows
-from tests.support.rights_service import TYPED, RightsService, open_rights_service
+from tests.support.rights_service import GAS, OPERATOR_PASSWORD, TYPED, RightsService, dump, open_rights_service
+from tests.support.waiting import until
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import NoticeKind, Proof
 from worker.domain.consent.rights import ProofState, Right, RightState
+from worker.domain.measures.series import Doctype
 from worker.errors import RightEnded
+from worker.stores.measures.base import ALL_KEYS
 
 PDF: Final = b"%PDF-1.4 the signed form"
 # What ends an active right, and what the sweep makes of it.  Five at once would be an incident.
@@ -240,3 +244,76 @@ def test_who_consents_on_grdfs_own_page_has_the_account_at_once(service: RightsS
     service.change_right(meter, "revoke")
     service.sweep()
     assert service.account(meter).reason == RightEnded.code
+
+
+# Proofs, on the operator's page
+
+
+def test_a_proof_that_grdf_awaits_is_sent_from_the_operators_page(service: RightsService, street: Street) -> None:
+    meter, operator = street.kept, service.browser()
+    right = service.right(meter)
+    service.change_right(meter, "ask_proof", until="2024-07-27")
+    service.sweep()
+    told = {one.kind for one in service.notices() if one.about == f"{right.id}@2024-07-27"}
+    assert told == {NoticeKind.RIGHT_PROOF_AWAITED, NoticeKind.RIGHT_PROOF_ENDS}
+    service.run_task("tasks.upkeep.deliver_due_notices")
+    service.settle()
+    assert f"Send it with `releve rights proof {right.id} FILE`" in service.worker_log.read_text()
+    assert service.account(meter).state is AccountState.READY, "the data is read while the proof is awaited"
+    action = f"/operator/rights/{right.id}/proofs"
+    assert operator.upload(action, proof=("consent.pdf", PDF), csrf="0" * 64).status_code == 403
+    operator.submit("/operator/login", password=OPERATOR_PASSWORD, csrf=csrf_of(operator.get("/operator").text))
+    page = operator.get("/operator").text
+    assert action in page and meter not in page and f"…{meter[-4:]}" in page
+    csrf = re.search(rf'action="{action}".*?name="csrf" value="([0-9a-f]+)"', page, re.DOTALL)
+    assert csrf
+    assert operator.upload(action, proof=("consent.pdf", b"%PDF" + bytes(4 * 1024**2)), csrf=csrf[1]).status_code == 422
+    assert service.right_at_grdf(meter)["proofs"] == 0
+    assert operator.upload(action, proof=("consent.pdf", PDF), csrf=csrf[1]).status_code == 303
+    until(lambda: service.right_at_grdf(meter)["proof"] == "in_review", "the proof at GRDF")
+    service.change_right(meter, "reject_proof")
+    service.sweep()
+    assert NoticeKind.RIGHT_PROOF_REJECTED in {one.kind for one in service.notices() if right.id in one.about}
+    assert action in operator.get("/operator").text, "another one can be sent"
+    service.change_right(meter, "accept_proof")
+    service.sweep()
+    assert service.right(meter).proof is ProofState.ACCEPTED and action not in operator.get("/operator").text
+
+
+# Leaving
+
+
+def test_erasure_leaves_nothing_of_the_meter_but_the_keyed_digest_that_remembers_it(service: RightsService) -> None:
+    meter, browser, runtime = service.meter(), service.browser(), service.system.runtime
+    power = browser.connect("30001640000022").account
+    assert power
+    service.open({meter: browser})
+    account, right, of_power = service.account(meter), service.right_at_grdf(meter), browser.days(power)
+    digest = runtime.erasures.digests(GAS, meter)[0]
+    kept_before = places_of(service, meter, right["id"])
+    assert {"table rights", "table usage_points"} <= kept_before, "the search finds what is sealed"
+    path = f"/accounts/{account.id}/remove"
+    assert browser.press(browser.visit(path), path).status_code == 200
+    until(lambda: not runtime.rights.list_to_withdraw(), "the withdrawal at GRDF")
+    service.settle()
+    after = service.right_at_grdf(meter)
+    assert (after["state"], after["ended_by"]) == ("revoked", "TIERS")
+
+    def is_gone() -> bool:
+        service.run_task("tasks.upkeep.prune_raw_answers")  # The hourly upkeep, which empties SQLite's log.
+        return not places_of(service, meter, right["id"])
+
+    until(is_gone, lambda: f"left in {places_of(service, meter, right['id'])}: that all goes", timeout_s=20)
+    remembered = {place for place in places_of(service, digest) if not place.startswith("file data/registry.db")}
+    assert remembered == {"table erasures", "file data/ledger.ndjson"}
+    assert not any(runtime.measures.read(account.id, dict.fromkeys(Doctype, ALL_KEYS)).values())
+    calls = service.data_calls(meter)
+    service.sweep()
+    assert service.account_of(meter) is None and service.data_calls(meter) == calls
+    service.system.run_night(power)
+    assert browser.can_see(power) and browser.days(power) == of_power and not browser.can_see(account.id)
+
+
+def places_of(service: RightsService, *texts: str) -> set[str]:
+    """Return where one of these texts is kept."""
+    return {place for place, content in dump(service).items() if any(text in content for text in texts)}
