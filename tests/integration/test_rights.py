@@ -208,11 +208,17 @@ def test_a_declaration_is_stored_before_all_and_dropped_at_once(
     ],
 )
 def test_what_the_supplier_refuses_can_be_corrected(
-    runtime: Runtime, register: RightRegister, typed: HouseholdDeclaration, page: str
+    runtime: Runtime,
+    register: RightRegister,
+    caplog: pytest.LogCaptureFixture,
+    typed: HouseholdDeclaration,
+    page: str,
 ) -> None:
     invitation = invite(runtime, typed.meter)
     request = declare(runtime, typed, invitation=invitation)
     assert (request.state, request.page) == (RequestState.REFUSED, page)
+    assert f"right refused by the supplier request={request.id} page={page}" in caplog.text
+    assert not [text for text in (typed.meter, typed.postcode, typed.email, "Durand") if text in caplog.text]
     register.postcodes[typed.meter] = "69001"
     declared(runtime, declare(runtime, replace(typed, postcode="69001"), invitation=invitation))
 

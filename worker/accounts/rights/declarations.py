@@ -170,10 +170,11 @@ class RightDeclarations:
             if not may_be_ours:
                 self.requests.forget_declaration(request.id)
             raise
-        except RightRefused as error:
-            raise RequestEnded(error.code if error.code.startswith("right_") else "refused") from None
-        except UnknownUsagePoint:
-            raise RequestEnded("right_unknown_meter") from None
+        except (RightRefused, UnknownUsagePoint) as error:
+            page = _page_of(error)
+            extra = fields(request=request.id, page=page, reason=str(error))
+            log.info("right refused by the supplier", extra=extra)
+            raise RequestEnded(page) from None
         right = Right(
             id=request.id,
             supplier=request.supplier,
@@ -280,6 +281,13 @@ class RightDeclarations:
     def _is_erased(self, erased_at: datetime | None, request: ConnectionRequest) -> bool:
         """Return whether the meter was erased since the person began."""
         return erased_at is not None and not is_younger(Proof.RIGHT, erased_at, request.begun_at, None)
+
+
+def _page_of(error: RightRefused | UnknownUsagePoint) -> str:
+    """Return the name of the page that says why the supplier registers no right."""
+    if isinstance(error, UnknownUsagePoint):
+        return "right_unknown_meter"
+    return error.code if error.code.startswith("right_") else "refused"
 
 
 def best_record(records: Sequence[RightRecord], *roles: RightRole) -> RightRecord | None:

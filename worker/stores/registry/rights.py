@@ -233,6 +233,12 @@ def withdraw_rights(connection: Connection, account_id: str) -> int:
     return connection.execute(update(RIGHTS).where(*of_account).values(withdraw_since=real_clock())).rowcount
 
 
+def withdraw_waiting(connection: Connection, meter: str, moment: datetime) -> None:
+    """Let the rights of a meter, by its keyed hash, be withdrawn that were begun by a moment and have no account."""
+    of_nobody = (_C.meter == meter, _C.account_id.is_(None), _C.begun_at <= moment, _LIVE)
+    connection.execute(update(RIGHTS).where(*of_nobody).values(withdraw_since=real_clock()))
+
+
 def forget_rights(connection: Connection, account_ids: Sequence[str]) -> None:
     """Delete the rights of accounts, which are looked up anew or are nobody's any more; withdrawn ones stay."""
     connection.execute(delete(RIGHTS).where(_C.account_id.in_(account_ids), _LIVE))
