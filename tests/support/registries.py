@@ -86,7 +86,9 @@ def meter_on_record(database: Database, proof: ConsentProof, *keys: str) -> str 
 def all_rows(database: Database) -> dict[str, list[str]]:
     """Return all rows of the registry by table, to be compared with those of another moment."""
     with database.reading() as connection:
-        return {table.name: sorted(map(repr, connection.execute(select(table)))) for table in METADATA.sorted_tables}
+        # A row's own repr shortens long values.
+        rows = {table.name: map(tuple, connection.execute(select(table))) for table in METADATA.sorted_tables}
+        return {name: sorted(map(repr, values)) for name, values in rows.items()}
 
 
 @contextmanager

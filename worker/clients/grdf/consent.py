@@ -150,7 +150,7 @@ def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Call
     return Callback(state, "", code=code) if code else Callback(state, "no_code")
 
 
-def meters_of_grant(grant: Grant, client_id: str) -> tuple[str, ...]:
+def meters_of_grant(grant: Grant, client_id: str, now: datetime) -> tuple[str, ...]:
     """Return the meters that the ``id_token`` of a token answer names; none without one.
 
     Raises MalformedAnswer if the ``id_token`` is no token, or none for our application now.
@@ -158,7 +158,7 @@ def meters_of_grant(grant: Grant, client_id: str) -> tuple[str, ...]:
     id_token = grant.extras.get("id_token")
     if not isinstance(id_token, str):
         return ()
-    return tuple(meter for meter in usage_points_from_id_token(id_token, client_id) if PCE.fullmatch(meter))
+    return tuple(meter for meter in usage_points_from_id_token(id_token, client_id, now) if PCE.fullmatch(meter))
 
 
 def _to_body(declaration: RightDeclaration) -> dict[str, str]:

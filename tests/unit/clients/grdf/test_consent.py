@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,6 +12,7 @@ import jwt
 import pytest
 import responses
 
+from tests.support.factories import NOW
 from tests.support.gas_answers import METER, done, ndjson, right
 from tests.support.recordings import RECORDINGS, needs_recordings
 from tests.support.supplier_server import BASE_URL, ClientHarness
@@ -386,15 +387,15 @@ def test_a_callback_is_read_or_a_failure(query: dict[str, str], expected: Callba
 
 
 def grant_of(**claims: Any) -> Grant:
-    ends = datetime.now(UTC) + timedelta(hours=1)
+    ends = NOW + timedelta(hours=1)
     token = jwt.encode({"iss": "https://x", "aud": "our-client", "exp": ends, **claims}, "x" * 32, "HS256")
     return Grant(Token("user-0001"), {"id_token": token})
 
 
 def test_the_meters_are_those_of_the_id_token() -> None:
     consents = [{"pce": METER, "id_accreditation": "a"}, {"id_pce": OTHER}, {"pce": "123"}]
-    assert meters_of_grant(grant_of(consentements=json.dumps(consents)), "our-client") == (METER, OTHER)
-    assert meters_of_grant(grant_of(), "our-client") == ()
-    assert meters_of_grant(Grant(Token("x"), {}), "our-client") == ()
+    assert meters_of_grant(grant_of(consentements=json.dumps(consents)), "our-client", NOW) == (METER, OTHER)
+    assert meters_of_grant(grant_of(), "our-client", NOW) == ()
+    assert meters_of_grant(Grant(Token("x"), {}), "our-client", NOW) == ()
     with pytest.raises(MalformedAnswer):
-        meters_of_grant(grant_of(aud="another"), "our-client")
+        meters_of_grant(grant_of(aud="another"), "our-client", NOW)
