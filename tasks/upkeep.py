@@ -40,10 +40,10 @@ def renew_tokens() -> None:
     runtime = get_runtime()
     if runtime.clients.account_tokens:
         runtime.token_renewal.run()
-    if runtime.registry.page_active(limit=1, today=runtime.history.today()):
-        for clients in runtime.suppliers.values():
-            if not clients.account_tokens:
-                clients.application_tokens().current()
+    today = runtime.history.today()
+    for name, clients in runtime.suppliers.items():
+        if not clients.account_tokens and runtime.registry.page_active(limit=1, today=today, supplier=name):
+            clients.application_tokens().current()
 
 
 @shared_task(base=ControlTask)
@@ -72,12 +72,16 @@ def tick() -> None:
 
 @shared_task(base=ControlTask)
 def prune_raw_answers() -> None:
-    """Delete raw answers and unknown answers that are too old, and pack each past month into one row."""
+    """Delete raw answers and unknown answers that are too old, and pack each past month into one row.
+
+    What was deleted since, such as an erased meter, leaves the registry's files then.
+    """
     runtime = get_runtime()
     now = runtime.now()
     erased = runtime.raw_answers.delete_before(now - timedelta(days=runtime.settings.raw_answers_days))
     packed = runtime.raw_answers.pack_past_months(now, MAX_MONTHS_PACKED)
     runtime.unknown_answers.delete_before(now - KEEP_UNKNOWN_ANSWERS)
+    runtime.registry.database.empty_log()
     if erased or packed:
         log.info("raw answers pruned", extra=fields(erased=erased, months_packed=packed))
 

@@ -199,6 +199,7 @@ def any_reply_has_a_class(content: bytes, status: int, headers: dict[str, str]) 
     assert not any(re.search(r"(?<!\d)[0-8]\d{13}(?!\d)", text) for text in texts)
 
 
+_MOMENT: Final = datetime(2024, 7, 25, tzinfo=UTC)
 _FOR_US: Final = {"iss": "https://supplier.example", "aud": "our-application", "exp": 4_102_444_800}
 _CLAIMS: Final = [
     {**_FOR_US, "usage_point_id": USAGE_POINT},
@@ -215,7 +216,7 @@ def a_token_names_only_meters_that_are_in_it(claims: Any, header: bytes, cut: bo
     ]
     token = ".".join(parts)
     try:
-        meters = usage_points_from_id_token(token[: len(token) // 2] if cut else token, "our-application")
+        meters = usage_points_from_id_token(token[: len(token) // 2] if cut else token, "our-application", _MOMENT)
     except MalformedAnswer as error:
         assert token not in str(error)
         return
@@ -227,7 +228,7 @@ def a_token_names_only_meters_that_are_in_it(claims: Any, header: bytes, cut: bo
 @given(st.one_of(st.text(max_size=60), json_values.map(json.dumps)))
 def any_text_is_a_token_or_none(text: str) -> None:
     with suppress(MalformedAnswer):
-        usage_points_from_id_token(text, "our-application")
+        usage_points_from_id_token(text, "our-application", _MOMENT)
 
 
 # -- Recorded files

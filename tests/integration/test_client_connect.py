@@ -40,7 +40,7 @@ def runtime(installation: Installation, register: RightRegister) -> Iterator[Run
         calls = ConsentCalls(
             page=lambda endpoints, client_id, state, duration, address: f"{client_id} {state} {address}",
             read_callback=lambda params: Callback("", code=dict(params)["code"]),
-            meters_of_grant=lambda grant, client_id: tuple(grant.extras["meters"]),
+            meters_of_grant=lambda grant, client_id, now: tuple(grant.extras["meters"]),
             meter=re.compile(r"[0-9]{14}|GI[0-9]{6}"),
             sends_redirect=True,
         )

@@ -77,7 +77,7 @@ def test_where_there_is_none_it_is_declared_as_our_own(
         ((*OWN, "--postcode", "75001", "--name", "a"), "another postcode"),
         (
             ("accounts", "add", "--pce", "GI999999", "--own", "--postcode", "69001", "--name", "a"),
-            "Check the PCE number",
+            "Check the number of the meter (PCE)",
         ),
         (("invite", "--pce", "123"), "14 digits, or GI and six digits"),
         (("invite", "--pce", PCE, "--usage-point", PCE), "name one ACCOUNT"),
@@ -110,6 +110,16 @@ def test_an_erased_own_meter_is_added_again_by_a_right_since_or_by_our_word(
     runtime.right_withdrawal.run()
     assert house.query(*OWN, "--postcode", "69001", "--name", "Durand")["account"]
     assert register.withdrawn == ["uuid-1"]
+
+
+def test_a_right_that_is_being_withdrawn_is_not_used_again(
+    house: Installation, runtime: Runtime, register: RightRegister
+) -> None:
+    register.grant(PCE, role=RightRole.OWN)
+    house.releve("accounts", "remove", house.query(*OWN)["account"], "--yes")
+    assert "is being withdrawn" in house.run(*OWN, "--anew").err
+    runtime.right_withdrawal.run()
+    assert house.query(*OWN, "--anew", "--postcode", "69001", "--name", "Durand")["account"]
 
 
 def test_an_invitation_for_a_gas_meter(house: Installation, runtime: Runtime) -> None:

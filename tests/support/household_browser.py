@@ -70,6 +70,12 @@ class HouseholdBrowser:
     def submit(self, path: str, **fields: str) -> requests.Response:
         return self._session.post(self.address + path, fields, allow_redirects=False, timeout=60)
 
+    def upload(self, path: str, proof: tuple[str, bytes], **fields: str) -> requests.Response:
+        """Send a form with a file, by its name and content."""
+        return self._session.post(
+            self.address + path, fields, files={"proof": proof}, allow_redirects=False, timeout=60
+        )
+
     def press(self, page: Page, action: str) -> requests.Response:
         """Press the button of the page's form that goes to ``action``, with its hidden fields."""
         form = re.search(rf'<form[^>]*action="{re.escape(action)}".*?</form>', page.text, re.DOTALL)

@@ -29,7 +29,8 @@ LINE = "grdf-adict PUT /pce/{meter}/droit_acces"
 class RightRegister:
     """The register: meters with their postcode, rights by id, and what was asked, in order.
 
-    ``silent``: whether the supplier answers nobody. ``loses``: how many answers to declarations get lost on their way.
+    ``silent``: whether the supplier answers nobody. ``fault``: raised by each call. ``loses``: how many answers to
+    declarations get lost on their way.
     """
 
     postcodes: dict[str, str] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class RightRegister:
     withdrawn: list[str] = field(default_factory=list)
     uploads: list[tuple[str, list[tuple[str, bytes]]]] = field(default_factory=list)
     silent: bool = False
+    fault: Exception | None = None
     loses: int = 0
     longest_list: int = 1_000
 
@@ -98,6 +100,8 @@ class RightRegister:
         self.rights[right_id] = replace(self.rights[right_id], proof=ProofState.IN_REVIEW)
 
     def _answer(self) -> None:
+        if self.fault is not None:
+            raise self.fault
         if self.silent:
             raise SupplierUnavailable("the supplier did not answer")
 

@@ -90,7 +90,7 @@ class SupplierConsents:
         none, and what the client raises.
         """
         grant = self.exchange_code(code)
-        confirmed = self.calls.meters_of_grant(grant, self.client_id)
+        confirmed = self.calls.meters_of_grant(grant, self.client_id, self.now())
         if not confirmed or not set(usage_points) <= set(confirmed):
             # Without a meter of the supplier's own it is no consent; the token is forgotten here.
             raise UnknownUsagePoint("the supplier does not confirm the meter: connect again")

@@ -78,8 +78,8 @@ class OAuthClient:
 
         ``redirect_uri``: the callback's address, where the supplier wants it again.
         """
-        client = WebApplicationClient(self._client_id, redirect_url=redirect_uri)
-        answer, digest = self._request_token(client, OAuth2Session.fetch_token, code=code, include_client_id=True)
+        client, form = WebApplicationClient(self._client_id), {"code": code, "include_client_id": True}
+        answer, digest = self._request_token(client, OAuth2Session.fetch_token, redirect_uri, **form)
         token_fields = {"access_token", "refresh_token", "token_type", "expires_in", "expires_at"}
         extras = {name: value for name, value in answer.items() if name not in token_fields}
         return Grant(self._to_token(answer), extras, digest)
@@ -124,12 +124,15 @@ class OAuthClient:
             form["scope"] = preset.scope
         return self._to_token(self._request_token(client, OAuth2Session.fetch_token, **form)[0])
 
-    def _request_token(self, client: Client, request: Callable[..., Any], **form: Any) -> tuple[dict[str, Any], str]:
+    def _request_token(
+        self, client: Client, request: Callable[..., Any], redirect_uri: str | None = None, **form: Any
+    ) -> tuple[dict[str, Any], str]:
         """Return the answer's fields and the SHA-256 of its bytes."""
         permit = self._permits.take_permit(TOKEN_API)
         replies: list[Reply] = []
         check = partial(self._check_response, permit, replies)
         with self._transport.token_session(client, partial(self._permits.release_permit, permit)) as session:
+            session.redirect_uri = redirect_uri  # Of the client's own address oauthlib sends none with a code.
             session.register_compliance_hook("access_token_response", check)
             session.register_compliance_hook("refresh_token_response", check)
             url, timeouts = as_signed(self._endpoints.token_url), self._transport.timeouts

@@ -52,14 +52,14 @@ class ConsentCalls:
 
     ``page``: the address of the page, for client id, state, duration and the address of our callback; ValueError where
     there is none. ``read_callback``: reads a callback's query, and raises nothing. ``meters_of_grant``: the meters that
-    the answer to a code names, for our client id. ``meter``: the form of a meter's number. ``sends_redirect``: whether
-    the exchange of a code needs the callback's address again. ``shared_meters``: the meters of a consent by its number
-    (2026) with the SHA-256 of the answer, in one call; ``shared_path``: its endpoint.
+    the answer to a code names, for our client id and now. ``meter``: the form of a meter's number. ``sends_redirect``:
+    whether the exchange of a code needs the callback's address again. ``shared_meters``: the meters of a consent by its
+    number (2026) with the SHA-256 of the answer, in one call; ``shared_path``: its endpoint.
     """
 
     page: Callable[[Endpoints, str, str, str, str], str]
     read_callback: Callable[[Mapping[str, str] | Iterable[tuple[str, str]]], Callback]
-    meters_of_grant: Callable[[Grant, str], tuple[str, ...]]
+    meters_of_grant: Callable[[Grant, str, datetime], tuple[str, ...]]
     meter: re.Pattern[str]
     sends_redirect: bool = False
     shared_meters: Callable[[SupplierSession, int, datetime], tuple[Sequence[SharedMeter], str]] | None = None

@@ -165,6 +165,21 @@ class Database:
         with self.writing() as connection:
             return connection.execute(statement).rowcount
 
+    def empty_log(self) -> None:
+        """Empty SQLite's write-ahead log, in which rows that were deleted live on; not while another uses it.
+
+        Waits for nobody, so that no writer waits for it. Does nothing on PostgreSQL. Raises StoreUnavailable.
+        """
+        if self.dialect != "sqlite":
+            return
+        with self._translated_errors(), self._engine.connect() as connection:
+            plain = connection.connection.cursor()  # Outside of a transaction, which would hold the log.
+            waits_ms = plain.execute("PRAGMA busy_timeout").fetchone()[0]
+            plain.execute("PRAGMA busy_timeout = 0")
+            with suppress(sqlite3.OperationalError):
+                plain.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            plain.execute(f"PRAGMA busy_timeout = {waits_ms}")
+
     def close(self) -> None:
         """Close idle connections; the next use opens new ones."""
         self._engine.dispose()

@@ -80,6 +80,18 @@ def test_a_code_brings_tokens_and_usage_points_for_credentials_in_the_form(v4: C
     assert "Authorization" not in v4.supplier.calls[-1].request.headers
 
 
+def test_a_code_is_exchanged_with_our_callback_where_the_supplier_wants_it_again(adict: ClientHarness) -> None:
+    adict.answer_token(200, {"access_token": "t", "id_token": "a.b.c"})
+    assert adict.oauth.exchange_code("c0de", "https://releve.example/callback/grdf").extras["id_token"] == "a.b.c"
+    assert form(adict) == {
+        "grant_type": ["authorization_code"],
+        "client_id": ["our-client"],
+        "client_secret": [SECRETS[0]],
+        "code": ["c0de"],
+        "redirect_uri": ["https://releve.example/callback/grdf"],
+    }
+
+
 def test_a_refresh_token_brings_the_next_pair(v4: ClientHarness) -> None:
     v4.answer_token(200, ANSWER_V1)
     assert v4.oauth.refresh("refresh-token-one").refresh == "refresh-token-two"

@@ -53,3 +53,23 @@ def test_a_connection_of_a_database_in_use_is_kept_for_the_next_transaction(data
                 connection.execute(text("SELECT 1"))
         assert len(connections) == 1
         assert is_open(connections[0])
+
+
+def test_what_is_deleted_is_in_no_file_any_more_once_the_log_is_emptied(database: Database, tmp_path: Path) -> None:
+    """SQLite's write-ahead log keeps what was written before, until it begins anew."""
+    other = Database(f"sqlite:///{tmp_path / 'any.db'}")  # While one is open, the log isn't removed.
+    with database.writing() as connection:
+        connection.execute(text("CREATE TABLE meters (number TEXT)"))
+        connection.execute(text("INSERT INTO meters VALUES ('21546000001017')"))
+    with other.writing() as connection:
+        connection.execute(text("DELETE FROM meters"))
+    files = [file for file in tmp_path.iterdir() if b"21546000001017" in file.read_bytes()]
+    assert files, "the log is the reason for this test"
+    with other.reading() as connection:
+        connection.execute(text("SELECT * FROM meters")).all()
+        database.empty_log()  # It doesn't wait for a reader.
+    database.empty_log()
+    assert [file for file in tmp_path.iterdir() if b"21546000001017" in file.read_bytes()] == []
+    with other.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM meters")).scalar() == 0
+    other.close()

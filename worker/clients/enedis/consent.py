@@ -73,7 +73,7 @@ def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Call
     return Callback(state, "", usage_points, autorisation_id, code or None)
 
 
-def usage_points_of_grant(grant: Grant, client_id: str) -> tuple[str, ...]:
+def usage_points_of_grant(grant: Grant, client_id: str, now: datetime) -> tuple[str, ...]:
     """Return the meters that a token answer names: ``usage_points_id`` (v4), else those of its ``id_token``.
 
     Raises MalformedAnswer if the ``id_token`` is no token, or none for our application now.
@@ -82,7 +82,7 @@ def usage_points_of_grant(grant: Grant, client_id: str) -> tuple[str, ...]:
     id_token = grant.extras.get("id_token")
     if usage_points or not isinstance(id_token, str):
         return usage_points
-    return _usage_points(usage_points_from_id_token(id_token, client_id))
+    return _usage_points(usage_points_from_id_token(id_token, client_id, now))
 
 
 def fetch_shared_meters(session: SupplierSession, autorisation_id: int, now: datetime) -> tuple[list[SharedMeter], str]:

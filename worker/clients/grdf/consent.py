@@ -25,8 +25,7 @@ from requests_oauthlib import OAuth2Session
 
 from worker.clients.callback import LONGEST_STATE, Callback, choose_failure
 from worker.clients.endpoints import Endpoints
-from worker.clients.grdf.client import PCE
-from worker.clients.grdf.errors import error_in, interpret_rights
+from worker.clients.grdf.errors import error_in, interpret_rights, raise_by_status
 from worker.clients.grdf.presets import LONGEST_LIST, PROOFS, RIGHT, RIGHT_OF_METER, RIGHTS, SERIES_OF_PARTS
 from worker.clients.id_token import usage_points_from_id_token
 from worker.clients.ndjson import StreamLimits
@@ -34,6 +33,7 @@ from worker.clients.oauth import Grant
 from worker.clients.reply import Reply
 from worker.clients.session import SupplierSession, as_signed
 from worker.domain.consent.rights import (
+    PCE,
     DeclaredRight,
     ProofState,
     RightDeclaration,
@@ -103,8 +103,11 @@ def withdraw_right(session: SupplierSession, right_id: str) -> None:
     """
 
     def read(reply: Reply) -> None:
-        if reply.status not in (404, 409):
-            interpret_rights(reply, datetime.now(UTC))
+        now = datetime.now(UTC)
+        if reply.status in (404, 409):
+            raise_by_status(reply, now)  # The page of a gateway says nothing of the right.
+        else:
+            interpret_rights(reply, now)
 
     session.patch(RIGHT.replace("{right}", quote(right_id, safe="")), {}, read)
 
@@ -147,7 +150,7 @@ def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Call
     return Callback(state, "", code=code) if code else Callback(state, "no_code")
 
 
-def meters_of_grant(grant: Grant, client_id: str) -> tuple[str, ...]:
+def meters_of_grant(grant: Grant, client_id: str, now: datetime) -> tuple[str, ...]:
     """Return the meters that the ``id_token`` of a token answer names; none without one.
 
     Raises MalformedAnswer if the ``id_token`` is no token, or none for our application now.
@@ -155,7 +158,7 @@ def meters_of_grant(grant: Grant, client_id: str) -> tuple[str, ...]:
     id_token = grant.extras.get("id_token")
     if not isinstance(id_token, str):
         return ()
-    return tuple(meter for meter in usage_points_from_id_token(id_token, client_id) if PCE.fullmatch(meter))
+    return tuple(meter for meter in usage_points_from_id_token(id_token, client_id, now) if PCE.fullmatch(meter))
 
 
 def _to_body(declaration: RightDeclaration) -> dict[str, str]:

@@ -91,8 +91,10 @@ def read_measures(
 
     What the period `from` or `to` lies in counts as a whole: by month, `from=2024-07-15` gives all of July.
     """
-    caller.load_account(runtime, account_id)
-    doctype = _find_doctype(series or daily_of(), by)
+    usual = daily_of(supplier=caller.load_account(runtime, account_id).supplier)
+    doctype = _find_doctype(series or usual, by)
+    if usual is not daily_of():
+        series = doctype.series  # An answer of electricity without a series names none: its readers are older.
     window = _window(first, last, runtime.history.today())
     pages = _PageReader(runtime.measures, account_id, doctype, *key_range(window, doctype), after)
     days = f"{window.start if first else 'all'}-{window.end - ONE_DAY}"

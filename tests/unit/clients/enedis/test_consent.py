@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -218,7 +218,7 @@ CLIENT = "our-application"
 
 def id_token(**claims: Any) -> str:
     """Return an id_token for our application, unless the claims say otherwise; None leaves one out."""
-    usual = {"iss": "https://supplier.example", "aud": CLIENT, "exp": datetime.now(UTC) + timedelta(days=1)}
+    usual = {"iss": "https://supplier.example", "aud": CLIENT, "exp": NOW + timedelta(days=1)}
     claims = {name: value for name, value in {**usual, **claims}.items() if value is not None}
     return jwt.encode(claims, "a key that nobody here checks, long enough", algorithm="HS256")
 
@@ -238,21 +238,31 @@ def id_token(**claims: Any) -> str:
     ],
 )
 def test_meters_are_read_from_an_id_token(claims: dict[str, Any], meters: list[str]) -> None:
-    assert usage_points_from_id_token(id_token(**claims), CLIENT) == meters
+    assert usage_points_from_id_token(id_token(**claims), CLIENT, NOW) == meters
 
 
 @pytest.mark.parametrize(
-    "claims", [{"exp": 1}, {"exp": None}, {"aud": "another-application"}, {"aud": None}, {"iss": None}]
+    "claims",
+    [
+        {"exp": 1},
+        {"exp": NOW},
+        {"exp": "soon"},
+        {"exp": [1]},
+        {"exp": None},
+        {"aud": "another-application"},
+        {"aud": None},
+        {"iss": None},
+    ],
 )
 def test_an_id_token_that_is_old_or_not_for_us_is_refused(claims: dict[str, Any]) -> None:
     with pytest.raises(MalformedAnswer):
-        usage_points_from_id_token(id_token(usage_point_id=A, **claims), CLIENT)
+        usage_points_from_id_token(id_token(usage_point_id=A, **claims), CLIENT, NOW)
 
 
 @pytest.mark.parametrize("text", ["", "a.b.c", "abc", "é.é.é", "eyJhbGciOiJIUzI1NiJ9.W10.c2ln"])
 def test_what_is_no_id_token_is_refused(text: str) -> None:
     with pytest.raises(MalformedAnswer):
-        usage_points_from_id_token(text, CLIENT)
+        usage_points_from_id_token(text, CLIENT, NOW)
 
 
 @pytest.mark.parametrize(
@@ -266,4 +276,4 @@ def test_what_is_no_id_token_is_refused(text: str) -> None:
     ],
 )
 def test_a_token_answer_names_meters_before_an_id_token_does(extras: dict[str, Any], meters: tuple[str, ...]) -> None:
-    assert usage_points_of_grant(Grant(Token("t"), extras), CLIENT) == meters
+    assert usage_points_of_grant(Grant(Token("t"), extras), CLIENT, NOW) == meters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,6 +12,7 @@ import jwt
 import pytest
 import responses
 
+from tests.support.factories import NOW
 from tests.support.gas_answers import METER, done, ndjson, right
 from tests.support.recordings import RECORDINGS, needs_recordings
 from tests.support.supplier_server import BASE_URL, ClientHarness
@@ -310,6 +311,14 @@ def test_a_right_is_not_withdrawn_by_a_failure(adict: ClientHarness, status: int
         withdraw_right(adict.session, ID)
 
 
+@pytest.mark.parametrize("status", [404, 409])
+def test_the_page_of_a_gateway_withdraws_nothing(adict: ClientHarness, status: int) -> None:
+    """A wrong address or a proxy on the way: the right is as it was, and is tried again."""
+    add(adict, "PATCH", f"/droit_acces/{ID}", status, b"<html>Not Found</html>")
+    with pytest.raises(SupplierUnavailable):
+        withdraw_right(adict.session, ID)
+
+
 def test_an_id_can_name_no_other_path(adict: ClientHarness) -> None:
     adict.supplier.add(responses.PATCH, f"{ROOT}/droit_acces/..%2Fdroits_acces%3Fx", status=404)
     withdraw_right(adict.session, "../droits_acces?x")
@@ -378,15 +387,15 @@ def test_a_callback_is_read_or_a_failure(query: dict[str, str], expected: Callba
 
 
 def grant_of(**claims: Any) -> Grant:
-    ends = datetime.now(UTC) + timedelta(hours=1)
+    ends = NOW + timedelta(hours=1)
     token = jwt.encode({"iss": "https://x", "aud": "our-client", "exp": ends, **claims}, "x" * 32, "HS256")
     return Grant(Token("user-0001"), {"id_token": token})
 
 
 def test_the_meters_are_those_of_the_id_token() -> None:
     consents = [{"pce": METER, "id_accreditation": "a"}, {"id_pce": OTHER}, {"pce": "123"}]
-    assert meters_of_grant(grant_of(consentements=json.dumps(consents)), "our-client") == (METER, OTHER)
-    assert meters_of_grant(grant_of(), "our-client") == ()
-    assert meters_of_grant(Grant(Token("x"), {}), "our-client") == ()
+    assert meters_of_grant(grant_of(consentements=json.dumps(consents)), "our-client", NOW) == (METER, OTHER)
+    assert meters_of_grant(grant_of(), "our-client", NOW) == ()
+    assert meters_of_grant(Grant(Token("x"), {}), "our-client", NOW) == ()
     with pytest.raises(MalformedAnswer):
-        meters_of_grant(grant_of(aud="another"), "our-client")
+        meters_of_grant(grant_of(aud="another"), "our-client", NOW)

@@ -166,3 +166,12 @@ def test_an_unknown_doctype_is_refused_and_a_stranger_too(service: ApiService, c
     refused = client.get("/api/schemas/com.grandlyon.enedis.week")
     assert (refused.status_code, refused.json()["error"]) == (404, "unknown_doctype")
     assert service.stranger().get("/api/schemas").status_code == 401
+
+
+def test_without_a_series_a_gas_meter_has_its_gas(client: TestClient, gas: str) -> None:
+    path = f"/api/accounts/{gas}/measures"
+    named = client.get(path, params={"series": "gas_daily", "by": "month"})
+    usual = client.get(path, params={"by": "month"})
+    assert usual.json()["documents"] and usual.json() == named.json()
+    first = client.get(path, params={"by": "day", "limit": 2}).json()
+    assert client.get(first["next"]).json()["documents"]
