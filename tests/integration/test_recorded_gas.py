@@ -1,26 +1,28 @@
 """Recorded answers of GRDF and two years of a home's gas: each comes out as it was recorded, to the last decimal.
 
 Skipped where the recordings are absent; they are never copied into the project. No answer of several days was ever
-recorded, so the files of the home are dressed as answers.
+recorded, so the files of the home are dressed as answers, here and by the simulator.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from datetime import date, timedelta
-from decimal import Decimal
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import responses
 
-from tests.support.factories import PretendSupplier, content, make_window_sync, memory_measures, window_job
+from tests.support.factories import PretendSupplier, make_window_sync, memory_measures, window_job
 from tests.support.fakes import DoctypeStores
 from tests.support.gas_answers import absent, day, ndjson, period
-from tests.support.recordings import RECORDINGS
+from tests.support.installation import Installation
+from tests.support.recorded_gas import ABSENT, DAILY, DAYS_FILE, GAS, PERIODS_FILE, PUBLISHED, number, recorded_gas
+from tests.support.simulators import serve_in_background
 from tests.support.supplier_server import BASE_URL, NOW, FakePermits, FakeTokenStore, three_hours_ahead
 from worker.clients.answer_shapes import find_deviations
 from worker.clients.grdf.answers import ANSWER_SHAPES
@@ -32,15 +34,14 @@ from worker.clients.session import SupplierSession, Transport
 from worker.clients.tokens import ApplicationTokens, Token
 from worker.domain.measures.answers import Json
 from worker.domain.measures.documents import ALL_KEYS, details_of, key_of
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Period, Series, contract_series, daily_of, find_doctype, intervals_of
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
+from worker.domain.measures.series import Series, contract_series
 from worker.domain.measures.windows import split_window
 from worker.domain.parsing.parsers import parse
+from worker.simulator.options import CLIENT_ID, SimulatorOptions
 
-GAS = RECORDINGS / "gas"
 METER = "09900000000001"
-DAILY, PUBLISHED, CONTRACT = daily_of(supplier="grdf"), intervals_of("grdf"), contract_series("grdf")
-QUALITIES = {"Mesuré": "measured", "Estimé": "estimated", "Corrigé": "corrected"}
+CONTRACT = contract_series("grdf")
 
 pytestmark = pytest.mark.skipif(not GAS.is_dir(), reason="the recordings are not here")
 
@@ -116,33 +117,13 @@ def test_the_recorded_contract_without_its_address() -> None:
 # -- A home
 
 
-def rows_of(name: str) -> Iterator[dict[str, str]]:
-    with gzip.open(GAS / name, "rt", encoding="utf-8") as file:
-        yield from csv.DictReader(file)
-
-
-def number(text: str) -> Any:
-    return None if text == "" else float(text) if "." in text else int(text)
-
-
-def told_of(row: dict[str, str]) -> dict[str, Any]:
+def told_of(row: Mapping[str, str]) -> dict[str, Any]:
     return {
         "volume_brut": number(row["volume_m3"]),
         "coefficient": number(row["coefficient"]),
         "index": (number(row["index_start"]), number(row["index_end"])),
         "type_qualif_conso": row["quality"],
     }
-
-
-def details(row: dict[str, str], **others: Any) -> dict[str, Any]:
-    names = {
-        "volume_m3": "volume",
-        "coefficient": "coefficient",
-        "index_start": "index_start",
-        "index_end": "index_end",
-    }
-    numbers = {ours: number(row[theirs]) for theirs, ours in names.items() if row[theirs] != ""}
-    return {**others, **numbers, "quality": QUALITIES[row["quality"]]}
 
 
 def serve(records: dict[date, Json], end_of: Callable[[Json], date]) -> Callable[[DateWindow], Json]:
@@ -171,49 +152,88 @@ def sync(series: Series, supplier: PretendSupplier, whole: DateWindow, days: int
 
 @pytest.mark.parametrize("days_of_a_window", [31, 365, 1096])
 def test_two_years_of_days_are_stored_exactly(days_of_a_window: int) -> None:
-    rows = {date.fromisoformat(row["gas_day"]): row for row in rows_of("gas_home.days.csv.gz")}
-    assert len(rows) == 732
+    home = recorded_gas()
     records = {
         first: day(first, number(row["energy_kwh"]), **told_of(row)) if row["energy_kwh"] else absent(first)
-        for first, row in rows.items()
+        for first, row in home.days.items()
     }
-    whole = DateWindow(min(rows), max(rows) + ONE_DAY)
+    whole = DateWindow(min(home.days), max(home.days) + ONE_DAY)
     supplier = PretendSupplier(others={DAILY: serve(records, ends_on)})
     measures = sync(DAILY, supplier, whole, days_of_a_window)
-    measured = {first: row for first, row in rows.items() if row["energy_kwh"]}
-    assert set(rows) - set(measured) == {date(2021, 8, 10)}
-    stored = {key_of(document): document for document in measures[DAILY.inputs].read("home1", *ALL_KEYS)}
-    assert {key: details_of(document) for key, document in stored.items()} == {
-        str(first): details(row, status="provisional") for first, row in measured.items()
-    }
-    sums: dict[Period, dict[str, Decimal]] = {period_: defaultdict(Decimal) for period_ in Period}
-    for first, row in measured.items():
-        for period_, length in ((Period.DAY, 10), (Period.MONTH, 7), (Period.YEAR, 4)):
-            sums[period_][str(first)[:length]] += Decimal(row["energy_kwh"])
-    loads = content(measures)
-    for period_ in (Period.DAY, Period.MONTH, Period.YEAR):
-        doctype = find_doctype(DAILY, period_)
-        assert doctype is not None
-        assert {key: Decimal(repr(load)) for key, load in loads[doctype].items()} == sums[period_]
+    home.check_days(measures, "home1")
     again = make_window_sync(supplier, measures).sync_window(window_job(whole, DAILY))
     assert (again["created"], again["updated"], again["removed"]) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("days_of_a_window", [90, 400, 1830])
 def test_the_billed_periods_are_stored_exactly(days_of_a_window: int) -> None:
-    rows = {date.fromisoformat(row["start"]): row for row in rows_of("gas_home.published.csv.gz")}
-    assert len(rows) == 64
+    home = recorded_gas()
     records = {
-        first: period(first, row["end"], number(row["energy_kwh"]), **told_of(row)) for first, row in rows.items()
+        first: period(first, row["end"], number(row["energy_kwh"]), **told_of(row))
+        for first, row in home.periods.items()
     }
-    whole = DateWindow(min(rows), max(rows) + timedelta(days=31))
+    whole = DateWindow(min(home.periods), max(home.periods) + timedelta(days=31))
     supplier = PretendSupplier(others={PUBLISHED: serve(records, ends_on)})
     measures = sync(PUBLISHED, supplier, whole, days_of_a_window)
-    stored = {key_of(document): document for document in measures[PUBLISHED.inputs].read("home1", *ALL_KEYS)}
-    assert {key: (Decimal(repr(document["load"])), details_of(document)) for key, document in stored.items()} == {
-        str(first): (Decimal(row["energy_kwh"]), details(row, ends_on=row["end"], status="final"))
-        for first, row in rows.items()
-    }
+    home.check_periods(measures, "home1")
     again = make_window_sync(supplier, measures).sync_window(window_job(whole, PUBLISHED))
     assert (again["created"], again["updated"], again["unchanged"]) == (0, 0, 64)
     assert sorted(again["facts"]["open"])[0] == "2019-10-03"  # The period that the source lacks.
+
+
+# -- The same home, served by the simulator
+
+
+@contextmanager
+def served(folder: Path, now: datetime, periods: str) -> Iterator[dict[str, str]]:
+    """Serve the files of the folder as GRDF would at that moment, and yield the settings of an installation then.
+
+    ``periods``: which an answer holds: those that begin in the days asked for, overlap them or lie within them.
+    """
+    with serve_in_background(SimulatorOptions(data_dir=folder, pretend_now=now)) as address:
+        requests.post(f"{address}/__sim__/gas/switches", json={"periods": periods}, timeout=10).raise_for_status()
+        yield {
+            "grdf_url": address,
+            "grdf_client_id": CLIENT_ID,
+            "grdf_calls_per_second": "0",
+            "pretend_now": now.isoformat(),
+        }
+
+
+@pytest.mark.parametrize("store, periods", [("sqlite", "begin"), ("couchdb", "overlap"), ("couchdb packed", "within")])
+def test_the_home_served_by_the_simulator_is_stored_exactly(
+    installation: Installation, tmp_path: Path, store: str, periods: str, request: pytest.FixtureRequest
+) -> None:
+    home, recordings = recorded_gas(), tmp_path / "recordings"
+    recordings.mkdir()
+    shutil.copy(DAYS_FILE, recordings / f"{METER}.gas_daily.csv.gz")
+    shutil.copy(PERIODS_FILE, recordings / f"{METER}.gas_published.csv.gz")
+    if store != "sqlite":
+        layout = "packed" if store.endswith("packed") else "plain"
+        installation = installation.but(measures_url=request.getfixturevalue("empty_couchdb_url"), layout=layout)
+    with served(recordings, datetime(2021, 11, 26, 10, tzinfo=PARIS), periods) as settings:
+        installation.releve("migrate", **settings)
+        account = installation.query("accounts", "add", "--pce", METER, "--own", **settings)["account"]
+        installation.releve("sync", account, "--inline", **settings)
+        installation.releve("backfill", account, "--inline", **settings)
+        with installation.open(**settings) as runtime:
+            stored = runtime.measures.read(account, {DAILY.inputs: ALL_KEYS})[DAILY.inputs]
+    # The last month is provisional until it has been billed.
+    statuses = {key_of(document): (details_of(document) or {})["status"] for document in stored}
+    provisional = [key for key, status in statuses.items() if status == "provisional"]
+    assert {key[:7] for key in provisional} == {"2021-11"}
+    assert statuses["2021-10-31"] == "final" and "2021-11-26" not in statuses
+    with served(recordings, datetime(2021, 12, 9, 10, tzinfo=PARIS), periods) as settings:
+        installation.releve("sync", account, "--inline", **settings)
+        with installation.open(**settings) as runtime:
+            home.check_days(runtime.measures, account, final_before=date.max)
+            home.check_periods(runtime.measures, account)
+            # What becomes final as it was is no correction.
+            assert runtime.corrections.list_between(account, DAILY.inputs, "2017", "2022") == []
+        again = installation.query("sync", account, "--inline", **settings)
+        assert (again["created"], again["updated"], again["removed"]) == (0, 0, 0)
+        ledgers = installation.query("completeness", account, **settings)["series"]
+        explained = installation.query("explain", account, str(ABSENT), **settings)
+    assert ledgers[DAILY]["complete"] == len(home.measured)
+    assert ledgers[PUBLISHED]["complete"] == home.billed_days
+    assert explained["reason"] == "absent" and explained["series"][DAILY]["stored_kwh"] is None

@@ -20,7 +20,7 @@ from worker.domain.consent.rights import (
     RightState,
 )
 from worker.errors import RightPostcodeWrong, SupplierUnavailable, UnknownUsagePoint
-from worker.runtime import process
+from worker.runtime import supplier
 
 LINE = "grdf-adict PUT /pce/{meter}/droit_acces"
 
@@ -54,7 +54,7 @@ class RightRegister:
             longest_list=self.longest_list,
             history_days=1826,
         )
-        patch.setattr(process, "GRDF", replace(GRDF, rights=calls))
+        patch.setattr(supplier, "GRDF", replace(GRDF, rights=calls))
 
     def grant(self, meter: str, state: RightState = RightState.ACTIVE, **facts: Any) -> RightRecord:
         """Register a right that was not declared here, and return it."""

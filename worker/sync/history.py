@@ -21,6 +21,7 @@ from worker.domain.measures.windows import (
     merge_windows,
     plan_backfill,
     plan_history,
+    reach_on,
     split_window,
     subtract_windows,
     to_windows,
@@ -75,7 +76,9 @@ class History:
                 # Nothing is asked for before it, so these days are done.
                 coverage = self.progress.mark_done(account_id, series, DateWindow(wanted.start, first_day))
         wanted = _until_last_turn(wanted, series, coverage.windows)
-        return plan_backfill(wanted, coverage.windows, series.description.max_window_days)
+        max_days = series.description.max_window_days
+        windows = plan_backfill(wanted, coverage.windows, max_days)
+        return reach_on(windows, wanted.end, max_days) if series.has_intervals else windows
 
     def count_days(self, account_id: str, series: Series) -> tuple[int, int]:
         """Return the number of days done and of days wanted, for a progress bar."""

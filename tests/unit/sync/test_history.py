@@ -14,7 +14,7 @@ from tests.support.window_runs import days, sync_curve, sync_days
 from tests.unit.conftest import Household
 from worker.domain.measures.answers import Answer, AnswerKind
 from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
+from worker.domain.measures.series import USUAL_SERIES, Doctype, Series, intervals_of
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.sync.history import covered_days
 
@@ -49,6 +49,16 @@ def test_a_new_account_lacks_everything_and_its_store_is_not_looked_at(household
     assert [window.days for window in household.history.missing_windows(account, CURVE)] == [7, 7, 7, 7]
     assert household.history.count_days(account, DAILY) == (0, 1095)
     assert sum(store.requests for store in household.measures.values()) == 0
+
+
+def test_a_history_of_periods_reaches_into_what_is_there_as_far_as_one_call_does(household: Household) -> None:
+    account, published = household.add(), intervals_of("grdf")
+    look_back = DateWindow(TODAY - 400 * ONE_DAY, TODAY)
+    household.history.mark_done(account, published, look_back, None)
+    # A period may begin before the look-back and end in it.
+    assert household.history.missing_windows(account, published) == [DateWindow(TODAY - 1825 * ONE_DAY, TODAY)]
+    household.history.mark_done(account, published, DateWindow(TODAY - 1825 * ONE_DAY, TODAY), None)
+    assert household.history.missing_windows(account, published) == []
 
 
 def test_a_history_of_no_day_is_never_missing(household: Household) -> None:

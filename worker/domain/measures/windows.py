@@ -79,6 +79,14 @@ def plan_backfill(whole: DateWindow, done_windows: Iterable[DateWindow], max_day
     return windows
 
 
+def reach_on(windows: Iterable[DateWindow], end: date, max_days: int) -> list[DateWindow]:
+    """Return windows that begin as these do, and reach as near to ``end`` as one call does.
+
+    For series of periods: of one that reaches over the end of a window, no window alone may hold all days.
+    """
+    return [DateWindow(one.start, max(one.end, min(one.start + timedelta(days=max_days), end))) for one in windows]
+
+
 def plan_repair(days: Iterable[date], max_days: int) -> list[DateWindow]:
     """Return the windows that fetch these days in the fewest calls, newest first."""
     windows: list[DateWindow] = []
