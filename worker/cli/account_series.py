@@ -6,11 +6,12 @@ import click
 
 from worker.accounts.series_choice import AccountSeries
 from worker.cli.common import json_option, local_text, open_runtime, print_result, print_table
+from worker.cli.gas_option import SeriesChoice
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.errors import StoreUnavailable
 from worker.runtime.process import Runtime
 
-_NAMES = click.Choice([series.value for series in Series])
+_NAMES = SeriesChoice()
 
 
 @click.command("series")
