@@ -11,12 +11,13 @@ from worker.accounts.rights.declarations import best_record
 from worker.accounts.rights.opening import RightOpenings
 from worker.clients.suppliers import SupplierClients
 from worker.domain.clock import Clock, real_clock
-from worker.domain.consent.accounts import Account
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.consents import Proof
 from worker.domain.consent.durations import last_day_of
 from worker.domain.consent.erasures import is_asserted_younger
 from worker.domain.consent.rights import ProofState, Right, RightDeclaration, RightRecord, RightRole, RightState
 from worker.domain.measures.readings import civil_date
-from worker.errors import DataError, SupplierUnavailable
+from worker.errors import ConsentEnded, DataError, RightEnded, SupplierUnavailable
 from worker.stores.registry.rights import RightTable, new_right_id
 
 
@@ -54,17 +55,19 @@ class OwnRights:
     def add(
         self, supplier: str, meter: str, by: str, *, tenant: str, holder: OwnHolder | None = None, anew: bool = False
     ) -> tuple[Right, Account | None]:
-        """Return the right of a meter and its new account; None where the right is not active yet.
+        """Return the right of a meter and its account; None where the right is not active yet.
 
-        An active right is looked up first and used; else ``holder`` declares one. ``by``: who vouches. ``anew``: the
-        data of the meter were erased, and it is added again. The caller enqueues the history. Raises DeclarationNeeded,
-        MeterErased, MeterElsewhere, RightRefused, UnknownUsagePoint, what the client raises, and StoreUnavailable;
-        ValueError where the meter has an account.
+        An active right is looked up first and used; else ``holder`` declares one. An own meter whose right has ended
+        keeps its account. ``by``: who vouches. ``anew``: the data of the meter were erased, and it is added again. The
+        caller enqueues the history. Raises DeclarationNeeded, MeterErased, MeterElsewhere, RightRefused,
+        UnknownUsagePoint, what the client raises, and StoreUnavailable; ValueError where the meter has an account that
+        is read, or that was a household's.
         """
         account = self.openings.outcomes.registry.find(supplier, meter)
         if account is not None:
             check_tenant_of(account, tenant)
-            raise ValueError(f"account {account.id} has this meter already")
+            if not self._may_renew(account):
+                raise ValueError(f"account {account.id} has this meter already")
         now = self.now()
         right = Right(
             id=new_right_id(),
@@ -74,6 +77,7 @@ class OwnRights:
             state=RightState.PENDING,
             state_since=now,
             role=RightRole.OWN,
+            account_id=account.id if account else None,
             vouched_by=by,
             begun_at=self.real_now(),
             declared_at=now,
@@ -86,9 +90,15 @@ class OwnRights:
                 "the supplier has no active right for this meter: give --postcode, and --name or --company, for one"
             )
         else:
-            right = self._declare(right, holder)
+            right, record = self._declare(right, holder), None
         self._check_not_erased(right, anew=anew)
         return self._store_and_open(right, record)
+
+    def _may_renew(self, account: Account) -> bool:
+        """Return whether an account waits for a right, and was opened by the operator's word for an own meter."""
+        proofs = self.openings.outcomes.consents.list_proofs(account.id)
+        waits = account.state is AccountState.ACTION_NEEDED and account.reason in (RightEnded.code, ConsentEnded.code)
+        return waits and bool(proofs) and proofs[0].proof is Proof.OWN
 
     def _look_up(self, supplier: str, meter: str) -> RightRecord | None:
         """Return the right of a meter that is worth most; None where all have ended."""
