@@ -40,10 +40,10 @@ def renew_tokens() -> None:
     runtime = get_runtime()
     if runtime.clients.account_tokens:
         runtime.token_renewal.run()
-    if runtime.registry.page_active(limit=1, today=runtime.history.today()):
-        for clients in runtime.suppliers.values():
-            if not clients.account_tokens:
-                clients.application_tokens().current()
+    today = runtime.history.today()
+    for name, clients in runtime.suppliers.items():
+        if not clients.account_tokens and runtime.registry.page_active(limit=1, today=today, supplier=name):
+            clients.application_tokens().current()
 
 
 @shared_task(base=ControlTask)

@@ -89,6 +89,7 @@ LOOK_BACK_TASK: Final = "tasks.nightly.sync_account"
 WINDOW_TASK: Final = "tasks.upkeep.request_window"
 REQUEST_TASK: Final = "tasks.consent.conclude"
 REVOCATION_TASK: Final = "tasks.upkeep.revoke_tokens"
+RIGHTS_TASK: Final = "tasks.consent.check_rights"
 WITHDRAWAL_TASK: Final = "tasks.consent.withdraw_rights"
 PROOFS_TASK: Final = "tasks.consent.send_proofs"
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support.commands import CommandResult
 from tests.support.installation import new_installation
 from tests.support.registries import add_ready, new_registry
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import USUAL_SERIES, Series, of_supplier
 from worker.stores.registry.accounts import AccountRegistry
 
 Releve = Callable[..., CommandResult]
@@ -32,7 +32,7 @@ def releve(tmp_path: Path, redis_url: str) -> Releve:
 def test_every_series_is_shown_and_those_that_are_asked_for(releve: Releve, registry: AccountRegistry) -> None:
     account_id = add_ready(registry)
     shown = json.loads(releve(account_id, "--json").out)
-    assert list(shown["series"]) == [series.value for series in Series]
+    assert list(shown["series"]) == of_supplier("enedis")
     asked = [name for name, state in shown["series"].items() if state["collected"]]
     assert asked == list(USUAL_SERIES)
     assert {state["switch"] for state in shown["series"].values()} == {"fleet"}

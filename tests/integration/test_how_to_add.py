@@ -30,6 +30,13 @@ STEP = re.compile(
 NEW_FILE = re.compile(r"^`([\w/.]+)`, a new file:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 METER = "30001640000011"
 TODAY = date(2024, 7, 25)
+DUE_TONIGHT = """
+import json
+from config.settings import get_settings
+from worker.runtime.process import Runtime
+with Runtime(get_settings()) as runtime:
+    print(json.dumps([job["series"] for job in runtime.due_windows.night(runtime.now()).jobs]))
+"""
 
 
 @dataclass(frozen=True)
@@ -41,10 +48,17 @@ class BuiltPage:
 
     def run(self, *words: str, **settings: str) -> Any:
         """Run a command of the copy, and return its JSON where it prints any."""
+        return self._run("-m", "worker", *words, **settings)
+
+    def due_tonight(self, **settings: str) -> Any:
+        """Return the series of the windows that a night begins with."""
+        return self._run("-c", DUE_TONIGHT, **settings)
+
+    def _run(self, *words: str, **settings: str) -> Any:
         env = {name: value for name, value in os.environ.items() if not name.startswith("RELEVE_")}
         env |= {f"RELEVE_{name.upper()}": value for name, value in settings.items()}
         done = subprocess.run(
-            [sys.executable, "-m", "worker", *words],
+            [sys.executable, *words],
             cwd=self.folder,
             env=env,
             capture_output=True,
@@ -149,6 +163,7 @@ def test_a_supplier_is_a_folder_and_six_places_more(tmp_path: Path, redis_url: s
         "preset": "enedis-v5",
         "enedis_url": supplier,
         "aqua_url": supplier,
+        "aqua_client_id": "releve",
         "pretend_now": NOW.isoformat(),
         "series": "daily,load_curve,water_daily",
     }
@@ -161,11 +176,18 @@ def test_a_supplier_is_a_folder_and_six_places_more(tmp_path: Path, redis_url: s
     chosen = {account: built.run("accounts", "series", account, "--json", **settings)["series"] for account in accounts}
     (water,) = [account for account in accounts if "water_daily" in chosen[account]]
     (power,) = [account for account in accounts if "daily" in chosen[account]]
+    assert sorted(built.due_tonight(**settings)) == ["daily", "load_curve", "water_daily"]
     for account in (water, power):
         built.run("sync", account, "--inline", **settings)
     shown = ("--series", "water_daily", "--format", "json")
     assert built.run("show", water, *shown, **settings)[-1]["load"] == pytest.approx(0.024)
+    assert built.run("show", water, "--format", "json", **settings)[-1]["load"] == pytest.approx(0.024)
+    built.run("backfill", water, "--inline", **settings)
     months = built.run("show", water, *shown, "--by", "month", **settings)
-    assert months[-1]["load"] == pytest.approx(sum(day / 1000 for day in range(1, 25)))
+    assert [month["load"] for month in months[-2:]] == [
+        pytest.approx(sum(day / 1000 for day in range(1, end))) for end in (31, 25)
+    ]
     assert built.run("show", power, *shown, **settings) == []
+    told = built.run("explain", water, "2024-07-20", "--json", **settings)
+    assert told["totals"]["agree"] is True
     built.run("verify", "--all", **settings)

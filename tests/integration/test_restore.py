@@ -137,6 +137,17 @@ def test_n3_an_account_erased_after_it_was_made_after_the_backup_is_remembered(l
         assert lost.is_remembered(runtime, "30001640000077")
 
 
+@pytest.mark.parametrize("since, waiting", [(LATER, ["right"]), (NOW - timedelta(hours=1), [])])
+def test_n3_a_right_that_waited_for_a_meter_erased_since_is_withdrawn(
+    lost: Lost, since: datetime, waiting: list[str]
+) -> None:
+    """Its account was opened after the backup and erased; the backup knows the right alone, with the meter's number."""
+    with lost.new.open() as runtime:
+        lost.note(LedgerKind.ERASED, "opened-later", since, runtime.erasures.digests("grdf", "12345678901234")[0])
+        restore(runtime, lost.file)
+        assert [right.id for right in runtime.rights.list_to_withdraw()] == waiting
+
+
 def test_n3_a_consent_stopped_since_stays_stopped(lost: Lost, new: Installation) -> None:
     first, paused = lost.ids["first"], lost.ids["paused"]
     for account in (first, paused):

@@ -9,24 +9,33 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 import tasks.consent
+import tasks.upkeep
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import all_rows
 from tests.support.right_register import LINE, RightRegister
+from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
 from worker.domain.consent.consents import ConsentKind, EndReason, Notice, NoticeKind, Proof
 from worker.domain.consent.invitations import Invitation, InvitationPurpose
-from worker.domain.consent.rights import HouseholdDeclaration, ProofState, Right, RightRole, RightState
+from worker.domain.consent.rights import (
+    DeclaredRight,
+    HouseholdDeclaration,
+    ProofState,
+    Right,
+    RightRole,
+    RightState,
+)
 from worker.domain.fleet.incidents import IncidentKind
-from worker.errors import ConsentStopped, RightEnded, SupplierUnavailable
+from worker.errors import ConsentStopped, OperatorFault, RateLimited, RightEnded, SupplierUnavailable, WorkerError
 from worker.runtime.process import Runtime
 from worker.stores.registry.consent_rows import NOTICE_QUERY
-from worker.stores.registry.tables import RIGHTS
+from worker.stores.registry.tables import RIGHTS, SERIES_OUTCOMES
 
 PCE, OTHER = "12345678901234", "GI123456"
 TYPED = HouseholdDeclaration(meter=PCE, postcode="69001", email="durand@example.org", name="Durand")
@@ -96,6 +105,13 @@ def all_notices(runtime: Runtime) -> list[Notice]:
 
 def gas_accounts(runtime: Runtime) -> list[Account]:
     return [account for account in runtime.registry.list() if account.supplier == "grdf"]
+
+
+def _raise(error: WorkerError) -> Any:
+    def refuse(*_: object) -> None:
+        raise error
+
+    return refuse
 
 
 def electricity(runtime: Runtime) -> Account:
@@ -192,11 +208,18 @@ def test_a_declaration_is_stored_before_all_and_dropped_at_once(
     ],
 )
 def test_what_the_supplier_refuses_can_be_corrected(
-    runtime: Runtime, register: RightRegister, typed: HouseholdDeclaration, page: str
+    runtime: Runtime,
+    register: RightRegister,
+    caplog: pytest.LogCaptureFixture,
+    typed: HouseholdDeclaration,
+    page: str,
 ) -> None:
+    caplog.set_level("INFO", "releve.consents")
     invitation = invite(runtime, typed.meter)
     request = declare(runtime, typed, invitation=invitation)
     assert (request.state, request.page) == (RequestState.REFUSED, page)
+    assert f"right refused by the supplier request={request.id} page={page}" in caplog.text
+    assert not [text for text in (typed.meter, typed.postcode, typed.email, "Durand") if text in caplog.text]
     register.postcodes[typed.meter] = "69001"
     declared(runtime, declare(runtime, replace(typed, postcode="69001"), invitation=invitation))
 
@@ -245,6 +268,36 @@ def test_somebody_elses_pending_right_is_not_taken_over(runtime: Runtime, regist
     assert runtime.consents.browser_of(account_id) == BROWSER
 
 
+def test_a_right_given_today_is_nobodys_who_did_not_ask_for_it(runtime: Runtime, register: RightRegister) -> None:
+    """The holder has just consented on the supplier's page and is not back yet; the day alone is no proof."""
+    register.grant(PCE, first_day=NOW.date())
+    account = electricity(runtime)
+    assert declare(runtime, session={account.id: 1}, browser=STRANGER).page == "right_exists"
+    assert gas_accounts(runtime) == [] and runtime.rights.page_all() == []
+
+
+def test_a_right_that_was_there_stays_nobodys_when_the_step_is_repeated(
+    runtime: Runtime, register: RightRegister, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supplier says that there is one, lists it a little later, or had no time for the first question."""
+    register.grant(PCE, first_day=NOW.date())
+    session = {electricity(runtime).id: 1}
+    hidden, register.rights = register.rights, {}
+    there = DeclaredRight(id=None, state=RightState.PENDING, line=LINE, digest="d" * 64)
+    calls = runtime.clients_of("grdf").rights
+    clients = runtime.suppliers["grdf"]
+    for first in (lambda *_: there, _raise(RateLimited("busy"))):
+        with monkeypatch.context() as patch:
+            declaring = replace(clients.supplier, rights=replace(calls, declare=first))
+            patch.setitem(runtime.suppliers, "grdf", replace(clients, supplier=declaring))
+            request = declare(runtime, session=session, browser=STRANGER)
+        assert request.state is RequestState.ASKING
+        register.rights = hidden
+        assert step(runtime, request, hours=1).page == "right_exists"
+        register.rights = {}
+    assert gas_accounts(runtime) == []
+
+
 def test_a_meter_with_an_account_says_no_more_than_one_with_a_right(runtime: Runtime, register: RightRegister) -> None:
     opened(runtime, register)
     before, account = len(register.declarations), electricity(runtime)
@@ -286,6 +339,17 @@ def test_a_right_that_becomes_active_opens_one_new_account_with_its_evidence(
     assert faults == []
 
 
+def test_an_account_is_opened_for_the_tenant_of_the_account_whose_page_the_form_was_on(
+    runtime: Runtime, register: RightRegister
+) -> None:
+    """A session may show accounts of several services; the form has named one of them as the reader."""
+    first = electricity(runtime)
+    second, _ = runtime.registry.add("enedis", "30001640000022", NOW, token_needed=False, tenant="ville")
+    session = {account.id: account.session_number for account in (first, second)}
+    right = declared(runtime, declare(runtime, session=session, account_id=second.id))
+    assert right.tenant == "ville"
+
+
 def test_an_account_is_opened_for_the_tenant_of_its_invitation(runtime: Runtime, register: RightRegister) -> None:
     declared(runtime, declare(runtime, invitation=invite(runtime, tenant="ville")))
     register.change(PCE, state=RightState.ACTIVE)
@@ -314,6 +378,23 @@ def test_a_right_never_opens_an_account_that_exists(runtime: Runtime, register: 
     assert runtime.registry.get(account.id) == account and runtime.consents.list_proofs(account.id) == []
     after = runtime.rights.of_request(right.id)
     assert after is not None and (after.account_id, after.page) == (None, "right_exists")
+
+
+def test_a_sweep_that_has_read_a_right_before_it_opened_opens_nothing_again(
+    runtime: Runtime, register: RightRegister
+) -> None:
+    """Two sweeps at once, of beat and by hand; the right is a new holder's, who closes whatever account is there."""
+    before = opened(runtime, register)
+    register.change(PCE, state=RightState.OBSOLETE)
+    invitation = invite(runtime, browser=STRANGER, new_holder=True)
+    right = declared(runtime, declare(runtime, browser=STRANGER, invitation=invitation))
+    register.rights[str(right.supplier_id)] = replace(register.rights[str(right.supplier_id)], state=RightState.ACTIVE)
+    (account_id,) = runtime.right_sweep.run(pending_only=True).opened
+    openings = runtime.right_sweep.openings
+    assert openings.open(replace(right, state=RightState.ACTIVE)) is None
+    states = {account.id: account.state for account in gas_accounts(runtime)}
+    assert states == {before.id: AccountState.CLOSED, account_id: AccountState.READY}
+    assert len(runtime.consents.list_proofs(account_id)) == 1
 
 
 @pytest.mark.parametrize("by", ["invitation", "session"])
@@ -410,6 +491,24 @@ def test_many_rights_that_end_at_once_are_an_incident_and_few_of_many_are_none(
     assert runtime.right_sweep.run().ended == 0
 
 
+def test_accounts_of_another_supplier_hide_no_incident(runtime: Runtime, register: RightRegister) -> None:
+    """The supplier lists all rights as ended by mistake, in a fleet that reads mostly electricity."""
+    meters = [f"123456789012{number:02}" for number in range(6)]
+    for meter in meters:
+        register.grant(meter)
+        runtime.registry.add("grdf", meter, NOW, token_needed=False)
+    for number in range(60):
+        runtime.registry.add("enedis", f"300016400{number:05}", NOW, token_needed=False)
+    with runtime.registry.database.writing() as connection:
+        connection.execute(update(SERIES_OUTCOMES).values(updated_at=NOW))
+    assert runtime.refusals.pending.count_accounts_asked(NOW - timedelta(hours=1), limit=100) == 66
+    runtime.right_sweep.run()
+    for meter in meters:
+        register.change(meter, state=RightState.REVOKED)
+    assert runtime.right_sweep.run().ended == 0
+    assert [incident.kind for incident in runtime.incidents.list_open()] == [IncidentKind.CONSENT]
+
+
 def test_lists_are_no_longer_than_the_supplier_takes(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -491,6 +590,28 @@ def test_an_erasure_withdraws_what_waits_for_the_same_meter(runtime: Runtime, re
     assert runtime.right_withdrawal.run() == 1 and register.withdrawn == ["uuid-1"]
 
 
+def test_an_erasure_during_a_sweep_leaves_nothing_either(runtime: Runtime, register: RightRegister) -> None:
+    """The sweep has listed the account as one without a right, and the supplier's answer comes after the erasure."""
+    account = runtime.registry.add("grdf", PCE, NOW, token_needed=False)[0]
+    record = register.grant(PCE)
+    runtime.erase(account.id)
+    assert runtime.rights.adopt(account, record, NOW) is None
+    assert runtime.right_withdrawal.run() == 1
+    assert runtime.registry.database.fetch(select(RIGHTS)) == []
+
+
+def test_a_fault_that_concerns_all_rights_is_met_once(
+    runtime: Runtime, register: RightRegister, caplog: pytest.LogCaptureFixture
+) -> None:
+    for meter in (PCE, OTHER):
+        runtime.erase(opened(runtime, register, meter).id)
+    register.fault = OperatorFault("the credentials are wrong")
+    assert runtime.right_withdrawal.run() == 0
+    assert caplog.text.count("right not withdrawn yet") == 1
+    register.fault = None
+    assert runtime.right_withdrawal.run() == 2
+
+
 def test_an_erased_meter_opens_by_what_was_begun_since(runtime: Runtime, register: RightRegister) -> None:
     power = electricity(runtime)
     account = opened(runtime, register)
@@ -542,6 +663,38 @@ def test_a_withdrawal_is_given_up_after_a_week(
     in_a_week = replace(runtime.right_withdrawal, now=lambda: real_clock() + timedelta(days=8))
     assert in_a_week.run() == 0
     assert "given up" in caplog.text and runtime.rights.list_to_withdraw() == []
+
+
+def test_gas_that_is_taken_away_leaves_its_accounts_and_says_so_once(
+    installation: Installation, runtime: Runtime, register: RightRegister, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RELEVE_GRDF_CLIENT_ID is unset again while there are accounts, and rights that wait to be withdrawn."""
+    account = opened(runtime, register)
+    other = opened(runtime, register, OTHER)
+    runtime.erase(other.id)
+    with installation.open() as bare:
+        assert bare.right_sweep.run().checked == 0
+        assert bare.right_withdrawal.run() == 0
+        assert caplog.text.count("RELEVE_GRDF_CLIENT_ID") == 1
+        assert bare.due_windows.night(NOW).jobs == []
+        with pytest.raises(OperatorFault, match="RELEVE_GRDF_CLIENT_ID"):
+            bare.client_of(account)
+
+
+def test_tokens_are_renewed_for_the_suppliers_whose_accounts_are_read(
+    runtime: Runtime, register: RightRegister, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed: list[str] = []
+    monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: runtime)
+    monkeypatch.setattr(ApplicationTokens, "current", lambda tokens: renewed.append("one"))
+    tasks.upkeep.renew_tokens()
+    assert renewed == []
+    opened(runtime, register)
+    tasks.upkeep.renew_tokens()
+    assert len(renewed) == 1
+    electricity(runtime)
+    tasks.upkeep.renew_tokens()
+    assert len(renewed) == 3
 
 
 def test_without_gas_nothing_is_asked_and_nothing_is_seen(installation: Installation, register: RightRegister) -> None:

@@ -141,6 +141,16 @@ def test_a_households_account_is_no_own_meter_whatever_became_of_its_right(
     assert runtime.registry.get(account.id).reason == RightEnded.code
 
 
+def test_a_right_that_is_being_withdrawn_is_not_used_again(
+    house: Installation, runtime: Runtime, register: RightRegister
+) -> None:
+    register.grant(PCE, role=RightRole.OWN)
+    house.releve("accounts", "remove", house.query(*OWN)["account"], "--yes")
+    assert "is being withdrawn" in house.run(*OWN, "--anew").err
+    runtime.right_withdrawal.run()
+    assert house.query(*OWN, "--anew", "--postcode", "69001", "--name", "Durand")["account"]
+
+
 def test_an_invitation_for_a_gas_meter(house: Installation, runtime: Runtime) -> None:
     assert "link" in house.query("invite", "--pce", f"{OTHER[:5]} {OTHER[5:]}".lower())
     (invitation,) = runtime.invitations.list()

@@ -123,7 +123,7 @@ def insert_services(runtime: Runtime) -> None:
     }  # fmt: skip
     right = Right(
         id="right", supplier="grdf", tenant="default", meter="12345678901234", supplier_id="uuid-1",
-        state=RightState.PENDING, state_since=NOW, browser="b" * 64, declared_at=NOW,
+        state=RightState.PENDING, state_since=NOW, browser="b" * 64, begun_at=NOW, declared_at=NOW,
     )  # fmt: skip
     with runtime.registry.database.writing() as connection:
         for table, row in rows.items():

@@ -18,6 +18,7 @@ from worker.domain.measures.readings import PARIS
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer, generate_key
+from worker.stores.registry.account_rows import new_series_row
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.evidence.check import EvidenceCheck
@@ -63,7 +64,8 @@ def switch_on(registry: AccountRegistry, account_id: str, *wanted: Series) -> No
                 connection.execute(update(rows).where(*of_series).values(switch=SeriesSwitch.ON))
             else:
                 new = {"days": "", "run_id": "", "last_day": NO_DAY, "ever_stored": False, "switch": SeriesSwitch.ON}
-                connection.execute(insert(rows).values(**{**usual, **new, "series": series}))
+                row = usual or {**new_series_row(account_id, series, NOW, None), "active": True}
+                connection.execute(insert(rows).values(**{**row, **new, "series": series}))
 
 
 def add_ready(registry: AccountRegistry, usage_point_id: str = METER) -> str:

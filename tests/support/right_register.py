@@ -20,7 +20,7 @@ from worker.domain.consent.rights import (
     RightState,
 )
 from worker.errors import RightPostcodeWrong, SupplierUnavailable, UnknownUsagePoint
-from worker.runtime import process
+from worker.runtime import supplier
 
 LINE = "grdf-adict PUT /pce/{meter}/droit_acces"
 
@@ -29,7 +29,8 @@ LINE = "grdf-adict PUT /pce/{meter}/droit_acces"
 class RightRegister:
     """The register: meters with their postcode, rights by id, and what was asked, in order.
 
-    ``silent``: whether the supplier answers nobody. ``loses``: how many answers to declarations get lost on their way.
+    ``silent``: whether the supplier answers nobody. ``fault``: raised by each call. ``loses``: how many answers to
+    declarations get lost on their way.
     """
 
     postcodes: dict[str, str] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class RightRegister:
     withdrawn: list[str] = field(default_factory=list)
     uploads: list[tuple[str, list[tuple[str, bytes]]]] = field(default_factory=list)
     silent: bool = False
+    fault: Exception | None = None
     loses: int = 0
     longest_list: int = 1_000
 
@@ -52,7 +54,7 @@ class RightRegister:
             longest_list=self.longest_list,
             history_days=1826,
         )
-        patch.setattr(process, "GRDF", replace(GRDF, rights=calls))
+        patch.setattr(supplier, "GRDF", replace(GRDF, rights=calls))
 
     def grant(self, meter: str, state: RightState = RightState.ACTIVE, **facts: Any) -> RightRecord:
         """Register a right that was not declared here, and return it."""
@@ -98,6 +100,8 @@ class RightRegister:
         self.rights[right_id] = replace(self.rights[right_id], proof=ProofState.IN_REVIEW)
 
     def _answer(self) -> None:
+        if self.fault is not None:
+            raise self.fault
         if self.silent:
             raise SupplierUnavailable("the supplier did not answer")
 

@@ -52,6 +52,12 @@ def queries(part: Any) -> Iterator[str]:
         yield from queries(value)
 
 
+def panels() -> Iterator[dict[str, Any]]:
+    """Yield the panels of the dashboard, those of collapsed rows as well."""
+    for panel in DASHBOARD["panels"]:
+        yield from (panel, *panel.get("panels", []))
+
+
 EXPRESSIONS = sorted({*(rule["expr"] for rule in rules()), *queries(DASHBOARD)})
 RECORDED = {rule["record"] for rule in rules() if "record" in rule}
 METRIC_NAME = r"\b(?:releve|process)_[a-z0-9_]+\b|\bup\b"
@@ -90,7 +96,7 @@ def test_every_metric_is_looked_at_somewhere() -> None:
 
 
 def test_every_series_of_the_legends_is_a_label_of_its_expression() -> None:
-    for panel in DASHBOARD["panels"]:
+    for panel in panels():
         for target in panel.get("targets", []):
             names = re.findall(r"\breleve_[a-z_]+", target["expr"])
             labels = {label for name in names for label in DEFINED[name].labels} | OF_TARGETS
@@ -106,18 +112,22 @@ def test_an_alert_says_how_urgent_it_is_and_what_to_do() -> None:
 def test_the_dashboard_asks_the_data_source_that_is_provisioned() -> None:
     sources = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text(encoding="utf-8"))
     (source,) = sources["datasources"]
-    asked = {target["datasource"]["uid"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])}
+    asked = {target["datasource"]["uid"] for panel in panels() for target in panel.get("targets", [])}
     assert asked == {source["uid"]}
 
 
-def test_panels_have_places_of_their_own() -> None:
-    taken: dict[tuple[int, int], str] = {}
-    for panel in DASHBOARD["panels"]:
-        at = panel["gridPos"]
-        assert at["x"] + at["w"] <= 24
-        for x in range(at["x"], at["x"] + at["w"]):
-            for y in range(at["y"], at["y"] + at["h"]):
-                assert taken.setdefault((x, y), panel["title"]) == panel["title"]
+def test_panels_have_places_and_ids_of_their_own() -> None:
+    # What a collapsed row holds pushes the panels after it down, so it is compared with itself alone.
+    for group in (DASHBOARD["panels"], *(panel["panels"] for panel in DASHBOARD["panels"] if panel.get("panels"))):
+        taken: dict[tuple[int, int], str] = {}
+        for panel in group:
+            at = panel["gridPos"]
+            assert at["x"] + at["w"] <= 24
+            for x in range(at["x"], at["x"] + at["w"]):
+                for y in range(at["y"], at["y"] + at["h"]):
+                    assert taken.setdefault((x, y), panel["title"]) == panel["title"]
+    ids = [panel["id"] for panel in panels()]
+    assert len(ids) == len(set(ids))
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")

@@ -106,14 +106,22 @@ class AccountConnector:
         address: str,
         session: Mapping[str, int],
         invitation: Invitation | None = None,
+        account_id: str | None = None,
     ) -> ConnectionRequest:
         """Store a request that declares a right, and return it: to be concluded, or ended where nobody vouches.
 
         ``browser``: its hash; ``session``: the accounts of its session with their numbers; ``invitation``: one that it
-        has opened. The caller has checked the declaration's form. Asks no supplier. Raises StoreUnavailable.
+        has opened, or ``account_id``: the account of the session on whose page the form was, whose service will read
+        the data. The caller has checked the declaration's form. Asks no supplier. Raises StoreUnavailable.
         """
         return self.declarations.begin(
-            supplier, declaration, browser=browser, address=address, session=session, invitation=invitation
+            supplier,
+            declaration,
+            browser=browser,
+            address=address,
+            session=session,
+            invitation=invitation,
+            account_id=account_id,
         )
 
     def conclude(self, request_id: str) -> ConnectionRequest | None:

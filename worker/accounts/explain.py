@@ -28,7 +28,7 @@ from worker.domain.measures.documents import ALL_KEYS, key_range, to_entry
 from worker.domain.measures.holes import Hole, find_all_holes
 from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
-from worker.domain.measures.series import Series, SeriesSwitch, contract_series, daily_of
+from worker.domain.measures.series import Series, SeriesSwitch, daily_of, of_supplier
 from worker.domain.measures.windows import plan_look_back
 from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
 from worker.stores.measures.base import MeasureStore
@@ -244,7 +244,7 @@ def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome |
 
 def _frequency_in(entries: EntriesByDoctype, supplier: str) -> str | None:
     """Return how often the meter is read, by the newest stored contract; None where it doesn't tell that."""
-    rows = entries.get(contract_series(supplier).inputs, ())
+    rows = [row for series in of_supplier(supplier) if series.is_state for row in entries.get(series.inputs, ())]
     frequency = (rows[-1].details or {}).get("frequency") if rows else None
     return None if frequency is None else str(frequency)
 

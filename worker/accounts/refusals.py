@@ -210,17 +210,18 @@ class RefusalPolicy:
     def _open_incident_if_many(self, error: AccountError, now: datetime, uncounted: int = 0, asked: int = 0) -> bool:
         """Open an incident if many accounts are refused alike, reinstate them, and return whether it did so.
 
-        ``uncounted``: how many refusals the tables do not hold yet; ``asked``: how many accounts were asked for at
-        least.
+        ``uncounted``: how many refusals the tables do not hold yet; ``asked``: how many accounts the supplier was asked
+        about, where that is known; else those with an outcome are counted.
         """
         kind = kind_of(error)
         if kind is None or not self.incidents.may_open(kind):
             return False
         since = now - MASS_REFUSAL_WINDOW
         refused = self.pending.count_newly_refused(error.code, since, certain=is_certain(error)) + uncounted
-        # Beyond this limit the share is too small for an incident, so there is no need to count on.
-        limit = math.ceil(refused / LEAST_SHARE_OF_REFUSALS) + 1
-        asked = max(asked, self.pending.count_accounts_asked(since, limit=limit))
+        if not asked:
+            # Beyond this limit the share is too small for an incident, so there is no need to count on.
+            limit = math.ceil(refused / LEAST_SHARE_OF_REFUSALS) + 1
+            asked = self.pending.count_accounts_asked(since, limit=limit)
         if not self.incidents.open_if_incident(kind, FailureCount(refused, max(asked, refused))):
             return False
         reinstated = self.pending.reinstate(error.code, now - REINSTATEMENT_PERIOD, now)

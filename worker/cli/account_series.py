@@ -6,19 +6,17 @@ import click
 
 from worker.accounts.series_choice import AccountSeries
 from worker.cli.common import json_option, local_text, open_runtime, print_result, print_table
-from worker.cli.gas_option import SeriesChoice
+from worker.cli.gas_option import SERIES
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.errors import StoreUnavailable
 from worker.runtime.process import Runtime
 
-_NAMES = SeriesChoice()
-
 
 @click.command("series")
 @click.argument("account_id", metavar="ACCOUNT")
-@click.option("--on", type=_NAMES, multiple=True, help="Ask for this series; again, where the supplier ended it.")
-@click.option("--off", type=_NAMES, multiple=True, help="Don't ask for it any more; what is stored stays.")
-@click.option("--fleet", type=_NAMES, multiple=True, help="As RELEVE_SERIES says for all accounts.")
+@click.option("--on", type=SERIES, multiple=True, help="Ask for this series; again, where the supplier ended it.")
+@click.option("--off", type=SERIES, multiple=True, help="Don't ask for it any more; what is stored stays.")
+@click.option("--fleet", type=SERIES, multiple=True, help="As RELEVE_SERIES says for all accounts.")
 @json_option
 def account_series(
     account_id: str, on: tuple[str, ...], off: tuple[str, ...], fleet: tuple[str, ...], as_json: bool

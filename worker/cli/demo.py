@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from config.settings import get_settings
+from worker.app import RIGHTS_TASK, enqueue
 from worker.cli.common import json_option, print_json
 from worker.cli.demo_gas import HOME_WITH_GAS, GasResult, check_gas, connect_gas
 from worker.cli.demo_homes import (
@@ -103,22 +104,26 @@ class Demo:
         self._web = web
         self._console = console
         self._accounts: dict[str, str] = {}  # By home.
+        self._gas = ("", "")  # Account and postcode.
 
     def run(self) -> tuple[list[HomeResult], GasResult]:
         """Connect the homes, wait for their history, and compare what is stored with the simulator's values."""
         give_panels(self._simulator)
-        gas = ""
         for home in HOMES:
             with requests.Session() as browser:
                 self._accounts[home] = connect_home(self._web, home, browser=browser)
                 self._console.print(f"connected [bold]{home}[/] by its pages: account {self._accounts[home]}")
                 if home == HOME_WITH_GAS:
-                    gas = connect_gas(self._web, self._simulator, browser, self._accounts[home])
-                    self._console.print(f"declared the gas of the [bold]{home}[/] by its page: account {gas}")
+                    account_id = self._accounts[home]
+                    self._gas = connect_gas(self._web, self._simulator, browser, account_id, self._check_rights)
+                    self._console.print(f"declared the gas of the [bold]{home}[/] by its page: account {self._gas[0]}")
         collect_all(self._runtime, self._accounts[HOME_WITH_PANELS], self._preset)
-        self._wait_for_history([*self._accounts.values(), gas])
+        self._wait_for_history([*self._accounts.values(), self._gas[0]])
         results = [check_home(self._runtime, self._simulator, home, id_) for home, id_ in self._accounts.items()]
-        return results, check_gas(self._runtime, self._simulator, gas)
+        return results, check_gas(self._runtime, self._simulator, self._gas[0])
+
+    def _check_rights(self) -> None:
+        enqueue(RIGHTS_TASK, broker_url=self._runtime.broker_url)
 
     def show(self, results: list[HomeResult], gas: GasResult) -> None:
         """Print a row a home and one for the gas, and a plot of the first home's last week."""
@@ -154,6 +159,10 @@ class Demo:
         for home, account_id in self._accounts.items():  # The link is the one that a holder gets by mail.
             _, link = self._runtime.inviter.invite_account(account_id, "releve demo")
             self._console.print(f"  the {home}'s page: {link}", soft_wrap=True)
+        account_id, postcode = self._gas
+        _, link = self._runtime.inviter.invite_account(account_id, "releve demo")
+        words = f"  the {HOME_WITH_GAS}'s gas (postcode {postcode}, any name and e-mail): {link}"
+        self._console.print(words, soft_wrap=True)
         self._console.print(
             f"operator's page: {self._web}/operator, password {_OPERATOR_PASSWORD}\n"
             f"tasks in Flower: http://127.0.0.1:{flower_port}, user {FLOWER_USER}, password {_OPERATOR_PASSWORD}\n"

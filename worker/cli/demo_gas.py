@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,11 +41,14 @@ class GasResult:
     ok: bool
 
 
-def connect_gas(web: str, simulator: str, browser: requests.Session, account_id: str) -> str:
-    """Declare the right for the gas of a home as its household does, join both meters, and return the gas' account.
+def connect_gas(
+    web: str, simulator: str, browser: requests.Session, account_id: str, check_rights: Callable[[], None]
+) -> tuple[str, str]:
+    """Declare the right for a home's gas as its household does, join both meters; return the gas' account and postcode.
 
-    ``browser`` is signed in to the home's account. The simulated holder accepts at once. Raises SupplierUnavailable
-    where the pages lead elsewhere, and the errors of requests.
+    ``browser`` is signed in to the home's account. The simulated holder accepts at once, and ``check_rights`` has a
+    worker look, which beat does each quarter of an hour. Raises SupplierUnavailable where the pages lead elsewhere, and
+    the errors of requests.
     """
     _tell(simulator, "gas/switches", holder="accepts_at_once")
     meter = _tell(simulator, f"gas/meters/{_METER}", frequency="1M")
@@ -54,11 +58,11 @@ def connect_gas(web: str, simulator: str, browser: requests.Session, account_id:
     sent = browser.post(address, form, allow_redirects=False, timeout=_TIMEOUT_S)
     if not sent.is_redirect:
         raise SupplierUnavailable(f"the declaration for gas was not taken: status {sent.status_code}")
-    gas_account = follow_pages(browser, f"{web}{sent.headers['Location']}", "the gas")
+    gas_account = follow_pages(browser, f"{web}{sent.headers['Location']}", "the gas", meanwhile=check_rights)
     page = browse(browser, f"{web}/accounts/{gas_account}").text
     joined = {"csrf": _find_csrf(page), "other": account_id}
     browser.post(f"{web}/accounts/{gas_account}/home", joined, timeout=_TIMEOUT_S).raise_for_status()
-    return gas_account
+    return gas_account, meter["postcode"]
 
 
 def check_gas(runtime: Runtime, simulator: str, account_id: str) -> GasResult:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
@@ -88,14 +88,21 @@ def connect_home(
     return follow_pages(browser, sent.headers["Location"], home, origins)
 
 
-def follow_pages(browser: requests.Session, url: str, what: str, origins: Mapping[str, str] | None = None) -> str:
+def follow_pages(
+    browser: requests.Session,
+    url: str,
+    what: str,
+    origins: Mapping[str, str] | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> str:
     """Follow the pages of a connection, those that load themselves again too, and return the account's id.
 
-    Raises SupplierUnavailable where they end at another page than an account's.
+    ``meanwhile`` is called before a page is loaded again.  Raises SupplierUnavailable where they end elsewhere.
     """
     page = browse(browser, url, origins)
     give_up_at = time.monotonic() + _TIMEOUT_S
     while "Refresh" in page.headers and time.monotonic() < give_up_at:  # A worker asks the supplier meanwhile.
+        meanwhile()
         time.sleep(_RELOAD_S)
         page = browse(browser, page.url, origins)
     own_page = _OWN_PAGE.search(page.url)

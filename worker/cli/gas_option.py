@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from typing import Any, Final
 
 import click
 
 from config.settings import ConfigError, get_settings
-from worker.domain.measures.series import Series
+from worker.clients.suppliers import GRDF
+from worker.domain.measures.series import Series, of_supplier
 
 REFERENCE: Final = "reference"  # A context's object where the commands are only described.
 
@@ -19,21 +21,23 @@ class GasOption(click.Option):
         return super().get_help_record(ctx) if shows_gas(ctx) else None
 
 
-class SeriesChoice(click.Choice[str]):
-    """The name of a series. Where gas is not set up, help and errors name none of its series."""
+class ChoiceWithGas(click.Choice[str]):
+    """A choice of words, of which help and error texts leave out those of gas where gas is not set up."""
 
-    def __init__(self) -> None:
-        super().__init__([series.value for series in Series])
+    def __init__(self, words: Sequence[str], of_gas: Container[str]) -> None:
+        super().__init__(words)
+        self._without_gas = click.Choice([word for word in words if word not in of_gas])
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
-        return _shown_choice(ctx).get_metavar(param, ctx)
+        return super().get_metavar(param, ctx) if shows_gas(ctx) else self._without_gas.get_metavar(param, ctx)
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        return _shown_choice(ctx).get_invalid_choice_message(value, ctx)
+        if shows_gas(ctx):
+            return super().get_invalid_choice_message(value, ctx)
+        return self._without_gas.get_invalid_choice_message(value, ctx)
 
 
-def _shown_choice(context: click.Context | None) -> click.Choice[str]:
-    return click.Choice([series.value for series in Series if not series.is_gas or shows_gas(context)])
+SERIES: Final = ChoiceWithGas([series.value for series in Series], of_supplier(GRDF.name))
 
 
 def shows_gas(context: click.Context | None) -> bool:

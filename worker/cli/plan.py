@@ -13,7 +13,8 @@ import click
 from config.settings import Settings, get_settings
 from worker.accounts.explanations import to_row
 from worker.cli.common import SeriesNames, json_option, print_result, warn
-from worker.clients.suppliers import SUPPLIERS
+from worker.cli.gas_option import ChoiceWithGas
+from worker.clients.suppliers import GRDF, SUPPLIERS
 from worker.domain.clock import clock_from
 from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.fleet.policy import FleetPolicy
@@ -37,7 +38,7 @@ _PRESETS: Final = [preset for supplier in SUPPLIERS.values() for preset in suppl
 @click.option(
     "--without-curve", type=click.IntRange(0), help="Those of --accounts whose curve nobody has switched on; 0."
 )
-@click.option("--preset", type=click.Choice(_PRESETS), help="Whose limits; unset, RELEVE_PRESET.")
+@click.option("--preset", type=ChoiceWithGas(_PRESETS, GRDF.presets), help="Whose limits; unset, RELEVE_PRESET.")
 @click.option("--calls-per-hour", type=click.IntRange(0, _MOST_CALLS), help="Another limit than the preset's, 0 none.")
 @click.option("--night-hours", type=click.IntRange(1, HOURS_A_DAY), default=HOURS_A_DAY, show_default=True)
 @click.option(

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.common import Day, open_runtime, print_json, print_table
-from worker.cli.gas_option import SeriesChoice
+from worker.cli.gas_option import SERIES
 from worker.domain.exports.public_documents import (
     MONTH_FIELDS,
     PUBLIC_FIELDS,
@@ -52,7 +52,7 @@ _DEFAULT_DAYS: Final = {Period.MINUTE: 7, Period.HOUR: 7, Period.DAY: 31}
 @click.option(
     "--series",
     "name",
-    type=SeriesChoice(),
+    type=SERIES,
     help="Which series; the consumption without it. Days and curve of one direction go together.",
 )
 @click.option("--by", type=click.Choice([period.value for period in Period]), default="day", help="Which documents.")

@@ -32,8 +32,8 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
     """Check that minutes make the hours, the curve the day, days the month and the year; name what doesn't, and why.
 
     Registers are compared with the days, and the maximum power with the curve. Days that the registry calls stored and
-    the measures lack are named, too. A new sequence of registers (another meter or calendar) is a note, no fault. So
-    are a month of gas that is not what was published for it, and days of gas that should not be provisional any more.
+    the measures lack are named, too. A new sequence of registers (another meter or calendar) is a note, no fault; so is
+    what the supplier's own figures differ in (docs/explanation/complete-and-correct.md).
 
     Ends with 1 where something is wrong; after a repair what was asked for again counts until its answer has come.
 

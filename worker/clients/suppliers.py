@@ -14,7 +14,7 @@ from worker.clients.enedis.client import USAGE_POINT, EnedisClient
 from worker.clients.enedis.presets import PRESETS, SUBSCRIBED_SERVICES
 from worker.clients.grdf import consent as grdf
 from worker.clients.grdf.answers import ANSWER_SHAPES as GAS_SHAPES
-from worker.clients.grdf.client import PCE, GrdfClient
+from worker.clients.grdf.client import GrdfClient
 from worker.clients.grdf.presets import LONGEST_LIST
 from worker.clients.grdf.presets import PRESETS as GAS_PRESETS
 from worker.clients.oauth import OAuthClient
@@ -23,6 +23,7 @@ from worker.clients.supplier import ConsentCalls, RightCalls, Supplier, Supplier
 from worker.clients.tokens import ApplicationTokens, RotatingTokenStore, Token, TokenProvider, TokenStore, UserTokens
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
+from worker.domain.consent.rights import PCE
 from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.readings import civil_date
 from worker.errors import OperatorFault

@@ -22,6 +22,7 @@ from worker.stores.ledger_file import LedgerEntry, LedgerKind
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.hashed_meters.erasures import ErasureTable
+from worker.stores.registry.rights import withdraw_waiting
 
 _BATCH: Final = 500  # Accounts that are looked up at once.
 _ENDED: Final = (AccountState.CLOSED, AccountState.DELETED)
@@ -69,7 +70,9 @@ class _Replay:
         self._today = civil_date(runtime.now())
 
     def remember(self, entry: LedgerEntry) -> None:
-        """Remember an erased meter, unless its time is over."""
+        """Remember an erased meter, unless its time is over, and let the rights that waited for it be withdrawn."""
+        if entry.meter is not None:
+            withdraw_waiting(self._connection, entry.meter, entry.at)
         if entry.meter is not None and entry.forget_on is not None and entry.forget_on > self._today:
             self._erasures.remember(self._connection, entry.meter, entry.at, entry.forget_on)
 

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import Final, Self
 
-from pydantic import SecretStr
 from redis import Redis
 
 from config.settings import Settings
@@ -34,11 +33,10 @@ from worker.accounts.series_choice import SeriesChooser
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.accounts.token_renewal import TokenRenewal
 from worker.accounts.token_revocation import TokenRevocation
-from worker.clients.endpoints import Endpoints
 from worker.clients.oauth import OAuthClient
-from worker.clients.session import Permits, Transport
-from worker.clients.supplier import Supplier, SupplierClient
-from worker.clients.suppliers import ENEDIS, GRDF, SUPPLIERS, SupplierClients
+from worker.clients.session import Transport
+from worker.clients.supplier import ConsentCalls, SupplierClient
+from worker.clients.suppliers import ENEDIS, SUPPLIERS, SupplierClients
 from worker.clients.tokens import TokenProvider
 from worker.domain.clock import clock_from, real_clock
 from worker.domain.consent.accounts import Account
@@ -154,11 +152,12 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.heartbeats = Heartbeats(self.redis)
         self.broker_messages = stores.build_broker_messages(settings, self.redis_url, self._open)
         presets = supplier.chosen_presets(settings)
+        # What is due of a supplier, and its clients, have the same quota.
         self.ledgers = {name: supplier.ledger_of(preset, settings, self.redis) for name, preset in presets.items()}
         self.ledger = self.ledgers[ENEDIS.name]
 
     def _build_suppliers(self) -> None:
-        settings, endpoints = self.settings, self.endpoints
+        settings = self.settings
         self.raw_answers = RawAnswerTable(self.registry.database, self.sealer)
         self.answer_watch = AnswerWatch(
             quarantine=self.unknown_answers,
@@ -168,31 +167,22 @@ class Runtime(AbstractContextManager["Runtime"]):
             shapes={series: shapes for one in SUPPLIERS.values() for series, shapes in one.shapes.items()},
             raw_answers=self.raw_answers if settings.raw_answers_days else None,
         )
+        self.suppliers = {
+            name: self._build_clients(one) for name, one in supplier.configured_suppliers(settings).items()
+        }
         # ``clients`` are those of the supplier whose consent pages are offered; windows go to each account's own.
-        self.clients = self._build_clients(
-            ENEDIS, endpoints, settings.enedis_client_id, settings.enedis_client_secret, self.ledger
-        )
-        self.suppliers = {self.clients.supplier.name: self.clients}
-        if settings.grdf_client_id:
-            self.suppliers[GRDF.name] = self._build_clients(
-                GRDF,
-                supplier.build_endpoints(settings, GRDF.name),
-                settings.grdf_client_id,
-                settings.grdf_client_secret,
-                self.ledgers[GRDF.name],
-            )
+        self.clients = self.suppliers[ENEDIS.name]
 
-    def _build_clients(
-        self, of: Supplier, endpoints: Endpoints, client_id: str, client_secret: SecretStr, permits: Permits
-    ) -> SupplierClients:
-        """Return the clients of one supplier; ``permits`` is its quota."""
+    def _build_clients(self, of: supplier.SupplierSettings) -> SupplierClients:
+        """Return the clients of one supplier, with its quota."""
+        endpoints, permits, secret = of.endpoints(), self.ledgers[of.name], of.client_secret.get_secret_value()
         timeouts = (_CONNECT_TIMEOUT_S, self.settings.supplier_timeout_s)
         transport = Transport(endpoints.base_url, timeouts, endpoints.token_url)
         return SupplierClients(
-            supplier=of,
+            supplier=of.supplier,
             endpoints=endpoints,
             transport=transport,
-            oauth=OAuthClient(endpoints, client_id, client_secret.get_secret_value(), transport, permits),
+            oauth=OAuthClient(endpoints, of.client_id, secret, transport, permits),
             permits=permits,
             user_tokens=partial(UserTokenStore, registry=self.registry, progress=self.progress),
             application_token=ApplicationTokenStore(endpoints.preset.name, self.sealer, self.progress),
@@ -320,13 +310,11 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def _build_connections(self) -> None:
         clients = self.clients
-        settings, pages = self.settings, {}
-        for name, client_id, duration in (
-            (ENEDIS.name, settings.enedis_client_id, settings.consent_duration),
-            (GRDF.name, settings.grdf_client_id, None),
-        ):
-            if name in self.suppliers:
-                pages[name] = self._build_consents(self.suppliers[name], client_id or "", duration)
+        pages = {
+            name: self._build_consents(self.suppliers[name], calls, one)
+            for name, one in supplier.configured_suppliers(self.settings).items()
+            if (calls := one.supplier.consent) is not None
+        }
         self.suppliers_consents: Mapping[str, SupplierConsents] = pages
         # The consents of the supplier whose pages need no invitation that names it.
         self.supplier_consents = pages[clients.supplier.name]
@@ -408,16 +396,15 @@ class Runtime(AbstractContextManager["Runtime"]):
             now=self.now,
         )
 
-    def _build_consents(self, clients: SupplierClients, client_id: str, duration: str | None) -> SupplierConsents:
-        calls, address = clients.supplier.consent, f"{self.settings.public_url}/callback/{clients.supplier.name}"
-        if calls is None:
-            raise OperatorFault(f"{clients.supplier.name} has no consent page")
-        exchange = clients.oauth.exchange_code
+    def _build_consents(
+        self, clients: SupplierClients, calls: ConsentCalls, of: supplier.SupplierSettings
+    ) -> SupplierConsents:
+        address, exchange = f"{self.settings.public_url}/callback/{of.name}", clients.oauth.exchange_code
         return SupplierConsents(
             calls=calls,
             endpoints=clients.endpoints,
-            client_id=client_id,
-            duration=duration,
+            client_id=of.client_id,
+            duration=of.consent_duration,
             account_tokens=clients.account_tokens,
             exchange_code=partial(exchange, redirect_uri=address) if calls.sends_redirect else exchange,
             # The application's session: there is no account yet.

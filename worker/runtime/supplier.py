@@ -1,17 +1,81 @@
-"""The suppliers' addresses and quotas from the settings."""
+"""The suppliers that are set up: what the settings say of them, their addresses and quotas."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from pydantic import SecretStr
 from redis import Redis
 
 from config.settings import ConfigError, Settings
 from worker.clients.endpoints import Endpoints, Preset
+from worker.clients.supplier import Supplier
 from worker.clients.suppliers import ENEDIS, GRDF, SUPPLIERS
 from worker.domain.fleet.planning import HOURS_A_DAY, QuotaBudget
 from worker.quota.ledger import QuotaLedger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupplierSettings:
+    """What the settings say of a supplier that is set up.
+
+    ``preset``: the chosen one, with the limits of the settings. ``url`` and the other addresses replace those of the
+    preset; see ``Preset.endpoints``. ``consent_duration``: in ISO 8601; None for the preset's.
+    """
+
+    supplier: Supplier
+    preset: Preset
+    client_id: str
+    client_secret: SecretStr
+    url: str | None = None
+    authorize_url: str | None = None
+    token_url: str | None = None
+    sandbox: bool = False
+    consent_duration: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.supplier.name
+
+    def endpoints(self) -> Endpoints:
+        """Return the addresses that are called.  Raises ConfigError where one can't be used."""
+        try:
+            return self.preset.endpoints(self.url, self.authorize_url, sandbox=self.sandbox, token_url=self.token_url)
+        except ValueError as error:
+            raise ConfigError(f"RELEVE_{self.name.upper()}_URL: {error}") from None
+
+
+def configured_suppliers(settings: Settings) -> Mapping[str, SupplierSettings]:
+    """Return what the settings say of each supplier that is set up, by name; Enedis is the first, and always there."""
+    enedis = ENEDIS.presets[settings.preset]
+    suppliers = [
+        SupplierSettings(
+            supplier=ENEDIS,
+            preset=_limit(enedis, settings.calls_per_second, settings.calls_per_hour, settings.calls_per_day),
+            client_id=settings.enedis_client_id,
+            client_secret=settings.enedis_client_secret,
+            url=settings.enedis_url,
+            authorize_url=settings.enedis_authorize_url,
+            sandbox=settings.enedis_sandbox,
+            consent_duration=settings.consent_duration,
+        )
+    ]
+    if settings.grdf_client_id:
+        gas = GRDF.presets[settings.grdf_preset]
+        gas = _limit(gas, settings.grdf_calls_per_second, None, settings.grdf_calls_per_day)
+        suppliers.append(
+            SupplierSettings(
+                supplier=GRDF,
+                preset=replace(gas, scope=settings.grdf_scope or gas.scope),
+                client_id=settings.grdf_client_id,
+                client_secret=settings.grdf_client_secret,
+                url=settings.grdf_url,
+                authorize_url=settings.grdf_authorize_url,
+                token_url=settings.grdf_token_url,
+            )
+        )
+    return {one.name: one for one in suppliers}
 
 
 def chosen_presets(settings: Settings) -> Mapping[str, Preset]:
@@ -19,13 +83,7 @@ def chosen_presets(settings: Settings) -> Mapping[str, Preset]:
 
     A limit of 0 is none.
     """
-    enedis = ENEDIS.presets[settings.preset]
-    presets = {ENEDIS.name: _limit(enedis, settings.calls_per_second, settings.calls_per_hour, settings.calls_per_day)}
-    if settings.grdf_client_id:
-        gas = GRDF.presets[settings.grdf_preset]
-        gas = _limit(gas, settings.grdf_calls_per_second, None, settings.grdf_calls_per_day)
-        presets[GRDF.name] = replace(gas, scope=settings.grdf_scope or gas.scope)
-    return presets
+    return {name: one.preset for name, one in configured_suppliers(settings).items()}
 
 
 def _limit(preset: Preset, per_second: int | None, per_hour: int | None, per_day: int | None) -> Preset:
@@ -40,13 +98,7 @@ def _limit(preset: Preset, per_second: int | None, per_hour: int | None, per_day
 
 def build_endpoints(settings: Settings, supplier: str = ENEDIS.name) -> Endpoints:
     """Return the addresses of a supplier that is set up.  Raises ConfigError where one can't be used."""
-    preset = chosen_presets(settings)[supplier]
-    try:
-        if supplier == ENEDIS.name:
-            return preset.endpoints(settings.enedis_url, settings.enedis_authorize_url, sandbox=settings.enedis_sandbox)
-        return preset.endpoints(settings.grdf_url, settings.grdf_authorize_url, token_url=settings.grdf_token_url)
-    except ValueError as error:
-        raise ConfigError(f"RELEVE_{supplier.upper()}_URL: {error}") from None
+    return configured_suppliers(settings)[supplier].endpoints()
 
 
 def build_ledger(settings: Settings, redis: Redis, endpoints: Endpoints) -> QuotaLedger:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request, Response
 
 from worker.app import enqueue_backfill, enqueue_revocation, enqueue_withdrawal
+from worker.clients.suppliers import GRDF
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.errors import StoreUnavailable
 from worker.logs import fields
@@ -97,6 +98,11 @@ def needs_invitation(runtime: Runtime, supplier: str) -> bool:
     """Return whether nobody connects a meter of this supplier without an invitation."""
     clients = runtime.suppliers.get(supplier)
     return clients is None or not clients.account_tokens
+
+
+def gas_suffix(runtime: Runtime) -> str:
+    """Return the end of the keys of texts that speak of gas as well; nothing where there is no gas."""
+    return ".both" if GRDF.name in runtime.suppliers else ""
 
 
 def has_shares(runtime: Runtime, supplier: str) -> bool:

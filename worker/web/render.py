@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from worker.texts import LANGUAGES
-from worker.web.context import get_runtime, get_session, set_cookie
+from worker.web.context import gas_suffix, get_runtime, get_session, set_cookie
 from worker.web.texts import (
     LANGUAGE_COOKIE,
     LANGUAGE_LIFE_S,
@@ -48,7 +48,7 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
         "csrf": runtime.signer.csrf_token(session.sid),
         "languages": [(language, _address_in_language(request, language)) for language in LANGUAGES],
         "static": static_address,
-        "about": "app.about.both" if len(runtime.suppliers) > 1 else "app.about",
+        "about": f"app.about{gas_suffix(runtime)}",
     }
     response = HTMLResponse(ENVIRONMENT.get_template(name).render(base | values), status)
     response.headers["Content-Language"] = words.language

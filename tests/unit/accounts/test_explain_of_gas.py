@@ -10,6 +10,7 @@ from tests.support.gas_household import ABSENT, CONTRACT, DAILY, NEWEST, PUBLISH
 from tests.unit.conftest import Household
 from worker.accounts.explain import Explainer, Explanation
 from worker.accounts.explanations import coverage_of, explanation_to_json
+from worker.accounts.reason_texts import format_sentences
 from worker.cli.completeness import awaited_days
 from worker.cli.explain import _lines
 from worker.domain.measures.readings import ONE_DAY
@@ -79,6 +80,15 @@ def test_why_a_day_is_missing_is_not_yet_published_or_absent(
     assert explanation.series[PUBLISHED].reason is published
     texts = [text for one in explanation.series.values() for text in one.sentences.values()]
     assert not [text for text in texts if "Enedis" in text or "courbe" in text]
+
+
+def test_a_period_is_given_up_later_than_a_day() -> None:
+    """Billed periods are asked for during 400 days, daily values for two months."""
+    day, today = date(2023, 5, 1), date(2024, 7, 25)
+    of_day, of_period = (
+        format_sentences(Reason.ABSENT, [series], day, today=today)["en"] for series in (DAILY, PUBLISHED)
+    )
+    assert "after two months" in of_day and "after more than a year" in of_period
 
 
 def test_a_meter_that_is_read_twice_a_year_says_so(household: Household) -> None:

@@ -41,7 +41,8 @@ def suppliers_of(jobs: list[WindowJob]) -> Counter[str]:
 def test_each_supplier_has_its_own_room(household: Household) -> None:
     due = due_of(household, calls_per_hour=None)
     jobs, more = due.night(household.at)
-    assert suppliers_of(jobs) == {"enedis": 20, GAS: 30 * len(USUAL_GAS_SERIES)}
+    of_gas = sum(-(-30 // series.description.cadence_nights) for series in USUAL_GAS_SERIES)
+    assert suppliers_of(jobs) == {"enedis": 20, GAS: of_gas}
     assert more
     assert due.night(household.at) == ([], True), "the room of electricity is full, and gas is all in flight"
 

@@ -20,8 +20,16 @@ from tests.unit.conftest import Household
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.answers import Answer, AnswerKind
 from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import SeriesSwitch, contract_series, daily_of, intervals_of, of_supplier
+from worker.domain.measures.series import (
+    USUAL_GAS_SERIES,
+    SeriesSwitch,
+    contract_series,
+    daily_of,
+    intervals_of,
+    of_supplier,
+)
 from worker.errors import SeriesNotOffered
+from worker.stores.registry.outcomes import OutcomeTable
 
 DAILY, PUBLISHED, CONTRACT = daily_of(supplier="grdf"), intervals_of("grdf"), contract_series("grdf")
 YESTERDAY = NOW.date() - ONE_DAY
@@ -35,6 +43,7 @@ def contract(frequency: str | None) -> Any:
 
 
 def add_gas(household: Household) -> str:
+    household.registry.outcomes = OutcomeTable(household.registry.database, USUAL_GAS_SERIES)
     account_id = household.registry.add("grdf", METER, household.at, token_needed=False)[0].id
     assert household.registry.outcomes.collected(account_id) == of_supplier("grdf")
     return account_id

@@ -5,9 +5,10 @@ it has opened, or any meter where its session shows an account. The right is sto
 registered it, in one transaction with the use of the invitation; what the person has typed is dropped with the
 request's end.
 
-Where the supplier has a right already, it is looked up. One that was given before proves nothing about the person, so
-it takes an invitation, or an account of theirs that reads the meter. The page is the same for a meter that another
-person's account reads: it doesn't tell who is a customer.
+Where the supplier has a right already, it is looked up. It is the person's own where our declaration of it got no
+answer. Any other one proves nothing about the person, not even one of the same day, so it takes an invitation, or an
+account of theirs that reads the meter. The page is the same for a meter that another person's account reads: it doesn't
+tell who is a customer.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from worker.domain.consent.rights import (
 )
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import civil_date
-from worker.errors import RightRefused, UnknownUsagePoint
+from worker.errors import RateLimited, RightRefused, UnknownUsagePoint
 from worker.logs import fields
 from worker.stores.redis.connection_requests import ConnectionRequests
 from worker.stores.redis.locks import Locks
@@ -74,12 +75,14 @@ class RightDeclarations:
         address: str,
         session: Mapping[str, int],
         invitation: Invitation | None,
+        account_id: str | None,
     ) -> ConnectionRequest:
         """Store a request that declares a right; see ``AccountConnector.declare``."""
         is_for_meter = invitation is not None and self._is_usable(invitation, supplier, browser, declaration.meter)
         kept = invitation if invitation is not None and is_for_meter else None
         own = self._own_accounts(session)
-        tenant = kept.tenant if kept else own[0].tenant if own else DEFAULT_TENANT
+        vouching = next((account for account in own if account.id == account_id), next(iter(own), None))
+        tenant = kept.tenant if kept else vouching.tenant if vouching else DEFAULT_TENANT
         request = ConnectionRequest(
             id=new_right_id(),
             supplier=supplier,
@@ -160,12 +163,18 @@ class RightDeclarations:
         told = self._to_right_declaration(request.supplier, declaration, from_today=is_taken_over)
         clients = self.clients_of(request.supplier)
         session = clients.application_session()
+        may_be_ours = self.requests.note_declaration(request.id)
         try:
             declared = clients.rights.declare(session, told)
-        except RightRefused as error:
-            raise RequestEnded(error.code if error.code.startswith("right_") else "refused") from None
-        except UnknownUsagePoint:
-            raise RequestEnded("right_unknown_meter") from None
+        except RateLimited:
+            if not may_be_ours:
+                self.requests.forget_declaration(request.id)
+            raise
+        except (RightRefused, UnknownUsagePoint) as error:
+            page = _page_of(error)
+            extra = fields(request=request.id, page=page, reason=str(error))
+            log.info("right refused by the supplier", extra=extra)
+            raise RequestEnded(page) from None
         right = Right(
             id=request.id,
             supplier=request.supplier,
@@ -188,8 +197,10 @@ class RightDeclarations:
         )
         if declared.id is not None:
             return self._store(request, right, invited)
-        listed = clients.rights.list(session, [meter])
-        return self._store_existing(request, right, invited, [record for record in listed if record.meter == meter])
+        if not may_be_ours:  # It was there before our first declaration.
+            self.requests.forget_declaration(request.id)
+        records = [record for record in clients.rights.list(session, [meter]) if record.meter == meter]
+        return self._store_existing(request, right, invited, records, may_be_ours=may_be_ours)
 
     def _is_elsewhere(self, account: Account, invited: Invited | None) -> bool:
         """Return whether another tenant's account reads the meter than the one whose invitation it is."""
@@ -212,9 +223,18 @@ class RightDeclarations:
         )
 
     def _store_existing(
-        self, request: ConnectionRequest, right: Right, invited: Invited | None, records: Sequence[RightRecord]
+        self,
+        request: ConnectionRequest,
+        right: Right,
+        invited: Invited | None,
+        records: Sequence[RightRecord],
+        *,
+        may_be_ours: bool,
     ) -> Right | None:
-        """Store a right that the supplier has registered before; None where it doesn't list one yet."""
+        """Store a right that the supplier has registered before; None where it doesn't list one yet.
+
+        ``may_be_ours``: whether a declaration of this request may have registered it, of which no answer came.
+        """
         record = best_record(records, RightRole.AUTHORIZED)
         if record is None:
             if records:  # All of them have ended, or are for a role of ours that is not the household's.
@@ -222,7 +242,7 @@ class RightDeclarations:
             return None
         known = [row for row in self.rights.of_meter(right.supplier, right.meter) if row.supplier_id == record.id]
         is_theirs = right.account_id is not None or any(row.browser == request.browser for row in known)
-        is_anew = is_fresh(record, request.begun_on) and not known
+        is_anew = may_be_ours and is_fresh(record, request.begun_on) and not known
         if not (is_theirs or is_anew or invited):
             log.info(
                 "right refused: it was given before, and nobody invited the person", extra=fields(request=right.id)
@@ -261,6 +281,13 @@ class RightDeclarations:
     def _is_erased(self, erased_at: datetime | None, request: ConnectionRequest) -> bool:
         """Return whether the meter was erased since the person began."""
         return erased_at is not None and not is_younger(Proof.RIGHT, erased_at, request.begun_at, None)
+
+
+def _page_of(error: RightRefused | UnknownUsagePoint) -> str:
+    """Return the name of the page that says why the supplier registers no right."""
+    if isinstance(error, UnknownUsagePoint):
+        return "right_unknown_meter"
+    return error.code if error.code.startswith("right_") else "refused"
 
 
 def best_record(records: Sequence[RightRecord], *roles: RightRole) -> RightRecord | None:

@@ -67,7 +67,10 @@ class RightOpenings:
         try:
             return self._write(right, before, others, covers, anew=anew)
         except RequestEnded:
-            log.info("right opens nothing: its meter was erased, or it is withdrawn", extra=fields(right=right.id))
+            log.info(
+                "right opens nothing: its meter was erased, or it is withdrawn or opened meanwhile",
+                extra=fields(right=right.id),
+            )
             return None
 
     def _may_open(self, right: Right, account: Account) -> bool:
@@ -99,7 +102,7 @@ class RightOpenings:
 
         def prepare(connection: Connection) -> None:
             self.outcomes.lock_meters(connection, right.supplier, {right.meter: before}, right.browser or "")
-            if not self.rights.lock(connection, right.id):
+            if not self.rights.lock(connection, right):
                 raise RequestEnded("right_withdrawn")
             self.outcomes.close_others(connection, others, now)
 

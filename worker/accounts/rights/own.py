@@ -60,8 +60,8 @@ class OwnRights:
         An active right is looked up first and used; else ``holder`` declares one. An own meter whose right has ended
         keeps its account. ``by``: who vouches. ``anew``: the data of the meter were erased, and it is added again. The
         caller enqueues the history. Raises DeclarationNeeded, MeterErased, MeterElsewhere, RightRefused,
-        UnknownUsagePoint, what the client raises, and StoreUnavailable; ValueError where the meter has an account that
-        is read, or that was a household's.
+        UnknownUsagePoint, what the client raises, and StoreUnavailable; SupplierUnavailable while a right of the meter
+        is withdrawn; ValueError where the meter has an account that is read, or that was a household's.
         """
         account = self.openings.outcomes.registry.find(supplier, meter)
         if account is not None:
@@ -83,15 +83,19 @@ class OwnRights:
             declared_at=now,
         )
         record = self._look_up(supplier, meter)
-        if record is not None and record.state is RightState.ACTIVE:
+        is_there = record is not None and record.state is RightState.ACTIVE
+        if record is not None and is_there:
             right = _with_record(right, record)
         elif holder is None:
             raise DeclarationNeeded(
                 "the supplier has no active right for this meter: give --postcode, and --name or --company, for one"
             )
-        else:
-            right, record = self._declare(right, holder), None
         self._check_not_erased(right, anew=anew)
+        if self.rights.is_being_withdrawn(supplier, meter):
+            raise SupplierUnavailable("the last right of this meter is being withdrawn: try again in some minutes")
+        if holder is not None and not is_there:
+            right, record = self._declare(right, holder), None
+            self._check_not_erased(right, anew=anew)  # One that was there and waits may be older.
         return self._store_and_open(right, record)
 
     def _may_renew(self, account: Account) -> bool:

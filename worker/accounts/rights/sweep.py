@@ -126,7 +126,8 @@ class RightSweep:
     def _adopt(self, account: Account, records: Sequence[RightRecord]) -> list[Right]:
         """Find the right of an account that has none here, because it was given on the supplier's own page."""
         record = best_record(records, RightRole.AUTHORIZED, RightRole.OWN) or next(iter(records), None)
-        return [self.rights.adopt(account, record, self.now())] if record else []
+        adopted = self.rights.adopt(account, record, self.now()) if record else None
+        return [adopted] if adopted else []
 
     def _announce_proof(self, right: Right) -> None:
         """Tell the operator of a proof that is awaited, once and again near its end, and of one that was rejected."""

@@ -16,7 +16,7 @@ from worker.accounts.rights.declarations import best_record
 from worker.clients.suppliers import SupplierClients
 from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.rights import Right, RightRole
-from worker.errors import StoreUnavailable, TransientError, WorkerError
+from worker.errors import OperatorFault, StoreUnavailable, TransientError, WorkerError
 from worker.logs import fields
 from worker.stores.registry.rights import RightTable
 
@@ -37,7 +37,7 @@ class RightWithdrawal:
     def run(self) -> int:
         """Withdraw the rights that wait and return their number. Safe to repeat. Raises StoreUnavailable.
 
-        Where the supplier is silent or it is not our turn, the rest waits for the next run.
+        Where the supplier is silent, refuses the application or has us wait, the rest waits for the next run.
         """
         withdrawn = 0
         for right in self.rights.list_to_withdraw(_MOST_AT_ONCE):
@@ -52,7 +52,7 @@ class RightWithdrawal:
                     self.rights.delete_withdrawn(right.id)
                     continue
                 log.warning("right not withdrawn yet", extra=fields(right=right.id, reason=str(error)))
-                if isinstance(error, TransientError):
+                if isinstance(error, TransientError | OperatorFault):  # It concerns the other rights, too.
                     break
         return withdrawn
 

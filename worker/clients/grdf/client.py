@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Final
@@ -13,6 +12,7 @@ from worker.clients.ndjson import StreamLimits
 from worker.clients.reduction import keep_fields
 from worker.clients.reply import Reply
 from worker.clients.session import SupplierSession
+from worker.domain.consent.rights import PCE
 from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.readings import DateWindow
@@ -20,7 +20,6 @@ from worker.domain.measures.series import Series
 from worker.domain.parsing.gas_records import clean_names, object_of
 from worker.errors import AccountError, MalformedAnswer, OperatorFault, RequestRefused, SeriesNotOffered
 
-PCE: Final = re.compile(r"[0-9]{14}|GI[0-9]{6}")
 LIMITS: Final = StreamLimits()
 _ANOTHER_METER: Final = "the supplier answered for another meter than the one asked for"
 

@@ -25,8 +25,7 @@ from requests_oauthlib import OAuth2Session
 
 from worker.clients.callback import LONGEST_STATE, Callback, choose_failure
 from worker.clients.endpoints import Endpoints
-from worker.clients.grdf.client import PCE
-from worker.clients.grdf.errors import error_in, interpret_rights
+from worker.clients.grdf.errors import error_in, interpret_rights, raise_by_status
 from worker.clients.grdf.presets import LONGEST_LIST, PROOFS, RIGHT, RIGHT_OF_METER, RIGHTS, SERIES_OF_PARTS
 from worker.clients.id_token import usage_points_from_id_token
 from worker.clients.ndjson import StreamLimits
@@ -34,6 +33,7 @@ from worker.clients.oauth import Grant
 from worker.clients.reply import Reply
 from worker.clients.session import SupplierSession, as_signed
 from worker.domain.consent.rights import (
+    PCE,
     DeclaredRight,
     ProofState,
     RightDeclaration,
@@ -103,8 +103,11 @@ def withdraw_right(session: SupplierSession, right_id: str) -> None:
     """
 
     def read(reply: Reply) -> None:
-        if reply.status not in (404, 409):
-            interpret_rights(reply, datetime.now(UTC))
+        now = datetime.now(UTC)
+        if reply.status in (404, 409):
+            raise_by_status(reply, now)  # The page of a gateway says nothing of the right.
+        else:
+            interpret_rights(reply, now)
 
     session.patch(RIGHT.replace("{right}", quote(right_id, safe="")), {}, read)
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from worker.domain.measures.series import Series
 
-_METER: Final = re.compile(r"[0-9]{14}|GI[0-9]{6}")
+PCE: Final = re.compile(r"[0-9]{14}|GI[0-9]{6}")  # The number of a gas meter.
 _POSTCODE: Final = re.compile(r"[0-9]{5}")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _LONGEST_NAME: Final = 100
@@ -202,4 +202,4 @@ class Right:
 
 def is_gas_meter(text: str) -> bool:
     """Return whether a text has the form of a gas meter's number (PCE): 14 digits, or GI and six digits."""
-    return _METER.fullmatch(text) is not None
+    return PCE.fullmatch(text) is not None

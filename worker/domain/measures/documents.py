@@ -107,10 +107,13 @@ def touched_window(window: DateWindow, series: Series) -> DateWindow:
 
     Hours end where days do, because the zone is a whole number of hours from UTC. Months and years do not.
     """
-    if all(doctype.period is not Period.YEAR for doctype in series.totals):
-        return window
-    last = window.end - timedelta(days=1)
-    return DateWindow(date(window.start.year, 1, 1), date(last.year + 1, 1, 1))
+    periods, last = {doctype.period for doctype in series.totals}, window.end - timedelta(days=1)
+    if Period.YEAR in periods:
+        return DateWindow(date(window.start.year, 1, 1), date(last.year + 1, 1, 1))
+    if Period.MONTH in periods:
+        after = last.replace(day=1) + timedelta(days=31)
+        return DateWindow(window.start.replace(day=1), after.replace(day=1))
+    return window
 
 
 def to_reading(document: Document, doctype: Doctype) -> IntervalReading:

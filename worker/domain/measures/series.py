@@ -606,12 +606,10 @@ def parse_series(text: str) -> tuple[Series, ...]:
 
 
 def daily_of(direction: Direction = Direction.CONSUMPTION, supplier: str = "enedis") -> Series:
-    """Return the series of daily energy of a direction, in kWh."""
-    return next(
-        series
-        for series in of_supplier(supplier)
-        if series.is_daily_energy and series.description.direction is direction
-    )
+    """Return the series of daily energy of a direction, in kWh; of a supplier without energy, its first series."""
+    offered = of_supplier(supplier)
+    energies = (series for series in offered if series.is_daily_energy and series.description.direction is direction)
+    return next(energies, offered[0])
 
 
 def dailies_of(supplier: str) -> list[Series]:

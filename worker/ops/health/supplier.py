@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from worker.clients.endpoints import Endpoints
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
-from worker.clients.suppliers import ENEDIS
+from worker.clients.suppliers import ENEDIS, SUPPLIERS
 from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import clock_from
 from worker.domain.measures.readings import civil_date
-from worker.ops.capacity import capacity_of
+from worker.ops.capacity import capacity_of, fleet_from
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.keys import KEY_FILE
 from worker.ops.health.results import CheckNote, ok, warn
@@ -73,12 +73,25 @@ def check_incidents(connections: CheckConnections) -> Iterator[CheckNote]:
 def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check that a night of all active accounts fits the quota under the policy in force.
 
-    Warns where the preset does not offer a series of RELEVE_SERIES. Raises StoreUnavailable.
+    Warns where the preset does not offer a series of RELEVE_SERIES, and of accounts whose supplier is not set up.
+    Raises StoreUnavailable.
     """
     if missing := missing_series(connections.settings):
         names = ", ".join(missing)
         yield warn(f"{connections.settings.preset} does not offer {names}, so nobody is asked for it (RELEVE_SERIES)")
     yield from check_night(connections, ENEDIS.name)
+    yield from _check_without_supplier(connections)
+
+
+def _check_without_supplier(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Warn about active accounts of a supplier that is not set up any more.  Raises StoreUnavailable."""
+    if missing_sqlite_file(connections.settings.registry()) or not connections.registry_is_current:
+        return
+    today = civil_date(clock_from(connections.settings.pretend_now)())
+    for supplier in SUPPLIERS.keys() - chosen_presets(connections.settings).keys():
+        if accounts := fleet_from(connections.registry, today, 0, supplier).accounts:
+            setting = f"RELEVE_{supplier.upper()}_CLIENT_ID"
+            yield warn(f"nothing is asked for {accounts} active accounts of {supplier}, which is not set up: {setting}")
 
 
 def check_night(connections: CheckConnections, supplier: str) -> Iterator[CheckNote]:

@@ -3,6 +3,7 @@
 The registry knows nothing of a request before it is proven. A lost key means that the person starts again.
 
     connection_request:<id>                sealed JSON of a ConnectionRequest
+    connection_request:declared:<id>       the request has declared a right, and no answer has come yet
     connection_requests:browser:<hash>     the id of the browser's last request
     connection_requests:subject:<digest>   list of the ids of the last requests that name the same meter
     connection_requests:about:<digest>     sorted set of ids of the last requests that name a meter or an account, by
@@ -94,6 +95,18 @@ class ConnectionRequests(PrefixedKeys):
         """Return the browser's last request; None where there is none any more."""
         last = self._redis.get(self._key("connection_requests", "browser", browser))
         return self.get(str(last)) if last else None
+
+    def note_declaration(self, request_id: str) -> bool:
+        """Note that a request declares a right now, and return whether one of its declarations may be lost.
+
+        That is one from which no answer came: the supplier may have registered the right.
+        """
+        key = self._key("connection_request", "declared", request_id)
+        return self._redis.set(key, "1", ex=_LIFE_S, get=True) is not None
+
+    def forget_declaration(self, request_id: str) -> None:
+        """Forget that a request has declared a right, because the supplier has not registered one for it."""
+        self._redis.delete(self._key("connection_request", "declared", request_id))
 
     def save(self, request: ConnectionRequest) -> None:
         """Store what became of a request, unless it was replaced meanwhile.

@@ -215,12 +215,16 @@ class AccountRegistry:
         accounts = self._accounts(ACCOUNT_QUERY.where(*account_rows.reads(supplier, usage_point_id)))
         return accounts[0] if accounts else None
 
-    def page_active(self, after: str | None = None, limit: int = PAGE, *, today: date | None = None) -> list[Account]:
+    def page_active(
+        self, after: str | None = None, limit: int = PAGE, *, today: date | None = None, supplier: str | None = None
+    ) -> list[Account]:
         """Return the next page of active accounts by id: ``after`` < id. Empty at the end.
 
-        With ``today``, the date in Europe/Paris, only those whose consent is not over.
+        With ``today``, the date in Europe/Paris, only those whose consent is not over; with ``supplier`` only its own.
         """
         query = ACCOUNT_QUERY.where(IS_ACTIVE, ACCOUNTS.c.id > (after or ""))
+        if supplier is not None:
+            query = query.where(ACCOUNTS.c.supplier == supplier)
         if today is not None:
             query = query.where(or_(ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until >= today))
         return self._accounts(query.limit(limit))

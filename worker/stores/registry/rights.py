@@ -19,6 +19,7 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.rights import ProofState, Right, RightRecord, RightState
 from worker.stores.database import Database, SealedTable
 from worker.stores.encryption import KeyedHashes, Sealer
+from worker.stores.registry import account_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY
 from worker.stores.registry.tables import ACCOUNTS, RIGHTS, USAGE_POINTS
 
@@ -111,8 +112,11 @@ class RightTable(SealedTable):
         meter = self._digests(right.supplier, right.meter)[0]
         connection.execute(insert(RIGHTS).values(**row, meter=meter, **self._seal(right)))
 
-    def adopt(self, account: Account, record: RightRecord, now: datetime) -> Right:
-        """Insert a right that the supplier lists for an account which has none, as one that has opened it."""
+    def adopt(self, account: Account, record: RightRecord, now: datetime) -> Right | None:
+        """Insert a right that the supplier lists for an account which has none, as one that has opened it.
+
+        None where the account has got one since, or does not read the meter any more.
+        """
         right = Right(
             id=new_right_id(),
             supplier=account.supplier,
@@ -125,6 +129,11 @@ class RightTable(SealedTable):
             is_found=True,
         ).after(record, now)
         with self._database.writing() as connection:
+            account_rows.lock(connection, account.id, include_removed=True)
+            meter = account_rows.get(connection, account.id).usage_point_id
+            has_right = connection.execute(select(_C.id).where(_C.account_id == account.id).limit(1)).first()
+            if meter != account.usage_point_id or has_right:
+                return None
             self.insert(connection, right)
         return right
 
@@ -135,10 +144,11 @@ class RightTable(SealedTable):
             values |= self._seal(after)
         self._database.change(update(RIGHTS).where(_C.id == before.id, _LIVE).values(values))
 
-    def lock(self, connection: Connection, right_id: str) -> bool:
-        """Lock a right, and return whether it is there and is not withdrawn."""
-        query = select(_C.id).where(_C.id == right_id, _LIVE).with_for_update()
-        return connection.execute(query).first() is not None
+    def lock(self, connection: Connection, right: Right) -> bool:
+        """Lock a right; return whether it is there, is not withdrawn, and has opened nothing since it was read."""
+        query = select(_C.account_id, _C.opened_at).where(_C.id == right.id, _LIVE).with_for_update()
+        row = connection.execute(query).first()
+        return row is not None and (row.account_id, row.opened_at) == (right.account_id, right.opened_at)
 
     def mark_opened(self, connection: Connection, right_id: str, account_id: str, now: datetime) -> None:
         """Put on record which account has taken the consent."""
@@ -221,6 +231,12 @@ def withdraw_rights(connection: Connection, account_id: str) -> int:
     """Let the rights of an account be withdrawn at the supplier, and return their number."""
     of_account = (_C.account_id == account_id, _LIVE)
     return connection.execute(update(RIGHTS).where(*of_account).values(withdraw_since=real_clock())).rowcount
+
+
+def withdraw_waiting(connection: Connection, meter: str, moment: datetime) -> None:
+    """Let the rights of a meter, by its keyed hash, be withdrawn that were begun by a moment and have no account."""
+    of_nobody = (_C.meter == meter, _C.account_id.is_(None), _C.begun_at <= moment, _LIVE)
+    connection.execute(update(RIGHTS).where(*of_nobody).values(withdraw_since=real_clock()))
 
 
 def forget_rights(connection: Connection, account_ids: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ from worker.web.context import (
     RIGHT_STATE,
     RuntimeDep,
     SessionDep,
+    gas_suffix,
     hash_browser_id,
     read_browser_id,
     read_form_browser,
@@ -45,7 +46,7 @@ _PRETENDER: Final = "simulator"
 def show_invitation(request: Request, runtime: RuntimeDep) -> Response:
     """Show the form. It says nothing of the invitation, which the server has not seen."""
     browser_id = read_browser_id(runtime, request) or new_browser_id()
-    several = ".both" if len(runtime.suppliers) > 1 else ""
+    several = gas_suffix(runtime)
     response = render(request, "invitation.html", browser_csrf=runtime.signer.csrf_token(browser_id), several=several)
     set_browser_cookie(runtime, response, browser_id)
     response.headers["Content-Security-Policy"] = policy_with_form_to(runtime.endpoints.authorize_url)

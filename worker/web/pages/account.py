@@ -17,7 +17,7 @@ from worker.clients.suppliers import GRDF
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, civil_date
-from worker.domain.measures.series import Direction, Quantity, contract_series, daily_of, find_curve
+from worker.domain.measures.series import Direction, Quantity, daily_of, find_curve, of_supplier
 from worker.errors import ConsentStopped
 from worker.runtime.process import Runtime
 from worker.web.context import RuntimeDep, SessionDep, name_service, needs_invitation
@@ -130,8 +130,9 @@ def _sync_text(account: Account) -> str:
 
 def _explain_lack_of_days(runtime: Runtime, account: Account, words: Words, supplier: str) -> str:
     """Return why the meter has no daily values, where its contract tells; else an empty text."""
-    contract = contract_series(account.supplier)
-    return explain_lack_of_days(read_entries(runtime.measures, account.id, contract), words, supplier)
+    contracts = [series for series in of_supplier(account.supplier) if series.is_state]
+    entries = [entry for series in contracts for entry in read_entries(runtime.measures, account.id, series)]
+    return explain_lack_of_days(entries, words, supplier)
 
 
 @dataclass(frozen=True, slots=True)

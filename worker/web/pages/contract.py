@@ -9,7 +9,7 @@ from datetime import date
 from typing import Final
 
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.series import Quantity, Series
+from worker.domain.measures.series import Series
 from worker.texts import load_texts
 from worker.web.pages.gas.contract import describe_gas_contract, gas_contract_in_short
 from worker.web.texts import Words
@@ -36,7 +36,7 @@ def to_contract(series: Series, entries: Sequence[Entry], words: Words) -> Contr
     """Return the contract in force and those before it; None where none is stored. ``entries``: in order."""
     if not entries:
         return None
-    is_gas = series.description.quantity is Quantity.GAS
+    is_gas = series.is_gas
     describe, in_short = (
         (describe_gas_contract, gas_contract_in_short) if is_gas else (_describe_power_contract, _in_short)
     )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from worker.domain.measures.series import daily_of
 from worker.domain.measures.windows import history_length
-from worker.web.context import RuntimeDep, SessionDep, needs_invitation
+from worker.web.context import RuntimeDep, SessionDep, gas_suffix, needs_invitation
 from worker.web.pages.account import KINDS
 from worker.web.render import render, words_of
 from worker.web.security import policy_with_form_to
@@ -32,8 +32,8 @@ def show_home(
     response = render(
         request,
         "home.html",
-        suppliers={name: needs_invitation(runtime, name) for name in runtime.suppliers},
-        several=".both" if len(runtime.suppliers) > 1 else "",
+        suppliers={name: needs_invitation(runtime, name) for name in runtime.suppliers_consents},
+        several=gas_suffix(runtime),
         accounts=accounts[first : first + ACCOUNTS_A_PAGE],
         previous_page=page - 1,
         next_page=page + 1 if len(accounts) > first + ACCOUNTS_A_PAGE else 0,

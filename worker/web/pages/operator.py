@@ -215,7 +215,7 @@ def _invitations(runtime: Runtime) -> dict[str, Any]:
     tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list()}
     return {
         "tenants": tenants if len(tenants) > 1 else {},
-        "energies": list(runtime.suppliers) if len(runtime.suppliers) > 1 else [],
+        "energies": list(runtime.suppliers_consents) if len(runtime.suppliers_consents) > 1 else [],
         "invitations": newest[:MOST_INVITATIONS],
         "more_invitations": len(newest) > MOST_INVITATIONS,
         "sends_mail": runtime.inviter.sends_mail,

@@ -47,7 +47,7 @@ def invite(
     if not may_change(request, runtime, csrf):
         return refuse_form(request, PATH)
     whom, address, is_new = whom.replace(" ", "").strip(), address.strip(), bool(new_holder)
-    energy = energy if energy in runtime.suppliers else ENEDIS.name
+    energy = energy if energy in runtime.suppliers_consents else ENEDIS.name
 
     def show_again(fault: str, status: int, **facts: str) -> Response:
         form = {"whom": whom, "new_holder": is_new, "address": address, "tenant": tenant, "energy": energy, **facts}

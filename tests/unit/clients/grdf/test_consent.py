@@ -311,6 +311,14 @@ def test_a_right_is_not_withdrawn_by_a_failure(adict: ClientHarness, status: int
         withdraw_right(adict.session, ID)
 
 
+@pytest.mark.parametrize("status", [404, 409])
+def test_the_page_of_a_gateway_withdraws_nothing(adict: ClientHarness, status: int) -> None:
+    """A wrong address or a proxy on the way: the right is as it was, and is tried again."""
+    add(adict, "PATCH", f"/droit_acces/{ID}", status, b"<html>Not Found</html>")
+    with pytest.raises(SupplierUnavailable):
+        withdraw_right(adict.session, ID)
+
+
 def test_an_id_can_name_no_other_path(adict: ClientHarness) -> None:
     adict.supplier.add(responses.PATCH, f"{ROOT}/droit_acces/..%2Fdroits_acces%3Fx", status=404)
     withdraw_right(adict.session, "../droits_acces?x")

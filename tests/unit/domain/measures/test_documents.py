@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -24,7 +26,7 @@ from worker.domain.measures.documents import (
     touched_window,
 )
 from worker.domain.measures.readings import PARIS, DateWindow, IntervalReading, day_length, local_midnight
-from worker.domain.measures.series import Doctype, Period, Series
+from worker.domain.measures.series import SERIES_DESCRIPTIONS, Doctype, Period, Series
 
 _MINUTE = timedelta(minutes=1)
 
@@ -93,6 +95,15 @@ def test_the_touched_days_are_all_that_goes_into_the_touched_totals(window: Date
             day = window.start + timedelta(days=number)
             if first <= period_key(local_midnight(day), period) < end:
                 assert touched.start <= day < touched.end
+
+
+def test_a_series_with_months_and_no_years_touches_whole_months(monkeypatch: pytest.MonkeyPatch) -> None:
+    months_alone = replace(Series.DAILY.description, totals=(Doctype.MONTH,))
+    monkeypatch.setitem(cast("dict[Series, object]", SERIES_DESCRIPTIONS), Series.DAILY, months_alone)
+    window = DateWindow(date(2023, 12, 31), date(2024, 2, 1))
+    assert touched_window(window, Series.DAILY) == DateWindow(date(2023, 12, 1), date(2024, 2, 1))
+    window = DateWindow(date(2024, 2, 29), date(2024, 3, 2))
+    assert touched_window(window, Series.DAILY) == DateWindow(date(2024, 2, 1), date(2024, 4, 1))
 
 
 @many

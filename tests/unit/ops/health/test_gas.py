@@ -13,7 +13,7 @@ from worker.errors import WorkerError
 from worker.ops.health.checks import CHECKS
 from worker.ops.health.gas import check_gas_access, check_gas_quota, check_gas_token
 from worker.ops.health.results import Level, run_check
-from worker.ops.health.supplier import check_incidents
+from worker.ops.health.supplier import check_incidents, check_quota
 from worker.ops.startup import check_credentials
 from worker.runtime.supplier import chosen_presets, ledger_of
 from worker.stores.registry.accounts import AccountRegistry
@@ -74,6 +74,19 @@ def test_a_token_is_asked_for_at_the_address_of_grdf(build_connections: BuildCon
         connections = build_connections(**{**SIMULATED, "grdf_url": server.url}, redis_url=redis_url)
         connections.redis.flushdb()
         assert_result(check_gas_token(connections), Level.OK, "gives the application a token")
+
+
+def test_gas_that_is_taken_away_again_is_told_while_there_are_homes_with_it(
+    build_connections: BuildConnections, twenty_accounts: AccountRegistry
+) -> None:
+    notes = list(check_quota(build_connections()))
+    assert not any("grdf" in note.text for note in notes)
+    twenty_accounts.outcomes = OutcomeTable(twenty_accounts.database, USUAL_GAS_SERIES)
+    for number in range(3):
+        twenty_accounts.add("grdf", f"0123456789012{number}", NOW, token_needed=False)
+    words = ("3 active accounts of grdf", "RELEVE_GRDF_CLIENT_ID")
+    assert_result(check_quota(build_connections()), Level.WARN, *words)
+    assert not any("grdf" in note.text for note in check_quota(build_connections(**SIMULATED)))
 
 
 def test_the_homes_with_gas_are_held_against_its_own_quota(

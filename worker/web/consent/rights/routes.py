@@ -117,6 +117,7 @@ def declare(
         address=client_address(request),
         session=session.accounts,
         invitation=place.invitation,
+        account_id=place.account.id if place.account else None,
     )
     return RedirectResponse(RIGHT_STATE, 303)
 
