@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
 from tests.support.gas_entries import gas_day, gas_period
+from tests.support.gas_homes import OTHER_PCE, GasHome, add_gas
 from tests.support.gas_household import ABSENT, DAILY, FIRST, PUBLISHED, TODAY, GasHousehold
 from tests.support.installation import Installation
 from tests.support.registries import prepare_registry
@@ -64,6 +67,23 @@ def test_days_are_shown_with_their_numbers_in_every_form(installation: Installat
     table = installation.releve(*words, "table").out.splitlines()
     assert "kWh" in table[0].split() and "coefficient" in table[0].split()
     assert "Enedis" not in installation.releve(*words, "plot").out
+
+
+def test_a_table_of_all_numbers_fits_a_terminal_of_80_columns(installation: Installation) -> None:
+    with installation.open() as runtime:
+        account = add_gas(runtime, GasHome(TODAY - timedelta(days=3)), OTHER_PCE)
+    lines = installation.releve("show", account, "--from", "2024-07-20").out.splitlines()
+    assert max(map(len, lines)) <= 80 and not any("…" in line for line in lines)
+    (day,) = [line for line in lines if line.split()[:1] == ["2024-07-22"]]
+    assert day.split()[-2:] == ["measured", "provisional"] and day.split()[3] == "11.16"
+    explained = installation.releve("explain", account, "2024-07-22").out
+    assert re.search(r"volume \d+, coefficient 11.16, index_start \d+, index_end \d+,", explained), explained
+
+
+def test_a_series_of_another_supplier_is_refused_in_one_line(installation: Installation, home: GasHousehold) -> None:
+    for name in ("daily", "contract"):
+        line = installation.run("show", home.account, "--series", name).error_line
+        assert f"{name} is no series of this meter's supplier: use --series gas_daily or gas_published" in line
 
 
 def test_periods_are_shown_by_the_day_of_their_beginning_and_their_months_are_computed(
@@ -189,3 +209,13 @@ def test_a_plan_has_a_part_of_each_supplier(installation: Installation, home: Ga
         "plan each by itself"
         in installation.releve("plan", "--accounts", "3", "--series", "daily,gas_daily", code=2).err
     )
+
+
+@pytest.mark.parametrize("words", [("show",), ("accounts", "series")])
+def test_where_there_is_no_gas_no_command_names_its_series(installation: Installation, words: tuple[str, ...]) -> None:
+    wrong = (*words, "x", "--series" if words == ("show",) else "--on", "nonsense")
+    assert "gas_daily" in installation.run(*words, "--help").out
+    assert "gas_daily" in installation.run(*wrong).error_line
+    without = Installation(installation.folder, installation.redis_url, {})
+    assert "gas" not in without.run(*words, "--help").out and "load_curve" in without.run(*words, "--help").out
+    assert "gas" not in without.run(*wrong).error_line and "load_curve" in without.run(*wrong).error_line

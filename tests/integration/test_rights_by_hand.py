@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_rights import GAS, OTHER, PCE
+from tests.integration.test_rights import GAS, OTHER, PCE, opened
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.right_register import RightRegister
 from worker.clients.grdf.consent import LARGEST_PROOF
 from worker.domain.consent.consents import ConsentKind, Proof
 from worker.domain.consent.rights import ProofState, RightRole, RightState
+from worker.errors import RightEnded
 from worker.runtime.process import Runtime
 
 OWN = ("accounts", "add", "--pce", PCE, "--own")
@@ -80,7 +81,8 @@ def test_where_there_is_none_it_is_declared_as_our_own(
             "Check the number of the meter (PCE)",
         ),
         (("invite", "--pce", "123"), "14 digits, or GI and six digits"),
-        (("invite", "--pce", PCE, "--usage-point", PCE), "name one ACCOUNT"),
+        (("invite", "--pce", PCE, "--usage-point", PCE), "name one ACCOUNT, or give --usage-point or --pce"),
+        (("invite", "x", "--new-holder"), "--new-holder goes with --usage-point or --pce"),
     ],
 )
 def test_what_cannot_be_is_one_line(house: Installation, words: tuple[str, ...], message: str) -> None:
@@ -110,6 +112,33 @@ def test_an_erased_own_meter_is_added_again_by_a_right_since_or_by_our_word(
     runtime.right_withdrawal.run()
     assert house.query(*OWN, "--postcode", "69001", "--name", "Durand")["account"]
     assert register.withdrawn == ["uuid-1"]
+
+
+@pytest.mark.parametrize("ended", [RightState.REVOKED, RightState.OBSOLETE])
+def test_an_own_meter_whose_right_has_ended_is_declared_anew_for_its_account(
+    house: Installation, runtime: Runtime, register: RightRegister, ended: RightState
+) -> None:
+    register.grant(PCE, role=RightRole.OWN)
+    account = house.query(*OWN)["account"]
+    register.change(PCE, state=ended)
+    assert house.query("rights", "check")["set_aside"] == 1
+    assert "--postcode" in house.run(*OWN).error_line
+    again = house.query(*OWN, "--postcode", "69001", "--name", "Durand")
+    assert (again["account"], again["state"]) == (account, "ready")
+    assert [proof.open for proof in runtime.consents.list_proofs(account)] == [True, False]
+    assert house.query("rights", "check") == {"checked": 2, "opened": [], "set_aside": 0}
+    assert "has this meter already" in house.run(*OWN).error_line
+
+
+def test_a_households_account_is_no_own_meter_whatever_became_of_its_right(
+    house: Installation, runtime: Runtime, register: RightRegister
+) -> None:
+    account = opened(runtime, register)
+    register.change(PCE, state=RightState.REVOKED)
+    assert house.query("rights", "check")["set_aside"] == 1
+    register.grant(PCE, role=RightRole.OWN)
+    assert "has this meter already" in house.run(*OWN).error_line
+    assert runtime.registry.get(account.id).reason == RightEnded.code
 
 
 def test_a_right_that_is_being_withdrawn_is_not_used_again(

@@ -21,6 +21,7 @@ from worker.cli.common import (
     open_runtime,
     print_result,
 )
+from worker.domain.exports.public_documents import to_plain_number
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.documents import Entry
@@ -111,7 +112,7 @@ def _kind_lines(series: Series, stored: StoredDay) -> Iterator[str]:
 
 def _details(series: Series, entry: Entry) -> list[str]:
     details = entry.details or {}
-    return [f"{name} {details[name]}" for name in series.inputs.detail_names if name in details]
+    return [f"{name} {to_plain_number(details[name])}" for name in series.inputs.detail_names if name in details]
 
 
 def _totals(explanation: Explanation) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Options and commands of gas, which are shown where gas is set up."""
+"""Options, commands and names of gas, which are shown where gas is set up."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from worker.cli.common import (
     tenant_option,
     warn,
 )
-from worker.cli.gas_option import GasOption
+from worker.cli.gas_option import GasOption, shows_gas
 from worker.clients.suppliers import ENEDIS, GRDF
 from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.tenants import DEFAULT_TENANT
@@ -69,12 +69,13 @@ def invite(
       releve invite --usage-point 12345678901234 --mail name@example.org
     """
     meter = usage_point or pce
+    options = "--usage-point or --pce" if shows_gas(click.get_current_context(silent=True)) else "--usage-point"
     if sum(map(bool, (account_id, usage_point, pce))) != 1:
-        raise click.UsageError("name one ACCOUNT, or give --usage-point")
+        raise click.UsageError(f"name one ACCOUNT, or give {options}")
     if new_holder and not meter:
-        raise click.UsageError("--new-holder goes with --usage-point")
+        raise click.UsageError(f"--new-holder goes with {options}")
     if tenant and not meter:
-        raise click.UsageError("--tenant goes with --usage-point: an account stays in its own")
+        raise click.UsageError(f"--tenant goes with {options}: an account stays in its own")
     with open_runtime() as runtime:
         inviter = runtime.inviter
         if address:

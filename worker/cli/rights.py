@@ -33,7 +33,7 @@ def rights(context: click.Context, as_json: bool) -> None:
     columns = {"id": "right", "account": "account", **tenant_column(rows), "meter": "meter", "state": "state"}
     columns |= {"since": "since", "until": "until", "proof": "proof", "proof until": "proof_until"}
     if not as_json:
-        rows = [{**row, "since": row["since"][:16].replace("T", " ")} for row in rows]
+        rows = [{**row, "since": row["since"][:10]} for row in rows]
     print_rows(rows, columns, as_json=as_json, empty="no rights yet")
 
 

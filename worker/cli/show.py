@@ -36,6 +36,7 @@ from worker.domain.measures.series import (
     Series,
     daily_of,
     find_doctype,
+    of_supplier,
     periods_of,
 )
 from worker.runtime.process import Runtime
@@ -74,6 +75,9 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
     with open_runtime() as runtime:
         account = runtime.registry.get_existing(account_id)
         series = Series(name) if name else daily_of(supplier=account.supplier)
+        if series not in of_supplier(account.supplier):
+            known = " or ".join(of_supplier(account.supplier))
+            raise click.UsageError(f"{series} is no series of this meter's supplier: use --series {known}")
         if series.has_intervals and Period(by) is Period.MONTH:
             _show_months(runtime, account_id, series, first, last, form)
             return
@@ -169,7 +173,11 @@ def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
     numbers = {detail.name for detail in doctype.details if detail.type is DetailType.NUMBER}
     not_told = {name for name in numbers if not any(name in document for document in documents)}
     further = [name for name in columns if name not in {*PUBLIC_FIELDS, VOLT_AMPERES, *not_told}]
-    table = Table(doctype.period.value, _unit(doctype), *further, box=None)
+    titles = [doctype.period.value, _unit(doctype), *further]
+    if any("_" in name for name in numbers.intersection(further)):  # Over two lines all fits 80 columns.
+        titles = [name.replace("_", "\n") if "_" in name else f"{name}\n" for name in titles]
+    table = Table(*titles, box=None, padding=(0, 1, 0, 0) if further else (0, 1))
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
     table.columns[1].justify = "right"
     for document, text in zip(documents, _format_loads(documents, doctype), strict=True):
         fields = to_csv_fields(document, doctype) if further else {}

@@ -10,7 +10,8 @@ from worker.accounts.assertion import MeterErased, check_tenant_of
 from worker.accounts.rights.opening import RightOpenings
 from worker.clients.suppliers import SupplierClients
 from worker.domain.clock import Clock, real_clock
-from worker.domain.consent.accounts import Account
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.consents import Proof
 from worker.domain.consent.durations import last_day_of
 from worker.domain.consent.erasures import is_asserted_younger
 from worker.domain.consent.rights import (
@@ -23,7 +24,7 @@ from worker.domain.consent.rights import (
     best_record,
 )
 from worker.domain.measures.readings import civil_date
-from worker.errors import DataError, SupplierUnavailable
+from worker.errors import ConsentEnded, DataError, RightEnded, SupplierUnavailable
 from worker.stores.registry.rights import RightTable, new_right_id
 
 
@@ -61,17 +62,19 @@ class OwnRights:
     def add(
         self, supplier: str, meter: str, by: str, *, tenant: str, holder: OwnHolder | None = None, anew: bool = False
     ) -> tuple[Right, Account | None]:
-        """Return the right of a meter and its new account; None where the right is not active yet.
+        """Return the right of a meter and its account; None where the right is not active yet.
 
-        An active right is looked up first and used; else ``holder`` declares one. ``by``: who vouches. ``anew``: the
-        data of the meter were erased, and it is added again. The caller enqueues the history. Raises DeclarationNeeded,
-        MeterErased, MeterElsewhere, RightRefused, UnknownUsagePoint, what the client raises, and StoreUnavailable;
-        SupplierUnavailable while a right of the meter is withdrawn; ValueError where the meter has an account.
+        An active right is looked up first and used; else ``holder`` declares one. An own meter whose right has ended
+        keeps its account. ``by``: who vouches. ``anew``: the data of the meter were erased, and it is added again. The
+        caller enqueues the history. Raises DeclarationNeeded, MeterErased, MeterElsewhere, RightRefused,
+        UnknownUsagePoint, what the client raises, and StoreUnavailable; SupplierUnavailable while a right of the meter
+        is withdrawn; ValueError where the meter has an account that is read, or that was a household's.
         """
         account = self.openings.outcomes.registry.find(supplier, meter)
         if account is not None:
             check_tenant_of(account, tenant)
-            raise ValueError(f"account {account.id} has this meter already")
+            if not self._may_renew(account):
+                raise ValueError(f"account {account.id} has this meter already")
         now = self.now()
         right = Right(
             id=new_right_id(),
@@ -81,6 +84,7 @@ class OwnRights:
             state=RightState.PENDING,
             state_since=now,
             role=RightRole.OWN,
+            account_id=account.id if account else None,
             vouched_by=by,
             begun_at=self.real_now(),
             declared_at=now,
@@ -97,9 +101,15 @@ class OwnRights:
         if self.rights.is_being_withdrawn(supplier, meter):
             raise SupplierUnavailable("the last right of this meter is being withdrawn: try again in some minutes")
         if holder is not None and not is_there:
-            right = self._declare(right, holder)
+            right, record = self._declare(right, holder), None
             self._check_not_erased(right, anew=anew)  # One that was there and waits may be older.
         return self._store_and_open(right, record)
+
+    def _may_renew(self, account: Account) -> bool:
+        """Return whether an account waits for a right, and was opened by the operator's word for an own meter."""
+        proofs = self.openings.outcomes.consents.list_proofs(account.id)
+        waits = account.state is AccountState.ACTION_NEEDED and account.reason in (RightEnded.code, ConsentEnded.code)
+        return waits and bool(proofs) and proofs[0].proof is Proof.OWN
 
     def _look_up(self, supplier: str, meter: str) -> RightRecord | None:
         """Return the right of a meter that is worth most; None where all have ended."""

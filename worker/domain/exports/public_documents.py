@@ -9,7 +9,7 @@ cell is what the supplier did not tell.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import Any, Final
 
 from worker.domain.measures.amounts import format_kwh, round_half_up, to_kwh
 from worker.domain.measures.documents import Document, to_amount
@@ -34,7 +34,7 @@ def to_public_fields(document: Document, doctype: Doctype) -> Document:
     """Return the public fields of a stored document: ``load``, the civil time, ``va`` where it is in kVA, details."""
     fields = {name: document[name] for name in (*PUBLIC_FIELDS, *doctype.detail_names) if name in document}
     for name in _NUMBERS.intersection(doctype.detail_names, fields):
-        fields[name] = _shortest(fields[name])
+        fields[name] = to_plain_number(fields[name])
     if doctype in _IN_VA:
         fields[VOLT_AMPERES] = round_half_up(to_amount(document["load"]), _AMOUNT_OF_ONE_VA) // _AMOUNT_OF_ONE_VA
     return fields
@@ -85,9 +85,9 @@ def _names_of_energies(doctype: Doctype) -> tuple[str, ...]:
     return tuple(detail.name for detail in doctype.details if detail.type is DetailType.ENERGIES)
 
 
-def _shortest(number: float) -> float:
-    """Return a whole number without its decimal point: some stores keep all numbers as fractions."""
-    return int(number) if float(number).is_integer() else number
+def to_plain_number(value: Any) -> Any:
+    """Return a whole number without its decimal point, for some stores keep all as fractions; another value as is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _as_text(text: str) -> str:
