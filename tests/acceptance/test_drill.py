@@ -21,7 +21,7 @@ def test_a_short_drill_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assert report["ok"]
     assert report["kills"] >= 1  # Six are planned; how many find a running worker depends on the machine.
     assert report["accounts"] == 4
-    # Three years of days, four weeks of half-hours, and their totals; one home of four has gas, of which it is days alone.
+    # Three years of days, four weeks of half-hours, and their totals. One of the four homes has gas: days alone.
     assert report["documents"] > 3 * 3000 + 1000
     zeros = "lost", "doubled", "wrong", "wrong_totals", "wrong_zeros", "stuck"
     assert {name: report[name] for name in zeros} == dict.fromkeys(zeros, 0)

@@ -109,7 +109,7 @@ def test_an_account_set_back_after_an_incident_is_unconfirmed_as_before(
     for account in accounts:
         pending.suspend(account.id, "LOGIN_FAILED", LATER, consent_ended=False, notices=list)
     assert due_series(registry) == {series: [] for series in USUAL_SERIES}
-    pending.reinstate("LOGIN_FAILED", NOW, LATER)
+    pending.reinstate("LOGIN_FAILED", NOW, LATER, "enedis")
     states = [registry.get(account.id).state for account in accounts]
     assert states == [AccountState.NEW, AccountState.READY, AccountState.READY]
     assert sorted(due_series(registry)[Series.DAILY]) == sorted(account.id for account in accounts)

@@ -186,7 +186,7 @@ def test_an_incident_that_is_over_sets_back_nobody_whose_consent_has_ended(regis
     )
     for account_id in (valid, over):
         registry.set_state(account_id, AccountState.ACTION_NEEDED, code, now=NOW)
-    assert PendingRefusals(registry.database, Sealer([KEY])).reinstate(code, NOW, NOW + ONE_DAY) == [valid]
+    assert PendingRefusals(registry.database, Sealer([KEY])).reinstate(code, NOW, NOW + ONE_DAY, "enedis") == [valid]
 
 
 def test_a_token_is_not_renewed_for_an_account_whose_consent_has_ended(registry: AccountRegistry) -> None:

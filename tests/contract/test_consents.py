@@ -277,7 +277,7 @@ def test_what_a_storm_said_does_not_count_and_whom_it_set_aside_runs_again(table
             account, CODE, when, consent_ended=False, notices=lambda account=account: [notice(account)]
         )
     tables.registry.set_state(other, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
-    assert tables.pending_refusals.reinstate(CODE, NOW - timedelta(hours=6), NOW) == [suspended]
+    assert tables.pending_refusals.reinstate(CODE, NOW - timedelta(hours=6), NOW, "enedis") == [suspended]
     assert [account.id for account in tables.registry.list([AccountState.ACTION_NEEDED])] == sorted([before, other])
     assert tables.notices.list_for_account(suspended) == []
     assert tables.pending_refusals.list_for_account(pending)[0].times == 0
@@ -289,15 +289,24 @@ def test_first_sightings_are_counted_and_who_is_set_aside_for_what_is_certain(ta
     accounts = [tables.add(f"{30001640000000 + n}") for n in range(5)]
     fresh, again, reinstated, suspended, paused = accounts
     tables.pending_refusals.record_sighting(reinstated, CODE, NOW)
-    tables.pending_refusals.reinstate(CODE, NOW, NOW)
+    tables.pending_refusals.reinstate(CODE, NOW, NOW, "enedis")
     tables.pending_refusals.record_sighting(again, CODE, NOW - DAY)
     for account in (fresh, again):
         tables.pending_refusals.record_sighting(account, CODE, NOW)
     tables.pending_refusals.suspend(suspended, CODE, NOW, consent_ended=False, notices=list)
     tables.registry.set_state(paused, AccountState.PAUSED, now=NOW)
-    assert tables.pending_refusals.count_newly_refused(CODE, NOW - timedelta(hours=1), certain=False) == 1
-    assert tables.pending_refusals.count_newly_refused(CODE, NOW - timedelta(hours=1), certain=True) == 1
-    assert tables.pending_refusals.count_newly_refused(CODE, NOW + timedelta(seconds=1), certain=True) == 0
+    assert (
+        tables.pending_refusals.count_newly_refused(CODE, NOW - timedelta(hours=1), certain=False, supplier="enedis")
+        == 1
+    )
+    assert (
+        tables.pending_refusals.count_newly_refused(CODE, NOW - timedelta(hours=1), certain=True, supplier="enedis")
+        == 1
+    )
+    assert (
+        tables.pending_refusals.count_newly_refused(CODE, NOW + timedelta(seconds=1), certain=True, supplier="enedis")
+        == 0
+    )
 
 
 def test_accounts_that_were_tried_are_counted_once_and_up_to_a_bound(tables: Tables) -> None:
@@ -308,8 +317,8 @@ def test_accounts_that_were_tried_are_counted_once_and_up_to_a_bound(tables: Tab
             tables.registry.outcomes.record(
                 account, series, at.isoformat(), at, code=None, message="", last_day=None, stored=False
             )
-    assert tables.pending_refusals.count_accounts_asked(NOW, limit=10) == 3
-    assert tables.pending_refusals.count_accounts_asked(NOW, limit=2) == 2
+    assert tables.pending_refusals.count_accounts_asked(NOW, limit=10, supplier="enedis") == 3
+    assert tables.pending_refusals.count_accounts_asked(NOW, limit=2, supplier="enedis") == 2
 
 
 def test_consents_that_a_storm_ended_hold_again(tables: Tables) -> None:
@@ -317,7 +326,7 @@ def test_consents_that_a_storm_ended_hold_again(tables: Tables) -> None:
     for account_id, at in ((account, NOW), (earlier, NOW - DAY)):
         record_consent(tables.consents, account_id, ConsentKind.USAGE_POINT, at)
         tables.pending_refusals.suspend(account_id, CODE, at, consent_ended=True, notices=list)
-    assert tables.pending_refusals.reinstate(CODE, NOW - timedelta(hours=6), NOW) == [account]
+    assert tables.pending_refusals.reinstate(CODE, NOW - timedelta(hours=6), NOW, "enedis") == [account]
     assert [tables.consents.list_proofs(account_id)[0].open for account_id in (account, earlier)] == [True, False]
 
 

@@ -162,7 +162,7 @@ def test_what_a_supplier_refused_by_mistake_goes_on_in_a_row_of_its_own(book: Bo
     for refused in (account_id, other):
         book.pending.suspend(refused, WITHDRAWN, NOW, consent_ended=True, notices=list)
     book.give(other, "900002")  # Its holder has consented anew meanwhile.
-    assert account_id in book.pending.reinstate(WITHDRAWN, NOW - DAY, NOW + DAY)
+    assert account_id in book.pending.reinstate(WITHDRAWN, NOW - DAY, NOW + DAY, "enedis")
     newest, oldest = book.consents.list_proofs(account_id)
     assert (oldest.id, oldest.end_reason, oldest.open) == (first.id, WITHDRAWN, False)
     assert newest.open and newest.id != first.id
@@ -202,7 +202,7 @@ def test_appends_of_many_at_once_make_one_chain_without_gaps(book: Book) -> None
         book.give(account_id, str(900_000 + number))
         if number % 5 == 0:
             book.pending.suspend(account_id, WITHDRAWN, NOW, consent_ended=True, notices=list)
-            book.pending.reinstate(WITHDRAWN, NOW - DAY, NOW)
+            book.pending.reinstate(WITHDRAWN, NOW - DAY, NOW, "enedis")
         if number % 7 == 0:
             book.consents.expire_and_erase(NOW, TODAY, 10_000)
 
@@ -616,7 +616,7 @@ def live(book: Book, acts: list[tuple[str, int]]) -> None:
             book.consents.withdraw(account_id, now)
         else:
             book.pending.suspend(account_id, WITHDRAWN, now, consent_ended=True, notices=list)
-            book.pending.reinstate(WITHDRAWN, now, now + timedelta(hours=1))
+            book.pending.reinstate(WITHDRAWN, now, now + timedelta(hours=1), "enedis")
 
 
 def test_any_history_verifies_and_any_single_change_of_it_is_found(book: Book) -> None:

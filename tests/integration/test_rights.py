@@ -17,6 +17,7 @@ from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import all_rows
 from tests.support.right_register import LINE, RightRegister
+from worker.accounts.refusals import Ruling
 from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import Account, AccountState
@@ -32,7 +33,15 @@ from worker.domain.consent.rights import (
     RightState,
 )
 from worker.domain.fleet.incidents import IncidentKind
-from worker.errors import ConsentStopped, OperatorFault, RateLimited, RightEnded, SupplierUnavailable, WorkerError
+from worker.errors import (
+    ConsentRevoked,
+    ConsentStopped,
+    OperatorFault,
+    RateLimited,
+    RightEnded,
+    SupplierUnavailable,
+    WorkerError,
+)
 from worker.runtime.process import Runtime
 from worker.stores.registry.consent_rows import NOTICE_QUERY
 from worker.stores.registry.tables import RIGHTS, SERIES_OUTCOMES
@@ -214,6 +223,7 @@ def test_what_the_supplier_refuses_can_be_corrected(
     typed: HouseholdDeclaration,
     page: str,
 ) -> None:
+    caplog.set_level(logging.INFO, "releve.consents")
     invitation = invite(runtime, typed.meter)
     request = declare(runtime, typed, invitation=invitation)
     assert (request.state, request.page) == (RequestState.REFUSED, page)
@@ -500,12 +510,30 @@ def test_accounts_of_another_supplier_hide_no_incident(runtime: Runtime, registe
         runtime.registry.add("enedis", f"300016400{number:05}", NOW, token_needed=False)
     with runtime.registry.database.writing() as connection:
         connection.execute(update(SERIES_OUTCOMES).values(updated_at=NOW))
-    assert runtime.refusals.pending.count_accounts_asked(NOW - timedelta(hours=1), limit=100) == 66
+    assert runtime.refusals.pending.count_accounts_asked(NOW - timedelta(hours=1), limit=100, supplier="enedis") == 60
     runtime.right_sweep.run()
     for meter in meters:
         register.change(meter, state=RightState.REVOKED)
     assert runtime.right_sweep.run().ended == 0
     assert [incident.kind for incident in runtime.incidents.list_open()] == [IncidentKind.CONSENT]
+
+
+def test_refusals_are_held_against_the_accounts_of_their_supplier(runtime: Runtime) -> None:
+    """All homes with gas are refused by mistake, among many with electricity, one of which has really left."""
+    revoked, now = ConsentRevoked("no right"), runtime.now()
+    power = [
+        runtime.registry.add("enedis", f"300016400{number:05}", NOW, token_needed=False)[0] for number in range(60)
+    ]
+    gas = [runtime.registry.add("grdf", f"123456789012{number:02}", NOW, token_needed=False)[0] for number in range(10)]
+    with runtime.registry.database.writing() as connection:
+        connection.execute(update(SERIES_OUTCOMES).values(updated_at=now))
+    runtime.refusals.record_refusal(power[0].id, revoked)
+    later = replace(runtime.refusals, now=lambda: now + timedelta(hours=7))
+    assert later.record_refusal(power[0].id, revoked) is Ruling.SUSPENDED
+    with runtime.registry.database.writing() as connection:
+        connection.execute(update(SERIES_OUTCOMES).values(updated_at=now + timedelta(hours=7)))
+    assert Ruling.INCIDENT in [later.record_refusal(account.id, revoked) for account in gas]
+    assert runtime.registry.get(power[0].id).state is AccountState.ACTION_NEEDED
 
 
 def test_lists_are_no_longer_than_the_supplier_takes(

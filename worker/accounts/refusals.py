@@ -114,18 +114,18 @@ class RefusalPolicy:
             return Ruling.SUSPENDED
         if during_incident:
             return Ruling.INCIDENT
+        account = self.accounts.get(account_id)
         if is_certain(error):
             # Certain refusals are counted by suspended accounts, and this account is not suspended yet.
-            if self._open_incident_if_many(error, now, uncounted=1):
+            if self._open_incident_if_many(error, account.supplier, now, uncounted=1):
                 return Ruling.INCIDENT
             return self._suspend(account_id, error, now)
-        account = self.accounts.get(account_id)
         if account.state is AccountState.ACTION_NEEDED:
             # Somebody synced a suspended account by hand.
             return Ruling.SUSPENDED
         # The sighting is recorded first, because the count of refusals reads it from the table.
         refusal = self.pending.record_sighting(account_id, error.code, now)
-        if self._open_incident_if_many(error, now):
+        if self._open_incident_if_many(error, account.supplier, now):
             return Ruling.INCIDENT
         return self._suspend(account_id, error, now) if is_confirmed(refusal) else Ruling.PENDING
 
@@ -149,7 +149,7 @@ class RefusalPolicy:
         return suspended
 
     def set_aside_without_right(self, account_ids: Collection[str], asked: int) -> int:
-        """Suspend the accounts for which the supplier lists no active right; return how many that were.
+        """Suspend the accounts of a supplier for which it lists no active right; return how many that were.
 
         ``asked``: the number of accounts whose rights were listed. Where so many have ended at once that the supplier
         must be wrong, that is an incident, and none is suspended.
@@ -162,7 +162,7 @@ class RefusalPolicy:
         ended = [account for account in read if not account.consent_ended_by(today)]
         if not ended or any(incident.kind is kind_of(error) for incident in self.incidents.list_open()):
             return 0
-        if self._open_incident_if_many(error, now, uncounted=len(ended), asked=asked):
+        if self._open_incident_if_many(error, ended[0].supplier, now, uncounted=len(ended), asked=asked):
             return 0
         suspended = 0
         for account in ended:
@@ -207,8 +207,12 @@ class RefusalPolicy:
         self.notices.delete_before(now - _NOTICE_RETENTION)
         return self.consents.expire_and_erase(now, civil_date(now), keep_days)
 
-    def _open_incident_if_many(self, error: AccountError, now: datetime, uncounted: int = 0, asked: int = 0) -> bool:
-        """Open an incident if many accounts are refused alike, reinstate them, and return whether it did so.
+    def _open_incident_if_many(
+        self, error: AccountError, supplier: str, now: datetime, uncounted: int = 0, asked: int = 0
+    ) -> bool:
+        """Open an incident if many of a supplier's accounts are refused alike, and reinstate them.
+
+        Returns whether it did so.
 
         ``uncounted``: how many refusals the tables do not hold yet; ``asked``: how many accounts the supplier was asked
         about, where that is known; else those with an outcome are counted.
@@ -217,14 +221,15 @@ class RefusalPolicy:
         if kind is None or not self.incidents.may_open(kind):
             return False
         since = now - MASS_REFUSAL_WINDOW
-        refused = self.pending.count_newly_refused(error.code, since, certain=is_certain(error)) + uncounted
+        certain = is_certain(error)
+        refused = self.pending.count_newly_refused(error.code, since, certain=certain, supplier=supplier) + uncounted
         if not asked:
             # Beyond this limit the share is too small for an incident, so there is no need to count on.
             limit = math.ceil(refused / LEAST_SHARE_OF_REFUSALS) + 1
-            asked = self.pending.count_accounts_asked(since, limit=limit)
+            asked = self.pending.count_accounts_asked(since, limit=limit, supplier=supplier)
         if not self.incidents.open_if_incident(kind, FailureCount(refused, max(asked, refused))):
             return False
-        reinstated = self.pending.reinstate(error.code, now - REINSTATEMENT_PERIOD, now)
+        reinstated = self.pending.reinstate(error.code, now - REINSTATEMENT_PERIOD, now, supplier)
         if reinstated:
             log.warning("accounts reinstated", extra=fields(code=error.code, accounts=len(reinstated)))
         return True

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from worker.accounts.proven_requests import Invited, ProvenRequests, RequestEnded
@@ -36,6 +36,8 @@ from worker.domain.consent.rights import (
     RightRecord,
     RightRole,
     RightState,
+    best_record,
+    is_fresh,
 )
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import civil_date
@@ -49,8 +51,6 @@ log = logging.getLogger("releve.consents")
 
 _STEP_S: Final = 90.0
 _LONGEST_STEP_S: Final = 600.0
-# Of several rights of a meter, the one that is worth most.
-_ORDER: Final = (RightState.ACTIVE, RightState.PENDING, RightState.TO_CHECK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,14 +288,3 @@ def _page_of(error: RightRefused | UnknownUsagePoint) -> str:
     if isinstance(error, UnknownUsagePoint):
         return "right_unknown_meter"
     return error.code if error.code.startswith("right_") else "refused"
-
-
-def best_record(records: Sequence[RightRecord], *roles: RightRole) -> RightRecord | None:
-    """Return the right that is worth most, of these roles; None where all have ended."""
-    usable = [record for record in records if record.role in roles and record.state in _ORDER]
-    return min(usable, key=lambda record: _ORDER.index(record.state), default=None)
-
-
-def is_fresh(record: RightRecord, begun_on: date) -> bool:
-    """Return whether a right is no older than the day on which the person began."""
-    return record.first_day is not None and record.first_day >= begun_on

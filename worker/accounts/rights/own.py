@@ -7,14 +7,21 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from worker.accounts.assertion import MeterErased, check_tenant_of
-from worker.accounts.rights.declarations import best_record
 from worker.accounts.rights.opening import RightOpenings
 from worker.clients.suppliers import SupplierClients
 from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.durations import last_day_of
 from worker.domain.consent.erasures import is_asserted_younger
-from worker.domain.consent.rights import ProofState, Right, RightDeclaration, RightRecord, RightRole, RightState
+from worker.domain.consent.rights import (
+    ProofState,
+    Right,
+    RightDeclaration,
+    RightRecord,
+    RightRole,
+    RightState,
+    best_record,
+)
 from worker.domain.measures.readings import civil_date
 from worker.errors import DataError, SupplierUnavailable
 from worker.stores.registry.rights import RightTable, new_right_id

@@ -10,6 +10,7 @@ Source: GRDF, swagger of ADICT v2 and the digest of its kit.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
@@ -49,6 +50,10 @@ class RightRole(StrEnum):
 
     AUTHORIZED = "authorized"  # Its holder has consented.
     OWN = "own"  # The contract is our own, so no consent is needed.
+
+
+# Of several rights of a meter, the one that is worth most.
+_ORDER: Final = (RightState.ACTIVE, RightState.PENDING, RightState.TO_CHECK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,3 +208,14 @@ class Right:
 def is_gas_meter(text: str) -> bool:
     """Return whether a text has the form of a gas meter's number (PCE): 14 digits, or GI and six digits."""
     return PCE.fullmatch(text) is not None
+
+
+def best_record(records: Sequence[RightRecord], *roles: RightRole) -> RightRecord | None:
+    """Return the right that is worth most, of these roles; None where all have ended."""
+    usable = [record for record in records if record.role in roles and record.state in _ORDER]
+    return min(usable, key=lambda record: _ORDER.index(record.state), default=None)
+
+
+def is_fresh(record: RightRecord, begun_on: date) -> bool:
+    """Return whether a right is no older than the day on which the person began."""
+    return record.first_day is not None and record.first_day >= begun_on

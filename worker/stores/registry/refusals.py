@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from sqlalchemy import case, func, or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import Notice, PendingRefusal
 from worker.domain.consent.evidence import SUPPLIER
 from worker.domain.measures.readings import civil_date
+from worker.domain.measures.series import of_supplier
 from worker.errors import ConsentEnded, ConsentStopped
 from worker.stores.database import Database, SealedTable, build_insert
 from worker.stores.encryption import Sealer
@@ -65,42 +66,52 @@ class PendingRefusals(SealedTable):
         )
         return [PendingRefusal(*row) for row in self._database.fetch(query)]
 
-    def count_newly_refused(self, code: str, since: datetime, *, certain: bool) -> int:
-        """Return the number of accounts refused with ``code`` for the first time since ``since``.
+    def count_newly_refused(self, code: str, since: datetime, *, certain: bool, supplier: str) -> int:
+        """Return the number of a supplier's accounts refused with ``code`` for the first time since ``since``.
 
         For a pending refusal the first sighting counts: repeated requests for the same accounts show nothing new. A
         ``certain`` refusal suspends its account at once, so the suspension counts.
         """
         if certain:
             suspended = (ACCOUNTS.c.state == AccountState.ACTION_NEEDED, ACCOUNTS.c.reason == code)
-            query = select(func.count()).select_from(ACCOUNTS).where(*suspended, ACCOUNTS.c.state_since >= since)
+            newly = (*suspended, ACCOUNTS.c.state_since >= since, ACCOUNTS.c.supplier == supplier)
+            query = select(func.count()).select_from(ACCOUNTS).where(*newly)
         else:
             first_seen = (
                 PENDING_REFUSALS.c.code == code,
                 PENDING_REFUSALS.c.first_seen >= since,
                 PENDING_REFUSALS.c.times > 0,
+                _is_of(supplier),
             )
             query = select(func.count()).select_from(PENDING_REFUSALS).where(*first_seen)
         with self._database.reading() as connection:
             return connection.execute(query).scalar_one()
 
-    def count_accounts_asked(self, since: datetime, limit: int) -> int:
-        """Return the number of accounts with an outcome since ``since``, counted up to ``limit`` to bound the time."""
-        query = (
-            select(SERIES_OUTCOMES.c.account_id).where(SERIES_OUTCOMES.c.updated_at >= since).distinct().limit(limit)
-        )
+    def count_accounts_asked(self, since: datetime, limit: int, supplier: str) -> int:
+        """Return the number of a supplier's accounts with an outcome since ``since``.
+
+        It is counted up to ``limit``, to bound the time.
+        """
+        asked = (SERIES_OUTCOMES.c.updated_at >= since, SERIES_OUTCOMES.c.series.in_(of_supplier(supplier)))
+        query = select(SERIES_OUTCOMES.c.account_id).where(*asked).distinct().limit(limit)
         with self._database.reading() as connection:
             return connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
 
-    def reinstate(self, code: str, since: datetime, now: datetime) -> list[str]:
-        """Undo the refusals with ``code`` since ``since``, because they were the supplier's fault.
+    def reinstate(self, code: str, since: datetime, now: datetime, supplier: str) -> list[str]:
+        """Undo the refusals of a supplier with ``code`` since ``since``, because they were its fault.
 
         Sets their counts to zero, makes the accounts that they suspended active again and deletes the undelivered
         notices. Where they ended a consent, a new one with the same facts follows on record. A consent that has ended
         by its date meanwhile stays so. Returns the ids of these accounts.
         """
-        pending = (PENDING_REFUSALS.c.code == code, PENDING_REFUSALS.c.last_seen >= since, PENDING_REFUSALS.c.times > 0)
+        pending = (
+            PENDING_REFUSALS.c.code == code,
+            PENDING_REFUSALS.c.last_seen >= since,
+            PENDING_REFUSALS.c.times > 0,
+            _is_of(supplier),
+        )
         suspended = ACCOUNT_QUERY.where(
+            ACCOUNTS.c.supplier == supplier,
             ACCOUNTS.c.state == AccountState.ACTION_NEEDED,
             ACCOUNTS.c.reason == code,
             ACCOUNTS.c.state_since >= since,
@@ -149,3 +160,8 @@ class PendingRefusals(SealedTable):
             if consent_ended:
                 self._chain.end(connection, account_id, reason, now, SUPPLIER)
         return True
+
+
+def _is_of(supplier: str) -> ColumnElement[bool]:
+    """Return whether a pending refusal is one of this supplier."""
+    return PENDING_REFUSALS.c.account_id.in_(select(ACCOUNTS.c.id).where(ACCOUNTS.c.supplier == supplier))
