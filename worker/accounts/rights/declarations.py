@@ -7,8 +7,8 @@ request's end.
 
 Where the supplier has a right already, it is looked up. It is the person's own where our declaration of it got no
 answer. Any other one proves nothing about the person, not even one of the same day, so it takes an invitation, or an
-account of theirs that reads the meter. The page is the same for a meter that another person's account reads: it doesn't
-tell who is a customer.
+account of theirs that reads the meter. The page is the same for a meter that another person's account reads. Who
+declares a stranger's meter all the same is bounded by the number of new accounts a day.
 """
 
 from __future__ import annotations
