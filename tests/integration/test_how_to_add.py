@@ -187,7 +187,6 @@ def test_a_supplier_is_a_folder_and_six_places_more(tmp_path: Path, redis_url: s
     assert [month["load"] for month in months[-2:]] == [
         pytest.approx(sum(day / 1000 for day in range(1, end))) for end in (31, 25)
     ]
-    assert built.run("show", power, *shown, **settings) == []
     told = built.run("explain", water, "2024-07-20", "--json", **settings)
     assert told["totals"]["agree"] is True
     built.run("verify", "--all", **settings)

@@ -146,7 +146,7 @@ def test_the_workers_user_is_let_into_the_databases_of_the_layout(
         result = installation.run("migrate", "--json", layout=layout, **users)
     assert result.code == 0, result.err
     steps = {step["what"]: step["done"] for step in json.loads(result.out)}
-    databases_prepared = [what for what in steps if what.startswith("measures com.grandlyon.enedis.")]
+    databases_prepared = [what for what in steps if what.startswith("measures com.grandlyon.")]
     assert len(databases_prepared) == databases
     names = {what.removeprefix("measures ").replace(".", "-") for what in databases_prepared}
     assert {what.removeprefix("its access to ") for what in steps if what.startswith("its access")} == names

@@ -117,7 +117,6 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def _open_stores(self, guarded: bool) -> None:
         settings = self.settings
-        self.endpoints = supplier.build_endpoints(settings)
         self.sealer = keys.build_sealer(settings)
         self.erasure_hashes = keys.build_erasure_hashes(settings)
         self.ledger_file = LedgerFile(settings.ledger(), self.erasure_hashes)
@@ -172,6 +171,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         }
         # ``clients`` are those of the supplier whose consent pages are offered; windows go to each account's own.
         self.clients = self.suppliers[ENEDIS.name]
+        self.endpoints = self.clients.endpoints
 
     def _build_clients(self, of: supplier.SupplierSettings) -> SupplierClients:
         """Return the clients of one supplier, with its quota."""
