@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -67,7 +67,7 @@ def progress(browser: webdriver.Chrome) -> int | None:
     try:
         bars = browser.find_elements(By.ID, "part-daily")
         return int(float(bars[0].get_attribute("value") or 0)) if bars else None
-    except StaleElementReferenceException:  # The page was just loaded again.
+    except WebDriverException:  # The page was just loaded again; Chrome has several words for that.
         return -1
 
 
