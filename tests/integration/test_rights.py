@@ -80,7 +80,7 @@ def invite(runtime: Runtime, meter: str = PCE, browser: str = BROWSER, **options
 def declare(runtime: Runtime, typed: HouseholdDeclaration = TYPED, **options: Any) -> ConnectionRequest:
     """Declare a right as the page does, let the worker's task do its step, and return what came of it."""
     usual: dict[str, Any] = {"browser": BROWSER, "address": "192.0.2.7", "session": {}, "invitation": None}
-    request = runtime.connector.declare("grdf", typed, **{**usual, **options})
+    request = runtime.connector.declarations.begin("grdf", typed, **{**usual, **options})
     return step(runtime, request)
 
 
@@ -157,7 +157,9 @@ def test_an_invitation_for_electricity_declares_no_gas_meter_of_the_same_number(
 
 def test_an_invitation_that_ends_before_the_task_declares_nothing(runtime: Runtime, register: RightRegister) -> None:
     invitation = invite(runtime)
-    request = runtime.connector.declare("grdf", TYPED, browser=BROWSER, address="", session={}, invitation=invitation)
+    request = runtime.connector.declarations.begin(
+        "grdf", TYPED, browser=BROWSER, address="", session={}, invitation=invitation
+    )
     runtime.invitations.revoke(invitation.id)
     assert step(runtime, request).page == "invitation_over" and register.declarations == []
 
@@ -169,7 +171,7 @@ def test_a_session_declares_any_meter_until_it_ends(runtime: Runtime, register: 
     right = declared(runtime, request)
     assert (right.vouched_by, right.account_id, right.tenant) == (None, None, account.tenant)
     other = replace(TYPED, meter=OTHER)
-    begun = runtime.connector.declare("grdf", other, browser=STRANGER, address="", session=session)
+    begun = runtime.connector.declarations.begin("grdf", other, browser=STRANGER, address="", session=session)
     with runtime.registry.database.writing() as connection:
         runtime.consents.close(connection, account.id, NOW)
     assert declare(runtime, other, session=session).page == "unproven"
@@ -642,7 +644,7 @@ def test_a_fault_that_concerns_all_rights_is_met_once(
 def test_an_erased_meter_opens_by_what_was_begun_since(runtime: Runtime, register: RightRegister) -> None:
     power = electricity(runtime)
     account = opened(runtime, register)
-    early = runtime.connector.declare(
+    early = runtime.connector.declarations.begin(
         "grdf", TYPED, browser=STRANGER, address="", session={power.id: 1}, invitation=None
     )
     runtime.erase(account.id)

@@ -39,8 +39,6 @@ from worker.domain.consent.connection_requests import (
     find_proof,
 )
 from worker.domain.consent.consents import ConsentKind, Proof
-from worker.domain.consent.invitations import Invitation
-from worker.domain.consent.rights import HouseholdDeclaration
 from worker.errors import (
     AccountError,
     OperatorFault,
@@ -95,33 +93,6 @@ class AccountConnector:
             usage_points=callback.usage_points,
             autorisation_id=None if takes_code else callback.autorisation_id,
             code=callback.code if takes_code else None,
-        )
-
-    def declare(
-        self,
-        supplier: str,
-        declaration: HouseholdDeclaration,
-        *,
-        browser: str,
-        address: str,
-        session: Mapping[str, int],
-        invitation: Invitation | None = None,
-        account_id: str | None = None,
-    ) -> ConnectionRequest:
-        """Store a request that declares a right, and return it: to be concluded, or ended where nobody vouches.
-
-        ``browser``: its hash; ``session``: the accounts of its session with their numbers; ``invitation``: one that it
-        has opened, or ``account_id``: the account of the session on whose page the form was, whose service will read
-        the data. The caller has checked the declaration's form. Asks no supplier. Raises StoreUnavailable.
-        """
-        return self.declarations.begin(
-            supplier,
-            declaration,
-            browser=browser,
-            address=address,
-            session=session,
-            invitation=invitation,
-            account_id=account_id,
         )
 
     def conclude(self, request_id: str) -> ConnectionRequest | None:

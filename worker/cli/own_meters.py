@@ -8,6 +8,7 @@ from worker.accounts.assertion import MeterErased
 from worker.accounts.rights.own import OwnHolder
 from worker.cli.common import print_result
 from worker.clients.suppliers import GRDF
+from worker.domain.consent.rights import is_postcode
 from worker.errors import RightRefused, UnknownUsagePoint
 from worker.runtime.process import Runtime
 from worker.texts import translate
@@ -34,7 +35,7 @@ def check_gas(
         return None
     if pce is None or not postcode or bool(holder) == bool(company):
         raise click.UsageError("to declare an own gas meter give --postcode, and --name or --company")
-    if not (postcode.isascii() and postcode.isdigit() and len(postcode) == 5):
+    if not is_postcode(postcode):
         raise click.UsageError("a postcode has five digits")
     return OwnHolder(postcode=postcode, name=holder, company=company)
 

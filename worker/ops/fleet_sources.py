@@ -28,7 +28,7 @@ from worker.ops.fleet_metrics import Samples
 from worker.ops.health.connections import CheckConnections
 from worker.runtime.series import fleet_series
 from worker.runtime.stores import build_measures
-from worker.runtime.supplier import build_endpoints, build_ledger, chosen_presets, ledger_of
+from worker.runtime.supplier import build_endpoints, chosen_presets, ledger_of
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
@@ -56,7 +56,7 @@ class FleetSources:
         connections = CheckConnections(settings, stack)
         self._broker_url, self._redis = connections.broker_url, connections.redis
         self._database = connections.registry
-        self._ledger = build_ledger(settings, self._redis, self._endpoints)
+        self._ledger = ledger_of(self._endpoints.preset, settings, self._redis)
         presets = chosen_presets(settings)
         # Several suppliers are told apart by a label, in metrics of their own: those of one supplier stay as they were.
         self._presets = presets if len(presets) > 1 else {}

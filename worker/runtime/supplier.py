@@ -101,11 +101,6 @@ def build_endpoints(settings: Settings, supplier: str = ENEDIS.name) -> Endpoint
     return configured_suppliers(settings)[supplier].endpoints()
 
 
-def build_ledger(settings: Settings, redis: Redis, endpoints: Endpoints) -> QuotaLedger:
-    """Return the quota's ledger of a supplier, whose addresses these are."""
-    return ledger_of(endpoints.preset, settings, redis)
-
-
 def ledger_of(preset: Preset, settings: Settings, redis: Redis) -> QuotaLedger:
     """Return the quota's ledger of a supplier with the preset's limits, where 0 means no limit."""
     return QuotaLedger(

@@ -74,10 +74,15 @@ class RightDeclarations:
         browser: str,
         address: str,
         session: Mapping[str, int],
-        invitation: Invitation | None,
-        account_id: str | None,
+        invitation: Invitation | None = None,
+        account_id: str | None = None,
     ) -> ConnectionRequest:
-        """Store a request that declares a right; see ``AccountConnector.declare``."""
+        """Store a request that declares a right, and return it: to be concluded, or ended where nobody vouches.
+
+        ``browser``: its hash; ``session``: the accounts of its session with their numbers; ``invitation``: one that it
+        has opened, or ``account_id``: the account of the session on whose page the form was, whose service will read
+        the data. The caller has checked the declaration's form. Asks no supplier. Raises StoreUnavailable.
+        """
         is_for_meter = invitation is not None and self._is_usable(invitation, supplier, browser, declaration.meter)
         kept = invitation if invitation is not None and is_for_meter else None
         own = self._own_accounts(session)

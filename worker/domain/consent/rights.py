@@ -76,7 +76,7 @@ class HouseholdDeclaration:
         fits = {
             "meter": is_gas_meter(self.meter),
             "holder": len(holders) == 1 and len(holders[0]) <= _LONGEST_NAME and holders[0].isprintable(),
-            "postcode": _POSTCODE.fullmatch(self.postcode) is not None,
+            "postcode": is_postcode(self.postcode),
             "email": len(self.email) <= _LONGEST_EMAIL and _EMAIL.fullmatch(self.email) is not None,
         }
         return tuple(name for name, good in fits.items() if not good)
@@ -208,6 +208,11 @@ class Right:
 def is_gas_meter(text: str) -> bool:
     """Return whether a text has the form of a gas meter's number (PCE): 14 digits, or GI and six digits."""
     return PCE.fullmatch(text) is not None
+
+
+def is_postcode(text: str) -> bool:
+    """Return whether a text has the form of a French postcode."""
+    return _POSTCODE.fullmatch(text) is not None
 
 
 def best_record(records: Sequence[RightRecord], *roles: RightRole) -> RightRecord | None:

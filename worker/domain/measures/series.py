@@ -618,8 +618,10 @@ def dailies_of(supplier: str) -> list[Series]:
 
 
 def curve_of(daily: Series) -> Series:
-    """Return the curve whose steps add up to these daily values."""
-    return next(series for series in Series if series.has_steps and series.description.adds_up_to is daily)
+    """Return the curve whose steps add up to these daily values. Raises ValueError where there is none."""
+    if (curve := find_curve(daily)) is None:
+        raise ValueError(f"{daily} has no curve")
+    return curve
 
 
 def find_curve(daily: Series) -> Series | None:

@@ -18,7 +18,7 @@ from worker.ops.health.keys import KEY_FILE
 from worker.ops.health.results import CheckNote, ok, warn
 from worker.runtime.keys import build_sealer
 from worker.runtime.series import missing_series
-from worker.runtime.supplier import build_endpoints, build_ledger, chosen_presets, ledger_of
+from worker.runtime.supplier import build_endpoints, chosen_presets, ledger_of
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.token_store import ApplicationTokenStore
@@ -45,7 +45,7 @@ def ask_for_token(connections: CheckConnections, endpoints: Endpoints, client_id
         client_id,
         client_secret,
         Transport(endpoints.base_url, (5.0, settings.supplier_timeout_s), endpoints.token_url),
-        build_ledger(settings, connections.redis, endpoints),
+        ledger_of(endpoints.preset, settings, connections.redis),
     )
     if settings.token_keys or (settings.data_dir / KEY_FILE).exists():
         store = ApplicationTokenStore(endpoints.preset.name, build_sealer(settings), ProgressStore(connections.redis))

@@ -110,7 +110,7 @@ def declare(
         return render_form(request, runtime, place, browser_id, typed, faults)
     if wait_s := RateLimiter(runtime.redis).count_call(DECLARATIONS, client_address(request)):
         return consent_page(request, "too_many", wait_s)
-    runtime.connector.declare(
+    runtime.connector.declarations.begin(
         GRDF.name,
         declaration,
         browser=hash_browser_id(browser_id),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
+from worker.clients.suppliers import GRDF
 from worker.domain.measures.documents import Entry
+from worker.domain.measures.series import daily_of
 from worker.texts import load_texts
 from worker.web.texts import Words
-
-_WITHOUT_DAYS: Final = ("6M", "JJ")  # GRDF gives no daily values of meters that are read so often, or so seldom.
 
 
 def describe_gas_contract(entry: Entry, words: Words) -> dict[str, str]:
@@ -31,7 +31,8 @@ def explain_lack_of_days(contracts: Sequence[Entry], words: Words, supplier: str
     """Return why the meter has no daily values, as its newest contract tells; empty where it may have some."""
     details = (contracts[-1].details or {}) if contracts else {}
     frequency = details.get("frequency")
-    return words(f"gas.no_days.{frequency}", supplier=supplier) if frequency in _WITHOUT_DAYS else ""
+    lacks_days = frequency in daily_of(supplier=GRDF.name).description.not_of_meters_read
+    return words(f"gas.no_days.{frequency}", supplier=supplier) if lacks_days else ""
 
 
 def _in_words(name: str, details: Mapping[str, Any], words: Words) -> str:
