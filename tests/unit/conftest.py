@@ -19,6 +19,7 @@ from tests.support.fakes import MemoryStore
 from tests.support.registries import prepare_registry
 from worker.accounts.assertion import AccountAssertion
 from worker.accounts.channels import NoticeChannels, NoticeLog
+from worker.accounts.explain import Explainer
 from worker.accounts.refusals import RefusalPolicy
 from worker.domain.consent.consents import Notice
 from worker.domain.fleet.incidents import Thresholds
@@ -128,6 +129,16 @@ class Household:
             "thresholds": Thresholds(),
         }
         return Incidents(**(usual | options))
+
+    def build_explainer(self) -> Explainer:
+        return Explainer(
+            registry=self.registry,
+            consents=self.consents,
+            measures=self.measures,
+            corrections=CorrectionTable(self.registry.database),
+            progress=self.progress,
+            history=self.history,
+        )
 
     def build_auditor(self, publish: Callable[[WindowJob], object]) -> Auditor:
         rebuilder = LedgerRebuilder(

@@ -5,6 +5,8 @@ The web service runs in this process, over documents that are written straight i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,6 +27,15 @@ POWER = PanelHome(TODAY - timedelta(days=1), days=120)
 GAS = GasHome(TODAY - timedelta(days=2), gaps=(6,), zeros=(9, 10), excess=40)
 
 
+@contextmanager
+def open_site(redis_url: str, folder: Path) -> Iterator[tuple[ApiService, str]]:
+    """Serve the pages of a service with gas, and yield it with its address."""
+    port = free_port()
+    settings = {"public_url": f"http://127.0.0.1:{port}", "api_calls_per_minute": 1000, **GAS_SETTINGS}
+    with open_api_service(redis_url, folder, **settings) as service, run_in_background(service.app, port) as address:
+        yield service, address
+
+
 def sign_in(browser: webdriver.Chrome, service: ApiService, address: str, *accounts: str) -> None:
     browser.get(f"{address}/static/icon.svg")
     cookie = sign_session(service.runtime.signer, Session(accounts=dict.fromkeys(accounts, 1)))
@@ -41,13 +52,7 @@ def look_at_all_widths(browser: webdriver.Chrome, name: str) -> None:
 def test_a_home_of_both_is_joined_by_its_household_and_each_energy_has_its_tab(
     redis_url: str, tmp_path: Path, browser: webdriver.Chrome
 ) -> None:
-    port = free_port()
-    settings = {"public_url": f"http://127.0.0.1:{port}", "api_calls_per_minute": 1000, **GAS_SETTINGS}
-    with (
-        open_api_service(redis_url, tmp_path, **settings) as service,
-        run_in_background(service.app, port) as address,
-        open_profile(browser),
-    ):
+    with open_site(redis_url, tmp_path) as (service, address), open_profile(browser):
         power = service.add()
         store_home(service.runtime, power, POWER, [Series.DAILY, Series.LOAD_CURVE, Series.CONTRACT])
         gas = add_gas(service.runtime, GAS)
@@ -90,13 +95,7 @@ def test_a_home_of_both_is_joined_by_its_household_and_each_energy_has_its_tab(
 def test_the_form_of_a_declaration_tells_each_fault_at_its_field(
     redis_url: str, tmp_path: Path, browser: webdriver.Chrome
 ) -> None:
-    port = free_port()
-    settings = {"public_url": f"http://127.0.0.1:{port}", "api_calls_per_minute": 1000, **GAS_SETTINGS}
-    with (
-        open_api_service(redis_url, tmp_path, **settings) as service,
-        run_in_background(service.app, port) as address,
-        open_profile(browser),
-    ):
+    with open_site(redis_url, tmp_path) as (service, address), open_profile(browser):
         power = service.add()
         store_home(service.runtime, power, POWER, [Series.DAILY])
         sign_in(browser, service, address, power)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
-from worker.accounts.explain import Explainer, Explanation
+from worker.accounts.explain import Explanation
 from worker.accounts.explanations import explanation_to_json
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.outcomes import AnswerClass
@@ -19,7 +19,6 @@ from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.domain.reasons import Reason
 from worker.errors import MalformedAnswer, RateLimited, RefreshTokenDead, SupplierUnavailable, WorkerError
-from worker.stores.registry.answers.corrections import CorrectionTable
 
 METER = "30001640000011"
 
@@ -37,15 +36,8 @@ class Home:
         self.serve()
         household.backfill(self.account)
         self.look_back()
-        self.corrections = CorrectionTable(household.registry.database)
-        self.explainer = Explainer(
-            registry=household.registry,
-            consents=household.consents,
-            measures=household.measures,
-            corrections=self.corrections,
-            progress=household.progress,
-            history=household.history,
-        )
+        self.explainer = household.build_explainer()
+        self.corrections = self.explainer.corrections
 
     def day(self, age: int) -> date:
         return self.today - age * ONE_DAY

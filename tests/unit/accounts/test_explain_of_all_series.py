@@ -7,7 +7,7 @@ import pytest
 from tests.support.panel_household import PEAK, SUBSCRIBED, PanelHousehold
 from tests.support.whole_homes import index_entry
 from tests.unit.conftest import Household
-from worker.accounts.explain import Explainer, Explanation
+from worker.accounts.explain import Explanation
 from worker.accounts.explanations import coverage_of, coverage_to_json, explanation_to_json
 from worker.cli.explain import _lines
 from worker.domain.laws.conservation import Law
@@ -17,20 +17,12 @@ from worker.domain.measures.registers import BreakCause
 from worker.domain.measures.series import Series, of_supplier
 from worker.domain.reasons import Reason
 from worker.ops.support_bundle import _Anonymizer
-from worker.stores.registry.answers.corrections import CorrectionTable
 
 
 class Home(PanelHousehold):
     def __init__(self, household: Household) -> None:
         super().__init__(household, household.add())
-        self.explainer = Explainer(
-            registry=household.registry,
-            consents=household.consents,
-            measures=household.measures,
-            corrections=CorrectionTable(household.registry.database),
-            progress=household.progress,
-            history=household.history,
-        )
+        self.explainer = household.build_explainer()
 
     def explain(self, place: int) -> Explanation:
         """Explain the day at this place of the stored ones."""

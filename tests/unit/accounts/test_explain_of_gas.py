@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.gas_household import ABSENT, CONTRACT, DAILY, NEWEST, PUBLISHED, TODAY, GasHousehold
 from tests.unit.conftest import Household
-from worker.accounts.explain import Explainer, Explanation
+from worker.accounts.explain import Explanation
 from worker.accounts.explanations import coverage_of, explanation_to_json
 from worker.accounts.reason_texts import format_sentences
 from worker.cli.completeness import awaited_days
@@ -17,20 +17,10 @@ from worker.domain.measures.readings import ONE_DAY
 from worker.domain.measures.series import SeriesSwitch
 from worker.domain.reasons import Reason
 from worker.ops.support_bundle import _Anonymizer
-from worker.stores.registry.answers.corrections import CorrectionTable
 
 
 def explain(home: GasHousehold, day: date) -> Explanation:
-    household = home.service
-    explainer = Explainer(
-        registry=household.registry,
-        consents=household.consents,
-        measures=household.measures,
-        corrections=CorrectionTable(household.registry.database),
-        progress=household.progress,
-        history=household.history,
-    )
-    return explainer.explain(household.registry.get(home.account), day)
+    return home.service.build_explainer().explain(home.service.registry.get(home.account), day)
 
 
 @pytest.fixture
