@@ -100,6 +100,14 @@ def test_each_api_has_limits_of_its_own(redis: Redis, prefix: str) -> None:
     assert [ledger.try_permit(api).wait_s > 0 for api in ("daily", "curve", "daily")] == [False, False, True]
 
 
+def test_calls_that_follow_each_other_are_made_even_at_one_call_a_second(redis: Redis, prefix: str) -> None:
+    slept: list[float] = []
+    ledger = QuotaLedger(redis, "grdf", per_second=1, per_hour=None, prefix=prefix, sleep=slept.append)
+    permits = [ledger.take_permit("all") for _ in range(3)]
+    assert len(set(permits)) == 3
+    assert max(slept) <= 2 * 1.25 + 0.01
+
+
 def test_without_limits_everyone_enters_at_once(redis: Redis, prefix: str) -> None:
     ledger = QuotaLedger(redis, "grdf", per_second=None, per_hour=None, prefix=prefix, sleep=no_sleep)
     for _ in range(50):

@@ -33,7 +33,6 @@ from worker.quota import scripts
 from worker.quota.limits import BUCKETS, HOUR_MS, RAMP_US, SECOND_MS, Limits
 from worker.stores.redis.connection import PrefixedKeys
 
-MAX_WAIT_S: Final = 1.0
 _SHORTEST_SLEEP_S: Final = 0.001
 _JITTER: Final = 0.1
 # The same as in ``scripts.TAKE_PERMIT``.
@@ -60,8 +59,8 @@ class QuotaLedger(PrefixedKeys):
     """The ledger of one supplier; a limit of None means no limit. Its methods raise StoreUnavailable.
 
     Limits may change from one start to the next, because Redis keeps only the permits that were taken. ``clock_us``
-    returns µs in place of the server's clock, for simulations. The lengths of the windows are arguments for tests and
-    benchmarks only.
+    returns µs in place of the server's clock, for simulations. The lengths of the windows and ``max_wait_s`` are
+    arguments for tests and benchmarks only.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class QuotaLedger(PrefixedKeys):
         per_day: int | None = None,
         shares: Shares = EQUAL_SHARES,
         prefix: str = "releve:",
-        max_wait_s: float = MAX_WAIT_S,
+        max_wait_s: float | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock_us: Callable[[], int] | None = None,
         second_ms: int = SECOND_MS,
@@ -84,18 +83,18 @@ class QuotaLedger(PrefixedKeys):
         limits = Limits(per_second, per_hour, per_day, second_ms, hour_ms)
         self.per_hour, self.per_day = per_hour, per_day
         self._supplier = supplier
-        self._max_wait_s = max_wait_s
+        self._max_wait_s = limits.longest_wait_s if max_wait_s is None else max_wait_s
         self._sleep = sleep
         self._windows = limits.windows
         self._clock_us = clock_us or (lambda: 0)  # 0 makes the scripts take the server's clock.
         self._gate_key = self._key("gate", supplier, "state")
-        longest_us = math.ceil(max_wait_s * 1e6)
+        longest_us = math.ceil(self._max_wait_s * 1e6)
         self._script_numbers = {lane: limits.numbers(lane, shares, longest_us) for lane in QUOTA_LANES}
         self._take_script = redis.register_script(scripts.TAKE_PERMIT)
         self._close_script = redis.register_script(scripts.CLOSE_GATE)
 
     def take_permit(self, api: str) -> str:
-        """Wait for one permit of every limit, at most ``max_wait_s`` in all, and return it when it may be used.
+        """Wait for one permit of every limit, at most for a few slots of the pace, and return it when it may be used.
 
         ``api`` is the name under which the supplier counts the call. Raises RateLimited with the wait, and takes
         nothing, if there is no permit in time; it raises at once if it knows that the wait is longer. Who waited for

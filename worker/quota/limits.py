@@ -27,6 +27,9 @@ BUCKETS: Final = 160
 _LEFT: Final = 400
 # Above its floor a lane waits for this share of its patience only, so that lanes before it can book further ahead.
 _PERCENT_OF_PATIENCE: Final = (85, 65, 45, 25, 15)
+# A caller waits for a permit of the next slots, so that calls which follow each other are made even at 1 call a second.
+_SLOTS_WAITED_FOR: Final = 4
+_SHORTEST_WAIT_S: Final = 1.0
 
 
 def spacing_us(calls: int, window_ms: int = SECOND_MS) -> int:
@@ -78,9 +81,19 @@ class Limits:
         limits = (("hourly", self.per_hour, self.hour_ms), ("daily", self.per_day, DAY_MS))
         return tuple(QuotaSpan(name, calls, length_ms * 1000) for name, calls, length_ms in limits if calls)
 
+    @property
+    def spacing_us(self) -> int:
+        """The µs between two permits; 0 without a limit a second."""
+        return spacing_us(self.per_second, self.second_ms) if self.per_second else 0
+
+    @property
+    def longest_wait_s(self) -> float:
+        """How long a caller waits for a permit at most: some slots of the pace, and a second at least."""
+        return max(_SHORTEST_WAIT_S, _SLOTS_WAITED_FOR * self.spacing_us / 1e6)
+
     def numbers(self, lane: Lane, shares: Shares, longest_us: int) -> list[int]:
         """Return the arguments of ``scripts.TAKE_PERMIT`` that are the same in all calls of ``lane``."""
-        spacing = spacing_us(self.per_second, self.second_ms) if self.per_second else 0
+        spacing = self.spacing_us
         floor = shares.floor(lane)
         percent = 100 if shares == EQUAL_SHARES else _PERCENT_OF_PATIENCE[_rank(lane, shares)]
         return [
