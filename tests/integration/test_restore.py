@@ -38,6 +38,7 @@ from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind, Ledge
 from worker.stores.measures.base import Document
 from worker.stores.measures.sql import SqlStore
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
+from worker.stores.registry.households.households import Household
 from worker.web.sessions import Session
 
 LATER = NOW + timedelta(hours=1)
@@ -190,7 +191,7 @@ def test_n3_no_session_invitation_or_grant_of_before_lets_anybody_in(lost: Lost,
             runtime.invitations.list()[0].purpose, "enedis", "operator", usage_point_id="30001640000101"
         )
         back_up(runtime, lost.folder / "second.zip")
-    session = Session().with_accounts([before])
+    session = Session(household=Household("h", NOW, {before.id: before.session_number}))
     with new.open() as runtime:
         restore(runtime, lost.folder / "second.zip")
         after = runtime.registry.get(before.id)

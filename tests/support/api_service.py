@@ -23,9 +23,17 @@ from worker.domain.measures.series import Doctype
 from worker.runtime.process import Runtime
 from worker.web.api.auth import CSRF_HEADER
 from worker.web.app import create_app
-from worker.web.sessions import SESSION_COOKIE, Session, sign_session
+from worker.web.sessions import SESSION_COOKIE, Session, open_session
 
 TODAY = date(2024, 7, 25)
+
+
+def sign_in(runtime: Runtime, *account_ids: str) -> tuple[str, str]:
+    """Open a session of a new household with these accounts; return the text of its cookie, and its CSRF value."""
+    accounts = runtime.registry.get_many(account_ids)
+    own = [accounts[account_id] for account_id in account_ids if account_id in accounts]
+    session, text = open_session(runtime.web_access, Session(), own, "Firefox, Linux")
+    return text, runtime.web_access.signer.csrf_token(session.sid)
 
 
 @dataclass
@@ -52,15 +60,8 @@ class ApiService:
 
     def browser(self, *account_ids: str) -> TestClient:
         """Return a household's browser, whose page has put its CSRF value into the headers."""
-        accounts = self.runtime.registry.get_many(account_ids)
-        # An id without an account stands in a cookie that is older than the registry.
-        numbers = {id_: accounts[id_].session_number if id_ in accounts else 1 for id_ in account_ids}
-        signer, session = self.runtime.signer, Session(accounts=numbers)
-        return TestClient(
-            self.app,
-            cookies={SESSION_COOKIE: sign_session(signer, session)},
-            headers={CSRF_HEADER: signer.csrf_token(session.sid)},
-        )
+        text, csrf = sign_in(self.runtime, *account_ids)
+        return TestClient(self.app, cookies={SESSION_COOKIE: text}, headers={CSRF_HEADER: csrf})
 
     def forget_limits(self) -> None:
         """Delete the counts of calls: all tests call from one address."""

@@ -28,7 +28,7 @@ from worker.simulator.app import create_app as create_simulator
 from worker.simulator.options import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
 from worker.web.app import create_app
 from worker.web.context import publish_backfills
-from worker.web.sessions import SESSION_COOKIE, Session, read_session
+from worker.web.sessions import SESSION_COOKIE, Session, load_session
 
 PUBLIC = "http://testserver"
 QUEUE = "releve:celery:control"
@@ -115,7 +115,7 @@ class ConnectService:
         return self.runtime.registry.list()
 
     def session(self, browser: TestClient) -> Session:
-        return read_session(self.runtime.signer, browser.cookies.get(SESSION_COOKIE))
+        return load_session(self.runtime.web_access, browser.cookies.get(SESSION_COOKIE))
 
     def queued(self) -> int:
         """Return the number of backfills that wait in the queue."""

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from config.settings import ConfigError, Settings
 from worker.logs import REDACTOR
-from worker.stores.encryption import KeyedHashes, Sealer, Signer, generate_key
+from worker.stores.encryption import KeyedHashes, Sealer, generate_key
 
 _BACKUP_KEYS: Final = "backup.keys"
 
@@ -54,22 +54,9 @@ def build_erasure_hashes(settings: Settings) -> KeyedHashes:
         raise ConfigError(f"RELEVE_ERASURE_KEYS: {error}") from None
 
 
-def build_signer(settings: Settings) -> Signer:
-    """Return what signs sessions and links.  Raises ConfigError where the key is too short."""
-    try:
-        return Signer(session_key(settings))
-    except ValueError as error:
-        raise ConfigError(f"RELEVE_SESSION_KEY: {error}") from None
-
-
-def session_key(settings: Settings) -> str:
-    """Return the key of sessions and links.
-
-    Worker and web need the same key: the same data folder, or RELEVE_SESSION_KEY.
-    """
-    if settings.session_key:
-        return settings.session_key.get_secret_value()
-    return stored_secret(settings.data_dir, "session.key", _new_key).strip()
+def session_keys(settings: Settings) -> list[str]:
+    """Return the keys of all that lets a browser in, the newest first; the web application alone has them."""
+    return _keys(settings.session_key, settings.data_dir, "session.key", _new_key)
 
 
 def _keys(setting: SecretStr | None, data_dir: Path, file: str, make: Callable[[], str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from functools import partial
+from functools import cached_property, partial
 from typing import Final, Self
 
 from redis import Redis
@@ -48,7 +48,7 @@ from worker.domain.measures.series import Series, of_supplier, registers_of
 from worker.errors import OperatorFault
 from worker.runtime import keys, stores, supplier
 from worker.runtime.series import fleet_series, is_offered
-from worker.stores.encryption import Signer
+from worker.runtime.web import WebAccess, build_web_access
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.connection_requests import ConnectionRequests
@@ -136,7 +136,6 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.notices = NoticeTable(database)
         self.corrections = CorrectionTable(database)
         self.unknown_answers = QuarantineTable(database, self.sealer)
-        self.signer: Signer = keys.build_signer(settings)
         self.tenants = TenantTable(database, self.sealer)
         self.homes = HomeTable(database)
         self.channels = NoticeChannels(of_settings=_build_channels(settings), tenants=self.tenants)
@@ -146,7 +145,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self._open.callback(self.redis.close)
         check_eviction(self.redis)
         self.progress = ProgressStore(self.redis)
-        subject_of = partial(self.signer.digest, "connection request")
+        subject_of = partial(self.erasure_hashes.hash, "connection request")
         self.connection_requests = ConnectionRequests(self.redis, self.sealer, subject_of)
         self.heartbeats = Heartbeats(self.redis)
         self.broker_messages = stores.build_broker_messages(settings, self.redis_url, self._open)
@@ -448,6 +447,11 @@ class Runtime(AbstractContextManager["Runtime"]):
         if supplier not in self.suppliers_consents:
             raise OperatorFault(f"{supplier} has no consent page here")
         return self.suppliers_consents[supplier]
+
+    @cached_property
+    def web_access(self) -> WebAccess:
+        """What opens and ends browsers' sessions. It needs the session key, which a worker does not have."""
+        return build_web_access(self.settings, self.registry.database)
 
     @property
     def has_rights(self) -> bool:

@@ -198,13 +198,13 @@ class KeyedHashes:
 
 
 class Signer:
-    """Signed short texts (JWT with HS256): browser sessions, consent states and CSRF tokens."""
+    """Signed short texts (JWT with HS256): the name of a browser in a consent, and CSRF tokens."""
 
-    def __init__(self, key: str) -> None:
-        """Take the session key. Raises ValueError if it is too short."""
-        if len(key) < MIN_KEY_LENGTH:
+    def __init__(self, keys: Sequence[str]) -> None:
+        """Take the session keys, the newest first. Raises ValueError for one that is too short."""
+        if not keys or any(len(key) < MIN_KEY_LENGTH for key in keys):
             raise ValueError(f"the session key must have at least {MIN_KEY_LENGTH} characters")
-        self._key = key
+        self._keys = list(keys)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -212,21 +212,23 @@ class Signer:
     def sign(self, kind: str, claims: dict[str, Any], lifetime: timedelta) -> str:
         """Sign the claims as a text of this kind that expires after ``lifetime``."""
         now = datetime.now(UTC)
-        return jwt.encode({**claims, "aud": kind, "iat": now, "exp": now + lifetime}, self._key, _ALGORITHM)
+        return jwt.encode({**claims, "aud": kind, "iat": now, "exp": now + lifetime}, self._keys[0], _ALGORITHM)
 
     def read(self, kind: str, token: str | None) -> dict[str, Any] | None:
         """Return the claims of a signed text, or None if it is forged, expired or of another kind."""
         if not token:
             return None
-        try:
-            claims: dict[str, Any] = jwt.decode(token, self._key, [_ALGORITHM], audience=kind)
-        except jwt.InvalidTokenError:
-            return None
-        return claims
+        for key in self._keys:
+            try:
+                claims: dict[str, Any] = jwt.decode(token, key, [_ALGORITHM], audience=kind)
+            except jwt.InvalidTokenError:
+                continue
+            return claims
+        return None
 
     def digest(self, purpose: str, text: str) -> str:
         """Return a hash of the text that nobody can make without the key; another purpose gives another one."""
-        return hmac.new(self._key.encode(), f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()
+        return _digest(self._keys[0], purpose, text)
 
     def csrf_token(self, sid: str) -> str:
         """Return the CSRF token for the forms of a session; it is valid for this session only."""
@@ -235,6 +237,9 @@ class Signer:
     def is_valid_csrf_token(self, sid: str, token: str | None) -> bool:
         """Return whether a form has sent the CSRF token of its session."""
         # A stranger may send characters that can't be encoded; they must not raise an error.
-        return token is not None and hmac.compare_digest(
-            self.csrf_token(sid).encode(), token.encode("utf-8", "replace")
-        )
+        sent = (token or "").encode("utf-8", "replace")
+        return any(hmac.compare_digest(_digest(key, "csrf", sid).encode(), sent) for key in self._keys)
+
+
+def _digest(key: str, purpose: str, text: str) -> str:
+    return hmac.new(key.encode(), f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()

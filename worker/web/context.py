@@ -16,11 +16,15 @@ from fastapi import Depends, Request, Response
 
 from worker.app import enqueue_backfill, enqueue_revocation, enqueue_withdrawal
 from worker.clients.suppliers import GRDF
+from worker.domain.consent.access_keys import KEY_LIVES, KeyKind
+from worker.domain.consent.accounts import Account
+from worker.domain.consent.connection_requests import ConnectedAccount
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
-from worker.web.sessions import SESSION_COOKIE, SESSION_LIFE, Session, read_session, sign_session
+from worker.web.devices import name_device
+from worker.web.sessions import SESSION_COOKIE, Session, load_session, open_session
 from worker.web.texts import Words
 
 log = logging.getLogger("releve.web")
@@ -37,25 +41,70 @@ def get_runtime(request: Request) -> Runtime:
 
 
 def get_session(request: Request) -> Session:
-    return read_session(get_runtime(request).signer, request.cookies.get(SESSION_COOKIE))
+    """Return the session of the browser, loaded once a request."""
+    session = getattr(request.state, "session", None)
+    if session is None:
+        runtime = get_runtime(request)
+        cookie = read_cookie(runtime, request, SESSION_COOKIE)
+        session = request.state.session = load_session(runtime.web_access, cookie)
+    return session
 
 
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 SessionDep = Annotated[Session, Depends(get_session)]
 
 
-def set_cookie(runtime: Runtime, response: Response, name: str, value: str, max_age_s: int, path: str = "/") -> None:
+def set_cookie(runtime: Runtime, response: Response, name: str, value: str, max_age_s: int) -> None:
     """Set a cookie that scripts can't read and that other sites send along with a plain link alone.
 
-    It insists on https where browsers come over it.
+    Where browsers come over https it insists on that, and its name has the prefix ``__Host-``: no other host and no
+    plain connection can plant one.
     """
-    secure = runtime.settings.public_url.startswith("https://")
-    response.set_cookie(name, value, max_age=max_age_s, path=path, secure=secure, httponly=True, samesite="lax")
+    response.set_cookie(
+        cookie_name(runtime, name),
+        value,
+        max_age=max_age_s,
+        secure=_has_https(runtime),
+        httponly=True,
+        samesite="lax",
+    )
 
 
-def set_session_cookie(runtime: Runtime, response: Response, session: Session) -> None:
-    value = sign_session(runtime.signer, session)
-    set_cookie(runtime, response, SESSION_COOKIE, value, int(SESSION_LIFE.total_seconds()))
+def delete_cookie(runtime: Runtime, response: Response, name: str) -> None:
+    response.delete_cookie(cookie_name(runtime, name), secure=_has_https(runtime), httponly=True, samesite="lax")
+
+
+def read_cookie(runtime: Runtime, request: Request, name: str) -> str | None:
+    return request.cookies.get(cookie_name(runtime, name))
+
+
+def cookie_name(runtime: Runtime, name: str) -> str:
+    """Return the name under which browsers know one of our cookies."""
+    return f"__Host-{name}" if _has_https(runtime) else name
+
+
+def _has_https(runtime: Runtime) -> bool:
+    return runtime.settings.public_url.startswith("https://")
+
+
+def show_accounts(
+    runtime: Runtime,
+    request: Request,
+    response: Response,
+    session: Session,
+    accounts: Iterable[Account | ConnectedAccount],
+) -> None:
+    """Let the browser see these accounts from now on, beside those of its session."""
+    device = name_device(request.headers.get("User-Agent", ""))
+    _, text = open_session(runtime.web_access, session, accounts, device)
+    set_session_cookie(runtime, response, text)
+
+
+def set_session_cookie(runtime: Runtime, response: Response, text: str) -> None:
+    """Give a browser the cookie of a session; it lives as long as the session may at most."""
+    longest = KEY_LIVES[KeyKind.HOUSEHOLD_SESSION].longest
+    assert longest is not None  # noqa: S101 - each session has an end
+    set_cookie(runtime, response, SESSION_COOKIE, text, int(longest.total_seconds()))
 
 
 def read_browser_id(runtime: Runtime, request: Request) -> str | None:
@@ -63,7 +112,7 @@ def read_browser_id(runtime: Runtime, request: Request) -> str | None:
 
     Only the browser that began a consent may end it.
     """
-    claims = runtime.signer.read(_BROWSER, request.cookies.get(BROWSER_COOKIE))
+    claims = runtime.web_access.signer.read(_BROWSER, read_cookie(runtime, request, BROWSER_COOKIE))
     name = claims.get("name") if claims else None
     return name if isinstance(name, str) and name else None
 
@@ -71,12 +120,12 @@ def read_browser_id(runtime: Runtime, request: Request) -> str | None:
 def read_form_browser(runtime: Runtime, request: Request, csrf: str) -> str | None:
     """Return the id of the browser that sent a form of ours; None where the form is not one that it has loaded."""
     browser_id = read_browser_id(runtime, request)
-    return browser_id if browser_id and runtime.signer.is_valid_csrf_token(browser_id, csrf) else None
+    return browser_id if browser_id and runtime.web_access.signer.is_valid_csrf_token(browser_id, csrf) else None
 
 
 def set_browser_cookie(runtime: Runtime, response: Response, browser_id: str) -> None:
     """Set the cookie with the browser's id. Several consents at once, in several tabs, share it."""
-    value = runtime.signer.sign(_BROWSER, {"name": browser_id}, BROWSER_LIFE)
+    value = runtime.web_access.signer.sign(_BROWSER, {"name": browser_id}, BROWSER_LIFE)
     set_cookie(runtime, response, BROWSER_COOKIE, value, int(BROWSER_LIFE.total_seconds()))
 
 

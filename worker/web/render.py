@@ -45,7 +45,7 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
     base = {
         "t": words,
         "session": session,
-        "csrf": runtime.signer.csrf_token(session.sid),
+        "csrf": runtime.web_access.signer.csrf_token(session.sid),
         "languages": [(language, _address_in_language(request, language)) for language in LANGUAGES],
         "static": static_address,
         "about": f"app.about{gas_suffix(runtime)}",

@@ -1,8 +1,8 @@
-"""Browser sessions: a signed cookie (JWT, HS256), with nothing stored on the server.
+"""Browser sessions: a row of the registry for each, opened by the text in the browser's cookie.
 
-A household's session names the accounts that it has connected in this browser, each with the account's session number.
-Where the number was raised meanwhile, the session shows the account no more. A cookie that is forged, expired or of
-another kind gives an empty session.
+A household's session shows the accounts of its household, each under the session number that the account had when the
+household got it. Where the number was raised meanwhile, the session shows the account no more. A cookie that is forged,
+over or of another kind gives an empty session.
 """
 
 from __future__ import annotations
@@ -13,26 +13,34 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from worker.domain.consent.access_keys import AccessKey, KeyKind
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.connection_requests import ConnectedAccount
-from worker.stores.encryption import Signer
+from worker.runtime.web import WebAccess
+from worker.stores.registry.households.households import Household
 
 SESSION_COOKIE: Final = "releve_session"
 OPERATOR_COOKIE: Final = "releve_operator"
-SESSION_LIFE: Final = timedelta(days=30)
 OPERATOR_LIFE: Final = timedelta(hours=12)
-MOST_ACCOUNTS: Final = 50  # A cookie has 4096 bytes. The accounts that came first give way.
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The accounts of one browser with their session numbers, in the order in which they came.
+    """The session of one browser; without a key it is empty, and shows nothing."""
 
-    ``sid`` is new whenever rights change, against session fixation.
-    """
+    key: AccessKey | None = None
+    household: Household | None = None
+    _empty_sid: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
 
-    sid: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
-    accounts: Mapping[str, int] = field(default_factory=dict)
+    @property
+    def sid(self) -> str:
+        """The id of the session, to which its forms are bound; it opens nothing."""
+        return self.key.id if self.key else self._empty_sid
+
+    @property
+    def accounts(self) -> Mapping[str, int]:
+        """The accounts of the household with their session numbers, in the order in which they came."""
+        return self.household.accounts if self.household else {}
 
     def shows(self, account: Account | ConnectedAccount) -> bool:
         """Return whether this session may see the account."""
@@ -42,22 +50,26 @@ class Session:
         """Return those of the accounts, by id, that this session may see, in its order."""
         return [accounts[id_] for id_ in self.accounts if id_ in accounts and self.shows(accounts[id_])]
 
-    def with_accounts(self, accounts: Iterable[Account | ConnectedAccount]) -> Session:
-        """Return a new session with these accounts and those of this session."""
-        numbers = {**self.accounts, **{account.id: account.session_number for account in accounts}}
-        return Session(accounts=dict(list(numbers.items())[-MOST_ACCOUNTS:]))
 
-    def without_account(self, account_id: str) -> Session:
-        rest = {id_: number for id_, number in self.accounts.items() if id_ != account_id}
-        return Session(self.sid, rest)
-
-
-def read_session(signer: Signer, cookie: str | None) -> Session:
+def load_session(access: WebAccess, cookie: str | None) -> Session:
     """Return the session of a cookie; a new and empty one where the cookie isn't valid."""
-    claims = signer.read("session", cookie)
-    accounts = claims.get("accounts") if claims else None
-    return Session(claims["sid"], accounts) if claims and isinstance(accounts, dict) else Session()
+    key = access.keys.find(KeyKind.HOUSEHOLD_SESSION, cookie)
+    household = access.households.load(key.owner) if key else None
+    return Session(key, household) if household else Session()
 
 
-def sign_session(signer: Signer, session: Session) -> str:
-    return signer.sign("session", {"sid": session.sid, "accounts": dict(session.accounts)}, SESSION_LIFE)
+def open_session(
+    access: WebAccess, session: Session, accounts: Iterable[Account | ConnectedAccount], device: str
+) -> tuple[Session, str]:
+    """Return a new session that shows these accounts and those of this one, with the text for its cookie.
+
+    Rights change, so the session before ends (session fixation).
+    """
+    numbers = {account.id: account.session_number for account in accounts}
+    household = access.households.add(session.household.id, numbers) if session.household else None
+    household = household or access.households.create(numbers)
+    details = session.key.details if session.key else {}
+    key, text = access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id, device=device, details=details)
+    if session.key is not None:
+        access.keys.end(session.key.id)
+    return Session(key, household), text

@@ -15,15 +15,16 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from tests.support.api_service import ApiService, open_api_service
 from tests.support.factories import NOW
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
-from worker.stores.encryption import Signer
+from worker.runtime.web import build_web_access
 from worker.web.api import auth
 from worker.web.api.auth import CSRF_HEADER
-from worker.web.sessions import SESSION_COOKIE, Session, sign_session
+from worker.web.sessions import SESSION_COOKIE, Session, open_session
 
 METER = "30001640000011"
 READ_PATHS = (
@@ -85,8 +86,13 @@ def test_a_closed_account_is_neither_paused_nor_resumed_nor_stopped(service: Api
     assert service.runtime.registry.get(account_id).state is AccountState.CLOSED
 
 
-def test_a_session_signed_by_another_key_is_nobodys(service: ApiService) -> None:
-    forged = sign_session(Signer("another key, just as long as the true one"), Session(accounts={service.add(): 1}))
+def test_a_session_sealed_under_another_key_is_nobodys(service: ApiService) -> None:
+    settings = service.runtime.settings.model_copy(
+        update={"session_key": SecretStr("another key, just as long as the true one")}
+    )
+    access = build_web_access(settings, service.runtime.registry.database)
+    account = service.runtime.registry.get(service.add())
+    _, forged = open_session(access, Session(), [account], "")
     for cookie in (forged, "x.y.z"):
         assert TestClient(service.app, cookies={SESSION_COOKIE: cookie}).get("/api/accounts").status_code == 401
 

@@ -14,14 +14,14 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.support.api_service import TODAY, ApiService, open_api_service
+from tests.support.api_service import TODAY, ApiService, open_api_service, sign_in
 from tests.support.browser import DESKTOP, check_page, click, go, look_at, open_profile, set_screen, text_of, wait_for
 from tests.support.gas_homes import CONTRACT, GAS_SETTINGS, OTHER_PCE, PUBLISHED, GasHome, add_gas
 from tests.support.panel_homes import PanelHome, store_home
 from tests.support.simulators import run_in_background
 from worker.domain.measures.series import Series
 from worker.stores.redis.child_processes import free_port
-from worker.web.sessions import SESSION_COOKIE, Session, sign_session
+from worker.web.sessions import SESSION_COOKIE
 
 POWER = PanelHome(TODAY - timedelta(days=1), days=120)
 GAS = GasHome(TODAY - timedelta(days=2), gaps=(6,), zeros=(9, 10), excess=40)
@@ -36,9 +36,9 @@ def open_site(redis_url: str, folder: Path) -> Iterator[tuple[ApiService, str]]:
         yield service, address
 
 
-def sign_in(browser: webdriver.Chrome, service: ApiService, address: str, *accounts: str) -> None:
+def open_pages(browser: webdriver.Chrome, service: ApiService, address: str, *accounts: str) -> None:
     browser.get(f"{address}/static/icon.svg")
-    cookie = sign_session(service.runtime.signer, Session(accounts=dict.fromkeys(accounts, 1)))
+    cookie, _ = sign_in(service.runtime, *accounts)
     browser.add_cookie({"name": SESSION_COOKIE, "value": cookie})
 
 
@@ -59,7 +59,7 @@ def test_a_home_of_both_is_joined_by_its_household_and_each_energy_has_its_tab(
         half_yearly = add_gas(service.runtime, GasHome(TODAY, frequency="6M"), OTHER_PCE, only=(PUBLISHED, CONTRACT))
         browser.get(address)
         look_at_all_widths(browser, "gas-home")
-        sign_in(browser, service, address, power, gas)
+        open_pages(browser, service, address, power, gas)
 
         browser.get(f"{address}/accounts/{power}")
         go(browser, "Réunir les deux compteurs", "Séparer les deux compteurs")
@@ -86,7 +86,7 @@ def test_a_home_of_both_is_joined_by_its_household_and_each_energy_has_its_tab(
         go(browser, "Download my data", "CSV")
         look_at_all_widths(browser, "gas-download")
 
-        sign_in(browser, service, address, half_yearly)
+        open_pages(browser, service, address, half_yearly)
         browser.get(f"{address}/accounts/{half_yearly}?lang=fr")
         wait_for(browser, "tous les six mois")
         look_at_all_widths(browser, "gas-half-yearly")
@@ -98,7 +98,7 @@ def test_the_form_of_a_declaration_tells_each_fault_at_its_field(
     with open_site(redis_url, tmp_path) as (service, address), open_profile(browser):
         power = service.add()
         store_home(service.runtime, power, POWER, [Series.DAILY])
-        sign_in(browser, service, address, power)
+        open_pages(browser, service, address, power)
         browser.get(f"{address}/accounts/{power}")
         go(browser, "Ajouter le gaz", "Titulaire du contrat de gaz")
         look_at_all_widths(browser, "right-form")

@@ -12,13 +12,13 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.support.api_service import TODAY, open_api_service
+from tests.support.api_service import TODAY, open_api_service, sign_in
 from tests.support.browser import go, look_at, open_profile, text_of
 from tests.support.panel_homes import TEMPO, PanelHome, store_home
 from tests.support.simulators import run_in_background
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.stores.redis.child_processes import free_port
-from worker.web.sessions import SESSION_COOKIE, Session, sign_session
+from worker.web.sessions import SESSION_COOKIE
 
 HOME = PanelHome(TODAY - timedelta(days=1), days=120, fed_days_late=5, periods=TEMPO)
 
@@ -36,7 +36,7 @@ def test_a_home_with_panels_reads_both_directions_powers_and_registers(
         account = service.add()
         store_home(service.runtime, account, HOME)
         browser.get(f"{address}/static/icon.svg")
-        cookie = sign_session(service.runtime.signer, Session(accounts={account: 1}))
+        cookie, _ = sign_in(service.runtime, account)
         browser.add_cookie({"name": SESSION_COOKIE, "value": cookie})
 
         browser.get(f"{address}/accounts/{account}")

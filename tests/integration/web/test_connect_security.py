@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from tests.support.connect_service import (
 )
 from worker.stores.redis.consent_flows import ConsentFlows
 from worker.web.context import BROWSER_COOKIE
-from worker.web.sessions import SESSION_COOKIE, Session, read_session, sign_session
+from worker.web.sessions import SESSION_COOKIE, Session, load_session, open_session
 
 
 def test_a_stolen_state_is_nothing_in_another_browser_and_stays_good_in_its_own(service: ConnectService) -> None:
@@ -108,20 +107,22 @@ def test_a_forged_browser_cookie_is_nobodys(service: ConnectService) -> None:
     browser, thief = service.browser(), service.browser()
     back = service.begin(browser)
     name = ConsentFlows(service.runtime.redis).read(query_of(back)["state"]).browser  # type: ignore[union-attr]
-    for forged in (name, service.runtime.signer.sign("session", {"name": name}, timedelta(hours=1)), "x.y.z"):
+    for forged in (
+        name,
+        SIGNED,
+        "x.y.z",
+    ):
         thief.cookies.set(BROWSER_COOKIE, forged)
         assert thief.get(back).status_code == 403
 
 
 def test_a_session_planted_before_gives_way_to_a_new_one(service: ConnectService) -> None:
-    planted = Session()
+    planted, text = open_session(service.runtime.web_access, Session(), [], "")
     browser = service.browser()
-    browser.cookies.set(
-        SESSION_COOKIE, sign_session(service.runtime.signer, planted), domain="testserver.local", path="/"
-    )
+    browser.cookies.set(SESSION_COOKIE, text, domain="testserver.local", path="/")
     service.connect(browser)
     stored = [cookie.value for cookie in browser.cookies.jar if cookie.name == SESSION_COOKIE]
-    session = read_session(service.runtime.signer, stored[-1])
+    session = load_session(service.runtime.web_access, stored[-1])
     assert session.sid != planted.sid and len(session.accounts) == 1
 
 

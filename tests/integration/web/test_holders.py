@@ -266,16 +266,14 @@ def test_eleven_meters_or_a_long_address_are_refused_as_a_whole(service: Connect
 
 
 def test_a_session_names_fifty_accounts_and_the_first_page_twenty_in_one_query(service: ConnectService) -> None:
-    from worker.web.sessions import SESSION_COOKIE, Session, sign_session
+    from worker.web.sessions import SESSION_COOKIE, Session, open_session
 
     runtime = service.runtime
     accounts = [
         runtime.registry.add("enedis", f"300016400{n:05}", runtime.now(), token_needed=False)[0] for n in range(60)
     ]
-    session = Session().with_accounts(accounts)
+    session, cookie = open_session(runtime.web_access, Session(), accounts, "")
     assert list(session.accounts) == [account.id for account in accounts[10:]]
-    cookie = sign_session(runtime.signer, session)
-    assert len(cookie) < 4000
     browser = TestClient(service.app, cookies={SESSION_COOKIE: cookie})
     pages = [browser.get(f"/?page={page}").text for page in (1, 2, 3, 4)]
     assert [page.count('class="card meter"') for page in pages] == [20, 20, 10, 0]

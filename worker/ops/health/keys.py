@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, fail, ok, warn
-from worker.runtime.keys import build_sealer, session_key
+from worker.runtime.keys import build_sealer, session_keys
 from worker.stores.encryption import MIN_KEY_LENGTH, read_sealing_time
 from worker.stores.registry.seals import TEXT_SEALS
 
@@ -49,10 +49,10 @@ def check_session_key(connections: CheckConnections) -> Iterator[CheckNote]:
     if not settings.session_key and not file.exists():
         yield ok(f"none yet: {file} is made at first use")
         return
-    length = len(session_key(settings))
+    length = min(map(len, session_keys(settings)), default=0)
     if length < MIN_KEY_LENGTH:
         yield fail(
-            f"the session key must have at least {MIN_KEY_LENGTH} characters and has {length}: set RELEVE_SESSION_KEY"
+            f"a session key must have at least {MIN_KEY_LENGTH} characters and has {length}: set RELEVE_SESSION_KEY"
         )
     yield from () if settings.session_key else _check_private(file)
     yield ok(f"{length} characters" + ("" if settings.session_key else f" in {file}, {_age(file)}"))

@@ -27,6 +27,7 @@ from worker.stores.registry import account_rows, migrations, series_choice
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.due import DueTable
+from worker.stores.registry.households.households import forget_account
 from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.policies import PolicyTable
@@ -296,6 +297,7 @@ class AccountRegistry:
                 table: connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount
                 for table in PERSONAL
             }
+            forget_account(connection, account_id)
             tokens = detach_token(connection, account_id)
             withdraw_rights(connection, account_id)
             # A second removal must not move the moment of the first, so only a row that is not removed changes.

@@ -4,7 +4,8 @@ Tokens, proofs and answers stay sealed. A dump shows the registry at one moment,
 inserts all rows or none.
 
 A dump is a copy, and older than what was revoked since. So everything in it that lets somebody in comes back ended: API
-tokens, invitations, clients of the proxy with their grants, and sessions.
+tokens, invitations, clients of the proxy with their grants, and sessions. Households with their codes and addresses
+are not in it, nor are operators: they are worth nothing without the session key, which a backup doesn't have.
 """
 
 from __future__ import annotations
@@ -22,9 +23,22 @@ from sqlalchemy import Column, Connection, String, Table, case, insert, literal,
 from worker.domain.consent.consents import EndReason
 from worker.stores.database import Database
 from worker.stores.registry.proxy.grants import end_grants
-from worker.stores.registry.tables import ACCOUNTS, API_TOKENS, INVITATIONS, METADATA, PROXY_CLIENTS
+from worker.stores.registry.tables import (
+    ACCESS_KEYS,
+    ACCOUNTS,
+    API_TOKENS,
+    HOUSEHOLD_ACCOUNTS,
+    HOUSEHOLDS,
+    INVITATIONS,
+    MAIL_ADDRESSES,
+    METADATA,
+    OPERATORS,
+    PROXY_CLIENTS,
+)
 
-TABLES: Final = tuple(table.name for table in METADATA.sorted_tables)  # A table comes before those that refer to it.
+_LEFT_OUT: Final = (HOUSEHOLDS, HOUSEHOLD_ACCOUNTS, MAIL_ADDRESSES, OPERATORS, ACCESS_KEYS)
+# A table comes before those that refer to it.
+TABLES: Final = tuple(table.name for table in METADATA.sorted_tables if table not in _LEFT_OUT)
 _PAGE_SIZE: Final = 500
 _SESSIONS_SINCE: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -75,8 +89,8 @@ def restore_rows(connection: Connection, rows_of_table: Callable[[str], Rows]) -
 
     Everything happens inside the caller's transaction: all rows are inserted, or none.
     """
-    for table in METADATA.sorted_tables:
-        _insert(connection, table, rows_of_table(table.name))
+    for name in TABLES:
+        _insert(connection, METADATA.tables[name], rows_of_table(name))
 
 
 def end_rights(connection: Connection, now: datetime) -> EndedRights:

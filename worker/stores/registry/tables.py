@@ -32,6 +32,7 @@ from sqlalchemy import (
     true,
 )
 
+from worker.domain.consent.access_keys import KeyKind
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, NoticeKind, Proof
 from worker.domain.consent.evidence import DatesSource, EvidenceEvent
@@ -417,6 +418,84 @@ PROXY_REFRESH_TOKENS = Table(
     Column("issued_at", UtcDateTime, nullable=False),
     Column("used_at", UtcDateTime),
     Index("ix_proxy_refresh_tokens_grant_id", "grant_id"),
+)
+
+# A household: the accounts that its browsers may see. ``sealed`` counts, under a key that only the web application has;
+# the rows of ``household_accounts`` find its accounts, and whoever deletes one takes the account away.
+HOUSEHOLDS = Table(
+    "households",
+    METADATA,
+    Column("id", _sortable(32), primary_key=True),
+    Column("sealed", Text, nullable=False),  # JSON: each account with the session number that it had.
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+HOUSEHOLD_ACCOUNTS = Table(
+    "household_accounts",
+    METADATA,
+    Column("household_id", _sortable(32), ForeignKey("households.id"), primary_key=True),
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Index("ix_household_accounts_account_id", "account_id"),
+)
+
+# A household's address of mail, to which a link to sign in may be sent.
+MAIL_ADDRESSES = Table(
+    "mail_addresses",
+    METADATA,
+    Column("household_id", _sortable(32), ForeignKey("households.id"), primary_key=True),
+    Column("hash", String(64), nullable=False),  # Keyed hash of the address, hexadecimal.
+    Column("sealed", Text, nullable=False),
+    Column("language", String(8), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("confirmed_at", UtcDateTime),
+    Index("ix_mail_addresses_hash", "hash"),
+)
+
+OPERATORS = Table(
+    "operators",
+    METADATA,
+    Column("id", _sortable(32), primary_key=True),
+    Column("name", _sortable(32), nullable=False),
+    Column("sealed", Text, nullable=False),  # JSON: the password's argon2id hash, the secret of the second factor.
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("signed_in_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Index("ix_operators_name", "name"),
+)
+
+# Sessions, recovery codes and links (``domain.consent.access_keys``). What counts is sealed, under a key that only the
+# web application has: the secret's hash, kind, owner and end. The other columns are for lists and for deleting.
+ACCESS_KEYS = Table(
+    "access_keys",
+    METADATA,
+    Column("id", _sortable(32), primary_key=True),
+    Column("kind", _word(KeyKind, 16), nullable=False),
+    Column("owner", _sortable(32), nullable=False),  # The id of a household or of an operator.
+    Column("sealed", Text, nullable=False),
+    Column("device", String(100), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Index("ix_access_keys_owner", "owner", "kind"),
+    Index("ix_access_keys_last_seen_at", "last_seen_at"),  # Those that are over are deleted by it.
+)
+
+# Who did what to which account, when, from where, and what came of it. Rows are appended and never changed.
+AUDIT_LOG = Table(
+    "audit_log",
+    METADATA,
+    Column("id", _sortable(32), primary_key=True),  # Sorts by time: the moment in ms, then random letters.
+    Column("at", UtcDateTime, nullable=False),
+    Column("tenant", _sortable(32)),  # NULL: of the installation, or not known.
+    Column("actor_kind", String(16), nullable=False),  # household, operator, token, command, visitor
+    Column("actor", String(100), nullable=False),  # Id of session or token, name of operator or of the machine's user.
+    Column("action", String(64), nullable=False),
+    Column("account_id", _sortable(32)),
+    Column("subject", String(100)),  # What else it was done to, such as the id of a token.
+    Column("address", String(64)),  # From where; NULL for commands.
+    Column("outcome", String(64), nullable=False),  # ``ok``, or the code of the refusal.
+    Index("ix_audit_log_at", "at"),
+    Index("ix_audit_log_account_id", "account_id", "at"),
 )
 
 CORRECTIONS = Table(

@@ -166,7 +166,7 @@ def require_scope_or_page(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     ) -> Caller:
         if caller.session is None:
             _check_scope(caller, scope)
-        elif not runtime.signer.is_valid_csrf_token(caller.session.sid, request.headers.get(CSRF_HEADER)):
+        elif not runtime.web_access.signer.is_valid_csrf_token(caller.session.sid, request.headers.get(CSRF_HEADER)):
             message = f"send the page's csrf value in the header {CSRF_HEADER}"
             raise HttpRefusal(403, "csrf_needed", message, _challenge())
         return caller

@@ -38,7 +38,7 @@ from worker.web.context import (
     needs_invitation,
     publish_backfills,
     read_browser_id,
-    set_session_cookie,
+    show_accounts,
 )
 from worker.web.render import render, render_message, words_of
 from worker.web.sessions import Session
@@ -173,7 +173,7 @@ def answer_request(request: Request, runtime: Runtime, session: Session, own: Co
         case RequestState.HANDED_OVER:
             return RedirectResponse(own.returns_to, 302)
         case RequestState.CONNECTED:
-            return _open_accounts(runtime, session, own)
+            return _open_accounts(request, runtime, session, own)
         case RequestState.CHOICE:
             supplier = words_of(request)(f"supplier.{own.supplier}")
             csrf = _browser_csrf(runtime, request)
@@ -217,11 +217,10 @@ def _unproven_page(request: Request, runtime: Runtime, own: ConnectionRequest) -
     return consent_page(request, "unproven")
 
 
-def _open_accounts(runtime: Runtime, session: Session, own: ConnectionRequest) -> Response:
+def _open_accounts(request: Request, runtime: Runtime, session: Session, own: ConnectionRequest) -> Response:
     response = RedirectResponse(f"/accounts/{own.accounts[0].id}", 303)
     if not all(session.shows(account) for account in own.accounts):
-        # Rights change, so the session gets a new id (session fixation).
-        set_session_cookie(runtime, response, session.with_accounts(own.accounts))
+        show_accounts(runtime, request, response, session, own.accounts)
     return response
 
 
@@ -250,7 +249,7 @@ def consent_page(
 
 
 def _browser_csrf(runtime: Runtime, request: Request) -> str:
-    return runtime.signer.csrf_token(read_browser_id(runtime, request) or "")
+    return runtime.web_access.signer.csrf_token(read_browser_id(runtime, request) or "")
 
 
 def _failure_page(failure: str) -> str:

@@ -29,7 +29,7 @@ from worker.web.context import (
     read_browser_id,
     read_form_browser,
     set_browser_cookie,
-    set_session_cookie,
+    show_accounts,
 )
 from worker.web.render import refuse_form, render
 from worker.web.security import policy_with_form_to
@@ -47,7 +47,9 @@ def show_invitation(request: Request, runtime: RuntimeDep) -> Response:
     """Show the form. It says nothing of the invitation, which the server has not seen."""
     browser_id = read_browser_id(runtime, request) or new_browser_id()
     several = gas_suffix(runtime)
-    response = render(request, "invitation.html", browser_csrf=runtime.signer.csrf_token(browser_id), several=several)
+    response = render(
+        request, "invitation.html", browser_csrf=runtime.web_access.signer.csrf_token(browser_id), several=several
+    )
     set_browser_cookie(runtime, response, browser_id)
     response.headers["Content-Security-Policy"] = policy_with_form_to(runtime.endpoints.authorize_url)
     return response
@@ -69,7 +71,7 @@ def open_invitation(
     secret = invitation.strip().rpartition("#")[2]  # The whole link may be pasted.
     opened = runtime.invitations.open(secret, hash_browser_id(browser_id))
     if opened is None:
-        return _open_again(runtime, session, secret, browser_id) or consent_page(request, "invitation_over")
+        return _open_again(request, runtime, session, secret, browser_id) or consent_page(request, "invitation_over")
     return _go_on(request, runtime, session, opened, browser_id)
 
 
@@ -119,10 +121,10 @@ def _open_history(
     """Open a closed account, which needs no new consent: nothing is read for it any more."""
     with runtime.registry.database.writing() as connection:
         used = runtime.invitations.use(connection, invitation.id)
-    return _open_account(runtime, session, account) if used else consent_page(request, "invitation_over")
+    return _open_account(request, runtime, session, account) if used else consent_page(request, "invitation_over")
 
 
-def _open_again(runtime: Runtime, session: Session, secret: str, browser_id: str) -> Response | None:
+def _open_again(request: Request, runtime: Runtime, session: Session, secret: str, browser_id: str) -> Response | None:
     """Return the account to the browser that has used this invitation for it, and None to others.
 
     A crash may have kept the session from a browser whose consent is recorded.
@@ -137,10 +139,10 @@ def _open_again(runtime: Runtime, session: Session, secret: str, browser_id: str
         return RedirectResponse(RIGHT_STATE, 303)  # It was used for a right that waits for its holder.
     if account is None or runtime.consents.browser_of(account.id) != browser:
         return None
-    return _open_account(runtime, session, account)
+    return _open_account(request, runtime, session, account)
 
 
-def _open_account(runtime: Runtime, session: Session, account: Account) -> Response:
+def _open_account(request: Request, runtime: Runtime, session: Session, account: Account) -> Response:
     response = RedirectResponse(f"/accounts/{account.id}", 303)
-    set_session_cookie(runtime, response, session.with_accounts([account]))
+    show_accounts(runtime, request, response, session, [account])
     return response

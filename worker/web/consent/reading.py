@@ -33,7 +33,7 @@ def show_reading_form(request: Request, runtime: RuntimeDep) -> Response:
     browser_id = read_browser_id(runtime, request)
     if browser_id is None or runtime.connector.find_unproven(hash_browser_id(browser_id)) is None:
         return consent_page(request, "no_reading")
-    csrf = runtime.signer.csrf_token(browser_id)
+    csrf = runtime.web_access.signer.csrf_token(browser_id)
     return render(request, "reading.html", browser_csrf=csrf, contracts=DISPLAYED_PERIODS, typed={}, unread=False)
 
 
@@ -52,7 +52,7 @@ def _take(request: Request, runtime: RuntimeDep, form: dict[str, str]) -> Respon
     readings = {name: parse_displayed(text) for name, text in typed.items()}
     known = {name: kwh for name, kwh in readings.items() if kwh is not None}
     if not known or len(known) < len(readings):
-        csrf = runtime.signer.csrf_token(browser_id)
+        csrf = runtime.web_access.signer.csrf_token(browser_id)
         values = {"browser_csrf": csrf, "contracts": DISPLAYED_PERIODS, "typed": typed, "unread": True}
         return render(request, "reading.html", 400, **values)
     limiter = RateLimiter(runtime.redis)

@@ -30,7 +30,7 @@ from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.overview import Overview
 from worker.web.addresses import client_address
-from worker.web.context import RuntimeDep, set_cookie
+from worker.web.context import RuntimeDep, delete_cookie, read_cookie, set_cookie
 from worker.web.render import refuse_form, render, render_message
 from worker.web.sessions import OPERATOR_COOKIE, OPERATOR_LIFE
 
@@ -89,7 +89,7 @@ def log_in(
     """
     password_setting = runtime.settings.operator_password
     session = _read_session(request, runtime)
-    if password_setting is None or not runtime.signer.is_valid_csrf_token(session.sid, csrf):
+    if password_setting is None or not runtime.web_access.signer.is_valid_csrf_token(session.sid, csrf):
         return _login_page(request, runtime, session, 403, "csrf.text")
     limiter, address = RateLimiter(runtime.redis), client_address(request)
     if wait_s := limiter.count_call(_TRIES_BY_ADDRESS, address) or limiter.count_call(_TRIES_IN_ALL, "all"):
@@ -106,16 +106,16 @@ def log_in(
 
 @router.post("/logout")
 def log_out(request: Request, runtime: RuntimeDep, csrf: Annotated[str, Form()] = "") -> Response:
-    if not runtime.signer.is_valid_csrf_token(_read_session(request, runtime).sid, csrf):
+    if not runtime.web_access.signer.is_valid_csrf_token(_read_session(request, runtime).sid, csrf):
         return refuse_form(request, PATH)
     response = RedirectResponse(PATH, 303)
-    response.delete_cookie(OPERATOR_COOKIE, path=PATH)
+    delete_cookie(runtime, response, OPERATOR_COOKIE)
     return response
 
 
 def operator_page(request: Request, runtime: Runtime, status: int = 200, **invite: Any) -> Response:
     """Return the page for an operator who is logged in. ``invite``: what the form of an invitation shows again."""
-    csrf = runtime.signer.csrf_token(_read_session(request, runtime).sid)
+    csrf = runtime.web_access.signer.csrf_token(_read_session(request, runtime).sid)
     form: dict[str, Any] = {"whom": "", "new_holder": False, "address": "", "tenant": DEFAULT_TENANT}
     form["energy"] = runtime.clients.supplier.name
     form |= {"invite_fault": None, "invite_account": "", "invite_tenant": ""} | invite
@@ -131,11 +131,11 @@ def is_logged_in(request: Request, runtime: Runtime) -> bool:
 def may_change(request: Request, runtime: Runtime, csrf: str) -> bool:
     """Return whether a form comes from the page of an operator who is logged in."""
     sid = _read_session(request, runtime).sid
-    return is_logged_in(request, runtime) and runtime.signer.is_valid_csrf_token(sid, csrf)
+    return is_logged_in(request, runtime) and runtime.web_access.signer.is_valid_csrf_token(sid, csrf)
 
 
 def _read_session(request: Request, runtime: Runtime) -> OperatorSession:
-    claims = runtime.signer.read(_KIND, request.cookies.get(OPERATOR_COOKIE))
+    claims = runtime.web_access.signer.read(_KIND, read_cookie(runtime, request, OPERATOR_COOKIE))
     return OperatorSession(str(claims["sid"]), bool(claims["inside"])) if claims else OperatorSession(_new_sid())
 
 
@@ -153,7 +153,7 @@ def _login_page(
         request,
         "operator_login.html",
         status,
-        operator_csrf=runtime.signer.csrf_token(session.sid),
+        operator_csrf=runtime.web_access.signer.csrf_token(session.sid),
         fault=fault,
         wait_s=wait_s,
     )
@@ -162,8 +162,8 @@ def _login_page(
 
 
 def _set_cookie(runtime: Runtime, response: Response, session: OperatorSession) -> None:
-    token = runtime.signer.sign(_KIND, {"sid": session.sid, "inside": session.logged_in}, OPERATOR_LIFE)
-    set_cookie(runtime, response, OPERATOR_COOKIE, token, int(OPERATOR_LIFE.total_seconds()), path=PATH)
+    token = runtime.web_access.signer.sign(_KIND, {"sid": session.sid, "inside": session.logged_in}, OPERATOR_LIFE)
+    set_cookie(runtime, response, OPERATOR_COOKIE, token, int(OPERATOR_LIFE.total_seconds()))
 
 
 def _page_values(runtime: Runtime) -> dict[str, Any]:

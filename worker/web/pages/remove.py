@@ -13,7 +13,6 @@ from worker.web.context import (
     has_shares,
     needs_invitation,
     publish_revocation,
-    set_session_cookie,
 )
 from worker.web.pages.own_account import OwnAccount
 from worker.web.render import refuse_form, render
@@ -38,12 +37,12 @@ def remove_account(
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
     """Erase the account, only from our own form."""
-    if not runtime.signer.is_valid_csrf_token(session.sid, csrf):
+    if not runtime.web_access.signer.is_valid_csrf_token(session.sid, csrf):
         return refuse_form(request, f"/accounts/{account.id}/remove")
     erased = runtime.erase(account.id, HOUSEHOLD)
     publish_revocation(runtime)
     receipt = [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
-    response = render(
+    return render(
         request,
         "removed.html",
         account=account,
@@ -52,5 +51,3 @@ def remove_account(
         receipt=receipt,
         moment=runtime.now(),
     )
-    set_session_cookie(runtime, response, session.without_account(account.id))
-    return response

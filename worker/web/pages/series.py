@@ -63,7 +63,7 @@ def save_series(
     A series that was not touched goes on following the service's setting.
     """
     page = f"/accounts/{account.id}/series"
-    if not runtime.signer.is_valid_csrf_token(session.sid, csrf):
+    if not runtime.web_access.signer.is_valid_csrf_token(session.sid, csrf):
         return refuse_form(request, page)
     if not account.may_choose_series:
         return RedirectResponse(f"/accounts/{account.id}", 303)

@@ -31,7 +31,7 @@ def stop_account(
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
     """Stop the consent, only from our own form."""
-    if not runtime.signer.is_valid_csrf_token(session.sid, csrf):
+    if not runtime.web_access.signer.is_valid_csrf_token(session.sid, csrf):
         return refuse_form(request, f"/accounts/{account.id}/stop")
     if account.may_be_stopped:
         runtime.stop_consent(account.id)

@@ -34,7 +34,7 @@ from worker.errors import (
     UnknownUsagePoint,
 )
 from worker.web.consent.rights.routes import DECLARATIONS
-from worker.web.sessions import SESSION_COOKIE, read_session
+from worker.web.sessions import SESSION_COOKIE, load_session
 
 FORM = {"name": "Martin", "postcode": "44000", "email": "person@example.org", "consent": "yes"}
 PERSONAL = ("Martin", "44000", "person@example.org")
@@ -318,7 +318,7 @@ def test_a_household_adds_gas_from_the_page_of_its_account(service: GasService) 
     service.sweep()
     gas = service.runtime.registry.find(GAS, OTHER_PCE)
     assert gas and service.state(browser).headers["location"] == f"/accounts/{gas.id}"
-    session = read_session(service.runtime.signer, browser.cookies.get(SESSION_COOKIE))
+    session = load_session(service.runtime.web_access, browser.cookies.get(SESSION_COOKIE))
     assert set(session.accounts) == {account, gas.id}
     assert f'href="/accounts/{account}/gas"' not in browser.get(f"/accounts/{account}").text
 

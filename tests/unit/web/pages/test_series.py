@@ -173,7 +173,7 @@ def test_an_account_that_another_person_has_taken_over_has_nothing_to_choose(ser
 @pytest.mark.parametrize("csrf", [None, "", "0" * 64, "another session"])
 def test_a_form_of_another_site_switches_nothing(service: ApiService, account: str, csrf: str | None) -> None:
     if csrf == "another session":
-        csrf = service.runtime.signer.csrf_token(Session().sid)
+        csrf = service.runtime.web_access.signer.csrf_token(Session().sid)
     fields = {"series": str(Series.MAX_POWER)} | ({} if csrf is None else {"csrf": csrf})
     refused = service.browser(account).post(f"/accounts/{account}/series", data=fields, headers=FRENCH)
     assert refused.status_code == 403 and "Formulaire périmé" in refused.text

@@ -48,7 +48,7 @@ def show_client(request: Request, supplier: str, runtime: RuntimeDep) -> Respons
         client=asked.client.name,
         host=host_of(asked.caller.redirect_uri),
         parameters={name: text for name in (*_FIELDS, "usage_point_id") if (text := asked.parameters.get(name))},
-        browser_csrf=runtime.signer.csrf_token(browser_id),
+        browser_csrf=runtime.web_access.signer.csrf_token(browser_id),
         needs_invitation=not runtime.clients.account_tokens,
         opened=_find_opened(runtime, asked, browser_id) is not None,
     )

@@ -104,7 +104,7 @@ def render_form(
         place=place,
         typed=typed or TypedRight(),
         faults=faults,
-        browser_csrf=runtime.signer.csrf_token(browser_id),
+        browser_csrf=runtime.web_access.signer.csrf_token(browser_id),
         offers_page=offers_consent_page(runtime),
         service=name_service(runtime, place.tenant, words),
         duration=words.duration(clients.endpoints.preset.consent_duration),

@@ -38,7 +38,7 @@ from worker.web.context import (
     hash_browser_id,
     read_browser_id,
     read_form_browser,
-    set_session_cookie,
+    show_accounts,
 )
 from worker.web.pages.own_account import load_own_account
 from worker.web.render import refuse_form, words_of
@@ -187,6 +187,5 @@ def _show_right(request: Request, runtime: Runtime, session: Session, right: Rig
         return response
     if runtime.consents.browser_of(account.id) != right.browser:
         return consent_page(request, "right_elsewhere", digits=right.last_digits)
-    # Rights change, so the session gets a new id (session fixation).
-    set_session_cookie(runtime, response, session.with_accounts([account]))
+    show_accounts(runtime, request, response, session, [account])
     return response
