@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Final
@@ -29,6 +30,7 @@ from worker.web.texts import Words
 
 log = logging.getLogger("releve.web")
 
+FORM_COOKIE: Final = "releve_form"
 BROWSER_COOKIE: Final = "releve_connect"
 BROWSER_LIFE: Final = timedelta(days=7)  # As long as a connection request.
 RIGHT_STATE: Final = "/connect/right/state"  # Where a browser sees what has become of the right that it declared.
@@ -105,6 +107,21 @@ def set_session_cookie(runtime: Runtime, response: Response, text: str) -> None:
     longest = KEY_LIVES[KeyKind.HOUSEHOLD_SESSION].longest
     assert longest is not None  # noqa: S101 - each session has an end
     set_cookie(runtime, response, SESSION_COOKIE, text, int(longest.total_seconds()))
+
+
+def new_form(runtime: Runtime, request: Request) -> tuple[str, str]:
+    """Return the value of the cookie and of the hidden field of a form for a browser that has no session.
+
+    The page sets the cookie (``FORM_COOKIE``), and what the form leads to asks ``is_own_form``.
+    """
+    value = read_cookie(runtime, request, FORM_COOKIE) or secrets.token_urlsafe(18)
+    return value, runtime.web_access.signer.csrf_token(value)
+
+
+def is_own_form(runtime: Runtime, request: Request, csrf: str) -> bool:
+    """Return whether a form without a session is one that this browser has loaded from us."""
+    value = read_cookie(runtime, request, FORM_COOKIE)
+    return value is not None and runtime.web_access.signer.is_valid_csrf_token(value, csrf)
 
 
 def read_browser_id(runtime: Runtime, request: Request) -> str | None:

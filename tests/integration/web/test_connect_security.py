@@ -107,11 +107,8 @@ def test_a_forged_browser_cookie_is_nobodys(service: ConnectService) -> None:
     browser, thief = service.browser(), service.browser()
     back = service.begin(browser)
     name = ConsentFlows(service.runtime.redis).read(query_of(back)["state"]).browser  # type: ignore[union-attr]
-    for forged in (
-        name,
-        SIGNED,
-        "x.y.z",
-    ):
+    signed = service.runtime.web_access.signer.sign("session", {"name": name}, timedelta(hours=1))
+    for forged in (name, signed, "x.y.z"):
         thief.cookies.set(BROWSER_COOKIE, forged)
         assert thief.get(back).status_code == 403
 
