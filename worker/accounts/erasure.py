@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -22,6 +23,7 @@ from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.hashed_meters.erasures import ErasureTable
+from worker.stores.registry.households.households import forget_account
 from worker.stores.registry.proxy.grants import ProxyGrantTable
 from worker.stores.registry.rights import RightTable
 
@@ -62,7 +64,7 @@ def erase_account(
 
         requests.end_for(account.id, account.usage_point_id, consents.browser_of(account.id))
     # The registry goes first: from then on no task writes for this account.
-    removed = registry.remove(account_id, on_removal)
+    removed = registry.remove(account_id, on_removal, partial(forget_account, account_id=account_id))
     proofs = consents.erase_after_removal(account_id, now, keep_proof_days, actor)
     documents = measures.erase(account_id)
     return {"documents": documents, **removed, **withdrawn, "state_keys": progress.forget(account_id), **proofs}

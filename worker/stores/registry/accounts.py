@@ -27,7 +27,6 @@ from worker.stores.registry import account_rows, migrations, series_choice
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.due import DueTable
-from worker.stores.registry.households.households import forget_account
 from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.policies import PolicyTable
@@ -280,11 +279,16 @@ class AccountRegistry:
         with self.database.writing() as connection:
             account_rows.change_state(connection, account_id, state, reason, now)
 
-    def remove(self, account_id: str, on_removal: Callable[[Connection], object] | None = None) -> dict[str, int]:
+    def remove(
+        self,
+        account_id: str,
+        on_removal: Callable[[Connection], object] | None = None,
+        at_end: Callable[[Connection], object] | None = None,
+    ) -> dict[str, int]:
         """Delete the account's personal data, leave its row as a tombstone, and return the number of deleted rows.
 
-        ``on_removal`` is called inside the transaction where the account has a meter. Safe to repeat. A row of
-        ``raw_answers`` holds one answer, or a packed month of answers.
+        Inside the transaction ``on_removal`` is called where the account has a meter, and ``at_end`` in any case. Safe
+        to repeat. A row of ``raw_answers`` holds one answer, or a packed month of answers.
         """
         with self.database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
@@ -297,7 +301,8 @@ class AccountRegistry:
                 table: connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount
                 for table in PERSONAL
             }
-            forget_account(connection, account_id)
+            if at_end is not None:
+                at_end(connection)
             tokens = detach_token(connection, account_id)
             withdraw_rights(connection, account_id)
             # A second removal must not move the moment of the first, so only a row that is not removed changes.

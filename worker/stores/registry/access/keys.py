@@ -12,7 +12,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, select, update
 
@@ -33,13 +33,7 @@ SESSIONS: Final = frozenset({KeyKind.HOUSEHOLD_SESSION, KeyKind.OPERATOR_SESSION
 _VISIT_RECORDED_EVERY: Final = timedelta(minutes=1)
 
 
-class _Texts(Protocol):
-    def create(self) -> tuple[str, str, str]: ...
-    def read_id(self, text: str) -> str | None: ...
-    def matches(self, text: str, stored_hash: str | None) -> bool: ...
-
-
-_TEXTS: Final[Mapping[KeyKind, _Texts]] = {
+_TEXTS: Final[Mapping[KeyKind, SecretTexts | RecoveryTexts]] = {
     kind: RecoveryTexts() if kind is KeyKind.RECOVERY_CODE else SecretTexts(kind.value) for kind in KeyKind
 }
 
