@@ -32,7 +32,6 @@ from sqlalchemy import (
     true,
 )
 
-from worker.domain.consent.access_keys import KeyKind
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, NoticeKind, Proof
 from worker.domain.consent.evidence import DatesSource, EvidenceEvent
@@ -469,7 +468,7 @@ ACCESS_KEYS = Table(
     "access_keys",
     METADATA,
     Column("id", _sortable(32), primary_key=True),
-    Column("kind", _word(KeyKind, 16), nullable=False),
+    Column("kind", String(16), nullable=False),  # A KeyKind.
     Column("owner", _sortable(32), nullable=False),  # The id of a household or of an operator.
     Column("sealed", Text, nullable=False),
     Column("device", String(100), nullable=False),

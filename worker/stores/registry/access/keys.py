@@ -183,4 +183,4 @@ def _get_row(connection: Connection, key_id: str, *, lock: bool = False) -> Row[
 
 
 def _to_key(row: Row[Any]) -> AccessKey:
-    return AccessKey(row.id, row.kind, row.owner, row.created_at, row.last_seen_at, row.expires_at, row.device)
+    return AccessKey(row.id, KeyKind(row.kind), row.owner, row.created_at, row.last_seen_at, row.expires_at, row.device)
