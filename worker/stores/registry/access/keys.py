@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.access_keys import KEY_LIVES, AccessKey, KeyKind
 from worker.errors import OperatorFault
 from worker.logs import fields
-from worker.stores.database import Database, SqlTable
+from worker.stores.database import Database
 from worker.stores.encryption import SecretTexts
 from worker.stores.registry.access.recovery_texts import RecoveryTexts
+from worker.stores.registry.access.sessions import SessionTable
 from worker.stores.registry.tables import ACCESS_KEYS
 from worker.stores.sealing import Sealer, place_of
 
 log = logging.getLogger("releve.access")
 
-SESSIONS: Final = frozenset({KeyKind.HOUSEHOLD_SESSION, KeyKind.OPERATOR_SESSION})
 # A visit is recorded once in this time: SQLite has one writer.
 _VISIT_RECORDED_EVERY: Final = timedelta(minutes=1)
 
@@ -38,15 +38,12 @@ _TEXTS: Final[Mapping[KeyKind, SecretTexts | RecoveryTexts]] = {
 }
 
 
-class AccessKeyTable(SqlTable):
-    """The table of access keys; every method raises StoreUnavailable.
-
-    ``now`` is the real time even if the fleet runs at a simulated one: a session must not live longer than it should.
-    """
+class AccessKeyTable(SessionTable):
+    """The table of access keys, for those who can make and open them; every method raises StoreUnavailable."""
 
     def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
-        super().__init__(database)
-        self._sealer, self._now = sealer, now
+        super().__init__(database, now)
+        self._sealer = sealer
 
     def create(
         self, kind: KeyKind, owner: str, *, device: str = "", details: Mapping[str, str] | None = None
@@ -97,22 +94,6 @@ class AccessKeyTable(SqlTable):
                 sealed = self._seal(replace(key, details=dict(details)), secret_hash)
                 connection.execute(update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key.id).values(sealed=sealed))
 
-    def end(self, key_id: str) -> bool:
-        """End the key of this id; return whether there was one."""
-        with self._database.writing() as connection:
-            return end_key(connection, key_id) > 0
-
-    def delete_over(self) -> int:
-        """Delete the keys whose time is over, and return their number."""
-        return self._database.change(delete(ACCESS_KEYS).where(_is_over(self._now())))
-
-    def list(self, owner: str | None = None, kinds: Collection[KeyKind] = SESSIONS) -> list[AccessKey]:
-        """Return the keys that are not over, without details, of one owner or of all, the last seen first."""
-        mine = () if owner is None else (ACCESS_KEYS.c.owner == owner,)
-        query = select(ACCESS_KEYS).where(ACCESS_KEYS.c.kind.in_(kinds), ~_is_over(self._now()), *mine)
-        rows = self._database.fetch(query.order_by(ACCESS_KEYS.c.last_seen_at.desc(), ACCESS_KEYS.c.id))
-        return [_to_key(row) for row in rows]
-
     def _open(self, connection: Connection, kind: KeyKind, text: str | None) -> AccessKey | None:
         texts = _TEXTS[kind]
         key_id = texts.read_id(text) if text else None
@@ -153,34 +134,6 @@ class AccessKeyTable(SqlTable):
         return key, content["hash"]
 
 
-def end_key(connection: Connection, key_id: str, *, owners: Collection[str] | None = None) -> int:
-    """End the key of this id; with ``owners`` only where it is one of theirs. Return how many were ended."""
-    mine = () if owners is None else (ACCESS_KEYS.c.owner.in_(owners),)
-    return connection.execute(delete(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id, *mine)).rowcount
-
-
-def end_keys_of(
-    connection: Connection, owners: Collection[str], kinds: Collection[KeyKind] = tuple(KeyKind), *, but: str = ""
-) -> int:
-    """End the owners' keys of these kinds, but the one with the id ``but``; return how many were ended."""
-    mine = (ACCESS_KEYS.c.owner.in_(owners), ACCESS_KEYS.c.kind.in_(kinds), ACCESS_KEYS.c.id != but)
-    return connection.execute(delete(ACCESS_KEYS).where(*mine)).rowcount
-
-
-def _is_over(now: datetime) -> ColumnElement[bool]:
-    """Return the condition of the keys whose time is over."""
-    idle = [
-        (ACCESS_KEYS.c.kind == kind) & (ACCESS_KEYS.c.last_seen_at <= now - life.idle)
-        for kind, life in KEY_LIVES.items()
-        if life.idle is not None
-    ]
-    return or_(ACCESS_KEYS.c.expires_at.is_not(None) & (ACCESS_KEYS.c.expires_at <= now), *idle)
-
-
 def _get_row(connection: Connection, key_id: str, *, lock: bool = False) -> Row[Any] | None:
     query = select(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id)
     return connection.execute(query.with_for_update() if lock else query).one_or_none()
-
-
-def _to_key(row: Row[Any]) -> AccessKey:
-    return AccessKey(row.id, KeyKind(row.kind), row.owner, row.created_at, row.last_seen_at, row.expires_at, row.device)
