@@ -111,6 +111,7 @@ def expire_consents() -> None:
     ended, erased = runtime.refusals.apply_retention(runtime.settings.keep_consent_proof_days)
     # Invitations live by the real time, even where the fleet runs at a simulated one.
     runtime.invitations.delete_before(real_clock() - KEEP_INVITATIONS)
+    runtime.sessions.delete_over()
     runtime.erasures.forget_before(runtime.history.today())
     runtime.rights.delete_ended_before(runtime.now() - KEEP_ENDED_RIGHTS)
     keep_grants = timedelta(days=runtime.settings.keep_consent_proof_days)

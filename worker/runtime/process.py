@@ -59,6 +59,7 @@ from worker.stores.redis.locks import Locks
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.redis.proof_files import ProofFiles
 from worker.stores.redis.rate_limits import RateLimiter
+from worker.stores.registry.access.sessions import SessionTable
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.answers.corrections import CorrectionTable
 from worker.stores.registry.answers.raw_answers import RawAnswerTable
@@ -138,6 +139,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.unknown_answers = QuarantineTable(database, self.sealer)
         self.tenants = TenantTable(database, self.sealer)
         self.homes = HomeTable(database)
+        self.sessions = SessionTable(database)
         self.channels = NoticeChannels(of_settings=_build_channels(settings), tenants=self.tenants)
         self.measures = stores.build_measures(settings, self._open, guarded=guarded)
         self.redis_url = stores.redis_address(settings, self._open)
