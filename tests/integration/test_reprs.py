@@ -99,7 +99,7 @@ def test_no_object_of_a_running_house_shows_a_secret(runtime: Runtime, secrets: 
     ]
     objects += [account, runtime.clients.client_of(account), REDACTOR, Redactor(secrets.values())]
     objects += [Callback(TOKENS[0], "", (METER,), code=TOKENS[1]), Session(_empty_sid=TOKENS[0])]
-    objects += [Answer(AnswerKind.DATA, METER)]
+    objects += [Answer(AnswerKind.DATA, METER), runtime.web_access]
     objects += [CouchAnswer(200, {"x": METER}), Reply(200, {"x": TOKENS[0]}, METER.encode())]
     objects += [SplitFetch(lambda _: Answer(AnswerKind.DATA, METER), payloads=[(None, METER)])]  # type: ignore[list-item]
     objects.append(

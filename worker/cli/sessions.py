@@ -14,9 +14,7 @@ from worker.stores.registry.access.sessions import SESSIONS, SessionTable
 
 _KINDS: Final = {"household": KeyKind.HOUSEHOLD_SESSION, "operator": KeyKind.OPERATOR_SESSION}
 
-_kind_option = click.option(
-    "--kind", type=click.Choice(list(_KINDS)), help="Only those of households, or of operators."
-)
+_kind_option = click.option("--kind", type=click.Choice(list(_KINDS)), help="Those of households, or of operators.")
 _account_option = click.option("--account", "account_id", metavar="ACCOUNT", help="Only those that show this account.")
 
 

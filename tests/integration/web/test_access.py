@@ -194,6 +194,27 @@ TABLE = (
     for_holders_form("POST /accounts/{account_id}/stop", changes(303, "/accounts/{id}#connection")),
     for_holder("GET /accounts/{account_id}/remove", sees(200, "{digits}")),
     for_holders_form("POST /accounts/{account_id}/remove", changes(200, "{id}", "{digits}")),
+    # The household's own sessions.
+    for_everybody(
+        "GET /access/sessions",
+        sees(303, "/"),
+        but=dict.fromkeys((HOLDER, HOLDER_WITHOUT_CSRF, HOUSEHOLD), sees(200, "Signed-in devices")),
+    ),
+    for_everybody(
+        "POST /access/sessions/{key_id}/end",
+        BAD_FORM,
+        dict.fromkeys((HOLDER, HOUSEHOLD), changes(303, "/access/sessions")),
+        form={"csrf": "{csrf}"},
+    ),
+    for_everybody(
+        "POST /access/sessions/end-others",
+        BAD_FORM,
+        dict.fromkeys((HOLDER, HOUSEHOLD), changes(303, "/access/sessions")),
+        form={"csrf": "{csrf}"},
+    ),
+    for_everybody(
+        "POST /access/log-out", BAD_FORM, dict.fromkeys((HOLDER, HOUSEHOLD), changes(303, "/")), form={"csrf": "{csrf}"}
+    ),
     # Homes.  Only accounts of the browser's own session are ever joined.
     for_everybody(
         "POST /accounts/{account_id}/home",
@@ -468,7 +489,7 @@ def ask(client: TestClient, row: Row, account_id: str, cast: Cast, invitation_id
         "new_number": f"9{cast.home.number[1:]}",
     }
     fill = {"account_id": account_id, "supplier": "enedis", "invitation_id": invitation_id or cast.invitation_id}
-    fill |= {"doctype": "com.grandlyon.enedis.day", "right_id": "f" * 20}
+    fill |= {"doctype": "com.grandlyon.enedis.day", "right_id": "f" * 20, "key_id": "h4t8q2mxk0ra"}
     return client.request(
         method,
         (row.path or path.replace("{path:path}", "x")).format(**fill),

@@ -1,4 +1,4 @@
-"""Pages of households: first page, account, series, download, stop, removal, sessions. The operator has a router of its own."""
+"""Pages of households: first page, account, series, download, stop, removal, sessions. Operators have their own."""
 
 from __future__ import annotations
 

@@ -115,6 +115,8 @@ def forget_account(connection: Connection, account_id: str) -> None:
 
 def end_empty(connection: Connection, household_ids: Collection[str]) -> None:
     """Delete those of the households that have no account left, with their sessions, codes and mail addresses."""
+    if not household_ids:
+        return
     query = select(HOUSEHOLD_ACCOUNTS.c.household_id).where(HOUSEHOLD_ACCOUNTS.c.household_id.in_(household_ids))
     empty = set(household_ids) - set(connection.execute(query).scalars())
     end_keys_of(connection, empty)
