@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 import requests
 from oauthlib.oauth2 import Client, WebApplicationClient
-from requests.adapters import HTTPAdapter
 from requests_oauthlib import OAuth2Session
 from urllib3.exceptions import NewConnectionError
 
+from worker.clients.bounded_http import BoundedHttp
 from worker.clients.endpoints import Endpoints
 from worker.clients.ndjson import StreamLimits, read_values
 from worker.clients.reply import Reply, token_refused
@@ -220,7 +220,7 @@ class Transport:
         return session
 
 
-class _CountedHttp(HTTPAdapter):
+class _CountedHttp(BoundedHttp):
     """An HTTP adapter that counts each request with the class of its answer's status."""
 
     def __init__(self, api: str, scheme: str = "https") -> None:

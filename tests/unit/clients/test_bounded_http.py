@@ -1,0 +1,113 @@
+"""M7: no answer of a supplier is read without an end, neither in bytes nor in time."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+import requests
+
+from tests.support.canned_server import CannedAnswer, canned_server
+from worker.clients.bounded_http import BodyLimits, BoundedHttp
+from worker.clients.ndjson import StreamLimits
+from worker.clients.session import Transport
+from worker.clients.tokens import Token
+from worker.errors import MalformedAnswer, SupplierUnavailable
+
+pytestmark = pytest.mark.sockets
+
+TOKEN = Token("access-token-one")
+MEGABYTE = 1024**2
+ZEROS = b'{"a": "' + b"0" * (160 * MEGABYTE)
+
+
+def packed(content: bytes, encoding: str) -> CannedAnswer:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(content)}\r\n\r\n"
+    return CannedAnswer(head.encode() + content)
+
+
+BOMBS = {
+    "gzip": lambda: packed(gzip.compress(ZEROS), "gzip"),
+    "deflate": lambda: packed(zlib.compress(ZEROS), "deflate"),
+    "packed twice": lambda: packed(gzip.compress(gzip.compress(ZEROS)), "gzip, gzip"),
+    "not packed": lambda: packed(ZEROS[: 9 * MEGABYTE], "identity"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize("limits", [None, StreamLimits()], ids=["whole", "value by value"])
+def test_m7_a_bomb_is_malformed_and_takes_little_memory(bomb: str, limits: StreamLimits | None) -> None:
+    with canned_server(BOMBS[bomb]()) as server:
+        transport = Transport(server.url.rstrip("/"))
+        tracemalloc.start()
+        try:
+            if limits is None:
+                with pytest.raises(MalformedAnswer):
+                    transport.send("GET", server.url, TOKEN)
+            else:
+                streamed = transport.send("GET", server.url, TOKEN, limits).streamed
+                assert streamed is not None and isinstance(streamed.fault, MalformedAnswer)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 20 * MEGABYTE
+
+
+def test_a_large_answer_that_is_packed_as_any_text_is_read() -> None:
+    words = b"".join(b"%d," % number for number in range(300_000))
+    with canned_server(packed(gzip.compress(words), "gzip")) as server:
+        assert Transport(server.url.rstrip("/")).send("GET", server.url, TOKEN).body == words
+
+
+@contextmanager
+def drip(head: bytes, drop: bytes) -> Iterator[str]:
+    """Yield the address of a server that sends ``head``, then ``drop`` again and again, until its caller leaves."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(head)
+                    while not left.wait(0.02):
+                        connection.sendall(drop)
+
+        left = threading.Event()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        finally:
+            left.set()
+            thread.join()
+
+
+DRIPS = {
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"),
+    "status line": (b"HTTP/1.1", b" "),
+    "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"x"),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+}
+
+
+@pytest.mark.parametrize("kind", DRIPS)
+def test_an_answer_that_drips_ends_with_the_time_of_its_call(kind: str) -> None:
+    with drip(*DRIPS[kind]) as url, requests.Session() as session:
+        session.mount("http://", BoundedHttp(longest_s=0.3))
+        with pytest.raises(SupplierUnavailable, match="did not finish"):
+            session.get(url, timeout=(5, 5))
+
+
+def test_the_time_of_one_call_is_not_that_of_the_next() -> None:
+    answers = [packed(b"fine", "identity")] * 3
+    with canned_server(*answers) as server, requests.Session() as session:
+        session.mount("http://", BoundedHttp(BodyLimits(), longest_s=60))
+        assert [session.get(server.url).content for _ in answers] == [b"fine"] * 3
+        assert server.connections == 1 and threading.active_count() < 10
