@@ -37,7 +37,8 @@ from worker.errors import (
 _DEAD_GRANT: Final = "{} refuses the refresh token or code (invalid_grant): the owner must consent again"
 _BAD_CREDENTIALS: Final = {"invalid-client", "unauthorized-client", "unauthorized", "900901", "900908"}
 # A token goes into a header, which carries no other characters.
-_PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
+_PRINTABLE: Final = re.compile(r"[\x21-\x7e]{1,8192}")
+_LONGEST_LIFE_S: Final = 366 * 86_400  # What is longer is no life of a token.
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,11 @@ class OAuthClient:
         tokens = [body["access_token"], *([body["refresh_token"]] if body.get("refresh_token") is not None else [])]
         if not all(isinstance(token, str) and _PRINTABLE.fullmatch(token) for token in tokens):
             raise MalformedAnswer("the token endpoint's answer holds a token that is none")
+        if str(body.get("token_type") or "bearer").lower() != "bearer":
+            raise MalformedAnswer("the token endpoint's answer holds a token of another type than bearer")
+        life_s = body.get("expires_in")
+        if isinstance(life_s, bool) or (isinstance(life_s, int | float) and not 0 < life_s <= _LONGEST_LIFE_S):
+            raise MalformedAnswer("the token endpoint's answer holds a token whose life is none")
         # The scope is not used, and oauthlib raises an error if the supplier left it out, emptied it or widened it.
         response._content = json.dumps({name: value for name, value in body.items() if name != "scope"}).encode()
         return response

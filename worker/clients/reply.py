@@ -12,15 +12,26 @@ from functools import cached_property
 from typing import Final
 
 from worker.clients.endpoints import TokenMode
-from worker.clients.ndjson import StreamedValues
+from worker.clients.ndjson import StreamedValues, StreamLimits
 from worker.clients.retry_after import quota_wait_s
 from worker.domain.measures.answers import Json
 
 # Of the API gateway that stands before many suppliers (WSO2), and of OAuth.
 BAD_TOKEN_CODES: Final = {"900901", "900902", "900903", "unauthorized", "invalid-token"}
 _LONGEST_PAGE: Final = 20_000
+_STRUCTURE: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # Texts are passed over.
 # A code is written to logs and messages. So it must consist of words and a short number: no meter, no token.
 _CODE_FORM: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0-9]{1,7})?|[0-9]{1,6}")
+
+
+def is_too_deep(body: bytes, most: int = StreamLimits().depth) -> bool:
+    """Return whether JSON opens more than ``most`` lists and objects in each other."""
+    depth = 0
+    for match in _STRUCTURE.finditer(body):
+        depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(match[0], 0)
+        if depth > most:
+            return True
+    return False
 
 
 # Without slots, because cached_property needs a __dict__.
@@ -39,9 +50,9 @@ class Reply:
 
     @cached_property
     def json(self) -> Json:
-        """The parsed body; None if it is no JSON (or ``null``)."""
+        """The parsed body; None if it is no JSON (or ``null``), or nested deeper than any answer is."""
         try:
-            return json.loads(self.body)
+            return None if is_too_deep(self.body) else json.loads(self.body)
         except (ValueError, RecursionError):
             return None
 

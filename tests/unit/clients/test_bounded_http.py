@@ -16,6 +16,7 @@ import requests
 from tests.support.canned_server import CannedAnswer, canned_server
 from worker.clients.bounded_http import BodyLimits, BoundedHttp
 from worker.clients.ndjson import StreamLimits
+from worker.clients.reply import Reply
 from worker.clients.session import Transport
 from worker.clients.tokens import Token
 from worker.errors import MalformedAnswer, SupplierUnavailable
@@ -111,3 +112,9 @@ def test_the_time_of_one_call_is_not_that_of_the_next() -> None:
         session.mount("http://", BoundedHttp(BodyLimits(), longest_s=60))
         assert [session.get(server.url).content for _ in answers] == [b"fine"] * 3
         assert server.connections == 1 and threading.active_count() < 10
+
+
+@pytest.mark.parametrize("depth, is_read", [(32, True), (33, False), (5000, False)])
+def test_an_answer_that_is_nested_too_deep_is_no_json(depth: int, is_read: bool) -> None:
+    body = b"[" * depth + b'"[[{{ \\" [[["' + b"]" * depth
+    assert (Reply(200, {}, body).json is not None) is is_read

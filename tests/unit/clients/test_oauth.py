@@ -56,6 +56,11 @@ REFUSALS: list[tuple[int, Any, type[WorkerError]]] = [
     (200, {"access_token": None}, MalformedAnswer),
     (200, {"access_token": "t", "refresh_token": 7}, MalformedAnswer),
     (200, {"access_token": "t", "expires_in": "soon"}, MalformedAnswer),
+    (200, {"access_token": "t", "expires_in": -5}, MalformedAnswer),  # L10
+    (200, {"access_token": "t", "expires_in": True}, MalformedAnswer),
+    (200, {"access_token": "t", "expires_in": 1e30}, MalformedAnswer),
+    (200, {"access_token": "t", "token_type": "mac"}, MalformedAnswer),
+    (200, {"access_token": "t" * 8193}, MalformedAnswer),  # M7
     (200, b'{"access_token": "t", "expires_in": Infinity}', MalformedAnswer),
 ]
 
