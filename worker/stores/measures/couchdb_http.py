@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, Final
 
 from couchdb import http
@@ -30,6 +30,7 @@ _STATUS_OF: Final = {
     http.ResourceConflict: 409,
     http.PreconditionFailed: 412,
 }
+MOST_BYTES: Final = 64 * 1024**2  # Far above the longest range that is read: three years of half-hours.
 _TRY_LATER: Final = {408, 409, 425, 429}  # Client errors that pass with time.
 _NOT_AN_ANSWER: Final = (AttributeError, TypeError, ValueError, OSError, HTTPException, http.RedirectLimit)
 
@@ -164,6 +165,18 @@ class _NoCache:
         return None
 
 
+class _BoundedResponse(HTTPResponse):
+    """An answer of which no more than ``MOST_BYTES`` are read at once: the package reads any answer as a whole."""
+
+    def read(self, amt: int | None = None) -> bytes:
+        if amt is not None or 0 <= (self.length or -1) <= MOST_BYTES:
+            return super().read(amt)  # Without ``amt`` it tells where an answer breaks off.
+        body = super().read(MOST_BYTES + 1)
+        if len(body) > MOST_BYTES:
+            raise HTTPException(f"an answer of more than {MOST_BYTES} bytes")
+        return body
+
+
 class _Connections(http.ConnectionPool):  # type: ignore[misc]  # The package has no types.
     """The package's connection pool, to which a connection returns once, after the request, if it succeeded.
 
@@ -177,6 +190,7 @@ class _Connections(http.ConnectionPool):  # type: ignore[misc]  # The package ha
 
     def get(self, url: str) -> HTTPConnection:
         connection: HTTPConnection = super().get(url)
+        connection.response_class = _BoundedResponse
         # A list, because a redirect takes another one.
         self._local.taken = [*getattr(self._local, "taken", ()), (url, connection)]
         return connection

@@ -346,3 +346,14 @@ def test_after_an_error_page_two_threads_don_t_share_a_connection() -> None:
             gate.set()
             ids = sorted(document["_id"] for future in reading for document in future.result() or [])
     assert ids == ["acc:0", "acc:1"]
+
+
+@pytest.mark.parametrize("send", [answer, chunked], ids=["with its length", "in chunks"])
+def test_m7_an_answer_without_an_end_is_an_outage(monkeypatch: pytest.MonkeyPatch, send: Any) -> None:
+    monkeypatch.setattr("worker.stores.measures.couchdb_http.MOST_BYTES", 100_000)
+    text = json.dumps(rows({**DOCUMENT, "_rev": "1-a", "x": "y" * 200_000}))
+    with canned_server(send(200, text, "application/json"), answer(200, rows())) as server:
+        store = store_at(server)
+        with pytest.raises(StoreUnavailable, match="broken answer"):
+            store.read("acc", "2024-01-01", "2024-01-02")
+        assert store.read("acc", "2024-01-01", "2024-01-02") == [] and server.connections == 2
