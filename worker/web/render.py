@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -103,4 +103,6 @@ def _address_in_language(request: Request, language: str) -> str:
     if request.method != "GET" or path.startswith("/callback/") or (path.startswith("/proxy/") and "/auth" not in path):
         return f"/?{LANGUAGE_PARAMETER}={language}"
     query = [(name, value) for name, value in request.query_params.multi_items() if name != LANGUAGE_PARAMETER]
-    return f"{request.url.path}?{urlencode([*query, (LANGUAGE_PARAMETER, language)])}"
+    # A path that began with "//" or "/\\" would name another host.
+    path = "/" + quote(path.lstrip("/\\"), safe="/-._~")
+    return f"{path}?{urlencode([*query, (LANGUAGE_PARAMETER, language)])}"

@@ -27,6 +27,7 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Permissions-Policy": "geolocation=(), camera=(), microphone=()",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 
 
@@ -43,8 +44,8 @@ def policy_with_form_to(*addresses: str | None) -> str:
 def set_security_headers(request: Request, response: Response) -> None:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    if not request.url.path.startswith("/static/"):
-        # Personal data stays out of caches.
-        response.headers.setdefault("Cache-Control", "no-store")
+    # Personal data stays out of caches; the address of a static file changes with its content.
+    is_static = request.url.path.startswith("/static/") and "v" in request.query_params and response.status_code == 200
+    response.headers.setdefault("Cache-Control", "public, max-age=31536000, immutable" if is_static else "no-store")
     if request.url.scheme == "https":
         response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")

@@ -23,3 +23,18 @@ def test_pages_keep_to_their_content_policy(service: ApiService, account: str, p
 def test_pages_say_nothing_that_a_stored_text_could_turn_into_markup(service: ApiService) -> None:
     page = service.stranger().get("/nowhere/<script>alert(1)</script>?x=<b>", headers=FRENCH).text
     assert "<script>alert" not in page and "<b>" not in page
+
+
+@pytest.mark.parametrize("path", ["//evil.example/x", "///evil.example", "/\\evil.example/x", "//evil.example%2fx"])
+def test_l1_no_link_of_ours_leads_to_a_host_that_an_address_names(service: ApiService, path: str) -> None:
+    page = service.stranger().get(f"http://testserver{path}", headers=FRENCH).text
+    links = re.findall(r'href="([^"]*)"', page)
+    assert len(links) > 3 and not [link for link in links if re.match(r"[/\\]{2}|https?:", link)]
+
+
+def test_l21_answers_are_for_pages_of_ours_alone_and_static_files_are_kept(service: ApiService) -> None:
+    page = service.stranger().get("/", headers=FRENCH)
+    assert page.headers["cross-origin-resource-policy"] == "same-origin"
+    [style] = re.findall(r'href="(/static/page.css[^"]*)"', page.text)
+    assert "immutable" in service.stranger().get(style).headers["cache-control"]
+    assert service.stranger().get("/static/nothing.css").headers["cache-control"] == "no-store"
