@@ -48,4 +48,4 @@ def set_security_headers(request: Request, response: Response) -> None:
     is_static = request.url.path.startswith("/static/") and "v" in request.query_params and response.status_code == 200
     response.headers.setdefault("Cache-Control", "public, max-age=31536000, immutable" if is_static else "no-store")
     if request.url.scheme == "https":
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
