@@ -24,10 +24,12 @@ from config.validation import (
     ConsentDuration,
     Floors,
     HttpUrl,
+    Networks,
     NotifyUrls,
     RedisUrl,
     SecretFileSource,
     SeriesNames,
+    check_webhook,
     is_gas_production,
     is_production,
 )
@@ -220,7 +222,12 @@ class Settings(BaseSettings):
         None, description="How long a consent is asked for, like P6M or P1095D; unset, the longest the preset may have."
     )
     webhook_url: HttpUrl | None = Field(None, description="Gets a signed POST when an account needs its owner.")
-    webhook_secret: SecretStr | None = Field(None, description="Signs these POSTs (HMAC-SHA256). Also as …_FILE.")
+    webhook_secret: SecretStr | None = Field(
+        None, description="Signs these POSTs (HMAC-SHA256), 32 characters or more. Also as …_FILE."
+    )
+    webhook_networks: Networks = Field(
+        "", description="Private networks that webhooks may reach, like 10.1.0.0/16; without it public addresses alone."
+    )
     notify_url: NotifyUrls | None = Field(
         None,
         description="Sends the same over other services: apprise URLs with a space between, such as "
@@ -369,6 +376,11 @@ class Settings(BaseSettings):
     def _check_notices(self) -> Self:
         if self.webhook_url and not self.webhook_secret:
             raise ValueError("RELEVE_WEBHOOK_URL needs RELEVE_WEBHOOK_SECRET: its receiver must know who sends")
+        if self.webhook_url and self.webhook_secret:
+            try:
+                check_webhook(self.webhook_url, self.webhook_secret.get_secret_value(), self.webhook_networks)
+            except ValueError as error:
+                raise ValueError(f"RELEVE_WEBHOOK_URL: {error}") from None
         return self
 
     @field_validator("*", mode="before")

@@ -24,6 +24,7 @@ from worker.stores.redis.addresses import check_redis_url, split_url
 PRODUCTION_DOMAIN: Final = "enedis.fr"
 GAS_PRODUCTION_DOMAIN: Final = "grdf.fr"
 
+MIN_WEBHOOK_SECRET: Final = 32
 _ANY_DAY: Final = date(2001, 1, 1)
 
 
@@ -47,6 +48,29 @@ def check_http_url(url: str) -> None:
     parts = split_url(url)
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("needs an http:// or https:// URL")
+
+
+def check_networks(text: str) -> None:
+    """Raise ValueError for what are no networks with commas between them."""
+    from worker.domain.networks import parse_networks  # Imported late, here and below: few set it.
+
+    try:
+        parse_networks(text)
+    except ValueError:
+        raise ValueError("needs networks with commas between them, like 10.1.0.0/16,fd00::/8") from None
+
+
+def check_webhook(url: str, secret: str, networks: str) -> None:
+    """Raise ValueError for a webhook that could be read or forged on its way."""
+    from worker.domain.networks import is_loopback_host
+
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not networks and not is_loopback_host(parts.hostname or ""):
+        raise ValueError(
+            "needs https:// (or name the private network that the receiver is in, in RELEVE_WEBHOOK_NETWORKS)"
+        )
+    if len(secret) < MIN_WEBHOOK_SECRET:
+        raise ValueError(f"its secret needs {MIN_WEBHOOK_SECRET} characters at least: openssl rand -hex 32")
 
 
 def check_consent_duration(duration: str) -> None:
@@ -77,6 +101,7 @@ def _checked(check: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(validate)
 
 
+Networks = Annotated[str, _checked(check_networks)]
 HttpUrl = Annotated[str, _checked(check_http_url), AfterValidator(lambda url: url.rstrip("/"))]
 RedisUrl = Annotated[SecretStr, _checked(check_redis_url)]
 BrokerUrl = Annotated[SecretStr, _checked(check_broker_url)]

@@ -38,7 +38,7 @@ SECRETS = {
     "ENEDIS_CLIENT_SECRET": "canary/client+secret",
     "SESSION_KEY": "canary-session-key-0123456789abcdef",
     "OPERATOR_PASSWORD": "canary-operator-password",
-    "WEBHOOK_SECRET": "canary-webhook-secret",
+    "WEBHOOK_SECRET": "canary-webhook-secret-of-some-length",
     "FLOWER_PASSWORD": FLOWER,
 }
 REDIS_PASSWORD, COUCH_PASSWORD = "canary-redis-password", "canary-couch-password"

@@ -36,7 +36,7 @@ from worker.stores.registry.consent_rows import build_notices
 from worker.stores.registry.tenants import WebhookTarget
 
 METER = "30001640000011"
-SECRET = "between us and the receiver"
+SECRET = "between us and the receiver of webhooks"
 OUTDATED = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
 TAKEN, REDIRECT = answer(204, ""), answer(302, "", Location="/elsewhere")
 
@@ -342,7 +342,10 @@ def test_a_password_is_not_sent_to_a_server_without_tls() -> None:
         ),
         ({"notify_url": "mailtos://user:canary@mail.example?to=nobody"}, "RELEVE_NOTIFY_URL: to whom"),
         ({"notify_url": "mailto://user:canary@mail.example?to=a@example.org"}, "RELEVE_NOTIFY_URL: .* over TLS alone"),
-        ({"webhook_url": "ftp://hook.example", "webhook_secret": "s"}, "RELEVE_WEBHOOK_URL"),
+        ({"webhook_url": "ftp://hook.example", "webhook_secret": SECRET}, "RELEVE_WEBHOOK_URL"),
+        ({"webhook_url": "http://hook.example", "webhook_secret": SECRET}, "RELEVE_WEBHOOK_URL: needs https"),  # L6
+        ({"webhook_url": "https://hook.example", "webhook_secret": "s"}, "RELEVE_WEBHOOK_URL: its secret needs 32"),
+        ({"webhook_networks": "10.1.0.0/99"}, "RELEVE_WEBHOOK_NETWORKS: needs networks"),
     ],
 )
 def test_half_a_setting_is_refused_with_what_is_missing(settings: dict[str, str], fault: str) -> None:

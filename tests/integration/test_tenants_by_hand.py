@@ -21,7 +21,7 @@ def cli(installation: Installation) -> Installation:
 @pytest.fixture
 def secret_file(tmp_path: Path) -> Path:
     path = tmp_path / "secret"
-    path.write_text("between them and us\n")
+    path.write_text("between them and us, and nobody else\n")
     return path
 
 
@@ -41,7 +41,9 @@ def test_a_tenant_is_made_changed_and_listed_without_its_secrets(cli: Installati
     listed = cli.releve("tenants", "list").out + str(rows)
     assert "hook-with-a-secret" not in listed and "between them" not in listed
     with cli.open() as runtime:
-        assert runtime.tenants.find_webhook("kilowatt") == WebhookTarget(url.rstrip("/"), "between them and us")
+        assert runtime.tenants.find_webhook("kilowatt") == WebhookTarget(
+            url.rstrip("/"), "between them and us, and nobody else"
+        )
         assert runtime.tenants.title_of("default") == "Our service"
     cli.releve("tenants", "set", "kilowatt", "--no-webhook")
     with cli.open() as runtime:

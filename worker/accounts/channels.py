@@ -11,7 +11,8 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +20,9 @@ import requests
 
 from worker.accounts import notice_services
 from worker.accounts.notice_texts import Message
+from worker.clients.guarded_http import AddressRefused, GuardedHttp
 from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.networks import Network
 from worker.errors import NotDelivered, OperatorFault
 from worker.logs import fields
 from worker.stores.registry.tenants import TenantTable
@@ -48,6 +51,7 @@ class Webhook:
     url: str = field(repr=False)  # The path may be a secret of the receiver.
     secret: str = field(repr=False)
     timeouts_s: tuple[float, float] = _TIMEOUTS_S
+    networks: Sequence[Network] = ()  # Private ones that may be called.
     clock: Callable[[], float] = time.time  # The real clock, because receivers compare the time with theirs.
 
     def send(self, message: Message) -> None:
@@ -60,15 +64,30 @@ class Webhook:
         try:
             # A redirect would send the account's id to another host. The body of the answer is not needed, so the
             # request streams and does not read it.
-            with requests.post(
-                self.url, data=body, headers=headers, timeout=self.timeouts_s, allow_redirects=False, stream=True
-            ) as answer:
+            with (
+                _open_session(self.networks) as session,
+                session.post(
+                    self.url, data=body, headers=headers, timeout=self.timeouts_s, allow_redirects=False, stream=True
+                ) as answer,
+            ):
                 status = answer.status_code
+        except AddressRefused as error:
+            raise NotDelivered(f"webhook: {error}: see RELEVE_WEBHOOK_NETWORKS") from None
         except requests.RequestException as error:
             # The text of the error may quote the address, which may contain a secret.
             raise NotDelivered(f"webhook: {type(error).__name__}") from None
         if not 200 <= status < 300:
             raise NotDelivered(f"webhook: status {status}")
+
+
+@contextmanager
+def _open_session(networks: Sequence[Network]) -> Iterator[requests.Session]:
+    """Open a session that calls no private network but these, and goes by no proxy, which could."""
+    with requests.Session() as session:
+        session.trust_env = False
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, GuardedHttp(networks))
+        yield session
 
 
 @dataclass(frozen=True)
@@ -109,6 +128,7 @@ class NoticeChannels:
 
     of_settings: Mapping[str, Channel]
     tenants: TenantTable | None = None
+    networks: Sequence[Network] = ()  # Private ones that webhooks may call.
 
     def names(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
         """Return the channels on which a notice about an account of the tenant is sent."""
@@ -128,4 +148,4 @@ class NoticeChannels:
             target = self.tenants.find_webhook(tenant)
         except OperatorFault as error:
             raise NotDelivered(f"{name}: {error}") from None
-        return Webhook(target.url, target.secret) if target else None
+        return Webhook(target.url, target.secret, networks=self.networks) if target else None

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from config.settings import get_settings
-from config.validation import check_http_url
+from config.validation import check_http_url, check_webhook
 from worker.accounts.explanations import to_row
 from worker.cli.common import TenantName, json_option, open_registry_database, print_rows
 from worker.domain.consent.tenants import DEFAULT_TENANT, LONGEST_TITLE
@@ -97,6 +97,10 @@ def _read_target(url: str, secret_file: Path) -> WebhookTarget:
         secret = ""
     if not secret:
         raise click.BadParameter("needs a file with the secret in it", param_hint="--webhook-secret-file")
+    try:
+        check_webhook(url, secret, get_settings().webhook_networks)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--webhook-url") from None
     return WebhookTarget(url, secret)
 
 

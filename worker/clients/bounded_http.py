@@ -50,7 +50,7 @@ class BoundedHttp(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+        self.poolmanager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         call = _Call(self._longest_s)
@@ -145,24 +145,32 @@ def _too_slow(longest_s: float) -> str:
     return f"the supplier did not finish its answer within {longest_s:g} s"
 
 
-class _HttpConnection(HTTPConnection):
+class HttpConnection(HTTPConnection):
+    """A connection that tells its socket to the call of its thread."""
+
     def getresponse(self) -> Any:
         _watch(self.sock)
         return super().getresponse()
 
 
-class _HttpsConnection(HTTPSConnection):
+class HttpsConnection(HTTPSConnection):
+    """The same over TLS."""
+
     def getresponse(self) -> Any:
         _watch(self.sock)
         return super().getresponse()
 
 
-class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _HttpConnection
+class HttpPool(HTTPConnectionPool):
+    """The pool of such connections."""
+
+    ConnectionCls = HttpConnection
 
 
-class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _HttpsConnection
+class HttpsPool(HTTPSConnectionPool):
+    """The same over TLS."""
+
+    ConnectionCls = HttpsConnection
 
 
 def _watch(connection: socket.socket | None) -> None:

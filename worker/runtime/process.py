@@ -45,6 +45,7 @@ from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.series import Series, of_supplier, registers_of
+from worker.domain.networks import parse_networks
 from worker.errors import OperatorFault
 from worker.runtime import keys, stores, supplier
 from worker.runtime.series import fleet_series, is_offered
@@ -140,7 +141,11 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.tenants = TenantTable(database, self.sealer)
         self.homes = HomeTable(database)
         self.sessions = SessionTable(database)
-        self.channels = NoticeChannels(of_settings=_build_channels(settings), tenants=self.tenants)
+        self.channels = NoticeChannels(
+            of_settings=_build_channels(settings),
+            tenants=self.tenants,
+            networks=parse_networks(settings.webhook_networks),
+        )
         self.measures = stores.build_measures(settings, self._open, guarded=guarded)
         self.redis_url = stores.redis_address(settings, self._open)
         self.redis: Redis = connect(self.redis_url)
@@ -526,7 +531,8 @@ def _build_channels(settings: Settings) -> dict[str, Channel]:
     """Return the channels of notices that are set up; the log where there is none."""
     channels: dict[str, Channel] = {}
     if settings.webhook_url and settings.webhook_secret:
-        channels[WEBHOOK] = Webhook(settings.webhook_url, settings.webhook_secret.get_secret_value())
+        secret, networks = settings.webhook_secret.get_secret_value(), parse_networks(settings.webhook_networks)
+        channels[WEBHOOK] = Webhook(settings.webhook_url, secret, networks=networks)
     for url in settings.notify_urls():
         scheme = url.partition(":")[0].lower()
         same = sum(name.partition("-")[0] == scheme for name in channels)

@@ -1,0 +1,62 @@
+"""HTTP calls to addresses that somebody has typed: never into a private network that the operator has not named.
+
+What counts is the address that the connection has reached, looked at before anything is sent, so that no name can hide
+another one. Plain http is for this machine and for the networks that are named.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from urllib3.connection import HTTPConnection
+
+from worker.clients.bounded_http import BoundedHttp, HttpConnection, HttpPool, HttpsConnection, HttpsPool
+from worker.domain.networks import Network, may_be_called
+
+
+class AddressRefused(Exception):
+    """The error for a connection to an address that may not be called; it does not name the address."""
+
+
+class GuardedHttp(BoundedHttp):
+    """An adapter that calls public addresses over https, this machine, and the networks that the operator names.
+
+    Raises AddressRefused before anything is sent to another address.
+    """
+
+    def __init__(self, networks: Sequence[Network] = (), **bounds: Any) -> None:
+        self._networks = tuple(networks)
+        super().__init__(**bounds)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        networks = self._networks
+
+        class GuardedConnection(HttpConnection):
+            def connect(self) -> None:
+                super().connect()
+                _check(self, self.sock, networks, is_plain=True)
+
+        class GuardedTlsConnection(HttpsConnection):
+            def connect(self) -> None:
+                super().connect()
+                _check(self, self.sock, networks, is_plain=False)
+
+        class GuardedPool(HttpPool):
+            ConnectionCls = GuardedConnection
+
+        class GuardedTlsPool(HttpsPool):
+            ConnectionCls = GuardedTlsConnection
+
+        self.poolmanager.pool_classes_by_scheme = {"http": GuardedPool, "https": GuardedTlsPool}
+
+
+def _check(
+    connection: HTTPConnection, sock: socket.socket | None, networks: Sequence[Network], *, is_plain: bool
+) -> None:
+    address = sock.getpeername()[0] if sock else "0.0.0.0"  # noqa: S104 - an address that may not be called
+    if not may_be_called(address, connection.host, networks, is_plain=is_plain):
+        connection.close()
+        raise AddressRefused("an address in a private network, or without https")
