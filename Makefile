@@ -78,7 +78,7 @@ sbom: $(VENV)/.installed $(TOOLS)/.installed
 
 # 1: a locked package has a known weakness, or one isn't known there; 2: no advisories are reached from here.
 audit: $(TOOLS)/.installed
-	@$(TOOLS)/bin/python -m tools.advisories
+	@$(TOOLS)/bin/python -m tools.advisories $(ARGS)
 
 digests:
 	@$(PYTHON) -m tools.image_digests

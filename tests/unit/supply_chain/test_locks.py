@@ -1,4 +1,4 @@
-"""The locks hold all that setup.cfg and pyproject.toml ask for, with hashes, and make and the image install them (L14)."""
+"""The locks hold all that setup.cfg and pyproject.toml ask for, with hashes; make and the image install them (L14)."""
 
 from __future__ import annotations
 
