@@ -29,15 +29,15 @@ def images() -> dict[str, str]:
 
 def digest(image: str) -> str:
     """Return the digest that the registry names for the tag, of all platforms together.  Raises NoDigest."""
-    if shutil.which("docker"):
-        command = ["docker", "buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}", image]
+    if shutil.which("docker"):  # Without `json` buildx takes any format that begins with .Manifest for its own table.
+        command = ["docker", "buildx", "imagetools", "inspect", "--format", "{{json .Manifest.Digest}}", image]
     elif shutil.which("skopeo"):
         name = image if "/" in image else f"library/{image}"
         command = ["skopeo", "inspect", "--no-tags", "--format", "{{.Digest}}", f"docker://docker.io/{name}"]
     else:
         raise NoDigest("make digests asks docker (with buildx) or skopeo: install one of them")
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    text = answer.stdout.strip()
+    text = answer.stdout.strip().strip('"')
     if answer.returncode or not _DIGEST.fullmatch(text):
         reason = (answer.stderr.strip() or text or "no answer").splitlines()[-1]
         raise NoDigest(f"{command[0]} got no digest of {image}: {reason}")

@@ -46,13 +46,13 @@ def test_no_digest_stands_in_the_files() -> None:
 
 
 def test_the_lines_are_what_docker_says_with_the_tag_beside(programs: Path) -> None:
-    program(programs, "docker", f'echo "$*" >>"{programs}/asked"; echo {DIGEST}')
+    program(programs, "docker", f'echo "$*" >>"{programs}/asked"; echo \'"{DIGEST}"\'')
     lines = to_lines()
     assert f"# redis:8.2\nREDIS_IMAGE=redis@{DIGEST}" in lines
     assert f"# prom/prometheus:v3.5.0\nPROMETHEUS_IMAGE=prom/prometheus@{DIGEST}" in lines
     asked = (programs / "asked").read_text(encoding="utf-8").splitlines()
     assert asked == [
-        f"buildx imagetools inspect --format {{{{.Manifest.Digest}}}} {image}" for image in images().values()
+        f"buildx imagetools inspect --format {{{{json .Manifest.Digest}}}} {image}" for image in images().values()
     ]
 
 
