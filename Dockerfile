@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # Two stages: the first installs what requirements/ locks, by hash, and lists it; the second gets that folder and the
 # list, downloads nothing, and runs as a user without rights.
 # No HEALTHCHECK here: what health means differs by service, docker-compose.yml says it for each.

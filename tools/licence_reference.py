@@ -92,9 +92,9 @@ def declared_licence(declared: Message) -> str:
 
     Several classifiers don't say whether one may choose: all are named.
     """
-    if expression := declared["License-Expression"]:
+    if expression := declared.get("License-Expression"):
         return str(expression)
-    if (identifier := str(declared["License"] or "").strip()) in ACCEPTED.keys() - {"BSD"}:
+    if (identifier := str(declared.get("License") or "").strip()) in ACCEPTED.keys() - {"BSD"}:
         return identifier
     classifiers = [
         value.rpartition(" :: ")[2]
