@@ -1,20 +1,33 @@
-# syntax=docker/dockerfile:1
-# Two stages: wheels are built in the first, the second holds only what runs, as a user without rights.
+# Two stages: the first installs what requirements/ locks, by hash, and lists it; the second gets that folder and the
+# list, downloads nothing, and runs as a user without rights.
 # No HEALTHCHECK here: what health means differs by service, docker-compose.yml says it for each.
-FROM python:3.13-slim-bookworm AS build
+# `make digests` tells the digest: --build-arg BASE=python@sha256:...
+ARG BASE=python:3.13-slim-bookworm
+FROM ${BASE} AS build
 WORKDIR /src
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_ONLY_BINARY=:all:
+COPY requirements requirements
+RUN python -m venv /tools \
+ && /tools/bin/pip install --require-hashes -r requirements/build.lock -r requirements/tools.lock
+# Compiled now: the file system is read-only later.
+RUN python -m venv --without-pip /opt/releve \
+ && /tools/bin/pip --python /opt/releve/bin/python install --require-hashes --compile -r requirements/run.lock
 COPY pyproject.toml setup.cfg README.md LICENSE ./
 COPY config config
 COPY tasks tasks
 COPY worker worker
-RUN pip wheel --no-cache-dir --wheel-dir /wheels .
+RUN /tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+ && /tools/bin/pip --python /opt/releve/bin/python install --no-deps --no-index --compile --find-links /wheels releve \
+ && /tools/bin/pip --python /opt/releve/bin/python check \
+ && mkdir /usr/share/releve \
+ && /tools/bin/cyclonedx-py environment --output-reproducible -o /usr/share/releve/sbom.cdx.json /opt/releve/bin/python
 
-FROM python:3.13-slim-bookworm
+FROM ${BASE}
 LABEL org.opencontainers.image.title="Relève" \
       org.opencontainers.image.description="Keeps the measures of many Linky meters in CouchDB in step with Enedis." \
       org.opencontainers.image.licenses="MIT"
-ENV PYTHONUNBUFFERED=1 \
+ENV PATH=/opt/releve/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONFAULTHANDLER=1 \
     RELEVE_DATA_DIR=/var/lib/releve
@@ -22,9 +35,8 @@ ENV PYTHONUNBUFFERED=1 \
 RUN groupadd --gid 10001 releve \
  && useradd --uid 10001 --gid 10001 --create-home --home-dir /var/lib/releve --shell /usr/sbin/nologin releve \
  && install -d -o 10001 -g 10001 -m 0700 /ledger
-# Compiled now: the file system is read-only later.
-RUN --mount=from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --find-links=/wheels --root-user-action=ignore --compile releve
+COPY --from=build /opt/releve /opt/releve
+COPY --from=build /usr/share/releve /usr/share/releve
 USER 10001:10001
 WORKDIR /var/lib/releve
 CMD ["releve", "--help"]

@@ -2,12 +2,15 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+TOOLS  := $(VENV)/tools
+PIP    := $(BIN)/pip --quiet --disable-pip-version-check
 
 # Bytecode is kept even where the shell forbids it: without, pytest prepares 500 modules anew in each of its processes.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick fuzz lint audit format docs reference servers bench bench-original clean
+.PHONY: help demo test quick fuzz lint lock sbom audit digests format docs \
+  reference servers bench bench-original clean
 
 help:
 	@echo "make demo    three pretend homes, from consent to right totals; Ctrl-C ends it"
@@ -15,7 +18,10 @@ help:
 	@echo "make quick   ruff, and the tests that need no server, in a minute"
 	@echo "make fuzz    the parsers under injured answers, for some minutes (EXAMPLES=20000)"
 	@echo "make lint    ruff, mypy, the floors, versions that fit together"
-	@echo "make audit   known weaknesses of the packages installed here; needs the network"
+	@echo "make lock    requirements/*.lock anew, within the ranges of setup.cfg; needs the network"
+	@echo "make sbom    what is installed here, as CycloneDX, in build/sbom.cdx.json"
+	@echo "make audit   known weaknesses of the locked packages; needs the network"
+	@echo "make digests the digests of the images, as lines for .env; needs docker or skopeo, and the network"
 	@echo "make format  let ruff write"
 	@echo "make docs    the documentation's site, in build/site"
 	@echo "make reference  the pages and the drawing that are made from the code"
@@ -33,7 +39,7 @@ test: $(VENV)/.installed-dev
 else
 # Three processes, a file each at a time, in order: the long ones come first, and wait more than they work.
 # ARGS="-n 0" runs one test after the other.
-test: lint servers
+test: lint servers $(TOOLS)/.installed
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
 endif
 
@@ -53,13 +59,29 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pip check --disable-pip-version-check
 
-# Needs the network: it asks PyPI's advisories about each version installed here.  --strict, for without it pip-audit
-# calls all well where it reaches nobody.
-audit: $(VENV)/.installed-dev
+# The newest versions within the ranges, for Python 3.11 and later on every platform, with the hashes of their files.
+# UPGRADE= keeps what is locked wherever setup.cfg still allows it.  The tests then hold the locks to the ranges.
+UPGRADE := --upgrade
+COMPILE = $(TOOLS)/bin/uv --quiet pip compile --python $(BIN)/python --universal --python-version 3.11 $(UPGRADE) \
+  --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
+
+lock: $(TOOLS)/.installed
+	$(COMPILE) --group pyproject.toml:build --output-file requirements/build.lock
+	$(COMPILE) --group pyproject.toml:tools --output-file requirements/tools.lock
+	$(COMPILE) --build-constraints requirements/build.lock setup.cfg --output-file requirements/run.lock
+	$(COMPILE) --build-constraints requirements/build.lock setup.cfg --all-extras --constraints requirements/run.lock \
+	  --output-file requirements/dev.lock
+
+sbom: $(VENV)/.installed $(TOOLS)/.installed
 	@mkdir -p build
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[audit]'
-	$(BIN)/pip freeze --exclude-editable > build/audited.txt
-	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement build/audited.txt
+	$(TOOLS)/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom.cdx.json $(BIN)/python
+
+# 1: a locked package has a known weakness, or one isn't known there; 2: no advisories are reached from here.
+audit: $(TOOLS)/.installed
+	@$(TOOLS)/bin/python -m tools.advisories $(ARGS)
+
+digests:
+	@$(PYTHON) -m tools.image_digests
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
@@ -71,7 +93,8 @@ docs: $(VENV)/.installed-dev
 
 # Page and the module of tools/ that prints it; a page is replaced only when its module came to an end.
 GENERATED := reference/settings.md=settings_reference reference/cli.md=cli_reference reference/schemas.json=schema_reference \
-  reference/errors.md=error_reference reference/metrics.md=metrics_reference explanation/floors.svg=floors_drawing
+  reference/errors.md=error_reference reference/metrics.md=metrics_reference reference/licences.md=licence_reference \
+  explanation/floors.svg=floors_drawing
 
 reference: $(VENV)/.installed-dev
 	@mkdir -p build
@@ -98,13 +121,24 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) \
 	  || { rm -rf $(VENV); echo "python -m venv failed: install it (Debian: apt-get install python3-venv)"; exit 1; }
 
-$(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+# All comes from requirements/*.lock, by hash; then this folder itself, built by what is installed and not downloaded anew.
+EDITABLE := --no-deps --no-build-isolation --editable .
+
+$(VENV)/.installed: requirements/build.lock requirements/run.lock setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --require-hashes -r requirements/build.lock -r requirements/run.lock
+	$(PIP) install $(EDITABLE)
 	@touch $@
 
-$(VENV)/.installed-dev: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/.installed-dev: requirements/build.lock requirements/dev.lock setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --require-hashes -r requirements/build.lock -r requirements/dev.lock
+	$(PIP) install $(EDITABLE)
 	@touch $@ $(VENV)/.installed
+
+# Beside the others: what describes and audits them must not be among them.
+$(TOOLS)/.installed: requirements/tools.lock | $(VENV)/bin/python
+	@$(BIN)/python -m venv $(TOOLS)
+	$(TOOLS)/bin/pip --quiet --disable-pip-version-check install --require-hashes -r requirements/tools.lock
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .test-servers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -19,6 +19,7 @@ from tools import (
     cli_reference,
     error_reference,
     floors_drawing,
+    licence_reference,
     metrics_reference,
     schema_reference,
     settings_reference,
@@ -38,6 +39,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "reference/cli.md": cli_reference.to_markdown,
     "reference/errors.md": error_reference.to_markdown,
     "reference/metrics.md": metrics_reference.to_markdown,
+    "reference/licences.md": licence_reference.to_markdown,
     "reference/schemas.json": schema_reference.to_json,
     "explanation/floors.svg": floors_drawing.to_svg,
 }

@@ -1,0 +1,117 @@
+"""Generate docs/reference/licences.md: ``python -m tools.licence_reference > docs/reference/licences.md``.
+
+The packages are those of requirements/run.lock, the licences what each package's metadata declares.  Versions are left
+out, so that the page changes only when a package or a licence does.  A test compares the page with what is installed.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from email.message import Message
+from importlib.metadata import PackageNotFoundError, metadata
+from typing import Final, cast
+
+from tools.lock_files import FOLDER, read_lock
+
+_PERMISSIVE: Final = "that its text goes along"
+# What an image with Relève may hold, and what each asks of whoever hands the image on; another licence is a decision.
+ACCEPTED: Final = {
+    "Apache-2.0": f"{_PERMISSIVE}, with the package's notices",
+    "BSD": f"{_PERMISSIVE} (the package doesn't say which of the BSD licences)",
+    "BSD-2-Clause": _PERMISSIVE,
+    "BSD-3-Clause": _PERMISSIVE,
+    "ISC": _PERMISSIVE,
+    "LGPL-3.0-only": "that these modules can be replaced: they are files of their own, as they were published",
+    "MIT": _PERMISSIVE,
+    "MIT-0": "nothing",
+    "MPL-2.0": "that changes to these files are published: they are as they were published",
+    "PSF-2.0": _PERMISSIVE,
+}
+# What metadata calls them without an SPDX identifier.
+_CLASSIFIERS: Final = {
+    "Apache Software License": "Apache-2.0",
+    "BSD License": "BSD",
+    "ISC License (ISCL)": "ISC",
+    "MIT License": "MIT",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+}
+# Locked for some versions of Python or platforms alone, so that they may be missing where the page is made.
+ELSEWHERE: Final = {"async-timeout": "Apache-2.0"}
+
+_HEAD: Final = """# Licences
+
+Made from `requirements/run.lock` and what its packages declare by `make reference`; a test keeps this page in step and
+takes no licence that isn't named here. Relève itself is under the MIT licence.
+
+The image holds these packages as they were published, in `/opt/releve/lib`; licence texts lie in each `*.dist-info`.
+Their versions stand in the [SBOM](../how-to/production.md#check-what-is-inside). What wheels carry in compiled form
+(OpenSSL, libpq, Valkey and others) has licences of its own: see `licenses` and `sboms` in the same folders. The image's
+base, Debian and Python, is not listed here.
+
+| licence | packages |
+| --- | --- |
+"""
+_ASKED: Final = """
+`AND`: all of them hold; `OR`: one may choose. What each asks of whoever hands the image on:
+
+| licence | asks |
+| --- | --- |
+"""
+
+
+class UnknownLicence(Exception):
+    """A package declares no licence that this module knows."""
+
+
+def to_markdown() -> str:
+    """Return the whole page.  Raises UnknownLicence."""
+    packages: dict[str, list[str]] = {}
+    for package in read_lock(FOLDER / "run.lock"):
+        packages.setdefault(licence_of(package.name), []).append(package.name)
+    rows = "".join(f"| {licence} | {', '.join(names)} |\n" for licence, names in sorted(packages.items()))
+    named = sorted(set().union(*map(identifiers, packages)))
+    if refused := [identifier for identifier in named if identifier not in ACCEPTED]:
+        raise UnknownLicence(f"not accepted in tools/licence_reference.py: {', '.join(refused)}")
+    return _HEAD + rows + _ASKED + "".join(f"| {identifier} | {ACCEPTED[identifier]} |\n" for identifier in named)
+
+
+def licence_of(name: str) -> str:
+    """Return the SPDX expression of the package's licence.  Raises UnknownLicence."""
+    try:
+        declared = cast(Message, metadata(name))
+    except PackageNotFoundError:
+        if name in ELSEWHERE:
+            return ELSEWHERE[name]
+        raise UnknownLicence(f"{name} is not installed: run make reference, which installs it") from None
+    return declared_licence(declared)
+
+
+def declared_licence(declared: Message) -> str:
+    """Return the SPDX expression of a package's metadata: by PEP 639, a known identifier, or classifiers.
+
+    Several classifiers don't say whether one may choose: all are named.
+    """
+    if expression := declared.get("License-Expression"):
+        return str(expression)
+    if (identifier := str(declared.get("License") or "").strip()) in ACCEPTED.keys() - {"BSD"}:
+        return identifier
+    classifiers = [
+        value.rpartition(" :: ")[2]
+        for value in declared.get_all("Classifier", [])
+        if value.startswith("License :: OSI Approved :: ")
+    ]
+    if not classifiers or not all(classifier in _CLASSIFIERS for classifier in classifiers):
+        raise UnknownLicence(
+            f"{declared['Name']} declares no licence known to tools/licence_reference.py: {classifiers}"
+        )
+    return " AND ".join(sorted(_CLASSIFIERS[classifier] for classifier in classifiers))
+
+
+def identifiers(expression: str) -> set[str]:
+    """Return the licences that an expression names, one with an exception (WITH) as it stands."""
+    return {part.strip() for part in re.split(r"\bAND\b|\bOR\b|[()]", expression) if part.strip()}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(to_markdown())
