@@ -90,11 +90,17 @@ class BoundedProtocol(H11Protocol):
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer a request that is none. Where its answer has begun or is over, only the end is left."""
+        """Answer a request that is none. Where its answer has begun or is over, only the end is left.
+
+        The application, which may be at work on it, is told that nobody listens.
+        """
         try:
             super().send_400_response(msg)
         except h11.LocalProtocolError:
             self.transport.abort()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def phase(self) -> Phase | None:
         """Return what the other side must end."""
