@@ -20,6 +20,7 @@ import os
 import platform
 import re
 import resource
+import secrets
 import socket
 import subprocess
 import sys
@@ -42,6 +43,7 @@ from worker.clients.session import Transport  # noqa: E402
 from worker.clients.tokens import Token  # noqa: E402
 from worker.domain.consent.tenants import DEFAULT_TENANT  # noqa: E402
 from worker.errors import WorkerError  # noqa: E402
+from worker.ops.logging_setup import configure_process  # noqa: E402
 from worker.runtime.process import Runtime  # noqa: E402
 from worker.stores.database import Database  # noqa: E402
 from worker.stores.redis.child_processes import Supervisor, answers, free_port  # noqa: E402
@@ -131,7 +133,9 @@ def _suppliers(seconds: float) -> Json:
         web = opened.enter_context(_web(RELEVE_PRESET="enedis-v4", RELEVE_ENEDIS_URL=supplier))
         callbacks = Counter(_call_back(web.port, ATTACKERS[number % 10]) for number in range(CALLBACKS))
         with Runtime(Settings.from_env(_env_file=None)) as runtime:
-            client, secret = runtime.proxy_clients.create("Cozy", ["https://cozy.example/back"], DEFAULT_TENANT)
+            client, secret = runtime.proxy_clients.create(
+                "Cozy", ["https://cozy.example/back"], DEFAULT_TENANT, pkce=False
+            )
         form = {"client_id": client.id, "client_secret": secret, "grant_type": "refresh_token", "refresh_token": "any"}
         stop = threading.Event()
         calls: Counter[int] = Counter()
@@ -184,7 +188,6 @@ def _drip(connection: socket.socket) -> None:
 
 # -- Bombs
 
-_ZEROS: Final = b'{"a": "' + b"0" * (160 * _MEGABYTE)
 _BOMBS: Final[tuple[tuple[str, Callable[[bytes], bytes]], ...]] = (
     ("gzip", gzip.compress),
     ("deflate", zlib.compress),
@@ -194,7 +197,8 @@ _BOMBS: Final[tuple[tuple[str, Callable[[bytes], bytes]], ...]] = (
 
 
 def _bombs(_: float) -> Json:
-    bombs = [_packed(encoding, pack(_ZEROS)) for encoding, pack in _BOMBS]
+    zeros = b'{"a": "' + b"0" * (160 * _MEGABYTE)
+    bombs = [_packed(encoding, pack(zeros)) for encoding, pack in _BOMBS]
     bombs.insert(0, _packed("identity", b"fine"))
     left = iter(bombs)
 
@@ -251,6 +255,7 @@ def _web(**settings: str) -> Iterator[_Web]:
                 "RELEVE_DATA_DIR": name,
                 "RELEVE_REDIS_URL": redis.url,
                 "RELEVE_ENEDIS_URL": "http://127.0.0.1:9",
+                "RELEVE_OPERATOR_PASSWORD": secrets.token_urlsafe(18),
                 "RELEVE_CALLS_PER_SECOND": "0",
                 "RELEVE_CALLS_PER_HOUR": "0",
                 **settings,
@@ -266,7 +271,9 @@ def _web(**settings: str) -> Iterator[_Web]:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    with Runtime(Settings.from_env(_env_file=None)) as runtime:
+    settings = Settings.from_env(_env_file=None)
+    configure_process(settings)
+    with Runtime(settings) as runtime:
         serve(create_app(runtime), "127.0.0.1", arguments.port, lambda _: None)
     return 0
 
@@ -331,7 +338,10 @@ def _cpu_s(pid: int) -> float:
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss: a child begins with its parent's.
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    assert match
+    return int(match[1]) / 1024
 
 
 if __name__ == "__main__":
