@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import resource
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 from worker.logs import fields
 from worker.web.addresses import network_of
@@ -75,18 +76,17 @@ class Phase:
     mark: Hashable
 
 
-class Connection(Protocol):
-    """A connection as the register sees it."""
+class LimitedConnection(ABC):
+    """A connection as the register sees it. ``peer``: its address. ``received``: how much of the present body came."""
 
     peer: str
+    received: int
 
-    @property
-    def received(self) -> int:
-        """Return how many bytes of the present body have come."""
-
+    @abstractmethod
     def phase(self) -> Phase | None:
         """Return what must end; None while the application works on an answer, or its reader takes it."""
 
+    @abstractmethod
     def cut(self) -> None:
         """Close the connection at once."""
 
@@ -100,7 +100,7 @@ class ConnectionRegister:
 
     def __init__(self, limits: ConnectionLimits, is_proxy: Callable[[str], bool]) -> None:
         self.limits, self._is_proxy = limits, is_proxy
-        self._phases: dict[Connection, tuple[Phase | None, float]] = {}
+        self._phases: dict[LimitedConnection, tuple[Phase | None, float]] = {}
         self._of_address: Counter[str] = Counter()
         self._incidents: Counter[str] = Counter()
         self._next_line_at = 0.0
@@ -108,7 +108,7 @@ class ConnectionRegister:
     def __len__(self) -> int:
         return len(self._phases)
 
-    def enter(self, connection: Connection, now: float) -> bool:
+    def enter(self, connection: LimitedConnection, now: float) -> bool:
         """Admit a connection, or return False where there are too many."""
         address = network_of(connection.peer)
         if len(self._phases) >= self.limits.connections:
@@ -121,7 +121,7 @@ class ConnectionRegister:
         self._phases[connection] = None, now
         return True
 
-    def leave(self, connection: Connection) -> bool:
+    def leave(self, connection: LimitedConnection) -> bool:
         """Forget a connection that is closed; return False for one that was not admitted."""
         if self._phases.pop(connection, None) is None:
             return False

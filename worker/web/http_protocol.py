@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from worker.web.connection_limits import ConnectionRegister, Phase, PhaseKind
+from worker.web.connection_limits import ConnectionRegister, LimitedConnection, Phase, PhaseKind
 
 LONGEST_HEAD: Final = 16 * 1024  # Request line and headers.
 _FULL_TEXT: Final = b"Too many connections: try again later"
@@ -58,7 +58,7 @@ def _check_framing(request: h11.Request) -> None:
         raise h11.RemoteProtocolError("two lengths of one body")
 
 
-class BoundedProtocol(H11Protocol):
+class BoundedProtocol(H11Protocol, LimitedConnection):
     """A connection that is admitted by ``register``, and cut by it when it takes too long."""
 
     register: ClassVar[ConnectionRegister]

@@ -8,13 +8,20 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from worker.web.connection_limits import ConnectionLimits, ConnectionRegister, Phase, PhaseKind, fit_descriptors
+from worker.web.connection_limits import (
+    ConnectionLimits,
+    ConnectionRegister,
+    LimitedConnection,
+    Phase,
+    PhaseKind,
+    fit_descriptors,
+)
 
 LIMITS = ConnectionLimits(connections=5, of_address=2)
 
 
 @dataclass(eq=False)
-class FakeConnection:
+class FakeConnection(LimitedConnection):
     """A connection in a phase that the test sets."""
 
     peer: str = "192.0.2.1"

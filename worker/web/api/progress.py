@@ -22,7 +22,7 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.web.api.auth import ReadAccounts
 from worker.web.api.schemas import AccountId, error_responses
-from worker.web.api.stream_limits import StreamLimits
+from worker.web.api.stream_limits import StreamCounter
 from worker.web.context import RuntimeDep
 from worker.web.errors import HttpRefusal
 
@@ -36,7 +36,7 @@ MOST_STREAMS: Final = 400  # In one process.
 _RECONNECT_MS: Final = 3000
 
 _streams = asyncio.Semaphore(MOST_STREAMS)
-_limits = StreamLimits()
+_limits = StreamCounter()
 
 _EVENT: Final = {
     "type": "object",

@@ -14,7 +14,7 @@ MOST_OF_SESSION: Final = 4  # Tabs of one household.
 MOST_OF_TOKEN: Final = 200
 
 
-class StreamLimits:
+class StreamCounter:
     """The open streams by caller: by session for a household, and by token for a client."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.support.api_service import ApiService
 from worker.web.api import progress
 from worker.web.api.auth import Caller
-from worker.web.api.stream_limits import MOST_OF_SESSION, MOST_OF_TOKEN, StreamLimits
+from worker.web.api.stream_limits import MOST_OF_SESSION, MOST_OF_TOKEN, StreamCounter
 from worker.web.errors import HttpRefusal
 from worker.web.sessions import Session
 
@@ -30,7 +30,7 @@ def test_m8_so_many_streams_are_open_at_once_and_one_that_ends_makes_room(
     caller: Caller, other: Caller, most: int
 ) -> None:
     async def watch() -> None:
-        limits = StreamLimits()
+        limits = StreamCounter()
         streams = [limits.count(caller, events()) for _ in range(most)]
         for stream in streams:
             limits.check(caller)
@@ -54,7 +54,7 @@ def test_m8_so_many_streams_are_open_at_once_and_one_that_ends_makes_room(
 def test_m8_beyond_its_number_a_household_is_sent_to_poll_and_no_other(
     service: ApiService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "_limits", limits := StreamLimits())
+    monkeypatch.setattr(progress, "_limits", limits := StreamCounter())
     own, other = service.add(11), service.add(12)
     browser, neighbour = service.browser(own), service.browser(other)
     monkeypatch.setattr(limits, "check", refuse_first(limits))
@@ -64,7 +64,7 @@ def test_m8_beyond_its_number_a_household_is_sent_to_poll_and_no_other(
     assert neighbour.get(f"/api/accounts/{other}/progress/stream", headers=done).status_code == 204
 
 
-def refuse_first(limits: StreamLimits) -> object:
+def refuse_first(limits: StreamCounter) -> object:
     """Return a check that finds the caller's number of streams open."""
     check = limits.check
 
