@@ -22,6 +22,7 @@ from worker.accounts.proven_requests import NewAccountLimits, ProvenRequests
 from worker.accounts.proxy.codes import ProxyCodes
 from worker.accounts.proxy.data import ProxyData
 from worker.accounts.proxy.grants import ProxyGrants
+from worker.accounts.proxy.supplier_calls import SupplierCalls
 from worker.accounts.refusals import RefusalPolicy
 from worker.accounts.rights.declarations import RightDeclarations
 from worker.accounts.rights.opening import RightOpenings
@@ -324,6 +325,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.suppliers_consents: Mapping[str, SupplierConsents] = pages
         # The consents of the supplier whose pages need no invitation that names it.
         self.supplier_consents = pages[clients.supplier.name]
+        proxy_calls = SupplierCalls()
         proxy_codes = ProxyCodes(flows=ConsentFlows(self.redis), sealer=self.sealer)
         self.proxy_grants = ProxyGrants(
             codes=proxy_codes,
@@ -333,12 +335,14 @@ class Runtime(AbstractContextManager["Runtime"]):
             grants=self.proxy_grant_table,
             erasures=self.erasures,
             now=self.now,
+            calls=proxy_calls,
         )
         self.proxy_data = ProxyData(
             grants=self.proxy_grant_table,
             erasures=self.erasures,
             client_of=self._application_client,
             now=self.now,
+            calls=proxy_calls,
         )
         outcomes = ProvenRequests(
             suppliers=self.suppliers_consents,

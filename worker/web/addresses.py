@@ -16,7 +16,11 @@ def client_address(request: Request) -> str:
 
     Behind a reverse proxy uvicorn must trust the proxy (FORWARDED_ALLOW_IPS), or all clients share its address.
     """
-    host = request.client.host if request.client else "local"
+    return network_of(request.client.host if request.client else "local")
+
+
+def network_of(host: str) -> str:
+    """Return an IPv4 address as it is, and of an IPv6 address its network; another text is returned as it is."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

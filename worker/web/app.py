@@ -13,7 +13,7 @@ from worker.runtime.process import Runtime
 from worker.web import api, pages
 from worker.web.consent import invitation, proxy, reading, routes
 from worker.web.consent.rights import routes as rights
-from worker.web.errors import add_error_handlers, refuse_long_body, to_response
+from worker.web.errors import add_error_handlers, refuse_body, to_response
 from worker.web.pages import operator, operator_invitations, operator_proofs
 from worker.web.security import set_security_headers
 
@@ -44,8 +44,8 @@ def create_app(runtime: Runtime) -> FastAPI:
 
 
 async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Refuse a long body before it is read, and add the security headers to every answer."""
-    refusal = refuse_long_body(request)
+    """Refuse a body that is too long or no form before it is read, and add the security headers to every answer."""
+    refusal = refuse_body(request)
     response = to_response(request, refusal) if refusal else await call_next(request)
     set_security_headers(request, response)
     return response

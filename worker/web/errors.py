@@ -24,10 +24,14 @@ from worker.web.security import set_security_headers
 
 log = logging.getLogger("releve.web")
 
-_MOST_BYTES: Final = 10_000  # Of a body, because it is read before the caller is authenticated.
-# Of one that only an operator who is logged in may send: three files, and what lies between them.
+# Of a body of the API and of a form, because both are read before the caller is authenticated.
+_LONGEST_CALL: Final = 10_000
+LONGEST_FORM: Final = 16 * 1024
+# Of what only an operator who is logged in may send: three files, and what lies between them.
 LARGEST_UPLOAD: Final = MOST_PROOFS * LARGEST_PROOF + 64 * 1024
-_UPLOAD: Final = re.compile(r"/operator/rights/[0-9a-z]{1,40}/proofs")
+# The routes that take files, each with the most bytes of its body. All others refuse multipart bodies. Such a route
+# looks at who sends it before it reads, and reads in pieces.
+UPLOADS: Final = {re.compile(r"/operator/rights/[0-9a-z]{1,40}/proofs"): LARGEST_UPLOAD}
 # Codes with a page of their own; the others share that of "refused".
 _PAGES: Final = (
     "unknown_account",
@@ -87,16 +91,22 @@ def to_response(request: Request, refusal: HttpRefusal) -> Response:
     return page
 
 
-def refuse_long_body(request: Request) -> HttpRefusal | None:
+def refuse_body(request: Request) -> HttpRefusal | None:
     """Return the refusal of a body that isn't to be read.
 
     The server reads no more than Content-Length says, so the header can be trusted.
     """
     if "Transfer-Encoding" in request.headers:
         return HttpRefusal(411, "length_required", "send the body in one piece, with its Content-Length")
-    most = LARGEST_UPLOAD if _UPLOAD.fullmatch(request.url.path) else _MOST_BYTES
+    path = request.url.path
+    upload = next((most for route, most in UPLOADS.items() if route.fullmatch(path)), None)
+    is_call = path.startswith("/api/")
+    most = upload or (_LONGEST_CALL if is_call else LONGEST_FORM)
     if int(request.headers.get("Content-Length", 0)) > most:
         return HttpRefusal(413, "too_large", f"a body may have {most} bytes")
+    is_multipart = request.headers.get("Content-Type", "").lstrip().lower().startswith("multipart/")
+    if is_multipart and upload is None and not is_call:
+        return HttpRefusal(415, "unsupported_media_type", "send the form as application/x-www-form-urlencoded")
     return None
 
 

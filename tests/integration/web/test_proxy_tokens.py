@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.support.connect_service import (
     open_connect_service,
 )
 from tests.support.proxy_stack import STACK, ProxyStack
+from worker.accounts.proxy.supplier_calls import MOST_AT_ONCE
 from worker.clients.tokens import Token
 from worker.domain.consent.consents import EndReason
 from worker.domain.consent.proxy import challenge_of
@@ -371,11 +373,11 @@ def test_h5_what_the_supplier_says_is_told_in_our_words(service: ConnectService,
 @OWN_TOKENS
 def test_so_many_at_once_and_so_many_a_minute(service: ConnectService, stack: ProxyStack) -> None:
     token = stack.exchange(stack.walk()["code"])["access_token"]
-    slots = service.runtime.proxy_data._slots
-    while slots.acquire(blocking=False):
-        pass
-    assert stack.read(token).status_code == 429
-    slots.release()
+    with ExitStack() as others:
+        for _ in range(MOST_AT_ONCE):
+            others.enter_context(service.runtime.proxy_data.calls.take())
+        full = stack.read(token)
+        assert (full.status_code, full.headers["Retry-After"]) == (503, "5")
     assert stack.read(token).status_code == 200
 
 

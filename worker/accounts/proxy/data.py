@@ -6,13 +6,12 @@ a stack that fetches for many households leaves the rest to those for whom a per
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
+from worker.accounts.proxy.supplier_calls import SupplierCalls
 from worker.clients.endpoints import Preset
 from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.supplier import SupplierClient
@@ -22,11 +21,9 @@ from worker.domain.fleet.lanes import Lane, in_lane
 from worker.domain.measures.answers import Answer
 from worker.domain.measures.readings import DateWindow, civil_date
 from worker.domain.measures.series import Series
-from worker.errors import RateLimited
 from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
 
-MOST_AT_ONCE: Final = 8  # Of one process: each occupies a thread of the web for as long as the supplier takes.
 LONGEST_WINDOW_DAYS: Final = 3 * 366
 
 
@@ -81,13 +78,16 @@ def _read_day(text: str, name: str) -> date:
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyData:
-    """The use case behind the data route of the proxy. ``client_of`` returns the client of a supplier's measures."""
+    """The use case behind the data route of the proxy. ``client_of`` returns the client of a supplier's measures.
+
+    ``calls``: shared with ``ProxyGrants``.
+    """
 
     grants: ProxyGrantTable
     erasures: ErasureTable
     client_of: Callable[[str], SupplierClient]
     now: Clock
-    _slots: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(MOST_AT_ONCE))
+    calls: SupplierCalls
 
     def find_grant(self, access_token: str) -> ProxyGrant | None:
         """Return the grant of an access token; None where the token or its grant is not in force."""
@@ -95,20 +95,13 @@ class ProxyData:
         return None if grant is None or grant.is_over(civil_date(self.now())) else grant
 
     def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
-        """Ask the supplier once. Raises OtherMeter, TooEarly, and what the client raises."""
+        """Ask the supplier once.
+
+        Raises OtherMeter, TooEarly, what the client raises, and TransientError where too many calls are under way.
+        """
         if grant.meter not in self.erasures.digests(grant.supplier, query.usage_point_id):
             raise OtherMeter
         if grant.data_from is not None and query.window.start < grant.data_from:
             raise TooEarly(grant.data_from)
-        with self._take_slot():
+        with self.calls.take(), in_lane(Lane.BACKFILL):
             return self.client_of(grant.supplier).ask(query.series, query.usage_point_id, query.window)
-
-    @contextmanager
-    def _take_slot(self) -> Iterator[None]:
-        if not self._slots.acquire(blocking=False):
-            raise RateLimited("too many clients of the proxy read at once", retry_after_s=1)
-        try:
-            with in_lane(Lane.BACKFILL):
-                yield
-        finally:
-            self._slots.release()

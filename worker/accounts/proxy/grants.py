@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from worker.accounts.proxy.codes import ProxyCode, ProxyCodes
+from worker.accounts.proxy.supplier_calls import SupplierCalls
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.clients.tokens import Token
 from worker.domain.clock import Clock
@@ -40,8 +41,9 @@ class InvalidGrant(DataError):
 class ProxyGrants:
     """The use case behind the token endpoint of the proxy.
 
-    ``refresh_token`` exchanges a holder's refresh token at the supplier (v4). Every method raises InvalidGrant, what
-    the client of the supplier raises, and StoreUnavailable.
+    ``refresh_token`` exchanges a holder's refresh token at the supplier (v4); ``calls`` is shared with ``ProxyData``.
+    Every method raises InvalidGrant, what the client of the supplier raises, TransientError where too many calls are
+    under way, and StoreUnavailable.
     """
 
     codes: ProxyCodes
@@ -51,6 +53,7 @@ class ProxyGrants:
     grants: ProxyGrantTable
     erasures: ErasureTable
     now: Clock
+    calls: SupplierCalls
 
     def exchange(self, client: ProxyClient, code: str, redirect_uri: str | None, verifier: str | None) -> TokenAnswer:
         """Exchange a code, which works once, even where it is refused.
@@ -76,14 +79,15 @@ class ProxyGrants:
     def refresh(self, client: ProxyClient, refresh_token: str) -> TokenAnswer:
         """Exchange a refresh token, which works once, for the next pair of tokens."""
         if self.supplier.account_tokens:
-            return _supplier_answer(self.refresh_token(refresh_token))
+            with self.calls.take():
+                return _supplier_answer(self.refresh_token(refresh_token))
         tokens = self.grants.rotate(client.id, refresh_token, civil_date(self.now()))
         if tokens is None:
             raise InvalidGrant("this refresh token is unknown, used, or its consent is over: consent again")
         return _own_answer(tokens)
 
     def _exchange_at_supplier(self, facts: ProxyCode, supplier_code: str) -> TokenAnswer:
-        with in_lane(request_lane(vouched=False)):  # Anybody can type a code.
+        with self.calls.take(), in_lane(request_lane(vouched=False)):  # Anybody can type a code.
             grant, confirmed = self.supplier.confirm_code(supplier_code, facts.usage_points)
         with self.database.reading() as connection:
             if self.erasures.is_erased_since(connection, facts.supplier, confirmed, facts.begun_at):

@@ -22,6 +22,7 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.web.api.auth import ReadAccounts
 from worker.web.api.schemas import AccountId, error_responses
+from worker.web.api.stream_limits import StreamCounter
 from worker.web.context import RuntimeDep
 from worker.web.errors import HttpRefusal
 
@@ -31,10 +32,11 @@ router = APIRouter(tags=["progress"])
 
 POLL_EVERY_S: Final = 2.0
 LONGEST_S: Final = 900.0  # Then the browser reconnects, and its rights are checked again.
-MOST_STREAMS: Final = 200  # In one process.
+MOST_STREAMS: Final = 400  # In one process.
 _RECONNECT_MS: Final = 3000
 
 _streams = asyncio.Semaphore(MOST_STREAMS)
+_limits = StreamCounter()
 
 _EVENT: Final = {
     "type": "object",
@@ -83,11 +85,14 @@ async def watch_progress(
     await run_in_threadpool(caller.load_account, runtime, account_id, include_removed=True)
     if last_event_id in ("loaded", "removed"):
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
+    _limits.check(caller)
     if _streams.locked():
         raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", wait_s=30)
     load = partial(_load_progress, runtime, account_id)  # An account stays in its tenant.
     await run_in_threadpool(load)  # Its errors are answered with their status, which a stream can't do any more.
-    return EventSourceResponse(stream_events(load))  # Its comments keep the connection alive, one each 15 s.
+    return EventSourceResponse(
+        _limits.count(caller, stream_events(load))
+    )  # Its comments keep the connection alive, one each 15 s.
 
 
 async def stream_events(
