@@ -87,6 +87,6 @@ def _sees_one(runtime: Runtime, household_id: str, numbers: Mapping[str, int]) -
 def _after_end(runtime: Runtime, *, ended_own: bool) -> Response:
     if not ended_own:
         return RedirectResponse(PATH, 303)
-    response = RedirectResponse("/", 303)
+    response = RedirectResponse("/", 303, {"Clear-Site-Data": '"cache", "storage"'})
     delete_cookie(runtime, response, SESSION_COOKIE)
     return response
