@@ -13,8 +13,10 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from worker.errors import StoreUnavailable
 from worker.texts import LANGUAGES
 from worker.web.context import gas_suffix, get_runtime, get_session, set_cookie
+from worker.web.sessions import Session
 from worker.web.texts import (
     LANGUAGE_COOKIE,
     LANGUAGE_LIFE_S,
@@ -40,7 +42,7 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
     Every template also has ``t`` (Words), ``session``, ``csrf`` of the session, ``languages`` (each with the address
     of this page in it), ``static``, and ``about``: the key of what the service is for.
     """
-    runtime, session = get_runtime(request), get_session(request)
+    runtime, session = get_runtime(request), _session_of(request)
     words = words_of(request)
     base = {
         "t": words,
@@ -81,6 +83,14 @@ def render_message(
 def refuse_form(request: Request, back: str) -> HTMLResponse:
     """Refuse a form that is not of our own page (CSRF): another site can't know its hidden field."""
     return render_message(request, "csrf", 403, (back, "message.again"))
+
+
+def _session_of(request: Request) -> Session:
+    """Return the browser's session; an empty one where the registry is away, so that the page can say so."""
+    try:
+        return get_session(request)
+    except StoreUnavailable:
+        return Session()
 
 
 def words_of(request: Request) -> Words:
