@@ -24,6 +24,7 @@ from tests.support.mail_server import MailReceiver, mail_receiver
 from tests.support.registries import deliver_due, record_consent
 from worker.accounts.channels import SIGNATURE_HEADER, NoticeChannels, NotifyService, Webhook
 from worker.accounts.notice_texts import Message, compose_message
+from worker.domain.consent.access_keys import KeyKind
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.consent.tenants import DEFAULT_TENANT
@@ -351,12 +352,11 @@ def test_half_a_setting_is_refused_with_what_is_missing(settings: dict[str, str]
     assert "canary" not in str(refused.value)
 
 
-def test_worker_and_web_of_one_data_folder_sign_alike(open_runtime: Any, tmp_path: Path) -> None:
+def test_two_web_processes_of_one_data_folder_know_the_same_sessions(open_runtime: Any, tmp_path: Path) -> None:
     with open_runtime() as one, open_runtime() as other:
-        signed = one.signer.sign("session", {"account": "k3q7d0fr2mxx"}, timedelta(days=1))
-        claims = other.signer.read("session", signed)
-        assert claims is not None
-        assert claims["account"] == "k3q7d0fr2mxx"
+        assert not (tmp_path / "session.key").exists(), "a process that opens no session makes no key"
+        key, text = one.web_access.keys.create(KeyKind.HOUSEHOLD_SESSION, "owner")
+        assert other.web_access.keys.find(KeyKind.HOUSEHOLD_SESSION, text) == key
     assert (tmp_path / "session.key").stat().st_mode & 0o077 == 0
-    with pytest.raises(ConfigError, match="RELEVE_SESSION_KEY"), open_runtime(session_key="short"):
-        pass
+    with open_runtime(session_key="short") as short, pytest.raises(ConfigError, match="RELEVE_SESSION_KEY"):
+        short.web_access  # noqa: B018

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from worker.web.pages import account, download, home, remove, series, sessions, stop
+from worker.web.pages import account, download, home, remove, series, stop
+from worker.web.pages.access import sessions
 from worker.web.pages.homes import joined
 
 router = APIRouter(include_in_schema=False)

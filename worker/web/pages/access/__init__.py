@@ -1,0 +1,1 @@
+"""How a household gets in, and which of its browsers are signed in."""
