@@ -108,9 +108,22 @@ class AccessKeyTable(SqlTable):
         with self._database.writing() as connection:
             return end_key(connection, key_id) > 0
 
+    def end_all(self, owner: str, kinds: Collection[KeyKind], *, but: str = "") -> int:
+        """End the owner's keys of these kinds, but the one with the id ``but``; return how many were ended."""
+        with self._database.writing() as connection:
+            return end_keys_of(connection, [owner], kinds, but=but)
+
     def delete_over(self) -> int:
         """Delete the keys whose time is over, and return their number."""
         return self._database.change(delete(ACCESS_KEYS).where(_is_over(self._now())))
+
+    def list_opened(self, owner: str, kind: KeyKind) -> list[AccessKey]:
+        """Return the owner's valid keys of this kind with their details, the newest first; records no visit."""
+        query = select(ACCESS_KEYS).where(ACCESS_KEYS.c.owner == owner, ACCESS_KEYS.c.kind == kind)
+        unsealed = [self._unseal(row) for row in self._database.fetch(query)]
+        keys = [opened[0] for opened in unsealed if opened is not None]
+        mine = [key for key in keys if key.owner == owner and key.kind is kind and key.is_valid(self._now())]
+        return sorted(mine, key=lambda key: (key.created_at, key.id), reverse=True)
 
     def list(self, owner: str | None = None, kinds: Collection[KeyKind] = SESSIONS) -> list[AccessKey]:
         """Return the keys that are not over, without details, of one owner or of all, the last seen first."""
