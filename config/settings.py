@@ -232,7 +232,7 @@ class Settings(BaseSettings):
         None,
         description="Sends the same over other services: apprise URLs with a space between, such as "
         "mailtos://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, ntfys://…, tgram://… or matrixs://…. The first one of "
-        "mail sends invitations too. Also as …_FILE.",
+        "mail sends invitations and links to sign in too. Also as …_FILE.",
     )
     keep_consent_proof_days: int = Field(
         1825,
