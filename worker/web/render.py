@@ -13,9 +13,11 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from worker.errors import StoreUnavailable
 from worker.texts import LANGUAGES
 from worker.web.access.notices import find_access_notice
 from worker.web.context import gas_suffix, get_runtime, get_session, set_cookie
+from worker.web.sessions import Session
 from worker.web.texts import (
     LANGUAGE_COOKIE,
     LANGUAGE_LIFE_S,
@@ -44,7 +46,7 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
     of this page in it), ``static``, ``about``: the key of what the service is for, ``contact``: the operator's with its
     link, and ``access_notice``: what the household should know of its access.
     """
-    runtime, session = get_runtime(request), get_session(request)
+    runtime, session = get_runtime(request), _session_of(request)
     words = words_of(request)
     base = {
         "t": words,
@@ -79,12 +81,20 @@ def render_message(
     """
     values = {"title": f"{name}.title", "text": f"{name}.text", "action": action, "words": words or {}}
     # Whoever isn't let in, and shows nothing, may be a household that has lost its session.
-    is_households = not get_session(request).accounts and not request.url.path.startswith("/operator")
+    is_households = not _session_of(request).accounts and not request.url.path.startswith("/operator")
     offers_sign_in = status in _NOT_LET_IN and is_households and action != SIGN_IN
     response = render(request, "message.html", status, **values, reloads=bool(reload_s), offers_sign_in=offers_sign_in)
     if reload_s:
         response.headers["Retry-After"] = response.headers["Refresh"] = str(reload_s)
     return response
+
+
+def _session_of(request: Request) -> Session:
+    """Return the browser's session; an empty one for the page that says that the registry is away."""
+    try:
+        return get_session(request)
+    except StoreUnavailable:
+        return Session()
 
 
 def refuse_form(request: Request, back: str) -> HTMLResponse:

@@ -54,7 +54,7 @@ class Session:
 
 def load_session(access: WebAccess, cookie: str | None) -> Session:
     """Return the session of a cookie; a new and empty one where the cookie isn't valid."""
-    key = access.keys.find(KeyKind.HOUSEHOLD_SESSION, cookie)
+    key = access.keys.find(KeyKind.HOUSEHOLD_SESSION, cookie) if cookie else None
     household = access.households.load(key.owner) if key else None
     return Session(key, household) if household else Session()
 

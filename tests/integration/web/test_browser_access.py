@@ -1,4 +1,4 @@
-"""A household's year in a real browser, by keyboard: it keeps its code, loses its phone, comes back by code and by mail.
+"""A household's year in a real browser, by keyboard: it keeps its code, and comes back by code and by mail.
 
 Each page is judged by axe, on a narrow phone and on a small desktop.
 """
