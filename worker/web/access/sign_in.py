@@ -38,7 +38,7 @@ from worker.web.sessions import Session, replace_session
 
 log = logging.getLogger("releve.access")
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 PATH: Final = "/sign-in"
 FORM_LIFE_S: Final = 24 * 3600

@@ -20,7 +20,7 @@ from worker.web.errors import HttpRefusal
 from worker.web.render import refuse_form, render, render_message, words_of
 from worker.web.sessions import Session
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 PATH: Final = "/access"
 _CONFIRM: Final = "/access/confirm"
