@@ -18,10 +18,12 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSe
 
 from config.brokers import BrokerOptions, build_broker_options
 from config.validation import (
+    MAIL_ADDRESS,
     UNREADABLE,
     BrokerUrl,
     Ceilings,
     ConsentDuration,
+    ContactText,
     Floors,
     HttpUrl,
     NotifyUrls,
@@ -193,6 +195,11 @@ class Settings(BaseSettings):
     public_url: HttpUrl = Field(
         "http://127.0.0.1:8000", description="Where browsers reach the connect service; links in messages begin so."
     )
+    contact: ContactText | None = Field(
+        None,
+        description="How households reach you, on each page that can't help further: a mail address, an https:// "
+        "address or one line of text, such as a phone number.",
+    )
     session_key: SecretStr | None = Field(
         None,
         description="Signs browser sessions, 32 characters or more; unset, a key file in data_dir. Also as …_FILE.",
@@ -225,7 +232,7 @@ class Settings(BaseSettings):
         None,
         description="Sends the same over other services: apprise URLs with a space between, such as "
         "mailtos://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, ntfys://…, tgram://… or matrixs://…. The first one of "
-        "mail sends invitations too. Also as …_FILE.",
+        "mail sends invitations and links to sign in too. Also as …_FILE.",
     )
     keep_consent_proof_days: int = Field(
         1825,
@@ -396,6 +403,12 @@ class Settings(BaseSettings):
     def speaks_to_gas_simulator(self) -> bool:
         """Whether there is gas and GRDF is a simulator."""
         return bool(self.grdf_client_id) and not is_gas_production(self.grdf_url, self.grdf_client_id)
+
+    def contact_link(self) -> str | None:
+        """Return where the operator's contact leads to; None for a text that is no address."""
+        if self.contact is None or self.contact.startswith("https://"):
+            return self.contact
+        return f"mailto:{self.contact}" if MAIL_ADDRESS.fullmatch(self.contact) else None
 
     def quota_shares(self) -> Shares:
         """Return the quota's floor and ceiling of each lane."""

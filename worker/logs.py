@@ -42,6 +42,9 @@ _PATTERNS: Final = (
     (re.compile(r"gAAAAA[\w-]{20,}=*"), MASK),  # A Fernet token, as the registry stores secrets.
     (re.compile(r"releve_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A token of our own API.
     (re.compile(r"invite_[a-z0-9]{12}_[\w-]{43}"), MASK),  # The secret of an invitation.
+    # The secret of a session or of a link, and a recovery code.
+    (re.compile(r"(?:household|operator|(?:sign_in|address|operator)_link)_[a-z0-9]{12}_[\w-]{43}"), MASK),
+    (re.compile(r"\b(?:[0-9A-HJKMNP-TV-Z]{4}-){5}[0-9A-HJKMNP-TV-Z]{4}\b"), MASK),
     # PATCH /droit_acces/1d3c…  ->  /droit_acces/***: a supplier's number of a right of access.
     (re.compile(r"(droit_acces/)(?!\?)[\w%-]+"), rf"\1{MASK}"),
     (re.compile(r"proxy(?:client|access|refresh)_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A secret or token of our proxy.

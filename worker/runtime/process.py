@@ -453,7 +453,7 @@ class Runtime(AbstractContextManager["Runtime"]):
     @cached_property
     def web_access(self) -> WebAccess:
         """What opens and ends browsers' sessions. It needs the session key, which a worker does not have."""
-        return build_web_access(self.settings, self.registry.database)
+        return build_web_access(self.settings, self.registry, self.erasure_hashes, RateLimiter(self.redis))
 
     @property
     def has_rights(self) -> bool:

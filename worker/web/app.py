@@ -11,6 +11,7 @@ from fastapi.staticfiles import StaticFiles
 
 from worker.runtime.process import Runtime
 from worker.web import api, pages
+from worker.web.access import sessions, sign_in, way_back
 from worker.web.consent import invitation, proxy, reading, routes
 from worker.web.consent.rights import routes as rights
 from worker.web.errors import add_error_handlers, refuse_long_body, to_response
@@ -34,6 +35,9 @@ def create_app(runtime: Runtime) -> FastAPI:
         rights,
         proxy,
         pages,
+        sign_in,
+        way_back,
+        sessions,
         operator,
         operator_invitations,
         operator_proofs,

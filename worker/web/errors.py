@@ -19,7 +19,7 @@ from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.fleet.backoff import CLIENT_DELAY_S
 from worker.errors import IncidentOpen, MeterElsewhere, RateLimited, TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
-from worker.web.render import render_message
+from worker.web.render import SIGN_IN, render_message
 from worker.web.security import set_security_headers
 
 log = logging.getLogger("releve.web")
@@ -82,7 +82,8 @@ def to_response(request: Request, refusal: HttpRefusal) -> Response:
         body = {"error": code, "error_description": str(refusal)}
         return JSONResponse(body, refusal.status, {"Pragma": "no-cache", **refusal.headers})
     name = f"failure.{code if code in _PAGES else 'refused'}"
-    page = render_message(request, name, refusal.status, ("/", "message.home"))
+    action = SIGN_IN if code == "unknown_account" else ("/", "message.home")
+    page = render_message(request, name, refusal.status, action)
     page.headers.update(refusal.headers)
     return page
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from worker.accounts.access.ways_back import CODE
 from worker.domain.consent.access_keys import AccessKey, KeyKind
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.connection_requests import ConnectedAccount
@@ -53,7 +54,7 @@ class Session:
 
 def load_session(access: WebAccess, cookie: str | None) -> Session:
     """Return the session of a cookie; a new and empty one where the cookie isn't valid."""
-    key = access.keys.find(KeyKind.HOUSEHOLD_SESSION, cookie)
+    key = access.keys.find(KeyKind.HOUSEHOLD_SESSION, cookie) if cookie else None
     household = access.households.load(key.owner) if key else None
     return Session(key, household) if household else Session()
 
@@ -63,12 +64,22 @@ def open_session(
 ) -> tuple[Session, str]:
     """Return a new session that shows these accounts and those of this one, with the text for its cookie.
 
-    Rights change, so the session before ends (session fixation).
+    Rights change, so the session before ends (session fixation). A new household gets its recovery code, which the
+    session shows until its person has kept it.
     """
     numbers = {account.id: account.session_number for account in accounts}
     household = access.households.add(session.household.id, numbers) if session.household else None
-    household = household or access.households.create(numbers)
-    details = session.key.details if session.key else {}
+    details = dict(session.key.details) if session.key else {}
+    if household is None:
+        household = access.households.create(numbers)
+        details[CODE] = access.ways_back.create_code(household.id)
+    return replace_session(access, session, household, details, device)
+
+
+def replace_session(
+    access: WebAccess, session: Session, household: Household, details: Mapping[str, str], device: str
+) -> tuple[Session, str]:
+    """Return a new session of the household in place of this one, which ends, with the text for its cookie."""
     key, text = access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id, device=device, details=details)
     if session.key is not None:
         access.keys.end(session.key.id)

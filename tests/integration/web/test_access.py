@@ -107,6 +107,7 @@ NO_SUCH_PAGE = sees(404, "Account not found")
 NEEDS_LOGIN = sees(401, "unauthorized", 'Bearer realm="releve"')
 ELSEWHERE = sees(409, "METER_ELSEWHERE")
 NO_CALLER = dict.fromkeys((OPERATOR, STRANGER), NEEDS_LOGIN)
+SIGN_IN = sees(303, "/sign-in")
 BAD_FORM = sees(403, "does not come from your present session")
 
 
@@ -131,6 +132,17 @@ def for_holders_form(route: str, cell: Sees, **sent: Any) -> Row:
     """A form of the account's own page."""
     form = {"csrf": "{csrf}", **sent.pop("form", {})}
     return for_everybody(route, NO_SUCH_PAGE, {HOLDER: cell, HOLDER_WITHOUT_CSRF: BAD_FORM}, form=form, **sent)
+
+
+def for_household(route: str, cell: Sees) -> Row:
+    """A page of whichever household the browser has; the others are led to the page on which they sign in."""
+    return for_everybody(route, SIGN_IN, dict.fromkeys((HOLDER, HOLDER_WITHOUT_CSRF, HOUSEHOLD), cell))
+
+
+def for_households_form(route: str, cell: Sees) -> Row:
+    """A form of that page."""
+    cells = {HOLDER: cell, HOLDER_WITHOUT_CSRF: BAD_FORM, HOUSEHOLD: cell}
+    return for_everybody(route, SIGN_IN, cells, form={"csrf": "{csrf}"})
 
 
 def for_operator(route: str, cell: Sees, others: Sees, **sent: Any) -> Row:
@@ -215,6 +227,22 @@ TABLE = (
     for_everybody(
         "POST /access/log-out", BAD_FORM, dict.fromkeys((HOLDER, HOUSEHOLD), changes(303, "/")), form={"csrf": "{csrf}"}
     ),
+    # The way back in.  A household's page shows its code and address; its forms change what leads to it alone.
+    for_household("GET /access", sees(200, "/access/kept")),
+    for_households_form("POST /access/kept", changes(303, "/access#code")),
+    for_households_form("POST /access/code", changes(303, "/access#code")),
+    for_households_form("POST /access/address/remove", changes(303, "/access#mail")),
+    for_everybody(
+        "POST /access/address", sees(404), form={"csrf": "{csrf}", "address": "a@example.org"}
+    ),  # No mail here.
+    # Signing in.  A form is sent by the browser that has loaded it.
+    for_everybody("GET /sign-in", sees(200, "/sign-in/code")),
+    for_everybody("POST /sign-in/code", BAD_FORM, form={"csrf": "{csrf}", "code": "x"}),
+    for_everybody("POST /sign-in/mail", sees(404), form={"csrf": "{csrf}", "address": "a@example.org"}),
+    for_everybody("GET /sign-in/link", sees(200, "/sign-in/link")),
+    for_everybody("POST /sign-in/link", BAD_FORM, form={"csrf": "{csrf}", "link": "x"}),
+    for_everybody("GET /access/confirm", sees(200, "/access/confirm")),
+    for_everybody("POST /access/confirm", BAD_FORM, form={"csrf": "{csrf}", "link": "x"}),
     # Homes.  Only accounts of the browser's own session are ever joined.
     for_everybody(
         "POST /accounts/{account_id}/home",

@@ -22,6 +22,7 @@ from tests.support.factories import NOW
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
 from worker.runtime.web import build_web_access
+from worker.stores.redis.rate_limits import RateLimiter
 from worker.web.api import auth
 from worker.web.api.auth import CSRF_HEADER
 from worker.web.sessions import SESSION_COOKIE, Session, open_session
@@ -90,7 +91,8 @@ def test_a_session_sealed_under_another_key_is_nobodys(service: ApiService) -> N
     settings = service.runtime.settings.model_copy(
         update={"session_key": SecretStr("another-key-just-as-long-as-the-true-one")}
     )
-    access = build_web_access(settings, service.runtime.registry.database)
+    runtime = service.runtime
+    access = build_web_access(settings, runtime.registry, runtime.erasure_hashes, RateLimiter(runtime.redis))
     account = service.runtime.registry.get(service.add())
     _, forged = open_session(access, Session(), [account], "")
     for cookie in (forged, "x.y.z"):

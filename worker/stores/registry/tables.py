@@ -437,7 +437,7 @@ HOUSEHOLD_ACCOUNTS = Table(
     Index("ix_household_accounts_account_id", "account_id"),
 )
 
-# A household's address of mail, to which a link to sign in may be sent.
+# A household's mail address, to which a link to sign in may be sent. Only an address that was confirmed is here.
 MAIL_ADDRESSES = Table(
     "mail_addresses",
     METADATA,
@@ -445,8 +445,7 @@ MAIL_ADDRESSES = Table(
     Column("hash", String(64), nullable=False),  # Keyed hash of the address, hexadecimal.
     Column("sealed", Text, nullable=False),
     Column("language", String(8), nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("confirmed_at", UtcDateTime),
+    Column("confirmed_at", UtcDateTime, nullable=False),
     Index("ix_mail_addresses_hash", "hash"),
 )
 

@@ -40,7 +40,7 @@ from worker.web.context import (
     read_browser_id,
     show_accounts,
 )
-from worker.web.render import render, render_message, words_of
+from worker.web.render import SIGN_IN, render, render_message, words_of
 from worker.web.sessions import Session
 
 log = logging.getLogger("releve.web")
@@ -87,7 +87,7 @@ _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> i
     "right_revoked": (403, _RIGHT_AGAIN),
     "right_obsolete": (410, _RIGHT_AGAIN),
     "right_withdrawn": (410, _HOME),
-    "right_elsewhere": (403, _INVITATION),
+    "right_elsewhere": (403, SIGN_IN),
     "right_postcode": (409, _RIGHT_AGAIN),
     "right_name": (409, _RIGHT_AGAIN),
     "right_email": (409, _RIGHT_AGAIN),

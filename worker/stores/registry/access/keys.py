@@ -94,6 +94,14 @@ class AccessKeyTable(SessionTable):
                 sealed = self._seal(replace(key, details=dict(details)), secret_hash)
                 connection.execute(update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key.id).values(sealed=sealed))
 
+    def list_opened(self, owner: str, kind: KeyKind) -> list[AccessKey]:
+        """Return the owner's valid keys of this kind with their details, the newest first; records no visit."""
+        query = select(ACCESS_KEYS).where(ACCESS_KEYS.c.owner == owner, ACCESS_KEYS.c.kind == kind)
+        unsealed = [self._unseal(row) for row in self._database.fetch(query)]
+        keys = [opened[0] for opened in unsealed if opened is not None]
+        mine = [key for key in keys if key.owner == owner and key.kind is kind and key.is_valid(self._now())]
+        return sorted(mine, key=lambda key: (key.created_at, key.id), reverse=True)
+
     def _open(self, connection: Connection, kind: KeyKind, text: str | None) -> AccessKey | None:
         texts = _TEXTS[kind]
         key_id = texts.read_id(text) if text else None

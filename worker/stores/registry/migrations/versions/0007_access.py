@@ -34,8 +34,7 @@ def upgrade() -> None:
         Column("hash", String(64), nullable=False),
         Column("sealed", Text, nullable=False),
         Column("language", String(8), nullable=False),
-        Column("created_at", UtcDateTime, nullable=False),
-        Column("confirmed_at", UtcDateTime),
+        Column("confirmed_at", UtcDateTime, nullable=False),
     )
     op.create_index("ix_mail_addresses_hash", "mail_addresses", ["hash"])
     op.create_table(

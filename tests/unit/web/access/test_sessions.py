@@ -12,7 +12,6 @@ from sqlalchemy import delete, update
 from tests.support.api_service import ApiService
 from tests.support.household_pages import FRENCH, csrf_of
 from worker.domain.consent.access_keys import KeyKind
-from worker.errors import StoreUnavailable
 from worker.stores.registry.tables import ACCESS_KEYS, ACCOUNTS, HOUSEHOLDS
 from worker.web.devices import name_device
 from worker.web.sessions import SESSION_COOKIE, Session, load_session, open_session
@@ -169,17 +168,3 @@ def test_a_device_is_named_as_its_person_would(service: ApiService) -> None:
     windows = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36 Edg/140.0"
     names = [name_device(agent) for agent in (PHONE, windows, "curl/8.1", "")]
     assert names == ["Safari, iPhone", "Edge, Windows", "", ""]
-
-
-def test_without_the_registry_nobody_is_let_in_and_the_page_says_so(
-    service: ApiService, account: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    browser = service.browser(account)
-
-    def fail(*_: object) -> None:
-        raise StoreUnavailable("the registry does not serve")
-
-    monkeypatch.setattr(type(service.runtime.web_access.keys), "find", fail)
-    answer = browser.get(f"/accounts/{account}", headers=ENGLISH)
-    assert answer.status_code == 503 and account not in answer.text.partition("<main")[2]
-    assert browser.get(f"/api/accounts/{account}").status_code == 503

@@ -18,7 +18,7 @@ from worker.web.context import RuntimeDep, SessionDep, delete_cookie
 from worker.web.render import refuse_form, render
 from worker.web.sessions import SESSION_COOKIE, Session
 
-router = APIRouter(prefix="/access")
+router = APIRouter(prefix="/access", include_in_schema=False)
 
 PATH: Final = "/access/sessions"
 _HOUSEHOLD: Final = (KeyKind.HOUSEHOLD_SESSION,)

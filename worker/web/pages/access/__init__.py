@@ -1,1 +1,0 @@
-"""How a household gets in, and which of its browsers are signed in."""
