@@ -44,7 +44,7 @@ _PATTERNS: Final = (
     (re.compile(r"invite_[a-z0-9]{12}_[\w-]{43}"), MASK),  # The secret of an invitation.
     # The secret of a session or of a link, and a recovery code.
     (re.compile(r"(?:household|operator|(?:sign_in|address|operator)_link)_[a-z0-9]{12}_[\w-]{43}"), MASK),
-    (re.compile(r"\b(?:[0-9A-HJKMNP-TV-Z]{4}-){5}[0-9A-HJKMNP-TV-Z]{4}\b"), MASK),
+    (re.compile(r"\b(?:[0-9A-HJKMNP-TV-Z]{4}-){6}[0-9A-HJKMNP-TV-Z]{4}\b"), MASK),
     # PATCH /droit_acces/1d3c…  ->  /droit_acces/***: a supplier's number of a right of access.
     (re.compile(r"(droit_acces/)(?!\?)[\w%-]+"), rf"\1{MASK}"),
     (re.compile(r"proxy(?:client|access|refresh)_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A secret or token of our proxy.

@@ -175,7 +175,7 @@ def test_an_erased_account_leaves_nothing_of_a_household_that_has_no_other(setti
     first, second = setting.accounts()
     one, two = setting.households.create({first: 1}), setting.households.create({first: 1, second: 1})
     setting.keys.create(KeyKind.RECOVERY_CODE, one.id)
-    row = {"household_id": one.id, "hash": "h", "sealed": "s", "language": "fr", "created_at": NOW}
+    row = {"household_id": one.id, "hash": "h", "sealed": "s", "language": "fr", "confirmed_at": NOW}
     setting.registry.database.change(insert(MAIL_ADDRESSES).values(**row))
     with setting.registry.database.writing() as connection:
         forget_account(connection, first)

@@ -14,7 +14,7 @@ from tests.support.mail_server import MailReceiver
 from tests.support.waiting import until
 from worker.web.sessions import SESSION_COOKIE, Session, load_session
 
-CODE = re.compile(r"(?:[0-9A-HJKMNP-TV-Z]{4}-){5}[0-9A-HJKMNP-TV-Z]{4}")
+CODE = re.compile(r"(?:[0-9A-HJKMNP-TV-Z]{4}-){6}[0-9A-HJKMNP-TV-Z]{4}")
 _LINK = re.compile(r"(http://[^\s#]+)#((?:sign_in|address)_link_[a-z0-9]{12}_[\w-]{43})")
 _SHOWN_CODE = re.compile(rf'recovery-code"><code>({CODE.pattern})</code>')
 
