@@ -9,6 +9,7 @@ from worker.runtime.keys import session_keys
 from worker.stores.database import Database
 from worker.stores.encryption import Signer
 from worker.stores.registry.access.keys import AccessKeyTable
+from worker.stores.registry.access.operators import OperatorTable
 from worker.stores.registry.households.households import HouseholdTable
 from worker.stores.sealing import Sealer
 
@@ -21,6 +22,7 @@ class WebAccess:
     sealer: Sealer
     keys: AccessKeyTable
     households: HouseholdTable
+    operators: OperatorTable
 
 
 def build_web_access(settings: Settings, database: Database) -> WebAccess:
@@ -30,4 +32,10 @@ def build_web_access(settings: Settings, database: Database) -> WebAccess:
         sealer, signer = Sealer(keys, "web access", "RELEVE_SESSION_KEY"), Signer(keys)
     except ValueError as error:
         raise ConfigError(f"RELEVE_SESSION_KEY: {error}") from None
-    return WebAccess(signer, sealer, AccessKeyTable(database, sealer), HouseholdTable(database, sealer))
+    return WebAccess(
+        signer=signer,
+        sealer=sealer,
+        keys=AccessKeyTable(database, sealer),
+        households=HouseholdTable(database, sealer),
+        operators=OperatorTable(database, sealer),
+    )

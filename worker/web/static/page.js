@@ -1,5 +1,5 @@
 // Small comforts on top of pages that work without them: live progress, reading a chart bar by bar, and the secret of
-// an invitation, which comes in the address's fragment so that no server and no log sees it.
+// an invitation or a link, which comes in the address's fragment so that no server and no log sees it.
 "use strict";
 
 (function watchProgress() {
@@ -114,7 +114,7 @@ document.querySelectorAll("[data-chart]").forEach(function readChart(box) {
   const form = document.querySelector("[data-invitation]");
   const secret = window.location.hash.slice(1);
   if (!form || !secret) return;
-  form.elements.invitation.value = secret;
+  form.querySelector("[data-paste] input").value = secret;
   form.querySelector("[data-paste]").hidden = true;
   form.querySelector("[data-read]").hidden = false;
   // The address without its secret: it stays in no history and in no screenshot.
