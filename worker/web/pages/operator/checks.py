@@ -33,7 +33,7 @@ _FRESH: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class SignInRefusal:
     """Why somebody is not let in: the key of a text, and its answer's status. ``wait_s``: after the limit."""
 
     text: str
@@ -57,11 +57,11 @@ def needs_code(request: Request, runtime: Runtime) -> bool:
     return not is_on_this_machine(request, runtime.settings.public_url)
 
 
-def check_operator(request: Request, runtime: Runtime, name: str, password: str, code: str) -> Operator | Refusal:
+def check_operator(request: Request, runtime: Runtime, name: str, password: str, code: str) -> Operator | SignInRefusal:
     """Return the operator whose name, password and code these are, or why nobody is let in."""
     asks_code = needs_code(request, runtime)
     if not asks_code and (wait_s := _wait_for_late_try(request, runtime, name)):
-        return Refusal("operator.slow", 429, wait_s)
+        return SignInRefusal("operator.slow", 429, wait_s)
     operator = runtime.web_access.operators.check(name, password, code if asks_code else None)
     return operator or refuse_try(request, runtime, name)
 
@@ -72,20 +72,20 @@ def _wait_for_late_try(request: Request, runtime: Runtime, name: str) -> int:
     return limiter.closed_for_s(_WRONG_TRIES, subject) and limiter.count_call(_LATE_TRIES, subject)
 
 
-def refuse_try(request: Request, runtime: Runtime, name: str) -> Refusal:
+def refuse_try(request: Request, runtime: Runtime, name: str) -> SignInRefusal:
     """Count a wrong try, and return its refusal."""
     log.warning("operator login refused", extra=fields(address=client_address(request)))
     wait_s = RateLimiter(runtime.redis).count_call(_WRONG_TRIES, _subject(request, name))
     wrong = "operator.wrong.code" if needs_code(request, runtime) else "operator.wrong"
-    return Refusal("operator.slow", 429, wait_s) if wait_s else Refusal(wrong)
+    return SignInRefusal("operator.slow", 429, wait_s) if wait_s else SignInRefusal(wrong)
 
 
 def check_again(
     request: Request, runtime: Runtime, session: OperatorSession, password: str, code: str
-) -> Refusal | None:
+) -> SignInRefusal | None:
     """Ask an operator who has signed in for password and code once more; return why they are refused."""
     checked = check_operator(request, runtime, session.operator.name, password, code)
-    return checked if isinstance(checked, Refusal) else None
+    return checked if isinstance(checked, SignInRefusal) else None
 
 
 def is_fresh(session: OperatorSession) -> bool:
@@ -97,7 +97,7 @@ def is_fresh(session: OperatorSession) -> bool:
 
 def check_fresh(
     request: Request, runtime: Runtime, session: OperatorSession, password: str, code: str
-) -> Refusal | None:
+) -> SignInRefusal | None:
     """Ask for password and code once an hour; return why they are refused."""
     if is_fresh(session):
         return None

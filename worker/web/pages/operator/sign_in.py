@@ -18,7 +18,7 @@ from worker.domain.consent.operators import Operator
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.web.context import FORM_COOKIE, RuntimeDep, delete_cookie, is_own_form, new_form, set_cookie
-from worker.web.pages.operator.checks import Refusal, check_operator, needs_code, refuse_try
+from worker.web.pages.operator.checks import SignInRefusal, check_operator, needs_code, refuse_try
 from worker.web.pages.operator.sessions import PATH, load_form_session, open_operator_session
 from worker.web.render import refuse_form, render, render_message
 from worker.web.sessions import OPERATOR_COOKIE
@@ -31,7 +31,7 @@ LINK_PATH: Final = "/operator/link"
 _FORM_LIFE: Final = timedelta(days=1)
 
 
-def sign_in_page(request: Request, runtime: Runtime, refusal: Refusal | None = None, name: str = "") -> Response:
+def sign_in_page(request: Request, runtime: Runtime, refusal: SignInRefusal | None = None, name: str = "") -> Response:
     """Return the form of the sign-in, with the cookie that its hidden field belongs to."""
     return _form_page(request, runtime, "operator_login.html", refusal, typed_name=name)
 
@@ -47,9 +47,9 @@ def log_in(
 ) -> Response:
     """Let an operator in by name, password and code."""
     if not is_own_form(runtime, request, csrf):
-        return sign_in_page(request, runtime, Refusal("csrf.text"), name)
+        return sign_in_page(request, runtime, SignInRefusal("csrf.text"), name)
     checked = check_operator(request, runtime, name, password, code)
-    if isinstance(checked, Refusal):
+    if isinstance(checked, SignInRefusal):
         return sign_in_page(request, runtime, checked, name)
     return _let_in(request, runtime, checked)
 
@@ -70,7 +70,7 @@ def use_link(
 ) -> Response:
     """Let in the operator whom a link was made for, once. A wrong code leaves the link as it is."""
     if not is_own_form(runtime, request, csrf):
-        return _link_page(request, runtime, Refusal("csrf.text"))
+        return _link_page(request, runtime, SignInRefusal("csrf.text"))
     access, secret = runtime.web_access, link.strip().rpartition("#")[2]  # The whole link may be pasted.
     key = access.keys.find(KeyKind.OPERATOR_LINK, secret)
     operator = access.operators.get(key.owner) if key else None
@@ -100,11 +100,13 @@ def _let_in(request: Request, runtime: Runtime, operator: Operator) -> Response:
     return open_operator_session(request, runtime, operator)
 
 
-def _link_page(request: Request, runtime: Runtime, refusal: Refusal | None = None, *, link: str = "") -> Response:
+def _link_page(request: Request, runtime: Runtime, refusal: SignInRefusal | None = None, *, link: str = "") -> Response:
     return _form_page(request, runtime, "operator_link.html", refusal, link=link)
 
 
-def _form_page(request: Request, runtime: Runtime, template: str, refusal: Refusal | None, **values: Any) -> Response:
+def _form_page(
+    request: Request, runtime: Runtime, template: str, refusal: SignInRefusal | None, **values: Any
+) -> Response:
     value, csrf = new_form(runtime, request)
     shown = {"fault": None, "wait_s": 0} if refusal is None else refusal.values
     asks_code, status = needs_code(request, runtime), refusal.status if refusal else 200
