@@ -10,7 +10,7 @@ import json
 import logging
 import secrets
 import threading
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any, Final
 
@@ -58,8 +58,8 @@ class _Sealed:
     """What is sealed of an operator; ``step`` is the last step of the second factor whose code was used."""
 
     name: str
-    password: str | None = None
-    totp: str | None = None
+    password: str | None = field(default=None, repr=False)
+    totp: str | None = field(default=None, repr=False)
     step: int = 0
 
 
