@@ -23,8 +23,8 @@ from worker.ops.restore import restore as restore_backup
 def restore(target: Path, without_ledger: bool, yes: bool, as_json: bool) -> None:
     """Bring back what `releve backup` saved in FILE, or in the newest file of DIR; everything is stopped meanwhile.
 
-    The registry must be empty; the stores may be of another kind than those saved.  Interrupted, the same command
-    goes on.  What came after the backup is fetched again by itself when a worker runs.
+    The registry must be empty but for operators; the stores may be of another kind than those saved.  Interrupted, the
+    same command goes on.  What came after the backup is fetched again by itself when a worker runs.
 
     Accounts that were erased since, consents that were stopped and meters that changed hands stay so: the ledger of
     erasures (RELEVE_LEDGER_FILE) says which.  API tokens, invitations, clients of the proxy and sessions come back
@@ -56,7 +56,8 @@ def _lines(summary: RestoreSummary) -> Iterator[str]:
         )
         yield (
             "make new tokens and clients (`releve tokens new`, `releve proxy-clients new`); households come in again "
-            "by an invitation (`releve invite ACCOUNT`), in v4 also by a new consent"
+            "by an invitation (`releve invite ACCOUNT`), in v4 also by a new consent; operators are in no backup "
+            "(`releve operators add NAME`)"
         )
     if summary.erasures_unknown_since:
         yield (
