@@ -42,6 +42,7 @@ _UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
 
 # Settings that were taken out, with what replaces each.
 REMOVED: Final = {
+    "RELEVE_OPERATOR_PASSWORD": "operators have names: `releve operators add NAME` makes one",
     "RELEVE_PROXY_ORIGINS": "each application that uses /proxy is a client now: `releve proxy-clients new` makes one",
 }
 
@@ -203,9 +204,6 @@ class Settings(BaseSettings):
     session_key: SecretStr | None = Field(
         None,
         description="Signs browser sessions, 32 characters or more; unset, a key file in data_dir. Also as …_FILE.",
-    )
-    operator_password: SecretStr | None = Field(
-        None, description="Opens the operator's page, which is closed without it. Also as …_FILE."
     )
     pretend_homes: bool = Field(
         False,
@@ -462,7 +460,9 @@ class Settings(BaseSettings):
 def removed_settings() -> list[str]:
     """Return a line for each setting that is still set and does nothing any more, with what replaces it."""
     in_file = DotEnvSettingsSource(Settings).env_vars  # By names in small letters.
-    names = [name for name in REMOVED if os.environ.get(name, in_file.get(name.lower()))]
+    names = [
+        name for name in REMOVED if os.environ.get(name, in_file.get(name.lower())) or os.environ.get(f"{name}_FILE")
+    ]
     return [f"{name} does nothing any more: {REMOVED[name]}" for name in names]
 
 

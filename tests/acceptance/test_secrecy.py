@@ -37,7 +37,6 @@ FLOWER = "canary-flower-password"
 SECRETS = {
     "ENEDIS_CLIENT_SECRET": "canary/client+secret",
     "SESSION_KEY": "canary-session-key-0123456789abcdef",
-    "OPERATOR_PASSWORD": "canary-operator-password",
     "WEBHOOK_SECRET": "canary-webhook-secret",
     "FLOWER_PASSWORD": FLOWER,
 }

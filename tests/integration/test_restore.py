@@ -92,7 +92,9 @@ def test_n3_a_token_revoked_and_an_account_erased_since_do_not_come_back(lost: L
         lost.note_erasure(runtime, first, METER)
         runtime.erase(first)
     with new.open() as runtime:
+        operator = runtime.web_access.operators.add("alice")
         summary = restore(runtime, lost.file)
+        assert runtime.web_access.operators.list() == [operator], "one who was made before the restore stays"
         (token,) = runtime.api_tokens.list()
         assert token.revoked_at is not None
         account = runtime.registry.get(first)

@@ -33,7 +33,6 @@ GAS: Final = "grdf"
 DAILY: Final = daily_of(supplier=GAS)
 STATE: Final = "/connect/right/state"
 TYPED: Final = {"name": "Durand-Okonkwo", "email": "durand.okonkwo@example.org", "consent": "yes"}
-OPERATOR_PASSWORD: Final = "an-operators-password"
 # One minute past a quarter: GRDF's e-mail goes out at the next one.
 _MORNING: Final = "2024-07-25T09:01+02:00"
 _TO_THE_ANSWER_S: Final = 17 * 60  # From any moment past the next e-mail and the minute in which the holder answers it.
@@ -212,7 +211,6 @@ def open_rights_service(folder: Path, **settings: str) -> Iterator[RightsService
         "GRDF_CLIENT_SECRET": "gas-secret",
         "GRDF_CALLS_PER_SECOND": "0",
         "GRDF_CALLS_PER_DAY": "0",
-        "OPERATOR_PASSWORD": OPERATOR_PASSWORD,
         **NO_QUOTA,
     }
     address = f"http://127.0.0.1:{free_port()}"

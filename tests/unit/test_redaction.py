@@ -136,7 +136,7 @@ def test_a_secret_is_known_in_each_way_it_may_be_written(form: str) -> None:
         (f"/invitation#invite_{'a' * 12}_{'b' * 43}", "/invitation#***"),
         (f"/sign-in/link#sign_in_link_{'a' * 12}_{'b' * 43}", "/sign-in/link#***"),
         (f"cookie household_{'a' * 12}_{'b' * 43}", "cookie ***"),
-        ("typed K7QD-0FR2-MXH4-T8Q2-WZ5P-9N3C", "typed ***"),
+        ("typed K7QD-0FR2-MXH4-T8Q2-WZ5P-9N3C-7HYD", "typed ***"),
         (f"sent proxyclient_{'a' * 12}_{'b' * 43}", "sent ***"),
         (f"sent proxyaccess_{'a' * 12}_{'b' * 43}", "sent ***"),
         (f"sent proxyrefresh_{'a' * 12}_{'b' * 43}", "sent ***"),

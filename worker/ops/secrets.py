@@ -111,7 +111,7 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
             "measures_admin_url": admin_url,
         },
         "worker": runtime_files,
-        "web": {**runtime_files, "operator_password": values["operator_password"]},
+        "web": runtime_files,
         "backup": {**runtime_files, "backup_keys": values["backup_keys"]},
         "beat": {"redis_url": redis_url},
         "flower": {"redis_url": redis_url, "flower_password": values["flower_password"]},
@@ -178,7 +178,6 @@ SECRETS: Final = (
     ),
     Secret("backup_keys", "RELEVE_BACKUP_KEYS", generate_key, _check_sealing_keys, KeyChange.OVERLAPPING),
     Secret("session_key", "RELEVE_SESSION_KEY", lambda: secrets.token_urlsafe(48), _check_length),
-    Secret("operator_password", "RELEVE_OPERATOR_PASSWORD", lambda: secrets.token_urlsafe(18), _check_ascii),
     Secret("flower_password", "RELEVE_FLOWER_PASSWORD", lambda: secrets.token_urlsafe(18), _check_ascii),
     Secret("grafana_password", "GRAFANA_PASSWORD", lambda: secrets.token_urlsafe(18), _check_ascii, KeyChange.REFUSED),
     # The generated values are those of the simulator; Enedis and GRDF issue the real ones.

@@ -18,6 +18,7 @@ from worker.stores.encryption import KeyedHashes, Sealer, generate_key
 _BACKUP_KEYS: Final = "backup.keys"
 
 ERASURE_KEYS: Final = "erasure.keys"  # The file in the data folder.
+SESSION_KEY_FILE: Final = "session.key"  # The same of the session key.
 
 
 def build_sealer(settings: Settings) -> Sealer:
@@ -56,7 +57,7 @@ def build_erasure_hashes(settings: Settings) -> KeyedHashes:
 
 def session_keys(settings: Settings) -> list[str]:
     """Return the keys of all that lets a browser in, the newest first; the web application alone has them."""
-    return _keys(settings.session_key, settings.data_dir, "session.key", _new_key)
+    return _keys(settings.session_key, settings.data_dir, SESSION_KEY_FILE, _new_key)
 
 
 def _keys(setting: SecretStr | None, data_dir: Path, file: str, make: Callable[[], str]) -> list[str]:

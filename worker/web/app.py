@@ -15,7 +15,7 @@ from worker.web.access import sessions, sign_in, way_back
 from worker.web.consent import invitation, proxy, reading, routes
 from worker.web.consent.rights import routes as rights
 from worker.web.errors import add_error_handlers, refuse_long_body, to_response
-from worker.web.pages import operator, operator_invitations, operator_proofs
+from worker.web.pages import operator
 from worker.web.security import set_security_headers
 
 _FOLDER: Final = Path(__file__).parent
@@ -39,8 +39,6 @@ def create_app(runtime: Runtime) -> FastAPI:
         way_back,
         sessions,
         operator,
-        operator_invitations,
-        operator_proofs,
         api,
     ):
         app.include_router(module.router)

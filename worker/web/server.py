@@ -16,11 +16,11 @@ DEFAULT_PORT: Final = 8000
 _SHUTDOWN_GRACE_S: Final = 2  # For requests that still run; progress streams end by themselves.
 
 
-def serve(app: FastAPI, host: str, port: int, on_start: Callable[[str], None]) -> None:
+def serve(app: FastAPI, host: str, port: int, on_start: Callable[[str], None], proxies: str | None) -> None:
     """Serve until interrupted. ``on_start`` is called with the address, which port 0 leaves open.
 
-    Raises OSError where the port is taken. Behind a reverse proxy uvicorn reads X-Forwarded-For and
-    X-Forwarded-Proto from the addresses in FORWARDED_ALLOW_IPS, loopback by default.
+    ``proxies``: the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed; None for nobody's. Raises
+    OSError where the port is taken.
     """
     config = uvicorn.Config(
         app,
@@ -29,6 +29,8 @@ def serve(app: FastAPI, host: str, port: int, on_start: Callable[[str], None]) -
         lifespan="off",
         ws="none",
         server_header=False,
+        proxy_headers=proxies is not None,
+        forwarded_allow_ips=proxies,
         timeout_graceful_shutdown=_SHUTDOWN_GRACE_S,
     )
     with listen(host, port) as listener:

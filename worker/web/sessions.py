@@ -10,7 +10,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Final
 
 from worker.accounts.access.ways_back import CODE
@@ -22,7 +21,6 @@ from worker.stores.registry.households.households import Household
 
 SESSION_COOKIE: Final = "releve_session"
 OPERATOR_COOKIE: Final = "releve_operator"
-OPERATOR_LIFE: Final = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)

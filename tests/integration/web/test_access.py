@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from fastapi.routing import iter_route_contexts
@@ -32,7 +32,6 @@ from tests.support.cast import (
     NEIGHBOUR,
     NOBODYS_ID,
     OPERATOR,
-    PASSWORD,
     PROGRAM,
     PROGRAMS,
     STACK,
@@ -41,6 +40,7 @@ from tests.support.cast import (
     watch_writes,
 )
 from tests.support.gas_homes import GAS_SETTINGS
+from tests.support.operators import add_operator
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
@@ -183,6 +183,8 @@ def for_programs_and_holders_page(route: str, scope: Scope, cell: Sees, holder: 
 
 # The table
 
+_OPERATORS_PAGE: Final = ("/operator/logout", "{id}", "{invitation}", "{neighbours_id}", "{neighbours_invitation}")
+
 TABLE = (
     # Pages.
     for_everybody(
@@ -309,16 +311,28 @@ TABLE = (
     # The page names accounts with an open invitation, of all tenants, and no others.
     for_operator(
         "GET /operator",
-        sees(200, "/operator/logout", "{id}", "{invitation}", "{neighbours_id}", "{neighbours_invitation}"),
+        sees(200, *_OPERATORS_PAGE),
         others=sees(200, 'type="password"'),
     ),
+    # A sign-in is a form without a session: its field belongs to the page that this browser has loaded.
+    for_everybody("POST /operator/login", sees(403, 'type="password"'), form={"csrf": "{csrf}", "name": "alice"}),
+    for_everybody("GET /operator/link", sees(200, "/operator/link")),
+    for_everybody("POST /operator/link", sees(403, "/operator/link"), form={"csrf": "{csrf}", "link": "x"}),
+    for_operator("POST /operator/logout", changes(303, "/operator"), others=BAD_FORM, form={"csrf": "{csrf}"}),
     for_operator(
-        "POST /operator/login",
-        sees(303, "/operator"),
+        "POST /operator/sessions/end-others",
+        changes(303, "/operator#access"),
         others=BAD_FORM,
-        form={"csrf": "{csrf}", "password": PASSWORD},
+        form={"csrf": "{csrf}"},
     ),
-    for_operator("POST /operator/logout", sees(303, "/operator"), others=BAD_FORM, form={"csrf": "{csrf}"}),
+    # A new password and an erasure ask for the password and a code again; a refused form is shown on the page.
+    for_operator("POST /operator/password", sees(422, *_OPERATORS_PAGE), others=BAD_FORM, form={"csrf": "{csrf}"}),
+    for_operator(
+        "POST /operator/erase",
+        sees(403, *_OPERATORS_PAGE),
+        others=BAD_FORM,
+        form={"csrf": "{csrf}", "account": "{id}", "password": "a guess", "code": "000000"},
+    ),
     for_operator(  # The link names the meter by its last digits.
         "POST /operator/invitations",
         changes(200, "/invitation#invite_", "{digits}"),
@@ -461,12 +475,12 @@ TABLE = (
 @pytest.fixture(scope="module")
 def service(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiService]:
     """Yield one service for the whole table; nothing leaves it for the broker."""
-    settings = {"operator_password": PASSWORD, **GAS_SETTINGS}
     with (
         pytest.MonkeyPatch.context() as patch,
-        open_api_service(redis_url, tmp_path_factory.mktemp("access"), **settings) as built,
+        open_api_service(redis_url, tmp_path_factory.mktemp("access"), **GAS_SETTINGS) as built,
     ):
         patch.setattr("worker.web.context.enqueue_backfill", lambda *_, **__: None)
+        add_operator(built.runtime)
         built.runtime.clients.application_token.save(Token(CANARY).to_text(), None)
         yield built
 

@@ -32,13 +32,13 @@ from tests.support.browser import (
     wait_for,
 )
 from tests.support.connect_service import METER, ConnectServers, ConnectService, open_connect_service
+from tests.support.operators import add_operator
 from tests.support.simulators import run_in_background
 from tests.support.waiting import until
 from worker.stores.redis.child_processes import free_port
 
 V4, V5, V2026 = "enedis-v4", "enedis-v5", "enedis-2026"
 ASKS_SUPPLIER: Final = {V4: "oauth2/token", V2026: "subscribed_services"}
-PASSWORD: Final = "for this test"
 
 
 @dataclass
@@ -314,10 +314,12 @@ def test_a_pretend_home_needs_its_number_alone(
 def test_the_operator_invites_and_the_household_comes(
     servers: ConnectServers, browser: webdriver.Chrome, tmp_path: Path
 ) -> None:
-    with open_site(servers, tmp_path, V5, operator_password=PASSWORD) as site, open_profile(browser):
+    with open_site(servers, tmp_path, V5) as site, open_profile(browser):
+        operator = add_operator(site.service.runtime)
         browser.get(f"{site.address}/operator")
         look_at(browser, "operator-login")
-        browser.find_element(By.NAME, "password").send_keys(PASSWORD, Keys.ENTER)
+        browser.find_element(By.NAME, "name").send_keys(operator.name)
+        browser.find_element(By.NAME, "password").send_keys(operator.password, Keys.ENTER)
         until(lambda: browser.find_elements(By.NAME, "whom"), "the operator's page")
         browser.find_element(By.NAME, "whom").send_keys("nobody")
         click(browser, "Créer le lien")

@@ -75,8 +75,9 @@ def read_rows(connection: Connection, table_name: str) -> Iterator[dict[str, Any
 
 
 def is_empty(connection: Connection) -> bool:
-    """Return whether all tables are empty."""
-    return not any(_has_rows(connection, table) for table in METADATA.tables.values())
+    """Return whether all tables are empty, but those of operators: a first start asks for one, and they stay."""
+    of_operators = OPERATORS, ACCESS_KEYS
+    return not any(_has_rows(connection, table) for table in METADATA.tables.values() if table not in of_operators)
 
 
 def has_accounts(connection: Connection) -> bool:

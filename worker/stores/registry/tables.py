@@ -458,7 +458,14 @@ OPERATORS = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("signed_in_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
-    Index("ix_operators_name", "name"),
+    # A name is free again once its operator has ended.
+    Index(
+        "ix_operators_name",
+        "name",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
 )
 
 # Sessions, recovery codes and links (``domain.consent.access_keys``). What counts is sealed, under a key that only the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alembic import op
-from sqlalchemy import Column, ForeignKey, String, Text
+from sqlalchemy import Column, ForeignKey, String, Text, text
 
 from worker.stores.database import UtcDateTime
 
@@ -46,7 +46,10 @@ def upgrade() -> None:
         Column("signed_in_at", UtcDateTime),
         Column("ended_at", UtcDateTime),
     )
-    op.create_index("ix_operators_name", "operators", ["name"])
+    living = text("ended_at IS NULL")
+    op.create_index(
+        "ix_operators_name", "operators", ["name"], unique=True, sqlite_where=living, postgresql_where=living
+    )
     op.create_table(
         "access_keys",
         Column("id", _key(), primary_key=True),
