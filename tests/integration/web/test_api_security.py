@@ -89,7 +89,7 @@ def test_a_closed_account_is_neither_paused_nor_resumed_nor_stopped(service: Api
 
 def test_a_session_sealed_under_another_key_is_nobodys(service: ApiService) -> None:
     settings = service.runtime.settings.model_copy(
-        update={"session_key": SecretStr("another key, just as long as the true one")}
+        update={"session_key": SecretStr("another key that is as long as the true one")}
     )
     runtime = service.runtime
     access = build_web_access(settings, runtime.registry, runtime.erasure_hashes, RateLimiter(runtime.redis))
