@@ -39,7 +39,7 @@ from worker.stores.measures.base import Document
 from worker.stores.measures.sql import SqlStore
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.stores.registry.households.households import Household
-from worker.web.sessions import Session
+from worker.web.sessions import Session, open_session
 
 LATER = NOW + timedelta(hours=1)
 FORGET_ON = date(2027, 7, 24)
@@ -204,6 +204,22 @@ def test_n3_no_session_invitation_or_grant_of_before_lets_anybody_in(lost: Lost,
         assert all(row["revoked_at"] and row["sealed_usage_point"] is None for row in rows["invitations"])
         assert [row["end_reason"] for row in rows["proxy_grants"]] == ["restored"]
         assert rows["proxy_clients"][0]["revoked_at"] is not None
+
+
+def test_n3_no_code_and_no_mail_address_of_before_lets_anybody_in(lost: Lost, new: Installation) -> None:
+    """Even the same session key opens none: they are not in a backup."""
+    same = {"session_key": "the same key before and after the restore"}
+    with lost.installation.open(**same) as runtime:
+        account = runtime.registry.get(lost.ids["first"])
+        session, _ = open_session(runtime.web_access, Session(), [account], "Firefox")
+        assert session.key and session.household
+        code = session.key.details["code"]
+        assert runtime.web_access.ways_back.addresses.set(session.household.id, "anne@example.org", "fr")
+        back_up(runtime, lost.folder / "second.zip")
+    with new.open(**same) as runtime:
+        restore(runtime, lost.folder / "second.zip")
+        ways_back = runtime.web_access.ways_back
+        assert ways_back.use_code(code) is None and ways_back.addresses.find("anne@example.org") == []
 
 
 def test_n3_a_second_restore_ends_the_sessions_of_the_first(lost: Lost, monkeypatch: pytest.MonkeyPatch) -> None:
