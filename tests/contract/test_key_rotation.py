@@ -8,13 +8,14 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.registries import KEY, METER, NOW, add_ready, open_registry
+from tests.support.registries import KEY, METER, NOW, add_ready, open_registry, registry_sealer
 from worker.errors import OperatorFault
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import Purpose, generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.seals import TOKEN_SEALS, rotate_seals
+from worker.stores.sealing import Sealer
 from worker.stores.token_store import ApplicationTokenStore
 
 ROTATE = Sealer.rotate
@@ -33,20 +34,20 @@ def test_an_interrupted_rotation_leaves_all_readable_and_the_next_ends_it(
     new_key, calls = generate_key(), [0]
     with_both_keys, with_new_key = open_registry(url, new_key, KEY), open_registry(url, new_key)
 
-    def interrupt_at_the_fourth(sealer: Sealer, sealed: str) -> str:
+    def interrupt_at_the_fourth(sealer: Sealer, sealed: str, place: str) -> str:
         calls[0] += 1
         if calls[0] == 4:
             raise KeyboardInterrupt
-        return ROTATE(sealer, sealed)
+        return ROTATE(sealer, sealed, place)
 
     with monkeypatch.context() as patch:
         patch.setattr(Sealer, "rotate", interrupt_at_the_fourth)
         with pytest.raises(KeyboardInterrupt):
-            rotate_seals(registry.database, Sealer([new_key, KEY]), TOKEN_SEALS)
+            rotate_seals(registry.database, registry_sealer(new_key, KEY), TOKEN_SEALS)
     texts = [f"token {n}" for n in range(5)]
     assert [with_both_keys.tokens.load(account_id) for account_id in ids] == texts
     assert sum(readable(with_new_key, account_id) for account_id in ids) == 2  # The first page of two was committed.
-    assert rotate_seals(registry.database, Sealer([new_key, KEY]), TOKEN_SEALS) == 5
+    assert rotate_seals(registry.database, registry_sealer(new_key, KEY), TOKEN_SEALS) == 5
     assert [with_new_key.tokens.load(account_id) for account_id in ids] == texts
     with_both_keys.database.close()
     with_new_key.database.close()
@@ -68,13 +69,13 @@ def test_a_renewal_in_the_middle_of_a_rotation_is_not_lost(
     with_both_keys, with_new_key = open_registry(url, new_key, KEY), open_registry(url, new_key)
     renewal = threading.Thread(target=lambda: with_both_keys.tokens.save_renewed(token_id, "renewed"))
 
-    def rotate_while_it_is_renewed(sealer: Sealer, sealed: str) -> str:
+    def rotate_while_it_is_renewed(sealer: Sealer, sealed: str, place: str) -> str:
         renewal.start()
         renewal.join(0.3)  # It waits for the rotation if the row is locked, else it is done by now.
-        return ROTATE(sealer, sealed)
+        return ROTATE(sealer, sealed, place)
 
     monkeypatch.setattr(Sealer, "rotate", rotate_while_it_is_renewed)
-    assert rotate_seals(registry.database, Sealer([new_key, KEY]), TOKEN_SEALS) == 1
+    assert rotate_seals(registry.database, registry_sealer(new_key, KEY), TOKEN_SEALS) == 1
     renewal.join(30)
     assert not renewal.is_alive()
     assert with_new_key.tokens.load(account) == "renewed"
@@ -91,7 +92,7 @@ def test_rotation_goes_on_past_a_token_whose_key_is_lost_and_then_says_so(regist
         writer.database.close()
     with_new_key = open_registry(url, new_key)
     with pytest.raises(OperatorFault, match="2 tokens are sealed under the first key, 1 can't be read"):
-        rotate_seals(registry.database, Sealer([new_key, KEY]), TOKEN_SEALS)
+        rotate_seals(registry.database, registry_sealer(new_key, KEY), TOKEN_SEALS)
     assert with_new_key.tokens.load(ids[0]) == with_new_key.tokens.load(ids[2]) == "secret-token"
     with pytest.raises(OperatorFault, match="RELEVE_TOKEN_KEYS"):
         with_new_key.tokens.load(ids[1])
@@ -102,11 +103,11 @@ def test_the_applications_token_under_a_key_that_is_gone_counts_as_none_and_is_r
     with connect(redis_url) as redis:
         state, new_key = ProgressStore(redis, f"test-{uuid4().hex}:"), generate_key()
         old_tokens, tokens = (
-            ApplicationTokenStore("enedis", Sealer([KEY]), state),
-            ApplicationTokenStore("enedis", Sealer([new_key]), state),
+            ApplicationTokenStore("enedis", Sealer([KEY], Purpose.REDIS), state),
+            ApplicationTokenStore("enedis", Sealer([new_key], Purpose.REDIS), state),
         )
         old_tokens.save("of-old", None)
-        both = ApplicationTokenStore("enedis", Sealer([new_key, KEY]), state)
+        both = ApplicationTokenStore("enedis", Sealer([new_key, KEY], Purpose.REDIS), state)
         assert both.load() == "of-old"  # The old key is still there.
         assert tokens.load() is None  # Without the old key it costs one request.
         tokens.save("of-now", None)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from config.settings import ConfigError, Settings
-from worker.runtime.keys import session_keys
+from config.settings import Settings
+from worker.runtime.keys import build_sealer, session_keys
 from worker.stores.database import Database
-from worker.stores.encryption import Signer
+from worker.stores.encryption import Purpose, Signer
 from worker.stores.registry.access.keys import AccessKeyTable
 from worker.stores.registry.households.households import HouseholdTable
 from worker.stores.sealing import Sealer
@@ -24,10 +24,6 @@ class WebAccess:
 
 
 def build_web_access(settings: Settings, database: Database) -> WebAccess:
-    """Return what opens and ends sessions.  Raises ConfigError where a session key is too short."""
-    keys = session_keys(settings)
-    try:
-        sealer, signer = Sealer(keys, "web access", "RELEVE_SESSION_KEY"), Signer(keys)
-    except ValueError as error:
-        raise ConfigError(f"RELEVE_SESSION_KEY: {error}") from None
+    """Return what opens and ends sessions.  Raises ConfigError as ``build_sealer`` does."""
+    sealer, signer = build_sealer(settings, Purpose.WEB_ACCESS), Signer(session_keys(settings))
     return WebAccess(signer, sealer, AccessKeyTable(database, sealer), HouseholdTable(database, sealer))

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tests.support.backups import BACKUP_KEY, SEALER, members_in_zip, read_members, write_zip
 from worker.ops.backup_blocks import MAX_LINE, MAX_UNPACKED, BadBlock, pack, unpack
 from worker.ops.backup_file import HEADER, MANIFEST, Archive, BackupRefused, Row, write_archive
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import Purpose, generate_key
+from worker.stores.sealing import Sealer
 
 MADE_AT: Final = "2024-07-25T09:00:00+00:00"
 ROWS: Final[dict[str, list[Row]]] = {
@@ -120,18 +121,18 @@ def test_two_blocks_that_changed_places_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_archive_opens_with_an_older_key_that_is_still_given_and_with_no_other(archive: Path) -> None:
-    with Archive.open(archive, Sealer([generate_key(), BACKUP_KEY])) as opened:
+    with Archive.open(archive, Sealer([generate_key(), BACKUP_KEY], Purpose.BACKUP)) as opened:
         opened.check()
     with (
         pytest.raises(BackupRefused, match=r"RELEVE_BACKUP_KEYS.*backup\.keys"),
-        Archive.open(archive, Sealer([generate_key()])),
+        Archive.open(archive, Sealer([generate_key()], Purpose.BACKUP)),
     ):
         pass
 
 
 def test_what_says_that_it_is_ours_is_not_trusted(archive: Path) -> None:
     """A header may be written by anybody: without a manifest under our key nothing is read."""
-    own = Sealer([generate_key()])
+    own = Sealer([generate_key()], Purpose.BACKUP)
     members = members_in_zip(write(archive.with_name("own.zip"), sealer=own))
     write_zip(archive, {**members_in_zip(archive), MANIFEST: members[MANIFEST]})
     with pytest.raises(BackupRefused):
@@ -149,12 +150,16 @@ def test_lines_and_blocks_have_bounds(tmp_path: Path) -> None:
     with pytest.raises(BackupRefused, match=f"rows can't be saved: a row of .* above the {MAX_LINE}"):
         write(tmp_path / "large.zip", {"rows": [{"text": "x" * MAX_LINE}]})
     assert list(tmp_path.iterdir()) == []
-    assert unpack(pack(b"x" * MAX_UNPACKED, SEALER), SEALER) == b"x" * MAX_UNPACKED
-    for bomb in (pack(b"x" * (MAX_UNPACKED + 1), SEALER), SEALER.seal_bytes(zlib.compress(b"x")[:-1])):
+    assert unpack(pack(b"x" * MAX_UNPACKED, SEALER, "a/0"), SEALER, "a/0") == b"x" * MAX_UNPACKED
+    for bomb in (
+        pack(b"x" * (MAX_UNPACKED + 1), SEALER, "a/0"),
+        SEALER.seal_bytes(zlib.compress(b"x")[:-1], "a/0"),
+        pack(b"x", SEALER, "a/1"),
+    ):
         with pytest.raises(BadBlock):
-            unpack(bomb, SEALER)
+            unpack(bomb, SEALER, "a/0")
     path = write(tmp_path / "long.zip")
-    long_line = pack(b"x" * (MAX_LINE + 1), SEALER)
+    long_line = pack(b"x" * (MAX_LINE + 1), SEALER, "measures/day/0")
     for content in (len(long_line).to_bytes(4, "big") + long_line, b"\xff\xff\xff\xff", b"\x00"):
         write_zip(path, {**members_in_zip(path), "measures/day": content})
         with pytest.raises(BackupRefused, match="damaged or was changed in measures/day"):
