@@ -351,12 +351,21 @@ def test_half_a_setting_is_refused_with_what_is_missing(settings: dict[str, str]
     assert "canary" not in str(refused.value)
 
 
-def test_worker_and_web_of_one_data_folder_sign_alike(open_runtime: Any, tmp_path: Path) -> None:
+def test_web_applications_of_one_data_folder_share_a_key_that_nobody_else_makes(
+    open_runtime: Any, tmp_path: Path
+) -> None:
     with open_runtime() as one, open_runtime() as other:
-        signed = one.signer.sign("session", {"account": "k3q7d0fr2mxx"}, timedelta(days=1))
-        claims = other.signer.read("session", signed)
-        assert claims is not None
-        assert claims["account"] == "k3q7d0fr2mxx"
+        assert not (tmp_path / "session.key").exists(), "a worker's runtime has no use for it"
+        form = one.web_access.signer.csrf_token("session")
+        assert other.web_access.signer.is_valid_csrf_token("session", form)
     assert (tmp_path / "session.key").stat().st_mode & 0o077 == 0
-    with pytest.raises(ConfigError, match="RELEVE_SESSION_KEY"), open_runtime(session_key="short"):
-        pass
+
+
+@pytest.mark.parametrize("key", ["short", "a" * 64])
+def test_a_session_key_that_can_be_guessed_is_refused(open_runtime: Any, key: str) -> None:
+    with (
+        open_runtime(session_key=key) as runtime,
+        pytest.raises(ConfigError, match=r"RELEVE_SESSION_KEY: .*key") as caught,
+    ):
+        _ = runtime.web_access
+    assert key not in str(caught.value)

@@ -33,6 +33,7 @@ def web(host: str, port: int) -> None:
     for line in removed_settings():
         warn(line)
     with Runtime(settings.model_copy(update={"public_url": public_url(settings, host, port)}), guarded=True) as runtime:
+        _ = runtime.web_access  # A session key that can't be used is told now, and not to the first who comes.
         app = create_app(runtime)
         with refusing_taken_port(host, port):
             serve(app, host, port, on_start=lambda address: click.echo(f"serving at {address}"))
