@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     )
     token_keys: SecretStr | None = Field(
         None,
-        description="Fernet keys that seal tokens, comma separated, the newest first (make one with "
+        description="Keys that seal tokens, comma separated, the newest first (make one with "
         "`releve keys new`); unset, a key file in data_dir. Also as …_FILE.",
     )
     erasure_keys: SecretStr | None = Field(
@@ -152,7 +152,7 @@ class Settings(BaseSettings):
     )
     backup_keys: SecretStr | None = Field(
         None,
-        description="Fernet keys that seal backups, comma separated, the newest first (make one with "
+        description="Keys that seal backups, comma separated, the newest first (make one with "
         "`releve keys new`); unset, a key file in data_dir. Also as …_FILE.",
     )
     series: SeriesNames = Field(
@@ -203,7 +203,8 @@ class Settings(BaseSettings):
     )
     session_key: SecretStr | None = Field(
         None,
-        description="Signs browser sessions, 32 characters or more; unset, a key file in data_dir. Also as …_FILE.",
+        description="Keys of sessions, codes, operators and forms, comma separated, the newest first (make one with "
+        "`releve keys new`); for the web application alone. Unset, a key file in data_dir. Also as …_FILE.",
     )
     pretend_homes: bool = Field(
         False,

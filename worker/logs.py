@@ -39,7 +39,8 @@ _PATTERNS: Final = (
     # Authorization: Bearer xxxxxxxx  ->  Authorization: Bearer ***
     (re.compile(r"\b([Bb]earer|[Bb]asic)\s+[\w.~+/=-]{8,}"), rf"\1 {MASK}"),
     (re.compile(r"eyJ[\w-]{4,}(?:\.[\w-]*)*"), MASK),  # A JWT.
-    (re.compile(r"gAAAAA[\w-]{20,}=*"), MASK),  # A Fernet token, as the registry stores secrets.
+    # What the registry stores of secrets: sealed, or by an older version as a Fernet token.
+    (re.compile(r"(?:AgAAAA|gAAAAA)[\w-]{20,}=*"), MASK),
     (re.compile(r"releve_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A token of our own API.
     (re.compile(r"invite_[a-z0-9]{12}_[\w-]{43}"), MASK),  # The secret of an invitation.
     # The secret of a session or of a link, and a recovery code.

@@ -12,6 +12,7 @@ from sqlalchemy import delete, insert, select, update
 
 from tests.support.registries import METER, NOW, OTHER_METER, add_ready
 from worker.domain.consent.access_keys import KEY_LIVES, AccessKey, KeyKind
+from worker.stores.encryption import Purpose
 from worker.stores.registry.access.keys import AccessKeyTable
 from worker.stores.registry.access.recovery_texts import RecoveryTexts
 from worker.stores.registry.accounts import AccountRegistry
@@ -33,11 +34,11 @@ class Setting:
 
     def __post_init__(self) -> None:
         self.keys = self.keys_under(WEB_KEY)
-        sealer = Sealer([WEB_KEY], "web access", "RELEVE_SESSION_KEY")
+        sealer = Sealer([WEB_KEY], Purpose.WEB_ACCESS)
         self.households = HouseholdTable(self.registry.database, sealer, lambda: self.now)
 
     def keys_under(self, *keys: str) -> AccessKeyTable:
-        sealer = Sealer(keys, "web access", "RELEVE_SESSION_KEY")
+        sealer = Sealer(keys, Purpose.WEB_ACCESS)
         return AccessKeyTable(self.registry.database, sealer, lambda: self.now)
 
     def change(self, key: AccessKey, **values: object) -> None:

@@ -18,9 +18,10 @@ from worker.domain.consent.connection_requests import (
     RequestState,
 )
 from worker.domain.consent.consents import ConsentKind, Proof
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import Purpose, generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.connection_requests import ConnectionRequests
+from worker.stores.sealing import Sealer
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
 METER, OTHER = "30001640000011", "30001640000022"
@@ -52,7 +53,8 @@ def requests(redis_url: str) -> Iterator[ConnectionRequests]:
     redis = connect(redis_url)
     for key in redis.scan_iter("releve:connection_request*"):
         redis.delete(key)
-    yield ConnectionRequests(redis, Sealer([generate_key()]), lambda text: sha256(text.encode()).hexdigest())
+    sealer = Sealer([generate_key()], Purpose.REDIS)
+    yield ConnectionRequests(redis, sealer, lambda text: sha256(text.encode()).hexdigest())
     redis.close()
 
 
@@ -161,7 +163,7 @@ def test_those_that_wait_for_the_operator_are_listed_until_somebody_decides(requ
 
 def test_a_request_whose_key_is_gone_is_nobodys(requests: ConnectionRequests, redis_url: str) -> None:
     requests.create(NEW)
-    rotated = ConnectionRequests(requests._redis, Sealer([generate_key()]), str)
+    rotated = ConnectionRequests(requests._redis, Sealer([generate_key()], Purpose.REGISTRY), str)
     assert rotated.get("first") is None
     assert rotated.list_held() == []
 

@@ -75,6 +75,16 @@ def test_every_manifest_fits_the_schema_of_kubernetes(build: list[Manifest], ver
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
+def test_only_the_web_application_has_the_key_of_sessions(build: list[Manifest]) -> None:
+    mounting = set()
+    for pod in pods(build):
+        names = [env["name"] for container in pod["spec"]["containers"] for env in container.get("env", ())]
+        items = [item["key"] for volume in pod["spec"]["volumes"] for item in volume.get("secret", {}).get("items", ())]
+        if "RELEVE_SESSION_KEY_FILE" in names or "session_key" in items:
+            mounting.add(pod["metadata"]["labels"]["app.kubernetes.io/component"])
+    assert mounting == {"web"}
+
+
 def test_every_selector_finds_its_pods(build: list[Manifest]) -> None:
     labels = [pod["metadata"]["labels"] for pod in pods(build)]
     selectors = [manifest["spec"]["selector"] for manifest in of_kind(build, "Service")]

@@ -358,5 +358,13 @@ def test_two_web_processes_of_one_data_folder_know_the_same_sessions(open_runtim
         key, text = one.web_access.keys.create(KeyKind.HOUSEHOLD_SESSION, "owner")
         assert other.web_access.keys.find(KeyKind.HOUSEHOLD_SESSION, text) == key
     assert (tmp_path / "session.key").stat().st_mode & 0o077 == 0
-    with open_runtime(session_key="short") as short, pytest.raises(ConfigError, match="RELEVE_SESSION_KEY"):
-        short.web_access  # noqa: B018
+
+
+@pytest.mark.parametrize("key", ["short", "a" * 64])
+def test_a_session_key_that_can_be_guessed_is_refused(open_runtime: Any, key: str) -> None:
+    with (
+        open_runtime(session_key=key) as runtime,
+        pytest.raises(ConfigError, match=r"RELEVE_SESSION_KEY: .*key") as caught,
+    ):
+        _ = runtime.web_access
+    assert key not in str(caught.value)

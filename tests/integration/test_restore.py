@@ -33,12 +33,13 @@ from worker.ops.backup_blocks import pack
 from worker.ops.backup_file import BackupRefused, to_line
 from worker.ops.restore import restore
 from worker.runtime.process import Runtime
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import Purpose, generate_key
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind, LedgerRefused
 from worker.stores.measures.base import Document
 from worker.stores.measures.sql import SqlStore
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.stores.registry.households.households import Household
+from worker.stores.sealing import Sealer
 from worker.web.sessions import Session, open_session
 
 LATER = NOW + timedelta(hours=1)
@@ -240,7 +241,8 @@ def test_n3_requests_and_flows_of_before_are_forgotten(lost: Lost) -> None:
         request = ConnectionRequest(id="r1", supplier="enedis", browser="b", begun_on=NOW.date(), created_at=NOW)
         assert runtime.connection_requests.create(request)
         flows = ConsentFlows(runtime.redis)
-        state, code = flows.start(ConsentFlow("enedis", "b")), flows.issue_code("sealed")
+        state, code = flows.start(ConsentFlow("enedis", "b")), "code"
+        flows.store_code(code, "sealed")
         restore(runtime, lost.file)
         assert runtime.connection_requests.get("r1") is None
         assert runtime.connection_requests.list_due(NOW + timedelta(days=1), 10) == []
@@ -251,7 +253,8 @@ def test_n3_a_planted_token_is_refused(lost: Lost) -> None:
     """As the review ran it; without a key of ours, sums can't be computed again."""
     members = members_in_zip(lost.file)
     rows = read_members(lost.file)["registry/api_tokens"]
-    forged = pack(b"".join(to_line({**row, "hash": "0" * 64}) for row in rows), Sealer([generate_key()]))
+    lines = b"".join(to_line({**row, "hash": "0" * 64}) for row in rows)
+    forged = pack(lines, Sealer([generate_key()], Purpose.BACKUP), "registry/api_tokens/0")
     write_zip(lost.file, {**members, "registry/api_tokens": len(forged).to_bytes(4, "big") + forged})
     with lost.new.open() as runtime:
         with pytest.raises(BackupRefused, match="was changed in registry/api_tokens"):

@@ -28,15 +28,16 @@ from worker.domain.measures.series import Doctype, Series
 from worker.errors import ConsentRevoked, LoginFailed
 from worker.ops.backup_file import Archive
 from worker.runtime.process import Runtime
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import Purpose, generate_key
 from worker.stores.registry import tables
 from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.answers.corrections import Correction
 from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.dump import TABLES, open_snapshot, read_rows
+from worker.stores.sealing import Sealer
 
 KEY, BACKUP_KEY, ERASURE_KEY = generate_key(), generate_key(), "k" * 40
-SEALER: Final = Sealer([BACKUP_KEY])
+SEALER: Final = Sealer([BACKUP_KEY], Purpose.BACKUP)
 PAUSED_METER, REMOVED_METER, INVITED_METER = "30001640000033", "30001640000044", "30001640000099"
 # These are more documents than one page has.
 DAYS = [f"{year}-{month:02}-{day:02}" for year in (2023, 2024) for month in range(1, 13) for day in range(1, 29)]

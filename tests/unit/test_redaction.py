@@ -141,6 +141,7 @@ def test_a_secret_is_known_in_each_way_it_may_be_written(form: str) -> None:
         (f"sent proxyaccess_{'a' * 12}_{'b' * 43}", "sent ***"),
         (f"sent proxyrefresh_{'a' * 12}_{'b' * 43}", "sent ***"),
         (f"sealed gAAAAABm{'x' * 40}==", "sealed ***"),
+        (f"sealed AgAAAABm{'x' * 40}==", "sealed ***"),
         (f"PRM{METER}, {METER}: usage_point_id={METER}", "PRM***, ***: usage_point_id=***"),
         (f"https://host/{METER}?usagePoint={METER}", "https://host/***?usagePoint=***"),
         (f"_{METER}.csv", "_***.csv"),

@@ -26,7 +26,7 @@ from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.stores.registry.tenants import require_tenant
 
 
-class MailAddress(click.ParamType[Any]):
+class MailRecipient(click.ParamType[Any]):
     """One mail address. The error does not repeat it: terminals are logged."""
 
     name = "ADDRESS"
@@ -46,7 +46,7 @@ class MailAddress(click.ParamType[Any]):
 @click.option(
     "--new-holder", is_flag=True, help="Another person holds this meter now: its account is closed when they connect."
 )
-@click.option("--mail", "address", type=MailAddress(), help="Send the link there, by the mail of RELEVE_NOTIFY_URL.")
+@click.option("--mail", "address", type=MailRecipient(), help="Send the link there, by the mail of RELEVE_NOTIFY_URL.")
 @tenant_option("With --usage-point: to which service the account will belong; see `releve tenants`.")
 @json_option
 def invite(

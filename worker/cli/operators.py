@@ -30,7 +30,7 @@ from worker.domain.consent.operators import (
     plain_name,
     totp_address,
 )
-from worker.runtime.keys import SESSION_KEY_FILE
+from worker.runtime.keys import has_session_keys
 from worker.runtime.process import Runtime
 from worker.runtime.web import OperatorAccess, build_operator_access
 from worker.stores.registry.access.operators import OperatorRefused
@@ -192,8 +192,7 @@ def _open_access() -> Iterator[OperatorAccess]:
 
 def _has_session_key(settings: Settings) -> bool:
     """Return whether the session key is here, or may be made here because the registry is here too."""
-    is_here = settings.registry_url is None or settings.session_key is not None
-    return is_here or (settings.data_dir / SESSION_KEY_FILE).exists()
+    return settings.registry_url is None or has_session_keys(settings)
 
 
 def _check_password_option(password: str | None) -> None:

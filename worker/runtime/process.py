@@ -49,6 +49,7 @@ from worker.errors import OperatorFault
 from worker.runtime import keys, stores, supplier
 from worker.runtime.series import fleet_series, is_offered
 from worker.runtime.web import WebAccess, build_web_access
+from worker.stores.encryption import Purpose
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.connection_requests import ConnectionRequests
@@ -118,26 +119,28 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def _open_stores(self, guarded: bool) -> None:
         settings = self.settings
-        self.sealer = keys.build_sealer(settings)
+        self.registry_sealer = keys.build_sealer(settings, Purpose.REGISTRY)
+        self.redis_sealer = keys.build_sealer(settings, Purpose.REDIS)
+        self.broker_sealer = keys.build_sealer(settings, Purpose.BROKER)
         self.erasure_hashes = keys.build_erasure_hashes(settings)
         self.ledger_file = LedgerFile(settings.ledger(), self.erasure_hashes)
         database = stores.open_current_database(settings, self._open)
-        self.registry = AccountRegistry(database, self.sealer, fleet_series(settings))
+        self.registry = AccountRegistry(database, self.registry_sealer, fleet_series(settings))
         self.erasures = ErasureTable(database, self.erasure_hashes)
         self.reading_tries = ReadingTryTable(database, self.erasure_hashes)
         registering = [one.name for one in SUPPLIERS.values() if one.rights is not None]
-        self.rights = RightTable(database, self.sealer, self.erasure_hashes, registering)
+        self.rights = RightTable(database, self.registry_sealer, self.erasure_hashes, registering)
         self.invitations = self.registry.invitations
         self.api_tokens = ApiTokenTable(database)
         self.proxy_clients = ProxyClientTable(database)
         self.proxy_grant_table = ProxyGrantTable(database)
-        self.consents = ConsentTable(database, self.sealer)
-        self.evidence = EvidenceCheck(database, self.sealer)
-        import_older_consents(database, self.sealer)
+        self.consents = ConsentTable(database, self.registry_sealer)
+        self.evidence = EvidenceCheck(database, self.registry_sealer)
+        import_older_consents(database, self.registry_sealer)
         self.notices = NoticeTable(database)
         self.corrections = CorrectionTable(database)
-        self.unknown_answers = QuarantineTable(database, self.sealer)
-        self.tenants = TenantTable(database, self.sealer)
+        self.unknown_answers = QuarantineTable(database, self.registry_sealer)
+        self.tenants = TenantTable(database, self.registry_sealer)
         self.homes = HomeTable(database)
         self.sessions = SessionTable(database)
         self.channels = NoticeChannels(of_settings=_build_channels(settings), tenants=self.tenants)
@@ -148,7 +151,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         check_eviction(self.redis)
         self.progress = ProgressStore(self.redis)
         subject_of = partial(self.erasure_hashes.hash, "connection request")
-        self.connection_requests = ConnectionRequests(self.redis, self.sealer, subject_of)
+        self.connection_requests = ConnectionRequests(self.redis, self.redis_sealer, subject_of)
         self.heartbeats = Heartbeats(self.redis)
         self.broker_messages = stores.build_broker_messages(settings, self.redis_url, self._open)
         presets = supplier.chosen_presets(settings)
@@ -158,7 +161,7 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def _build_suppliers(self) -> None:
         settings = self.settings
-        self.raw_answers = RawAnswerTable(self.registry.database, self.sealer)
+        self.raw_answers = RawAnswerTable(self.registry.database, self.registry_sealer)
         self.answer_watch = AnswerWatch(
             quarantine=self.unknown_answers,
             channels=self.channels.names(),
@@ -186,7 +189,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             oauth=OAuthClient(endpoints, of.client_id, secret, transport, permits),
             permits=permits,
             user_tokens=partial(UserTokenStore, registry=self.registry, progress=self.progress),
-            application_token=ApplicationTokenStore(endpoints.preset.name, self.sealer, self.progress),
+            application_token=ApplicationTokenStore(endpoints.preset.name, self.redis_sealer, self.progress),
             now=self.now,
             report=partial(self.answer_watch.report_deviation, supplier=of.name),
         )
@@ -222,7 +225,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.refusals = RefusalPolicy(
             accounts=self.registry,
             consents=self.consents,
-            pending=PendingRefusals(self.registry.database, self.sealer),
+            pending=PendingRefusals(self.registry.database, self.registry_sealer),
             notices=self.notices,
             channels=self.channels,
             now=self.now,
@@ -319,7 +322,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.suppliers_consents: Mapping[str, SupplierConsents] = pages
         # The consents of the supplier whose pages need no invitation that names it.
         self.supplier_consents = pages[clients.supplier.name]
-        proxy_codes = ProxyCodes(flows=ConsentFlows(self.redis), sealer=self.sealer)
+        proxy_codes = ProxyCodes(flows=ConsentFlows(self.redis), sealer=self.redis_sealer)
         self.proxy_grants = ProxyGrants(
             codes=proxy_codes,
             supplier=self.supplier_consents,
@@ -364,7 +367,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
         self.right_withdrawal = RightWithdrawal(rights=self.rights, clients_of=self.clients_of)
         self.own_rights = OwnRights(clients_of=self.clients_of, openings=openings, rights=self.rights, now=self.now)
-        files = ProofFiles(self.redis, self.sealer)
+        files = ProofFiles(self.redis, self.redis_sealer)
         self.proof_uploads = ProofUploads(files=files, rights=self.own_rights)
         self.connector = AccountConnector(
             suppliers=self.suppliers_consents,

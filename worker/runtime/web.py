@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from config.settings import ConfigError, Settings
+from config.settings import Settings
 from worker.accounts.access.mail_links import MailLinks
 from worker.accounts.access.ways_back import HouseholdAccess
-from worker.runtime.keys import session_keys
+from worker.runtime.keys import build_sealer, session_keys
 from worker.stores.database import Database
-from worker.stores.encryption import KeyedHashes, Signer
+from worker.stores.encryption import KeyedHashes, Purpose, Signer
 from worker.stores.redis.rate_limits import RateLimiter
 from worker.stores.registry.access.keys import AccessKeyTable
 from worker.stores.registry.access.operators import OperatorTable
@@ -39,8 +39,8 @@ class WebAccess(OperatorAccess):
 
 
 def build_operator_access(settings: Settings, database: Database) -> OperatorAccess:
-    """Return what operators are let in by.  Raises ConfigError where a session key is too short."""
-    sealer = build_web_sealer(settings)
+    """Return what operators are let in by.  Raises ConfigError as ``build_sealer`` does."""
+    sealer = build_sealer(settings, Purpose.WEB_ACCESS)
     keys, operators = AccessKeyTable(database, sealer), OperatorTable(database, sealer)
     return OperatorAccess(sealer=sealer, keys=keys, operators=operators)
 
@@ -48,7 +48,7 @@ def build_operator_access(settings: Settings, database: Database) -> OperatorAcc
 def build_web_access(
     settings: Settings, registry: AccountRegistry, hashes: KeyedHashes, limiter: RateLimiter
 ) -> WebAccess:
-    """Return what opens and ends sessions.  Raises ConfigError where a session key is too short."""
+    """Return what opens and ends sessions.  Raises ConfigError as ``build_sealer`` does."""
     of_operators = build_operator_access(settings, registry.database)
     keys, sealer = of_operators.keys, of_operators.sealer
     households = HouseholdTable(registry.database, sealer)
@@ -70,11 +70,3 @@ def build_web_access(
             notify_urls=settings.notify_urls(),
         ),
     )
-
-
-def build_web_sealer(settings: Settings) -> Sealer:
-    """Return what seals all that lets a browser in.  Raises ConfigError where a session key is too short."""
-    try:
-        return Sealer(session_keys(settings), "web access", "RELEVE_SESSION_KEY")
-    except ValueError as error:
-        raise ConfigError(f"RELEVE_SESSION_KEY: {error}") from None

@@ -47,7 +47,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from worker.domain.clock import Clock, real_clock
 from worker.errors import StoreUnavailable
 from worker.metrics import STORE_ERRORS
-from worker.stores.encryption import Sealer
+from worker.stores.sealing import Sealer
 
 _DRIVERS: Final = ("pysqlite", "psycopg")
 _TIMEOUT_S: Final = 30.0

@@ -35,7 +35,9 @@ CHECKS: Final = {
     "token keys": Check(
         check_token_keys, "tokens can be sealed, and those stored can be opened; keys of old are out of use"
     ),
-    "session key": Check(check_session_key, "long enough, and for its owner's eyes alone"),
+    "session key": Check(
+        check_session_key, "where the web application runs: long enough, random, and for its owner's eyes alone"
+    ),
     "ledger": Check(check_ledger, "erasures and ended consents can be written to it, and no line was changed"),
     "redis": Check(check_redis, "version, no eviction, append-only file, a primary and no cluster"),
     "broker": Check(check_broker, "where it is not the same Redis: reachable, version"),

@@ -25,8 +25,8 @@ from redis import Redis
 
 from worker.domain.consent.connection_requests import REQUEST_LIFE, ConnectionRequest, RequestState
 from worker.errors import OperatorFault
-from worker.stores.encryption import Sealer
 from worker.stores.redis.connection import PrefixedKeys
+from worker.stores.sealing import Sealer
 
 MOST_OF_A_SUBJECT: Final = 3
 _MOST_ABOUT: Final = 50
@@ -87,7 +87,7 @@ class ConnectionRequests(PrefixedKeys):
         if sealed is None:
             return None
         try:
-            return _JSON.validate_json(self._sealer.unseal(str(sealed)))
+            return _JSON.validate_json(self._sealer.unseal(str(sealed), _place_of(request_id)))
         except OperatorFault:
             return None
 
@@ -198,7 +198,11 @@ class ConnectionRequests(PrefixedKeys):
             pipe.execute()
 
     def _seal(self, request: ConnectionRequest) -> str:
-        return self._sealer.seal(_JSON.dump_json(request).decode())
+        return self._sealer.seal(_JSON.dump_json(request).decode(), _place_of(request.id))
+
+
+def _place_of(request_id: str) -> str:
+    return f"connection_request/{request_id}"
 
 
 def _accounts_of(request: ConnectionRequest) -> list[str]:

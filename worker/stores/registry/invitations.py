@@ -18,9 +18,10 @@ from worker.domain.consent.invitations import INVITATION_LIFE, Invitation, Invit
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.errors import DataError, OperatorFault
 from worker.stores.database import Database, SealedTable
-from worker.stores.encryption import Sealer, SecretTexts
+from worker.stores.encryption import SecretTexts
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import INVITATIONS, belongs_to
+from worker.stores.sealing import Sealer, place_of
 
 _TEXTS: Final = SecretTexts("invite")  # Our logs recognise it, too.
 _UNFINISHED: Final = (INVITATIONS.c.used_at.is_(None), INVITATIONS.c.revoked_at.is_(None))
@@ -69,7 +70,7 @@ class InvitationTable(SealedTable):
             "created_at": now,
             "expires_at": now + INVITATION_LIFE,
         }
-        sealed = None if usage_point_id is None else self._sealer.seal(usage_point_id)
+        sealed = None if usage_point_id is None else self._sealer.seal(usage_point_id, _place_of(invitation_id))
         with self._database.reading() as connection:  # Unsealing many takes a while, and SQLite has one writer.
             older = self._find_by_meter(connection, usage_point_id, *_open_at(now), *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
@@ -179,18 +180,18 @@ class InvitationTable(SealedTable):
             return set()
         sealed = INVITATIONS.c.sealed_usage_point
         rows = connection.execute(select(INVITATIONS.c.id, sealed).where(sealed.is_not(None), *conditions)).all()
-        return {row_id for row_id, seal in rows if self._may_name(seal, usage_point_id)}
+        return {row_id for row_id, seal in rows if self._may_name(row_id, seal, usage_point_id)}
 
-    def _may_name(self, sealed: str, usage_point_id: str) -> bool:
+    def _may_name(self, invitation_id: str, sealed: str, usage_point_id: str) -> bool:
         """Return whether the sealed number is this meter's. One that no key opens counts: nobody could use it."""
         try:
-            return self._sealer.unseal(sealed) == usage_point_id
+            return self._sealer.unseal(sealed, _place_of(invitation_id)) == usage_point_id
         except OperatorFault:
             return True
 
     def _to_invitation(self, row: Row[Any], *, needs_meter: bool = True) -> Invitation:
-        sealed = row.sealed_usage_point
-        has_meter = sealed is not None and (needs_meter or self._sealer.can_unseal(sealed))
+        sealed, place = row.sealed_usage_point, _place_of(row.id)
+        has_meter = sealed is not None and (needs_meter or self._sealer.can_unseal(sealed, place))
         return Invitation(
             id=row.id,
             purpose=row.purpose,
@@ -199,7 +200,7 @@ class InvitationTable(SealedTable):
             created_at=row.created_at,
             expires_at=row.expires_at,
             account_id=row.account_id,
-            usage_point_id=self._sealer.unseal(sealed) if has_meter else None,
+            usage_point_id=self._sealer.unseal(sealed, place) if has_meter else None,
             opened_at=row.opened_at,
             browser=row.browser,
             used_at=row.used_at,
@@ -234,6 +235,10 @@ def _find_by_account(connection: Connection, account_id: str | None, *conditions
         return set()
     query = select(INVITATIONS.c.id).where(INVITATIONS.c.account_id == account_id, *conditions)
     return set(connection.execute(query).scalars())
+
+
+def _place_of(invitation_id: str) -> str:
+    return place_of(INVITATIONS.c.sealed_usage_point, invitation_id)
 
 
 def _open_at(now: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from config.settings import get_settings
 from tests.support.factories import NOW
+from tests.support.registries import registry_sealer
 from worker.cli.main import cli
 from worker.domain.consent.scopes import Scope
 from worker.stores.database import Database
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.api_tokens import ApiTokenTable, UnknownToken
 from worker.stores.registry.migrations import upgrade_schema
@@ -39,7 +40,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def tokens(tmp_path: Path, clock: Clock) -> Iterator[ApiTokenTable]:
-    registry = AccountRegistry(Database(f"sqlite:///{tmp_path / 'registry.db'}"), Sealer([generate_key()]))
+    registry = AccountRegistry(Database(f"sqlite:///{tmp_path / 'registry.db'}"), registry_sealer(generate_key()))
     upgrade_schema(registry.database)
     yield ApiTokenTable(registry.database, clock)
     registry.database.close()
