@@ -14,14 +14,16 @@ from sqlalchemy import select, update
 from tests.support.registries import KEY, NOW
 from worker.domain.consent.access_keys import KeyKind
 from worker.domain.consent.operators import new_totp_key
+from worker.stores.database import place_of
+from worker.stores.encryption import Purpose, generate_key
 from worker.stores.registry.access.keys import AccessKeyTable
 from worker.stores.registry.access.operators import OperatorRefused, OperatorTable, UnknownOperator
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.tables import OPERATORS
-from worker.stores.sealing import Sealer, place_of
+from worker.stores.sealing import Sealer
 
 PASSWORD, NEW_PASSWORD = "marmotte vapeur tuile 12", "girafe lundi moquette 7"
-WEB_KEY, WORKERS_KEY = "w" * 32, KEY
+WEB_KEY, WORKERS_KEY = generate_key(), KEY
 STEP = timedelta(seconds=30)
 
 
@@ -31,7 +33,7 @@ class Setting:
     now: datetime = NOW
 
     def __post_init__(self) -> None:
-        self.sealer = Sealer([WEB_KEY], "web access", "RELEVE_SESSION_KEY")
+        self.sealer = Sealer([WEB_KEY], Purpose.WEB_ACCESS)
         self.table = OperatorTable(self.registry.database, self.sealer, lambda: self.now)
         self.keys = AccessKeyTable(self.registry.database, self.sealer, lambda: self.now)
         self.key = new_totp_key()
@@ -145,7 +147,7 @@ def test_a_new_password_ends_sessions_and_keeps_the_second_factor(setting: Setti
 
 
 def test_n7_with_a_workers_secrets_no_operator_can_be_made_or_changed(setting: Setting) -> None:
-    workers = Sealer([WORKERS_KEY.rjust(32, "x")], "web access", "RELEVE_TOKEN_KEYS")
+    workers = Sealer([WORKERS_KEY], Purpose.WEB_ACCESS)
     planted = OperatorTable(setting.registry.database, workers, lambda: setting.now).add("mallory", PASSWORD)
     assert setting.table.check("mallory", PASSWORD, None) is None and setting.table.get(planted.id) is None
     assert not next(one for one in setting.table.list() if one.id == planted.id).has_password

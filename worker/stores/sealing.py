@@ -23,12 +23,11 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, overload
+from typing import Final, overload
 
 from cryptography.exceptions import InvalidTag
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Column
 
 from worker.errors import OperatorFault
 from worker.stores.encryption import Purpose, check_keys, derive_key
@@ -41,15 +40,11 @@ _SALT_BYTES: Final = 16
 _NONCE: Final = bytes(12)  # A key encrypts one text only.
 
 
-def place_of(column: Column[Any], row_id: str) -> str:
-    """Return the place of a sealed value of the registry, such as ``tokens.sealed/k3q7d0fr2mxx``."""
-    return f"{column.table.name}.{column.name}/{row_id}"
-
-
 class Sealer:
     """Encryption of short texts for one purpose; errors show neither key nor text.
 
-    Callers name the *place* of a text: ``place_of`` in the registry, elsewhere the name of its key, file or message.
+    Callers name the *place* of a text: ``database.place_of`` in the registry, elsewhere the name of its key, file or
+    message.
     """
 
     def __init__(self, keys: Sequence[str], purpose: Purpose) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Select, delete, or_, update
 from sqlalchemy.exc import IntegrityError
@@ -32,7 +32,9 @@ from worker.stores.registry.policies import PolicyTable
 from worker.stores.registry.rights import withdraw_rights
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS, belongs_to
 from worker.stores.registry.tokens import TokenTable, detach_token
-from worker.stores.sealing import Sealer
+
+if TYPE_CHECKING:
+    from worker.stores.sealing import Sealer
 
 PAGE = 500
 Inserted = TypeVar("Inserted")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, null, select, update
 
@@ -17,11 +17,13 @@ from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.invitations import INVITATION_LIFE, Invitation, InvitationPurpose
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.errors import DataError, OperatorFault
-from worker.stores.database import Database, SealedTable
+from worker.stores.database import Database, SealedTable, place_of
 from worker.stores.encryption import SecretTexts
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import INVITATIONS, belongs_to
-from worker.stores.sealing import Sealer, place_of
+
+if TYPE_CHECKING:
+    from worker.stores.sealing import Sealer
 
 _TEXTS: Final = SecretTexts("invite")  # Our logs recognise it, too.
 _UNFINISHED: Final = (INVITATIONS.c.used_at.is_(None), INVITATIONS.c.revoked_at.is_(None))

@@ -10,19 +10,21 @@ import json
 import secrets
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.rights import ProofState, Right, RightRecord, RightState
-from worker.stores.database import Database, SealedTable
+from worker.stores.database import Database, SealedTable, place_of
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry import account_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY
 from worker.stores.registry.tables import ACCOUNTS, RIGHTS, USAGE_POINTS
-from worker.stores.sealing import Sealer, place_of
+
+if TYPE_CHECKING:
+    from worker.stores.sealing import Sealer
 
 PAGE: Final = 500
 _C: Final = RIGHTS.c

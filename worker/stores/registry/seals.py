@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Column, delete, func, select, update
 
 from worker.errors import OperatorFault
-from worker.stores.database import Database
+from worker.stores.database import Database, place_of
 from worker.stores.registry.tables import (
     ACCESS_KEYS,
     CONSENT_CHAIN,
@@ -27,7 +27,7 @@ from worker.stores.registry.tables import (
     TENANTS,
     TOKENS,
 )
-from worker.stores.sealing import OLD_FORM, Sealer, place_of
+from worker.stores.sealing import OLD_FORM, Sealer
 
 PAGE = 100  # The number of rows that a rotation locks at a time.
 

@@ -15,9 +15,9 @@ from sqlalchemy import insert, select, update
 from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.errors import UnknownTenant
-from worker.stores.database import Database, SealedTable
+from worker.stores.database import Database, SealedTable, place_of
 from worker.stores.registry.tables import TENANTS
-from worker.stores.sealing import Sealer, place_of
+from worker.stores.sealing import Sealer
 
 _HAS_WEBHOOK: Final = TENANTS.c.sealed_webhook.is_not(None).label("has_webhook")
 

@@ -20,12 +20,12 @@ from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.access_keys import KEY_LIVES, AccessKey, KeyKind
 from worker.errors import OperatorFault
 from worker.logs import fields
-from worker.stores.database import Database
+from worker.stores.database import Database, place_of
 from worker.stores.encryption import SecretTexts
 from worker.stores.registry.access.recovery_texts import RecoveryTexts
 from worker.stores.registry.access.sessions import SessionTable
 from worker.stores.registry.tables import ACCESS_KEYS
-from worker.stores.sealing import Sealer, place_of
+from worker.stores.sealing import Sealer
 
 log = logging.getLogger("releve.access")
 

@@ -32,10 +32,10 @@ from worker.domain.consent.operators import (
 )
 from worker.errors import DataError, OperatorFault
 from worker.logs import fields
-from worker.stores.database import Database, SqlTable
+from worker.stores.database import Database, SqlTable, place_of
 from worker.stores.registry.access.sessions import end_keys_of
 from worker.stores.registry.tables import OPERATORS
-from worker.stores.sealing import Sealer, place_of
+from worker.stores.sealing import Sealer
 
 log = logging.getLogger("releve.access")
 

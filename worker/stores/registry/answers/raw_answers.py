@@ -15,10 +15,9 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
 
 from worker.domain.measures.answers import RawAnswer, pack_raw_answers, unpack_raw_answers
 from worker.errors import UnknownAccount
-from worker.stores.database import SealedTable
+from worker.stores.database import SealedTable, place_of
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.tables import RAW_ANSWERS
-from worker.stores.sealing import place_of
 
 _C = RAW_ANSWERS.c
 PAGE = 50

@@ -12,10 +12,9 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from worker.domain.consent.consents import Notice
 from worker.domain.measures.deviations import Deviation, DeviationKind, to_sample
-from worker.stores.database import SealedTable, build_insert
+from worker.stores.database import SealedTable, build_insert, place_of
 from worker.stores.registry import consent_rows
 from worker.stores.registry.tables import QUARANTINE
-from worker.stores.sealing import place_of
 
 _C = QUARANTINE.c
 _ENTRY = [column for column in _C if column is not _C.sealed_sample]

@@ -24,10 +24,10 @@ from worker.domain.consent.evidence import (
     link_row,
 )
 from worker.errors import OperatorFault
-from worker.stores.database import build_insert
+from worker.stores.database import build_insert, place_of
 from worker.stores.registry.consent_rows import new_id
 from worker.stores.registry.tables import CONSENT_CHAIN, CONSENT_EVIDENCE
-from worker.stores.sealing import Sealer, place_of
+from worker.stores.sealing import Sealer
 
 GIVEN: Final = CONSENT_EVIDENCE.c.event == EvidenceEvent.GIVEN
 _END: Final = CONSENT_EVIDENCE.alias("ending")

@@ -16,10 +16,10 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.consent.evidence import DatesSource, PersonalPart
 from worker.errors import OperatorFault
-from worker.stores.database import Database
+from worker.stores.database import Database, place_of
 from worker.stores.registry.evidence.chain import EvidenceChain
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, USAGE_POINTS
-from worker.stores.sealing import Sealer, place_of
+from worker.stores.sealing import Sealer
 
 
 def import_older_consents(database: Database, sealer: Sealer) -> int:

@@ -16,10 +16,10 @@ from sqlalchemy import Row, delete, insert, select
 
 from worker.domain.clock import Clock, real_clock
 from worker.errors import OperatorFault
-from worker.stores.database import Database, SqlTable
+from worker.stores.database import Database, SqlTable, place_of
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.tables import HOUSEHOLDS, MAIL_ADDRESSES
-from worker.stores.sealing import Sealer, place_of
+from worker.stores.sealing import Sealer
 
 _PURPOSE: Final = "mail address"
 _MOST_HOUSEHOLDS: Final = 20  # Of one address; the newest come first.
