@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from worker.texts import LANGUAGES
-from worker.web.context import gas_suffix, get_runtime, get_session, set_cookie
+from worker.web.context import FORM_COOKIE, gas_suffix, get_runtime, get_session, new_form, set_cookie
 from worker.web.texts import (
     LANGUAGE_COOKIE,
     LANGUAGE_LIFE_S,
@@ -25,6 +25,7 @@ from worker.web.texts import (
 )
 
 _FOLDER: Final = Path(__file__).parent
+_FORM_LIFE_S: Final = 7 * 86_400
 ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(_FOLDER / "templates"),
     autoescape=True,
@@ -55,6 +56,15 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
     response.headers["Vary"] = "Accept-Language, Cookie"
     if language := chosen_language(request):
         set_cookie(runtime, response, LANGUAGE_COOKIE, language, LANGUAGE_LIFE_S)
+    return response
+
+
+def render_with_form(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Render a page whose form is for browsers without a session: its template has ``browser_csrf`` besides."""
+    runtime = get_runtime(request)
+    value, csrf = new_form(runtime, request)
+    response = render(request, name, status, browser_csrf=csrf, **values)
+    set_cookie(runtime, response, FORM_COOKIE, value, _FORM_LIFE_S)
     return response
 
 
