@@ -18,10 +18,13 @@ from tests.integration.web.test_meter_reading import shown_by, type_reading
 from tests.support.connect_service import METER, OTHER, PUBLIC, ConnectServers, ConnectService, open_connect_service
 from tests.support.household_pages import csrf_of
 from tests.support.proxy_stack import STACK, ProxyStack
+from worker.web.consent.browser_names import BROWSER_COOKIE, MOST_NAMES
+from worker.web.context import FORM_COOKIE
+from worker.web.sessions import SESSION_COOKIE
 
-CONNECT: Final = "releve_connect"
-SESSION: Final = "releve_session"
-FORM: Final = "releve_form"
+CONNECT: Final = BROWSER_COOKIE
+SESSION: Final = SESSION_COOKIE
+FORM: Final = FORM_COOKIE
 
 
 def plant(thief: TestClient, victim: TestClient) -> None:
@@ -144,12 +147,12 @@ def test_two_tabs_at_once_end_both_consents(service: ConnectService) -> None:
     assert set(service.session(browser).accounts) == {account.id for account in service.accounts()}
 
 
-def test_the_newest_ten_names_are_kept_each_for_a_week(v4: ConnectService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_names_are_kept_each_for_a_week(v4: ConnectService, monkeypatch: pytest.MonkeyPatch) -> None:
     browser = v4.browser()
-    for _ in range(12):
+    for _ in range(MOST_NAMES + 2):
         browser.get("/connect/enedis")
     names = browser.cookies[CONNECT].split(".")
-    assert len(set(names)) == 10
+    assert len(set(names)) == MOST_NAMES
     back = v4.begin(browser)
     newest = browser.cookies[CONNECT].split(".")[0]
     browser.cookies.clear()

@@ -5,6 +5,7 @@ An operator or a service makes one for a meter or an account. It works once, in 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -70,3 +71,8 @@ class Invitation:
         if now >= self.expires_at:
             return InvitationState.EXPIRED
         return InvitationState.SENT if self.opened_at is None else InvitationState.OPENED
+
+    def may_be_opened_by(self, names: Collection[str], now: datetime) -> bool:
+        """Return whether the browser with these names may go on with it: the first to open it, until its use."""
+        state = self.state_at(now)
+        return state is InvitationState.SENT or (state is InvitationState.OPENED and self.browser in names)

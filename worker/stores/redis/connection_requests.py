@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 from redis import Redis
+from redis.client import Pipeline
 
 from worker.domain.consent.connection_requests import REQUEST_LIFE, ConnectionRequest, RequestState
 from worker.errors import OperatorFault
@@ -101,8 +102,11 @@ class ConnectionRequests(PrefixedKeys):
         return next((request for request in requests if request is not None and request.browser in names), None)
 
     def bind(self, request: ConnectionRequest) -> None:
-        """Let the browser with the request's name find it."""
-        self._redis.set(self._key("connection_requests", "browser", request.browser), request.id, ex=_LIFE_S)
+        """Let the browser with the request's name find it, and an erasure by all names of this browser."""
+        with self._redis.pipeline() as pipe:
+            pipe.set(self._key("connection_requests", "browser", request.browser), request.id, ex=_LIFE_S)
+            self._note(pipe, request, [f"browser {name}" for name in request.names])
+            pipe.execute()
 
     def mark_opened(self, name: str) -> bool:
         """Note that a session is opened by this name of a browser or this invitation; False where one was before.
@@ -214,21 +218,16 @@ class ConnectionRequests(PrefixedKeys):
                 pipe.zadd(held, {request.id: int(request.created_at.timestamp())})
             else:
                 pipe.zrem(held, request.id)
-            started = {request.id: int(request.created_at.timestamp())}
-            for name in _subjects_of(request):
-                key = self._about(name)
-                pipe.zadd(key, started)
-                pipe.zremrangebyrank(key, 0, -_MOST_ABOUT - 1)
-                pipe.expire(key, _LIFE_S)
+            meters = [f"meter {number}" for number in request.names_meters]
+            self._note(pipe, request, [*meters, *(f"account {account.id}" for account in request.accounts)])
             pipe.execute()
+
+    def _note(self, pipe: Pipeline, request: ConnectionRequest, subjects: Sequence[str]) -> None:
+        """Note what an erasure finds the request by."""
+        for key in map(self._about, subjects):
+            pipe.zadd(key, {request.id: int(request.created_at.timestamp())})
+            pipe.zremrangebyrank(key, 0, -_MOST_ABOUT - 1)
+            pipe.expire(key, _LIFE_S)
 
     def _seal(self, request: ConnectionRequest) -> str:
         return self._sealer.seal(_JSON.dump_json(request).decode())
-
-
-def _subjects_of(request: ConnectionRequest) -> list[str]:
-    """Return what an erasure finds the request by."""
-    meters = [f"meter {number}" for number in request.names_meters]
-    accounts = [f"account {account.id}" for account in request.accounts]
-    browsers = [] if request.done else [f"browser {name}" for name in request.names]
-    return [*meters, *accounts, *browsers]

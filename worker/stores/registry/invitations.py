@@ -11,20 +11,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    Select,
-    delete,
-    func,
-    insert,
-    literal,
-    null,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, null, select, update
 
 from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.invitations import INVITATION_LIFE, Invitation, InvitationPurpose
@@ -108,10 +95,9 @@ class InvitationTable(SealedTable):
     def open(self, secret_text: str, browser_hash: str, known_as: Collection[str] = ()) -> Invitation | None:
         """Bind the invitation to the first browser that opens it, and return it.
 
-        The same browser may repeat it until it is used, which binds it to the newer name. Returns None where the
-        invitation is unknown, expired, revoked, used, or opened by another browser. ``browser_hash``: SHA-256 of a name
-        that the browser gets with this; ``known_as``: those of the names that it has. Raises OperatorFault as ``get``
-        does.
+        The same browser may repeat it until it is used. Returns None where the invitation is unknown, expired, revoked,
+        used, or opened by another browser. ``browser_hash``: SHA-256 of a name that the browser gets with this;
+        ``known_as``: those of the names that it has. Raises OperatorFault as ``get`` does.
         """
         now = self._now()
         with self._database.reading() as connection:  # A wrong secret must not cost the registry a write.
@@ -120,12 +106,12 @@ class InvitationTable(SealedTable):
             return None
         with self._database.writing() as connection:
             # The second of two browsers waits here for the first one's transaction, and then changes no row.
-            may_open = or_(INVITATIONS.c.opened_at.is_(None), INVITATIONS.c.browser.in_((browser_hash, *known_as)))
-            first = func.coalesce(INVITATIONS.c.opened_at, literal(now, INVITATIONS.c.opened_at.type))
-            opening = update(INVITATIONS).where(INVITATIONS.c.id == found.id, *_open_at(now), may_open)
-            is_opened = connection.execute(opening.values(opened_at=first, browser=browser_hash)).rowcount == 1
-            row = _get_row(connection, found.id) if is_opened else None
-        return None if row is None else self._to_invitation(row)
+            is_unopened = (INVITATIONS.c.id == found.id, *_open_at(now), INVITATIONS.c.opened_at.is_(None))
+            opening = update(INVITATIONS).where(*is_unopened).values(opened_at=now, browser=browser_hash)
+            connection.execute(opening)
+            row = _get_row(connection, found.id)
+        invitation = None if row is None else self._to_invitation(row)
+        return invitation if invitation and invitation.may_be_opened_by((browser_hash, *known_as), now) else None
 
     def find_opened(self, browsers: Collection[str], tenant: str | None = None) -> Invitation | None:
         """Return the invitation that the browser with these names has opened and not used yet, the newest; or None.

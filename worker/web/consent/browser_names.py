@@ -25,7 +25,7 @@ from worker.runtime.process import Runtime
 from worker.web.context import read_cookie, set_cookie
 
 BROWSER_COOKIE: Final = "releve_connect"
-MOST_NAMES: Final = 10
+MOST_NAMES: Final = 30  # More than a person makes tries with one invitation, whose name must stay.
 _NAME: Final = re.compile(r"([0-9a-f]{8})[A-Za-z0-9_-]{32}", re.ASCII)
 
 
@@ -46,7 +46,7 @@ class BrowserNames:
         return self.hashes[0]
 
     def with_new(self) -> BrowserNames:
-        """Return the names with a new one in front; the oldest beyond ten is forgotten."""
+        """Return the names with a new one in front; the oldest beyond thirty is forgotten."""
         name = f"{int(real_clock().timestamp()):08x}{secrets.token_urlsafe(24)}"
         return BrowserNames((name, *self.texts)[:MOST_NAMES])
 
