@@ -157,6 +157,17 @@ def test_an_invitation_belongs_to_the_first_browser_that_opens_it(setting: Setti
     assert setting.table.find(secret) == opened
 
 
+def test_a_browser_goes_on_with_an_invitation_by_any_of_its_names(setting: Setting) -> None:
+    _, secret = setting.invite_meter()
+    newer = "c" * 64
+    opened = setting.table.open(secret, ALICE)
+    assert setting.table.open(secret, newer, [BOB, ALICE]) == opened
+    assert setting.table.open(secret, newer, [BOB]) is None
+    assert setting.table.find_opened([newer, ALICE]) == opened == setting.table.find_opened([ALICE], "default")
+    for names, tenant in (([newer], None), ([], None), ([ALICE], "other")):
+        assert setting.table.find_opened(names, tenant) is None
+
+
 def test_of_many_browsers_at_once_one_opens_it(setting: Setting) -> None:
     _, secret = setting.invite_meter()
     browsers = [f"{number:064x}" for number in range(12)]

@@ -68,7 +68,7 @@ def test_a_right_comes_back_as_it_was_and_nothing_in_its_row_names_the_meter(
 ) -> None:
     insert(rights, RIGHT)
     assert rights.of_request("r1") == rights.find("r1") == RIGHT
-    assert rights.of_browser("b1") == [RIGHT] and rights.of_browser("b2") == []
+    assert rights.of_browser(["b1"]) == [RIGHT] and rights.of_browser(["b2"]) == []
     assert rights.of_meter("grdf", METER) == [RIGHT] and rights.of_meter("enedis", METER) == []
     stored = str(all_rows(registry.database))
     assert not [secret for secret in (METER, UUID, "a" * 64) if secret in stored]

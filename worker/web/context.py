@@ -1,15 +1,13 @@
-"""What every route may ask for: the runtime, the browser's session, and the cookie of a browser in a consent.
+"""What every route may ask for: the runtime, the browser's session, and its cookies.
 
 ``app.state.runtime`` holds the runtime. Routes get it by ``RuntimeDep``, and the session by ``SessionDep``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import secrets
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -31,10 +29,7 @@ from worker.web.texts import Words
 log = logging.getLogger("releve.web")
 
 FORM_COOKIE: Final = "releve_form"
-BROWSER_COOKIE: Final = "releve_connect"
-BROWSER_LIFE: Final = timedelta(days=7)  # As long as a connection request.
 RIGHT_STATE: Final = "/connect/right/state"  # Where a browser sees what has become of the right that it declared.
-_BROWSER: Final = "browser"  # The kind of the signed value in this cookie.
 
 
 def get_runtime(request: Request) -> Runtime:
@@ -122,33 +117,6 @@ def is_own_form(runtime: Runtime, request: Request, csrf: str) -> bool:
     """Return whether a form without a session is one that this browser has loaded from us."""
     value = read_cookie(runtime, request, FORM_COOKIE)
     return value is not None and runtime.web_access.signer.is_valid_csrf_token(value, csrf)
-
-
-def read_browser_id(runtime: Runtime, request: Request) -> str | None:
-    """Return the id in the browser's cookie, or None for a browser that has begun no consent lately.
-
-    Only the browser that began a consent may end it.
-    """
-    claims = runtime.web_access.signer.read(_BROWSER, read_cookie(runtime, request, BROWSER_COOKIE))
-    name = claims.get("name") if claims else None
-    return name if isinstance(name, str) and name else None
-
-
-def read_form_browser(runtime: Runtime, request: Request, csrf: str) -> str | None:
-    """Return the id of the browser that sent a form of ours; None where the form is not one that it has loaded."""
-    browser_id = read_browser_id(runtime, request)
-    return browser_id if browser_id and runtime.web_access.signer.is_valid_csrf_token(browser_id, csrf) else None
-
-
-def set_browser_cookie(runtime: Runtime, response: Response, browser_id: str) -> None:
-    """Set the cookie with the browser's id. Several consents at once, in several tabs, share it."""
-    value = runtime.web_access.signer.sign(_BROWSER, {"name": browser_id}, BROWSER_LIFE)
-    set_cookie(runtime, response, BROWSER_COOKIE, value, int(BROWSER_LIFE.total_seconds()))
-
-
-def hash_browser_id(browser_id: str) -> str:
-    """Return how the stores know a browser: whoever reads them can't make its cookie."""
-    return hashlib.sha256(browser_id.encode()).hexdigest()
 
 
 def name_service(runtime: Runtime, tenant: str, words: Words) -> str:

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from worker.errors import StoreUnavailable
 from worker.texts import LANGUAGES
 from worker.web.access.notices import find_access_notice
-from worker.web.context import gas_suffix, get_runtime, get_session, set_cookie
+from worker.web.context import FORM_COOKIE, gas_suffix, get_runtime, get_session, new_form, set_cookie
 from worker.web.sessions import Session
 from worker.web.texts import (
     LANGUAGE_COOKIE,
@@ -30,6 +30,7 @@ from worker.web.texts import (
 SIGN_IN: Final = ("/sign-in", "sign_in.go")  # What to do next, for ``render_message``.
 _NOT_LET_IN: Final = (403, 404, 409, 410)
 _FOLDER: Final = Path(__file__).parent
+_FORM_LIFE_S: Final = 7 * 86_400
 ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(_FOLDER / "templates"),
     autoescape=True,
@@ -63,6 +64,15 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
     response.headers["Vary"] = "Accept-Language, Cookie"
     if language := chosen_language(request):
         set_cookie(runtime, response, LANGUAGE_COOKIE, language, LANGUAGE_LIFE_S)
+    return response
+
+
+def render_with_form(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Render a page whose form is for browsers without a session: its template has ``browser_csrf`` besides."""
+    runtime = get_runtime(request)
+    value, csrf = new_form(runtime, request)
+    response = render(request, name, status, browser_csrf=csrf, **values)
+    set_cookie(runtime, response, FORM_COOKIE, value, _FORM_LIFE_S)
     return response
 
 

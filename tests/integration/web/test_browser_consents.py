@@ -36,6 +36,8 @@ from tests.support.operators import add_operator
 from tests.support.simulators import run_in_background
 from tests.support.waiting import until
 from worker.stores.redis.child_processes import free_port
+from worker.web.consent.browser_names import BROWSER_COOKIE
+from worker.web.sessions import SESSION_COOKIE
 
 V4, V5, V2026 = "enedis-v4", "enedis-v5", "enedis-2026"
 ASKS_SUPPLIER: Final = {V4: "oauth2/token", V2026: "subscribed_services"}
@@ -156,6 +158,28 @@ def test_an_invited_household_connects(
             browser.refresh()
         wait_for_account(browser)
         look_at(browser, f"account-{preset}", width=width)
+
+
+@pytest.mark.parametrize(("language", "width"), [("fr", PHONE), ("en", DESKTOP)])
+def test_a_callback_that_was_finished_in_another_load_says_so(
+    servers: ConnectServers, browser: webdriver.Chrome, tmp_path: Path, language: str, width: int
+) -> None:
+    title = {"fr": "Cette étape est déjà terminée", "en": "This step is already finished"}[language]
+    with open_site(servers, tmp_path, V4) as site, open_profile(browser, language=language, width=width):
+        browser.get(f"{site.address}/connect/enedis?usage_point_id={METER}")
+        agree(browser)
+        wait_for(browser, WORDS[language].working)
+        callback = browser.current_url
+        site.work()
+        browser.refresh()
+        wait_for_account(browser)
+        browser.delete_cookie(SESSION_COOKIE)
+        cookie = browser.get_cookie(BROWSER_COOKIE)
+        before = cookie["value"].partition(".")[2]  # The names of before the callback.
+        browser.add_cookie({**cookie, "value": before})
+        browser.get(callback)
+        wait_for(browser, title)
+        look_at(browser, "ended-elsewhere", width=width)
 
 
 def test_without_scripts_the_link_is_pasted(servers: ConnectServers, browser: webdriver.Chrome, tmp_path: Path) -> None:

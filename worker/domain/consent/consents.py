@@ -49,7 +49,7 @@ class ConsentProof:
 
     The meter's number is not here: the consents table keeps it encrypted, and ``names_meter`` says whether it does.
     ``consent_until`` is the last day, included. ``reference`` is the supplier's number of the consent, or the one that
-    ``vouched_by`` gave it. ``browser``: the SHA-256 of the id of the browser that brought the consent.
+    ``vouched_by`` gave it. ``browser``: the SHA-256 of the name of the browser that brought the consent.
     """
 
     id: str

@@ -28,9 +28,9 @@ LIFE_S: Final = 900
 class ConsentFlow:
     """A consent flow in progress.
 
-    ``browser``: a secret in a cookie of the browser that started it.  ``invitation``: the id of the invitation that it
-    was begun with, whose ``tenant`` it has.  ``begun_on``: the day in Europe/Paris, ISO 8601.  ``begun_at``: the real
-    moment, ISO 8601; empty where it is not known.  ``caller``: the client of the proxy that asked.
+    ``browser``: SHA-256 of the name that the browser got when it started it.  ``invitation``: the id of the invitation
+    that it was begun with, whose ``tenant`` it has.  ``begun_on``: the day in Europe/Paris, ISO 8601.  ``begun_at``:
+    the real moment, ISO 8601; empty where it is not known.  ``caller``: the client of the proxy that asked.
     """
 
     supplier: str

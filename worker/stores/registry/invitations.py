@@ -7,7 +7,7 @@ live 72 hours and old ones are deleted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -95,12 +95,12 @@ class InvitationTable(SealedTable):
             row = _find_row(connection, secret_text)
         return None if row is None else self._to_invitation(row)
 
-    def open(self, secret_text: str, browser_hash: str) -> Invitation | None:
+    def open(self, secret_text: str, browser_hash: str, known_as: Collection[str] = ()) -> Invitation | None:
         """Bind the invitation to the first browser that opens it, and return it.
 
         The same browser may repeat it until it is used. Returns None where the invitation is unknown, expired, revoked,
-        used, or opened by another browser. ``browser_hash`` is the SHA-256 of the browser's id. Raises OperatorFault as
-        ``get`` does.
+        used, or opened by another browser. ``browser_hash``: SHA-256 of a name that the browser gets with this;
+        ``known_as``: those of the names that it has. Raises OperatorFault as ``get`` does.
         """
         now = self._now()
         with self._database.reading() as connection:  # A wrong secret must not cost the registry a write.
@@ -114,14 +114,14 @@ class InvitationTable(SealedTable):
             connection.execute(opening)
             row = _get_row(connection, found.id)
         invitation = None if row is None else self._to_invitation(row)
-        return invitation if invitation and invitation.may_be_opened_by(browser_hash, now) else None
+        return invitation if invitation and invitation.may_be_opened_by((browser_hash, *known_as), now) else None
 
-    def find_opened(self, browser_hash: str, tenant: str) -> Invitation | None:
-        """Return the tenant's invitation that this browser has opened and not used yet, the newest; or None.
+    def find_opened(self, browsers: Collection[str], tenant: str | None = None) -> Invitation | None:
+        """Return the invitation that the browser with these names has opened and not used yet, the newest; or None.
 
-        Raises OperatorFault as ``get`` does.
+        ``browsers``: the names' hashes; ``tenant``: whose it must be. Raises OperatorFault as ``get`` does.
         """
-        mine = (INVITATIONS.c.browser == browser_hash, INVITATIONS.c.tenant == tenant, *_open_at(self._now()))
+        mine = (INVITATIONS.c.browser.in_(browsers), *belongs_to(INVITATIONS, tenant), *_open_at(self._now()))
         query = select(INVITATIONS).where(*mine).order_by(INVITATIONS.c.opened_at.desc(), INVITATIONS.c.id).limit(1)
         rows = self._database.fetch(query)
         return self._to_invitation(rows[0]) if rows else None

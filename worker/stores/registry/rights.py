@@ -53,9 +53,9 @@ class RightTable(SealedTable):
         """Return the right that a connection request has declared; None where it is gone."""
         return next(iter(self._list(_C.id == request_id)), None)
 
-    def of_browser(self, browser: str) -> list[Right]:
-        """Return the rights that a browser has declared, the newest first."""
-        return self._newest_first(_C.browser == browser)
+    def of_browser(self, names: Collection[str]) -> list[Right]:
+        """Return the rights that the browser with these names, by their hashes, has declared, the newest first."""
+        return self._newest_first(_C.browser.in_(names))
 
     def of_account(self, account_id: str) -> list[Right]:
         """Return the rights of an account, the newest first."""

@@ -80,7 +80,9 @@ SEALED_COLUMNS: Final = (*TEXT_SEALS, ANSWER_SEALS, SAMPLE_SEALS)
 
 
 def _of_web(label: str, key: Column[Any], seals: Column[Any], *, is_kept: bool = True) -> SealedColumn:
-    return SealedColumn(label, key, seals, seals.table.c.created_at, is_kept, "RELEVE_SESSION_KEY")
+    columns = seals.table.c
+    sealed_at = columns.created_at if "created_at" in columns else columns.confirmed_at
+    return SealedColumn(label, key, seals, sealed_at, is_kept, "RELEVE_SESSION_KEY")
 
 
 WEB_SEALS: Final = (

@@ -201,7 +201,7 @@ CONSENT_EVIDENCE = Table(
     Column("kind", _word(ConsentKind, 16), nullable=False),  # What the callback contained.
     Column("proof", _word(Proof, 16), nullable=False),
     Column("actor", String(100)),  # Who vouched or invited; who ended it.
-    Column("browser", String(64)),  # SHA-256 of the id of the browser that brought it, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the name of the browser that brought it, hexadecimal.
     Column("recorded_at", UtcDateTime, nullable=False),  # When it was given, or ended.
     Column("consent_from", Date),
     Column("consent_until", Date),
@@ -238,7 +238,7 @@ CONSENT_PROOFS = Table(
     Column("reference", String(64)),  # The supplier's number of the consent, if it has one.
     Column("proof", _word(Proof, 16), nullable=False, server_default=Proof.NONE.value),
     Column("vouched_by", String(100)),  # Who asserted the consent, or who invited its holder.
-    Column("browser", String(64)),  # SHA-256 of the id of the browser that brought it, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the name of the browser that brought it, hexadecimal.
     Column("consented_at", UtcDateTime, nullable=False),
     Column("consent_from", Date),
     Column("consent_until", Date),
@@ -283,7 +283,7 @@ RIGHTS = Table(
     Column("invited_at", UtcDateTime),
     Column("for_new_holder", Boolean, nullable=False),  # The invitation is for another person than the account's.
     Column("is_found", Boolean, nullable=False),  # It was there before anybody declared it here.
-    Column("browser", String(64)),  # SHA-256 of the id of the browser that declared it, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the name of the browser that declared it, hexadecimal.
     Column("line", String(200)),  # The supplier's endpoint that registered it.
     Column("begun_at", UtcDateTime),
     Column("declared_at", UtcDateTime),
@@ -310,7 +310,7 @@ INVITATIONS = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
     Column("opened_at", UtcDateTime),
-    Column("browser", String(64)),  # SHA-256 of the id of the browser that opened it, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the name of the browser that opened it, hexadecimal.
     Column("used_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
     Index("ix_invitations_account_id", "account_id"),
@@ -397,7 +397,7 @@ PROXY_GRANTS = Table(
     Column("proof", _word(Proof, 16), nullable=False),
     Column("vouched_by", String(100)),
     Column("granted_at", UtcDateTime, nullable=False),
-    Column("browser", String(64)),  # SHA-256 of the id of the browser that brought the consent, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the name of the browser that brought the consent, hexadecimal.
     Column("data_from", Date),  # The first day that may be read: before it the meter was another person's.
     Column("consent_until", Date),  # The last day on which anything is read.
     Column("access_hash", String(64), nullable=False),  # SHA-256 of the access token in force.
