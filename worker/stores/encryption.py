@@ -14,15 +14,12 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
-import jwt
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-_ALGORITHM: Final = "HS256"
 _ID_LETTERS: Final = "abcdefghjkmnpqrstvwxyz0123456789"
 _ID_LENGTH: Final = 12
 _SECRET_BYTES: Final = 32
@@ -151,48 +148,26 @@ class KeyedHashes:
 
 
 class Signer:
-    """Signed short texts (JWT with HS256): the name of a browser in a consent, and CSRF tokens."""
+    """The CSRF tokens of forms: HMAC-SHA256 under the session keys."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         """Take the session keys, the newest first. Raises ValueError for one that is too short."""
         check_keys(keys)
-        self._keys = list(keys)
         self._form_keys = [derive_key(key.encode(), Purpose.WEB_FORMS) for key in keys]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def sign(self, kind: str, claims: dict[str, Any], lifetime: timedelta) -> str:
-        """Sign the claims as a text of this kind that expires after ``lifetime``."""
-        now = datetime.now(UTC)
-        return jwt.encode({**claims, "aud": kind, "iat": now, "exp": now + lifetime}, self._keys[0], _ALGORITHM)
-
-    def read(self, kind: str, token: str | None) -> dict[str, Any] | None:
-        """Return the claims of a signed text, or None if it is forged, expired or of another kind."""
-        if not token:
-            return None
-        for key in self._keys:
-            try:
-                claims: dict[str, Any] = jwt.decode(token, key, [_ALGORITHM], audience=kind)
-            except jwt.InvalidTokenError:
-                continue
-            return claims
-        return None
-
-    def digest(self, purpose: str, text: str) -> str:
-        """Return a hash of the text that nobody can make without the key; another purpose gives another one."""
-        return _digest(self._form_keys[0], purpose, text)
-
     def csrf_token(self, sid: str) -> str:
         """Return the CSRF token for the forms of a session; it is valid for this session only."""
-        return self.digest("csrf", sid)
+        return _digest(self._form_keys[0], sid)
 
     def is_valid_csrf_token(self, sid: str, token: str | None) -> bool:
         """Return whether a form has sent the CSRF token of its session."""
         # A stranger may send characters that can't be encoded; they must not raise an error.
         sent = (token or "").encode("utf-8", "replace")
-        return any(hmac.compare_digest(_digest(key, "csrf", sid).encode(), sent) for key in self._form_keys)
+        return any(hmac.compare_digest(_digest(key, sid).encode(), sent) for key in self._form_keys)
 
 
-def _digest(key: bytes, purpose: str, text: str) -> str:
-    return hmac.new(key, f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()
+def _digest(key: bytes, sid: str) -> str:
+    return hmac.new(key, sid.encode(), hashlib.sha256).hexdigest()
