@@ -91,9 +91,12 @@ def show_accounts(
     session: Session,
     accounts: Iterable[Account | ConnectedAccount],
 ) -> None:
-    """Let the browser see these accounts from now on, beside those of its session."""
+    """Let the browser see these accounts from now on, beside those of its session.
+
+    Without https a cookie can be planted, so that they join no household that was there before.
+    """
     device = name_device(request.headers.get("User-Agent", ""))
-    _, text = open_session(runtime.web_access, session, accounts, device)
+    _, text = open_session(runtime.web_access, session, accounts, device, joins=_has_https(runtime))
     set_session_cookie(runtime, response, text)
 
 

@@ -58,18 +58,24 @@ def load_session(access: WebAccess, cookie: str | None) -> Session:
 
 
 def open_session(
-    access: WebAccess, session: Session, accounts: Iterable[Account | ConnectedAccount], device: str
+    access: WebAccess,
+    session: Session,
+    accounts: Iterable[Account | ConnectedAccount],
+    device: str,
+    *,
+    joins: bool = True,
 ) -> tuple[Session, str]:
     """Return a new session that shows these accounts and those of this one, with the text for its cookie.
 
-    Rights change, so the session before ends (session fixation). A new household gets its recovery code, which the
-    session shows until its person has kept it.
+    Rights change, so the session before ends (session fixation). The accounts join its household, whose other browsers
+    see them too; not where ``joins`` is False, because somebody may have planted the session. A new household gets its
+    recovery code, which the session shows until its person has kept it.
     """
     numbers = {account.id: account.session_number for account in accounts}
-    household = access.households.add(session.household.id, numbers) if session.household else None
+    household = access.households.add(session.household.id, numbers) if session.household and joins else None
     details = dict(session.key.details) if session.key else {}
     if household is None:
-        household = access.households.create(numbers)
+        household = access.households.create({**session.accounts, **numbers})
         details[CODE] = access.ways_back.create_code(household.id)
     return replace_session(access, session, household, details, device)
 

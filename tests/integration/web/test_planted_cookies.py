@@ -18,6 +18,7 @@ from tests.integration.web.test_meter_reading import shown_by, type_reading
 from tests.support.connect_service import METER, OTHER, PUBLIC, ConnectServers, ConnectService, open_connect_service
 from tests.support.household_pages import csrf_of
 from tests.support.proxy_stack import STACK, ProxyStack
+from worker.domain.consent.access_keys import KeyKind
 from worker.web.consent.browser_names import BROWSER_COOKIE, MOST_NAMES
 from worker.web.context import FORM_COOKIE
 from worker.web.sessions import SESSION_COOKIE
@@ -270,3 +271,15 @@ def test_the_choice_of_a_new_holder_takes_the_form_of_its_own_page(v4: ConnectSe
     browser.cookies.delete(FORM)
     form = {"connection": request_id, "csrf": csrf_of(asked.text)}
     assert browser.post("/connect/new-holder", data=form).status_code == 403
+
+
+def test_m2_whoever_planted_a_session_over_plain_http_gets_no_account_of_the_victims(v4: ConnectService) -> None:
+    thief, victim = v4.browser(), v4.browser()
+    v4.connect(thief)
+    household = v4.session(thief).household
+    assert household is not None
+    _, other = v4.runtime.web_access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id)
+    victim.cookies.set(SESSION, thief.cookies[SESSION], domain="testserver.local", path="/")
+    v4.connect(victim, OTHER)
+    thief.cookies.set(SESSION, other, domain="testserver.local", path="/")
+    assert len(v4.session(thief).accounts) == 1 and len(v4.accounts()) == 2

@@ -14,6 +14,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.domain.consent.access_keys import KeyKind
 from worker.runtime.process import Runtime
+from worker.web.consent.browser_names import BROWSER_COOKIE
 from worker.web.context import RuntimeDep, SessionDep, delete_cookie
 from worker.web.render import refuse_form, render
 from worker.web.sessions import SESSION_COOKIE, Session
@@ -88,5 +89,6 @@ def _after_end(runtime: Runtime, *, ended_own: bool) -> Response:
     if not ended_own:
         return RedirectResponse(PATH, 303)
     response = RedirectResponse("/", 303, {"Clear-Site-Data": '"cache", "storage"'})
-    delete_cookie(runtime, response, SESSION_COOKIE)
+    for cookie in (SESSION_COOKIE, BROWSER_COOKIE):  # The names of what it has begun may open an account again.
+        delete_cookie(runtime, response, cookie)
     return response
