@@ -74,8 +74,7 @@ class ApiTokenTable(ClockedTable):
         """Return the token with this text, or None if it is unknown, revoked or expired."""
         if (token_id := _TEXTS.read_id(text)) is None:
             return None
-        with self._database.reading() as connection:
-            row = connection.execute(select(API_TOKENS).where(API_TOKENS.c.id == token_id)).one_or_none()
+        row = self._get_row(token_id)
         if not _TEXTS.matches(text, row.hash if row else None) or row is None:
             return None
         token = _to_token(row)
@@ -83,6 +82,19 @@ class ApiTokenTable(ClockedTable):
             return None
         self._record_use(token)
         return token
+
+    def find_named(self, text: str) -> str | None:
+        """Return the id of the token that a text names, whether or not its secret is right; None where there is none.
+
+        A token's id is no secret.
+        """
+        token_id = _TEXTS.read_id(text)
+        return token_id if token_id and self._load(token_id) is not None else None
+
+    def is_open(self, token_id: str) -> bool:
+        """Return whether a token that was found earlier is still valid; records no use."""
+        token = self._load(token_id)
+        return token is not None and token.is_valid(self._now())
 
     def revoke(self, token_id: str) -> ApiToken:
         """Revoke the token. Safe to repeat: the first moment stays. Raises UnknownToken."""
@@ -95,6 +107,14 @@ class ApiTokenTable(ClockedTable):
             # The message doesn't repeat the id: a user may have passed the whole token.
             raise UnknownToken("no token of this id: `releve tokens list` shows them")
         return _to_token(row)
+
+    def _load(self, token_id: str) -> ApiToken | None:
+        row = self._get_row(token_id)
+        return None if row is None else _to_token(row)
+
+    def _get_row(self, token_id: str) -> Row[Any] | None:
+        with self._database.reading() as connection:
+            return connection.execute(select(API_TOKENS).where(API_TOKENS.c.id == token_id)).one_or_none()
 
     def _record_use(self, token: ApiToken) -> None:
         """Record when the token was last used, to the minute."""

@@ -28,7 +28,7 @@ from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
 from worker.web.context import RuntimeDep, get_session
 from worker.web.errors import HttpRefusal
-from worker.web.sessions import SESSION_COOKIE, Session
+from worker.web.sessions import SESSION_COOKIE, Session, reload_session
 
 log = logging.getLogger("releve.api")
 
@@ -36,8 +36,9 @@ REALM: Final = 'Bearer realm="releve"'
 CSRF_HEADER: Final = "X-CSRF-Token"
 _HOUSEHOLD_SCOPES: Final = frozenset({Scope.READ_ACCOUNTS, Scope.READ_MEASURES})
 
-# A secret of 256 bits can't be guessed. This limit keeps those who try from costing us anything.
-BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)
+# A secret of 256 bits can't be guessed, and the right one is always heard. These limits make tries visible and cheap.
+BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)  # By address.
+BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # By the id of the token that is tried.
 ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, by address.
 
 # For the OpenAPI description alone: the headers are read below, so that each refusal has its reason.
@@ -78,6 +79,19 @@ class Caller:
             raise UnknownAccount("not an account of this caller")
         return account
 
+    def check_still_sees(self, runtime: Runtime, account: Account) -> None:
+        """Check that the token or session is still open, and still shows the account. Raises HttpRefusal 401.
+
+        For streams: it counts no call and records no visit.
+        """
+        if self.session is None:
+            still_sees = runtime.api_tokens.is_open(self.token_id or "") and account.tenant == self.tenant
+        else:
+            session = reload_session(runtime.web_access, self.session)
+            still_sees = session is not None and session.shows(account)
+        if not still_sees:
+            raise _unauthorized("this token or session has ended", ', error="invalid_token"')
+
     def page_accounts(self, runtime: Runtime, after: str, limit: int) -> list[Account]:
         """Return the next page by id of the accounts that the caller may see, without removed ones."""
         if self.session is None:
@@ -114,21 +128,30 @@ def _identify(
 
 
 def _identify_client(runtime: Runtime, limiter: RateLimiter, address: str, authorization: str) -> Caller:
-    """Return the client of a bearer token. Raises HttpRefusal 401 or 429.
+    """Return the client of a bearer token. Raises HttpRefusal 401, or 429 after too many bad ones or calls.
 
-    Too many bad tokens block an address, even for a good token: a right guess isn't noticed.
+    A good token is looked for first: what others try from its address, or with its id, can't lock it out.
     """
-    if wait_s := limiter.closed_for_s(BAD_TOKENS, address):
-        raise _too_many(wait_s)
     scheme, text = get_authorization_scheme_param(authorization)
-    token = runtime.api_tokens.find(text.strip()) if scheme.lower() == "bearer" else None
+    text = text.strip() if scheme.lower() == "bearer" else ""
+    token = runtime.api_tokens.find(text)
     if token is None:
-        limiter.count_call(BAD_TOKENS, address)
-        blocked = limiter.closed_for_s(BAD_TOKENS, address) > 0
-        log.warning("api token refused", extra=fields(address=address, blocked=blocked))  # Never the token itself.
+        _count_bad_token(runtime, limiter, address, text)
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
     _count_call(limiter, _api_rate(runtime), f"token:{token.id}")
     return Caller(token.scopes, token_id=token.id, tenant=token.tenant)
+
+
+def _count_bad_token(runtime: Runtime, limiter: RateLimiter, address: str, text: str) -> None:
+    """Count a bad token by its address, and by the token that it names where there is one. Raises HttpRefusal 429."""
+    subjects = [(BAD_TOKENS, address)]
+    if (token_id := runtime.api_tokens.find_named(text)) is not None:  # Made-up ids would fill Redis.
+        subjects.append((BAD_TOKENS_OF_ID, token_id))
+    for rate, subject in subjects:
+        _count_call(limiter, rate, subject)
+    blocked = any(limiter.closed_for_s(rate, subject) for rate, subject in subjects)
+    # Never the token itself. Beyond the limit nothing is logged: the log must not grow with the tries.
+    log.warning("api token refused", extra=fields(address=address, token=token_id, blocked=blocked))
 
 
 CallerDep = Annotated[Caller, Depends(_identify)]
