@@ -10,7 +10,7 @@ from celery import shared_task
 
 from tasks.base import ControlTask
 from tasks.pipeline import publish
-from worker.accounts.notices import notify_missing_curves
+from worker.accounts.notices import notify_ending_tokens, notify_missing_curves
 from worker.domain.clock import real_clock
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow
@@ -195,8 +195,10 @@ def create_missing_curve_notices() -> None:
 
 @shared_task(base=ControlTask)
 def create_consent_reminders() -> None:
-    """Create reminders for consents that end within 30 and within 7 days, each once."""
-    get_runtime().refusals.insert_reminders()
+    """Create reminders for consents that end within 30 and within 7 days, and for API tokens, each once."""
+    runtime = get_runtime()
+    runtime.refusals.insert_reminders()
+    notify_ending_tokens(runtime.api_tokens, runtime.notices, runtime.channels, runtime.now())
 
 
 @shared_task(base=ControlTask)

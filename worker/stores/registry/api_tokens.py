@@ -19,6 +19,9 @@ from worker.stores.encryption import SecretTexts
 from worker.stores.registry.tables import API_TOKENS
 
 _TEXTS: Final = SecretTexts("releve")
+USUAL_LIFE: Final = timedelta(days=90)
+LONGEST_LIFE: Final = timedelta(days=366)
+ENDS_SOON: Final = timedelta(days=14)  # Before its end the operator is told.
 _USE_RECORDED_EVERY: Final = timedelta(minutes=1)  # SQLite has one writer, so not every call may write.
 
 
@@ -124,6 +127,22 @@ class ApiTokenTable(ClockedTable):
             return
         stale = or_(API_TOKENS.c.last_used_at.is_(None), API_TOKENS.c.last_used_at <= before)
         self._database.change(update(API_TOKENS).where(API_TOKENS.c.id == token.id, stale).values(last_used_at=now))
+
+    def list_ending(self) -> list[ApiToken]:
+        """Return the valid tokens that end soon, the first to end first."""
+        now = self._now()
+        soon = (API_TOKENS.c.expires_at > now, API_TOKENS.c.expires_at <= now + ENDS_SOON)
+        query = select(API_TOKENS).where(API_TOKENS.c.revoked_at.is_(None), *soon)
+        return [_to_token(row) for row in self._database.fetch(query.order_by(API_TOKENS.c.expires_at))]
+
+    def count_open(self) -> int:
+        """Return the number of valid tokens."""
+        return sum(token.is_valid(self._now()) for token in self.list())
+
+    def list_endless(self) -> list[ApiToken]:
+        """Return the valid tokens that have no end, the oldest first. Older versions made them."""
+        query = select(API_TOKENS).where(API_TOKENS.c.revoked_at.is_(None), API_TOKENS.c.expires_at.is_(None))
+        return [_to_token(row) for row in self._database.fetch(query.order_by(API_TOKENS.c.created_at))]
 
     # This method is the last one: below it, ``list`` in an annotation would mean the method.
     def list(self) -> list[ApiToken]:
