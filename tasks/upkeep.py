@@ -12,6 +12,7 @@ from tasks.base import ControlTask
 from tasks.pipeline import publish
 from worker.accounts.notices import notify_ending_tokens, notify_missing_curves
 from worker.domain.clock import real_clock
+from worker.domain.consent.audit import AUDIT_KEPT
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Series, complete_fleet, parse_series
@@ -30,6 +31,7 @@ KEEP_UNKNOWN_ANSWERS: Final = timedelta(days=400)
 KEEP_FRESHNESS: Final = timedelta(days=400)
 _FLEET_SERIES: Final = "fleet-series"
 _A_DAY_S: Final = 24 * 3600
+_CLOCKS_DIFFER: Final = timedelta(hours=1)  # By its own clock the database refuses to delete younger entries.
 KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # So that a person can see what became of one.
 KEEP_INVITATIONS: Final = timedelta(days=7)  # After their end, so that an operator can see what became of one.
 
@@ -104,13 +106,14 @@ def purge_account(account_id: str) -> None:
 def expire_consents() -> None:
     """Suspend accounts whose consent has ended, end its proofs and grants, and erase what is old.
 
-    Invitations, the memory of erasures, rights that have ended and old evidence, too.
+    Invitations, the memory of erasures, rights that have ended, old evidence and old audit entries, too.
     """
     runtime = get_runtime()
     suspended = runtime.refusals.suspend_ended_consents()
     ended, erased = runtime.refusals.apply_retention(runtime.settings.keep_consent_proof_days)
     # Invitations live by the real time, even where the fleet runs at a simulated one.
     runtime.invitations.delete_before(real_clock() - KEEP_INVITATIONS)
+    runtime.audit.delete_before(real_clock() - AUDIT_KEPT - _CLOCKS_DIFFER)
     runtime.erasures.forget_before(runtime.history.today())
     runtime.rights.delete_ended_before(runtime.now() - KEEP_ENDED_RIGHTS)
     keep_grants = timedelta(days=runtime.settings.keep_consent_proof_days)

@@ -28,6 +28,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
     true,
 )
@@ -43,6 +44,7 @@ from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.deviations import DeviationKind
 from worker.domain.measures.series import Doctype, Series, SeriesSwitch
 from worker.stores.database import UtcDateTime
+from worker.stores.registry.access.append_only import protect_created
 
 
 def _sortable(length: int) -> String:
@@ -487,7 +489,7 @@ AUDIT_LOG = Table(
     Column("id", _sortable(32), primary_key=True),  # Sorts by time: the moment in ms, then random letters.
     Column("at", UtcDateTime, nullable=False),
     Column("tenant", _sortable(32)),  # NULL: of the installation, or not known.
-    Column("actor_kind", String(16), nullable=False),  # household, operator, token, command, visitor
+    Column("actor_kind", String(16), nullable=False),  # A worker.domain.consent.audit.ActorKind.
     Column("actor", String(100), nullable=False),  # Id of session or token, name of operator or of the machine's user.
     Column("action", String(64), nullable=False),
     Column("account_id", _sortable(32)),
@@ -497,6 +499,7 @@ AUDIT_LOG = Table(
     Index("ix_audit_log_at", "at"),
     Index("ix_audit_log_account_id", "account_id", "at"),
 )
+event.listen(AUDIT_LOG, "after_create", protect_created)
 
 CORRECTIONS = Table(
     "corrections",
