@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from worker.accounts.explanations import to_row
+from worker.cli.audit_trail import note_result
 from worker.cli.common import (
     DayCount,
     checked_name,
@@ -77,6 +78,7 @@ def new(name: str, scopes: frozenset[Scope], expires_in: timedelta, tenant: str,
     with open_registry_database() as database:
         require_tenant(database, tenant)
         token, text = ApiTokenTable(database).create(name, scopes, expires_in, tenant=tenant)
+    note_result(token.id)
     if as_json:
         print_json({**to_row(token), "token": text})
     else:

@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from worker.texts import LANGUAGES
+from worker.web.audit import note_refusal
 from worker.web.context import gas_suffix, get_runtime, get_session, set_cookie
 from worker.web.texts import (
     LANGUAGE_COOKIE,
@@ -71,6 +72,8 @@ def render_message(
 
     With ``reload_s`` the page loads itself again after so many seconds, so that its button is not what to do next.
     """
+    if status >= 400:
+        note_refusal(request, name)
     values = {"title": f"{name}.title", "text": f"{name}.text", "action": action, "words": words or {}}
     response = render(request, "message.html", status, **values, reloads=bool(reload_s))
     if reload_s:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
+
+from worker.domain.measures.readings import ONE_DAY, local_midnight
 
 AUDIT_KEPT: Final = timedelta(days=400)
 DONE: Final = "ok"  # The outcome of what was done; any other one is the code of a refusal or failure.
 LONGEST_ACTOR: Final = 100
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_OUTCOME: Final = 64
 # The forms of an account's id, of other ids and names of settings, and what may be the number of a meter.
 _ACCOUNT: Final = re.compile(r"[a-z][a-z0-9]{0,31}")
@@ -52,10 +55,11 @@ class AuditAction(StrEnum):
     ACCOUNT_SYNC = "account.sync"
     BACKUP_MAKE = "backup.make"
     BACKUP_RESTORE = "backup.restore"
+    CONSENT_BEGIN = "consent.begin"
     CONSENT_CONNECT = "consent.connect"
     CONSENT_NEW_HOLDER = "consent.new_holder"
     EVIDENCE_EXPORT = "evidence.export"
-    GRANT_CREATE = "grant.create"
+    GRANT_TOKEN = "grant.token"  # noqa: S105 - The exchange of a code of the proxy.
     INCIDENT_CLOSE = "incident.close"
     INCIDENT_OPEN = "incident.open"
     INVITATION_CREATE = "invitation.create"
@@ -76,7 +80,6 @@ class AuditAction(StrEnum):
     SAMPLE_CLEAR = "sample.clear"
     SAMPLE_SHOW = "sample.show"
     SCHEMA_MIGRATE = "schema.migrate"
-    SECRET_MAKE = "secret.make"  # noqa: S105
     SECRET_SHOW = "secret.show"  # noqa: S105
     SESSION_END = "session.end"
     SESSION_OPEN = "session.open"
@@ -120,6 +123,12 @@ class AuditFilter:
     until: datetime | None = None
 
 
+def days_of(since: date | None, until: date | None) -> tuple[datetime | None, datetime | None]:
+    """Return ``since`` and ``until`` of a filter for whole civil days, the last one included."""
+    start = local_midnight(since) if since else None
+    return start, local_midnight(until + ONE_DAY) if until and until < date.max else None
+
+
 def new_entry(
     at: datetime,
     actor_kind: ActorKind,
@@ -132,12 +141,12 @@ def new_entry(
     subject: str | None = None,
     address: str | None = None,
 ) -> AuditEntry:
-    """Return a new entry. Ids of entries sort by time: the moment in ms comes first.
+    """Return a new entry. Ids of entries sort by time: the moment in µs comes first.
 
     An account or subject that has not the form of an id is left out: somebody may have typed a meter's number.
     """
     return AuditEntry(
-        f"{int(at.timestamp() * 1000):012x}{secrets.token_hex(5)}",
+        f"{(at - _EPOCH) // timedelta(microseconds=1):014x}{secrets.token_hex(5)}",
         at,
         actor_kind.value,
         actor[:LONGEST_ACTOR],

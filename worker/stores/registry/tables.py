@@ -486,7 +486,7 @@ ACCESS_KEYS = Table(
 AUDIT_LOG = Table(
     "audit_log",
     METADATA,
-    Column("id", _sortable(32), primary_key=True),  # Sorts by time: the moment in ms, then random letters.
+    Column("id", _sortable(32), primary_key=True),  # Sorts by time: the moment in µs, then random letters.
     Column("at", UtcDateTime, nullable=False),
     Column("tenant", _sortable(32)),  # NULL: of the installation, or not known.
     Column("actor_kind", String(16), nullable=False),  # A worker.domain.consent.audit.ActorKind.

@@ -18,6 +18,7 @@ from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.audit import ActorKind
 from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.scopes import Scope
 from worker.domain.consent.tenants import DEFAULT_TENANT
@@ -26,6 +27,7 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
+from worker.web.audit import note_actor
 from worker.web.context import RuntimeDep, get_session
 from worker.web.errors import HttpRefusal
 from worker.web.sessions import SESSION_COOKIE, Session, reload_session
@@ -118,7 +120,9 @@ def _identify(
     """Return the caller and count the call. Raises HttpRefusal 401 or 429."""
     limiter, address = RateLimiter(runtime.redis), client_address(request)
     if authorization := request.headers.get("Authorization"):
-        return _identify_client(runtime, limiter, address, authorization)
+        caller = _identify_client(runtime, limiter, address, authorization)
+        note_actor(request, ActorKind.TOKEN, str(caller.token_id), caller.tenant)
+        return caller
     session = get_session(request)
     if not session.accounts:
         _count_call(limiter, ANONYMOUS_CALLS, address)

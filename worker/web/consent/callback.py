@@ -19,6 +19,7 @@ from fastapi.responses import RedirectResponse
 from worker.app import enqueue_request
 from worker.clients.callback import LONGEST_STATE, Callback
 from worker.clients.suppliers import ENEDIS
+from worker.domain.consent.audit import AuditAction
 from worker.domain.consent.connection_requests import (
     LONGEST_QUERY,
     MOST_METERS,
@@ -31,6 +32,7 @@ from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
+from worker.web.audit import note_event
 from worker.web.context import (
     RIGHT_STATE,
     get_runtime,
@@ -221,6 +223,8 @@ def _open_accounts(request: Request, runtime: Runtime, session: Session, own: Co
     response = RedirectResponse(f"/accounts/{own.accounts[0].id}", 303)
     if not all(session.shows(account) for account in own.accounts):
         show_accounts(runtime, request, response, session, own.accounts)
+        for account in own.accounts:
+            note_event(request, AuditAction.CONSENT_CONNECT, account_id=account.id)
     return response
 
 

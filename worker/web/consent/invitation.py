@@ -18,6 +18,7 @@ from worker.domain.consent.invitations import Invitation, InvitationPurpose
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
+from worker.web.audit import note_subject
 from worker.web.consent.callback import consent_page
 from worker.web.consent.routes import new_browser_id, redirect_to_supplier
 from worker.web.context import (
@@ -101,6 +102,7 @@ def invite_to_pretend_home(
 
 def _go_on(request: Request, runtime: Runtime, session: Session, invitation: Invitation, browser_id: str) -> Response:
     account = runtime.registry.account_of(invitation)
+    note_subject(request, invitation.id, account_id=account.id if account else None, tenant=invitation.tenant)
     if invitation.account_id is not None and account is None:
         return consent_page(request, "invitation_over")
     if account is not None and account.state is AccountState.CLOSED:
@@ -144,5 +146,6 @@ def _open_again(request: Request, runtime: Runtime, session: Session, secret: st
 
 def _open_account(request: Request, runtime: Runtime, session: Session, account: Account) -> Response:
     response = RedirectResponse(f"/accounts/{account.id}", 303)
+    note_subject(request, account_id=account.id)
     show_accounts(runtime, request, response, session, [account])
     return response

@@ -18,6 +18,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.app import queue_lengths
+from worker.domain.consent.audit import ActorKind
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import ONE_DAY
 from worker.domain.measures.series import Series
@@ -30,6 +31,7 @@ from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.overview import Overview
 from worker.web.addresses import client_address
+from worker.web.audit import note_actor, note_refusal
 from worker.web.context import RuntimeDep, delete_cookie, read_cookie, set_cookie
 from worker.web.render import refuse_form, render, render_message
 from worker.web.sessions import OPERATOR_COOKIE, OPERATOR_LIFE
@@ -100,7 +102,9 @@ def log_in(
         log.warning("operator login refused", extra=fields(address=address))
         return _login_page(request, runtime, session, 403, "operator.wrong")
     entered = RedirectResponse(PATH, 303)
-    _set_cookie(runtime, entered, OperatorSession(_new_sid(), logged_in=True))
+    session = OperatorSession(_new_sid(), logged_in=True)
+    note_actor(request, ActorKind.OPERATOR, session.sid)
+    _set_cookie(runtime, entered, session)
     return entered
 
 
@@ -136,7 +140,10 @@ def may_change(request: Request, runtime: Runtime, csrf: str) -> bool:
 
 def _read_session(request: Request, runtime: Runtime) -> OperatorSession:
     claims = runtime.web_access.signer.read(_KIND, read_cookie(runtime, request, OPERATOR_COOKIE))
-    return OperatorSession(str(claims["sid"]), bool(claims["inside"])) if claims else OperatorSession(_new_sid())
+    session = OperatorSession(str(claims["sid"]), bool(claims["inside"])) if claims else OperatorSession(_new_sid())
+    if session.logged_in:
+        note_actor(request, ActorKind.OPERATOR, session.sid)
+    return session
 
 
 def _login_page(
@@ -149,6 +156,8 @@ def _login_page(
 ) -> Response:
     """Return the login form, with the cookie that its hidden CSRF field belongs to."""
     session = OperatorSession(session.sid)
+    if fault:
+        note_refusal(request, fault)
     response = render(
         request,
         "operator_login.html",

@@ -12,6 +12,7 @@ from worker.domain.consent.proxy import LONGEST_ADDRESS, host_of
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import RateLimiter
 from worker.web.addresses import client_address
+from worker.web.audit import note_subject
 from worker.web.consent.callback import answer_callback, consent_page
 from worker.web.consent.invitation import INVITATION_TRIES
 from worker.web.consent.proxy.clients import AuthorizationRequest, read_authorization_request
@@ -95,6 +96,7 @@ def lead_on(
     meter = None if invited is None else runtime.registry.meter_of(invited)
     if invited is None or meter is None:
         return consent_page(request, "invitation_over")
+    note_subject(request, invited.id, account_id=invited.account_id, tenant=invited.tenant)
     return begin_flow(request, runtime, asked.flow(supplier, browser_id, invited.id), path, meter)
 
 

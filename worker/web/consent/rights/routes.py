@@ -14,6 +14,7 @@ from fastapi.responses import RedirectResponse
 from worker.clients.suppliers import GRDF
 from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.audit import AuditAction
 from worker.domain.consent.connection_requests import RequestState
 from worker.domain.consent.invitations import InvitationState
 from worker.domain.consent.rights import Right
@@ -21,6 +22,7 @@ from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
+from worker.web.audit import note_event
 from worker.web.consent.callback import answer_request, consent_page
 from worker.web.consent.rights.form import (
     FormPlace,
@@ -188,4 +190,5 @@ def _show_right(request: Request, runtime: Runtime, session: Session, right: Rig
     if runtime.consents.browser_of(account.id) != right.browser:
         return consent_page(request, "right_elsewhere", digits=right.last_digits)
     show_accounts(runtime, request, response, session, [account])
+    note_event(request, AuditAction.CONSENT_CONNECT, account_id=account.id)
     return response

@@ -1,0 +1,244 @@
+"""The audit trail of pages and API: who did what to which account, with what outcome, refused tries too (L3)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.routing import iter_route_contexts
+from fastapi.testclient import TestClient
+from starlette.routing import Mount
+
+from tests.support.api_service import ApiService, open_api_service
+from tests.support.cast import OPERATOR, OTHER_TENANT, PASSWORD, Cast
+from tests.support.connect_service import METER, ConnectService
+from worker.domain.consent.audit import AuditEntry, AuditFilter
+from worker.domain.consent.scopes import Scope
+from worker.errors import StoreUnavailable
+from worker.runtime.process import Runtime
+from worker.stores.registry.access.audit import AuditTable
+from worker.web import audit
+from worker.web.api.auth import CSRF_HEADER
+from worker.web.sessions import SESSION_COOKIE, load_session
+
+NEW_METER = "30001640000099"
+
+
+@pytest.fixture
+def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
+    with open_api_service(redis_url, tmp_path, operator_password=PASSWORD) as built:
+        yield built
+
+
+def entries(runtime: Runtime) -> list[AuditEntry]:
+    """Return the whole trail, the oldest entry first."""
+    return list(reversed(runtime.audit.page(AuditFilter(), 1000)))
+
+
+def told(runtime: Runtime) -> list[tuple[str, str | None, str]]:
+    """Return action, account and outcome of each entry."""
+    return [(entry.action, entry.account_id, entry.outcome) for entry in entries(runtime)]
+
+
+def session_of(runtime: Runtime, browser: TestClient) -> str:
+    return load_session(runtime.web_access, browser.cookies[SESSION_COOKIE]).sid
+
+
+# Every route
+
+
+def test_every_route_that_changes_something_is_recorded_or_says_why_not(service: ApiService) -> None:
+    changing = {
+        f"{method} {route.path}"
+        for route in iter_route_contexts(service.app.routes)
+        if not isinstance(route.original_route, Mount)
+        for method in route.methods or ()
+        if method not in ("GET", "HEAD", "OPTIONS")
+    }
+    known = audit.ACTIONS.keys() | audit.UNRECORDED.keys()
+    assert sorted(changing - known) == [], (
+        "add them to ACTIONS in worker/web/audit.py, or to UNRECORDED with the reason"
+    )
+    assert sorted(known - changing) == [], "take them out of worker/web/audit.py, or put the routes back"
+    assert audit.ACTIONS.keys().isdisjoint(audit.UNRECORDED)
+    assert all(audit.UNRECORDED.values())
+
+
+# The API
+
+
+def test_l3_what_a_program_does_names_its_token(service: ApiService) -> None:
+    runtime, program = service.runtime, service.client()
+    (token,) = runtime.api_tokens.list()
+    account = program.post("/api/accounts", json={"usage_point": NEW_METER}).json()["account"]
+    program.post(f"/api/accounts/{account}/pause")
+    program.post(f"/api/accounts/{account}/resume")
+    program.patch(f"/api/accounts/{account}/series", json={"series": {"max_power": "on"}})
+    invitation = program.post("/api/invitations", json={"account": account}).json()["invitation"]
+    program.delete(f"/api/invitations/{invitation}")
+    program.post(f"/api/accounts/{account}/stop")
+    program.delete(f"/api/accounts/{account}")
+    assert told(runtime) == [
+        ("account.add", account, "ok"),
+        ("account.pause", account, "ok"),
+        ("account.resume", account, "ok"),
+        ("account.series", account, "ok"),
+        ("invitation.create", account, "ok"),
+        ("invitation.revoke", None, "ok"),
+        ("account.stop", account, "ok"),
+        ("account.erase", account, "ok"),
+    ]
+    for entry in entries(runtime):
+        assert (entry.actor_kind, entry.actor, entry.tenant) == ("token", token.id, "default")
+        assert entry.address == "testclient"
+        assert entry.subject == (invitation if entry.action.startswith("invitation") else None)
+    assert NEW_METER not in str(entries(runtime))
+
+
+def test_l3_a_refused_try_is_recorded_with_its_code(service: ApiService) -> None:
+    runtime, account = service.runtime, service.add()
+    reader, foreign = service.client(Scope.READ_ACCOUNTS), service.client(tenant=OTHER_TENANT)
+    ids = [token.id for token in runtime.api_tokens.list()]
+    assert reader.delete(f"/api/accounts/{account}").status_code == 403
+    assert foreign.delete(f"/api/accounts/{account}").status_code == 404
+    assert service.stranger().delete(f"/api/accounts/{account}").status_code == 401
+    bad = {"Authorization": f"Bearer releve_{ids[0]}_{'a' * 43}"}
+    assert service.stranger().delete(f"/api/accounts/{account}", headers=bad).status_code == 401
+    assert foreign.post("/api/accounts", json={"usage_point": "30001640000011"}).status_code == 409
+    assert foreign.post(f"/api/accounts/{METER}/pause").status_code == 422
+    assert [
+        (entry.actor_kind, entry.actor, entry.tenant, entry.account_id, entry.outcome) for entry in entries(runtime)
+    ] == [
+        ("token", ids[0], "default", account, "scope_needed"),
+        # A program's tries stay with its own service, as if the account did not exist.
+        ("token", ids[1], OTHER_TENANT, account, "unknown_account"),
+        ("visitor", "", "default", account, "unauthorized"),
+        # A token's id is no proof of who comes: a bad one names nobody.
+        ("visitor", "", "default", account, "unauthorized"),
+        ("token", ids[1], OTHER_TENANT, None, "METER_ELSEWHERE"),
+        ("token", ids[1], OTHER_TENANT, None, "invalid_request"),
+    ]
+
+
+def test_l3_an_erasure_by_its_household_names_the_session(service: ApiService) -> None:
+    runtime = service.runtime
+    account, other = service.add(11), service.add(12)
+    browser = service.browser(account, other)
+    session = session_of(runtime, browser)
+    forged = TestClient(service.app, cookies=dict(browser.cookies))
+    assert forged.post(f"/accounts/{account}/remove", data={"csrf": "x"}).status_code == 403
+    assert service.stranger().post(f"/accounts/{account}/remove", data={"csrf": "x"}).status_code == 404
+    csrf = browser.headers[CSRF_HEADER]
+    browser.post(f"/accounts/{account}/remove", data={"csrf": csrf, "confirmed": "yes"})
+    browser.delete(f"/api/accounts/{other}")
+    found = [(entry.actor_kind, entry.actor, entry.account_id, entry.outcome) for entry in entries(runtime)]
+    assert found == [
+        ("household", session, account, "csrf"),
+        ("visitor", "", account, "unknown_account"),
+        ("household", session, account, "ok"),
+        ("household", session, other, "ok"),
+    ]
+    assert {entry.action for entry in entries(runtime)} == {"account.erase"}
+    assert {entry.tenant for entry in entries(runtime)} == {"default"}
+
+
+def test_l3_what_an_operator_does_names_the_operator(service: ApiService) -> None:
+    runtime, cast = service.runtime, Cast(service, 21)
+    browser = cast.client(OPERATOR)
+    csrf = browser.headers[CSRF_HEADER]
+    revoke = f"/operator/invitations/{cast.neighbours_invitation_id}/revoke"
+    assert service.stranger().post(revoke, data={"csrf": csrf}).status_code == 403
+    browser.post(revoke, data={"csrf": csrf})
+    browser.post("/operator/invitations", data={"csrf": csrf, "whom": cast.home.id})
+    browser.post("/operator/invitations", data={"csrf": csrf, "whom": "nobody"})
+    browser.post("/operator/logout", data={"csrf": csrf})
+    assert [(entry.actor_kind, entry.action, entry.account_id, entry.outcome) for entry in entries(runtime)] == [
+        ("operator", "session.open", None, "ok"),
+        ("visitor", "invitation.revoke", None, "csrf"),
+        ("operator", "invitation.revoke", cast.neighbours_home.id, "ok"),
+        ("operator", "invitation.create", cast.home.id, "ok"),
+        ("operator", "invitation.create", None, "operator.invite.unknown"),
+        ("operator", "session.end", None, "ok"),
+    ]
+    assert entries(runtime)[2].tenant == OTHER_TENANT
+
+
+def test_l3_a_wrong_password_is_recorded_as_nobodys(service: ApiService) -> None:
+    browser = service.stranger()
+    Cast(service, 21)
+    page = browser.get("/operator").text
+    csrf = page.partition('name="csrf" value="')[2].partition('"')[0]
+    browser.post("/operator/login", data={"csrf": csrf, "password": "wrong"})
+    (entry,) = entries(service.runtime)
+    assert (entry.actor_kind, entry.action, entry.outcome) == ("visitor", "session.open", "operator.wrong")
+
+
+# Households that connect
+
+
+def test_l3_a_callback_that_opens_an_account_names_the_new_session(v4: ConnectService) -> None:
+    browser = v4.browser()
+    assert v4.connect(browser).status_code == 303
+    (account,) = v4.accounts()
+    found = entries(v4.runtime)
+    assert [(entry.action, entry.account_id) for entry in found] == [
+        ("session.open", None),
+        ("consent.connect", account.id),
+    ]
+    assert {(entry.actor_kind, entry.actor) for entry in found} == {("household", v4.session(browser).sid)}
+    browser.get(f"/accounts/{account.id}")  # Reading is not recorded.
+    assert len(entries(v4.runtime)) == 2
+
+
+def test_l3_a_callback_that_anybody_types_leaves_no_entry(v4: ConnectService) -> None:
+    v4.browser().get("/callback/enedis", params={"state": "s" * 43, "code": "x", "usage_point_id": METER})
+    assert entries(v4.runtime) == []
+
+
+def test_l3_an_invitation_is_opened_by_a_visitor(v2026: ConnectService) -> None:
+    browser = v2026.browser()
+    assert v2026.connect(browser).status_code == 303
+    (account,) = v2026.accounts()
+    found = [(entry.actor_kind, entry.action, entry.account_id) for entry in entries(v2026.runtime)]
+    assert found == [
+        ("visitor", "invitation.open", None),
+        ("household", "session.open", None),
+        ("household", "consent.connect", account.id),
+    ]
+    assert entries(v2026.runtime)[0].tenant == "default"
+    assert METER not in str(entries(v2026.runtime))
+
+
+# Bounds and failures
+
+
+def test_refused_tries_do_not_fill_the_registry(service: ApiService, monkeypatch: pytest.MonkeyPatch) -> None:
+    account = service.add()
+    for _ in range(audit.REFUSED_TRIES.calls + 10):
+        service.stranger().post(f"/accounts/{account}/remove")
+    assert len(entries(service.runtime)) == audit.REFUSED_TRIES.calls
+    # A program that has been refused as often as that is still recorded where it does something.
+    reader = service.client(Scope.READ_ACCOUNTS, Scope.WRITE_ACCOUNTS)
+    for _ in range(audit.REFUSED_TRIES.calls + 10):
+        reader.delete(f"/api/accounts/{account}")
+    assert len(entries(service.runtime)) == 2 * audit.REFUSED_TRIES.calls
+    assert reader.post(f"/api/accounts/{account}/pause").status_code == 200
+    assert told(service.runtime)[-1] == ("account.pause", account, "ok")
+
+
+def test_an_entry_that_can_not_be_written_is_in_the_log(
+    service: ApiService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreUnavailable("the registry is away")
+
+    monkeypatch.setattr(AuditTable, "append", away)
+    account = service.add()
+    with caplog.at_level(logging.ERROR, "releve.audit"):
+        assert service.client().post(f"/api/accounts/{account}/pause").status_code == 200
+    (record,) = caplog.records
+    assert record.message == "audit entry not written"
+    assert record.fields["action"] == "account.pause" and record.fields["account_id"] == account  # type: ignore[attr-defined]
+    assert METER not in caplog.text
