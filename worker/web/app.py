@@ -15,7 +15,7 @@ from worker.web.audit import record_request
 from worker.web.consent import invitation, proxy, reading, routes
 from worker.web.consent.rights import routes as rights
 from worker.web.errors import add_error_handlers, refuse_long_body, to_response
-from worker.web.pages import operator, operator_invitations, operator_proofs
+from worker.web.pages import operator, operator_audit, operator_invitations, operator_proofs
 from worker.web.security import set_security_headers
 
 _FOLDER: Final = Path(__file__).parent
@@ -38,6 +38,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         operator,
         operator_invitations,
         operator_proofs,
+        operator_audit,
         api,
     ):
         app.include_router(module.router)

@@ -18,6 +18,7 @@ from worker.domain.measures.readings import ONE_DAY, local_midnight
 AUDIT_KEPT: Final = timedelta(days=400)
 DONE: Final = "ok"  # The outcome of what was done; any other one is the code of a refusal or failure.
 LONGEST_ACTOR: Final = 100
+_FIRST_DAY, _LAST_DAY = date(2026, 1, 1), date(2099, 12, 31)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_OUTCOME: Final = 64
 # The forms of an account's id, of other ids and names of settings, and what may be the number of a meter.
@@ -124,9 +125,12 @@ class AuditFilter:
 
 
 def days_of(since: date | None, until: date | None) -> tuple[datetime | None, datetime | None]:
-    """Return ``since`` and ``until`` of a filter for whole civil days, the last one included."""
-    start = local_midnight(since) if since else None
-    return start, local_midnight(until + ONE_DAY) if until and until < date.max else None
+    """Return ``since`` and ``until`` of a filter for whole civil days, the last one included.
+
+    A day before the first entry, or after every one, bounds nothing.
+    """
+    start = local_midnight(since) if since and since > _FIRST_DAY else None
+    return start, local_midnight(until + ONE_DAY) if until and until < _LAST_DAY else None
 
 
 def new_entry(

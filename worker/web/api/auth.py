@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
@@ -18,7 +18,7 @@ from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.audit import ActorKind
+from worker.domain.consent.audit import ActorKind, AuditEntry, AuditFilter
 from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.scopes import Scope
 from worker.domain.consent.tenants import DEFAULT_TENANT
@@ -101,6 +101,10 @@ class Caller:
         own = self.session.own(runtime.registry.get_many(list(self.session.accounts)))
         existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
         return sorted(existing, key=lambda account: account.id)[:limit]
+
+    def page_audit(self, runtime: Runtime, wanted: AuditFilter, limit: int, before: str) -> list[AuditEntry]:
+        """Return the next page of the audit trail of the client's tenant, the newest entry first."""
+        return runtime.audit.page(replace(wanted, tenant=self.tenant), limit, before=before)
 
     def page_invitations(self, runtime: Runtime, after: str, limit: int, *, open_only: bool) -> list[Invitation]:
         """Return the next page by id of the client's invitations."""
@@ -230,6 +234,7 @@ def _challenge(extra: str = "") -> dict[str, str]:
 
 ReadAccounts = Annotated[Caller, Depends(require_scope(Scope.READ_ACCOUNTS))]
 ReadMeasures = Annotated[Caller, Depends(require_scope(Scope.READ_MEASURES))]
+ReadAudit = Annotated[Caller, Depends(require_scope(Scope.READ_AUDIT))]
 WriteAccounts = Annotated[Caller, Depends(require_scope(Scope.WRITE_ACCOUNTS))]
 ReadAsClient = Annotated[Caller, Depends(check_reading_client)]
 MayStop = Annotated[Caller, Depends(require_scope_or_page(Scope.WRITE_ACCOUNTS))]
