@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from worker.runtime.process import Runtime
 from worker.stores.registry.access.audit import AuditTable
 from worker.web import audit
 from worker.web.api.auth import CSRF_HEADER
+from worker.web.pages import operator_audit
 from worker.web.sessions import SESSION_COOKIE, load_session
 
 NEW_METER = "30001640000099"
@@ -242,3 +245,82 @@ def test_an_entry_that_can_not_be_written_is_in_the_log(
     assert record.message == "audit entry not written"
     assert record.fields["action"] == "account.pause" and record.fields["account_id"] == account  # type: ignore[attr-defined]
     assert METER not in caplog.text
+
+
+# Who reads the trail
+
+
+def test_l3_a_program_reads_the_trail_of_its_own_service_page_by_page(service: ApiService) -> None:
+    ours, theirs = service.add(11), service.add(12, OTHER_TENANT)
+    program, foreign = service.client(), service.client(tenant=OTHER_TENANT)
+    for _ in range(2):
+        program.post(f"/api/accounts/{ours}/pause")
+        program.post(f"/api/accounts/{ours}/resume")
+    foreign.post(f"/api/accounts/{theirs}/pause")
+    foreign.delete(f"/api/accounts/{ours}")
+    browser = service.browser(theirs)
+    browser.post(f"/accounts/{theirs}/stop", data={"csrf": browser.headers[CSRF_HEADER]})
+    reader = service.client(Scope.READ_AUDIT)
+    found, path = [], "/api/audit?action=account.pause&limit=1"
+    while path:
+        page = reader.get(path).json()
+        found += page["entries"]
+        path = page["next"]
+    assert [(entry["action"], entry["account"]) for entry in found] == [("account.pause", ours)] * 2
+    assert found[0]["at"] > found[1]["at"]
+    assert len(reader.get("/api/audit").json()["entries"]) == 4
+    assert theirs not in reader.get("/api/audit").text
+    told = foreign.get("/api/audit").json()["entries"]
+    assert [(entry["actor_kind"], entry["action"], entry["account"], entry["outcome"]) for entry in told] == [
+        ("household", "account.stop", theirs, "ok"),
+        ("token", "account.erase", ours, "unknown_account"),
+        ("token", "account.pause", theirs, "ok"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "number"),
+    [
+        ("actor=token", 2),
+        ("actor=nobody", 0),
+        ("since=2026-01-01", 2),
+        ("until=2026-01-01", 0),
+        ("since=0001-01-01&until=9999-12-31", 2),
+        ("account=a1", 0),
+    ],
+)
+def test_the_api_filters_the_trail(service: ApiService, query: str, number: int) -> None:
+    account, program = service.add(), service.client()
+    program.post(f"/api/accounts/{account}/pause")
+    program.post(f"/api/accounts/{account}/resume")
+    assert len(program.get(f"/api/audit?{query}").json()["entries"]) == number
+
+
+def test_an_operator_reads_the_trail_with_filters_and_pages(service: ApiService) -> None:
+    cast = Cast(service, 31)
+    browser = cast.client(OPERATOR)
+    program = service.client()
+    for _ in range(operator_audit.ENTRIES_A_PAGE // 2):
+        program.post(f"/api/accounts/{cast.home.id}/pause")
+        program.post(f"/api/accounts/{cast.home.id}/resume")
+    first = browser.get("/operator/audit")
+    assert (first.status_code, first.text.count('<th scope="row">')) == (200, operator_audit.ENTRIES_A_PAGE)
+    assert "Older ones" in first.text and "The newest" not in first.text
+    link = re.search(r'href="(/operator/audit\?[^"]*before=[^"]*)"', first.text)
+    assert link is not None
+    older = browser.get(html.unescape(link[1]))
+    assert "session.open</code></td>" in older.text and "The newest" in older.text
+    one = browser.get("/operator/audit", params={"action": "account.pause", "account": cast.home.id, "actor": "token"})
+    assert one.text.count('<th scope="row">') == operator_audit.ENTRIES_A_PAGE // 2
+    for query in ({"account": cast.other_home.id}, {"actor": "x\x00"}, {"until": "2026-01-01"}):
+        assert "No entry matches" in browser.get("/operator/audit", params=query).text
+    odd = {"action": "fly", "since": "yesterday", "until": "9999-12-31", "before": "zzz\x00", "actor": ""}
+    assert browser.get("/operator/audit", params=odd).status_code == 200
+    french = browser.get("/operator/audit?lang=fr").text
+    assert "Qui a fait quoi" in french and "programme" in french
+
+
+def test_the_trail_is_for_operators_alone(service: ApiService) -> None:
+    browser = service.browser(service.add())
+    answer = browser.get("/operator/audit", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/operator")

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
     ColumnElement,
+    Connection,
     Date,
     Enum,
     ForeignKey,
@@ -44,7 +45,6 @@ from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.deviations import DeviationKind
 from worker.domain.measures.series import Doctype, Series, SeriesSwitch
 from worker.stores.database import UtcDateTime
-from worker.stores.registry.access.append_only import protect_created
 
 
 def _sortable(length: int) -> String:
@@ -499,7 +499,15 @@ AUDIT_LOG = Table(
     Index("ix_audit_log_at", "at"),
     Index("ix_audit_log_account_id", "account_id", "at"),
 )
-event.listen(AUDIT_LOG, "after_create", protect_created)
+
+
+@event.listens_for(AUDIT_LOG, "after_create")
+def _make_append_only(_table: Table, connection: Connection, **_: Any) -> None:
+    # Imported late: only who creates tables needs it.
+    from worker.stores.registry.access.append_only import make_append_only
+
+    make_append_only(connection)
+
 
 CORRECTIONS = Table(
     "corrections",

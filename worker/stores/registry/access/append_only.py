@@ -6,9 +6,9 @@ needs a migration that replaces them; so does one that lets SQLite make the tabl
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection
 
 from worker.domain.consent.audit import AUDIT_KEPT
 
@@ -44,8 +44,3 @@ def make_append_only(connection: Connection) -> None:
     """Create the triggers on a new table."""
     for statement in _TRIGGERS[connection.dialect.name]:
         connection.exec_driver_sql(statement)
-
-
-def protect_created(_table: Table, connection: Connection, **_: Any) -> None:
-    """Do the same as SQLAlchemy's event ``after_create`` of the table."""
-    make_append_only(connection)
