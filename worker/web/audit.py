@@ -61,8 +61,8 @@ ACTIONS: Final[Mapping[str, AuditAction]] = {
 }
 UNRECORDED: Final[Mapping[str, str]] = {}  # With the reason.
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
-# A row is kept for 400 days, so refused tries must not fill the registry. What was done is always recorded.
-REFUSED_TRIES: Final = Rate("audit-refused", calls=60, window_s=3600)  # Of an actor; of an address for visitors.
+# A row is kept for 400 days, so tries must not fill the registry. What an actor has done is always recorded.
+TRIES: Final = Rate("audit-tries", calls=60, window_s=3600)  # Refused ones of an actor, all of a visitor's address.
 REFUSED_VISITORS: Final = Rate("audit-visitors", calls=1000, window_s=3600)  # Of all visitors together.
 
 
@@ -187,15 +187,18 @@ def _to_entries(request: Request, status: int) -> list[AuditEntry]:
 def _write(runtime: Runtime, entries: list[AuditEntry]) -> None:
     for entry in entries:
         try:
-            if entry.outcome == DONE or _may_record_refusal(RateLimiter(runtime.redis), entry):
+            if _may_record(RateLimiter(runtime.redis), entry):
                 runtime.audit.append(entry)
         except WorkerError as error:
             extra = fields(action=entry.action, outcome=entry.outcome, account_id=entry.account_id, reason=str(error))
             log.error("audit entry not written", extra=extra)
 
 
-def _may_record_refusal(limiter: RateLimiter, entry: AuditEntry) -> bool:
+def _may_record(limiter: RateLimiter, entry: AuditEntry) -> bool:
+    """Return whether an entry is within its bounds."""
+    is_done = entry.outcome == DONE
     if entry.actor:
-        return not limiter.count_call(REFUSED_TRIES, f"{entry.actor_kind}:{entry.actor}")
-    counted = (REFUSED_TRIES, str(entry.address)), (REFUSED_VISITORS, "all")
-    return not any(limiter.count_call(rate, subject) for rate, subject in counted)
+        return is_done or not limiter.count_call(TRIES, f"{entry.actor_kind}:{entry.actor}")
+    if limiter.count_call(TRIES, str(entry.address)):
+        return False
+    return is_done or not limiter.count_call(REFUSED_VISITORS, "all")

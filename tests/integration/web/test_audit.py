@@ -20,6 +20,7 @@ from worker.domain.consent.audit import AuditEntry, AuditFilter
 from worker.domain.consent.scopes import Scope
 from worker.errors import StoreUnavailable
 from worker.runtime.process import Runtime
+from worker.stores.redis.rate_limits import Rate
 from worker.stores.registry.access.audit import AuditTable
 from worker.web import audit
 from worker.web.api.auth import CSRF_HEADER
@@ -217,18 +218,29 @@ def test_l3_an_invitation_is_opened_by_a_visitor(v2026: ConnectService) -> None:
 # Bounds and failures
 
 
-def test_refused_tries_do_not_fill_the_registry(service: ApiService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_tries_do_not_fill_the_registry(service: ApiService) -> None:
     account = service.add()
-    for _ in range(audit.REFUSED_TRIES.calls + 10):
+    for _ in range(audit.TRIES.calls + 10):
         service.stranger().post(f"/accounts/{account}/remove")
-    assert len(entries(service.runtime)) == audit.REFUSED_TRIES.calls
+    assert len(entries(service.runtime)) == audit.TRIES.calls
     # A program that has been refused as often as that is still recorded where it does something.
     reader = service.client(Scope.READ_ACCOUNTS, Scope.WRITE_ACCOUNTS)
-    for _ in range(audit.REFUSED_TRIES.calls + 10):
+    for _ in range(audit.TRIES.calls + 10):
         reader.delete(f"/api/accounts/{account}")
-    assert len(entries(service.runtime)) == 2 * audit.REFUSED_TRIES.calls
+    assert len(entries(service.runtime)) == 2 * audit.TRIES.calls
     assert reader.post(f"/api/accounts/{account}/pause").status_code == 200
     assert told(service.runtime)[-1] == ("account.pause", account, "ok")
+
+
+def test_refused_visitors_of_many_addresses_are_bounded_together(
+    service: ApiService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "REFUSED_VISITORS", Rate("audit-visitors", calls=3))
+    account = service.add()
+    for number in range(6):
+        visitor = TestClient(service.app, client=(f"192.0.2.{number}", 4711))
+        visitor.delete(f"/api/accounts/{account}")
+    assert [entry.address for entry in entries(service.runtime)] == ["192.0.2.0", "192.0.2.1", "192.0.2.2"]
 
 
 def test_an_entry_that_can_not_be_written_is_in_the_log(

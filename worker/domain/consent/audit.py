@@ -54,6 +54,9 @@ class AuditAction(StrEnum):
     ACCOUNT_SERIES = "account.series"
     ACCOUNT_STOP = "account.stop"
     ACCOUNT_SYNC = "account.sync"
+    ADDRESS_CONFIRM = "address.confirm"  # A household's mail address.
+    ADDRESS_GIVE = "address.give"
+    ADDRESS_REMOVE = "address.remove"
     BACKUP_MAKE = "backup.make"
     BACKUP_RESTORE = "backup.restore"
     CONSENT_BEGIN = "consent.begin"
@@ -68,11 +71,16 @@ class AuditAction(StrEnum):
     INVITATION_REVOKE = "invitation.revoke"
     KEYS_ROTATE = "keys.rotate"
     LAYOUT_MIGRATE = "layout.migrate"
+    OPERATOR_ADD = "operator.add"
+    OPERATOR_END = "operator.end"
+    OPERATOR_LINK = "operator.link"
+    OPERATOR_PASSWORD = "operator.password"  # noqa: S105
     POLICY_SET = "policy.set"
     PROXY_CLIENT_CREATE = "proxy_client.create"
     PROXY_CLIENT_REVOKE = "proxy_client.revoke"
     READING_OPEN = "reading.open"
     READING_TRY = "reading.try"
+    RECOVERY_CODE = "recovery_code.create"
     REQUEST_ACCEPT = "request.accept"
     REQUEST_REFUSE = "request.refuse"
     RIGHT_CHECK = "right.check"
@@ -84,6 +92,8 @@ class AuditAction(StrEnum):
     SECRET_SHOW = "secret.show"  # noqa: S105
     SESSION_END = "session.end"
     SESSION_OPEN = "session.open"
+    SESSION_END_OTHERS = "session.end_others"
+    SIGN_IN_MAIL = "sign_in.mail"
     SUPPORT_BUNDLE = "support.bundle"
     TENANT_SET = "tenant.set"
     TOKEN_CREATE = "token.create"  # noqa: S105
