@@ -155,7 +155,7 @@ def _outcome_of(error: Exception) -> str:
         case ConfigError():
             return "config"
         case WorkerError():
-            return error.code or type(error).__name__
+            return type(error).__name__ if error.code == WorkerError.code else error.code
     return "failed"
 
 

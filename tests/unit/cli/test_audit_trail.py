@@ -14,6 +14,7 @@ from worker.cli.gas_option import REFERENCE
 from worker.cli.main import LazyGroup, cli
 from worker.domain.consent.audit import AuditEntry
 from worker.errors import UnknownAccount
+from worker.stores.registry.api_tokens import UnknownToken
 
 
 def commands(command: click.Command, context: click.Context, path: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -69,7 +70,8 @@ def run(error: BaseException | None = None, result: int | None = None) -> None:
     ("error", "outcome"),
     [
         (None, "ok"),
-        (UnknownAccount("x"), UnknownAccount.code or "UnknownAccount"),
+        (UnknownAccount("x"), UnknownAccount.code),
+        (UnknownToken("x"), "UnknownToken"),
         (ConfigError("x"), "config"),
         (click.ClickException("x"), "refused"),
         (KeyboardInterrupt(), "interrupted"),
