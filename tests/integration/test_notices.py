@@ -368,3 +368,26 @@ def test_a_session_key_that_can_be_guessed_is_refused(open_runtime: Any, key: st
     ):
         _ = runtime.web_access
     assert key not in str(caught.value)
+
+
+# API tokens (L8)
+
+
+def test_l8_the_operator_is_told_once_of_each_token_that_ends_soon(
+    open_runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+        token, text = runtime.api_tokens.create("dashboard", ["read:accounts"], timedelta(days=13))
+        runtime.api_tokens.create("later", ["read:accounts"], timedelta(days=15), tenant="kilowatt")
+        runtime.api_tokens.create("of before", ["read:accounts"])
+        monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: runtime)
+        for _ in range(2):
+            tasks.upkeep.create_consent_reminders()
+            deliver_due(runtime.notice_sender)
+        assert len(receiver.requests) == 1
+        body = receiver.requests[0][2]
+        assert (body["kind"], body["account"], body["new_consent_helps"]) == ("token_ends", None, False)
+        assert body["about"].startswith(f"{token.id}@")
+        day = body["about"].rpartition("@")[2]
+        assert all(token.id in what and day in what for what in body["what_to_do"].values())
+        assert text.rpartition("_")[2] not in str(body)

@@ -304,7 +304,9 @@ def test_without_its_ledger_a_backup_is_refused_before_anything_is_written(
     error = lost.new.releve("restore", str(lost.file), code=1).error_line
     assert text in error and "--without-ledger" in error and "nothing was changed" in error
     with lost.new.open() as runtime:
-        assert not any(registry_rows(runtime).values())
+        rows = registry_rows(runtime)
+        assert [(row["action"], row["outcome"] == "ok") for row in rows.pop("audit_log")] == [("backup.restore", False)]
+        assert not any(rows.values())
         assert days_of(runtime, lost.ids["first"]) == []
     if spoil is missing:
         assert not lost.ledger_path.exists(), "a new one would hide that the old one is gone"

@@ -16,6 +16,7 @@ from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation, new_installation
 from tests.support.registries import METER, NOW, OTHER_METER, record_consent
 from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.audit import ActorKind, AuditAction, new_entry
 from worker.domain.consent.consents import ConsentKind, Proof
 from worker.domain.consent.rights import Right, RightState
 from worker.domain.fleet.policy import FleetPolicy
@@ -76,6 +77,7 @@ def fill(runtime: Runtime) -> dict[str, str]:
         runtime.results.record_failure(window_job(window, Series.DAILY, first), error)
         runtime.registry.set_state(first, AccountState.READY, now=NOW)
     record_days(runtime, first)
+    runtime.audit.append(new_entry(NOW, ActorKind.COMMAND, "anna", AuditAction.ACCOUNT_PAUSE, account_id=paused.id))
     runtime.api_tokens.create("dashboard", ["read"], timedelta(days=30))
     runtime.inviter.invite_meter("enedis", INVITED_METER, "operator")
     runtime.registry.policies.apply(FleetPolicy(1, 3), NOW.date(), NOW, {"accounts": 12_000})

@@ -128,12 +128,16 @@ class Cast:
 
 @contextmanager
 def watch_writes() -> Iterator[list[str]]:
-    """Yield the list of statements that change an SQL database within the block, but for the use of an API token."""
+    """Yield the list of statements that change an SQL database within the block.
+
+    But for the use of an API token, and the audit log, to which a refused request adds too.
+    """
     writes: list[str] = []
+    left_out = ("UPDATE api_tokens", "INSERT INTO audit_log")
 
     def watch(*arguments: object) -> None:
         statement = str(arguments[2])
-        if statement.startswith(("INSERT", "UPDATE", "DELETE")) and not statement.startswith("UPDATE api_tokens"):
+        if statement.startswith(("INSERT", "UPDATE", "DELETE")) and not statement.startswith(left_out):
             writes.append(statement)
 
     event.listen(Engine, "before_cursor_execute", watch)

@@ -8,6 +8,7 @@ import click
 
 from worker.accounts.invitations import Inviter, SentInvitation
 from worker.accounts.notice_services import is_mail_address
+from worker.cli.audit_trail import note_result
 from worker.cli.common import (
     GasMeterNumber,
     UsagePoint,
@@ -87,6 +88,7 @@ def invite(
             )
         else:
             invitation, link = inviter.invite_account(str(account_id), shell_user())
+        note_result(invitation.id, account_id=invitation.account_id)
         mailed = bool(address) and _mail(inviter, invitation, link, str(address))
     if as_json:
         print_json(SentInvitation.from_invitation(invitation, link, mailed=mailed).model_dump(mode="json"))

@@ -60,6 +60,7 @@ from worker.stores.redis.locks import Locks
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.redis.proof_files import ProofFiles
 from worker.stores.redis.rate_limits import RateLimiter
+from worker.stores.registry.access.audit import AuditTable
 from worker.stores.registry.access.sessions import SessionTable
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.answers.corrections import CorrectionTable
@@ -132,6 +133,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.rights = RightTable(database, self.registry_sealer, self.erasure_hashes, registering)
         self.invitations = self.registry.invitations
         self.api_tokens = ApiTokenTable(database)
+        self.audit = AuditTable(database)
         self.proxy_clients = ProxyClientTable(database)
         self.proxy_grant_table = ProxyGrantTable(database)
         self.consents = ConsentTable(database, self.registry_sealer)

@@ -17,11 +17,13 @@ from worker.app import enqueue_backfill, enqueue_revocation, enqueue_withdrawal
 from worker.clients.suppliers import GRDF
 from worker.domain.consent.access_keys import KEY_LIVES, KeyKind
 from worker.domain.consent.accounts import Account
+from worker.domain.consent.audit import ActorKind, AuditAction
 from worker.domain.consent.connection_requests import ConnectedAccount
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
+from worker.web.audit import note_actor, note_event
 from worker.web.devices import name_device
 from worker.web.sessions import SESSION_COOKIE, Session, load_session, open_session
 from worker.web.texts import Words
@@ -44,11 +46,18 @@ def get_session(request: Request) -> Session:
         runtime = get_runtime(request)
         cookie = read_cookie(runtime, request, SESSION_COOKIE)
         session = request.state.session = load_session(runtime.web_access, cookie)
+        note_household(request, session)
     return session
 
 
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 SessionDep = Annotated[Session, Depends(get_session)]
+
+
+def note_household(request: Request, session: Session) -> None:
+    """Note for the audit trail that a household acts."""
+    if session.key is not None:
+        note_actor(request, ActorKind.HOUSEHOLD, session.key.id)
 
 
 def set_cookie(runtime: Runtime, response: Response, name: str, value: str, max_age_s: int) -> None:
@@ -96,8 +105,10 @@ def show_accounts(
     Without https a cookie can be planted, so that they join no household that was there before.
     """
     device = name_device(request.headers.get("User-Agent", ""))
-    _, text = open_session(runtime.web_access, session, accounts, device, joins=_has_https(runtime))
+    opened, text = open_session(runtime.web_access, session, accounts, device, joins=_has_https(runtime))
     set_session_cookie(runtime, response, text)
+    note_household(request, opened)
+    note_event(request, AuditAction.SESSION_OPEN)
 
 
 def set_session_cookie(runtime: Runtime, response: Response, text: str) -> None:

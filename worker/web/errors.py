@@ -19,6 +19,7 @@ from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.fleet.backoff import CLIENT_DELAY_S
 from worker.errors import IncidentOpen, MeterElsewhere, RateLimited, TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
+from worker.web.audit import note_refusal
 from worker.web.render import SIGN_IN, render_message
 from worker.web.security import set_security_headers
 
@@ -76,6 +77,7 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 def to_response(request: Request, refusal: HttpRefusal) -> Response:
     """Return the answer in the form that the caller of this path understands."""
     path, code = request.url.path, refusal.code
+    note_refusal(request, code)
     if path.startswith("/api/"):
         return JSONResponse({"error": code, "message": str(refusal)}, refusal.status, refusal.headers)
     if path.startswith("/proxy/"):

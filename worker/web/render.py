@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from worker.errors import StoreUnavailable
 from worker.texts import LANGUAGES
 from worker.web.access.notices import find_access_notice
+from worker.web.audit import note_refusal
 from worker.web.context import FORM_COOKIE, gas_suffix, get_runtime, get_session, new_form, set_cookie
 from worker.web.sessions import Session
 from worker.web.texts import (
@@ -89,6 +90,8 @@ def render_message(
 
     With ``reload_s`` the page loads itself again after so many seconds, so that its button is not what to do next.
     """
+    if status >= 400:
+        note_refusal(request, name)
     values = {"title": f"{name}.title", "text": f"{name}.text", "action": action, "words": words or {}}
     # Whoever isn't let in, and shows nothing, may be a household that has lost its session.
     is_households = not _session_of(request).accounts and not request.url.path.startswith("/operator")

@@ -57,6 +57,14 @@ def load_session(access: WebAccess, cookie: str | None) -> Session:
     return Session(key, household) if household else Session()
 
 
+def reload_session(access: WebAccess, session: Session) -> Session | None:
+    """Return a session as it is now; None where it has ended. Records no visit."""
+    if session.key is None or not access.keys.is_open(session.key):
+        return None
+    household = access.households.load(session.key.owner)
+    return Session(session.key, household) if household else None
+
+
 def open_session(
     access: WebAccess,
     session: Session,

@@ -2,8 +2,8 @@
 
 Each call is about the holder's account. A cell says the status and what must be in the answer.  What a cell does not
 name must not be there: no id, digit or measure of any home, and never a whole meter number.  A refusal writes
-nothing, and another household or tenant gets the same answer for the holder's account or invitation as for one that
-does not exist.
+nothing but its entry in the audit trail, and another household or tenant gets the same answer for the holder's account
+or invitation as for one that does not exist.
 
 To add a route, add a line to TABLE: choose the function that says whose route it is, and give what is seen.
 docs/explanation/access.md explains the rules behind these functions.
@@ -345,6 +345,8 @@ TABLE = (
         others=BAD_FORM,
         form={"csrf": "{csrf}"},
     ),
+    # The trail names the accounts to which something was done; nothing was done to these yet.
+    for_operator("GET /operator/audit", sees(200, "session.open"), others=sees(303, "/operator")),
     # An upload is for an operator who is logged in, before it is read.
     for_operator(
         "POST /operator/rights/{right_id}/proofs",
@@ -461,6 +463,8 @@ TABLE = (
         changes(200, "revoked", "{id}", "{invitation}"),
         neighbour=sees(404, "unknown_invitation"),
     ),
+    # The trail of a service is for its programs that have the scope.
+    for_programs("GET /api/audit", Scope.READ_AUDIT, sees(200, '"entries"'), neighbour=sees(200, '"entries"')),
     # What is the same for all.
     for_everybody("GET /api/openapi.json", sees(200, '"openapi"')),
     for_everybody("HEAD /api/openapi.json", sees(200)),

@@ -69,7 +69,7 @@ class Worker(ApiService):
 
 @pytest.fixture
 def worker(redis_url: str, tmp_path: Path) -> Iterator[Worker]:
-    settings = {"token_keys": TOKEN_KEY, "erasure_keys": ERASURE_KEY, "operator_password": PASSWORD}
+    settings = {"token_keys": TOKEN_KEY, "erasure_keys": ERASURE_KEY}
     with open_api_service(redis_url, tmp_path, **settings) as service:
         worker = Worker(service.runtime, service.app)
         worker.account = worker.add()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
     ColumnElement,
+    Connection,
     Date,
     Enum,
     ForeignKey,
@@ -28,6 +29,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
     true,
 )
@@ -489,10 +491,10 @@ ACCESS_KEYS = Table(
 AUDIT_LOG = Table(
     "audit_log",
     METADATA,
-    Column("id", _sortable(32), primary_key=True),  # Sorts by time: the moment in ms, then random letters.
+    Column("id", _sortable(32), primary_key=True),  # Sorts by time: the moment in µs, then random letters.
     Column("at", UtcDateTime, nullable=False),
     Column("tenant", _sortable(32)),  # NULL: of the installation, or not known.
-    Column("actor_kind", String(16), nullable=False),  # household, operator, token, command, visitor
+    Column("actor_kind", String(16), nullable=False),  # A worker.domain.consent.audit.ActorKind.
     Column("actor", String(100), nullable=False),  # Id of session or token, name of operator or of the machine's user.
     Column("action", String(64), nullable=False),
     Column("account_id", _sortable(32)),
@@ -502,6 +504,15 @@ AUDIT_LOG = Table(
     Index("ix_audit_log_at", "at"),
     Index("ix_audit_log_account_id", "account_id", "at"),
 )
+
+
+@event.listens_for(AUDIT_LOG, "after_create")
+def _make_append_only(_table: Table, connection: Connection, **_: Any) -> None:
+    # Imported late: only who creates tables needs it.
+    from worker.stores.registry.access.append_only import make_append_only
+
+    make_append_only(connection)
+
 
 CORRECTIONS = Table(
     "corrections",

@@ -28,6 +28,7 @@ from worker.web.context import (
     SessionDep,
     is_own_form,
     new_form,
+    note_household,
     set_cookie,
     set_session_cookie,
 )
@@ -151,8 +152,9 @@ def _enter(
 ) -> None:
     """Give the browser a new session of the household; the one that it had ends."""
     device = name_device(request.headers.get("User-Agent", ""))
-    _, text = replace_session(runtime.web_access, session, household, details, device)
+    opened, text = replace_session(runtime.web_access, session, household, details, device)
     set_session_cookie(runtime, response, text)
+    note_household(request, opened)
 
 
 def _count_wrong_code(runtime: Runtime, request: Request, code: str) -> int:

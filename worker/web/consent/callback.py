@@ -22,6 +22,7 @@ from worker.app import enqueue_request
 from worker.clients.callback import LONGEST_STATE, Callback
 from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.accounts import Account
+from worker.domain.consent.audit import AuditAction
 from worker.domain.consent.connection_requests import (
     LONGEST_QUERY,
     MOST_METERS,
@@ -35,6 +36,7 @@ from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
+from worker.web.audit import note_event
 from worker.web.consent.browser_names import BrowserNames, read_browser_names, set_browser_names
 from worker.web.context import RIGHT_STATE, get_runtime, needs_invitation, publish_backfills, show_accounts
 from worker.web.render import SIGN_IN, render, render_message, render_with_form, words_of
@@ -265,6 +267,8 @@ def open_accounts(
         return consent_page(request, "ended_elsewhere")
     try:
         show_accounts(runtime, request, response, session, accounts)
+        for account in accounts:
+            note_event(request, AuditAction.CONSENT_CONNECT, account_id=account.id)
     except StoreUnavailable:
         requests.unmark_opened(name)
         raise

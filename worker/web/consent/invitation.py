@@ -16,6 +16,7 @@ from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.invitations import Invitation, InvitationPurpose
 from worker.runtime.process import Runtime
+from worker.web.audit import note_subject
 from worker.web.consent.browser_names import BrowserNames, read_browser_names, set_browser_names
 from worker.web.consent.callback import consent_page, open_accounts
 from worker.web.consent.routes import redirect_to_supplier
@@ -89,6 +90,7 @@ def _go_on(
     request: Request, runtime: Runtime, session: Session, invitation: Invitation, renamed: BrowserNames
 ) -> Response:
     account = runtime.registry.account_of(invitation)
+    note_subject(request, invitation.id, account_id=account.id if account else None, tenant=invitation.tenant)
     if invitation.account_id is not None and account is None:
         return consent_page(request, "invitation_over")
     if account is not None and account.state is AccountState.CLOSED:
@@ -114,6 +116,7 @@ def _open_history(
     if not used:
         return consent_page(request, "invitation_over")
     response = RedirectResponse(f"/accounts/{account.id}", 303)
+    note_subject(request, account_id=account.id)
     show_accounts(runtime, request, response, session, [account])
     return response
 

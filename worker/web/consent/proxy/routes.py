@@ -10,6 +10,7 @@ from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.proxy import LONGEST_ADDRESS, host_of
 from worker.runtime.process import Runtime
+from worker.web.audit import note_subject
 from worker.web.consent.browser_names import BrowserNames, read_browser_names, set_browser_names
 from worker.web.consent.callback import answer_callback, consent_page
 from worker.web.consent.proxy.clients import AuthorizationRequest, read_authorization_request
@@ -85,6 +86,8 @@ def lead_on(
     if wait_s := count_start(request, runtime, session, names, invited):
         response = consent_page(request, "too_many", wait_s)
     else:
+        if invited is not None:
+            note_subject(request, invited.id, account_id=invited.account_id, tenant=invited.tenant)
         flow = asked.flow(supplier, renamed.newest, invited.id if invited else None)
         response = begin_flow(request, runtime, flow, f"/proxy/{supplier}/redirect", meter)
     set_browser_names(runtime, response, renamed)

@@ -22,6 +22,7 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address, is_on_this_machine
+from worker.web.audit import note_refusal
 from worker.web.pages.operator.sessions import OperatorSession
 
 log = logging.getLogger("releve.web")
@@ -61,6 +62,7 @@ def check_operator(request: Request, runtime: Runtime, name: str, password: str,
     """Return the operator whose name, password and code these are, or why nobody is let in."""
     asks_code = needs_code(request, runtime)
     if not asks_code and (wait_s := _wait_for_late_try(request, runtime, name)):
+        note_refusal(request, "operator.slow")
         return SignInRefusal("operator.slow", 429, wait_s)
     operator = runtime.web_access.operators.check(name, password, code if asks_code else None)
     return operator or refuse_try(request, runtime, name)
@@ -76,6 +78,7 @@ def refuse_try(request: Request, runtime: Runtime, name: str) -> SignInRefusal:
     """Count a wrong try, and return its refusal."""
     log.warning("operator login refused", extra=fields(address=client_address(request)))
     wait_s = RateLimiter(runtime.redis).count_call(_WRONG_TRIES, _subject(request, name))
+    note_refusal(request, "operator.wrong")
     wrong = "operator.wrong.code" if needs_code(request, runtime) else "operator.wrong"
     return SignInRefusal("operator.slow", 429, wait_s) if wait_s else SignInRefusal(wrong)
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Form, Request, Response
 
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
+from worker.web.audit import note_refusal, note_subject
 from worker.web.context import RuntimeDep, publish_revocation
 from worker.web.pages.operator.checks import check_again
 from worker.web.pages.operator.overview import operator_page
@@ -35,9 +36,11 @@ def erase_account(
         return refuse_form(request, PATH)
     account_id = account.strip()
     if not _exists(runtime, account_id):
+        note_refusal(request, "operator.erase.unknown")
         return operator_page(
             request, runtime, session, 404, erase_fault="operator.erase.unknown", erase_account=account_id
         )
+    note_subject(request, account_id=account_id)
     if refusal := check_again(request, runtime, session, password, code):
         shown = {"erase_fault": refusal.text, "wait_s": refusal.wait_s, "erase_account": account_id}
         return refusal.mark(operator_page(request, runtime, session, refusal.status, **shown))

@@ -18,6 +18,7 @@ from worker.errors import MeterElsewhere, UnknownAccount, UnknownTenant
 from worker.runtime.process import Runtime
 from worker.stores.registry.invitations import UnknownInvitation
 from worker.stores.registry.tenants import require_tenant
+from worker.web.audit import note_refusal, note_subject
 from worker.web.context import RuntimeDep
 from worker.web.pages.operator.checks import check_fresh
 from worker.web.pages.operator.overview import operator_page
@@ -53,6 +54,7 @@ def invite(
     energy = energy if energy in runtime.suppliers_consents else ENEDIS.name
 
     def show_again(fault: str, status: int, **facts: Any) -> Response:
+        note_refusal(request, fault)
         form = {"whom": whom, "new_holder": is_new, "address": address, "tenant": tenant, "energy": energy, **facts}
         return operator_page(request, runtime, session, status, invite_fault=fault, **form)
 
@@ -78,6 +80,7 @@ def invite(
         return show_again("operator.invite.no_tenant", 422)
     except MeterHasNoAccount:
         return show_again("operator.invite.no_account", 409)
+    note_subject(request, invitation.id, account_id=invitation.account_id, tenant=invitation.tenant)
     fault = runtime.inviter.mail(invitation, link, address) if address else None
     values: dict[str, Any] = {"invitation": invitation, "link": link, "mailed": bool(address), "mail_fault": fault}
     return render(request, "operator_invitation.html", **values)
@@ -88,9 +91,10 @@ def revoke(request: Request, invitation_id: str, runtime: RuntimeDep, csrf: Anno
     if not may_change(request, runtime, csrf):
         return refuse_form(request, PATH)
     try:
-        runtime.invitations.revoke(invitation_id)
+        revoked = runtime.invitations.revoke(invitation_id)
     except UnknownInvitation:
         return render_message(request, "failure.not_found", 404, (_BACK, "operator.invited.back"))
+    note_subject(request, account_id=revoked.account_id, tenant=revoked.tenant)
     return RedirectResponse(_BACK, 303)
 
 

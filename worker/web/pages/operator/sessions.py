@@ -9,8 +9,10 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.domain.consent.access_keys import KEY_LIVES, AccessKey, KeyKind
+from worker.domain.consent.audit import ActorKind
 from worker.domain.consent.operators import Operator
 from worker.runtime.process import Runtime
+from worker.web.audit import note_actor
 from worker.web.context import read_cookie, set_cookie
 from worker.web.devices import name_device
 from worker.web.sessions import OPERATOR_COOKIE
@@ -31,12 +33,16 @@ def load_operator_session(request: Request, runtime: Runtime) -> OperatorSession
     access = runtime.web_access
     key = access.keys.find(KeyKind.OPERATOR_SESSION, read_cookie(runtime, request, OPERATOR_COOKIE))
     operator = access.operators.get(key.owner) if key else None
-    return OperatorSession(key, operator) if key and operator else None
+    if key is None or operator is None:
+        return None
+    note_actor(request, ActorKind.OPERATOR, operator.name)
+    return OperatorSession(key, operator)
 
 
 def open_operator_session(request: Request, runtime: Runtime, operator: Operator, *, to: str = PATH) -> Response:
     """Return the answer that lets the operator in. The session that the browser had before ends (session fixation)."""
     access, before = runtime.web_access, load_operator_session(request, runtime)
+    note_actor(request, ActorKind.OPERATOR, operator.name)
     device = name_device(request.headers.get("User-Agent", ""))
     _, text = access.keys.create(KeyKind.OPERATOR_SESSION, operator.id, device=device)
     if before is not None:

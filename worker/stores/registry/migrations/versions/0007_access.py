@@ -6,6 +6,7 @@ from alembic import op
 from sqlalchemy import Column, ForeignKey, String, Text, text
 
 from worker.stores.database import UtcDateTime
+from worker.stores.registry.access.append_only import make_append_only
 
 revision = "0007"
 down_revision = "0006"
@@ -78,3 +79,4 @@ def upgrade() -> None:
     )
     op.create_index("ix_audit_log_at", "audit_log", ["at"])
     op.create_index("ix_audit_log_account_id", "audit_log", ["account_id", "at"])
+    make_append_only(op.get_bind())
