@@ -327,6 +327,7 @@ def test_an_operator_reads_the_trail_with_filters_and_pages(service: ApiService)
     cast = Cast(service, 31)
     browser = cast.client(OPERATOR)
     program = service.client()
+    browser.post("/operator/invitations", data={"csrf": browser.headers[CSRF_HEADER], "whom": cast.home.id})
     for _ in range(operator_audit.ENTRIES_A_PAGE // 2):
         program.post(f"/api/accounts/{cast.home.id}/pause")
         program.post(f"/api/accounts/{cast.home.id}/resume")
@@ -336,7 +337,7 @@ def test_an_operator_reads_the_trail_with_filters_and_pages(service: ApiService)
     link = re.search(r'href="(/operator/audit\?[^"]*before=[^"]*)"', first.text)
     assert link is not None
     older = browser.get(html.unescape(link[1]))
-    assert "session.open</code></td>" in older.text and "The newest" in older.text
+    assert "invitation.create</code></td>" in older.text and "The newest" in older.text
     one = browser.get("/operator/audit", params={"action": "account.pause", "account": cast.home.id, "actor": "token"})
     assert one.text.count('<th scope="row">') == operator_audit.ENTRIES_A_PAGE // 2
     for query in ({"account": cast.other_home.id}, {"actor": "x\x00"}, {"until": "2026-01-01"}):

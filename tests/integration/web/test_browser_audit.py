@@ -38,7 +38,7 @@ def test_an_operator_reads_who_did_what(redis_url: str, tmp_path: Path, browser:
         browser.add_cookie({"name": OPERATOR_COOKIE, "value": cookie})
         browser.get(f"{address}/operator?lang=en")
         go(browser, "Who did what", "kept for 400 days")
-        for words in (account, "account.erase", "scope_needed", "account.stop", "session.open"):
+        for words in (account, "account.erase", "scope_needed", "account.stop"):
             assert words in text_of(browser, "table")
         look_at(browser, "operator-audit")
         browser.find_element(By.NAME, "account").send_keys(account, Keys.ENTER)

@@ -29,7 +29,6 @@ from worker.web.api.auth import CSRF_HEADER
 from worker.web.sessions import OPERATOR_COOKIE, SESSION_COOKIE
 
 TOKEN_KEY, ERASURE_KEY = "0123456789abcdef-token-keys-of-workers", "0123456789abcdef-erasure-keys-of-workers"
-PASSWORD = "an operator's password"
 HOUSEHOLD = SecretTexts(KeyKind.HOUSEHOLD_SESSION.value)
 OPERATOR = SecretTexts(KeyKind.OPERATOR_SESSION.value)
 KINDS = ((KeyKind.HOUSEHOLD_SESSION, HOUSEHOLD), (KeyKind.OPERATOR_SESSION, OPERATOR))
