@@ -31,13 +31,14 @@ from sqlalchemy import func, insert, select, text  # noqa: E402
 from worker.domain.measures.messages import WindowJob  # noqa: E402
 from worker.domain.measures.series import USUAL_SERIES, Series  # noqa: E402, USUAL_SERIES
 from worker.stores.database import Database  # noqa: E402
-from worker.stores.encryption import Sealer, generate_key  # noqa: E402
+from worker.stores.encryption import Purpose, generate_key  # noqa: E402
 from worker.stores.redis.connection import connect  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 from worker.stores.redis.progress import ProgressStore  # noqa: E402
 from worker.stores.registry.accounts import AccountRegistry  # noqa: E402
 from worker.stores.registry.migrations import upgrade_schema  # noqa: E402
 from worker.stores.registry.tables import ACCOUNTS, NO_DAY, SERIES_OUTCOMES  # noqa: E402
+from worker.stores.sealing import Sealer  # noqa: E402
 from worker.sync.claims import WindowClaims, most_waiting  # noqa: E402
 from worker.sync.due import DueWindows  # noqa: E402
 
@@ -165,7 +166,7 @@ def main() -> None:
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         registry = AccountRegistry(
-            Database(args.registry or f"sqlite:///{folder / 'registry.db'}"), Sealer([generate_key()])
+            Database(args.registry or f"sqlite:///{folder / 'registry.db'}"), Sealer([generate_key()], Purpose.REGISTRY)
         )
         opened.callback(registry.database.close)
         upgrade_schema(registry.database)

@@ -18,10 +18,12 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSe
 
 from config.brokers import BrokerOptions, build_broker_options
 from config.validation import (
+    MAIL_ADDRESS,
     UNREADABLE,
     BrokerUrl,
     Ceilings,
     ConsentDuration,
+    ContactText,
     Floors,
     HttpUrl,
     Networks,
@@ -42,6 +44,7 @@ _UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
 
 # Settings that were taken out, with what replaces each.
 REMOVED: Final = {
+    "RELEVE_OPERATOR_PASSWORD": "operators have names: `releve operators add NAME` makes one",
     "RELEVE_PROXY_ORIGINS": "each application that uses /proxy is a client now: `releve proxy-clients new` makes one",
 }
 
@@ -136,7 +139,7 @@ class Settings(BaseSettings):
     )
     token_keys: SecretStr | None = Field(
         None,
-        description="Fernet keys that seal tokens, comma separated, the newest first (make one with "
+        description="Keys that seal tokens, comma separated, the newest first (make one with "
         "`releve keys new`); unset, a key file in data_dir. Also as …_FILE.",
     )
     erasure_keys: SecretStr | None = Field(
@@ -151,7 +154,7 @@ class Settings(BaseSettings):
     )
     backup_keys: SecretStr | None = Field(
         None,
-        description="Fernet keys that seal backups, comma separated, the newest first (make one with "
+        description="Keys that seal backups, comma separated, the newest first (make one with "
         "`releve keys new`); unset, a key file in data_dir. Also as …_FILE.",
     )
     series: SeriesNames = Field(
@@ -195,12 +198,15 @@ class Settings(BaseSettings):
     public_url: HttpUrl = Field(
         "http://127.0.0.1:8000", description="Where browsers reach the connect service; links in messages begin so."
     )
+    contact: ContactText | None = Field(
+        None,
+        description="How households reach you, on each page that can't help further: a mail address, an https:// "
+        "address or one line of text, such as a phone number.",
+    )
     session_key: SecretStr | None = Field(
         None,
-        description="Signs browser sessions, 32 characters or more; unset, a key file in data_dir. Also as …_FILE.",
-    )
-    operator_password: SecretStr | None = Field(
-        None, description="Opens the operator's page, which is closed without it. Also as …_FILE."
+        description="Keys of sessions, codes, operators and forms, comma separated, the newest first (make one with "
+        "`releve keys new`); for the web application alone. Unset, a key file in data_dir. Also as …_FILE.",
     )
     pretend_homes: bool = Field(
         False,
@@ -232,7 +238,7 @@ class Settings(BaseSettings):
         None,
         description="Sends the same over other services: apprise URLs with a space between, such as "
         "mailtos://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, ntfys://…, tgram://… or matrixs://…. The first one of "
-        "mail sends invitations too. Also as …_FILE.",
+        "mail sends invitations and links to sign in too. Also as …_FILE.",
     )
     keep_consent_proof_days: int = Field(
         1825,
@@ -409,6 +415,12 @@ class Settings(BaseSettings):
         """Whether there is gas and GRDF is a simulator."""
         return bool(self.grdf_client_id) and not is_gas_production(self.grdf_url, self.grdf_client_id)
 
+    def contact_link(self) -> str | None:
+        """Return where the operator's contact leads to; None for a text that is no address."""
+        if self.contact is None or self.contact.startswith("https://"):
+            return self.contact
+        return f"mailto:{self.contact}" if MAIL_ADDRESS.fullmatch(self.contact) else None
+
     def quota_shares(self) -> Shares:
         """Return the quota's floor and ceiling of each lane."""
         return Shares.parse(self.quota_floors, self.quota_ceilings)
@@ -461,7 +473,9 @@ class Settings(BaseSettings):
 def removed_settings() -> list[str]:
     """Return a line for each setting that is still set and does nothing any more, with what replaces it."""
     in_file = DotEnvSettingsSource(Settings).env_vars  # By names in small letters.
-    names = [name for name in REMOVED if os.environ.get(name, in_file.get(name.lower()))]
+    names = [
+        name for name in REMOVED if os.environ.get(name, in_file.get(name.lower())) or os.environ.get(f"{name}_FILE")
+    ]
     return [f"{name} does nothing any more: {REMOVED[name]}" for name in names]
 
 

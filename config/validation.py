@@ -6,6 +6,7 @@ A check raises ValueError with a text for the operator that doesn't repeat the v
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -24,6 +25,8 @@ from worker.stores.redis.addresses import check_redis_url, split_url
 PRODUCTION_DOMAIN: Final = "enedis.fr"
 GAS_PRODUCTION_DOMAIN: Final = "grdf.fr"
 
+MAIL_ADDRESS: Final = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+\.[^\s@<>,;]+")
+_LONGEST_CONTACT: Final = 200
 MIN_WEBHOOK_SECRET: Final = 32
 _ANY_DAY: Final = date(2001, 1, 1)
 
@@ -83,6 +86,14 @@ def check_consent_duration(duration: str) -> None:
         raise ValueError("needs a duration of at most three years, like P6M, P1Y or P1095D")
 
 
+def check_contact(text: str) -> None:
+    """Raise ValueError for what is no line that a household can read."""
+    if not text.strip() or len(text) > _LONGEST_CONTACT or not text.isprintable():
+        raise ValueError(f"needs one line of {_LONGEST_CONTACT} characters at most: a mail address, a URL or a text")
+    if text.strip().startswith("https://"):
+        check_http_url(text.strip())
+
+
 def check_notify_urls(urls: str) -> None:
     """Raise ValueError where one of the URLs, separated by spaces, is of no service that notices can be sent over."""
     from worker.accounts.notice_services import load_service  # Imported late: few set it, and it loads apprise.
@@ -109,6 +120,7 @@ NotifyUrls = Annotated[SecretStr, _checked(check_notify_urls)]
 Floors = Annotated[str, _checked(parse_floors)]
 Ceilings = Annotated[str, _checked(parse_ceilings)]
 SeriesNames = Annotated[str, _checked(parse_series)]
+ContactText = Annotated[str, _checked(check_contact), AfterValidator(str.strip)]
 ConsentDuration = Annotated[str, _checked(check_consent_duration)]
 
 

@@ -75,25 +75,30 @@ class WindowTask(Task):  # type: ignore[type-arg]
             log.warning("window failed, and could not be recorded: %s", outage, extra=extra)
 
 
-def seal(message: WindowJob) -> SealedMessage:
-    """Return the message as the broker carries it.  Compressed first: sealed bytes can't be compressed any more."""
+def seal(message: WindowJob, step: str) -> SealedMessage:
+    """Return the message as the broker carries it to a step.
+
+    Compressed first: sealed bytes can't be compressed any more.
+    """
+    job = job_of(message)
     content = zlib.compress(json.dumps(message, separators=(",", ":")).encode())
-    sealed = base64.urlsafe_b64encode(get_runtime().sealer.seal_bytes(content)).decode()
-    return SealedMessage(**job_of(message), sealed=sealed)
+    sealed = get_runtime().broker_sealer.seal_bytes(content, _place_of(job, step))
+    return SealedMessage(**job, sealed=base64.urlsafe_b64encode(sealed).decode())
 
 
-def unseal(message: SealedMessage) -> Any:
-    """Return the message that ``seal`` was given.
+def unseal(message: SealedMessage, step: str) -> Any:
+    """Return the message that ``seal`` was given for this step.
 
     Raises StoreUnavailable where no key fits: no account is to blame, and the window is published again later.
     """
-    sealed = base64.urlsafe_b64decode(message["sealed"])
     try:
-        return json.loads(zlib.decompress(get_runtime().sealer.unseal_bytes(sealed)))
-    except OperatorFault:
+        sealed = base64.urlsafe_b64decode(message["sealed"])
+        content = get_runtime().broker_sealer.unseal_bytes(sealed, _place_of(job_of(message), step))
+        return json.loads(zlib.decompress(content))
+    except (OperatorFault, ValueError):
         raise StoreUnavailable(
-            "a message between two steps was sealed under a key that is not given here: give all workers the same "
-            "RELEVE_TOKEN_KEYS"
+            "a message between two steps was sealed under a key that is not given here, or for another window: give "
+            "all workers the same RELEVE_TOKEN_KEYS"
         ) from None
 
 
@@ -104,6 +109,11 @@ class ControlTask(Task):  # type: ignore[type-arg]
     acks_late = True
     max_retries = 0
     throws = (WorkerError,)
+
+
+def _place_of(job: WindowJob, step: str) -> str:
+    """Return the place of a message: no other window, run or step takes it."""
+    return f"{step}/{job['account_id']}/{job['series']}/{job['start']}/{job['end']}/{job['run_id']}"
 
 
 def _window_line(args: Sequence[Any]) -> str:

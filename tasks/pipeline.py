@@ -33,7 +33,7 @@ def fetch(
         if current is None:
             # The window was fetched meanwhile, or another message does it.
             raise Ignore
-        return seal(get_runtime().window_sync.fetch(current))
+        return seal(get_runtime().window_sync.fetch(current), "filter_known")
     except TransientError as error:
         self.retry_later(error)
 
@@ -41,9 +41,9 @@ def fetch(
 @shared_task(bind=True, base=WindowTask)
 def filter_known(self: WindowTask, message: SealedMessage) -> SealedMessage:
     """Keep the readings that are new or changed.  Only reads the store."""
-    batch = unseal(message)
+    batch = unseal(message, "filter_known")
     try:
-        return seal(get_runtime().window_sync.filter_known(batch))
+        return seal(get_runtime().window_sync.filter_known(batch), "aggregate")
     except TransientError as error:
         self.retry_later(error)
 
@@ -51,14 +51,14 @@ def filter_known(self: WindowTask, message: SealedMessage) -> SealedMessage:
 @shared_task(bind=True, base=WindowTask)
 def aggregate(self: WindowTask, message: SealedMessage) -> SealedMessage:
     """Compute the totals that the changes touch.  Pure."""
-    changes = unseal(message)
-    return seal(get_runtime().window_sync.aggregate(changes))
+    changes = unseal(message, "aggregate")
+    return seal(get_runtime().window_sync.aggregate(changes), "store")
 
 
 @shared_task(bind=True, base=WindowTask)
 def store(self: WindowTask, message: SealedMessage) -> None:
     """Write readings, then totals, then mark the window done.  Writing again changes nothing."""
-    writes = unseal(message)
+    writes = unseal(message, "store")
     try:
         get_runtime().window_sync.store(writes)
     except TransientError as error:

@@ -10,8 +10,9 @@ from celery import shared_task
 
 from tasks.base import ControlTask
 from tasks.pipeline import publish
-from worker.accounts.notices import notify_missing_curves
+from worker.accounts.notices import notify_ending_tokens, notify_missing_curves
 from worker.domain.clock import real_clock
+from worker.domain.consent.audit import AUDIT_KEPT
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Series, complete_fleet, parse_series
@@ -30,6 +31,7 @@ KEEP_UNKNOWN_ANSWERS: Final = timedelta(days=400)
 KEEP_FRESHNESS: Final = timedelta(days=400)
 _FLEET_SERIES: Final = "fleet-series"
 _A_DAY_S: Final = 24 * 3600
+_CLOCKS_DIFFER: Final = timedelta(hours=1)  # By its own clock the database refuses to delete younger entries.
 KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # So that a person can see what became of one.
 KEEP_INVITATIONS: Final = timedelta(days=7)  # After their end, so that an operator can see what became of one.
 
@@ -104,7 +106,7 @@ def purge_account(account_id: str) -> None:
 def expire_consents() -> None:
     """Suspend accounts whose consent has ended, end its proofs and grants, and erase what is old.
 
-    Invitations, the memory of erasures, rights that have ended and old evidence, too.
+    Invitations, the memory of erasures, rights that have ended, old evidence and old audit entries, too.
     """
     runtime = get_runtime()
     suspended = runtime.refusals.suspend_ended_consents()
@@ -112,6 +114,7 @@ def expire_consents() -> None:
     # Invitations live by the real time, even where the fleet runs at a simulated one.
     runtime.invitations.delete_before(real_clock() - KEEP_INVITATIONS)
     runtime.sessions.delete_over()
+    runtime.audit.delete_before(real_clock() - AUDIT_KEPT - _CLOCKS_DIFFER)
     runtime.erasures.forget_before(runtime.history.today())
     runtime.rights.delete_ended_before(runtime.now() - KEEP_ENDED_RIGHTS)
     keep_grants = timedelta(days=runtime.settings.keep_consent_proof_days)
@@ -196,8 +199,10 @@ def create_missing_curve_notices() -> None:
 
 @shared_task(base=ControlTask)
 def create_consent_reminders() -> None:
-    """Create reminders for consents that end within 30 and within 7 days, each once."""
-    get_runtime().refusals.insert_reminders()
+    """Create reminders for consents that end within 30 and within 7 days, and for API tokens, each once."""
+    runtime = get_runtime()
+    runtime.refusals.insert_reminders()
+    notify_ending_tokens(runtime.api_tokens, runtime.notices, runtime.channels, runtime.now())
 
 
 @shared_task(base=ControlTask)

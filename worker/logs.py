@@ -39,9 +39,13 @@ _PATTERNS: Final = (
     # Authorization: Bearer xxxxxxxx  ->  Authorization: Bearer ***
     (re.compile(r"\b([Bb]earer|[Bb]asic)\s+[\w.~+/=-]{8,}"), rf"\1 {MASK}"),
     (re.compile(r"eyJ[\w-]{4,}(?:\.[\w-]*)*"), MASK),  # A JWT.
-    (re.compile(r"gAAAAA[\w-]{20,}=*"), MASK),  # A Fernet token, as the registry stores secrets.
+    # What the registry stores of secrets: sealed, or by an older version as a Fernet token.
+    (re.compile(r"(?:AgAAAA|gAAAAA)[\w-]{20,}=*"), MASK),
     (re.compile(r"releve_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A token of our own API.
     (re.compile(r"invite_[a-z0-9]{12}_[\w-]{43}"), MASK),  # The secret of an invitation.
+    # The secret of a session or of a link, and a recovery code.
+    (re.compile(r"(?:household|operator|(?:sign_in|address|operator)_link)_[a-z0-9]{12}_[\w-]{43}"), MASK),
+    (re.compile(r"\b(?:[0-9A-HJKMNP-TV-Z]{4}-){6}[0-9A-HJKMNP-TV-Z]{4}\b"), MASK),
     # PATCH /droit_acces/1d3c…  ->  /droit_acces/***: a supplier's number of a right of access.
     (re.compile(r"(droit_acces/)(?!\?)[\w%-]+"), rf"\1{MASK}"),
     (re.compile(r"proxy(?:client|access|refresh)_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A secret or token of our proxy.

@@ -16,8 +16,9 @@ import pytest
 
 from tests.support.household_browser import HouseholdBrowser
 from tests.support.household_pages import csrf_of
+from tests.support.operators import add_operator
 from tests.support.registries import all_rows
-from tests.support.rights_service import GAS, OPERATOR_PASSWORD, TYPED, RightsService, dump, open_rights_service
+from tests.support.rights_service import GAS, TYPED, RightsService, dump, open_rights_service
 from tests.support.waiting import until
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import NoticeKind, Proof
@@ -262,7 +263,9 @@ def test_a_proof_that_grdf_awaits_is_sent_from_the_operators_page(service: Right
     assert service.account(meter).state is AccountState.READY, "the data is read while the proof is awaited"
     action = f"/operator/rights/{right.id}/proofs"
     assert operator.upload(action, proof=("consent.pdf", PDF), csrf="0" * 64).status_code == 403
-    operator.submit("/operator/login", password=OPERATOR_PASSWORD, csrf=csrf_of(operator.get("/operator").text))
+    secrets = add_operator(service.system.runtime, second_factor=False)
+    fields = {"name": secrets.name, "password": secrets.password, "csrf": csrf_of(operator.get("/operator").text)}
+    operator.submit("/operator/login", **fields)
     page = operator.get("/operator").text
     assert action in page and meter not in page and f"…{meter[-4:]}" in page
     csrf = re.search(rf'action="{action}".*?name="csrf" value="([0-9a-f]+)"', page, re.DOTALL)

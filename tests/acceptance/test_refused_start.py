@@ -12,6 +12,9 @@ from tests.support.system import BIN, open_system, until
 
 WORKER, BEAT = ("celery", "-A", "worker", "worker"), ("celery", "-A", "worker", "beat")
 UP = ("releve", "up", "--flower-port", "0")
+WEB = ("releve", "web", "--port", "0")
+PUBLIC = {"PUBLIC_URL": "https://releve.example.org"}
+NO_PROXY_NAMED = "releve: RELEVE_PUBLIC_URL is a public address and FORWARDED_ALLOW_IPS is not set: set it to"  # M6 d
 EVICTS = "this Redis evicts keys (maxmemory-policy allkeys-lru): set maxmemory-policy noeviction"
 NO_CREDENTIALS = (
     "releve: set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
@@ -23,6 +26,8 @@ PRETENDED = {**OWN_HOSTS, "PRETEND_NOW": "2024-07-25T09:00+02:00"}
 @pytest.mark.parametrize(
     "words, settings, policy, message",
     [
+        (WEB, PUBLIC, "noeviction", NO_PROXY_NAMED),
+        ((*UP, "--port", "0"), PUBLIC, "noeviction", NO_PROXY_NAMED),
         (WORKER, {}, "allkeys-lru", EVICTS),
         (("releve", "status"), {}, "allkeys-lru", "evicts keys"),
         (WORKER, PRETENDED, "noeviction", "releve: RELEVE_PRETEND_NOW"),

@@ -12,6 +12,7 @@ from sqlalchemy import delete, insert, select, update
 
 from tests.support.registries import METER, NOW, OTHER_METER, add_ready
 from worker.domain.consent.access_keys import KEY_LIVES, AccessKey, KeyKind
+from worker.stores.encryption import Purpose
 from worker.stores.registry.access.keys import AccessKeyTable
 from worker.stores.registry.access.recovery_texts import RecoveryTexts
 from worker.stores.registry.accounts import AccountRegistry
@@ -33,11 +34,11 @@ class Setting:
 
     def __post_init__(self) -> None:
         self.keys = self.keys_under(WEB_KEY)
-        sealer = Sealer([WEB_KEY], "web access", "RELEVE_SESSION_KEY")
+        sealer = Sealer([WEB_KEY], Purpose.WEB_ACCESS)
         self.households = HouseholdTable(self.registry.database, sealer, lambda: self.now)
 
     def keys_under(self, *keys: str) -> AccessKeyTable:
-        sealer = Sealer(keys, "web access", "RELEVE_SESSION_KEY")
+        sealer = Sealer(keys, Purpose.WEB_ACCESS)
         return AccessKeyTable(self.registry.database, sealer, lambda: self.now)
 
     def change(self, key: AccessKey, **values: object) -> None:
@@ -175,7 +176,7 @@ def test_an_erased_account_leaves_nothing_of_a_household_that_has_no_other(setti
     first, second = setting.accounts()
     one, two = setting.households.create({first: 1}), setting.households.create({first: 1, second: 1})
     setting.keys.create(KeyKind.RECOVERY_CODE, one.id)
-    row = {"household_id": one.id, "hash": "h", "sealed": "s", "language": "fr", "created_at": NOW}
+    row = {"household_id": one.id, "hash": "h", "sealed": "s", "language": "fr", "confirmed_at": NOW}
     setting.registry.database.change(insert(MAIL_ADDRESSES).values(**row))
     with setting.registry.database.writing() as connection:
         forget_account(connection, first)

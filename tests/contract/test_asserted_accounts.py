@@ -8,13 +8,22 @@ from datetime import UTC, date, timedelta
 
 import pytest
 
-from tests.support.registries import KEY, LATER, METER, NOW, OTHER_METER, meter_on_record, record_outcome
+from tests.support.registries import (
+    KEY,
+    LATER,
+    METER,
+    NOW,
+    OTHER_METER,
+    meter_on_record,
+    record_outcome,
+    registry_sealer,
+)
 from worker.accounts.assertion import AccountAssertion, MeterErased
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind, Proof
 from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import StoreUnavailable
-from worker.stores.encryption import KeyedHashes, Sealer
+from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.hashed_meters.erasures import ErasureTable
@@ -26,7 +35,7 @@ REAL_NOW = NOW + timedelta(days=800)  # The fleet runs at a simulated time.
 
 @pytest.fixture
 def assertion(registry: AccountRegistry) -> AccountAssertion:
-    consents = ConsentTable(registry.database, Sealer([KEY]))
+    consents = ConsentTable(registry.database, registry_sealer())
     erasures = ErasureTable(registry.database, KeyedHashes([KEY]))
     return AccountAssertion(
         supplier="enedis",
@@ -104,7 +113,7 @@ def test_an_account_set_back_after_an_incident_is_unconfirmed_as_before(
     unconfirmed, answered = add(assertion), add(assertion, OTHER_METER)
     declared = add(assertion, "30001640000033", TODAY)
     record_outcome(registry, answered.id, "1", confirms=True)
-    pending = PendingRefusals(registry.database, Sealer([KEY]))
+    pending = PendingRefusals(registry.database, registry_sealer())
     accounts = (unconfirmed, answered, declared)
     for account in accounts:
         pending.suspend(account.id, "LOGIN_FAILED", LATER, consent_ended=False, notices=list)
@@ -140,7 +149,7 @@ def test_a_refusal_and_the_first_answer_at_the_same_moment_do_not_block_each_oth
 ) -> None:
     """Whichever comes first, the refusal stands; a server that finds a deadlock would raise StoreUnavailable."""
     ids = [add(assertion, f"300016400010{number}").id for number in range(10, 30)]
-    pending = PendingRefusals(registry.database, Sealer([KEY]))
+    pending = PendingRefusals(registry.database, registry_sealer())
 
     def answer(account_id: str) -> None:
         for series in USUAL_SERIES:

@@ -18,9 +18,10 @@ from worker.domain.consent.connection_requests import (
     RequestState,
 )
 from worker.domain.consent.consents import ConsentKind, Proof
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import Purpose, generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.connection_requests import ConnectionRequests
+from worker.stores.sealing import Sealer
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
 METER, OTHER = "30001640000011", "30001640000022"
@@ -52,7 +53,8 @@ def requests(redis_url: str) -> Iterator[ConnectionRequests]:
     redis = connect(redis_url)
     for key in redis.scan_iter("releve:connection_request*"):
         redis.delete(key)
-    yield ConnectionRequests(redis, Sealer([generate_key()]), lambda text: sha256(text.encode()).hexdigest())
+    sealer = Sealer([generate_key()], Purpose.REDIS)
+    yield ConnectionRequests(redis, sealer, lambda text: sha256(text.encode()).hexdigest())
     redis.close()
 
 
@@ -93,6 +95,38 @@ def test_a_browser_has_one_request(requests: ConnectionRequests) -> None:
     requests.create(replace(NEW, id="foreign", browser="b2", usage_points=(OTHER,)))
     assert [requests.get(name) is not None for name in ("first", "second", "foreign")] == [False, True, True]
     assert requests.list_due(NOW, 10) == ["foreign", "second"]
+
+
+def test_a_request_is_found_by_the_name_that_its_browser_got_with_it_alone(requests: ConnectionRequests) -> None:
+    request = replace(NEW, browser="new", known_as=("b1", "b0"))
+    requests.create(request)
+    assert requests.of_browser(["newer", "new", "b1"]) == request
+    for names in (["b1", "b0"], ["b1"], ["stranger"], []):
+        assert requests.of_browser(names) is None
+
+
+def test_a_newer_request_takes_the_place_of_those_of_all_names_of_its_browser(requests: ConnectionRequests) -> None:
+    requests.create(NEW)
+    requests.create(replace(NEW, id="planted", browser="thief", known_as=("b1",)))
+    assert requests.get("first") is None
+    requests.create(replace(NEW, id="third", browser="b3", known_as=("b2",)))
+    requests.create(replace(NEW, id="of the thief", browser="t2", known_as=("b2",)))
+    assert requests.get("third") is not None, "the name before is not the one that it is bound to"
+
+
+def test_a_request_that_was_bound_anew_is_nobodys_else(requests: ConnectionRequests) -> None:
+    requests.create(NEW)
+    renamed = replace(NEW, browser="b2", known_as=("b1",))
+    requests.save(renamed)
+    requests.bind(renamed)
+    assert requests.of_browser(["b2"]) == renamed and requests.of_browser(["b1"]) is None
+
+
+def test_a_name_opens_a_session_once_in_the_life_of_its_cookie(requests: ConnectionRequests) -> None:
+    assert [requests.mark_opened(name) for name in ("b1", "b1", "b2")] == [True, False, True]
+    assert 604_000 < requests._redis.ttl("releve:connection_requests:opened:b1") <= 604_800
+    requests.unmark_opened("b1")  # The session could not be made.
+    assert requests.mark_opened("b1")
 
 
 def test_what_has_come_of_a_request_outlives_the_browsers_next_one(requests: ConnectionRequests) -> None:
@@ -161,7 +195,7 @@ def test_those_that_wait_for_the_operator_are_listed_until_somebody_decides(requ
 
 def test_a_request_whose_key_is_gone_is_nobodys(requests: ConnectionRequests, redis_url: str) -> None:
     requests.create(NEW)
-    rotated = ConnectionRequests(requests._redis, Sealer([generate_key()]), str)
+    rotated = ConnectionRequests(requests._redis, Sealer([generate_key()], Purpose.REGISTRY), str)
     assert rotated.get("first") is None
     assert rotated.list_held() == []
 
@@ -196,7 +230,7 @@ def test_an_erasure_deletes_what_names_the_account_or_its_meter(requests: Connec
 
 
 def test_an_erasure_deletes_the_browsers_request_that_names_no_meter_yet(requests: ConnectionRequests) -> None:
-    unnamed = in_state("unnamed", RequestState.ASKING, usage_points=(), autorisation_id=900001, browser="holder")
+    unnamed = in_state("unnamed", RequestState.ASKING, usage_points=(), autorisation_id=900001, known_as=("holder",))
     requests.create(unnamed)
     assert requests.end_for("home1", METER, "another") == 0
     assert requests.end_for("home1", None, "holder") == 1 and requests.get("unnamed") is None

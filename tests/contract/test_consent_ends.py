@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
-from tests.support.registries import KEY, METER, NOW, OTHER_METER, add_ready, record_consent
+from tests.support.registries import METER, NOW, OTHER_METER, add_ready, record_consent, registry_sealer
 from tests.support.strategies import CLOCK_CHANGE_DAYS, days, few
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, EndReason, NoticeKind
 from worker.domain.measures.readings import ONE_DAY, PARIS, local_midnight
 from worker.domain.measures.series import Series
 from worker.errors import AccountClosed, ConsentEnded, ConsentStopped
-from worker.stores.encryption import Sealer
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.consent_rows import build_notices
 from worker.stores.registry.consents import ConsentTable
@@ -33,7 +32,7 @@ STOPPED, ENDED = ConsentStopped.code, ConsentEnded.code
 
 @pytest.fixture
 def consents(registry: AccountRegistry) -> ConsentTable:
-    return ConsentTable(registry.database, Sealer([KEY]))
+    return ConsentTable(registry.database, registry_sealer())
 
 
 def last_days_to_ask(registry: AccountRegistry) -> set[date | None]:
@@ -155,7 +154,7 @@ def test_those_whose_consent_has_ended_come_page_by_page_until_they_wait_for_a_n
 
 
 def suspend_as_ended(registry: AccountRegistry, account_id: str, now: datetime) -> bool:
-    return PendingRefusals(registry.database, Sealer([KEY])).suspend(
+    return PendingRefusals(registry.database, registry_sealer()).suspend(
         account_id,
         ENDED,
         now,
@@ -186,7 +185,9 @@ def test_an_incident_that_is_over_sets_back_nobody_whose_consent_has_ended(regis
     )
     for account_id in (valid, over):
         registry.set_state(account_id, AccountState.ACTION_NEEDED, code, now=NOW)
-    assert PendingRefusals(registry.database, Sealer([KEY])).reinstate(code, NOW, NOW + ONE_DAY, "enedis") == [valid]
+    assert PendingRefusals(registry.database, registry_sealer()).reinstate(code, NOW, NOW + ONE_DAY, "enedis") == [
+        valid
+    ]
 
 
 def test_a_token_is_not_renewed_for_an_account_whose_consent_has_ended(registry: AccountRegistry) -> None:
@@ -256,7 +257,7 @@ def stop(registry: AccountRegistry, consents: ConsentTable) -> str:
     "later",
     [
         lambda registry, account_id: registry.set_state(account_id, AccountState.PAUSED, now=NOW),
-        lambda registry, account_id: PendingRefusals(registry.database, Sealer([KEY])).suspend(
+        lambda registry, account_id: PendingRefusals(registry.database, registry_sealer()).suspend(
             account_id, "LOGIN_FAILED", NOW, consent_ended=False, notices=list
         ),
         lambda registry, account_id: suspend_as_ended(registry, account_id, NOW + 2 * ONE_DAY),
@@ -308,7 +309,7 @@ def test_a_closed_account_changes_no_more_and_is_never_asked(registry: AccountRe
             registry.set_state(account_id, state, now=NOW)
     with pytest.raises(ValueError, match="another person holds this meter"):
         consents.withdraw(account_id, NOW)
-    pending = PendingRefusals(registry.database, Sealer([KEY]))
+    pending = PendingRefusals(registry.database, registry_sealer())
     assert not pending.suspend(account_id, "LOGIN_FAILED", NOW, consent_ended=True, notices=list)
     account = registry.get(account_id)
     assert account.state is AccountState.CLOSED and not account.active

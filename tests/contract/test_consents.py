@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from tests.support.registries import KEY, METER, NOW, meter_on_record, record_consent
+from tests.support.registries import METER, NOW, meter_on_record, record_consent, registry_sealer
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.fleet.backoff import NOTICE_DELAYS
 from worker.domain.measures.readings import PARIS
 from worker.errors import UnknownAccount
-from worker.stores.encryption import Sealer
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consent_rows import new_id
 from worker.stores.registry.consents import ConsentTable
@@ -36,8 +35,11 @@ class Tables:
 
     def __post_init__(self) -> None:
         database = self.registry.database
-        self.consents = ConsentTable(database, Sealer([KEY]))
-        self.pending_refusals, self.notices = PendingRefusals(database, Sealer([KEY])), NoticeTable(database)
+        self.consents = ConsentTable(database, registry_sealer())
+        self.pending_refusals, self.notices = (
+            PendingRefusals(database, registry_sealer()),
+            NoticeTable(database),
+        )
 
     def add(self, meter: str = METER, until: date | None = None) -> str:
         return self.registry.add("enedis", meter, NOW, consent_until=until, token_needed=False)[0].id

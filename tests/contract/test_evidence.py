@@ -25,12 +25,14 @@ from tests.support.registries import (
     meter_on_record,
     open_registry,
     record_consent,
+    registry_sealer,
+    seal_as_before,
 )
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, ConsentProof, EndReason, Proof
 from worker.domain.consent.evidence import ChainEnd, ChainPoint, DatesSource, hash_row
 from worker.errors import OperatorFault, UnknownAccount
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.evidence.check import EvidenceCheck
@@ -57,7 +59,7 @@ class Book:
     meters: Iterator[int] = field(default_factory=lambda: iter(range(30001640000011, 30001649999999)))
 
     def __post_init__(self) -> None:
-        database, sealer = self.registry.database, Sealer(self.keys)
+        database, sealer = self.registry.database, registry_sealer(*self.keys)
         self.consents, self.evidence = ConsentTable(database, sealer), EvidenceCheck(database, sealer)
         self.pending = PendingRefusals(database, sealer)
 
@@ -272,8 +274,10 @@ def test_a_row_that_names_another_account_or_holds_no_value_of_its_column_is_nam
 def test_a_personal_part_of_another_row_or_of_another_key_is_found(book: Book) -> None:
     book.fill()
     rows = book.rows()
-    book.change(1, sealed_personal=rows[1]["sealed_personal"])
-    book.change(2, sealed_personal=Sealer([generate_key()]).seal("{}"))
+    place = PROOF_SEALS.place_of(rows[0]["consent_id"])
+    other = registry_sealer().unseal(rows[1]["sealed_personal"], PROOF_SEALS.place_of(rows[1]["consent_id"]))
+    book.change(1, sealed_personal=registry_sealer().seal(other, place))
+    book.change(2, sealed_personal=rows[0]["sealed_personal"])
     assert book.faults() == [
         "row 1 was changed: its personal part is another one",
         "row 2 has a personal part that no key opens: it was changed, or its key is gone",
@@ -467,7 +471,7 @@ def test_a_rotation_seals_personal_parts_and_ends_anew_and_the_old_key_may_go(bo
     first, second = book.fill()
     book.erase(first)
     new_key = generate_key()
-    both = Sealer([new_key, KEY])
+    both = registry_sealer(new_key, KEY)
     assert rotate_seals(book.registry.database, both, PROOF_SEALS) == 1
     assert rotate_seals(book.registry.database, both, CHAIN_SEALS) == 2
     rotated = Book(book.registry, (new_key,))
@@ -478,7 +482,7 @@ def test_a_rotation_seals_personal_parts_and_ends_anew_and_the_old_key_may_go(bo
     assert len(book.faults()) == 4, "without the new key nobody can vouch for it"
     assert book.consents.list_proofs(second)[0].reference is None
     with pytest.raises(OperatorFault):
-        rotate_seals(book.registry.database, Sealer([KEY]), PROOF_SEALS)
+        rotate_seals(book.registry.database, registry_sealer(), PROOF_SEALS)
 
 
 # A dispute
@@ -503,14 +507,14 @@ def test_an_export_names_the_meter_and_refuses_what_is_no_account_without_it(boo
 ENEDIS = {"supplier": "enedis"}
 
 
-def old_rows(sealer: Sealer, moment: Callable[[datetime], Any]) -> list[dict[str, Any]]:
+def old_rows(moment: Callable[[datetime], Any]) -> list[dict[str, Any]]:
     """Return a renewed consent, that of a removed account, and one whose key is lost."""
     common = {**ENEDIS, "kind": "autorisation", "consent_from": None, "consent_until": None}
     rows = [
-        ("p2", "a1", "900002", NOW + DAY, None, "", sealer.seal(METER)),
-        ("p1", "a1", "900001", NOW, NOW + DAY, "renewed", sealer.seal(METER)),
+        ("p2", "a1", "900002", NOW + DAY, None, "", seal_as_before(METER)),
+        ("p1", "a1", "900001", NOW, NOW + DAY, "renewed", seal_as_before(METER)),
         ("p3", "a2", "4711", NOW, NOW + 2 * DAY, "removed", None),
-        ("p4", "a3", None, NOW, None, "", Sealer([generate_key()]).seal(OTHER_METER)),
+        ("p4", "a3", None, NOW, None, "", seal_as_before(OTHER_METER, generate_key())),
     ]
     names = ("id", "account_id", "reference", "consented_at", "ended_at", "end_reason", "sealed_usage_point")
     return [
@@ -555,12 +559,12 @@ def test_the_consents_of_the_first_release_become_rows_of_the_chain(tmp_path: Pa
             if meter:
                 usage_point = {"usage_point_id": meter, "direction": "consumption"}
                 insert_row(connection, "usage_points", account_id=account_id, **ENEDIS, **usage_point)
-        for row in old_rows(Sealer([KEY]), lambda at: at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")):
+        for row in old_rows(lambda at: at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")):
             insert_row(connection, "consent_proofs", **row)
         connection.commit()
     registry = open_registry(f"sqlite:///{tmp_path}/registry.db")
     upgrade_schema(registry.database)
-    assert import_older_consents(registry.database, Sealer([KEY])) == 4
+    assert import_older_consents(registry.database, registry_sealer()) == 4
     assert_moved(registry)
     registry.database.close()
 
@@ -578,18 +582,18 @@ def test_the_consents_of_the_step_before_become_rows_and_processes_take_turns(re
             if meter:
                 usage_point = {"usage_point_id": meter, "direction": "consumption"}
                 connection.execute(insert(USAGE_POINTS).values(account_id=account_id, **ENEDIS, **usage_point))
-        connection.execute(insert(CONSENT_PROOFS), old_rows(Sealer([KEY]), lambda at: at))
+        connection.execute(insert(CONSENT_PROOFS), old_rows(lambda at: at))
     with ThreadPoolExecutor(4) as threads:
-        moved = list(threads.map(lambda _: import_older_consents(registry.database, Sealer([KEY])), range(4)))
+        moved = list(threads.map(lambda _: import_older_consents(registry.database, registry_sealer()), range(4)))
     assert sorted(moved) == [0, 0, 0, 4]
     assert_moved(registry)
 
 
 def test_a_row_in_the_table_of_before_is_foreign_once_the_chain_has_begun(book: Book) -> None:
     account_id, _ = book.fill()
-    row = {**old_rows(Sealer([KEY]), lambda at: at)[0], "account_id": account_id}
+    row = {**old_rows(lambda at: at)[0], "account_id": account_id}
     book.run(insert(CONSENT_PROOFS).values(**row))
-    assert import_older_consents(book.registry.database, Sealer([KEY])) == 0
+    assert import_older_consents(book.registry.database, registry_sealer()) == 0
     assert book.faults() == ["1 rows of consent_proofs are foreign: nothing writes there any more"]
 
 

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import create_engine, select, text
 
-from tests.support.registries import KEY, METER, NOW, OTHER_METER, add_ready, open_registry
+from tests.support.registries import KEY, METER, NOW, OTHER_METER, add_ready, open_registry, registry_sealer
 from worker.domain.consent.invitations import INVITATION_LIFE, Invitation, InvitationPurpose, InvitationState
 from worker.errors import OperatorFault, UnknownAccount
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.invitations import InvitationTable, UnknownInvitation
 from worker.stores.registry.seals import INVITATION_SEALS, rotate_seals
@@ -30,7 +30,7 @@ class Setting:
     now: datetime = NOW
 
     def __post_init__(self) -> None:
-        self.table = InvitationTable(self.registry.database, Sealer([KEY]), lambda: self.now)
+        self.table = InvitationTable(self.registry.database, registry_sealer(), lambda: self.now)
 
     def invite_meter(self, meter: str = METER) -> tuple[Invitation, str]:
         return self.table.create(InvitationPurpose.METER, "enedis", "operator", usage_point_id=meter)
@@ -157,6 +157,17 @@ def test_an_invitation_belongs_to_the_first_browser_that_opens_it(setting: Setti
     assert setting.table.find(secret) == opened
 
 
+def test_a_browser_goes_on_with_an_invitation_by_any_of_its_names(setting: Setting) -> None:
+    _, secret = setting.invite_meter()
+    newer = "c" * 64
+    opened = setting.table.open(secret, ALICE)
+    assert setting.table.open(secret, newer, [BOB, ALICE]) == opened
+    assert setting.table.open(secret, newer, [BOB]) is None
+    assert setting.table.find_opened([newer, ALICE]) == opened == setting.table.find_opened([ALICE], "default")
+    for names, tenant in (([newer], None), ([], None), ([ALICE], "other")):
+        assert setting.table.find_opened(names, tenant) is None
+
+
 def test_of_many_browsers_at_once_one_opens_it(setting: Setting) -> None:
     _, secret = setting.invite_meter()
     browsers = [f"{number:064x}" for number in range(12)]
@@ -267,17 +278,16 @@ def test_old_invitations_are_deleted_and_no_others(setting: Setting) -> None:
 def test_a_rotation_seals_the_meters_anew_and_drops_what_no_key_opens(setting: Setting, url: str) -> None:
     invitation, secret = setting.invite_meter()
     by_account, _ = setting.invite_account(add_ready(setting.registry, OTHER_METER))
-    lost = InvitationTable(setting.registry.database, Sealer([generate_key()]), lambda: NOW)
     with setting.registry.database.writing() as connection:
         other = {"id": "lost", "hash": "x", "purpose": "meter", "supplier": "enedis", "created_by": "x"}
-        sealed = lost._sealer.seal("30001640000033")
+        sealed = registry_sealer(generate_key()).seal("30001640000033", INVITATION_SEALS.place_of("lost"))
         row = {**other, "sealed_usage_point": sealed, "created_at": NOW, "expires_at": NOW + INVITATION_LIFE}
         connection.execute(INVITATIONS.insert().values(row))
     with pytest.raises(OperatorFault, match="RELEVE_TOKEN_KEYS"):
         setting.table.get("lost")
     assert len(setting.table.list()) == 3  # The list shows it, without its meter.
     new_key = generate_key()
-    assert rotate_seals(setting.registry.database, Sealer([new_key, KEY]), INVITATION_SEALS) == 1
+    assert rotate_seals(setting.registry.database, registry_sealer(new_key, KEY), INVITATION_SEALS) == 1
     with_new_key = open_registry(url, new_key)
     assert {one.id for one in with_new_key.invitations.list()} == {invitation.id, by_account.id}
     found = with_new_key.invitations.find(secret)
@@ -288,7 +298,7 @@ def test_a_rotation_seals_the_meters_anew_and_drops_what_no_key_opens(setting: S
 
 def test_an_invitation_that_no_key_opens_ends_when_any_meter_is_erased(setting: Setting) -> None:
     setting.invite_meter()
-    with_other_key = InvitationTable(setting.registry.database, Sealer([generate_key()]), lambda: NOW)
+    with_other_key = InvitationTable(setting.registry.database, registry_sealer(generate_key()), lambda: NOW)
     with setting.registry.database.writing() as connection:
         assert with_other_key.end_for(connection, None, OTHER_METER) == 1
         assert connection.execute(select(INVITATIONS.c.sealed_usage_point)).scalar_one() is None

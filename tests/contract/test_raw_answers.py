@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import select
 
 from tests.support.factories import USAGE_POINT, curve_of, v5_answer
-from tests.support.registries import KEY
+from tests.support.registries import KEY, registry_sealer
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import OperatorFault, UnknownAccount
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.answers.raw_answers import RawAnswerTable
 from worker.stores.registry.answers.unknown_answers import MAX_ROWS, QuarantineResult, QuarantineTable
@@ -30,7 +30,7 @@ NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 
 
 def raw_answers_of(registry: AccountRegistry, *keys: str) -> RawAnswerTable:
-    return RawAnswerTable(registry.database, Sealer(keys or [KEY]))
+    return RawAnswerTable(registry.database, registry_sealer(*(keys or ())))
 
 
 def add_account(registry: AccountRegistry, number: int = 11) -> str:
@@ -123,8 +123,8 @@ def test_keys_can_be_changed_and_a_lost_one_is_told(registry: AccountRegistry) -
     for day in range(3):
         raw_answers_of(registry).record_answer(account_id, make_answer(MAY + day * ONE_DAY))
     with pytest.raises(OperatorFault, match="3 can't be read"):
-        rotate_seals(registry.database, Sealer([NEW]), ANSWER_SEALS)
-    assert rotate_seals(registry.database, Sealer([NEW, KEY]), ANSWER_SEALS) == 3
+        rotate_seals(registry.database, registry_sealer(NEW), ANSWER_SEALS)
+    assert rotate_seals(registry.database, registry_sealer(NEW, KEY), ANSWER_SEALS) == 3
     assert len(list(raw_answers_of(registry, NEW).read_answers(account_id))) == 3
 
 
@@ -136,7 +136,7 @@ def make_deviation(number: int = 0) -> Deviation:
 
 
 def quarantine_of(registry: AccountRegistry, *keys: str) -> QuarantineTable:
-    return QuarantineTable(registry.database, Sealer(keys or [KEY]))
+    return QuarantineTable(registry.database, registry_sealer(*(keys or ())))
 
 
 def notice_of(result: QuarantineResult) -> list[Notice]:
@@ -180,9 +180,9 @@ def test_a_sample_is_sealed_and_names_no_meter(registry: AccountRegistry) -> Non
     with registry.database.reading() as connection:
         assert b"idPrm" not in connection.execute(select(QUARANTINE.c.sealed_sample)).scalar_one()
     assert quarantine.get("unknown") is None
-    assert rotate_seals(registry.database, Sealer([NEW, KEY]), SAMPLE_SEALS) == 1
+    assert rotate_seals(registry.database, registry_sealer(NEW, KEY), SAMPLE_SEALS) == 1
     assert quarantine_of(registry, NEW).get(make_deviation().fingerprint) == entry
-    assert rotate_seals(registry.database, Sealer([KEY]), SAMPLE_SEALS) == 0, "a sample nobody can open goes"
+    assert rotate_seals(registry.database, registry_sealer(), SAMPLE_SEALS) == 0, "a sample nobody can open goes"
     assert list(quarantine.list()) == []
 
 

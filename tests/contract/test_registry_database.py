@@ -16,11 +16,18 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
-from tests.support.registries import KEY, METER, NOW, add_ready, chain_of, open_registry, record_outcome
+from tests.support.registries import (
+    METER,
+    NOW,
+    add_ready,
+    chain_of,
+    open_registry,
+    record_outcome,
+    registry_sealer,
+)
 from worker.domain.measures.series import Series
 from worker.errors import StoreUnavailable
 from worker.stores.database import Database
-from worker.stores.encryption import Sealer
 from worker.stores.registry import migrations
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.migrations import upgrade_schema
@@ -177,7 +184,7 @@ def test_many_threads_at_once_lose_nothing(registry: AccountRegistry) -> None:
     ],
 )
 def test_a_database_that_is_not_there_is_an_outage_told_in_one_line(bad: str) -> None:
-    registry = AccountRegistry(Database(bad), Sealer([KEY]))
+    registry = AccountRegistry(Database(bad), registry_sealer())
     calls = (
         registry.list,
         lambda: upgrade_schema(registry.database),
@@ -222,5 +229,5 @@ def test_a_file_that_is_no_database_is_an_outage(tmp_path: Path) -> None:
 )
 def test_a_url_that_can_not_serve_is_refused_without_being_shown(bad: str) -> None:
     with pytest.raises(ValueError, match="the registry's URL") as caught:
-        AccountRegistry(Database(bad), Sealer([KEY]))
+        AccountRegistry(Database(bad), registry_sealer())
     assert all("pass-word" not in str(error) for error in chain_of(caught.value))

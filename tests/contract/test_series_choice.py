@@ -7,11 +7,10 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import delete, select
 
-from tests.support.registries import KEY, LATER, METER, NOW, OTHER_METER, add_ready, record_outcome
+from tests.support.registries import LATER, METER, NOW, OTHER_METER, add_ready, record_outcome, registry_sealer
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch
 from worker.errors import SeriesNotOffered, UnknownAccount
-from worker.stores.encryption import Sealer
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.tables import SERIES_OUTCOMES
 
@@ -21,7 +20,7 @@ ALL = tuple(Series)
 
 def collecting(registry: AccountRegistry, *fleet: Series) -> AccountRegistry:
     """Return the same registry in a process whose setting has these series."""
-    return AccountRegistry(registry.database, Sealer([KEY]), fleet)
+    return AccountRegistry(registry.database, registry_sealer(), fleet)
 
 
 def active(registry: AccountRegistry, account_id: str) -> list[Series]:

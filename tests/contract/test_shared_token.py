@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from redis import Redis
 
-from tests.support.registries import METER, NOW
+from tests.support.registries import METER, NOW, registry_sealer
 from worker.stores import token_store
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import generate_key
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore
@@ -24,7 +24,7 @@ def test_a_killed_renewal_keeps_nobody_waiting_in_vain(registry: AccountRegistry
     ((account, _),) = registry.add_all("enedis", [METER], NOW, NewConsent(token="old"))
     users, shared = (
         UserTokenStore(account.id, registry, state),
-        ApplicationTokenStore("enedis", Sealer([generate_key()]), state),
+        ApplicationTokenStore("enedis", registry_sealer(generate_key()), state),
     )
     for tokens in (users, shared):
         assert 0 < lock_expiry_ms(tokens, redis, prefix) < token_store._LOCK_WAIT_S * 1000

@@ -21,6 +21,7 @@ from tests.support.registries import (
     all_rows,
     opened_registry,
     prepare_registry,
+    registry_sealer,
 )
 from worker.accounts.assertion import AccountAssertion
 from worker.accounts.channels import NoticeChannels, NoticeLog, NotifyService, Webhook
@@ -29,7 +30,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.invitations import InvitationPurpose
 from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
 from worker.errors import MeterElsewhere, UnknownTenant
-from worker.stores.encryption import KeyedHashes, Sealer, generate_key
+from worker.stores.encryption import KeyedHashes, generate_key
 from worker.stores.registry import account_rows
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.api_tokens import ApiTokenTable
@@ -46,12 +47,12 @@ HOOK = WebhookTarget("https://kilowatt.example/hook", "between them and us")
 
 @pytest.fixture
 def table(registry: AccountRegistry) -> TenantTable:
-    return TenantTable(registry.database, Sealer([KEY]), lambda: NOW)
+    return TenantTable(registry.database, registry_sealer(), lambda: NOW)
 
 
 @pytest.fixture
 def assertion(registry: AccountRegistry) -> AccountAssertion:
-    consents = ConsentTable(registry.database, Sealer([KEY]))
+    consents = ConsentTable(registry.database, registry_sealer())
     erasures = ErasureTable(registry.database, KeyedHashes(["k" * 40]))
     return AccountAssertion(supplier="enedis", registry=registry, consents=consents, erasures=erasures, now=lambda: NOW)
 
@@ -115,8 +116,8 @@ def test_a_webhook_is_sealed_and_sealed_anew_with_the_others(registry: AccountRe
     assert HOOK.url not in stored and HOOK.secret not in stored
     assert HOOK.url not in repr(HOOK) and HOOK.secret not in repr(HOOK)
     newest = generate_key()
-    assert rotate_seals(registry.database, Sealer([newest, KEY]), WEBHOOK_SEALS) == 1
-    assert TenantTable(registry.database, Sealer([newest])).find_webhook(THEIRS) == HOOK
+    assert rotate_seals(registry.database, registry_sealer(newest, KEY), WEBHOOK_SEALS) == 1
+    assert TenantTable(registry.database, registry_sealer(newest)).find_webhook(THEIRS) == HOOK
     table.save_webhook(THEIRS, None)
     assert not table.has_webhook(THEIRS)
     assert registry.database.fetch(select(TENANTS.c.sealed_webhook))[0].sealed_webhook is None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, update
 
 from tests.support.backups import (
     BACKUP_KEY,
@@ -31,7 +31,7 @@ from tests.support.backups import (
 )
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation
-from tests.support.registries import NOW
+from tests.support.registries import NOW, seal_as_before
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Doctype
 from worker.errors import StoreUnavailable
@@ -40,6 +40,9 @@ from worker.ops.backup_file import MANIFEST, BackupRefused
 from worker.ops.restore import restore
 from worker.stores.encryption import generate_key
 from worker.stores.measures.sql import SqlStore
+from worker.stores.registry import dump
+from worker.stores.registry.tables import TOKENS
+from worker.stores.sealing import OLD_FORM
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +97,27 @@ def test_all_comes_back_on_servers_of_another_kind_and_a_backup_of_it_is_the_sam
     assert changed == {f"registry/{table}" for table in ENDED_COLUMNS}
 
 
+def test_what_older_versions_have_sealed_comes_back_and_is_then_sealed_anew(
+    old: Installation, new: Installation, tmp_path: Path
+) -> None:
+    file = tmp_path / "older.zip"
+    with old.open() as runtime:
+        accounts = [row["account_id"] for row in registry_rows(runtime)["token_users"]]
+        token = runtime.registry.tokens.load(accounts[0]) or ""
+        runtime.registry.database.change(update(TOKENS).values(sealed=seal_as_before(token, KEY)))
+        back_up(runtime, file)
+    with new.open() as runtime:
+        restore(runtime, file)
+        assert runtime.registry.tokens.load(accounts[0]) == token
+    assert "1 tokens sealed anew" in new.releve("keys", "rotate").out
+    with new.open() as runtime:
+        assert runtime.registry.tokens.load(accounts[0]) == token
+        assert not any(row["sealed"].startswith(OLD_FORM) for row in registry_rows(runtime)["tokens"])
+
+
 def test_no_table_is_left_out_and_every_one_is_tried_here(old: Installation, archive: Path) -> None:
     engine = create_engine(f"sqlite:///{old.folder / 'registry.db'}")
-    tables = set(inspect(engine).get_table_names()) - {"alembic_version"}
+    tables = set(inspect(engine).get_table_names()) - {"alembic_version", *(table.name for table in dump._LEFT_OUT)}
     engine.dispose()
     members = read_manifest(archive)["members"]
     assert {name for name in members if name.startswith("registry/")} == {f"registry/{name}" for name in tables}
@@ -242,7 +263,7 @@ def another_zip(path: Path) -> None:
 
 
 def of_a_later_format(path: Path) -> None:
-    change_header(path, format=3)
+    change_header(path, format=4)
 
 
 def of_format_1(path: Path) -> None:
@@ -262,7 +283,7 @@ def without_manifest(path: Path) -> None:
         (no_archive, "is damaged, or no backup"),
         (another_zip, "no backup of Relève"),
         (without_manifest, "is damaged or was changed in its manifest"),
-        (of_a_later_format, "format 3.*update Relève first"),
+        (of_a_later_format, "format 4.*update Relève first"),
         (of_format_1, "format 1, neither sealed nor signed: restore it with the Relève that made it"),
         (Path.unlink, "can't be read: No such file"),
     ],
@@ -281,7 +302,7 @@ def test_what_is_damaged_or_too_new_is_refused_before_anything_is_written(
 
 def test_of_another_version_it_is_refused(new: Installation, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.stores.registry.migrations.newest_step", lambda: "9999")
-    with new.open() as runtime, pytest.raises(BackupRefused, match=r"another version \(schema 0006\)"):
+    with new.open() as runtime, pytest.raises(BackupRefused, match=r"another version \(schema 0007\)"):
         restore(runtime, archive)
 
 

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.commands import CommandResult
 from tests.support.installation import new_installation
+from tests.support.registries import registry_sealer
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.laws.conservation import Cause, Law
@@ -21,7 +22,7 @@ from worker.domain.measures.series import Doctype, Series
 from worker.ops.fleet_metrics import METRICS
 from worker.quota.ledger import QuotaLedger
 from worker.stores.database import Database
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import generate_key
 from worker.stores.redis.child_processes import free_port
 from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
@@ -34,7 +35,7 @@ from worker.sync.audit import AuditSummary, save_audit_summary
 
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
 YESTERDAY = date(2024, 7, 24)
-SEALER = Sealer([generate_key()])
+SEALER = registry_sealer(generate_key())
 METERS = ("60000000000101", "60000000000102", "60000000000103")
 Samples = dict[tuple[str, ...], float]
 

@@ -75,6 +75,16 @@ def test_every_manifest_fits_the_schema_of_kubernetes(build: list[Manifest], ver
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
+def test_only_the_web_application_has_the_key_of_sessions(build: list[Manifest]) -> None:
+    mounting = set()
+    for pod in pods(build):
+        names = [env["name"] for container in pod["spec"]["containers"] for env in container.get("env", ())]
+        items = [item["key"] for volume in pod["spec"]["volumes"] for item in volume.get("secret", {}).get("items", ())]
+        if "RELEVE_SESSION_KEY_FILE" in names or "session_key" in items:
+            mounting.add(pod["metadata"]["labels"]["app.kubernetes.io/component"])
+    assert mounting == {"web"}
+
+
 def test_every_selector_finds_its_pods(build: list[Manifest]) -> None:
     labels = [pod["metadata"]["labels"] for pod in pods(build)]
     selectors = [manifest["spec"]["selector"] for manifest in of_kind(build, "Service")]
@@ -133,7 +143,9 @@ def test_every_variable_is_a_setting_and_every_secret_comes_in_a_file(build: lis
             assert {name, name.removesuffix("_file")} & Settings.model_fields.keys()
         assert not files  # Every mounted file is read.
     for config in of_kind(build, "ConfigMap"):
-        values = {name.removeprefix("RELEVE_").lower(): value for name, value in config["data"].items()}
+        data = dict(config["data"])
+        data.pop("FORWARDED_ALLOW_IPS", None)  # The HTTP server's own.
+        values = {name.removeprefix("RELEVE_").lower(): value for name, value in data.items()}
         assert values.keys() <= Settings.model_fields.keys()
         assert Settings.from_env(_env_file=None, **values)
 

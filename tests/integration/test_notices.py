@@ -24,6 +24,7 @@ from tests.support.mail_server import MailReceiver, mail_receiver
 from tests.support.registries import deliver_due, record_consent
 from worker.accounts.channels import SIGNATURE_HEADER, NoticeChannels, NotifyService, Webhook
 from worker.accounts.notice_texts import Message, compose_message
+from worker.domain.consent.access_keys import KeyKind
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.consent.tenants import DEFAULT_TENANT
@@ -354,12 +355,42 @@ def test_half_a_setting_is_refused_with_what_is_missing(settings: dict[str, str]
     assert "canary" not in str(refused.value)
 
 
-def test_worker_and_web_of_one_data_folder_sign_alike(open_runtime: Any, tmp_path: Path) -> None:
+def test_two_web_processes_of_one_data_folder_know_the_same_sessions(open_runtime: Any, tmp_path: Path) -> None:
     with open_runtime() as one, open_runtime() as other:
-        signed = one.signer.sign("session", {"account": "k3q7d0fr2mxx"}, timedelta(days=1))
-        claims = other.signer.read("session", signed)
-        assert claims is not None
-        assert claims["account"] == "k3q7d0fr2mxx"
+        assert not (tmp_path / "session.key").exists(), "a process that opens no session makes no key"
+        key, text = one.web_access.keys.create(KeyKind.HOUSEHOLD_SESSION, "owner")
+        assert other.web_access.keys.find(KeyKind.HOUSEHOLD_SESSION, text) == key
     assert (tmp_path / "session.key").stat().st_mode & 0o077 == 0
-    with pytest.raises(ConfigError, match="RELEVE_SESSION_KEY"), open_runtime(session_key="short"):
-        pass
+
+
+@pytest.mark.parametrize("key", ["short", "a" * 64])
+def test_a_session_key_that_can_be_guessed_is_refused(open_runtime: Any, key: str) -> None:
+    with (
+        open_runtime(session_key=key) as runtime,
+        pytest.raises(ConfigError, match=r"RELEVE_SESSION_KEY: .*key") as caught,
+    ):
+        _ = runtime.web_access
+    assert key not in str(caught.value)
+
+
+# API tokens (L8)
+
+
+def test_l8_the_operator_is_told_once_of_each_token_that_ends_soon(
+    open_runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+        token, text = runtime.api_tokens.create("dashboard", ["read:accounts"], timedelta(days=13))
+        runtime.api_tokens.create("later", ["read:accounts"], timedelta(days=15), tenant="kilowatt")
+        runtime.api_tokens.create("of before", ["read:accounts"])
+        monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: runtime)
+        for _ in range(2):
+            tasks.upkeep.create_consent_reminders()
+            deliver_due(runtime.notice_sender)
+        assert len(receiver.requests) == 1
+        body = receiver.requests[0][2]
+        assert (body["kind"], body["account"], body["new_consent_helps"]) == ("token_ends", None, False)
+        assert body["about"].startswith(f"{token.id}@")
+        day = body["about"].rpartition("@")[2]
+        assert all(token.id in what and day in what for what in body["what_to_do"].values())
+        assert text.rpartition("_")[2] not in str(body)

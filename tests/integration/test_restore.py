@@ -33,13 +33,14 @@ from worker.ops.backup_blocks import pack
 from worker.ops.backup_file import BackupRefused, to_line
 from worker.ops.restore import restore
 from worker.runtime.process import Runtime
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import Purpose, generate_key
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind, LedgerRefused
 from worker.stores.measures.base import Document
 from worker.stores.measures.sql import SqlStore
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.stores.registry.households.households import Household
-from worker.web.sessions import Session
+from worker.stores.sealing import Sealer
+from worker.web.sessions import Session, open_session
 
 LATER = NOW + timedelta(hours=1)
 FORGET_ON = date(2027, 7, 24)
@@ -92,7 +93,9 @@ def test_n3_a_token_revoked_and_an_account_erased_since_do_not_come_back(lost: L
         lost.note_erasure(runtime, first, METER)
         runtime.erase(first)
     with new.open() as runtime:
+        operator = runtime.web_access.operators.add("alice")
         summary = restore(runtime, lost.file)
+        assert runtime.web_access.operators.list() == [operator], "one who was made before the restore stays"
         (token,) = runtime.api_tokens.list()
         assert token.revoked_at is not None
         account = runtime.registry.get(first)
@@ -204,6 +207,22 @@ def test_n3_no_session_invitation_or_grant_of_before_lets_anybody_in(lost: Lost,
         assert rows["proxy_clients"][0]["revoked_at"] is not None
 
 
+def test_n3_no_code_and_no_mail_address_of_before_lets_anybody_in(lost: Lost, new: Installation) -> None:
+    """Even the same session key opens none: they are not in a backup."""
+    same = {"session_key": "the same key before and after the restore"}
+    with lost.installation.open(**same) as runtime:
+        account = runtime.registry.get(lost.ids["first"])
+        session, _ = open_session(runtime.web_access, Session(), [account], "Firefox")
+        assert session.key and session.household
+        code = session.key.details["code"]
+        assert runtime.web_access.ways_back.addresses.set(session.household.id, "anne@example.org", "fr")
+        back_up(runtime, lost.folder / "second.zip")
+    with new.open(**same) as runtime:
+        restore(runtime, lost.folder / "second.zip")
+        ways_back = runtime.web_access.ways_back
+        assert ways_back.use_code(code) is None and ways_back.addresses.find("anne@example.org") == []
+
+
 def test_n3_a_second_restore_ends_the_sessions_of_the_first(lost: Lost, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = list[int]()
     for second in range(2):
@@ -222,7 +241,8 @@ def test_n3_requests_and_flows_of_before_are_forgotten(lost: Lost) -> None:
         request = ConnectionRequest(id="r1", supplier="enedis", browser="b", begun_on=NOW.date(), created_at=NOW)
         assert runtime.connection_requests.create(request)
         flows = ConsentFlows(runtime.redis)
-        state, code = flows.start(ConsentFlow("enedis", "b")), flows.issue_code("sealed")
+        state, code = flows.start(ConsentFlow("enedis", "b")), "code"
+        flows.store_code(code, "sealed")
         restore(runtime, lost.file)
         assert runtime.connection_requests.get("r1") is None
         assert runtime.connection_requests.list_due(NOW + timedelta(days=1), 10) == []
@@ -233,7 +253,8 @@ def test_n3_a_planted_token_is_refused(lost: Lost) -> None:
     """As the review ran it; without a key of ours, sums can't be computed again."""
     members = members_in_zip(lost.file)
     rows = read_members(lost.file)["registry/api_tokens"]
-    forged = pack(b"".join(to_line({**row, "hash": "0" * 64}) for row in rows), Sealer([generate_key()]))
+    lines = b"".join(to_line({**row, "hash": "0" * 64}) for row in rows)
+    forged = pack(lines, Sealer([generate_key()], Purpose.BACKUP), "registry/api_tokens/0")
     write_zip(lost.file, {**members, "registry/api_tokens": len(forged).to_bytes(4, "big") + forged})
     with lost.new.open() as runtime:
         with pytest.raises(BackupRefused, match="was changed in registry/api_tokens"):
@@ -283,7 +304,9 @@ def test_without_its_ledger_a_backup_is_refused_before_anything_is_written(
     error = lost.new.releve("restore", str(lost.file), code=1).error_line
     assert text in error and "--without-ledger" in error and "nothing was changed" in error
     with lost.new.open() as runtime:
-        assert not any(registry_rows(runtime).values())
+        rows = registry_rows(runtime)
+        assert [(row["action"], row["outcome"] == "ok") for row in rows.pop("audit_log")] == [("backup.restore", False)]
+        assert not any(rows.values())
         assert days_of(runtime, lost.ids["first"]) == []
     if spoil is missing:
         assert not lost.ledger_path.exists(), "a new one would hide that the old one is gone"

@@ -134,7 +134,7 @@ def test_nobody_declares_a_meter_without_an_invitation_or_a_session(runtime: Run
     """Anybody could name a stranger's meter with an e-mail of their own."""
     request = declare(runtime, browser=STRANGER)
     assert (request.state, request.page) == (RequestState.REFUSED, "unproven")
-    assert register.declarations == [] and runtime.rights.of_browser(STRANGER) == []
+    assert register.declarations == [] and runtime.rights.of_browser([STRANGER]) == []
     forged = declare(runtime, browser=STRANGER, session={"k3q7d0fr2mxx": 1})
     assert forged.page == "unproven"
 

@@ -74,11 +74,11 @@ def test_a_refusal_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_one_is_shown_and_an_unknown_one_is_not(tmp_path: Path) -> None:
     folder = ("--folder", str(tmp_path / "secrets"))
-    early = run_releve(tmp_path, {}, "secrets", "show", "operator_password", *folder)
+    early = run_releve(tmp_path, {}, "secrets", "show", "flower_password", *folder)
     assert early.code == 2 and "releve secrets make" in early.error_line
     make(tmp_path)
-    shown = run_releve(tmp_path, {}, "secrets", "show", "operator_password", *folder)
-    assert shown.out.strip() == files(tmp_path)["kept/operator_password"]
+    shown = run_releve(tmp_path, {}, "secrets", "show", "flower_password", *folder)
+    assert shown.out.strip() == files(tmp_path)["kept/flower_password"]
     assert run_releve(tmp_path, {}, "secrets", "show", "nothing", *folder).code == 2
 
 

@@ -16,6 +16,7 @@ from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation, new_installation
 from tests.support.registries import METER, NOW, OTHER_METER, record_consent
 from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.audit import ActorKind, AuditAction, new_entry
 from worker.domain.consent.consents import ConsentKind, Proof
 from worker.domain.consent.rights import Right, RightState
 from worker.domain.fleet.policy import FleetPolicy
@@ -28,15 +29,16 @@ from worker.domain.measures.series import Doctype, Series
 from worker.errors import ConsentRevoked, LoginFailed
 from worker.ops.backup_file import Archive
 from worker.runtime.process import Runtime
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import Purpose, generate_key
 from worker.stores.registry import tables
 from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.answers.corrections import Correction
 from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.dump import TABLES, open_snapshot, read_rows
+from worker.stores.sealing import Sealer
 
 KEY, BACKUP_KEY, ERASURE_KEY = generate_key(), generate_key(), "k" * 40
-SEALER: Final = Sealer([BACKUP_KEY])
+SEALER: Final = Sealer([BACKUP_KEY], Purpose.BACKUP)
 PAUSED_METER, REMOVED_METER, INVITED_METER = "30001640000033", "30001640000044", "30001640000099"
 # These are more documents than one page has.
 DAYS = [f"{year}-{month:02}-{day:02}" for year in (2023, 2024) for month in range(1, 13) for day in range(1, 29)]
@@ -75,6 +77,7 @@ def fill(runtime: Runtime) -> dict[str, str]:
         runtime.results.record_failure(window_job(window, Series.DAILY, first), error)
         runtime.registry.set_state(first, AccountState.READY, now=NOW)
     record_days(runtime, first)
+    runtime.audit.append(new_entry(NOW, ActorKind.COMMAND, "anna", AuditAction.ACCOUNT_PAUSE, account_id=paused.id))
     runtime.api_tokens.create("dashboard", ["read"], timedelta(days=30))
     runtime.inviter.invite_meter("enedis", INVITED_METER, "operator")
     runtime.registry.policies.apply(FleetPolicy(1, 3), NOW.date(), NOW, {"accounts": 12_000})

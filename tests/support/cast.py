@@ -4,7 +4,7 @@
 holder                      a browser whose session holds an account: the one that each call is about
 holder without CSRF         the same browser without the value of its page: a form on another site sends this
 another household           a browser whose session holds another account
-operator                    a browser that has logged in at /operator
+operator                    a browser that has signed in at /operator
 program                     an API token with every scope
 program with SCOPE          an API token with that scope alone
 program of another tenant   an API token with every scope, of a service that has a home of its own
@@ -24,7 +24,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, event
 
 from tests.support.api_service import TODAY, ApiService
-from tests.support.household_pages import csrf_of, record_outcome
+from tests.support.household_pages import record_outcome
+from tests.support.operators import signed_in
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
 from worker.domain.consent.tenants import DEFAULT_TENANT
@@ -41,7 +42,6 @@ NEIGHBOUR: Final = "program of another tenant"
 PROGRAMS: Final = {scope: f"program with {scope}" for scope in Scope}
 CAST: Final = (HOLDER, HOLDER_WITHOUT_CSRF, HOUSEHOLD, OPERATOR, PROGRAM, *PROGRAMS.values(), NEIGHBOUR, STRANGER)
 
-PASSWORD: Final = "correct horse battery staple"
 OTHER_TENANT: Final = "kilowatt"
 STACK: Final = "https://stack.example/back"  # Where a client of the proxy gets people back.
 NOBODYS_ID: Final = "zzzzzzzzzzzz"  # As long as a real id, so that two answers can be compared.
@@ -110,11 +110,7 @@ class Cast:
         return service.client(*scopes) if scopes else service.stranger()
 
     def _log_in(self) -> TestClient:
-        browser = self._service.stranger()
-        form = {"csrf": csrf_of(browser.get("/operator").text), "password": PASSWORD}
-        page = browser.post("/operator/login", data=form).text
-        browser.headers[CSRF_HEADER] = csrf_of(page)
-        return browser
+        return signed_in(self._service.app, self._service.runtime)
 
     def _add_home(self, number: int, watt_hours: int, state: AccountState, tenant: str = DEFAULT_TENANT) -> Home:
         service, yesterday = self._service, TODAY - timedelta(days=1)
@@ -132,12 +128,16 @@ class Cast:
 
 @contextmanager
 def watch_writes() -> Iterator[list[str]]:
-    """Yield the list of statements that change an SQL database within the block, but for the use of an API token."""
+    """Yield the list of statements that change an SQL database within the block.
+
+    But for the use of an API token, and the audit log, to which a refused request adds too.
+    """
     writes: list[str] = []
+    left_out = ("UPDATE api_tokens", "INSERT INTO audit_log")
 
     def watch(*arguments: object) -> None:
         statement = str(arguments[2])
-        if statement.startswith(("INSERT", "UPDATE", "DELETE")) and not statement.startswith("UPDATE api_tokens"):
+        if statement.startswith(("INSERT", "UPDATE", "DELETE")) and not statement.startswith(left_out):
             writes.append(statement)
 
     event.listen(Engine, "before_cursor_execute", watch)

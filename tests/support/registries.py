@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from cryptography.fernet import Fernet
 from sqlalchemy import insert, select, update
 
 from worker.accounts.notices import NoticeSender
@@ -17,13 +18,14 @@ from worker.domain.consent.consents import ConsentKind, ConsentProof
 from worker.domain.measures.readings import PARIS
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.stores.database import Database
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import Purpose, generate_key
 from worker.stores.registry.account_rows import new_series_row
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.evidence.check import EvidenceCheck
 from worker.stores.registry.migrations import upgrade_schema
-from worker.stores.registry.tables import METADATA, NO_DAY, SERIES_OUTCOMES
+from worker.stores.registry.tables import AUDIT_LOG, METADATA, NO_DAY, SERIES_OUTCOMES
+from worker.stores.sealing import Sealer
 
 KEY = generate_key()
 METER, OTHER_METER = "30001640000011", "30001640000022"
@@ -49,7 +51,17 @@ def _empty_registry() -> bytes:
 
 def open_registry(url: str, *keys: str) -> AccountRegistry:
     """Return the registry at ``url``, with KEY unless other keys are passed."""
-    return AccountRegistry(Database(url), Sealer(keys or [KEY]))
+    return AccountRegistry(Database(url), registry_sealer(*keys))
+
+
+def registry_sealer(*keys: str) -> Sealer:
+    """Return what seals in a registry, under KEY unless other keys are passed."""
+    return Sealer(keys or [KEY], Purpose.REGISTRY)
+
+
+def seal_as_before(text: str, key: str = KEY) -> str:
+    """Return the text as older versions have sealed it: with Fernet, bound to no place."""
+    return Fernet(key).encrypt(text.encode()).decode()
 
 
 def switch_on(registry: AccountRegistry, account_id: str, *wanted: Series) -> None:
@@ -77,17 +89,21 @@ def add_ready(registry: AccountRegistry, usage_point_id: str = METER) -> str:
 
 def meter_on_record(database: Database, proof: ConsentProof, *keys: str) -> str | None:
     """Return the meter that the evidence of a consent names; None where it is erased."""
-    rows = EvidenceCheck(database, Sealer(keys or [KEY])).export(proof.account_id)
+    rows = EvidenceCheck(database, registry_sealer(*keys)).export(proof.account_id)
     (given,) = [row for row in rows if (row["consent_id"], row["event"]) == (proof.id, "given")]
     meter: str | None = given["meter"]
     return meter
 
 
 def all_rows(database: Database) -> dict[str, list[str]]:
-    """Return all rows of the registry by table, to be compared with those of another moment."""
+    """Return all rows of the registry by table, to be compared with those of another moment.
+
+    Without the audit log, which a refused request adds to.
+    """
+    tables = [table for table in METADATA.sorted_tables if table is not AUDIT_LOG]
     with database.reading() as connection:
         # A row's own repr shortens long values.
-        rows = {table.name: map(tuple, connection.execute(select(table))) for table in METADATA.sorted_tables}
+        rows = {table.name: map(tuple, connection.execute(select(table))) for table in tables}
         return {name: sorted(map(repr, values)) for name, values in rows.items()}
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from sqlalchemy import select
 
 from tests.support.household_browser import HouseholdBrowser
 from tests.support.household_pages import csrf_of
@@ -28,17 +29,17 @@ from worker.domain.consent.rights import Right
 from worker.domain.measures.series import Series, daily_of
 from worker.stores.redis.child_processes import free_port
 from worker.stores.registry.consent_rows import NOTICE_QUERY
+from worker.stores.registry.seals import TEXT_SEALS
 
 GAS: Final = "grdf"
 DAILY: Final = daily_of(supplier=GAS)
 STATE: Final = "/connect/right/state"
 TYPED: Final = {"name": "Durand-Okonkwo", "email": "durand.okonkwo@example.org", "consent": "yes"}
-OPERATOR_PASSWORD: Final = "an-operators-password"
 # One minute past a quarter: GRDF's e-mail goes out at the next one.
 _MORNING: Final = "2024-07-25T09:01+02:00"
 _TO_THE_ANSWER_S: Final = 17 * 60  # From any moment past the next e-mail and the minute in which the holder answers it.
 _WORKING: Final = "2"  # The seconds after which the page comes again while a task asks the supplier.
-_SEALED: Final = re.compile(r"gAAAA[A-Za-z0-9_=-]{80,}")
+_SEALED: Final = re.compile(r"AgAAAA[A-Za-z0-9_=-]{50,}")
 _NUMBERS: Final = itertools.count(21546000001017, 11)
 
 
@@ -212,7 +213,6 @@ def open_rights_service(folder: Path, **settings: str) -> Iterator[RightsService
         "GRDF_CLIENT_SECRET": "gas-secret",
         "GRDF_CALLS_PER_SECOND": "0",
         "GRDF_CALLS_PER_DAY": "0",
-        "OPERATOR_PASSWORD": OPERATOR_PASSWORD,
         **NO_QUOTA,
     }
     address = f"http://127.0.0.1:{free_port()}"
@@ -236,10 +236,15 @@ def dump(service: RightsService) -> dict[str, str]:
     places |= {f"key {key}": _value_of(system.redis, key) for key in system.redis.scan_iter("*")}
     for path in (path for path in system.folder.rglob("*") if path.is_file() and "simulator" not in path.name):
         places[f"file {path.relative_to(system.folder)}"] = path.read_bytes().decode("latin-1")
-    sealer = runtime.sealer
-    for place, text in places.items():
-        sealed = [token for token in _SEALED.findall(text) if sealer.can_unseal(token)]
-        places[place] = "\n".join([text, *map(sealer.unseal, sealed)])
+    for column in TEXT_SEALS:
+        sealed = runtime.registry.database.fetch(select(column.seals, column.key).where(column.seals.is_not(None)))
+        name = f"table {column.seals.table.name}"
+        texts = [runtime.registry_sealer.unseal(seal, column.place_of(key)) for seal, key in sealed]
+        places[name] = "\n".join([places[name], *texts])
+    for key in [key for key in places if key.startswith("key ")]:
+        kind, _, name = key.removeprefix("key releve:").removeprefix("secret:").partition(":")
+        texts = [runtime.redis_sealer.unseal(seal, f"{kind}/{name}") for seal in _SEALED.findall(places[key])]
+        places[key] = "\n".join([places[key], *texts])
     return places
 
 

@@ -16,7 +16,7 @@ from redis import Redis
 
 from tests.support.factories import NOW, PretendSupplier, memory_measures
 from tests.support.fakes import MemoryStore
-from tests.support.registries import prepare_registry
+from tests.support.registries import prepare_registry, registry_sealer
 from worker.accounts.assertion import AccountAssertion
 from worker.accounts.channels import NoticeChannels, NoticeLog
 from worker.accounts.explain import Explainer
@@ -29,7 +29,7 @@ from worker.domain.measures.series import Doctype, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
 from worker.stores.database import Database
-from worker.stores.encryption import KeyedHashes, Sealer, generate_key
+from worker.stores.encryption import KeyedHashes, generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
@@ -76,7 +76,7 @@ class Household:
             curve_days=self.curve_days,
         )
         database = self.registry.database
-        sealer = Sealer([generate_key()])
+        sealer = registry_sealer(generate_key())
         self.consents, self.notices = ConsentTable(database, sealer), NoticeTable(database)
         self.incidents = self.build_incidents()
         self.refusals = RefusalPolicy(
@@ -245,7 +245,7 @@ Service = TypeVar("Service", bound=Household)
 @contextmanager
 def open_household(redis_url: str, folder: Path, kind: type[Service] = Household) -> Iterator[Service]:
     prepare_registry(folder)
-    registry = AccountRegistry(Database(f"sqlite:///{folder / 'registry.db'}"), Sealer([generate_key()]))
+    registry = AccountRegistry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_sealer(generate_key()))
     with connect(redis_url) as redis:
         service = kind(registry, redis)
         yield service

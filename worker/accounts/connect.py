@@ -17,7 +17,7 @@ one that declares a right: the supplier asks the holder, and the table of rights
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -111,31 +111,39 @@ class AccountConnector:
             self.requests.save(after)
             return after
 
-    def choose_new_holder(self, request_id: str, browser: str) -> ConnectionRequest | None:
-        """Close the account of the person before, as its new holder asked; None for a request of another browser."""
-        request = self._load(request_id, browser, RequestState.CHOICE)
+    def choose_new_holder(self, request_id: str, names: Sequence[str]) -> ConnectionRequest | None:
+        """Close the account of the person before, as its new holder asked; None for a request of another browser.
+
+        ``names``: those of the browser, by their hashes.
+        """
+        request = self._load(request_id, names, RequestState.CHOICE)
         return request and self._finish_saved(replace(request, new_holder=True))
 
-    def compare_reading(self, browser: str, readings: Mapping[str, int]) -> ConnectionRequest | None:
+    def compare_reading(
+        self, names: Sequence[str], readings: Mapping[str, int], *, browser: str, session: Mapping[str, int]
+    ) -> ConnectionRequest | None:
         """Let the browser's unproven request be asked for once more, with what its person reads off the meter.
 
         None where no such request can be proven so: the supplier serves no registers, or a client of the proxy asked.
-        ``readings``: whole kWh by tariff period.
+        ``names``: those of the browser, by their hashes; ``readings``: whole kWh by tariff period. The request is from
+        now on that of whoever has typed: of ``browser``, a name that the browser gets with this, and of ``session``.
         """
-        unproven = self.find_unproven(browser)
+        unproven = self.find_unproven(names)
         if unproven is None:
             return None
         with self._lock(unproven.id):
-            request = self.find_unproven(browser)  # A step may have taken it on meanwhile.
+            request = self.find_unproven(names)  # A step may have taken it on meanwhile.
             if request is None or request.id != unproven.id:
                 return None
-            after = request.after(RequestEvent.READING_TYPED, readings=dict(readings), page="", tries=0)
-            self.requests.save(replace(after, next_try_at=None))
+            own = replace(request, browser=browser, known_as=tuple(names), session=session, next_try_at=None)
+            after = own.after(RequestEvent.READING_TYPED, readings=dict(readings), page="", tries=0)
+            self.requests.save(after)
+            self.requests.bind(after)
         return after
 
-    def find_unproven(self, browser: str) -> ConnectionRequest | None:
-        """Return the browser's request where a reading of the meter can prove it, else None."""
-        request = self.requests.of_browser(browser)
+    def find_unproven(self, names: Sequence[str]) -> ConnectionRequest | None:
+        """Return the request of the browser with these names where a reading of the meter can prove it, else None."""
+        request = self.requests.of_browser(names)
         if request is None or request.state is not RequestState.UNPROVEN or request.caller is not None:
             return None
         return request if self.meter_readings.offered else None
@@ -160,9 +168,9 @@ class AccountConnector:
         """Hold the request during a step, which asks the supplier up to five times where a reading is compared."""
         return self.locks.lock(f"connection_request:{request_id}", _STEP_S, most_s=_LONGEST_STEP_S)
 
-    def _load(self, request_id: str, browser: str | None, state: RequestState) -> ConnectionRequest | None:
+    def _load(self, request_id: str, names: Sequence[str] | None, state: RequestState) -> ConnectionRequest | None:
         request = self.requests.get(request_id)
-        if request is None or request.state is not state or browser not in (None, request.browser):
+        if request is None or request.state is not state or (names is not None and request.browser not in names):
             return None
         return request
 

@@ -40,6 +40,7 @@ DESCRIPTIONS: Final = {
     NoticeKind.RIGHT_PROOF_ENDS: NoticeDescription("notice.right_proof.text"),
     NoticeKind.RIGHT_PROOF_REJECTED: NoticeDescription("notice.right_proof_rejected.text"),
     NoticeKind.SUPPLIER_CHANGED: NoticeDescription("notice.supplier_changed.text"),
+    NoticeKind.TOKEN_ENDS: NoticeDescription("notice.token_ends.text"),
 }
 
 
@@ -92,6 +93,6 @@ def compose_message(notice: Notice) -> Message:
     return Message(
         notice,
         subject=translate_all(f"notice.{notice.kind.value}.subject"),
-        texts=translate_all(description.text.format(reason=reason), reason=reason, day=day or "-", right=subject),
+        texts=translate_all(description.text.format(reason=reason), reason=reason, day=day or "-", subject=subject),
         new_consent_helps=helps and notice.account_id is not None,
     )

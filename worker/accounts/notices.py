@@ -20,9 +20,12 @@ from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.holes import COMPARED_SERIES, find_missing_curve
+from worker.domain.measures.readings import civil_date
 from worker.errors import NotDelivered, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.api_tokens import ApiTokenTable
+from worker.stores.registry.consent_rows import build_notices
 from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable
 
 log = logging.getLogger("releve.notices")
@@ -83,6 +86,8 @@ class NoticeSender:
                 return account.consent_until is not None and account.consent_until.isoformat() == notice.about
             case NoticeKind.INCIDENT | NoticeKind.INCIDENT_OVER | NoticeKind.SUPPLIER_CHANGED:
                 return True
+            case NoticeKind.TOKEN_ENDS:
+                return True
             case NoticeKind.RIGHT_PROOF_AWAITED | NoticeKind.RIGHT_PROOF_ENDS | NoticeKind.RIGHT_PROOF_REJECTED:
                 return True
             case _:
@@ -118,4 +123,17 @@ def notify_missing_curves(registry: AccountRegistry, refusals: RefusalPolicy) ->
             if missing := find_missing_curve(daily, curve):
                 notified += bool(refusals.insert_missing_curve_notices(account, missing.last_curve))
         after = page[-1].id
+    return notified
+
+
+def notify_ending_tokens(tokens: ApiTokenTable, notices: NoticeTable, channels: NoticeChannels, now: datetime) -> int:
+    """Insert the notices to the operator for API tokens that end soon, once a token; return how many tokens got one.
+
+    ``now``: when they are to be sent. Tokens end by the real time, even where the fleet runs at a simulated one.
+    """
+    notified = 0
+    for token in tokens.list_ending():
+        assert token.expires_at is not None  # noqa: S101 - list_ending returns those with an end
+        about = f"{token.id}@{civil_date(token.expires_at).isoformat()}"
+        notified += bool(notices.insert_new(build_notices(channels.names(), NoticeKind.TOKEN_ENDS, "", about, now)))
     return notified

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
@@ -68,7 +68,7 @@ class NewAccountLimits:
     def rates(self, request: ConnectionRequest) -> list[tuple[Rate, str]]:
         """Return each bound with its subject."""
         return [
-            (Rate("new-accounts-browser", self.by_browser, _A_DAY_S), request.browser),
+            (Rate("new-accounts-browser", self.by_browser, _A_DAY_S), request.names[-1]),  # The oldest name.
             (Rate("new-accounts-address", self.by_address, _A_DAY_S), request.address),
             (Rate("new-accounts", self.in_all, _A_DAY_S), "all"),
         ]
@@ -113,7 +113,7 @@ class ProvenRequests:
     def find_invited(self, request: ConnectionRequest) -> Invited | None:
         """Return the invitation of the request, if this browser opened it, with the meter that it names."""
         invitation = self.invitations.get(request.invitation_id) if request.invitation_id else None
-        if invitation is None or invitation.browser != request.browser or invitation.revoked_at is not None:
+        if invitation is None or invitation.browser not in request.names or invitation.revoked_at is not None:
             return None
         return Invited(invitation, self.registry.meter_of(invitation))
 
@@ -198,7 +198,7 @@ class ProvenRequests:
 
     def _brought(self, account: Account, request: ConnectionRequest) -> bool:
         """Return whether this browser has brought the consent in force of the account."""
-        return self.consents.browser_of(account.id) == request.browser
+        return self.consents.browser_of(account.id) in request.names
 
     def are_too_many(self, request: ConnectionRequest, new: int) -> bool:
         """Count new accounts, and return whether they are more than a bound allows."""
@@ -277,7 +277,7 @@ class ProvenRequests:
 
         Raises what ``lock_meters`` does, and RequestEnded where the invitation was used or revoked meanwhile.
         """
-        but_of = request.browser if request.caller is None else None
+        but_of = request.names if request.caller is None else None
         self.lock_meters(connection, request.supplier, before, but_of)
         # One that is used already was used by the same step before a crash.
         if (
@@ -289,12 +289,16 @@ class ProvenRequests:
         self.close_others(connection, others, now)
 
     def lock_meters(
-        self, connection: Connection, supplier: str, before: Mapping[str, Account | None], browser: str | None
+        self,
+        connection: Connection,
+        supplier: str,
+        before: Mapping[str, Account | None],
+        browser: Collection[str] | None,
     ) -> None:
         """Lock the accounts of meters, and end other browsers' grants of the proxy where a meter has no account.
 
-        ``browser``: the one that connects them; None where nobody's grant ends. Raises StoreUnavailable where a meter
-        got another account since it was looked at: the step is repeated then.
+        ``browser``: the names of the one that connects them; None where nobody's grant ends. Raises StoreUnavailable
+        where a meter got another account since it was looked at: the step is repeated then.
         """
         for number, account in sorted(before.items()):
             known = account_rows.find_locked(connection, supplier, number)

@@ -14,6 +14,7 @@ import click
 from worker.accounts.assertion import MeterErased
 from worker.accounts.status import AccountSummary
 from worker.cli.account_series import account_series
+from worker.cli.audit_trail import note_result
 from worker.cli.common import (
     Day,
     GasMeterNumber,
@@ -139,6 +140,7 @@ def add(
             raise click.UsageError(str(error)) from None
         except MeterErased as error:
             raise click.ClickException(f"{error} (--consented, or --anew)") from None
+        note_result(account_id=account.id)
         if not created:
             raise click.ClickException(
                 f"account {account.id} has this meter already; nothing was changed: "

@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, timedelta
@@ -175,6 +176,12 @@ def shell_user() -> str:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):  # A container may run under a number that has no name.
         return f"cli:uid {os.getuid()}"
+
+
+def confirm_on_terminal(question: str, yes: bool) -> None:
+    """Ask a person at a terminal whether to go on; scripts are not asked. Raises Abort where the answer is no."""
+    if not yes and sys.stdin.isatty():
+        click.confirm(question, abort=True, err=True)
 
 
 def warn(text: str) -> None:

@@ -34,6 +34,7 @@ from worker.cli.demo_homes import (
     connect_home,
     give_panels,
 )
+from worker.cli.operators import new_operator_link
 from worker.cli.show import plot_loads
 from worker.cli.supervise import start_part, use_pretend_settings
 from worker.clients.enedis.presets import PRESETS
@@ -48,7 +49,8 @@ from worker.stores.redis.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
 
 _POLL_S: Final = 0.25
-_OPERATOR_PASSWORD: Final = "demo"  # noqa: S105 - It opens pretend homes.
+_OPERATOR: Final = "demo"
+_FLOWER_PASSWORD: Final = "demo"  # noqa: S105 - It shows pretend homes.
 _LONGEST_S: Final = 300.0
 
 
@@ -163,9 +165,12 @@ class Demo:
         _, link = self._runtime.inviter.invite_account(account_id, "releve demo")
         words = f"  the {HOME_WITH_GAS}'s gas (postcode {postcode}, any name and e-mail): {link}"
         self._console.print(words, soft_wrap=True)
+        access = self._runtime.web_access
+        link = new_operator_link(access, access.operators.add(_OPERATOR), self._web)
+        words = f"operator's page, once within 10 minutes (`releve operators link {_OPERATOR}` gives another): {link}"
+        self._console.print(words, soft_wrap=True)
         self._console.print(
-            f"operator's page: {self._web}/operator, password {_OPERATOR_PASSWORD}\n"
-            f"tasks in Flower: http://127.0.0.1:{flower_port}, user {FLOWER_USER}, password {_OPERATOR_PASSWORD}\n"
+            f"tasks in Flower: http://127.0.0.1:{flower_port}, user {FLOWER_USER}, password {_FLOWER_PASSWORD}\n"
             f"still running: simulator {self._simulator}, logs {self._folder / 'logs'}\n"
             f"in another terminal: set -a; . {self._folder / 'demo.env'}; set +a; releve status\n"
             "Ctrl-C ends everything and removes the demo's data"
@@ -205,8 +210,7 @@ def _start(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
             redis.url,
             simulator,
             public_url=web,
-            operator_password=_OPERATOR_PASSWORD,
-            flower_password=_OPERATOR_PASSWORD,
+            flower_password=_FLOWER_PASSWORD,
             session_key=secrets.token_urlsafe(48),
         )
         (folder / "demo.env").write_text(

@@ -8,6 +8,7 @@ import click
 
 from worker.accounts.invitations import Inviter, SentInvitation
 from worker.accounts.notice_services import is_mail_address
+from worker.cli.audit_trail import note_result
 from worker.cli.common import (
     GasMeterNumber,
     UsagePoint,
@@ -26,7 +27,7 @@ from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.stores.registry.tenants import require_tenant
 
 
-class MailAddress(click.ParamType[Any]):
+class MailRecipient(click.ParamType[Any]):
     """One mail address. The error does not repeat it: terminals are logged."""
 
     name = "ADDRESS"
@@ -46,7 +47,7 @@ class MailAddress(click.ParamType[Any]):
 @click.option(
     "--new-holder", is_flag=True, help="Another person holds this meter now: its account is closed when they connect."
 )
-@click.option("--mail", "address", type=MailAddress(), help="Send the link there, by the mail of RELEVE_NOTIFY_URL.")
+@click.option("--mail", "address", type=MailRecipient(), help="Send the link there, by the mail of RELEVE_NOTIFY_URL.")
 @tenant_option("With --usage-point: to which service the account will belong; see `releve tenants`.")
 @json_option
 def invite(
@@ -87,6 +88,7 @@ def invite(
             )
         else:
             invitation, link = inviter.invite_account(str(account_id), shell_user())
+        note_result(invitation.id, account_id=invitation.account_id)
         mailed = bool(address) and _mail(inviter, invitation, link, str(address))
     if as_json:
         print_json(SentInvitation.from_invitation(invitation, link, mailed=mailed).model_dump(mode="json"))

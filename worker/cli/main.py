@@ -15,6 +15,7 @@ from typing import Any, Final
 import click
 
 from config.settings import ConfigError
+from worker.cli.audit_trail import record_command
 from worker.cli.gas_option import shows_gas
 from worker.errors import WorkerError
 from worker.ops.logging_setup import configure_command
@@ -25,6 +26,7 @@ INTERRUPTED: Final = 130
 
 _HELPERS: Final = {
     "account_series",
+    "audit_trail",
     "common",
     "demo_gas",
     "demo_homes",
@@ -56,7 +58,7 @@ class LazyGroup(click.Group):
             return None
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(import_module(f"worker.cli.{name}"), name)
-        return command
+        return record_command(command, cmd_name)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,6 +6,7 @@ import click
 
 from worker.accounts.assertion import MeterErased
 from worker.accounts.rights.own import OwnHolder
+from worker.cli.audit_trail import note_result
 from worker.cli.common import print_result
 from worker.clients.suppliers import GRDF
 from worker.domain.consent.rights import is_postcode
@@ -55,6 +56,7 @@ def add_own(
         raise click.ClickException(translate(f"connect.{refused}.text", "en")) from None
     except UnknownUsagePoint:
         raise click.ClickException(translate("connect.right_unknown_meter.text", "en")) from None
+    note_result(right.id, account_id=account.id if account else None)
     if account is not None:
         from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from worker.accounts.explanations import to_row
+from worker.cli.audit_trail import note_result
 from worker.cli.common import (
     checked_name,
     json_option,
@@ -67,6 +68,7 @@ def new(name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: bool, as_j
     with open_registry_database() as database:
         tenant = require_tenant(database, tenant)
         client, secret = ProxyClientTable(database).create(name, redirect_uris, tenant, pkce=pkce)
+    note_result(client.id)
     if as_json:
         print_json({**to_row(client), "client_secret": secret})
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from worker.cli.backup import FILE_PREFIX, describe_counts, target_argument
-from worker.cli.common import json_option, open_runtime, print_result
+from worker.cli.common import confirm_on_terminal, json_option, open_runtime, print_result
 from worker.ops.backup_file import BackupRefused
 from worker.ops.restore import RestoreSummary
 from worker.ops.restore import restore as restore_backup
@@ -18,12 +18,13 @@ from worker.ops.restore import restore as restore_backup
 @click.command()
 @target_argument
 @click.option("--without-ledger", is_flag=True, help="Go on although the ledger of erasures is lost.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
 @json_option
-def restore(target: Path, without_ledger: bool, as_json: bool) -> None:
+def restore(target: Path, without_ledger: bool, yes: bool, as_json: bool) -> None:
     """Bring back what `releve backup` saved in FILE, or in the newest file of DIR; everything is stopped meanwhile.
 
-    The registry must be empty; the stores may be of another kind than those saved.  Interrupted, the same command
-    goes on.  What came after the backup is fetched again by itself when a worker runs.
+    The registry must be empty but for operators; the stores may be of another kind than those saved.  Interrupted, the
+    same command goes on.  What came after the backup is fetched again by itself when a worker runs.
 
     Accounts that were erased since, consents that were stopped and meters that changed hands stay so: the ledger of
     erasures (RELEVE_LEDGER_FILE) says which.  API tokens, invitations, clients of the proxy and sessions come back
@@ -35,6 +36,7 @@ def restore(target: Path, without_ledger: bool, as_json: bool) -> None:
       releve restore monday.zip --without-ledger
     """
     path = _newest(target) if target.is_dir() else target
+    confirm_on_terminal(f"Fill the registry and the measure store from {path.name}?", yes)
     with open_runtime() as runtime:
         summary = restore_backup(runtime, path, without_ledger=without_ledger)
     print_result(asdict(summary), *_lines(summary), as_json=as_json)
@@ -54,7 +56,8 @@ def _lines(summary: RestoreSummary) -> Iterator[str]:
         )
         yield (
             "make new tokens and clients (`releve tokens new`, `releve proxy-clients new`); households come in again "
-            "by an invitation (`releve invite ACCOUNT`), in v4 also by a new consent"
+            "by an invitation (`releve invite ACCOUNT`), in v4 also by a new consent; operators are in no backup "
+            "(`releve operators add NAME`)"
         )
     if summary.erasures_unknown_since:
         yield (

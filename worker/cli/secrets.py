@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from config.settings import ConfigError
-from worker.cli.common import json_option, print_result
+from worker.cli.common import confirm_on_terminal, json_option, print_result
 from worker.ops.secrets import (
     RELEVE_USER,
     SECRETS,
@@ -69,16 +69,18 @@ def make(folder: Path, redis: str, postgres: str, couchdb: str, as_json: bool) -
 @secrets.command()
 @click.argument("name", type=click.Choice([secret.name for secret in SECRETS]), metavar="NAME")
 @click.option("--folder", type=_FOLDER_TYPE, default=_FOLDER, show_default=True, help="Where they are kept.")
-def show(name: str, folder: Path) -> None:
-    """Print the secret NAME, like operator_password, flower_password or grafana_password.
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def show(name: str, folder: Path, yes: bool) -> None:
+    """Print the secret NAME, like flower_password or grafana_password; on a terminal it asks first.
 
     \b
     Example:
-      docker compose run --rm secrets releve secrets show operator_password
+      docker compose run --rm secrets releve secrets show flower_password
     """
     value = _read(folder, next(secret for secret in SECRETS if secret.name == name))
     if value is None:
         raise ConfigError(f"no secrets are kept in {folder}: run `releve secrets make {folder}` first")
+    confirm_on_terminal(f"Print {name} here, where others may read it?", yes)
     click.echo(value)
 
 

@@ -15,6 +15,7 @@ from worker.accounts.explanations import to_row
 from worker.cli.common import TenantName, json_option, open_registry_database, print_rows
 from worker.domain.consent.tenants import DEFAULT_TENANT, LONGEST_TITLE
 from worker.runtime.keys import build_sealer
+from worker.stores.encryption import Purpose
 from worker.stores.registry.tenants import TenantTable, WebhookTarget
 
 
@@ -108,4 +109,4 @@ def _read_target(url: str, secret_file: Path) -> WebhookTarget:
 def _open_table() -> Iterator[TenantTable]:
     """Open the table of tenants, which needs the keys that seal webhooks."""
     with open_registry_database() as database:
-        yield TenantTable(database, build_sealer(get_settings()))
+        yield TenantTable(database, build_sealer(get_settings(), Purpose.REGISTRY))

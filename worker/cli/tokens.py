@@ -8,10 +8,12 @@ from typing import Any
 import click
 
 from worker.accounts.explanations import to_row
+from worker.cli.audit_trail import note_result
 from worker.cli.common import (
     DayCount,
     checked_name,
     json_option,
+    local_text,
     open_registry_database,
     print_json,
     print_rows,
@@ -21,7 +23,7 @@ from worker.cli.common import (
 )
 from worker.domain.consent.scopes import Scope
 from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.stores.registry.api_tokens import ApiTokenTable
+from worker.stores.registry.api_tokens import LONGEST_LIFE, USUAL_LIFE, ApiTokenTable
 from worker.stores.registry.tenants import require_tenant
 
 
@@ -53,30 +55,35 @@ def tokens() -> None:
     "--expires",
     "expires_in",
     type=DayCount(),
-    help="It ends after so many days, like 90d; without it, when revoked.",
+    default=f"{USUAL_LIFE.days}d",
+    show_default=True,
+    help=f"It ends after so many days, {LONGEST_LIFE.days}d at most.",
 )
 @tenant_option("Whose accounts it opens; see `releve tenants`.", DEFAULT_TENANT)
 @json_option
-def new(name: str, scopes: frozenset[Scope], expires_in: timedelta | None, tenant: str, as_json: bool) -> None:
+def new(name: str, scopes: frozenset[Scope], expires_in: timedelta, tenant: str, as_json: bool) -> None:
     """Make a token and print it: once, for only its hash is kept.
 
+    It ends by itself; two weeks before, the operator gets a notice, and `releve doctor` names it.
     A token sees ALL accounts of its tenant, so give it to programs of your own and not to households.
 
     \b
     Examples:
-      releve tokens new --name dashboard --scope read:accounts,read:measures --expires 90d
+      releve tokens new --name dashboard --scope read:accounts,read:measures --expires 30d
       releve tokens new --name billing --scope read:measures --tenant kilowatt
     """
     name = checked_name(name, "--name")
-    if expires_in == timedelta(0):
-        raise click.BadParameter("a token lives a day at least", param_hint="--expires")
+    if not timedelta(0) < expires_in <= LONGEST_LIFE:
+        raise click.BadParameter(f"a token lives 1 to {LONGEST_LIFE.days} days", param_hint="--expires")
     with open_registry_database() as database:
         require_tenant(database, tenant)
         token, text = ApiTokenTable(database).create(name, scopes, expires_in, tenant=tenant)
+    note_result(token.id)
     if as_json:
         print_json({**to_row(token), "token": text})
     else:
-        warn(f"token {token.id} of {token.name}; keep what follows, it can't be shown again")
+        until = local_text(token.expires_at)
+        warn(f"token {token.id} of {token.name}, until {until}; keep what follows, it can't be shown again")
         click.echo(text)
 
 

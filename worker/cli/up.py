@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from config.settings import ConfigError, Settings, get_settings
+from config.settings import ConfigError, Settings, get_settings, removed_settings
 from worker.cli.common import warn
+from worker.cli.operators import warn_without_operators
 from worker.cli.supervise import public_url, start_part
 from worker.ops.flower import DEFAULT_PORT as FLOWER_PORT
 from worker.ops.flower import USER, password, password_source
@@ -13,6 +14,7 @@ from worker.ops.startup import check_credentials
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.stores.redis.child_processes import Supervisor
 from worker.stores.redis.sockets import listen
+from worker.web.addresses import trusted_proxies
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 
 _LOOPBACK = "127.0.0.1"
@@ -39,10 +41,14 @@ def up(host: str, port: int, flower_port: int) -> int:
     """
     settings = get_settings()
     announce_pretend_time(settings, warn)
+    for line in removed_settings():
+        warn(line)
     check_credentials(settings)
+    trusted_proxies(public_url(settings, host, port))
     if flower_port:
         _check_flower(settings, flower_port)
     with Runtime(settings) as runtime:  # Opening it migrates the registry and checks the settings.
+        warn_without_operators(runtime)
         env = {} if settings.redis_url else {"RELEVE_REDIS_URL": runtime.redis_url}
         env["RELEVE_PUBLIC_URL"] = public_url(settings, host, port)
         return _run(settings, env, host, port, flower_port)

@@ -6,9 +6,11 @@ import click
 
 from config.settings import get_settings, removed_settings
 from worker.cli.common import refusing_taken_port, warn
+from worker.cli.operators import warn_without_operators
 from worker.cli.supervise import public_url
 from worker.ops.logging_setup import configure_process
 from worker.runtime.process import Runtime, announce_pretend_time
+from worker.web.addresses import trusted_proxies
 from worker.web.app import create_app
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT, serve
 
@@ -32,7 +34,10 @@ def web(host: str, port: int) -> None:
     announce_pretend_time(settings, warn)
     for line in removed_settings():
         warn(line)
-    with Runtime(settings.model_copy(update={"public_url": public_url(settings, host, port)}), guarded=True) as runtime:
+    address = public_url(settings, host, port)
+    proxies = trusted_proxies(address)
+    with Runtime(settings.model_copy(update={"public_url": address}), guarded=True) as runtime:
+        warn_without_operators(runtime)
         app = create_app(runtime)
         with refusing_taken_port(host, port):
-            serve(app, host, port, on_start=lambda address: click.echo(f"serving at {address}"))
+            serve(app, host, port, on_start=lambda where: click.echo(f"serving at {where}"), proxies=proxies)

@@ -2,10 +2,11 @@
 
 A member is a row of blocks, each with its length in four bytes (big-endian) before it::
 
-    length | Fernet token (raw bytes) of zlib-compressed lines, some 256 kB of text together
+    length | sealed bytes (``stores.sealing``) of zlib-compressed lines, some 256 kB of text together
 
-A block can neither be read nor made without a backup key. Order and number of the lines are not protected here: the
-manifest has their checksum. Sizes are bounded before anything is unpacked or kept, so that memory stays flat.
+A block can neither be read nor made without a backup key, and is bound to its member and its number there. The number
+of the lines is not protected here: the manifest has their checksum. Sizes are bounded before anything is unpacked or
+kept, so that memory stays flat.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Any, Final
 
 from worker.errors import OperatorFault
-from worker.stores.encryption import Sealer
+from worker.stores.sealing import Sealer
 
 MAX_LINE: Final = 1_000_000  # Bytes, with the line's end.
 _BLOCK_SIZE: Final = 256_000
 MAX_UNPACKED: Final = _BLOCK_SIZE + MAX_LINE
-_MAX_SEALED: Final = MAX_UNPACKED + 10_000  # What doesn't compress grows a little, by zlib's and Fernet's frames.
+_MAX_SEALED: Final = MAX_UNPACKED + 10_000  # What doesn't compress grows a little, by zlib's frame and the sealing's.
 _LENGTH: Final = struct.Struct(">I")
 
 
@@ -45,12 +46,12 @@ class Checksum:
         return {"lines": self._lines, "sha256": self._content.hexdigest()}
 
 
-def write_blocks(lines: Iterable[bytes], stream: IO[bytes], sealer: Sealer) -> dict[str, Any]:
-    """Write the lines as blocks, and return the manifest's entry of them.
+def write_blocks(lines: Iterable[bytes], stream: IO[bytes], sealer: Sealer, member: str) -> dict[str, Any]:
+    """Write the lines of a member as blocks, and return the manifest's entry of them.
 
     Raises ValueError for a line above ``MAX_LINE``, which no restore would take.
     """
-    checksum, block, size = Checksum(), list[bytes](), 0
+    checksum, block, size, number = Checksum(), list[bytes](), 0, 0
     for line in lines:
         if len(line) > MAX_LINE:
             raise ValueError(f"a row of {len(line)} bytes is above the {MAX_LINE} that a backup takes")
@@ -58,37 +59,39 @@ def write_blocks(lines: Iterable[bytes], stream: IO[bytes], sealer: Sealer) -> d
         block.append(line)
         size += len(line)
         if size >= _BLOCK_SIZE:
-            _write_block(block, stream, sealer)
-            block, size = [], 0
+            _write_block(block, stream, sealer, _place_of(member, number))
+            block, size, number = [], 0, number + 1
     if block:
-        _write_block(block, stream, sealer)
+        _write_block(block, stream, sealer, _place_of(member, number))
     return checksum.to_entry()
 
 
-def read_blocks(stream: IO[bytes], sealer: Sealer) -> Iterator[bytes]:
-    """Yield the lines of all blocks. Raises BadBlock."""
+def read_blocks(stream: IO[bytes], sealer: Sealer, member: str) -> Iterator[bytes]:
+    """Yield the lines of all blocks of a member. Raises BadBlock."""
+    number = 0
     while prefix := stream.read(_LENGTH.size):
         if len(prefix) < _LENGTH.size:
             raise BadBlock
         (length,) = _LENGTH.unpack(prefix)
         if length > _MAX_SEALED or len(sealed := stream.read(length)) < length:
             raise BadBlock
-        for line in unpack(sealed, sealer).splitlines(keepends=True):
+        for line in unpack(sealed, sealer, _place_of(member, number)).splitlines(keepends=True):
             if len(line) > MAX_LINE:
                 raise BadBlock
             yield line
+        number += 1
 
 
-def pack(text: bytes, sealer: Sealer) -> bytes:
-    """Return the text compressed and sealed."""
-    return sealer.seal_bytes(zlib.compress(text))
+def pack(text: bytes, sealer: Sealer, place: str) -> bytes:
+    """Return the text compressed and sealed at its place."""
+    return sealer.seal_bytes(zlib.compress(text), place)
 
 
-def unpack(sealed: bytes, sealer: Sealer) -> bytes:
+def unpack(sealed: bytes, sealer: Sealer, place: str) -> bytes:
     """Return the text of a sealed block. Raises BadBlock, for one that unpacks beyond ``MAX_UNPACKED`` too."""
     unpacking = zlib.decompressobj()
     try:
-        text = unpacking.decompress(sealer.unseal_bytes(sealed), MAX_UNPACKED)
+        text = unpacking.decompress(sealer.unseal_bytes(sealed, place), MAX_UNPACKED)
     except (OperatorFault, zlib.error):
         raise BadBlock from None
     if not unpacking.eof:
@@ -96,7 +99,11 @@ def unpack(sealed: bytes, sealer: Sealer) -> bytes:
     return text
 
 
-def _write_block(lines: list[bytes], stream: IO[bytes], sealer: Sealer) -> None:
-    sealed = pack(b"".join(lines), sealer)
+def _place_of(member: str, number: int) -> str:
+    return f"{member}/{number}"
+
+
+def _write_block(lines: list[bytes], stream: IO[bytes], sealer: Sealer, place: str) -> None:
+    sealed = pack(b"".join(lines), sealer, place)
     stream.write(_LENGTH.pack(len(sealed)))
     stream.write(sealed)

@@ -2,13 +2,13 @@
 
 Its members:
 
-- ``releve.json``, in the clear: ``{"format": 2, "made_at": "2024-07-25T09:00:00+00:00", …}``. It is there so that an
+- ``releve.json``, in the clear: ``{"format": 3, "made_at": "2024-07-25T09:00:00+00:00", …}``. It is there so that an
   error can say what a file is, and is never trusted.
 - ``registry/accounts`` and one such member for each other table, ``measures/com.grandlyon.enedis.day`` and one for each
   other doctype: lines of JSON, one row or document each, in sealed blocks (``backup_blocks``).
 - ``manifest``, written last, sealed as one block of JSON::
 
-    {"format": 2, "made_at": "2024-07-25T09:00:00+00:00", "schema": "0004", "removed_meanwhile": [],
+    {"format": 3, "made_at": "2024-07-25T09:00:00+00:00", "schema": "0004", "removed_meanwhile": [],
      "ledger": {"id": "1f0c…", "entries": 12}, "members": {"registry/accounts": {"lines": 4, "sha256": "9f86d081…"}}}
 
 Nobody can write a manifest without a backup key, and the manifest has the checksum of each member's lines. So rows that
@@ -32,9 +32,9 @@ from typing import Any, Final, Self
 
 from worker.errors import DataError
 from worker.ops.backup_blocks import MAX_UNPACKED, BadBlock, Checksum, pack, read_blocks, unpack, write_blocks
-from worker.stores.encryption import Sealer
+from worker.stores.sealing import Sealer
 
-FORMAT: Final = 2
+FORMAT: Final = 3  # Format 2 was the same, but no block was bound to its place; it is still read.
 HEADER: Final = "releve.json"
 MANIFEST: Final = "manifest"
 _FIRST_MANIFEST: Final = "manifest.json"  # Of format 1, which was neither sealed nor signed.
@@ -76,7 +76,7 @@ class ArchiveWriter:
         """Write ``rows`` as a member; return their number. Raises BackupRefused for a row that is too large."""
         with self._file.open(name, "w", force_zip64=True) as stream:
             try:
-                self.members[name] = write_blocks(map(to_line, rows), stream, self._sealer)
+                self.members[name] = write_blocks(map(to_line, rows), stream, self._sealer, name)
             except ValueError as error:
                 raise BackupRefused(f"{name} can't be saved: {error}") from None
         return int(self.members[name]["lines"])
@@ -86,7 +86,7 @@ class ArchiveWriter:
         manifest = json.dumps({**self._header(), **facts, "members": self.members}).encode()
         if len(manifest) > MAX_UNPACKED:
             raise BackupRefused("too many accounts were removed while the backup was made: make it again")
-        self._file.writestr(MANIFEST, pack(manifest, self._sealer))
+        self._file.writestr(MANIFEST, pack(manifest, self._sealer, MANIFEST))
 
     def _header(self) -> dict[str, Any]:
         return {"format": FORMAT, "made_at": self._made_at}
@@ -174,7 +174,7 @@ class Archive:
         checksum = Checksum()
         try:
             with self._file.open(name) as stream:
-                for line in read_blocks(stream, self._sealer):
+                for line in read_blocks(stream, self._sealer, name):
                     checksum.add(line)
                     yield line
         except _DAMAGE_ERRORS:
@@ -197,7 +197,7 @@ class Archive:
         except _DAMAGE_ERRORS:
             raise self._damaged("its manifest") from None
         try:
-            manifest: dict[str, Any] = json.loads(unpack(sealed, self._sealer))
+            manifest: dict[str, Any] = json.loads(unpack(sealed, self._sealer, MANIFEST))
         except BadBlock:
             raise BackupRefused(
                 f"{self.path} was sealed under a key that is not given, or was changed: put the key into "

@@ -62,8 +62,8 @@ class _Replay:
     def __init__(self, runtime: Runtime, connection: Connection) -> None:
         database = runtime.registry.database.join(connection)
         self.effect = LedgerEffect()
-        self.registry = AccountRegistry(database, runtime.sealer, runtime.registry.outcomes.fleet)
-        self._consents = ConsentTable(database, runtime.sealer)
+        self.registry = AccountRegistry(database, runtime.registry_sealer, runtime.registry.outcomes.fleet)
+        self._consents = ConsentTable(database, runtime.registry_sealer)
         self._erasures = ErasureTable(database, runtime.erasure_hashes)
         self._connection = connection
         self._keep_days = runtime.settings.keep_consent_proof_days

@@ -15,7 +15,8 @@ from config.settings import ConfigError, Settings
 from worker import logs
 from worker.logs import REDACTOR
 
-_SECRET_FILES: Final = ("token.keys", "session.key", "flower.password")  # They are made in data_dir at first use.
+# They are made in data_dir at first use. The web application alone reads ``session.key``, which it masks when it does.
+_SECRET_FILES: Final = ("token.keys", "flower.password")
 _PASSWORDS: Final = re.compile(r"://[^:/@\s]*:([^/\s;,]+)@")
 _KEYS: Final = re.compile(r"[A-Za-z0-9_%~+-]{10,}")  # In a URL of a service any part may be its key.
 

@@ -33,7 +33,6 @@ from worker.ops.backup_file import Archive, BackupRefused, Row, to_line
 from worker.ops.ledger_replay import LedgerEffect, replay_ledger
 from worker.runtime.keys import open_backup_sealer
 from worker.runtime.process import Runtime
-from worker.stores.encryption import Sealer
 from worker.stores.ledger_file import LedgerEntry, LedgerKind, LedgerPosition, LedgerRefused
 from worker.stores.measures.base import Document, MeasureStore
 from worker.stores.redis.consent_flows import ConsentFlows
@@ -48,6 +47,8 @@ from worker.stores.registry.dump import (
     restore_rows,
 )
 from worker.stores.registry.seals import TEXT_SEALS
+from worker.stores.registry.tables import AUDIT_LOG
+from worker.stores.sealing import Sealer
 
 _SEALS_CHECKED: Final = 20
 _RECORD: Final = "restore"
@@ -92,7 +93,7 @@ def restore(runtime: Runtime, path: Path, *, without_ledger: bool = False) -> Re
         if step != migrations.newest_step():
             raise BackupRefused(f"{path} comes from another version (schema {step}): restore it with that one")
         archive.check()
-        _check_keys(archive, runtime.sealer)
+        _check_keys(archive, runtime.registry_sealer)
         entries, is_whole = _read_ledger(runtime, archive, without_ledger=without_ledger)
         name = _name_of(archive, entries)
         was_there = _is_already_restored(runtime, name)
@@ -132,9 +133,9 @@ def _check_keys(archive: Archive, sealer: Sealer) -> None:
     One value that opens is enough: a value under a key that was lost long ago must not block the others.
     """
     for column in TEXT_SEALS:
-        table, name = column.seals.table.name, column.seals.name
-        seals = [row[name] for row in islice(archive.rows(table_member(table)), _SEALS_CHECKED) if row[name]]
-        if seals and not any(sealer.can_unseal(seal) for seal in seals):
+        table, name, key = column.seals.table.name, column.seals.name, column.key.name
+        rows = [row for row in islice(archive.rows(table_member(table)), _SEALS_CHECKED) if row[name]]
+        if rows and not any(sealer.can_unseal(row[name], column.place_of(row[key])) for row in rows):
             raise BackupRefused(
                 f"the {table} in {archive.path} were sealed under a key that is not given: put it into "
                 "RELEVE_TOKEN_KEYS, or bring back the file token.keys of the old data_dir; nothing was changed"
@@ -181,9 +182,11 @@ def _remember(runtime: Runtime, name: str, connection: Connection) -> None:
 
 
 def _checksum_rows(connection: Connection) -> dict[str, Any]:
-    """Return the checksum of all rows of the registry."""
+    """Return the checksum of all rows of the registry, but for the audit log, which each command adds to."""
     checksum = Checksum()
     for table in TABLES:
+        if table == AUDIT_LOG.name:
+            continue
         for row in read_rows(connection, table):
             checksum.add(to_line(row))
     return checksum.to_entry()

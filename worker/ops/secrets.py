@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Final
 
 from config.settings import SIMULATOR_SECRET, ConfigError
-from worker.stores.encryption import MIN_KEY_LENGTH, Sealer, generate_key
+from worker.stores.encryption import MIN_KEY_LENGTH, check_keys, generate_key
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]{8,}")  # These need no quoting in a URL, an .ini file or redis.conf.
 APP_ROLE: Final = "releve_app"
@@ -95,7 +95,6 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
         "registry_url": registry_url,
         "measures_url": measures_url,
         "token_keys": values["token_keys"],
-        "session_key": values["session_key"],
         "erasure_keys": values["erasure_keys"],
         "enedis_client_secret": values["enedis_client_secret"],
         "grdf_client_secret": values["grdf_client_secret"],
@@ -111,7 +110,7 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
             "measures_admin_url": admin_url,
         },
         "worker": runtime_files,
-        "web": {**runtime_files, "operator_password": values["operator_password"]},
+        "web": {**runtime_files, "session_key": values["session_key"]},
         "backup": {**runtime_files, "backup_keys": values["backup_keys"]},
         "beat": {"redis_url": redis_url},
         "flower": {"redis_url": redis_url, "flower_password": values["flower_password"]},
@@ -143,19 +142,15 @@ def _check_ascii(value: str) -> str | None:
 
 def _check_sealing_keys(value: str) -> str | None:
     try:
-        Sealer([*_split_keys(value)])
-    except ValueError:
-        return "needs Fernet keys, comma separated: make one with `releve keys new`"
+        check_keys([key.strip() for key in value.split(",") if key.strip()])
+    except ValueError as error:
+        return str(error)
     return None
 
 
 def _check_hash_keys(value: str) -> str | None:
     short = any(len(key) < MIN_KEY_LENGTH for key in _split_keys(value))
     return f"needs keys of {MIN_KEY_LENGTH} characters or more, comma separated" if short else None
-
-
-def _check_length(value: str) -> str | None:
-    return None if len(value) >= MIN_KEY_LENGTH else f"needs {MIN_KEY_LENGTH} characters or more"
 
 
 def _check_one_line(value: str) -> str | None:
@@ -177,8 +172,7 @@ SECRETS: Final = (
         KeyChange.OVERLAPPING,
     ),
     Secret("backup_keys", "RELEVE_BACKUP_KEYS", generate_key, _check_sealing_keys, KeyChange.OVERLAPPING),
-    Secret("session_key", "RELEVE_SESSION_KEY", lambda: secrets.token_urlsafe(48), _check_length),
-    Secret("operator_password", "RELEVE_OPERATOR_PASSWORD", lambda: secrets.token_urlsafe(18), _check_ascii),
+    Secret("session_key", "RELEVE_SESSION_KEY", lambda: secrets.token_urlsafe(48), _check_sealing_keys),
     Secret("flower_password", "RELEVE_FLOWER_PASSWORD", lambda: secrets.token_urlsafe(18), _check_ascii),
     Secret("grafana_password", "GRAFANA_PASSWORD", lambda: secrets.token_urlsafe(18), _check_ascii, KeyChange.REFUSED),
     # The generated values are those of the simulator; Enedis and GRDF issue the real ones.

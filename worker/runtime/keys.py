@@ -13,27 +13,27 @@ from pydantic import SecretStr
 
 from config.settings import ConfigError, Settings
 from worker.logs import REDACTOR
-from worker.stores.encryption import KeyedHashes, Sealer, generate_key
+from worker.stores.encryption import KeyedHashes, Purpose, generate_key
+from worker.stores.sealing import Sealer
 
+# The files in the data folder.
+TOKEN_KEYS: Final = "token.keys"  # noqa: S105 - a file's name
+ERASURE_KEYS: Final = "erasure.keys"
+SESSION_KEY: Final = "session.key"
 _BACKUP_KEYS: Final = "backup.keys"
 
-ERASURE_KEYS: Final = "erasure.keys"  # The file in the data folder.
 
-
-def build_sealer(settings: Settings) -> Sealer:
-    """Return what seals tokens.  Raises ConfigError where a key is not a key."""
+def build_sealer(settings: Settings, purpose: Purpose) -> Sealer:
+    """Return what seals for a purpose.  Raises ConfigError where a key is too short, or the first can be guessed."""
     try:
-        return Sealer(_keys(settings.token_keys, settings.data_dir, "token.keys", generate_key))
+        return Sealer(_keys_of(settings, purpose), purpose)
     except ValueError as error:
-        raise ConfigError(f"RELEVE_TOKEN_KEYS: {error}") from None
+        raise ConfigError(f"{purpose.setting}: {error}") from None
 
 
 def build_backup_sealer(settings: Settings) -> Sealer:
-    """Return what seals backups.  Raises ConfigError where a key is not a key."""
-    try:
-        return Sealer(_keys(settings.backup_keys, settings.data_dir, _BACKUP_KEYS, generate_key))
-    except ValueError as error:
-        raise ConfigError(f"RELEVE_BACKUP_KEYS: {error}") from None
+    """Return what seals backups.  Raises ConfigError as ``build_sealer`` does."""
+    return build_sealer(settings, Purpose.BACKUP)
 
 
 def open_backup_sealer(settings: Settings) -> Sealer:
@@ -56,7 +56,22 @@ def build_erasure_hashes(settings: Settings) -> KeyedHashes:
 
 def session_keys(settings: Settings) -> list[str]:
     """Return the keys of all that lets a browser in, the newest first; the web application alone has them."""
-    return _keys(settings.session_key, settings.data_dir, "session.key", _new_key)
+    return _keys(settings.session_key, settings.data_dir, SESSION_KEY, _new_key)
+
+
+def has_session_keys(settings: Settings) -> bool:
+    """Return whether the keys of the web application are at hand here; makes none."""
+    return bool(settings.session_key) or (settings.data_dir / SESSION_KEY).exists()
+
+
+def _keys_of(settings: Settings, purpose: Purpose) -> list[str]:
+    match purpose.setting:
+        case "RELEVE_TOKEN_KEYS":
+            return _keys(settings.token_keys, settings.data_dir, TOKEN_KEYS, generate_key)
+        case "RELEVE_BACKUP_KEYS":
+            return _keys(settings.backup_keys, settings.data_dir, _BACKUP_KEYS, generate_key)
+        case _:
+            return session_keys(settings)
 
 
 def _keys(setting: SecretStr | None, data_dir: Path, file: str, make: Callable[[], str]) -> list[str]:

@@ -51,6 +51,7 @@ from worker.errors import OperatorFault
 from worker.runtime import keys, stores, supplier
 from worker.runtime.series import fleet_series, is_offered
 from worker.runtime.web import WebAccess, build_web_access
+from worker.stores.encryption import Purpose
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.connection_requests import ConnectionRequests
@@ -61,6 +62,7 @@ from worker.stores.redis.locks import Locks
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.redis.proof_files import ProofFiles
 from worker.stores.redis.rate_limits import RateLimiter
+from worker.stores.registry.access.audit import AuditTable
 from worker.stores.registry.access.sessions import SessionTable
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.answers.corrections import CorrectionTable
@@ -120,26 +122,29 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def _open_stores(self, guarded: bool) -> None:
         settings = self.settings
-        self.sealer = keys.build_sealer(settings)
+        self.registry_sealer = keys.build_sealer(settings, Purpose.REGISTRY)
+        self.redis_sealer = keys.build_sealer(settings, Purpose.REDIS)
+        self.broker_sealer = keys.build_sealer(settings, Purpose.BROKER)
         self.erasure_hashes = keys.build_erasure_hashes(settings)
         self.ledger_file = LedgerFile(settings.ledger(), self.erasure_hashes)
         database = stores.open_current_database(settings, self._open)
-        self.registry = AccountRegistry(database, self.sealer, fleet_series(settings))
+        self.registry = AccountRegistry(database, self.registry_sealer, fleet_series(settings))
         self.erasures = ErasureTable(database, self.erasure_hashes)
         self.reading_tries = ReadingTryTable(database, self.erasure_hashes)
         registering = [one.name for one in SUPPLIERS.values() if one.rights is not None]
-        self.rights = RightTable(database, self.sealer, self.erasure_hashes, registering)
+        self.rights = RightTable(database, self.registry_sealer, self.erasure_hashes, registering)
         self.invitations = self.registry.invitations
         self.api_tokens = ApiTokenTable(database)
+        self.audit = AuditTable(database)
         self.proxy_clients = ProxyClientTable(database)
         self.proxy_grant_table = ProxyGrantTable(database)
-        self.consents = ConsentTable(database, self.sealer)
-        self.evidence = EvidenceCheck(database, self.sealer)
-        import_older_consents(database, self.sealer)
+        self.consents = ConsentTable(database, self.registry_sealer)
+        self.evidence = EvidenceCheck(database, self.registry_sealer)
+        import_older_consents(database, self.registry_sealer)
         self.notices = NoticeTable(database)
         self.corrections = CorrectionTable(database)
-        self.unknown_answers = QuarantineTable(database, self.sealer)
-        self.tenants = TenantTable(database, self.sealer)
+        self.unknown_answers = QuarantineTable(database, self.registry_sealer)
+        self.tenants = TenantTable(database, self.registry_sealer)
         self.homes = HomeTable(database)
         self.sessions = SessionTable(database)
         self.channels = NoticeChannels(
@@ -154,7 +159,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         check_eviction(self.redis)
         self.progress = ProgressStore(self.redis)
         subject_of = partial(self.erasure_hashes.hash, "connection request")
-        self.connection_requests = ConnectionRequests(self.redis, self.sealer, subject_of)
+        self.connection_requests = ConnectionRequests(self.redis, self.redis_sealer, subject_of)
         self.heartbeats = Heartbeats(self.redis)
         self.broker_messages = stores.build_broker_messages(settings, self.redis_url, self._open)
         presets = supplier.chosen_presets(settings)
@@ -164,7 +169,7 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def _build_suppliers(self) -> None:
         settings = self.settings
-        self.raw_answers = RawAnswerTable(self.registry.database, self.sealer)
+        self.raw_answers = RawAnswerTable(self.registry.database, self.registry_sealer)
         self.answer_watch = AnswerWatch(
             quarantine=self.unknown_answers,
             channels=self.channels.names(),
@@ -192,7 +197,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             oauth=OAuthClient(endpoints, of.client_id, secret, transport, permits),
             permits=permits,
             user_tokens=partial(UserTokenStore, registry=self.registry, progress=self.progress),
-            application_token=ApplicationTokenStore(endpoints.preset.name, self.sealer, self.progress),
+            application_token=ApplicationTokenStore(endpoints.preset.name, self.redis_sealer, self.progress),
             now=self.now,
             report=partial(self.answer_watch.report_deviation, supplier=of.name),
         )
@@ -228,7 +233,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.refusals = RefusalPolicy(
             accounts=self.registry,
             consents=self.consents,
-            pending=PendingRefusals(self.registry.database, self.sealer),
+            pending=PendingRefusals(self.registry.database, self.registry_sealer),
             notices=self.notices,
             channels=self.channels,
             now=self.now,
@@ -326,7 +331,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         # The consents of the supplier whose pages need no invitation that names it.
         self.supplier_consents = pages[clients.supplier.name]
         proxy_calls = SupplierCalls()
-        proxy_codes = ProxyCodes(flows=ConsentFlows(self.redis), sealer=self.sealer)
+        proxy_codes = ProxyCodes(flows=ConsentFlows(self.redis), sealer=self.redis_sealer)
         self.proxy_grants = ProxyGrants(
             codes=proxy_codes,
             supplier=self.supplier_consents,
@@ -373,7 +378,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
         self.right_withdrawal = RightWithdrawal(rights=self.rights, clients_of=self.clients_of)
         self.own_rights = OwnRights(clients_of=self.clients_of, openings=openings, rights=self.rights, now=self.now)
-        files = ProofFiles(self.redis, self.sealer)
+        files = ProofFiles(self.redis, self.redis_sealer)
         self.proof_uploads = ProofUploads(files=files, rights=self.own_rights)
         self.connector = AccountConnector(
             suppliers=self.suppliers_consents,
@@ -462,7 +467,7 @@ class Runtime(AbstractContextManager["Runtime"]):
     @cached_property
     def web_access(self) -> WebAccess:
         """What opens and ends browsers' sessions. It needs the session key, which a worker does not have."""
-        return build_web_access(self.settings, self.registry.database)
+        return build_web_access(self.settings, self.registry, self.erasure_hashes, RateLimiter(self.redis))
 
     @property
     def has_rights(self) -> bool:

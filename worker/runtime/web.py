@@ -4,30 +4,69 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from config.settings import ConfigError, Settings
-from worker.runtime.keys import session_keys
+from config.settings import Settings
+from worker.accounts.access.mail_links import MailLinks
+from worker.accounts.access.ways_back import HouseholdAccess
+from worker.runtime.keys import build_sealer, session_keys
 from worker.stores.database import Database
-from worker.stores.encryption import Signer
+from worker.stores.encryption import KeyedHashes, Purpose, Signer
+from worker.stores.redis.rate_limits import RateLimiter
 from worker.stores.registry.access.keys import AccessKeyTable
+from worker.stores.registry.access.operators import OperatorTable
+from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.households.households import HouseholdTable
+from worker.stores.registry.households.mail_addresses import MailAddressTable
 from worker.stores.sealing import Sealer
 
 
-@dataclass(frozen=True, slots=True)
-class WebAccess:
-    """The tables of those who use a browser, and what signs their forms."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorAccess:
+    """The tables by which operators are let in, and the sealer of all that lets a browser in."""
 
-    signer: Signer
     sealer: Sealer
     keys: AccessKeyTable
+    operators: OperatorTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebAccess(OperatorAccess):
+    """The tables of all who use a browser, their ways back, and what signs their forms."""
+
+    signer: Signer
     households: HouseholdTable
+    ways_back: HouseholdAccess
+    mail_links: MailLinks
 
 
-def build_web_access(settings: Settings, database: Database) -> WebAccess:
-    """Return what opens and ends sessions.  Raises ConfigError where a session key is too short."""
-    keys = session_keys(settings)
-    try:
-        sealer, signer = Sealer(keys, "web access", "RELEVE_SESSION_KEY"), Signer(keys)
-    except ValueError as error:
-        raise ConfigError(f"RELEVE_SESSION_KEY: {error}") from None
-    return WebAccess(signer, sealer, AccessKeyTable(database, sealer), HouseholdTable(database, sealer))
+def build_operator_access(settings: Settings, database: Database) -> OperatorAccess:
+    """Return what operators are let in by.  Raises ConfigError as ``build_sealer`` does."""
+    sealer = build_sealer(settings, Purpose.WEB_ACCESS)
+    keys, operators = AccessKeyTable(database, sealer), OperatorTable(database, sealer)
+    return OperatorAccess(sealer=sealer, keys=keys, operators=operators)
+
+
+def build_web_access(
+    settings: Settings, registry: AccountRegistry, hashes: KeyedHashes, limiter: RateLimiter
+) -> WebAccess:
+    """Return what opens and ends sessions.  Raises ConfigError as ``build_sealer`` does."""
+    of_operators = build_operator_access(settings, registry.database)
+    keys, sealer = of_operators.keys, of_operators.sealer
+    households = HouseholdTable(registry.database, sealer)
+    addresses = MailAddressTable(registry.database, sealer, hashes)
+    return WebAccess(
+        sealer=sealer,
+        keys=keys,
+        operators=of_operators.operators,
+        signer=Signer(session_keys(settings)),
+        households=households,
+        ways_back=HouseholdAccess(keys=keys, households=households, addresses=addresses),
+        mail_links=MailLinks(
+            keys=keys,
+            households=households,
+            addresses=addresses,
+            registry=registry,
+            limiter=limiter,
+            public_url=settings.public_url,
+            notify_urls=settings.notify_urls(),
+        ),
+    )

@@ -15,9 +15,10 @@ from contextlib import contextmanager, suppress
 from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import (
+    Column,
     Connection,
     DateTime,
     Dialect,
@@ -47,7 +48,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from worker.domain.clock import Clock, real_clock
 from worker.errors import StoreUnavailable
 from worker.metrics import STORE_ERRORS
-from worker.stores.encryption import Sealer
+
+if TYPE_CHECKING:
+    from worker.stores.sealing import Sealer
 
 _DRIVERS: Final = ("pysqlite", "psycopg")
 _TIMEOUT_S: Final = 30.0
@@ -236,6 +239,11 @@ class SealedTable(SqlTable):
     def __init__(self, database: Database, sealer: Sealer) -> None:
         super().__init__(database)
         self._sealer = sealer
+
+
+def place_of(column: Column[Any], row_id: str) -> str:
+    """Return the place of a sealed value (``stores.sealing``), such as ``tokens.sealed/k3q7d0fr2mxx``."""
+    return f"{column.table.name}.{column.name}/{row_id}"
 
 
 def build_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:

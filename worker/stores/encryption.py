@@ -1,8 +1,8 @@
-"""Encryption of stored secrets (Fernet), and signed texts (JWT).
+"""Keys and what they are derived for, hashes of secrets, and signed texts (JWT).
 
-``Sealer`` encrypts tokens and meter numbers under the operator's first key and decrypts them under any of the keys. To
-change the key, put the new one first in RELEVE_TOKEN_KEYS, run ``registry.seals.rotate_seals``, then remove the
-old key. ``KeyedHashes`` recognises a text that is not stored. ``Signer`` signs browser sessions and consent states.
+``Purpose`` lists what keys are derived for; ``sealing.Sealer`` encrypts for one of them. ``SecretTexts`` makes secrets
+of which a store keeps the hash. ``KeyedHashes`` recognises a text that is not stored. ``Signer`` proves that a form is
+ours.
 """
 
 from __future__ import annotations
@@ -12,116 +12,66 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from enum import Enum
+from typing import Final
 
-import jwt
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from worker.errors import OperatorFault
-
-_ALGORITHM: Final = "HS256"
 _ID_LETTERS: Final = "abcdefghjkmnpqrstvwxyz0123456789"
 _ID_LENGTH: Final = 12
 _SECRET_BYTES: Final = 32
 MIN_KEY_LENGTH: Final = 32
+# 32 random hexadecimal digits have fewer than this once in 25 million times.
+_MIN_DIFFERENT_CHARACTERS: Final = 8
 
 
-class Sealer:
-    """Encryption of short texts with Fernet (AES-128-CBC and HMAC-SHA256); errors show neither key nor text."""
+class Purpose(Enum):
+    """What a key is derived for. What is sealed for one purpose opens for no other, even under the same keys.
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        """Take the keys, the newest first. Raises ValueError, which names a bad key only by its place."""
-        if not keys:
-            raise ValueError("no token key is given: RELEVE_TOKEN_KEYS needs at least one")
-        fernets = [_to_fernet(key, place) for place, key in enumerate(keys, start=1)]
-        self._newest = fernets[0]
-        self._fernet = MultiFernet(fernets)
-        self.key_count = len(fernets)
-
-    def seal(self, text: str) -> str:
-        """Encrypt the text under the first key. The same text gives another result each time."""
-        return self._fernet.encrypt(text.encode()).decode()
-
-    def unseal(self, sealed: str) -> str:
-        """Decrypt a sealed text. Raises OperatorFault if no key fits or the sealed text was changed."""
-        with _seal_errors():
-            return self._fernet.decrypt(sealed.encode()).decode()
-
-    def can_unseal(self, sealed: str) -> bool:
-        """Return whether a key fits and the text is unchanged."""
-        try:
-            self._fernet.decrypt(sealed.encode())
-        except InvalidToken:
-            return False
-        return True
-
-    # The same for bytes. Text in base64 would be longer by a third.
-
-    def seal_bytes(self, content: bytes) -> bytes:
-        """Encrypt bytes under the first key."""
-        return base64.urlsafe_b64decode(self._fernet.encrypt(content))
-
-    def unseal_bytes(self, sealed: bytes) -> bytes:
-        """Decrypt sealed bytes. Raises OperatorFault, as ``unseal`` does."""
-        with _seal_errors():
-            return self._fernet.decrypt(base64.urlsafe_b64encode(sealed))
-
-    def rotate(self, sealed: str | bytes) -> str | bytes:
-        """Seal the same text, or the same bytes, under the first key. Raises OperatorFault, as ``unseal`` does."""
-        with _seal_errors():
-            if isinstance(sealed, bytes):
-                return base64.urlsafe_b64decode(self._fernet.rotate(base64.urlsafe_b64encode(sealed)))
-            return self._fernet.rotate(sealed.encode()).decode()
-
-    def is_newest(self, sealed: str) -> bool:
-        """Return whether the text is sealed under the first key, so that it needs no other key."""
-        try:
-            self._newest.decrypt(sealed.encode())
-        except InvalidToken:
-            return False
-        return True
-
-    def __repr__(self) -> str:
-        return "Sealer(…)"
-
-
-@contextmanager
-def _seal_errors() -> Iterator[None]:
-    try:
-        yield
-    except InvalidToken as error:
-        raise OperatorFault(
-            "a stored token was sealed under a key that is no longer given: put the old key back into "
-            "RELEVE_TOKEN_KEYS, after the new one, until tokens are rotated"
-        ) from error
-
-
-def read_sealing_time(sealed: str) -> datetime:
-    """Return when the text was first sealed; a rotation keeps this moment. Needs no key.
-
-    A Fernet token begins with a version byte and the time in seconds as a 64-bit big-endian number.
-    Source: https://github.com/fernet/spec/blob/master/Spec.md
+    Each has its label, which is public, and the setting that its keys come from.
     """
-    return datetime.fromtimestamp(int.from_bytes(base64.urlsafe_b64decode(sealed)[1:9], "big"), UTC)
+
+    REGISTRY = ("registry", "RELEVE_TOKEN_KEYS")
+    REDIS = ("redis", "RELEVE_TOKEN_KEYS")
+    BROKER = ("broker", "RELEVE_TOKEN_KEYS")
+    BACKUP = ("backup", "RELEVE_BACKUP_KEYS")
+    WEB_ACCESS = ("web access", "RELEVE_SESSION_KEY")
+    WEB_FORMS = ("web forms", "RELEVE_SESSION_KEY")
+
+    def __init__(self, label: str, setting: str) -> None:
+        self.label, self.setting = label, setting
+
+    @property
+    def opens_old_form(self) -> bool:
+        """Whether versions before this one have sealed texts under these keys."""
+        return self.setting != "RELEVE_SESSION_KEY"
+
+
+def derive_key(key: bytes, purpose: Purpose, salt: bytes = b"") -> bytes:
+    """Return 32 bytes derived from a key by HKDF-SHA256 (RFC 5869); they tell nothing of the key or of others."""
+    return HKDF(SHA256(), 32, salt, f"releve/{purpose.label}".encode()).derive(key)
+
+
+def check_keys(keys: Sequence[str]) -> None:
+    """Raise ValueError where a key is missing or too short, or the first one can be guessed; it shows no key.
+
+    An older one that can be guessed still opens what it has sealed, so that it can be replaced.
+    """
+    if not keys:
+        raise ValueError("there is no key: make one with `releve keys new`")
+    for number, key in enumerate(keys, start=1):
+        if len(key) < MIN_KEY_LENGTH:
+            raise ValueError(f"key {number} has {len(key)} characters and needs at least {MIN_KEY_LENGTH}")
+    if len(set(keys[0])) < _MIN_DIFFERENT_CHARACTERS:
+        raise ValueError("the first key is not random: put one of `releve keys new` before it")
 
 
 def generate_key() -> str:
-    """Return a new random key for RELEVE_TOKEN_KEYS."""
-    return Fernet.generate_key().decode()
-
-
-def _to_fernet(key: str, place: int) -> Fernet:
-    try:
-        return Fernet(key.strip())
-    except ValueError:
-        # The library's error would show the key, so it is cut off with "from None".
-        raise ValueError(
-            f"token key {place} is not a Fernet key: 32 random bytes in URL-safe base64, 44 characters"
-        ) from None
+    """Return a new random key of 256 bits, as text of 44 characters."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,48 +148,26 @@ class KeyedHashes:
 
 
 class Signer:
-    """Signed short texts (JWT with HS256): the name of a browser in a consent, and CSRF tokens."""
+    """The CSRF tokens of forms: HMAC-SHA256 under the session keys."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         """Take the session keys, the newest first. Raises ValueError for one that is too short."""
-        if not keys or any(len(key) < MIN_KEY_LENGTH for key in keys):
-            raise ValueError(f"the session key must have at least {MIN_KEY_LENGTH} characters")
-        self._keys = list(keys)
+        check_keys(keys)
+        self._form_keys = [derive_key(key.encode(), Purpose.WEB_FORMS) for key in keys]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def sign(self, kind: str, claims: dict[str, Any], lifetime: timedelta) -> str:
-        """Sign the claims as a text of this kind that expires after ``lifetime``."""
-        now = datetime.now(UTC)
-        return jwt.encode({**claims, "aud": kind, "iat": now, "exp": now + lifetime}, self._keys[0], _ALGORITHM)
-
-    def read(self, kind: str, token: str | None) -> dict[str, Any] | None:
-        """Return the claims of a signed text, or None if it is forged, expired or of another kind."""
-        if not token:
-            return None
-        for key in self._keys:
-            try:
-                claims: dict[str, Any] = jwt.decode(token, key, [_ALGORITHM], audience=kind)
-            except jwt.InvalidTokenError:
-                continue
-            return claims
-        return None
-
-    def digest(self, purpose: str, text: str) -> str:
-        """Return a hash of the text that nobody can make without the key; another purpose gives another one."""
-        return _digest(self._keys[0], purpose, text)
-
     def csrf_token(self, sid: str) -> str:
         """Return the CSRF token for the forms of a session; it is valid for this session only."""
-        return self.digest("csrf", sid)
+        return _digest(self._form_keys[0], sid)
 
     def is_valid_csrf_token(self, sid: str, token: str | None) -> bool:
         """Return whether a form has sent the CSRF token of its session."""
         # A stranger may send characters that can't be encoded; they must not raise an error.
         sent = (token or "").encode("utf-8", "replace")
-        return any(hmac.compare_digest(_digest(key, "csrf", sid).encode(), sent) for key in self._keys)
+        return any(hmac.compare_digest(_digest(key, sid).encode(), sent) for key in self._form_keys)
 
 
-def _digest(key: str, purpose: str, text: str) -> str:
-    return hmac.new(key.encode(), f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()
+def _digest(key: bytes, sid: str) -> str:
+    return hmac.new(key, sid.encode(), hashlib.sha256).hexdigest()

@@ -15,9 +15,9 @@ from typing import Final
 
 from worker.errors import WorkerError
 from worker.logs import fields
-from worker.stores.encryption import Sealer
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.sealing import Sealer
 
 log = logging.getLogger("releve.tokens")
 
@@ -94,14 +94,19 @@ class ApplicationTokenStore:
     def load(self) -> str | None:
         sealed = self.progress.get_secret(f"token:{self.supplier}")
         try:
-            return self.sealer.unseal(sealed) if sealed else None
+            return self.sealer.unseal(sealed, self._place) if sealed else None
         except WorkerError:
             # Its key is gone. A new token costs one call.
             return None
 
     def save(self, token: str, expires_at: int | None) -> None:
-        self.progress.put_secret(f"token:{self.supplier}", self.sealer.seal(token), _APPLICATION_TOKEN_TTL_S)
+        sealed = self.sealer.seal(token, self._place)
+        self.progress.put_secret(f"token:{self.supplier}", sealed, _APPLICATION_TOKEN_TTL_S)
 
     def renewal_lock(self) -> AbstractContextManager[None]:
         name = f"token:{self.supplier}"
         return self.progress.lock(name, _LOCK_TTL_S, wait_s=_LOCK_WAIT_S, most_s=_LOCK_MAX_S)
+
+    @property
+    def _place(self) -> str:
+        return f"token/{self.supplier}"

@@ -1,14 +1,22 @@
-"""The address that limits count a request under."""
+"""Addresses of clients: what limits count a request under, who is on this machine, which proxies are believed."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 from typing import Final
+from urllib.parse import urlsplit
 
 from fastapi import Request
 
+from config.settings import ConfigError
+
+PROXIES: Final = "FORWARDED_ALLOW_IPS"  # uvicorn's own variable.
+NO_PROXY: Final = "none"
 # One home or server has a whole /64 of IPv6 addresses, so a count of single addresses limits nobody.
 _IPV6_SITE_BITS: Final = 64
+_LOOPBACK_NAME: Final = "localhost"
+_PRIVATE_ENDINGS: Final = (".local", ".internal", f".{_LOOPBACK_NAME}")
 
 
 def client_address(request: Request) -> str:
@@ -21,12 +29,58 @@ def client_address(request: Request) -> str:
 
 def network_of(host: str) -> str:
     """Return an IPv4 address as it is, and of an IPv6 address its network; another text is returned as it is."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
+    address = _parse_address(host)
+    if address is None:
         return host  # A Unix socket or a test client has no IP address.
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
     return str(ipaddress.ip_network((address, _IPV6_SITE_BITS), strict=False))
+
+
+def is_on_this_machine(request: Request, public_url: str) -> bool:
+    """Return whether the service is for this machine alone, and the browser is on it.
+
+    The address that the browser asked for counts too: another site may have a name that leads to this machine.
+    """
+    hosts = urlsplit(public_url).hostname, request.url.hostname, request.client.host if request.client else None
+    return all(host is not None and _is_loopback(host) for host in hosts)
+
+
+def trusted_proxies(public_url: str) -> str | None:
+    """Return the addresses whose X-Forwarded-For is believed, as uvicorn reads them; None for nobody's.
+
+    Raises ConfigError where browsers come from everywhere and nothing is said: all of them would share the address of
+    the reverse proxy, and one of them could use up everybody's limits.
+    """
+    setting = os.environ.get(PROXIES, "").strip()
+    if setting:
+        return None if setting.lower() == NO_PROXY else setting
+    if _is_public(urlsplit(public_url).hostname or ""):
+        raise ConfigError(
+            f"RELEVE_PUBLIC_URL is a public address and {PROXIES} is not set: set it to the address of the reverse "
+            f"proxy as this process sees it (127.0.0.1 for one on this host), or to {NO_PROXY} where browsers come "
+            "directly"
+        )
+    return "127.0.0.1"
+
+
+def _is_loopback(host: str) -> bool:
+    address = _parse_address(host)
+    return host.lower() == _LOOPBACK_NAME if address is None else address.is_loopback
+
+
+def _is_public(host: str) -> bool:
+    """Return whether a host is reached from everywhere; a name without a dot is one of a private network."""
+    address = _parse_address(host)
+    if address is not None:
+        return address.is_global
+    name = host.lower().rstrip(".")
+    return "." in name and not name.endswith(_PRIVATE_ENDINGS)
+
+
+def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address

@@ -1,15 +1,13 @@
-"""What every route may ask for: the runtime, the browser's session, and the cookie of a browser in a consent.
+"""What every route may ask for: the runtime, the browser's session, and its cookies.
 
 ``app.state.runtime`` holds the runtime. Routes get it by ``RuntimeDep``, and the session by ``SessionDep``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import secrets
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -19,11 +17,13 @@ from worker.app import enqueue_backfill, enqueue_revocation, enqueue_withdrawal
 from worker.clients.suppliers import GRDF
 from worker.domain.consent.access_keys import KEY_LIVES, KeyKind
 from worker.domain.consent.accounts import Account
+from worker.domain.consent.audit import ActorKind, AuditAction
 from worker.domain.consent.connection_requests import ConnectedAccount
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
+from worker.web.audit import note_actor, note_event
 from worker.web.devices import name_device
 from worker.web.sessions import SESSION_COOKIE, Session, load_session, open_session
 from worker.web.texts import Words
@@ -31,10 +31,7 @@ from worker.web.texts import Words
 log = logging.getLogger("releve.web")
 
 FORM_COOKIE: Final = "releve_form"
-BROWSER_COOKIE: Final = "releve_connect"
-BROWSER_LIFE: Final = timedelta(days=7)  # As long as a connection request.
 RIGHT_STATE: Final = "/connect/right/state"  # Where a browser sees what has become of the right that it declared.
-_BROWSER: Final = "browser"  # The kind of the signed value in this cookie.
 
 
 def get_runtime(request: Request) -> Runtime:
@@ -49,11 +46,18 @@ def get_session(request: Request) -> Session:
         runtime = get_runtime(request)
         cookie = read_cookie(runtime, request, SESSION_COOKIE)
         session = request.state.session = load_session(runtime.web_access, cookie)
+        note_household(request, session)
     return session
 
 
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 SessionDep = Annotated[Session, Depends(get_session)]
+
+
+def note_household(request: Request, session: Session) -> None:
+    """Note for the audit trail that a household acts."""
+    if session.key is not None:
+        note_actor(request, ActorKind.HOUSEHOLD, session.key.id)
 
 
 def set_cookie(runtime: Runtime, response: Response, name: str, value: str, max_age_s: int) -> None:
@@ -96,10 +100,15 @@ def show_accounts(
     session: Session,
     accounts: Iterable[Account | ConnectedAccount],
 ) -> None:
-    """Let the browser see these accounts from now on, beside those of its session."""
+    """Let the browser see these accounts from now on, beside those of its session.
+
+    Without https a cookie can be planted, so that they join no household that was there before.
+    """
     device = name_device(request.headers.get("User-Agent", ""))
-    _, text = open_session(runtime.web_access, session, accounts, device)
+    opened, text = open_session(runtime.web_access, session, accounts, device, joins=_has_https(runtime))
     set_session_cookie(runtime, response, text)
+    note_household(request, opened)
+    note_event(request, AuditAction.SESSION_OPEN)
 
 
 def set_session_cookie(runtime: Runtime, response: Response, text: str) -> None:
@@ -122,33 +131,6 @@ def is_own_form(runtime: Runtime, request: Request, csrf: str) -> bool:
     """Return whether a form without a session is one that this browser has loaded from us."""
     value = read_cookie(runtime, request, FORM_COOKIE)
     return value is not None and runtime.web_access.signer.is_valid_csrf_token(value, csrf)
-
-
-def read_browser_id(runtime: Runtime, request: Request) -> str | None:
-    """Return the id in the browser's cookie, or None for a browser that has begun no consent lately.
-
-    Only the browser that began a consent may end it.
-    """
-    claims = runtime.web_access.signer.read(_BROWSER, read_cookie(runtime, request, BROWSER_COOKIE))
-    name = claims.get("name") if claims else None
-    return name if isinstance(name, str) and name else None
-
-
-def read_form_browser(runtime: Runtime, request: Request, csrf: str) -> str | None:
-    """Return the id of the browser that sent a form of ours; None where the form is not one that it has loaded."""
-    browser_id = read_browser_id(runtime, request)
-    return browser_id if browser_id and runtime.web_access.signer.is_valid_csrf_token(browser_id, csrf) else None
-
-
-def set_browser_cookie(runtime: Runtime, response: Response, browser_id: str) -> None:
-    """Set the cookie with the browser's id. Several consents at once, in several tabs, share it."""
-    value = runtime.web_access.signer.sign(_BROWSER, {"name": browser_id}, BROWSER_LIFE)
-    set_cookie(runtime, response, BROWSER_COOKIE, value, int(BROWSER_LIFE.total_seconds()))
-
-
-def hash_browser_id(browser_id: str) -> str:
-    """Return how the stores know a browser: whoever reads them can't make its cookie."""
-    return hashlib.sha256(browser_id.encode()).hexdigest()
 
 
 def name_service(runtime: Runtime, tenant: str, words: Words) -> str:

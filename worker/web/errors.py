@@ -19,7 +19,8 @@ from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.fleet.backoff import CLIENT_DELAY_S
 from worker.errors import IncidentOpen, MeterElsewhere, RateLimited, TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
-from worker.web.render import render_message
+from worker.web.audit import note_refusal
+from worker.web.render import SIGN_IN, render_message
 from worker.web.security import set_security_headers
 
 log = logging.getLogger("releve.web")
@@ -80,13 +81,15 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 def to_response(request: Request, refusal: HttpRefusal) -> Response:
     """Return the answer in the form that the caller of this path understands."""
     path, code = request.url.path, refusal.code
+    note_refusal(request, code)
     if path.startswith("/api/"):
         return JSONResponse({"error": code, "message": str(refusal)}, refusal.status, refusal.headers)
     if path.startswith("/proxy/"):
         body = {"error": code, "error_description": str(refusal)}
         return JSONResponse(body, refusal.status, {"Pragma": "no-cache", **refusal.headers})
     name = f"failure.{code if code in _PAGES else 'refused'}"
-    page = render_message(request, name, refusal.status, ("/", "message.home"))
+    action = SIGN_IN if code == "unknown_account" else ("/", "message.home")
+    page = render_message(request, name, refusal.status, action)
     page.headers.update(refusal.headers)
     return page
 

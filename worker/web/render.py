@@ -13,8 +13,12 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from worker.errors import StoreUnavailable
 from worker.texts import LANGUAGES
-from worker.web.context import gas_suffix, get_runtime, get_session, set_cookie
+from worker.web.access.notices import find_access_notice
+from worker.web.audit import note_refusal
+from worker.web.context import FORM_COOKIE, gas_suffix, get_runtime, get_session, new_form, set_cookie
+from worker.web.sessions import Session
 from worker.web.texts import (
     LANGUAGE_COOKIE,
     LANGUAGE_LIFE_S,
@@ -24,7 +28,10 @@ from worker.web.texts import (
     language_of,
 )
 
+SIGN_IN: Final = ("/sign-in", "sign_in.go")  # What to do next, for ``render_message``.
+_NOT_LET_IN: Final = (403, 404, 409, 410)
 _FOLDER: Final = Path(__file__).parent
+_FORM_LIFE_S: Final = 7 * 86_400
 ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(_FOLDER / "templates"),
     autoescape=True,
@@ -38,9 +45,10 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
     """Render the template ``name`` with ``values``.
 
     Every template also has ``t`` (Words), ``session``, ``csrf`` of the session, ``languages`` (each with the address
-    of this page in it), ``static``, and ``about``: the key of what the service is for.
+    of this page in it), ``static``, ``about``: the key of what the service is for, ``contact``: the operator's with its
+    link, and ``access_notice``: what the household should know of its access.
     """
-    runtime, session = get_runtime(request), get_session(request)
+    runtime, session = get_runtime(request), _session_of(request)
     words = words_of(request)
     base = {
         "t": words,
@@ -49,12 +57,23 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
         "languages": [(language, _address_in_language(request, language)) for language in LANGUAGES],
         "static": static_address,
         "about": f"app.about{gas_suffix(runtime)}",
+        "contact": (runtime.settings.contact, runtime.settings.contact_link()),
+        "access_notice": find_access_notice(runtime, session, request.url.path),
     }
     response = HTMLResponse(ENVIRONMENT.get_template(name).render(base | values), status)
     response.headers["Content-Language"] = words.language
     response.headers["Vary"] = "Accept-Language, Cookie"
     if language := chosen_language(request):
         set_cookie(runtime, response, LANGUAGE_COOKIE, language, LANGUAGE_LIFE_S)
+    return response
+
+
+def render_with_form(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Render a page whose form is for browsers without a session: its template has ``browser_csrf`` besides."""
+    runtime = get_runtime(request)
+    value, csrf = new_form(runtime, request)
+    response = render(request, name, status, browser_csrf=csrf, **values)
+    set_cookie(runtime, response, FORM_COOKIE, value, _FORM_LIFE_S)
     return response
 
 
@@ -71,11 +90,24 @@ def render_message(
 
     With ``reload_s`` the page loads itself again after so many seconds, so that its button is not what to do next.
     """
+    if status >= 400:
+        note_refusal(request, name)
     values = {"title": f"{name}.title", "text": f"{name}.text", "action": action, "words": words or {}}
-    response = render(request, "message.html", status, **values, reloads=bool(reload_s))
+    # Whoever isn't let in, and shows nothing, may be a household that has lost its session.
+    is_households = not _session_of(request).accounts and not request.url.path.startswith("/operator")
+    offers_sign_in = status in _NOT_LET_IN and is_households and action != SIGN_IN
+    response = render(request, "message.html", status, **values, reloads=bool(reload_s), offers_sign_in=offers_sign_in)
     if reload_s:
         response.headers["Retry-After"] = response.headers["Refresh"] = str(reload_s)
     return response
+
+
+def _session_of(request: Request) -> Session:
+    """Return the browser's session; an empty one for the page that says that the registry is away."""
+    try:
+        return get_session(request)
+    except StoreUnavailable:
+        return Session()
 
 
 def refuse_form(request: Request, back: str) -> HTMLResponse:

@@ -24,14 +24,14 @@ _SHUTDOWN_GRACE_S: Final = 2  # For requests that still run; progress streams en
 _SWEEP_EVERY_S: Final = 1.0
 
 
-def serve(app: ASGIApp, host: str, port: int, on_start: Callable[[str], None]) -> None:
+def serve(app: ASGIApp, host: str, port: int, on_start: Callable[[str], None], proxies: str | None) -> None:
     """Serve until interrupted. ``on_start`` is called with the address, which port 0 leaves open.
 
-    Raises OSError where the port is taken. Behind a reverse proxy uvicorn reads X-Forwarded-For and
-    X-Forwarded-Proto from the addresses in FORWARDED_ALLOW_IPS, loopback by default.
+    ``proxies``: the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed; None for nobody's. Raises
+    OSError where the port is taken.
     """
     with listen(host, port) as listener:
-        server = WebServer(app, fit_descriptors(ConnectionLimits()))
+        server = WebServer(app, fit_descriptors(ConnectionLimits()), proxies)
         on_start(address_of(listener))
         with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end.
             server.run(listener)
@@ -40,7 +40,13 @@ def serve(app: ASGIApp, host: str, port: int, on_start: Callable[[str], None]) -
 class WebServer:
     """A uvicorn whose connections have limits. ``sweep_every_s`` is for tests alone."""
 
-    def __init__(self, app: ASGIApp, limits: ConnectionLimits, sweep_every_s: float = _SWEEP_EVERY_S) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: ConnectionLimits,
+        proxies: str | None = None,
+        sweep_every_s: float = _SWEEP_EVERY_S,
+    ) -> None:
         self._sweep_every_s = sweep_every_s
         config = uvicorn.Config(
             app,
@@ -49,11 +55,13 @@ class WebServer:
             lifespan="off",
             ws="none",
             server_header=False,
+            proxy_headers=proxies is not None,
+            forwarded_allow_ips=proxies,
             backlog=limits.waiting,  # Also how many the event loop accepts at once.
             timeout_graceful_shutdown=_SHUTDOWN_GRACE_S,
         )
-        proxies = ProxyHeadersMiddleware(config.app, config.forwarded_allow_ips).trusted_hosts  # type: ignore[arg-type]
-        self.connections = ConnectionRegister(limits, lambda peer: peer in proxies)
+        trusted = ProxyHeadersMiddleware(config.app, proxies or []).trusted_hosts  # type: ignore[arg-type]
+        self.connections = ConnectionRegister(limits, lambda peer: peer in trusted)
         config.http = type("WebProtocol", (BoundedProtocol,), {"register": self.connections})
         self._server = uvicorn.Server(config)
         self.loop: asyncio.AbstractEventLoop | None = None

@@ -10,9 +10,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Final
 
+from worker.accounts.access.ways_back import CODE
 from worker.domain.consent.access_keys import AccessKey, KeyKind
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.connection_requests import ConnectedAccount
@@ -21,7 +21,6 @@ from worker.stores.registry.households.households import Household
 
 SESSION_COOKIE: Final = "releve_session"
 OPERATOR_COOKIE: Final = "releve_operator"
-OPERATOR_LIFE: Final = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +52,46 @@ class Session:
 
 def load_session(access: WebAccess, cookie: str | None) -> Session:
     """Return the session of a cookie; a new and empty one where the cookie isn't valid."""
-    key = access.keys.find(KeyKind.HOUSEHOLD_SESSION, cookie)
+    key = access.keys.find(KeyKind.HOUSEHOLD_SESSION, cookie) if cookie else None
     household = access.households.load(key.owner) if key else None
     return Session(key, household) if household else Session()
 
 
+def reload_session(access: WebAccess, session: Session) -> Session | None:
+    """Return a session as it is now; None where it has ended. Records no visit."""
+    if session.key is None or not access.keys.is_open(session.key):
+        return None
+    household = access.households.load(session.key.owner)
+    return Session(session.key, household) if household else None
+
+
 def open_session(
-    access: WebAccess, session: Session, accounts: Iterable[Account | ConnectedAccount], device: str
+    access: WebAccess,
+    session: Session,
+    accounts: Iterable[Account | ConnectedAccount],
+    device: str,
+    *,
+    joins: bool = True,
 ) -> tuple[Session, str]:
     """Return a new session that shows these accounts and those of this one, with the text for its cookie.
 
-    Rights change, so the session before ends (session fixation).
+    Rights change, so the session before ends (session fixation). The accounts join its household, whose other browsers
+    see them too; not where ``joins`` is False, because somebody may have planted the session. A new household gets its
+    recovery code, which the session shows until its person has kept it.
     """
     numbers = {account.id: account.session_number for account in accounts}
-    household = access.households.add(session.household.id, numbers) if session.household else None
-    household = household or access.households.create(numbers)
-    details = session.key.details if session.key else {}
+    household = access.households.add(session.household.id, numbers) if session.household and joins else None
+    details = dict(session.key.details) if session.key else {}
+    if household is None:
+        household = access.households.create({**session.accounts, **numbers})
+        details[CODE] = access.ways_back.create_code(household.id)
+    return replace_session(access, session, household, details, device)
+
+
+def replace_session(
+    access: WebAccess, session: Session, household: Household, details: Mapping[str, str], device: str
+) -> tuple[Session, str]:
+    """Return a new session of the household in place of this one, which ends, with the text for its cookie."""
     key, text = access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id, device=device, details=details)
     if session.key is not None:
         access.keys.end(session.key.id)

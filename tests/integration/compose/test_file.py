@@ -154,6 +154,13 @@ def test_beat_and_flower_have_no_key_and_no_way_to_accounts() -> None:
     assert not {"token_keys", "session_key", "enedis_client_secret"} & SECRET_FILES["metrics"].keys()
 
 
+def test_only_the_web_application_has_the_key_of_sessions() -> None:
+    """N7: what a worker, beat or a backup has is not enough to let anybody in."""
+    assert {reader for reader, files in SECRET_FILES.items() if "session_key" in files} == {"web"}
+    mounting = {name for name in SERVICES if "RELEVE_SESSION_KEY_FILE" in environment(name)}
+    assert mounting == {"web"}
+
+
 def test_workers_and_pages_are_no_administrators() -> None:
     admins = {"postgres_admin_password", "couchdb_admin_password"}
     for reader in ("worker", "web", "metrics"):

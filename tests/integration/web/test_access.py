@@ -2,8 +2,8 @@
 
 Each call is about the holder's account. A cell says the status and what must be in the answer.  What a cell does not
 name must not be there: no id, digit or measure of any home, and never a whole meter number.  A refusal writes
-nothing, and another household or tenant gets the same answer for the holder's account or invitation as for one that
-does not exist.
+nothing but its entry in the audit trail, and another household or tenant gets the same answer for the holder's account
+or invitation as for one that does not exist.
 
 To add a route, add a line to TABLE: choose the function that says whose route it is, and give what is seen.
 docs/explanation/access.md explains the rules behind these functions.
@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from fastapi.routing import iter_route_contexts
@@ -32,7 +32,6 @@ from tests.support.cast import (
     NEIGHBOUR,
     NOBODYS_ID,
     OPERATOR,
-    PASSWORD,
     PROGRAM,
     PROGRAMS,
     STACK,
@@ -41,6 +40,7 @@ from tests.support.cast import (
     watch_writes,
 )
 from tests.support.gas_homes import GAS_SETTINGS
+from tests.support.operators import add_operator
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
@@ -107,6 +107,7 @@ NO_SUCH_PAGE = sees(404, "Account not found")
 NEEDS_LOGIN = sees(401, "unauthorized", 'Bearer realm="releve"')
 ELSEWHERE = sees(409, "METER_ELSEWHERE")
 NO_CALLER = dict.fromkeys((OPERATOR, STRANGER), NEEDS_LOGIN)
+SIGN_IN = sees(303, "/sign-in")
 BAD_FORM = sees(403, "does not come from your present session")
 
 
@@ -131,6 +132,17 @@ def for_holders_form(route: str, cell: Sees, **sent: Any) -> Row:
     """A form of the account's own page."""
     form = {"csrf": "{csrf}", **sent.pop("form", {})}
     return for_everybody(route, NO_SUCH_PAGE, {HOLDER: cell, HOLDER_WITHOUT_CSRF: BAD_FORM}, form=form, **sent)
+
+
+def for_household(route: str, cell: Sees) -> Row:
+    """A page of whichever household the browser has; the others are led to the page on which they sign in."""
+    return for_everybody(route, SIGN_IN, dict.fromkeys((HOLDER, HOLDER_WITHOUT_CSRF, HOUSEHOLD), cell))
+
+
+def for_households_form(route: str, cell: Sees) -> Row:
+    """A form of that page."""
+    cells = {HOLDER: cell, HOLDER_WITHOUT_CSRF: BAD_FORM, HOUSEHOLD: cell}
+    return for_everybody(route, SIGN_IN, cells, form={"csrf": "{csrf}"})
 
 
 def for_operator(route: str, cell: Sees, others: Sees, **sent: Any) -> Row:
@@ -170,6 +182,8 @@ def for_programs_and_holders_page(route: str, scope: Scope, cell: Sees, holder: 
 
 
 # The table
+
+_OPERATORS_PAGE: Final = ("/operator/logout", "{id}", "{invitation}", "{neighbours_id}", "{neighbours_invitation}")
 
 TABLE = (
     # Pages.
@@ -215,6 +229,22 @@ TABLE = (
     for_everybody(
         "POST /access/log-out", BAD_FORM, dict.fromkeys((HOLDER, HOUSEHOLD), changes(303, "/")), form={"csrf": "{csrf}"}
     ),
+    # The way back in.  A household's page shows its code and address; its forms change what leads to it alone.
+    for_household("GET /access", sees(200, "/access/kept")),
+    for_households_form("POST /access/kept", changes(303, "/access#code")),
+    for_households_form("POST /access/code", changes(303, "/access#code")),
+    for_households_form("POST /access/address/remove", changes(303, "/access#mail")),
+    for_everybody(
+        "POST /access/address", sees(404), form={"csrf": "{csrf}", "address": "a@example.org"}
+    ),  # No mail here.
+    # Signing in.  A form is sent by the browser that has loaded it.
+    for_everybody("GET /sign-in", sees(200, "/sign-in/code")),
+    for_everybody("POST /sign-in/code", BAD_FORM, form={"csrf": "{csrf}", "code": "x"}),
+    for_everybody("POST /sign-in/mail", sees(404), form={"csrf": "{csrf}", "address": "a@example.org"}),
+    for_everybody("GET /sign-in/link", sees(200, "/sign-in/link")),
+    for_everybody("POST /sign-in/link", BAD_FORM, form={"csrf": "{csrf}", "link": "x"}),
+    for_everybody("GET /access/confirm", sees(200, "/access/confirm")),
+    for_everybody("POST /access/confirm", BAD_FORM, form={"csrf": "{csrf}", "link": "x"}),
     # Homes.  Only accounts of the browser's own session are ever joined.
     for_everybody(
         "POST /accounts/{account_id}/home",
@@ -281,16 +311,28 @@ TABLE = (
     # The page names accounts with an open invitation, of all tenants, and no others.
     for_operator(
         "GET /operator",
-        sees(200, "/operator/logout", "{id}", "{invitation}", "{neighbours_id}", "{neighbours_invitation}"),
+        sees(200, *_OPERATORS_PAGE),
         others=sees(200, 'type="password"'),
     ),
+    # A sign-in is a form without a session: its field belongs to the page that this browser has loaded.
+    for_everybody("POST /operator/login", sees(403, 'type="password"'), form={"csrf": "{csrf}", "name": "alice"}),
+    for_everybody("GET /operator/link", sees(200, "/operator/link")),
+    for_everybody("POST /operator/link", sees(403, "/operator/link"), form={"csrf": "{csrf}", "link": "x"}),
+    for_operator("POST /operator/logout", changes(303, "/operator"), others=BAD_FORM, form={"csrf": "{csrf}"}),
     for_operator(
-        "POST /operator/login",
-        sees(303, "/operator"),
+        "POST /operator/sessions/end-others",
+        changes(303, "/operator#access"),
         others=BAD_FORM,
-        form={"csrf": "{csrf}", "password": PASSWORD},
+        form={"csrf": "{csrf}"},
     ),
-    for_operator("POST /operator/logout", sees(303, "/operator"), others=BAD_FORM, form={"csrf": "{csrf}"}),
+    # A new password and an erasure ask for the password and a code again; a refused form is shown on the page.
+    for_operator("POST /operator/password", sees(422, *_OPERATORS_PAGE), others=BAD_FORM, form={"csrf": "{csrf}"}),
+    for_operator(
+        "POST /operator/erase",
+        sees(403, *_OPERATORS_PAGE),
+        others=BAD_FORM,
+        form={"csrf": "{csrf}", "account": "{id}", "password": "a guess", "code": "000000"},
+    ),
     for_operator(  # The link names the meter by its last digits.
         "POST /operator/invitations",
         changes(200, "/invitation#invite_", "{digits}"),
@@ -303,6 +345,8 @@ TABLE = (
         others=BAD_FORM,
         form={"csrf": "{csrf}"},
     ),
+    # The trail names the accounts to which something was done; nothing was done to these yet.
+    for_operator("GET /operator/audit", sees(200, "session.open"), others=sees(303, "/operator")),
     # An upload is for an operator who is logged in, before it is read.
     for_operator(
         "POST /operator/rights/{right_id}/proofs",
@@ -419,6 +463,8 @@ TABLE = (
         changes(200, "revoked", "{id}", "{invitation}"),
         neighbour=sees(404, "unknown_invitation"),
     ),
+    # The trail of a service is for its programs that have the scope.
+    for_programs("GET /api/audit", Scope.READ_AUDIT, sees(200, '"entries"'), neighbour=sees(200, '"entries"')),
     # What is the same for all.
     for_everybody("GET /api/openapi.json", sees(200, '"openapi"')),
     for_everybody("HEAD /api/openapi.json", sees(200)),
@@ -433,12 +479,12 @@ TABLE = (
 @pytest.fixture(scope="module")
 def service(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiService]:
     """Yield one service for the whole table; nothing leaves it for the broker."""
-    settings = {"operator_password": PASSWORD, **GAS_SETTINGS}
     with (
         pytest.MonkeyPatch.context() as patch,
-        open_api_service(redis_url, tmp_path_factory.mktemp("access"), **settings) as built,
+        open_api_service(redis_url, tmp_path_factory.mktemp("access"), **GAS_SETTINGS) as built,
     ):
         patch.setattr("worker.web.context.enqueue_backfill", lambda *_, **__: None)
+        add_operator(built.runtime)
         built.runtime.clients.application_token.save(Token(CANARY).to_text(), None)
         yield built
 

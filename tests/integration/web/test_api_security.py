@@ -22,6 +22,7 @@ from tests.support.factories import NOW
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
 from worker.runtime.web import build_web_access
+from worker.stores.redis.rate_limits import RateLimiter
 from worker.web.api import auth
 from worker.web.api.auth import CSRF_HEADER
 from worker.web.sessions import SESSION_COOKIE, Session, open_session
@@ -90,7 +91,8 @@ def test_a_session_sealed_under_another_key_is_nobodys(service: ApiService) -> N
     settings = service.runtime.settings.model_copy(
         update={"session_key": SecretStr("another-key-just-as-long-as-the-true-one")}
     )
-    access = build_web_access(settings, service.runtime.registry.database)
+    runtime = service.runtime
+    access = build_web_access(settings, runtime.registry, runtime.erasure_hashes, RateLimiter(runtime.redis))
     account = service.runtime.registry.get(service.add())
     _, forged = open_session(access, Session(), [account], "")
     for cookie in (forged, "x.y.z"):
@@ -142,7 +144,6 @@ def test_no_answer_leads_to_an_address_with_a_token(service: ApiService) -> None
 
 
 def test_trying_tokens_is_slowed_and_logged_without_them(service: ApiService, caplog: pytest.LogCaptureFixture) -> None:
-    good = service.client()
     with caplog.at_level(logging.WARNING, "releve.api"):
         tried = [f"releve_{'a' * 12}_{number:043}" for number in range(40)]
         answers = [
@@ -151,10 +152,28 @@ def test_trying_tokens_is_slowed_and_logged_without_them(service: ApiService, ca
     statuses = [answer.status_code for answer in answers]
     assert statuses == [401] * auth.BAD_TOKENS.calls + [429] * (40 - auth.BAD_TOKENS.calls)
     assert int(answers[-1].headers["Retry-After"]) > 1
-    assert good.get("/api/accounts").status_code == 429  # A blocked address is refused even with a good token.
-    assert len(caplog.records) == auth.BAD_TOKENS.calls
+    assert len(caplog.records) == auth.BAD_TOKENS.calls  # Beyond the limit, tries write no more lines.
     assert "blocked=true" in caplog.text
     assert not any(text in caplog.text or text.rpartition("_")[2] in caplog.text for text in tried)
+
+
+def test_m6b_ten_services_are_served_from_the_address_of_a_guesser(service: ApiService) -> None:
+    services = [service.client() for _ in range(10)]
+    guesser = service.stranger()
+    for number in range(3 * auth.BAD_TOKENS.calls):
+        guesser.get("/api/accounts", headers={"Authorization": f"Bearer releve_{'a' * 12}_{number:043}"})
+    assert [one.get("/api/accounts").status_code for one in services] == [200] * 10
+    assert guesser.get("/api/accounts", headers={"Authorization": "Bearer wrong"}).status_code == 429
+
+
+def test_m6b_a_token_whose_id_is_tried_from_many_addresses_is_heard(service: ApiService) -> None:
+    text = service.token()
+    wrong, statuses = f"{text[:20]}{'a' * 43}", []
+    for number in range(auth.BAD_TOKENS_OF_ID.calls + 5):
+        guesser = TestClient(service.app, client=(f"192.0.2.{number}", 4711))
+        statuses.append(guesser.get("/api/accounts", headers={"Authorization": f"Bearer {wrong}"}).status_code)
+    assert statuses == [401] * auth.BAD_TOKENS_OF_ID.calls + [429] * 5
+    assert service.stranger().get("/api/accounts", headers={"Authorization": f"Bearer {text}"}).status_code == 200
 
 
 def test_a_blocked_address_does_not_block_browsers_behind_it(service: ApiService) -> None:

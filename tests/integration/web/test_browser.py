@@ -25,6 +25,7 @@ from tests.support.browser import (
     text_of,
     wait_for,
 )
+from tests.support.operators import add_operator
 from tests.support.system import System, open_system, until
 from worker.stores.redis.child_processes import free_port
 
@@ -39,7 +40,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         "PUBLIC_URL": f"http://127.0.0.1:{free_port()}",
         "CALLS_PER_SECOND": _FETCHES_A_SECOND,
         "CALLS_PER_HOUR": "0",
-        "OPERATOR_PASSWORD": "for this test",
     }
     with open_system(tmp_path_factory.mktemp("house"), **settings) as built:
         built.start_simulator("--consent-page")
@@ -136,8 +136,10 @@ def test_a_household_stops_its_readings_on_a_telephone_and_keeps_them(house: Sys
 
 def test_the_operator_logs_in_and_sees_the_fleet(house: System, browser: webdriver.Chrome) -> None:
     with open_profile(browser):
+        operator = add_operator(house.runtime)
         browser.get(f"{house.settings['PUBLIC_URL']}/operator")
-        browser.find_element(By.NAME, "password").send_keys(house.settings["OPERATOR_PASSWORD"], Keys.ENTER)
+        browser.find_element(By.NAME, "name").send_keys(operator.name)
+        browser.find_element(By.NAME, "password").send_keys(operator.password, Keys.ENTER)
         WebDriverWait(browser, _LONGEST_S).until(lambda driver: "État de la flotte" in driver.title)
         assert "mesure_synchrone_auto" in text_of(browser, "main")
         look_at(browser, "fleet")

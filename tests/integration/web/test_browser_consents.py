@@ -32,13 +32,15 @@ from tests.support.browser import (
     wait_for,
 )
 from tests.support.connect_service import METER, ConnectServers, ConnectService, open_connect_service
+from tests.support.operators import add_operator
 from tests.support.simulators import run_in_background
 from tests.support.waiting import until
 from worker.stores.redis.child_processes import free_port
+from worker.web.consent.browser_names import BROWSER_COOKIE
+from worker.web.sessions import SESSION_COOKIE
 
 V4, V5, V2026 = "enedis-v4", "enedis-v5", "enedis-2026"
 ASKS_SUPPLIER: Final = {V4: "oauth2/token", V2026: "subscribed_services"}
-PASSWORD: Final = "for this test"
 
 
 @dataclass
@@ -156,6 +158,28 @@ def test_an_invited_household_connects(
             browser.refresh()
         wait_for_account(browser)
         look_at(browser, f"account-{preset}", width=width)
+
+
+@pytest.mark.parametrize(("language", "width"), [("fr", PHONE), ("en", DESKTOP)])
+def test_a_callback_that_was_finished_in_another_load_says_so(
+    servers: ConnectServers, browser: webdriver.Chrome, tmp_path: Path, language: str, width: int
+) -> None:
+    title = {"fr": "Cette étape est déjà terminée", "en": "This step is already finished"}[language]
+    with open_site(servers, tmp_path, V4) as site, open_profile(browser, language=language, width=width):
+        browser.get(f"{site.address}/connect/enedis?usage_point_id={METER}")
+        agree(browser)
+        wait_for(browser, WORDS[language].working)
+        callback = browser.current_url
+        site.work()
+        browser.refresh()
+        wait_for_account(browser)
+        browser.delete_cookie(SESSION_COOKIE)
+        cookie = browser.get_cookie(BROWSER_COOKIE)
+        before = cookie["value"].partition(".")[2]  # The names of before the callback.
+        browser.add_cookie({**cookie, "value": before})
+        browser.get(callback)
+        wait_for(browser, title)
+        look_at(browser, "ended-elsewhere", width=width)
 
 
 def test_without_scripts_the_link_is_pasted(servers: ConnectServers, browser: webdriver.Chrome, tmp_path: Path) -> None:
@@ -314,10 +338,12 @@ def test_a_pretend_home_needs_its_number_alone(
 def test_the_operator_invites_and_the_household_comes(
     servers: ConnectServers, browser: webdriver.Chrome, tmp_path: Path
 ) -> None:
-    with open_site(servers, tmp_path, V5, operator_password=PASSWORD) as site, open_profile(browser):
+    with open_site(servers, tmp_path, V5) as site, open_profile(browser):
+        operator = add_operator(site.service.runtime)
         browser.get(f"{site.address}/operator")
         look_at(browser, "operator-login")
-        browser.find_element(By.NAME, "password").send_keys(PASSWORD, Keys.ENTER)
+        browser.find_element(By.NAME, "name").send_keys(operator.name)
+        browser.find_element(By.NAME, "password").send_keys(operator.password, Keys.ENTER)
         until(lambda: browser.find_elements(By.NAME, "whom"), "the operator's page")
         browser.find_element(By.NAME, "whom").send_keys("nobody")
         click(browser, "Créer le lien")

@@ -54,9 +54,8 @@ def test_a_person_shares_with_a_stack(
             wait_for(browser, WORKING[language])
             site.work()
             browser.refresh()
-        until(lambda: "code=" in browser.current_url, lambda: text_of(browser, "main"))
+        until(lambda: "state=their-state" in browser.current_url, lambda: text_of(browser, "main"))
         query = query_of(browser.current_url)
-        assert query["state"] == "their-state"
         assert stack.exchange(query["code"], redirect_uri=f"{site.address}/")["usage_points_id"] == METER
 
 
@@ -74,7 +73,7 @@ def test_without_scripts_the_link_is_pasted_and_an_opened_one_need_not_be(
         browser.find_element(By.NAME, "invitation").send_keys(site.invite())  # A newer one.
         click(browser, GO["fr"])
         agree(browser)
-        until(lambda: "code=" in browser.current_url, lambda: text_of(browser, "main"))
+        until(lambda: "state=their-state" in browser.current_url, lambda: text_of(browser, "main"))
 
 
 @pytest.mark.parametrize("language", ["fr", "en"])

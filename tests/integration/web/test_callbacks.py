@@ -142,10 +142,17 @@ def test_no_callback_changes_anything_without_a_proof(house: House, thrown: list
 
 
 def unproven_pages(house: House, **parameters: str) -> set[tuple[int, bytes, tuple[tuple[str, str], ...]]]:
-    """Return the answers to two loads of an own callback with these parameters: status, headers and body."""
+    """Return the answers to two loads of an own callback with these parameters: status, headers and body.
+
+    Headers are without cookies: the first answer gives the browser a random name.
+    """
     browser = house.service.browser()
     state = query_of(browser.get("/connect/enedis").headers["location"])["state"]
     answers = [browser.get(f"/callback/enedis?{urlencode({'state': state, **parameters})}") for _ in range(2)]
+    cookies = [[line.partition("=")[0] for line in answer.headers.get_list("set-cookie")] for answer in answers]
+    assert cookies == [["releve_connect"], []]
+    for answer in answers:
+        answer.headers.pop("set-cookie", None)
     return {(answer.status_code, answer.content, tuple(sorted(answer.headers.items()))) for answer in answers}
 
 

@@ -41,10 +41,10 @@ def test_the_walk_of_a_stack_from_page_to_renewal(service: ConnectService, stack
     assert service.accounts() == []  # The stack has accounts of its own.
 
 
-def test_the_page_names_who_asks_and_marks_the_browser(service: ConnectService, stack: ProxyStack) -> None:
+def test_the_page_names_who_asks_and_the_button_names_the_browser(service: ConnectService, stack: ProxyStack) -> None:
     browser = service.browser()
     page = stack.show(browser)
-    assert page.status_code == 200 and "releve_connect" in browser.cookies
+    assert page.status_code == 200 and "releve_connect" not in browser.cookies
     assert "My Cozy" in page.text and "oauthcallback.cozy.example" in page.text
     assert ('name="invitation"' in page.text) is not service.runtime.clients.account_tokens
     policy = page.headers["content-security-policy"]
@@ -88,7 +88,7 @@ def test_m1_a_browser_that_did_not_begin_gets_no_code_and_the_state_stays(
 ) -> None:
     eve, victim, marked = service.browser(), service.browser(), service.browser()
     back = stack.begin(eve)
-    stack.show(marked)  # A mark of another flow is not this flow's.
+    marked.get("/connect/enedis")  # A name of another flow is not this flow's.
     for browser in (victim, marked):
         answer = browser.get(back)
         assert answer.status_code == 403 and "location" not in answer.headers and "code=" not in answer.text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,8 +32,11 @@ class Requests:
     def __init__(self, meanwhile: ConnectionRequest) -> None:
         self.request, self._meanwhile = UNPROVEN, meanwhile
 
-    def of_browser(self, browser: str) -> ConnectionRequest:
+    def of_browser(self, names: Sequence[str]) -> ConnectionRequest:
         return self.request
+
+    def bind(self, request: ConnectionRequest) -> None:
+        assert request == self.request
 
     def save(self, request: ConnectionRequest) -> None:
         self.request = request
@@ -58,8 +61,9 @@ def test_a_reading_takes_on_an_unproven_request_and_no_other(meanwhile: Connecti
         locks=requests,
         meter_readings=offered,
     )
-    after = connector.compare_reading("b", {"BASE": 1})
+    after = connector.compare_reading(["b", "a"], {"BASE": 1}, browser="c", session={"home": 1})
     if meanwhile.state is RequestState.UNPROVEN:
         assert after is not None and requests.request.state is RequestState.ASKING
+        assert (after.browser, after.known_as, after.session) == ("c", ("b", "a"), {"home": 1})
     else:
         assert after is None and requests.request == meanwhile

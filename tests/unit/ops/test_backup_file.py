@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import zipfile
 import zlib
@@ -9,13 +10,15 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from cryptography.fernet import Fernet
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.backups import BACKUP_KEY, SEALER, members_in_zip, read_members, write_zip
-from worker.ops.backup_blocks import MAX_LINE, MAX_UNPACKED, BadBlock, pack, unpack
-from worker.ops.backup_file import HEADER, MANIFEST, Archive, BackupRefused, Row, write_archive
-from worker.stores.encryption import Sealer, generate_key
+from worker.ops.backup_blocks import MAX_LINE, MAX_UNPACKED, BadBlock, Checksum, pack, unpack
+from worker.ops.backup_file import HEADER, MANIFEST, Archive, BackupRefused, Row, to_line, write_archive
+from worker.stores.encryption import Purpose, generate_key
+from worker.stores.sealing import Sealer
 
 MADE_AT: Final = "2024-07-25T09:00:00+00:00"
 ROWS: Final[dict[str, list[Row]]] = {
@@ -120,18 +123,43 @@ def test_two_blocks_that_changed_places_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_archive_opens_with_an_older_key_that_is_still_given_and_with_no_other(archive: Path) -> None:
-    with Archive.open(archive, Sealer([generate_key(), BACKUP_KEY])) as opened:
+    with Archive.open(archive, Sealer([generate_key(), BACKUP_KEY], Purpose.BACKUP)) as opened:
         opened.check()
     with (
         pytest.raises(BackupRefused, match=r"RELEVE_BACKUP_KEYS.*backup\.keys"),
-        Archive.open(archive, Sealer([generate_key()])),
+        Archive.open(archive, Sealer([generate_key()], Purpose.BACKUP)),
     ):
         pass
 
 
+def test_an_archive_of_an_older_version_opens_and_its_blocks_are_still_checked(tmp_path: Path) -> None:
+    """Format 2 sealed with Fernet; the manifest alone told where a block belongs."""
+    fernet, members = Fernet(BACKUP_KEY), dict[str, bytes]()
+
+    def seal(text: bytes) -> bytes:
+        return base64.urlsafe_b64decode(fernet.encrypt(zlib.compress(text)))
+
+    sums = {}
+    for name, of_member in ROWS.items():
+        lines, checksum = list(map(to_line, of_member)), Checksum()
+        for line in lines:
+            checksum.add(line)
+        sealed = seal(b"".join(lines))
+        members[name], sums[name] = len(sealed).to_bytes(4, "big") + sealed, checksum.to_entry()
+    header = {"format": 2, "made_at": MADE_AT}
+    members[MANIFEST] = seal(json.dumps({**header, "schema": "0001", "members": sums}).encode())
+    path = tmp_path / "older.zip"
+    write_zip(path, {HEADER: json.dumps(header).encode(), **members})
+    assert read_members(path) == ROWS
+    for name in ROWS:
+        write_zip(path, {HEADER: json.dumps(header).encode(), **members, name: members[next(iter(set(ROWS) - {name}))]})
+        with pytest.raises(BackupRefused, match="damaged or was changed"):
+            read_members(path)
+
+
 def test_what_says_that_it_is_ours_is_not_trusted(archive: Path) -> None:
     """A header may be written by anybody: without a manifest under our key nothing is read."""
-    own = Sealer([generate_key()])
+    own = Sealer([generate_key()], Purpose.BACKUP)
     members = members_in_zip(write(archive.with_name("own.zip"), sealer=own))
     write_zip(archive, {**members_in_zip(archive), MANIFEST: members[MANIFEST]})
     with pytest.raises(BackupRefused):
@@ -149,12 +177,16 @@ def test_lines_and_blocks_have_bounds(tmp_path: Path) -> None:
     with pytest.raises(BackupRefused, match=f"rows can't be saved: a row of .* above the {MAX_LINE}"):
         write(tmp_path / "large.zip", {"rows": [{"text": "x" * MAX_LINE}]})
     assert list(tmp_path.iterdir()) == []
-    assert unpack(pack(b"x" * MAX_UNPACKED, SEALER), SEALER) == b"x" * MAX_UNPACKED
-    for bomb in (pack(b"x" * (MAX_UNPACKED + 1), SEALER), SEALER.seal_bytes(zlib.compress(b"x")[:-1])):
+    assert unpack(pack(b"x" * MAX_UNPACKED, SEALER, "a/0"), SEALER, "a/0") == b"x" * MAX_UNPACKED
+    for bomb in (
+        pack(b"x" * (MAX_UNPACKED + 1), SEALER, "a/0"),
+        SEALER.seal_bytes(zlib.compress(b"x")[:-1], "a/0"),
+        pack(b"x", SEALER, "a/1"),
+    ):
         with pytest.raises(BadBlock):
-            unpack(bomb, SEALER)
+            unpack(bomb, SEALER, "a/0")
     path = write(tmp_path / "long.zip")
-    long_line = pack(b"x" * (MAX_LINE + 1), SEALER)
+    long_line = pack(b"x" * (MAX_LINE + 1), SEALER, "measures/day/0")
     for content in (len(long_line).to_bytes(4, "big") + long_line, b"\xff\xff\xff\xff", b"\x00"):
         write_zip(path, {**members_in_zip(path), "measures/day": content})
         with pytest.raises(BackupRefused, match="damaged or was changed in measures/day"):

@@ -65,7 +65,7 @@ def test_keys_change_by_steps_that_leave_nothing_unreadable(name: str) -> None:
         ("backup_keys", "not-a-key"),
         ("erasure_keys", "too-short"),
         ("session_key", "too-short"),
-        ("operator_password", "motdepassé"),
+        ("flower_password", "motdepassé"),
         ("enedis_client_secret", "two\nlines"),
     ],
 )

@@ -22,7 +22,6 @@ SECRETS = {
     "enedis_client_id": "CANARY-client",
     "enedis_client_secret": "CANARY-client-secret",
     "session_key": "CANARY-session-key-0123456789-abcdef",
-    "operator_password": "CANARY-operator",
     "webhook_url": "https://CANARY.example/hook",
     "webhook_secret": "CANARY-webhook-of-32-characters-at-least",
     "notify_url": "mailtos://CANARY:CANARY@mail.example?from=canary-sender@example.org&to=canary@example.org",

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.support.factories import USAGE_POINT, PretendSupplier, content, v5_answer, window_job
+from tests.support.registries import registry_sealer
 from tests.unit.conftest import Household
 from tests.unit.sync.test_replay import FIRST, WEEK
 from worker.accounts.notice_texts import compose_message
@@ -19,7 +20,7 @@ from worker.domain.consent.consents import NoticeKind
 from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.domain.measures.series import Doctype, Series
 from worker.errors import MalformedAnswer, StoreUnavailable
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import generate_key
 from worker.stores.registry.answers.unknown_answers import MAX_ROWS, QuarantineTable
 from worker.stores.registry.tables import NOTICES
 from worker.sync.answer_watch import AnswerWatch
@@ -27,7 +28,7 @@ from worker.sync.answer_watch import AnswerWatch
 
 @pytest.fixture
 def watch(household: Household) -> AnswerWatch:
-    table = QuarantineTable(household.registry.database, Sealer([generate_key()]))
+    table = QuarantineTable(household.registry.database, registry_sealer(generate_key()))
     return AnswerWatch(
         quarantine=table,
         channels=("webhook", "mail"),

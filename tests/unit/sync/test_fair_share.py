@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.factories import NOW
-from tests.support.registries import prepare_registry
+from tests.support.registries import prepare_registry, registry_sealer
 from tests.support.strategies import several
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.outcomes import AnswerClass
@@ -21,7 +21,7 @@ from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import SupplierUnavailable
 from worker.stores.database import Database
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import generate_key
 from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
@@ -38,7 +38,9 @@ class SimulatedFleet:
 
     def __init__(self, folder: Path, accounts: int) -> None:
         prepare_registry(folder)
-        self.registry = AccountRegistry(Database(f"sqlite:///{folder / 'registry.db'}"), Sealer([generate_key()]))
+        self.registry = AccountRegistry(
+            Database(f"sqlite:///{folder / 'registry.db'}"), registry_sealer(generate_key())
+        )
         self.at = NOW
         self.claimed: dict[str, str] = {}
         self.waiting: list[WindowJob] = []

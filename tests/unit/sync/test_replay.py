@@ -23,6 +23,7 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
+from tests.support.registries import registry_sealer
 from tests.support.strategies import few
 from tests.support.window_runs import revisions
 from tests.unit.conftest import Household
@@ -35,7 +36,7 @@ from worker.domain.measures.series import USUAL_SERIES, Doctype, Series, of_supp
 from worker.domain.parsing import parsers
 from worker.domain.parsing.parsed_answer import ParsedAnswer
 from worker.errors import MalformedAnswer, StoreUnavailable, UnknownAccount
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import generate_key
 from worker.stores.registry.answers.corrections import CorrectionTable
 from worker.stores.registry.answers.raw_answers import RawAnswerTable
 from worker.sync.replay import ReplayCounts, Replayer
@@ -94,7 +95,7 @@ class Archive:
     household: Household
 
     def __post_init__(self) -> None:
-        self.answers = RawAnswerTable(self.household.registry.database, Sealer([generate_key()]))
+        self.answers = RawAnswerTable(self.household.registry.database, registry_sealer(generate_key()))
 
     def sync(self, home: str, series: Series = Series.DAILY, window: DateWindow = WEEK) -> None:
         observed = replace(self.household.window_sync, observe=self.answers.record_answer)

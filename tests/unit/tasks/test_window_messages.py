@@ -20,7 +20,8 @@ from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Series
 from worker.errors import StoreUnavailable
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import Purpose, generate_key
+from worker.stores.sealing import Sealer
 
 WINDOW = window_job(
     DateWindow(date(2024, 7, 18), date(2024, 7, 25)), Series.LOAD_CURVE, claim="nightly/1721890000123456"
@@ -56,8 +57,8 @@ def published() -> Iterator[Callable[[Any, str], Any]]:
 
 @pytest.fixture
 def sealer(monkeypatch: pytest.MonkeyPatch) -> Sealer:
-    sealer = Sealer([generate_key()])
-    monkeypatch.setattr(base, "get_runtime", lambda: SimpleNamespace(sealer=sealer))
+    sealer = Sealer([generate_key()], Purpose.BROKER)
+    monkeypatch.setattr(base, "get_runtime", lambda: SimpleNamespace(broker_sealer=sealer))
     return sealer
 
 
@@ -85,9 +86,9 @@ def test_a_window_is_a_chain_of_four_steps_and_a_history_goes_on(published: Any,
 def test_a_step_goes_to_its_own_queue_and_its_message_shows_no_reading(
     published: Any, sealer: Sealer, step: Any
 ) -> None:
-    message = published(step.s(base.seal(cast(WindowJob, BATCH))), "steps")
+    message = published(step.s(base.seal(cast(WindowJob, BATCH), step.name.rpartition(".")[2])), "steps")
     (sealed,), _, _ = message.decode()
-    assert base.unseal(sealed) == BATCH
+    assert base.unseal(sealed, step.name.rpartition(".")[2]) == BATCH
     assert {name: sealed[name] for name in WINDOW} == WINDOW
     assert str(READING) not in json.dumps(sealed)
     assert size_in_redis(message) < 3_000
@@ -107,8 +108,10 @@ def test_a_fetch_shows_the_window_and_the_run(published: Any) -> None:
 def test_a_message_under_a_key_that_is_gone_is_a_foreseen_error_and_not_tried_again(
     monkeypatch: pytest.MonkeyPatch, step: Any
 ) -> None:
-    sealed = base.seal(cast(WindowJob, BATCH))
-    monkeypatch.setattr(base, "get_runtime", lambda: SimpleNamespace(sealer=Sealer([generate_key()])))
+    sealed = base.seal(cast(WindowJob, BATCH), step.name.rpartition(".")[2])
+    monkeypatch.setattr(
+        base, "get_runtime", lambda: SimpleNamespace(broker_sealer=Sealer([generate_key()], Purpose.BROKER))
+    )
     with pytest.raises(StoreUnavailable, match="RELEVE_TOKEN_KEYS") as caught:
         step.run(sealed)
     assert str(READING) not in str(caught.value)

@@ -6,6 +6,7 @@ stands for is kept sealed in Redis under the code's hash.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Final
@@ -16,8 +17,8 @@ from worker.domain.consent.connection_requests import ConnectionRequest, Request
 from worker.domain.consent.consents import Proof
 from worker.domain.consent.proxy import ProxyCaller
 from worker.errors import OperatorFault
-from worker.stores.encryption import Sealer
-from worker.stores.redis.consent_flows import ConsentFlows
+from worker.stores.redis.consent_flows import ConsentFlows, place_of_code
+from worker.stores.sealing import Sealer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +57,21 @@ class ProxyCodes:
         """Issue a code, and return the request with the address of the client that takes it there."""
         ids = {"usage_point_id": ",".join(code.usage_points), "autorisation_id": code.autorisation_id or ""}
         named = {name: value for name, value in ids.items() if value}
-        text = self.flows.issue_code(self.sealer.seal(_JSON.dump_json(code).decode()))
+        text = secrets.token_urlsafe(32)
+        self._store(text, code)
         return request.after(RequestEvent.HANDED_OVER, returns_to=code.caller.address(code=text, **named), page="")
 
     def redeem(self, text: str) -> ProxyCode | None:
         """Return what a code stands for, to the first caller; None where it is unknown, used or too old."""
         sealed = self.flows.redeem_code(text)
         try:
-            return _JSON.validate_json(self.sealer.unseal(sealed)) if sealed else None
+            return _JSON.validate_json(self.sealer.unseal(sealed, place_of_code(text))) if sealed else None
         except OperatorFault:  # The encryption key is gone: the person goes through the consent page again.
             return None
 
     def restore(self, text: str, code: ProxyCode) -> None:
         """Make a redeemed code valid again, for the supplier did not answer."""
-        self.flows.restore_code(text, self.sealer.seal(_JSON.dump_json(code).decode()))
+        self._store(text, code)
+
+    def _store(self, text: str, code: ProxyCode) -> None:
+        self.flows.store_code(text, self.sealer.seal(_JSON.dump_json(code).decode(), place_of_code(text)))

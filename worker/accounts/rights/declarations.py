@@ -74,16 +74,19 @@ class RightDeclarations:
         browser: str,
         address: str,
         session: Mapping[str, int],
+        known_as: Sequence[str] = (),
         invitation: Invitation | None = None,
         account_id: str | None = None,
     ) -> ConnectionRequest:
         """Store a request that declares a right, and return it: to be concluded, or ended where nobody vouches.
 
-        ``browser``: its hash; ``session``: the accounts of its session with their numbers; ``invitation``: one that it
-        has opened, or ``account_id``: the account of the session on whose page the form was, whose service will read
-        the data. The caller has checked the declaration's form. Asks no supplier. Raises StoreUnavailable.
+        ``browser``: the hash of a name that the browser gets with this, and ``known_as`` those of the names that it
+        has; ``session``: the accounts of its session with their numbers; ``invitation``: one that it has opened, or
+        ``account_id``: the account of the session on whose page the form was, whose service will read the data. The
+        caller has checked the declaration's form. Asks no supplier. Raises StoreUnavailable.
         """
-        is_for_meter = invitation is not None and self._is_usable(invitation, supplier, browser, declaration.meter)
+        names = (browser, *known_as)
+        is_for_meter = invitation is not None and self._is_usable(invitation, supplier, names, declaration.meter)
         kept = invitation if invitation is not None and is_for_meter else None
         own = self._own_accounts(session)
         vouching = next((account for account in own if account.id == account_id), next(iter(own), None))
@@ -95,6 +98,7 @@ class RightDeclarations:
             begun_on=civil_date(self.now()),
             created_at=self.real_now(),
             begun_at=self.real_now(),
+            known_as=tuple(known_as),
             address=address,
             invitation_id=kept.id if kept else None,
             tenant=tenant,
@@ -131,8 +135,8 @@ class RightDeclarations:
 
     # Who may declare it.
 
-    def _is_usable(self, invitation: Invitation, supplier: str, browser: str, meter: str) -> bool:
-        is_open = invitation.state_at(self.real_now()) is InvitationState.OPENED and invitation.browser == browser
+    def _is_usable(self, invitation: Invitation, supplier: str, names: Sequence[str], meter: str) -> bool:
+        is_open = invitation.state_at(self.real_now()) is InvitationState.OPENED and invitation.browser in names
         return is_open and invitation.supplier == supplier and self.outcomes.registry.meter_of(invitation) == meter
 
     def _own_accounts(self, session: Mapping[str, int]) -> list[Account]:
@@ -144,7 +148,7 @@ class RightDeclarations:
     def _find_vouching(self, request: ConnectionRequest, meter: str) -> Invited | None:
         """Return the invitation that vouches; None where a session does. Raises RequestEnded where neither does."""
         invited = self.outcomes.find_invited(request)
-        if invited and self._is_usable(invited.invitation, request.supplier, request.browser, meter):
+        if invited and self._is_usable(invited.invitation, request.supplier, request.names, meter):
             return invited
         if request.invitation_id is not None:
             raise RequestEnded("invitation_over")
@@ -246,14 +250,14 @@ class RightDeclarations:
                 raise RequestEnded("right_exists")
             return None
         known = [row for row in self.rights.of_meter(right.supplier, right.meter) if row.supplier_id == record.id]
-        is_theirs = right.account_id is not None or any(row.browser == request.browser for row in known)
+        is_theirs = right.account_id is not None or any(row.browser in request.names for row in known)
         is_anew = may_be_ours and is_fresh(record, request.begun_on) and not known
         if not (is_theirs or is_anew or invited):
             log.info(
                 "right refused: it was given before, and nobody invited the person", extra=fields(request=right.id)
             )
             raise RequestEnded("right_exists")
-        was_declared = is_anew or any(row.browser == request.browser and not row.is_found for row in known)
+        was_declared = is_anew or any(row.browser in request.names and not row.is_found for row in known)
         right = replace(right.after(record, self.now()), is_found=not was_declared)
         return self._store(request, right, invited, instead_of=[row.id for row in known])
 

@@ -101,7 +101,7 @@ class RightOpenings:
         )
 
         def prepare(connection: Connection) -> None:
-            self.outcomes.lock_meters(connection, right.supplier, {right.meter: before}, right.browser or "")
+            self.outcomes.lock_meters(connection, right.supplier, {right.meter: before}, [right.browser or ""])
             if not self.rights.lock(connection, right):
                 raise RequestEnded("right_withdrawn")
             self.outcomes.close_others(connection, others, now)

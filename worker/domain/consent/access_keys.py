@@ -36,9 +36,9 @@ KEY_LIVES: Final[Mapping[KeyKind, KeyLife]] = {
     KeyKind.HOUSEHOLD_SESSION: KeyLife(timedelta(days=90), idle=timedelta(days=30)),
     KeyKind.OPERATOR_SESSION: KeyLife(timedelta(hours=12), idle=timedelta(minutes=30)),
     KeyKind.RECOVERY_CODE: KeyLife(None),
-    KeyKind.SIGN_IN_LINK: KeyLife(timedelta(minutes=15)),
+    KeyKind.SIGN_IN_LINK: KeyLife(timedelta(minutes=10)),
     KeyKind.ADDRESS_LINK: KeyLife(timedelta(days=1)),
-    KeyKind.OPERATOR_LINK: KeyLife(timedelta(minutes=15)),
+    KeyKind.OPERATOR_LINK: KeyLife(timedelta(minutes=10)),
 }
 
 

@@ -116,7 +116,9 @@ class ConnectedAccount:
 class ConnectionRequest:
     """A callback and what came of it.
 
-    ``browser``: SHA-256 of the id of the browser that began and ended it; ``address``: where it called from.
+    ``browser``: SHA-256 of the name that the browser got when it came back, and that nobody else knows: what comes of
+    the request is for whoever has it. ``known_as``: those of the names that it had before. ``address``: where it called
+    from.
     ``invitation_id``: the invitation that it was begun with; ``tenant``: the invitation's, to whom a new account will
     belong. ``begun_on``: the day (Europe/Paris) on which the person was sent to the supplier's page, and ``begun_at``
     the moment; None where it is not known. ``session``: the accounts of the browser's session with their numbers.
@@ -135,6 +137,7 @@ class ConnectionRequest:
     begun_on: date
     created_at: datetime
     begun_at: datetime | None = None
+    known_as: tuple[str, ...] = field(default=(), repr=False)
     address: str = field(default="", repr=False)
     invitation_id: str | None = None
     tenant: str = DEFAULT_TENANT
@@ -175,6 +178,11 @@ class ConnectionRequest:
     def done(self) -> bool:
         """Whether nothing more comes of it by itself."""
         return self.state is not RequestState.ASKING
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names of its browser, by their hashes, the newest first."""
+        return (self.browser, *self.known_as)
 
     @property
     def asks_supplier(self) -> bool:

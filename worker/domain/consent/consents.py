@@ -49,7 +49,7 @@ class ConsentProof:
 
     The meter's number is not here: the consents table keeps it encrypted, and ``names_meter`` says whether it does.
     ``consent_until`` is the last day, included. ``reference`` is the supplier's number of the consent, or the one that
-    ``vouched_by`` gave it. ``browser``: the SHA-256 of the id of the browser that brought the consent.
+    ``vouched_by`` gave it. ``browser``: the SHA-256 of the name of the browser that brought the consent.
     """
 
     id: str
@@ -87,7 +87,7 @@ class PendingRefusal:
 
 
 class NoticeKind(StrEnum):
-    """The kinds of notices; those about the supplier, incidents and proofs of rights go to the operator."""
+    """The kinds of notices; those about the supplier, incidents, proofs of rights and tokens go to the operator."""
 
     ACTION_NEEDED = "action_needed"  # The account's owner must act.
     CONSENT_ENDS_30 = "consent_ends_30"  # The consent ends within 30 days.
@@ -99,6 +99,7 @@ class NoticeKind(StrEnum):
     RIGHT_PROOF_ENDS = "right_proof_ends"  # The same, a few days before that day.
     RIGHT_PROOF_REJECTED = "right_proof_rejected"
     SUPPLIER_CHANGED = "supplier_changed"  # The supplier's answers differ from its documentation.
+    TOKEN_ENDS = "token_ends"  # noqa: S105 - An API token ends within two weeks.
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,8 @@ class Notice:
     """One message to send over one channel.
 
     ``about`` distinguishes notices of the same kind: the day on which a consent ends, the moment at which an account
-    was suspended, or a right's id, an @ and the last day for its proof. ``account_id`` is None for notices to the
-    operator.
+    was suspended, a right's id, an @ and the last day for its proof, or a token's id, an @ and the day of its end.
+    ``account_id`` is None for notices to the operator.
     """
 
     id: str

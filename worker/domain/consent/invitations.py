@@ -5,6 +5,7 @@ An operator or a service makes one for a meter or an account. It works once, in 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -37,7 +38,7 @@ class InvitationState(StrEnum):
 class Invitation:
     """An invitation without its secret.
 
-    ``usage_point_id`` is set unless the invitation is for an account. ``browser``: the SHA-256 of the id of the browser
+    ``usage_point_id`` is set unless the invitation is for an account. ``browser``: SHA-256 of the name of the browser
     that opened it. ``created_by``: the person, program or API token that vouches for whoever gets it. ``tenant``: the
     service for which it was made, that of its account.
     """
@@ -71,7 +72,7 @@ class Invitation:
             return InvitationState.EXPIRED
         return InvitationState.SENT if self.opened_at is None else InvitationState.OPENED
 
-    def may_be_opened_by(self, browser: str, now: datetime) -> bool:
-        """Return whether this browser may go on with it: the first to open it, as often as it takes until its use."""
+    def may_be_opened_by(self, names: Collection[str], now: datetime) -> bool:
+        """Return whether the browser with these names may go on with it: the first to open it, until its use."""
         state = self.state_at(now)
-        return state is InvitationState.SENT or (state is InvitationState.OPENED and self.browser == browser)
+        return state is InvitationState.SENT or (state is InvitationState.OPENED and self.browser in names)

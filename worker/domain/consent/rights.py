@@ -142,7 +142,7 @@ class Right:
     that it has opened, or is to renew; ``opened_at``: when its account took the consent. ``vouched_by``: who invited
     the person, at ``invited_at``, or whose own meter it is. ``for_new_holder``: whether the invitation is for another
     person than the one of the meter's account. ``is_found``: whether it was there before anybody declared it here.
-    ``browser``: SHA-256 of the id of the browser that declared it; ``begun_at``: when the person began. ``line`` and
+    ``browser``: SHA-256 of the name of the browser that declared it; ``begun_at``: when the person began. ``line`` and
     ``digest``: the supplier's endpoint that registered it, and the SHA-256 of its answer. ``withdraw_since``: it waits
     to be withdrawn at the supplier. ``begun_at``, ``invited_at`` and ``withdraw_since`` are real moments.
     """

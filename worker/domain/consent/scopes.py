@@ -11,4 +11,5 @@ class Scope(StrEnum):
     READ_ACCOUNTS = "read:accounts"  # List accounts, their states, and the progress of their first sync.
     READ_MEASURES = "read:measures"
     WRITE_ACCOUNTS = "write:accounts"  # Add, invite, pause, resume and stop; it permits no reading.
+    READ_AUDIT = "read:audit"  # Read who did what to what belongs to the token's tenant.
     ERASE_ACCOUNTS = "erase:accounts"  # Erase accounts with their measures, for good; it permits nothing else.

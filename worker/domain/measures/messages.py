@@ -108,8 +108,8 @@ class Writes(WindowJob):
 class SealedMessage(WindowJob):
     """A message between two tasks as the broker carries it: the window in the clear, and all of it sealed.
 
-    ``sealed``: the message as JSON, compressed, then encrypted, in base64: ``gAAAAABm…``. The window is in there too,
-    so that nobody can put one account's readings under another's id.
+    ``sealed``: the message as JSON, compressed, then encrypted, in base64: ``AgAAAABm…``. It is bound to its window and
+    step, so that nobody can put one account's readings under another's id.
     """
 
     sealed: str

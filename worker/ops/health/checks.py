@@ -22,6 +22,7 @@ from worker.ops.health.liveness import check_beat, check_liveness
 from worker.ops.health.redis import check_broker, check_queues, check_redis
 from worker.ops.health.results import Check, CheckResult, run_check, summarize, warn
 from worker.ops.health.supplier import check_incidents, check_quota, check_supplier
+from worker.ops.health.tokens import check_api_tokens
 from worker.ops.health.workers import check_workers
 
 CHECKS: Final = {
@@ -35,11 +36,14 @@ CHECKS: Final = {
     "token keys": Check(
         check_token_keys, "tokens can be sealed, and those stored can be opened; keys of old are out of use"
     ),
-    "session key": Check(check_session_key, "long enough, and for its owner's eyes alone"),
+    "session key": Check(
+        check_session_key, "where the web application runs: long enough, random, and for its owner's eyes alone"
+    ),
     "ledger": Check(check_ledger, "erasures and ended consents can be written to it, and no line was changed"),
     "redis": Check(check_redis, "version, no eviction, append-only file, a primary and no cluster"),
     "broker": Check(check_broker, "where it is not the same Redis: reachable, version"),
     "registry": Check(check_registry, "reachable, version, its tables are those of this program, accounts by state"),
+    "tokens": Check(check_api_tokens, "API tokens that end within 14 days, and those without an end", ("registry",)),
     "measures": Check(
         check_measures,
         "each database answers; shards and copies are as told; nothing is in the other layout",

@@ -11,11 +11,11 @@ from sqlalchemy import select
 
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, fail, ok, warn
-from worker.runtime.keys import build_sealer, session_keys
-from worker.stores.encryption import MIN_KEY_LENGTH, read_sealing_time
-from worker.stores.registry.seals import TEXT_SEALS
+from worker.runtime.keys import SESSION_KEY, TOKEN_KEYS, build_sealer, has_session_keys, session_keys
+from worker.stores.encryption import Purpose, check_keys
+from worker.stores.registry.seals import TEXT_SEALS, count_old_form
+from worker.stores.sealing import read_sealing_time
 
-KEY_FILE: Final = "token.keys"
 MAX_SEALS_CHECKED: Final = 2_000  # Of each kind, the longest unchanged first; a million would take minutes.
 OTHERS: Final = 0o077  # The rights of all users but the owner.
 
@@ -23,39 +23,47 @@ OTHERS: Final = 0o077  # The rights of all users but the owner.
 def check_token_keys(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check that the keys open the stored tokens and evidence, and that no old key is in use."""
     settings = connections.settings
-    file = settings.data_dir / KEY_FILE
+    file = settings.data_dir / TOKEN_KEYS
     if not settings.token_keys and not file.exists():
         yield ok(f"none yet: {file} is made at first use")
         return
-    sealer = build_sealer(settings)
+    sealer = build_sealer(settings, Purpose.REGISTRY)
     count = sealer.key_count
     where = f"in RELEVE_TOKEN_KEYS: {count}" if settings.token_keys else f"in {file}: {count}, {_age(file)}"
     yield from () if settings.token_keys else _check_private(file)
     seals = _read_seals(connections)
-    readable = [seal for seal in seals if sealer.can_unseal(seal)]
+    readable = [(seal, place) for seal, place in seals if sealer.can_unseal(seal, place)]
     if lost := len(seals) - len(readable):
         yield fail(
             f"{lost} of {len(seals)} stored tokens and proofs can't be opened: put the key they were sealed under "
             "back into RELEVE_TOKEN_KEYS, after the new one"
         )
-    if old := sum(not sealer.is_newest(seal) for seal in readable):
+    if old := sum(not sealer.is_newest(seal, place) for seal, place in readable):
         yield warn(f"{old} of {len(seals)} seals are under a key of old: `releve keys rotate`, then drop that key")
-    yield ok(f"{where}; {_describe_oldest(seals)}")
+    if connections.registry_is_current and (unbound := count_old_form(connections.registry)):
+        yield warn(
+            f"{unbound} stored texts are sealed in the form of older versions, which binds none to its row: run "
+            "`releve keys rotate`; with a new key first, and the old one dropped afterwards, none can be put back"
+        )
+    yield ok(f"{where}; {_describe_oldest([seal for seal, _ in seals])}")
 
 
 def check_session_key(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check the key of the web application where it is at hand; no other service has it."""
     settings = connections.settings
-    file = settings.data_dir / "session.key"
-    if not settings.session_key and not file.exists():
-        yield ok(f"none yet: {file} is made at first use")
+    file = settings.data_dir / SESSION_KEY
+    if not has_session_keys(settings):
+        yield ok(f"none here: the web application has it, or makes {file} at first use")
         return
-    length = min(map(len, session_keys(settings)), default=0)
-    if length < MIN_KEY_LENGTH:
-        yield fail(
-            f"a session key must have at least {MIN_KEY_LENGTH} characters and has {length}: set RELEVE_SESSION_KEY"
-        )
+    keys = session_keys(settings)
+    try:
+        check_keys(keys)
+    except ValueError as error:
+        yield fail(f"RELEVE_SESSION_KEY: {error}")
     yield from () if settings.session_key else _check_private(file)
-    yield ok(f"{length} characters" + ("" if settings.session_key else f" in {file}, {_age(file)}"))
+    where = "in RELEVE_SESSION_KEY" if settings.session_key else f"in {file}, {_age(file)}"
+    rotating = "" if len(keys) == 1 else f": {len(keys)}; drop the old ones after `releve keys rotate`"
+    yield ok(f"{where}{rotating}")
 
 
 def _check_private(file: Path) -> Iterator[CheckNote]:
@@ -75,13 +83,14 @@ def _describe_oldest(seals: list[str]) -> str:
     return f"the oldest of {len(seals)} seals looked at is {(datetime.now(UTC) - oldest).days} days old"
 
 
-def _read_seals(connections: CheckConnections) -> list[str]:
-    """Return the sealed tokens and proofs of the registry."""
-    seals: list[str] = []
+def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
+    """Return the sealed tokens and proofs of the registry, each with its place."""
+    seals: list[tuple[str, str]] = []
     if not connections.registry_is_current:
         return seals
     with connections.registry.reading() as connection:
         for column in TEXT_SEALS:
-            query = select(column.seals).where(column.seals.is_not(None)).order_by(column.sealed_at)
-            seals += connection.execute(query.limit(MAX_SEALS_CHECKED)).scalars()
+            query = select(column.seals, column.key).where(column.seals.is_not(None)).order_by(column.sealed_at)
+            rows = connection.execute(query.limit(MAX_SEALS_CHECKED)).all()
+            seals += [(seal, column.place_of(row_key)) for seal, row_key in rows]
     return seals

@@ -14,11 +14,11 @@ from worker.domain.clock import clock_from
 from worker.domain.measures.readings import civil_date
 from worker.ops.capacity import capacity_of, fleet_from
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
-from worker.ops.health.keys import KEY_FILE
 from worker.ops.health.results import CheckNote, ok, warn
-from worker.runtime.keys import build_sealer
+from worker.runtime.keys import TOKEN_KEYS, build_sealer
 from worker.runtime.series import missing_series
 from worker.runtime.supplier import build_endpoints, chosen_presets, ledger_of
+from worker.stores.encryption import Purpose
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.token_store import ApplicationTokenStore
@@ -47,8 +47,9 @@ def ask_for_token(connections: CheckConnections, endpoints: Endpoints, client_id
         Transport(endpoints.base_url, (5.0, settings.supplier_timeout_s), endpoints.token_url),
         ledger_of(endpoints.preset, settings, connections.redis),
     )
-    if settings.token_keys or (settings.data_dir / KEY_FILE).exists():
-        store = ApplicationTokenStore(endpoints.preset.name, build_sealer(settings), ProgressStore(connections.redis))
+    if settings.token_keys or (settings.data_dir / TOKEN_KEYS).exists():
+        sealer = build_sealer(settings, Purpose.REDIS)
+        store = ApplicationTokenStore(endpoints.preset.name, sealer, ProgressStore(connections.redis))
         ApplicationTokens(store, oauth).current()
     else:
         # The token is thrown away: a check makes no key to seal it with.

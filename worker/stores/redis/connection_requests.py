@@ -4,10 +4,12 @@ The registry knows nothing of a request before it is proven. A lost key means th
 
     connection_request:<id>                sealed JSON of a ConnectionRequest
     connection_request:declared:<id>       the request has declared a right, and no answer has come yet
-    connection_requests:browser:<hash>     the id of the browser's last request
+    connection_requests:browser:<hash>     the id of the request whose outcome is for the browser with this name
+    connection_requests:opened:<name>      what has opened a session, which it does once: the hash of a browser's name,
+                                           or the id of an invitation
     connection_requests:subject:<digest>   list of the ids of the last requests that name the same meter
-    connection_requests:about:<digest>     sorted set of ids of the last requests that name a meter or an account, by
-                                           the second of their start
+    connection_requests:about:<digest>     sorted set of ids of the last requests that name a meter, an account or a
+                                           browser, by the second of their start
     connection_requests:due                sorted set of ids by the second of their next try
     connection_requests:held               sorted set of ids that wait for the operator, by the second of their start
 """
@@ -15,18 +17,19 @@ The registry knows nothing of a request before it is proven. A lost key means th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 from redis import Redis
+from redis.client import Pipeline
 
 from worker.domain.consent.connection_requests import REQUEST_LIFE, ConnectionRequest, RequestState
 from worker.errors import OperatorFault
-from worker.stores.encryption import Sealer
 from worker.stores.redis.connection import PrefixedKeys
+from worker.stores.sealing import Sealer
 
 MOST_OF_A_SUBJECT: Final = 3
 _MOST_ABOUT: Final = 50
@@ -59,15 +62,14 @@ class ConnectionRequests(PrefixedKeys):
     def create(self, request: ConnectionRequest) -> bool:
         """Store a new request; False where it is stored already: the same callback came before.
 
-        It takes the place of the browser's last one. Without an invitation or a code it takes that of the oldest beyond
-        three like it that name the same meter, too. What something came of stays.
+        It takes the place of those of its browser, by any of its names. Without an invitation or a code it takes that
+        of the oldest beyond three like it that name the same meter, too. What something came of stays.
         """
         if not self._redis.set(self._key("connection_request", request.id), self._seal(request), ex=_LIFE_S, nx=True):
             return False
-        before = self._redis.set(
-            self._key("connection_requests", "browser", request.browser), request.id, ex=_LIFE_S, get=True
-        )
-        self._drop(str(before) if before else None)
+        for request_id in self._ids_of(request.names):
+            self._drop(request_id)
+        self.bind(request)
         if request.subject is not None:
             key = self._key("connection_requests", "subject", self._digest(request.subject))
             with self._redis.pipeline() as pipe:
@@ -87,14 +89,35 @@ class ConnectionRequests(PrefixedKeys):
         if sealed is None:
             return None
         try:
-            return _JSON.validate_json(self._sealer.unseal(str(sealed)))
+            return _JSON.validate_json(self._sealer.unseal(str(sealed), _place_of(request_id)))
         except OperatorFault:
             return None
 
-    def of_browser(self, browser: str) -> ConnectionRequest | None:
-        """Return the browser's last request; None where there is none any more."""
-        last = self._redis.get(self._key("connection_requests", "browser", browser))
-        return self.get(str(last)) if last else None
+    def of_browser(self, names: Sequence[str]) -> ConnectionRequest | None:
+        """Return the last request of the browser with these names, the newest first; None where there is none any more.
+
+        ``names``: their hashes.
+        """
+        requests = (self.get(request_id) for request_id in self._ids_of(names))
+        return next((request for request in requests if request is not None and request.browser in names), None)
+
+    def bind(self, request: ConnectionRequest) -> None:
+        """Let the browser with the request's name find it, and an erasure by all names of this browser."""
+        with self._redis.pipeline() as pipe:
+            pipe.set(self._key("connection_requests", "browser", request.browser), request.id, ex=_LIFE_S)
+            self._note(pipe, request, [f"browser {name}" for name in request.names])
+            pipe.execute()
+
+    def mark_opened(self, name: str) -> bool:
+        """Note that a session is opened by this name of a browser or this invitation; False where one was before.
+
+        The browser's cookie lives no longer than this note.
+        """
+        return bool(self._redis.set(self._key("connection_requests", "opened", name), "1", ex=_LIFE_S, nx=True))
+
+    def unmark_opened(self, name: str) -> None:
+        """Forget that a session is opened: none was."""
+        self._redis.delete(self._key("connection_requests", "opened", name))
 
     def note_declaration(self, request_id: str) -> bool:
         """Note that a request declares a right now, and return whether one of its declarations may be lost.
@@ -153,9 +176,8 @@ class ConnectionRequests(PrefixedKeys):
         keys += [self._about(f"meter {usage_point_id}")] if usage_point_id else []
         ids = {str(request_id) for key in keys for request_id in self._redis.zrange(key, 0, -1)}
         if browser is not None:
-            request = self.of_browser(browser)
-            if request is not None and not request.done and not request.names_meters:
-                ids.add(request.id)
+            mine = [self.get(str(id_)) for id_ in self._redis.zrange(self._about(f"browser {browser}"), 0, -1)]
+            ids |= {request.id for request in mine if request and not request.done and not request.names_meters}
         deleted = 0
         for request_id in sorted(ids):
             deleted += int(self._redis.delete(self._key("connection_request", request_id)))
@@ -167,6 +189,13 @@ class ConnectionRequests(PrefixedKeys):
     def forget_all(self) -> int:
         """Delete all requests and return the number of keys; scans all keys."""
         return self._unlink_kinds({"connection_request", "connection_requests"})
+
+    def _ids_of(self, names: Sequence[str]) -> list[str]:
+        """Return the ids of the requests that are bound to these names of a browser, in their order."""
+        if not names:
+            return []
+        keys = [self._key("connection_requests", "browser", name) for name in names]
+        return [str(request_id) for request_id in self._redis.mget(keys) if request_id is not None]
 
     def _about(self, name: str) -> str:
         return self._key("connection_requests", "about", self._digest(name))
@@ -189,17 +218,20 @@ class ConnectionRequests(PrefixedKeys):
                 pipe.zadd(held, {request.id: int(request.created_at.timestamp())})
             else:
                 pipe.zrem(held, request.id)
-            started = {request.id: int(request.created_at.timestamp())}
-            for name in (*(f"meter {number}" for number in request.names_meters), *_accounts_of(request)):
-                key = self._about(name)
-                pipe.zadd(key, started)
-                pipe.zremrangebyrank(key, 0, -_MOST_ABOUT - 1)
-                pipe.expire(key, _LIFE_S)
+            meters = [f"meter {number}" for number in request.names_meters]
+            self._note(pipe, request, [*meters, *(f"account {account.id}" for account in request.accounts)])
             pipe.execute()
 
+    def _note(self, pipe: Pipeline, request: ConnectionRequest, subjects: Sequence[str]) -> None:
+        """Note what an erasure finds the request by."""
+        for key in map(self._about, subjects):
+            pipe.zadd(key, {request.id: int(request.created_at.timestamp())})
+            pipe.zremrangebyrank(key, 0, -_MOST_ABOUT - 1)
+            pipe.expire(key, _LIFE_S)
+
     def _seal(self, request: ConnectionRequest) -> str:
-        return self._sealer.seal(_JSON.dump_json(request).decode())
+        return self._sealer.seal(_JSON.dump_json(request).decode(), _place_of(request.id))
 
 
-def _accounts_of(request: ConnectionRequest) -> list[str]:
-    return [f"account {account.id}" for account in request.accounts]
+def _place_of(request_id: str) -> str:
+    return f"connection_request/{request_id}"

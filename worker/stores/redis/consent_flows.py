@@ -28,9 +28,9 @@ LIFE_S: Final = 900
 class ConsentFlow:
     """A consent flow in progress.
 
-    ``browser``: a secret in a cookie of the browser that started it.  ``invitation``: the id of the invitation that it
-    was begun with, whose ``tenant`` it has.  ``begun_on``: the day in Europe/Paris, ISO 8601.  ``begun_at``: the real
-    moment, ISO 8601; empty where it is not known.  ``caller``: the client of the proxy that asked.
+    ``browser``: SHA-256 of the name that the browser got when it started it.  ``invitation``: the id of the invitation
+    that it was begun with, whose ``tenant`` it has.  ``begun_on``: the day in Europe/Paris, ISO 8601.  ``begun_at``:
+    the real moment, ISO 8601; empty where it is not known.  ``caller``: the client of the proxy that asked.
     """
 
     supplier: str
@@ -69,20 +69,19 @@ class ConsentFlows(PrefixedKeys):
 
     # -- Codes of the consent proxy
 
-    def issue_code(self, sealed: str) -> str:
-        """Store sealed facts for 15 minutes and return the code that redeems them."""
-        code = secrets.token_urlsafe(32)
-        self.restore_code(code, sealed)
-        return code
+    def store_code(self, code: str, sealed: str) -> None:
+        """Store for 15 minutes the sealed facts that a code redeems, be it a new one or one that was redeemed."""
+        self._redis.set(self._key("proxy_code", _digest(code)), sealed, ex=LIFE_S)
 
     def redeem_code(self, code: str) -> str | None:
         """Return the sealed facts to the first caller, and None to others."""
         sealed = self._redis.getdel(self._key("proxy_code", _digest(code)))
         return None if sealed is None else str(sealed)
 
-    def restore_code(self, code: str, sealed: str) -> None:
-        """Make a redeemed code valid again, for 15 minutes."""
-        self._redis.set(self._key("proxy_code", _digest(code)), sealed, ex=LIFE_S)
+
+def place_of_code(code: str) -> str:
+    """Return the place to which the facts of a code are sealed."""
+    return f"proxy_code/{_digest(code)}"
 
 
 def _digest(code: str) -> str:

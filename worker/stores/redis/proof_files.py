@@ -16,8 +16,8 @@ from typing import Final
 
 from redis import Redis
 
-from worker.stores.encryption import Sealer
 from worker.stores.redis.connection import PrefixedKeys
+from worker.stores.sealing import Sealer
 
 _LIFE_S: Final = 24 * 3600
 
@@ -37,7 +37,7 @@ class ProofFiles(PrefixedKeys):
         texts = [{"name": name, "content": base64.b64encode(content).decode()} for name, content in files]
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.delete(key, self._key("proof_files", "fault", right_id))
-            pipe.rpush(key, *(self._sealer.seal(json.dumps(text)) for text in texts))
+            pipe.rpush(key, *(self._sealer.seal(json.dumps(text), _place_of(right_id)) for text in texts))
             pipe.expire(key, _LIFE_S)
             pipe.sadd(self._key("proof_files", "waiting"), right_id)
             pipe.execute()
@@ -49,7 +49,7 @@ class ProofFiles(PrefixedKeys):
     def get(self, right_id: str) -> list[ProofFile]:
         """Return the files of a right; none where they are gone. Raises OperatorFault where their key is missing."""
         texts = self._redis.lrange(self._key("proof_files", right_id), 0, -1)
-        files = [json.loads(self._sealer.unseal(str(text))) for text in texts]
+        files = [json.loads(self._sealer.unseal(str(text), _place_of(right_id))) for text in texts]
         return [(str(file["name"]), base64.b64decode(file["content"])) for file in files]
 
     def end(self, right_id: str, fault: str | None = None) -> None:
@@ -68,3 +68,7 @@ class ProofFiles(PrefixedKeys):
     def was_refused(self, right_id: str) -> bool:
         """Return whether the last files of a right were refused."""
         return bool(self._redis.exists(self._key("proof_files", "fault", right_id)))
+
+
+def _place_of(right_id: str) -> str:
+    return f"proof_files/{right_id}"

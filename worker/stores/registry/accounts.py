@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Select, delete, or_, update
 from sqlalchemy.exc import IntegrityError
@@ -22,7 +22,6 @@ from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import ConsentEnded, ConsentStopped, StoreUnavailable, UnknownAccount
 from worker.stores.database import Database
-from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, migrations, series_choice
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
@@ -33,6 +32,9 @@ from worker.stores.registry.policies import PolicyTable
 from worker.stores.registry.rights import withdraw_rights
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS, belongs_to
 from worker.stores.registry.tokens import TokenTable, detach_token
+
+if TYPE_CHECKING:
+    from worker.stores.sealing import Sealer
 
 PAGE = 500
 Inserted = TypeVar("Inserted")

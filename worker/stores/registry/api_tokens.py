@@ -19,6 +19,9 @@ from worker.stores.encryption import SecretTexts
 from worker.stores.registry.tables import API_TOKENS
 
 _TEXTS: Final = SecretTexts("releve")
+USUAL_LIFE: Final = timedelta(days=90)
+LONGEST_LIFE: Final = timedelta(days=366)
+ENDS_SOON: Final = timedelta(days=14)  # Before its end the operator is told.
 _USE_RECORDED_EVERY: Final = timedelta(minutes=1)  # SQLite has one writer, so not every call may write.
 
 
@@ -74,8 +77,7 @@ class ApiTokenTable(ClockedTable):
         """Return the token with this text, or None if it is unknown, revoked or expired."""
         if (token_id := _TEXTS.read_id(text)) is None:
             return None
-        with self._database.reading() as connection:
-            row = connection.execute(select(API_TOKENS).where(API_TOKENS.c.id == token_id)).one_or_none()
+        row = self._get_row(token_id)
         if not _TEXTS.matches(text, row.hash if row else None) or row is None:
             return None
         token = _to_token(row)
@@ -83,6 +85,19 @@ class ApiTokenTable(ClockedTable):
             return None
         self._record_use(token)
         return token
+
+    def find_named(self, text: str) -> str | None:
+        """Return the id of the token that a text names, whether or not its secret is right; None where there is none.
+
+        A token's id is no secret.
+        """
+        token_id = _TEXTS.read_id(text)
+        return token_id if token_id and self._load(token_id) is not None else None
+
+    def is_open(self, token_id: str) -> bool:
+        """Return whether a token that was found earlier is still valid; records no use."""
+        token = self._load(token_id)
+        return token is not None and token.is_valid(self._now())
 
     def revoke(self, token_id: str) -> ApiToken:
         """Revoke the token. Safe to repeat: the first moment stays. Raises UnknownToken."""
@@ -96,6 +111,14 @@ class ApiTokenTable(ClockedTable):
             raise UnknownToken("no token of this id: `releve tokens list` shows them")
         return _to_token(row)
 
+    def _load(self, token_id: str) -> ApiToken | None:
+        row = self._get_row(token_id)
+        return None if row is None else _to_token(row)
+
+    def _get_row(self, token_id: str) -> Row[Any] | None:
+        with self._database.reading() as connection:
+            return connection.execute(select(API_TOKENS).where(API_TOKENS.c.id == token_id)).one_or_none()
+
     def _record_use(self, token: ApiToken) -> None:
         """Record when the token was last used, to the minute."""
         now = self._now()
@@ -104,6 +127,22 @@ class ApiTokenTable(ClockedTable):
             return
         stale = or_(API_TOKENS.c.last_used_at.is_(None), API_TOKENS.c.last_used_at <= before)
         self._database.change(update(API_TOKENS).where(API_TOKENS.c.id == token.id, stale).values(last_used_at=now))
+
+    def list_ending(self) -> list[ApiToken]:
+        """Return the valid tokens that end soon, the first to end first."""
+        now = self._now()
+        soon = (API_TOKENS.c.expires_at > now, API_TOKENS.c.expires_at <= now + ENDS_SOON)
+        query = select(API_TOKENS).where(API_TOKENS.c.revoked_at.is_(None), *soon)
+        return [_to_token(row) for row in self._database.fetch(query.order_by(API_TOKENS.c.expires_at))]
+
+    def count_open(self) -> int:
+        """Return the number of valid tokens."""
+        return sum(token.is_valid(self._now()) for token in self.list())
+
+    def list_endless(self) -> list[ApiToken]:
+        """Return the valid tokens that have no end, the oldest first. Older versions made them."""
+        query = select(API_TOKENS).where(API_TOKENS.c.revoked_at.is_(None), API_TOKENS.c.expires_at.is_(None))
+        return [_to_token(row) for row in self._database.fetch(query.order_by(API_TOKENS.c.created_at))]
 
     # This method is the last one: below it, ``list`` in an annotation would mean the method.
     def list(self) -> list[ApiToken]:

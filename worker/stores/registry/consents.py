@@ -21,13 +21,13 @@ from worker.domain.consent.evidence import HOUSEHOLD, LAST_DAY, DatesSource, Per
 from worker.domain.measures.readings import local_midnight
 from worker.errors import ConsentStopped
 from worker.stores.database import Database, SealedTable
-from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.evidence.chain import CONSENT_QUERY, GIVEN, IN_FORCE, EvidenceChain
 from worker.stores.registry.rights import forget_rights, withdraw_rights
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_EVIDENCE, NOTICES, PENDING_REFUSALS
 from worker.stores.registry.tokens import detach_token
+from worker.stores.sealing import Sealer
 
 _BATCH: Final = 500  # Accounts in one query: servers limit the number of parameters.
 _NUMBER: Final = CONSENT_EVIDENCE.c.sequence
@@ -126,7 +126,7 @@ class ConsentTable(SealedTable):
 
     def _to_proof(self, row: Mapping[Any, Any]) -> ConsentProof:
         names = ("account_id", "supplier", "kind", "consent_from", "consent_until", "proof", "browser", "ended_at")
-        personal = self._chain.open_personal(row["sealed_personal"])
+        personal = self._chain.open_personal(row["sealed_personal"], row["consent_id"])
         return ConsentProof(
             id=row["consent_id"],
             consented_at=row["recorded_at"],

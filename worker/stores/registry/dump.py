@@ -18,15 +18,16 @@ from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, String, Table, case, insert, literal, null, select, update
+from sqlalchemy import Column, Connection, Insert, String, Table, case, insert, literal, null, select, update
 
 from worker.domain.consent.consents import EndReason
-from worker.stores.database import Database
+from worker.stores.database import Database, build_insert
 from worker.stores.registry.proxy.grants import end_grants
 from worker.stores.registry.tables import (
     ACCESS_KEYS,
     ACCOUNTS,
     API_TOKENS,
+    AUDIT_LOG,
     HOUSEHOLD_ACCOUNTS,
     HOUSEHOLDS,
     INVITATIONS,
@@ -75,8 +76,9 @@ def read_rows(connection: Connection, table_name: str) -> Iterator[dict[str, Any
 
 
 def is_empty(connection: Connection) -> bool:
-    """Return whether all tables are empty."""
-    return not any(_has_rows(connection, table) for table in METADATA.tables.values())
+    """Return whether all tables are empty, but the audit log and those of operators, who may be there at first."""
+    passed_over = OPERATORS, ACCESS_KEYS, AUDIT_LOG
+    return not any(_has_rows(connection, table) for table in METADATA.tables.values() if table not in passed_over)
 
 
 def has_accounts(connection: Connection) -> bool:
@@ -121,8 +123,11 @@ def _has_rows(connection: Connection, table: Table) -> bool:
 def _insert(connection: Connection, table: Table, rows: Rows) -> None:
     columns = {column.name: column for column in table.columns}
     values = ({name: _from_json(columns[name], value) for name, value in row.items()} for row in rows)
+    statement: Insert = insert(table)
+    if table is AUDIT_LOG:  # The registry has the entries of before, where a backup is brought back to its own place.
+        statement = build_insert(connection.dialect.name, table).on_conflict_do_nothing()
     while page := list(islice(values, _PAGE_SIZE)):
-        connection.execute(insert(table), page)
+        connection.execute(statement, page)
 
 
 def _byte_order_of_keys(connection: Connection, table: Table) -> list[Any]:

@@ -7,9 +7,9 @@ live 72 hours and old ones are deleted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, null, select, update
 
@@ -17,10 +17,13 @@ from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.invitations import INVITATION_LIFE, Invitation, InvitationPurpose
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.errors import DataError, OperatorFault
-from worker.stores.database import Database, SealedTable
-from worker.stores.encryption import Sealer, SecretTexts
+from worker.stores.database import Database, SealedTable, place_of
+from worker.stores.encryption import SecretTexts
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import INVITATIONS, belongs_to
+
+if TYPE_CHECKING:
+    from worker.stores.sealing import Sealer
 
 _TEXTS: Final = SecretTexts("invite")  # Our logs recognise it, too.
 _UNFINISHED: Final = (INVITATIONS.c.used_at.is_(None), INVITATIONS.c.revoked_at.is_(None))
@@ -69,7 +72,7 @@ class InvitationTable(SealedTable):
             "created_at": now,
             "expires_at": now + INVITATION_LIFE,
         }
-        sealed = None if usage_point_id is None else self._sealer.seal(usage_point_id)
+        sealed = None if usage_point_id is None else self._sealer.seal(usage_point_id, _place_of(invitation_id))
         with self._database.reading() as connection:  # Unsealing many takes a while, and SQLite has one writer.
             older = self._find_by_meter(connection, usage_point_id, *_open_at(now), *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
@@ -92,12 +95,12 @@ class InvitationTable(SealedTable):
             row = _find_row(connection, secret_text)
         return None if row is None else self._to_invitation(row)
 
-    def open(self, secret_text: str, browser_hash: str) -> Invitation | None:
+    def open(self, secret_text: str, browser_hash: str, known_as: Collection[str] = ()) -> Invitation | None:
         """Bind the invitation to the first browser that opens it, and return it.
 
         The same browser may repeat it until it is used. Returns None where the invitation is unknown, expired, revoked,
-        used, or opened by another browser. ``browser_hash`` is the SHA-256 of the browser's id. Raises OperatorFault as
-        ``get`` does.
+        used, or opened by another browser. ``browser_hash``: SHA-256 of a name that the browser gets with this;
+        ``known_as``: those of the names that it has. Raises OperatorFault as ``get`` does.
         """
         now = self._now()
         with self._database.reading() as connection:  # A wrong secret must not cost the registry a write.
@@ -111,14 +114,14 @@ class InvitationTable(SealedTable):
             connection.execute(opening)
             row = _get_row(connection, found.id)
         invitation = None if row is None else self._to_invitation(row)
-        return invitation if invitation and invitation.may_be_opened_by(browser_hash, now) else None
+        return invitation if invitation and invitation.may_be_opened_by((browser_hash, *known_as), now) else None
 
-    def find_opened(self, browser_hash: str, tenant: str) -> Invitation | None:
-        """Return the tenant's invitation that this browser has opened and not used yet, the newest; or None.
+    def find_opened(self, browsers: Collection[str], tenant: str | None = None) -> Invitation | None:
+        """Return the invitation that the browser with these names has opened and not used yet, the newest; or None.
 
-        Raises OperatorFault as ``get`` does.
+        ``browsers``: the names' hashes; ``tenant``: whose it must be. Raises OperatorFault as ``get`` does.
         """
-        mine = (INVITATIONS.c.browser == browser_hash, INVITATIONS.c.tenant == tenant, *_open_at(self._now()))
+        mine = (INVITATIONS.c.browser.in_(browsers), *belongs_to(INVITATIONS, tenant), *_open_at(self._now()))
         query = select(INVITATIONS).where(*mine).order_by(INVITATIONS.c.opened_at.desc(), INVITATIONS.c.id).limit(1)
         rows = self._database.fetch(query)
         return self._to_invitation(rows[0]) if rows else None
@@ -179,18 +182,18 @@ class InvitationTable(SealedTable):
             return set()
         sealed = INVITATIONS.c.sealed_usage_point
         rows = connection.execute(select(INVITATIONS.c.id, sealed).where(sealed.is_not(None), *conditions)).all()
-        return {row_id for row_id, seal in rows if self._may_name(seal, usage_point_id)}
+        return {row_id for row_id, seal in rows if self._may_name(row_id, seal, usage_point_id)}
 
-    def _may_name(self, sealed: str, usage_point_id: str) -> bool:
+    def _may_name(self, invitation_id: str, sealed: str, usage_point_id: str) -> bool:
         """Return whether the sealed number is this meter's. One that no key opens counts: nobody could use it."""
         try:
-            return self._sealer.unseal(sealed) == usage_point_id
+            return self._sealer.unseal(sealed, _place_of(invitation_id)) == usage_point_id
         except OperatorFault:
             return True
 
     def _to_invitation(self, row: Row[Any], *, needs_meter: bool = True) -> Invitation:
-        sealed = row.sealed_usage_point
-        has_meter = sealed is not None and (needs_meter or self._sealer.can_unseal(sealed))
+        sealed, place = row.sealed_usage_point, _place_of(row.id)
+        has_meter = sealed is not None and (needs_meter or self._sealer.can_unseal(sealed, place))
         return Invitation(
             id=row.id,
             purpose=row.purpose,
@@ -199,7 +202,7 @@ class InvitationTable(SealedTable):
             created_at=row.created_at,
             expires_at=row.expires_at,
             account_id=row.account_id,
-            usage_point_id=self._sealer.unseal(sealed) if has_meter else None,
+            usage_point_id=self._sealer.unseal(sealed, place) if has_meter else None,
             opened_at=row.opened_at,
             browser=row.browser,
             used_at=row.used_at,
@@ -234,6 +237,10 @@ def _find_by_account(connection: Connection, account_id: str | None, *conditions
         return set()
     query = select(INVITATIONS.c.id).where(INVITATIONS.c.account_id == account_id, *conditions)
     return set(connection.execute(query).scalars())
+
+
+def _place_of(invitation_id: str) -> str:
+    return place_of(INVITATIONS.c.sealed_usage_point, invitation_id)
 
 
 def _open_at(now: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -18,11 +18,11 @@ from worker.domain.measures.readings import civil_date
 from worker.domain.measures.series import of_supplier
 from worker.errors import ConsentEnded, ConsentStopped
 from worker.stores.database import Database, SealedTable, build_insert
-from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY
 from worker.stores.registry.evidence.chain import EvidenceChain
 from worker.stores.registry.tables import ACCOUNTS, PENDING_REFUSALS, SERIES_OUTCOMES
+from worker.stores.sealing import Sealer
 
 
 class PendingRefusals(SealedTable):

@@ -10,18 +10,21 @@ import json
 import secrets
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.rights import ProofState, Right, RightRecord, RightState
-from worker.stores.database import Database, SealedTable
-from worker.stores.encryption import KeyedHashes, Sealer
+from worker.stores.database import Database, SealedTable, place_of
+from worker.stores.encryption import KeyedHashes
 from worker.stores.registry import account_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY
 from worker.stores.registry.tables import ACCOUNTS, RIGHTS, USAGE_POINTS
+
+if TYPE_CHECKING:
+    from worker.stores.sealing import Sealer
 
 PAGE: Final = 500
 _C: Final = RIGHTS.c
@@ -50,9 +53,9 @@ class RightTable(SealedTable):
         """Return the right that a connection request has declared; None where it is gone."""
         return next(iter(self._list(_C.id == request_id)), None)
 
-    def of_browser(self, browser: str) -> list[Right]:
-        """Return the rights that a browser has declared, the newest first."""
-        return self._newest_first(_C.browser == browser)
+    def of_browser(self, names: Collection[str]) -> list[Right]:
+        """Return the rights that the browser with these names, by their hashes, has declared, the newest first."""
+        return self._newest_first(_C.browser.in_(names))
 
     def of_account(self, account_id: str) -> list[Right]:
         """Return the rights of an account, the newest first."""
@@ -214,14 +217,15 @@ class RightTable(SealedTable):
 
     def _list(self, *conditions: ColumnElement[bool], limit: int | None = None) -> list[Right]:
         rows = self._database.fetch(select(RIGHTS).where(*conditions).order_by(_C.id).limit(limit))
-        return [self._to_right(row) for row in rows if self._sealer.can_unseal(row.sealed)]
+        return [self._to_right(row) for row in rows if self._sealer.can_unseal(row.sealed, place_of(_C.sealed, row.id))]
 
     def _seal(self, right: Right) -> dict[str, Any]:
         text = json.dumps({name: getattr(right, name) for name in _SEALED})
-        return {"sealed": self._sealer.seal(text), "sealed_at": datetime.now(UTC)}
+        return {"sealed": self._sealer.seal(text, place_of(_C.sealed, right.id)), "sealed_at": datetime.now(UTC)}
 
     def _to_right(self, row: Row[Any]) -> Right:
-        return Right(**{name: getattr(row, name) for name in _PLAIN}, **json.loads(self._sealer.unseal(row.sealed)))
+        sealed = json.loads(self._sealer.unseal(row.sealed, place_of(_C.sealed, row.id)))
+        return Right(**{name: getattr(row, name) for name in _PLAIN}, **sealed)
 
 
 # Statements inside a transaction of the registry.

@@ -1,25 +1,33 @@
-"""The sealed values of the registry, and their rotation to a new key."""
+"""The sealed values of the registry, and their rotation to a new key.
+
+``SEALED_COLUMNS`` are sealed under RELEVE_TOKEN_KEYS, and ``WEB_SEALS`` under RELEVE_SESSION_KEY, which only the web
+application has.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Column, delete, select, update
+from sqlalchemy import Column, delete, func, select, update
 
 from worker.errors import OperatorFault
-from worker.stores.database import Database
-from worker.stores.encryption import Sealer
+from worker.stores.database import Database, place_of
 from worker.stores.registry.tables import (
+    ACCESS_KEYS,
     CONSENT_CHAIN,
     CONSENT_EVIDENCE,
+    HOUSEHOLDS,
     INVITATIONS,
+    MAIL_ADDRESSES,
+    OPERATORS,
     QUARANTINE,
     RAW_ANSWERS,
     RIGHTS,
     TENANTS,
     TOKENS,
 )
+from worker.stores.sealing import OLD_FORM, Sealer
 
 PAGE = 100  # The number of rows that a rotation locks at a time.
 
@@ -37,6 +45,11 @@ class SealedColumn:
     seals: Column[Any]
     sealed_at: Column[Any]
     is_kept: bool = True
+    setting: str = "RELEVE_TOKEN_KEYS"
+
+    def place_of(self, row_key: str) -> str:
+        """Return the place to which a row's value is bound."""
+        return place_of(self.seals, row_key)
 
 
 TOKEN_SEALS: Final = SealedColumn("tokens", TOKENS.c.id, TOKENS.c.sealed, TOKENS.c.updated_at)
@@ -66,6 +79,27 @@ TEXT_SEALS: Final = (TOKEN_SEALS, PROOF_SEALS, CHAIN_SEALS, INVITATION_SEALS, RI
 SEALED_COLUMNS: Final = (*TEXT_SEALS, ANSWER_SEALS, SAMPLE_SEALS)
 
 
+def _of_web(label: str, key: Column[Any], seals: Column[Any], *, is_kept: bool = True) -> SealedColumn:
+    columns = seals.table.c
+    sealed_at = columns.created_at if "created_at" in columns else columns.confirmed_at
+    return SealedColumn(label, key, seals, sealed_at, is_kept, "RELEVE_SESSION_KEY")
+
+
+WEB_SEALS: Final = (
+    _of_web("households", HOUSEHOLDS.c.id, HOUSEHOLDS.c.sealed),
+    _of_web("mail addresses", MAIL_ADDRESSES.c.household_id, MAIL_ADDRESSES.c.sealed),
+    _of_web("operators", OPERATORS.c.id, OPERATORS.c.sealed),
+    # A session or link that no key opens lets nobody in.
+    _of_web("sessions, codes and links", ACCESS_KEYS.c.id, ACCESS_KEYS.c.sealed, is_kept=False),
+)
+
+
+def count_old_form(database: Database) -> int:
+    """Return how many texts are sealed in the old form, which binds none to its row."""
+    queries = [select(func.count()).where(column.seals.startswith(OLD_FORM, autoescape=True)) for column in TEXT_SEALS]
+    return sum(database.fetch(query)[0][0] for query in queries)
+
+
 def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> int:
     """Seal all values of a column under the first key, and return their number.
 
@@ -81,7 +115,7 @@ def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> in
     if unreadable and column.is_kept:
         raise OperatorFault(
             f"{done} {column.label} are sealed under the first key, {unreadable} can't be read: put the key they were "
-            "sealed under back into RELEVE_TOKEN_KEYS and rotate again"
+            f"sealed under back into {column.setting} and rotate again"
         )
     return done
 
@@ -94,7 +128,7 @@ def _rotate_page(database: Database, sealer: Sealer, column: SealedColumn, after
     with database.writing() as connection:
         for row_key, sealed in connection.execute(query.with_for_update()).all():
             try:
-                rotated = sealer.rotate(sealed)
+                rotated = sealer.rotate(sealed, column.place_of(row_key))
             except OperatorFault:
                 # A lost key must not prevent the rotation of the other rows.
                 page.append((row_key, False))

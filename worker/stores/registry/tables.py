@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
     ColumnElement,
+    Connection,
     Date,
     Enum,
     ForeignKey,
@@ -28,6 +29,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
     true,
 )
@@ -201,7 +203,7 @@ CONSENT_EVIDENCE = Table(
     Column("kind", _word(ConsentKind, 16), nullable=False),  # What the callback contained.
     Column("proof", _word(Proof, 16), nullable=False),
     Column("actor", String(100)),  # Who vouched or invited; who ended it.
-    Column("browser", String(64)),  # SHA-256 of the id of the browser that brought it, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the name of the browser that brought it, hexadecimal.
     Column("recorded_at", UtcDateTime, nullable=False),  # When it was given, or ended.
     Column("consent_from", Date),
     Column("consent_until", Date),
@@ -238,7 +240,7 @@ CONSENT_PROOFS = Table(
     Column("reference", String(64)),  # The supplier's number of the consent, if it has one.
     Column("proof", _word(Proof, 16), nullable=False, server_default=Proof.NONE.value),
     Column("vouched_by", String(100)),  # Who asserted the consent, or who invited its holder.
-    Column("browser", String(64)),  # SHA-256 of the id of the browser that brought it, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the name of the browser that brought it, hexadecimal.
     Column("consented_at", UtcDateTime, nullable=False),
     Column("consent_from", Date),
     Column("consent_until", Date),
@@ -283,7 +285,7 @@ RIGHTS = Table(
     Column("invited_at", UtcDateTime),
     Column("for_new_holder", Boolean, nullable=False),  # The invitation is for another person than the account's.
     Column("is_found", Boolean, nullable=False),  # It was there before anybody declared it here.
-    Column("browser", String(64)),  # SHA-256 of the id of the browser that declared it, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the name of the browser that declared it, hexadecimal.
     Column("line", String(200)),  # The supplier's endpoint that registered it.
     Column("begun_at", UtcDateTime),
     Column("declared_at", UtcDateTime),
@@ -310,7 +312,7 @@ INVITATIONS = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
     Column("opened_at", UtcDateTime),
-    Column("browser", String(64)),  # SHA-256 of the id of the browser that opened it, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the name of the browser that opened it, hexadecimal.
     Column("used_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
     Index("ix_invitations_account_id", "account_id"),
@@ -397,7 +399,7 @@ PROXY_GRANTS = Table(
     Column("proof", _word(Proof, 16), nullable=False),
     Column("vouched_by", String(100)),
     Column("granted_at", UtcDateTime, nullable=False),
-    Column("browser", String(64)),  # SHA-256 of the id of the browser that brought the consent, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the name of the browser that brought the consent, hexadecimal.
     Column("data_from", Date),  # The first day that may be read: before it the meter was another person's.
     Column("consent_until", Date),  # The last day on which anything is read.
     Column("access_hash", String(64), nullable=False),  # SHA-256 of the access token in force.
@@ -437,7 +439,7 @@ HOUSEHOLD_ACCOUNTS = Table(
     Index("ix_household_accounts_account_id", "account_id"),
 )
 
-# A household's address of mail, to which a link to sign in may be sent.
+# A household's mail address, to which a link to sign in may be sent. Only an address that was confirmed is here.
 MAIL_ADDRESSES = Table(
     "mail_addresses",
     METADATA,
@@ -445,8 +447,7 @@ MAIL_ADDRESSES = Table(
     Column("hash", String(64), nullable=False),  # Keyed hash of the address, hexadecimal.
     Column("sealed", Text, nullable=False),
     Column("language", String(8), nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("confirmed_at", UtcDateTime),
+    Column("confirmed_at", UtcDateTime, nullable=False),
     Index("ix_mail_addresses_hash", "hash"),
 )
 
@@ -459,7 +460,14 @@ OPERATORS = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("signed_in_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
-    Index("ix_operators_name", "name"),
+    # A name is free again once its operator has ended.
+    Index(
+        "ix_operators_name",
+        "name",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
 )
 
 # Sessions, recovery codes and links (``domain.consent.access_keys``). What counts is sealed, under a key that only the
@@ -483,10 +491,10 @@ ACCESS_KEYS = Table(
 AUDIT_LOG = Table(
     "audit_log",
     METADATA,
-    Column("id", _sortable(32), primary_key=True),  # Sorts by time: the moment in ms, then random letters.
+    Column("id", _sortable(32), primary_key=True),  # Sorts by time: the moment in µs, then random letters.
     Column("at", UtcDateTime, nullable=False),
     Column("tenant", _sortable(32)),  # NULL: of the installation, or not known.
-    Column("actor_kind", String(16), nullable=False),  # household, operator, token, command, visitor
+    Column("actor_kind", String(16), nullable=False),  # A worker.domain.consent.audit.ActorKind.
     Column("actor", String(100), nullable=False),  # Id of session or token, name of operator or of the machine's user.
     Column("action", String(64), nullable=False),
     Column("account_id", _sortable(32)),
@@ -496,6 +504,15 @@ AUDIT_LOG = Table(
     Index("ix_audit_log_at", "at"),
     Index("ix_audit_log_account_id", "account_id", "at"),
 )
+
+
+@event.listens_for(AUDIT_LOG, "after_create")
+def _make_append_only(_table: Table, connection: Connection, **_: Any) -> None:
+    # Imported late: only who creates tables needs it.
+    from worker.stores.registry.access.append_only import make_append_only
+
+    make_append_only(connection)
+
 
 CORRECTIONS = Table(
     "corrections",

@@ -15,9 +15,9 @@ from sqlalchemy import insert, select, update
 from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.errors import UnknownTenant
-from worker.stores.database import Database, SealedTable
-from worker.stores.encryption import Sealer
+from worker.stores.database import Database, SealedTable, place_of
 from worker.stores.registry.tables import TENANTS
+from worker.stores.sealing import Sealer
 
 _HAS_WEBHOOK: Final = TENANTS.c.sealed_webhook.is_not(None).label("has_webhook")
 
@@ -64,7 +64,8 @@ class TenantTable(SealedTable):
 
     def save_webhook(self, tenant: str, target: WebhookTarget | None) -> None:
         """Replace the tenant's webhook; None removes it. Raises UnknownTenant for one without a row."""
-        sealed = target and self._sealer.seal(json.dumps({"url": target.url, "secret": target.secret}))
+        text = target and json.dumps({"url": target.url, "secret": target.secret})
+        sealed = text and self._sealer.seal(text, _place_of(tenant))
         if not self._database.change(update(TENANTS).where(TENANTS.c.id == tenant).values(sealed_webhook=sealed)):
             raise _unknown(tenant)
 
@@ -81,7 +82,7 @@ class TenantTable(SealedTable):
         """Return the tenant's webhook, or None. Raises OperatorFault where the key that sealed it is missing."""
         rows = self._database.fetch(select(TENANTS.c.sealed_webhook).where(TENANTS.c.id == tenant))
         sealed = rows[0].sealed_webhook if rows else None
-        return None if sealed is None else WebhookTarget(**json.loads(self._sealer.unseal(sealed)))
+        return None if sealed is None else WebhookTarget(**json.loads(self._sealer.unseal(sealed, _place_of(tenant))))
 
     # This method is the last one: below it, ``list`` in an annotation would mean the method.
     def list(self) -> list[Tenant]:
@@ -97,6 +98,10 @@ def require_tenant(database: Database, tenant: str) -> str:
     if tenant != DEFAULT_TENANT and not database.fetch(select(TENANTS.c.id).where(TENANTS.c.id == tenant)):
         raise _unknown(tenant)
     return tenant
+
+
+def _place_of(tenant: str) -> str:
+    return place_of(TENANTS.c.sealed_webhook, tenant)
 
 
 def _unknown(tenant: str) -> UnknownTenant:

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, delete, func, insert, or_, select, update
 
 from worker.domain.consent.accounts import AccountState
-from worker.stores.database import SealedTable
+from worker.stores.database import SealedTable, place_of
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import ACCOUNTS, TOKEN_USERS, TOKENS
 
@@ -48,10 +48,8 @@ class TokenTable(SealedTable):
 
     def load(self, account_id: str) -> str | None:
         """Return the last saved token text, or None. Raises OperatorFault if its encryption key is missing."""
-        query = select(TOKENS.c.sealed).join(TOKEN_USERS).where(TOKEN_USERS.c.account_id == account_id)
-        with self._database.reading() as connection:
-            sealed = connection.execute(query).scalar()
-        return None if sealed is None else self._sealer.unseal(sealed)
+        query = select(TOKENS.c.id, TOKENS.c.sealed).join(TOKEN_USERS).where(TOKEN_USERS.c.account_id == account_id)
+        return self._unseal(query)
 
     def find_token_id(self, account_id: str) -> str | None:
         """Return the id of the account's token, or None. A consent changes the id, a renewal does not."""
@@ -125,10 +123,8 @@ class TokenTable(SealedTable):
 
     def load_unused(self, token_id: str) -> str | None:
         """Return the text of a token that no account uses; None where it is gone. Raises OperatorFault as ``load``."""
-        query = select(TOKENS.c.sealed).where(TOKENS.c.id == token_id, TOKENS.c.revoke_since.is_not(None))
-        with self._database.reading() as connection:
-            sealed = connection.execute(query).scalar()
-        return None if sealed is None else self._sealer.unseal(sealed)
+        is_it = (TOKENS.c.id == token_id, TOKENS.c.revoke_since.is_not(None))
+        return self._unseal(select(TOKENS.c.id, TOKENS.c.sealed).where(*is_it))
 
     def delete_unused(self, token_id: str) -> None:
         """Delete a token that no account uses."""
@@ -147,15 +143,23 @@ class TokenTable(SealedTable):
         for account_id in account_ids:
             detach_token(connection, account_id, revoke=False)
         token_id = secrets.token_hex(10)
-        row = {"id": token_id, "sealed": self._sealer.seal(token_text), "expires_at": expires_at}
+        row = {"id": token_id, "sealed": self._seal(token_id, token_text), "expires_at": expires_at}
         connection.execute(insert(TOKENS).values(**row, updated_at=datetime.now(UTC)))
         users = [{"account_id": account_id, "token_id": token_id} for account_id in account_ids]
         connection.execute(insert(TOKEN_USERS), users)
 
     def _renew(self, connection: Connection, token_id: str, token_text: str, expires_at: datetime | None) -> bool:
-        values = {"sealed": self._sealer.seal(token_text), "expires_at": expires_at, "refreshing_since": None}
+        values = {"sealed": self._seal(token_id, token_text), "expires_at": expires_at, "refreshing_since": None}
         statement = update(TOKENS).where(TOKENS.c.id == token_id).values(**values, updated_at=datetime.now(UTC))
         return connection.execute(statement).rowcount > 0
+
+    def _seal(self, token_id: str, token_text: str) -> str:
+        return self._sealer.seal(token_text, place_of(TOKENS.c.sealed, token_id))
+
+    def _unseal(self, query: Select[tuple[str, str]]) -> str | None:
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else self._sealer.unseal(row.sealed, place_of(TOKENS.c.sealed, row.id))
 
 
 def detach_token(connection: Connection, account_id: str, *, revoke: bool = True) -> int:

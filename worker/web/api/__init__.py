@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
-from worker.web.api import accounts, document_schemas, invitations, measures, progress, series
+from worker.web.api import accounts, audit, document_schemas, invitations, measures, progress, series
 from worker.web.api.auth import CallerDep
 from worker.web.errors import HttpRefusal
 
@@ -28,7 +28,7 @@ _SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {  # FastAPI can descr
     "patch": [_BY_TOKEN],
     "delete": [_BY_TOKEN, {"session": [], "csrf": []}],
 }
-_FOR_CLIENTS: Final = "/api/invitations"  # A household's session opens none of these.
+_FOR_CLIENTS: Final = ("/api/invitations", "/api/audit")  # A household's session opens none of these.
 
 
 async def refuse_unknown_query(request: Request, _: CallerDep) -> None:
@@ -43,7 +43,7 @@ async def refuse_unknown_query(request: Request, _: CallerDep) -> None:
 
 
 router = APIRouter(prefix=_PREFIX, dependencies=[Depends(refuse_unknown_query)])
-for _module in (accounts, series, invitations, measures, document_schemas, progress):
+for _module in (accounts, series, invitations, measures, document_schemas, progress, audit):
     router.include_router(_module.router)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from worker.accounts.assertion import MeterErased
 from worker.accounts.status import AccountStatus, AccountSummary, status_of
@@ -20,6 +20,7 @@ from worker.web.api.schemas import (
     Receipt,
     error_responses,
 )
+from worker.web.audit import note_subject
 from worker.web.context import RuntimeDep, publish_backfills, publish_revocation
 from worker.web.errors import HttpRefusal, meter_elsewhere
 
@@ -61,7 +62,9 @@ def read_account(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccount
     status_code=201,
     responses=error_responses(400, 409, 411, 413, 422),
 )
-def add_account(new: NewAccount, runtime: RuntimeDep, caller: WriteAccounts, response: Response) -> AccountSummary:
+def add_account(
+    new: NewAccount, request: Request, runtime: RuntimeDep, caller: WriteAccounts, response: Response
+) -> AccountSummary:
     """Add the account of a meter whose holder has consented to your application, and start its first sync.
 
     You vouch for the consent: your token's name, `reference` and `consented_on` are kept as its evidence. A meter that
@@ -86,6 +89,7 @@ def add_account(new: NewAccount, runtime: RuntimeDep, caller: WriteAccounts, res
         raise HttpRefusal(422, "invalid_request", str(error)) from None
     except MeterErased as error:
         raise HttpRefusal(409, "meter_erased", f"{error} (consented_on)") from None
+    note_subject(request, account_id=account.id)
     if not created:
         message = f"account {account.id} has this meter already; nothing was changed: invite its holder to it"
         raise HttpRefusal(409, "account_exists", message)

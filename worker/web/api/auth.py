@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
@@ -18,6 +18,7 @@ from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.audit import ActorKind, AuditEntry, AuditFilter
 from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.scopes import Scope
 from worker.domain.consent.tenants import DEFAULT_TENANT
@@ -26,9 +27,10 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
+from worker.web.audit import note_actor
 from worker.web.context import RuntimeDep, get_session
 from worker.web.errors import HttpRefusal
-from worker.web.sessions import SESSION_COOKIE, Session
+from worker.web.sessions import SESSION_COOKIE, Session, reload_session
 
 log = logging.getLogger("releve.api")
 
@@ -36,8 +38,9 @@ REALM: Final = 'Bearer realm="releve"'
 CSRF_HEADER: Final = "X-CSRF-Token"
 _HOUSEHOLD_SCOPES: Final = frozenset({Scope.READ_ACCOUNTS, Scope.READ_MEASURES})
 
-# A secret of 256 bits can't be guessed. This limit keeps those who try from costing us anything.
-BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)
+# A secret of 256 bits can't be guessed, and the right one is always heard. These limits make tries visible and cheap.
+BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)  # By address.
+BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # By the id of the token that is tried.
 ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, by address.
 
 # For the OpenAPI description alone: the headers are read below, so that each refusal has its reason.
@@ -78,6 +81,19 @@ class Caller:
             raise UnknownAccount("not an account of this caller")
         return account
 
+    def check_still_sees(self, runtime: Runtime, account: Account) -> None:
+        """Check that the token or session is still open, and still shows the account. Raises HttpRefusal 401.
+
+        For streams: it counts no call and records no visit.
+        """
+        if self.session is None:
+            still_sees = runtime.api_tokens.is_open(self.token_id or "") and account.tenant == self.tenant
+        else:
+            session = reload_session(runtime.web_access, self.session)
+            still_sees = session is not None and session.shows(account)
+        if not still_sees:
+            raise _unauthorized("this token or session has ended", ', error="invalid_token"')
+
     def page_accounts(self, runtime: Runtime, after: str, limit: int) -> list[Account]:
         """Return the next page by id of the accounts that the caller may see, without removed ones."""
         if self.session is None:
@@ -85,6 +101,10 @@ class Caller:
         own = self.session.own(runtime.registry.get_many(list(self.session.accounts)))
         existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
         return sorted(existing, key=lambda account: account.id)[:limit]
+
+    def page_audit(self, runtime: Runtime, wanted: AuditFilter, limit: int, before: str) -> list[AuditEntry]:
+        """Return the next page of the audit trail of the client's tenant, the newest entry first."""
+        return runtime.audit.page(replace(wanted, tenant=self.tenant), limit, before=before)
 
     def page_invitations(self, runtime: Runtime, after: str, limit: int, *, open_only: bool) -> list[Invitation]:
         """Return the next page by id of the client's invitations."""
@@ -104,7 +124,9 @@ def _identify(
     """Return the caller and count the call. Raises HttpRefusal 401 or 429."""
     limiter, address = RateLimiter(runtime.redis), client_address(request)
     if authorization := request.headers.get("Authorization"):
-        return _identify_client(runtime, limiter, address, authorization)
+        caller = _identify_client(runtime, limiter, address, authorization)
+        note_actor(request, ActorKind.TOKEN, str(caller.token_id), caller.tenant)
+        return caller
     session = get_session(request)
     if not session.accounts:
         _count_call(limiter, ANONYMOUS_CALLS, address)
@@ -114,21 +136,30 @@ def _identify(
 
 
 def _identify_client(runtime: Runtime, limiter: RateLimiter, address: str, authorization: str) -> Caller:
-    """Return the client of a bearer token. Raises HttpRefusal 401 or 429.
+    """Return the client of a bearer token. Raises HttpRefusal 401, or 429 after too many bad ones or calls.
 
-    Too many bad tokens block an address, even for a good token: a right guess isn't noticed.
+    A good token is looked for first: what others try from its address, or with its id, can't lock it out.
     """
-    if wait_s := limiter.closed_for_s(BAD_TOKENS, address):
-        raise _too_many(wait_s)
     scheme, text = get_authorization_scheme_param(authorization)
-    token = runtime.api_tokens.find(text.strip()) if scheme.lower() == "bearer" else None
+    text = text.strip() if scheme.lower() == "bearer" else ""
+    token = runtime.api_tokens.find(text)
     if token is None:
-        limiter.count_call(BAD_TOKENS, address)
-        blocked = limiter.closed_for_s(BAD_TOKENS, address) > 0
-        log.warning("api token refused", extra=fields(address=address, blocked=blocked))  # Never the token itself.
+        _count_bad_token(runtime, limiter, address, text)
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
     _count_call(limiter, _api_rate(runtime), f"token:{token.id}")
     return Caller(token.scopes, token_id=token.id, tenant=token.tenant)
+
+
+def _count_bad_token(runtime: Runtime, limiter: RateLimiter, address: str, text: str) -> None:
+    """Count a bad token by its address, and by the token that it names where there is one. Raises HttpRefusal 429."""
+    subjects = [(BAD_TOKENS, address)]
+    if (token_id := runtime.api_tokens.find_named(text)) is not None:  # Made-up ids would fill Redis.
+        subjects.append((BAD_TOKENS_OF_ID, token_id))
+    for rate, subject in subjects:
+        _count_call(limiter, rate, subject)
+    blocked = any(limiter.closed_for_s(rate, subject) for rate, subject in subjects)
+    # Never the token itself. Beyond the limit nothing is logged: the log must not grow with the tries.
+    log.warning("api token refused", extra=fields(address=address, token=token_id, blocked=blocked))
 
 
 CallerDep = Annotated[Caller, Depends(_identify)]
@@ -203,6 +234,7 @@ def _challenge(extra: str = "") -> dict[str, str]:
 
 ReadAccounts = Annotated[Caller, Depends(require_scope(Scope.READ_ACCOUNTS))]
 ReadMeasures = Annotated[Caller, Depends(require_scope(Scope.READ_MEASURES))]
+ReadAudit = Annotated[Caller, Depends(require_scope(Scope.READ_AUDIT))]
 WriteAccounts = Annotated[Caller, Depends(require_scope(Scope.WRITE_ACCOUNTS))]
 ReadAsClient = Annotated[Caller, Depends(check_reading_client)]
 MayStop = Annotated[Caller, Depends(require_scope_or_page(Scope.WRITE_ACCOUNTS))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 
 from worker.accounts.invitations import (
     InvitationSummary,
@@ -21,6 +21,7 @@ from worker.runtime.process import Runtime
 from worker.stores.registry.invitations import UnknownInvitation
 from worker.web.api.auth import Caller, ReadAsClient, WriteAccounts
 from worker.web.api.schemas import Fault, InvitationPage, NewInvitation, error_responses
+from worker.web.audit import note_subject
 from worker.web.context import RuntimeDep
 from worker.web.errors import HttpRefusal, meter_elsewhere
 
@@ -44,7 +45,7 @@ _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"model": Fault, "descr
     status_code=201,
     responses={**error_responses(400, 404, 411, 413, 422), **_REFUSALS},
 )
-def invite(new: NewInvitation, runtime: RuntimeDep, caller: WriteAccounts) -> SentInvitation:
+def invite(new: NewInvitation, request: Request, runtime: RuntimeDep, caller: WriteAccounts) -> SentInvitation:
     """Make a secret link, good once and for 72 hours, by which one person consents. You vouch for who gets it.
 
     With `account` it is the same person as before, and the history is kept; a closed account only opens its history.
@@ -65,6 +66,7 @@ def invite(new: NewInvitation, runtime: RuntimeDep, caller: WriteAccounts) -> Se
         raise HttpRefusal(409, "meter_has_no_account", "this meter has no account: leave out new_holder") from None
     except NoMailService:
         raise HttpRefusal(409, "no_mail_service", "no mail service is set up: send the link yourself") from None
+    note_subject(request, invitation.id, account_id=invitation.account_id)
     mailed = bool(new.mail) and inviter.mail(invitation, link, str(new.mail)) is None
     return SentInvitation.from_invitation(invitation, link, mailed=mailed)
 

@@ -20,7 +20,7 @@ from worker.accounts.status import AccountProgress, progress_of
 from worker.errors import UnknownAccount, WorkerError
 from worker.logs import fields
 from worker.runtime.process import Runtime
-from worker.web.api.auth import ReadAccounts
+from worker.web.api.auth import Caller, ReadAccounts
 from worker.web.api.schemas import AccountId, error_responses
 from worker.web.api.stream_limits import StreamCounter
 from worker.web.context import RuntimeDep
@@ -31,7 +31,7 @@ log = logging.getLogger("releve.api")
 router = APIRouter(tags=["progress"])
 
 POLL_EVERY_S: Final = 2.0
-LONGEST_S: Final = 900.0  # Then the browser reconnects, and its rights are checked again.
+LONGEST_S: Final = 900.0  # Then the browser reconnects.
 MOST_STREAMS: Final = 400  # In one process.
 _RECONNECT_MS: Final = 3000
 
@@ -88,7 +88,7 @@ async def watch_progress(
     _limits.check(caller)
     if _streams.locked():
         raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", wait_s=30)
-    load = partial(_load_progress, runtime, account_id)  # An account stays in its tenant.
+    load = partial(load_watched, runtime, caller, account_id)
     await run_in_threadpool(load)  # Its errors are answered with their status, which a stream can't do any more.
     return EventSourceResponse(
         _limits.count(caller, stream_events(load))
@@ -100,7 +100,9 @@ async def stream_events(
 ) -> AsyncIterator[bytes]:
     """Yield the bytes of one stream, until the history is loaded, the account removed, or ``longest_s`` over.
 
-    ``load`` is called in a thread. After a failure the watcher keeps what it has. The times are for tests alone.
+    ``load`` is called in a thread. An HttpRefusal of it says that the watcher's rights have ended, and so does the
+    stream; a browser that reconnects gets the refusal. After another failure the watcher keeps what it has. The times
+    are for tests alone.
     """
     end_at = asyncio.get_running_loop().time() + longest_s
     last = None
@@ -111,6 +113,8 @@ async def stream_events(
                 progress = await run_in_threadpool(load)
             except UnknownAccount:
                 yield _encode("removed", {}, last=True)
+                return
+            except HttpRefusal:
                 return
             except WorkerError as error:
                 log.warning("progress can't be read", extra=fields(reason=str(error)))
@@ -125,8 +129,14 @@ async def stream_events(
             await asyncio.sleep(poll_every_s)
 
 
-def _load_progress(runtime: Runtime, account_id: str) -> AccountProgress:
+def load_watched(runtime: Runtime, caller: Caller, account_id: str) -> AccountProgress:
+    """Return the progress of an account that the caller has been shown before, while it may see it.
+
+    Raises UnknownAccount where the account was removed, and HttpRefusal where the caller's token or session has ended,
+    or shows it no more.
+    """
     account = runtime.registry.get_existing(account_id)
+    caller.check_still_sees(runtime, account)
     return progress_of(account, runtime.history)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import Path
@@ -12,6 +12,7 @@ from worker.accounts.assertion import MAX_REFERENCE_LENGTH
 from worker.accounts.invitations import InvitationSummary
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.status import EXAMPLE_ID, AccountSummary
+from worker.domain.consent.audit import AuditEntry
 from worker.domain.exports.document_schemas import detail_schema
 from worker.domain.measures.series import Doctype, Period, Series, SeriesSwitch
 
@@ -123,6 +124,49 @@ class NewInvitation(BaseModel):
 
 class InvitationPage(BaseModel):
     invitations: list[InvitationSummary] = Field(description="In the order of ids.")
+    next: str | None = Field(description="Path of the next page, null after the last one.", examples=[None])
+
+
+class AuditRow(BaseModel):
+    """One entry of the audit trail."""
+
+    id: str = Field(description="Sorts by time.", examples=["0064f0b1a3c2d81f3a9c0b7e5d"])
+    at: datetime
+    actor_kind: str = Field(
+        description="What authenticated the actor: household, operator, token, client, command or visitor.",
+        examples=["token"],
+    )
+    actor: str = Field(
+        description="The id of a session, token or client; the name of an operator or user. Empty for a visitor.",
+        examples=["k3q7d0fr2mxx"],
+    )
+    action: str = Field(examples=["account.erase"])
+    account: str | None = Field(examples=[EXAMPLE_ID])
+    subject: str | None = Field(
+        description="What else it was done to, such as the id of an invitation.", examples=[None]
+    )
+    address: str | None = Field(
+        description="From where: an IPv4 address or an IPv6 network; null for a command.", examples=["192.0.2.7"]
+    )
+    outcome: str = Field(description="`ok`, or the code of the refusal or failure.", examples=["ok"])
+
+    @classmethod
+    def from_entry(cls, entry: AuditEntry) -> Self:
+        return cls(
+            id=entry.id,
+            at=entry.at,
+            actor_kind=entry.actor_kind,
+            actor=entry.actor,
+            action=entry.action,
+            account=entry.account_id,
+            subject=entry.subject,
+            address=entry.address,
+            outcome=entry.outcome,
+        )
+
+
+class AuditPage(BaseModel):
+    entries: list[AuditRow] = Field(description="The newest first.")
     next: str | None = Field(description="Path of the next page, null after the last one.", examples=[None])
 
 

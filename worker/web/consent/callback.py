@@ -1,8 +1,9 @@
 """The second half of a consent: the callback from the supplier's page, and the page of what came of it.
 
 Whatever a callback says can be typed by anybody, so it becomes a connection request (``domain.consent``), which changes
-nothing without a proof. Where the supplier has to be asked, a task does it, and the page reloads itself until there is
-an outcome. A state works once, and only in the browser that began; loading the callback again shows its outcome.
+nothing without a proof. A state works once, and only in the browser that began. The first answer gives the browser a
+new name, to which the request is bound, before anything comes of it: where it waits, the page reloads itself, and the
+outcome is for whoever has this name. A session opens by it once. Where the supplier has to be asked, a task does it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Final
 
@@ -19,9 +21,12 @@ from fastapi.responses import RedirectResponse
 from worker.app import enqueue_request
 from worker.clients.callback import LONGEST_STATE, Callback
 from worker.clients.suppliers import ENEDIS
+from worker.domain.consent.accounts import Account
+from worker.domain.consent.audit import AuditAction
 from worker.domain.consent.connection_requests import (
     LONGEST_QUERY,
     MOST_METERS,
+    ConnectedAccount,
     ConnectionRequest,
     RequestState,
 )
@@ -31,16 +36,10 @@ from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
-from worker.web.context import (
-    RIGHT_STATE,
-    get_runtime,
-    hash_browser_id,
-    needs_invitation,
-    publish_backfills,
-    read_browser_id,
-    show_accounts,
-)
-from worker.web.render import render, render_message, words_of
+from worker.web.audit import note_event
+from worker.web.consent.browser_names import BrowserNames, read_browser_names, set_browser_names
+from worker.web.context import RIGHT_STATE, get_runtime, needs_invitation, publish_backfills, show_accounts
+from worker.web.render import SIGN_IN, render, render_message, render_with_form, words_of
 from worker.web.sessions import Session
 
 log = logging.getLogger("releve.web")
@@ -77,6 +76,7 @@ _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> i
     "refused": (400, _START_AGAIN),
     "unknown_state": (400, _START_AGAIN),
     "foreign_state": (403, _START_AGAIN),
+    "ended_elsewhere": (403, _HOME),
     "code_refused": (400, _START_AGAIN),
     "unusable": (502, _HOME),
     "no_right": (404, _INVITATION),
@@ -87,7 +87,7 @@ _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> i
     "right_revoked": (403, _RIGHT_AGAIN),
     "right_obsolete": (410, _RIGHT_AGAIN),
     "right_withdrawn": (410, _HOME),
-    "right_elsewhere": (403, _INVITATION),
+    "right_elsewhere": (403, SIGN_IN),
     "right_postcode": (409, _RIGHT_AGAIN),
     "right_name": (409, _RIGHT_AGAIN),
     "right_email": (409, _RIGHT_AGAIN),
@@ -111,29 +111,42 @@ def answer_callback(request: Request, runtime: Runtime, session: Session, suppli
     flows, state = ConsentFlows(runtime.redis), callback.state
     if not _STATE.fullmatch(state):
         return _stateless_page(request, callback, supplier)
-    flow, browser_id = flows.read(state), read_browser_id(runtime, request)
+    flow, names = flows.read(state), read_browser_names(runtime, request)
     if flow is None or flow.supplier != supplier:
         return _answer_repeated(request, runtime, session, callback, supplier)
-    if browser_id is None or flow.browser != browser_id:
+    if flow.browser not in names.hashes:
         # The flow isn't ended: it stays for the browser that it belongs to.
         return consent_page(request, "foreign_state")
-    own = _receive(request, runtime, session, callback, flow)
+    renamed = names.with_new()
+    own = _receive(request, runtime, session, callback, flow, names, renamed)
     if not runtime.connection_requests.create(own):  # Another load of the same callback was faster.
         return _answer_repeated(request, runtime, session, callback, supplier)
     flows.end(state)
-    return answer_request(request, runtime, session, own)
+    if own.asks_supplier:
+        _publish(runtime, own)
+    # What comes of it comes with the next load: a crash on the way must not leave it to a name that nobody has got.
+    response = answer_request(request, runtime, session, own) if own.done else _waiting_page(request, own)
+    set_browser_names(runtime, response, renamed)
+    return response
 
 
 def _receive(
-    request: Request, runtime: Runtime, session: Session, callback: Callback, flow: ConsentFlow
+    request: Request,
+    runtime: Runtime,
+    session: Session,
+    callback: Callback,
+    flow: ConsentFlow,
+    names: BrowserNames,
+    renamed: BrowserNames,
 ) -> ConnectionRequest:
-    """Return the request that a callback makes."""
+    """Return the request that a callback makes, bound to the newest name of ``renamed``."""
     return runtime.connector.receive(
         callback,
         ConnectionRequest(
             id=_request_id(callback.state),
             supplier=flow.supplier,
-            browser=hash_browser_id(flow.browser),
+            browser=renamed.newest,
+            known_as=names.hashes,
             begun_on=date.fromisoformat(flow.begun_on),
             created_at=datetime.now(UTC),
             begun_at=datetime.fromisoformat(flow.begun_at) if flow.begun_at else None,
@@ -149,12 +162,25 @@ def _receive(
 def _answer_repeated(
     request: Request, runtime: Runtime, session: Session, callback: Callback, supplier: str
 ) -> Response:
-    """Answer a callback whose state is used: with what came of it, for the browser that it belongs to."""
-    browser_id = read_browser_id(runtime, request)
+    """Answer a callback whose state is used: with what came of it, for the browser that it belongs to.
+
+    A browser that has only a name of before has loaded the callback twice at once, and gets the new one by the other
+    answer; or somebody has planted the name.
+    """
+    names = read_browser_names(runtime, request).hashes
     own = runtime.connection_requests.get(_request_id(callback.state))
-    if own is None or browser_id is None or own.browser != hash_browser_id(browser_id):
+    if own is not None and (own.browser in names or _is_shown(own, session)):
+        return answer_request(request, runtime, session, own)
+    if own is None or not set(own.known_as) & set(names):
         return _stateless_page(request, callback, supplier)
-    return answer_request(request, runtime, session, own)
+    if own.done:
+        return consent_page(request, "ended_elsewhere")
+    return consent_page(request, "working", _SHORTEST_WAIT_S, supplier=supplier)
+
+
+def _is_shown(own: ConnectionRequest, session: Session) -> bool:
+    """Return whether the browser's session shows what the request has connected."""
+    return own.state is RequestState.CONNECTED and all(session.shows(account) for account in own.accounts)
 
 
 def _stateless_page(request: Request, callback: Callback, supplier: str) -> Response:
@@ -173,11 +199,10 @@ def answer_request(request: Request, runtime: Runtime, session: Session, own: Co
         case RequestState.HANDED_OVER:
             return RedirectResponse(own.returns_to, 302)
         case RequestState.CONNECTED:
-            return _open_accounts(request, runtime, session, own)
+            return open_accounts(request, runtime, session, own.accounts, own.browser)
         case RequestState.CHOICE:
             supplier = words_of(request)(f"supplier.{own.supplier}")
-            csrf = _browser_csrf(runtime, request)
-            return render(request, "choice.html", request_id=own.id, browser_csrf=csrf, supplier=supplier)
+            return render_with_form(request, "choice.html", request_id=own.id, supplier=supplier)
         case RequestState.UNPROVEN:
             return _unproven_page(request, runtime, own)
         case RequestState.REFUSED if own.caller is not None and own.page != "invitation_over":
@@ -192,35 +217,61 @@ def answer_request(request: Request, runtime: Runtime, session: Session, own: Co
 
 
 def _take_on(runtime: Runtime, own: ConnectionRequest) -> ConnectionRequest:
-    """Conclude the request here, or publish the task where the supplier must be asked, once in two seconds at most.
+    """Conclude the request here, or publish the task where the supplier must be asked."""
+    if own.asks_supplier:
+        _publish(runtime, own)
+        return own
+    concluded = runtime.connector.conclude(own.id) or own
+    publish_backfills(runtime, [account.id for account in concluded.accounts])
+    return concluded
+
+
+def _publish(runtime: Runtime, own: ConnectionRequest) -> None:
+    """Publish the task that asks the supplier, once in two seconds at most.
 
     Where the message is lost or the browser is closed, beat's task does it.
     """
-    if not own.asks_supplier:
-        concluded = runtime.connector.conclude(own.id) or own
-        publish_backfills(runtime, [account.id for account in concluded.accounts])
-        return concluded
     if not RateLimiter(runtime.redis).count_call(_PUBLISHED, own.id):
         try:
             enqueue_request(own.id, vouched=own.vouched, broker_url=runtime.broker_url)
         except StoreUnavailable as error:
             log.warning("connection request not published", extra=fields(request=own.id, reason=str(error)))
-    return own
 
 
 def _unproven_page(request: Request, runtime: Runtime, own: ConnectionRequest) -> Response:
     """Return the page of a request without a proof: the same for every meter, with the way to P4 where there is one."""
     if own.page == "reading_wrong":
         return consent_page(request, own.page)
-    if runtime.connector.find_unproven(own.browser) is not None:
+    if runtime.connector.find_unproven([own.browser]) is not None:
         return render(request, "unproven.html", 403)
     return consent_page(request, "unproven")
 
 
-def _open_accounts(request: Request, runtime: Runtime, session: Session, own: ConnectionRequest) -> Response:
-    response = RedirectResponse(f"/accounts/{own.accounts[0].id}", 303)
-    if not all(session.shows(account) for account in own.accounts):
-        show_accounts(runtime, request, response, session, own.accounts)
+def open_accounts(
+    request: Request,
+    runtime: Runtime,
+    session: Session,
+    accounts: Sequence[Account | ConnectedAccount],
+    name: str,
+) -> Response:
+    """Lead to the accounts, in a session that shows them; who has none of these yet gets it once.
+
+    ``name``: what it opens by, the hash of a browser's name or the id of an invitation. Whoever copies that later gets
+    no other session.
+    """
+    requests, response = runtime.connection_requests, RedirectResponse(f"/accounts/{accounts[0].id}", 303)
+    is_first = requests.mark_opened(name)
+    if all(session.shows(account) for account in accounts):
+        return response
+    if not is_first:
+        return consent_page(request, "ended_elsewhere")
+    try:
+        show_accounts(runtime, request, response, session, accounts)
+        for account in accounts:
+            note_event(request, AuditAction.CONSENT_CONNECT, account_id=account.id)
+    except StoreUnavailable:
+        requests.unmark_opened(name)
+        raise
     return response
 
 
@@ -246,10 +297,6 @@ def consent_page(
         action = _INVITATION  # Without one, a new start would lead to no account.
     facts = {"supplier": words_of(request)(f"supplier.{supplier}"), "digits": "…", **words}
     return render_message(request, f"connect.{name}", status, action, words=facts, reload_s=wait_s)
-
-
-def _browser_csrf(runtime: Runtime, request: Request) -> str:
-    return runtime.web_access.signer.csrf_token(read_browser_id(runtime, request) or "")
 
 
 def _failure_page(failure: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Final
@@ -16,32 +15,27 @@ from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
-from worker.stores.redis.rate_limits import Rate, RateLimiter
-from worker.web.addresses import client_address
+from worker.web.consent.browser_names import BrowserNames, read_browser_names, set_browser_names
 from worker.web.consent.callback import answer_callback, answer_request, consent_page
-from worker.web.context import (
-    RuntimeDep,
-    SessionDep,
-    hash_browser_id,
-    publish_backfills,
-    read_browser_id,
-    read_form_browser,
-    set_browser_cookie,
-)
+from worker.web.consent.starts import count_start, is_visit
+from worker.web.context import RuntimeDep, SessionDep, is_own_form, publish_backfills
+from worker.web.errors import HttpRefusal
 from worker.web.render import refuse_form
+from worker.web.sessions import Session
 
 router = APIRouter(include_in_schema=False)
 
 PORTAL_SUFFIX: Final = "_parent"  # Enedis' portal of 2026 sometimes appends it to the redirect address.
-CONSENT_STARTS: Final = Rate("consent", calls=60)  # Each start keeps a key in Redis for a quarter of an hour.
 
 
 @router.get("/connect/{supplier}")
-def start_consent(request: Request, supplier: str, runtime: RuntimeDep) -> Response:
+def start_consent(request: Request, supplier: str, runtime: RuntimeDep, session: SessionDep) -> Response:
     """Redirect to the supplier's page. ``?usage_point_id=`` chooses a home of the simulator."""
     if supplier != runtime.clients.supplier.name:
         return consent_page(request, "unknown_supplier")
-    return redirect_to_supplier(request, runtime, supplier, request.query_params.get("usage_point_id"))
+    if not is_visit(request):
+        raise HttpRefusal(403, "refused", "a consent begins where a person goes to this page")
+    return redirect_to_supplier(request, runtime, session, supplier, request.query_params.get("usage_point_id"))
 
 
 @router.get("/callback/{supplier}")
@@ -62,9 +56,9 @@ def confirm_new_holder(
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
     """Go on with a proven request whose meter has another person's account, which is closed by it."""
-    if (browser_id := read_form_browser(runtime, request, csrf)) is None:
+    if not is_own_form(runtime, request, csrf):
         return refuse_form(request, "/")
-    own = runtime.connector.choose_new_holder(connection, hash_browser_id(browser_id))
+    own = runtime.connector.choose_new_holder(connection, read_browser_names(runtime, request).hashes)
     if own is None:
         return consent_page(request, "unknown_state")
     publish_backfills(runtime, [account.id for account in own.accounts])
@@ -74,28 +68,32 @@ def confirm_new_holder(
 def redirect_to_supplier(
     request: Request,
     runtime: Runtime,
+    session: Session,
     supplier: str,
     usage_point_id: str | None,
     *,
     invitation: Invitation | None = None,
-    browser_id: str | None = None,
+    renamed: BrowserNames | None = None,
     tenant: str = DEFAULT_TENANT,
 ) -> Response:
     """Store a flow of this browser and redirect to the supplier's page; only a simulator gets ``usage_point_id``.
 
-    ``tenant``: to whom a new account will belong where there is no invitation.
+    ``renamed``: the browser's names with a new one, where this answer has made one already. ``tenant``: to whom a new
+    account will belong where there is no invitation.
     """
-    if wait_s := RateLimiter(runtime.redis).count_call(CONSENT_STARTS, client_address(request)):
-        return consent_page(request, "too_many", wait_s)
-    browser_id = browser_id or read_browser_id(runtime, request) or new_browser_id()
-    flow = ConsentFlow(
-        supplier,
-        browser_id,
-        invitation=invitation.id if invitation else None,
-        tenant=invitation.tenant if invitation else tenant,
-    )
-    response = begin_flow(request, runtime, flow, f"/callback/{supplier}", usage_point_id)
-    set_browser_cookie(runtime, response, browser_id)
+    names = read_browser_names(runtime, request)
+    renamed = renamed or names.with_new()
+    if wait_s := count_start(request, runtime, session, names, invitation):
+        response = consent_page(request, "too_many", wait_s)
+    else:
+        flow = ConsentFlow(
+            supplier,
+            renamed.newest,
+            invitation=invitation.id if invitation else None,
+            tenant=invitation.tenant if invitation else tenant,
+        )
+        response = begin_flow(request, runtime, flow, f"/callback/{supplier}", usage_point_id)
+    set_browser_names(runtime, response, renamed)
     return response
 
 
@@ -111,11 +109,6 @@ def begin_flow(
         return RedirectResponse(start_flow(runtime, begun, callback_path, hint), 303)
     except ValueError:  # The customers of the sandbox have consented already.
         return consent_page(request, "no_consent_page")
-
-
-def new_browser_id() -> str:
-    """Return a new secret for a browser's cookie."""
-    return secrets.token_urlsafe(24)
 
 
 def start_flow(runtime: Runtime, flow: ConsentFlow, callback_path: str, usage_point_id: str | None = None) -> str:

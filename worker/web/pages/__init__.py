@@ -1,12 +1,12 @@
-"""Pages of households: first page, account, series, download, stop, removal, sessions. Operators have their own."""
+"""Pages of households: first page, account, series, download, stop, removal. Operators have their own."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from worker.web.pages import account, download, home, remove, series, sessions, stop
+from worker.web.pages import account, download, home, remove, series, stop
 from worker.web.pages.homes import joined
 
 router = APIRouter(include_in_schema=False)
-for _module in (home, account, joined, series, download, stop, remove, sessions):
+for _module in (home, account, joined, series, download, stop, remove):
     router.include_router(_module.router)

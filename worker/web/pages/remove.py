@@ -50,4 +50,5 @@ def remove_account(
         delete_share=has_shares(runtime, account.supplier),
         receipt=receipt,
         moment=runtime.now(),
+        access_notice=None,  # The household of the session may have ended with its account.
     )

@@ -1,5 +1,5 @@
 // Small comforts on top of pages that work without them: live progress, reading a chart bar by bar, and the secret of
-// an invitation, which comes in the address's fragment so that no server and no log sees it.
+// a link, which comes in the address's fragment so that no server and no log sees it.
 "use strict";
 
 (function watchProgress() {
@@ -110,11 +110,11 @@ document.querySelectorAll("[data-chart]").forEach(function readChart(box) {
   box.addEventListener("blur", () => point(null));
 });
 
-(function readInvitation() {
-  const form = document.querySelector("[data-invitation]");
+(function readSecret() {
+  const form = document.querySelector("[data-secret]");
   const secret = window.location.hash.slice(1);
   if (!form || !secret) return;
-  form.elements.invitation.value = secret;
+  form.querySelector("[data-paste] input").value = secret;
   form.querySelector("[data-paste]").hidden = true;
   form.querySelector("[data-read]").hidden = false;
   // The address without its secret: it stays in no history and in no screenshot.

@@ -6,12 +6,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography.fernet import Fernet
+from sqlalchemy import update
 
-from tests.support.registries import METER, opened_registry, prepare_registry
+from tests.support.registries import METER, opened_registry, prepare_registry, registry_sealer, seal_as_before
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.ops.health.keys import check_session_key, check_token_keys
 from worker.ops.health.results import Level
-from worker.stores.encryption import Sealer, generate_key, read_sealing_time
+from worker.stores.encryption import Purpose, generate_key
+from worker.stores.registry.seals import TOKEN_SEALS, rotate_seals
+from worker.stores.registry.tables import TOKENS
+from worker.stores.sealing import Sealer, read_sealing_time
 
 NOW = datetime(2024, 7, 25, 9, tzinfo=UTC)
 
@@ -28,7 +32,7 @@ def test_keys_are_made_by_who_needs_them_and_not_by_who_looks(
     build_connections: BuildConnections, tmp_path: Path
 ) -> None:
     assert_result(check_token_keys(build_connections()), Level.OK, "none yet")
-    assert_result(check_session_key(build_connections()), Level.OK, "none yet")
+    assert_result(check_session_key(build_connections()), Level.OK, "none here")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -46,6 +50,19 @@ def test_a_token_under_a_key_of_old_is_to_be_sealed_anew(build_connections: Buil
         token_keys=f"{generate_key()},{old}", registry_url=registry_with_token(tmp_path, old)
     )
     assert_result(check_token_keys(connections), Level.WARN, "1 of 1 seals", "`releve keys rotate`")
+
+
+def test_texts_of_older_versions_are_counted_until_they_are_sealed_anew(
+    build_connections: BuildConnections, tmp_path: Path
+) -> None:
+    key = generate_key()
+    url = registry_with_token(tmp_path, key)
+    connections = build_connections(token_keys=key, registry_url=url)
+    with opened_registry(url, key) as registry:
+        registry.database.change(update(TOKENS).values(sealed=seal_as_before("a token", key)))
+        assert_result(check_token_keys(connections), Level.WARN, "1 stored texts", "older versions", "keys rotate`")
+        assert rotate_seals(registry.database, registry_sealer(key), TOKEN_SEALS) == 1
+        assert_result(check_token_keys(connections), Level.OK, "0 days old")
 
 
 def test_a_token_whose_key_is_gone_is_a_fault(build_connections: BuildConnections, tmp_path: Path) -> None:
@@ -76,8 +93,11 @@ def test_a_session_key_must_be_long(build_connections: BuildConnections, tmp_pat
         "has 31",
         "RELEVE_SESSION_KEY",
     )
-    assert_result(check_session_key(build_connections(session_key="k" * 32)), Level.OK, "32 characters")
-    (tmp_path / "session.key").write_text("k" * 40)
+    assert_result(check_session_key(build_connections(session_key="k" * 64)), Level.FAIL, "not random")
+    key = generate_key()
+    assert_result(check_session_key(build_connections(session_key=key)), Level.OK, "in RELEVE_SESSION_KEY")
+    assert_result(check_session_key(build_connections(session_key=f"{key},{key[::-1]}")), Level.OK, "KEY: 2; drop the")
+    (tmp_path / "session.key").write_text(key)
     (tmp_path / "session.key").chmod(0o644)
     assert_result(check_session_key(build_connections()), Level.WARN, "others may read")
 
@@ -86,8 +106,8 @@ def test_a_seal_tells_when_it_was_made_even_after_a_change_of_keys() -> None:
     moment = NOW - timedelta(days=400)
     old, new = generate_key(), generate_key()
     sealed = Fernet(old).encrypt_at_time(b"token", int(moment.timestamp())).decode()
-    sealer = Sealer([new, old])
-    assert not sealer.is_newest(sealed)
-    rotated = sealer.rotate(sealed)
-    assert sealer.is_newest(rotated)
+    sealer = Sealer([new, old], Purpose.REGISTRY)
+    assert not sealer.is_newest(sealed, "a/1")
+    rotated = sealer.rotate(sealed, "a/1")
+    assert sealer.is_newest(rotated, "a/1")
     assert read_sealing_time(sealed) == read_sealing_time(rotated) == moment

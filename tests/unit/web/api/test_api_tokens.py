@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from config.settings import get_settings
 from tests.support.factories import NOW
+from tests.support.registries import registry_sealer
 from worker.cli.main import cli
 from worker.domain.consent.scopes import Scope
 from worker.stores.database import Database
-from worker.stores.encryption import Sealer, generate_key
+from worker.stores.encryption import generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.api_tokens import ApiTokenTable, UnknownToken
 from worker.stores.registry.migrations import upgrade_schema
@@ -39,7 +40,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def tokens(tmp_path: Path, clock: Clock) -> Iterator[ApiTokenTable]:
-    registry = AccountRegistry(Database(f"sqlite:///{tmp_path / 'registry.db'}"), Sealer([generate_key()]))
+    registry = AccountRegistry(Database(f"sqlite:///{tmp_path / 'registry.db'}"), registry_sealer(generate_key()))
     upgrade_schema(registry.database)
     yield ApiTokenTable(registry.database, clock)
     registry.database.close()
@@ -108,6 +109,30 @@ def test_last_use_is_noted_to_the_minute(tokens: ApiTokenTable, clock: Clock) ->
         assert tokens.list()[0].last_used_at == NOW + timedelta(seconds=stored)
 
 
+def test_l8_tokens_that_end_soon_and_those_without_an_end_are_found(tokens: ApiTokenTable, clock: Clock) -> None:
+    endless, _ = tokens.create("of before", READING)
+    soon, _ = tokens.create("dashboard", READING, timedelta(days=90))
+    revoked, _ = tokens.create("revoked", READING, timedelta(days=90))
+    tokens.revoke(revoked.id)
+    tokens.create("later", READING, timedelta(days=91))
+    assert [tokens.list_ending(), tokens.list_endless()] == [[], [endless]]
+    clock.at = NOW + timedelta(days=76)
+    assert tokens.list_ending() == [soon]
+    clock.at = NOW + timedelta(days=90)
+    assert [token.name for token in tokens.list_ending()] == ["later"]
+    assert tokens.count_open() == 2
+
+
+def test_l8_an_open_token_is_known_by_its_id_until_it_ends(tokens: ApiTokenTable, clock: Clock) -> None:
+    token, text = tokens.create("dashboard", READING, timedelta(days=1))
+    assert tokens.is_open(token.id) and tokens.list()[0].last_used_at is None
+    assert tokens.find_named(f"{text[:-1]}{'a' if text[-1] != 'a' else 'b'}") == token.id
+    assert tokens.find_named("releve_aaaaaaaaaaaa_" + "a" * 43) is tokens.find_named("x") is None
+    clock.at = NOW + timedelta(days=1)
+    assert not tokens.is_open(token.id)
+    assert not tokens.is_open("aaaaaaaaaaaa")
+
+
 # The command
 
 
@@ -135,6 +160,14 @@ def test_a_new_token_is_printed_alone_and_once(run: CliRunner) -> None:
     assert life == timedelta(days=90)
 
 
+def test_l8_a_token_ends_after_ninety_days_unless_another_number_is_given(run: CliRunner) -> None:
+    for words, days in ([], 90), (["--expires", "366d"], 366):
+        result = run.invoke(cli, ["tokens", "new", "--name", "d", "--scope", "read:accounts", "--json", *words])
+        token = json.loads(result.stdout)
+        life = datetime.fromisoformat(token["expires_at"]) - datetime.fromisoformat(token["created_at"])
+        assert life == timedelta(days=days)
+
+
 def test_a_token_is_revoked_by_its_id(run: CliRunner) -> None:
     token = json.loads(run.invoke(cli, ["tokens", "new", "--name", "d", "--scope", "write:accounts", "--json"]).stdout)
     assert run.invoke(cli, ["tokens", "revoke", token["id"]]).exit_code == 0
@@ -151,6 +184,8 @@ def test_a_token_is_revoked_by_its_id(run: CliRunner) -> None:
         ["--name", "d" * 101, "--scope", "read:accounts"],
         ["--name", "d", "--scope", "read:accounts", "--expires", "soon"],
         ["--name", "d", "--scope", "read:accounts", "--expires", "0d"],
+        ["--name", "d", "--scope", "read:accounts", "--expires", "367d"],
+        ["--name", "d", "--scope", "read:accounts", "--expires", "never"],
         ["--scope", "read:accounts"],
     ],
 )

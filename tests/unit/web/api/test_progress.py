@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,11 +14,16 @@ from sse_starlette import EventSourceResponse
 
 from tests.support.api_service import ApiService
 from worker.accounts.status import AccountProgress, SeriesProgress
+from worker.domain.consent.access_keys import KeyKind
 from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.scopes import Scope
 from worker.domain.measures.series import USUAL_SERIES
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.web.api import progress as streams
-from worker.web.api.progress import stream_events
+from worker.web.api.auth import Caller
+from worker.web.api.progress import load_watched, stream_events
+from worker.web.errors import HttpRefusal
+from worker.web.sessions import load_session
 
 
 def at(done: int) -> AccountProgress:
@@ -128,3 +135,63 @@ def test_a_stream_of_another_household_is_not_there(service: ApiService) -> None
     own, other = service.add(11), service.add(12)
     assert service.browser(own).get(f"/api/accounts/{other}/progress/stream").status_code == 404
     assert service.client().get("/api/accounts/nobody/progress/stream").status_code == 404
+
+
+# The rights of who watches (L7)
+
+
+def watch_until(service: ApiService, caller: Caller, account_id: str, end: Callable[[], object]) -> list[str]:
+    """Return the names of the events that come after ``end`` was called, while the first one was read."""
+
+    async def collect() -> list[str]:
+        stream = stream_events(partial(load_watched, service.runtime, caller, account_id), poll_every_s=0)
+        before = [(await anext(stream)).decode() for _ in range(2)]  # How long to wait, and the first event.
+        assert [name for name, _ in events_of(before)] == ["progress"]
+        end()
+        return [piece.decode() async for piece in stream]
+
+    return [name for name, _ in events_of(asyncio.run(asyncio.wait_for(collect(), 30)))]
+
+
+def of_token(service: ApiService, expires_in: timedelta | None = None) -> tuple[Caller, str]:
+    token, _ = service.runtime.api_tokens.create("dash", [Scope.READ_ACCOUNTS], expires_in)
+    return Caller(token.scopes, token_id=token.id, tenant=token.tenant), token.id
+
+
+def of_session(service: ApiService, *account_ids: str) -> tuple[Caller, str]:
+    cookie = dict(service.browser(*account_ids).cookies)
+    session = load_session(service.runtime.web_access, next(iter(cookie.values())))
+    assert session.key is not None
+    return Caller(frozenset({Scope.READ_ACCOUNTS}), session), session.key.id
+
+
+def test_l7_the_stream_of_a_revoked_token_ends(service: ApiService) -> None:
+    account_id, (caller, token_id) = service.add(), of_token(service)
+    assert watch_until(service, caller, account_id, lambda: service.runtime.api_tokens.revoke(token_id)) == []
+
+
+def test_l7_a_token_past_its_end_watches_nothing(service: ApiService) -> None:
+    caller, _ = of_token(service, timedelta(microseconds=1))
+    with pytest.raises(HttpRefusal) as refused:
+        load_watched(service.runtime, caller, service.add())
+    assert refused.value.status == 401
+
+
+def test_l7_the_stream_of_a_session_that_was_ended_ends(service: ApiService) -> None:
+    account_id = service.add()
+    caller, key_id = of_session(service, account_id)
+    assert watch_until(service, caller, account_id, lambda: service.runtime.web_access.keys.end(key_id)) == []
+
+
+def test_l7_the_stream_of_a_session_that_shows_the_account_no_more_ends(service: ApiService) -> None:
+    account_id = service.add()
+    caller, key_id = of_session(service, account_id, service.add(12))
+    households = service.runtime.web_access.households
+    assert watch_until(service, caller, account_id, lambda: households.remove_from_others([account_id], "x")) == []
+    assert any(key.id == key_id for key in service.runtime.web_access.keys.list(kinds=[KeyKind.HOUSEHOLD_SESSION]))
+
+
+def test_l7_an_erasure_is_told_to_the_stream_of_a_household_that_had_nothing_else(service: ApiService) -> None:
+    account_id = service.add()
+    caller, _ = of_session(service, account_id)
+    assert watch_until(service, caller, account_id, lambda: service.runtime.erase(account_id)) == ["removed"]

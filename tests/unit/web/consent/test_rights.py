@@ -33,6 +33,7 @@ from worker.errors import (
     SupplierUnavailable,
     UnknownUsagePoint,
 )
+from worker.web.consent.browser_names import BROWSER_COOKIE
 from worker.web.consent.rights.routes import DECLARATIONS
 from worker.web.sessions import SESSION_COOKIE, load_session
 
@@ -276,6 +277,27 @@ def test_an_active_right_opens_its_account_in_the_browser_that_declared_it(servi
     assert answer.headers["location"] == f"/accounts/{account.id}"
     assert browser.get(f"/accounts/{account.id}").status_code == 200
     assert service.state(service.browser()).status_code == 404
+
+
+def test_m2_whoever_planted_a_name_before_the_declaration_sees_nothing_of_the_right(service: GasService) -> None:
+    browser, path = service.invited()
+    thief = service.browser()
+    names = browser.cookies[BROWSER_COOKIE]
+    thief.cookies.set(BROWSER_COOKIE, names, domain="testserver.local", path="/")  # As if the thief had planted them.
+    service.declare(browser, path)
+    assert browser.cookies[BROWSER_COOKIE].endswith(f".{names}")
+    assert service.state(thief).status_code == 404
+    service.work()
+    assert service.state(thief).status_code == 404
+    service.grdf.state = RightState.ACTIVE
+    service.sweep()
+    assert service.state(thief).status_code == 404 and SESSION_COOKIE not in thief.cookies
+    account = service.runtime.registry.find(GAS, PCE)
+    assert account and service.state(browser).headers["location"] == f"/accounts/{account.id}"
+    assert service.state(browser).headers["location"] == f"/accounts/{account.id}", "its session shows it"
+    browser.cookies.delete(SESSION_COOKIE)
+    again = service.state(browser)
+    assert again.status_code == 403 and SESSION_COOKIE not in browser.cookies, "an outcome opens one session"
 
 
 def test_a_stranger_sees_no_form(service: GasService) -> None:

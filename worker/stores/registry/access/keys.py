@@ -20,12 +20,12 @@ from worker.domain.clock import Clock, real_clock
 from worker.domain.consent.access_keys import KEY_LIVES, AccessKey, KeyKind
 from worker.errors import OperatorFault
 from worker.logs import fields
-from worker.stores.database import Database
+from worker.stores.database import Database, place_of
 from worker.stores.encryption import SecretTexts
 from worker.stores.registry.access.recovery_texts import RecoveryTexts
 from worker.stores.registry.access.sessions import SessionTable
 from worker.stores.registry.tables import ACCESS_KEYS
-from worker.stores.sealing import Sealer, place_of
+from worker.stores.sealing import Sealer
 
 log = logging.getLogger("releve.access")
 
@@ -93,6 +93,14 @@ class AccessKeyTable(SessionTable):
                 _, secret_hash = opened
                 sealed = self._seal(replace(key, details=dict(details)), secret_hash)
                 connection.execute(update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key.id).values(sealed=sealed))
+
+    def list_opened(self, owner: str, kind: KeyKind) -> list[AccessKey]:
+        """Return the owner's valid keys of this kind with their details, the newest first; records no visit."""
+        query = select(ACCESS_KEYS).where(ACCESS_KEYS.c.owner == owner, ACCESS_KEYS.c.kind == kind)
+        unsealed = [self._unseal(row) for row in self._database.fetch(query)]
+        keys = [opened[0] for opened in unsealed if opened is not None]
+        mine = [key for key in keys if key.owner == owner and key.kind is kind and key.is_valid(self._now())]
+        return sorted(mine, key=lambda key: (key.created_at, key.id), reverse=True)
 
     def _open(self, connection: Connection, kind: KeyKind, text: str | None) -> AccessKey | None:
         texts = _TEXTS[kind]

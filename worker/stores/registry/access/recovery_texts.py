@@ -1,7 +1,8 @@
-"""Recovery codes as a person writes them down, such as ``K7QD-0FR2-MXH4-T8Q2-WZ5P-9N3C``.
+"""Recovery codes as a person writes them down, such as ``K7QD-0FR2-MXH4-T8Q2-WZ5P-9N3C-7HYD``.
 
-The letters are Crockford's base 32, which has no I, L, O and U; those that look alike are read as the digit. The first
-eight find the row, and the other sixteen are the secret: 80 random bits. Source: https://www.crockford.com/base32.html
+The letters are Crockford's base 32, which has no I, L, O and U; those that look alike are read as the digit. All 28 are
+random, which makes 140 bits: nobody guesses one, so that one round of SHA-256 is enough to store it. The row is found
+by another hash of them. Source: https://www.crockford.com/base32.html
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import secrets
 from typing import Final
 
 _LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_ID_LENGTH: Final = 8
-_LENGTH: Final = 24
+_LENGTH: Final = 28
 _GROUP: Final = 4
+_ID_LENGTH: Final = 16
 _LOOK_ALIKE: Final = str.maketrans("ILO", "110")
 
 
@@ -26,17 +27,17 @@ class RecoveryTexts:
         """Return a new id, the hash to store, and the text to show."""
         letters = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
         groups = (letters[at : at + _GROUP] for at in range(0, _LENGTH, _GROUP))
-        return letters[:_ID_LENGTH].lower(), _hash(letters), "-".join(groups)
+        return _id_of(letters), _hash("secret", letters), "-".join(groups)
 
     def read_id(self, text: str) -> str | None:
-        """Return the id in a text, or None for one that is no code; blanks, dashes and small letters don't matter."""
+        """Return the id of a text, or None for one that is no code; blanks, dashes and small letters don't matter."""
         letters = _to_letters(text)
-        return letters[:_ID_LENGTH].lower() if letters else None
+        return _id_of(letters) if letters else None
 
     def matches(self, text: str, stored_hash: str | None) -> bool:
         """Return whether the text has the secret of a stored hash, compared in constant time."""
         letters = _to_letters(text)
-        return letters is not None and hmac.compare_digest(stored_hash or "", _hash(letters))
+        return letters is not None and hmac.compare_digest(stored_hash or "", _hash("secret", letters))
 
 
 def _to_letters(text: str) -> str | None:
@@ -44,5 +45,9 @@ def _to_letters(text: str) -> str | None:
     return letters if len(letters) == _LENGTH and all(letter in _LETTERS for letter in letters) else None
 
 
-def _hash(letters: str) -> str:
-    return hashlib.sha256(letters.encode()).hexdigest()
+def _id_of(letters: str) -> str:
+    return _hash("id", letters)[:_ID_LENGTH]
+
+
+def _hash(purpose: str, letters: str) -> str:
+    return hashlib.sha256(f"{purpose}:{letters}".encode()).hexdigest()

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
 
 from worker.domain.measures.answers import RawAnswer, pack_raw_answers, unpack_raw_answers
 from worker.errors import UnknownAccount
-from worker.stores.database import SealedTable
+from worker.stores.database import SealedTable, place_of
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.tables import RAW_ANSWERS
 
@@ -31,10 +32,11 @@ class RawAnswerTable(SealedTable):
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
         """Store an answer; it is on disk when this returns. Raises UnknownAccount, also for a removed account."""
         # Sealing takes the longest, so it happens outside of the transaction.
-        sealed = self._sealer.seal_bytes(pack_raw_answers([answer]))
+        answer_id, span = consent_rows.new_id(), (answer.asked_at, answer.asked_at)
+        sealed = self._seal(answer_id, [answer])
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
-            self._insert(connection, account_id, month_of(answer.asked_at), (answer.asked_at, answer.asked_at), sealed)
+            self._insert(connection, answer_id, account_id, month_of(answer.asked_at), span, sealed)
 
     def list_months(self, account_id: str) -> list[str]:
         """Return the months with stored answers, for example "2024-07", the oldest first."""
@@ -44,8 +46,7 @@ class RawAnswerTable(SealedTable):
     def read_answers(self, account_id: str) -> Iterator[RawAnswer]:
         """Yield all answers of an account in the order of their requests, with one month in memory at a time."""
         for month in self.list_months(account_id):
-            rows = self._database.fetch(select(_C.sealed).where(*_in_month(account_id, month)))
-            yield from self._unseal([row.sealed for row in rows])
+            yield from self._unseal(self._database.fetch(select(_C.id, _C.sealed).where(*_in_month(account_id, month))))
 
     def delete_before(self, moment: datetime) -> int:
         """Delete the rows whose last answer is older than ``moment`` and return their number.
@@ -74,19 +75,25 @@ class RawAnswerTable(SealedTable):
             if len(rows) == 1:
                 connection.execute(update(RAW_ANSWERS).where(*in_month).values(packed=True))
             elif rows:
-                sealed = self._sealer.seal_bytes(pack_raw_answers(self._unseal([row.sealed for row in rows])))
+                packed_id = consent_rows.new_id()
+                sealed = self._seal(packed_id, self._unseal(rows))
                 connection.execute(delete(RAW_ANSWERS).where(_C.id.in_([row.id for row in rows])))
                 span = (min(row.first_at for row in rows), max(row.last_at for row in rows))
-                self._insert(connection, account_id, month, span, sealed, packed=True)
+                self._insert(connection, packed_id, account_id, month, span, sealed, packed=True)
             return bool(rows)
 
-    def _unseal(self, rows: Iterable[bytes]) -> list[RawAnswer]:
-        answers = [answer for sealed in rows for answer in unpack_raw_answers(self._sealer.unseal_bytes(sealed))]
+    def _seal(self, answer_id: str, answers: list[RawAnswer]) -> bytes:
+        return self._sealer.seal_bytes(pack_raw_answers(answers), place_of(_C.sealed, answer_id))
+
+    def _unseal(self, rows: Iterable[Row[Any]]) -> list[RawAnswer]:
+        contents = [self._sealer.unseal_bytes(row.sealed, place_of(_C.sealed, row.id)) for row in rows]
+        answers = [answer for content in contents for answer in unpack_raw_answers(content)]
         return sorted(answers, key=lambda answer: answer.asked_at)
 
     def _insert(
         self,
         connection: Connection,
+        answer_id: str,
         account_id: str,
         month: str,
         span: tuple[datetime, datetime],
@@ -94,7 +101,7 @@ class RawAnswerTable(SealedTable):
         *,
         packed: bool = False,
     ) -> None:
-        row = {"id": consent_rows.new_id(), "account_id": account_id, "month": month, "packed": packed}
+        row = {"id": answer_id, "account_id": account_id, "month": month, "packed": packed}
         connection.execute(RAW_ANSWERS.insert().values(first_at=span[0], last_at=span[1], sealed=sealed, **row))
 
 

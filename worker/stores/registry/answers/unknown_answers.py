@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from worker.domain.consent.consents import Notice
 from worker.domain.measures.deviations import Deviation, DeviationKind, to_sample
-from worker.stores.database import SealedTable, build_insert
+from worker.stores.database import SealedTable, build_insert, place_of
 from worker.stores.registry import consent_rows
 from worker.stores.registry.tables import QUARANTINE
 
@@ -89,7 +89,7 @@ class QuarantineTable(SealedTable):
         if row is None:
             return None
         *fields, sealed_sample = row
-        return QuarantineEntry(*fields), self._sealer.unseal_bytes(sealed_sample).decode()
+        return QuarantineEntry(*fields), self._sealer.unseal_bytes(sealed_sample, _place_of(fingerprint)).decode()
 
     def delete(self, fingerprint: str) -> bool:
         """Delete a deviation, so that it is new when it comes again; return whether it was there."""
@@ -100,6 +100,7 @@ class QuarantineTable(SealedTable):
         return self._database.change(delete(QUARANTINE).where(_C.last_seen < moment))
 
     def _insert(self, connection: Connection, deviation: Deviation, times: int, preset: str, now: datetime) -> bool:
+        sample = to_sample(deviation.sample).encode()
         row = {
             "fingerprint": deviation.fingerprint,
             "kind": deviation.kind,
@@ -109,8 +110,12 @@ class QuarantineTable(SealedTable):
             "first_seen": now,
             "last_seen": now,
             "times": times,
-            "sealed_sample": self._sealer.seal_bytes(to_sample(deviation.sample).encode()),
+            "sealed_sample": self._sealer.seal_bytes(sample, _place_of(deviation.fingerprint)),
         }
         statement = build_insert(self._database.dialect, QUARANTINE).values(**row)
         insert_once = statement.on_conflict_do_nothing(index_elements=["fingerprint"]).returning(_C.fingerprint)
         return connection.execute(insert_once).first() is not None
+
+
+def _place_of(fingerprint: str) -> str:
+    return place_of(_C.sealed_sample, fingerprint)

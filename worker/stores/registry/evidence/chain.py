@@ -24,10 +24,10 @@ from worker.domain.consent.evidence import (
     link_row,
 )
 from worker.errors import OperatorFault
-from worker.stores.database import build_insert
-from worker.stores.encryption import Sealer
+from worker.stores.database import build_insert, place_of
 from worker.stores.registry.consent_rows import new_id
 from worker.stores.registry.tables import CONSENT_CHAIN, CONSENT_EVIDENCE
+from worker.stores.sealing import Sealer
 
 GIVEN: Final = CONSENT_EVIDENCE.c.event == EvidenceEvent.GIVEN
 _END: Final = CONSENT_EVIDENCE.alias("ending")
@@ -54,7 +54,7 @@ class EvidenceChain:
 
     def append_given(self, connection: Connection, row: Mapping[str, Any], personal: PersonalPart) -> None:
         """Append a consent; ``row`` has its columns but those of the chain and of the personal part."""
-        sealed = self._sealer.seal(personal.to_text())
+        sealed = self._sealer.seal(personal.to_text(), _place_of_personal(row["consent_id"]))
         columns = {"event": EvidenceEvent.GIVEN, "end_reason": "", "personal_digest": personal.digest}
         self._append(connection, {**row, **columns}, sealed)
 
@@ -89,10 +89,14 @@ class EvidenceChain:
         row = connection.execute(newest.order_by(CONSENT_EVIDENCE.c.sequence.desc()).limit(1)).mappings().one_or_none()
         if row is None or row["ended_at"] is None or row["ended_at"] < since or row["ended_because"] != reason:
             return
-        columns = {"event": EvidenceEvent.GIVEN, "end_reason": "", "consent_id": new_id(), "recorded_at": now}
+        consent_id = new_id()
+        columns = {"event": EvidenceEvent.GIVEN, "end_reason": "", "consent_id": consent_id, "recorded_at": now}
         same = {name: row[name] for name in (*_FACTS, "personal_digest")}
         # The personal part keeps its key: it is the same text, and an erasure deletes both.
-        self._append(connection, {**same, **columns, "actor": SUPPLIER_INCIDENT}, row["sealed_personal"])
+        personal = self.open_personal(row["sealed_personal"], row["consent_id"])
+        # Where no key opens it, the row before has it all the same.
+        sealed = personal and self._sealer.seal(personal.to_text(), _place_of_personal(consent_id))
+        self._append(connection, {**same, **columns, "actor": SUPPLIER_INCIDENT}, sealed or row["sealed_personal"])
 
     def erase_personal(self, connection: Connection, account_id: str) -> None:
         """Delete the personal parts of an account's consents; the chain still verifies."""
@@ -131,14 +135,15 @@ class EvidenceChain:
     def open_end(self, end: ChainEnd, sealed: str) -> ChainPoint | None:
         """Return the row that a sealed end names; None where no key opens it or it is another text."""
         try:
-            return ChainPoint.from_text(end, self._sealer.unseal(sealed))
+            return ChainPoint.from_text(end, self._sealer.unseal(sealed, _place_of_end(end)))
         except (OperatorFault, ValueError):
             return None
 
-    def open_personal(self, sealed: str | None) -> PersonalPart | None:
-        """Return a personal part; None where it is erased or no key opens it."""
+    def open_personal(self, sealed: str | None, consent_id: str) -> PersonalPart | None:
+        """Return the personal part of a consent; None where it is erased or no key opens it."""
         try:
-            return PersonalPart.from_text(self._sealer.unseal(sealed)) if sealed else None
+            text = self._sealer.unseal(sealed, _place_of_personal(consent_id)) if sealed else None
+            return None if text is None else PersonalPart.from_text(text)
         except (OperatorFault, ValueError):
             return None
 
@@ -174,5 +179,13 @@ class EvidenceChain:
             "name": end.value,
             "sequence": point.sequence,
             "hash": point.hash,
-            "sealed": self._sealer.seal(point.to_text(end)),
+            "sealed": self._sealer.seal(point.to_text(end), _place_of_end(end)),
         }
+
+
+def _place_of_end(end: ChainEnd) -> str:
+    return place_of(CONSENT_CHAIN.c.sealed, end.value)
+
+
+def _place_of_personal(consent_id: str) -> str:
+    return place_of(CONSENT_EVIDENCE.c.sealed_personal, consent_id)

@@ -22,11 +22,11 @@ from worker.domain.consent.evidence import (
     hash_row,
 )
 from worker.stores.database import Database, SealedTable
-from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows
 from worker.stores.registry.dump import open_snapshot
 from worker.stores.registry.evidence.chain import EvidenceChain
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_CHAIN, CONSENT_EVIDENCE, CONSENT_PROOFS
+from worker.stores.sealing import Sealer
 
 _PAGE_SIZE: Final = 500
 _COLUMNS: Final = tuple(column.name for column in CONSENT_EVIDENCE.columns)
@@ -89,7 +89,7 @@ class EvidenceCheck(SealedTable):
         if sealed is None:
             is_removed = row["account_state"] is AccountState.DELETED
             return "" if is_removed else "was changed: its personal part is gone, but its account was not removed"
-        personal = self._chain.open_personal(sealed)
+        personal = self._chain.open_personal(sealed, row["consent_id"])
         if personal is None:
             return "has a personal part that no key opens: it was changed, or its key is gone"
         return "" if personal.digest == row["personal_digest"] else "was changed: its personal part is another one"
@@ -106,7 +106,7 @@ class EvidenceCheck(SealedTable):
         return sealed, "" if sealed == stored else f"the {end} was changed: it doesn't fit its seal"
 
     def _to_export(self, row: Mapping[Any, Any]) -> dict[str, Any]:
-        personal = self._chain.open_personal(row["sealed_personal"])
+        personal = self._chain.open_personal(row["sealed_personal"], row["consent_id"])
         exported = {name: _to_json(row[name]) for name in _COLUMNS if name != "sealed_personal"}
         if row["event"] is EvidenceEvent.ENDED:
             return exported

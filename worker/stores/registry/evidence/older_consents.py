@@ -16,10 +16,10 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.consent.evidence import DatesSource, PersonalPart
 from worker.errors import OperatorFault
-from worker.stores.database import Database
-from worker.stores.encryption import Sealer
+from worker.stores.database import Database, place_of
 from worker.stores.registry.evidence.chain import EvidenceChain
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, USAGE_POINTS
+from worker.stores.sealing import Sealer
 
 
 def import_older_consents(database: Database, sealer: Sealer) -> int:
@@ -69,7 +69,8 @@ def _append(connection: Connection, chain: EvidenceChain, sealer: Sealer, row: d
 def _meter_of(sealer: Sealer, row: dict[str, Any]) -> str | None:
     sealed: str | None = row["sealed_usage_point"]
     try:
-        return sealer.unseal(sealed) if sealed else None
+        place = place_of(CONSENT_PROOFS.c.sealed_usage_point, row["id"])
+        return sealer.unseal(sealed, place) if sealed else None
     except OperatorFault:  # Its key is gone, but an account that still reads the meter names it.
         number: str | None = row["usage_point_id"]
         return number

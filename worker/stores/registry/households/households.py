@@ -17,10 +17,10 @@ from typing import Final
 from sqlalchemy import Connection, delete, insert, select, update
 
 from worker.domain.clock import Clock, real_clock
-from worker.stores.database import Database, SqlTable
+from worker.stores.database import Database, SqlTable, place_of
 from worker.stores.registry.access.sessions import end_keys_of
 from worker.stores.registry.tables import HOUSEHOLD_ACCOUNTS, HOUSEHOLDS, MAIL_ADDRESSES
-from worker.stores.sealing import Sealer, place_of
+from worker.stores.sealing import Sealer
 
 MOST_ACCOUNTS: Final = 50  # The accounts that came first give way.
 

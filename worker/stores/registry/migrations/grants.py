@@ -14,9 +14,10 @@ from sqlalchemy.engine import make_url
 
 from worker.errors import StoreUnavailable
 from worker.stores.database import Database
-from worker.stores.registry.tables import METADATA
+from worker.stores.registry.tables import AUDIT_LOG, METADATA
 
 _RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_APPEND_ONLY: Final = (AUDIT_LOG.name,)
 _STEPS_TABLE: Final = "alembic_version"  # A worker reads the schema's step when it starts.
 _ROLE_EXISTS: Final = text("SELECT 1 FROM pg_roles WHERE rolname = :role")
 _HAS_RIGHT: Final = text("SELECT has_table_privilege(:role, quote_ident(:table), :right)")
@@ -41,9 +42,13 @@ def set_up_role(owner: Database, url: str) -> str:
 
 
 def grant_rows(owner: Database, url: str) -> str:
-    """Grant that role all rows of every current table; return ``made``, or ``there`` if nothing was missing."""
+    """Grant that role all rows of every current table, but no change of the audit log's.
+
+    Returns ``made``, or ``there`` if nothing was missing.
+    """
     role = make_url(url).username or ""
-    rights = [(table.name, right) for table in METADATA.sorted_tables for right in _RIGHTS]
+    tables = [table.name for table in METADATA.sorted_tables]
+    rights = [(name, right) for name in tables for right in _RIGHTS if right != "UPDATE" or name not in _APPEND_ONLY]
     rights.append((_STEPS_TABLE, "SELECT"))
     with owner.writing() as connection:
         missing = [

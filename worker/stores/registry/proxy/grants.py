@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
 from worker.domain.consent.consents import EndReason, Proof
 from worker.domain.consent.proxy import ACCESS_LIFE, ProxyGrant
@@ -134,14 +134,15 @@ class ProxyGrantTable(ClockedTable):
             return ProxyTokens(access, self._add_refresh_token(connection, grant_id))
 
     def end_for(
-        self, connection: Connection, meter_digests: Collection[str], reason: EndReason, but_of: str | None = None
+        self, connection: Connection, meter_digests: Collection[str], reason: EndReason, but_of: Collection[str] = ()
     ) -> int:
         """End the grants of a meter in the caller's transaction, and return their number.
 
-        ``meter_digests``: the meter's keyed hashes, under every key. ``but_of``: a browser whose grants stay.
+        ``meter_digests``: the meter's keyed hashes, under every key. ``but_of``: the names of a browser whose grants
+        stay.
         """
-        others = () if but_of is None else (PROXY_GRANTS.c.browser.is_distinct_from(but_of),)
-        return self._end(connection, reason, PROXY_GRANTS.c.meter.in_(meter_digests), *others)
+        others = or_(PROXY_GRANTS.c.browser.is_(None), PROXY_GRANTS.c.browser.not_in(but_of))
+        return self._end(connection, reason, PROXY_GRANTS.c.meter.in_(meter_digests), others)
 
     def first_day_of(self, meter_digests: Collection[str]) -> date | None:
         """Return the first day of the meter's present holder, as its grants know it; None where they don't."""

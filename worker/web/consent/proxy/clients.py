@@ -41,11 +41,9 @@ class AuthorizationRequest:
     hint: str | None = field(repr=False)
     parameters: Mapping[str, str] = field(repr=False)
 
-    def flow(self, supplier: str, browser_id: str, invitation_id: str | None = None) -> ConsentFlow:
-        """Return the consent flow that this request begins in a browser."""
-        return ConsentFlow(
-            supplier, browser_id, invitation=invitation_id, tenant=self.client.tenant, caller=self.caller
-        )
+    def flow(self, supplier: str, browser: str, invitation_id: str | None = None) -> ConsentFlow:
+        """Return the consent flow that this request begins in a browser, by the hash of its newest name."""
+        return ConsentFlow(supplier, browser, invitation=invitation_id, tenant=self.client.tenant, caller=self.caller)
 
 
 def read_authorization_request(

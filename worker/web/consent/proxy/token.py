@@ -12,11 +12,13 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from worker.accounts.proxy.grants import InvalidGrant, TokenAnswer
+from worker.domain.consent.audit import ActorKind
 from worker.domain.consent.proxy import ProxyClient
 from worker.domain.fleet.backoff import CLIENT_DELAY_S
 from worker.errors import AccountError, RateLimited, RequestRefused, TransientError, WorkerError
 from worker.logs import fields
 from worker.runtime.process import Runtime
+from worker.web.audit import leave_out, note_actor
 from worker.web.consent.proxy.clients import authenticate_client
 from worker.web.consent.proxy.routes import check_supplier
 from worker.web.context import RuntimeDep
@@ -54,10 +56,14 @@ def issue_token(
     """Answer the exchange of a code, and each renewal of a token."""
     check_supplier(supplier)
     client = authenticate_client(request, runtime, form, basic)
+    note_actor(request, ActorKind.CLIENT, client.id, client.tenant)
     try:
-        return JSONResponse(_answer(runtime, client, form), headers={"Pragma": "no-cache"})
+        answer = JSONResponse(_answer(runtime, client, form), headers={"Pragma": "no-cache"})
     except WorkerError as error:
         raise to_refusal(error) from error
+    if form.get("grant_type") == "refresh_token":
+        leave_out(request)  # A client comes each hour, and reads nothing more than before.
+    return answer
 
 
 def _answer(runtime: Runtime, client: ProxyClient, form: Mapping[str, str]) -> TokenAnswer:

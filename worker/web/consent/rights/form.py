@@ -13,8 +13,8 @@ from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.rights import HouseholdDeclaration
 from worker.domain.measures.series import daily_of, intervals_of
 from worker.runtime.process import Runtime
-from worker.web.context import name_service, set_browser_cookie
-from worker.web.render import render, words_of
+from worker.web.context import name_service
+from worker.web.render import render_with_form, words_of
 from worker.web.security import policy_with_form_to
 
 _LONGEST: Final = 254  # Of an e-mail address; the other fields are shorter.
@@ -91,27 +91,24 @@ def render_form(
     request: Request,
     runtime: Runtime,
     place: FormPlace,
-    browser_id: str,
     typed: TypedRight | None = None,
     faults: tuple[str, ...] = (),
 ) -> Response:
     """Return the page of the form, with what was typed and its faults where there are some."""
     words, clients = words_of(request), runtime.suppliers[GRDF.name]
-    response = render(
+    response = render_with_form(
         request,
         "right.html",
         422 if faults else 200,
         place=place,
         typed=typed or TypedRight(),
         faults=faults,
-        browser_csrf=runtime.web_access.signer.csrf_token(browser_id),
         offers_page=offers_consent_page(runtime),
         service=name_service(runtime, place.tenant, words),
         duration=words.duration(clients.endpoints.preset.consent_duration),
         days_back=words.duration(f"P{daily_of(supplier=GRDF.name).description.history_days}D"),
         periods_back=words.duration(f"P{intervals_of(GRDF.name).description.history_days}D"),
     )
-    set_browser_cookie(runtime, response, browser_id)
     if offers_consent_page(runtime):
         response.headers["Content-Security-Policy"] = policy_with_form_to(clients.endpoints.authorize_url)
     return response

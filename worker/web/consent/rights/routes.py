@@ -21,7 +21,8 @@ from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
-from worker.web.consent.callback import answer_request, consent_page
+from worker.web.consent.browser_names import BrowserNames, read_browser_names, set_browser_names
+from worker.web.consent.callback import answer_request, consent_page, open_accounts
 from worker.web.consent.rights.form import (
     FormPlace,
     TypedRight,
@@ -30,16 +31,8 @@ from worker.web.consent.rights.form import (
     read_typed,
     render_form,
 )
-from worker.web.consent.routes import new_browser_id, redirect_to_supplier
-from worker.web.context import (
-    RIGHT_STATE,
-    RuntimeDep,
-    SessionDep,
-    hash_browser_id,
-    read_browser_id,
-    read_form_browser,
-    show_accounts,
-)
+from worker.web.consent.routes import redirect_to_supplier
+from worker.web.context import RIGHT_STATE, RuntimeDep, SessionDep, is_own_form
 from worker.web.pages.own_account import load_own_account
 from worker.web.render import refuse_form, words_of
 from worker.web.sessions import Session
@@ -67,10 +60,10 @@ def find_place(
             raise UnknownAccount("this account is closed")
         meter = account.usage_point_id if account.supplier == GRDF.name else None
         return FormPlace(path=f"/accounts/{account_id}/gas", tenant=account.tenant, meter=meter, account=account)
-    invitation, browser_id = runtime.invitations.get(invitation_id), read_browser_id(runtime, request)
-    if invitation is None or browser_id is None or invitation.supplier != GRDF.name:
+    invitation = runtime.invitations.get(invitation_id)
+    if invitation is None or invitation.supplier != GRDF.name:
         return None
-    is_mine = invitation.browser == hash_browser_id(browser_id)
+    is_mine = invitation.browser in read_browser_names(runtime, request).hashes
     if not is_mine or invitation.state_at(real_clock()) is not InvitationState.OPENED:
         return None
     meter = runtime.registry.meter_of(invitation)
@@ -87,7 +80,7 @@ TypedDep = Annotated[TypedRight, Depends(read_typed)]
 def show_form(request: Request, runtime: RuntimeDep, place: PlaceDep) -> Response:
     if place is None:
         return consent_page(request, "invitation_over")
-    return render_form(request, runtime, place, read_browser_id(runtime, request) or new_browser_id())
+    return render_form(request, runtime, place)
 
 
 @router.post("/invitation/{invitation_id}/right")
@@ -103,70 +96,67 @@ def declare(
     """Take a declaration, which a task makes at the supplier; a form with faults comes back with them."""
     if place is None:
         return consent_page(request, "invitation_over")
-    if (browser_id := read_form_browser(runtime, request, csrf)) is None:
+    if not is_own_form(runtime, request, csrf):
         return refuse_form(request, place.path)
     declaration = typed.to_declaration(place.meter)
     if faults := find_faults(typed, declaration):
-        return render_form(request, runtime, place, browser_id, typed, faults)
+        return render_form(request, runtime, place, typed, faults)
     if wait_s := RateLimiter(runtime.redis).count_call(DECLARATIONS, client_address(request)):
         return consent_page(request, "too_many", wait_s)
+    names = read_browser_names(runtime, request)
+    renamed = names.with_new()
     runtime.connector.declarations.begin(
         GRDF.name,
         declaration,
-        browser=hash_browser_id(browser_id),
+        browser=renamed.newest,
+        known_as=names.hashes,
         address=client_address(request),
         session=session.accounts,
         invitation=place.invitation,
         account_id=place.account.id if place.account else None,
     )
-    return RedirectResponse(RIGHT_STATE, 303)
+    response = RedirectResponse(RIGHT_STATE, 303)
+    set_browser_names(runtime, response, renamed)
+    return response
 
 
 @router.post("/invitation/{invitation_id}/right/page")
 @router.post("/accounts/{account_id}/gas/page")
 def go_to_supplier(
-    request: Request, runtime: RuntimeDep, place: PlaceDep, csrf: Annotated[str, Form()] = ""
+    request: Request, runtime: RuntimeDep, session: SessionDep, place: PlaceDep, csrf: Annotated[str, Form()] = ""
 ) -> Response:
     """Lead to the supplier's own page (Client Connect), where it is offered."""
     if place is None:
         return consent_page(request, "invitation_over")
-    if (browser_id := read_form_browser(runtime, request, csrf)) is None:
+    if not is_own_form(runtime, request, csrf):
         return refuse_form(request, place.path)
     if not offers_consent_page(runtime):
         return consent_page(request, "no_consent_page")
     return redirect_to_supplier(
-        request,
-        runtime,
-        GRDF.name,
-        place.meter,
-        invitation=place.invitation,
-        browser_id=browser_id,
-        tenant=place.tenant,
+        request, runtime, session, GRDF.name, place.meter, invitation=place.invitation, tenant=place.tenant
     )
 
 
 @router.get(RIGHT_STATE)
 def show_state(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
     """Show what has become of the browser's newest declaration; the page loads itself again until it is decided."""
-    browser_id = read_browser_id(runtime, request)
-    if browser_id is None or GRDF.name not in runtime.suppliers:
+    if GRDF.name not in runtime.suppliers:
         return consent_page(request, "no_right")
-    browser = hash_browser_id(browser_id)
-    own = runtime.connection_requests.of_browser(browser)
+    names = read_browser_names(runtime, request)
+    own = runtime.connection_requests.of_browser(names.hashes)
     right = None
     if own is not None and own.supplier == GRDF.name:
         if own.state is not RequestState.DECLARED:
             return answer_request(request, runtime, session, own)
         right = runtime.rights.of_request(own.id)
-    right = right or next(iter(runtime.rights.of_browser(browser)), None)
-    return consent_page(request, "no_right") if right is None else _show_right(request, runtime, session, right)
+    right = right or next(iter(runtime.rights.of_browser(names.hashes)), None)
+    return consent_page(request, "no_right") if right is None else _show_right(request, runtime, session, names, right)
 
 
 @router.get(AGAIN)
 def show_form_again(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
     """Lead back to the form from which the browser's last declaration came."""
-    browser_id = read_browser_id(runtime, request)
-    own = runtime.connection_requests.of_browser(hash_browser_id(browser_id)) if browser_id else None
+    own = runtime.connection_requests.of_browser(read_browser_names(runtime, request).hashes)
     if own is not None and own.supplier == GRDF.name and own.invitation_id is not None:
         return RedirectResponse(f"/invitation/{own.invitation_id}/right", 303)
     accounts = session.own(runtime.registry.get_many(list(session.accounts)))
@@ -174,7 +164,7 @@ def show_form_again(request: Request, runtime: RuntimeDep, session: SessionDep) 
     return RedirectResponse(f"/accounts/{usable[0].id}/gas" if usable else "/invitation", 303)
 
 
-def _show_right(request: Request, runtime: Runtime, session: Session, right: Right) -> Response:
+def _show_right(request: Request, runtime: Runtime, session: Session, names: BrowserNames, right: Right) -> Response:
     if right.page:
         words = words_of(request)
         until = words.day(right.proof_until) if right.proof_until else "…"
@@ -182,10 +172,6 @@ def _show_right(request: Request, runtime: Runtime, session: Session, right: Rig
     account = runtime.registry.get_many([right.account_id or ""]).get(right.account_id or "")
     if account is None or account.state is AccountState.DELETED:
         return consent_page(request, "right_withdrawn", digits=right.last_digits)
-    response = RedirectResponse(f"/accounts/{account.id}", 303)
-    if session.shows(account):
-        return response
-    if runtime.consents.browser_of(account.id) != right.browser:
+    if not session.shows(account) and runtime.consents.browser_of(account.id) not in names.hashes:
         return consent_page(request, "right_elsewhere", digits=right.last_digits)
-    show_accounts(runtime, request, response, session, [account])
-    return response
+    return open_accounts(request, runtime, session, [account], right.browser or right.id)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from alembic import op
-from sqlalchemy import Column, ForeignKey, String, Text
+from sqlalchemy import Column, ForeignKey, String, Text, text
 
 from worker.stores.database import UtcDateTime
+from worker.stores.registry.access.append_only import make_append_only
 
 revision = "0007"
 down_revision = "0006"
@@ -34,8 +35,7 @@ def upgrade() -> None:
         Column("hash", String(64), nullable=False),
         Column("sealed", Text, nullable=False),
         Column("language", String(8), nullable=False),
-        Column("created_at", UtcDateTime, nullable=False),
-        Column("confirmed_at", UtcDateTime),
+        Column("confirmed_at", UtcDateTime, nullable=False),
     )
     op.create_index("ix_mail_addresses_hash", "mail_addresses", ["hash"])
     op.create_table(
@@ -47,7 +47,10 @@ def upgrade() -> None:
         Column("signed_in_at", UtcDateTime),
         Column("ended_at", UtcDateTime),
     )
-    op.create_index("ix_operators_name", "operators", ["name"])
+    living = text("ended_at IS NULL")
+    op.create_index(
+        "ix_operators_name", "operators", ["name"], unique=True, sqlite_where=living, postgresql_where=living
+    )
     op.create_table(
         "access_keys",
         Column("id", _key(), primary_key=True),
@@ -76,3 +79,4 @@ def upgrade() -> None:
     )
     op.create_index("ix_audit_log_at", "audit_log", ["at"])
     op.create_index("ix_audit_log_account_id", "audit_log", ["account_id", "at"])
+    make_append_only(op.get_bind())

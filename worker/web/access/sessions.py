@@ -14,11 +14,12 @@ from fastapi.responses import RedirectResponse
 
 from worker.domain.consent.access_keys import KeyKind
 from worker.runtime.process import Runtime
+from worker.web.consent.browser_names import BROWSER_COOKIE
 from worker.web.context import RuntimeDep, SessionDep, delete_cookie
 from worker.web.render import refuse_form, render
 from worker.web.sessions import SESSION_COOKIE, Session
 
-router = APIRouter(prefix="/access")
+router = APIRouter(prefix="/access", include_in_schema=False)
 
 PATH: Final = "/access/sessions"
 _HOUSEHOLD: Final = (KeyKind.HOUSEHOLD_SESSION,)
@@ -87,6 +88,7 @@ def _sees_one(runtime: Runtime, household_id: str, numbers: Mapping[str, int]) -
 def _after_end(runtime: Runtime, *, ended_own: bool) -> Response:
     if not ended_own:
         return RedirectResponse(PATH, 303)
-    response = RedirectResponse("/", 303)
-    delete_cookie(runtime, response, SESSION_COOKIE)
+    response = RedirectResponse("/", 303, {"Clear-Site-Data": '"cache", "storage"'})
+    for cookie in (SESSION_COOKIE, BROWSER_COOKIE):  # The names of what it has begun may open an account again.
+        delete_cookie(runtime, response, cookie)
     return response

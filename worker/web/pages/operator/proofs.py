@@ -26,12 +26,12 @@ from worker.runtime.process import Runtime
 from worker.stores.redis.proof_files import ProofFile
 from worker.web.context import RuntimeDep
 from worker.web.errors import LARGEST_UPLOAD, HttpRefusal
-from worker.web.pages.operator import PATH, is_logged_in, may_change
+from worker.web.pages.operator.sessions import PATH, is_logged_in, may_change
 from worker.web.render import refuse_form, render_message
 
 log = logging.getLogger("releve.web")
 
-router = APIRouter(prefix="/operator/rights", include_in_schema=False)
+router = APIRouter(prefix="/operator/rights")
 
 _BACK: Final = "/operator#proofs"
 _NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")

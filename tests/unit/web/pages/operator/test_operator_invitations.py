@@ -15,25 +15,21 @@ from tests.support.api_service import ApiService, open_api_service
 from tests.support.gas_homes import GAS_SETTINGS
 from tests.support.household_pages import csrf_of
 from tests.support.mail_server import mail_receiver
-from worker.web.pages.operator import MOST_INVITATIONS
+from tests.support.operators import signed_in
+from worker.web.pages.operator.overview import MOST_INVITATIONS
 
-PASSWORD = "correct horse battery staple"
-ENGLISH = {"Accept-Language": "en"}
 METER, OTHER_METER = "30001640000011", "30001640000022"
 LINK = re.compile(r"http://127\.0\.0\.1:\d+/invitation#(invite_[a-z0-9]{12}_[\w-]{43})")
 
 
 @pytest.fixture
 def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path, operator_password=PASSWORD) as built:
+    with open_api_service(redis_url, tmp_path) as built:
         yield built
 
 
 def operator(service: ApiService) -> TestClient:
-    browser = TestClient(service.app, headers=ENGLISH)
-    csrf = csrf_of(browser.get("/operator").text)
-    assert browser.post("/operator/login", data={"csrf": csrf, "password": PASSWORD}).status_code == 200
-    return browser
+    return signed_in(service.app, service.runtime)
 
 
 def invite(browser: TestClient, **form: str) -> Response:
@@ -48,7 +44,7 @@ def test_an_account_is_invited_and_its_link_shown_once(service: ApiService) -> N
     assert page.headers["Cache-Control"] == "no-store"
     (invitation,) = service.runtime.invitations.list()
     assert service.runtime.invitations.find(match[1]) == invitation
-    assert (invitation.account_id, invitation.created_by) == (account, "operator")
+    assert (invitation.account_id, invitation.created_by) == (account, "operator alice")
     listed = browser.get("/operator").text
     assert f"Account {account}" in listed and "invite_" not in listed
 
@@ -129,10 +125,10 @@ def test_without_login_or_our_form_nothing_is_made_or_revoked(service: ApiServic
     assert [one.id for one in service.runtime.invitations.list(open_only=True)] == [invitation.id]
 
 
-def test_a_page_that_was_closed_meanwhile_makes_nothing(service: ApiService) -> None:
-    browser = operator(service)
+def test_an_operator_who_was_ended_meanwhile_makes_nothing(service: ApiService) -> None:
+    browser, operators = operator(service), service.runtime.web_access.operators
     csrf = csrf_of(browser.get("/operator").text)
-    service.runtime.settings = service.runtime.settings.model_copy(update={"operator_password": None})
+    operators.end(operators.find("alice").id)
     assert browser.post("/operator/invitations", data={"csrf": csrf, "whom": METER}).status_code == 403
 
 
@@ -148,7 +144,7 @@ def test_the_list_has_the_newest_alone_and_says_so(service: ApiService) -> None:
 def test_the_link_is_mailed_where_the_operator_gives_an_address(redis_url: str, tmp_path: Path) -> None:
     with mail_receiver() as box:
         url = f"mailto://127.0.0.1:{box.port}?from=releve@example.org&to=support@example.org"
-        with open_api_service(redis_url, tmp_path, operator_password=PASSWORD, notify_url=url) as service:
+        with open_api_service(redis_url, tmp_path, notify_url=url) as service:
             browser = operator(service)
             bad = invite(browser, whom=METER, address="nobody")
             sent = invite(browser, whom=METER, address="holder@example.net")
@@ -190,7 +186,7 @@ def test_an_account_keeps_its_tenant_and_anothers_meter_is_told_by_the_services_
 
 @pytest.mark.parametrize("pce", ["21546000000123", "gi 000 456"])
 def test_a_gas_meter_is_invited_by_its_pce(redis_url: str, tmp_path: Path, pce: str) -> None:
-    with open_api_service(redis_url, tmp_path, operator_password=PASSWORD, **GAS_SETTINGS) as service:
+    with open_api_service(redis_url, tmp_path, **GAS_SETTINGS) as service:
         browser = operator(service)
         assert LINK.search(invite(browser, whom=pce, energy="grdf").text)
         (invitation,) = service.runtime.invitations.list()

@@ -16,12 +16,12 @@ from tests.support.api_service import ApiService, open_api_service
 from tests.support.factories import NOW
 from tests.support.gas_homes import GAS, GAS_SETTINGS, PCE
 from tests.support.household_pages import csrf_of
+from tests.support.operators import signed_in
 from worker.clients.suppliers import GRDF
 from worker.domain.consent.rights import ProofState, Right, RightState
 from worker.errors import RightProofRefused, SupplierUnavailable
 from worker.web.errors import LARGEST_UPLOAD
 
-PASSWORD = "correct horse battery staple"
 RIGHT = "0123456789abcdef0123"
 PDF = ("consent of Martin.pdf", b"%PDF-1.7 signed", "application/pdf")
 
@@ -41,7 +41,7 @@ class Sent:
 
 @pytest.fixture
 def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path, operator_password=PASSWORD, **GAS_SETTINGS) as built:
+    with open_api_service(redis_url, tmp_path, **GAS_SETTINGS) as built:
         for key in built.runtime.redis.scan_iter("releve:*"):
             built.runtime.redis.delete(key)
         right = Right(
@@ -70,9 +70,8 @@ def sent(service: ApiService) -> Sent:
 
 
 def operator(service: ApiService) -> TestClient:
-    browser = TestClient(service.app, headers={"Accept-Language": "en"}, follow_redirects=False)
-    csrf = csrf_of(browser.get("/operator").text)
-    assert browser.post("/operator/login", data={"csrf": csrf, "password": PASSWORD}).status_code == 303
+    browser = signed_in(service.app, service.runtime)
+    browser.follow_redirects = False
     return browser
 
 

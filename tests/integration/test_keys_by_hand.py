@@ -1,0 +1,59 @@
+"""The change of a key by `releve keys`, as an operator does it: nobody is signed out, and nothing is lost."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from tests.support.factories import NOW
+from tests.support.installation import Installation
+from tests.support.registries import METER
+from worker.domain.consent.access_keys import KeyKind
+from worker.runtime.process import Runtime
+from worker.stores.registry.tables import ACCESS_KEYS
+
+SESSION = KeyKind.HOUSEHOLD_SESSION
+
+
+def sees_home(runtime: Runtime, text: str, form: str) -> bool:
+    """Return whether a browser with this cookie sees the account of its household, and its form is taken."""
+    access = runtime.web_access
+    key = access.keys.find(SESSION, text)
+    household = access.households.load(key.owner) if key else None
+    return bool(key and household and household.accounts and access.signer.is_valid_csrf_token(key.id, form))
+
+
+def test_households_stay_signed_in_while_the_session_key_is_replaced(installation: Installation) -> None:
+    old, new = (installation.releve("keys", "new").out.strip() for _ in range(2))
+    assert old != new
+    with installation.open(session_key=old) as runtime:
+        account, _ = runtime.registry.add("enedis", METER, NOW, token_needed=False)
+        household = runtime.web_access.households.create({account.id: account.session_number})
+        key, text = runtime.web_access.keys.create(SESSION, household.id)
+        form = runtime.web_access.signer.csrf_token(key.id)
+    both = f"{new},{old}"
+    with installation.open(session_key=both) as runtime:
+        assert sees_home(runtime, text, form)
+        newer_form = runtime.web_access.signer.csrf_token(key.id)
+    rotated = installation.releve("keys", "rotate", session_key=both).out
+    assert "1 households sealed anew" in rotated and "1 sessions, codes and links sealed anew" in rotated
+    with installation.open(session_key=new) as runtime:
+        assert sees_home(runtime, text, newer_form)
+        assert not runtime.web_access.signer.is_valid_csrf_token(key.id, form), "a form of the old key loads again"
+    with installation.open(session_key=old) as runtime:
+        assert not sees_home(runtime, text, form)
+
+
+def test_where_there_is_no_session_key_the_rotation_leaves_what_is_under_it_and_says_so(
+    installation: Installation,
+) -> None:
+    with installation.open(session_key=installation.releve("keys", "new").out.strip()) as runtime:
+        runtime.web_access.keys.create(SESSION, "owner")
+        before = runtime.registry.database.fetch(select(ACCESS_KEYS))
+    told = installation.releve("keys", "rotate").out
+    assert "0 tokens sealed anew" in told
+    assert (
+        "sessions, codes, mail addresses and operators stay as they are: RELEVE_SESSION_KEY is not given here" in told
+    )
+    assert not (installation.folder / "session.key").exists()
+    with installation.open() as runtime:
+        assert runtime.registry.database.fetch(select(ACCESS_KEYS)) == before

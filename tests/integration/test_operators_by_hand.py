@@ -1,0 +1,170 @@
+"""`releve operators` and the questions that commands ask on a terminal (L4)."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import pyotp
+import pytest
+
+from config.settings import Settings, removed_settings
+from tests.support.commands import CommandResult
+from tests.support.installation import Installation, new_installation
+from worker.domain.consent.access_keys import KeyKind
+from worker.runtime.process import Runtime
+
+PASSWORD = "marmotte vapeur tuile 12"
+KEY = pyotp.random_base32()
+
+
+class Terminal(io.StringIO):
+    """Standard input as a person types it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def installation(tmp_path: Path, redis_url: str) -> Installation:
+    return new_installation(tmp_path, redis_url)
+
+
+def add(
+    installation: Installation, patch: pytest.MonkeyPatch, name: str, *options: str, password: str = PASSWORD
+) -> CommandResult:
+    patch.setattr(sys, "stdin", io.StringIO(f"{password}\n"))
+    return installation.run("operators", "add", name, "--password", "-", *options)
+
+
+def test_a_script_adds_an_operator_and_gets_the_key_once(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = json.loads(add(installation, monkeypatch, "Alice", "--json").out)
+    assert row["name"] == "alice" and pyotp.TOTP(row["totp_key"]).now()
+    assert row["totp_address"].startswith("otpauth://totp/Rel%C3%A8ve:alice?secret=")
+    (listed,) = installation.query("operators", "list")
+    assert listed["has_second_factor"] and listed["sessions"] == 0 and listed["signed_in_at"] is None
+    assert row["totp_key"] not in json.dumps(listed)
+    again = add(installation, monkeypatch, "alice")
+    assert again.code == 1 and "there is an operator alice already" in again.err
+
+
+@pytest.mark.parametrize(
+    ("password", "said"), [("a", "too short"), ("password1234", "easy to guess"), ("alice loves tiles", "name")]
+)
+def test_l4_a_weak_password_makes_no_operator(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, password: str, said: str
+) -> None:
+    refused = add(installation, monkeypatch, "alice", password=password)
+    assert refused.code == 1 and said in refused.error_line
+    assert len(password) < 2 or password not in refused.err
+    assert installation.query("operators", "list") == []
+
+
+def test_a_person_types_the_password_twice_and_a_first_code(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = iter([PASSWORD, PASSWORD])
+    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: next(typed))
+    monkeypatch.setattr("worker.cli.operators.new_totp_key", lambda: KEY)
+    codes = iter(["000000", pyotp.TOTP(KEY).now()])
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: next(codes))
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    answer = installation.releve("operators", "add", "alice")
+    assert KEY in answer.out and "otpauth://totp/" in answer.out
+    assert "not the code of this key" in answer.err and PASSWORD not in answer.out + answer.err
+    assert [row["name"] for row in installation.query("operators", "list")] == ["alice"]
+
+
+def test_three_wrong_codes_make_no_operator(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: PASSWORD)
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "000000")
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    refused = installation.run("operators", "add", "alice")
+    assert refused.code == 1 and "no operator was made" in refused.err
+    assert installation.query("operators", "list") == []
+
+
+def test_one_without_a_second_factor_is_told_where_it_works(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "on this machine alone" in add(installation, monkeypatch, "bob", "--no-second-factor").out
+
+
+def test_a_password_in_the_command_or_from_nowhere_is_refused(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = installation.run("operators", "add", "alice", "--password", PASSWORD)
+    assert seen.code == 2 and "standard input" in seen.error_line and PASSWORD not in seen.err
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    nowhere = installation.run("operators", "add", "alice", "--no-second-factor")
+    assert nowhere.code == 2 and "--password -" in nowhere.error_line
+
+
+def test_a_new_password_a_link_and_the_end(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = json.loads(add(installation, monkeypatch, "alice", "--json").out)
+    link = installation.releve("operators", "link", "alice").out.strip()
+    assert re.fullmatch(r"http://127\.0\.0\.1:8000/operator/link#operator_link_[a-z0-9]{12}_[\w-]{43}", link)
+    with Runtime(installation.read_settings()) as runtime:
+        keys = runtime.web_access.keys
+        keys.create(KeyKind.OPERATOR_SESSION, row["id"])
+        assert installation.query("operators", "list")[0]["sessions"] == 1
+        monkeypatch.setattr(sys, "stdin", io.StringIO("girafe lundi moquette 7\n"))
+        installation.releve("operators", "password", "alice", "--password", "-")
+        assert keys.list([row["id"]], set(KeyKind)) == []
+        assert runtime.web_access.operators.check("alice", "girafe lundi moquette 7", None)
+        keys.create(KeyKind.OPERATOR_SESSION, row["id"])
+        assert "has ended" in installation.releve("operators", "end", "alice").out
+        assert keys.list([row["id"]], set(KeyKind)) == []
+    gone = installation.run("operators", "end", "alice")
+    assert gone.code == 1 and "releve operators list" in gone.error_line
+    assert "`releve operators add NAME` makes the first" in installation.releve("operators", "list").out
+
+
+def test_where_the_session_key_is_not_nothing_is_made(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = installation.but(registry_url=f"sqlite:///{installation.folder / 'registry.db'}")
+    refused = elsewhere.run("operators", "list")
+    assert refused.code == 2 and "docker compose exec web releve operators" in refused.error_line
+    assert not list(installation.folder.glob("session.key*"))
+    elsewhere.releve("operators", "list", session_key="k" * 32)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("operators", "end", "alice"),
+        ("secrets", "show", "flower_password", "--folder", "secrets"),
+        ("restore", "monday.zip"),
+    ],
+)
+def test_on_a_terminal_a_command_asks_first_and_names_what_it_will_do(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    add(installation, monkeypatch, "alice")
+    installation.releve("secrets", "make", "secrets")
+    questions: list[str] = []
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda text: questions.append(text) or "n")
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    (installation.folder / "monday.zip").touch()
+    refused = installation.run(*words)
+    assert refused.code == 130 and not refused.out
+    (question,) = questions
+    assert any(word in question + refused.err for word in ("alice", "flower_password", "monday.zip"))
+    asked = len(questions)
+    installation.run(*words, "--yes")
+    assert len(questions) == asked
+
+
+def test_an_old_password_in_the_environment_is_named_with_what_replaces_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RELEVE_OPERATOR_PASSWORD", "RELEVE_OPERATOR_PASSWORD_FILE"):
+        monkeypatch.setenv(name, "something")
+        (line,) = removed_settings()
+        assert "does nothing any more" in line and "releve operators add NAME" in line and "something" not in line
+        monkeypatch.delenv(name)
+    assert "operator_password" not in Settings.model_fields

@@ -1,0 +1,91 @@
+"""Operators for tests: made by the table itself, signed in on the page or by a session of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+import pyotp
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from tests.support.household_pages import csrf_of
+from worker.domain.clock import Clock
+from worker.domain.consent.access_keys import KeyKind
+from worker.domain.consent.operators import new_totp_key
+from worker.runtime.process import Runtime
+from worker.stores.registry.access.keys import AccessKeyTable
+from worker.stores.registry.access.operators import OperatorTable
+from worker.web.api.auth import CSRF_HEADER
+from worker.web.sessions import OPERATOR_COOKIE
+
+PASSWORD: Final = "marmotte vapeur tuile 12"
+NAME: Final = "alice"
+ENGLISH: Final = {"Accept-Language": "en"}
+ELSEWHERE: Final = "198.51.100.7"
+
+
+@dataclass(frozen=True)
+class TestOperator:
+    """An operator as its person knows it; ``key`` is in the person's app."""
+
+    __test__ = False  # It is no test.
+    id: str
+    name: str
+    password: str
+    key: str | None
+
+    def code(self, now: datetime) -> str:
+        assert self.key
+        return pyotp.TOTP(self.key).at(now)
+
+
+def add_operator(
+    runtime: Runtime, name: str = NAME, password: str = PASSWORD, *, second_factor: bool = True
+) -> TestOperator:
+    key = new_totp_key() if second_factor else None
+    operator = runtime.web_access.operators.add(name, password, key)
+    return TestOperator(operator.id, operator.name, password, key)
+
+
+def set_clock(runtime: Runtime, now: Clock) -> None:
+    """Let sessions, links and codes go by another clock."""
+    access, database = runtime.web_access, runtime.registry.database
+    tables: dict[str, Any] = {
+        "keys": AccessKeyTable(database, access.sealer, now),
+        "operators": OperatorTable(database, access.sealer, now),
+    }
+    runtime.__dict__["web_access"] = replace(access, **tables)
+
+
+def browser_at(app: FastAPI, address: str = ELSEWHERE) -> TestClient:
+    """Return a browser at an address; one on 127.0.0.1 also asks for the service by this address."""
+    host = "127.0.0.1:8000" if address == "127.0.0.1" else "testserver"
+    return TestClient(app, f"http://{host}", client=(address, 50_000), headers=ENGLISH)
+
+
+def sign_in(browser: TestClient, password: str, code: str = "", name: str = NAME) -> Response:
+    csrf = csrf_of(browser.get("/operator").text)
+    form = {"csrf": csrf, "name": name, "password": password, "code": code}
+    return browser.post("/operator/login", data=form, follow_redirects=False)
+
+
+def is_in(browser: TestClient) -> bool:
+    return "/operator/logout" in browser.get("/operator").text
+
+
+def signed_in(app: FastAPI, runtime: Runtime, name: str = NAME, address: str = ELSEWHERE) -> TestClient:
+    """Return a browser that has a session of the operator, who is made if need be.
+
+    It has the hidden field of its page's forms in the header CSRF_HEADER.
+    """
+    access = runtime.web_access
+    known = {operator.name: operator.id for operator in access.operators.list()}
+    operator_id = known.get(name) or add_operator(runtime, name).id
+    _, text = access.keys.create(KeyKind.OPERATOR_SESSION, operator_id, device="Firefox, Linux")
+    browser = browser_at(app, address)
+    browser.cookies.set(OPERATOR_COOKIE, text)
+    browser.headers[CSRF_HEADER] = csrf_of(browser.get("/operator").text)
+    return browser

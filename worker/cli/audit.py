@@ -1,0 +1,65 @@
+"""`releve audit`: who did what to which account, when, from where, and with what outcome."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import date
+from typing import Any, Final
+
+import click
+
+from worker.cli.common import Day, json_option, local_text, open_registry_database, print_rows, tenant_option
+from worker.domain.consent.audit import AuditAction, AuditEntry, AuditFilter, days_of
+from worker.stores.registry.access.audit import AuditTable
+
+_MOST: Final = 10_000
+_ACTIONS: Final = [action.value for action in AuditAction]
+
+
+@click.command()
+@click.option("--account", "account_id", metavar="ACCOUNT", help="Only what was done to this account.")
+@click.option("--actor", help="Only by this session, token, operator or user, or by this kind: household, token, …")
+@click.option("--action", type=click.Choice(_ACTIONS), metavar="ACTION", help="Only this, like account.erase.")
+@click.option("--since", type=Day(), help="Only from this day on.")
+@click.option("--until", type=Day(), help="Only to the end of this day.")
+@click.option("--limit", type=click.IntRange(1, _MOST), default=50, show_default=True, help="So many at most.")
+@tenant_option("Only what concerns this service.")
+@json_option
+def audit(
+    account_id: str | None,
+    actor: str | None,
+    action: str | None,
+    since: date | None,
+    until: date | None,
+    limit: int,
+    tenant: str | None,
+    as_json: bool,
+) -> None:
+    """Show the audit trail, the newest entry first: pages, API and commands; refused tries too.
+
+    Entries are kept for 400 days, and nobody changes one. What workers do by themselves is not in it.
+
+    \b
+    Examples:
+      releve audit --account 3kq7d0fr2m
+      releve audit --action account.erase --since 2026-11-01 --json
+    """
+    wanted = AuditFilter(account_id, actor, action, tenant, *days_of(since, until))
+    with open_registry_database() as database:
+        entries = AuditTable(database).page(wanted, limit)
+    rows = [_to_row(entry) for entry in entries] if as_json else [_to_cells(entry) for entry in entries]
+    columns = {"when": "at", "who": "who", "action": "action", "account": "account", "to": "subject"}
+    tenants = {"tenant": "tenant"} if any(entry.tenant not in (None, "default") for entry in entries) else {}
+    columns |= {**tenants, "from": "address", "outcome": "outcome"}
+    print_rows(rows, columns, as_json=as_json, empty="no entries")
+
+
+def _to_row(entry: AuditEntry) -> dict[str, Any]:
+    row = asdict(entry)
+    account_id = row.pop("account_id")
+    return {**row, "account": account_id, "at": entry.at.isoformat(timespec="milliseconds")}
+
+
+def _to_cells(entry: AuditEntry) -> dict[str, Any]:
+    who = f"{entry.actor_kind} {entry.actor}".strip()
+    return {**_to_row(entry), "at": local_text(entry.at), "who": who}

@@ -1,0 +1,31 @@
+"""Check of the API tokens: which end soon, and which have no end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from worker.domain.measures.readings import civil_date
+from worker.ops.health.connections import CheckConnections
+from worker.ops.health.results import CheckNote, ok, warn
+from worker.stores.registry.api_tokens import ApiToken, ApiTokenTable
+
+
+def check_api_tokens(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that no valid token ends soon, and that each has an end."""
+    if not connections.registry_is_current:
+        yield ok("none yet")
+        return
+    tokens = ApiTokenTable(connections.registry)
+    for token in tokens.list_ending():
+        day = civil_date(token.expires_at).isoformat() if token.expires_at else ""
+        yield warn(f"{_name(token)} ends on {day}: `releve tokens new`, then `releve tokens revoke {token.id}`")
+    for token in tokens.list_endless():
+        yield warn(
+            f"{_name(token)}, made on {civil_date(token.created_at).isoformat()}, has no end: replace it by one of "
+            f"`releve tokens new`, then `releve tokens revoke {token.id}`"
+        )
+    yield ok(f"{tokens.count_open()} open")
+
+
+def _name(token: ApiToken) -> str:
+    return f"token {token.id} of {token.name}"

@@ -1,0 +1,61 @@
+"""The table of the audit log: entries are appended, read newest first, and deleted when they are old.
+
+Nothing changes an entry: there is no method for it, and the database refuses it (``append_only``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, delete, insert, or_, select
+
+from worker.domain.consent.audit import AuditEntry, AuditFilter
+from worker.stores.database import SqlTable
+from worker.stores.registry.tables import ACCOUNTS, AUDIT_LOG
+
+_C = AUDIT_LOG.c
+
+
+class AuditTable(SqlTable):
+    """The table of audit entries; every method raises StoreUnavailable."""
+
+    def append(self, entry: AuditEntry) -> AuditEntry:
+        """Append an entry and return it. Without a tenant it gets that of its account, where there is such an account.
+
+        Nobody who reads the trail of one service can tell from it whether an account of another one exists.
+        """
+        with self._database.writing() as connection:
+            if entry.tenant is None and entry.account_id is not None:
+                tenant = select(ACCOUNTS.c.tenant).where(ACCOUNTS.c.id == entry.account_id)
+                entry = replace(entry, tenant=connection.execute(tenant).scalar())
+            columns = {name: getattr(entry, name) for name in AuditEntry.__slots__}
+            connection.execute(insert(AUDIT_LOG).values(**columns))
+        return entry
+
+    def page(self, wanted: AuditFilter, limit: int, *, before: str = "") -> list[AuditEntry]:
+        """Return the newest entries that are asked for; with ``before``, those older than the entry of this id."""
+        older = (_C.id < before,) if before else ()
+        query = select(AUDIT_LOG).where(*_conditions(wanted), *older).order_by(_C.id.desc()).limit(limit)
+        return [_to_entry(row) for row in self._database.fetch(query)]
+
+    def delete_before(self, moment: datetime) -> int:
+        """Delete the entries from before ``moment``, and return their number. The database keeps younger ones."""
+        return self._database.change(delete(AUDIT_LOG).where(_C.at < moment))
+
+
+def _conditions(wanted: AuditFilter) -> list[ColumnElement[bool]]:
+    columns = {_C.account_id: wanted.account_id, _C.action: wanted.action, _C.tenant: wanted.tenant}
+    conditions: list[ColumnElement[bool]] = [column == value for column, value in columns.items() if value is not None]
+    if wanted.actor is not None:
+        conditions.append(or_(_C.actor == wanted.actor, _C.actor_kind == wanted.actor))
+    if wanted.since is not None:
+        conditions.append(_C.at >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(_C.at < wanted.until)
+    return conditions
+
+
+def _to_entry(row: Row[Any]) -> AuditEntry:
+    return AuditEntry(**{name: getattr(row, name) for name in AuditEntry.__slots__})

@@ -1,0 +1,87 @@
+"""Mail addresses of households, to which a link to sign in may be sent.
+
+A row is written when the household has confirmed the address by a link that was mailed there. The address is sealed at
+its household's row, under a key that only the web application has, and found by a keyed hash. Whoever can write the
+table, but lacks this key, can add no address and move none to another household.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Row, delete, insert, select
+
+from worker.domain.clock import Clock, real_clock
+from worker.errors import OperatorFault
+from worker.stores.database import Database, SqlTable, place_of
+from worker.stores.encryption import KeyedHashes
+from worker.stores.registry.tables import HOUSEHOLDS, MAIL_ADDRESSES
+from worker.stores.sealing import Sealer
+
+_PURPOSE: Final = "mail address"
+_MOST_HOUSEHOLDS: Final = 20  # Of one address; the newest come first.
+
+
+@dataclass(frozen=True, slots=True)
+class MailAddress:
+    """The confirmed address of a household. ``language``: of the mails that are sent there."""
+
+    household_id: str
+    address: str = field(repr=False)
+    language: str
+    confirmed_at: datetime
+
+
+class MailAddressTable(SqlTable):
+    """The table of mail addresses; every method raises StoreUnavailable. A row that others have changed is none."""
+
+    def __init__(self, database: Database, sealer: Sealer, hashes: KeyedHashes, now: Clock = real_clock) -> None:
+        super().__init__(database)
+        self._sealer, self._hashes, self._now = sealer, hashes, now
+
+    def hash(self, address: str) -> str:
+        """Return the keyed hash of an address; letters count the same whether they are large or small."""
+        return self._hashes.hash(_PURPOSE, _normalize(address))
+
+    def set(self, household_id: str, address: str, language: str) -> bool:
+        """Set the household's address, in place of the one before; False where the household has ended."""
+        with self._database.writing() as connection:
+            query = select(HOUSEHOLDS.c.id).where(HOUSEHOLDS.c.id == household_id).with_for_update()
+            if connection.execute(query).one_or_none() is None:
+                return False
+            connection.execute(delete(MAIL_ADDRESSES).where(MAIL_ADDRESSES.c.household_id == household_id))
+            sealed = self._sealer.seal(address, place_of(MAIL_ADDRESSES.c.sealed, household_id))
+            row = {"household_id": household_id, "hash": self.hash(address), "sealed": sealed, "language": language}
+            connection.execute(insert(MAIL_ADDRESSES).values(**row, confirmed_at=self._now()))
+            return True
+
+    def load(self, household_id: str) -> MailAddress | None:
+        """Return the household's address, or None."""
+        rows = self._database.fetch(select(MAIL_ADDRESSES).where(MAIL_ADDRESSES.c.household_id == household_id))
+        return self._unseal(rows[0]) if rows else None
+
+    def remove(self, household_id: str) -> None:
+        """Remove the household's address; it is safe to repeat."""
+        self._database.change(delete(MAIL_ADDRESSES).where(MAIL_ADDRESSES.c.household_id == household_id))
+
+    def find(self, address: str) -> list[MailAddress]:
+        """Return the rows of an address, one for each household that has it, the newest first."""
+        hashes = self._hashes.all_hashes(_PURPOSE, _normalize(address))
+        newest_first = (MAIL_ADDRESSES.c.confirmed_at.desc(), MAIL_ADDRESSES.c.household_id)
+        query = select(MAIL_ADDRESSES).where(MAIL_ADDRESSES.c.hash.in_(hashes)).order_by(*newest_first)
+        rows = map(self._unseal, self._database.fetch(query.limit(_MOST_HOUSEHOLDS)))
+        return [row for row in rows if row is not None and _normalize(row.address) == _normalize(address)]
+
+    def _unseal(self, row: Row[Any]) -> MailAddress | None:
+        try:
+            address = self._sealer.unseal(row.sealed, place_of(MAIL_ADDRESSES.c.sealed, row.household_id))
+        except OperatorFault:
+            return None
+        return MailAddress(row.household_id, address, row.language, row.confirmed_at)
+
+
+def _normalize(address: str) -> str:
+    return unicodedata.normalize("NFC", address.strip()).casefold()

@@ -1,0 +1,1 @@
+"""How a household signs in, and the page on which it prepares for that."""

@@ -1,0 +1,163 @@
+"""The operator's page: the state of the fleet in numbers, the open invitations, and the operator's own access.
+
+It shows no measure, and no account id but those of open invitations.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+
+from worker.app import queue_lengths
+from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.measures.readings import ONE_DAY
+from worker.domain.measures.series import Series
+from worker.domain.measures.windows import newest_wanted_day
+from worker.errors import StoreUnavailable
+from worker.logs import fields
+from worker.runtime.process import Runtime
+from worker.runtime.supplier import ledger_of
+from worker.stores.registry.completeness import HourFreshness
+from worker.stores.registry.overview import Overview
+from worker.web.context import RuntimeDep
+from worker.web.pages.operator.checks import is_fresh, needs_code
+from worker.web.pages.operator.sessions import OperatorSession, form_token, load_operator_session
+from worker.web.pages.operator.sign_in import sign_in_page
+from worker.web.render import render, render_message
+
+log = logging.getLogger("releve.web")
+
+router = APIRouter()
+
+MOST_INVITATIONS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SupplierQuota:
+    """The quota and gate of one supplier. ``used``: permits by API, within a day where ``by_day``, else an hour."""
+
+    supplier: str
+    preset: str
+    used: Mapping[str, int]
+    limit: int | None
+    by_day: bool
+    gate_s: int
+
+
+@router.get("/operator")
+def show_operator(request: Request, runtime: RuntimeDep) -> Response:
+    if not runtime.web_access.operators.has_any():
+        return render_message(request, "operator.closed", 404)
+    session = load_operator_session(request, runtime)
+    return operator_page(request, runtime, session) if session else sign_in_page(request, runtime)
+
+
+def operator_page(
+    request: Request, runtime: Runtime, session: OperatorSession, status: int = 200, **form: Any
+) -> Response:
+    """Return the page of an operator who has signed in. ``form``: what a refused form shows again."""
+    fields_of_forms: dict[str, Any] = {
+        "whom": "",
+        "new_holder": False,
+        "address": "",
+        "tenant": DEFAULT_TENANT,
+        "energy": runtime.clients.supplier.name,
+        **dict.fromkeys(("invite_fault", "access_fault", "erase_fault")),
+        **dict.fromkeys(("invite_account", "invite_tenant", "erase_account"), ""),
+        "wait_s": 0,
+    }
+    values = {**_page_values(runtime), **_invitations(runtime), **_own_access(request, runtime, session)}
+    csrf = form_token(runtime, session)
+    return render(request, "operator.html", status, operator_csrf=csrf, **values, **(fields_of_forms | form))
+
+
+def _own_access(request: Request, runtime: Runtime, session: OperatorSession) -> dict[str, Any]:
+    """Return the operator, its sessions, and what is asked for again."""
+    return {
+        "operator": session.operator,
+        "session_id": session.key.id,
+        "sessions": runtime.web_access.keys.list([session.operator.id]),
+        "asks_code": needs_code(request, runtime),
+        "is_fresh": is_fresh(session),
+    }
+
+
+def _page_values(runtime: Runtime) -> dict[str, Any]:
+    overview = Overview(runtime.registry.database)
+    completeness, yesterday = runtime.registry.completeness, runtime.history.today() - ONE_DAY
+    # Those that are asked for once a week are rarely of yesterday.
+    nightly = [series for series in runtime.registry.outcomes.list_in_use() if series.is_nightly]
+    days = {series: newest_wanted_day(runtime.history.today(), series) for series in nightly}
+    return {
+        "states": overview.count_accounts_by_state(),
+        "freshness": {series: completeness.count_complete_since(series, days[series]) for series in nightly},
+        "fresh_days": days,
+        "fresh_hours": _fresh_hours(runtime, nightly),
+        "yesterday": yesterday,
+        "quotas": {api: sum(runtime.ledger.used_by_lane(api).values()) for api in runtime.endpoints.preset.quota_names},
+        "quota_limit": runtime.calls_per_hour,
+        "gate_s": math.ceil(runtime.ledger.closed_for_s()),
+        "further_quotas": _further_quotas(runtime),
+        "held_requests": len(runtime.connection_requests.list_held()),
+        "incidents": runtime.incidents.list_open(),
+        "preset": runtime.endpoints.preset.name,
+        "proofs": runtime.proof_uploads.list_awaited() if runtime.has_rights else [],
+        "errors": overview.list_last_errors(),
+        "queues": _queues(runtime),
+        "now": runtime.now(),
+    }
+
+
+def _further_quotas(runtime: Runtime) -> list[SupplierQuota]:
+    """Return the quota of each supplier beside the first one, by day where it has a limit a day; none where none is."""
+    quotas = []
+    for name, clients in runtime.suppliers.items():
+        if name == runtime.clients.supplier.name:
+            continue
+        preset = clients.endpoints.preset
+        ledger = ledger_of(preset, runtime.settings, runtime.redis)
+        used = {
+            api: ledger.used_in_a_day(api) if ledger.per_day else sum(ledger.used_by_lane(api).values())
+            for api in preset.quota_names
+        }
+        limit, gate_s = ledger.per_day or ledger.per_hour, math.ceil(ledger.closed_for_s())
+        quotas.append(SupplierQuota(name, preset.name, used, limit, bool(ledger.per_day), gate_s))
+    return quotas
+
+
+def _invitations(runtime: Runtime) -> dict[str, Any]:
+    """Return the newest open invitations, whether there are more, and the tenants' titles if there are several."""
+    newest = runtime.invitations.list(open_only=True, limit=MOST_INVITATIONS + 1)
+    tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list()}
+    return {
+        "tenants": tenants if len(tenants) > 1 else {},
+        "energies": list(runtime.suppliers_consents) if len(runtime.suppliers_consents) > 1 else [],
+        "invitations": newest[:MOST_INVITATIONS],
+        "more_invitations": len(newest) > MOST_INVITATIONS,
+        "sends_mail": runtime.inviter.sends_mail,
+    }
+
+
+def _fresh_hours(runtime: Runtime, nightly: Sequence[Series]) -> dict[datetime, dict[Series, HourFreshness | None]]:
+    """Return how many active accounts had a complete yesterday, at each stored hour of the last day."""
+    rows = runtime.registry.completeness.list_freshness_since(runtime.now() - timedelta(hours=24))
+    hours: dict[datetime, dict[Series, HourFreshness | None]] = {}
+    for row in rows:
+        if row.series in nightly:
+            hours.setdefault(row.hour, dict.fromkeys(nightly))[row.series] = row
+    return hours
+
+
+def _queues(runtime: Runtime) -> dict[str, int] | None:
+    """Return the length of each queue, or None where the broker doesn't answer: the rest of the page is needed then."""
+    try:
+        return queue_lengths(runtime.broker_url)
+    except StoreUnavailable as error:
+        log.warning("queues can't be read", extra=fields(reason=str(error)))
+        return None
