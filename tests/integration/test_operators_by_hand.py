@@ -132,7 +132,7 @@ def test_where_the_session_key_is_not_nothing_is_made(
     refused = elsewhere.run("operators", "list")
     assert refused.code == 2 and "docker compose exec web releve operators" in refused.error_line
     assert not list(installation.folder.glob("session.key*"))
-    elsewhere.releve("operators", "list", session_key="k" * 32)
+    elsewhere.releve("operators", "list", session_key=generate_key())
 
 
 @pytest.mark.parametrize(
