@@ -16,6 +16,7 @@ from tests.support.commands import CommandResult
 from tests.support.installation import Installation, new_installation
 from worker.domain.consent.access_keys import KeyKind
 from worker.runtime.process import Runtime
+from worker.stores.encryption import generate_key
 
 PASSWORD = "marmotte vapeur tuile 12"
 KEY = pyotp.random_base32()
