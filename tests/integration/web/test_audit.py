@@ -183,8 +183,7 @@ def test_l3_a_household_that_signs_in_by_its_code_and_ends_a_session_is_named(se
     old = service.browser(service.add())
     code, browser = keep_code(old), service.stranger()
     assert enter_code(browser, code).status_code == 303
-    sid = service.runtime.sessions.list()[0].id
-    other = next(key.id for key in service.runtime.sessions.list() if key.id != sid)
+    sid, other = (load_session(service.runtime.web_access, one.cookies[SESSION_COOKIE]).sid for one in (browser, old))
     press(browser, "/access/sessions", f"/access/sessions/{other}/end")
     found = [(one.actor_kind, one.actor, one.action, one.subject, one.outcome) for one in entries(service.runtime)]
     assert found[-2:] == [

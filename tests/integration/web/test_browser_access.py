@@ -1,4 +1,5 @@
-"""A household's year in a real browser, by keyboard: it keeps its code, and comes back by code and by mail.
+"""A household's year in a real browser, by keyboard: it keeps its code, loses its phone, comes back by code and by
+mail, signs the lost phone out, and erases.
 
 Each page is judged by axe, on a narrow phone and on a small desktop.
 """
@@ -58,6 +59,8 @@ class Words:
     remove_yes: str
     receipt: str
     over: str
+    devices: str
+    end_others: str
 
 
 FRENCH: Final = Words(
@@ -78,6 +81,8 @@ FRENCH: Final = Words(
     "Supprimer définitivement",
     "Reçu",
     "Ce code n’ouvre rien",
+    "Appareils connectés",
+    "Déconnecter tous les autres",
 )
 ENGLISH: Final = Words(
     "Continue",
@@ -97,6 +102,8 @@ ENGLISH: Final = Words(
     "Remove for good",
     "Receipt",
     "This code opens nothing",
+    "Signed-in devices",
+    "Sign out all others",
 )
 WORDS: Final = {"fr": FRENCH, "en": ENGLISH}
 
@@ -176,12 +183,26 @@ def test_a_household_comes_back_by_code_and_by_mail(
 
         with open_profile(browser, language=language, width=width):
             next_code = come_back_by_code(site, browser, words, page, code, width)
+        lost = browser.current_window_handle
         with open_profile(browser, language=language, width=width):
             come_back_by_mail(site, browser, words, page, mails, width)
-
-        browser.get(page)  # The first browser is still signed in.
-        press(browser, words.remove, words.remove_yes)
-        press(browser, words.remove_yes, words.receipt)
+            new = browser.current_window_handle
+            browser.switch_to.window(lost)
+            browser.get(page)
+            assert text_of(browser, "#connection"), "the lost phone is still signed in"
+            browser.switch_to.window(new)
+            browser.get(f"{site.address}/access/sessions")
+            judge(browser, "access-sessions", width)
+            press(browser, words.end_others, words.devices)
+            until(lambda: words.end_others not in text_of(browser, "main"), "the end of the other sessions")
+            browser.switch_to.window(lost)
+            browser.get(page)
+            until(lambda: browser.find_elements(By.CSS_SELECTOR, "a[href='/sign-in']"), "the way back in")
+            assert not text_of(browser, "#connection")
+            browser.switch_to.window(new)
+            browser.get(page)
+            press(browser, words.remove, words.remove_yes)
+            press(browser, words.remove_yes, words.receipt)
         with open_profile(browser, language=language, width=width):
             browser.get(f"{site.address}/sign-in")
             browser.find_element(By.NAME, "code").send_keys(next_code, Keys.ENTER)
