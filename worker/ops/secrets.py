@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Final
 
 from config.settings import SIMULATOR_SECRET, ConfigError
+from config.validation import MIN_WEBHOOK_SECRET, check_notify_urls
 from worker.stores.encryption import MIN_KEY_LENGTH, check_keys, generate_key
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]{8,}")  # These need no quoting in a URL, an .ini file or redis.conf.
@@ -40,6 +41,7 @@ class Secret:
     ``variable``: the environment variable in which the operator may set the value.
     ``make``: generates the value where the operator sets none.
     ``check``: returns what is wrong with an operator's value, or None.
+    ``optional``: the operator alone may set it, and takes it away with an empty variable.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Secret:
     make: Callable[[], str]
     check: Callable[[str], str | None]
     change: KeyChange = KeyChange.ALLOWED
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ def choose_value(secret: Secret, stored_value: str | None, operator_value: str |
 
     Raises ConfigError for an operator's value that can't be used: one line that says what to do, and never the value.
     """
+    if operator_value == "" and secret.optional:
+        return ""
     if not operator_value or operator_value == stored_value:
         return stored_value or secret.make()
     if fault := secret.check(operator_value):
@@ -98,6 +103,8 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
         "erasure_keys": values["erasure_keys"],
         "enedis_client_secret": values["enedis_client_secret"],
         "grdf_client_secret": values["grdf_client_secret"],
+        "webhook_secret": values["webhook_secret"],
+        "notify_url": values["notify_url"],
     }
     return {
         "redis": {"redis.conf": f"requirepass {values['redis_password']}\n", "password": values["redis_password"]},
@@ -153,6 +160,20 @@ def _check_hash_keys(value: str) -> str | None:
     return f"needs keys of {MIN_KEY_LENGTH} characters or more, comma separated" if short else None
 
 
+def _check_webhook_secret(value: str) -> str | None:
+    if len(value) < MIN_WEBHOOK_SECRET:
+        return f"needs {MIN_WEBHOOK_SECRET} characters at least: openssl rand -hex 32"
+    return _check_one_line(value)
+
+
+def _check_notify_url(value: str) -> str | None:
+    try:
+        check_notify_urls(value)
+    except ValueError as error:
+        return str(error)
+    return _check_one_line(value)
+
+
 def _check_one_line(value: str) -> str | None:
     return None if value.isprintable() else "must be one line"
 
@@ -178,4 +199,6 @@ SECRETS: Final = (
     # The generated values are those of the simulator; Enedis and GRDF issue the real ones.
     Secret("enedis_client_secret", "RELEVE_ENEDIS_CLIENT_SECRET", lambda: SIMULATOR_SECRET, _check_one_line),
     Secret("grdf_client_secret", "RELEVE_GRDF_CLIENT_SECRET", lambda: SIMULATOR_SECRET, _check_one_line),
+    Secret("webhook_secret", "RELEVE_WEBHOOK_SECRET", str, _check_webhook_secret, optional=True),
+    Secret("notify_url", "RELEVE_NOTIFY_URL", str, _check_notify_url, optional=True),
 )
