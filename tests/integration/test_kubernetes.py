@@ -108,6 +108,24 @@ def test_policies_of_the_network_name_parts_that_there_are(build: list[Manifest]
             assert {port["port"] for port in rule["ports"]} <= ports
 
 
+def test_l18_the_pages_are_open_to_the_namespace_of_the_ingress_alone(build: list[Manifest]) -> None:
+    [policy] = [item for item in of_kind(build, "NetworkPolicy") if item["metadata"]["name"] == "releve-web"]
+    [rule] = policy["spec"]["ingress"]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}]
+
+
+def test_l18_no_policy_lets_everybody_in(build: list[Manifest]) -> None:
+    for policy in of_kind(build, "NetworkPolicy"):
+        for rule in policy["spec"].get("ingress", []):
+            assert rule["from"], policy
+            assert all(source["namespaceSelector"]["matchLabels"] for source in rule["from"]), policy
+
+
+def test_l17_flower_listens_in_its_own_pod_alone(build: list[Manifest]) -> None:
+    [flower] = [container for _, container in containers(build) if "flower" in container["args"]]
+    assert "--address=127.0.0.1" in flower["args"]
+
+
 def test_no_pod_has_more_rights_than_it_needs(build: list[Manifest]) -> None:
     for pod, container in containers(build):
         assert pod["securityContext"]["runAsNonRoot"]
