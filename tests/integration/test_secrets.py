@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -58,8 +59,10 @@ def test_what_the_operator_gives_reaches_each_reader(tmp_path: Path, monkeypatch
     sources = json.loads(make(tmp_path, "--json", "--redis", "elsewhere:1").out)
     assert sources["redis_password"] == "taken from REDIS_PASSWORD"
     texts = files(tmp_path)
-    assert texts["redis/redis.conf"] == "requirepass given-by-the-operator\n"
-    assert texts["beat/redis_url"] == texts["web/redis_url"] == "redis://:given-by-the-operator@elsewhere:1/0"
+    digest = hashlib.sha256(b"given-by-the-operator").hexdigest()
+    assert f"user worker on #{digest} " in texts["redis/redis.conf"]
+    assert texts["worker/redis_url"] == "redis://worker:given-by-the-operator@elsewhere:1/0"
+    assert "given-by-the-operator" not in texts["beat/redis_url"] + texts["web/redis_url"] + texts["redis/redis.conf"]
 
 
 def test_l13_a_webhooks_secret_comes_and_goes_with_its_variable(tmp_path: Path) -> None:

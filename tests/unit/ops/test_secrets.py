@@ -95,9 +95,13 @@ def test_what_can_not_be_used_is_refused_without_being_repeated(name: str, value
 def test_each_reader_gets_addresses_with_its_own_password() -> None:
     values = {secret.name: f"<{secret.name}>" for secret in SECRETS}
     contents = files_for_services(values, Addresses("r:1", "p:2", "c:3"))
-    assert contents["beat"] == {"redis_url": "redis://:<redis_password>@r:1/0"}
+    assert contents["beat"] == {"redis_url": "redis://beat:<redis_beat_password>@r:1/0"}
+    assert contents["worker"]["redis_url"] == contents["backup"]["redis_url"] == "redis://worker:<redis_password>@r:1/0"
+    for user in ("web", "flower", "metrics"):
+        assert contents[user]["redis_url"] == f"redis://{user}:<redis_{user}_password>@r:1/0"
     assert contents["worker"]["registry_url"] == "postgresql://releve_app:<postgres_password>@p:2/releve"
     assert contents["worker"]["measures_url"] == "couchdb+http://releve:<couchdb_password>@c:3/"
     assert contents["migrate"]["registry_admin_url"] == "postgresql://releve:<postgres_admin_password>@p:2/releve"
     assert contents["migrate"]["measures_admin_url"] == "couchdb+http://admin:<couchdb_admin_password>@c:3/"
-    assert contents["redis"]["redis.conf"] == "requirepass <redis_password>\n"
+    assert contents["redis"]["health_password"] == "<redis_health_password>"
+    assert contents["redis"]["redis.conf"].startswith("user default off ")
