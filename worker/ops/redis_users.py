@@ -90,7 +90,8 @@ REDIS_USERS: Final = (
         ("+@pubsub", *_READ_AND_WRITE, *_CONNECT),
         more=("+llen", *_read(*_QUEUES)),
     ),
-    # The figures of the fleet; what is secret or about a person is none of them.
+    # The figures of the fleet; what is secret or about a person is none of them.  KEDA counts messages by a
+    # script, for which Redis asks for the right to write, whatever it calls.
     RedisUser(
         "metrics",
         _read(
@@ -99,6 +100,7 @@ REDIS_USERS: Final = (
         ),
         (),
         ("+@read", *_CONNECT),
+        more=("+llen", "+type", "+eval", "+evalsha", *_write(*_QUEUES)),
     ),
     RedisUser("health", commands=("+ping",)),  # The server's own health check.
 )
