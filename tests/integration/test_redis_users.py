@@ -5,9 +5,11 @@ The whole stack runs with these users in tests/integration/compose/test_start_to
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from worker.ops.redis_users import REDIS_USERS, redis_conf
 from worker.stores.redis.child_processes import Supervisor, free_port
 from worker.stores.redis.embedded import find_server
 
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "redis-keys.md"
 USERS = [user.name for user in REDIS_USERS]
 PASSWORDS = {name: f"password-of-{name}" for name in USERS}
 QUEUE = BROKER_PREFIX + QUEUES[0]
@@ -153,6 +156,15 @@ def test_l15_a_user_may_not_do_what_is_another_s(log_in: LogIn, user: str, comma
 )
 def test_l15_a_user_may_do_what_its_service_does(log_in: LogIn, user: str, command: str) -> None:
     log_in(user).execute_command(*command.split())
+
+
+def test_l15_workers_and_web_reach_each_key_of_the_page(log_in: LogIn) -> None:
+    cells = re.findall(r"^\| (`.+?`[^|]*) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    keys = [key for cell in cells for key in re.findall(r"`([a-z_]+[^`]*)`", cell) if not key.startswith("celery:")]
+    assert len(keys) > 30
+    for user in ("worker", "web"):
+        for key in keys:
+            log_in(user).exists(f"releve:{key}")
 
 
 def test_l15_without_a_password_nobody_is_let_in(log_in: LogIn) -> None:
