@@ -198,6 +198,11 @@ class Settings(BaseSettings):
     public_url: HttpUrl = Field(
         "http://127.0.0.1:8000", description="Where browsers reach the connect service; links in messages begin so."
     )
+    plain_http: bool = Field(
+        False,
+        description="Let browsers reach the pages without TLS from other machines, where RELEVE_PUBLIC_URL is http://: "
+        "for a network of your own. Without it the web service does not start there.",
+    )
     contact: ContactText | None = Field(
         None,
         description="How households reach you, on each page that can't help further: a mail address, an https:// "

@@ -124,13 +124,14 @@ ContactText = Annotated[str, _checked(check_contact), AfterValidator(str.strip)]
 ConsentDuration = Annotated[str, _checked(check_consent_duration)]
 
 
+OPTIONAL_FILES: Final = frozenset({"webhook_secret", "notify_url"})  # A compose file always names them.
 UNREADABLE: Final[Any] = object()  # In place of a value whose file can't be read or is empty.
 
 
 class SecretFileSource(PydanticBaseSettingsSource):
     """A source of settings: the file that ``RELEVE_<NAME>_FILE`` names, as Docker and Kubernetes provide secrets.
 
-    An unreadable file gives ``UNREADABLE``, for one error.
+    An unreadable file gives ``UNREADABLE``, for one error, and so does an empty one but of ``OPTIONAL_FILES``.
     """
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
@@ -139,6 +140,8 @@ class SecretFileSource(PydanticBaseSettingsSource):
             return None, field_name, False
         try:
             text = Path(path).read_text(encoding="utf-8").strip()
+            if not text and field_name in OPTIONAL_FILES:
+                return None, field_name, False
             # An empty file is an error: the setting must not fall back on a default unnoticed.
             return text or UNREADABLE, field_name, False
         except (OSError, UnicodeDecodeError):

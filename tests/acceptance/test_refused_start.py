@@ -15,6 +15,8 @@ UP = ("releve", "up", "--flower-port", "0")
 WEB = ("releve", "web", "--port", "0")
 PUBLIC = {"PUBLIC_URL": "https://releve.example.org"}
 NO_PROXY_NAMED = "releve: RELEVE_PUBLIC_URL is a public address and FORWARDED_ALLOW_IPS is not set: set it to"  # M6 d
+PLAIN = {"PUBLIC_URL": "http://192.168.1.20:8000"}
+PLAIN_HTTP = "releve: RELEVE_PUBLIC_URL is plain http and not of this machine"  # L5
 EVICTS = "this Redis evicts keys (maxmemory-policy allkeys-lru): set maxmemory-policy noeviction"
 NO_CREDENTIALS = (
     "releve: set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
@@ -28,6 +30,9 @@ PRETENDED = {**OWN_HOSTS, "PRETEND_NOW": "2024-07-25T09:00+02:00"}
     [
         (WEB, PUBLIC, "noeviction", NO_PROXY_NAMED),
         ((*UP, "--port", "0"), PUBLIC, "noeviction", NO_PROXY_NAMED),
+        (WEB, PLAIN, "noeviction", PLAIN_HTTP),
+        ((*WEB, "--host", "192.0.2.1"), {}, "noeviction", PLAIN_HTTP),
+        ((*UP, "--port", "0"), PLAIN, "noeviction", PLAIN_HTTP),
         (WORKER, {}, "allkeys-lru", EVICTS),
         (("releve", "status"), {}, "allkeys-lru", "evicts keys"),
         (WORKER, PRETENDED, "noeviction", "releve: RELEVE_PRETEND_NOW"),

@@ -27,6 +27,7 @@ from worker.ops.health.liveness import ROLE_CHECKS
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 BUILDS = ("base", "overlays/example", "overlays/example-rabbitmq")
 VERSIONS = ("1.30", "1.37")
+REDIS_USERS = ("web", "beat", "flower", "metrics")  # L15: these have a user of their own; workers have the usual URL.
 QUEUES = {"steps", "control", "first_screen", "nightly", "repair", "backfill", "strangers"}
 KEDA = "keda.sh/v1alpha1"
 TRIGGER_FIELDS = {
@@ -108,6 +109,24 @@ def test_policies_of_the_network_name_parts_that_there_are(build: list[Manifest]
             assert {port["port"] for port in rule["ports"]} <= ports
 
 
+def test_l18_the_pages_are_open_to_the_namespace_of_the_ingress_alone(build: list[Manifest]) -> None:
+    [policy] = [item for item in of_kind(build, "NetworkPolicy") if item["metadata"]["name"] == "releve-web"]
+    [rule] = policy["spec"]["ingress"]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}]
+
+
+def test_l18_no_policy_lets_everybody_in(build: list[Manifest]) -> None:
+    for policy in of_kind(build, "NetworkPolicy"):
+        for rule in policy["spec"].get("ingress", []):
+            assert rule["from"], policy
+            assert all(source["namespaceSelector"]["matchLabels"] for source in rule["from"]), policy
+
+
+def test_l17_flower_listens_in_its_own_pod_alone(build: list[Manifest]) -> None:
+    [flower] = [container for _, container in containers(build) if "flower" in container["args"]]
+    assert "--address=127.0.0.1" in flower["args"]
+
+
 def test_no_pod_has_more_rights_than_it_needs(build: list[Manifest]) -> None:
     for pod, container in containers(build):
         assert pod["securityContext"]["runAsNonRoot"]
@@ -126,6 +145,7 @@ def test_no_pod_has_more_rights_than_it_needs(build: list[Manifest]) -> None:
 def test_every_variable_is_a_setting_and_every_secret_comes_in_a_file(build: list[Manifest]) -> None:
     secrets = secret_keys()
     for pod, container in containers(build):
+        component = container["args"][3 if container["args"][0] == "celery" else 1]
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
         roots = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
         files = {
@@ -139,7 +159,8 @@ def test_every_variable_is_a_setting_and_every_secret_comes_in_a_file(build: lis
             if name == "ledger_file":
                 assert "persistentVolumeClaim" in roots[str(Path(variable["value"]).parent)]
             elif name.endswith("_file"):
-                assert files.pop(variable["value"]) == name.removesuffix("_file")
+                own_user = f"_{component}" if name == "redis_url_file" and component in REDIS_USERS else ""
+                assert files.pop(variable["value"]) == name.removesuffix("_file") + own_user
             assert {name, name.removesuffix("_file")} & Settings.model_fields.keys()
         assert not files  # Every mounted file is read.
     for config in of_kind(build, "ConfigMap"):
@@ -225,8 +246,10 @@ def test_keda_scales_deployments_that_there_are_by_queues_that_they_serve(build:
             assert all(isinstance(value, str) for value in fields.values())
             queue = fields["listName"].removeprefix(prefix) if trigger["type"] == "redis" else fields["queueName"]
             assert queue in queues
-            [reference] = keys[trigger["authenticationRef"]["name"]]["spec"]["secretTargetRef"]
-            assert reference["key"] in secret_keys()
+            references = keys[trigger["authenticationRef"]["name"]]["spec"]["secretTargetRef"]
+            assert {reference["key"] for reference in references} <= secret_keys()
+            if trigger["type"] == "redis":
+                assert {reference["parameter"] for reference in references} == {"username", "password"}
 
 
 def secret() -> Manifest:

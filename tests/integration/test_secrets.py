@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -18,8 +19,8 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(secret.variable, raising=False)
 
 
-def make(folder: Path, *words: str) -> CommandResult:
-    return run_releve(folder, {}, "secrets", "make", str(folder / "secrets"), *words)
+def make(folder: Path, *words: str, **variables: str) -> CommandResult:
+    return run_releve(folder, variables, "secrets", "make", str(folder / "secrets"), *words)
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -30,15 +31,16 @@ def files(folder: Path) -> dict[str, str]:
 def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
     first = json.loads(make(tmp_path, "--json").out)
     before = files(tmp_path)
-    assert set(first.values()) == {"made"}
+    assert {name for name, source in first.items() if source == "none"} == {"webhook_secret", "notify_url"}
+    assert set(first.values()) == {"made", "none"}
     again = json.loads(make(tmp_path, "--json").out)
-    assert set(again.values()) == {"kept"}
+    assert set(again.values()) == {"kept", "none"}
     assert files(tmp_path) == before
 
 
 def test_what_is_printed_is_no_secret(tmp_path: Path) -> None:
     output = make(tmp_path).out
-    assert not any(text.strip() in output for text in files(tmp_path).values())
+    assert not any(text.strip() in output for text in files(tmp_path).values() if text)
 
 
 def test_files_are_for_their_readers_alone(tmp_path: Path) -> None:
@@ -57,8 +59,20 @@ def test_what_the_operator_gives_reaches_each_reader(tmp_path: Path, monkeypatch
     sources = json.loads(make(tmp_path, "--json", "--redis", "elsewhere:1").out)
     assert sources["redis_password"] == "taken from REDIS_PASSWORD"
     texts = files(tmp_path)
-    assert texts["redis/redis.conf"] == "requirepass given-by-the-operator\n"
-    assert texts["beat/redis_url"] == texts["web/redis_url"] == "redis://:given-by-the-operator@elsewhere:1/0"
+    digest = hashlib.sha256(b"given-by-the-operator").hexdigest()
+    assert f"user worker on #{digest} " in texts["redis/redis.conf"]
+    assert texts["worker/redis_url"] == "redis://worker:given-by-the-operator@elsewhere:1/0"
+    assert "given-by-the-operator" not in texts["beat/redis_url"] + texts["web/redis_url"] + texts["redis/redis.conf"]
+
+
+def test_l13_a_webhooks_secret_comes_and_goes_with_its_variable(tmp_path: Path) -> None:
+    given = "given-by-the-operator-with-40-characters"
+    first = json.loads(make(tmp_path, "--json", RELEVE_WEBHOOK_SECRET=given).out)
+    assert first["webhook_secret"] == "taken from RELEVE_WEBHOOK_SECRET"
+    assert files(tmp_path)["worker/webhook_secret"] == files(tmp_path)["web/webhook_secret"] == given
+    assert json.loads(make(tmp_path, "--json").out)["webhook_secret"] == "kept"
+    assert json.loads(make(tmp_path, "--json", RELEVE_WEBHOOK_SECRET="").out)["webhook_secret"] == "none"
+    assert files(tmp_path)["worker/webhook_secret"] == files(tmp_path)["kept/webhook_secret"] == ""
 
 
 def test_a_refusal_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,8 +41,9 @@ def make(folder: Path, redis: str, postgres: str, couchdb: str, as_json: bool) -
     """Make what FOLDER doesn't keep yet, and hand each service its secrets in a folder of its own.
 
     What stands in the environment (REDIS_PASSWORD, RELEVE_TOKEN_KEYS, …) is taken instead of being made, and later in
-    place of what is kept; where that would lock us out it is refused. Nothing is ever made anew. As root each file is
-    given to the user that reads it.
+    place of what is kept; where that would lock us out it is refused. Nothing is ever made anew. An empty
+    RELEVE_WEBHOOK_SECRET or RELEVE_NOTIFY_URL takes away what is kept. As root each file is given to the user that
+    reads it.
 
     \b
     Example:
@@ -79,12 +80,14 @@ def show(name: str, folder: Path, yes: bool) -> None:
     """
     value = _read(folder, next(secret for secret in SECRETS if secret.name == name))
     if value is None:
-        raise ConfigError(f"no secrets are kept in {folder}: run `releve secrets make {folder}` first")
+        raise ConfigError(f"no {name} is kept in {folder}: run `releve secrets make {folder}` first")
     confirm_on_terminal(f"Print {name} here, where others may read it?", yes)
     click.echo(value)
 
 
 def _source_of(secret: Secret, stored: str | None, value: str) -> str:
+    if not value:
+        return "none"
     if value == stored:
         return "kept"
     if value == os.environ.get(secret.variable):

@@ -10,6 +10,7 @@ from worker.cli.operators import warn_without_operators
 from worker.cli.supervise import public_url, start_part
 from worker.ops.flower import DEFAULT_PORT as FLOWER_PORT
 from worker.ops.flower import USER, password, password_source
+from worker.ops.plain_connections import check_plain_http
 from worker.ops.startup import check_credentials
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.stores.redis.child_processes import Supervisor
@@ -44,13 +45,16 @@ def up(host: str, port: int, flower_port: int) -> int:
     for line in removed_settings():
         warn(line)
     check_credentials(settings)
-    trusted_proxies(public_url(settings, host, port))
+    address = public_url(settings, host, port)
+    if warning := check_plain_http(address, wanted=settings.plain_http):
+        warn(warning)
+    trusted_proxies(address)
     if flower_port:
         _check_flower(settings, flower_port)
     with Runtime(settings) as runtime:  # Opening it migrates the registry and checks the settings.
         warn_without_operators(runtime)
         env = {} if settings.redis_url else {"RELEVE_REDIS_URL": runtime.redis_url}
-        env["RELEVE_PUBLIC_URL"] = public_url(settings, host, port)
+        env["RELEVE_PUBLIC_URL"] = address
         return _run(settings, env, host, port, flower_port)
 
 

@@ -9,6 +9,7 @@ from worker.cli.common import refusing_taken_port, warn
 from worker.cli.operators import warn_without_operators
 from worker.cli.supervise import public_url
 from worker.ops.logging_setup import configure_process
+from worker.ops.plain_connections import check_plain_http
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.web.addresses import trusted_proxies
 from worker.web.app import create_app
@@ -35,6 +36,8 @@ def web(host: str, port: int) -> None:
     for line in removed_settings():
         warn(line)
     address = public_url(settings, host, port)
+    if warning := check_plain_http(address, wanted=settings.plain_http):
+        warn(warning)
     proxies = trusted_proxies(address)
     with Runtime(settings.model_copy(update={"public_url": address}), guarded=True) as runtime:
         warn_without_operators(runtime)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from typing import Final
+
+_PRIVATE_ENDINGS: Final = (".local", ".internal", ".localhost")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -20,6 +23,16 @@ def is_loopback_host(host: str) -> bool:
     except ValueError:
         name = host.lower().rstrip(".")
         return name == "localhost" or name.endswith(".localhost")
+
+
+def is_public_host(host: str) -> bool:
+    """Return whether a host is reached from everywhere; a name without a dot is one of a private network."""
+    try:
+        ip = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        name = host.lower().rstrip(".")
+        return "." in name and not name.endswith(_PRIVATE_ENDINGS)
+    return (getattr(ip, "ipv4_mapped", None) or ip).is_global
 
 
 def may_be_called(address: str, host: str, networks: Sequence[Network], *, is_plain: bool) -> bool:

@@ -15,12 +15,19 @@ from enum import Enum
 from typing import Final
 
 from config.settings import SIMULATOR_SECRET, ConfigError
+from config.validation import MIN_WEBHOOK_SECRET, check_notify_urls
+from worker.ops.redis_users import REDIS_USERS, redis_conf
 from worker.stores.encryption import MIN_KEY_LENGTH, check_keys, generate_key
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]{8,}")  # These need no quoting in a URL, an .ini file or redis.conf.
 APP_ROLE: Final = "releve_app"
 OWNER_ROLE: Final = "releve"
 DATABASE: Final = "releve"
+_OWN_REDIS_PASSWORDS: Final = tuple(user.name for user in REDIS_USERS if user.name != "worker")
+# The name of each Redis user's password; the workers' has the name that the one of all once had.
+_REDIS_PASSWORDS: Final = {"worker": "redis_password"} | {
+    user: f"redis_{user}_password" for user in _OWN_REDIS_PASSWORDS
+}
 COUCHDB_ADMIN: Final = "admin"
 COUCHDB_USER: Final = "releve"
 
@@ -40,6 +47,7 @@ class Secret:
     ``variable``: the environment variable in which the operator may set the value.
     ``make``: generates the value where the operator sets none.
     ``check``: returns what is wrong with an operator's value, or None.
+    ``optional``: the operator alone may set it, and takes it away with an empty variable.
     """
 
     name: str
@@ -47,6 +55,7 @@ class Secret:
     make: Callable[[], str]
     check: Callable[[str], str | None]
     change: KeyChange = KeyChange.ALLOWED
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,8 @@ def choose_value(secret: Secret, stored_value: str | None, operator_value: str |
 
     Raises ConfigError for an operator's value that can't be used: one line that says what to do, and never the value.
     """
+    if operator_value == "" and secret.optional:
+        return ""
     if not operator_value or operator_value == stored_value:
         return stored_value or secret.make()
     if fault := secret.check(operator_value):
@@ -85,22 +96,25 @@ def choose_value(secret: Secret, stored_value: str | None, operator_value: str |
 def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[str, dict[str, str]]:
     """Return the content of each file by service and file name, from the values of all secrets by name."""
     postgres = f"{addresses.postgres}/{DATABASE}"
-    redis_url = f"redis://:{values['redis_password']}@{addresses.redis}/0"
+    redis_passwords = {user: values[name] for user, name in _REDIS_PASSWORDS.items()}
+    redis_url = {user: f"redis://{user}:{word}@{addresses.redis}/0" for user, word in redis_passwords.items()}
     registry_url = f"postgresql://{APP_ROLE}:{values['postgres_password']}@{postgres}"
     owner_url = f"postgresql://{OWNER_ROLE}:{values['postgres_admin_password']}@{postgres}"
     measures_url = f"couchdb+http://{COUCHDB_USER}:{values['couchdb_password']}@{addresses.couchdb}/"
     admin_url = f"couchdb+http://{COUCHDB_ADMIN}:{values['couchdb_admin_password']}@{addresses.couchdb}/"
     runtime_files = {
-        "redis_url": redis_url,
+        "redis_url": redis_url["worker"],
         "registry_url": registry_url,
         "measures_url": measures_url,
         "token_keys": values["token_keys"],
         "erasure_keys": values["erasure_keys"],
         "enedis_client_secret": values["enedis_client_secret"],
         "grdf_client_secret": values["grdf_client_secret"],
+        "webhook_secret": values["webhook_secret"],
+        "notify_url": values["notify_url"],
     }
     return {
-        "redis": {"redis.conf": f"requirepass {values['redis_password']}\n", "password": values["redis_password"]},
+        "redis": {"redis.conf": redis_conf(redis_passwords), "health_password": redis_passwords["health"]},
         "postgres": {"admin_password": values["postgres_admin_password"]},
         "couchdb": {"admin_password": values["couchdb_admin_password"]},
         "migrate": {
@@ -110,11 +124,11 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
             "measures_admin_url": admin_url,
         },
         "worker": runtime_files,
-        "web": {**runtime_files, "session_key": values["session_key"]},
+        "web": {**runtime_files, "redis_url": redis_url["web"], "session_key": values["session_key"]},
         "backup": {**runtime_files, "backup_keys": values["backup_keys"]},
-        "beat": {"redis_url": redis_url},
-        "flower": {"redis_url": redis_url, "flower_password": values["flower_password"]},
-        "metrics": {"redis_url": redis_url, "registry_url": registry_url, "measures_url": measures_url},
+        "beat": {"redis_url": redis_url["beat"]},
+        "flower": {"redis_url": redis_url["flower"], "flower_password": values["flower_password"]},
+        "metrics": {"redis_url": redis_url["metrics"], "registry_url": registry_url, "measures_url": measures_url},
         "grafana": {"admin_password": values["grafana_password"]},
     }
 
@@ -153,12 +167,30 @@ def _check_hash_keys(value: str) -> str | None:
     return f"needs keys of {MIN_KEY_LENGTH} characters or more, comma separated" if short else None
 
 
+def _check_webhook_secret(value: str) -> str | None:
+    if len(value) < MIN_WEBHOOK_SECRET:
+        return f"needs {MIN_WEBHOOK_SECRET} characters at least: openssl rand -hex 32"
+    return _check_one_line(value)
+
+
+def _check_notify_url(value: str) -> str | None:
+    try:
+        check_notify_urls(value)
+    except ValueError as error:
+        return str(error)
+    return _check_one_line(value)
+
+
 def _check_one_line(value: str) -> str | None:
     return None if value.isprintable() else "must be one line"
 
 
 SECRETS: Final = (
     Secret("redis_password", "REDIS_PASSWORD", _new_password, _check_plain),
+    *(
+        Secret(f"redis_{user}_password", f"REDIS_{user.upper()}_PASSWORD", _new_password, _check_plain)
+        for user in _OWN_REDIS_PASSWORDS
+    ),
     Secret("postgres_admin_password", "POSTGRES_ADMIN_PASSWORD", _new_password, _check_plain, KeyChange.REFUSED),
     Secret("postgres_password", "POSTGRES_PASSWORD", _new_password, _check_plain),
     Secret("couchdb_admin_password", "COUCHDB_ADMIN_PASSWORD", _new_password, _check_plain, KeyChange.REFUSED),
@@ -178,4 +210,6 @@ SECRETS: Final = (
     # The generated values are those of the simulator; Enedis and GRDF issue the real ones.
     Secret("enedis_client_secret", "RELEVE_ENEDIS_CLIENT_SECRET", lambda: SIMULATOR_SECRET, _check_one_line),
     Secret("grdf_client_secret", "RELEVE_GRDF_CLIENT_SECRET", lambda: SIMULATOR_SECRET, _check_one_line),
+    Secret("webhook_secret", "RELEVE_WEBHOOK_SECRET", str, _check_webhook_secret, optional=True),
+    Secret("notify_url", "RELEVE_NOTIFY_URL", str, _check_notify_url, optional=True),
 )

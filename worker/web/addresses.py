@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 from fastapi import Request
 
 from config.settings import ConfigError
+from worker.domain.networks import is_public_host
 
 PROXIES: Final = "FORWARDED_ALLOW_IPS"  # uvicorn's own variable.
 NO_PROXY: Final = "none"
 # One home or server has a whole /64 of IPv6 addresses, so a count of single addresses limits nobody.
 _IPV6_SITE_BITS: Final = 64
 _LOOPBACK_NAME: Final = "localhost"
-_PRIVATE_ENDINGS: Final = (".local", ".internal", f".{_LOOPBACK_NAME}")
 
 
 def client_address(request: Request) -> str:
@@ -55,7 +55,7 @@ def trusted_proxies(public_url: str) -> str | None:
     setting = os.environ.get(PROXIES, "").strip()
     if setting:
         return None if setting.lower() == NO_PROXY else setting
-    if _is_public(urlsplit(public_url).hostname or ""):
+    if is_public_host(urlsplit(public_url).hostname or ""):
         raise ConfigError(
             f"RELEVE_PUBLIC_URL is a public address and {PROXIES} is not set: set it to the address of the reverse "
             f"proxy as this process sees it (127.0.0.1 for one on this host), or to {NO_PROXY} where browsers come "
@@ -67,15 +67,6 @@ def trusted_proxies(public_url: str) -> str | None:
 def _is_loopback(host: str) -> bool:
     address = _parse_address(host)
     return host.lower() == _LOOPBACK_NAME if address is None else address.is_loopback
-
-
-def _is_public(host: str) -> bool:
-    """Return whether a host is reached from everywhere; a name without a dot is one of a private network."""
-    address = _parse_address(host)
-    if address is not None:
-        return address.is_global
-    name = host.lower().rstrip(".")
-    return "." in name and not name.endswith(_PRIVATE_ENDINGS)
 
 
 def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.integration.compose.reading import (
+    COMPOSE,
     EXAMPLE,
     FILE,
     ONCE,
@@ -110,9 +111,20 @@ def test_our_containers_are_read_only(name: str) -> None:
 def test_no_port_is_open_beyond_this_host(name: str) -> None:
     ports = SERVICES[name].get("ports", [])
     assert all(port.startswith("127.0.0.1:") for port in ports)
-    assert not ports or "front" in SERVICES[name]["networks"]
+    # A port of a network without a way out can't be published.
+    assert not ports or set(SERVICES[name]["networks"]) - {"backend"}
     if name in SERVERS:
         assert SERVICES[name]["networks"] == ["backend"] and not ports
+
+
+@pytest.mark.parametrize("names", [{"worker-nightly", "worker-backfill"}, {"flower"}, {"metrics"}], ids=str)
+def test_l17_figures_without_a_password_are_for_the_backend_alone(names: set[str]) -> None:
+    """Beside the backend they listen in networks where nobody but their own kind is."""
+    for name in names:
+        for network in set(SERVICES[name]["networks"]) - {"backend"}:
+            neighbours = {other for other in SERVICES if network in SERVICES[other].get("networks", ())}
+            assert neighbours == names, network
+    assert COMPOSE["networks"]["backend"] == {"internal": True}
 
 
 @pytest.mark.parametrize("name", SERVICES)

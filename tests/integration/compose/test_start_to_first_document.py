@@ -6,8 +6,10 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import redis
 import requests
 
 from tests.integration.compose.by_hand import ADMIN_PASSWORD, TIMEOUT_S, ComposeProcesses, open_processes
@@ -43,6 +45,7 @@ def test_from_start_to_the_first_document_and_to_the_end(processes: ComposeProce
     until(lambda: accounts <= _accounts_with_days(processes), lambda: processes.log("worker-backfill"), TIMEOUT_S)
     _takes_a_sync(processes, sorted(accounts)[0])
     _saves_a_backup(processes)
+    assert not (refused := _refused_by_redis(processes)), refused
     codes = processes.stop_all()
     assert codes == dict.fromkeys(codes, 0), [processes.log(name)[-2000:] for name, code in codes.items() if code]
 
@@ -52,6 +55,9 @@ def _sets_up(processes: ComposeProcesses) -> None:
     assert secrets.returncode == 0, secrets.stderr
     assert "redis_password: made" in secrets.stdout
     processes.admit_couchdb_admin()
+    conf = processes.folder / "secrets/redis/redis.conf"
+    conf.chmod(0o600)
+    conf.write_text(f"{conf.read_text()}user watcher on nopass -@all +@connection +acl|log\n")
     processes.start_redis()
     first = processes.run("migrate")
     assert first.returncode == 0, first.stderr
@@ -68,6 +74,13 @@ def _accounts_with_days(processes: ComposeProcesses) -> set[str]:
     answer = requests.get(f"{processes.couchdb}{DAY}/_all_docs", auth=("releve", password), timeout=10)
     answer.raise_for_status()
     return {row["id"].partition(":")[0] for row in answer.json()["rows"]}
+
+
+def _refused_by_redis(processes: ComposeProcesses) -> list[str]:
+    """Return what Redis has refused its users (L15)."""
+    url = urlsplit((processes.folder / "secrets/beat/redis_url").read_text())
+    with redis.Redis(url.hostname or "", url.port or 0, username="watcher", password="any") as watcher:
+        return [f"{entry['username']}: {entry['reason']} {entry['object']}" for entry in watcher.acl_log()]
 
 
 def _takes_a_sync(processes: ComposeProcesses, account_id: str) -> None:

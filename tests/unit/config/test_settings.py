@@ -159,6 +159,16 @@ def test_an_empty_secret_file_is_a_fault_and_no_default(monkeypatch: pytest.Monk
     assert "is empty" in line
 
 
+@pytest.mark.parametrize("name", ["WEBHOOK_SECRET", "NOTIFY_URL"])
+def test_l13_an_empty_file_of_what_may_be_missing_counts_as_unset(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "secret").write_text("\n", encoding="utf-8")
+    assert getattr(read_settings(monkeypatch, **{f"{name}_FILE": "secret"}), name.lower()) is None
+    (line,) = error_lines(monkeypatch, **{f"{name}_FILE": "nowhere"})
+    assert "can't be read" in line
+
+
 @pytest.mark.parametrize(
     "variables",
     [

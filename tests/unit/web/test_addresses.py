@@ -1,4 +1,4 @@
-"""Addresses: who is on this machine, and which proxies are believed (M6 d)."""
+"""Addresses: who is on this machine, which proxies are believed (M6 d), and plain http beyond this machine (L5)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 
 from config.settings import ConfigError
+from worker.ops.plain_connections import check_plain_http
 from worker.web.addresses import client_address, is_on_this_machine, trusted_proxies
 from worker.web.server import serve
 
@@ -69,13 +70,45 @@ def test_an_address_of_a_private_network_needs_no_named_proxy(monkeypatch: pytes
 
 def test_without_a_trusted_proxy_no_forwarded_address_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
-    monkeypatch.setattr(uvicorn.Server, "run", lambda server, **_: started.append(server.config))
+
+    async def start(server: uvicorn.Server, **_: object) -> None:
+        started.append(server.config)
+
+    monkeypatch.setattr(uvicorn.Server, "serve", start)
     monkeypatch.setattr("worker.web.server.listen", _Listener)
     monkeypatch.setattr("worker.web.server.address_of", str)
     for proxies in (None, "172.18.0.1"):
         serve(FastAPI(), "127.0.0.1", 0, on_start=lambda _: None, proxies=proxies)
     assert [config.proxy_headers for config in started] == [False, True]
     assert started[1].forwarded_allow_ips == "172.18.0.1"
+
+
+@pytest.mark.parametrize(
+    "public_url",
+    [
+        "http://releve.example.org",
+        "http://192.168.1.20:8000",
+        "http://nas",
+        "http://[fd00::1]:8000",
+        "HTTP://nas.local",
+    ],
+)
+def test_l5_plain_http_beyond_this_machine_is_refused_unless_it_is_wanted(public_url: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        check_plain_http(public_url, wanted=False)
+    line = str(refusal.value)
+    assert "\n" not in line and "https://" in line and "RELEVE_PLAIN_HTTP=true" in line
+    warning = check_plain_http(public_url, wanted=True)
+    assert warning is not None and "\n" not in warning and "RELEVE_PLAIN_HTTP" in warning
+
+
+@pytest.mark.parametrize(
+    "public_url",
+    [HERE, "http://localhost:8000", "http://[::1]:8000", "https://releve.example.org", "https://192.168.1.20"],
+)
+def test_l5_https_and_this_machine_need_no_word(public_url: str) -> None:
+    for wanted in (False, True):
+        assert check_plain_http(public_url, wanted=wanted) is None
 
 
 class _Listener:

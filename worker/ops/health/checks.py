@@ -11,6 +11,7 @@ from worker.ops.health.gas import check_gas_access, check_gas_quota, check_gas_t
 from worker.ops.health.host import (
     check_clock,
     check_disk,
+    check_plain_connections,
     check_python,
     check_settings,
     check_supplier_credentials,
@@ -26,7 +27,7 @@ from worker.ops.health.tokens import check_api_tokens
 from worker.ops.health.workers import check_workers
 
 CHECKS: Final = {
-    "settings": Check(check_settings, "what is spoken, where, and how many calls an hour"),
+    "settings": Check(check_settings, "what is spoken, where, and how many calls an hour; plain http that is wanted"),
     "credentials": Check(
         check_supplier_credentials, "the application's own id and secret, where Enedis itself is asked"
     ),
@@ -42,6 +43,9 @@ CHECKS: Final = {
     "ledger": Check(check_ledger, "erasures and ended consents can be written to it, and no line was changed"),
     "redis": Check(check_redis, "version, no eviction, append-only file, a primary and no cluster"),
     "broker": Check(check_broker, "where it is not the same Redis: reachable, version"),
+    "plain lines": Check(
+        check_plain_connections, "which servers on other hosts are spoken to without TLS; public hosts are a warning"
+    ),
     "registry": Check(check_registry, "reachable, version, its tables are those of this program, accounts by state"),
     "tokens": Check(check_api_tokens, "API tokens that end within 14 days, and those without an end", ("registry",)),
     "measures": Check(

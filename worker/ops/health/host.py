@@ -25,6 +25,7 @@ from worker.domain.measures.readings import day_length
 from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, fail, ok, warn
+from worker.ops.plain_connections import check_plain_http, plain_connections
 from worker.ops.startup import SIMULATOR_CREDENTIALS, check_enedis_credentials
 from worker.runtime.supplier import build_endpoints, quota_from
 from worker.stores.redis.heartbeats import Heartbeats
@@ -137,6 +138,21 @@ def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
             "unset RELEVE_PRETEND_NOW to live in the present"
         )
     yield from map(warn, removed_settings())
+    try:
+        if warning := check_plain_http(settings.public_url, wanted=settings.plain_http):
+            yield warn(warning)
+    except ConfigError as error:
+        yield fail(str(error))
+
+
+def check_plain_connections(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Name the servers that are spoken to without TLS; on hosts of no private network that is a warning."""
+    plain = plain_connections(connections.settings)
+    for connection in plain:
+        if connection.is_public:
+            yield warn(f"{connection} is spoken to without TLS: passwords and measures can be read on their way")
+    listed = ", ".join(map(str, plain))
+    yield ok(f"plain within a private network: {listed}" if listed else "none without TLS leaves this machine")
 
 
 def check_supplier_credentials(connections: CheckConnections) -> Iterator[CheckNote]:

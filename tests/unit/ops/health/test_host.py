@@ -31,6 +31,56 @@ def test_a_pretended_time_is_never_overlooked(build_connections: BuildConnection
     assert_result(host.check_settings(connections), Level.WARN, "PRETENDING", "unset RELEVE_PRETEND_NOW")
 
 
+def test_l5_plain_http_beyond_this_machine_is_never_overlooked(build_connections: BuildConnections) -> None:
+    wanted = build_connections(public_url="http://192.168.1.20:8000", plain_http=True)
+    assert_result(host.check_settings(wanted), Level.WARN, "plain http", "RELEVE_PLAIN_HTTP")
+    refused = build_connections(public_url="http://192.168.1.20:8000")
+    assert_result(host.check_settings(refused), Level.FAIL, "plain http", "RELEVE_PLAIN_HTTP=true")
+    assert_result(host.check_settings(build_connections(plain_http=True)), Level.OK)
+
+
+PLAIN = {
+    "redis_url": "redis://:p@203.0.113.7:6379/0",
+    "broker_url": "amqp://u:p@mq1.example.org:5672/v;amqp://u:p@10.1.2.3/v",
+    "registry_url": "postgresql://u:p@db.example.org/releve",
+    "measures_url": "couchdb+http://u:p@couch.example.org:5984/",
+}
+TLS = {
+    "redis_url": "rediss://:p@8.8.8.8:6379/0",
+    "broker_url": "amqps://u:p@mq1.example.org:5671/v",
+    "registry_url": "postgresql://u:p@db.example.org/releve?sslmode=verify-full",
+    "measures_url": "couchdb+https://u:p@couch.example.org:6984/",
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_l16_a_plain_connection_to_a_public_host_is_a_warning(build_connections: BuildConnections, name: str) -> None:
+    url = PLAIN[name].replace("203.0.113.7", "8.8.8.8")
+    host_named = url.rpartition("@")[0].partition("@")[2].partition(":")[0] or url.partition("@")[2].split(":")[0]
+    notes = list(host.check_plain_connections(build_connections(**{**TLS, name: url})))
+    assert_result(notes, Level.WARN, host_named.split("/")[0], "without TLS")
+    assert "p@" not in " ".join(note.text for note in notes), "no password"
+
+
+def test_l16_tls_this_machine_and_a_private_network_are_no_warning(build_connections: BuildConnections) -> None:
+    assert_result(host.check_plain_connections(build_connections()), Level.OK, "none without TLS")
+    assert_result(host.check_plain_connections(build_connections(**TLS)), Level.OK, "none without TLS")
+    here = build_connections(
+        redis_url="unix:///run/redis.sock",
+        broker_url="sentinel://:p@127.0.0.1,localhost/0?master=m",
+        registry_url="postgresql://u:p@/releve?host=/run/postgresql",
+        measures_url="postgresql://u:p@[::1]:5432/releve",
+    )
+    assert_result(host.check_plain_connections(here), Level.OK, "none without TLS")
+    private = build_connections(
+        redis_url="sentinel://:p@redis-1,192.168.1.5:26380/0?master=m",
+        registry_url="postgresql://u:p@/releve?host=db1:5432,db2.internal&sslmode=prefer",
+        measures_url="couchdb+http://u:p@couchdb:5984/",
+    )
+    said = "Redis at redis-1, Redis at 192.168.1.5, PostgreSQL at db1, PostgreSQL at db2.internal, CouchDB at couchdb"
+    assert_result(host.check_plain_connections(private), Level.OK, f"plain within a private network: {said}")
+
+
 @pytest.mark.parametrize(
     "settings",
     [
