@@ -1,4 +1,4 @@
-"""Keys and what they are derived for, hashes of secrets, and signed texts (JWT).
+"""Keys and what they are derived for, hashes of secrets, and signatures of forms.
 
 ``Purpose`` lists what keys are derived for; ``sealing.Sealer`` encrypts for one of them. ``SecretTexts`` makes secrets
 of which a store keeps the hash. ``KeyedHashes`` recognises a text that is not stored. ``Signer`` proves that a form is

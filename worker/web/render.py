@@ -68,12 +68,17 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
     return response
 
 
-def render_with_form(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """Render a page whose form is for browsers without a session: its template has ``browser_csrf`` besides."""
+def render_with_form(
+    request: Request, name: str, status: int = 200, *, form_life_s: int = _FORM_LIFE_S, **values: Any
+) -> HTMLResponse:
+    """Render a page whose form is for browsers without a session: its template has ``browser_csrf`` besides.
+
+    The cookie that the form belongs to lives ``form_life_s`` from now.
+    """
     runtime = get_runtime(request)
     value, csrf = new_form(runtime, request)
     response = render(request, name, status, browser_csrf=csrf, **values)
-    set_cookie(runtime, response, FORM_COOKIE, value, _FORM_LIFE_S)
+    set_cookie(runtime, response, FORM_COOKIE, value, form_life_s)
     return response
 
 

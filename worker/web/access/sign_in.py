@@ -23,18 +23,15 @@ from worker.stores.registry.access.recovery_texts import RecoveryTexts
 from worker.stores.registry.households.households import Household
 from worker.web.addresses import client_address
 from worker.web.context import (
-    FORM_COOKIE,
     RuntimeDep,
     SessionDep,
     is_own_form,
-    new_form,
     note_household,
-    set_cookie,
     set_session_cookie,
 )
 from worker.web.devices import name_device
 from worker.web.errors import HttpRefusal
-from worker.web.render import refuse_form, render, render_message
+from worker.web.render import refuse_form, render_message, render_with_form
 from worker.web.sessions import Session, replace_session
 
 log = logging.getLogger("releve.access")
@@ -42,7 +39,7 @@ log = logging.getLogger("releve.access")
 router = APIRouter(include_in_schema=False)
 
 PATH: Final = "/sign-in"
-FORM_LIFE_S: Final = 24 * 3600
+_FORM_LIFE_S: Final = 24 * 3600
 LONGEST_ADDRESS: Final = 254  # RFC 5321, 4.5.3.1.3
 WRONG_OF_ADDRESS: Final = Rate("sign-in", calls=20, window_s=300)
 _WRONG_OF_CODE: Final = Rate("sign-in-code", calls=5, window_s=300)
@@ -98,9 +95,9 @@ def mail_sign_in_link(
 
 
 @router.get("/sign-in/link")
-def show_link_form(request: Request, runtime: RuntimeDep) -> Response:
+def show_link_form(request: Request) -> Response:
     """Show the button that uses a link; its secret stands in the fragment, which the server does not see."""
-    return link_page(request, runtime, "sign_in.link", "/sign-in/link")
+    return link_page(request, "sign_in.link", "/sign-in/link")
 
 
 @router.post("/sign-in/link")
@@ -125,12 +122,9 @@ def sign_in_by_link(
     return response
 
 
-def link_page(request: Request, runtime: Runtime, name: str, action: str) -> Response:
+def link_page(request: Request, name: str, action: str) -> Response:
     """Return a page with the button that uses a mailed link; its texts begin with ``name``."""
-    value, csrf = new_form(runtime, request)
-    response = render(request, "link.html", texts=name, action=action, form_csrf=csrf)
-    set_cookie(runtime, response, FORM_COOKIE, value, FORM_LIFE_S)
-    return response
+    return render_with_form(request, "link.html", form_life_s=_FORM_LIFE_S, texts=name, action=action)
 
 
 def refuse_link(request: Request, runtime: Runtime, name: str, action: tuple[str, str]) -> Response:
@@ -183,19 +177,17 @@ def _sign_in_page(
         status, fault = 429, "sign_in.slow.text"
     elif fault and status == 200:
         status = 403
-    value, csrf = new_form(runtime, request)
-    response = render(
+    response = render_with_form(
         request,
         "sign_in.html",
         status,
-        form_csrf=csrf,
+        form_life_s=_FORM_LIFE_S,
         fault=fault,
         minutes=math.ceil(wait_s / 60),
         code=code,
         address=address,
         sends_mail=runtime.web_access.mail_links.sends_mail,
     )
-    set_cookie(runtime, response, FORM_COOKIE, value, FORM_LIFE_S)
     if wait_s:
         response.headers["Retry-After"] = str(wait_s)
     return response

@@ -98,9 +98,9 @@ def remove_address(
 
 
 @router.get("/access/confirm")
-def show_confirm_form(request: Request, runtime: RuntimeDep) -> Response:
+def show_confirm_form(request: Request) -> Response:
     """Show the button that confirms an address, in whichever browser the link is opened."""
-    return link_page(request, runtime, "access.confirm", _CONFIRM)
+    return link_page(request, "access.confirm", _CONFIRM)
 
 
 @router.post("/access/confirm")

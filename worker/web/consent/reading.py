@@ -52,8 +52,7 @@ def _take(request: Request, runtime: RuntimeDep, session: Session, form: dict[st
     readings = {name: parse_displayed(text) for name, text in typed.items()}
     known = {name: kwh for name, kwh in readings.items() if kwh is not None}
     if not known or len(known) < len(readings):
-        values = {"contracts": DISPLAYED_PERIODS, "typed": typed, "unread": True}
-        return render_with_form(request, "reading.html", 400, **values)
+        return render_with_form(request, "reading.html", 400, contracts=DISPLAYED_PERIODS, typed=typed, unread=True)
     names = read_browser_names(runtime, request)
     unproven = runtime.connector.find_unproven(names.hashes)
     if unproven is None:

@@ -7,7 +7,6 @@ secret comes in the fragment, as that of an invitation, and loading the page use
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Request, Response
@@ -17,10 +16,10 @@ from worker.domain.consent.access_keys import KeyKind
 from worker.domain.consent.operators import Operator
 from worker.logs import fields
 from worker.runtime.process import Runtime
-from worker.web.context import FORM_COOKIE, RuntimeDep, delete_cookie, is_own_form, new_form, set_cookie
+from worker.web.context import RuntimeDep, delete_cookie, is_own_form
 from worker.web.pages.operator.checks import SignInRefusal, check_operator, needs_code, refuse_try
 from worker.web.pages.operator.sessions import PATH, load_form_session, open_operator_session
-from worker.web.render import refuse_form, render, render_message
+from worker.web.render import refuse_form, render_message, render_with_form
 from worker.web.sessions import OPERATOR_COOKIE
 
 log = logging.getLogger("releve.web")
@@ -28,7 +27,7 @@ log = logging.getLogger("releve.web")
 router = APIRouter(prefix=PATH)
 
 LINK_PATH: Final = "/operator/link"
-_FORM_LIFE: Final = timedelta(days=1)
+_FORM_LIFE_S: Final = 86_400
 
 
 def sign_in_page(request: Request, runtime: Runtime, refusal: SignInRefusal | None = None, name: str = "") -> Response:
@@ -107,9 +106,9 @@ def _link_page(request: Request, runtime: Runtime, refusal: SignInRefusal | None
 def _form_page(
     request: Request, runtime: Runtime, template: str, refusal: SignInRefusal | None, **values: Any
 ) -> Response:
-    value, csrf = new_form(runtime, request)
     shown = {"fault": None, "wait_s": 0} if refusal is None else refusal.values
     asks_code, status = needs_code(request, runtime), refusal.status if refusal else 200
-    response: Response = render(request, template, status, operator_csrf=csrf, asks_code=asks_code, **shown, **values)
-    set_cookie(runtime, response, FORM_COOKIE, value, int(_FORM_LIFE.total_seconds()))
+    response: Response = render_with_form(
+        request, template, status, form_life_s=_FORM_LIFE_S, asks_code=asks_code, **shown, **values
+    )
     return refusal.mark(response) if refusal else response
