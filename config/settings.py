@@ -7,14 +7,13 @@ not set.
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.brokers import BrokerOptions, build_broker_options
 from config.validation import (
@@ -22,7 +21,9 @@ from config.validation import (
     BrokerUrl,
     Ceilings,
     ConsentDuration,
+    FileToMake,
     Floors,
+    Folder,
     HttpUrl,
     NotifyUrls,
     RedisUrl,
@@ -37,11 +38,6 @@ from worker.domain.measures.series import USUAL_SERIES, Series, complete_fleet, 
 PREFIX: Final = "RELEVE_"
 SIMULATOR_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - everybody may know it
 _UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
-
-# Settings that were taken out, with what replaces each.
-REMOVED: Final = {
-    "RELEVE_PROXY_ORIGINS": "each application that uses /proxy is a client now: `releve proxy-clients new` makes one",
-}
 
 
 class ConfigError(Exception):
@@ -101,7 +97,7 @@ class Settings(BaseSettings):
     grdf_calls_per_day: int | None = Field(
         None, ge=0, description="Calls a day to GRDF, all workers together; unset the preset's, 0 no limit."
     )
-    data_dir: Path = Field(
+    data_dir: Folder = Field(
         Path("releve-data"), description="Folder of the embedded defaults: databases, token keys, Redis files."
     )
     redis_url: RedisUrl | None = Field(
@@ -142,7 +138,7 @@ class Settings(BaseSettings):
         description="Keys under which erased meters are remembered and the ledger is signed, 32 characters or more "
         "each, comma separated, the newest first; keep the old ones. Unset, a key file in data_dir. Also as …_FILE.",
     )
-    ledger_file: Path | None = Field(
+    ledger_file: FileToMake | None = Field(
         None,
         description="Append-only file of erasures and ended consents, which a restore applies: keep it where the "
         "backups are. Unset, ledger.ndjson in data_dir.",
@@ -444,13 +440,6 @@ class Settings(BaseSettings):
     def broker_options(self) -> BrokerOptions:
         """Return Celery's options for the broker."""
         return build_broker_options(self.broker_address(), self.visibility_timeout_s)
-
-
-def removed_settings() -> list[str]:
-    """Return a line for each setting that is still set and does nothing any more, with what replaces it."""
-    in_file = DotEnvSettingsSource(Settings).env_vars  # By names in small letters.
-    names = [name for name in REMOVED if os.environ.get(name, in_file.get(name.lower()))]
-    return [f"{name} does nothing any more: {REMOVED[name]}" for name in names]
 
 
 @lru_cache(maxsize=1)

@@ -87,6 +87,22 @@ SeriesNames = Annotated[str, _checked(parse_series)]
 ConsentDuration = Annotated[str, _checked(check_consent_duration)]
 
 
+def check_folder(folder: Path) -> None:
+    """Raise ValueError where a folder can't be made, because it or a part of its path is a file."""
+    nearest = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    if nearest is not None and not nearest.is_dir():
+        raise ValueError(f"{nearest} is a file: name a folder")
+
+
+def _checked_folder(folder: Path) -> Path:
+    check_folder(folder)
+    return folder
+
+
+Folder = Annotated[Path, AfterValidator(_checked_folder)]
+FileToMake = Annotated[Path, AfterValidator(lambda file: _checked_folder(file.parent) / file.name)]
+
+
 UNREADABLE: Final[Any] = object()  # In place of a value whose file can't be read or is empty.
 
 

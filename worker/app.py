@@ -39,10 +39,12 @@ atexit.register(_resources.close)
 # `celery -A worker flower` reads its options when it has loaded this module.
 if "flower" in sys.argv[1:]:
     from worker.ops.flower import set_defaults
+    from worker.ops.startup import warn_of_unknown_settings
 
     try:
         # With handlers in place Tornado adds none of its own.
         configure_process(get_settings(), takeover=True)
+        warn_of_unknown_settings()
         set_defaults(get_settings())
     except ConfigError as error:
         raise SystemExit(f"releve: {error}") from None

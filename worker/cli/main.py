@@ -15,9 +15,11 @@ from typing import Any, Final
 import click
 
 from config.settings import ConfigError
+from config.unknown_settings import removed_settings, unknown_settings
 from worker.cli.gas_option import shows_gas
 from worker.errors import WorkerError
 from worker.ops.logging_setup import configure_command
+from worker.ops.machine_faults import describe_machine_fault
 
 FAILED: Final = 1
 MISUSE: Final = 2
@@ -75,6 +77,9 @@ def cli(verbose: bool) -> None:
       releve show ACCOUNT --by day --from 2024-07-01
     """
     configure_command(verbose=verbose)
+    if click.get_current_context().invoked_subcommand != "doctor":  # It has a line for each.
+        for line in (*removed_settings(), *unknown_settings()):
+            click.echo(f"releve: {line}", err=True)
 
 
 def main() -> None:
@@ -110,6 +115,8 @@ def _run() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
+        if isinstance(error, OSError) and (fault := describe_machine_fault(error)):
+            return _fail(fault, FAILED)
         logging.getLogger("releve").info("unforeseen", exc_info=error)
         return _fail(f"unforeseen {type(error).__name__}, a bug of ours: please report it with `releve -v …`", FAILED)
     return outcome if isinstance(outcome, int) else 0

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from config.settings import Settings
-from worker.cli.common import refusing_taken_port, warn
+from worker.cli.common import PORT, refusing_taken_port, warn
 from worker.ops.logging_setup import configure_process
 from worker.runtime.process import announce_pretend_time
 from worker.simulator.homes.recording_formats import BrokenRecording
@@ -19,7 +19,9 @@ from worker.simulator.server import DEFAULT_HOST, DEFAULT_PORT, serve
 
 @click.command()
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
-@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one."
+)
 @click.option(
     "--data",
     "data_dir",

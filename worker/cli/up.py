@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from config.settings import ConfigError, Settings, get_settings
-from worker.cli.common import warn
+from worker.cli.common import PORT, warn
 from worker.cli.supervise import public_url, start_part
 from worker.ops.flower import DEFAULT_PORT as FLOWER_PORT
 from worker.ops.flower import USER, password, password_source
@@ -20,10 +20,10 @@ _LOOPBACK = "127.0.0.1"
 
 @click.command()
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address that the web service listens on.")
-@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Its port.")
+@click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Its port.")
 @click.option(
     "--flower-port",
-    type=click.IntRange(0, 65_535),
+    type=PORT,
     default=FLOWER_PORT,
     show_default=True,
     help=f"Port on {_LOOPBACK} of Flower, which shows the tasks; 0 goes without.",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from config.settings import get_settings, removed_settings
-from worker.cli.common import refusing_taken_port, warn
+from config.settings import get_settings
+from worker.cli.common import PORT, refusing_taken_port, warn
 from worker.cli.supervise import public_url
 from worker.ops.logging_setup import configure_process
 from worker.runtime.process import Runtime, announce_pretend_time
@@ -15,7 +15,9 @@ from worker.web.server import DEFAULT_HOST, DEFAULT_PORT, serve
 
 @click.command()
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
-@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one."
+)
 def web(host: str, port: int) -> None:
     """Serve the pages where households connect their meters and see their measures, and the API.
 
@@ -30,8 +32,6 @@ def web(host: str, port: int) -> None:
     settings = get_settings()
     configure_process(settings)
     announce_pretend_time(settings, warn)
-    for line in removed_settings():
-        warn(line)
     with Runtime(settings.model_copy(update={"public_url": public_url(settings, host, port)}), guarded=True) as runtime:
         app = create_app(runtime)
         with refusing_taken_port(host, port):

@@ -16,9 +16,11 @@ from celery import current_app
 from celery.beat import PersistentScheduler
 
 from config.settings import SIMULATOR_SECRET, ConfigError, Settings, get_settings
+from config.unknown_settings import removed_settings, unknown_settings
 from worker.clients.suppliers import GRDF
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.broker import check_broker_access
+from worker.ops.machine_faults import describe_machine_fault
 from worker.runtime.current import get_runtime
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import redis_address
@@ -65,6 +67,12 @@ def check_gas_credentials(settings: Settings) -> None:
         raise ConfigError(SET_GAS_CREDENTIALS)
 
 
+def warn_of_unknown_settings() -> None:
+    """Log a line for each variable that does nothing, because it is mistyped or of an earlier version."""
+    for line in (*removed_settings(), *unknown_settings()):
+        log.warning(line)
+
+
 @contextmanager
 def _exit_with_one_line() -> Iterator[None]:
     """End the process with one line where the settings or a server are at fault; also usable as a decorator."""
@@ -72,6 +80,10 @@ def _exit_with_one_line() -> Iterator[None]:
         yield
     except (ConfigError, WorkerError) as error:
         raise SystemExit(f"releve: {error}") from None
+    except OSError as error:
+        if (fault := describe_machine_fault(error)) is None:
+            raise
+        raise SystemExit(f"releve: {fault}") from None
 
 
 @_exit_with_one_line()
@@ -79,6 +91,7 @@ def prepare_worker() -> None:
     """Check the settings and build the runtime before the first task; exit with one line where that fails."""
     settings = get_settings()
     announce_pretend_time(settings, log.warning)
+    warn_of_unknown_settings()
     check_credentials(settings)
     check_broker_access(current_app)
     _check_layout(get_runtime())
@@ -106,6 +119,7 @@ def prepare_beat(stack: ExitStack) -> Callable[..., None]:
     """
     settings = get_settings()
     announce_pretend_time(settings, log.warning)
+    warn_of_unknown_settings()
     redis = connect(redis_address(settings, stack))
     stack.callback(redis.close)
     check_eviction(redis)

@@ -18,7 +18,8 @@ from zoneinfo import ZoneInfoNotFoundError
 
 import requests
 
-from config.settings import ConfigError, removed_settings
+from config.settings import ConfigError
+from config.unknown_settings import removed_settings, unknown_settings
 from config.validation import is_production
 from worker.clients.suppliers import GRDF
 from worker.domain.measures.readings import day_length
@@ -137,6 +138,7 @@ def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
             "unset RELEVE_PRETEND_NOW to live in the present"
         )
     yield from map(warn, removed_settings())
+    yield from map(fail, unknown_settings())
 
 
 def check_supplier_credentials(connections: CheckConnections) -> Iterator[CheckNote]:

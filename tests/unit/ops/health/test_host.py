@@ -84,8 +84,8 @@ def test_a_folder_that_is_not_there_yet_is_looked_at_where_it_will_be(
 def test_a_full_disk_and_a_place_that_is_no_folder_are_faults(
     build_connections: BuildConnections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").touch()
     in_a_file = build_connections(data_dir=tmp_path / "file")
+    (tmp_path / "file").touch()
     assert_result(host.check_disk(in_a_file), Level.FAIL, "set RELEVE_DATA_DIR to another folder")
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1, 1, 150 * 2**20))
