@@ -26,6 +26,7 @@ from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import redis_address
 from worker.runtime.supplier import build_endpoints
 from worker.stores.measures.base import Layout, wrong_layout
+from worker.stores.measures.factory import open_couchdb
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.heartbeats import Heartbeats
 
@@ -94,7 +95,23 @@ def prepare_worker() -> None:
     warn_of_unknown_settings()
     check_credentials(settings)
     check_broker_access(current_app)
+    _check_couchdb(settings)
     _check_layout(get_runtime())
+
+
+def _check_couchdb(settings: Settings) -> None:
+    """Raise ConfigError where RELEVE_MEASURES_URL names what is no CouchDB 3; a server that is down is waited for."""
+    server = open_couchdb(settings.measures(), settings.store_timeout_s)
+    if server is None:
+        return
+    from worker.stores.measures.couchdb_http import ServerUnsuitable, check_server  # Not where measures are in SQL.
+
+    try:
+        check_server(server)
+    except ServerUnsuitable as error:
+        raise ConfigError(str(error)) from None
+    except StoreUnavailable as error:
+        log.warning("could not look at the version of CouchDB: %s", error)
 
 
 def _check_layout(runtime: Runtime) -> None:

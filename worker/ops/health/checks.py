@@ -25,7 +25,7 @@ from worker.ops.health.supplier import check_incidents, check_quota, check_suppl
 from worker.ops.health.workers import check_workers
 
 CHECKS: Final = {
-    "settings": Check(check_settings, "what is spoken, where, and how many calls an hour"),
+    "settings": Check(check_settings, "what is spoken, where, how many calls an hour; no name is mistyped"),
     "credentials": Check(
         check_supplier_credentials, "the application's own id and secret, where Enedis itself is asked"
     ),
@@ -39,12 +39,14 @@ CHECKS: Final = {
     "ledger": Check(check_ledger, "erasures and ended consents can be written to it, and no line was changed"),
     "redis": Check(check_redis, "version, no eviction, append-only file, a primary and no cluster"),
     "broker": Check(check_broker, "where it is not the same Redis: reachable, version"),
-    "registry": Check(check_registry, "reachable, version, its tables are those of this program, accounts by state"),
+    "registry": Check(
+        check_registry, "reachable, version, in UTF-8, its tables are those of this program, accounts by state"
+    ),
     "measures": Check(
         check_measures,
         "each database answers; shards and copies are as told; nothing is in the other layout",
     ),
-    "couchdb": Check(check_couchdb, "version, set-up finished, nobody gets in without a password"),
+    "couchdb": Check(check_couchdb, "version 3 or newer, set-up finished, nobody gets in without a password"),
     "supplier": Check(
         check_supplier,
         "it answers; with v5 and 2026 it gives the application a token",
