@@ -21,7 +21,7 @@ ENV PYTHONUNBUFFERED=1 \
 # The number is fixed: volumes and secrets belong to it (worker/ops/secrets.py).
 RUN groupadd --gid 10001 releve \
  && useradd --uid 10001 --gid 10001 --create-home --home-dir /var/lib/releve --shell /usr/sbin/nologin releve \
- && install -d -o 10001 -g 10001 -m 0700 /ledger
+ && install -d -o 10001 -g 10001 -m 0700 /ledger /var/lib/releve
 # Compiled now: the file system is read-only later.
 RUN --mount=from=build,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --find-links=/wheels --root-user-action=ignore --compile releve

@@ -19,7 +19,7 @@ from config.unknown_settings import removed_settings, unknown_settings
 from worker.cli.gas_option import shows_gas
 from worker.errors import WorkerError
 from worker.ops.logging_setup import configure_command
-from worker.ops.machine_faults import describe_machine_fault
+from worker.ops.machine import describe_machine_fault, keep_files_private
 
 FAILED: Final = 1
 MISUSE: Final = 2
@@ -84,6 +84,7 @@ def cli(verbose: bool) -> None:
 
 def main() -> None:
     """Run the command and exit with its code."""
+    keep_files_private()
     # SIGTERM becomes an exception, so that connections and files are closed on the way out.
     signal.signal(signal.SIGTERM, _raise_interrupt)
     sys.exit(_run())

@@ -20,7 +20,7 @@ from config.unknown_settings import removed_settings, unknown_settings
 from worker.clients.suppliers import GRDF
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.broker import check_broker_access
-from worker.ops.machine_faults import describe_machine_fault
+from worker.ops.machine import describe_machine_fault
 from worker.runtime.current import get_runtime
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import redis_address

@@ -31,7 +31,7 @@ CHECKS: Final = {
     ),
     "python": Check(check_python, "which Python, and which Relève"),
     "time zone": Check(check_time_zone, "data of Europe/Paris is there and right"),
-    "disk": Check(check_disk, "data_dir can be written to and has 200 MiB left"),
+    "disk": Check(check_disk, "data_dir can be written to, by us alone, and has 200 MiB left"),
     "token keys": Check(
         check_token_keys, "tokens can be sealed, and those stored can be opened; keys of old are out of use"
     ),

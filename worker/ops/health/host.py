@@ -25,6 +25,7 @@ from worker.clients.suppliers import GRDF
 from worker.domain.measures.readings import day_length
 from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
+from worker.ops.health.keys import OTHERS
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.ops.startup import SIMULATOR_CREDENTIALS, check_enedis_credentials
 from worker.runtime.supplier import build_endpoints, quota_from
@@ -175,4 +176,6 @@ def check_disk(connections: CheckConnections) -> Iterator[CheckNote]:
     free = shutil.disk_usage(existing).free // 2**20
     if free < _LEAST_FREE_MIB:
         yield fail(f"only {free} MiB are free where {folder} is: make room")
+    if folder == existing and folder.stat().st_mode & OTHERS:
+        yield warn(f"others may look into {folder}: chmod 700 it")
     yield ok(f"{free} MiB free in {folder}" + ("" if folder == existing else ", which is made at first use"))

@@ -10,7 +10,7 @@ from typing import Any
 from config.settings import ConfigError, Settings
 from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections
-from worker.ops.machine_faults import describe_machine_fault
+from worker.ops.machine import describe_machine_fault
 
 
 class Level(Enum):

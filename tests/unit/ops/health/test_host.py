@@ -81,6 +81,13 @@ def test_a_folder_that_is_not_there_yet_is_looked_at_where_it_will_be(
     assert not (tmp_path / "a").exists()
 
 
+def test_l19_a_folder_that_others_may_look_into_is_named(build_connections: BuildConnections, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    assert_result(host.check_disk(build_connections()), Level.WARN, f"others may look into {tmp_path}: chmod 700 it")
+    tmp_path.chmod(0o700)
+    assert_result(host.check_disk(build_connections()), Level.OK)
+
+
 def test_a_full_disk_and_a_place_that_is_no_folder_are_faults(
     build_connections: BuildConnections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

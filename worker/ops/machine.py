@@ -1,13 +1,15 @@
-"""Faults of the machine and its files: one line for the operator where they would look like a bug of ours.
+"""The machine under a process: files for their owner's eyes alone, and faults of the system in one line.
 
-It stands alone, for the command line, the start of every process and the checks need it, and it imports nothing.
+The command line, Celery's processes and the checks use it, and it imports nothing of ours.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 from typing import Final
 
+_UMASK: Final = 0o077
 _ADVICE: Final = {
     errno.ENOSPC: "make room on the disk",
     errno.EDQUOT: "make room on the disk",
@@ -23,6 +25,14 @@ _ADVICE: Final = {
     errno.ENFILE: "raise the limit of open files (ulimit -n)",
     errno.ENOMEM: "give it more memory",
 }
+
+
+def keep_files_private() -> None:
+    """Make what this process and its children write readable by their user alone: files 0600, folders 0700.
+
+    That holds for the embedded Redis too, which writes its append-only file with the mode of the umask.
+    """
+    os.umask(_UMASK)
 
 
 def describe_machine_fault(error: OSError) -> str | None:
