@@ -36,6 +36,21 @@ SIMULATOR_CREDENTIALS: Final = {
     "enedis_client_id": Settings.model_fields["enedis_client_id"].default,
     "enedis_client_secret": Settings.model_fields["enedis_client_secret"].default,
 }
+# What is left of Celery's remote control: the ping of the watchdog, and what Flower asks. Events are but reports of
+# tasks, which Flower turns on.
+_REMOTE_COMMANDS: Final = {
+    "ping",
+    "stats",
+    "active_queues",
+    "registered",
+    "scheduled",
+    "active",
+    "reserved",
+    "revoked",
+    "conf",
+    "enable_events",
+    "disable_events",
+}
 SET_CREDENTIALS: Final = (
     "set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
 )
@@ -87,9 +102,28 @@ def _exit_with_one_line() -> Iterator[None]:
         raise SystemExit(f"releve: {fault}") from None
 
 
+def limit_remote_control() -> None:
+    """Take all commands from this worker's remote control but those that look at it.
+
+    Whoever may write to the broker could otherwise end all workers, or have them take no message of a queue.
+    """
+    from celery.worker.control import Panel, inspect_command
+
+    for name in [name for name in Panel.data if name not in _REMOTE_COMMANDS]:
+        del Panel.data[name]
+    for name in [name for name in Panel.meta if name not in _REMOTE_COMMANDS]:
+        del Panel.meta[name]
+
+    # Another worker asks so at its start. Celery's own answer also takes over the task ids that it is told as revoked.
+    @inspect_command(name="hello", visible=False)
+    def answer_hello(state: Any, from_node: str, **_: Any) -> dict[str, Any]:
+        return {"revoked": [], "clock": state.app.clock.forward()}
+
+
 @_exit_with_one_line()
 def prepare_worker() -> None:
     """Check the settings and build the runtime before the first task; exit with one line where that fails."""
+    limit_remote_control()
     settings = get_settings()
     announce_pretend_time(settings, log.warning)
     warn_of_unknown_settings()
