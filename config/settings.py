@@ -31,12 +31,15 @@ from config.validation import (
     SeriesNames,
     is_gas_production,
     is_production,
+    is_suppliers,
 )
 from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares
 from worker.domain.measures.series import USUAL_SERIES, Series, complete_fleet, parse_series
 
 PREFIX: Final = "RELEVE_"
 SIMULATOR_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - everybody may know it
+# Beside the hosts of data: of consent pages and tokens.
+_FURTHER_HOSTS: Final = ("enedis_authorize_url", "grdf_authorize_url", "grdf_token_url")
 _UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
 
 
@@ -351,6 +354,9 @@ class Settings(BaseSettings):
             raise ValueError("is for the simulator: unset it, or set RELEVE_ENEDIS_URL to the simulator")
         if value and is_gas_production(info.data.get("grdf_url"), info.data.get("grdf_client_id")):
             raise ValueError("is for the simulator: unset it, or set RELEVE_GRDF_URL to the simulator")
+        for name in _FURTHER_HOSTS:
+            if value and is_suppliers(info.data.get(name)):
+                raise ValueError(f"is for the simulator: unset it, or {PREFIX}{name.upper()}, which names a real host")
         return value
 
     @model_validator(mode="after")
@@ -384,14 +390,20 @@ class Settings(BaseSettings):
         )
 
     @property
+    def pretends(self) -> bool:
+        """Whether pretence is switched on; never by a host's name, for a gateway of one's own has real meters."""
+        return self.pretend_homes or self.pretend_now is not None
+
+    @property
     def speaks_to_simulator(self) -> bool:
-        """Whether Enedis is a simulator."""
-        return self.enedis_url is not None and not is_production(self.enedis_url, self.enedis_sandbox)
+        """Whether Enedis is a simulator, which is told more than Enedis itself."""
+        return self.pretends and self.enedis_url is not None and not is_suppliers(self.enedis_url)
 
     @property
     def speaks_to_gas_simulator(self) -> bool:
         """Whether there is gas and GRDF is a simulator."""
-        return bool(self.grdf_client_id) and not is_gas_production(self.grdf_url, self.grdf_client_id)
+        has_gas = bool(self.grdf_client_id)
+        return self.pretends and has_gas and self.grdf_url is not None and not is_suppliers(self.grdf_url)
 
     def quota_shares(self) -> Shares:
         """Return the quota's floor and ceiling of each lane."""

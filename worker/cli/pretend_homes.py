@@ -38,7 +38,9 @@ def pretend_homes(web: str | None, patience: int, as_json: bool) -> None:
     """
     settings = get_settings()
     if not settings.speaks_to_simulator:
-        raise ConfigError("pretend homes are for the simulator: set RELEVE_ENEDIS_URL to its address")
+        raise ConfigError(
+            "pretend homes are for the simulator: set RELEVE_ENEDIS_URL to its address, and RELEVE_PRETEND_HOMES=true"
+        )
     public = public_url(settings, DEFAULT_HOST, DEFAULT_PORT)
     web_url = (web or public).rstrip("/")
     deadline = time.monotonic() + patience

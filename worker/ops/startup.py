@@ -15,7 +15,7 @@ from typing import Any, Final
 from celery import current_app
 from celery.beat import PersistentScheduler
 
-from config.settings import SIMULATOR_SECRET, ConfigError, Settings, get_settings
+from config.settings import PREFIX, SIMULATOR_SECRET, ConfigError, Settings, get_settings
 from config.unknown_settings import removed_settings, unknown_settings
 from worker.clients.suppliers import GRDF
 from worker.errors import StoreUnavailable, WorkerError
@@ -72,6 +72,13 @@ def check_enedis_credentials(settings: Settings) -> None:
     is_pretended = any(getattr(settings, name) == default for name, default in SIMULATOR_CREDENTIALS.items())
     if is_pretended and endpoints.preset.owns(endpoints.base_url):
         raise ConfigError(SET_CREDENTIALS)
+
+
+def own_credentials(settings: Settings) -> str:
+    """Return the setting that names an application of a supplier's own; empty where there is but the simulator's."""
+    known = {SIMULATOR_CREDENTIALS["enedis_client_id"], None, ""}
+    names = ("enedis_client_id", "grdf_client_id")
+    return next((f"{PREFIX}{name.upper()}" for name in names if getattr(settings, name) not in known), "")
 
 
 def check_gas_credentials(settings: Settings) -> None:

@@ -129,7 +129,9 @@ def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
     where = (
         "the supplier's own hosts"
         if is_production(settings.enedis_url, settings.enedis_sandbox)
-        else "a sandbox or simulator"
+        else "a simulator"
+        if settings.speaks_to_simulator
+        else "a sandbox or a gateway"
     )
     per_hour = quota_from(settings).per_hour or "no limit of"
     yield ok(f"{settings.preset} on {where}, {per_hour} calls an hour")
