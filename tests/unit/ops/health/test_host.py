@@ -21,9 +21,11 @@ def test_settings_tell_what_is_spoken_to_whom(build_connections: BuildConnection
     assert_result(
         host.check_settings(build_connections()),
         Level.OK,
-        "enedis-2026 on a sandbox or simulator",
+        "enedis-2026 on a sandbox or a gateway",
         "1000 calls an hour",
     )
+    pretending = build_connections(pretend_homes=True)
+    assert_result(host.check_settings(pretending), Level.OK, "enedis-2026 on a simulator")
 
 
 def test_a_pretended_time_is_never_overlooked(build_connections: BuildConnections) -> None:
