@@ -34,7 +34,7 @@ ENV PATH=/opt/releve/bin:$PATH \
 # The number is fixed: volumes and secrets belong to it (worker/ops/secrets.py).
 RUN groupadd --gid 10001 releve \
  && useradd --uid 10001 --gid 10001 --create-home --home-dir /var/lib/releve --shell /usr/sbin/nologin releve \
- && install -d -o 10001 -g 10001 -m 0700 /ledger
+ && install -d -o 10001 -g 10001 -m 0700 /ledger /var/lib/releve
 COPY --from=build /opt/releve /opt/releve
 COPY --from=build /usr/share/releve /usr/share/releve
 USER 10001:10001

@@ -7,14 +7,13 @@ not set.
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.brokers import BrokerOptions, build_broker_options
 from config.validation import (
@@ -24,7 +23,9 @@ from config.validation import (
     Ceilings,
     ConsentDuration,
     ContactText,
+    FileToMake,
     Floors,
+    Folder,
     HttpUrl,
     Networks,
     NotifyUrls,
@@ -34,19 +35,16 @@ from config.validation import (
     check_webhook,
     is_gas_production,
     is_production,
+    is_suppliers,
 )
 from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares
 from worker.domain.measures.series import USUAL_SERIES, Series, complete_fleet, parse_series
 
 PREFIX: Final = "RELEVE_"
 SIMULATOR_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - everybody may know it
+# Beside the hosts of data: of consent pages and tokens.
+_FURTHER_HOSTS: Final = ("enedis_authorize_url", "grdf_authorize_url", "grdf_token_url")
 _UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
-
-# Settings that were taken out, with what replaces each.
-REMOVED: Final = {
-    "RELEVE_OPERATOR_PASSWORD": "operators have names: `releve operators add NAME` makes one",
-    "RELEVE_PROXY_ORIGINS": "each application that uses /proxy is a client now: `releve proxy-clients new` makes one",
-}
 
 
 class ConfigError(Exception):
@@ -106,7 +104,7 @@ class Settings(BaseSettings):
     grdf_calls_per_day: int | None = Field(
         None, ge=0, description="Calls a day to GRDF, all workers together; unset the preset's, 0 no limit."
     )
-    data_dir: Path = Field(
+    data_dir: Folder = Field(
         Path("releve-data"), description="Folder of the embedded defaults: databases, token keys, Redis files."
     )
     redis_url: RedisUrl | None = Field(
@@ -147,7 +145,7 @@ class Settings(BaseSettings):
         description="Keys under which erased meters are remembered and the ledger is signed, 32 characters or more "
         "each, comma separated, the newest first; keep the old ones. Unset, a key file in data_dir. Also as …_FILE.",
     )
-    ledger_file: Path | None = Field(
+    ledger_file: FileToMake | None = Field(
         None,
         description="Append-only file of erasures and ended consents, which a restore applies: keep it where the "
         "backups are. Unset, ledger.ndjson in data_dir.",
@@ -373,6 +371,9 @@ class Settings(BaseSettings):
             raise ValueError("is for the simulator: unset it, or set RELEVE_ENEDIS_URL to the simulator")
         if value and is_gas_production(info.data.get("grdf_url"), info.data.get("grdf_client_id")):
             raise ValueError("is for the simulator: unset it, or set RELEVE_GRDF_URL to the simulator")
+        for name in _FURTHER_HOSTS:
+            if value and is_suppliers(info.data.get(name)):
+                raise ValueError(f"is for the simulator: unset it, or {PREFIX}{name.upper()}, which names a real host")
         return value
 
     @model_validator(mode="after")
@@ -411,14 +412,20 @@ class Settings(BaseSettings):
         )
 
     @property
+    def pretends(self) -> bool:
+        """Whether pretence is switched on; never by a host's name, for a gateway of one's own has real meters."""
+        return self.pretend_homes or self.pretend_now is not None
+
+    @property
     def speaks_to_simulator(self) -> bool:
-        """Whether Enedis is a simulator."""
-        return self.enedis_url is not None and not is_production(self.enedis_url, self.enedis_sandbox)
+        """Whether Enedis is a simulator, which is told more than Enedis itself."""
+        return self.pretends and self.enedis_url is not None and not is_suppliers(self.enedis_url)
 
     @property
     def speaks_to_gas_simulator(self) -> bool:
         """Whether there is gas and GRDF is a simulator."""
-        return bool(self.grdf_client_id) and not is_gas_production(self.grdf_url, self.grdf_client_id)
+        has_gas = bool(self.grdf_client_id)
+        return self.pretends and has_gas and self.grdf_url is not None and not is_suppliers(self.grdf_url)
 
     def contact_link(self) -> str | None:
         """Return where the operator's contact leads to; None for a text that is no address."""
@@ -473,15 +480,6 @@ class Settings(BaseSettings):
     def broker_options(self) -> BrokerOptions:
         """Return Celery's options for the broker."""
         return build_broker_options(self.broker_address(), self.visibility_timeout_s)
-
-
-def removed_settings() -> list[str]:
-    """Return a line for each setting that is still set and does nothing any more, with what replaces it."""
-    in_file = DotEnvSettingsSource(Settings).env_vars  # By names in small letters.
-    names = [
-        name for name in REMOVED if os.environ.get(name, in_file.get(name.lower())) or os.environ.get(f"{name}_FILE")
-    ]
-    return [f"{name} does nothing any more: {REMOVED[name]}" for name in names]
 
 
 @lru_cache(maxsize=1)

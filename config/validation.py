@@ -17,6 +17,7 @@ from pydantic import AfterValidator, SecretStr
 from pydantic_settings import PydanticBaseSettingsSource
 
 from config.brokers import check_broker_url
+from worker.clients.endpoints import host_of, is_in_domain
 from worker.domain.consent.durations import last_day_of
 from worker.domain.fleet.lanes import parse_ceilings, parse_floors
 from worker.domain.measures.series import parse_series
@@ -35,15 +36,20 @@ def is_production(enedis_url: str | None, sandbox: bool) -> bool:
     """Return whether these are the supplier's own hosts, with real meters behind them."""
     if enedis_url is None:
         return not sandbox
-    host = urlsplit(enedis_url).hostname or ""
-    return host.endswith(PRODUCTION_DOMAIN) and "sandbox" not in host and ".hml." not in host
+    host = host_of(enedis_url)
+    return is_in_domain(enedis_url, PRODUCTION_DOMAIN) and "sandbox" not in host and ".hml." not in host
 
 
 def is_gas_production(grdf_url: str | None, grdf_client_id: str | None) -> bool:
     """Return whether gas is asked for at GRDF's own hosts, which serve the sandbox too."""
     if not grdf_client_id:
         return False
-    return grdf_url is None or (urlsplit(grdf_url).hostname or "").endswith(GAS_PRODUCTION_DOMAIN)
+    return grdf_url is None or is_in_domain(grdf_url, GAS_PRODUCTION_DOMAIN)
+
+
+def is_suppliers(url: str | None) -> bool:
+    """Return whether an address is on a host of Enedis or GRDF, also of their sandboxes."""
+    return url is not None and any(is_in_domain(url, domain) for domain in (PRODUCTION_DOMAIN, GAS_PRODUCTION_DOMAIN))
 
 
 def check_http_url(url: str) -> None:
@@ -122,6 +128,22 @@ Ceilings = Annotated[str, _checked(parse_ceilings)]
 SeriesNames = Annotated[str, _checked(parse_series)]
 ContactText = Annotated[str, _checked(check_contact), AfterValidator(str.strip)]
 ConsentDuration = Annotated[str, _checked(check_consent_duration)]
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ValueError where a folder can't be made, because it or a part of its path is a file."""
+    nearest = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    if nearest is not None and not nearest.is_dir():
+        raise ValueError(f"{nearest} is a file: name a folder")
+
+
+def _checked_folder(folder: Path) -> Path:
+    check_folder(folder)
+    return folder
+
+
+Folder = Annotated[Path, AfterValidator(_checked_folder)]
+FileToMake = Annotated[Path, AfterValidator(lambda file: _checked_folder(file.parent) / file.name)]
 
 
 OPTIONAL_FILES: Final = frozenset({"webhook_secret", "notify_url"})  # A compose file always names them.

@@ -18,7 +18,15 @@ from celery.worker.request import Request
 
 from worker.domain.fleet.backoff import LONGEST_DELAY_S, MAX_RETRIES, retry_delay_s
 from worker.domain.measures.messages import SealedMessage, WindowJob, job_of, window_fields
-from worker.errors import IncidentOpen, OperatorFault, RateLimited, StoreUnavailable, TransientError, WorkerError
+from worker.errors import (
+    IncidentOpen,
+    OperatorFault,
+    RateLimited,
+    StoreUnavailable,
+    TransientError,
+    Unforeseen,
+    WorkerError,
+)
 from worker.logs import fields
 from worker.runtime.current import get_runtime
 
@@ -65,7 +73,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Record why the chain ends here, so that the account shows it and the window is tried again in time."""
-        error = exc if isinstance(exc, WorkerError) else WorkerError(f"unforeseen {type(exc).__name__}")
+        error = exc if isinstance(exc, WorkerError) else Unforeseen(f"unforeseen {type(exc).__name__}")
         job = _job_from(args, kwargs)
         try:
             get_runtime().results.record_failure(job, error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from worker import errors
@@ -19,6 +19,19 @@ _HEAD: Final = """# Error codes
 
 Made from `worker/errors.py` and `worker/locales/codes.json` by `make reference`; a test keeps this page in
 step. A code is what `releve status`, the API, notices and logs show; the kind says what Relève itself does about it.
+
+One code has one cause. Where cozy-konnector-libs has a word for what happened, the code begins with that word, and the
+cause follows after a dot: `VENDOR_DOWN.TIMEOUT` is a `VENDOR_DOWN` for whoever knows only that. So a program may
+compare the first word alone. `VENDOR_DOWN` and `ANSWER_MALFORMED` themselves are families: their rows say what all of
+a family have in common.
+"""
+_BUG: Final = (
+    "Ours to mend",
+    "An exception that nobody foresaw. The window is asked for again with growing waits; the log has its traceback.",
+)
+_RETIRED: Final = """## Codes of older versions
+
+Versions before 0.1.0 stored these codes without a cause; rows that still hold one keep their texts: {codes}.
 """
 _KINDS: Final[dict[type[WorkerError], tuple[str, str]]] = {
     TransientError: (
@@ -42,13 +55,16 @@ _KINDS: Final[dict[type[WorkerError], tuple[str, str]]] = {
 
 def to_markdown() -> str:
     """Return the whole page."""
-    return "\n".join([_HEAD, *(_section(root, *texts) for root, texts in _KINDS.items())])
+    sections = [_section(list(_subclasses(root)), root.__name__, *texts) for root, texts in _KINDS.items()]
+    bug = _section([errors.Unforeseen], errors.Unforeseen.__name__, *_BUG)
+    codes = ", ".join(f"`{code}`" for code in errors.RETIRED_CODES)
+    return "\n".join([_HEAD, *sections, bug, _RETIRED.format(codes=codes)])
 
 
-def _section(root: type[WorkerError], title: str, what_happens: str) -> str:
-    rows = "".join(map(_row, _subclasses(root)))  # The roots themselves are never raised.
+def _section(kinds: Sequence[type[WorkerError]], name: str, title: str, what_happens: str) -> str:
+    rows = "".join(map(_row, kinds))  # The roots themselves are never raised.
     return (
-        f"## {title}\n\n`{root.__name__}`. {what_happens}\n\n"
+        f"## {title}\n\n`{name}`. {what_happens}\n\n"
         f"| code | error | meaning | what to do |\n| --- | --- | --- | --- |\n{rows}"
     )
 

@@ -15,6 +15,8 @@ Made from `config/settings.py` by `python -m tools.settings_reference`; a test k
 
 Values come from the environment, from a `.env` file in the working folder, and for secrets from the file that
 `RELEVE_<NAME>_FILE` names. An empty variable counts as unset. All faults are reported at once, one line each.
+A `RELEVE_` variable that is no setting does nothing: each command and process names it at its start with the setting it
+is likely meant for, and `releve doctor` fails for it.
 
 | variable | default | what it does |
 | --- | --- | --- |

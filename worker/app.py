@@ -24,6 +24,7 @@ from worker.ops.broker import broker_errors, oldest_ages
 from worker.ops.broker import queue_lengths as lengths_of
 from worker.ops.kombu_redis import FormerDeliveries, register_transports
 from worker.ops.logging_setup import configure_process
+from worker.ops.machine import keep_files_private
 
 register_transports()
 app = Celery("releve")
@@ -39,10 +40,13 @@ atexit.register(_resources.close)
 # `celery -A worker flower` reads its options when it has loaded this module.
 if "flower" in sys.argv[1:]:
     from worker.ops.flower import set_defaults
+    from worker.ops.startup import warn_of_unknown_settings
 
+    keep_files_private()
     try:
         # With handlers in place Tornado adds none of its own.
         configure_process(get_settings(), takeover=True)
+        warn_of_unknown_settings()
         set_defaults(get_settings())
     except ConfigError as error:
         raise SystemExit(f"releve: {error}") from None

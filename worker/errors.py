@@ -6,7 +6,8 @@ rebuilt from its message alone; no message holds a token, a meter number or a pa
 
 A class is the one description of its error, and a subclass says only what differs:
 
-``code``           What the account shows, with the vocabulary of cozy-konnector-libs. Its texts for people stand in
+``code``           What the account shows: one code a cause. Where cozy-konnector-libs has a word for it, it begins
+                   with that word (``VENDOR_DOWN.TIMEOUT``), as its own codes do. Its texts for people stand in
                    ``locales/codes.json``. Empty for an error that is no account's.
 ``answer_class``   The class under which a failed call is remembered.
 ``incident``       The kind of incident (a value of ``IncidentKind``) that the same error on many accounts makes; None
@@ -34,7 +35,7 @@ _REPORT: Final = "Run `releve -v sync ACCOUNT --inline` and report what it says.
 class WorkerError(Exception):
     """Anything Relève foresees going wrong; its text says what to do."""
 
-    code: ClassVar[str] = "UNKNOWN_ERROR"
+    code: ClassVar[str] = ""
     answer_class: ClassVar[AnswerClass] = AnswerClass.BUG
     incident: ClassVar[IncidentName | None] = None
     kind: ClassVar[str] = "unforeseen"
@@ -43,10 +44,16 @@ class WorkerError(Exception):
     remedy: ClassVar[str | None] = None
 
 
+class Unforeseen(WorkerError):
+    """An exception that nobody foresaw: a bug of ours; the window is tried again like after an outage."""
+
+    code = "UNKNOWN_ERROR.BUG"
+    remedy = f"It is asked again by itself. {_REPORT}"
+
+
 class TransientError(WorkerError):
     """The same call may well work later; ``retry_after_s`` is the wait asked for, or None."""
 
-    code: ClassVar[str] = "VENDOR_DOWN"
     kind = "supplier_unavailable"
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
@@ -55,35 +62,71 @@ class TransientError(WorkerError):
 
 
 class RateLimited(TransientError):
-    """The quota is used up, by our own ledger or by the supplier's word: the call waits for its turn."""
+    """Our own pacing has no call left at the moment: the call waits for its turn. The supplier was not asked."""
 
-    code = "RATE_LIMITED"
+    code: ClassVar[str] = "RATE_LIMITED"
     answer_class = AnswerClass.QUOTA
     kind = "rate_limited"
     remedy = f"{_ASKED_AGAIN} See [quotas](../explanation/quotas.md)."
 
 
+class SupplierLimited(RateLimited):
+    """The supplier says that the quota is used up (429): all calls wait as long as it asked for."""
+
+    code = "RATE_LIMITED.BY_SUPPLIER"
+
+
 class IncidentOpen(RateLimited):
     """An incident is open, so nobody is asked; the window is due again when that is over."""
 
-    code = "VENDOR_DOWN"  # What makes us wait is the supplier's outage.
+    code = "VENDOR_DOWN.INCIDENT"  # What makes us wait is the supplier's outage.
     answer_class = AnswerClass.OUTAGE
     kind = "held"
     remedy = f"{_ASKED_AGAIN} See [incidents](../explanation/incidents.md)."
 
 
 class SupplierUnavailable(TransientError):
-    """The supplier did not answer, or answered with a fault of its own."""
+    """The supplier gave no usable answer. Never raised itself: its subclasses say why."""
 
+    code: ClassVar[str] = "VENDOR_DOWN"
     answer_class = AnswerClass.OUTAGE
     incident: ClassVar[IncidentName | None] = "outage"
     remedy = f"{_ASKED_AGAIN} Where it lasts, `releve doctor` tells the supplier from the network."
 
 
+class SupplierUnreachable(SupplierUnavailable):
+    """No connection to the supplier: no route, no such name, refused, or no common encryption."""
+
+    code = "VENDOR_DOWN.UNREACHABLE"
+
+
+class SupplierTooSlow(SupplierUnavailable):
+    """The supplier did not finish its answer in time."""
+
+    code = "VENDOR_DOWN.TIMEOUT"
+
+
+class AnswerBrokenOff(SupplierUnavailable):
+    """The supplier's answer broke off, or arrived damaged."""
+
+    code = "VENDOR_DOWN.ANSWER_BROKEN_OFF"
+
+
+class SupplierFault(SupplierUnavailable):
+    """The supplier answered with an error of its own (5xx, or a code that says so)."""
+
+    code = "VENDOR_DOWN.SERVER_ERROR"
+
+
+class AnswerNotJson(SupplierUnavailable):
+    """The answer is no JSON, for example a page of a gateway."""
+
+    code = "VENDOR_DOWN.NOT_JSON"
+
+
 class StoreUnavailable(TransientError):
     """CouchDB, the SQL database or Redis can't be reached: infrastructure, no account is to blame."""
 
-    code: ClassVar[str] = ""
     answer_class = AnswerClass.STORE
     kind = "store_unavailable"
     remedy = "`releve doctor` says which server can't be reached."
@@ -92,8 +135,19 @@ class StoreUnavailable(TransientError):
 class NotDelivered(TransientError):
     """The receiver of our notices did not take one; it is sent again later."""
 
-    code: ClassVar[str] = ""
     remedy = "Look at `RELEVE_WEBHOOK_URL` or `RELEVE_NOTIFY_URL`. After eight tries a notice is given up."
+
+
+class PageNotReady(TransientError):
+    """A page of our own, or of a server that was started beside it, does not answer as it should yet."""
+
+    remedy = "Its text says which."
+
+
+class RightChanging(TransientError):
+    """A right of this meter is being withdrawn, so no other one can be declared yet."""
+
+    remedy = "Try again in some minutes."
 
 
 class AccountError(WorkerError):
@@ -201,11 +255,48 @@ class DataError(WorkerError):
 
 
 class MalformedAnswer(DataError):
-    """The answer is well-formed JSON of a shape, unit or meter that we did not ask for."""
+    """The answer is none that we asked for. Never raised itself: its subclasses say what is wrong with it."""
 
+    code: ClassVar[str] = "ANSWER_MALFORMED"
     answer_class = AnswerClass.MALFORMED
     incident = "answers"
     remedy = _REPORT
+
+
+class WrongUnit(MalformedAnswer):
+    """The answer is in another unit than was asked for, or measures something else."""
+
+    code = "ANSWER_MALFORMED.UNIT"
+
+
+class WrongMeter(MalformedAnswer):
+    """The answer is of another meter than was asked for, or mixes several."""
+
+    code = "ANSWER_MALFORMED.METER"
+
+
+class WrongShape(MalformedAnswer):
+    """The answer is JSON without the fields that an answer of this series has."""
+
+    code = "ANSWER_MALFORMED.SHAPE"
+
+
+class BrokenJson(MalformedAnswer):
+    """The answer is JSON that is written wrongly."""
+
+    code = "ANSWER_MALFORMED.JSON"
+
+
+class AnswerTooLarge(MalformedAnswer):
+    """The answer is longer, or nested deeper, than any answer is."""
+
+    code = "ANSWER_MALFORMED.TOO_LARGE"
+
+
+class UnusableToken(MalformedAnswer):
+    """The token endpoint answered without a token that can be used."""
+
+    code = "ANSWER_MALFORMED.TOKEN"
 
 
 class SeriesNotOffered(DataError):
@@ -219,15 +310,26 @@ class SeriesNotOffered(DataError):
 class RequestRefused(DataError):
     """The supplier calls our request wrong: our bug."""
 
+    code = "UNKNOWN_ERROR.REQUEST_REFUSED"
     remedy = _REPORT
 
 
 class OperatorFault(DataError):
-    """The application itself is refused (credentials, subscription): the operator must act, no account."""
+    """A key, a setting or a version of this installation is wrong: the operator must act, no account."""
 
+    code: ClassVar[str] = "SETUP_WRONG"
     answer_class = AnswerClass.APPLICATION
     incident = "application"
     kind = "operator_fault"
+    remedy: ClassVar[str | None] = (
+        "Run `releve doctor`: it names what is wrong and what to set. It is asked again every quarter of an hour."
+    )
+
+
+class ApplicationRefused(OperatorFault):
+    """The supplier refuses the application itself (credentials, subscription): the operator must act, no account."""
+
+    code = "APPLICATION_REFUSED"
     remedy = (
         "Check the client id, its secret, and that the application has subscribed each API "
         "([credentials](../how-to/enedis-credentials.md)). It is asked again every quarter of an hour."
@@ -237,6 +339,7 @@ class OperatorFault(DataError):
 class WriteRefused(DataError):
     """The store refused a document for a reason that repeating does not cure."""
 
+    code = "WRITE_REFUSED"
     remedy = f"{_REPORT} Its text names the store's own word."
 
 
@@ -251,6 +354,12 @@ class MeterElsewhere(DataError):
     def __init__(self, message: str, tenant: str = "") -> None:
         super().__init__(message)
         self.tenant = tenant
+
+
+class ProcessFailed(DataError):
+    """A process that the command line started did not start, or has ended."""
+
+    remedy = "Its text names the process and what its log says last."
 
 
 class UnknownTenant(DataError):
@@ -319,6 +428,12 @@ def describe_code(code: str) -> type[WorkerError]:
         raise ValueError(f"no error has the code {code!r}")
     return CLASS_BY_CODE[code]
 
+
+# Codes that a version before 0.1.0 has stored in rows and that no error has any more; they keep their texts.
+RETIRED_CODES: Final[dict[str, type[WorkerError]]] = {
+    "VENDOR_DOWN": SupplierUnavailable,
+    "UNKNOWN_ERROR": WorkerError,
+}
 
 ERROR_CLASSES: Final = [
     value for value in list(globals().values()) if isinstance(value, type) and issubclass(value, WorkerError)

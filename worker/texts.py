@@ -1,8 +1,8 @@
 """The texts for people, in French and English: one sentence a key, from ``locales/*.json``.
 
 ============================ ==========================================================================
-``code.<CODE>.…``            ``what_to_do``, for owner and operator; ``headline`` and ``advice``, for the page of an
-                             account that waits under this code
+``code.<CODE>.…``            ``what_to_do``, for owner and operator; ``cause``, why a call failed; ``headline`` and
+                             ``advice``, for the page of an account that waits under this code
 ``notice.<kind>.…``          ``subject`` and ``text`` of a notice, see ``worker.accounts.notice_texts``
 ``invitation.…``             ``notice``: how a notice's reader makes one; ``mail.…`` the mail that carries its link
 ``reason.<reason>``          why a day is complete, partial or missing; with ``.<series>`` or ``.<supplier>`` at its end
@@ -33,6 +33,7 @@ Texts = dict[str, dict[str, str]]  # Key of a text -> language -> text.
 
 LANGUAGES: Final = ("fr", "en")
 LOCALES: Final = {"fr": Locale.parse("fr_FR"), "en": Locale.parse("en_GB")}
+_UNKNOWN_CODE: Final = "UNKNOWN_ERROR"
 _FOLDER: Final = Path(__file__).parent / "locales"
 
 
@@ -52,6 +53,24 @@ def load_texts() -> Texts:
 def translate(key: str, language: str, **facts: Any) -> str:
     """Return a text in one language, with ``facts`` for its names in braces. Raises KeyError for an unknown key."""
     return load_texts()[key][language].format_map(facts)
+
+
+def translate_code(code: str, part: str, language: str, **facts: Any) -> str:
+    """Return a text of an error code, or of its family: another version may have stored the code.
+
+    A code of no known family is an unknown error. The text is empty where the family has none of this part.
+    """
+    words = code.split(".")
+    names = [".".join(words[:length]) for length in range(len(words), 0, -1)]
+    known = any(has_text(f"code.{name}.what_to_do") for name in names)
+    keys = (f"code.{name}.{part}" for name in (names if known else [_UNKNOWN_CODE]))
+    return next((translate(key, language, **facts) for key in keys if has_text(key)), "")
+
+
+def translate_cause(code: str, supplier: str, language: str) -> str:
+    """Return why a call to a supplier failed, as a sentence; empty for a code that says it of itself."""
+    names = {"supplier": translate(f"supplier.{supplier}", language)}
+    return translate_code(code, "cause", language, **names, of_supplier=translate(f"supplier.{supplier}.of", language))
 
 
 def has_text(key: str) -> bool:

@@ -94,7 +94,7 @@ def test_retries_and_failures_are_shown_and_no_meter(system: System, flower: Cal
         lambda: find_tasks(flower, silent, "retried") and find_tasks(flower, refused, "failed"), "both in Flower"
     )
     reasons = [task["exception"] or "" for task in tasks]
-    assert any("SupplierUnavailable" in reason for reason in reasons)
+    assert any("SupplierFault" in reason for reason in reasons)
     assert any("ConsentRevoked" in reason for reason in reasons)
     pages = json.dumps(tasks) + json.dumps(flower("api/workers?refresh=1")) + flower("tasks") + flower("metrics")
     assert not [meter for meter in (METER, SILENT, REFUSED) if meter in pages]

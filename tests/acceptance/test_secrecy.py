@@ -106,7 +106,7 @@ def run_ordinary_cases(traces: Traces) -> str:
     system.wait_loaded(accounts[GOOD])
     until(lambda: task_state(system, accounts[REFUSED]).get("state") == "failed", "the refusal")
     until(lambda: task_state(system, accounts[ODD]).get("state") == "failed", "the malformed answer")
-    until(lambda: "SupplierUnavailable" in log.read_text(), "the silent supplier")
+    until(lambda: "SupplierFault" in log.read_text(), "the silent supplier")
     traces.readings |= measured_values(system)
     old_message = {
         **window_job(WINDOW, Series.DAILY, accounts[GOOD]),
@@ -116,7 +116,7 @@ def run_ordinary_cases(traces: Traces) -> str:
         system.publisher.send_task(task, args=[old_message], argsrepr="(…)")
     until(lambda: log.read_text().count("thrown away") == 1, "the message that nobody knows")
     until(lambda: "unforeseen KeyError" in log.read_text(), "the message that does not fit")
-    until(lambda: "SupplierUnavailable" in ask_flower("api/tasks?limit=1000"), "the failures in Flower")
+    until(lambda: "SupplierFault" in ask_flower("api/tasks?limit=1000"), "the failures in Flower")
     traces.flower = {
         page: ask_flower(page) for page in ("api/tasks?limit=1000", "api/workers?refresh=1", "tasks", "metrics")
     }
@@ -187,8 +187,8 @@ def test_no_log_has_a_mark_in_it(traces: Traces) -> None:
     for event in (
         "window stored",
         "ConsentRevoked",
-        "MalformedAnswer",
-        "SupplierUnavailable",
+        "WrongShape",
+        "SupplierFault",
         "StoreUnavailable",
         "DEBUG",
     ):
@@ -203,7 +203,7 @@ def test_no_message_event_or_note_in_redis_has_one_and_readings_travel_packed_in
     assert [text for text in traffic.tasks if traces.find(text, readings=False)] == []
     assert with_readings, "no message with readings was overheard"
     assert any("task-succeeded" in text for text in traffic.events)
-    assert any("SupplierUnavailable" in text for text in traffic.events)
+    assert any("SupplierFault" in text for text in traffic.events)
     assert not any("celery-task-meta" in text for text in traffic.commands)  # There are no results.
 
 

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from redis import Redis
 
-from worker.errors import RateLimited
+from worker.errors import RateLimited, SupplierLimited
 from worker.quota.ledger import QuotaLedger
 
 RAMP_S = 60.0
@@ -118,7 +118,18 @@ def test_who_booked_a_permit_before_it_closed_does_not_send(redis: Redis) -> Non
         simulated.ledger.close_gate(30)
 
     simulated.ledger._sleep = close_meanwhile
-    with pytest.raises(RateLimited) as caught:
+    with pytest.raises(SupplierLimited) as caught:
         simulated.ledger.take_permit("data")
     assert caught.value.retry_after_s == 30
     assert sum(simulated.ledger.used_by_lane("data").values()) == 1  # Its permit was released.
+
+
+def test_d4_our_own_pacing_and_the_word_of_the_supplier_have_two_codes(redis: Redis) -> None:
+    simulated = SimulatedLedger(redis, per_hour=1)
+    simulated.ledger.take_permit("data")
+    with pytest.raises(RateLimited) as paced:
+        simulated.ledger.take_permit("data")
+    simulated.ledger.close_gate(7_200)
+    with pytest.raises(RateLimited) as refused:
+        simulated.ledger.take_permit("data")
+    assert (paced.value.code, refused.value.code) == ("RATE_LIMITED", "RATE_LIMITED.BY_SUPPLIER")

@@ -163,7 +163,7 @@ def test_a_supplier_out_of_reach_is_told_and_the_account_stays_as_it_was(
     ended = releve("sync", account, "--inline", "--json")
     summary = json.loads(ended.out)
     assert (ended.code, summary["ok"]) == (1, False)
-    assert [failure["code"] for failure in summary["failures"]] == ["VENDOR_DOWN", "VENDOR_DOWN"]
+    assert [failure["code"] for failure in summary["failures"]] == ["VENDOR_DOWN.UNREACHABLE"] * 2
     assert METER not in ended.out + ended.err
     assert "Traceback" not in ended.err
     (row,) = json.loads(releve("status", "--json").out)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pyotp
 import pytest
 
-from config.settings import Settings, removed_settings
+from config.settings import Settings
+from config.unknown_settings import removed_settings
 from tests.support.commands import CommandResult
 from tests.support.installation import Installation, new_installation
 from worker.domain.consent.access_keys import KeyKind

@@ -32,15 +32,17 @@ from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
 from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import (
+    AnswerNotJson,
+    ApplicationRefused,
     ConsentRevoked,
     HolderChanged,
     LoginFailed,
-    MalformedAnswer,
-    OperatorFault,
-    RateLimited,
     RequestRefused,
-    SupplierUnavailable,
+    SupplierFault,
+    SupplierLimited,
     WorkerError,
+    WrongShape,
+    WrongUnit,
 )
 from worker.sync.window import WindowSync
 
@@ -53,10 +55,10 @@ pytestmark = needs_recordings
 
 # What each body means, whichever series is asked for; measures have MEASURES.
 DOCUMENTED: Mapping[str, str | type[WorkerError]] = {
-    "consoapi_403_cloudflare_block.fragment.html": SupplierUnavailable,  # HTML: back off, never no-data
-    "consoapi_502_cloudflare.fragment.txt": SupplierUnavailable,
+    "consoapi_403_cloudflare_block.fragment.html": AnswerNotJson,  # HTML: back off, never no-data
+    "consoapi_502_cloudflare.fragment.txt": SupplierFault,
     "consoapi_v5_200_consumption_load_curve_2023-04-01_2023-04-02.json": MEASURES,
-    "consoapi_v5_200_consumption_max_power_2023-04-01_2023-04-02.json": MalformedAnswer,  # VA are no energy
+    "consoapi_v5_200_consumption_max_power_2023-04-01_2023-04-02.json": WrongUnit,  # VA are no energy
     "consoapi_v5_200_daily_consumption_2023-04-01_2023-04-02.json": MEASURES,
     "consoapi_v5_200_daily_consumption_2023-04-01_2023-04-04.json": MEASURES,
     "consoapi_v5_200_daily_production_2023-04-01_2023-04-02.json": MEASURES,  # the body itself doesn't say production
@@ -64,12 +66,12 @@ DOCUMENTED: Mapping[str, str | type[WorkerError]] = {
     "consoapi_v5_400_adam_dc_0007.json": HolderChanged,
     "consoapi_v5_400_adam_err0123.json": NOTHING,  # before the last activation: the history's floor
     "consoapi_v5_400_daily_consumption_2023-04-02_2023-04-01.json": RequestRefused,
-    "consoapi_v5_401_invalid_token.json": OperatorFault,  # or LoginFailed, for a user's token
+    "consoapi_v5_401_invalid_token.json": ApplicationRefused,  # or LoginFailed, for a user's token
     "consoapi_v5_403_adam_dc_0008.json": ConsentRevoked,
     "consoapi_v5_404_no_data_found.json": NOTHING,
-    "consoapi_v5_429_900804_throttled.json": RateLimited,
-    "consoapi_v5_500_technical_error.json": SupplierUnavailable,
-    "consoapi_v5_500_unknown.json": SupplierUnavailable,
+    "consoapi_v5_429_900804_throttled.json": SupplierLimited,
+    "consoapi_v5_500_technical_error.json": SupplierFault,
+    "consoapi_v5_500_unknown.json": SupplierFault,
     "dataconnect_v4_PT10M_points_2020-07-13.fragment.json": MEASURES,
     "dataconnect_v4_PT30M_2020-07-09.fragment.json": MEASURES,
     "dataconnect_v4_PT30M_production_points_2020-06-18.fragment.json": MEASURES,
@@ -78,19 +80,19 @@ DOCUMENTED: Mapping[str, str | type[WorkerError]] = {
     "dc2026_200_consommation_quotidienne_2026-09-29_2026-10-01.json": MEASURES,
     "dc2026_200_courbe_de_charge_consommation_2026-09-29_2026-10-01.json": MEASURES,
     "dc2026_200_production_quotidienne_2026-09-29_2026-10-01.json": NOTHING,  # production is no consumption
-    "dc2026_200_situation_contrat.json": MalformedAnswer,
-    "dc2026_200_synth_contrat.json": MalformedAnswer,
+    "dc2026_200_situation_contrat.json": WrongShape,
+    "dc2026_200_synth_contrat.json": WrongShape,
     "dc2026_400_adam_err0123_fr.json": NOTHING,
     "dc2026_400_no_subscribed_service_fr.json": RequestRefused,
-    "dc2026_403_900908_not_subscribed.json": OperatorFault,
+    "dc2026_403_900908_not_subscribed.json": ApplicationRefused,
     "enedisgateway_no_data_found.json": NOTHING,
     "enedisgateway_result_400_end_date.json": RequestRefused,
-    "med_quota_valid_access_2022.json": RateLimited,
+    "med_quota_valid_access_2022.json": SupplierLimited,
     "med_v5_200_consumption_load_curve_2023-03-01_2023-03-08.json": MEASURES,
-    "med_v5_200_contracts.json": MalformedAnswer,
+    "med_v5_200_contracts.json": WrongShape,
     "med_v5_200_daily_consumption_2022-03-08_2023-03-08.json": MEASURES,
-    "med_v5_200_valid_access.json": MalformedAnswer,
-    "med_v5_200_valid_access_quota_reached.json": RateLimited,
+    "med_v5_200_valid_access.json": WrongShape,
+    "med_v5_200_valid_access_quota_reached.json": SupplierLimited,
 }
 
 
@@ -274,8 +276,8 @@ def test_a_recorded_body_ends_in_its_documented_class_and_costs_no_value(
     documented = DOCUMENTED[recorded.name]
     same_series = recorded.daily == (series is Series.DAILY)
     if documented is MEASURES and not same_series:
-        documented = MalformedAnswer if _names_its_unit(recorded.body) else NOTHING
-    if documented is OperatorFault and "401" in recorded.name and PRESETS[preset].token_mode == "user":
+        documented = WrongUnit if _names_its_unit(recorded.body) else NOTHING
+    if documented is ApplicationRefused and "401" in recorded.name and PRESETS[preset].token_mode == "user":
         documented = LoginFailed
     try:
         setup.window_sync().sync_window(window_job(window, series))

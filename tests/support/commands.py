@@ -37,7 +37,7 @@ class CommandResult:
 def run_releve(folder: Path, env: Mapping[str, str], *words: str) -> CommandResult:
     """Run ``releve WORD …`` in ``folder`` with the RELEVE_* variables of ``env`` and no others."""
     out, err = StringIO(), StringIO()
-    sigterm_handler = signal.getsignal(signal.SIGTERM)
+    sigterm_handler, umask = signal.getsignal(signal.SIGTERM), os.umask(0o022)
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for name in [name for name in os.environ if name.startswith(PREFIX)]:
             patch.delenv(name)
@@ -51,5 +51,6 @@ def run_releve(folder: Path, env: Mapping[str, str], *words: str) -> CommandResu
                 main()
         finally:
             signal.signal(signal.SIGTERM, sigterm_handler)
+            os.umask(umask)
             get_settings.cache_clear()
     return CommandResult(int(exit_error.value.code or 0), out.getvalue(), err.getvalue())

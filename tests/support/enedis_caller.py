@@ -42,7 +42,7 @@ class SimulatorCaller:
 
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         self.options = options or SimulatorOptions(pretend_now=NOW, redirect_uri=CALLBACK)
-        self.http = TestClient(create_app(self.options), follow_redirects=False)
+        self.http = TestClient(create_app(self.options), "http://127.0.0.1", follow_redirects=False)
         self.tokens: dict[str, str] = {}
 
     @property
@@ -115,7 +115,7 @@ class SimulatorCaller:
         assert answer.status_code == 200, answer.text
 
     def admin(self, path: str, body: Any) -> Any:
-        answer = self.http.post(f"/__sim__/{path}", json=body)
+        answer = self.http.post(f"/__sim__/{path}", json={} if body is None else body)
         assert answer.status_code == 200, answer.text
         return answer.json()
 

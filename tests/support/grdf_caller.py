@@ -27,7 +27,7 @@ class GasCaller:
 
     def __init__(self, options: SimulatorOptions | None = None, base: str = "/adict/v2") -> None:
         self.options = options or SimulatorOptions(pretend_now=NOW)
-        self.http = TestClient(create_app(self.options), follow_redirects=False)
+        self.http = TestClient(create_app(self.options), "http://127.0.0.1", follow_redirects=False)
         self.base = base
         self.token: str | None = None
 

@@ -115,11 +115,14 @@ def postgres_server(*, durable: bool = False, password: str | None = None) -> It
 
 
 @contextmanager
-def fresh_database(postgres_url: str) -> Iterator[str]:
-    """Yield the URL of a new database on the server; it is dropped afterwards, with all its connections."""
+def fresh_database(postgres_url: str, options: str = "") -> Iterator[str]:
+    """Yield the URL of a new database on the server; it is dropped afterwards, with all its connections.
+
+    ``options``: those of CREATE DATABASE.
+    """
     name = f"t{time.monotonic_ns():x}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} {options}")
         try:
             yield f"{postgres_url.rpartition('/')[0]}/{name}"
         finally:

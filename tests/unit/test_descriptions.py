@@ -17,10 +17,25 @@ from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.series import SERIES_DESCRIPTIONS, Doctype, Series
 from worker.domain.parsing.parsers import PARSERS
 from worker.domain.reasons import _REASON_BY_FAILURE, _REASON_BY_REFUSAL, Reason
-from worker.errors import CLASS_BY_CODE, ConsentEnded, SeriesNotOffered, describe_code
+from worker.errors import (
+    CLASS_BY_CODE,
+    RETIRED_CODES,
+    AccountError,
+    ConsentEnded,
+    MeterElsewhere,
+    RightRefused,
+    SeriesNotOffered,
+    describe_code,
+)
 from worker.texts import load_texts
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
+# Codes under which a call failed, and no account is to blame.
+FAILED_CALLS = [
+    code
+    for code, error in CLASS_BY_CODE.items()
+    if not issubclass(error, AccountError | RightRefused | SeriesNotOffered | MeterElsewhere)
+]
 SUSPENDING = [code for code, error in CLASS_BY_CODE.items() if error.suspends]
 REASONS = {
     NoticeKind.ACTION_NEEDED: SUSPENDING,
@@ -33,7 +48,8 @@ REASONS = {
 
 def keys_of_texts() -> Iterator[str]:
     """Yield the keys that no template and no literal in the code names."""
-    yield from (f"code.{code}.what_to_do" for code in (*CLASS_BY_CODE, CURVE_NOT_ACTIVATED))
+    yield from (f"code.{code}.what_to_do" for code in (*CLASS_BY_CODE, *RETIRED_CODES, CURVE_NOT_ACTIVATED))
+    yield from (f"code.{code}.cause" for code in (*FAILED_CALLS, "UNKNOWN_ERROR"))
     yield from (f"code.{code}.{part}" for code in SUSPENDING for part in ("headline", "advice"))
     yield from (f"notice.{kind.value}.subject" for kind in NoticeKind)
     yield from (f"notice.incident.{kind.value}.text" for kind in IncidentKind)

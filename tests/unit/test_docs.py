@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 import pytest
 
-from config.settings import PREFIX, REMOVED, Settings
+from config.settings import PREFIX, Settings
+from config.unknown_settings import REMOVED
 from tests.support import browser, real_couchdb
 from tests.support.pages import ROOT, anchors, links, pages
 from tools import (

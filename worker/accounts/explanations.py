@@ -26,6 +26,7 @@ from worker.domain.measures.registers import SequenceBreak
 from worker.domain.measures.series import Series
 from worker.stores.registry.answers.corrections import Correction
 from worker.sync.history import History
+from worker.texts import LANGUAGES, translate_cause
 
 # The coverage of each series, and the missing curve if it is not collected at all.
 AccountCoverage = tuple[Mapping[Series, Coverage], MissingCurve | None]
@@ -192,12 +193,19 @@ def _series_to_json(series: Series, day: date, explanation: SeriesExplanation) -
             "at": to_plain(outcome.updated_at),
             "error": outcome.code,
             "message": outcome.message,
+            "cause": _causes(outcome.code, series.description.supplier) if outcome.code else None,
             "last_success": to_plain(outcome.last_success_at),
         }
         if outcome
         else None,
         "task": dict(explanation.state),
     }
+
+
+def _causes(code: str, supplier: str) -> dict[str, str]:
+    """Return why the last call failed, by language; empty for a code that says so of itself."""
+    causes = {language: translate_cause(code, supplier, language) for language in LANGUAGES}
+    return {language: cause for language, cause in causes.items() if cause}
 
 
 def _kind_to_json(stored: StoredDay) -> dict[str, Any]:

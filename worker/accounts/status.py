@@ -13,10 +13,11 @@ from pydantic import BaseModel, Field
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.series import Series, curve_of, daily_of
-from worker.errors import RateLimited
+from worker.errors import RateLimited, SupplierLimited
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History
 
+_PACING: Final = {RateLimited.code, SupplierLimited.code}  # Codes under which a call waits for its turn.
 EXAMPLE_ID: Final = "k3qd0fr2mw7x"
 
 
@@ -75,7 +76,13 @@ class AccountStatus(BaseModel):
     def waits_for_turn(self) -> bool:
         """Whether our own pacing is all that keeps the last calls from being made."""
         errors = {series.error for series in self.series.values() if series.error}
-        return errors == {RateLimited.code}
+        return bool(errors) and errors <= _PACING
+
+    @property
+    def failure(self) -> str:
+        """The code of the last failure, of the series that comes first; our own pacing is none. Empty without one."""
+        errors = (series.error for series in self.series.values())
+        return next((error for error in errors if error and error not in _PACING), "")
 
     @property
     def next_try(self) -> datetime | None:
@@ -150,5 +157,5 @@ def _status_by_series(account_id: str, history: History) -> dict[Series, SeriesS
 
 def _next_try(outcome: SeriesOutcome) -> datetime | None:
     """Return when the series is tried again; of a history that waits for our turn, when it goes on."""
-    waits = outcome.code == RateLimited.code
+    waits = outcome.code in _PACING
     return outcome.again_at or (outcome.history_due_at if waits else None)

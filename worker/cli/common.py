@@ -38,6 +38,7 @@ _WHOLE: Final = ("id", "token", "account", "invitation", "tenant", "first seen",
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+PORT: Final = click.IntRange(0, 65_535)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 

@@ -42,7 +42,7 @@ from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.documents import key_range, to_amount
 from worker.domain.measures.series import curve_of, daily_of
 from worker.domain.measures.windows import plan_look_back
-from worker.errors import WorkerError
+from worker.errors import ProcessFailed
 from worker.ops.flower import USER as FLOWER_USER
 from worker.runtime.process import Runtime
 from worker.stores.redis.child_processes import Supervisor, answers, free_port
@@ -179,7 +179,7 @@ class Demo:
             exits = self._supervisor.wait()
         except KeyboardInterrupt:
             return
-        raise WorkerError(str(exits[0]))
+        raise ProcessFailed(str(exits[0]))
 
     def _wait_for_history(self, account_ids: list[str]) -> None:
         deadline = time.monotonic() + _LONGEST_S
@@ -193,9 +193,9 @@ class Demo:
                     done, total = (sum(column) for column in zip(*counts, strict=True))
                     progress.update(bar, completed=done, total=total)
                 if exits := self._supervisor.wait(_POLL_S):
-                    raise WorkerError(str(exits[0]))
+                    raise ProcessFailed(str(exits[0]))
                 if time.monotonic() > deadline:
-                    raise WorkerError(f"not done after {_LONGEST_S:.0f} s: see {self._folder / 'logs'}")
+                    raise ProcessFailed(f"not done after {_LONGEST_S:.0f} s: see {self._folder / 'logs'}")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from worker.clients.suppliers import GRDF
 from worker.domain.measures.amounts import to_kwh
 from worker.domain.measures.documents import to_amount
 from worker.domain.measures.series import Series, daily_of, intervals_of
-from worker.errors import SupplierUnavailable
+from worker.errors import PageNotReady
 from worker.runtime.process import Runtime
 
 HOME_WITH_GAS: Final = "studio"
@@ -47,7 +47,7 @@ def connect_gas(
     """Declare the right for a home's gas as its household does, join both meters; return the gas' account and postcode.
 
     ``browser`` is signed in to the home's account. The simulated holder accepts at once, and ``check_rights`` has a
-    worker look, which beat does each quarter of an hour. Raises SupplierUnavailable where the pages lead elsewhere, and
+    worker look, which beat does each quarter of an hour. Raises PageNotReady where the pages lead elsewhere, and
     the errors of requests.
     """
     _tell(simulator, "gas/switches", holder="accepts_at_once")
@@ -57,7 +57,7 @@ def connect_gas(
     form = {**typed, "consent": "yes", "csrf": _find_csrf(browse(browser, address).text)}
     sent = browser.post(address, form, allow_redirects=False, timeout=_TIMEOUT_S)
     if not sent.is_redirect:
-        raise SupplierUnavailable(f"the declaration for gas was not taken: status {sent.status_code}")
+        raise PageNotReady(f"the declaration for gas was not taken: status {sent.status_code}")
     gas_account = follow_pages(browser, f"{web}{sent.headers['Location']}", "the gas", meanwhile=check_rights)
     page = browse(browser, f"{web}/accounts/{gas_account}").text
     joined = {"csrf": _find_csrf(page), "other": account_id}
@@ -92,5 +92,5 @@ def _tell(simulator: str, path: str, **switches: str) -> dict[str, str]:
 def _find_csrf(page: str) -> str:
     found = _CSRF.search(page)
     if found is None:
-        raise SupplierUnavailable("the page has no form")
+        raise PageNotReady("the page has no form")
     return found[1]

@@ -27,7 +27,7 @@ from worker.clients.endpoints import Preset
 from worker.domain.measures.amounts import to_kwh
 from worker.domain.measures.documents import Document, to_amount
 from worker.domain.measures.series import Direction, Doctype, Series, SeriesSwitch, curve_of, daily_of
-from worker.errors import SupplierUnavailable
+from worker.errors import PageNotReady
 from worker.runtime.process import Runtime
 
 _TIMEOUT_S: Final = 30.0
@@ -78,13 +78,13 @@ def connect_home(
 
     The first page invites to pretend homes, and the consent page takes the meter of the invitation as the holder's
     choice.  ``origins``: for an origin that browsers are sent to, the one at which we reach it.  ``browser`` is signed
-    in to the account afterwards.  Raises SupplierUnavailable where the redirections end at another page.
+    in to the account afterwards.  Raises PageNotReady where the redirections end at another page.
     """
     browser = browser or requests.Session()
     form = {"usage_point_id": HOMES[home]}
     sent = browser.post(f"{web}/invitation/pretend", form, allow_redirects=False, timeout=_TIMEOUT_S)
     if not sent.is_redirect:
-        raise SupplierUnavailable(f"the first page invites to no pretend home: status {sent.status_code}")
+        raise PageNotReady(f"the first page invites to no pretend home: status {sent.status_code}")
     return follow_pages(browser, sent.headers["Location"], home, origins)
 
 
@@ -97,7 +97,7 @@ def follow_pages(
 ) -> str:
     """Follow the pages of a connection, those that load themselves again too, and return the account's id.
 
-    ``meanwhile`` is called before a page is loaded again.  Raises SupplierUnavailable where they end elsewhere.
+    ``meanwhile`` is called before a page is loaded again.  Raises PageNotReady where they end elsewhere.
     """
     page = browse(browser, url, origins)
     give_up_at = time.monotonic() + _TIMEOUT_S
@@ -107,12 +107,12 @@ def follow_pages(
         page = browse(browser, page.url, origins)
     own_page = _OWN_PAGE.search(page.url)
     if not page.ok or own_page is None:
-        raise SupplierUnavailable(f"connecting {what} ended at a page with status {page.status_code}")
+        raise PageNotReady(f"connecting {what} ended at a page with status {page.status_code}")
     return own_page[1]
 
 
 def browse(browser: requests.Session, url: str, origins: Mapping[str, str] | None = None) -> requests.Response:
-    """Return the page at which the redirections end.  Raises SupplierUnavailable after too many."""
+    """Return the page at which the redirections end.  Raises PageNotReady after too many."""
     for _ in range(_MOST_HOPS):
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}"
@@ -121,7 +121,7 @@ def browse(browser: requests.Session, url: str, origins: Mapping[str, str] | Non
         if not answer.is_redirect:
             return answer
         url = urljoin(own_url, answer.headers["Location"])
-    raise SupplierUnavailable("connecting a home leads round in a circle")
+    raise PageNotReady("connecting a home leads round in a circle")
 
 
 def give_panels(simulator: str) -> None:

@@ -26,7 +26,7 @@ from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.series import Series
-from worker.texts import LANGUAGES
+from worker.texts import LANGUAGES, translate_cause
 
 
 @click.command()
@@ -90,6 +90,9 @@ def _series_lines(day: date, series: Series, details: SeriesExplanation, languag
     if details.outcome:
         error = f"{details.outcome.code} {details.outcome.message}" if details.outcome.code else "none"
         yield f"  last run {local_text(details.outcome.updated_at)}, error: {error}"
+        supplier = series.description.supplier
+        causes = [translate_cause(details.outcome.code or "", supplier, language) for language in languages]
+        yield from (f"  {cause}" for cause in causes if details.outcome.code and cause)
 
 
 def _kind_lines(series: Series, stored: StoredDay) -> Iterator[str]:

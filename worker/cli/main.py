@@ -15,10 +15,12 @@ from typing import Any, Final
 import click
 
 from config.settings import ConfigError
+from config.unknown_settings import removed_settings, unknown_settings
 from worker.cli.audit_trail import record_command
 from worker.cli.gas_option import shows_gas
 from worker.errors import WorkerError
 from worker.ops.logging_setup import configure_command
+from worker.ops.machine import describe_machine_fault, keep_files_private
 
 FAILED: Final = 1
 MISUSE: Final = 2
@@ -39,6 +41,7 @@ _HELPERS: Final = {
     "window_commands",
 }
 
+_SAY_IT_THEMSELVES: Final = ("doctor", "health")  # Or nothing, as containers ask every few seconds.
 _OF_GAS: Final = {"rights"}  # Shown where gas is set up.
 
 
@@ -77,10 +80,14 @@ def cli(verbose: bool) -> None:
       releve show ACCOUNT --by day --from 2024-07-01
     """
     configure_command(verbose=verbose)
+    if click.get_current_context().invoked_subcommand not in _SAY_IT_THEMSELVES:
+        for line in (*removed_settings(), *unknown_settings()):
+            click.echo(f"releve: {line}", err=True)
 
 
 def main() -> None:
     """Run the command and exit with its code."""
+    keep_files_private()
     # SIGTERM becomes an exception, so that connections and files are closed on the way out.
     signal.signal(signal.SIGTERM, _raise_interrupt)
     sys.exit(_run())
@@ -112,6 +119,8 @@ def _run() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
+        if isinstance(error, OSError) and (fault := describe_machine_fault(error)):
+            return _fail(fault, FAILED)
         logging.getLogger("releve").info("unforeseen", exc_info=error)
         return _fail(f"unforeseen {type(error).__name__}, a bug of ours: please report it with `releve -v …`", FAILED)
     return outcome if isinstance(outcome, int) else 0

@@ -9,7 +9,7 @@ import click
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
 from config.settings import get_settings
-from worker.cli.common import refusing_taken_port, warn
+from worker.cli.common import PORT, refusing_taken_port, warn
 from worker.ops.fleet_metrics import FleetCollector
 from worker.ops.fleet_sources import FleetSources
 from worker.ops.logging_setup import configure_process
@@ -21,7 +21,7 @@ DEFAULT_PORT = 9808
 
 @click.command()
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=DEFAULT_PORT, show_default=True, help="Its port.")
+@click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Its port.")
 @click.option("--once", is_flag=True, help="Print the metrics and end; exit code 1 where a part can't be asked.")
 def metrics(host: str, port: int, once: bool) -> int:
     """Tell Prometheus of the whole fleet: accounts, freshness, queues, quota, beat and workers.

@@ -15,6 +15,7 @@ from worker.stores.measures.base import Layout, database_name, doctypes_of, nigh
 from worker.stores.measures.couchdb_http import (
     SYSTEM_DATABASES,
     CouchServer,
+    check_server,
     create_system_database,
     grant_access,
     limit_revisions,
@@ -84,6 +85,8 @@ def _measures(settings: Settings) -> Iterator[MigrationStep]:
         raise ConfigError(f"RELEVE_MEASURES_URL or RELEVE_MEASURES_ADMIN_URL: {error}") from None
     if settings.measures_admin_url and (admin is None or user is None):
         raise ConfigError("RELEVE_MEASURES_ADMIN_URL is for CouchDB, and so must RELEVE_MEASURES_URL be: unset it")
+    if owner is not None:
+        check_server(owner)
     if admin is not None:
         for name in SYSTEM_DATABASES:
             yield MigrationStep(f"CouchDB's database {name}", create_system_database(admin, name, replicas))

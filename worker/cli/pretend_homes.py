@@ -13,7 +13,7 @@ from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import json_option, print_result
 from worker.cli.demo_homes import HOMES, connect_home
 from worker.cli.supervise import public_url
-from worker.errors import SupplierUnavailable
+from worker.errors import PageNotReady
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 
 _RETRY_S: Final = 1.0
@@ -38,7 +38,9 @@ def pretend_homes(web: str | None, patience: int, as_json: bool) -> None:
     """
     settings = get_settings()
     if not settings.speaks_to_simulator:
-        raise ConfigError("pretend homes are for the simulator: set RELEVE_ENEDIS_URL to its address")
+        raise ConfigError(
+            "pretend homes are for the simulator: set RELEVE_ENEDIS_URL to its address, and RELEVE_PRETEND_HOMES=true"
+        )
     public = public_url(settings, DEFAULT_HOST, DEFAULT_PORT)
     web_url = (web or public).rstrip("/")
     deadline = time.monotonic() + patience
@@ -52,10 +54,10 @@ def _connect(web_url: str, home: str, origins: dict[str, str], deadline: float) 
     while True:
         try:
             return connect_home(web_url, home, origins)
-        except (requests.RequestException, SupplierUnavailable) as error:  # Web or simulator may still be starting.
+        except (requests.RequestException, PageNotReady) as error:  # Web or simulator may still be starting.
             if time.monotonic() > deadline:
-                reason = error if isinstance(error, SupplierUnavailable) else f"no answer ({type(error).__name__})"
-                raise SupplierUnavailable(f"{web_url}: {reason}; check web and simulator") from error
+                reason = error if isinstance(error, PageNotReady) else f"no answer ({type(error).__name__})"
+                raise PageNotReady(f"{web_url}: {reason}; check web and simulator") from error
             time.sleep(_RETRY_S)
 
 

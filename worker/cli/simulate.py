@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from config.settings import Settings
-from worker.cli.common import refusing_taken_port, warn
+from config.settings import PREFIX, ConfigError, Settings
+from config.validation import is_suppliers
+from worker.cli.common import PORT, refusing_taken_port, warn
 from worker.ops.logging_setup import configure_process
+from worker.ops.startup import own_credentials
 from worker.runtime.process import announce_pretend_time
+from worker.simulator.api.admin_routes import is_loopback
 from worker.simulator.homes.recording_formats import BrokenRecording
 from worker.simulator.homes.recordings import RecordedFolder
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import DEFAULT_HOST, DEFAULT_PORT, serve
 
+_HOSTS: Final = ("enedis_url", "enedis_authorize_url", "grdf_url", "grdf_token_url", "grdf_authorize_url")
+
 
 @click.command()
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
-@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one."
+)
 @click.option(
     "--data",
     "data_dir",
@@ -40,8 +48,13 @@ from worker.simulator.server import DEFAULT_HOST, DEFAULT_PORT, serve
 @click.option("--per-hour", type=click.IntRange(1), help="Quota of Enedis; none without it.")
 @click.option("--client-id", help="The one application it knows; without it any id and secret will do.")
 @click.option("--client-secret", default="", help="That application's secret.")
+@click.option(
+    "--admin-token",
+    help="Opens what it is switched to under /__sim__/. Unset, that opens to this machine alone, or where --host is "
+    "another address, to a random token, which is printed.",
+)
 @click.option("--seed", default=1, show_default=True, help="Grows other pretend homes.")
-def simulate(host: str, port: int, **options: Any) -> None:
+def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> None:
     """Behave like Enedis (v4, v5 and 2026) and GRDF (ADICT) on one port, with pretend homes or recorded meters.
 
     Any meter number is a pretend home, and any PCE one with gas. With --data it names each file it serves and each it
@@ -55,16 +68,31 @@ def simulate(host: str, port: int, **options: Any) -> None:
       releve simulate --port 8765 --data recordings/
       RELEVE_ENEDIS_URL=http://127.0.0.1:8765 releve accounts add --usage-point 12345678901234
     """
+    _refuse_beside_production()
     # Any URL but the supplier's own: with those RELEVE_PRETEND_NOW is refused.
-    settings = Settings.from_env(enedis_url="http://127.0.0.1")
+    settings = Settings.from_env(enedis_url="http://127.0.0.1", enedis_authorize_url=None)
     configure_process(settings)
     announce_pretend_time(settings, warn)
-    simulated = SimulatorOptions(pretend_now=settings.pretend_now, **options)
+    if admin_token is None and not is_loopback(host):
+        admin_token = secrets.token_urlsafe(24)
+        click.echo(f"/__sim__/ opens with: Authorization: Bearer {admin_token}")
+    simulated = SimulatorOptions(pretend_now=settings.pretend_now, admin_token=admin_token, **options)
     with refusing_taken_port(host, port):
         try:
             serve(simulated, host, port, lambda address: click.echo(f"simulating Enedis and GRDF at {address}"), _tell)
         except BrokenRecording as error:
             raise click.ClickException(str(error)) from None
+
+
+def _refuse_beside_production() -> None:
+    """Raise ConfigError where the settings are those of an application that asks a supplier itself."""
+    settings = Settings.from_env(pretend_now=None, pretend_homes=False)
+    own_host = next((f"{PREFIX}{name.upper()}" for name in _HOSTS if is_suppliers(getattr(settings, name))), "")
+    if name := own_host or (settings.speaks_to_production and own_credentials(settings)):
+        raise ConfigError(
+            f"{name} is for the supplier itself, and a simulator has no place beside it: unset it here, or set "
+            "RELEVE_ENEDIS_URL to the simulator"
+        )
 
 
 def _tell(recordings: RecordedFolder) -> None:

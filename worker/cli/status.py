@@ -9,7 +9,7 @@ from rich.table import Table
 from worker.accounts.status import AccountStatus, status_of
 from worker.cli.common import json_option, local_text, open_runtime, print_json
 from worker.domain.consent.accounts import AccountState
-from worker.texts import translate
+from worker.texts import translate_code
 
 
 @click.command()
@@ -48,7 +48,7 @@ def _print_table(rows: list[AccountStatus]) -> None:
     if any(row.state is AccountState.NEW for row in rows):
         click.echo("new: asserted, not yet confirmed by an answer of the supplier; or no meter is connected yet")
     for code in codes:
-        click.echo(f"{code}: {translate(f'code.{code}.what_to_do', 'en')}{_next_try(rows, code)}")
+        click.echo(f"{code}: {translate_code(code, 'what_to_do', 'en')}{_next_try(rows, code)}")
 
 
 def _next_try(rows: list[AccountStatus], code: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from config.settings import ConfigError, Settings, get_settings, removed_settings
-from worker.cli.common import warn
+from config.settings import ConfigError, Settings, get_settings
+from worker.cli.common import PORT, warn
 from worker.cli.operators import warn_without_operators
 from worker.cli.supervise import public_url, start_part
 from worker.ops.flower import DEFAULT_PORT as FLOWER_PORT
@@ -23,10 +23,10 @@ _LOOPBACK = "127.0.0.1"
 
 @click.command()
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address that the web service listens on.")
-@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Its port.")
+@click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Its port.")
 @click.option(
     "--flower-port",
-    type=click.IntRange(0, 65_535),
+    type=PORT,
     default=FLOWER_PORT,
     show_default=True,
     help=f"Port on {_LOOPBACK} of Flower, which shows the tasks; 0 goes without.",
@@ -42,8 +42,6 @@ def up(host: str, port: int, flower_port: int) -> int:
     """
     settings = get_settings()
     announce_pretend_time(settings, warn)
-    for line in removed_settings():
-        warn(line)
     check_credentials(settings)
     address = public_url(settings, host, port)
     if warning := check_plain_http(address, wanted=settings.plain_http):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from config.settings import get_settings, removed_settings
-from worker.cli.common import refusing_taken_port, warn
+from config.settings import get_settings
+from worker.cli.common import PORT, refusing_taken_port, warn
 from worker.cli.operators import warn_without_operators
 from worker.cli.supervise import public_url
 from worker.ops.logging_setup import configure_process
@@ -18,7 +18,9 @@ from worker.web.server import DEFAULT_HOST, DEFAULT_PORT, serve
 
 @click.command()
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
-@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one."
+)
 def web(host: str, port: int) -> None:
     """Serve the pages where households connect their meters and see their measures, and the API.
 
@@ -33,8 +35,6 @@ def web(host: str, port: int) -> None:
     settings = get_settings()
     configure_process(settings)
     announce_pretend_time(settings, warn)
-    for line in removed_settings():
-        warn(line)
     address = public_url(settings, host, port)
     if warning := check_plain_http(address, wanted=settings.plain_http):
         warn(warning)

@@ -23,7 +23,7 @@ from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
-from worker.errors import MalformedAnswer, SupplierUnavailable
+from worker.errors import AnswerTooLarge, SupplierTooSlow
 
 _MEGABYTE: Final = 1024**2
 _CHUNK: Final = 16 * 1024
@@ -41,7 +41,7 @@ class BodyLimits:
 class BoundedHttp(HTTPAdapter):
     """An adapter whose calls have ``longest_s`` in all, and whose bodies stay within ``limits``.
 
-    Raises MalformedAnswer for a larger body, and SupplierUnavailable where the time is over.
+    Raises AnswerTooLarge for a larger body, and SupplierTooSlow where the time is over.
     """
 
     def __init__(self, limits: BodyLimits = BodyLimits(), longest_s: float = LONGEST_CALL_S) -> None:
@@ -60,7 +60,7 @@ class BoundedHttp(HTTPAdapter):
         except BaseException:
             call.end()
             if call.is_over:
-                raise SupplierUnavailable(_too_slow(self._longest_s)) from None
+                raise SupplierTooSlow(_too_slow(self._longest_s)) from None
             raise
         response.raw = _BoundedBody(response.raw, self._limits, call)
         return response
@@ -103,7 +103,7 @@ class _BoundedBody:
         self._raw, self._limits, self._call, self._read = raw, limits, call, 0
 
     def stream(self, amt: int = _CHUNK, decode_content: bool = True) -> Iterator[bytes]:
-        """Yield the body in pieces. Raises MalformedAnswer and SupplierUnavailable."""
+        """Yield the body in pieces. Raises AnswerTooLarge and SupplierTooSlow."""
         try:
             while piece := self._raw.read1(min(amt, _CHUNK), decode_content=decode_content):
                 self._read += len(piece)
@@ -133,12 +133,12 @@ class _BoundedBody:
         is_bomb = self._read > _MEGABYTE and self._read > packed * self._limits.ratio
         if self._read > self._limits.longest or is_bomb:
             self.close()
-            raise MalformedAnswer(f"the answer is longer than {self._limits.longest} bytes, or packed too tightly")
+            raise AnswerTooLarge(f"the answer is longer than {self._limits.longest} bytes, or packed too tightly")
 
     def _check_time(self) -> None:
         if self._call.is_over:
             self.close()
-            raise SupplierUnavailable(_too_slow(self._call.longest_s))
+            raise SupplierTooSlow(_too_slow(self._call.longest_s))
 
 
 def _too_slow(longest_s: float) -> str:

@@ -7,6 +7,7 @@ production, sandbox, or another one such as our simulator.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, Final, Literal
@@ -108,7 +109,7 @@ class Preset:
 
     def owns(self, url: str) -> bool:
         """Return whether an address is on a host of the supplier's own."""
-        return f".{urlsplit(url).hostname or ''}".endswith(f".{self.domain}")
+        return is_in_domain(url, self.domain)
 
     def _consent_page(self, address: str) -> str:
         if address.endswith("/authorize"):
@@ -150,8 +151,21 @@ class Endpoints:
         return any(self._is_production(url) for url in (self.base_url, self.authorize_url) if url)
 
     def _is_production(self, url: str) -> bool:
-        labels = (urlsplit(url).hostname or "").split(".")
+        labels = host_of(url).split(".")
         return self.preset.owns(url) and not self.preset.sandbox_labels & set(labels)
+
+
+def host_of(url: str) -> str:
+    """Return the host of an address as names are looked up: in small letters, with plain dots, and none at its end."""
+    host = urlsplit(url).hostname or ""
+    with suppress(UnicodeError):  # Other scripts have dots of their own, which a client turns into plain ones.
+        host = host.encode("idna").decode("ascii")
+    return host.rstrip(".").lower()
+
+
+def is_in_domain(url: str, domain: str) -> bool:
+    """Return whether an address is on a host of this domain."""
+    return f".{host_of(url)}".endswith(f".{domain}")
 
 
 def _checked_address(address: str) -> str:

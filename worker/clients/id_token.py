@@ -19,7 +19,7 @@ import jwt
 from jwt.types import Options
 
 from worker.domain.measures.answers import Json
-from worker.errors import MalformedAnswer
+from worker.errors import UnusableToken
 
 _METER: Final = re.compile(r"[0-9]{14}|GI[0-9]{6}")
 _METER_CLAIMS: Final = ("usage_point_id", "usage_points_id", "pce_id", "pce", "id_pce")
@@ -45,9 +45,9 @@ def usage_points_from_id_token(id_token: str, client_id: str, now: datetime) -> 
         is_current = float(claims["exp"]) > now.timestamp()
     except (jwt.PyJWTError, TypeError, ValueError, OverflowError, RecursionError):
         # "from None": the foreign text may quote the token.
-        raise MalformedAnswer("the id_token can't be decoded") from None
+        raise UnusableToken("the id_token can't be decoded") from None
     if not is_current:
-        raise MalformedAnswer("the id_token has expired: do both clocks agree?")
+        raise UnusableToken("the id_token has expired: do both clocks agree?")
     return list(dict.fromkeys(meter for meter in _claimed_meters(claims) if _METER.fullmatch(meter)))
 
 

@@ -26,12 +26,13 @@ from worker.clients.session import Permits, Transport, as_signed
 from worker.clients.tokens import Token
 from worker.domain.measures.answers import Json
 from worker.errors import (
-    MalformedAnswer,
-    OperatorFault,
-    RateLimited,
+    AnswerNotJson,
+    ApplicationRefused,
     RefreshTokenDead,
     RequestRefused,
-    SupplierUnavailable,
+    SupplierFault,
+    SupplierLimited,
+    UnusableToken,
 )
 
 _DEAD_GRANT: Final = "{} refuses the refresh token or code (invalid_grant): the owner must consent again"
@@ -146,7 +147,7 @@ class OAuthClient:
                 if isinstance(error, requests.RequestException):
                     raise
                 # "from None": the foreign text quotes the answer.
-                raise MalformedAnswer(f"the token endpoint's answer is unusable ({type(error).__name__})") from None
+                raise UnusableToken(f"the token endpoint's answer is unusable ({type(error).__name__})") from None
         return answer, replies[-1].digest
 
     def _check_response(self, permit: str, replies: list[Reply], response: requests.Response) -> requests.Response:
@@ -161,12 +162,12 @@ class OAuthClient:
             self._raise_refusal(reply, permit)
         tokens = [body["access_token"], *([body["refresh_token"]] if body.get("refresh_token") is not None else [])]
         if not all(isinstance(token, str) and _PRINTABLE.fullmatch(token) for token in tokens):
-            raise MalformedAnswer("the token endpoint's answer holds a token that is none")
+            raise UnusableToken("the token endpoint's answer holds a token that is none")
         if str(body.get("token_type") or "bearer").lower() != "bearer":
-            raise MalformedAnswer("the token endpoint's answer holds a token of another type than bearer")
+            raise UnusableToken("the token endpoint's answer holds a token of another type than bearer")
         life_s = body.get("expires_in")
         if isinstance(life_s, bool) or (isinstance(life_s, int | float) and not 0 < life_s <= _LONGEST_LIFE_S):
-            raise MalformedAnswer("the token endpoint's answer holds a token whose life is none")
+            raise UnusableToken("the token endpoint's answer holds a token whose life is none")
         # The scope is not used, and oauthlib raises an error if the supplier left it out, emptied it or widened it.
         response._content = json.dumps({name: value for name, value in body.items() if name != "scope"}).encode()
         return response
@@ -177,21 +178,22 @@ class OAuthClient:
         if reply.status == 429:
             wait_s = wait_of(reply, now)
             self._permits.close_gate(wait_s, permit)
-            raise RateLimited(f"{title} token endpoint: quota used up ({code or 429})", wait_s)
+            raise SupplierLimited(f"{title} token endpoint: quota used up ({code or 429})", wait_s)
         if reply.status >= 500 or (reply.json is None and reply.status != 401):
-            raise SupplierUnavailable(
+            unavailable = SupplierFault if reply.status >= 500 else AnswerNotJson
+            raise unavailable(
                 f"{title} token endpoint: status {reply.status}, {code or 'no token'}",
                 retry_after_s(reply.headers, now),
             )
         if code == "invalid-grant":
             raise RefreshTokenDead(_DEAD_GRANT.format(title))
         if reply.status == 401 or code in _BAD_CREDENTIALS:
-            raise OperatorFault(
+            raise ApplicationRefused(
                 f"{title} refuses the application: check RELEVE_{title.upper()}_CLIENT_ID and its secret"
             )
         if reply.status >= 400 or code:
             raise RequestRefused(f"{title} token endpoint: status {reply.status}, {code or 'no readable code'}")
-        raise MalformedAnswer("the token endpoint's answer holds no access token")
+        raise UnusableToken("the token endpoint's answer holds no access token")
 
     def _to_token(self, answer: Mapping[str, Any]) -> Token:
         life_s = answer.get("expires_in")

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import requests
 from oauthlib.oauth2 import Client, WebApplicationClient
 from requests_oauthlib import OAuth2Session
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from worker.clients.bounded_http import BoundedHttp
 from worker.clients.endpoints import Endpoints
@@ -28,7 +28,17 @@ from worker.clients.reply import Reply, token_refused
 from worker.clients.tokens import Token, TokenProvider
 from worker.domain.fleet.lanes import current_lane
 from worker.domain.measures.answers import Answer, Json
-from worker.errors import LoginFailed, OperatorFault, RateLimited, StoreUnavailable, SupplierUnavailable, WorkerError
+from worker.errors import (
+    AnswerBrokenOff,
+    ApplicationRefused,
+    LoginFailed,
+    RateLimited,
+    StoreUnavailable,
+    SupplierTooSlow,
+    SupplierUnavailable,
+    SupplierUnreachable,
+    WorkerError,
+)
 from worker.metrics import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN_REFUSED, error_kind
 
 
@@ -138,7 +148,7 @@ class SupplierSession:
         if reply is None:
             if mode == "user":
                 raise LoginFailed(_LOGIN_FAILED.format(preset.title))
-            raise OperatorFault(_APPLICATION_REFUSED.format(preset.title))
+            raise ApplicationRefused(_APPLICATION_REFUSED.format(preset.title))
         try:
             result = interpret(reply)
         except WorkerError as error:
@@ -268,12 +278,24 @@ def _network_errors(on_unsent: Callable[[], None]) -> Iterator[None]:
     except OSError as error:
         reason = getattr(error.args[0], "reason", None) if error.args else None
         # There was no connection, so that the supplier saw nothing of the request.
-        if isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError):
+        is_unsent = isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError)
+        if is_unsent:
             # If Redis is away, the call stays counted, which is the safe side.
             with suppress(StoreUnavailable):
                 on_unsent()
         # "from None": the text of the foreign error holds the URL, and with it the meter's number.
-        raise SupplierUnavailable(f"the supplier did not answer ({type(error).__name__})") from None
+        raise _unavailable(error, is_connected=not is_unsent) from None
+
+
+def _unavailable(error: OSError, *, is_connected: bool) -> SupplierUnavailable:
+    """Return our error for one of requests, by how far the call came."""
+    name = type(error).__name__
+    if not is_connected or isinstance(error, requests.exceptions.SSLError | requests.exceptions.ProxyError):
+        return SupplierUnreachable(f"no connection to the supplier ({name})")
+    # requests calls a pause in the middle of a body a ConnectionError.
+    if isinstance(error, requests.Timeout) or any(isinstance(cause, ReadTimeoutError) for cause in error.args):
+        return SupplierTooSlow(f"the supplier did not answer in time ({name})")
+    return AnswerBrokenOff(f"the supplier's answer broke off ({name})")
 
 
 def as_signed(url: str) -> str:

@@ -27,7 +27,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
 from worker.domain.consent.invitations import InvitationPurpose
 from worker.drill.servers import DrillSimulator
-from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreUnavailable, SupplierUnavailable
+from worker.errors import ConsentRevoked, LoginFailed, PageNotReady, RefreshAnswerLost, StoreUnavailable
 from worker.runtime.process import Runtime
 
 _FIRST_METER: Final = 40_000_000_000_001
@@ -235,7 +235,7 @@ def give_consent(runtime: Runtime, usage_point: str) -> str:
             runtime.supplier_consents.consent_page("drill"), parameters, allow_redirects=False, timeout=_TIMEOUT_S
         )
     except requests.RequestException as error:
-        raise SupplierUnavailable(f"the consent page does not answer ({type(error).__name__})") from error
+        raise PageNotReady(f"the consent page does not answer ({type(error).__name__})") from error
     callback = read_callback(parse_qsl(urlsplit(page.headers.get("location") or "").query))
     request = ConnectionRequest(
         id=secrets.token_hex(16),
@@ -248,7 +248,7 @@ def give_consent(runtime: Runtime, usage_point: str) -> str:
     runtime.connection_requests.create(runtime.connector.receive(callback, request))
     concluded = runtime.connector.conclude(request.id)
     if concluded is None or concluded.state is not RequestState.CONNECTED:
-        raise SupplierUnavailable(f"the consent is {concluded.state if concluded else 'lost'}: it is given again")
+        raise PageNotReady(f"the consent is {concluded.state if concluded else 'lost'}: it is given again")
     return concluded.accounts[0].id
 
 

@@ -27,7 +27,7 @@ from worker.domain.measures.series import Series
 from worker.drill.couchdb_relay import CouchdbRelay
 from worker.drill.crash_worker import CLOCK_AHEAD_VARIABLE, set_clock
 from worker.drill.processes import POOLS, DrillProcesses
-from worker.errors import SupplierUnavailable
+from worker.errors import PageNotReady
 from worker.runtime.process import Runtime
 from worker.stores.redis.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.connection import connect
@@ -54,11 +54,11 @@ class DrillRedis(EmbeddedRedis):
         self.stop()
 
     def start(self) -> None:
-        """Start the server at its address.  Raises SupplierUnavailable where its port was taken meanwhile."""
+        """Start the server at its address.  Raises PageNotReady where its port was taken meanwhile."""
         address = getattr(self, "url", None)
         super().start()
         if address not in (None, self.url):
-            raise SupplierUnavailable("redis came back at another address: its port was taken meanwhile")
+            raise PageNotReady("redis came back at another address: its port was taken meanwhile")
 
     def stall(self, seconds: float) -> None:
         """Let the server answer nobody for so long; connections stay open."""
@@ -83,12 +83,12 @@ class DrillCouchdb:
     """CouchDB-protocol server behind a relay: our own pouchdb-server, or the one of ``--measures-url``."""
 
     def __init__(self, supervisor: Supervisor, folder: Path, url: str | None) -> None:
-        """Take the server at ``url`` (``couchdb+http://…``), or our own with None.  Raises SupplierUnavailable."""
+        """Take the server at ``url`` (``couchdb+http://…``), or our own with None.  Raises PageNotReady."""
         self._supervisor, self._folder = supervisor, folder
         self._is_own = url is None
         self.url = url or f"couchdb+http://127.0.0.1:{free_port()}/"
         if urlsplit(self.url).scheme != "couchdb+http":
-            raise SupplierUnavailable("the drill's relay speaks plain http: give a couchdb+http:// URL")
+            raise PageNotReady("the drill's relay speaks plain http: give a couchdb+http:// URL")
         self.relay = CouchdbRelay(self.url)
 
     def __enter__(self) -> Self:
@@ -109,11 +109,11 @@ class DrillCouchdb:
     def start(self) -> None:
         """Start our own server, and wait until it answers.
 
-        Raises SupplierUnavailable where it is not installed, and WorkerError where it does not start.
+        Raises PageNotReady where it is not installed, and ProcessFailed where it does not start.
         """
         program = find_couchdb_program()
         if program is None:
-            raise SupplierUnavailable("no CouchDB-protocol server here: give --measures-url, or --store sqlite")
+            raise PageNotReady("no CouchDB-protocol server here: give --measures-url, or --store sqlite")
         port = urlsplit(self.url).port
         files = {"--dir": "couchdb", "--config": "couchdb.json"}
         paths = [word for name, file in files.items() for word in (name, str(self._folder / file))]
@@ -178,7 +178,7 @@ def open_servers(
     """Start servers, simulator and processes; at the end of the block stop everything, the workers first.
 
     The environment of this process is replaced by the drill's, so that a drill never uses the user's own settings.
-    Raises SupplierUnavailable where a server does not start.
+    Raises PageNotReady where a server does not start.
     """
     ahead = PRETEND_NOW - datetime.now(UTC)
     with ExitStack() as resources:

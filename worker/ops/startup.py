@@ -15,15 +15,18 @@ from typing import Any, Final
 from celery import current_app
 from celery.beat import PersistentScheduler
 
-from config.settings import SIMULATOR_SECRET, ConfigError, Settings, get_settings
+from config.settings import PREFIX, SIMULATOR_SECRET, ConfigError, Settings, get_settings
+from config.unknown_settings import removed_settings, unknown_settings
 from worker.clients.suppliers import GRDF
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.broker import check_broker_access
+from worker.ops.machine import describe_machine_fault
 from worker.runtime.current import get_runtime
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import redis_address
 from worker.runtime.supplier import build_endpoints
 from worker.stores.measures.base import Layout, wrong_layout
+from worker.stores.measures.factory import open_couchdb
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.heartbeats import Heartbeats
 
@@ -32,6 +35,21 @@ log = logging.getLogger("releve")
 SIMULATOR_CREDENTIALS: Final = {
     "enedis_client_id": Settings.model_fields["enedis_client_id"].default,
     "enedis_client_secret": Settings.model_fields["enedis_client_secret"].default,
+}
+# What is left of Celery's remote control: the ping of the watchdog, and what Flower asks. Events are but reports of
+# tasks, which Flower turns on.
+_REMOTE_COMMANDS: Final = {
+    "ping",
+    "stats",
+    "active_queues",
+    "registered",
+    "scheduled",
+    "active",
+    "reserved",
+    "revoked",
+    "conf",
+    "enable_events",
+    "disable_events",
 }
 SET_CREDENTIALS: Final = (
     "set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
@@ -56,6 +74,13 @@ def check_enedis_credentials(settings: Settings) -> None:
         raise ConfigError(SET_CREDENTIALS)
 
 
+def own_credentials(settings: Settings) -> str:
+    """Return the setting that names an application of a supplier's own; empty where there is but the simulator's."""
+    known = {SIMULATOR_CREDENTIALS["enedis_client_id"], None, ""}
+    names = ("enedis_client_id", "grdf_client_id")
+    return next((f"{PREFIX}{name.upper()}" for name in names if getattr(settings, name) not in known), "")
+
+
 def check_gas_credentials(settings: Settings) -> None:
     """Raise ConfigError where GRDF itself would be asked without the application's own id and secret."""
     if not settings.grdf_client_id or not build_endpoints(settings, GRDF.name).production:
@@ -65,6 +90,12 @@ def check_gas_credentials(settings: Settings) -> None:
         raise ConfigError(SET_GAS_CREDENTIALS)
 
 
+def warn_of_unknown_settings() -> None:
+    """Log a line for each variable that does nothing, because it is mistyped or of an earlier version."""
+    for line in (*removed_settings(), *unknown_settings()):
+        log.warning(line)
+
+
 @contextmanager
 def _exit_with_one_line() -> Iterator[None]:
     """End the process with one line where the settings or a server are at fault; also usable as a decorator."""
@@ -72,16 +103,56 @@ def _exit_with_one_line() -> Iterator[None]:
         yield
     except (ConfigError, WorkerError) as error:
         raise SystemExit(f"releve: {error}") from None
+    except OSError as error:
+        if (fault := describe_machine_fault(error)) is None:
+            raise
+        raise SystemExit(f"releve: {fault}") from None
+
+
+def limit_remote_control() -> None:
+    """Take all commands from this worker's remote control but those that look at it.
+
+    Whoever may write to the broker could otherwise end all workers, or have them take no message of a queue.
+    """
+    from celery.worker.control import Panel, inspect_command
+
+    for name in [name for name in Panel.data if name not in _REMOTE_COMMANDS]:
+        del Panel.data[name]
+    for name in [name for name in Panel.meta if name not in _REMOTE_COMMANDS]:
+        del Panel.meta[name]
+
+    # Another worker asks so at its start. Celery's own answer also takes over the task ids that it is told as revoked.
+    @inspect_command(name="hello", visible=False)
+    def answer_hello(state: Any, from_node: str, **_: Any) -> dict[str, Any]:
+        return {"revoked": [], "clock": state.app.clock.forward()}
 
 
 @_exit_with_one_line()
 def prepare_worker() -> None:
     """Check the settings and build the runtime before the first task; exit with one line where that fails."""
+    limit_remote_control()
     settings = get_settings()
     announce_pretend_time(settings, log.warning)
+    warn_of_unknown_settings()
     check_credentials(settings)
     check_broker_access(current_app)
+    _check_couchdb(settings)
     _check_layout(get_runtime())
+
+
+def _check_couchdb(settings: Settings) -> None:
+    """Raise ConfigError where RELEVE_MEASURES_URL names what is no CouchDB 3; a server that is down is waited for."""
+    server = open_couchdb(settings.measures(), settings.store_timeout_s)
+    if server is None:
+        return
+    from worker.stores.measures.couchdb_http import ServerUnsuitable, check_server  # Not where measures are in SQL.
+
+    try:
+        check_server(server)
+    except ServerUnsuitable as error:
+        raise ConfigError(str(error)) from None
+    except StoreUnavailable as error:
+        log.warning("could not look at the version of CouchDB: %s", error)
 
 
 def _check_layout(runtime: Runtime) -> None:
@@ -106,6 +177,7 @@ def prepare_beat(stack: ExitStack) -> Callable[..., None]:
     """
     settings = get_settings()
     announce_pretend_time(settings, log.warning)
+    warn_of_unknown_settings()
     redis = connect(redis_address(settings, stack))
     stack.callback(redis.close)
     check_eviction(redis)

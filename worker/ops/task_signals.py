@@ -30,6 +30,7 @@ from worker.metrics import (
 )
 from worker.ops.broker import PUBLISHED_AT
 from worker.ops.logging_setup import configure_process
+from worker.ops.machine import keep_files_private
 
 _TASK_PREFIX: Final = "tasks."
 _PIPELINE_TASKS: Final = "tasks.pipeline."
@@ -136,6 +137,7 @@ def run_id_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
 
 def _configure(loglevel: int = logging.WARNING, logfile: str | None = None, **_: Any) -> None:
     """Set up logging; ``-l`` on Celery's command line may log more than RELEVE_LOG_LEVEL, but not less."""
+    keep_files_private()  # Beat sends no signal before this one, and has written nothing yet.
     configure_process(get_settings(), level=loglevel, logfile=logfile, takeover=True)
     _hide_message_bodies()
     _quiet_pipeline_steps()
@@ -143,6 +145,7 @@ def _configure(loglevel: int = logging.WARNING, logfile: str | None = None, **_:
 
 def _configure_early(instance: Any, **_: Any) -> None:
     """Set up the format for what a worker logs before Celery calls ``setup_logging``."""
+    keep_files_private()
     configure_process(get_settings(), takeover=True)
     if get_settings().log_format == "json":  # The worker prints its banner as text, which is not JSON.
         instance.quiet = True

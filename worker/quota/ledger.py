@@ -27,7 +27,7 @@ from typing import Final
 from redis import Redis
 
 from worker.domain.fleet.lanes import EQUAL_SHARES, LANES, QUOTA_LANES, Lane, Shares, current_lane
-from worker.errors import RateLimited
+from worker.errors import RateLimited, SupplierLimited
 from worker.metrics import GATE_CLOSINGS, PERMIT_WAIT, PERMITS_GIVEN_BACK, PERMITS_REFUSED
 from worker.quota import scripts
 from worker.quota.limits import BUCKETS, HOUR_MS, RAMP_US, SECOND_MS, Limits
@@ -199,4 +199,7 @@ class QuotaLedger(PrefixedKeys):
 
     def _refusal(self, retry_after_s: float) -> RateLimited:
         PERMITS_REFUSED.labels(current_lane()).inc()
+        if self.closed_for_s() > 0:
+            text = f"{self._supplier} says that the quota is used up: we wait as long as it asked for"
+            return SupplierLimited(text, retry_after_s=retry_after_s)
         return RateLimited(f"no permit of {self._supplier} in time: we wait for our turn", retry_after_s=retry_after_s)

@@ -21,7 +21,8 @@ class SimulatorOptions:
     one in its query.  ``sandbox``: the last digit of ``state`` picks one of the nine test customers, and GRDF's test
     meters are known beside recordings.  ``consent_page``: ask in the browser, else agree at once.  ``client_id``: the
     one application it knows, None for any id and secret.  ``per_second``, ``per_hour``: quota of Enedis, None for no
-    limit; that of gas is switched while it runs.
+    limit; that of gas is switched while it runs.  ``admin_token``: what opens ``/__sim__/``; with None it opens to this
+    machine alone.
     """
 
     data_dir: Path | None = None
@@ -35,6 +36,7 @@ class SimulatorOptions:
     per_second: int | None = None
     per_hour: int | None = None
     seed: int = 1
+    admin_token: str | None = field(default=None, repr=False)
 
     @property
     def invents_homes(self) -> bool:

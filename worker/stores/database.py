@@ -286,6 +286,8 @@ def _open_engine(url: URL, timeout_s: float) -> Engine:
         arguments = {name: value for name, value in _postgresql_timeouts(timeout_s).items() if name not in url.query}
         # A database that was restarted has closed its connections: each is tried before it is used.
         engine = create_engine(url, connect_args=arguments, pool_pre_ping=True, **common)
+        # Before SQLAlchemy's own first look, which takes the bytes of a database without an encoding for text.
+        event.listen(engine, "connect", _check_encoding, insert=True)
     _ENGINES.add(engine)
     return engine
 
@@ -301,6 +303,20 @@ def _postgresql_timeouts(timeout_s: float) -> dict[str, str]:
         "keepalives_interval": "5",
         "keepalives_count": "3",
     }
+
+
+def _check_encoding(connection: Any, _record: object) -> None:
+    """Raise StoreUnavailable for a database in which texts have another encoding than UTF-8, or none (SQL_ASCII).
+
+    The server says its encoding when it is connected to, so this asks nothing.
+    """
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in (None, "UTF8"):
+        name = connection.info.dbname
+        raise StoreUnavailable(
+            f"PostgreSQL database {name} has the encoding {encoding}: make one with CREATE DATABASE … ENCODING 'UTF8' "
+            "TEMPLATE template0, and name it in the URL"
+        )
 
 
 def _create_file(url: URL) -> None:

@@ -14,7 +14,7 @@ from worker.domain.fleet.backoff import MAX_RETRIES, retry_delay_s
 from worker.domain.measures.messages import WindowJob, WindowResult
 from worker.domain.measures.readings import PARIS, DateWindow
 from worker.domain.measures.series import Series
-from worker.errors import AccountError, RateLimited, TransientError, WorkerError
+from worker.errors import AccountError, IncidentOpen, RateLimited, TransientError, WorkerError
 from worker.sync.claims import WindowClaims
 from worker.sync.history import History
 from worker.sync.results import ResultRecorder
@@ -94,7 +94,7 @@ class Inline:
 
     def _describe_turn(self, error: WorkerError) -> str:
         """Return when the turn of a call comes that our own pacing keeps waiting, where that is known."""
-        if not isinstance(error, RateLimited) or error.code != RateLimited.code or error.retry_after_s is None:
+        if not isinstance(error, RateLimited) or isinstance(error, IncidentOpen) or error.retry_after_s is None:
             return ""
         turn = self.claims.now() + timedelta(seconds=error.retry_after_s)
         return f"; try again after {turn.astimezone(PARIS):%Y-%m-%d %H:%M}"

@@ -15,7 +15,7 @@ from fastapi import Request
 
 from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, count_places, round_kwh, round_percent
 from worker.domain.measures.readings import PARIS
-from worker.texts import LANGUAGES, LOCALES, format_day, translate
+from worker.texts import LANGUAGES, LOCALES, format_day, translate, translate_cause, translate_code
 
 LANGUAGE_COOKIE: Final = "releve_language"
 LANGUAGE_LIFE_S: Final = 365 * 24 * 3600
@@ -40,8 +40,18 @@ class Words:
     language: str
 
     def __call__(self, key: str, **facts: Any) -> str:
-        text = translate(key, self.language, **facts)
+        return self._typeset(translate(key, self.language, **facts))
+
+    def _typeset(self, text: str) -> str:
         return typeset_french(text) if self.language == "fr" else text
+
+    def what_to_do(self, code: str) -> str:
+        """Return what to do about an error code, also about one that another version has stored."""
+        return self._typeset(translate_code(code, "what_to_do", self.language))
+
+    def cause(self, code: str, supplier: str) -> str:
+        """Return why a call failed, as a sentence; empty for a code that says it of itself."""
+        return self._typeset(translate_cause(code, supplier, self.language))
 
     def count(self, key: str, number: int, **facts: Any) -> str:
         """Return the text ``key.one`` or ``key.other``, as the language's plural rule says, with its ``{number}``."""

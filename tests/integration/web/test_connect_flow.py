@@ -89,6 +89,15 @@ def test_the_page_is_asked_with_the_parameters_of_its_generation(service: Connec
     assert f"/dataconnect/{version}/oauth2/authorize?" in page
 
 
+def test_l11_a_gateway_of_ones_own_is_told_nothing_that_only_a_simulator_needs(
+    servers: ConnectServers, tmp_path: Path
+) -> None:
+    with open_connect_service(servers, tmp_path, "enedis-2026", pretend_now=None) as service:
+        page = service.browser().get(f"/connect/enedis?usage_point_id={METER}").headers["location"]
+    assert query_of(page).keys() == {"client_id", "response_type", "duration", "state"}
+    assert METER not in page
+
+
 def test_years_are_told_in_months_to_the_newest_page(a_year: ConnectService) -> None:
     a_year.simulate("POST", "switches", {"whole_years_refused": True})
     a_year.connect(a_year.browser())

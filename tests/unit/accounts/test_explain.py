@@ -18,7 +18,15 @@ from worker.domain.measures.deviations import DeviationKind
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.domain.reasons import Reason
-from worker.errors import MalformedAnswer, RateLimited, RefreshTokenDead, SupplierUnavailable, WorkerError
+from worker.errors import (
+    RateLimited,
+    RefreshTokenDead,
+    SupplierFault,
+    SupplierLimited,
+    SupplierTooSlow,
+    Unforeseen,
+    WrongUnit,
+)
 
 METER = "30001640000011"
 
@@ -103,15 +111,19 @@ def test_a_curve_that_nobody_switched_on_is_said_to_be_so(household: Household) 
 
 
 @pytest.mark.parametrize(
-    "error, reason",
+    "error, reason, cause",
     [
-        (SupplierUnavailable("503"), Reason.OUTAGE),
-        (RateLimited("wait", 3600), Reason.QUOTA),
-        (MalformedAnswer("of another shape"), Reason.MALFORMED),
-        (KeyError("unforeseen"), Reason.BUG),
+        (SupplierTooSlow("20 s"), Reason.OUTAGE, "Enedis did not answer in time."),
+        (SupplierFault("503"), Reason.OUTAGE, "Enedis answered with an error of its own server."),
+        (RateLimited("wait", 3600), Reason.QUOTA, "We wait for our turn"),
+        (SupplierLimited("429", 3600), Reason.QUOTA, "Enedis asked us to wait"),
+        (WrongUnit("kW"), Reason.MALFORMED, "in another unit than was asked for"),
+        (KeyError("unforeseen"), Reason.BUG, "A fault of our software occurred."),
     ],
 )
-def test_what_the_last_try_met_is_told_until_an_answer_comes(home: Home, error: Exception, reason: Reason) -> None:
+def test_what_the_last_try_met_is_told_until_an_answer_comes(
+    home: Home, error: Exception, reason: Reason, cause: str
+) -> None:
     home.household.at += timedelta(days=1)
     home.today = home.household.history.today()
     assert home.explain(1).reason is Reason.NOT_ASKED_YET
@@ -121,8 +133,10 @@ def test_what_the_last_try_met_is_told_until_an_answer_comes(home: Home, error: 
         try:
             home.household.run(job)
         except KeyError:  # tasks.base records an unforeseen error in the same way.
-            home.household.results.record_failure(job, WorkerError("unforeseen KeyError"))
-    assert home.explain(1).reason is reason
+            home.household.results.record_failure(job, Unforeseen("unforeseen KeyError"))
+    explanation = home.explain(1)
+    assert explanation.reason is reason
+    assert cause in explanation_to_json(explanation)["series"]["daily"]["last_run"]["cause"]["en"]
     assert home.explain(2).reason is Reason.COMPLETE, "what is stored stays stored"
     home.household.at += timedelta(hours=6)
     home.serve()

@@ -19,6 +19,7 @@ NAMES = [f"/{database_name(doctype)}" for doctype in doctypes_of(Layout.PACKED)]
 # Of documents that are written anew every night.
 LIMITS = [f"/{database_name(doctype)}/_revs_limit" for doctype in nightly_doctypes(Layout.PACKED)]
 OK, THERE, NOT_FOUND = answer(201, {"ok": True}), answer(412, {"error": "file_exists"}), answer(404, {"error": "x"})
+WELCOME = answer(200, {"couchdb": "Welcome", "version": "3.5.2"})
 DATABASES = [OK] * len(NAMES)
 NO_ADMIN = answer(401, {"error": "unauthorized"})
 OUTAGE, REFUSAL = answer(500, {"error": "unknown_error"}), answer(400, {"error": "bad_request"})
@@ -30,8 +31,8 @@ def migrate(server: CannedServer, folder: Path, *words: str, **settings: str) ->
 
 
 def asked(server: CannedServer) -> list[tuple[str, str, Any]]:
-    """Return the requests, without the query of those that create a database."""
-    return [(method, path.partition("?")[0], body) for method, path, body in server.requests]
+    """Return the requests after that for the version, without the query of those that create a database."""
+    return [(method, path.partition("?")[0], body) for method, path, body in server.requests[1:]]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def asked(server: CannedServer) -> list[tuple[str, str, Any]]:
 def test_the_limit_of_revisions_is_set_once_and_a_server_without_one_costs_a_line(
     answers: list[CannedAnswer], requests: list[tuple[str, Any]], done: str, tmp_path: Path
 ) -> None:
-    with canned_server(*DATABASES, *answers * len(LIMITS)) as server:
+    with canned_server(WELCOME, *DATABASES, *answers * len(LIMITS)) as server:
         result = migrate(server, tmp_path, "--json")
     assert result.code == 0, result.err
     steps = [step for step in json.loads(result.out) if "old revisions" in step["what"]]
@@ -56,7 +57,7 @@ def test_the_limit_of_revisions_is_set_once_and_a_server_without_one_costs_a_lin
 
 
 def test_the_limit_is_that_of_the_settings(tmp_path: Path) -> None:
-    with canned_server(*DATABASES, *[answer(200, 50), OK] * len(LIMITS)) as server:
+    with canned_server(WELCOME, *DATABASES, *[answer(200, 50), OK] * len(LIMITS)) as server:
         assert migrate(server, tmp_path, couchdb_revisions="1000").code == 0
     assert [request for request in asked(server)[len(NAMES) :] if request[0] == "PUT"] == [
         ("PUT", path, 1000) for path in LIMITS
@@ -65,14 +66,14 @@ def test_the_limit_is_that_of_the_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answers", [[REFUSAL], [answer(200, 1000), REFUSAL], [OUTAGE], [answer(200, 1000), OUTAGE]])
 def test_a_limit_that_is_refused_is_told_in_one_line(answers: list[CannedAnswer], tmp_path: Path) -> None:
-    with canned_server(*DATABASES, *answers) as server:
+    with canned_server(WELCOME, *DATABASES, *answers) as server:
         result = migrate(server, tmp_path)
     assert result.code == 1
     assert "CouchDB" in result.error_line
 
 
 def test_every_database_that_is_made_has_the_replicas_of_the_settings_the_systems_too(tmp_path: Path) -> None:
-    with canned_server(THERE, OK, *DATABASES, *[NOT_FOUND] * len(LIMITS)) as server:
+    with canned_server(WELCOME, THERE, OK, *DATABASES, *[NOT_FOUND] * len(LIMITS)) as server:
         migrate(server, tmp_path, couchdb_replicas="1", measures_admin_url=f"couchdb+{server.url}")
     made = [path for method, path, _ in server.requests if method == "PUT"]
     assert made[:2] == ["/_users?n=1", "/_replicator?n=1"]

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import many
 from worker.clients.ndjson import StreamedValues, StreamLimits, iter_values, read_values
-from worker.errors import MalformedAnswer, SupplierUnavailable
+from worker.errors import (
+    AnswerBrokenOff,
+    AnswerNotJson,
+    AnswerTooLarge,
+    BrokenJson,
+    MalformedAnswer,
+    SupplierUnavailable,
+)
 
 A, B = {"a": 1, "b": '}{"\\[]'}, {"c": [{"d": "é"}, None, True], "e": {}}
 
@@ -61,29 +68,29 @@ NO_JSON, CUT, BROKEN = "no JSON", "breaks off", "broken JSON"
 @pytest.mark.parametrize(
     "content, kind, reason, values",
     [
-        (b"", SupplierUnavailable, NO_JSON, ()),
-        (b" \r\n", SupplierUnavailable, NO_JSON, ()),
-        (b"<html><body>{}</body></html>", SupplierUnavailable, NO_JSON, ()),
-        (b"\n <!DOCTYPE html>", SupplierUnavailable, NO_JSON, ()),
-        (b"Internal Server Error", SupplierUnavailable, NO_JSON, ()),
-        (b"500 Internal Server Error", SupplierUnavailable, NO_JSON, (500,)),
-        (b"upstream request timeout", SupplierUnavailable, NO_JSON, ()),
-        (b'{"a": 1}\n<html>', SupplierUnavailable, NO_JSON, ({"a": 1},)),
-        (b'{"a": 1}\n{"a": 2', SupplierUnavailable, CUT, ({"a": 1},)),
-        (b'{"a": "tex', SupplierUnavailable, CUT, ()),
-        (b'{"a": "text\\', SupplierUnavailable, CUT, ()),
-        (b'[{"a": 1},', SupplierUnavailable, CUT, ({"a": 1},)),
-        (b'{"a": 1} tru', SupplierUnavailable, CUT, ({"a": 1},)),
-        (b'{"a": 1}\n{"a" 2}\n{"a": 3}', MalformedAnswer, BROKEN, ({"a": 1},)),
-        (b'{"a": ]', MalformedAnswer, BROKEN, ()),
-        (b'{"a": 1}}', MalformedAnswer, BROKEN, ({"a": 1},)),
-        (b'{"a": 1,}', MalformedAnswer, BROKEN, ()),
-        (b'{"a": NaN}', MalformedAnswer, BROKEN, ()),
-        (b'{"a": -Infinity}', MalformedAnswer, BROKEN, ()),
-        (b'{"a": "line\nline"}', MalformedAnswer, BROKEN, ()),
-        (b'{"a": "\xff"}', MalformedAnswer, "UTF-8", ()),
-        (b"[" * 40, MalformedAnswer, "nested", ()),
-        (b'{"a":' * 40, MalformedAnswer, "nested", ()),
+        (b"", AnswerNotJson, NO_JSON, ()),
+        (b" \r\n", AnswerNotJson, NO_JSON, ()),
+        (b"<html><body>{}</body></html>", AnswerNotJson, NO_JSON, ()),
+        (b"\n <!DOCTYPE html>", AnswerNotJson, NO_JSON, ()),
+        (b"Internal Server Error", AnswerNotJson, NO_JSON, ()),
+        (b"500 Internal Server Error", AnswerNotJson, NO_JSON, (500,)),
+        (b"upstream request timeout", AnswerNotJson, NO_JSON, ()),
+        (b'{"a": 1}\n<html>', AnswerNotJson, NO_JSON, ({"a": 1},)),
+        (b'{"a": 1}\n{"a": 2', AnswerBrokenOff, CUT, ({"a": 1},)),
+        (b'{"a": "tex', AnswerBrokenOff, CUT, ()),
+        (b'{"a": "text\\', AnswerBrokenOff, CUT, ()),
+        (b'[{"a": 1},', AnswerBrokenOff, CUT, ({"a": 1},)),
+        (b'{"a": 1} tru', AnswerBrokenOff, CUT, ({"a": 1},)),
+        (b'{"a": 1}\n{"a" 2}\n{"a": 3}', BrokenJson, BROKEN, ({"a": 1},)),
+        (b'{"a": ]', BrokenJson, BROKEN, ()),
+        (b'{"a": 1}}', BrokenJson, BROKEN, ({"a": 1},)),
+        (b'{"a": 1,}', BrokenJson, BROKEN, ()),
+        (b'{"a": NaN}', BrokenJson, BROKEN, ()),
+        (b'{"a": -Infinity}', BrokenJson, BROKEN, ()),
+        (b'{"a": "line\nline"}', BrokenJson, BROKEN, ()),
+        (b'{"a": "\xff"}', BrokenJson, "UTF-8", ()),
+        (b"[" * 40, AnswerTooLarge, "nested", ()),
+        (b'{"a":' * 40, AnswerTooLarge, "nested", ()),
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 10_000])
@@ -99,11 +106,11 @@ def test_a_value_an_answer_and_a_number_of_values_have_a_limit() -> None:
     whole = json.dumps({"a": "x" * 50}).encode()
     assert read(whole, value_bytes=len(whole)).fault is None
     too_long = read(whole, value_bytes=len(whole) - 1)
-    assert isinstance(too_long.fault, MalformedAnswer) and "longer than" in str(too_long.fault)
+    assert isinstance(too_long.fault, AnswerTooLarge) and "longer than" in str(too_long.fault)
     assert read(b"{}" * 10, values=10).fault is None
     too_many = read(b"{}" * 11, values=10)
-    assert isinstance(too_many.fault, MalformedAnswer) and len(too_many.values) == 10
-    assert isinstance(read(b" " * 101, stream_bytes=100).fault, MalformedAnswer)
+    assert isinstance(too_many.fault, AnswerTooLarge) and len(too_many.values) == 10
+    assert isinstance(read(b" " * 101, stream_bytes=100).fault, AnswerTooLarge)
 
 
 def test_a_line_of_a_hundred_megabytes_is_given_up_after_the_first_chunks() -> None:
@@ -127,7 +134,7 @@ def test_an_endless_answer_of_short_values_is_given_up_too() -> None:
         while True:
             yield b'{"a": 1}\n' * 1000
 
-    assert isinstance(read_values(endless()).fault, MalformedAnswer)
+    assert isinstance(read_values(endless()).fault, AnswerTooLarge)
 
 
 def test_a_number_keeps_all_its_digits() -> None:

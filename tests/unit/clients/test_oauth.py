@@ -13,12 +13,15 @@ import requests
 
 from tests.support.supplier_server import SECRETS, USAGE_POINT, ClientHarness
 from worker.errors import (
-    MalformedAnswer,
-    OperatorFault,
+    AnswerNotJson,
+    ApplicationRefused,
     RateLimited,
     RefreshTokenDead,
     RequestRefused,
+    SupplierFault,
+    SupplierLimited,
     SupplierUnavailable,
+    UnusableToken,
     WorkerError,
 )
 
@@ -36,32 +39,32 @@ REFUSALS: list[tuple[int, Any, type[WorkerError]]] = [
     (400, {"error": "invalid_request", "error_description": "missing_parameter"}, RequestRefused),
     (400, {"error": "invalid_scope"}, RequestRefused),
     (400, {"error": "unsupported_grant_type"}, RequestRefused),
-    (400, {"error": "invalid_client"}, OperatorFault),
-    (400, {"error": "unauthorized_client"}, OperatorFault),
-    (401, {"error": "Unauthorized", "error_description": "Valid authentication credentials ..."}, OperatorFault),
-    (401, b"", OperatorFault),
-    (200, {"error": "Unauthorized", "error_description": "seen through a proxy"}, OperatorFault),
+    (400, {"error": "invalid_client"}, ApplicationRefused),
+    (400, {"error": "unauthorized_client"}, ApplicationRefused),
+    (401, {"error": "Unauthorized", "error_description": "Valid authentication credentials ..."}, ApplicationRefused),
+    (401, b"", ApplicationRefused),
+    (200, {"error": "Unauthorized", "error_description": "seen through a proxy"}, ApplicationRefused),
     (415, {"error": "unsupported_media_type"}, RequestRefused),
-    (429, {"fault": {"code": 900804, "message": "Message throttled out"}}, RateLimited),
-    (403, b"", SupplierUnavailable),
-    (403, b"<html>firewall</html>", SupplierUnavailable),
-    (404, b"<html>firewall</html>", SupplierUnavailable),
-    (500, {"error": "server_error"}, SupplierUnavailable),
-    (503, b"<html>maintenance</html>", SupplierUnavailable),
-    (200, b"", SupplierUnavailable),
-    (200, b'{"access_token": "cut', SupplierUnavailable),
-    (200, {"id_token": "a.b.c"}, MalformedAnswer),
-    (200, {"access_token": "line\nbreak"}, MalformedAnswer),
-    (200, {"access_token": ""}, MalformedAnswer),
-    (200, {"access_token": None}, MalformedAnswer),
-    (200, {"access_token": "t", "refresh_token": 7}, MalformedAnswer),
-    (200, {"access_token": "t", "expires_in": "soon"}, MalformedAnswer),
-    (200, {"access_token": "t", "expires_in": -5}, MalformedAnswer),  # L10
-    (200, {"access_token": "t", "expires_in": True}, MalformedAnswer),
-    (200, {"access_token": "t", "expires_in": 1e30}, MalformedAnswer),
-    (200, {"access_token": "t", "token_type": "mac"}, MalformedAnswer),
-    (200, {"access_token": "t" * 8193}, MalformedAnswer),  # M7
-    (200, b'{"access_token": "t", "expires_in": Infinity}', MalformedAnswer),
+    (429, {"fault": {"code": 900804, "message": "Message throttled out"}}, SupplierLimited),
+    (403, b"", AnswerNotJson),
+    (403, b"<html>firewall</html>", AnswerNotJson),
+    (404, b"<html>firewall</html>", AnswerNotJson),
+    (500, {"error": "server_error"}, SupplierFault),
+    (503, b"<html>maintenance</html>", SupplierFault),
+    (200, b"", AnswerNotJson),
+    (200, b'{"access_token": "cut', AnswerNotJson),
+    (200, {"id_token": "a.b.c"}, UnusableToken),
+    (200, {"access_token": "line\nbreak"}, UnusableToken),
+    (200, {"access_token": ""}, UnusableToken),
+    (200, {"access_token": None}, UnusableToken),
+    (200, {"access_token": "t", "refresh_token": 7}, UnusableToken),
+    (200, {"access_token": "t", "expires_in": "soon"}, UnusableToken),
+    (200, {"access_token": "t", "expires_in": -5}, UnusableToken),  # L10
+    (200, {"access_token": "t", "expires_in": True}, UnusableToken),
+    (200, {"access_token": "t", "expires_in": 1e30}, UnusableToken),
+    (200, {"access_token": "t", "token_type": "mac"}, UnusableToken),
+    (200, {"access_token": "t" * 8193}, UnusableToken),  # M7
+    (200, b'{"access_token": "t", "expires_in": Infinity}', UnusableToken),
 ]
 
 
@@ -195,12 +198,12 @@ def test_a_token_is_revoked_with_the_credentials_in_the_form(
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
-        (503, b"<html>maintenance</html>", SupplierUnavailable),
-        (404, b"<html>firewall</html>", SupplierUnavailable),
-        (302, b"", SupplierUnavailable),
+        (503, b"<html>maintenance</html>", SupplierFault),
+        (404, b"<html>firewall</html>", AnswerNotJson),
+        (302, b"", AnswerNotJson),
         (400, b'{"error": "unsupported_token_type"}', RequestRefused),
-        (401, b"", OperatorFault),
-        (429, b'{"fault": {"code": 900804}}', RateLimited),
+        (401, b"", ApplicationRefused),
+        (429, b'{"fault": {"code": 900804}}', SupplierLimited),
     ],
 )
 def test_a_revocation_that_is_refused_says_why_and_names_no_token(

@@ -9,11 +9,27 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.canned_server import SILENT, CannedAnswer, CannedServer, answer, canned_server, chunked, cut_short
+from tests.support.canned_server import (
+    CUT,
+    SILENT,
+    CannedAnswer,
+    CannedServer,
+    answer,
+    canned_server,
+    chunked,
+    cut_short,
+)
 from worker.clients.ndjson import StreamLimits
 from worker.clients.session import Transport
 from worker.clients.tokens import Token
-from worker.errors import MalformedAnswer, StoreUnavailable, SupplierUnavailable
+from worker.errors import (
+    AnswerBrokenOff,
+    MalformedAnswer,
+    StoreUnavailable,
+    SupplierTooSlow,
+    SupplierUnavailable,
+    SupplierUnreachable,
+)
 from worker.stores.redis.child_processes import free_port
 
 pytestmark = pytest.mark.sockets
@@ -52,6 +68,44 @@ def test_silence_and_a_cut_answer_are_outages_that_do_not_name_the_meter(
     with pytest.raises(SupplierUnavailable) as caught:
         send()
     assert "99999999999999" not in str(caught.value)
+
+
+PAUSED = CannedAnswer(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[1,", silent=True)
+DAMAGED = CannedAnswer(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnone")
+
+
+@pytest.mark.parametrize(
+    "failure, cause",
+    [
+        (SILENT, SupplierTooSlow),
+        (PAUSED, SupplierTooSlow),
+        (cut_short(200, "fine"), AnswerBrokenOff),
+        (CUT, AnswerBrokenOff),
+        (DAMAGED, AnswerBrokenOff),
+    ],
+    ids=["silent", "paused", "cut short", "cut", "damaged"],
+)
+@pytest.mark.parametrize("limits", [None, StreamLimits()], ids=["whole", "value by value"])
+def test_d4_each_failure_of_a_call_has_its_cause(
+    server: CannedServer, failure: CannedAnswer, cause: type[Exception], limits: StreamLimits | None
+) -> None:
+    server.script[:] = [failure]
+    with pytest.raises(SupplierUnavailable) as caught:
+        Transport(server.url.rstrip("/"), timeouts=(1, 0.2)).send("GET", server.url, TOKEN, limits)
+    assert type(caught.value) is cause
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_d4_where_nobody_listens_the_supplier_is_out_of_reach(scheme: str) -> None:
+    url = f"{scheme}://127.0.0.1:{free_port()}"
+    with pytest.raises(SupplierUnreachable):
+        Transport(url).send("GET", f"{url}/", TOKEN)
+
+
+def test_d4_without_common_encryption_the_supplier_is_out_of_reach(server: CannedServer) -> None:
+    url = server.url.replace("http://", "https://")
+    with pytest.raises(SupplierUnreachable):
+        Transport(url.rstrip("/")).send("GET", url, TOKEN)
 
 
 def test_a_thread_keeps_its_own_connection_open(server: CannedServer, send: Callable[[], bytes]) -> None:
@@ -134,6 +188,6 @@ def test_an_answer_that_is_too_long_is_cut_with_its_connection(server: CannedSer
 def test_a_stream_that_the_network_cuts_is_an_outage(server: CannedServer, failure: CannedAnswer) -> None:
     server.script[:] = [failure]
     transport, unsent = Transport(server.url.rstrip("/"), timeouts=(1, 0.2)), list[str]()
-    with pytest.raises(SupplierUnavailable, match="did not answer"):
+    with pytest.raises(SupplierUnavailable, match=r"did not answer|broke off"):
         transport.send("GET", server.url, TOKEN, StreamLimits(), on_unsent=lambda: unsent.append("unsent"))
     assert unsent == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from config.settings import ConfigError, Settings, removed_settings
+from config.settings import ConfigError, Settings
+from config.unknown_settings import removed_settings
 
 
 @pytest.mark.parametrize("bad", ["P", "P0D", "P4Y", "PT1H", "P1Y2", "1Y", "P1D1Y", "P1097D", "P3Y1M", "p1y"])

@@ -176,6 +176,9 @@ def test_l13_an_empty_file_of_what_may_be_missing_counts_as_unset(
         {"PRESET": "enedis-v4"},
         {"ENEDIS_URL": "https://gw.ext.prod.api.enedis.fr"},
         {"ENEDIS_URL": "https://GW.EXT.PROD.API.ENEDIS.FR:443/"},
+        {"ENEDIS_URL": "https://gw.ext.prod.api.enedis.fr."},  # L11
+        {"ENEDIS_URL": "https://gw.ext.prod.api.enedis.fr..:443/"},
+        {"ENEDIS_URL": "https://gw.ext.prod.api.enedis\u3002fr/"},
         {"ENEDIS_SANDBOX": "true", "ENEDIS_URL": "https://gw.ext.prod.api.enedis.fr"},
     ],
 )
@@ -200,6 +203,43 @@ def test_pretending_is_allowed_elsewhere(monkeypatch: pytest.MonkeyPatch, variab
     assert settings.pretend_now == datetime(2024, 7, 25, 7, tzinfo=UTC)
     ahead = clock_from(settings.pretend_now)() - datetime(2024, 7, 25, 7, tzinfo=UTC)
     assert 0 <= ahead.total_seconds() < 60
+
+
+@pytest.mark.parametrize("switch", [{"PRETEND_NOW": "2024-07-25T09:00+02:00"}, {"PRETEND_HOMES": "true"}])
+@pytest.mark.parametrize(
+    "variables, name",
+    [
+        ({"ENEDIS_AUTHORIZE_URL": "https://mon-compte-particulier.enedis.fr"}, "RELEVE_ENEDIS_AUTHORIZE_URL"),
+        ({"GRDF_TOKEN_URL": "https://sofit-sso-oidc.grdf.fr/x"}, "RELEVE_GRDF_TOKEN_URL"),
+        ({"GRDF_AUTHORIZE_URL": "https://api.grdf.fr./authorize"}, "RELEVE_GRDF_AUTHORIZE_URL"),
+    ],
+)
+def test_l11_pretending_is_refused_beside_any_host_of_the_supplier_s(
+    monkeypatch: pytest.MonkeyPatch, switch: dict[str, str], variables: dict[str, str], name: str
+) -> None:
+    (line,) = error_lines(monkeypatch, ENEDIS_URL="http://127.0.0.1:8123", **switch, **variables)
+    assert line == f"RELEVE_{next(iter(switch))}: is for the simulator: unset it, or {name}, which names a real host"
+
+
+@pytest.mark.parametrize(
+    "url, pretending",
+    [
+        ("http://127.0.0.1:8123", True),
+        ("https://gateway.example.org", True),
+        ("https://gw.ext.prod-sandbox.api.enedis.fr", False),  # Enedis' own sandbox is no simulator of ours.
+    ],
+)
+def test_l11_a_gateway_of_ones_own_is_a_simulator_by_a_switch_alone(
+    monkeypatch: pytest.MonkeyPatch, url: str, pretending: bool
+) -> None:
+    gas = {"GRDF_URL": url.replace("enedis", "grdf") if pretending else "", "GRDF_CLIENT_ID": "releve-simulator"}
+    gas = gas if pretending else {}
+    plain = read_settings(monkeypatch, ENEDIS_URL=url, **gas)
+    assert not plain.pretends and not plain.speaks_to_simulator and not plain.speaks_to_gas_simulator
+    for switch in ({"PRETEND_NOW": "2024-07-25T09:00+02:00"}, {"PRETEND_HOMES": "true", "PRETEND_NOW": ""}):
+        switched = read_settings(monkeypatch, ENEDIS_URL=url, **gas, **switch)
+        assert switched.pretends and switched.speaks_to_simulator is pretending
+        assert switched.speaks_to_gas_simulator is pretending
 
 
 def test_without_pretence_it_is_now() -> None:

@@ -28,11 +28,15 @@ from worker.errors import (
     RateLimited,
     RefreshTokenDead,
     StoreUnavailable,
+    SupplierFault,
+    SupplierLimited,
     SupplierUnavailable,
+    Unforeseen,
     UnknownAccount,
     UnknownUsagePoint,
     WorkerError,
     WriteRefused,
+    WrongUnit,
 )
 from worker.metrics import error_kind
 from worker.stores.registry.outcomes import SeriesOutcome
@@ -135,15 +139,23 @@ MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
 @pytest.mark.parametrize(
     "error, state, code, state_name, asked, wait",
     [
-        (SupplierUnavailable("down"), AccountState.READY, "VENDOR_DOWN", "failed", True, WINDOW_DELAYS[0]),
+        (SupplierFault("down"), AccountState.READY, "VENDOR_DOWN.SERVER_ERROR", "failed", True, WINDOW_DELAYS[0]),
         (SupplierUnavailable("down", 3600), AccountState.READY, "VENDOR_DOWN", "failed", True, timedelta(hours=1)),
         (RateLimited("wait"), AccountState.READY, "RATE_LIMITED", "waiting", False, MINUTE),
+        (
+            SupplierLimited("wait", 90),
+            AccountState.READY,
+            "RATE_LIMITED.BY_SUPPLIER",
+            "waiting",
+            False,
+            timedelta(seconds=90),
+        ),
         (RateLimited("wait", 1799), AccountState.READY, "RATE_LIMITED", "waiting", False, timedelta(seconds=1799)),
         (StoreUnavailable("no store"), AccountState.READY, None, "failed", False, MINUTE),
-        (MalformedAnswer("odd"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, None),
-        (WriteRefused("no"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, None),
-        (OperatorFault("key"), AccountState.READY, "UNKNOWN_ERROR", "failed", False, QUARTER),
-        (WorkerError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, WINDOW_DELAYS[0]),
+        (WrongUnit("odd"), AccountState.READY, "ANSWER_MALFORMED.UNIT", "failed", True, None),
+        (WriteRefused("no"), AccountState.READY, "WRITE_REFUSED", "failed", True, None),
+        (OperatorFault("key"), AccountState.READY, "SETUP_WRONG", "failed", False, QUARTER),
+        (Unforeseen("unforeseen"), AccountState.READY, "UNKNOWN_ERROR.BUG", "failed", True, WINDOW_DELAYS[0]),
         (
             RefreshTokenDead("dead"),
             AccountState.ACTION_NEEDED,
@@ -383,7 +395,7 @@ def test_no_line_tells_a_meter_or_a_payload(household: Household, caplog: pytest
     account = household.add()
     with caplog.at_level(logging.DEBUG):
         assert household.run(claim_window(household, account)) is None
-    assert "code=UNKNOWN_ERROR" in caplog.text
+    assert "code=UNKNOWN_ERROR.BUG" in caplog.text
     for secret in (USAGE_POINT, "30001640000011", "payload"):
         assert secret not in caplog.text
 

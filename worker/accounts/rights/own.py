@@ -24,7 +24,7 @@ from worker.domain.consent.rights import (
     best_record,
 )
 from worker.domain.measures.readings import civil_date
-from worker.errors import ConsentEnded, DataError, RightEnded, SupplierUnavailable
+from worker.errors import ConsentEnded, DataError, RightChanging, RightEnded, SupplierFault
 from worker.stores.registry.rights import RightTable, new_right_id
 
 
@@ -67,7 +67,7 @@ class OwnRights:
         An active right is looked up first and used; else ``holder`` declares one. An own meter whose right has ended
         keeps its account. ``by``: who vouches. ``anew``: the data of the meter were erased, and it is added again. The
         caller enqueues the history. Raises DeclarationNeeded, MeterErased, MeterElsewhere, RightRefused,
-        UnknownUsagePoint, what the client raises, and StoreUnavailable; SupplierUnavailable while a right of the meter
+        UnknownUsagePoint, what the client raises, and StoreUnavailable; RightChanging while a right of the meter
         is withdrawn; ValueError where the meter has an account that is read, or that was a household's.
         """
         account = self.openings.outcomes.registry.find(supplier, meter)
@@ -99,7 +99,7 @@ class OwnRights:
             )
         self._check_not_erased(right, anew=anew)
         if self.rights.is_being_withdrawn(supplier, meter):
-            raise SupplierUnavailable("the last right of this meter is being withdrawn: try again in some minutes")
+            raise RightChanging("the last right of this meter is being withdrawn: try again in some minutes")
         if holder is not None and not is_there:
             right, record = self._declare(right, holder), None
             self._check_not_erased(right, anew=anew)  # One that was there and waits may be older.
@@ -137,7 +137,7 @@ class OwnRights:
         if declared.id is None:  # It was there already, and waits.
             record = self._look_up(right.supplier, right.meter)
             if record is None:
-                raise SupplierUnavailable("the supplier has a right for this meter and doesn't list it: try again")
+                raise SupplierFault("the supplier has a right for this meter and doesn't list it: try again")
             return _with_record(right, record)
         return replace(
             right,

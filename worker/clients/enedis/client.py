@@ -18,7 +18,7 @@ from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Series
-from worker.errors import AccountError, MalformedAnswer, OperatorFault, RequestRefused
+from worker.errors import AccountError, OperatorFault, RequestRefused, WrongMeter
 
 USAGE_POINT: Final = re.compile(r"[0-9]{14}")
 _METER_FIELD: Final = "usage_point_id"  # In contracts of all generations.
@@ -75,7 +75,7 @@ class EnedisClient:
             preset.paths[series], params, lambda reply: interpret(reply, window.end, self._now(), self._report)
         )
         if _echoed_usage_point(answer.payload) not in (None, usage_point_id):
-            raise MalformedAnswer(_ANOTHER_METER)
+            raise WrongMeter(_ANOTHER_METER)
         return answer
 
     def _ask_state(self, calls: Sequence[StateCall], meter: str) -> Answer:
@@ -107,7 +107,7 @@ class EnedisClient:
         body = keep_fields(answer.payload, call.kept)
         meters = {value for value in find_values(body, _METER_FIELD) if USAGE_POINT.fullmatch(value)}
         if meters and meter not in meters:
-            raise MalformedAnswer(_ANOTHER_METER)
+            raise WrongMeter(_ANOTHER_METER)
         return Answer(AnswerKind.DATA, keep_meter(body, _METER_FIELD, meter) if meters else body)
 
 

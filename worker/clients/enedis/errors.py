@@ -22,12 +22,14 @@ from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.domain.measures.deviations import Deviation, DeviationKind, names_of
 from worker.domain.measures.readings import civil_date
 from worker.errors import (
+    AnswerNotJson,
+    ApplicationRefused,
     ConsentRevoked,
     HolderChanged,
-    OperatorFault,
-    RateLimited,
     RequestRefused,
     SeriesNotOffered,
+    SupplierFault,
+    SupplierLimited,
     SupplierUnavailable,
     UnknownUsagePoint,
     WorkerError,
@@ -61,7 +63,7 @@ _ERROR_BY_CODE: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
     # A production point has no consumption, and the other way round.
     "adam-err0069": (SeriesNotOffered, "Enedis says that this meter does not measure in this direction"),
     "900908": (
-        OperatorFault,
+        ApplicationRefused,
         "Enedis (900908): this API is not subscribed for the application, do it in its portal",
     ),
 }
@@ -112,7 +114,7 @@ def classify(reply: Reply, now: datetime) -> Answer:
     """
     payload, code, status = reply.json, reply.code, reply.meant_status
     if status == 429 or (status < 500 and (_QUOTA_CODE.fullmatch(code) or _over_quota(payload))):
-        raise RateLimited(f"Enedis: quota used up ({code or status})", wait_of(reply, now))
+        raise SupplierLimited(f"Enedis: quota used up ({code or status})", wait_of(reply, now))
     if status >= 500 or code in _OUTAGE_CODES or payload is None:
         raise _unavailable(reply, now)
     if code in _KIND_BY_CODE:
@@ -121,7 +123,7 @@ def classify(reply: Reply, now: datetime) -> Answer:
         error_class, text = _ERROR_BY_CODE[code]
         raise error_class(text)
     if _GATEWAY_CODE.fullmatch(code) or code in BAD_TOKEN_CODES or status == 401:
-        raise OperatorFault(
+        raise ApplicationRefused(
             f"Enedis refuses the application ({code or status}): check its credentials and subscriptions"
         )
     return _classify_success(reply, now) if 200 <= status < 300 else _classify_by_status(reply, now)
@@ -179,7 +181,8 @@ def _classify_by_status(reply: Reply, now: datetime) -> Answer:
 
 def _unavailable(reply: Reply, now: datetime) -> SupplierUnavailable:
     detail = reply.code or ("no JSON" if reply.json is None else "no readable code")
-    return SupplierUnavailable(f"Enedis: status {reply.status}, {detail}", retry_after_s(reply.headers, now))
+    error_class = AnswerNotJson if reply.json is None and reply.status < 500 else SupplierFault
+    return error_class(f"Enedis: status {reply.status}, {detail}", retry_after_s(reply.headers, now))
 
 
 def _over_quota(payload: Json) -> bool:

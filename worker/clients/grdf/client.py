@@ -18,7 +18,7 @@ from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Series
 from worker.domain.parsing.gas_records import clean_names, object_of
-from worker.errors import AccountError, MalformedAnswer, OperatorFault, RequestRefused, SeriesNotOffered
+from worker.errors import AccountError, OperatorFault, RequestRefused, SeriesNotOffered, WrongMeter
 
 LIMITS: Final = StreamLimits()
 _ANOTHER_METER: Final = "the supplier answered for another meter than the one asked for"
@@ -93,4 +93,4 @@ def _check_meter(records: Sequence[Json], meter: str) -> None:
         named = object_of(clean_names(record), "pce").get("id_pce")
         text = str(named).zfill(14) if isinstance(named, int) and 0 <= named < 10**14 else named
         if isinstance(text, str) and PCE.fullmatch(text) and text != meter:
-            raise MalformedAnswer(_ANOTHER_METER)
+            raise WrongMeter(_ANOTHER_METER)

@@ -25,11 +25,10 @@ from worker.domain.measures.readings import civil_date
 from worker.domain.parsing.gas_records import clean_names, object_of
 from worker.domain.parsing.values import parse_text, to_plain
 from worker.errors import (
+    AnswerNotJson,
+    ApplicationRefused,
     ConsentRevoked,
     HolderChanged,
-    MalformedAnswer,
-    OperatorFault,
-    RateLimited,
     RequestRefused,
     RightContractEnded,
     RightEmailWrong,
@@ -39,9 +38,12 @@ from worker.errors import (
     RightRevoked,
     RightScopeWrong,
     SeriesNotOffered,
+    SupplierFault,
+    SupplierLimited,
     SupplierUnavailable,
     UnknownUsagePoint,
     WorkerError,
+    WrongShape,
 )
 
 _NO_RIGHT: Final = (ConsentRevoked, "GRDF knows no right to read this meter: its holder must consent again")
@@ -53,10 +55,10 @@ _MOVED: Final = (HolderChanged, "the person who consented does not hold this met
 _NO_METER: Final = (UnknownUsagePoint, "GRDF does not know this meter: check its number (PCE)")
 _NOT_COVERED: Final = (SeriesNotOffered, "the right to read this meter does not cover this series")
 _OUR_CONTRACT: Final = (
-    OperatorFault,
+    ApplicationRefused,
     "GRDF refuses the application: its contract for ADICT has ended, or its rights are suspended; ask GRDF",
 )
-_OUTAGE: Final = (SupplierUnavailable, "GRDF could not answer: an error of its server")
+_OUTAGE: Final = (SupplierFault, "GRDF could not answer: an error of its server")
 _BAD_REQUEST: Final = (RequestRefused, "GRDF calls the request wrong")
 
 Meaning = AnswerKind | tuple[type[WorkerError], str]
@@ -224,7 +226,7 @@ def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
     if error.code == _EXISTS_CODE or _NO_FAILURE.search(text):
         return error
     if reply.status == 403:
-        raise OperatorFault("GRDF does not let the application use rights (403): check its contract for ADICT")
+        raise ApplicationRefused("GRDF does not let the application use rights (403): check its contract for ADICT")
     by_text = (meaning for pattern, meaning in _MEANING_OF_RIGHT_BY_TEXT if pattern.search(text))
     raise _to_error(_MEANING_OF_RIGHT_BY_CODE.get(error.code) or next(by_text, _BAD_REQUEST), error)
 
@@ -232,11 +234,11 @@ def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
 def raise_by_status(reply: Reply, now: datetime) -> None:
     """Raise what the status of a refusal means by itself; a body that is no JSON is a gateway's page."""
     if reply.status == 429:
-        raise RateLimited("GRDF: quota used up (429)", wait_of(reply, now))
+        raise SupplierLimited("GRDF: quota used up (429)", wait_of(reply, now))
     if reply.status >= 500 or reply.status // 100 == 3:
         raise _unavailable(reply, now, "an outage")
     if reply.status == 401:
-        raise OperatorFault("GRDF refuses the application (401): check its credentials and its contract for ADICT")
+        raise ApplicationRefused("GRDF refuses the application (401): check its credentials and its contract for ADICT")
     if reply.body.strip() and not _values_of(reply):
         raise _unavailable(reply, now, "no JSON")
 
@@ -271,7 +273,7 @@ def _classify_success(reply: Reply, now: datetime) -> Answer:
     if has_data:
         return Answer(AnswerKind.DATA, {"records": records})
     if any(not isinstance(value, dict) for value in values):
-        raise MalformedAnswer("the answer is no list of objects")
+        raise WrongShape("the answer is no list of objects")
     return _answer_of(told[0], reply, now) if told else Answer(AnswerKind.NO_DATA)
 
 
@@ -289,11 +291,12 @@ def _answer_of(error: BusinessError, reply: Reply, now: datetime) -> Answer:
 def _to_error(meaning: tuple[type[WorkerError], str], error: BusinessError, wait_s: float | None = None) -> WorkerError:
     error_class, text = meaning
     text = f"{text} ({error.code})" if error.code else text
-    return SupplierUnavailable(text, wait_s) if error_class is SupplierUnavailable else error_class(text)
+    return SupplierFault(text, wait_s) if error_class is SupplierFault else error_class(text)
 
 
 def _unavailable(reply: Reply, now: datetime, detail: str) -> SupplierUnavailable:
-    return SupplierUnavailable(f"GRDF: status {reply.status}, {detail}", retry_after_s(reply.headers, now))
+    error_class = SupplierFault if reply.status >= 500 or reply.status // 100 == 3 else AnswerNotJson
+    return error_class(f"GRDF: status {reply.status}, {detail}", retry_after_s(reply.headers, now))
 
 
 def _values_of(reply: Reply) -> Sequence[Json]:

@@ -31,7 +31,7 @@ from worker.domain.parsing.envelopes import list_of_objects
 from worker.domain.parsing.off_peak_hours import format_off_peak_hours, parse_off_peak_hours
 from worker.domain.parsing.parsed_answer import ParsedAnswer
 from worker.domain.parsing.values import parse_date, parse_number, parse_text, to_whole
-from worker.errors import MalformedAnswer
+from worker.errors import WrongShape
 
 _POWER: Final = re.compile(r"([\d.,]+) ?([a-z]+)", re.ASCII | re.IGNORECASE)
 _MILLIONTHS: Final = {"kva": 1_000_000, "va": 1_000}  # Of a kVA.
@@ -56,7 +56,7 @@ def _is_consumers(details: Mapping[str, Any]) -> bool:
 def _contracts(payload: Json) -> Iterator[tuple[Json, dict[str, Any]]]:
     """Yield the power as sent and the details of each contract."""
     if not isinstance(payload, dict) or not {"contracts", "situation_contrat"} & payload.keys():
-        raise MalformedAnswer("the answer is no answer of contracts")
+        raise WrongShape("the answer is no answer of contracts")
     if "situation_contrat" in payload:
         yield from _contracts_2026(payload)
         return
@@ -64,7 +64,7 @@ def _contracts(payload: Json) -> Iterator[tuple[Json, dict[str, Any]]]:
     for body in list_of_objects([customers] if isinstance(customers, dict) else customers, "contracts"):
         customer = body.get("customer")
         if not isinstance(customer, dict):
-            raise MalformedAnswer("customer is not an object")
+            raise WrongShape("customer is not an object")
         for point in list_of_objects(customer.get("usage_points"), "usage_points"):
             contracts = point.get("contracts")
             for contract in list_of_objects([contracts] if isinstance(contracts, dict) else contracts, "contracts"):

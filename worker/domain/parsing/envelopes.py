@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from worker.domain.measures.answers import Json
 from worker.domain.measures.series import Direction, Quantity, Series
-from worker.errors import MalformedAnswer
+from worker.errors import WrongMeter, WrongShape, WrongUnit
 
 ROOTS_2026: Final = ("grandeur", "idPrm", "periode")
 NAMES_OF_DIRECTIONS_2026: Final = {Direction.CONSUMPTION: "CONS", Direction.PRODUCTION: "PROD"}
@@ -56,7 +56,7 @@ class RawRow(NamedTuple):
 def open_envelope(payload: Json, series: Series) -> list[RawRow]:
     """Return the points of an answer, in its own order. Raises MalformedAnswer on any other shape or unit."""
     if not isinstance(payload, dict):
-        raise MalformedAnswer("the answer is not a JSON object of measures")
+        raise WrongShape("the answer is not a JSON object of measures")
     if any(root in payload for root in ROOTS_2026):
         return list(_rows_2026(payload, series))
     if "meter_reading" in payload:
@@ -65,15 +65,15 @@ def open_envelope(payload: Json, series: Series) -> list[RawRow]:
         return list(_rows_of_meter_reading(payload, series))
     if "usage_point" in payload:
         return list(_rows_of_usage_points(payload["usage_point"], series))
-    raise MalformedAnswer("the answer holds none of the known envelopes of measures")
+    raise WrongShape("the answer holds none of the known envelopes of measures")
 
 
 def _rows_of_meter_reading(meter_reading: Json, series: Series) -> Iterator[RawRow]:
     if not isinstance(meter_reading, dict):
-        raise MalformedAnswer("meter_reading is not an object")
+        raise WrongShape("meter_reading is not an object")
     reading_type = meter_reading.get("reading_type") or {}
     if not isinstance(reading_type, dict):
-        raise MalformedAnswer("reading_type is not an object")
+        raise WrongShape("reading_type is not an object")
     _check_unit(reading_type.get("unit"), series)
     _check_kind(reading_type, series)
     default_step = reading_type.get("interval_length")
@@ -91,7 +91,7 @@ def _rows_of_usage_points(usage_points: Json, series: Series) -> Iterator[RawRow
     usage_point_list = [usage_points] if isinstance(usage_points, dict) else usage_points
     entries = list_of_objects(usage_point_list, "usage_point")
     if len({str(entry.get("usage_point_id")) for entry in entries}) > 1:
-        raise MalformedAnswer("the answer mixes several meters")
+        raise WrongMeter("the answer mixes several meters")
     for entry in entries:
         yield from _rows_of_meter_reading(entry.get("meter_reading"), series)
 
@@ -117,17 +117,17 @@ def pick_quantities_2026(raw: Json, series: Series) -> Iterator[dict[str, Json]]
 
 
 def _check_unit(unit: Json, series: Series) -> None:
-    """Check the unit, if there is one: to read W as Wh would double every half-hour. Raises MalformedAnswer."""
+    """Check the unit, if there is one: to read W as Wh would double every half-hour. Raises WrongUnit."""
     if unit is not None and unit != (expected := QUANTITIES[series.description.quantity].unit):
-        raise MalformedAnswer(f"the unit of {series.value} is not {expected}")
+        raise WrongUnit(f"the unit of {series.value} is not {expected}")
 
 
 def _check_kind(reading_type: dict[str, Json], series: Series) -> None:
-    """Check the optional kind and aggregate: a day's maximum power has the same shape. Raises MalformedAnswer."""
+    """Check the optional kind and aggregate: a day's maximum power has the same shape. Raises WrongUnit."""
     quantity = QUANTITIES[series.description.quantity]
     for name, expected in (("measurement_kind", quantity.kind), ("aggregate", quantity.aggregate)):
         if reading_type.get(name) not in (None, expected):
-            raise MalformedAnswer(f"the {name} of {series.value} is not {expected}")
+            raise WrongUnit(f"the {name} of {series.value} is not {expected}")
 
 
 def list_of_objects(raw: Json, name: str) -> list[dict[str, Json]]:
@@ -135,5 +135,5 @@ def list_of_objects(raw: Json, name: str) -> list[dict[str, Json]]:
     if raw is None:
         return []
     if not isinstance(raw, list) or not all(isinstance(item, dict) for item in raw):
-        raise MalformedAnswer(f"{name} is not a list of objects")
+        raise WrongShape(f"{name} is not a list of objects")
     return raw

@@ -34,7 +34,7 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow, IntervalReading
 from worker.domain.parsing.gas_records import clean_names, is_absent, object_of, translate_quality, translate_status
 from worker.domain.parsing.parsed_answer import ParsedAnswer
 from worker.domain.parsing.values import parse_date, parse_decimal, parse_text, to_plain, to_whole
-from worker.errors import MalformedAnswer
+from worker.errors import WrongShape
 
 DAILY_TYPES: Final = frozenset({"informative journalier", "informative journaliere"})
 PUBLISHED_TYPES: Final = frozenset({"publiee"})
@@ -97,7 +97,7 @@ def _with_end(reading: IntervalReading) -> IntervalReading:
 
 def _read(payload: Json, is_daily: bool) -> _Readings:
     if not isinstance(payload, dict) or not isinstance(payload.get("records"), list):
-        raise MalformedAnswer("the answer is no answer of gas")
+        raise WrongShape("the answer is no answer of gas")
     found = _Readings()
     for record in payload["records"]:
         fields = clean_names(record)

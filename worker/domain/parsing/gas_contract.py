@@ -19,7 +19,7 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow, IntervalReading
 from worker.domain.parsing.gas_records import clean_names, object_of
 from worker.domain.parsing.parsed_answer import ParsedAnswer
 from worker.domain.parsing.values import parse_date, parse_decimal, parse_text, to_whole
-from worker.errors import MalformedAnswer
+from worker.errors import WrongShape
 
 TECHNICAL: Final = "donnees_techniques"
 CONTRACTUAL: Final = "donnees_contractuelles"
@@ -32,7 +32,7 @@ def parse_gas_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
     """Parse the contract in force to one reading; its amount is the CAR in millionths of a kWh, 0 where not told."""
     fields = clean_names(payload)
     if not {TECHNICAL, CONTRACTUAL} & fields.keys():
-        raise MalformedAnswer("the answer is no answer of a contract of gas")
+        raise WrongShape("the answer is no answer of a contract of gas")
     meter = object_of(object_of(fields, TECHNICAL), "caracteristiques_compteur")
     contract = object_of(fields, CONTRACTUAL)
     number = parse_decimal(object_of(contract, "car").get("car_actuelle", contract.get("car")))

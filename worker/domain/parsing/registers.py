@@ -30,7 +30,7 @@ from worker.domain.parsing.envelopes import ROOTS_2026, list_of_objects, pick_qu
 from worker.domain.parsing.labels import parse_day
 from worker.domain.parsing.parsed_answer import ParsedAnswer
 from worker.domain.parsing.values import parse_number, parse_text, to_whole
-from worker.errors import MalformedAnswer
+from worker.errors import WrongShape
 
 _DISTRIBUTOR: Final = "D"
 _MILLIWATT_HOURS: Final = 1000  # Of a Wh.
@@ -91,7 +91,7 @@ class _Points:
 def parse_registers(payload: Json, series: Series = Series.REGISTERS) -> ParsedAnswer:
     """Parse a reading for each midnight: the total, with ``calendar`` and ``registers`` (Wh) as details."""
     if not isinstance(payload, dict) or not any(root in payload for root in _ROOTS):
-        raise MalformedAnswer("the answer is no answer of registers")
+        raise WrongShape("the answer is no answer of registers")
     points = _Points()
     for context in list_of_objects(payload.get("contexte"), "contexte"):
         for item in pick_quantities_2026(context.get("grandeur"), series):

@@ -27,13 +27,16 @@ from worker.ops.health.tokens import check_api_tokens
 from worker.ops.health.workers import check_workers
 
 CHECKS: Final = {
-    "settings": Check(check_settings, "what is spoken, where, and how many calls an hour; plain http that is wanted"),
+    "settings": Check(
+        check_settings,
+        "what is spoken, where, and how many calls an hour; plain http that is wanted; no name is mistyped",
+    ),
     "credentials": Check(
         check_supplier_credentials, "the application's own id and secret, where Enedis itself is asked"
     ),
     "python": Check(check_python, "which Python, and which Relève"),
     "time zone": Check(check_time_zone, "data of Europe/Paris is there and right"),
-    "disk": Check(check_disk, "data_dir can be written to and has 200 MiB left"),
+    "disk": Check(check_disk, "data_dir can be written to, by us alone, and has 200 MiB left"),
     "token keys": Check(
         check_token_keys, "tokens can be sealed, and those stored can be opened; keys of old are out of use"
     ),
@@ -46,13 +49,15 @@ CHECKS: Final = {
     "plain lines": Check(
         check_plain_connections, "which servers on other hosts are spoken to without TLS; public hosts are a warning"
     ),
-    "registry": Check(check_registry, "reachable, version, its tables are those of this program, accounts by state"),
+    "registry": Check(
+        check_registry, "reachable, version, in UTF-8, its tables are those of this program, accounts by state"
+    ),
     "tokens": Check(check_api_tokens, "API tokens that end within 14 days, and those without an end", ("registry",)),
     "measures": Check(
         check_measures,
         "each database answers; shards and copies are as told; nothing is in the other layout",
     ),
-    "couchdb": Check(check_couchdb, "version, set-up finished, nobody gets in without a password"),
+    "couchdb": Check(check_couchdb, "version 3 or newer, set-up finished, nobody gets in without a password"),
     "supplier": Check(
         check_supplier,
         "it answers; with v5 and 2026 it gives the application a token",

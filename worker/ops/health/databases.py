@@ -19,7 +19,7 @@ from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.runtime.stores import build_measures
 from worker.stores.database import Database
 from worker.stores.measures.base import Layout, database_name, doctypes_of, readings_of, wrong_layout
-from worker.stores.measures.couchdb_http import CouchServer, UserRefused, read_or_none
+from worker.stores.measures.couchdb_http import CouchServer, UserRefused, check_server, read_or_none
 from worker.stores.registry import migrations
 from worker.stores.registry.overview import Overview
 
@@ -33,12 +33,12 @@ _HOW_TO_CLOSE: Final = (
 
 
 def check_couchdb(connections: CheckConnections) -> Iterator[CheckNote]:
-    """Check that CouchDB is set up and refuses strangers.  Raises StoreUnavailable."""
+    """Check that CouchDB is one that does, is set up, and refuses strangers.  Raises StoreUnavailable."""
     server = connections.couchdb
     if server is None:
         yield ok("not in use: the measures are in SQL")
         return
-    version = (read_or_none(server, "") or {}).get("version", "of unknown version")
+    version = check_server(server)
     stranger = CouchServer(server.origin, None, connections.settings.store_timeout_s)
     yield from _check_strangers(stranger, Layout(connections.settings.layout))
     yield from _check_setup(server)

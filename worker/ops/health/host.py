@@ -18,12 +18,14 @@ from zoneinfo import ZoneInfoNotFoundError
 
 import requests
 
-from config.settings import ConfigError, removed_settings
+from config.settings import ConfigError
+from config.unknown_settings import removed_settings, unknown_settings
 from config.validation import is_production
 from worker.clients.suppliers import GRDF
 from worker.domain.measures.readings import day_length
 from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
+from worker.ops.health.keys import OTHERS
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.ops.plain_connections import check_plain_http, plain_connections
 from worker.ops.startup import SIMULATOR_CREDENTIALS, check_enedis_credentials
@@ -128,7 +130,9 @@ def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
     where = (
         "the supplier's own hosts"
         if is_production(settings.enedis_url, settings.enedis_sandbox)
-        else "a sandbox or simulator"
+        else "a simulator"
+        if settings.speaks_to_simulator
+        else "a sandbox or a gateway"
     )
     per_hour = quota_from(settings).per_hour or "no limit of"
     yield ok(f"{settings.preset} on {where}, {per_hour} calls an hour")
@@ -138,6 +142,7 @@ def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
             "unset RELEVE_PRETEND_NOW to live in the present"
         )
     yield from map(warn, removed_settings())
+    yield from map(fail, unknown_settings())
     try:
         if warning := check_plain_http(settings.public_url, wanted=settings.plain_http):
             yield warn(warning)
@@ -189,4 +194,6 @@ def check_disk(connections: CheckConnections) -> Iterator[CheckNote]:
     free = shutil.disk_usage(existing).free // 2**20
     if free < _LEAST_FREE_MIB:
         yield fail(f"only {free} MiB are free where {folder} is: make room")
+    if folder == existing and folder.stat().st_mode & OTHERS:
+        yield warn(f"others may look into {folder}: chmod 700 it")
     yield ok(f"{free} MiB free in {folder}" + ("" if folder == existing else ", which is made at first use"))

@@ -10,6 +10,7 @@ from typing import Any
 from config.settings import ConfigError, Settings
 from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections
+from worker.ops.machine import describe_machine_fault
 
 
 class Level(Enum):
@@ -87,3 +88,7 @@ def run_check(name: str, check: Check, connections: CheckConnections) -> CheckRe
         return summarize(name, check.run(connections))
     except (ConfigError, WorkerError) as error:
         return CheckResult(name, Level.FAIL, " ".join(str(error).split()))
+    except OSError as error:
+        if (fault := describe_machine_fault(error)) is None:
+            raise
+        return CheckResult(name, Level.FAIL, fault)

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import PARIS, DateWindow
 from worker.domain.measures.series import Series, of_supplier
-from worker.simulator.api.admin_routes import admin_route
+from worker.simulator.api.admin_routes import HEALTH, admin_route
 from worker.simulator.api.gas.admin import gas_admin_routes, known_pce
 from worker.simulator.api.requests import is_usage_point
 from worker.simulator.faults import InjectedFault
@@ -34,7 +34,7 @@ class _Limits(BaseModel):
 def admin_routes(simulator: SimulatorState) -> list[Route]:
     """Return the routes below ``/__sim__/``."""
     return [
-        admin_route(simulator, "/health", GET=_health),
+        admin_route(simulator, HEALTH, GET=_health),
         admin_route(simulator, "/faults", GET=_faults, POST=_add_faults, DELETE=_clear_faults),
         admin_route(simulator, "/clock", GET=_clock, POST=_set_clock),
         admin_route(simulator, "/quota", GET=_quota, POST=_set_quota),

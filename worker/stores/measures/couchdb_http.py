@@ -39,6 +39,10 @@ class UserRefused(StoreUnavailable):
     """CouchDB answers, and refuses this user, or a stranger (401 and 403)."""
 
 
+class ServerUnsuitable(StoreUnavailable):
+    """What answers is no CouchDB, or one of a version that does not do."""
+
+
 @dataclass(frozen=True, slots=True)
 class CouchAnswer:
     """An answer of CouchDB: its body, or for a refusal (4xx) its ``error`` and ``reason``, empty if not JSON."""
@@ -212,6 +216,28 @@ class _Connections(http.ConnectionPool):  # type: ignore[misc]  # The package ha
                 super().release(url, connection)
             else:
                 connection.close()
+
+
+_OLDEST: Final = 3
+_STAND_IN: Final = "express-pouchdb"  # pouchdb-server, whose versions are its own.
+
+
+def check_server(server: CouchServer) -> str:
+    """Return the server's version.
+
+    Raises ServerUnsuitable where it is no CouchDB, or an older one than 3, and StoreUnavailable.
+    """
+    welcome = server.request("GET", "").body
+    known = isinstance(welcome, dict) and ("couchdb" in welcome or _STAND_IN in welcome)
+    if not known:
+        raise ServerUnsuitable(f"the server at {server.origin} is no CouchDB: check the address in RELEVE_MEASURES_URL")
+    version = str(welcome.get("version") or "of unknown version")
+    major = re.match(r"[0-9]{1,4}", version)
+    if _STAND_IN not in welcome and major and int(major[0]) < _OLDEST:
+        raise ServerUnsuitable(
+            f"CouchDB {version[:20]} at {server.origin} is too old: update it to CouchDB {_OLDEST} or newer"
+        )
+    return version
 
 
 SYSTEM_DATABASES: Final = ("_users", "_replicator")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Final, Self
 from urllib.request import ProxyHandler, build_opener
 
-from worker.errors import WorkerError
+from worker.errors import ProcessFailed
 from worker.stores.redis import guard
 
 log = logging.getLogger("releve.processes")
@@ -190,7 +190,7 @@ class Supervisor:
                 if is_ready():
                     return
             time.sleep(POLL_S)
-        raise WorkerError(f"{name} did not start: {last_log_line(child.log_path) or 'it left no log'}")
+        raise ProcessFailed(f"{name} did not start: {last_log_line(child.log_path) or 'it left no log'}")
 
     def collect_exits(self) -> list[ChildExit]:
         """Return the exits of children that were not asked to end, each once, and kill what is left of their groups.

@@ -42,6 +42,7 @@ KINDS: Final = {
     AccountState.CLOSED: "wait",
 }
 RATE_LIMITED: Final = "state.rate_limited"
+RETRYING: Final = "state.retrying"
 _LATE_AFTER: Final = timedelta(days=3)  # The supplier itself may be a day or two late.
 _GAP_REACH: Final = timedelta(days=30)
 
@@ -91,6 +92,7 @@ def show_account(
         connection=connection,
         needs_invitation=needs_invitation(runtime, account.supplier),
         may_declare=account.supplier in runtime.rights.suppliers and account.supplier in runtime.suppliers,
+        cause=words.cause(status.failure, account.supplier) if connection == RETRYING else "",
         next_try=status.next_try if connection == RATE_LIMITED else None,
         last_day=status.last_day,
         may_stop=account.may_be_stopped,
@@ -173,7 +175,7 @@ def connection_of(account: Account, status: AccountStatus, today: date, *, has_d
     if status.waits_for_turn:
         return "wait", RATE_LIMITED
     if any(series.error for series in status.series.values()):
-        return "wait", "state.retrying"
+        return "wait", RETRYING
     if last is None:
         return "wait", "state.first"
     late_after = _LATE_AFTER + (daily.description.published_after_days - 1) * ONE_DAY

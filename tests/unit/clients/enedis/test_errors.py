@@ -13,12 +13,14 @@ from worker.clients.enedis.errors import classify
 from worker.clients.reply import Reply, token_refused
 from worker.domain.measures.answers import AnswerKind
 from worker.errors import (
+    ApplicationRefused,
     ConsentRevoked,
     HolderChanged,
-    OperatorFault,
     RateLimited,
     RequestRefused,
     SeriesNotOffered,
+    SupplierFault,
+    SupplierLimited,
     SupplierUnavailable,
     UnknownUsagePoint,
     WorkerError,
@@ -68,11 +70,11 @@ ERRORS: list[tuple[int, str, type[WorkerError]]] = [
     (400, "ADAM-ERR0002", RequestRefused),
     (403, "SOMETHING-NEW", RequestRefused),
     (404, "something_new", RequestRefused),
-    (500, "technical_error", SupplierUnavailable),
-    (500, "Internal Server error", SupplierUnavailable),
-    (500, "ADAM-DC-0500", SupplierUnavailable),
-    (500, "STM-ERR-0000001", SupplierUnavailable),
-    (500, "ADAM-DC-0008", SupplierUnavailable),
+    (500, "technical_error", SupplierFault),
+    (500, "Internal Server error", SupplierFault),
+    (500, "ADAM-DC-0500", SupplierFault),
+    (500, "STM-ERR-0000001", SupplierFault),
+    (500, "ADAM-DC-0008", SupplierFault),
 ]
 
 
@@ -122,8 +124,8 @@ def test_an_outage_may_say_for_how_long(status: int) -> None:
         (403, "Le client n'est pas titulaire du point demandé", HolderChanged),
         (403, "Le client n'est pas autorisé pour le point demandé", ConsentRevoked),
         (400, "Paramètre invalide", RequestRefused),
-        (429, "SLA dépassé", RateLimited),
-        (500, "Problème technique dans l'interrogation du SI coeur", SupplierUnavailable),
+        (429, "SLA dépassé", SupplierLimited),
+        (500, "Problème technique dans l'interrogation du SI coeur", SupplierFault),
     ],
 )
 def test_an_unpublished_code_leaves_it_to_the_status(status: int, message: str, kind: type[WorkerError]) -> None:
@@ -140,7 +142,7 @@ def test_a_404_of_2026_is_an_empty_answer_but_that_of_its_gateway_is_not() -> No
 
 @pytest.mark.parametrize("status", [200, 403])
 def test_a_missing_subscription_is_the_operators(status: int) -> None:
-    with pytest.raises(OperatorFault, match="not subscribed"):
+    with pytest.raises(ApplicationRefused, match="not subscribed"):
         classify(reply(status, {"code": "900908", "message": "Resource forbidden ", "description": "d"}), NOW)
 
 
@@ -159,12 +161,12 @@ def test_a_2026_answer_without_quantities_is_no_data(body: Any) -> None:
     "body, kind",
     [
         (error("ADAM-DC-0008"), ConsentRevoked),
-        (error("technical_error"), SupplierUnavailable),
-        (error("never-seen"), SupplierUnavailable),
+        (error("technical_error"), SupplierFault),
+        (error("never-seen"), SupplierFault),
         (error("Invalid_request"), RequestRefused),
-        (error("Unauthorized"), OperatorFault),
-        ({"status": 429, "message": "m", "error": THROTTLED}, RateLimited),
-        ({"valid": False, "quota_reached": True, "quota_reset_at": "2030-01-17T23:59:59.999999"}, RateLimited),
+        (error("Unauthorized"), ApplicationRefused),
+        ({"status": 429, "message": "m", "error": THROTTLED}, SupplierLimited),
+        ({"valid": False, "quota_reached": True, "quota_reset_at": "2030-01-17T23:59:59.999999"}, SupplierLimited),
     ],
 )
 def test_an_error_in_the_dress_of_a_success_is_still_that_error(body: Any, kind: type[WorkerError]) -> None:

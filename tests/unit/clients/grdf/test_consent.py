@@ -33,9 +33,9 @@ from worker.clients.tokens import Token
 from worker.domain.consent.rights import ProofState, RightDeclaration, RightRole, RightState
 from worker.domain.measures.series import contract_series, daily_of, intervals_of
 from worker.errors import (
+    ApplicationRefused,
     MalformedAnswer,
     OperatorFault,
-    RateLimited,
     RequestRefused,
     RightContractEnded,
     RightEmailWrong,
@@ -45,6 +45,8 @@ from worker.errors import (
     RightRefused,
     RightRevoked,
     RightScopeWrong,
+    SupplierFault,
+    SupplierLimited,
     SupplierUnavailable,
     UnknownUsagePoint,
     WorkerError,
@@ -152,10 +154,10 @@ def test_a_right_that_exists_is_declared_and_has_to_be_looked_up(adict: ClientHa
         (409, "1000000099", "La demande d'accès est incohérente.", RightScopeWrong),
         (409, "1000000099", "La date de fin du droit d’accès doit être supérieure ou égale à …", RightScopeWrong),
         (400, "1000000099", "Votre rôle dans la demande d'accès n'est pas renseigné.", RequestRefused),
-        (500, "2000000001", "Une erreur technique est survenue.", SupplierUnavailable),
-        (409, "2000000007", "Une erreur technique est survenue.", SupplierUnavailable),
-        (403, "", "", OperatorFault),
-        (429, "", "", RateLimited),
+        (500, "2000000001", "Une erreur technique est survenue.", SupplierFault),
+        (409, "2000000007", "Une erreur technique est survenue.", SupplierFault),
+        (403, "", "", ApplicationRefused),
+        (429, "", "", SupplierLimited),
     ],
 )
 def test_a_right_that_is_not_registered_has_its_reason(

@@ -15,16 +15,21 @@ from worker.clients.reply import Reply
 from worker.domain.measures.answers import Answer, AnswerKind
 from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.errors import (
+    AnswerBrokenOff,
+    AnswerNotJson,
+    ApplicationRefused,
+    BrokenJson,
     ConsentRevoked,
     HolderChanged,
-    MalformedAnswer,
-    OperatorFault,
     RateLimited,
     RequestRefused,
     SeriesNotOffered,
+    SupplierFault,
+    SupplierLimited,
     SupplierUnavailable,
     UnknownUsagePoint,
     WorkerError,
+    WrongShape,
 )
 
 NOW = datetime(2024, 7, 25, 7, 20, tzinfo=UTC)
@@ -55,8 +60,8 @@ def meaning(status: int, *records: Any, end: date | None = TODAY, reports: list[
         ("1000011", ConsentRevoked),
         ("1000014", ConsentRevoked),
         ("1000005", RequestRefused),
-        ("2000100", SupplierUnavailable),
-        ("2000000", SupplierUnavailable),
+        ("2000100", SupplierFault),
+        ("2000000", SupplierFault),
     ],
 )
 @pytest.mark.parametrize("status", [200, 400, 403])
@@ -85,11 +90,11 @@ TEXTS = [
         ConsentRevoked,
     ),
     ("GRDF a passé le droit d'accès à l'état obsolète.", ConsentRevoked),
-    ("Votre contrat GRDF ADICT est expiré. Veuillez prendre contact avec GRDF pour le renouveler.", OperatorFault),
+    ("Votre contrat GRDF ADICT est expiré. Veuillez prendre contact avec GRDF pour le renouveler.", ApplicationRefused),
     (
         "Vos droits d’accès aux données des PCE ont été suspendus en raison d’une mauvaise utilisation de la "
         "plateforme. Veuillez prendre contact avec GRDF.",
-        OperatorFault,
+        ApplicationRefused,
     ),
     ("Votre droit d'accès est suspendu.", ConsentRevoked),
     ("Le contrat de fourniture de gaz est échu.", HolderChanged),
@@ -107,7 +112,7 @@ TEXTS = [
     (
         "Le serveur a rencontré une erreur lors de l'exécution de la requête. Veuillez retenter votre appel sur la "
         "période mentionnée ci-dessus.",
-        SupplierUnavailable,
+        SupplierFault,
     ),
     (
         "L'identifiant du PCE n'est pas correctement formaté (GI+6 chiffres ou 14 chiffres).",
@@ -168,12 +173,12 @@ def test_the_first_record_decides_and_an_outage_among_data_is_asked_again() -> N
 @pytest.mark.parametrize(
     "content, error",
     [
-        (b"", SupplierUnavailable),
-        (b"<html>maintenance</html>", SupplierUnavailable),
-        (ndjson([DATA])[:-40], SupplierUnavailable),
-        (ndjson([DATA]) + b"{]", MalformedAnswer),
-        (b'"text"', MalformedAnswer),
-        (b"12", MalformedAnswer),
+        (b"", AnswerNotJson),
+        (b"<html>maintenance</html>", AnswerNotJson),
+        (ndjson([DATA])[:-40], AnswerBrokenOff),
+        (ndjson([DATA]) + b"{]", BrokenJson),
+        (b'"text"', WrongShape),
+        (b"12", WrongShape),
     ],
 )
 def test_what_is_no_stream_of_objects_has_its_reason(content: bytes, error: type[WorkerError]) -> None:
@@ -184,17 +189,21 @@ def test_what_is_no_stream_of_objects_has_its_reason(content: bytes, error: type
 @pytest.mark.parametrize(
     "status, content, error",
     [
-        (429, b"", RateLimited),
-        (429, b"<html>", RateLimited),
-        (500, ndjson([refusal("2000000")]), SupplierUnavailable),
-        (503, b"<html>", SupplierUnavailable),
-        (504, b"", SupplierUnavailable),
-        (302, b"", SupplierUnavailable),
-        (401, ndjson([{"error": "Une authentification est nécessaire pour accéder à la ressource."}]), OperatorFault),
-        (403, b"<html>firewall</html>", SupplierUnavailable),
+        (429, b"", SupplierLimited),
+        (429, b"<html>", SupplierLimited),
+        (500, ndjson([refusal("2000000")]), SupplierFault),
+        (503, b"<html>", SupplierFault),
+        (504, b"", SupplierFault),
+        (302, b"", SupplierFault),
+        (
+            401,
+            ndjson([{"error": "Une authentification est nécessaire pour accéder à la ressource."}]),
+            ApplicationRefused,
+        ),
+        (403, b"<html>firewall</html>", AnswerNotJson),
         (403, b"", ConsentRevoked),
         (403, b'{"error": "forbidden"}', ConsentRevoked),
-        (404, b"<html>", SupplierUnavailable),
+        (404, b"<html>", AnswerNotJson),
         (404, b'{"error": "nothing here"}', RequestRefused),
         (400, b'{"error": "malformed"}', RequestRefused),
         (404, ndjson([done("1000000006", "Le PCE est inconnu.")]), UnknownUsagePoint),

@@ -21,9 +21,11 @@ def test_settings_tell_what_is_spoken_to_whom(build_connections: BuildConnection
     assert_result(
         host.check_settings(build_connections()),
         Level.OK,
-        "enedis-2026 on a sandbox or simulator",
+        "enedis-2026 on a sandbox or a gateway",
         "1000 calls an hour",
     )
+    pretending = build_connections(pretend_homes=True)
+    assert_result(host.check_settings(pretending), Level.OK, "enedis-2026 on a simulator")
 
 
 def test_a_pretended_time_is_never_overlooked(build_connections: BuildConnections) -> None:
@@ -131,11 +133,18 @@ def test_a_folder_that_is_not_there_yet_is_looked_at_where_it_will_be(
     assert not (tmp_path / "a").exists()
 
 
+def test_l19_a_folder_that_others_may_look_into_is_named(build_connections: BuildConnections, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    assert_result(host.check_disk(build_connections()), Level.WARN, f"others may look into {tmp_path}: chmod 700 it")
+    tmp_path.chmod(0o700)
+    assert_result(host.check_disk(build_connections()), Level.OK)
+
+
 def test_a_full_disk_and_a_place_that_is_no_folder_are_faults(
     build_connections: BuildConnections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").touch()
     in_a_file = build_connections(data_dir=tmp_path / "file")
+    (tmp_path / "file").touch()
     assert_result(host.check_disk(in_a_file), Level.FAIL, "set RELEVE_DATA_DIR to another folder")
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1, 1, 150 * 2**20))

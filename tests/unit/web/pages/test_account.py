@@ -122,6 +122,23 @@ def test_a_failure_that_mends_itself_asks_nothing_of_the_owner(service: ApiServi
     assert "Nouvel essai en cours" in page and 'class="button" href="/invitation"' not in page
 
 
+@pytest.mark.parametrize(
+    "code, cause",
+    [
+        ("VENDOR_DOWN", "Enedis n’a pas donné de réponse utilisable."),
+        ("VENDOR_DOWN.TIMEOUT", "Enedis n’a pas répondu à temps."),
+        ("VENDOR_DOWN.ANSWER_BROKEN_OFF", "La réponse d’Enedis s’est interrompue en route."),
+        ("ANSWER_MALFORMED.UNIT", "La réponse d’Enedis est dans une autre unité que celle demandée."),
+        ("APPLICATION_REFUSED", "Enedis refuse notre application, pas ce compteur."),
+    ],
+)
+def test_d4_the_page_says_why_the_last_call_failed(service: ApiService, account: str, code: str, cause: str) -> None:
+    record_outcome(service, account, Series.LOAD_CURVE, code=RateLimited.code)
+    record_outcome(service, account, Series.DAILY, code=code)
+    page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
+    assert "Nouvel essai en cours" in page and cause in page and "notre tour" not in page
+
+
 def test_a_closed_account_shows_its_history_and_offers_no_consent(service: ApiService, account: str) -> None:
     service.runtime.registry.set_state(account, AccountState.CLOSED, now=NOW)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
