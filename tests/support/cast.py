@@ -14,14 +14,11 @@ stranger                    no cookie and no token
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, event
 
 from tests.support.api_service import TODAY, ApiService
 from tests.support.household_pages import record_outcome
@@ -124,24 +121,3 @@ class Cast:
         meter = registry.get(account_id).usage_point_id
         assert meter is not None
         return Home(account_id, meter, f"{watt_hours // 100 / 10}")
-
-
-@contextmanager
-def watch_writes() -> Iterator[list[str]]:
-    """Yield the list of statements that change an SQL database within the block.
-
-    But for the use of an API token, and the audit log, to which a refused request adds too.
-    """
-    writes: list[str] = []
-    left_out = ("UPDATE api_tokens", "INSERT INTO audit_log")
-
-    def watch(*arguments: object) -> None:
-        statement = str(arguments[2])
-        if statement.startswith(("INSERT", "UPDATE", "DELETE")) and not statement.startswith(left_out):
-            writes.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", watch)
-    try:
-        yield writes
-    finally:
-        event.remove(Engine, "before_cursor_execute", watch)

@@ -117,13 +117,13 @@ def test_no_port_is_open_beyond_this_host(name: str) -> None:
         assert SERVICES[name]["networks"] == ["backend"] and not ports
 
 
-@pytest.mark.parametrize("names", [{"worker-nightly", "worker-backfill"}, {"flower"}, {"metrics"}], ids=str)
-def test_l17_figures_without_a_password_are_for_the_backend_alone(names: set[str]) -> None:
+@pytest.mark.parametrize("names", [("worker-nightly", "worker-backfill"), ("flower",), ("metrics",)], ids="-".join)
+def test_l17_figures_without_a_password_are_for_the_backend_alone(names: tuple[str, ...]) -> None:
     """Beside the backend they listen in networks where nobody but their own kind is."""
     for name in names:
         for network in set(SERVICES[name]["networks"]) - {"backend"}:
             neighbours = {other for other in SERVICES if network in SERVICES[other].get("networks", ())}
-            assert neighbours == names, network
+            assert neighbours == set(names), network
     assert COMPOSE["networks"]["backend"] == {"internal": True}
 
 

@@ -37,10 +37,10 @@ from tests.support.cast import (
     STACK,
     STRANGER,
     Cast,
-    watch_writes,
 )
 from tests.support.gas_homes import GAS_SETTINGS
 from tests.support.operators import add_operator
+from tests.support.sql_statements import changes_something, watch_statements
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
@@ -504,7 +504,7 @@ def test_each_member_of_the_cast_sees_what_the_table_says_and_nothing_else(servi
 
 def check_cell(cast: Cast, row: Row, member: str, cell: Sees) -> None:
     client = cast.client(member)
-    with watch_writes() as writes:
+    with watch_statements(changes_something) as writes:
         answer = ask(client, row, cast.home.id, cast)
     text, where = text_of(answer), f"{row.route} by {member}"
     assert answer.status_code == cell.status, f"{where}: {text[:2000]}"

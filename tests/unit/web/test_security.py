@@ -1,4 +1,4 @@
-"""Security headers of pages, and markup that can't come from an address."""
+"""Security headers of pages, what an address says and no page repeats, and the queries of the first page."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.api_service import ApiService
 from tests.support.household_pages import FRENCH
+from tests.support.sql_statements import watch_statements
 
 
 @pytest.mark.parametrize("path", ["/", "/accounts/{id}", "/accounts/{id}/download", "/accounts/{id}/remove"])
@@ -38,3 +39,24 @@ def test_l21_answers_are_for_pages_of_ours_alone_and_static_files_are_kept(servi
     [style] = re.findall(r'href="(/static/page.css[^"]*)"', page.text)
     assert "immutable" in service.stranger().get(style).headers["cache-control"]
     assert service.stranger().get("/static/nothing.css").headers["cache-control"] == "no-store"
+
+
+def test_l22_the_first_page_asks_the_registry_as_often_for_thirty_homes_as_for_one(service: ApiService) -> None:
+    homes = [service.add(number) for number in range(100, 130)]
+    counts = []
+    for shown in (homes[:1], homes):
+        browser = service.browser(*shown)
+        with watch_statements() as queries:
+            page = browser.get("/", headers=FRENCH).text
+        assert all(f"/accounts/{home}" in page for home in shown[:20])
+        counts.append(len(queries))
+    assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.parametrize("path", ["/callback/enedis", "/callback/grdf", "/proxy/enedis/redirect"])
+def test_l2_what_a_callback_was_sent_is_shown_by_no_page(service: ApiService, path: str) -> None:
+    secret, meter = "c0de-that-nobody-reads", "30001640000911"
+    query = {"code": secret, "state": secret, "usage_point_id": meter, "x": secret}
+    page = service.stranger().get(path, params=query, headers=FRENCH, follow_redirects=False)
+    assert page.status_code >= 400
+    assert secret not in f"{page.text} {page.headers}" and meter not in f"{page.text} {page.headers}"

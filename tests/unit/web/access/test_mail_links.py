@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Row, Table, select
 
 from tests.support.api_service import ApiService, open_api_service
-from tests.support.cast import watch_writes
 from tests.support.mail_server import MailReceiver, mail_receiver
+from tests.support.sql_statements import changes_something, watch_statements
 from tests.support.ways_back import ask_by_mail, confirm_address, keep_code, links_of, press, session_of
 from worker.domain.consent.access_keys import KeyKind
 from worker.stores.registry.tables import ACCESS_KEYS, MAIL_ADDRESSES
@@ -49,7 +49,7 @@ def test_d1_a_household_comes_back_by_mail_once_and_by_its_button_alone(
     (link,) = links_of(mails)
     assert mails.recipients[-1] == [HOME]
     tablet = service.stranger()  # Another browser than the one that asked: the mail may be read on another device.
-    with watch_writes() as writes:
+    with watch_statements(changes_something) as writes:
         assert tablet.get("/sign-in/link").status_code == 200
     assert not writes and tablet.get(f"/accounts/{account}").status_code == 404
     entered = press(tablet, "/sign-in/link", "/sign-in/link", link=f"http://127.0.0.1/sign-in/link#{link}")
@@ -75,7 +75,7 @@ def test_the_look_up_comes_after_the_answer(
     """The time of an answer tells nothing: whatever depends on the address runs in the answer's background."""
     asked: list[str] = []
     monkeypatch.setattr(type(service.runtime.web_access.mail_links), "mail_sign_in", lambda _, text: asked.append(text))
-    with watch_writes() as writes:
+    with watch_statements(changes_something) as writes:
         answer = ask_by_mail(service.stranger(), HOME)
     assert answer.status_code == 200 and asked == [HOME] and not writes
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.support.api_service import ApiService
-from tests.support.cast import watch_writes
 from tests.support.household_pages import FRENCH, csrf_of
+from tests.support.sql_statements import changes_something, watch_statements
 from tests.support.ways_back import CODE, enter_code, keep_code, press, session_of, shown_code
 from worker.domain.consent.access_keys import KEY_LIVES, KeyKind
 from worker.web.access.notices import find_access_notice
@@ -91,7 +91,7 @@ def test_a_form_of_another_site_signs_nobody_in_nor_out(service: ApiService, acc
 
 def test_looking_at_the_pages_changes_nothing(service: ApiService, account: str) -> None:
     browser = service.browser(account)
-    with watch_writes() as writes:
+    with watch_statements(changes_something) as writes:
         for page in ("/sign-in", "/sign-in/link", "/access", "/access/confirm", "/sign-in/code", "/access/kept"):
             browser.get(page)
     assert not writes
