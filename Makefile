@@ -9,7 +9,7 @@ PIP    := $(BIN)/pip --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick fuzz lint lock sbom audit digests format docs \
+.PHONY: help demo test quick fuzz lint lock wheel sbom audit digests format docs \
   reference servers bench bench-original clean
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make fuzz    the parsers under injured answers, for some minutes (EXAMPLES=20000)"
 	@echo "make lint    ruff, mypy, the floors, versions that fit together"
 	@echo "make lock    requirements/*.lock anew, within the ranges of setup.cfg; needs the network"
+	@echo "make wheel   the package with its commit, in dist/, for pip and pipx"
 	@echo "make sbom    what is installed here, as CycloneDX, in build/sbom.cdx.json"
 	@echo "make audit   known weaknesses of the locked packages; needs the network"
 	@echo "make digests the digests of the images, as lines for .env; needs docker or skopeo, and the network"
@@ -71,6 +72,12 @@ lock: $(TOOLS)/.installed
 	$(COMPILE) --build-constraints requirements/build.lock setup.cfg --output-file requirements/run.lock
 	$(COMPILE) --build-constraints requirements/build.lock setup.cfg --all-extras --constraints requirements/run.lock \
 	  --output-file requirements/dev.lock
+
+# What build/lib remembers of an earlier build would be packed again.
+wheel: $(VENV)/.installed
+	@rm -rf build/lib
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
 
 sbom: $(VENV)/.installed $(TOOLS)/.installed
 	@mkdir -p build
