@@ -131,14 +131,16 @@ $(VENV)/bin/python:
 # All comes from requirements/*.lock, by hash; then this folder itself, built by what is installed and not downloaded anew.
 EDITABLE := --no-deps --no-build-isolation --editable .
 
-$(VENV)/.installed: requirements/build.lock requirements/run.lock setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --require-hashes -r requirements/build.lock -r requirements/run.lock
-	$(PIP) install $(EDITABLE)
+$(VENV)/.installed: requirements/build.lock requirements/run.lock setup.cfg setup.py pyproject.toml | $(VENV)/bin/python
+	@echo "installing into $(VENV), one to three minutes, once"
+	@$(PIP) install --require-hashes -r requirements/build.lock -r requirements/run.lock
+	@$(PIP) install $(EDITABLE)
 	@touch $@
 
-$(VENV)/.installed-dev: requirements/build.lock requirements/dev.lock setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --require-hashes -r requirements/build.lock -r requirements/dev.lock
-	$(PIP) install $(EDITABLE)
+$(VENV)/.installed-dev: requirements/build.lock requirements/dev.lock setup.cfg setup.py pyproject.toml | $(VENV)/bin/python
+	@echo "installing into $(VENV) what the tests need, two to five minutes, once"
+	@$(PIP) install --require-hashes -r requirements/build.lock -r requirements/dev.lock
+	@$(PIP) install $(EDITABLE)
 	@touch $@ $(VENV)/.installed
 
 # Beside the others: what describes and audits them must not be among them.

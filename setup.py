@@ -1,6 +1,7 @@
 """Builder of the package, which adds the commit to what it builds; everything else stands in setup.cfg.
 
-The commit is the variable SOURCE_COMMIT, or else what git says of this folder; where neither tells one, none is written.
+The commit is the variable SOURCE_COMMIT, or else what git says of this folder. Where neither tells one,
+none is written.
 """
 
 from __future__ import annotations
