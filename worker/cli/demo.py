@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -203,6 +203,12 @@ class Demo:
                     raise ProcessFailed(f"not done after {_LONGEST_S:.0f} s: see {self._folder / 'logs'}")
 
 
+def write_environment(file: Path, env: Mapping[str, str]) -> None:
+    """Write the variables for a shell; without the services' log level, so that commands by hand tell errors alone."""
+    variables = {**env, "RELEVE_LOG_LEVEL": ""}
+    file.write_text("".join(f"{name}='{value}'\n" for name, value in variables.items()), encoding="utf-8")
+
+
 @contextmanager
 def _start(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
     """Start all processes with an environment of their own; leaving the block ends them, the last started first."""
@@ -218,9 +224,7 @@ def _start(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
             flower_password=_FLOWER_PASSWORD,
             session_key=secrets.token_urlsafe(48),
         )
-        (folder / "demo.env").write_text(
-            "".join(f"{name}='{value}'\n" for name, value in env.items()), encoding="utf-8"
-        )
+        write_environment(folder / "demo.env", env)
         logs = folder / "logs"
         start_part(supervisor, "simulator", "--port", str(port), "--consent-page", env=env, logs=logs)
         with Runtime(get_settings()) as runtime:

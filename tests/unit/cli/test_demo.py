@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from worker.cli import demo as demo_module
-from worker.cli.demo import Demo, demo
+from worker.cli.demo import Demo, demo, write_environment
 from worker.cli.supervise import shown_command
 
 WEB = "http://127.0.0.1:55143"
@@ -80,6 +80,12 @@ def test_d10_d30_the_lines_can_be_typed_and_no_address_is_cut(program: Path, mon
     assert f"in another terminal, in this folder: {line}" in lines
     assert any("`.venv/bin/releve operators link demo`" in line for line in lines)
     assert [line for line in lines if line.endswith(LINK)] and all(" " in line for line in lines)
+
+
+def test_d19_a_command_in_another_terminal_prints_its_result_and_no_log(tmp_path: Path) -> None:
+    file = tmp_path / "demo.env"
+    write_environment(file, {"RELEVE_PRESET": "enedis-2026", "RELEVE_LOG_LEVEL": "INFO"})
+    assert file.read_text(encoding="utf-8") == "RELEVE_PRESET='enedis-2026'\nRELEVE_LOG_LEVEL=''\n"
 
 
 @pytest.mark.parametrize("moment", ["run", "wait_for_interrupt"])
