@@ -23,10 +23,24 @@ def test_image_compose_and_examples_have_the_version_of_the_package() -> None:
         "docker-compose.yml": r"releve:\$\{RELEVE_VERSION:-([^}]+)\}",
         "deploy/kubernetes/overlays/example/kustomization.yaml": r"newTag: (\S+)",
         "deploy/kubernetes/overlays/example-rabbitmq/kustomization.yaml": r"newTag: (\S+)",
+        "README.md": r"dist/releve-(\S+?)-py3",
+        "README.fr.md": r"dist/releve-(\S+?)-py3",
         "docs/how-to/scale-out.md": r"/releve:(\S+) \.",
     }
     for file, pattern in named.items():
         assert re.findall(pattern, (ROOT / file).read_text(encoding="utf-8")) == [VERSION], file
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.fr.md"])
+def test_d10_the_readme_installs_before_it_calls_the_command(name: str) -> None:
+    lines = re.findall(r"^    (.+?)(?:  +#.*)?$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    calls = next(number for number, line in enumerate(lines) if line.startswith("releve "))
+    assert lines[0].startswith("git clone")
+    assert lines[calls - 3 : calls] == [
+        "python3 -m venv ~/releve && . ~/releve/bin/activate",
+        "pip install --require-hashes -r requirements/run.lock",
+        "pip install --no-deps .",
+    ]
 
 
 def test_the_image_gets_the_commit_where_the_wheel_and_its_label_are_made() -> None:
