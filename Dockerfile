@@ -12,7 +12,10 @@ RUN python -m venv /tools \
 # Compiled now: the file system is read-only later.
 RUN python -m venv --without-pip /opt/releve \
  && /tools/bin/pip --python /opt/releve/bin/python install --require-hashes --compile -r requirements/run.lock
-COPY pyproject.toml setup.cfg README.md LICENSE ./
+# The commit for `releve --version` and the label; empty where it is unknown, for there is no git in here:
+# --build-arg SOURCE_COMMIT=$(git rev-parse HEAD)
+ARG SOURCE_COMMIT=
+COPY pyproject.toml setup.cfg setup.py README.md LICENSE ./
 COPY config config
 COPY tasks tasks
 COPY worker worker
@@ -23,9 +26,12 @@ RUN /tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /tools/bin/cyclonedx-py environment --output-reproducible -o /usr/share/releve/sbom.cdx.json /opt/releve/bin/python
 
 FROM ${BASE}
+ARG SOURCE_COMMIT=
 LABEL org.opencontainers.image.title="Relève" \
       org.opencontainers.image.description="Keeps the measures of many Linky meters in CouchDB in step with Enedis." \
-      org.opencontainers.image.licenses="MIT"
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="0.2.0" \
+      org.opencontainers.image.revision="${SOURCE_COMMIT}"
 ENV PATH=/opt/releve/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -9,7 +9,7 @@ PIP    := $(BIN)/pip --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick fuzz lint lock sbom audit digests format docs \
+.PHONY: help demo test quick fuzz lint lock wheel sbom audit digests format docs \
   reference servers bench bench-original clean
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make fuzz    the parsers under injured answers, for some minutes (EXAMPLES=20000)"
 	@echo "make lint    ruff, mypy, the floors, versions that fit together"
 	@echo "make lock    requirements/*.lock anew, within the ranges of setup.cfg; needs the network"
+	@echo "make wheel   the package with its commit, in dist/, for pip and pipx"
 	@echo "make sbom    what is installed here, as CycloneDX, in build/sbom.cdx.json"
 	@echo "make audit   known weaknesses of the locked packages; needs the network"
 	@echo "make digests the digests of the images, as lines for .env; needs docker or skopeo, and the network"
@@ -72,6 +73,12 @@ lock: $(TOOLS)/.installed
 	$(COMPILE) --build-constraints requirements/build.lock setup.cfg --all-extras --constraints requirements/run.lock \
 	  --output-file requirements/dev.lock
 
+# What build/lib remembers of an earlier build would be packed again.
+wheel: $(VENV)/.installed
+	@rm -rf build/lib
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
+
 sbom: $(VENV)/.installed $(TOOLS)/.installed
 	@mkdir -p build
 	$(TOOLS)/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom.cdx.json $(BIN)/python
@@ -124,14 +131,16 @@ $(VENV)/bin/python:
 # All comes from requirements/*.lock, by hash; then this folder itself, built by what is installed and not downloaded anew.
 EDITABLE := --no-deps --no-build-isolation --editable .
 
-$(VENV)/.installed: requirements/build.lock requirements/run.lock setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --require-hashes -r requirements/build.lock -r requirements/run.lock
-	$(PIP) install $(EDITABLE)
+$(VENV)/.installed: requirements/build.lock requirements/run.lock setup.cfg setup.py pyproject.toml | $(VENV)/bin/python
+	@echo "installing into $(VENV), one to three minutes, once"
+	@$(PIP) install --require-hashes -r requirements/build.lock -r requirements/run.lock
+	@$(PIP) install $(EDITABLE)
 	@touch $@
 
-$(VENV)/.installed-dev: requirements/build.lock requirements/dev.lock setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --require-hashes -r requirements/build.lock -r requirements/dev.lock
-	$(PIP) install $(EDITABLE)
+$(VENV)/.installed-dev: requirements/build.lock requirements/dev.lock setup.cfg setup.py pyproject.toml | $(VENV)/bin/python
+	@echo "installing into $(VENV) what the tests need, two to five minutes, once"
+	@$(PIP) install --require-hashes -r requirements/build.lock -r requirements/dev.lock
+	@$(PIP) install $(EDITABLE)
 	@touch $@ $(VENV)/.installed
 
 # Beside the others: what describes and audits them must not be among them.

@@ -13,16 +13,30 @@ import difflib
 import os
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic_settings import DotEnvSettingsSource
 
 from config.settings import PREFIX, Settings
 
-# Settings that were taken out, with what replaces each.
+
+class GoneSetting(NamedTuple):
+    """A setting that was renamed or taken out: the first version without it, and what takes its place."""
+
+    version: str
+    instead: str
+
+
+_MAILS: Final = GoneSetting("0.2.0", "set `RELEVE_NOTIFY_URL=mailtos://…`")
 REMOVED: Final = {
-    "RELEVE_OPERATOR_PASSWORD": "operators have names: `releve operators add NAME` makes one",
-    "RELEVE_PROXY_ORIGINS": "each application that uses /proxy is a client now: `releve proxy-clients new` makes one",
+    "RELEVE_MAIL_FROM": _MAILS,
+    "RELEVE_NOTIFY_MAIL": _MAILS,
+    "RELEVE_OPERATOR_PASSWORD": GoneSetting("0.2.0", "operators have names: `releve operators add NAME` makes one"),
+    "RELEVE_PROXY_ORIGINS": GoneSetting(
+        "0.2.0", "each application that uses /proxy is a client now: `releve proxy-clients new` makes one"
+    ),
+    "RELEVE_RAW_VAULT_DAYS": GoneSetting("0.2.0", "it is called `RELEVE_RAW_ANSWERS_DAYS`"),
+    "RELEVE_SMTP_URL": _MAILS,
 }
 # Variables that are no settings: of the compose file, the tests and the watchdog.
 _OTHERS: Final = re.compile(r"RELEVE_(VERSION|WATCHDOG_RESTARTS|DRILL_TWICE|FUZZ_EXAMPLES|TEST_\w+)")
@@ -43,7 +57,7 @@ def unknown_settings() -> list[str]:
 def removed_settings() -> list[str]:
     """Return a line for each setting that is still set and does nothing any more, with what replaces it."""
     variables = {name.upper() for name in _variables()}
-    return [f"{name} does nothing any more: {advice}" for name, advice in REMOVED.items() if name in variables]
+    return [f"{name} does nothing any more: {gone.instead}" for name, gone in REMOVED.items() if name in variables]
 
 
 def _variables() -> Iterator[str]:

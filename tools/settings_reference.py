@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import SecretStr
 
 from config.settings import PREFIX, Settings
+from config.unknown_settings import REMOVED, GoneSetting
 
 _HEAD = """# Settings
 
@@ -23,9 +24,24 @@ is likely meant for, and `releve doctor` fails for it.
 """
 
 
+_GONE = """
+## Renamed and removed settings
+
+They do nothing any more: each command and process says so at its start, and `releve doctor` warns.
+
+| variable | gone since | instead |
+| --- | --- | --- |
+"""
+
+
 def to_markdown() -> str:
     """Return the whole page."""
-    return _HEAD + "".join(_row(name, field) for name, field in Settings.model_fields.items())
+    settings = "".join(_row(name, field) for name, field in Settings.model_fields.items())
+    return _HEAD + settings + _GONE + "".join(_gone_row(name, gone) for name, gone in REMOVED.items())
+
+
+def _gone_row(name: str, gone: GoneSetting) -> str:
+    return f"| `{name}` | {gone.version} | {gone.instead} |\n"
 
 
 def _row(name: str, field: Any) -> str:

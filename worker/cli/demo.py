@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -36,7 +36,7 @@ from worker.cli.demo_homes import (
 )
 from worker.cli.operators import new_operator_link
 from worker.cli.show import plot_loads
-from worker.cli.supervise import start_part, use_pretend_settings
+from worker.cli.supervise import shown_command, start_part, use_pretend_settings
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.documents import key_range, to_amount
@@ -52,6 +52,7 @@ _POLL_S: Final = 0.25
 _OPERATOR: Final = "demo"
 _FLOWER_PASSWORD: Final = "demo"  # noqa: S105 - It shows pretend homes.
 _LONGEST_S: Final = 300.0
+_INTERRUPTED: Final = 130  # Before all was checked.
 
 
 @click.command()
@@ -74,15 +75,20 @@ def demo(leave: bool, preset: str, as_json: bool) -> int:
     """
     console = Console(stderr=as_json)
     with tempfile.TemporaryDirectory(prefix="releve-demo-") as folder, _start(Path(folder), preset, console) as running:
-        results, gas = running.run()
-        ok = len(results) == len(HOMES) and all(result.ok for result in results) and gas.ok
-        if as_json:
-            print_json({"ok": ok, "accounts": [result.as_json() for result in results], "gas": asdict(gas)})
-        else:
-            running.show(results, gas)
-        if not leave:
-            running.wait_for_interrupt()
-    return 0 if ok else 1
+        code = _INTERRUPTED
+        try:
+            results, gas = running.run()
+            ok = len(results) == len(HOMES) and all(result.ok for result in results) and gas.ok
+            code = 0 if ok else 1
+            if as_json:
+                print_json({"ok": ok, "accounts": [result.as_json() for result in results], "gas": asdict(gas)})
+            else:
+                running.show(results, gas)
+            if not leave:
+                running.wait_for_interrupt()
+        except KeyboardInterrupt:
+            console.print("ending the processes and removing the demo's data, some ten seconds")
+    return code
 
 
 class Demo:
@@ -153,7 +159,7 @@ class Demo:
         table.add_row(f"{gas.home}, gas", gas.account, str(gas.days), "", kwh, expected, verdict)
 
     def wait_for_interrupt(self) -> None:
-        """Keep everything running until Ctrl-C.  Raises WorkerError where a process ends by itself."""
+        """Keep everything running.  Raises KeyboardInterrupt, and WorkerError where a process ends by itself."""
         flower_port = free_port()
         # Flower starts after the checks, for its start takes a second of a core.
         start_part(self._supervisor, "flower", f"--port={flower_port}", env={}, logs=self._folder / "logs")
@@ -167,19 +173,18 @@ class Demo:
         self._console.print(words, soft_wrap=True)
         access = self._runtime.web_access
         link = new_operator_link(access, access.operators.add(_OPERATOR), self._web)
-        words = f"operator's page, once within 10 minutes (`releve operators link {_OPERATOR}` gives another): {link}"
+        program = shown_command()
+        another = f"`{program} operators link {_OPERATOR}` gives another"
+        words = f"operator's page, once within 10 minutes ({another}): {link}"
         self._console.print(words, soft_wrap=True)
         self._console.print(
             f"tasks in Flower: http://127.0.0.1:{flower_port}, user {FLOWER_USER}, password {_FLOWER_PASSWORD}\n"
             f"still running: simulator {self._simulator}, logs {self._folder / 'logs'}\n"
-            f"in another terminal: set -a; . {self._folder / 'demo.env'}; set +a; releve status\n"
-            "Ctrl-C ends everything and removes the demo's data"
+            f"in another terminal, in this folder: set -a; . {self._folder / 'demo.env'}; set +a; {program} status\n"
+            "Ctrl-C ends everything and removes the demo's data",
+            soft_wrap=True,
         )
-        try:
-            exits = self._supervisor.wait()
-        except KeyboardInterrupt:
-            return
-        raise ProcessFailed(str(exits[0]))
+        raise ProcessFailed(str(self._supervisor.wait()[0]))
 
     def _wait_for_history(self, account_ids: list[str]) -> None:
         deadline = time.monotonic() + _LONGEST_S
@@ -198,6 +203,12 @@ class Demo:
                     raise ProcessFailed(f"not done after {_LONGEST_S:.0f} s: see {self._folder / 'logs'}")
 
 
+def write_environment(file: Path, env: Mapping[str, str]) -> None:
+    """Write the variables for a shell; without the services' log level, so that commands by hand tell errors alone."""
+    variables = {**env, "RELEVE_LOG_LEVEL": ""}
+    file.write_text("".join(f"{name}='{value}'\n" for name, value in variables.items()), encoding="utf-8")
+
+
 @contextmanager
 def _start(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
     """Start all processes with an environment of their own; leaving the block ends them, the last started first."""
@@ -213,16 +224,14 @@ def _start(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
             flower_password=_FLOWER_PASSWORD,
             session_key=secrets.token_urlsafe(48),
         )
-        (folder / "demo.env").write_text(
-            "".join(f"{name}='{value}'\n" for name, value in env.items()), encoding="utf-8"
-        )
+        write_environment(folder / "demo.env", env)
         logs = folder / "logs"
-        start_part(supervisor, "simulator", "--port", str(port), env=env, logs=logs)
+        start_part(supervisor, "simulator", "--port", str(port), "--consent-page", env=env, logs=logs)
         with Runtime(get_settings()) as runtime:
             start_part(supervisor, "web", "--host", "127.0.0.1", "--port", str(web_port), env=env, logs=logs)
             start_part(supervisor, "worker", env=env, logs=logs)
             start_part(supervisor, "beat", env=env, logs=logs)
             supervisor.wait_until_ready("simulator", lambda: answers(f"{simulator}/__sim__/health"))
             supervisor.wait_until_ready("web", lambda: answers(f"{web}/"))
-            console.print(f"started: Redis, simulator of {preset}, worker, beat, web at {web}")
+            console.print(f"started: Redis, simulator of {preset}, worker, beat, web at {web}", soft_wrap=True)
             yield Demo(folder, supervisor, runtime, preset, simulator, web, console)

@@ -33,6 +33,7 @@ from worker.runtime.process import Runtime
 _TIMEOUT_S: Final = 30.0
 _MOST_HOPS: Final = 10
 _RELOAD_S: Final = 0.3
+_ACCEPT: Final = 'name="decision" value="approve"'  # The button of the simulator's consent page.
 _OWN_PAGE: Final = re.compile(r"/accounts/([a-z0-9]+)$")
 
 
@@ -112,12 +113,15 @@ def follow_pages(
 
 
 def browse(browser: requests.Session, url: str, origins: Mapping[str, str] | None = None) -> requests.Response:
-    """Return the page at which the redirections end.  Raises PageNotReady after too many."""
+    """Return the page at which the redirections end, accepting a consent page.  Raises PageNotReady after too many."""
     for _ in range(_MOST_HOPS):
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}"
         own_url = (origins or {}).get(origin, origin) + parts._replace(scheme="", netloc="").geturl()
         answer = browser.get(own_url, allow_redirects=False, timeout=_TIMEOUT_S)
+        if _ACCEPT in answer.text:
+            url = f"{own_url}&decision=approve"
+            continue
         if not answer.is_redirect:
             return answer
         url = urljoin(own_url, answer.headers["Location"])

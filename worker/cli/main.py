@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Final
@@ -21,6 +20,7 @@ from worker.cli.gas_option import shows_gas
 from worker.errors import WorkerError
 from worker.ops.logging_setup import configure_command
 from worker.ops.machine import describe_machine_fault, keep_files_private
+from worker.ops.version import describe_version
 
 FAILED: Final = 1
 MISUSE: Final = 2
@@ -64,8 +64,22 @@ class LazyGroup(click.Group):
         return record_command(command, cmd_name)
 
 
+def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    """Print the version, for which git may be asked; click's own option would ask at each start."""
+    if asked and not ctx.resilient_parsing:
+        click.echo(f"releve, version {describe_version()}")
+        ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("releve"), prog_name="releve")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens, on the error stream.")
 def cli(verbose: bool) -> None:
     """Keep the measures of Linky meters in CouchDB in step with Enedis.

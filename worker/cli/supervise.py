@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,17 @@ def start_part(supervisor: Supervisor, part: str, *options: str, env: Mapping[st
     """Start one part of Relève, with its log file."""
     argv = [sys.executable, "-m", *_COMMANDS[part], *options]
     supervisor.start(part, argv, env=env, log_path=logs / f"{part}.log")
+
+
+def shown_command() -> str:
+    """Return how a shell in this folder starts `releve`: by its name where the PATH leads to it, else by its path."""
+    program = Path(sys.executable).with_name("releve")
+    found = shutil.which("releve")
+    if found and program.exists() and Path(found).samefile(program):
+        return "releve"
+    if not program.exists():
+        return f"{sys.executable} -m worker"
+    return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
 
 
 def public_url(settings: Settings, host: str, port: int) -> str:

@@ -26,6 +26,7 @@ from worker.accounts.explanations import coverage_of, coverage_to_json, explanat
 from worker.accounts.status import status_of
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.readings import ONE_DAY
+from worker.ops.version import find_commit
 from worker.runtime.process import Runtime
 
 _PACKAGES: Final = ("releve", "celery", "redis", "sqlalchemy", "alembic", "couchdb", "requests", "pydantic-settings")
@@ -119,6 +120,7 @@ def _manifest(runtime: Runtime, account: Account, days: list[date], with_values:
         "with_values": with_values,
         "preset": clients.endpoints.preset.name if clients else f"{account.supplier}, not set up",
         "versions": {name: version(name) for name in _PACKAGES},
+        "commit": find_commit(),
         "schema": runtime.registry.schema_version(),
         "python": platform.python_version(),
         "system": platform.system(),

@@ -108,6 +108,15 @@ def test_our_containers_are_read_only(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
+def test_podman_takes_the_file_as_docker_does(name: str) -> None:
+    """podman knows no uid= and gid= for a tmpfs, and splits the arguments of a CMD health check at blanks."""
+    options = [option for mount in SERVICES[name].get("tmpfs", []) for option in mount.partition(":")[2].split(",")]
+    assert [option for option in options if re.match(r"[ug]id=", option)] == []
+    kind, *command = SERVICES[name].get("healthcheck", {}).get("test", ["CMD"])
+    assert kind == "CMD-SHELL" or [argument for argument in command if re.search(r"\s", argument)] == []
+
+
+@pytest.mark.parametrize("name", SERVICES)
 def test_no_port_is_open_beyond_this_host(name: str) -> None:
     ports = SERVICES[name].get("ports", [])
     assert all(port.startswith("127.0.0.1:") for port in ports)

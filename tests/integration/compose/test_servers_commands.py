@@ -43,7 +43,7 @@ def test_couchdb_is_healthy_when_it_says_so(said: CannedAnswer, healthy: bool) -
 
 def _couchdb_health(port: int | None) -> int:
     kind, *command = SERVICES["couchdb"]["healthcheck"]["test"]
-    assert kind == "CMD"
+    assert kind == "CMD-SHELL"
     local_command = [word.replace("/5984;", f"/{port};") for word in command]
     assert local_command != command
-    return subprocess.run(local_command, capture_output=True, timeout=30, check=False).returncode
+    return subprocess.run(["sh", "-c", *local_command], capture_output=True, timeout=30, check=False).returncode

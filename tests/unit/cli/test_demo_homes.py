@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+import requests
 
 from tests.support.simulators import serve_in_background
 from worker.cli import demo_homes
-from worker.cli.demo_homes import HOME_WITH_PANELS, HOMES, EnergyResult, HomeResult, collect_all, give_panels
+from worker.cli.demo_homes import HOME_WITH_PANELS, HOMES, EnergyResult, HomeResult, browse, collect_all, give_panels
 from worker.cli.totals_check import Truth
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.measures.readings import DateWindow
@@ -46,6 +48,19 @@ def test_every_series_that_the_api_has_is_switched_on(preset: str, monkeypatch: 
     assert {one[1] for one in outcomes.switched} == set(further)
     assert {(one[0], *one[2:]) for one in outcomes.switched} <= {("home1", SeriesSwitch.ON, NOW)}
     assert enqueued == ["home1"] * bool(further)
+
+
+@pytest.mark.sockets
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_home_consents_whether_the_supplier_asks_or_not(asks: bool) -> None:
+    with serve_in_background(SimulatorOptions(pretend_now=NOW, consent_page=asks)) as simulator:
+        query = {"client_id": "releve-simulator", "response_type": "code", "state": "s1", "duration": "P1Y"}
+        query |= {"redirect_uri": f"{simulator}/__sim__/health", "usage_point_id": HOMES["flat"]}
+        with requests.Session() as browser:
+            page = browse(browser, f"{simulator}/dataconnect/v1/oauth2/authorize?{urlencode(query)}")
+    assert page.ok and page.url.startswith(query["redirect_uri"])
+    callback = parse_qs(urlsplit(page.url).query)
+    assert (callback["state"], callback["usage_point_id"]) == (["s1"], [HOMES["flat"]])
 
 
 @pytest.mark.sockets

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import PREFIX
-from config.unknown_settings import unknown_settings
+from config.settings import PREFIX, Settings
+from config.unknown_settings import REMOVED, removed_settings, unknown_settings
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +67,10 @@ def test_a_mistyped_setting_of_the_env_file_is_named_too(tmp_path: Path) -> None
 def test_other_variables_are_left_alone(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     assert unknown_settings() == []
+
+
+def test_a_setting_that_was_renamed_or_taken_out_says_what_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELEVE_RAW_VAULT_DAYS", "7")
+    assert removed_settings() == ["RELEVE_RAW_VAULT_DAYS does nothing any more: it is called `RELEVE_RAW_ANSWERS_DAYS`"]
+    assert unknown_settings() == []
+    assert not {name.removeprefix(PREFIX).lower() for name in REMOVED} & Settings.model_fields.keys()

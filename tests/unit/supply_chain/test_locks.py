@@ -96,6 +96,17 @@ def test_whatever_pip_installs_is_hashed_or_is_this_folder(file: str) -> None:
         assert "--no-deps" not in command or "--no-build-isolation" in command or "--no-index" in command, command
 
 
+def test_d30_make_says_how_long_it_installs_before_the_silence_of_pip() -> None:
+    rules = re.findall(
+        r"^\$\(VENV\)/\.installed(?:-dev)?:.*\n((?:\t.*\n)+)",
+        (ROOT / "Makefile").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert len(rules) == 2
+    for rule in rules:
+        assert re.match(r'\t@echo "installing .*minutes', rule), rule
+
+
 def test_a_line_without_a_pin_or_with_another_hash_is_refused(tmp_path: Path) -> None:
     lock = tmp_path / "x.lock"
     for text in ("celery>=5\n", "celery==5.*\n", "celery @ https://example.org/x.whl\n", "celery==5.0 --hash=md5:00\n"):

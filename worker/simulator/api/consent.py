@@ -141,7 +141,8 @@ def _consent_page(path: str, parameters: Mapping[str, str]) -> Response:
         for name, value in parameters.items()
     )
     return HTMLResponse(
-        '<!doctype html><html lang="fr"><title>Simulateur</title><h1>Partager mes données de consommation</h1>'
+        '<!doctype html><html lang="fr"><meta name="viewport" content="width=device-width">'
+        "<title>Simulateur</title><h1>Partager mes données de consommation</h1>"
         "<p>Page de consentement du simulateur de Relève : aucun compteur réel.</p>"
         f'<form action="{path}" method="get">{hidden}'
         '<button name="decision" value="approve">Accepter</button> '

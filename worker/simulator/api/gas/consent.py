@@ -87,7 +87,8 @@ def _consent_page(simulator: SimulatorState, parameters: Mapping[str, str], is_k
     known = "".join(f"<option>{pce}</option>" for pce in sorted(simulator.gas.meters.recorded)[:_MOST_SHOWN])
     error = "" if is_known else '<p role="alert">Ce PCE est inconnu : 14 chiffres, ou GI et 6 chiffres.</p>'
     return HTMLResponse(
-        '<!doctype html><html lang="fr"><title>Simulateur</title><h1>Partager mes données de gaz</h1>'
+        '<!doctype html><html lang="fr"><meta name="viewport" content="width=device-width">'
+        "<title>Simulateur</title><h1>Partager mes données de gaz</h1>"
         "<p>Page de consentement GRDF du simulateur de Relève : aucun compteur réel.</p>"
         f'{error}<form action="{AUTHORIZE_PATH}" method="get">{hidden}'
         f'<label>PCE <input name="pce" list="pce" value="{escape(parameters.get("pce", ""), quote=True)}"></label>'

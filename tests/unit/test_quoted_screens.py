@@ -1,0 +1,59 @@
+"""A text that a how-to quotes from the screen, “so” or « ainsi », is a text that Relève shows (D20)."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.pages import ROOT
+
+PAGES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+# Pages on which whoever looks for help compares with the screen: nothing else stands in quotes there.
+FOR_TROUBLE = ("when-something-is-wrong", "move-house-and-erase")
+QUOTED = re.compile(r"“([^”]+)”|«\s*([^»]+?)\s*»")
+
+
+def texts() -> Iterator[str]:
+    """Yield each text in the languages' files and each constant text of the code, ``…`` where something is put in."""
+    for file in sorted((ROOT / "worker" / "locales").glob("*.json")):
+        for translations in json.loads(file.read_text(encoding="utf-8")).values():
+            yield from (text.replace("{supplier}", "Enedis") for text in translations.values())
+    for file in sorted((ROOT / "worker").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+            elif isinstance(node, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+    for file in (ROOT / "deploy").rglob("*.json"):
+        yield from re.findall(r'"title": "([^"]+)"', file.read_text(encoding="utf-8"))
+
+
+SHOWN = [" ".join(text.split()) for text in texts()]
+
+
+def quotes(page: Path) -> list[str]:
+    """Return what a page quotes outside of code, on one line each."""
+    prose = re.sub(
+        r"```.*?```|^    .*?$|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    found = [" ".join((one or other).split()) for one, other in QUOTED.findall(prose)]
+    if page.stem in FOR_TROUBLE:
+        found += re.findall(r'"([^"]+)"', prose)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_d20_each_quoted_text_is_on_the_screen(page: Path) -> None:
+    missing = [quote for quote in quotes(page) if not any(quote in text for text in SHOWN)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", [FOR_TROUBLE[0], "answer-a-household"])
+def test_a_household_s_own_words_are_found_in_both_languages(name: str) -> None:
+    text = (ROOT / "docs" / "how-to" / f"{name}.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"“[^”]+” \(« [^»]+ »\)", text)) >= 4
