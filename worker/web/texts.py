@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -44,6 +45,10 @@ class Words:
 
     def _typeset(self, text: str) -> str:
         return typeset_french(text) if self.language == "fr" else text
+
+    def choose(self, texts: Mapping[str, str]) -> str:
+        """Return the text in the reader's language; ``texts``: by language."""
+        return self._typeset(texts[self.language])
 
     def what_to_do(self, code: str) -> str:
         """Return what to do about an error code, also about one that another version has stored."""
