@@ -26,8 +26,8 @@ from worker.web.pages.flows import build_chart, build_figures, find_flows
 from worker.web.pages.gas.contract import explain_lack_of_days
 from worker.web.pages.homes.energy_sum import build_sum
 from worker.web.pages.homes.joined import find_home
-from worker.web.pages.missing_days import explain_lateness
 from worker.web.pages.measures import Span, View, read_entries
+from worker.web.pages.missing_days import explain_lateness
 from worker.web.pages.own_account import OwnAccount
 from worker.web.render import render, words_of
 from worker.web.texts import Words

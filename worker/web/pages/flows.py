@@ -13,8 +13,8 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.series import Direction, Series, dailies_of, find_curve
 from worker.runtime.process import Runtime
 from worker.web.pages.charts import Chart, Summary, summarize, to_chart
-from worker.web.pages.missing_days import explain_asked_day, explain_gaps
 from worker.web.pages.measures import Span, SpanMeasures, View, first_day, measures_by_day, read_days, read_measures
+from worker.web.pages.missing_days import explain_asked_day, explain_gaps
 from worker.web.texts import Words
 
 _MOST_NAMED: Final = 3  # Days whose value was set aside.
