@@ -148,6 +148,38 @@ class Explainer:
             month=compare_month(day, known, entries),
         )
 
+    def explain_days(self, account: Account, series: Series, days: Collection[date]) -> dict[date, SeriesExplanation]:
+        """Return the explanation of each of these days of a series of daily values, without their stored values.
+
+        Raises StoreUnavailable.
+        """
+        ended = self._ended(account.id)
+        ledger = self.registry.completeness.load_ledger(account.id, series)
+        outcome = self.registry.outcomes.load(account.id).get(series)
+        state = self.progress.task_state(account.id, series)
+        meter = _MeterFacts(ended, self._load_frequency(account) if series in ended else None)
+        return {
+            day: self._explain_series(
+                account,
+                meter,
+                day,
+                series,
+                ledger,
+                None,
+                outcome,
+                state,
+                StoredDay(None),
+                _has_later(series, day, ledger),
+            )
+            for day in days
+        }
+
+    def _load_frequency(self, account: Account) -> str | None:
+        contracts = [series.inputs for series in of_supplier(account.supplier) if series.is_state]
+        stored = self.measures.read(account.id, dict.fromkeys(contracts, ALL_KEYS))
+        entries = {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
+        return _frequency_in(entries, account.supplier)
+
     def _known(self, account: Account, ended: Collection[Series]) -> list[Series]:
         """Return the series to explain; daily values where nothing is collected, and where the meter has none."""
         daily, known = daily_of(supplier=account.supplier), self.registry.outcomes.known(account.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -44,6 +45,10 @@ class Words:
 
     def _typeset(self, text: str) -> str:
         return typeset_french(text) if self.language == "fr" else text
+
+    def choose(self, texts: Mapping[str, str]) -> str:
+        """Return the text in the reader's language; ``texts``: by language."""
+        return self._typeset(texts[self.language])
 
     def what_to_do(self, code: str) -> str:
         """Return what to do about an error code, also about one that another version has stored."""
@@ -108,16 +113,15 @@ class Words:
 
     def weekday(self, day: date) -> str:
         """Return ``mercredi 24 juillet 2024``, in English ``Wednesday 24 July 2024``."""
-        return format_date(day, "full", self.locale)
+        return self._with_ordinal(format_date(day, "full", self.locale), day)
 
     def medium_day(self, day: date) -> str:
-        """Return ``24 juil. 2024``; in French the first of a month is "1er"."""
-        text = format_date(day, "medium", self.locale)
-        return text.replace("1 ", "1er ", 1) if self.language == "fr" and day.day == 1 else text
+        """Return ``24 juil. 2024``."""
+        return self._with_ordinal(format_date(day, "medium", self.locale), day)
 
     def short_day(self, day: date) -> str:
         """Return ``mer. 24 juil.``."""
-        return format_skeleton("MMMEd", day, locale=self.locale)
+        return self._with_ordinal(format_skeleton("MMMEd", day, locale=self.locale), day)
 
     def month(self, day: date) -> str:
         """Return ``juillet 2024``."""
@@ -129,12 +133,15 @@ class Words:
 
     def moment(self, moment: datetime) -> str:
         """Return ``24 juil. 2024, 07:12`` in the meter's time zone."""
-        day = format_date(moment.astimezone(PARIS), "medium", self.locale)
-        return f"{day}, {self.clock(moment)}"
+        return f"{self.medium_day(moment.astimezone(PARIS).date())}, {self.clock(moment)}"
 
     def clock(self, moment: datetime) -> str:
         """Return ``07:12`` in the meter's time zone."""
         return format_time(moment, "HH:mm", PARIS, self.locale)
+
+    def _with_ordinal(self, text: str, day: date) -> str:
+        """Return a day in words with "1er" for the first of a month in French."""
+        return text.replace("1 ", "1er ", 1) if self.language == "fr" and day.day == 1 else text
 
     def duration(self, text: str) -> str:
         """Return an ISO 8601 duration in words: ``P3Y`` and ``P1095D`` as ``3 ans``. A mixed one stays as it is."""

@@ -140,6 +140,6 @@ def test_the_operator_logs_in_and_sees_the_fleet(house: System, browser: webdriv
         browser.get(f"{house.settings['PUBLIC_URL']}/operator")
         browser.find_element(By.NAME, "name").send_keys(operator.name)
         browser.find_element(By.NAME, "password").send_keys(operator.password, Keys.ENTER)
-        WebDriverWait(browser, _LONGEST_S).until(lambda driver: "État de la flotte" in driver.title)
+        WebDriverWait(browser, _LONGEST_S).until(lambda driver: "État du parc" in driver.title)
         assert "mesure_synchrone_auto" in text_of(browser, "main")
         look_at(browser, "fleet")

@@ -178,10 +178,10 @@ def test_every_day_has_a_sentence_that_names_it(
 def test_a_sentence_is_said_as_people_say_it() -> None:
     late = {"today": TODAY, "asked_next": date(2024, 8, 1)}
     assert format_sentences(Reason.LATE, [Series.DAILY], DAY, **late)["fr"] == (
-        "Enedis n'a pas encore publié le total du 10 juillet 2024 ; nous redemanderons le 1er août 2024."
+        "Enedis n’a pas encore publié le total du 10 juillet 2024 ; nous redemanderons le 1er août 2024."
     )
     assert format_sentences(Reason.LATE, ELECTRICITY, date(2024, 7, 1), today=TODAY, asked_next=TODAY)["fr"] == (
-        "Enedis n'a pas encore publié les relevés du 1er juillet 2024 ; nous redemandons aujourd'hui."
+        "Enedis n’a pas encore publié les relevés du 1er juillet 2024 ; nous redemandons aujourd’hui."
     )
     assert format_sentences(Reason.PARTIAL, [Series.LOAD_CURVE], DAY, half_hours=46, **late)["en"] == (
         "Enedis has sent only a part of 10 July 2024: of the curve 46 half-hours of 48; we ask again on 1 August 2024."
@@ -204,7 +204,7 @@ def test_why_a_day_of_gas_is_missing_is_said_as_people_say_it() -> None:
     late = {"today": TODAY, "asked_next": date(2024, 8, 1)}
     daily, published = [Series.GAS_DAILY], [Series.GAS_PUBLISHED]
     assert format_sentences(Reason.LATE, daily, DAY, **late)["fr"] == (
-        "GRDF n'a pas encore publié le gaz du jour du 10 juillet 2024 : la valeur d'un jour vient un à trois jours "
+        "GRDF n’a pas encore publié le gaz du jour du 10 juillet 2024 : la valeur d’un jour vient un à trois jours "
         "après ; nous redemanderons le 1er août 2024."
     )
     assert format_sentences(Reason.GAP, daily, DAY, **late)["en"] == (
@@ -216,8 +216,8 @@ def test_why_a_day_of_gas_is_missing_is_said_as_people_say_it() -> None:
         "next reading, each month or every six months depending on the meter; we ask again."
     )
     assert format_sentences(Reason.READ_SIX_MONTHLY, daily, DAY, **late)["fr"] == (
-        "Ce compteur est relevé tous les six mois : GRDF n'a pas le gaz du jour du 10 juillet 2024, seulement le gaz "
-        "facturé d'un relevé au suivant."
+        "Ce compteur est relevé tous les six mois : GRDF n’a pas le gaz du jour du 10 juillet 2024, seulement le gaz "
+        "facturé d’un relevé au suivant."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from string import Formatter
 
@@ -94,3 +94,38 @@ def test_a_consents_length_is_said_in_words() -> None:
 
 def test_french_marks_keep_to_their_words() -> None:
     assert typeset_french("Qui ? « Moi »") == "Qui\N{NO-BREAK SPACE}? «\N{NO-BREAK SPACE}Moi\N{NO-BREAK SPACE}»"
+
+
+def test_d31_french_has_typographic_apostrophes() -> None:
+    assert [key for key, text in load_texts().items() if "'" in text["fr"]] == []
+
+
+def test_d31_the_first_of_a_month_is_ordinal_in_french() -> None:
+    french, english = Words("fr"), Words("en")
+    assert french.weekday(date(2026, 11, 1)) == "dimanche 1er novembre 2026"
+    assert french.short_day(date(2026, 11, 1)) == "dim. 1er nov."
+    assert french.moment(datetime(2026, 11, 1, 6, 12, tzinfo=UTC)) == "1er nov. 2026, 07:12"
+    assert french.weekday(date(2026, 11, 11)) == "mercredi 11 novembre 2026"
+    assert english.weekday(date(2026, 11, 1)) == "Sunday, 1 November 2026"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "autant par rapport",
+        "être défait",
+        "se fait pas ainsi",
+        "incomprise",
+        "flotte",
+        "Barrière",
+        "périmé",
+        "vous dites oui",
+        "serez conduit",
+        "de soi-même",
+        "d’elle-même",
+        "d’elles-mêmes",
+        "de nous-mêmes",
+    ],
+)
+def test_d31_a_page_says_it_as_a_french_person_would(words: str) -> None:
+    assert [key for key, text in load_texts().items() if words in text["fr"]] == []

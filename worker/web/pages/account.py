@@ -27,6 +27,7 @@ from worker.web.pages.gas.contract import explain_lack_of_days
 from worker.web.pages.homes.energy_sum import build_sum
 from worker.web.pages.homes.joined import find_home
 from worker.web.pages.measures import Span, View, read_entries
+from worker.web.pages.missing_days import explain_lateness
 from worker.web.pages.own_account import OwnAccount
 from worker.web.render import render, words_of
 from worker.web.texts import Words
@@ -43,7 +44,6 @@ KINDS: Final = {
 }
 RATE_LIMITED: Final = "state.rate_limited"
 RETRYING: Final = "state.retrying"
-_LATE_AFTER: Final = timedelta(days=3)  # The supplier itself may be a day or two late.
 _GAP_REACH: Final = timedelta(days=30)
 
 
@@ -64,10 +64,12 @@ def show_account(
     supplier, daily = words(f"supplier.{account.supplier}"), daily_of(supplier=account.supplier)
     no_days = _explain_lack_of_days(runtime, account, words, supplier)
     bars = {name: one for name, one in status.series.items() if one.total and not (no_days and name is daily)}
-    kind, connection = connection_of(account, status, today, has_days=not no_days)
     known = runtime.registry.outcomes.known(account.id)
     flows = find_flows(runtime, account, known)
-    chart = build_chart(runtime, account.id, words, by, at, flows)
+    shown_daily = flows[0].daily if flows else daily
+    why_late = "" if no_days else explain_lateness(runtime, account, shown_daily, status, words)
+    kind, connection = connection_of(account, status, why_late)
+    chart = build_chart(runtime, account, words, by, at, flows)
     shown = chart.span if chart else Span.containing(by or View.MONTH, at or today - ONE_DAY)
     home = find_home(runtime, session, account)
     return render(
@@ -90,6 +92,7 @@ def show_account(
         cards=build_cards(runtime, account.id, known, shown, words),
         kind=kind,
         connection=connection,
+        why_late=why_late,
         needs_invitation=needs_invitation(runtime, account.supplier),
         may_declare=account.supplier in runtime.rights.suppliers and account.supplier in runtime.suppliers,
         cause=words.cause(status.failure, account.supplier) if connection == RETRYING else "",
@@ -158,10 +161,10 @@ def _find_reader(runtime: Runtime, account: Account, today: date, words: Words) 
     return Reader(name_service(runtime, account.tenant, words), since, account.consent_until)
 
 
-def connection_of(account: Account, status: AccountStatus, today: date, *, has_days: bool = True) -> tuple[str, str]:
+def connection_of(account: Account, status: AccountStatus, why_late: str) -> tuple[str, str]:
     """Return the state of the connection: good, wait or act, and the key of its texts ``.headline`` and ``.advice``.
 
-    ``has_days``: whether the supplier has daily values of the meter, which else may be late.
+    ``why_late``: why the newest day is not there, empty where nothing is late.
     """
     if account.reason == ConsentStopped.code:
         return "wait", f"code.{account.reason}"  # The household knows: it did so itself.
@@ -171,17 +174,15 @@ def connection_of(account: Account, status: AccountStatus, today: date, *, has_d
         return ("wait", "state.unconfirmed") if account.unconfirmed else ("act", "state.new")
     if account.state is not AccountState.READY:
         return KINDS[account.state], f"state.{account.state}"
-    last, daily = status.last_day, daily_of(supplier=account.supplier)
     if status.waits_for_turn:
         return "wait", RATE_LIMITED
     if any(series.error for series in status.series.values()):
         return "wait", RETRYING
-    if last is None:
+    if status.last_day is None:
         return "wait", "state.first"
-    late_after = _LATE_AFTER + (daily.description.published_after_days - 1) * ONE_DAY
-    if has_days and daily in status.series and last < today - late_after:
+    if why_late:
         return "wait", "state.late"
-    return "good", "state.good" if daily.catches_up else "state.as_published"
+    return "good", "state.good" if daily_of(supplier=account.supplier).catches_up else "state.as_published"
 
 
 def _count_gaps(runtime: Runtime, account: Account, today: date) -> dict[str, int]:

@@ -253,10 +253,10 @@ def _notes_on_values(measures: SpanMeasures, words: Words, supplier: str, *, has
     elif measures.empty:
         yield words("chart.nothing")
     elif measures.gaps and span.view is View.DAY:
-        time = _time_text(measures.missing // timedelta(minutes=1), words)
-        yield words("chart.gaps.day", time=time, supplier=supplier)
-    elif measures.gaps:
-        yield words.count(f"chart.gaps.{span.view}", measures.gaps, supplier=supplier)
+        yield words("chart.gaps.day", time=_time_text(measures.missing // timedelta(minutes=1), words))
+    elif measures.gaps and not measures.reasons:
+        yield words.count(f"chart.gaps.{span.view}", measures.gaps)
+    yield from measures.reasons
     if measures.curve is not None and abs(measures.curve - (measures.total or 0)) >= _ONE_WATT_HOUR:
         totals = {"day": words.energy(measures.total or 0, 3), "curve": words.energy(measures.curve, 3)}
         yield words("chart.differs", supplier=supplier, **totals)

@@ -14,6 +14,7 @@ from worker.domain.measures.series import Direction, Series, dailies_of, find_cu
 from worker.runtime.process import Runtime
 from worker.web.pages.charts import Chart, Summary, summarize, to_chart
 from worker.web.pages.measures import Span, SpanMeasures, View, first_day, measures_by_day, read_days, read_measures
+from worker.web.pages.missing_days import explain_asked_day, explain_gaps
 from worker.web.texts import Words
 
 _MOST_NAMED: Final = 3  # Days whose value was set aside.
@@ -51,25 +52,32 @@ def find_flows(runtime: Runtime, account: Account, known: Sequence[Series]) -> l
 
 
 def build_chart(
-    runtime: Runtime, account_id: str, words: Words, view: View | None, at: date | None, flows: Sequence[StoredFlow]
+    runtime: Runtime, account: Account, words: Words, view: View | None, at: date | None, flows: Sequence[StoredFlow]
 ) -> Chart | None:
     """Return the chart of the span that holds ``at``, or None while nothing is stored.
 
-    A day outside the stored range gives the nearest stored day.
+    A day outside of its reach, which is from the first stored day up to yesterday, or up to the last stored day of an
+    account that is not asked for, gives the nearest one, and says why.
     """
     if not flows:
         return None
     first, last = min(flow.first for flow in flows), max(flow.last for flow in flows)
-    span = Span.containing(view or View.MONTH, min(max(at or last, first), last))
-    measures, *fed = (_read_flow(runtime, account_id, flow, span) for flow in flows)
-    return to_chart(measures, words, first, last, daily=flows[0].daily, fed=fed[0] if fed else None)
+    newest = max(last, runtime.history.today() - ONE_DAY) if account.active else last
+    shown = min(max(at or last, first), newest)
+    span, daily = Span.containing(view or View.MONTH, shown), flows[0].daily
+    measures, *fed = (_read_flow(runtime, account, flow, span, words) for flow in flows)
+    if at is not None and not span.start <= at < span.end:
+        reason = explain_asked_day(runtime, account, daily, at, words)
+        measures = replace(measures, reasons=(reason, *measures.reasons))
+    return to_chart(measures, words, first, newest, daily=daily, fed=fed[0] if fed else None)
 
 
-def _read_flow(runtime: Runtime, account_id: str, flow: StoredFlow, span: Span) -> SpanMeasures:
-    measures = read_measures(runtime.measures, account_id, span, flow.last + ONE_DAY, flow.daily)
-    ledger = runtime.registry.completeness.load_ledger(account_id, flow.daily)
+def _read_flow(runtime: Runtime, account: Account, flow: StoredFlow, span: Span, words: Words) -> SpanMeasures:
+    measures = read_measures(runtime.measures, account.id, span, flow.last + ONE_DAY, flow.daily)
+    ledger = runtime.registry.completeness.load_ledger(account.id, flow.daily)
     set_aside = [day for day in span.days() if ledger.mark_of(day).state is DayState.SET_ASIDE]
-    return replace(measures, days_set_aside=tuple(set_aside[:_MOST_NAMED]))
+    reasons = explain_gaps(runtime, account, flow.daily, measures, words)
+    return replace(measures, days_set_aside=tuple(set_aside[:_MOST_NAMED]), reasons=reasons)
 
 
 def build_figures(runtime: Runtime, account_id: str, flows: Sequence[StoredFlow], words: Words) -> list[Summary]:

@@ -85,7 +85,8 @@ class SpanMeasures:
     """Values of one chart. ``total`` is None where nothing is known; ``curve`` is the sum of a day's whole curve.
 
     ``days_set_aside``: days of which the supplier sent a value that no meter can reach. ``days``: the span's days that
-    have a value of their own. ``details``: the further fields of those that have some.
+    have a value of their own. ``details``: the further fields of those that have some. ``reasons``: why values are
+    missing, in sentences.
     """
 
     span: Span
@@ -96,6 +97,7 @@ class SpanMeasures:
     days_set_aside: tuple[date, ...] = ()
     days: Days = field(default_factory=dict)
     details: Mapping[date, Mapping[str, Any]] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:

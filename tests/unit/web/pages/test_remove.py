@@ -24,7 +24,7 @@ def test_removing_takes_a_form_of_ours_and_gives_a_receipt(service: ApiService, 
 def test_a_form_of_another_site_removes_nothing(service: ApiService, account: str, csrf: str | None) -> None:
     fields = {} if csrf is None else {"csrf": csrf}
     refused = service.browser(account).post(f"/accounts/{account}/remove", data=fields, headers=FRENCH)
-    assert refused.status_code == 403 and "Formulaire périmé" in refused.text
+    assert refused.status_code == 403 and "Ce formulaire a expiré" in refused.text
     assert service.runtime.registry.get(account).state is AccountState.READY
 
 

@@ -176,7 +176,7 @@ def test_a_form_of_another_site_switches_nothing(service: ApiService, account: s
         csrf = service.runtime.web_access.signer.csrf_token(Session().sid)
     fields = {"series": str(Series.MAX_POWER)} | ({} if csrf is None else {"csrf": csrf})
     refused = service.browser(account).post(f"/accounts/{account}/series", data=fields, headers=FRENCH)
-    assert refused.status_code == 403 and "Formulaire périmé" in refused.text
+    assert refused.status_code == 403 and "Ce formulaire a expiré" in refused.text
     assert switched(service, account) == {}
 
 

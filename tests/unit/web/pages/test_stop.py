@@ -53,7 +53,7 @@ def test_a_form_of_another_site_stops_nothing(service: ApiService, account: str,
         csrf = service.runtime.web_access.signer.csrf_token(Session().sid)
     fields = {} if csrf is None else {"csrf": csrf}
     refused = service.browser(account).post(f"/accounts/{account}/stop", data=fields, headers=FRENCH)
-    assert refused.status_code == 403 and "Formulaire périmé" in refused.text
+    assert refused.status_code == 403 and "Ce formulaire a expiré" in refused.text
     assert service.runtime.registry.get(account).state is AccountState.READY
 
 

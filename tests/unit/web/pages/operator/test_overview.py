@@ -47,7 +47,9 @@ def test_with_gas_the_quota_and_gate_of_each_supplier_are_told(redis_url: str, t
     told = text[text.index("Quota of GRDF") :]
     assert "Calls granted within the last 24 hours." in told and "grdf-adict" in told
     assert "1 / 6,000" in told and re.search(r"closed for \d+ s more", told)
-    assert "Gate: open" in text[: text.index("Quota of GRDF")], "the other supplier's gate is its own"
+    assert "Calls to the supplier: allowed" in text[: text.index("Quota of GRDF")], (
+        "the other supplier's gate is its own"
+    )
 
 
 def test_without_gas_the_page_says_nothing_of_it(service: ApiService) -> None:
