@@ -11,6 +11,7 @@ from worker.domain.measures.series import Series
 from worker.stores.registry.outcomes import DueChanges
 
 FRENCH = {"Accept-Language": "fr"}
+ENGLISH = {"Accept-Language": "en"}
 METER = "30001640000011"
 
 

@@ -60,6 +60,13 @@ class HttpRefusal(Exception):
         self.status, self.code, self.headers = status, code, {**(headers or {}), **wait}
 
 
+class AbortedAnswer(Exception):
+    """The end of an answer whose first part is sent: the server closes the connection before the body's end.
+
+    Who raises it has logged why. It is no WorkerError, for nothing can be answered any more.
+    """
+
+
 def meter_elsewhere() -> HttpRefusal:
     """Return the refusal of a meter that another tenant's account reads. It names neither; only clients get it."""
     message = "an account of another service reads this meter, and only one account can: ask the operator"
@@ -74,7 +81,7 @@ def add_error_handlers(app: FastAPI) -> None:
 async def _answer_error(request: Request, error: Exception) -> Response:
     response = to_response(request, _to_refusal(error))
     # The answer to a bug of ours is sent outside all middleware, which else adds the headers.
-    set_security_headers(request, response)
+    set_security_headers(request, response.headers, response.status_code)
     return response
 
 

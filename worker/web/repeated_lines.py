@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from traceback import walk_tb
 from typing import Final
 
+from worker.web.errors import AbortedAnswer
+
 _EVERY_S: Final = 60.0
 _MOST_KINDS: Final = 200  # The kind that was seen longest ago is forgotten first.
 # Whoever sends odd requests, or many at once, must not fill the log with the lines of uvicorn and of the event loop.
@@ -29,6 +31,8 @@ class RepetitionFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING or (self._only is not None and record.msg not in self._only):
             return True
+        if record.exc_info and isinstance(record.exc_info[1], AbortedAnswer):
+            return False  # A line of ours has said why.
         kind, now = _kind(record), self._clock()
         next_at, left_out = self._kinds.pop(kind, (now, 0))
         if now < next_at:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit
 
-from fastapi import Request, Response
+from fastapi import Request
+from starlette.datastructures import MutableHeaders
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
@@ -41,11 +42,12 @@ def policy_with_form_to(*addresses: str | None) -> str:
     return CONTENT_SECURITY_POLICY.replace("form-action 'self'", f"form-action 'self' {origins}")
 
 
-def set_security_headers(request: Request, response: Response) -> None:
+def set_security_headers(request: Request, headers: MutableHeaders, status: int) -> None:
+    """Set what every answer has, unless its route has said otherwise."""
     for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
+        headers.setdefault(name, value)
     # Personal data stays out of caches; the address of a static file changes with its content.
-    is_static = request.url.path.startswith("/static/") and "v" in request.query_params and response.status_code == 200
-    response.headers.setdefault("Cache-Control", "public, max-age=31536000, immutable" if is_static else "no-store")
+    is_static = request.url.path.startswith("/static/") and "v" in request.query_params and status == 200
+    headers.setdefault("Cache-Control", "public, max-age=31536000, immutable" if is_static else "no-store")
     if request.url.scheme == "https":
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+        headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")

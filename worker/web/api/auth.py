@@ -81,11 +81,13 @@ class Caller:
             raise UnknownAccount("not an account of this caller")
         return account
 
-    def check_still_sees(self, runtime: Runtime, account: Account) -> None:
-        """Check that the token or session is still open, and still shows the account. Raises HttpRefusal 401.
+    def reload_account(self, runtime: Runtime, account_id: str) -> Account:
+        """Return an account that the caller was shown before, while the token or session is open and still shows it.
 
-        For streams: it counts no call and records no visit.
+        For streams: it counts no call and records no visit. Raises UnknownAccount where the account was removed, and
+        HttpRefusal 401.
         """
+        account = runtime.registry.get_existing(account_id)
         if self.session is None:
             still_sees = runtime.api_tokens.is_open(self.token_id or "") and account.tenant == self.tenant
         else:
@@ -93,6 +95,7 @@ class Caller:
             still_sees = session is not None and session.shows(account)
         if not still_sees:
             raise _unauthorized("this token or session has ended", ', error="invalid_token"')
+        return account
 
     def page_accounts(self, runtime: Runtime, after: str, limit: int) -> list[Account]:
         """Return the next page by id of the accounts that the caller may see, without removed ones."""
@@ -131,7 +134,12 @@ def _identify(
     if not session.accounts:
         _count_call(limiter, ANONYMOUS_CALLS, address)
         raise _unauthorized("send a token as `Authorization: Bearer …`, never in the address; or connect a meter")
-    _count_call(limiter, _api_rate(runtime), f"session:{session.sid}")
+    return count_household(runtime, session)
+
+
+def count_household(runtime: Runtime, session: Session) -> Caller:
+    """Count a call of a household, and return it as a caller. Raises HttpRefusal 429."""
+    _count_call(RateLimiter(runtime.redis), _api_rate(runtime), f"session:{session.sid}")
     return Caller(_HOUSEHOLD_SCOPES, session)
 
 

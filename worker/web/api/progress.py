@@ -135,9 +135,7 @@ def load_watched(runtime: Runtime, caller: Caller, account_id: str) -> AccountPr
     Raises UnknownAccount where the account was removed, and HttpRefusal where the caller's token or session has ended,
     or shows it no more.
     """
-    account = runtime.registry.get_existing(account_id)
-    caller.check_still_sees(runtime, account)
-    return progress_of(account, runtime.history)
+    return progress_of(caller.reload_account(runtime, account_id), runtime.history)
 
 
 def _encode(name: str, data: Any, *, last: bool = False) -> bytes:

@@ -1,4 +1,4 @@
-"""The download page: links to files of each doctype, and a form for some days. The files come from the API.
+"""The download page: links to files of each doctype (``download_file``), and a form for some days.
 
 The form is for the energies, which have several periods. Other series have one document a day at most: one small file.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
@@ -17,7 +16,6 @@ from worker.domain.measures.series import (
     Period,
     Series,
     dailies_of,
-    daily_of,
     find_doctype,
     periods_of,
 )
@@ -55,7 +53,6 @@ def show_download(request: Request, runtime: RuntimeDep, account: OwnAccount) ->
         account=account,
         groups=groups,
         directions=[(daily, daily.description.direction) for daily in energies],
-        consumes=daily_of() in energies,
         units=f"download.units.{account.supplier}",
         periods=[period for period in Period if any(period in found for found in energies.values())],
         first=min(filter(None, first.values()), default=None),
@@ -79,7 +76,6 @@ def _periods_of(daily: Series, first: FirstDays) -> list[Period]:
 
 
 def _energy_files(daily: Series, periods: list[Period]) -> FileGroup:
-    """Return the files of a direction's energy; the consumption of electricity is what the API gives unasked."""
-    named = [("series", daily.value)] if daily is not daily_of() else []
-    files = [(f"download.{period}", urlencode([*named, ("by", period.value)])) for period in periods]
+    """Return the files of a direction's energy."""
+    files = [(f"download.{period}", f"series={daily}&by={period}") for period in periods]
     return FileGroup(f"direction.{daily.description.direction}", files)

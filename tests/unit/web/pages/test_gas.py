@@ -173,16 +173,16 @@ def test_gas_can_be_downloaded_with_its_details_as_columns(service: ApiService) 
     account = add_gas(service.runtime, home)
     browser = service.browser(account)
     page = browser.get(f"/accounts/{account}/download", headers=FRENCH).text
-    files = [link.replace("&amp;", "&") for link in re.findall(r'href="(/api/[^"]+)"', page)]
-    assert len(files) == 2 * (3 + 2)
+    files = [link.replace("&amp;", "&") for link in re.findall(r'href="([^"]*/download/file[^"]+)"', page)]
+    assert len(files) == 3 * (3 + 2)
     answers = {path: browser.get(path) for path in files}
     assert all(answer.status_code == 200 for answer in answers.values())
-    days = answers[f"/api/accounts/{account}/measures?series={DAILY}&by=day&format=csv"].text.splitlines()
+    days = answers[f"/accounts/{account}/download/file?series={DAILY}&by=day&columns=fields"].text.splitlines()
     assert days[0] == ",".join(
         ["load,year,month,day,hour,minute,fold,volume,coefficient,index_start,index_end,quality,status"]
     )
     assert len(days) == 1 + home.days and days[-1].endswith(",measured,provisional")
-    periods = answers[f"/api/accounts/{account}/measures?series={PUBLISHED}&by=day&format=csv"].text.splitlines()
+    periods = answers[f"/accounts/{account}/download/file?series={PUBLISHED}&by=day&columns=fields"].text.splitlines()
     assert periods[0].split(",")[7] == "ends_on" and periods[-1].split(",")[7] == "2024-07-03"
 
 

@@ -1,0 +1,121 @@
+"""A download that fails on its way is seen to fail (D5): no part of a file looks like the whole."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.api_service import TODAY, ApiService, open_api_service, sign_in
+from tests.support.web_server import PATIENCE_S, RunningServer, running_server
+from worker.domain.consent.access_keys import KeyKind
+from worker.domain.consent.scopes import Scope
+from worker.errors import StoreUnavailable
+from worker.stores.registry.households.households import find_households
+from worker.web.sessions import SESSION_COOKIE
+
+pytestmark = pytest.mark.sockets
+
+FILES = ["download/file?format=json", "download/file?format=csv", "download/file?columns=fields"]
+Interruption = Callable[[ApiService, str], None]
+
+
+@pytest.fixture
+def service(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiService]:
+    monkeypatch.setattr("worker.web.files.stored_range.MOST_DOCUMENTS", 100)
+    with open_api_service(redis_url, tmp_path) as built:
+        yield built
+
+
+@pytest.fixture
+def account(service: ApiService) -> str:
+    account_id = service.add()
+    service.store_days(account_id, TODAY - timedelta(days=350), [1000] * 350)
+    return account_id
+
+
+@pytest.fixture
+def web(service: ApiService) -> Iterator[RunningServer]:
+    with running_server(service.app) as running:
+        yield running
+
+
+def fetch(web: RunningServer, path: str, headers: dict[str, str]) -> bytes:
+    """Return the body. Raises IncompleteRead where the connection ended before it."""
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=PATIENCE_S)
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Transfer-Encoding"]) == (200, "chunked")
+        return answer.read()
+    finally:
+        connection.close()
+
+
+def end_all_sessions(service: ApiService, account: str) -> None:
+    with service.runtime.registry.database.writing() as connection:
+        households = find_households(connection, account)
+    service.runtime.web_access.keys.end_of(households, [KeyKind.HOUSEHOLD_SESSION])
+
+
+def erase(service: ApiService, account: str) -> None:
+    service.runtime.erase(account)
+
+
+def close_the_store(service: ApiService, account: str) -> None:
+    raise StoreUnavailable("db.internal does not serve")
+
+
+def interrupt_second_page(
+    service: ApiService, account: str, interruption: Interruption, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, pages = service.runtime.measures.read, []
+
+    def read_once(*args: Any) -> Any:
+        pages.append(args)
+        if len(pages) == 2:
+            interruption(service, account)
+        return read(*args)
+
+    monkeypatch.setattr(service.runtime.measures, "read", read_once)
+
+
+@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("interruption", [end_all_sessions, erase, close_the_store])
+def test_d5_a_file_that_ends_in_the_middle_is_cut_and_one_line_says_why(
+    service: ApiService,
+    web: RunningServer,
+    account: str,
+    path: str,
+    interruption: Interruption,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cookie, _ = sign_in(service.runtime, account)
+    headers = {"Cookie": f"{SESSION_COOKIE}={cookie}"}
+    whole = fetch(web, f"/accounts/{account}/{path}", headers)
+    interrupt_second_page(service, account, interruption, monkeypatch)
+    with caplog.at_level(logging.WARNING), pytest.raises(http.client.IncompleteRead) as cut:
+        fetch(web, f"/accounts/{account}/{path}", headers)
+    assert whole.startswith(cut.value.partial) and len(cut.value.partial) < len(whole)
+    web.wait_for_count(0)
+    assert [record.message for record in caplog.records] == ["download aborted"]
+    assert "Traceback" not in caplog.text
+
+
+def test_d5_a_program_whose_token_is_revoked_gets_no_whole_file(
+    service: ApiService, web: RunningServer, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = service.token(Scope.READ_MEASURES)
+
+    def revoke(service: ApiService, _: str) -> None:
+        service.runtime.api_tokens.revoke(service.runtime.api_tokens.list()[0].id)
+
+    interrupt_second_page(service, account, revoke, monkeypatch)
+    with pytest.raises(http.client.IncompleteRead):
+        fetch(web, f"/api/accounts/{account}/measures?format=csv", {"Authorization": f"Bearer {token}"})
