@@ -82,7 +82,7 @@ def cli(verbose: bool) -> None:
 
     \b
     Examples:
-      releve demo                       three pretend homes, from consent to totals
+      releve demo
       releve accounts add --usage-point 12345678901234
       releve backfill ACCOUNT --inline
       releve show ACCOUNT --by day --from 2024-07-01
