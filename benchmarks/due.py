@@ -12,24 +12,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import resource
 import statistics
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from sqlalchemy import func, insert, select, text  # noqa: E402
+from sqlalchemy import func, select, text  # noqa: E402
 
+from benchmarks.fleet_seed import NIGHT, seed_registry  # noqa: E402
 from worker.domain.measures.messages import WindowJob  # noqa: E402
-from worker.domain.measures.series import USUAL_SERIES, Series  # noqa: E402, USUAL_SERIES
+from worker.domain.measures.series import USUAL_SERIES, Series  # noqa: E402
 from worker.stores.database import Database  # noqa: E402
 from worker.stores.encryption import Purpose, generate_key  # noqa: E402
 from worker.stores.redis.connection import connect  # noqa: E402
@@ -37,54 +37,12 @@ from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 from worker.stores.redis.progress import ProgressStore  # noqa: E402
 from worker.stores.registry.accounts import AccountRegistry  # noqa: E402
 from worker.stores.registry.migrations import upgrade_schema  # noqa: E402
-from worker.stores.registry.tables import ACCOUNTS, NO_DAY, SERIES_OUTCOMES  # noqa: E402
+from worker.stores.registry.tables import SERIES_OUTCOMES  # noqa: E402
 from worker.stores.sealing import Sealer  # noqa: E402
 from worker.sync.claims import WindowClaims, most_waiting  # noqa: E402
 from worker.sync.due import DueWindows  # noqa: E402
 
-NIGHT: Final = datetime(2026, 11, 25, 7, 30, tzinfo=UTC)
-NIGHTS: Final = 3  # The rows were asked within so many nights.
 CALLS_PER_HOUR: Final = 10_000
-PAGE: Final = 5_000
-
-
-def seed(registry: AccountRegistry, accounts: int) -> float:
-    """Insert the accounts and their rows; return the seconds that it took."""
-    source, began = random.Random(1), time.perf_counter()
-    letters = "abcdefghjkmnpqrstvwxyz"
-    for first in range(0, accounts, PAGE):
-        ids = [f"{letters[number % 22]}{number:011d}" for number in range(first, min(first + PAGE, accounts))]
-        rows, series_rows = [], []
-        for account_id in ids:
-            active = source.random() > 0.1
-            state = "ready" if active else "paused"
-            rows.append({"id": account_id, "supplier": "enedis", "state": state, "reason": ""})
-            for series in USUAL_SERIES:
-                asked_at = NIGHT - timedelta(days=NIGHTS * source.random())
-                failed = source.random() < 0.01
-                series_rows.append(
-                    {
-                        "account_id": account_id,
-                        "series": series.value,
-                        "active": active,
-                        "every": 1,
-                        "asked_at": asked_at,
-                        "again_at": NIGHT + timedelta(hours=source.random()) if failed else None,
-                        "failures": int(failed),
-                        "history_due_at": None,
-                        "days": "2026-11-01 24c",
-                        "last_complete": date(2026, 11, 24),
-                        "last_day": date(2026, 11, 24) if source.random() > 0.05 else NO_DAY,
-                        "run_id": "20261124T070000.000000",
-                        "last_message": "",
-                        "ever_stored": True,
-                        "updated_at": asked_at,
-                    }
-                )
-        with registry.database.writing() as connection:
-            connection.execute(insert(ACCOUNTS), [{**row, "created_at": NIGHT, "state_since": NIGHT} for row in rows])
-            connection.execute(insert(SERIES_OUTCOMES), series_rows)
-    return time.perf_counter() - began
 
 
 def feed(registry: AccountRegistry, progress: ProgressStore, rounds: int) -> dict[str, Any]:
@@ -170,7 +128,7 @@ def main() -> None:
         )
         opened.callback(registry.database.close)
         upgrade_schema(registry.database)
-        seconds = seed(registry, args.accounts)
+        seconds = seed_registry(registry, args.accounts)
         with registry.database.writing() as connection:
             connection.execute(text("ANALYZE"))
             rows = connection.execute(select(func.count()).select_from(SERIES_OUTCOMES)).scalar_one()

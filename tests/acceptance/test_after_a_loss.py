@@ -46,7 +46,7 @@ def test_a_restored_house_goes_on_without_asking_for_its_history_again(
 
     system.redis.flushall()
     system.change_settings(MEASURES_URL=couchdb_url)  # The registry is new too: it lies in the data folder.
-    assert system.query("accounts", "list") == []
+    assert system.query_rows("accounts", "list") == []
     refusal = system.releve("restore", str(file), code=1).error_line  # The ledger of erasures is lost as well.
     assert "there is no ledger" in refusal and "--without-ledger" in refusal
     restored = system.query("restore", str(file), "--without-ledger")

@@ -105,7 +105,7 @@ def test_a_withdrawn_consent_sets_its_account_aside_and_no_other(system: System)
     system.start_worker(PRETEND_NOW="2023-10-30T16:00+01:00")
     system.run_night(other)
     until(lambda: not system.runtime.registry.get(revoked).active, "the end of the account's runs")
-    by_id = {row["account"]: row for row in system.query("status")}
+    by_id = {row["account"]: row for row in system.query_rows("status", "--all")}
     assert (by_id[revoked]["state"], by_id[other]["state"]) == ("action_needed", "ready")
     assert by_id[revoked]["reason"] == "USER_ACTION_NEEDED.OAUTH_OUTDATED"
     assert "consent again" in system.releve("sync", revoked, "--inline", code=1).err

@@ -35,7 +35,7 @@ def test_a_first_sync_brings_what_the_meter_measured_and_its_totals(system: Syst
 
 
 def test_the_status_tells_a_loaded_history(system: System, first: str) -> None:
-    (row,) = [row for row in system.query("status") if row["account"] == first]
+    row = system.query("status", first)
     progress = {name: (series["loaded"], series["done"], series["total"]) for name, series in row["series"].items()}
     assert progress == {"daily": (True, 1095, 1095), "load_curve": (True, 28, 28)}
     assert {series["last_day"] for series in row["series"].values()} == {"2024-03-31"}

@@ -30,7 +30,7 @@ def test_two_series_that_are_switched_on_come_with_their_history(system: System)
     assert chosen["series"]["max_power"]["switch"] == "on"
     further = (Series.MAX_POWER, Series.CONTRACT)
     until(lambda: all(system.loaded(account, series) for series in further), "the further series")
-    status = next(row for row in system.query("status") if row["account"] == account)
+    status = system.query("status", account)
     assert {name: row["error"] for name, row in status["series"].items()} == dict.fromkeys(
         [series.value for series in (*USUAL_SERIES, *further)]
     )
@@ -49,5 +49,5 @@ def test_a_series_that_the_meter_does_not_have_ends_and_the_account_goes_on(syst
     assert system.releve("accounts", "series", account, "--on", "production_daily").code == 0
     outcomes = system.runtime.registry.outcomes
     until(lambda: Series.PRODUCTION_DAILY not in outcomes.collected(account), "the end of the series")
-    row = next(row for row in system.query("status") if row["account"] == account)
+    row = system.query("status", account)
     assert (row["state"], list(row["series"])) == ("ready", list(USUAL_SERIES))

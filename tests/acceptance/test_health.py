@@ -20,7 +20,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 def check_results(system: System, code: int) -> dict[str, dict[str, Any]]:
-    return {line["check"]: line for line in json.loads(system.releve("doctor", "--json", code=code).out)}
+    return {line["check"]: line for line in system.releve("doctor", "--json", code=code).rows}
 
 
 def test_before_anything_runs_the_doctor_names_what_is_missing_and_makes_nothing(system: System) -> None:

@@ -381,7 +381,7 @@ def test_d4_our_own_pacing_is_called_so(service: Service) -> None:
     account = service.connect(service.browser(), meter)
     for _ in range(2):  # The first run may still find a permit.
         service.run("sync", account, "--inline", CALLS_PER_HOUR="1")
-    (row,) = [row for row in service.system.query("status") if row["account"] == account]
+    row = service.system.query("status", account)
     assert {series["error"] for series in row["series"].values()} - {None} == {"RATE_LIMITED"}
 
 

@@ -94,7 +94,7 @@ def test_freshness_is_told_now_and_by_the_hour(household: ExplainedHousehold, re
 def test_status_says_what_the_holder_can_do_about_a_curve_that_is_not_collected(
     household: ExplainedHousehold, releve: Releve
 ) -> None:
-    assert json.loads(releve("status", household.account_id, "--json"))[0]["hint"] == ""
+    assert json.loads(releve("status", household.account_id, "--json"))["hint"] == ""
     completeness = household.runtime.registry.completeness
     known = completeness.load_ledger(household.account_id, Series.LOAD_CURVE)
     assert completeness.replace_if_unchanged(
@@ -102,7 +102,7 @@ def test_status_says_what_the_holder_can_do_about_a_curve_that_is_not_collected(
     )
     assert "switched on" in " ".join(releve("status", household.account_id).split())
     assert "no curve since 2024-07-18" in releve("completeness", household.account_id)
-    assert json.loads(releve("status", household.account_id, "--json"))[0]["hint"] == "CURVE_NOT_ACTIVATED"
+    assert json.loads(releve("status", household.account_id, "--json"))["hint"] == "CURVE_NOT_ACTIVATED"
 
 
 def test_a_bundle_is_written_once(household: ExplainedHousehold, releve: Releve, tmp_path: Path) -> None:

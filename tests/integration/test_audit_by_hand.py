@@ -21,7 +21,7 @@ def cli(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Installa
 
 def trail(cli: Installation, *words: str) -> list[dict[str, Any]]:
     """Return the entries, the oldest first."""
-    return list(reversed(cli.query("audit", *words)))
+    return list(reversed(cli.query_rows("audit", *words)))
 
 
 def told(cli: Installation, *words: str) -> list[tuple[Any, ...]]:

@@ -166,7 +166,7 @@ def test_a_supplier_out_of_reach_is_told_and_the_account_stays_as_it_was(
     assert [failure["code"] for failure in summary["failures"]] == ["VENDOR_DOWN.UNREACHABLE"] * 2
     assert METER not in ended.out + ended.err
     assert "Traceback" not in ended.err
-    (row,) = json.loads(releve("status", "--json").out)
+    (row,) = releve("status", "--all", "--json").rows
     assert row["state"] == "new"
 
 
@@ -198,7 +198,7 @@ def test_a_consent_that_is_over_is_named_and_nothing_is_enqueued_for_it(
     assert {failure["code"] for failure in json.loads(ended.out)["failures"]} == {"CONSENT_ENDED"}
     ended = releve("sync", "--all", "--inline")
     assert (ended.code, ended.out.strip()) == (0, "nothing was missing")
-    codes = {row["account"]: row["reason"] for row in json.loads(releve("status", "--json").out)}
+    codes = {row["account"]: row["reason"] for row in releve("status", "--all", "--json").rows}
     assert codes == {over: "CONSENT_ENDED", stopped: "CONSENT_STOPPED"}
 
 
@@ -227,17 +227,17 @@ def test_an_account_that_was_removed_is_gone_for_every_command(releve: Releve) -
         ended = releve(*words)
         assert "was removed" in ended.error_line
         assert ended.code == 1
-    assert json.loads(releve("accounts", "list", "--json").out) == []
+    assert releve("accounts", "list", "--json").rows == []
 
 
 def test_who_adds_an_account_vouches_for_it_and_each_command_tells_so(releve: Releve) -> None:
     added = releve("accounts", "add", "--usage-point", METER, "--by", "ada", "--reference", "contract 4711")
     assert "state new: asserted, not yet confirmed" in added.out
-    (account,) = (row["account"] for row in json.loads(releve("accounts", "list", "--json").out))
+    (account,) = (row["account"] for row in releve("accounts", "list", "--json").rows)
     evidence = {"proof": "asserted", "vouched_by": "cli:ada", "reference": "contract 4711"}
     shown = json.loads(releve("accounts", "show", account, "--json").out)
     assert shown.items() >= {**evidence, "state": "new", "consent_from": None}.items()
-    (row,) = json.loads(releve("consents", "--json").out)
+    (row,) = releve("consents", "--json").rows
     assert row.items() >= evidence.items()
     assert "not yet confirmed" in releve("status").out
     assert "has not answered to it yet" in releve("explain", account, "2024-07-10", "--lang", "en").out
@@ -275,14 +275,14 @@ def test_evidence_that_can_not_be_kept_is_refused(releve: Releve, words: tuple[s
     ended = releve("accounts", "add", "--usage-point", METER, *words)
     assert ended.code == 2
     assert METER not in ended.err
-    assert json.loads(releve("accounts", "list", "--json").out) == []
+    assert releve("accounts", "list", "--json").rows == []
 
 
 def test_a_v4_account_without_its_holders_token_is_refused(releve: Releve, tmp_path: Path) -> None:
     ended = releve("accounts", "add", "--usage-point", METER, preset="enedis-v4")
     assert ended.code == 2
     assert "--token-file" in ended.error_line
-    assert json.loads(releve("accounts", "list", "--json", preset="enedis-v4").out) == []
+    assert releve("accounts", "list", "--json", preset="enedis-v4").rows == []
     wrong = tmp_path / "token.json"
     wrong.write_text('{"access_token": "canary"}')
     ended = releve("accounts", "add", "--usage-point", METER, "--token-file", str(wrong), preset="enedis-v4")

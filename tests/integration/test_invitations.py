@@ -165,7 +165,7 @@ def test_invitations_are_listed_without_secret_and_number_and_revoked(house: Ins
     account = add(runtime)
     link = house.query("invite", account)["link"]
     house.releve("invite", "--usage-point", OTHER_METER)
-    for_meter, for_account = house.query("invitations", "list")
+    for_meter, for_account = house.query_rows("invitations", "list")
     assert (for_meter["usage_point"], for_meter["account"], for_meter["state"]) == ("…0022", None, "sent")
     assert (for_account["usage_point"], for_account["account"]) == (None, account)
     table = house.releve("invitations", "list").out
@@ -174,7 +174,7 @@ def test_invitations_are_listed_without_secret_and_number_and_revoked(house: Ins
         assert "invite_" not in text and OTHER_METER not in text
     assert "is revoked" in house.releve("invitations", "revoke", for_account["invitation"]).out
     assert "is revoked" in house.releve("invitations", "revoke", for_account["invitation"]).out
-    assert [one["invitation"] for one in house.query("invitations", "list", "--open")] == [for_meter["invitation"]]
+    assert [one["invitation"] for one in house.query_rows("invitations", "list", "--open")] == [for_meter["invitation"]]
     assert runtime.invitations.open(link.partition("#")[2], "a" * 64) is None
     refused = house.run("invitations", "revoke", link)
     assert refused.code == 1

@@ -90,7 +90,7 @@ def test_replay_says_what_is_wrong_with_the_question(home: str, releve: Run, run
 
 
 def test_a_surprise_is_listed_shown_masked_and_cleared(home: str, releve: Run, runtime: Runtime) -> None:
-    (row,) = json.loads(releve("quarantine", "list", "--json"))
+    row = json.loads(releve("quarantine", "list", "--json"))
     assert (row["kind"], row["place"], row["times"]) == ("unknown_field", "meter_reading.holder", 1)
     assert row["id"] in releve("quarantine", "list")
     masked = releve("quarantine", "show", row["id"])

@@ -145,7 +145,7 @@ def test_the_workers_user_is_let_into_the_databases_of_the_layout(
     with new_user(url, name):
         result = installation.run("migrate", "--json", layout=layout, **users)
     assert result.code == 0, result.err
-    steps = {step["what"]: step["done"] for step in json.loads(result.out)}
+    steps = {step["what"]: step["done"] for step in result.rows}
     databases_prepared = [what for what in steps if what.startswith("measures com.grandlyon.")]
     assert len(databases_prepared) == databases
     names = {what.removeprefix("measures ").replace(".", "-") for what in databases_prepared}

@@ -48,7 +48,7 @@ def test_a_script_adds_an_operator_and_gets_the_key_once(
     row = json.loads(add(installation, monkeypatch, "Alice", "--json").out)
     assert row["name"] == "alice" and pyotp.TOTP(row["totp_key"]).now()
     assert row["totp_address"].startswith("otpauth://totp/Rel%C3%A8ve:alice?secret=")
-    (listed,) = installation.query("operators", "list")
+    (listed,) = installation.query_rows("operators", "list")
     assert listed["has_second_factor"] and listed["sessions"] == 0 and listed["signed_in_at"] is None
     assert row["totp_key"] not in json.dumps(listed)
     again = add(installation, monkeypatch, "alice")
@@ -64,7 +64,7 @@ def test_l4_a_weak_password_makes_no_operator(
     refused = add(installation, monkeypatch, "alice", password=password)
     assert refused.code == 1 and said in refused.error_line
     assert len(password) < 2 or password not in refused.err
-    assert installation.query("operators", "list") == []
+    assert installation.query_rows("operators", "list") == []
 
 
 def test_a_person_types_the_password_twice_and_a_first_code(
@@ -79,7 +79,7 @@ def test_a_person_types_the_password_twice_and_a_first_code(
     answer = installation.releve("operators", "add", "alice")
     assert KEY in answer.out and "otpauth://totp/" in answer.out
     assert "not the code of this key" in answer.err and PASSWORD not in answer.out + answer.err
-    assert [row["name"] for row in installation.query("operators", "list")] == ["alice"]
+    assert [row["name"] for row in installation.query_rows("operators", "list")] == ["alice"]
 
 
 def test_three_wrong_codes_make_no_operator(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_three_wrong_codes_make_no_operator(installation: Installation, monkeypa
     monkeypatch.setattr(sys, "stdin", Terminal())
     refused = installation.run("operators", "add", "alice")
     assert refused.code == 1 and "no operator was made" in refused.err
-    assert installation.query("operators", "list") == []
+    assert installation.query_rows("operators", "list") == []
 
 
 def test_one_without_a_second_factor_is_told_where_it_works(
@@ -114,7 +114,7 @@ def test_a_new_password_a_link_and_the_end(installation: Installation, monkeypat
     with Runtime(installation.read_settings()) as runtime:
         keys = runtime.web_access.keys
         keys.create(KeyKind.OPERATOR_SESSION, row["id"])
-        assert installation.query("operators", "list")[0]["sessions"] == 1
+        assert installation.query_rows("operators", "list")[0]["sessions"] == 1
         monkeypatch.setattr(sys, "stdin", io.StringIO("girafe lundi moquette 7\n"))
         installation.releve("operators", "password", "alice", "--password", "-")
         assert keys.list([row["id"]], set(KeyKind)) == []

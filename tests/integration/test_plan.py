@@ -120,7 +120,7 @@ def test_what_is_applied_holds_from_the_next_night_on_until_it_is_reset(
     policy = registry.policies.load_current(date(2100, 1, 1))
     assert policy == FleetPolicy(1, 3)
     assert registry.policies.load_current(NIGHT) == FleetPolicy()
-    (policy_row,) = read_json(releve("--show", "--json"))
+    policy_row = read_json(releve("--show", "--json"))
     assert (policy_row["since"], policy_row["curve_every"], policy_row["applied_at"][:16]) == (
         "2026-11-03",
         3,

@@ -109,7 +109,7 @@ def test_the_commands_tell_the_calendar_and_the_receipt(installation: Installati
     with installation.open() as runtime:
         account = add_filled_account(runtime)
         undated = runtime.registry.add("enedis", "30001640000022", NOW, token_needed=False)[0].id
-    (row,) = installation.query("consents", "--expiring", "30d")
+    (row,) = installation.query_rows("consents", "--expiring", "30d")
     assert row == {
         "account": account,
         "state": "ready",
@@ -121,8 +121,8 @@ def test_the_commands_tell_the_calendar_and_the_receipt(installation: Installati
         "vouched_by": None,
         "reference": "4711",
     }
-    assert installation.query("consents", "--expiring", "15d") == []
-    assert [row["account"] for row in installation.query("consents")] == [account, undated]
+    assert installation.query_rows("consents", "--expiring", "15d") == []
+    assert [row["account"] for row in installation.query_rows("consents")] == [account, undated]
     assert account in installation.releve("consents").out
     receipt = installation.query("accounts", "remove", account, "--yes")
     assert (receipt["account"], receipt["kept"], receipt["erased"]["documents"]) == (account, {"consent_proofs": 1}, 3)

@@ -164,7 +164,7 @@ def test_rights_are_listed_without_their_meters(house: Installation, runtime: Ru
     register.grant(OTHER, proof=ProofState.AWAITED, proof_until=date(2024, 8, 1))
     runtime.registry.add("grdf", OTHER, NOW, token_needed=False)
     house.releve("rights", "check")
-    listed = {row["meter"]: row for row in house.query("rights")}
+    listed = {row["meter"]: row for row in house.query_rows("rights")}
     assert listed["…1234"]["account"] == account and listed["…1234"]["state"] == "active"
     assert (listed["…3456"]["proof"], listed["…3456"]["proof_until"]) == ("awaited", "2024-08-01")
     table = house.releve("rights").out
@@ -176,7 +176,7 @@ def test_a_proof_is_sent_once_its_size_is_checked(
 ) -> None:
     register.grant(PCE, RightState.ACTIVE, proof=ProofState.AWAITED, proof_until=date(2024, 8, 1))
     house.query(*OWN)
-    (right,) = house.query("rights")
+    (right,) = house.query_rows("rights")
     small, large, empty = (tmp_path / name for name in ("consent.pdf", "large.pdf", "empty.pdf"))
     small.write_bytes(b"%PDF-1.4")
     empty.touch()
@@ -192,7 +192,7 @@ def test_a_proof_is_sent_once_its_size_is_checked(
     assert "no right of this id" in house.run("rights", "proof", "nothing", str(small)).error_line
     assert house.query("rights", "proof", right["right"], str(small))["files"] == 1
     assert register.uploads == [("uuid-1", [("consent.pdf", b"%PDF-1.4")])]
-    assert house.query("rights")[0]["proof"] == "in_review"
+    assert house.query_rows("rights")[0]["proof"] == "in_review"
 
 
 def test_an_account_is_explained_as_one_of_electricity_is(house: Installation, register: RightRegister) -> None:
@@ -200,4 +200,4 @@ def test_an_account_is_explained_as_one_of_electricity_is(house: Installation, r
     account = house.query(*OWN)["account"]
     shown = house.query("accounts", "show", account)
     assert (shown["proof"], shown["supplier"], shown["usage_point"]) == ("own", "grdf", "…1234")
-    assert house.query("consents")[0]["consent_until"] == "2026-12-31"
+    assert house.query_rows("consents")[0]["consent_until"] == "2026-12-31"

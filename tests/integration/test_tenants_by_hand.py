@@ -33,7 +33,7 @@ def test_a_tenant_is_made_changed_and_listed_without_its_secrets(cli: Installati
     said = cli.releve("tenants", "set", "kilowatt", *webhook)
     assert "Kilowatt Club; with a webhook" in said.out
     cli.releve("tenants", "set", "default", "--title", "Our service")
-    rows = cli.query("tenants", "list")
+    rows = cli.query_rows("tenants", "list")
     assert [(row["id"], row["title"], row["has_webhook"]) for row in rows] == [
         ("default", "Our service", False),
         ("kilowatt", "Kilowatt Club", True),
@@ -73,7 +73,7 @@ def test_misuse_makes_no_tenant(
     files = {"file": str(secret_file), "empty": str(tmp_path / "empty")}
     refused = cli.releve("tenants", "set", *(word.format(**files) for word in words), code=2)
     assert said in refused.err and "a-secret" not in refused.err
-    assert [row["id"] for row in cli.query("tenants", "list")] == ["default"]
+    assert [row["id"] for row in cli.query_rows("tenants", "list")] == ["default"]
 
 
 def test_a_new_tenant_needs_a_title(cli: Installation) -> None:
@@ -95,7 +95,7 @@ def test_a_tenant_that_was_not_set_up_is_refused_in_one_line(cli: Installation, 
     refused = cli.releve(*words, "--tenant", "kilowatt", code=1)
     (line,) = [line for line in refused.err.splitlines() if "PRETENDING" not in line]
     assert "`releve tenants set kilowatt --title" in line
-    assert cli.query("accounts", "list") == cli.query("tokens", "list") == cli.query("invitations", "list") == []
+    assert cli.query_rows("accounts", "list") == cli.query_rows("tokens", "list") == cli.query_rows("invitations", "list") == []
 
 
 def test_tables_have_a_column_of_tenants_only_where_there_are_several_and_json_always(
@@ -112,15 +112,15 @@ def test_tables_have_a_column_of_tenants_only_where_there_are_several_and_json_a
     assert "tenant" not in cli.releve("accounts", "show", runtime.registry.list()[0].id).out
     for words in lists:
         assert "tenant" not in cli.releve(*words).out
-        assert [row["tenant"] for row in cli.query(*words)] == ["default"]
+        assert [row["tenant"] for row in cli.query_rows(*words)] == ["default"]
     cli.releve("tenants", "set", "kilowatt", "--title", "Kilowatt Club")
     make(OTHER, "--tenant", "kilowatt")
     for words in lists:
         table = cli.releve(*words).out
         assert "tenant" in table and "kilowatt" in table
-        assert sorted(row["tenant"] for row in cli.query(*words)) == ["default", "kilowatt"]
+        assert sorted(row["tenant"] for row in cli.query_rows(*words)) == ["default", "kilowatt"]
     for words in (lists[0], lists[2]):
-        assert [row["tenant"] for row in cli.query(*words, "--tenant", "kilowatt")] == ["kilowatt"]
+        assert [row["tenant"] for row in cli.query_rows(*words, "--tenant", "kilowatt")] == ["kilowatt"]
 
 
 def test_an_account_stays_in_its_tenant(cli: Installation, runtime: Runtime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,11 @@ class CommandResult:
     code: int
     out: str
     err: str
+
+    @property
+    def rows(self) -> list[Any]:
+        """The list that ``--json`` has printed: one object a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
 
     @property
     def error_line(self) -> str:

@@ -50,6 +50,10 @@ class Installation:
         """Run a command with ``--json`` and return what it prints."""
         return json.loads(self.releve(*words, "--json", **changes).out)
 
+    def query_rows(self, *words: str, **changes: str) -> list[Any]:
+        """Run a command that prints a list with ``--json`` and return its rows."""
+        return self.releve(*words, "--json", **changes).rows
+
 
 def new_installation(folder: Path, redis_url: str = "", **settings: str) -> Installation:
     return Installation(folder, redis_url, settings)

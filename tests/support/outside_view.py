@@ -125,7 +125,7 @@ class Service:
         until(lambda: not any(self.system.messages() for _ in range(3)), "an empty queue")
 
     def accounts(self) -> dict[str, dict[str, Any]]:
-        return {row["account"]: row for row in self.system.query("accounts", "list")}
+        return {row["account"]: row for row in self.system.query_rows("accounts", "list")}
 
     def calls(self) -> int:
         """Return how many requests the supplier has had, those of people on its page among them.

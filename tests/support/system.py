@@ -151,6 +151,10 @@ class System:
         """Run a command with ``--json`` and return what it prints."""
         return json.loads(self.releve(*words, "--json", **settings).out)
 
+    def query_rows(self, *words: str, **settings: str) -> list[Any]:
+        """Run a command that prints a list with ``--json`` and return its rows."""
+        return self.releve(*words, "--json", **settings).rows
+
     def show_day(self, account: str, by: str, day: str) -> list[dict[str, Any]]:
         """Return the documents of one day, as ``releve show`` prints them."""
         words = ("show", account, "--by", by, "--from", day, "--to", day, "--format", "json")

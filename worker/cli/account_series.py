@@ -21,7 +21,9 @@ from worker.runtime.process import Runtime
 def account_series(
     account_id: str, on: tuple[str, ...], off: tuple[str, ...], fleet: tuple[str, ...], as_json: bool
 ) -> None:
-    """Show what an account is asked for, or choose it; a series that is switched on is asked for at once.
+    """Show what an account is asked for, or choose it.
+
+    A series that is switched on is asked for at once.
 
     \b
     Examples:

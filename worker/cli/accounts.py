@@ -20,10 +20,13 @@ from worker.cli.common import (
     GasMeterNumber,
     UsagePoint,
     json_option,
+    limit_option,
     open_runtime,
     print_result,
     print_rows,
+    require_confirmation,
     shell_user,
+    state_option,
     tenant_column,
     tenant_option,
 )
@@ -50,7 +53,12 @@ class _ConsentDay(Day):
 
 @click.group()
 def accounts() -> None:
-    """Add, list, show, pause, resume and remove accounts, and choose what they are asked for."""
+    """Add, list, show, pause, resume and remove accounts, and choose what they are asked for.
+
+    \b
+    Example:
+      releve accounts list --state action_needed
+    """
 
 
 accounts.add_command(account_series)
@@ -103,13 +111,13 @@ def add(
     tenant: str,
     as_json: bool,
 ) -> None:
-    """Add the account of a meter whose holder has consented, and enqueue its history.
+    """Add the account of a meter whose holder has consented.
 
-    You vouch for the consent: who, reference and day are kept as its evidence. Without --consented the account is new
-    until the supplier's first answer, which makes it ready or refuses it. A meter that has an account is refused.
-    So is one whose data were erased, unless --consented is the day of the erasure or later, or --anew says that the
-    holder has consented again. With enedis-v5 and enedis-2026 the application's own token serves; enedis-v4 needs the
-    holder's token.
+    Its history is enqueued. You vouch for the consent: who, reference and day are kept as its evidence. Without
+    --consented the account is new until the supplier's first answer, which makes it ready or refuses it. A meter that
+    has an account is refused. So is one whose data were erased, unless --consented is the day of the erasure or later,
+    or --anew says that the holder has consented again. With enedis-v5 and enedis-2026 the application's own token
+    serves; enedis-v4 needs the holder's token.
 
     \b
     Examples:
@@ -158,28 +166,35 @@ def add(
 
 
 @accounts.command("list")
+@state_option
+@limit_option
 @tenant_option("Only those of this service.")
 @json_option
-def list_accounts(tenant: str | None, as_json: bool) -> None:
-    """List all accounts but the removed ones.
+def list_accounts(state: AccountState | None, limit: int | None, tenant: str | None, as_json: bool) -> None:
+    """List the accounts, without the removed ones.
 
     \b
-    Example:
+    Examples:
       releve accounts list --json
+      releve accounts list --state paused --limit 20
     """
     with open_runtime() as runtime:
         if tenant:
             require_tenant(runtime.registry.database, tenant)
-        rows = [_to_row(account) for account in runtime.registry.list(tenant=tenant)]
-    names = ("account", "state", *tenant_column(rows), "supplier", "created_at", "reason")
-    print_rows(rows, {name.removesuffix("_at"): name for name in names}, as_json=as_json, empty="no accounts yet")
+        rows = map(_to_row, runtime.registry.iterate(limit=limit, tenant=tenant, state=state))
+        tenants = tenant_column([{"tenant": one.id} for one in runtime.tenants.list()])
+        names = ("account", "state", *tenants, "supplier", "created_at", "reason")
+        empty = "no accounts in this state" if state else "no accounts yet"
+        print_rows(rows, {name.removesuffix("_at"): name for name in names}, as_json=as_json, empty=empty)
 
 
 @accounts.command()
 @click.argument("account_id", metavar="ACCOUNT")
 @json_option
 def show(account_id: str, as_json: bool) -> None:
-    """Show one account and the newest proof of its consent; the meter's number only by its last four digits.
+    """Show one account and the newest proof of its consent.
+
+    Of the meter's number it shows the last four digits.
 
     \b
     Example:
@@ -208,7 +223,7 @@ def pause(account_id: str) -> None:
 @accounts.command()
 @click.argument("account_id", metavar="ACCOUNT")
 def resume(account_id: str) -> None:
-    """Let a paused account, or one that needed its owner, run again.
+    """Let an account run again, paused or waiting for its owner.
 
     \b
     Example:
@@ -222,11 +237,11 @@ def resume(account_id: str) -> None:
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @json_option
 def remove(account_id: str, yes: bool, as_json: bool) -> None:
-    """Erase an account: its measures, tokens and state; says what was erased.
+    """Erase an account: its measures, tokens and state.
 
-    The evidence of its consent stays for RELEVE_KEEP_CONSENT_PROOF_DAYS, without the meter and the reference. The
-    meter stays closed to every consent that began before. Its holder may consent anew: with v5 and 2026 by `releve
-    invite`; in 2026 they first delete the share in their Enedis account.
+    It says what was erased. The evidence of its consent stays for RELEVE_KEEP_CONSENT_PROOF_DAYS, without the meter and
+    the reference. The meter stays closed to every consent that began before. Its holder may consent anew: with v5 and
+    2026 by `releve invite`; in 2026 they first delete the share in their Enedis account.
 
     \b
     Example:
@@ -234,8 +249,7 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
     """
     with open_runtime() as runtime:
         runtime.registry.get(account_id)
-        if not yes:
-            click.confirm(f"Erase account {account_id} and all its measures?", abort=True, err=True)
+        require_confirmation(f"Erase account {account_id} and all its measures?", yes, if_not="nothing was erased")
         erased = runtime.erase(account_id, shell_user())
         _publish_revocation(runtime)
     proofs = erased.pop("consent_proofs_kept")

@@ -7,39 +7,44 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from config.settings import get_settings
 from worker.cli.gas_option import shows_gas
-from worker.domain.consent.accounts import Account
+from worker.cli.tables import local_text as local_text
+from worker.cli.tables import print_table as print_table
+from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.rights import is_gas_meter
 from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
 from worker.domain.laws.published_months import MonthComparison
 from worker.domain.measures.amounts import format_kwh
-from worker.domain.measures.readings import PARIS
 from worker.domain.measures.series import Doctype, Period, Series, parse_series, usual_series
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import open_current_database
 from worker.stores.database import Database
 from worker.sync.audit import all_accounts
 
-_DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d")
+_DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d?")
 LONGEST_NAME: Final = 100
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
-# Columns that are never cut: ids, for people type them, and moments.
-_WHOLE: Final = ("id", "token", "account", "invitation", "tenant", "first seen", "changed at")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 PORT: Final = click.IntRange(0, 65_535)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+limit_option = click.option("--limit", type=click.IntRange(1), metavar="N", help="So many at most.")
+state_option = click.option(
+    "--state",
+    type=click.Choice([state.value for state in AccountState if state is not AccountState.DELETED]),
+    callback=lambda _context, _option, value: AccountState(value) if value else None,
+    help="Only accounts in this state.",
+)
 
 
 @contextmanager
@@ -94,14 +99,14 @@ class Day(click.ParamType[Any]):
 
 
 class DayCount(click.ParamType[Any]):
-    """A number of days of at most four digits, like 30d."""
+    """A number of days of at most four digits, like 30 or 30d."""
 
     name = "DAYS"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         match = _DAY_COUNT.fullmatch(value)
         if match is None:
-            self.fail(f"{value!r} is no number of days: write it like 30d", param, ctx)
+            self.fail(f"{value!r} is no number of days: write it like 30", param, ctx)
         return timedelta(days=int(match[1]))
 
 
@@ -179,20 +184,42 @@ def shell_user() -> str:
         return f"cli:uid {os.getuid()}"
 
 
-def confirm_on_terminal(question: str, yes: bool) -> None:
-    """Ask a person at a terminal whether to go on; scripts are not asked. Raises Abort where the answer is no."""
+def confirm_on_terminal(question: str, yes: bool, *, if_not: str) -> None:
+    """Ask a person at a terminal whether to go on; scripts are not asked.
+
+    Raises ClickException with the text ``if_not`` where the answer is no.
+    """
     if not yes and sys.stdin.isatty():
-        click.confirm(question, abort=True, err=True)
+        _confirm(question, if_not)
+
+
+def require_confirmation(question: str, yes: bool, *, if_not: str) -> None:
+    """Ask a person at a terminal whether to go on; a script must give ``--yes``. Raises ClickException as above."""
+    if not yes and not sys.stdin.isatty():
+        raise click.ClickException(f"{if_not}: there is no terminal to ask on, give --yes")
+    if not yes:
+        _confirm(question, if_not)
+
+
+def _confirm(question: str, if_not: str) -> None:
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort:  # Ctrl-C or Ctrl-D.
+        click.echo(err=True)
+        agreed = False
+    if not agreed:
+        raise click.ClickException(if_not)
+
+
+def shell_language() -> str:
+    """Return the language of this shell, ``fr`` or ``en``, as LC_ALL, LC_MESSAGES or LANG names it."""
+    names = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    return "fr" if next(filter(None, names), "").lower().startswith("fr") else "en"
 
 
 def warn(text: str) -> None:
     """Print one line on the error stream."""
     click.echo(f"releve: {text}", err=True)
-
-
-def local_text(moment: datetime | None) -> str:
-    """Return the minute in Europe/Paris, like 2024-07-25 08:30; a dash for None."""
-    return moment.astimezone(PARIS).strftime("%Y-%m-%d %H:%M") if moment else "-"
 
 
 def print_result(value: Any, *lines: str, as_json: bool) -> None:
@@ -204,12 +231,13 @@ def print_result(value: Any, *lines: str, as_json: bool) -> None:
         click.echo(line)
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str) -> None:
-    """Print rows as JSON or as a table; ``empty``: what a person reads where there are none."""
+def print_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str) -> None:
+    """Print each row when it comes, as a line of JSON or of a table; ``empty``: what a person reads without any."""
+    rows = iter(rows)
     if as_json:
-        print_json(rows)
-    elif rows:
-        print_table(rows, columns)
+        print_json_lines(rows)
+    elif first := next(rows, None):
+        print_table(chain([first], rows), columns)
     else:
         click.echo(empty)
 
@@ -243,30 +271,15 @@ def describe_removal(doctype: Doctype) -> str:
     return "nothing (set aside)" if doctype.period is Period.DAY else "part of other steps"
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> None:
-    """Print the rows' values; a dash stands for no value.
-
-    ``columns``: each title and the name of its value; without it every value, under its own name.
-    """
-    columns = columns or {name: name for name in rows[0]}
-    table = Table(box=None)
-    for title, name in columns.items():
-        width = max((len(str(row[name])) for row in rows), default=0) if title in _WHOLE else None
-        table.add_column(title, overflow="fold", min_width=width)
-    for row in rows:
-        table.add_row(*(_to_cell(row[name]) for name in columns.values()))
-    Console().print(table)
-
-
-def _to_cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return " ".join(value) if isinstance(value, list) else str(value)
-
-
 def print_json(value: Any) -> None:
     """Print the value as one line of JSON."""
     click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def print_json_lines(values: Iterable[Any]) -> None:
+    """Print each value when it comes, as one line of JSON."""
+    for value in values:
+        print_json(value)
 
 
 def counts_line(counts: Mapping[str, Any]) -> str:

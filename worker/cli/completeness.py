@@ -17,7 +17,7 @@ from worker.texts import translate
 
 
 @click.command()
-@click.argument("account_id", metavar="ACCOUNT", required=False)
+@click.argument("account_id", metavar="[ACCOUNT]", required=False)
 @click.option("--all", "everybody", is_flag=True, help="Every account, one after the other.")
 @click.option("--rebuild", is_flag=True, help="Make the ledger of days anew from the stored documents first.")
 @json_option

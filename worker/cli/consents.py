@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -9,48 +10,63 @@ import click
 
 from worker.accounts.explanations import to_plain, to_row
 from worker.cli.accounts import proof_row
-from worker.cli.common import DayCount, json_option, open_runtime, print_json, print_result, print_rows
-from worker.domain.consent.accounts import Account
+from worker.cli.common import (
+    DayCount,
+    json_option,
+    limit_option,
+    open_runtime,
+    print_json,
+    print_result,
+    print_rows,
+    state_option,
+)
+from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentProof
+from worker.runtime.process import Runtime
+from worker.stores.registry.accounts import PAGE
 
 
 @click.group(invoke_without_command=True)
 @click.option(
     "--expiring",
     type=DayCount(),
-    help="Only consents that end within so many days, or have ended: like 30d.",
+    help="Only consents that end within so many days, or have ended: 30 or 30d.",
 )
+@state_option
+@limit_option
 @json_option
 @click.pass_context
-def consents(context: click.Context, expiring: timedelta | None, as_json: bool) -> None:
+def consents(
+    context: click.Context, expiring: timedelta | None, state: AccountState | None, limit: int | None, as_json: bool
+) -> None:
     """Show when consents end, the next to end first, what proves them and who vouches for them.
 
     `releve invite ACCOUNT` makes the link by which a holder consents again.
 
     \b
     Example:
-      releve consents --expiring 30d
+      releve consents --expiring 30 --limit 20
     """
     if context.invoked_subcommand is not None:
         return
     with open_runtime() as runtime:
         today = runtime.history.today()
-        accounts = runtime.consents.list_accounts_by_consent_end(today + expiring if expiring is not None else None)
-        proofs = runtime.consents.newest_proofs([account.id for account in accounts])
-        rows = [_to_row(account, proofs.get(account.id), today) for account in accounts]
-    columns = {"from": "consent_from", "until": "consent_until", "days left": "days_left", "reason": "reason"}
-    columns |= {"proof": "proof", "vouched by": "vouched_by", "reference": "reference"}
-    empty = "no consent ends in that time" if expiring is not None else "no accounts yet"
-    print_rows(rows, {"account": "account", "state": "state", **columns}, as_json=as_json, empty=empty)
+        until = today + expiring if expiring is not None else None
+        accounts = runtime.consents.list_accounts_by_consent_end(until, state=state, limit=limit)
+        columns = {"until": "consent_until", "days": "days_left", "reason": "reason", "proof": "proof"}
+        columns = {"account": "account", "state": "state", **columns, "vouched by": "vouched_by"}
+        empty = "no consent ends in that time" if expiring is not None else "no accounts yet"
+        print_rows(_rows(runtime, accounts, today), columns, as_json=as_json, empty=empty)
 
 
 @consents.command()
 @json_option
 def verify(as_json: bool) -> None:
-    """Check the chain of evidence, and name each changed, missing or foreign row; exit code 1 where there is one.
+    """Check the chain of evidence.
 
-    Prints the number of rows and the hash of the last one. Note it elsewhere, on paper or in another system: who
-    restores an older registry can't make it again.
+    Names each changed, missing or foreign row, and ends with 1 where there is one. Prints the number of rows and the
+    hash of the last one. Note it elsewhere, on paper or in another system: who restores an older registry can't make it
+    again.
 
     \b
     Example:
@@ -77,10 +93,10 @@ def verify(as_json: bool) -> None:
 @consents.command()
 @click.argument("account_id", metavar="ACCOUNT")
 def export(account_id: str) -> None:
-    """Print an account's evidence as JSON for a dispute: its rows with their hashes, and whether the chain verifies.
+    """Print an account's evidence as JSON, for a dispute.
 
-    Meter and reference are in clear text until the account is removed. A removed account works too, as long as its
-    evidence is kept.
+    Its rows with their hashes, and whether the chain verifies. Meter and reference are in clear text until the account
+    is removed. A removed account works too, as long as its evidence is kept.
 
     \b
     Example:
@@ -93,6 +109,13 @@ def export(account_id: str) -> None:
         made_at = to_plain(runtime.now())
     chain = {"verifies": not faults, "last_row": summary.head.sequence, "hash": summary.head.hash, "faults": faults}
     print_json({"account": account_id, "made_at": made_at, "rows": rows, "chain": chain})
+
+
+def _rows(runtime: Runtime, accounts: Sequence[Account], today: date) -> Iterator[dict[str, Any]]:
+    for first in range(0, len(accounts), PAGE):
+        page = accounts[first : first + PAGE]
+        proofs = runtime.consents.newest_proofs([account.id for account in page])
+        yield from (_to_row(account, proofs.get(account.id), today) for account in page)
 
 
 def _to_row(account: Account, proof: ConsentProof | None, today: date) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import click
 
 from config.settings import ConfigError, get_settings
-from worker.cli.common import json_option, print_json
+from worker.cli.common import json_option, print_result
 from worker.ops.health.checks import run_checks
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckResult, Level
@@ -25,14 +25,11 @@ def doctor(as_json: bool) -> int:
     Example:
       releve doctor
     """
-    results = []
-    for result in _check_all():
-        results.append(result)
-        if not as_json:  # Printed one by one, for a check takes seconds where a server doesn't answer.
-            click.echo(result.as_line())
-    if as_json:
-        print_json([result.to_json() for result in results])
-    return 1 if any(result.failed for result in results) else 0
+    failed = False
+    for result in _check_all():  # Printed one by one, for a check takes seconds where a server doesn't answer.
+        print_result(result.to_json(), result.as_line(), as_json=as_json)
+        failed |= result.failed
+    return 1 if failed else 0
 
 
 def _check_all() -> Iterator[CheckResult]:

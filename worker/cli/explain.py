@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import date, datetime
+from typing import Any, Final
 
 import click
 
@@ -20,41 +22,72 @@ from worker.cli.common import (
     name_beside_key,
     open_runtime,
     print_result,
+    shell_language,
 )
 from worker.domain.exports.public_documents import to_plain_number
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.documents import Entry
+from worker.domain.measures.readings import ONE_DAY
 from worker.domain.measures.series import Series
 from worker.texts import LANGUAGES, translate_cause
 
+_DAYS_AGO: Final = re.compile(r"-([0-9]{1,4})")
+_NEGATIVE: Final = "\N{MINUS SIGN}"  # Stands for the sign of a number, which click would take for an option.
 
-@click.command()
+
+class _CommandOfDay(click.Command):
+    """A command of which an argument may be a negative number."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(
+            ctx, [_DAYS_AGO.sub(rf"{_NEGATIVE}\1", arg) if _DAYS_AGO.fullmatch(arg) else arg for arg in args]
+        )
+
+
+class _DayOrDaysAgo(Day):
+    """A civil day, ``yesterday``, or a number of days ago like -1, which is what it becomes."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "yesterday" or isinstance(value, int):
+            return 1 if value == "yesterday" else value
+        if match := _DAYS_AGO.fullmatch(str(value).replace(_NEGATIVE, "-")):
+            return int(match[1])
+        return super().convert(value, param, ctx)
+
+
+@click.command(cls=_CommandOfDay)
 @click.argument("account_id", metavar="ACCOUNT")
-@click.argument("day", type=Day())
-@click.option("--lang", type=click.Choice(LANGUAGES), help="Say the sentences in this language alone.")
+@click.argument("day", type=_DayOrDaysAgo(), default="yesterday", metavar="[DAY]")
+@click.option("--lang", type=click.Choice(LANGUAGES), help="The language of the sentences; by default that of LANG.")
 @json_option
-def explain(account_id: str, day: date, lang: str | None, as_json: bool) -> None:
-    """Say first, in a sentence to read aloud, why DAY of ACCOUNT is as it is; then all that is known of it.
+def explain(account_id: str, day: date | int, lang: str | None, as_json: bool) -> None:
+    """Explain why the data of DAY is missing or incomplete, in a sentence to read aloud; then all that is known of it.
+
+    DAY is like 2024-07-10, yesterday, or -2 for two days ago; without it, yesterday. The sentences are in French where
+    LC_ALL, LC_MESSAGES or LANG says so, else in English.
 
     \b
     Examples:
+      releve explain 3kq7d0fr2m
       releve explain 3kq7d0fr2m 2024-07-10
       releve explain 3kq7d0fr2m 2024-07-10 --lang fr
     """
     with open_runtime() as runtime:
-        explanation = runtime.explainer.explain(runtime.registry.get_existing(account_id), day)
-    lines = _lines(explanation, [lang] if lang else list(LANGUAGES))
+        account = runtime.registry.get_existing(account_id)
+        wanted = day if isinstance(day, date) else runtime.history.today() - day * ONE_DAY
+        explanation = runtime.explainer.explain(account, wanted)
+    lines = _lines(explanation, lang or shell_language())
     print_result(explanation_to_json(explanation), *lines, as_json=as_json)
 
 
-def _lines(explanation: Explanation, languages: list[str]) -> Iterator[str]:
-    yield from (explanation.sentences[language] for language in languages)
+def _lines(explanation: Explanation, language: str) -> Iterator[str]:
+    yield explanation.sentences[language]
     yield ""
     yield f"account {explanation.account.id}: {explanation.account.state} {explanation.account.reason}".rstrip()
     yield f"consent: {_consent(explanation)}"
     for series, details in explanation.series.items():
-        yield from _series_lines(explanation.day, series, details, languages)
+        yield from _series_lines(explanation.day, series, details, language)
     for correction in explanation.corrections:
         became, series = correction.became_energy, correction.doctype.series
         yield (
@@ -74,12 +107,12 @@ def _consent(explanation: Explanation) -> str:
     return f"{dates}, given {local_text(proof.consented_at)}{ended}"
 
 
-def _series_lines(day: date, series: Series, details: SeriesExplanation, languages: list[str]) -> Iterator[str]:
+def _series_lines(day: date, series: Series, details: SeriesExplanation, language: str) -> Iterator[str]:
     stored, expected = details.stored, half_hours_of(day)
     value = describe_amount(stored.amount, series)
     slots = f", {stored.half_hours} of {expected} half-hours" if series.has_steps else ""
     yield f"{series.value}: {details.mark.state.name.lower()} ({details.reason}), {value} stored{slots}"
-    yield from (f"  {details.sentences[language]}" for language in languages)
+    yield f"  {details.sentences[language]}"
     yield from (f"  {line}" for line in _kind_lines(series, stored))
     if stored.half_hours and stored.gaps:
         yield f"  missing: {', '.join(f'{_clock(first)} to {_clock(after)}' for first, after in stored.gaps)}"
@@ -91,8 +124,8 @@ def _series_lines(day: date, series: Series, details: SeriesExplanation, languag
         error = f"{details.outcome.code} {details.outcome.message}" if details.outcome.code else "none"
         yield f"  last run {local_text(details.outcome.updated_at)}, error: {error}"
         supplier = series.description.supplier
-        causes = [translate_cause(details.outcome.code or "", supplier, language) for language in languages]
-        yield from (f"  {cause}" for cause in causes if details.outcome.code and cause)
+        if details.outcome.code and (cause := translate_cause(details.outcome.code, supplier, language)):
+            yield f"  {cause}"
 
 
 def _kind_lines(series: Series, stored: StoredDay) -> Iterator[str]:

@@ -8,7 +8,6 @@ from typing import Any, Final
 import click
 
 from config.settings import ConfigError, get_settings
-from worker.clients.suppliers import GRDF
 from worker.domain.measures.series import Series, of_supplier
 
 REFERENCE: Final = "reference"  # A context's object where the commands are only described.
@@ -37,7 +36,7 @@ class ChoiceWithGas(click.Choice[str]):
         return self._without_gas.get_invalid_choice_message(value, ctx)
 
 
-SERIES: Final = ChoiceWithGas([series.value for series in Series], of_supplier(GRDF.name))
+SERIES: Final = ChoiceWithGas([series.value for series in Series], of_supplier(Series.GAS_DAILY.description.supplier))
 
 
 def shows_gas(context: click.Context | None) -> bool:

@@ -23,6 +23,10 @@ def health() -> None:
     """Tell a container platform whether a part is alive, and ready for work.
 
     Silent and exit code 0 where it is; else one line a fault, and 1.
+
+    \b
+    Example:
+      releve health ready --role worker
     """
 
 
@@ -30,7 +34,7 @@ def health() -> None:
 @_role
 @_url
 def live(role: str, url: str | None) -> int:
-    """Whether the part itself is at work; where not, start it anew.
+    """Whether the part itself is at work; if not, restart it.
 
     \b
     Example:
@@ -43,7 +47,7 @@ def live(role: str, url: str | None) -> int:
 @_role
 @_url
 def ready(role: str, url: str | None) -> int:
-    """Whether it can do its work now: the servers that it needs answer, and it does itself.
+    """Whether it can work now: it and its servers answer.
 
     \b
     Example:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime
+from itertools import groupby
 from typing import Any
 
 import click
@@ -34,9 +36,20 @@ def history(account_id: str, day: date, as_json: bool) -> None:
         rows = [correction_to_json(correction) for correction in corrections]
         print_json({"account": account.id, "day": day.isoformat(), "corrections": rows})
     elif corrections:
-        print_table([_to_row(correction) for correction in corrections])
+        _print(corrections)
     else:
         click.echo(f"no value of {day} was changed in the last {kept_days} days, which is how long this is kept")
+
+
+def _print(corrections: Iterable[Correction]) -> None:
+    """Print a table for each run that changed something, below its time and id; the oldest run first."""
+    for (changed_at, run_id), changed in groupby(sorted(corrections, key=_run_of), _run_of):
+        click.echo(f"changed {changed_at} in run {run_id}")
+        print_table(map(_to_row, changed))
+
+
+def _run_of(correction: Correction) -> tuple[str, str]:
+    return local_text(correction.changed_at), correction.run_id
 
 
 def _to_row(correction: Correction) -> dict[str, Any]:
@@ -47,8 +60,6 @@ def _to_row(correction: Correction) -> dict[str, Any]:
         "was (kWh)": f"{format_kwh(correction.was_amount)}{suffix}",
         "became (kWh)": describe_removal(correction.doctype) if became is None else f"{format_kwh(became)}{suffix}",
         "first seen": local_text(correction.first_seen),
-        "changed at": local_text(correction.changed_at),
-        "run": correction.run_id,
     }
 
 

@@ -15,7 +15,12 @@ from worker.stores.registry.tenants import require_tenant
 
 @click.group()
 def invitations() -> None:
-    """List and revoke invitations; `releve invite` makes one."""
+    """List and revoke invitations; `releve invite` makes one.
+
+    \b
+    Example:
+      releve invitations list --open
+    """
 
 
 @invitations.command("list")
@@ -23,7 +28,9 @@ def invitations() -> None:
 @tenant_option("Only those of this service.")
 @json_option
 def list_invitations(open_only: bool, tenant: str | None, as_json: bool) -> None:
-    """List the invitations, the newest first, without their secrets; ended ones stay for a week.
+    """List the invitations, the newest first.
+
+    Without their secrets; ended ones stay for a week.
 
     \b
     Example:
@@ -42,7 +49,9 @@ def list_invitations(open_only: bool, tenant: str | None, as_json: bool) -> None
 @invitations.command()
 @click.argument("invitation_id", metavar="ID")
 def revoke(invitation_id: str) -> None:
-    """End an invitation at once, by its id in the list; one that was used stays used.
+    """End an invitation at once, by its id in the list.
+
+    One that was used stays used.
 
     \b
     Example:

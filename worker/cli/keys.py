@@ -16,12 +16,19 @@ from worker.stores.registry.seals import SEALED_COLUMNS, WEB_SEALS, rotate_seals
 
 @click.group()
 def keys() -> None:
-    """Make a key, or seal all tokens anew under the newest one."""
+    """Make a key, or seal all tokens anew under the newest one.
+
+    \b
+    Example:
+      releve keys new
+    """
 
 
 @keys.command()
 def new() -> None:
-    """Print a new key, to be put FIRST in RELEVE_TOKEN_KEYS; keep the old ones until `keys rotate` has run.
+    """Print a new key.
+
+    Put it FIRST in RELEVE_TOKEN_KEYS, and keep the old ones until `keys rotate` has run.
 
     RELEVE_SESSION_KEY and RELEVE_BACKUP_KEYS take such a key in the same way.
 
@@ -34,7 +41,9 @@ def new() -> None:
 
 @keys.command()
 def rotate() -> None:
-    """Seal everything in the registry anew under the first key of each setting; afterwards the others may go.
+    """Seal everything anew under the first key of each setting.
+
+    Afterwards the other keys may go.
 
     Tokens, evidence, kept answers and webhooks are under RELEVE_TOKEN_KEYS. Sessions, codes, mail addresses and
     operators are under RELEVE_SESSION_KEY, which only the web application has: run the command where it runs, and it

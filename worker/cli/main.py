@@ -1,4 +1,7 @@
-"""The command group `releve`, and the place where every error becomes one line and an exit code."""
+"""The command group `releve`, and the place where every error becomes one line and an exit code.
+
+What a single command needs is imported when that command runs: `releve` alone needs neither settings nor drivers.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,13 @@ import signal
 import sys
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Any, Final
 
 import click
+from click.exceptions import NoArgsIsHelpError, NoSuchCommand
 
-from config.settings import ConfigError
-from config.unknown_settings import removed_settings, unknown_settings
-from worker.cli.audit_trail import record_command
-from worker.cli.gas_option import shows_gas
+from worker.cli.command_list import COMMANDS, GROUPS, OF_GAS
 from worker.errors import WorkerError
-from worker.ops.logging_setup import configure_command
 from worker.ops.machine import describe_machine_fault, keep_files_private
 from worker.ops.version import describe_version
 
@@ -26,42 +25,51 @@ FAILED: Final = 1
 MISUSE: Final = 2
 INTERRUPTED: Final = 130
 
-_HELPERS: Final = {
-    "account_series",
-    "audit_trail",
-    "common",
-    "demo_gas",
-    "demo_homes",
-    "gas_option",
-    "main",
-    "own_meters",
-    "progress",
-    "supervise",
-    "totals_check",
-    "window_commands",
-}
-
 _SAY_IT_THEMSELVES: Final = ("doctor", "health")  # Or nothing, as containers ask every few seconds.
-_OF_GAS: Final = {"rights"}  # Shown where gas is set up.
+_GAS_SETTING: Final = "RELEVE_GRDF_CLIENT_ID"
 
 
 class LazyGroup(click.Group):
-    """A group with a command for each file of this package but the helpers, in a function of the file's name.
-
-    A file is imported when it is called: `releve --help` needs neither Celery nor a database driver.
-    """
+    """The group of all commands; each is in a module and a function of its name, and imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        modules = (module.name for module in iter_modules([str(Path(__file__).parent)]))
-        left_out = _HELPERS if shows_gas(ctx) else _HELPERS | _OF_GAS
-        return sorted(name.replace("_", "-") for name in modules if name not in left_out)
+        return sorted(COMMANDS if _shows_gas(ctx) else COMMANDS.keys() - OF_GAS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
+        from worker.cli.audit_trail import record_command
+
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(import_module(f"worker.cli.{name}"), name)
         return record_command(command, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:  # Click looks for similar names in ``commands``, which is empty here.
+            raise NoSuchCommand(error.command_name, possibilities=self.list_commands(ctx), ctx=ctx) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        listed = set(self.list_commands(ctx))
+        width = max(map(len, COMMANDS))
+        for title, group in GROUPS.items():
+            rows = [(name.ljust(width), line) for name, line in group.items() if name in listed]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def _shows_gas(context: click.Context) -> bool:
+    """Return ``shows_gas``; the settings are not loaded where nothing mentions the one that counts."""
+    if context.obj is None and not any(name.upper().startswith(_GAS_SETTING) for name in os.environ):
+        file = Path(".env")
+        if not (file.is_file() and _GAS_SETTING in file.read_text(encoding="utf-8", errors="replace").upper()):
+            return False
+    from worker.cli.gas_option import shows_gas
+
+    return shows_gas(context)
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -88,11 +96,14 @@ def cli(verbose: bool) -> None:
 
     \b
     Examples:
-      releve demo                       three pretend homes, from consent to totals
+      releve demo
       releve accounts add --usage-point 12345678901234
       releve backfill ACCOUNT --inline
       releve show ACCOUNT --by day --from 2024-07-01
     """
+    from config.unknown_settings import removed_settings, unknown_settings
+    from worker.ops.logging_setup import configure_command
+
     configure_command(verbose=verbose)
     if click.get_current_context().invoked_subcommand not in _SAY_IT_THEMSELVES:
         for line in (*removed_settings(), *unknown_settings()):
@@ -116,6 +127,9 @@ def _run() -> int:
         outcome: Any = cli.main(prog_name="releve", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
+    except NoArgsIsHelpError as error:  # A group without a subcommand: its help, with the exit code of a misuse.
+        click.echo(error.format_message(), err=True)
+        return MISUSE
     except click.UsageError as error:
         hint = f" (see: {error.ctx.command_path} --help)" if error.ctx else ""
         return _fail(error.format_message() + hint, MISUSE)
@@ -123,16 +137,18 @@ def _run() -> int:
         return _fail(error.format_message(), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; what was stored is kept, and the same command goes on from there", INTERRUPTED)
-    except ConfigError as error:
-        for line in str(error).splitlines():
-            _fail(line, MISUSE)
-        return MISUSE
     except WorkerError as error:
         return _fail(str(error), FAILED)
     except BrokenPipeError:  # Whatever reads our output has closed it, like `head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
+        from config.settings import ConfigError
+
+        if isinstance(error, ConfigError):
+            for line in str(error).splitlines():
+                _fail(line, MISUSE)
+            return MISUSE
         if isinstance(error, OSError) and (fault := describe_machine_fault(error)):
             return _fail(fault, FAILED)
         logging.getLogger("releve").info("unforeseen", exc_info=error)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import click
 
 from config.settings import ConfigError, Settings, get_settings
-from worker.cli.common import json_option, print_json
+from worker.cli.common import json_option, print_result
 from worker.stores.database import Database
 from worker.stores.measures.base import Layout, database_name, doctypes_of, nightly_doctypes
 from worker.stores.measures.couchdb_http import (
@@ -47,14 +47,8 @@ def migrate(as_json: bool) -> None:
     Example:
       releve migrate
     """
-    settings = get_settings()
-    steps: list[MigrationStep] = []
-    for step in _steps(settings):
-        steps.append(step)
-        if not as_json:
-            click.echo(f"{step.done:7} {step.what}")
-    if as_json:
-        print_json([asdict(step) for step in steps])
+    for step in _steps(get_settings()):
+        print_result(asdict(step), f"{step.done:7} {step.what}", as_json=as_json)
 
 
 def _steps(settings: Settings) -> Iterator[MigrationStep]:

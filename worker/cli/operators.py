@@ -61,6 +61,10 @@ def operators() -> None:
     """Make, list and end operators, the people who open the page /operator.
 
     Run it where the web application runs: what opens a session is sealed under its session key.
+
+    \b
+    Example:
+      releve operators list
     """
 
 
@@ -72,7 +76,9 @@ def operators() -> None:
 )
 @json_option
 def add(name: str, password: str | None, no_second_factor: bool, as_json: bool) -> None:
-    """Make the operator NAME, with a password and codes of an authenticator app (TOTP).
+    """Make the operator NAME.
+
+    With a password, and codes of an authenticator app (TOTP).
 
     The password has 12 characters or more and is hard to guess. The key of the app is printed once.
 
@@ -124,7 +130,9 @@ def list_operators(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def end(name: str, yes: bool) -> None:
-    """End the operator NAME and all sessions of it at once; the name is free again.
+    """End the operator NAME and all its sessions at once.
+
+    The name is free again.
 
     \b
     Example:
@@ -132,7 +140,7 @@ def end(name: str, yes: bool) -> None:
     """
     with _open_access() as access:
         operator = access.operators.find(name)
-        confirm_on_terminal(f"End operator {operator.name} and all sessions of it?", yes)
+        confirm_on_terminal(f"End operator {operator.name} and all sessions of it?", yes, if_not="nobody was ended")
         access.operators.end(operator.id)
     click.echo(f"operator {operator.name} has ended")
 
@@ -141,9 +149,9 @@ def end(name: str, yes: bool) -> None:
 @click.argument("name")
 @_password_option
 def set_password(name: str, password: str | None) -> None:
-    """Set a new password of the operator NAME, and end its sessions. The second factor stays.
+    """Set a new password of the operator NAME.
 
-    For a new second factor end the operator and add it anew.
+    Its sessions end, and the second factor stays. For a new second factor end the operator and add it anew.
 
     \b
     Example:
@@ -159,9 +167,10 @@ def set_password(name: str, password: str | None) -> None:
 @operators.command("link")
 @click.argument("name")
 def make_link(name: str) -> None:
-    """Print a link that signs the operator NAME in, once and within 10 minutes, in place of the password.
+    """Print a link that signs the operator NAME in.
 
-    Elsewhere than on this machine the code of the second factor is asked for as well.
+    It works once and within 10 minutes, in place of the password. Elsewhere than on this machine the code of the second
+    factor is asked for as well.
 
     \b
     Example:

@@ -175,10 +175,10 @@ def _apply(policies: PolicyTable, result: Plan, now: datetime, values: dict[str,
 
 def _show(policies: PolicyTable, as_json: bool) -> None:
     rows = policies.list_all()
-    lines = [_line(row) for row in rows] or [
-        "no policy is stored: everything of every account is asked for every night"
-    ]
-    print_result([_to_row(row) for row in rows], *lines, as_json=as_json)
+    for row in rows:
+        print_result(_to_row(row), _line(row), as_json=as_json)
+    if not rows and not as_json:
+        click.echo("no policy is stored: everything of every account is asked for every night")
 
 
 def _line(row: AppliedPolicy) -> str:

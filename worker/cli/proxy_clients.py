@@ -39,7 +39,12 @@ class RedirectUri(click.ParamType[Any]):
 
 @click.group()
 def proxy_clients() -> None:
-    """Make, list and revoke clients of the consent proxy, such as a Cozy stack."""
+    """Make, list and revoke clients of the consent proxy, such as a Cozy stack.
+
+    \b
+    Example:
+      releve proxy-clients list
+    """
 
 
 @proxy_clients.command()
@@ -56,7 +61,9 @@ def proxy_clients() -> None:
 @click.option("--pkce", is_flag=True, help="Refuse each of its requests that has no code challenge (S256).")
 @json_option
 def new(name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: bool, as_json: bool) -> None:
-    """Make a client and print its id and its secret: once, for only the secret's hash is kept.
+    """Make a client, and print its id and its secret.
+
+    The secret is printed once, for only its hash is kept.
 
     People read NAME on the page that asks whether they want to share their data.
 
@@ -106,7 +113,7 @@ def list_clients(as_json: bool) -> None:
 @proxy_clients.command()
 @click.argument("client_id", metavar="CLIENT_ID")
 def revoke(client_id: str) -> None:
-    """End a client and all that it was given at once, by its id in the list.
+    """End a client and all that it was given at once.
 
     With v4 the tokens that it holds already are the holders' own: they end at the supplier.
 

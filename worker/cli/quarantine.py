@@ -15,7 +15,12 @@ from worker.stores.registry.answers.unknown_answers import QuarantineEntry
 
 @click.group()
 def quarantine() -> None:
-    """Look at what the supplier has sent that Relève doesn't know, and let go of it."""
+    """Look at what the supplier has sent that Relève doesn't know, and let go of it.
+
+    \b
+    Example:
+      releve quarantine list
+    """
 
 
 @quarantine.command("list")
@@ -38,7 +43,9 @@ def list_samples(as_json: bool) -> None:
 @click.option("--raw", is_flag=True, help="With the values: they are a household's, though not whose.")
 @json_option
 def show(surprise_id: str, raw: bool, as_json: bool) -> None:
-    """Show the form of an answer in quarantine, each digit a 9 and each letter an a.
+    """Show the form of an answer in quarantine.
+
+    Each digit is a 9 and each letter an a.
 
     \b
     Examples:
@@ -61,7 +68,7 @@ def show(surprise_id: str, raw: bool, as_json: bool) -> None:
 @quarantine.command()
 @click.argument("surprise_id", metavar="ID")
 def clear(surprise_id: str) -> None:
-    """Let go of one: when it comes again, it is new and told again.
+    """Delete one: if it comes again, it is reported again.
 
     \b
     Example:

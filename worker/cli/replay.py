@@ -24,7 +24,7 @@ _FIRST, _LAST = date(2000, 1, 1), date(2100, 1, 1)
 
 
 @click.command()
-@click.argument("account_id", metavar="ACCOUNT", required=False)
+@click.argument("account_id", metavar="[ACCOUNT]", required=False)
 @click.option("--all", "everybody", is_flag=True, help="Every account.")
 @click.option("--from", "first", type=Day(), help="Read again this day and later ones.")
 @click.option("--to", "last", type=Day(), help="Read again this day and earlier ones.")

@@ -16,15 +16,21 @@ from worker.errors import UnknownRequest
 
 @click.group()
 def requests() -> None:
-    """List, accept and refuse connection requests that wait for you; open the proof by a reading again."""
+    """List, accept and refuse connection requests that wait for you; open the proof by a reading again.
+
+    \b
+    Example:
+      releve requests list
+    """
 
 
 @requests.command("list")
 @json_option
 def list_requests(as_json: bool) -> None:
-    """List the requests beyond the bounds of new accounts (RELEVE_NEW_ACCOUNTS_PER_…), the oldest first.
+    """List the requests that wait, the oldest first.
 
-    The supplier has confirmed their meters; they wait for seven days at most.
+    They came beyond the bounds of new accounts (RELEVE_NEW_ACCOUNTS_PER_…). The supplier has confirmed their meters;
+    they wait for seven days at most.
 
     \b
     Example:
@@ -38,7 +44,9 @@ def list_requests(as_json: bool) -> None:
 @requests.command()
 @click.argument("request_id", metavar="REQUEST")
 def accept(request_id: str) -> None:
-    """Connect the meters of a request; its browser finds them at its next visit.
+    """Connect the meters of a request.
+
+    Its browser finds them at its next visit.
 
     \b
     Example:
@@ -74,7 +82,9 @@ def refuse(request_id: str) -> None:
 @requests.command("open-reading")
 @click.argument("usage_point", metavar="METER")
 def open_reading(usage_point: str) -> None:
-    """Let METER be proven by a reading of its display again, after too many wrong ones.
+    """Let METER be proven by a reading again.
+
+    After too many wrong readings of its display none is taken.
 
     \b
     Example:

@@ -36,7 +36,9 @@ def restore(target: Path, without_ledger: bool, yes: bool, as_json: bool) -> Non
       releve restore monday.zip --without-ledger
     """
     path = _newest(target) if target.is_dir() else target
-    confirm_on_terminal(f"Fill the registry and the measure store from {path.name}?", yes)
+    confirm_on_terminal(
+        f"Fill the registry and the measure store from {path.name}?", yes, if_not="nothing was restored"
+    )
     with open_runtime() as runtime:
         summary = restore_backup(runtime, path, without_ledger=without_ledger)
     print_result(asdict(summary), *_lines(summary), as_json=as_json)

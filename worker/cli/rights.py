@@ -44,7 +44,9 @@ def rights(context: click.Context, as_json: bool) -> None:
 )
 @json_option
 def proof(right_id: str, files: Sequence[Path], as_json: bool) -> None:
-    """Send the proof that GRDF awaits of a consent: one to three files of 4 MB at most.
+    """Send the proof that GRDF awaits of a consent.
+
+    One to three files of 4 MB at most.
 
     \b
     Example:
@@ -62,7 +64,9 @@ def proof(right_id: str, files: Sequence[Path], as_json: bool) -> None:
 @rights.command()
 @json_option
 def check(as_json: bool) -> None:
-    """Ask GRDF now for the state of all rights, as is done once a day: open what is active, set aside what has ended.
+    """Ask GRDF now for the state of all rights.
+
+    As is done once a day: open what is active, set aside what has ended.
 
     \b
     Example:

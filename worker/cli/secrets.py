@@ -28,7 +28,12 @@ _DEFAULT: Final = Addresses()
 
 @click.group()
 def secrets() -> None:
-    """Make the secrets of an installation, or show one."""
+    """Make the secrets of an installation, or show one.
+
+    \b
+    Example:
+      releve secrets make /run/secrets
+    """
 
 
 @secrets.command()
@@ -38,7 +43,9 @@ def secrets() -> None:
 @click.option("--couchdb", default=_DEFAULT.couchdb, show_default=True, help="HOST:PORT of CouchDB.")
 @json_option
 def make(folder: Path, redis: str, postgres: str, couchdb: str, as_json: bool) -> None:
-    """Make what FOLDER doesn't keep yet, and hand each service its secrets in a folder of its own.
+    """Make the secrets that FOLDER doesn't keep yet.
+
+    Each service gets its own in a folder of its own.
 
     What stands in the environment (REDIS_PASSWORD, RELEVE_TOKEN_KEYS, …) is taken instead of being made, and later in
     place of what is kept; where that would lock us out it is refused. Nothing is ever made anew. An empty
@@ -72,7 +79,9 @@ def make(folder: Path, redis: str, postgres: str, couchdb: str, as_json: bool) -
 @click.option("--folder", type=_FOLDER_TYPE, default=_FOLDER, show_default=True, help="Where they are kept.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def show(name: str, folder: Path, yes: bool) -> None:
-    """Print the secret NAME, like flower_password or grafana_password; on a terminal it asks first.
+    """Print the secret NAME, like flower_password.
+
+    On a terminal it asks first.
 
     \b
     Example:
@@ -81,7 +90,7 @@ def show(name: str, folder: Path, yes: bool) -> None:
     value = _read(folder, next(secret for secret in SECRETS if secret.name == name))
     if value is None:
         raise ConfigError(f"no {name} is kept in {folder}: run `releve secrets make {folder}` first")
-    confirm_on_terminal(f"Print {name} here, where others may read it?", yes)
+    confirm_on_terminal(f"Print {name} here, where others may read it?", yes, if_not="nothing was printed")
     click.echo(value)
 
 

@@ -20,7 +20,12 @@ _account_option = click.option("--account", "account_id", metavar="ACCOUNT", hel
 
 @click.group()
 def sessions() -> None:
-    """List and end the sessions of browsers that are signed in."""
+    """List and end the sessions of browsers that are signed in.
+
+    \b
+    Example:
+      releve sessions list
+    """
 
 
 @sessions.command("list")
@@ -28,7 +33,9 @@ def sessions() -> None:
 @_kind_option
 @json_option
 def list_sessions(account_id: str | None, kind: str | None, as_json: bool) -> None:
-    """List the sessions, the last seen first; none names a person.
+    """List the sessions, the last seen first.
+
+    None names a person.
 
     \b
     Examples:
@@ -61,7 +68,9 @@ def list_sessions(account_id: str | None, kind: str | None, as_json: bool) -> No
 @_kind_option
 @click.option("--all", "everybody", is_flag=True, help="All sessions, or all of --kind.")
 def end(session_id: str | None, account_id: str | None, kind: str | None, everybody: bool) -> None:
-    """End the session of this id, those that show an account, or all. Its browser is signed out at its next request.
+    """End one session, those of an account, or all.
+
+    A browser is signed out at its next request.
 
     Recovery codes stay valid, so a household comes back by itself.
 

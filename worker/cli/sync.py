@@ -11,7 +11,7 @@ from worker.cli.window_commands import inline_option, refuse_inline_with_wait, r
 
 
 @click.command()
-@click.argument("account_id", metavar="ACCOUNT", required=False)
+@click.argument("account_id", metavar="[ACCOUNT]", required=False)
 @click.option("--all", "everybody", is_flag=True, help="Every active account.")
 @inline_option
 @wait_option

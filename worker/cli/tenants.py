@@ -34,7 +34,12 @@ class _HttpUrl(click.ParamType[Any]):
 
 @click.group()
 def tenants() -> None:
-    """Set up and list the services that share this Relève; with one service there is nothing to do."""
+    """Set up and list the services that share this Relève; with one service there is nothing to do.
+
+    \b
+    Example:
+      releve tenants list
+    """
 
 
 @tenants.command("set")
@@ -79,7 +84,9 @@ def set_tenant(
 @tenants.command("list")
 @json_option
 def list_tenants(as_json: bool) -> None:
-    """List the tenants, `default` first, without the addresses and secrets of their webhooks.
+    """List the tenants, `default` first.
+
+    Without the addresses and secrets of their webhooks.
 
     \b
     Example:

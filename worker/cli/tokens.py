@@ -45,7 +45,12 @@ class Scopes(click.ParamType[Any]):
 
 @click.group()
 def tokens() -> None:
-    """Make, list and revoke tokens of the API's clients."""
+    """Make, list and revoke tokens of the API's clients.
+
+    \b
+    Example:
+      releve tokens list
+    """
 
 
 @tokens.command()
@@ -62,7 +67,9 @@ def tokens() -> None:
 @tenant_option("Whose accounts it opens; see `releve tenants`.", DEFAULT_TENANT)
 @json_option
 def new(name: str, scopes: frozenset[Scope], expires_in: timedelta, tenant: str, as_json: bool) -> None:
-    """Make a token and print it: once, for only its hash is kept.
+    """Make a token and print it.
+
+    It is printed once, for only its hash is kept.
 
     It ends by itself; two weeks before, the operator gets a notice, and `releve doctor` names it.
     A token sees ALL accounts of its tenant, so give it to programs of your own and not to households.
@@ -90,7 +97,9 @@ def new(name: str, scopes: frozenset[Scope], expires_in: timedelta, tenant: str,
 @tokens.command("list")
 @json_option
 def list_tokens(as_json: bool) -> None:
-    """List all tokens, revoked and expired ones too, without their secrets.
+    """List all tokens, without their secrets.
+
+    Revoked and expired ones too.
 
     \b
     Example:

@@ -23,7 +23,7 @@ from worker.sync.audit import AuditResult, AuditSummary, sample_accounts
 
 
 @click.command()
-@click.argument("account_id", metavar="ACCOUNT", required=False)
+@click.argument("account_id", metavar="[ACCOUNT]", required=False)
 @click.option("--all", "everybody", is_flag=True, help="Every account.")
 @click.option("--sample", type=click.IntRange(1), help="So many accounts, drawn by lot.")
 @click.option("--repair", is_flag=True, help="Make wrong totals anew, ask again for readings in doubt or missing.")

@@ -64,7 +64,7 @@ def _sets_up(processes: ComposeProcesses) -> None:
     assert "made    CouchDB user of the workers" in first.stdout
     again = processes.ask("migrate", *words("migrate")[1:], "--json")
     # The stand-in has no limit of revisions.
-    steps = {step["done"] for step in json.loads(again.out) if step["done"] != "left"}
+    steps = {step["done"] for step in again.rows if step["done"] != "left"}
     assert steps == {"there"}, again.out
 
 

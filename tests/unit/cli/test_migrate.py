@@ -50,7 +50,7 @@ def test_the_limit_of_revisions_is_set_once_and_a_server_without_one_costs_a_lin
     with canned_server(WELCOME, *DATABASES, *answers * len(LIMITS)) as server:
         result = migrate(server, tmp_path, "--json")
     assert result.code == 0, result.err
-    steps = [step for step in json.loads(result.out) if "old revisions" in step["what"]]
+    steps = [step for step in result.rows if "old revisions" in step["what"]]
     assert [step["done"] for step in steps] == [done]
     expected = [(method, path, body) for path in LIMITS for method, body in requests]
     assert asked(server)[len(NAMES) :] == expected

@@ -29,12 +29,12 @@ def test_a_client_is_made_listed_and_revoked(run: CliRunner) -> None:
     assert made.exit_code == 0 and "can't be shown again" in made.stderr
     (id_name, client_id), (secret_name, secret) = [line.split() for line in made.stdout.splitlines()]
     assert (id_name, secret_name) == ("client_id", "client_secret") and secret.startswith(f"proxyclient_{client_id}_")
-    (row,) = json.loads(run.invoke(cli, ["proxy-clients", "list", "--json"]).stdout)
+    row = json.loads(run.invoke(cli, ["proxy-clients", "list", "--json"]).stdout)
     assert row["redirect_uris"] == [ADDRESS] and row["pkce"] is True and row["tenant"] == "default"
     assert row["name"] == "My Cozy" and "secret" not in json.dumps(row)
     revoked = run.invoke(cli, ["proxy-clients", "revoke", client_id])
     assert revoked.exit_code == 0 and "is revoked" in revoked.stdout
-    (row,) = json.loads(run.invoke(cli, ["proxy-clients", "list", "--json"]).stdout)
+    row = json.loads(run.invoke(cli, ["proxy-clients", "list", "--json"]).stdout)
     assert row["revoked_at"] is not None
     table = run.invoke(cli, ["proxy-clients", "list"])
     assert table.exit_code == 0 and client_id in table.stdout

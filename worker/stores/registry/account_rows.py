@@ -102,6 +102,21 @@ def find_or_insert(
     return account_id, True
 
 
+def fails_with(code: str) -> ColumnElement[bool]:
+    """Return the condition of an account that has this error code or a narrower one, like ``VENDOR_DOWN.TIMEOUT``."""
+    columns = SERIES_OUTCOMES.c
+    series = select(columns.account_id).where(
+        columns.account_id == ACCOUNTS.c.id,
+        columns.switch != SeriesSwitch.ENDED,
+        _is_or_begins(columns.last_code, code),
+    )
+    return or_(_is_or_begins(ACCOUNTS.c.reason, code), series.exists())
+
+
+def _is_or_begins(column: ColumnElement[str], code: str) -> ColumnElement[bool]:
+    return or_(column == code, column.startswith(f"{code}.", autoescape=True))
+
+
 def close(connection: Connection, account_id: str, now: datetime) -> None:
     """Close an account whose meter is another person's now: nothing is read any more, and its sessions end.
 

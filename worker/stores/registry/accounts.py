@@ -7,7 +7,7 @@ does not create the account again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -231,13 +231,44 @@ class AccountRegistry:
             query = query.where(or_(ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until >= today))
         return self._accounts(query.limit(limit))
 
-    def page(self, after: str | None = None, limit: int = PAGE, *, tenant: str | None = None) -> list[Account]:
+    def page(
+        self,
+        after: str | None = None,
+        limit: int = PAGE,
+        *,
+        tenant: str | None = None,
+        state: AccountState | None = None,
+        code: str | None = None,
+    ) -> list[Account]:
         """Return the next page of accounts by id, without removed ones: ``after`` < id. Empty at the end.
 
-        With ``tenant`` only those that belong to it.
+        With ``tenant`` only those that belong to it, with ``state`` those in it, with ``code`` those that wait under
+        this error code or a narrower one, or have a series whose last run ended with it.
         """
         query = ACCOUNT_QUERY.where(NOT_REMOVED, *belongs_to(ACCOUNTS, tenant), ACCOUNTS.c.id > (after or ""))
+        if state is not None:
+            query = query.where(ACCOUNTS.c.state == state)
+        if code is not None:
+            query = query.where(account_rows.fails_with(code))
         return self._accounts(query.limit(limit))
+
+    def iterate(
+        self,
+        *,
+        limit: int | None = None,
+        tenant: str | None = None,
+        state: AccountState | None = None,
+        code: str | None = None,
+    ) -> Iterator[Account]:
+        """Yield the accounts of ``page``, one page after the other; ``limit``: so many at most."""
+        after, left = None, limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            accounts = self.page(after, size, tenant=tenant, state=state, code=code)
+            yield from accounts
+            if len(accounts) < size:
+                return
+            after, left = accounts[-1].id, None if left is None else left - size
 
     def page_ended(self, today: date, after: str | None = None, limit: int = PAGE) -> list[Account]:
         """Return the next page of accounts by id that don't wait for a new consent although theirs has ended.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, distinct, func, null, select
 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.stores.database import SqlTable
+from worker.stores.registry.account_rows import NOT_REMOVED
 from worker.stores.registry.notices import MAX_ATTEMPTS
 from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
 
@@ -22,6 +23,18 @@ class CodeCount:
     code: str
     accounts: int
     last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCount:
+    """Number of accounts that have this code, as their reason or of a series, and the time of the latest run with it.
+
+    ``last_at`` is None where it is the reason alone.
+    """
+
+    code: str
+    accounts: int
+    last_at: datetime | None
 
 
 class Overview(SqlTable):
@@ -59,3 +72,15 @@ class Overview(SqlTable):
             .limit(limit)
         )
         return [CodeCount(*row) for row in self._database.fetch(query)]
+
+    def count_errors(self) -> list[ErrorCount]:
+        """Return the error codes that accounts wait under or their series ended with, the most frequent first."""
+        columns = SERIES_OUTCOMES.c
+        of_series = select(columns.account_id, columns.last_code.label("code"), columns.updated_at).where(
+            columns.last_code.is_not(None), columns.switch != SeriesSwitch.ENDED
+        )
+        of_account = select(ACCOUNTS.c.id, ACCOUNTS.c.reason, null()).where(NOT_REMOVED, ACCOUNTS.c.reason != "")
+        found = of_series.union_all(of_account).subquery()
+        accounts = func.count(distinct(found.c.account_id)).label("accounts")
+        query = select(found.c.code, accounts, func.max(found.c.updated_at)).group_by(found.c.code)
+        return [ErrorCount(*row) for row in self._database.fetch(query.order_by(accounts.desc(), found.c.code))]

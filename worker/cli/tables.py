@@ -1,0 +1,83 @@
+"""Tables for people, printed row by row: the first rows settle the widths of the columns."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import chain, islice, zip_longest
+from textwrap import wrap
+from typing import Any, Final
+
+import click
+
+from worker.domain.measures.readings import PARIS
+
+_SAMPLE: Final = 200  # Rows that are looked at before the first one is printed.
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
+
+Row = Mapping[str, Any]
+Cells = list[str]
+
+
+def local_text(moment: datetime | None) -> str:
+    """Return the minute in Europe/Paris, like 2024-07-25 08:30; a dash for None."""
+    return moment.astimezone(PARIS).strftime("%Y-%m-%d %H:%M") if moment else "-"
+
+
+def print_table(rows: Iterable[Row], columns: Mapping[str, str] | None = None) -> None:
+    """Print each row when it comes; a dash stands for no value, a moment is told in Europe/Paris.
+
+    ``columns``: each title and the name of its value; without it every value, under its own name. A table fits the
+    terminal (80 columns where there is none): texts are broken at blanks, a word never is. Only a row whose words are
+    longer than those of the first rows has a longer line.
+    """
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
+        return
+    columns = columns or {name: name for name in first}
+    texts = ([_to_text(row[name]) for name in columns.values()] for row in chain([first], rows))
+    sample = list(islice(texts, _SAMPLE))
+    widths, gap = _fit([*columns], sample, shutil.get_terminal_size().columns)
+    for cells in chain([[*columns]], sample, texts):
+        for line in _lines(cells, widths):
+            click.echo(gap.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _fit(titles: Cells, sample: Sequence[Cells], room: int) -> tuple[list[int], str]:
+    """Return the width of each column and what stands between two: as wide as its texts, or as the room allows."""
+    columns = [*zip(*sample, strict=True)]
+    least = [max(map(_longest_word, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
+    wanted = [max(map(len, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
+    gap = "  " if sum(least) + 2 * (len(least) - 1) <= room else " "
+    too_much = sum(wanted) + len(gap) * (len(wanted) - 1) - room
+    while too_much > 0 and wanted != least:
+        # The column with the most to spare is narrowed: one with a sentence, not one with a date.
+        widest = max(range(len(wanted)), key=lambda number: wanted[number] - least[number])
+        wanted[widest] -= 1
+        too_much -= 1
+    return wanted, gap
+
+
+def _lines(cells: Cells, widths: list[int]) -> Iterator[tuple[str, ...]]:
+    """Yield the lines of a row; a cell that is short is blank in the later ones."""
+    broken = [
+        wrap(text, width, break_long_words=False, break_on_hyphens=False) if len(text) > width else [text]
+        for text, width in zip(cells, widths, strict=True)
+    ]
+    yield from zip_longest(*broken, fillvalue="")
+
+
+def _longest_word(text: str) -> int:
+    return max(map(len, text.split()), default=0)
+
+
+def _to_text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    text = str(value)
+    return local_text(datetime.fromisoformat(text)) if _MOMENT.fullmatch(text) else text
