@@ -12,6 +12,7 @@ from kombu import Exchange, Queue
 from config.settings import ConfigError, get_settings
 from worker.domain.fleet.backoff import PUBLISH_POLICY
 from worker.domain.fleet.lanes import QUEUES, Lane
+from worker.domain.fleet.next_request import CATCH_UP_HOURS, CATCH_UP_MINUTE, REPAIR_MINUTE
 
 try:
     _settings = get_settings()
@@ -80,15 +81,21 @@ enable_utc = True
 beat_scheduler = "worker.ops.startup:BeatScheduler"
 beat_schedule_filename = str(_settings.data_dir / "beat-schedule")
 _round = float(_settings.reconcile_every_s)
+_catch_up_hours = ",".join(map(str, CATCH_UP_HOURS))
 # Name, task, when, and the seconds after which its message is worth nothing: messages must not pile up while no worker
 # runs.  The nightly sync is at a time when yesterday's data is available, which is from 08:00 on.
 _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("nightly sync", "nightly.nightly_sync", crontab(hour=int(_hour), minute=int(_minute)), None),
-    ("catch up", "nightly.catch_up", crontab(hour="14,15", minute=30), None),  # Where yesterday arrived late.
+    (
+        "catch up",
+        "nightly.catch_up",
+        crontab(hour=_catch_up_hours, minute=CATCH_UP_MINUTE),
+        None,
+    ),  # Where yesterday arrived late.
     ("resume backfills", "nightly.resume_backfills", _round, 5 * _round),
     ("conclude requests", "consent.conclude_due", _round, 5 * _round),
     ("resume night", "nightly.resume_night", _round, 5 * _round),
-    ("repair", "upkeep.repair_open_days", crontab(minute=45), 3000),  # Incomplete days, each when it is due.
+    ("repair", "upkeep.repair_open_days", crontab(minute=REPAIR_MINUTE), 3000),  # Incomplete days, each when it is due.
     ("audit", "upkeep.audit_sample", crontab(hour=5, minute=20), 3 * 3600),  # Little else runs at this hour.
     ("delete old corrections", "upkeep.delete_old_corrections", crontab(hour=4, minute=40), 3 * 3600),
     ("record freshness", "upkeep.record_freshness", crontab(minute=5), 3000),

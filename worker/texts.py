@@ -19,14 +19,15 @@ no text stands in for another.
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from babel import Locale
-from babel.dates import format_date
+from babel.dates import format_date, format_time
 
+from worker.domain.measures.readings import PARIS
 from worker.domain.measures.series import SERIES_DESCRIPTIONS
 
 Texts = dict[str, dict[str, str]]  # Key of a text -> language -> text.
@@ -81,6 +82,12 @@ def has_text(key: str) -> bool:
 def translate_all(key: str, **facts: Any) -> dict[str, str]:
     """Return a text in each language."""
     return {language: translate(key, language, **facts) for language in LANGUAGES}
+
+
+def format_clock(moment: datetime, language: str) -> str:
+    """Return "8 h 30" or "08:30" in the meter's time zone."""
+    pattern = "H'\u202fh\u202f'mm" if language == "fr" else "HH:mm"
+    return format_time(moment, pattern, PARIS, LOCALES[language])
 
 
 def format_day(day: date, language: str) -> str:

@@ -40,8 +40,8 @@ def lines(text: str) -> list[str]:
 def test_explain_begins_with_the_sentence_to_read_aloud(household: ExplainedHousehold, releve: Releve) -> None:
     printed = lines(releve("explain", household.account_id, "2024-07-23", "--lang", "fr"))
     assert printed[0] == (
-        "Enedis n’a pas encore publié la courbe par demi-heure du 23 juillet 2024 ; nous redemanderons le "
-        "26 juillet 2024."
+        "Enedis n’a pas encore publié la courbe par demi-heure du 23 juillet 2024 ; nous redemandons "
+        "aujourd’hui, dès que possible."
     )
     assert "daily: complete (complete), 10.997 kWh stored" in printed
     assert any(line.startswith("corrected: 2024-07-23 was 10.879 kWh, became 10.997 kWh at") for line in printed)
@@ -64,9 +64,13 @@ def test_completeness_counts_days_and_a_rebuild_brings_them_back(household: Expl
     printed = lines(releve("completeness", household.account_id))
     assert printed[0] == f"{household.account_id} daily: from 2024-06-25 to 2024-07-24: 30 complete"
     assert printed[1] == (
-        f"{household.account_id} load_curve: from 2024-07-18 to 2024-07-24: 5 complete, 2 late; asked next 2024-07-26"
+        f"{household.account_id} load_curve: from 2024-07-18 to 2024-07-24: 5 complete, 2 late; "
+        "asked next 2024-07-25 09:00"
     )
-    assert printed[3:] == ["2024-07-23 load_curve late late 2024-07-26", "2024-07-24 load_curve late late 2024-07-26"]
+    assert printed[3:] == [
+        "2024-07-23 load_curve late late 2024-07-25 09:00",
+        "2024-07-24 load_curve late late 2024-07-25 09:00",
+    ]
     completeness = household.runtime.registry.completeness
     for series in USUAL_SERIES:
         assert completeness.replace_if_unchanged(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, time
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,6 +74,7 @@ class Household:
             measures=self.measures,
             now=self.now,
             curve_days=self.curve_days,
+            nightly_at=time(8, 30),
         )
         database = self.registry.database
         sealer = registry_sealer(generate_key())

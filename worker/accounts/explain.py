@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from worker.accounts.day_values import (
@@ -23,7 +24,6 @@ from worker.domain.fleet.outcomes import AnswerClass, Call, calls_from_fields, l
 from worker.domain.laws.conservation import Discrepancy
 from worker.domain.laws.published_months import MonthComparison
 from worker.domain.measures.completeness import DayLedger, DayMark, DayState
-from worker.domain.measures.coverage import next_request_date
 from worker.domain.measures.documents import ALL_KEYS, key_range, to_entry
 from worker.domain.measures.holes import Hole, find_all_holes
 from worker.domain.measures.messages import NIGHTLY
@@ -38,6 +38,7 @@ from worker.stores.registry.answers.corrections import Correction, CorrectionTab
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History
+from worker.sync.turns import next_requests_of
 
 _MINUTE: Final = timedelta(minutes=1)
 # Fields of a series' progress hash that help a support person. The others are bookkeeping.
@@ -52,7 +53,7 @@ class SeriesExplanation:
     sentences: Mapping[str, str]
     mark: DayMark
     asked_on: date | None
-    asked_next: date | None
+    asked_next: datetime | None
     hole: Hole | None
     stored: StoredDay
     calls: Sequence[Call]  # Those whose window contains the day, the newest first.
@@ -101,7 +102,8 @@ class Explainer:
 
     def explain(self, account: Account, day: date) -> Explanation:
         """Return the explanation of one day. Raises StoreUnavailable."""
-        today, ended = self.history.today(), self._ended(account.id)
+        now, ended = self.history.now(), self._ended(account.id)
+        asked_next = next_requests_of(account.id, self.history)
         known = self._known(account, ended)
         ledgers = {series: self.registry.completeness.load_ledger(account.id, series) for series in known}
         holes = find_all_holes(ledgers)
@@ -115,6 +117,7 @@ class Explainer:
                 meter,
                 day,
                 series,
+                partial(asked_next, series),
                 ledgers[series],
                 holes.get(series, {}).get(day),
                 outcomes.get(series),
@@ -136,7 +139,7 @@ class Explainer:
                 reason,
                 reason_series,
                 day,
-                today=today,
+                now=now,
                 asked_next=quoted.asked_next,
                 consent_until=account.consent_until,
                 half_hours=quoted.mark.half_hours,
@@ -153,7 +156,7 @@ class Explainer:
 
         Raises StoreUnavailable.
         """
-        ended = self._ended(account.id)
+        ended, asked_next = self._ended(account.id), partial(next_requests_of(account.id, self.history), series)
         ledger = self.registry.completeness.load_ledger(account.id, series)
         outcome = self.registry.outcomes.load(account.id).get(series)
         state = self.progress.task_state(account.id, series)
@@ -164,6 +167,7 @@ class Explainer:
                 meter,
                 day,
                 series,
+                asked_next,
                 ledger,
                 None,
                 outcome,
@@ -217,6 +221,7 @@ class Explainer:
         meter: _MeterFacts,
         day: date,
         series: Series,
+        asked_next: Callable[[date, DayMark], datetime | None],
         ledger: DayLedger,
         hole: Hole | None,
         outcome: SeriesOutcome | None,
@@ -224,7 +229,7 @@ class Explainer:
         stored: StoredDay,
         has_later: bool,
     ) -> SeriesExplanation:
-        today, mark = self.history.today(), ledger.mark_of(day)
+        now, today, mark = self.history.now(), self.history.today(), ledger.mark_of(day)
         calls = [call for call in _calls_of(series, state, outcome) if call.covers(day)]
         asked_on = None if mark.asked_at_age is None else day + mark.asked_at_age * ONE_DAY
         in_force = stored.state is not None and stored.state.key <= day.isoformat()
@@ -237,7 +242,7 @@ class Explainer:
         facts = DayFacts(
             mark=mark,
             hole=hole,
-            asked_next=next_request_date(series, day, mark, today),
+            asked_next=asked_next(day, mark),
             failure=last_failure(calls, day, asked_on, outcome.last_success_at if outcome else None),
             wanted=wanted,
             in_force=in_force,
@@ -251,15 +256,21 @@ class Explainer:
             reason,
             {series},
             day,
-            today=today,
+            now=now,
             asked_next=facts.asked_next,
             consent_until=account.consent_until,
             half_hours=mark.half_hours,
         )
         visible = {name: state[name] for name in _VISIBLE_FIELDS if state.get(name)}
+        asked_at = facts.asked_next if _is_asked(account, facts.asked_next) else None
         return SeriesExplanation(
-            reason, sentences, mark, asked_on, facts.asked_next, facts.hole, stored, calls, outcome, visible
+            reason, sentences, mark, asked_on, asked_at, facts.hole, stored, calls, outcome, visible
         )
+
+
+def _is_asked(account: Account, at: datetime | None) -> bool:
+    """Return whether an account is asked for at this moment, by its state and consent."""
+    return at is not None and account.active and account.refusal_on(civil_date(at)) is None
 
 
 def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome | None) -> list[Call]:

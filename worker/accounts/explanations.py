@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import date, datetime
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from worker.accounts.day_values import StoredDay
@@ -26,6 +27,7 @@ from worker.domain.measures.registers import SequenceBreak
 from worker.domain.measures.series import Series
 from worker.stores.registry.answers.corrections import Correction
 from worker.sync.history import History
+from worker.sync.turns import next_requests_of
 from worker.texts import LANGUAGES, translate_cause
 
 # The coverage of each series, and the missing curve if it is not collected at all.
@@ -37,14 +39,20 @@ def coverage_of(account_id: str, history: History) -> AccountCoverage:
     registry = history.registry
     known = registry.outcomes.known(account_id)
     ledgers = {series: registry.completeness.load_ledger(account_id, series) for series in known}
-    holes, today = find_all_holes(ledgers), history.today()
+    holes, asked_next = find_all_holes(ledgers), next_requests_of(account_id, history)
     missing = {
         series: find_missing_curve(ledgers.get(daily, DayLedger()), ledger)
         for series, ledger in ledgers.items()
         if (daily := daily_of_curve(series)) is not None
     }
     coverage = {
-        series: summarize_days(series, ledger, today, holes.get(series), missing.get(series))
+        series: summarize_days(
+            series,
+            ledger,
+            partial(asked_next, series),
+            holes.get(series),
+            missing.get(series),
+        )
         for series, ledger in ledgers.items()
     }
     return coverage, missing.get(COMPARED_SERIES[1])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import date
+from datetime import date, datetime, timedelta
+from typing import Final
 
 from worker.domain.measures.completeness import half_hours_of
+from worker.domain.measures.readings import civil_date
 from worker.domain.measures.series import Series
 from worker.domain.reasons import Reason
-from worker.texts import LANGUAGES, format_day, has_text, translate
+from worker.texts import LANGUAGES, format_clock, format_day, has_text, translate
+
+_SOON: Final = timedelta(minutes=1)
 
 
 def format_sentences(
@@ -16,8 +20,8 @@ def format_sentences(
     reason_series: Collection[Series],
     day: date,
     *,
-    today: date,
-    asked_next: date | None = None,
+    now: datetime,
+    asked_next: datetime | None = None,
     consent_until: date | None = None,
     half_hours: int = 0,
 ) -> dict[str, str]:
@@ -36,7 +40,7 @@ def format_sentences(
             of_supplier=translate(f"supplier.{supplier}.of", language),
             thing=translate(f"series.{series}.object", language),
             day=format_day(day, language),
-            again=_format_next_request(asked_next, today, language),
+            again=_format_next_request(asked_next, now, language),
             until=format_day(consent_until, language) if consent_until else "?",
             slots=half_hours,
             of=half_hours_of(day),
@@ -51,9 +55,11 @@ def _key_of(reason: Reason, series: str, supplier: str) -> str:
     return next((own for own in (f"{key}.{series}", f"{key}.{supplier}") if has_text(own)), key)
 
 
-def _format_next_request(asked_next: date | None, today: date, language: str) -> str:
+def _format_next_request(asked_next: datetime | None, now: datetime, language: str) -> str:
     if asked_next is None:
         return translate("reason.again.undated", language)
-    if asked_next <= today:
-        return translate("reason.again.today", language)
-    return translate("reason.again.later", language, day=format_day(asked_next, language))
+    if asked_next < now + _SOON:
+        return translate("reason.again.now", language)
+    key = "today" if civil_date(asked_next) == civil_date(now) else "later"
+    day, clock = format_day(civil_date(asked_next), language), format_clock(asked_next, language)
+    return translate(f"reason.again.{key}", language, day=day, time=clock)

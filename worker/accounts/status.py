@@ -5,6 +5,7 @@ The descriptions of the fields are those of the API's reference.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import Final
 
@@ -12,10 +13,12 @@ from pydantic import BaseModel, Field
 
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.fleet.next_request import Turn, next_look_back
 from worker.domain.measures.series import Series, curve_of, daily_of
 from worker.errors import RateLimited, SupplierLimited
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History
+from worker.sync.turns import turns_of
 
 _PACING: Final = {RateLimited.code, SupplierLimited.code}  # Codes under which a call waits for its turn.
 EXAMPLE_ID: Final = "k3qd0fr2mw7x"
@@ -117,13 +120,13 @@ def status_of(account: Account, history: History) -> AccountStatus:
         state=account.state,
         reason=account.reason,
         hint=CURVE_NOT_ACTIVATED if no_curve else "",  # This is no error, but its owner can do something about it.
-        series=_status_by_series(account.id, history),
+        series=_status_by_series(account.id, history, active=account.active),
     )
 
 
 def progress_of(account: Account, history: History) -> AccountProgress:
     """Return how far the account's history is loaded, read back like that of ``status_of``."""
-    by_series = _status_by_series(account.id, history)
+    by_series = _status_by_series(account.id, history, active=account.active)
     return AccountProgress(
         account=account.id,
         state=account.state,
@@ -133,7 +136,8 @@ def progress_of(account: Account, history: History) -> AccountProgress:
     )
 
 
-def _status_by_series(account_id: str, history: History) -> dict[Series, SeriesStatus]:
+def _status_by_series(account_id: str, history: History, *, active: bool) -> dict[Series, SeriesStatus]:
+    turn_of = turns_of(account_id, history)
     outcomes = history.registry.outcomes.load(account_id)
     by_series = {}
     collected = set(history.registry.outcomes.collected(account_id))
@@ -150,12 +154,15 @@ def _status_by_series(account_id: str, history: History) -> dict[Series, SeriesS
             error=outcome.code if outcome else None,
             message=outcome.message if outcome and outcome.code else None,
             asked_at=outcome.asked_at if outcome else None,
-            next_try=_next_try(outcome) if outcome else None,
+            next_try=_next_try(series, outcome, turn_of, history.now()) if outcome and active else None,
         )
     return by_series
 
 
-def _next_try(outcome: SeriesOutcome) -> datetime | None:
+def _next_try(
+    series: Series, outcome: SeriesOutcome, turn_of: Callable[[Series], Turn], now: datetime
+) -> datetime | None:
     """Return when the series is tried again; of a history that waits for our turn, when it goes on."""
-    waits = outcome.code in _PACING
-    return outcome.again_at or (outcome.history_due_at if waits else None)
+    if outcome.again_at is not None or outcome.code in _PACING:
+        return outcome.again_at or outcome.history_due_at
+    return next_look_back(series, now, turn_of(series)) if outcome.code and outcome.asked_at else None

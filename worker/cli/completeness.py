@@ -8,7 +8,15 @@ import click
 
 from worker.accounts.explanations import AccountCoverage, coverage_of, coverage_to_json
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
-from worker.cli.common import chosen_accounts, json_option, open_runtime, print_json, print_table, require_one_or_all
+from worker.cli.common import (
+    chosen_accounts,
+    json_option,
+    local_text,
+    open_runtime,
+    print_json,
+    print_table,
+    require_one_or_all,
+)
 from worker.domain.measures.completeness import DayState
 from worker.domain.measures.coverage import Coverage
 from worker.domain.measures.holes import Hole, MissingCurve
@@ -59,7 +67,7 @@ def _print_account(account_id: str, covered: AccountCoverage, brief: bool) -> No
             "series": series.value,
             "state": day.state_text,
             "why": day.hole.value if day.hole else "",
-            "asked next": day.asked_next or "not any more",
+            "asked next": local_text(day.asked_next) if day.asked_next else "not any more",
         }
         for series, series_coverage in coverage.items()
         for day in series_coverage.open_days[: len(series_coverage.open_days) - len(awaited_days(series_coverage))]
@@ -83,7 +91,7 @@ def _counts(coverage: Coverage) -> str:
     if coverage.first is None:
         return "nothing known yet"
     counts = [f"{coverage.counts[state]} {state.name.lower()}" for state in DayState if coverage.counts.get(state)]
-    next_request = f"; asked next {coverage.asked_next}" if coverage.asked_next else ""
+    next_request = f"; asked next {local_text(coverage.asked_next)}" if coverage.asked_next else ""
     return f"from {coverage.first} to {coverage.last}: {', '.join(counts)}{next_request}"
 
 

@@ -117,7 +117,8 @@ def _series_lines(day: date, series: Series, details: SeriesExplanation, languag
     if stored.half_hours and stored.gaps:
         yield f"  missing: {', '.join(f'{_clock(first)} to {_clock(after)}' for first, after in stored.gaps)}"
     if details.asked_on or details.asked_next:
-        yield f"  asked on {details.asked_on or '-'}, next on {details.asked_next or '-'}"
+        asked_next = local_text(details.asked_next) if details.asked_next else "-"
+        yield f"  asked on {details.asked_on or '-'}, next on {asked_next}"
     for call in details.calls:
         yield f"  call {local_text(call.at)} ({call.run}) for {call.window}: {call.answer}"
     if details.outcome:

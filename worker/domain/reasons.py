@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -78,7 +78,7 @@ class DayFacts:
 
     mark: DayMark = UNKNOWN
     hole: Hole | None = None
-    asked_next: date | None = None
+    asked_next: datetime | None = None
     failure: AnswerClass | None = None
     wanted: bool = True
     in_force: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from datetime import time
 from functools import cached_property, partial
 from typing import Final, Self
 
@@ -219,6 +220,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             measures=self.measures,
             now=self.now,
             curve_days=settings.history_load_days,
+            nightly_at=time.fromisoformat(settings.nightly_at),
         )
         broker = self.broker_messages
         self.claims = WindowClaims(

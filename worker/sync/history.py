@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from typing import NamedTuple
 
 from worker.domain.clock import Clock
@@ -44,7 +44,7 @@ class HistoryState(NamedTuple):
 class History:
     """The histories of all accounts; methods raise StoreUnavailable.
 
-    ``curve_days``: the days of load curve to fetch; 0 for none.
+    ``curve_days``: the days of load curve to fetch; 0 for none. ``nightly_at``: when a night begins.
     """
 
     registry: AccountRegistry
@@ -52,6 +52,7 @@ class History:
     measures: MeasureStore
     now: Clock
     curve_days: int
+    nightly_at: time
 
     def today(self) -> date:
         """Return the civil date of the meters, whatever the zone of this machine."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import pytest
 
@@ -59,6 +59,10 @@ class Home:
     def look_back(self, *series: Series) -> None:
         self.household.look_back(self.account, *series)
 
+    def night(self) -> None:
+        for series in USUAL_SERIES:
+            self.household.run(self.household.claim_look_back(self.account, series))
+
     def explain(self, age: int) -> Explanation:
         return self.explainer.explain(self.household.registry.get(self.account), self.day(age))
 
@@ -80,10 +84,12 @@ def test_a_whole_day_is_told_in_full(home: Home) -> None:
 
 
 def test_a_torn_day_names_what_is_missing_and_when_it_is_asked_for(home: Home) -> None:
+    home.night()
     explanation = home.explain(3)
     assert explanation.reason is Reason.PARTIAL
     assert explanation.sentences["en"] == (
-        "Enedis has sent only a part of 22 July 2024: of the curve 46 half-hours of 48; we ask again on 26 July 2024."
+        "Enedis has sent only a part of 22 July 2024: of the curve 46 half-hours of 48; we ask again on 26 July 2024 "
+        "at 00:45."
     )
     ((first, after),) = explanation.series[Series.LOAD_CURVE].stored.gaps
     assert (first.isoformat(), after.isoformat()) == ("2024-07-22T00:00:00+02:00", "2024-07-22T01:00:00+02:00")
@@ -218,3 +224,31 @@ def test_a_day_that_nobody_knows_is_explained_too(household: Household) -> None:
     home = Home(household)
     explanation = home.explainer.explain(household.registry.get(household.add(22)), home.day(2000))
     assert (explanation.reason, explanation.discrepancies) == (Reason.BEYOND_HISTORY, None)
+
+
+@pytest.mark.parametrize(
+    "asked, now, again",
+    [
+        ("02:29", "02:29", "we ask again today at 08:30."),
+        ("08:40", "09:00", "we ask again today at 14:30."),
+        ("14:31", "14:45", "we ask again today at 15:30."),
+        ("15:31", "16:00", "we ask again on 27 July 2024 at 00:45."),
+    ],
+)
+def test_the_sentence_of_a_late_day_tells_the_true_time_of_the_next_call(
+    household: Household, asked: str, now: str, again: str
+) -> None:
+    home = Home(household)
+    household.at = datetime.fromisoformat(f"2024-07-26T{asked}").replace(tzinfo=PARIS)
+    home.night()
+    household.at = datetime.fromisoformat(f"2024-07-26T{now}").replace(tzinfo=PARIS)
+    explanation = home.explainer.explain(household.registry.get(home.account), date(2024, 7, 25))
+    daily = explanation.series[Series.DAILY]
+    assert daily.reason is Reason.LATE
+    assert daily.sentences["en"] == f"Enedis has not published the total of 25 July 2024 yet; {again}"
+
+
+def test_a_paused_account_is_asked_at_no_time(home: Home) -> None:
+    assert home.explain(3).series[Series.LOAD_CURVE].asked_next is not None
+    home.household.registry.set_state(home.account, AccountState.PAUSED, now=home.household.at)
+    assert home.explain(3).series[Series.LOAD_CURVE].asked_next is None

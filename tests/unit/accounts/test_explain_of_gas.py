@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 
 import pytest
 
@@ -13,7 +13,7 @@ from worker.accounts.explanations import coverage_of, explanation_to_json
 from worker.accounts.reason_texts import format_sentences
 from worker.cli.completeness import awaited_days
 from worker.cli.explain import _lines
-from worker.domain.measures.readings import ONE_DAY
+from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.series import SeriesSwitch
 from worker.domain.reasons import Reason
 from worker.ops.support_bundle import _Anonymizer
@@ -74,10 +74,8 @@ def test_why_a_day_is_missing_is_not_yet_published_or_absent(
 
 def test_a_period_is_given_up_later_than_a_day() -> None:
     """Billed periods are asked for during 400 days, daily values for two months."""
-    day, today = date(2023, 5, 1), date(2024, 7, 25)
-    of_day, of_period = (
-        format_sentences(Reason.ABSENT, [series], day, today=today)["en"] for series in (DAILY, PUBLISHED)
-    )
+    day, now = date(2023, 5, 1), datetime(2024, 7, 25, 9, tzinfo=PARIS)
+    of_day, of_period = (format_sentences(Reason.ABSENT, [series], day, now=now)["en"] for series in (DAILY, PUBLISHED))
     assert "after two months" in of_day and "after more than a year" in of_period
 
 

@@ -23,7 +23,7 @@ from worker.domain.fleet.outcomes import (
 )
 from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayMark, DayState
 from worker.domain.measures.holes import Hole
-from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
 from worker.domain.measures.series import USUAL_SERIES, Series, of_supplier
 from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
 from worker.errors import StoreUnavailable, WorkerError
@@ -36,6 +36,8 @@ NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 LATE, ABSENT = DayMark(DayState.LATE, 0, 8), DayMark(DayState.ABSENT)
 PARTIAL = DayMark(DayState.PARTIAL, 46, 8)
 SOON = TODAY + ONE_DAY
+
+AGAIN = NOW + ONE_DAY
 
 
 def account_in(
@@ -54,15 +56,15 @@ UNCONFIRMED = replace(account_in(AccountState.NEW), usage_point_id="300016400000
     [
         (DayFacts(COMPLETE), READY, Reason.COMPLETE),
         (DayFacts(COMPLETE), ENDED, Reason.COMPLETE),
-        (DayFacts(PARTIAL, asked_next=SOON), READY, Reason.PARTIAL),
-        (DayFacts(PARTIAL, asked_next=SOON, failure=AnswerClass.OUTAGE), READY, Reason.PARTIAL),
+        (DayFacts(PARTIAL, asked_next=AGAIN), READY, Reason.PARTIAL),
+        (DayFacts(PARTIAL, asked_next=AGAIN, failure=AnswerClass.OUTAGE), READY, Reason.PARTIAL),
         (DayFacts(PARTIAL), READY, Reason.PARTIAL_FOR_GOOD),
-        (DayFacts(PARTIAL, asked_next=SOON), ENDED, Reason.CONSENT_REFUSED),
-        (DayFacts(LATE, asked_next=SOON), READY, Reason.LATE),
-        (DayFacts(LATE, Hole.LATE, SOON), READY, Reason.LATE),
-        (DayFacts(LATE, Hole.NOTHING, SOON), READY, Reason.LATE),
-        (DayFacts(LATE, Hole.TRANSMISSION, SOON), READY, Reason.CURVE_GAP),
-        (DayFacts(LATE, Hole.NOT_ACTIVATED, SOON), READY, Reason.NOT_ACTIVATED),
+        (DayFacts(PARTIAL, asked_next=AGAIN), ENDED, Reason.CONSENT_REFUSED),
+        (DayFacts(LATE, asked_next=AGAIN), READY, Reason.LATE),
+        (DayFacts(LATE, Hole.LATE, AGAIN), READY, Reason.LATE),
+        (DayFacts(LATE, Hole.NOTHING, AGAIN), READY, Reason.LATE),
+        (DayFacts(LATE, Hole.TRANSMISSION, AGAIN), READY, Reason.CURVE_GAP),
+        (DayFacts(LATE, Hole.NOT_ACTIVATED, AGAIN), READY, Reason.NOT_ACTIVATED),
         (DayFacts(ABSENT, Hole.NOT_ACTIVATED), READY, Reason.NOT_ACTIVATED),
         (DayFacts(ABSENT, Hole.NOT_YET_ACTIVATED), READY, Reason.NOT_YET_ACTIVATED),
         (DayFacts(ABSENT), READY, Reason.ABSENT),
@@ -100,8 +102,8 @@ UNCONFIRMED = replace(account_in(AccountState.NEW), usage_point_id="300016400000
         (DayFacts(failure=AnswerClass.OUTAGE), account_in(AccountState.PAUSED), Reason.PAUSED),
         (DayFacts(), READY, Reason.NOT_ASKED_YET),
         (DayFacts(wanted=False), READY, Reason.BEYOND_HISTORY),
-        (DayFacts(LATE, asked_next=SOON, later=False), READY, Reason.LATE),
-        (DayFacts(LATE, asked_next=SOON, later=True), READY, Reason.GAP),
+        (DayFacts(LATE, asked_next=AGAIN, later=False), READY, Reason.LATE),
+        (DayFacts(LATE, asked_next=AGAIN, later=True), READY, Reason.GAP),
         (DayFacts(LATE, later=True), ENDED, Reason.CONSENT_REFUSED),
         (DayFacts(ABSENT, later=True), READY, Reason.ABSENT),
         (DayFacts(ABSENT, later=False), READY, Reason.ABSENT),
@@ -144,7 +146,7 @@ facts_of_any_kind = st.builds(
     DayFacts,
     st.sampled_from([COMPLETE, BEFORE, UNKNOWN, LATE, ABSENT, PARTIAL]),
     st.none() | st.sampled_from(Hole),
-    st.none() | st.just(SOON),
+    st.none() | st.just(AGAIN),
     st.none() | st.sampled_from([answer for answer in AnswerClass if not answer.is_answer]),
     st.booleans(),
 )
@@ -167,7 +169,7 @@ def test_every_day_has_a_sentence_that_names_it(
     reason, of = choose_series_reason(reasons)
     assert all(reasons[series] is reason for series in of)
     assert (reason is Reason.COMPLETE) == (set(reasons.values()) == {Reason.COMPLETE}), "well only where both are"
-    sentences = format_sentences(reason, of, DAY, today=TODAY, asked_next=SOON, consent_until=account.consent_until)
+    sentences = format_sentences(reason, of, DAY, now=NOW, asked_next=AGAIN, consent_until=account.consent_until)
     sentence = sentences[language]
     assert {"fr": "10 juillet 2024", "en": "10 July 2024"}[language] in sentence
     assert sentence.endswith(".") and "{" not in sentence and "?" not in sentence and sentence.count(". ") == 0, (
@@ -176,15 +178,18 @@ def test_every_day_has_a_sentence_that_names_it(
 
 
 def test_a_sentence_is_said_as_people_say_it() -> None:
-    late = {"today": TODAY, "asked_next": date(2024, 8, 1)}
+    late = {"now": NOW, "asked_next": datetime(2024, 8, 1, 8, 30, tzinfo=PARIS)}
     assert format_sentences(Reason.LATE, [Series.DAILY], DAY, **late)["fr"] == (
-        "Enedis n’a pas encore publié le total du 10 juillet 2024 ; nous redemanderons le 1er août 2024."
+        "Enedis n’a pas encore publié le total du 10 juillet 2024 ; nous redemanderons le 1er août 2024 à 8 h 30."
     )
-    assert format_sentences(Reason.LATE, ELECTRICITY, date(2024, 7, 1), today=TODAY, asked_next=TODAY)["fr"] == (
-        "Enedis n’a pas encore publié les relevés du 1er juillet 2024 ; nous redemandons aujourd’hui."
+    assert format_sentences(
+        Reason.LATE, ELECTRICITY, date(2024, 7, 1), now=NOW, asked_next=NOW.replace(hour=12, minute=30)
+    )["fr"] == (
+        "Enedis n’a pas encore publié les relevés du 1er juillet 2024 ; nous redemanderons aujourd’hui à 14 h 30."
     )
     assert format_sentences(Reason.PARTIAL, [Series.LOAD_CURVE], DAY, half_hours=46, **late)["en"] == (
-        "Enedis has sent only a part of 10 July 2024: of the curve 46 half-hours of 48; we ask again on 1 August 2024."
+        "Enedis has sent only a part of 10 July 2024: of the curve 46 half-hours of 48; we ask again on 1 August 2024 "
+        "at 08:30."
     )
 
 
@@ -195,23 +200,24 @@ def test_no_sentence_about_gas_speaks_of_another_supplier_or_of_a_curve(series: 
     of_curves |= {Reason.CURVE_GAP, Reason.CURVE_GAP_FOR_GOOD}
     if reason in of_curves:
         return  # Days and periods of gas are whole or not there, so none of them has this reason.
-    for sentence in format_sentences(reason, [series], DAY, today=TODAY, asked_next=SOON, consent_until=DAY).values():
+    for sentence in format_sentences(reason, [series], DAY, now=NOW, asked_next=AGAIN, consent_until=DAY).values():
         assert not [word for word in ("Enedis", "Linky", "courbe", "curve", "{") if word in sentence]
         assert sentence.endswith(".") and sentence.count(". ") == 0
 
 
 def test_why_a_day_of_gas_is_missing_is_said_as_people_say_it() -> None:
-    late = {"today": TODAY, "asked_next": date(2024, 8, 1)}
+    late = {"now": NOW, "asked_next": datetime(2024, 8, 1, 8, 30, tzinfo=PARIS)}
     daily, published = [Series.GAS_DAILY], [Series.GAS_PUBLISHED]
     assert format_sentences(Reason.LATE, daily, DAY, **late)["fr"] == (
         "GRDF n’a pas encore publié le gaz du jour du 10 juillet 2024 : la valeur d’un jour vient un à trois jours "
-        "après ; nous redemanderons le 1er août 2024."
+        "après ; nous redemanderons le 1er août 2024 à 8 h 30."
     )
     assert format_sentences(Reason.GAP, daily, DAY, **late)["en"] == (
         "GRDF has no value for 10 July 2024 (“Absence de données”), while that of a later day is there: that is a gap "
-        "and not zero; we ask again on 1 August 2024."
+        "and not zero; we ask again on 1 August 2024 "
+        "at 08:30."
     )
-    assert format_sentences(Reason.LATE, published, DAY, today=TODAY)["en"] == (
+    assert format_sentences(Reason.LATE, published, DAY, now=NOW)["en"] == (
         "GRDF has not published the billed gas for the period that holds 10 July 2024 yet: it comes after the meter’s "
         "next reading, each month or every six months depending on the meter; we ask again."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import time, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
@@ -75,6 +75,7 @@ class SimulatedFleet:
                 measures=cast(MeasureStore, None),
                 now=lambda: self.at,
                 curve_days=0,
+                nightly_at=time(8, 30),
             ),
             now=lambda: self.at,
             claim_ttl_s=600,

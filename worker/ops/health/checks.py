@@ -7,7 +7,7 @@ from typing import Final
 
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.databases import check_couchdb, check_measures, check_registry
-from worker.ops.health.gas import check_gas_access, check_gas_quota, check_gas_token, has_gas
+from worker.ops.health.gas import check_gas_access, check_gas_quota_now, check_gas_token, has_gas
 from worker.ops.health.host import (
     check_clock,
     check_disk,
@@ -22,7 +22,7 @@ from worker.ops.health.ledger import check_ledger
 from worker.ops.health.liveness import check_beat, check_liveness
 from worker.ops.health.redis import check_broker, check_queues, check_redis
 from worker.ops.health.results import Check, CheckResult, run_check, summarize, warn
-from worker.ops.health.supplier import check_incidents, check_quota, check_supplier
+from worker.ops.health.supplier import check_incidents, check_quota_now, check_supplier
 from worker.ops.health.tokens import check_api_tokens
 from worker.ops.health.workers import check_workers
 
@@ -45,7 +45,7 @@ CHECKS: Final = {
     ),
     "ledger": Check(check_ledger, "erasures and ended consents can be written to it, and no line was changed"),
     "redis": Check(check_redis, "version, no eviction, append-only file, a primary and no cluster"),
-    "broker": Check(check_broker, "where it is not the same Redis: reachable, version"),
+    "broker": Check(check_broker, "reachable; where it is not the same Redis, its version"),
     "plain lines": Check(
         check_plain_connections, "which servers on other hosts are spoken to without TLS; public hosts are a warning"
     ),
@@ -71,10 +71,20 @@ CHECKS: Final = {
     "grdf": Check(
         check_gas_token, "with gas: GRDF gives the application a token", ("redis", "grdf access"), applies=has_gas
     ),
-    "clock": Check(check_clock, "this machine's clock beside Redis', PostgreSQL's, CouchDB's and the supplier's"),
-    "quota": Check(check_quota, "the nights of the accounts there are fit into the quota", ("registry",)),
+    "clock": Check(
+        check_clock,
+        "this machine's clock beside Redis', PostgreSQL's, CouchDB's and the supplier's; who of them gave no answer",
+    ),
+    "quota": Check(
+        check_quota_now,
+        "what is left of the quota, whether the supplier has us wait, and the nights of the accounts fit into it",
+        ("redis", "registry"),
+    ),
     "grdf quota": Check(
-        check_gas_quota, "with gas: the nights of the homes with gas fit into the quota", ("registry",), applies=has_gas
+        check_gas_quota_now,
+        "with gas: what is left of its quota, and the nights of the homes with gas fit into it",
+        ("redis", "registry"),
+        applies=has_gas,
     ),
     "queues": Check(check_queues, "how many messages wait in each", ("redis", "broker")),
     "incidents": Check(check_incidents, "whether a supplier is known to be unwell, or has us wait", ("redis",)),

@@ -10,7 +10,7 @@ from config.settings import Settings
 from worker.clients.suppliers import GRDF
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, ok
-from worker.ops.health.supplier import ask_for_token, check_night
+from worker.ops.health.supplier import ask_for_token, check_night, check_pace
 from worker.ops.startup import check_gas_credentials
 from worker.runtime.supplier import build_endpoints
 
@@ -40,6 +40,12 @@ def check_gas_token(connections: CheckConnections) -> Iterator[CheckNote]:
     secret = settings.grdf_client_secret.get_secret_value()
     ask_for_token(connections, build_endpoints(settings, SUPPLIER), settings.grdf_client_id or "", secret)
     yield ok("gives the application a token")
+
+
+def check_gas_quota_now(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check what is left of the quota of GRDF, and that a night fits it.  Raises StoreUnavailable."""
+    yield from check_pace(connections, SUPPLIER)
+    yield from check_gas_quota(connections)
 
 
 def check_gas_quota(connections: CheckConnections) -> Iterator[CheckNote]:

@@ -45,16 +45,21 @@ _LEAST_FREE_MIB: Final = 200
 
 def check_clock(connections: CheckConnections) -> Iterator[CheckNote]:
     """Compare this machine's clock with that of each server that answers."""
-    compared = []
+    compared, silent = [], []
     for name, read_clock in _SERVER_CLOCKS.items():
         try:
             ahead_s = _ahead_s(read_clock, connections)
-        except (ConfigError, WorkerError, requests.RequestException):  # The server's own check reports the error.
+        except ConfigError:  # There is no such server.
+            continue
+        except (WorkerError, requests.RequestException):  # The server's own check reports the error.
+            silent.append(name)
             continue
         if ahead_s is not None:
             compared.append(name)
             yield from judge_clock(name, ahead_s)
-    yield ok("agrees with " + (", ".join(compared) or "nobody: no server to compare it with answers"))
+    if silent:
+        yield warn(f"not compared with {', '.join(silent)}: no answer, see the server's own line; {_ADVICE}")
+    yield ok("agrees with " + (", ".join(compared) or "nobody: there is no server to compare it with"))
 
 
 def judge_clock(name: str, ahead_s: float) -> Iterator[CheckNote]:

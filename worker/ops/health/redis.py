@@ -11,6 +11,7 @@ from typing import Any, Final
 from redis import Redis
 
 from worker.app import open_broker, queue_ages, queue_lengths
+from worker.errors import StoreUnavailable
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.stores.redis.connection import connect, redis_errors
@@ -25,15 +26,28 @@ def check_broker(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check the broker where it is not the Redis of the state.  Raises StoreUnavailable."""
     url = connections.settings.broker_url
     if url is None:
-        yield ok("the same Redis")
+        yield from _check_same(connections)
     elif connections.settings.broker_options().kind == "redis":
         redis = connect(url.get_secret_value())
         connections.stack.callback(redis.close)
-        yield from judge_redis(redis)
+        try:
+            yield from judge_redis(redis)
+        except StoreUnavailable as error:
+            yield fail(str(error).replace("RELEVE_REDIS_URL", "RELEVE_BROKER_URL"))
     else:
         with open_broker(connections.broker_url) as connection:
             properties = connection.connection.server_properties
         yield ok(f"{properties.get('product', 'AMQP')} {properties.get('version', 'of unknown version')}")
+
+
+def _check_same(connections: CheckConnections) -> Iterator[CheckNote]:
+    try:
+        with redis_errors():
+            connections.redis.ping()
+    except StoreUnavailable as error:
+        yield fail(f"the same Redis: {error}")
+        return
+    yield ok("the same Redis")
 
 
 def check_queues(connections: CheckConnections) -> Iterator[CheckNote]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 from worker.clients.endpoints import Endpoints
 from worker.clients.oauth import OAuthClient
@@ -11,7 +12,7 @@ from worker.clients.session import Transport
 from worker.clients.suppliers import ENEDIS, SUPPLIERS
 from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import clock_from
-from worker.domain.measures.readings import civil_date
+from worker.domain.measures.readings import PARIS, civil_date
 from worker.ops.capacity import capacity_of, fleet_from
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, ok, warn
@@ -19,6 +20,7 @@ from worker.runtime.keys import TOKEN_KEYS, build_sealer
 from worker.runtime.series import missing_series
 from worker.runtime.supplier import build_endpoints, chosen_presets, ledger_of
 from worker.stores.encryption import Purpose
+from worker.stores.redis.connection import redis_errors
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.token_store import ApplicationTokenStore
@@ -69,6 +71,43 @@ def check_incidents(connections: CheckConnections) -> Iterator[CheckNote]:
             "(`releve incidents`)"
         )
     yield ok("none is open")
+
+
+def check_quota_now(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check what is left of the quota, and that a night of all active accounts fits it.  Raises StoreUnavailable."""
+    yield from check_pace(connections, ENEDIS.name)
+    yield from check_quota(connections)
+
+
+def check_pace(connections: CheckConnections, supplier: str) -> Iterator[CheckNote]:
+    """Check that a supplier can be asked now: its gate is open, and some of its quota is left.
+
+    Raises StoreUnavailable.
+    """
+    preset = chosen_presets(connections.settings)[supplier]
+    ledger = ledger_of(preset, connections.settings, connections.redis)
+    with redis_errors():
+        closed_s = ledger.closed_for_s()
+        by_day = bool(ledger.per_day)
+        used = max(
+            ledger.used_in_a_day(api) if by_day else sum(ledger.used_by_lane(api).values())
+            for api in preset.quota_names
+        )
+    span, setting = ("day", "CALLS_PER_DAY") if by_day else ("hour", "CALLS_PER_HOUR")
+    limit = ledger.per_day or ledger.per_hour
+    if closed_s > 0:
+        opens_at = datetime.now(PARIS) + timedelta(seconds=closed_s)
+        yield warn(f"{preset.title} has us wait: nothing is asked until {opens_at:%H:%M}; it opens by itself")
+    if limit is None:
+        yield ok(f"no limit of calls a {span}")
+    elif used >= limit:
+        name = f"RELEVE_{setting}" if supplier == ENEDIS.name else f"RELEVE_{supplier.upper()}_{setting}"
+        yield warn(
+            f"the quota of the last {span} is used up, {used} of {limit} calls: the rest waits for its turn; wait, or "
+            f"raise {name} where {preset.title} grants more"
+        )
+    else:
+        yield ok(f"{used} of {limit} calls used in the last {span}")
 
 
 def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from redis import Redis, RedisError, ResponseError
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
@@ -95,7 +97,9 @@ def _describe_error(error: RedisError) -> str:
     if isinstance(error, ResponseError):
         refusal = str(error).rpartition("caused error: ")[2]  # In a pipeline, redis-py quotes the command first.
         return f"it refused with {refusal.partition(' ')[0] or type(error).__name__}"
-    return str(error) or type(error).__name__
+    text = (str(error) or type(error).__name__).rstrip(".")
+    advice = ": check that it runs and RELEVE_REDIS_URL"
+    return text + (advice if isinstance(error, RedisConnectionError | RedisTimeoutError) else "")
 
 
 @redis_errors()

@@ -63,7 +63,8 @@ class SeriesOutcome:
     ``code`` is None after a success, empty where a store of ours failed; ``last_day`` is the last civil day with a
     stored reading. ``asked_at``: end of the last look-back, None before the first; ``answer``: its class.
     ``again_at``: the next try after a failure. ``history_due_at``: when the history goes on; None if it is loaded.
-    ``failures``: how many look-backs in a row failed.
+    ``failures``: how many look-backs in a row failed. ``every``: the nights between two turns of a curve that is not
+    collected, else 1. ``repair_on``: the first date on which an open day is due.
     """
 
     run_id: str
@@ -78,6 +79,9 @@ class SeriesOutcome:
     again_at: datetime | None
     history_due_at: datetime | None
     failures: int
+    every: int
+    last_complete: date | None
+    repair_on: date | None
 
 
 class OutcomeTable(SeriesChoice):
@@ -244,6 +248,9 @@ def _to_outcome(row: Row[Any]) -> SeriesOutcome:
         again_at=row.again_at,
         history_due_at=row.history_due_at,
         failures=row.failures,
+        every=row.every,
+        last_complete=row.last_complete,
+        repair_on=row.next_ask,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,16 +14,16 @@ from tests.support.plain_readings import to_entries
 from tests.support.strategies import STEPS, days, several
 from worker.accounts.explanations import coverage_to_json
 from worker.domain.measures.completeness import DayLedger, half_hours_in
-from worker.domain.measures.coverage import find_gaps, next_request_date, summarize_days
-from worker.domain.measures.readings import ONE_DAY, day_length
+from worker.domain.measures.coverage import find_gaps, summarize_days
+from worker.domain.measures.readings import day_length
 from worker.domain.measures.series import Doctype, Series
 from worker.domain.parsing.enedis import parse_load_curve
 
-TODAY = date(2024, 7, 25)
+NEXT = datetime(2024, 7, 25, 12, 30, tzinfo=UTC)
 
 
 def summary_of(series: Series, ledger: DayLedger) -> dict[str, Any]:
-    coverage = {series: summarize_days(series, ledger, TODAY)}
+    coverage = {series: summarize_days(series, ledger, lambda day, mark: NEXT)}
     summary: dict[str, Any] = coverage_to_json("home", (coverage, None))["series"][series.value]
     return summary
 
@@ -41,18 +41,32 @@ def test_a_ledger_is_counted_and_its_open_days_are_named() -> None:
         "absent": 0,
         "before": 1,
         "unknown": 0,
-        "asked_next": "2024-07-25",
+        "asked_next": "2024-07-25T12:30:00+00:00",
         "open_days": [
             {
                 "day": "2024-07-18",
                 "state": "partial",
                 "half_hours": 46,
                 "of": 48,
-                "asked_next": "2024-07-26",
+                "asked_next": "2024-07-25T12:30:00+00:00",
                 "hole": None,
             },
-            {"day": "2024-07-21", "state": "late", "half_hours": 0, "of": 48, "asked_next": "2024-07-25", "hole": None},
-            {"day": "2024-07-23", "state": "late", "half_hours": 0, "of": 48, "asked_next": "2024-07-25", "hole": None},
+            {
+                "day": "2024-07-21",
+                "state": "late",
+                "half_hours": 0,
+                "of": 48,
+                "asked_next": "2024-07-25T12:30:00+00:00",
+                "hole": None,
+            },
+            {
+                "day": "2024-07-23",
+                "state": "late",
+                "half_hours": 0,
+                "of": 48,
+                "asked_next": "2024-07-25T12:30:00+00:00",
+                "hole": None,
+            },
         ],
     }
     assert summary_of(Series.DAILY, DayLedger())["first_day"] is None
@@ -60,26 +74,8 @@ def test_a_ledger_is_counted_and_its_open_days_are_named() -> None:
 
 @pytest.mark.parametrize("day, of", [("2024-03-31", 46), ("2024-06-15", 48), ("2024-10-27", 50)])
 def test_a_torn_day_is_told_of_its_own_length(day: str, of: int) -> None:
-    (partial_day,) = summarize_days(Series.LOAD_CURVE, DayLedger.parse(f"{day} 1p12@1"), TODAY).open_days
+    (partial_day,) = summarize_days(Series.LOAD_CURVE, DayLedger.parse(f"{day} 1p12@1"), lambda *_: None).open_days
     assert partial_day.state_text == f"partial 12 of {of}"
-
-
-def test_the_nights_look_back_asks_before_the_repair_does() -> None:
-    recent, old, given_up = (TODAY - timedelta(days=age) for age in (3, 12, 80))
-    of = {age: DayLedger.parse(f"2024-01-01 1p3@{age}").mark_of(date(2024, 1, 1)) for age in (2, 9, 70)}
-    assert next_request_date(Series.LOAD_CURVE, recent, of[2], TODAY) == TODAY + ONE_DAY
-    assert next_request_date(Series.LOAD_CURVE, old, of[9], TODAY) == old + timedelta(days=15)
-    assert next_request_date(Series.DAILY, old, of[9], TODAY) == TODAY + ONE_DAY
-    assert next_request_date(Series.LOAD_CURVE, given_up, of[70], TODAY) is None
-
-
-def test_a_series_that_is_asked_for_once_a_week_waits_for_its_night_or_for_the_repair() -> None:
-    recent = TODAY - timedelta(days=3)
-    late = DayLedger.parse("2024-01-01 1l@1").mark_of(date(2024, 1, 1))
-    assert next_request_date(Series.MAX_POWER, recent, late, TODAY) == recent + timedelta(days=1 + 7)
-    assert next_request_date(Series.DAILY, recent, late, TODAY) == TODAY
-    beyond_look_back = TODAY - timedelta(days=40)
-    assert next_request_date(Series.MAX_POWER, beyond_look_back, late, TODAY) == TODAY
 
 
 @several

@@ -37,7 +37,13 @@ def test_what_hangs_on_a_fault_is_not_looked_at(build_connections: BuildConnecti
     assert not [name for name in results if "grdf" in name], "nothing is told of gas where there is none"
     assert results["redis"].level is Level.FAIL
     for name in ("supplier", "queues", "workers", "beat"):
-        assert (results[name].level, results[name].text) == (Level.WARN, "not looked at: mend redis first")
+        assert results[name].level is Level.WARN
+        assert results[name].text in ("not looked at: mend redis first", "not looked at: mend redis and broker first")
+    assert results["quota"].level is Level.WARN, "what is left of it is known to Redis alone"
+    assert results["broker"].failed and results["broker"].text.startswith("the same Redis: ")
+    assert results["clock"].level is Level.WARN and "not compared with Redis" in results["clock"].text
+    for name in ("redis", "broker"):
+        assert results[name].text.endswith("check that it runs and RELEVE_REDIS_URL"), "each fault has its advice"
 
 
 def test_an_error_becomes_one_line(build_connections: BuildConnections) -> None:

@@ -12,7 +12,8 @@ from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.domain.fleet.policy import FleetPolicy
 from worker.errors import WorkerError
 from worker.ops.health.results import Level
-from worker.ops.health.supplier import check_quota, check_supplier
+from worker.ops.health.supplier import check_pace, check_quota, check_supplier
+from worker.runtime.supplier import chosen_presets, ledger_of
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.policies import PolicyTable
 
@@ -75,3 +76,22 @@ def test_refused_credentials_are_told(build_connections: BuildConnections, redis
         connections.redis.flushdb()
         with pytest.raises(WorkerError, match="RELEVE_ENEDIS_CLIENT_ID"):
             list(check_supplier(connections))
+
+
+def test_the_quota_line_says_what_is_used_and_that_a_gate_is_closed(
+    build_connections: BuildConnections, redis_url: str
+) -> None:
+    connections = build_connections(redis_url=redis_url, calls_per_hour=2)
+    connections.redis.flushdb()
+    assert_result(check_pace(connections, "enedis"), Level.OK, "0 of 2 calls used in the last hour")
+    ledger = ledger_of(chosen_presets(connections.settings)["enedis"], connections.settings, connections.redis)
+    (api, *_) = chosen_presets(connections.settings)["enedis"].quota_names
+    ledger.take_permit(api)
+    assert_result(check_pace(connections, "enedis"), Level.OK, "1 of 2 calls used in the last hour")
+    ledger.take_permit(api)
+    words = ("the quota of the last hour is used up, 2 of 2 calls", "wait", "RELEVE_CALLS_PER_HOUR")
+    assert_result(check_pace(connections, "enedis"), Level.WARN, *words)
+    ledger.close_gate(3300)
+    words = ("Enedis has us wait", "nothing is asked until", "it opens by itself")
+    assert_result(check_pace(connections, "enedis"), Level.WARN, *words)
+    connections.redis.flushdb()
