@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
-from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import DatabaseError
 
-from tests.support.registries import METER, add_ready, open_registry
+from tests.support.registries import METER, add_ready
 from worker.domain.consent.audit import AUDIT_KEPT, ActorKind, AuditAction, AuditEntry, AuditFilter, new_entry
 from worker.stores.database import Database
 from worker.stores.registry.access.audit import AuditTable
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.migrations import upgrade_schema
-from worker.stores.registry.tables import METADATA
 
-FIRST_RELEASE = Path(__file__).parents[1] / "golden" / "registry_0001.sql"
 EVERYTHING = AuditFilter()
-access_step = import_module("worker.stores.registry.migrations.versions.0007_access")
 
 
 def entry_at(at: datetime, **facts: str) -> AuditEntry:
@@ -59,30 +50,6 @@ def check_kept(database: Database) -> None:
 
 def test_l3_a_new_database_changes_no_entry_and_deletes_none_of_the_last_400_days(registry: AccountRegistry) -> None:
     check_kept(registry.database)
-
-
-def test_l3_so_does_one_that_came_here_by_the_migrations(tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "old.db")) as connection:
-        connection.executescript(FIRST_RELEASE.read_text())
-    registry = open_registry(f"sqlite:///{tmp_path}/old.db")
-    upgrade_schema(registry.database)
-    check_kept(registry.database)
-    registry.database.close()
-
-
-def test_l3_a_migration_gives_postgresql_its_triggers_too(url: str) -> None:
-    registry = open_registry(url)
-    upgrade_schema(registry.database)
-    with registry.database.writing() as connection:
-        made = re.findall(r'create_table\(\s*"(\w+)"', Path(str(access_step.__file__)).read_text())
-        for table in reversed([table for table in METADATA.sorted_tables if table.name in made]):
-            table.drop(connection)
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("DROP FUNCTION refuse_audit_change()")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0006'")
-    upgrade_schema(registry.database)
-    check_kept(registry.database)
-    registry.database.close()
 
 
 def test_l3_the_whole_log_is_not_emptied_at_once(registry: AccountRegistry) -> None:

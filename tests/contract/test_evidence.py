@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -37,7 +34,6 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.evidence.check import EvidenceCheck
 from worker.stores.registry.evidence.older_consents import import_older_consents
-from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.refusals import PendingRefusals
 from worker.stores.registry.seals import CHAIN_SEALS, PROOF_SEALS, rotate_seals
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_CHAIN, CONSENT_EVIDENCE, CONSENT_PROOFS, USAGE_POINTS
@@ -46,7 +42,6 @@ DAY = timedelta(days=1)
 TODAY = NOW.date()
 UNTIL = TODAY + 400 * DAY
 WITHDRAWN = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
-FIRST_RELEASE = Path(__file__).parents[1] / "golden" / "registry_0001.sql"
 few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -548,33 +543,7 @@ def assert_moved(registry: AccountRegistry) -> None:
     assert book.faults() == []
 
 
-def test_the_consents_of_the_first_release_become_rows_of_the_chain(tmp_path: Path) -> None:
-    now = "2024-07-25 07:00:00"
-    with closing(sqlite3.connect(tmp_path / "registry.db")) as connection:
-        connection.executescript(FIRST_RELEASE.read_text())
-        for account_id, (state, meter) in ACCOUNTS_OF_BEFORE.items():
-            insert_row(
-                connection, "accounts", id=account_id, **ENEDIS, state=state, reason="", created_at=now, state_since=now
-            )
-            if meter:
-                usage_point = {"usage_point_id": meter, "direction": "consumption"}
-                insert_row(connection, "usage_points", account_id=account_id, **ENEDIS, **usage_point)
-        for row in old_rows(lambda at: at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")):
-            insert_row(connection, "consent_proofs", **row)
-        connection.commit()
-    registry = open_registry(f"sqlite:///{tmp_path}/registry.db")
-    upgrade_schema(registry.database)
-    assert import_older_consents(registry.database, registry_sealer()) == 4
-    assert_moved(registry)
-    registry.database.close()
-
-
-def insert_row(connection: sqlite3.Connection, table: str, **row: Any) -> None:
-    places = ", ".join("?" * len(row))
-    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", tuple(row.values()))
-
-
-def test_the_consents_of_the_step_before_become_rows_and_processes_take_turns(registry: AccountRegistry) -> None:
+def test_the_consents_of_before_become_rows_of_the_chain_and_processes_take_turns(registry: AccountRegistry) -> None:
     with registry.database.writing() as connection:
         for account_id, (state, meter) in ACCOUNTS_OF_BEFORE.items():
             row = {"id": account_id, **ENEDIS, "state": AccountState(state), "reason": ""}

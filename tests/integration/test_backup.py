@@ -301,9 +301,10 @@ def test_what_is_damaged_or_too_new_is_refused_before_anything_is_written(
 
 
 def test_of_another_version_it_is_refused(new: Installation, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.stores.registry.migrations.newest_step", lambda: "9999")
-    with new.open() as runtime, pytest.raises(BackupRefused, match=r"another version \(schema 0007\)"):
-        restore(runtime, archive)
+    with new.open() as runtime:
+        monkeypatch.setattr("worker.stores.registry.migrations.newest_step", lambda: "9999")
+        with pytest.raises(BackupRefused, match=r"another version \(schema 0007\): restore it with that one, then"):
+            restore(runtime, archive)
 
 
 def test_without_the_key_it_was_sealed_under_it_is_refused_and_no_key_is_made(new: Installation, archive: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -61,7 +61,7 @@ def installation_with_keys(folder: Path, redis_url: str, ledger: Path, **setting
     return new_installation(folder, redis_url, **{**keys, "ledger_file": str(ledger), **settings})
 
 
-def fill(runtime: Runtime) -> dict[str, str]:
+def fill(runtime: Runtime, days: Sequence[str] = DAYS) -> dict[str, str]:
     """Write something to every table: two accounts of one consent, a paused account, a removed account."""
     consent = NewConsent(date(2024, 7, 25), date(2025, 7, 24), '{"access_token": "a"}', NOW + timedelta(hours=3))
     both = runtime.registry.add_all("enedis", [METER, OTHER_METER], NOW, consent)
@@ -83,7 +83,7 @@ def fill(runtime: Runtime) -> dict[str, str]:
     runtime.registry.policies.apply(FleetPolicy(1, 3), NOW.date(), NOW, {"accounts": 12_000})
     insert_services(runtime)
     for account_id in (first, paused.id, removed.id):
-        written = [to_document(account_id, Doctype.DAY, Entry(key, 1_234_000), NOW) for key in DAYS]
+        written = [to_document(account_id, Doctype.DAY, Entry(key, 1_234_000), NOW) for key in days]
         written_curve = [to_document(account_id, Doctype.MINUTE, Entry("2024-07-24T10:00Z", 1, 10), NOW)]
         assert (
             ByDoctype(runtime.measures)[Doctype.DAY].write(written)

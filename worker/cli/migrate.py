@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 
 import click
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import json_option, print_result
+from worker.ops.backup import back_up_older_registry
+from worker.runtime.keys import has_backup_keys
 from worker.stores.database import Database
 from worker.stores.measures.base import Layout, database_name, doctypes_of, nightly_doctypes
 from worker.stores.measures.couchdb_http import (
@@ -22,7 +25,7 @@ from worker.stores.measures.couchdb_http import (
     set_up_user,
 )
 from worker.stores.measures.factory import couchdb_user, open_couchdb, open_measures
-from worker.stores.registry.migrations import upgrade_schema
+from worker.stores.registry.migrations import find_step, newest_step, upgrade_schema
 from worker.stores.registry.migrations.grants import grant_rows, set_up_role
 
 
@@ -38,6 +41,9 @@ class MigrationStep:
 @json_option
 def migrate(as_json: bool) -> None:
     """Bring registry and measure store up to this program; run it before the workers of a new version start.
+
+    A registry with older tables is saved first, into RELEVE_DATA_DIR, sealed and readable as a backup is: the version
+    before restores it. Workers of the version before may go on meanwhile.
 
     With RELEVE_REGISTRY_ADMIN_URL and RELEVE_MEASURES_ADMIN_URL it also makes the users that RELEVE_REGISTRY_URL and
     RELEVE_MEASURES_URL name, who read and write rows and documents and can change nothing else, and finishes the
@@ -55,6 +61,9 @@ def _steps(settings: Settings) -> Iterator[MigrationStep]:
     """Do the steps in order and yield each once it is done.  Raises ConfigError or a WorkerError."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with closing(_database(settings)) as registry:
+        step = find_step(registry)
+        if step not in (None, newest_step()):
+            yield _save_registry(settings, registry, f"step-{step}")
         before, after = upgrade_schema(registry)
         yield MigrationStep(
             f"registry tables, step {after}", "there" if before == after else "changed" if before else "made"
@@ -65,6 +74,19 @@ def _steps(settings: Settings) -> Iterator[MigrationStep]:
             yield MigrationStep("registry user of the workers", set_up_role(registry, settings.registry()))
             yield MigrationStep("its rights: rows, no tables", grant_rows(registry, settings.registry()))
     yield from _measures(settings)
+
+
+def _save_registry(settings: Settings, registry: Database, label: str) -> MigrationStep:
+    """Save the registry before it is changed.  Raises BackupRefused, and what a backup raises.
+
+    The keys of a SQLite registry are in its folder, or made there; beside a PostgreSQL there may be none.
+    """
+    if registry.dialect == "postgresql" and not has_backup_keys(settings):
+        return MigrationStep("backup of the registry: there is no backup key here, `releve backup` elsewhere", "left")
+    # Not named as `releve backup` names its files: `releve restore DIR` takes the newest of those.
+    path = settings.data_dir / f"releve-registry-{label}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip"
+    rows = back_up_older_registry(settings, registry, path)
+    return MigrationStep(f"backup of the registry ({rows} rows), for the version before: {path}", "made")
 
 
 def _measures(settings: Settings) -> Iterator[MigrationStep]:

@@ -14,15 +14,18 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from config.settings import Settings
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.documents import key_of
 from worker.domain.measures.series import Doctype
 from worker.ops.backup_file import BackupRefused, Row, write_archive
-from worker.runtime.keys import build_backup_sealer
+from worker.runtime.keys import build_backup_sealer, build_erasure_hashes
 from worker.runtime.process import Runtime
+from worker.stores.database import Database
+from worker.stores.ledger_file import LedgerFile
 from worker.stores.measures.base import ALL_KEYS, Document, MeasureStore
 from worker.stores.registry import migrations
-from worker.stores.registry.dump import TABLES, has_accounts, open_snapshot, read_rows
+from worker.stores.registry.dump import TABLES, describe_older_tables, has_accounts, open_snapshot, read_rows
 from worker.sync.audit import all_accounts
 
 PAGE_SIZE: Final = 500  # Documents that are in memory, or in one request to the store, at the same time.
@@ -58,6 +61,23 @@ def back_up(runtime: Runtime, path: Path, *, allow_empty: bool = False) -> Backu
             schema, removed = migrations.current_step(connection), _removed_since(connection, began - _CLOCK_SKEW)
         archive.finish({"schema": schema, "removed_meanwhile": removed, "ledger": asdict(ledger)})
     return BackupSummary(str(path), made_at, rows["accounts"], sum(rows.values()), documents)
+
+
+def back_up_older_registry(settings: Settings, database: Database, path: Path) -> int:
+    """Write the registry alone, as a version before this one has made it, and return the number of rows.
+
+    The version before restores it into an empty registry, beside the measures as they are. Raises as ``back_up`` does.
+    """
+    made_at = datetime.now(UTC).isoformat(timespec="seconds")
+    ledger = LedgerFile(settings.ledger(), build_erasure_hashes(settings)).position()
+    with write_archive(path, build_backup_sealer(settings), made_at) as archive:
+        with open_snapshot(database) as connection:
+            older = describe_older_tables(connection)
+            names = [table.name for table in older.sorted_tables]
+            rows = sum(archive.add(table_member(name), read_rows(connection, name, older)) for name in names)
+            schema = migrations.current_step(connection)
+        archive.finish({"schema": schema, "removed_meanwhile": [], "ledger": asdict(ledger)})
+    return rows
 
 
 def measures_member(doctype: Doctype) -> str:

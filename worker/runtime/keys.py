@@ -64,6 +64,12 @@ def has_session_keys(settings: Settings) -> bool:
     return bool(settings.session_key) or (settings.data_dir / SESSION_KEY).exists()
 
 
+def has_backup_keys(settings: Settings) -> bool:
+    """Return whether the keys that a backup needs are at hand here, those of the ledger too; makes none."""
+    of_backups = settings.backup_keys or (settings.data_dir / _BACKUP_KEYS).exists()
+    return bool(of_backups and (settings.erasure_keys or (settings.data_dir / ERASURE_KEYS).exists()))
+
+
 def _keys_of(settings: Settings, purpose: Purpose) -> list[str]:
     match purpose.setting:
         case "RELEVE_TOKEN_KEYS":

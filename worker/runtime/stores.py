@@ -12,7 +12,7 @@ from worker.stores.measures.factory import open_measures
 from worker.stores.measures.instrumented import InstrumentedStore
 from worker.stores.redis.broker import BrokerMessages
 from worker.stores.redis.connection import connect, is_redis
-from worker.stores.registry.migrations import upgrade_schema
+from worker.stores.registry.migrations import require_schema
 
 
 def open_database(settings: Settings, opened: ExitStack) -> Database:
@@ -29,13 +29,13 @@ def open_database(settings: Settings, opened: ExitStack) -> Database:
 
 
 def open_current_database(settings: Settings, opened: ExitStack) -> Database:
-    """Return the registry's database with its tables brought up to date; ``opened`` closes it.
+    """Return the registry's database with the tables of this version; ``opened`` closes it.
 
-    Raises ConfigError and StoreUnavailable.
+    Raises ConfigError, StoreUnavailable, and OperatorFault for older tables.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = open_database(settings, opened)
-    upgrade_schema(database)
+    require_schema(database)
     return database
 
 

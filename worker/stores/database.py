@@ -46,7 +46,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from worker.domain.clock import Clock, real_clock
-from worker.errors import StoreUnavailable
+from worker.errors import OperatorFault, StoreUnavailable
 from worker.metrics import STORE_ERRORS
 
 if TYPE_CHECKING:
@@ -155,6 +155,28 @@ class Database:
         with self._translated_errors(), self._writing_engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def changing_tables(self) -> Iterator[Connection]:
+        """Open a transaction that may make tables anew. Raises StoreUnavailable, and OperatorFault for a lost row.
+
+        SQLite changes a table by making it anew: it would refuse to drop one that others refer to. So it looks at the
+        foreign keys only at the end, and a row that refers to none undoes everything.
+        """
+        with (
+            self._translated_errors(),
+            self._writing_engine.connect() as connection,
+            _without_foreign_keys(connection),
+            connection.begin(),
+        ):
+            yield connection
+            if self.dialect != "sqlite":
+                return
+            if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+                raise OperatorFault(
+                    f"rows of {broken[0]} would refer to rows of {broken[2]} that are gone: nothing was changed, stay "
+                    "with the version before"
+                )
+
     def fetch(self, query: Select[Any]) -> Sequence[Row[*tuple[Any, ...]]]:
         """Return the rows of one query, in a transaction of its own. Raises StoreUnavailable."""
         with self.reading() as connection:
@@ -207,6 +229,8 @@ class Database:
             word in text for word in _MISSING_TABLE_ERRORS
         ):
             return f"the {self._use.name} tables are missing or older than this program: run `releve migrate`"
+        if isinstance(error, OperationalError) and "LockNotAvailable" in text:
+            return "a table stayed in use for too long: run `releve migrate` again, or stop the workers first"
         if isinstance(error, ProgrammingError) and "InsufficientPrivilege" in text:
             reason = _first_line(driver_error)
             return f"this user may not do that ({reason}): run `releve migrate` as the tables' owner first"
@@ -334,6 +358,20 @@ def _create_file(url: URL) -> None:
         raise StoreUnavailable(
             f"sqlite file {file} can't be created ({error.strerror}): its folder must exist and be writable"
         ) from error
+
+
+@contextmanager
+def _without_foreign_keys(connection: Connection) -> Iterator[None]:
+    """Let SQLite not look at foreign keys, which it can be told outside of a transaction only."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    plain = connection.connection.cursor()
+    plain.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        plain.execute("PRAGMA foreign_keys = ON")
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:

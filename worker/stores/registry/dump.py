@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Insert, String, Table, case, insert, literal, null, select, update
+from sqlalchemy import Column, Connection, Insert, MetaData, String, Table, case, insert, literal, null, select, update
 
 from worker.domain.consent.consents import EndReason
 from worker.stores.database import Database, build_insert
@@ -67,12 +67,20 @@ def open_snapshot(database: Database) -> Iterator[Connection]:
         yield connection
 
 
-def read_rows(connection: Connection, table_name: str) -> Iterator[dict[str, Any]]:
+def read_rows(connection: Connection, table_name: str, metadata: MetaData = METADATA) -> Iterator[dict[str, Any]]:
     """Yield all rows of a table in the order of their primary key, as JSON-able values."""
-    table = METADATA.tables[table_name]
+    table = metadata.tables[table_name]
     query = select(table).order_by(*_byte_order_of_keys(connection, table)).execution_options(yield_per=_PAGE_SIZE)
     for row in connection.execute(query).mappings():
         yield {name: _to_json(value) for name, value in row.items()}
+
+
+def describe_older_tables(connection: Connection) -> MetaData:
+    """Return the tables that a dump saves, as a version before this one has made them."""
+    older = MetaData()
+    passed_over = {"alembic_version", *(table.name for table in _LEFT_OUT)}
+    older.reflect(connection, only=lambda name, _: name not in passed_over)
+    return older
 
 
 def is_empty(connection: Connection) -> bool:
@@ -141,6 +149,8 @@ def _byte_order_of_keys(connection: Connection, table: Table) -> list[Any]:
 def _to_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return b64encode(value).decode()
+    if isinstance(value, datetime) and value.tzinfo is None:  # As SQLite stores it, in a table that isn't one of ours.
+        value = value.replace(tzinfo=UTC)
     return value.isoformat() if isinstance(value, date) else value  # A datetime is a date, too.
 
 

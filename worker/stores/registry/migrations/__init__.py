@@ -1,11 +1,20 @@
 """The migrations of the registry's schema, run by the program itself with Alembic and without an alembic.ini.
 
-A new step is a file ``versions/<number>_<name>.py`` whose ``down_revision`` is the step before it. Every process checks
-the step when it starts. Importing Alembic takes a tenth of a second, so it is imported only for an upgrade.
+A new step is a file ``versions/<number>_<name>.py`` whose ``down_revision`` is the step before it. Workers of the
+version before may go on while it runs, so each step says its phase, and a test holds it to what that phase may do:
+
+1. ``expand`` adds tables, indexes, and columns that may be NULL or have a default of the server.
+2. ``fill`` writes rows.
+3. ``tighten`` takes away or forbids what no worker of the version before uses: a column goes in the release after the
+   one that stopped using it, and a new name takes three.
+
+Each step is a transaction of its own, so that no table stays locked while rows are filled. Importing Alembic takes a
+tenth of a second, so it is imported only for an upgrade.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -19,36 +28,74 @@ _FOLDER = Path(__file__).parent
 _VERSION = table("alembic_version", column("version_num"))
 # The first five bytes of "Releve": PostgreSQL's advisory locks are named by a number.
 _LOCK: Final = 0x52656C6576
+# A step that waits for a table makes all others wait behind it, so it gives up before a worker's call does.
+_LOCK_TIMEOUT: Final = "5s"
+
+
+class Phase(StrEnum):
+    """What a step does to a registry that workers of the version before still use; the module says it in full."""
+
+    EXPAND = "expand"
+    FILL = "fill"
+    TIGHTEN = "tighten"
+
+
+def require_schema(database: Database) -> None:
+    """Create the tables of an empty registry, and check those of another one; every process calls it when it starts.
+
+    Raises StoreUnavailable, and OperatorFault for older tables: only `releve migrate` changes them, after a backup.
+    """
+    step, newest = find_step(database), newest_step()
+    if step is None:
+        upgrade_schema(database)
+    elif step != newest:
+        raise OperatorFault(
+            f"the registry's tables are at step {step} and this version needs {newest}: run `releve migrate`, which "
+            "makes a backup first"
+        )
 
 
 def upgrade_schema(database: Database) -> tuple[str | None, str]:
     """Create or upgrade the tables, and return the migration step before and after.
 
-    Processes that do this at the same time take turns. Raises StoreUnavailable, and OperatorFault if a newer version
-    of the program has upgraded the tables.
+    Processes that do this at the same time take turns. An error leaves the step before the one that failed, and the
+    next call goes on from there. Raises StoreUnavailable, and OperatorFault as ``find_step`` does.
     """
-    newest = newest_step()
-    # Every process comes here when it starts, so it first looks without a lock.
-    with database.reading() as connection:
-        before = current_step(connection)
-    if before == newest:
-        return before, newest
-    if before is not None and before not in known_steps():
-        raise OperatorFault(
-            f"the registry's tables are at step {before}, which a newer Relève has made: update this one, or restore "
-            "the backup from before"
-        )
-    with database.writing() as connection:
-        if database.dialect == "postgresql":
-            # The lock may be held by a process whose upgrade takes long.
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-        _upgrade(connection)
+    before, newest = find_step(database), newest_step()
+    steps = [newest] if before is None else [step for step in sorted(known_steps()) if step > before]
+    for step in steps:
+        with database.changing_tables() as connection:
+            if database.dialect == "postgresql":
+                # The lock may be held by a process whose upgrade takes long.
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+                connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+            if (current_step(connection) or "") < step:
+                _take_step(connection, step)
     return before, newest
 
 
-def _upgrade(connection: Connection) -> None:
-    """Create the newest tables in an empty database, or upgrade older ones, inside the caller's transaction.
+def find_step(database: Database) -> str | None:
+    """Return the step of the registry's tables; None for an empty one.
+
+    Raises StoreUnavailable, and OperatorFault for a step that this version can't begin from.
+    """
+    with database.reading() as connection:
+        step = current_step(connection)
+    if step is None or step in known_steps():
+        return step
+    if step < min(known_steps()):
+        raise OperatorFault(
+            f"the registry's tables are at step {step}, from before the first release: begin with an empty registry"
+        )
+    raise OperatorFault(
+        f"the registry's tables are at step {step}, which a newer Relève has made: update this one, or restore "
+        "the backup from before"
+    )
+
+
+def _take_step(connection: Connection, step: str) -> None:
+    """Create the newest tables in an empty database, or take one step, inside the caller's transaction.
 
     As Alembic's page "Building an Up to Date Database from Scratch" says, a new database takes no steps.
     """
@@ -60,9 +107,9 @@ def _upgrade(connection: Connection) -> None:
     config.attributes["connection"] = connection
     if current_step(connection) is None:
         METADATA.create_all(connection)
-        command.stamp(config, "head")
+        command.stamp(config, step)
     else:
-        command.upgrade(config, "head")
+        command.upgrade(config, step)
 
 
 def current_step(connection: Connection) -> str | None:
@@ -78,5 +125,5 @@ def newest_step() -> str:
 
 
 def known_steps() -> set[str]:
-    """Return all steps of this program, for example {"0001", "0002"}."""
+    """Return all steps of this program, for example {"0007", "0008"}."""
     return {file.name.partition("_")[0] for file in _FOLDER.glob("versions/[0-9]*_*.py")}

@@ -1,0 +1,328 @@
+"""An upgrade from a kept release to this version and to made-up later ones, on a SQLite file and on PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pyotp
+import pytest
+from sqlalchemy import create_engine, inspect
+from sqlalchemy.exc import DatabaseError, IntegrityError
+
+from tests.golden.keep_installation import (
+    ADDRESS,
+    KEYS,
+    OPERATOR,
+    PASSWORD,
+    documents_of,
+    installation_of,
+)
+from tests.support.backups import without_ended
+from tests.support.factories import NOW
+from tests.support.installation import Installation
+from tests.support.kept_installation import (
+    KEPT,
+    create_kept_tables,
+    find_lost_rows,
+    kept_document_stores,
+    load_kept,
+    load_redis,
+    read_all_rows,
+    write_steps,
+)
+from worker.domain.consent.access_keys import KeyKind
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Series
+from worker.errors import OperatorFault, StoreUnavailable
+from worker.ops.backup_file import Archive
+from worker.ops.restore import restore
+from worker.runtime.process import Runtime
+from worker.stores.database import Database
+from worker.stores.encryption import Purpose
+from worker.stores.registry import migrations
+from worker.stores.registry.access.keys import AccessKeyTable
+from worker.stores.registry.access.operators import OperatorTable
+from worker.stores.registry.api_tokens import ApiTokenTable
+from worker.stores.registry.dump import TABLES
+from worker.stores.registry.invitations import InvitationTable
+from worker.stores.registry.migrations import require_schema, upgrade_schema
+from worker.stores.sealing import Sealer
+
+STEPS = Path(migrations.__file__).parent
+ADD = 'op.add_column("accounts", sa.Column("nickname", sa.String(40)))'
+FILL = "op.execute(\"UPDATE accounts SET nickname = 'home of ' || id\")"
+TIGHTEN = 'with op.batch_alter_table("accounts") as table: table.alter_column("nickname", nullable=False)'
+LATER = {"expand_9001": ADD, "fill_9002": FILL, "tighten_9003": TIGHTEN}
+LOSE = "op.execute(\"DELETE FROM invitations WHERE purpose = 'account'\")"
+ORPHAN = "op.execute(\"DELETE FROM accounts WHERE state = 'ready'\")"
+
+Later = Callable[..., None]
+
+
+@pytest.fixture
+def kept(url: str, tmp_path: Path) -> Installation:
+    """Return the kept installation; its Redis is the one that the test loads."""
+    create_kept_tables(url)
+    ledger = tmp_path / "ledger.ndjson"
+    ledger.write_bytes((KEPT / "ledger.ndjson").read_bytes())
+    return installation_of(tmp_path, "redis://127.0.0.1:9", registry_url=url, measures_url=url)
+
+
+@pytest.fixture
+def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Later:
+    """Give this version made-up later steps."""
+
+    def add(**steps: str) -> None:
+        monkeypatch.setattr(migrations, "_FOLDER", write_steps(tmp_path, STEPS, **steps))
+
+    return add
+
+
+def url_of(installation: Installation) -> str:
+    return installation.settings["registry_url"]
+
+
+def step_of(url: str) -> str | None:
+    database = Database(url)
+    with database.reading() as connection:
+        step = migrations.current_step(connection)
+    database.close()
+    return step
+
+
+def lost_of(installation: Installation) -> dict[str, int]:
+    """Return what the installation has no longer of what was kept."""
+    return find_lost_rows(
+        {**load_kept("registry"), **load_kept("measures")["sql"]}, read_all_rows(url_of(installation))
+    )
+
+
+def saved_registries(installation: Installation) -> list[Path]:
+    return list(installation.folder.glob("releve-registry-*.zip"))
+
+
+# The kept installation
+
+
+def test_one_migrate_brings_the_kept_installation_to_this_version(kept: Installation) -> None:
+    assert lost_of(kept) == {}
+    steps = {step["what"]: step["done"] for step in kept.query("migrate")}
+    assert step_of(url_of(kept)) == migrations.newest_step()
+    assert steps[f"registry tables, step {migrations.newest_step()}"] in ("there", "changed")
+    assert lost_of(kept) == {}
+
+
+def test_later_steps_add_fill_and_tighten_and_the_registry_is_saved_first(kept: Installation, later: Later) -> None:
+    later(**LATER)
+    steps = {step["what"]: step["done"] for step in kept.query("migrate")}
+    assert steps["registry tables, step 9003"] == "changed"
+    assert lost_of(kept) == {}
+    accounts = read_all_rows(url_of(kept))["accounts"]
+    assert [row["nickname"] for row in accounts] == [f"home of {row['id']}" for row in accounts]
+    engine = create_engine(url_of(kept))
+    (nickname,) = [column for column in inspect(engine).get_columns("accounts") if column["name"] == "nickname"]
+    engine.dispose()
+    assert not nickname["nullable"]
+    (saved,) = saved_registries(kept)
+    assert load_kept("secrets")["step"] in saved.name and f"{saved}" in next(iter(steps))
+    with Archive.open(saved, Sealer([KEYS["backup_keys"]], Purpose.BACKUP)) as archive:
+        archive.check()
+        kept_rows = {name: rows for name, rows in load_kept("registry").items() if name in TABLES}
+        assert {name: list(archive.rows(f"registry/{name}")) for name in kept_rows} == kept_rows
+        assert archive.manifest["schema"] == load_kept("secrets")["step"]
+    assert kept.query("migrate")[0]["done"] == "there" and saved_registries(kept) == [saved]
+
+
+def test_l3_an_upgraded_database_changes_no_entry_of_the_audit_log(kept: Installation, later: Later) -> None:
+    later(**LATER)
+    kept.releve("migrate")  # It leaves an entry of its own.
+    database = Database(url_of(kept))
+    for statement in ("UPDATE audit_log SET outcome = 'ok'", "DELETE FROM audit_log"):
+        with pytest.raises(DatabaseError, match="append-only"), database.writing() as connection:
+            connection.exec_driver_sql(statement)
+    database.close()
+
+
+def test_the_comparison_finds_a_row_that_a_step_loses(kept: Installation, later: Later) -> None:
+    later(fill_9001=LOSE)
+    kept.releve("migrate")
+    assert lost_of(kept) == {"invitations": 1}
+
+
+def test_a_row_that_others_refer_to_is_not_lost(kept: Installation, later: Later) -> None:
+    later(fill_9001=ORPHAN)
+    with pytest.raises((OperatorFault, IntegrityError), match=r"rows of accounts that|violates foreign key"):
+        upgrade_schema(Database(url_of(kept)))
+    assert lost_of(kept) == {} and step_of(url_of(kept)) == load_kept("secrets")["step"]
+
+
+def test_a_step_that_fails_leaves_those_before_it_and_the_next_run_goes_on(
+    kept: Installation, later: Later, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later(expand_9001=ADD, fill_9002='raise OSError("the power went")')
+    database = Database(url_of(kept))
+    with pytest.raises(OSError, match="the power went"):
+        upgrade_schema(database)
+    assert step_of(url_of(kept)) == "9001"
+    monkeypatch.setattr(migrations, "_FOLDER", write_steps(tmp_path / "mended", STEPS, **LATER))
+    assert upgrade_schema(database) == ("9001", "9003")
+    database.close()
+    assert lost_of(kept) == {}
+
+
+def test_nothing_is_changed_where_the_registry_can_not_be_saved(
+    kept: Installation, later: Later, tmp_path: Path
+) -> None:
+    later(**LATER)
+    (tmp_path / "ledger.ndjson").write_text("no ledger\n")
+    result = kept.run("migrate")
+    assert result.code != 0 and "ledger.ndjson" in result.error_line
+    assert step_of(url_of(kept)) == load_kept("secrets")["step"]
+
+
+def test_only_migrate_changes_older_tables(kept: Installation, later: Later) -> None:
+    later(**LATER)
+    assert "run `releve migrate`, which makes a backup first" in kept.run("tokens", "list").error_line
+    assert step_of(url_of(kept)) == load_kept("secrets")["step"]
+
+
+@pytest.mark.parametrize("step, words", [("0003", "from before the first release"), ("9999", "a newer Relève")])
+def test_a_step_that_nobody_can_begin_from_is_said_in_one_line(kept: Installation, step: str, words: str) -> None:
+    database = Database(url_of(kept))
+    with database.writing() as connection:
+        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{step}'")
+    for call in (upgrade_schema, require_schema):
+        with pytest.raises(OperatorFault, match=words):
+            call(database)
+    database.close()
+    assert words in kept.run("migrate").error_line
+
+
+@pytest.mark.sockets
+def test_without_its_keys_a_postgresql_is_not_saved_and_that_is_said(
+    postgres_database: str, later: Later, tmp_path: Path
+) -> None:
+    create_kept_tables(postgres_database)
+    later(**LATER)
+    keys = dict.fromkeys(KEYS, "")
+    installation = installation_of(tmp_path, "", registry_url=postgres_database, measures_url=postgres_database, **keys)
+    first, second = installation.query("migrate")[:2]
+    assert first["done"] == "left" and "`releve backup`" in first["what"]
+    assert second["done"] == "changed"
+    assert saved_registries(installation) == [] and not (tmp_path / "backup.keys").exists()
+
+
+@pytest.mark.sockets
+def test_a_step_does_not_wait_long_for_a_table_that_workers_use(
+    postgres_database: str, later: Later, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_kept_tables(postgres_database)
+    later(**LATER)
+    monkeypatch.setattr(migrations, "_LOCK_TIMEOUT", "50ms")
+    worker, owner = Database(postgres_database), Database(postgres_database)
+    with worker.reading() as connection:
+        connection.exec_driver_sql("SELECT 1 FROM accounts")
+        with pytest.raises(StoreUnavailable, match="run `releve migrate` again, or stop the workers first"):
+            upgrade_schema(owner)
+    assert step_of(postgres_database) == load_kept("secrets")["step"]
+    assert upgrade_schema(owner)[1] == "9003"
+    for database in (worker, owner):
+        database.close()
+
+
+# What its holders have still works
+
+
+@pytest.fixture(params=["this version", "a later one"])
+def upgraded(request: pytest.FixtureRequest, kept: Installation, later: Later, redis_url: str) -> Installation:
+    if request.param == "a later one":
+        later(**LATER)
+    kept.releve("migrate")
+    load_redis(redis_url)
+    return Installation(kept.folder, redis_url, kept.settings)
+
+
+def test_everything_is_read_after_an_upgrade(upgraded: Installation) -> None:
+    secrets = load_kept("secrets")
+    with upgraded.open() as runtime:
+        states = {row["id"]: row["state"] for row in load_kept("registry")["accounts"]}
+        assert set(states.values()) == set(AccountState)
+        assert {account_id: runtime.registry.get(account_id).state for account_id in states} == states
+        assert json.loads(runtime.registry.tokens.load(secrets["accounts"]["first"]) or "") == {"access_token": "a"}
+        assert_evidence_is_whole(runtime)
+        assert_holders_get_in(runtime)
+        assert_redis_is_read(runtime, secrets["accounts"]["second"])
+        assert documents_of(runtime.measures, sorted(states)) == kept_documents(sorted(states))
+
+
+def assert_evidence_is_whole(runtime: Runtime) -> None:
+    faults: list[str] = []
+    summary = runtime.evidence.verify(faults.append)
+    assert faults == [] and summary.rows == len(load_kept("registry")["consent_evidence"])
+
+
+def assert_holders_get_in(runtime: Runtime) -> None:
+    secrets, database, access = load_kept("secrets"), runtime.registry.database, runtime.web_access
+    keys = AccessKeyTable(database, access.sealer, lambda: NOW)
+    session = keys.find(KeyKind.HOUSEHOLD_SESSION, secrets["session"])
+    assert session is not None and session.owner == secrets["household"]
+    assert keys.find(KeyKind.RECOVERY_CODE, secrets["recovery_code"]) is not None
+    household = access.households.load(secrets["household"])
+    assert household is not None and list(household.accounts) == [secrets["accounts"]["second"]]
+    address = access.ways_back.addresses.load(household.id)
+    assert address is not None and address.address == ADDRESS
+    operator = OperatorTable(database, access.sealer, lambda: NOW).check(
+        OPERATOR, PASSWORD, pyotp.TOTP(secrets["totp_key"]).at(NOW)
+    )
+    assert operator is not None and operator.id == secrets["operator"]
+    token = ApiTokenTable(database, lambda: NOW).find(secrets["api_token"])
+    assert token is not None and token.scopes == {"read"}
+    invitations = InvitationTable(database, runtime.registry_sealer, lambda: NOW)
+    assert invitations.find(secrets["invitation_link"].rpartition("#")[2]) is not None
+    assert runtime.proxy_clients.authenticate(*secrets["proxy_client"]) is not None
+
+
+def assert_redis_is_read(runtime: Runtime, account_id: str) -> None:
+    window = DateWindow(date(2024, 7, 1), date(2024, 7, 8))
+    assert window in runtime.progress.coverage(account_id, Series.DAILY.value).windows
+    assert runtime.progress.task_state(account_id, Series.DAILY.value)["state"] == "failed"
+    assert runtime.redis_sealer.unseal(runtime.progress.get_secret("made-up") or "", "made-up") == "made up"
+    assert [incident.id for incident in runtime.incidents.store.open_incidents().values()] == ["i1"]
+    request = runtime.connection_requests.get("made-up")
+    assert request is not None and request.usage_points == ("30001640000104",)
+
+
+def kept_documents(account_ids: list[str]) -> dict[str, list[dict[str, object]]]:
+    """Return the kept documents of both layouts, which are the same to a reader."""
+    plain, packed = (documents_of(store, account_ids) for store in kept_document_stores().values())
+    assert plain == packed and plain
+    return plain
+
+
+def test_the_kept_backup_comes_back(redis_url: str, tmp_path: Path) -> None:
+    (tmp_path / "ledger.ndjson").write_bytes((KEPT / "ledger.ndjson").read_bytes())
+    with installation_of(tmp_path, redis_url).open() as runtime:
+        restore(runtime, KEPT / "backup.zip")
+        assert_evidence_is_whole(runtime)
+        accounts = sorted(account.id for account in runtime.registry.list())
+        assert documents_of(runtime.measures, accounts) == kept_documents(accounts)
+
+
+def test_the_version_before_restores_what_migrate_has_saved(
+    kept: Installation, later: Later, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later(**LATER)
+    kept.releve("migrate")
+    (saved,) = saved_registries(kept)
+    monkeypatch.setattr(migrations, "_FOLDER", STEPS)
+    settings = {"ledger_file": str(tmp_path / "ledger.ndjson"), "measures_url": url_of(kept)}
+    before = installation_of(tmp_path / "before", redis_url, **settings)
+    with before.open() as runtime:
+        assert restore(runtime, saved).documents == 0
+    kept_rows = {name: rows for name, rows in load_kept("registry").items() if name in TABLES}
+    restored = read_all_rows(f"sqlite:///{before.folder}/registry.db")
+    assert find_lost_rows(without_ended(kept_rows), without_ended(restored)) == {}
