@@ -116,6 +116,14 @@ def test_podman_takes_the_file_as_docker_does(name: str) -> None:
     assert kind == "CMD-SHELL" or [argument for argument in command if re.search(r"\s", argument)] == []
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_the_data_folder_is_for_our_user_alone(name: str) -> None:
+    """A tmpfs is open to everybody without uid=, and a folder within it is made with our umask."""
+    folder = environment(name).get("RELEVE_DATA_DIR")
+    assert folder not in [mount.partition(":")[0] for mount in SERVICES[name]["tmpfs"]]
+    assert folder in (("/var/lib/releve",) if name == "beat" else ("/tmp/releve",) if folder else (None,))
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_port_is_open_beyond_this_host(name: str) -> None:
     ports = SERVICES[name].get("ports", [])
