@@ -123,6 +123,19 @@ class Words:
         """Return ``mer. 24 juil.``."""
         return self._with_ordinal(format_skeleton("MMMEd", day, locale=self.locale), day)
 
+    def day_of_week(self, day: date, *, with_number: bool) -> str:
+        """Return ``mer. 24``, or ``mer.`` alone."""
+        return self._with_ordinal(format_skeleton("Ed" if with_number else "E", day, locale=self.locale), day)
+
+    def week(self, first: date, last: date) -> str:
+        """Return ``semaine du 22 au 28 juillet 2024``, with the first day's month or year where they differ."""
+        if first.year != last.year:
+            beginning = self.day(first)
+        else:
+            skeleton = "d" if first.month == last.month else "MMMMd"
+            beginning = self._with_ordinal(f"{format_skeleton(skeleton, first, locale=self.locale)} ", first).strip()
+        return self("chart.week", first=beginning, last=self.day(last))
+
     def month(self, day: date) -> str:
         """Return ``juillet 2024``."""
         return format_skeleton("yMMMM", day, locale=self.locale)

@@ -26,7 +26,7 @@ from worker.web.pages.flows import build_chart, build_figures, find_flows
 from worker.web.pages.gas.contract import explain_lack_of_days
 from worker.web.pages.homes.energy_sum import build_sum
 from worker.web.pages.homes.joined import find_home
-from worker.web.pages.measures import Span, View, read_entries
+from worker.web.pages.measures import Against, Span, View, read_entries
 from worker.web.pages.missing_days import explain_lateness
 from worker.web.pages.own_account import OwnAccount
 from worker.web.render import render, words_of
@@ -55,6 +55,7 @@ def show_account(
     account: OwnAccount,
     by: Annotated[View | None, Query()] = None,
     at: Annotated[date | None, Query()] = None,
+    compare: Annotated[Against, Query()] = Against.PREVIOUS,
     with_sum: Annotated[bool, Query(alias="sum")] = False,
 ) -> Response:
     """Show the page; ``?sum=1`` asks for the sum of a home's energies, which is never shown unasked."""
@@ -69,7 +70,7 @@ def show_account(
     shown_daily = flows[0].daily if flows else daily
     why_late = "" if no_days else explain_lateness(runtime, account, shown_daily, status, words)
     kind, connection = connection_of(account, status, why_late)
-    chart = build_chart(runtime, account, words, by, at, flows)
+    chart = build_chart(runtime, account, words, flows, view=by, at=at, against=compare)
     shown = chart.span if chart else Span.containing(by or View.MONTH, at or today - ONE_DAY)
     home = find_home(runtime, session, account)
     return render(
@@ -78,7 +79,7 @@ def show_account(
         home=home,
         with_sum=with_sum,
         sums=build_sum(runtime, home.accounts, at, words) if with_sum and home.is_joined else [],
-        span_query=_span_query(by, at),
+        span_query=_span_query(by, at, compare),
         may_add_gas=_may_add_gas(runtime, account, [one.supplier for one in (*home.accounts, *home.joinable)]),
         account=account,
         title=_title(account, [flow.direction for flow in flows]),
@@ -107,9 +108,9 @@ def show_account(
     )
 
 
-def _span_query(by: View | None, at: date | None) -> str:
+def _span_query(by: View | None, at: date | None, compare: Against) -> str:
     """Return the query that shows the same span on another page; empty where none was asked for."""
-    chosen = {"by": by, "at": at}
+    chosen = {"by": by, "at": at, "compare": None if compare is Against.PREVIOUS else compare}
     asked = urlencode({name: value for name, value in chosen.items() if value is not None})
     return f"?{asked}" if asked else ""
 

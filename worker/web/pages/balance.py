@@ -43,7 +43,7 @@ def describe_balance(balance: Balance, view: View, words: Words) -> str:
     sentence = words(f"balance.{key}", energy=words.energy(abs(balance.energy), places))
     if balance.whole:
         return f"{sentence}."
-    return f"{sentence}, {words.count('chart.over.days', balance.days)}."
+    return f"{sentence} ({words.count('chart.over.days', balance.days)})."
 
 
 def rows_of_both(drawn: SpanMeasures, fed: SpanMeasures) -> list[tuple[int | None, int | None]]:

@@ -20,17 +20,21 @@ from worker.web.pages.balance import balance_of, describe_balance, rows_of_both
 from worker.web.pages.day_slots import Slot
 from worker.web.pages.gas.details import count_marks, describe_day, list_marks, notes_on_marks
 from worker.web.pages.measures import Span, SpanMeasures, View
-from worker.web.pages.svg import NARROW, WIDE, draw_chart
+from worker.web.pages.navigation import Navigation, build_navigation, list_slot_queries, query_of, title_of
+from worker.web.pages.svg import NARROW, WIDE, BarLink, draw_chart
 from worker.web.texts import Words
 
 _ONE_WATT_HOUR: Final = 1000  # In milliwatt-hours: daily values are told in watt-hours.
+_UNKNOWN: Final = "–"
+_SIZES: Final = (WIDE, NARROW)
 
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
     """A slot in words, for the table and for the line above the chart when the pointer is on the slot.
 
-    ``fed`` and ``balance``: what was fed in, and drawn less fed in; empty in a table without these columns.
+    ``fed`` and ``balance``: what was fed in, and drawn less fed in; empty in a table without these columns. ``href``:
+    where it leads, empty for a step of a day.
     """
 
     label: str
@@ -39,11 +43,15 @@ class TableRow:
     note: str
     fed: str = ""
     balance: str = ""
+    href: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A span in words; ``href`` is the query of its chart on the account's own page. ``fed``: what was fed in."""
+    """A span in words; ``href`` is the query of its chart on the account's own page. ``fed``: what was fed in.
+
+    ``known``: how many of its days are known, empty where all are.
+    """
 
     title: str
     total: str
@@ -51,6 +59,7 @@ class Summary:
     trend: str  # Either "less", "more", "same" or empty.
     href: str
     fed: str = ""
+    known: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +77,7 @@ class Chart:
     drawings: list[Markup]
     rows: list[TableRow]
     notes: list[str]
-    tabs: list[tuple[View, str]]
-    previous: tuple[str, str] | None  # Address and title.
-    next: tuple[str, str] | None
+    navigation: Navigation
     title_before: str
     balance: str = ""
     facts: list[tuple[str, str]] = field(default_factory=list)
@@ -96,18 +103,19 @@ def to_chart(
     label = _describe_chart(summary, daily, fed, words)
     balance = balance_of(measures, fed) if fed else None
     empty = measures.empty and (fed is None or fed.empty)
+    queries = list_slot_queries(measures.slots, span.view, measures.against, first, last)
+    rows = [replace(row, href=href or "") for row, href in zip(to_rows(measures, fed, words), queries, strict=True)]
+    links = [BarLink(row.href, _describe_bar(row, words)) if row.href else None for row in rows]
     return Chart(
         view=span.view,
         kind=_kind_of(daily),
         span=span,
         summary=summary,
-        drawings=[] if empty else [draw_chart(measures, words, size, label, fed=fed) for size in (WIDE, NARROW)],
-        rows=to_rows(measures, fed, words),
+        drawings=[] if empty else [draw_chart(measures, words, size, label, fed=fed, links=links) for size in _SIZES],
+        rows=rows,
         notes=list(_notes(measures, daily, fed, words)),
-        tabs=[(view, _query(view, min(span.end - ONE_DAY, last))) for view in View],
-        previous=_link_to(span.before, words) if span.before.end > first else None,
-        next=_link_to(span.after, words) if span.after.start <= last else None,
-        title_before=title_of(span.before, words),
+        navigation=build_navigation(span, measures.against, first, last, words),
+        title_before=title_of(measures.other, words),
         balance=describe_balance(balance, span.view, words) if balance else "",
         facts=describe_day(measures.details.get(span.start, {}), words) if span.view is View.DAY else [],
     )
@@ -131,19 +139,20 @@ def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = N
     comparison, trend = _describe_change(measures, words)
     total = _describe_total(measures, words)
     fed_total = "" if fed is None else _describe_total(fed, words)
-    return Summary(title_of(span, words), total, comparison, trend, _query(span.view, span.start), fed_total)
+    href, known = query_of(span.view, span.start), _describe_known_days(measures, words)
+    return Summary(title_of(span, words), total, comparison, trend, href, fed_total, known)
+
+
+def _describe_known_days(measures: SpanMeasures, words: Words) -> str:
+    """Return how many days of a week, month or year are known; empty where all are, or none."""
+    number, whole = len(measures.days), len(measures.span.days())
+    return words.count("chart.known_days", number, whole=whole) if 0 < number < whole else ""
 
 
 def _describe_total(measures: SpanMeasures, words: Words) -> str:
     if measures.total is None:
         return words("chart.unknown")
     return words.energy(measures.total, 2 if measures.span.view is View.DAY else None)
-
-
-def title_of(span: Span, words: Words) -> str:
-    if span.view is View.YEAR:
-        return str(span.start.year)
-    return words.weekday(span.start) if span.view is View.DAY else words.month(span.start)
 
 
 def to_rows(measures: SpanMeasures, fed: SpanMeasures | None, words: Words) -> list[TableRow]:
@@ -175,6 +184,8 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
         notes.append(words("chart.awaited"))
     elif slot.carried:
         notes.append(words("chart.carried"))
+    if slot.unfinished:
+        notes.append(words.count("chart.known_days", slot.known_days, whole=slot.length.days))
     if slot.missing_days and slot.energy is not None:
         notes.append(words.count("chart.missing_days", slot.missing_days))
     if slot.repeated:
@@ -185,20 +196,26 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
 
 def _with_marks(row: TableRow, slot: Slot, measures: SpanMeasures, words: Words) -> TableRow:
     """Return the row with what the details of its day, or days, say of the value."""
-    day, by_day = slot.start.date(), measures.span.view is View.MONTH
+    day, by_day = slot.start.date(), measures.span.view is not View.YEAR
     within = {other: details for other, details in measures.details.items() if by_day or other.month == day.month}
     marks = list_marks(measures.details.get(day, {}), words) if by_day else count_marks(within, words)
     return replace(row, note=", ".join(filter(None, [row.note, *marks])))
 
 
+def _describe_bar(row: TableRow, words: Words) -> str:
+    if row.energy == _UNKNOWN:
+        return words("chart.bar.unknown", label=row.label, note=row.note or words("chart.unknown"))
+    return words("chart.bar.both" if row.fed else "chart.bar", label=row.label, energy=row.energy, fed=row.fed)
+
+
 def _in_table(energy: int | None, words: Words, places: int) -> str:
-    return "–" if energy is None else words.kwh(energy, places)
+    return _UNKNOWN if energy is None else words.kwh(energy, places)
 
 
 def slot_label(slot: Slot, view: View, words: Words) -> str:
     if view is View.YEAR:
         return words.month_name(slot.start.date())
-    if view is View.MONTH:
+    if view is not View.DAY:
         return words.short_day(slot.start.date())
     end = _wall_clock_end(slot.start, slot.length + slot.overhang)
     return words("chart.from_to", start=f"{slot.start:%H:%M}", end=f"{end:%H:%M}")
@@ -212,21 +229,23 @@ def _wall_clock_end(start: datetime, length: timedelta) -> datetime:
 def _describe_change(measures: SpanMeasures, words: Words) -> tuple[str, str]:
     """Return the comparison to the span before in words, and the trend.
 
-    Such as ``−8 % par rapport à juin 2024, sur les 23 jours connus des deux`` and ``less``.
+    Such as ``−8 % par rapport à juin 2024 (23 jours comparés)`` and ``less``.
     """
     comparison, view = measures.comparison, measures.span.view
     if comparison is None or (change := comparison.change) is None:
         return "", ""
     trend = "same" if change == 0 else ("less" if change < 0 else "more")
-    before = title_of(measures.span.before, words)
-    sentence = words(
-        f"chart.compared.{view}", change=words("chart.equal") if change == 0 else words.change(change), before=before
+    before = title_of(measures.other, words)
+    sentence = (
+        words(f"chart.equal.{view}", before=before)
+        if change == 0
+        else words(f"chart.compared.{view}", change=words.change(change), before=before)
     )
     if comparison.whole or (view is View.YEAR and comparison.number >= 365):
         return sentence, trend
     if view is View.DAY:
-        return f"{sentence}, {words('chart.over.time', time=_time_text(comparison.number, words))}", trend
-    return f"{sentence}, {words.count('chart.over.days', comparison.number)}", trend
+        return f"{sentence} ({words('chart.over.time', time=_time_text(comparison.number, words))})", trend
+    return f"{sentence} ({words.count('chart.over.days', comparison.number)})", trend
 
 
 def _notes(measures: SpanMeasures, daily: Series, fed: SpanMeasures | None, words: Words) -> Iterator[str]:
@@ -255,7 +274,7 @@ def _notes_on_values(measures: SpanMeasures, words: Words, supplier: str, *, has
     elif measures.gaps and span.view is View.DAY:
         yield words("chart.gaps.day", time=_time_text(measures.missing // timedelta(minutes=1), words))
     elif measures.gaps and not measures.reasons:
-        yield words.count(f"chart.gaps.{span.view}", measures.gaps)
+        yield words.count(f"chart.gaps.{'year' if span.view is View.YEAR else 'days'}", measures.gaps)
     yield from measures.reasons
     if measures.curve is not None and abs(measures.curve - (measures.total or 0)) >= _ONE_WATT_HOUR:
         totals = {"day": words.energy(measures.total or 0, 3), "curve": words.energy(measures.curve, 3)}
@@ -269,11 +288,3 @@ def _time_text(minutes: int, words: Words) -> str:
     if not hours:
         return words("chart.time.minutes", minutes=rest)
     return words("chart.time.both" if rest else "chart.time.hours", hours=hours, minutes=f"{rest:02}")
-
-
-def _link_to(span: Span, words: Words) -> tuple[str, str]:
-    return _query(span.view, span.start), title_of(span, words)
-
-
-def _query(view: View, day: date) -> str:
-    return f"?by={view}&at={day}#chart"

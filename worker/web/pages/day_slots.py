@@ -33,7 +33,8 @@ class Slot:
     ``start`` is the local time of a step, or midnight of a day or of a month's first day. ``overhang``: how long its
     last step goes on after the day. ``repeated`` marks time in the second pass of the autumn hour. ``pending`` marks a
     slot in the future or not published yet, where a missing value is no gap. ``carried``: a step that began on the day
-    before covers it, and is counted there. ``missing_days`` counts the past days of a month that have no value.
+    before covers it, and is counted there. ``missing_days`` counts the past days of a month that have no value,
+    ``known_days`` its days that have one.
     """
 
     start: datetime
@@ -45,10 +46,21 @@ class Slot:
     pending: bool = False
     carried: bool = False
     missing_days: int = 0
+    known_days: int = 0
 
     @property
     def gap(self) -> bool:
         return self.energy is None and not self.pending and not self.carried
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether some days of a month are still to come, and others known."""
+        return 0 < self.known_days < self.length.days - self.missing_days
+
+    @property
+    def partial(self) -> bool:
+        """Whether the energy of a month is that of some of its days."""
+        return self.missing_days > 0 or self.unfinished
 
 
 class _Step(NamedTuple):

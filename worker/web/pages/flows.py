@@ -13,7 +13,17 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.series import Direction, Series, dailies_of, find_curve
 from worker.runtime.process import Runtime
 from worker.web.pages.charts import Chart, Summary, summarize, to_chart
-from worker.web.pages.measures import Span, SpanMeasures, View, first_day, measures_by_day, read_days, read_measures
+from worker.web.pages.measures import (
+    CALENDAR_VIEWS,
+    Against,
+    Span,
+    SpanMeasures,
+    View,
+    first_day,
+    measures_by_day,
+    read_days,
+    read_measures,
+)
 from worker.web.pages.missing_days import explain_asked_day, explain_gaps
 from worker.web.texts import Words
 
@@ -52,7 +62,14 @@ def find_flows(runtime: Runtime, account: Account, known: Sequence[Series]) -> l
 
 
 def build_chart(
-    runtime: Runtime, account: Account, words: Words, view: View | None, at: date | None, flows: Sequence[StoredFlow]
+    runtime: Runtime,
+    account: Account,
+    words: Words,
+    flows: Sequence[StoredFlow],
+    *,
+    view: View | None,
+    at: date | None,
+    against: Against,
 ) -> Chart | None:
     """Return the chart of the span that holds ``at``, or None while nothing is stored.
 
@@ -65,15 +82,17 @@ def build_chart(
     newest = max(last, runtime.history.today() - ONE_DAY) if account.active else last
     shown = min(max(at or last, first), newest)
     span, daily = Span.containing(view or View.MONTH, shown), flows[0].daily
-    measures, *fed = (_read_flow(runtime, account, flow, span, words) for flow in flows)
+    measures, *fed = (_read_flow(runtime, account, flow, span, against, words) for flow in flows)
     if at is not None and not span.start <= at < span.end:
         reason = explain_asked_day(runtime, account, daily, at, words)
         measures = replace(measures, reasons=(reason, *measures.reasons))
     return to_chart(measures, words, first, newest, daily=daily, fed=fed[0] if fed else None)
 
 
-def _read_flow(runtime: Runtime, account: Account, flow: StoredFlow, span: Span, words: Words) -> SpanMeasures:
-    measures = read_measures(runtime.measures, account.id, span, flow.last + ONE_DAY, flow.daily)
+def _read_flow(
+    runtime: Runtime, account: Account, flow: StoredFlow, span: Span, against: Against, words: Words
+) -> SpanMeasures:
+    measures = read_measures(runtime.measures, account.id, span, flow.last + ONE_DAY, flow.daily, against)
     ledger = runtime.registry.completeness.load_ledger(account.id, flow.daily)
     set_aside = [day for day in span.days() if ledger.mark_of(day).state is DayState.SET_ASIDE]
     reasons = explain_gaps(runtime, account, flow.daily, measures, words)
@@ -87,7 +106,7 @@ def build_figures(runtime: Runtime, account_id: str, flows: Sequence[StoredFlow]
     window = DateWindow(date(last.year - 1, 1, 1), last + ONE_DAY)
     days, *days_of_others = (read_days(runtime.measures, account_id, window, flow.daily) for flow in flows)
     figures = []
-    for span in (Span.containing(view, last) for view in View):
+    for span in (Span.containing(view, last) for view in CALENDAR_VIEWS):
         measures, *others = (measures_by_day(span, known, span.end) for known in (days, *days_of_others))
         fed = next((other for other in others if other.total is not None), None)
         figures.append(summarize(measures, words, fed))

@@ -1,4 +1,4 @@
-"""Values for charts and tables: a day by half-hours, a month by days, a year by months, each beside the one before.
+"""Values for charts and tables: a day by half-hours, a week or month by days, a year by months, each beside another.
 
 Energy is in whole milliwatt-hours; gas has no values within a day. An unknown value is None, never zero. Two spans are
 compared over the days that both have, or an unfinished month would always look thrifty. Functions named ``read_…`` and
@@ -17,10 +17,12 @@ from worker.domain.measures.amounts import round_change
 from worker.domain.measures.documents import Entry, key_range, to_entry, to_reading
 from worker.domain.measures.readings import ONE_DAY, DateWindow, IntervalReading, day_length, local_midnight
 from worker.domain.measures.series import Doctype, Series, daily_of, find_curve
+from worker.domain.measures.windows import merge_windows
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.web.pages.day_slots import Slot, day_slots
 
 _MINUTE: Final = timedelta(minutes=1)
+_ONE_WEEK: Final = timedelta(days=7)
 Days = Mapping[date, int]  # Civil day -> energy in milliwatt-hours.
 
 
@@ -28,26 +30,39 @@ class View(StrEnum):
     """Length of the span that one chart shows."""
 
     DAY = "day"
+    WEEK = "week"
     MONTH = "month"
+    YEAR = "year"
+
+
+CALENDAR_VIEWS: Final = (View.DAY, View.MONTH, View.YEAR)  # Each lies within the next.
+
+
+class Against(StrEnum):
+    """What a week or month is compared with: the one before, or the same one of the year before."""
+
+    PREVIOUS = "previous"
     YEAR = "year"
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A day, month or year. ``start`` is its first day."""
+    """A day, week (from Monday), month or year. ``start`` is its first day."""
 
     view: View
     start: date
 
     @classmethod
     def containing(cls, view: View, day: date) -> Span:
+        if view is View.WEEK:
+            return cls(view, day - day.weekday() * ONE_DAY)
         return cls(view, {View.DAY: day, View.MONTH: day.replace(day=1), View.YEAR: date(day.year, 1, 1)}[view])
 
     @property
     def end(self) -> date:
         """First day after the span."""
-        if self.view is View.DAY:
-            return self.start + ONE_DAY
+        if self.view in (View.DAY, View.WEEK):
+            return self.start + (ONE_DAY if self.view is View.DAY else _ONE_WEEK)
         return Span.containing(self.view, self.start + timedelta(days=31 if self.view is View.MONTH else 366)).start
 
     @property
@@ -57,6 +72,14 @@ class Span:
     @property
     def after(self) -> Span:
         return Span(self.view, self.end)
+
+    def compared(self, against: Against) -> Span:
+        """Return the span to compare this one with. The same week of the year before has the same weekdays."""
+        if against is Against.YEAR and self.view is View.WEEK:
+            return Span(self.view, self.start - 52 * _ONE_WEEK)
+        if against is Against.YEAR and self.view is View.MONTH:
+            return Span(self.view, self.start.replace(year=self.start.year - 1))
+        return self.before
 
     def days(self) -> list[date]:
         return [self.start + rank * ONE_DAY for rank in range((self.end - self.start).days)]
@@ -86,7 +109,7 @@ class SpanMeasures:
 
     ``days_set_aside``: days of which the supplier sent a value that no meter can reach. ``days``: the span's days that
     have a value of their own. ``details``: the further fields of those that have some. ``reasons``: why values are
-    missing, in sentences.
+    missing, in sentences. ``against``: with what it is compared.
     """
 
     span: Span
@@ -98,6 +121,12 @@ class SpanMeasures:
     days: Days = field(default_factory=dict)
     details: Mapping[date, Mapping[str, Any]] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
+    against: Against = Against.PREVIOUS
+
+    @property
+    def other(self) -> Span:
+        """The span that this one is compared with."""
+        return self.span.compared(self.against)
 
     @property
     def empty(self) -> bool:
@@ -114,22 +143,29 @@ class SpanMeasures:
 
 
 def read_measures(
-    measures: MeasureStore, account_id: str, span: Span, next_day: date, daily: Series | None = None
+    measures: MeasureStore,
+    account_id: str,
+    span: Span,
+    next_day: date,
+    daily: Series | None = None,
+    against: Against = Against.PREVIOUS,
 ) -> SpanMeasures:
-    """Read a span and the one before; of the consumption, or of the direction of ``daily``.
+    """Read a span and the one that it is compared with; of the consumption, or of the direction of ``daily``.
 
     ``next_day`` is the first unpublished day. Raises StoreUnavailable.
     """
     daily = daily or daily_of()
-    window = DateWindow(span.before.start, span.end)
-    entries = {date.fromisoformat(entry.key): entry for entry in read_entries(measures, account_id, daily, window)}
+    other = span.compared(against)
+    windows = merge_windows([DateWindow(other.start, other.end), DateWindow(span.start, span.end)])
+    read = [entry for window in windows for entry in read_entries(measures, account_id, daily, window)]
+    entries = {date.fromisoformat(entry.key): entry for entry in read}
     days = {day: entry.amount for day, entry in entries.items()}
     curve = find_curve(daily)
     if span.view is not View.DAY or curve is None:
         details = {day: entries[day].details or {} for day in span.days() if day in entries and entries[day].details}
-        return replace(measures_by_day(span, days, next_day), details=details)
+        return replace(measures_by_day(span, days, next_day, against), details=details)
     steps = curve.inputs
-    documents = measures.read(account_id, {steps: key_range(window, steps)})[steps]
+    documents = measures.read(account_id, {steps: key_range(DateWindow(other.start, span.end), steps)})[steps]
     return measures_by_step(span, [to_reading(document, steps) for document in documents], days, next_day)
 
 
@@ -156,20 +192,21 @@ def first_day(measures: MeasureStore, account_id: str, doctype: Doctype) -> date
     return to_reading(documents[0], doctype).start.date() if documents else None
 
 
-def measures_by_day(span: Span, days: Days, next_day: date) -> SpanMeasures:
-    """Return a month by days or a year by months; of a day only its total."""
+def measures_by_day(span: Span, days: Days, next_day: date, against: Against = Against.PREVIOUS) -> SpanMeasures:
+    """Return a week or month by days or a year by months; of a day only its total."""
     if span.view is View.DAY:
         return SpanMeasures(span, (), days.get(span.start), _compare_days(span, days, ()), days=_within(days, span))
-    slots = tuple((_day_slots if span.view is View.MONTH else _month_slots)(span, days, next_day))
-    pairs = [(day, other) for day in span.days() if day in days and (other := _counterpart(span.view, day)) in days]
+    other = span.compared(against)
+    slots = tuple((_month_slots if span.view is View.YEAR else _day_slots)(span, other, days, next_day))
+    pairs = [(day, twin) for day in span.days() if day in days and (twin := _counterpart(span, other, day)) in days]
     comparison = Comparison(
         sum(days[day] for day, _ in pairs),
-        sum(days[other] for _, other in pairs if other),
+        sum(days[twin] for _, twin in pairs if twin),
         len(pairs),
-        whole=len(pairs) == len(span.days()) == len(span.before.days()),
+        whole=len(pairs) == len(span.days()) == len(other.days()),
     )
     known = comparison if comparison.number else None
-    return SpanMeasures(span, slots, _sum(days, span), known, days=_within(days, span))
+    return SpanMeasures(span, slots, _sum(days, span), known, days=_within(days, span), against=against)
 
 
 def measures_by_step(span: Span, readings: Iterable[IntervalReading], days: Days, next_day: date) -> SpanMeasures:
@@ -197,16 +234,16 @@ def _compare_days(span: Span, days: Days, slots: tuple[Slot, ...]) -> Comparison
     return Comparison(sum(energy for _, energy, _ in pairs), sum(before for *_, before in pairs), minutes, whole)
 
 
-def _day_slots(span: Span, days: Days, next_day: date) -> Iterator[Slot]:
+def _day_slots(span: Span, other: Span, days: Days, next_day: date) -> Iterator[Slot]:
     for day in span.days():
-        before = days.get(other) if (other := _counterpart(View.MONTH, day)) else None
+        before = days.get(twin) if (twin := _counterpart(span, other, day)) else None
         yield Slot(local_midnight(day), day_length(day), days.get(day), before, pending=day >= next_day)
 
 
-def _month_slots(span: Span, days: Days, next_day: date) -> Iterator[Slot]:
+def _month_slots(span: Span, other: Span, days: Days, next_day: date) -> Iterator[Slot]:
     month = Span.containing(View.MONTH, span.start)
     while month.start < span.end:
-        before = Span(View.MONTH, month.start.replace(year=month.start.year - 1))
+        before = Span(View.MONTH, month.start.replace(year=other.start.year))
         past_days = [day for day in month.days() if day < next_day]
         yield Slot(
             local_midnight(month.start),
@@ -215,15 +252,17 @@ def _month_slots(span: Span, days: Days, next_day: date) -> Iterator[Slot]:
             _sum(days, before),
             pending=not past_days,
             missing_days=sum(day not in days for day in past_days),
+            known_days=sum(day in days for day in month.days()),
         )
         month = month.after
 
 
-def _counterpart(view: View, day: date) -> date | None:
-    """Return the same day of the month, or of the year, before; None where there is no such day, as on 31 March."""
-    before = Span.containing(view, day).before.start
+def _counterpart(span: Span, other: Span, day: date) -> date | None:
+    """Return the same day of another week, month or year; None where there is no such day, as on 31 April."""
+    if span.view is View.WEEK:
+        return other.start + (day - span.start)
     try:
-        return before.replace(day=day.day, month=before.month if view is View.MONTH else day.month)
+        return other.start.replace(day=day.day, month=other.start.month if span.view is View.MONTH else day.month)
     except ValueError:
         return None
 

@@ -96,5 +96,5 @@ def _describe_gaps(reason: Reason, number: int, newest: SeriesExplanation, daily
     """Return how many days are missing and why; of the newest one where the reason has no words for several."""
     if has_text(f"chart.gaps.{reason}.one"):
         return words.count(f"chart.gaps.{reason}", number, supplier=words(f"supplier.{daily.description.supplier}"))
-    count = words.count("chart.gaps.month", number)
+    count = words.count("chart.gaps.days", number)
     return count if reason is Reason.COMPLETE else f"{count} {words.choose(newest.sentences)}"

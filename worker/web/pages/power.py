@@ -17,9 +17,10 @@ from worker.domain.measures.peaks import Peak, find_highest, subscribed_on, to_p
 from worker.domain.measures.readings import ONE_DAY, DateWindow, day_length, local_midnight
 from worker.domain.measures.series import Series
 from worker.stores.measures.base import MeasureStore
-from worker.web.pages.charts import slot_label, title_of
+from worker.web.pages.charts import slot_label
 from worker.web.pages.day_slots import Slot
 from worker.web.pages.measures import Span, SpanMeasures, View, read_entries
+from worker.web.pages.navigation import title_of
 from worker.web.pages.svg import NARROW, WIDE, draw_chart
 from worker.web.texts import Words
 
@@ -116,8 +117,8 @@ def _slots(by_slot: Mapping[Span, Peak | None], next_day: date) -> tuple[Slot, .
 
 def _highest_in_words(at: Span, peaks: Sequence[Peak], words: Words) -> Iterator[tuple[str, str]]:
     """Yield the maximum power of the day, its month and its year, as far as the span tells them."""
-    views = list(View)
-    for view in views[views.index(at.view) :]:
+    longer = [view for view in (View.MONTH, View.YEAR) if len(Span.containing(view, at.start).days()) > len(at.days())]
+    for view in (at.view, *longer):
         span = Span.containing(view, at.start)
         highest = _find_highest_within(span, peaks)
         if highest is not None:

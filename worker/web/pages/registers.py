@@ -25,8 +25,8 @@ from worker.domain.measures.registers import (
 from worker.domain.measures.series import Direction, Series
 from worker.stores.measures.base import MeasureStore
 from worker.texts import load_texts
-from worker.web.pages.charts import title_of
 from worker.web.pages.measures import Span, View, read_entries
+from worker.web.pages.navigation import title_of
 from worker.web.texts import Words
 
 _PLACES: Final = 3

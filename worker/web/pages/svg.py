@@ -4,7 +4,7 @@ A bar is as wide as its time is long; of a day it is as high as the mean power (
 maximum power (kVA). The span before is a pale wide bar behind a solid narrow one: both can be read at 48 bars on a
 phone. What is fed into the grid hangs below the axis, to the same scale: drawn and fed in are no parts of one sum. A
 gap is hatched and a measured zero is a line. The second pass of the autumn hour has a background of its own. In front
-of each slot stands a target for the pointer, as high as the chart.
+of each slot stands a target for the pointer, as high as the chart; a link, where the slot leads somewhere.
 """
 
 from __future__ import annotations
@@ -49,6 +49,14 @@ NARROW: Final = Size("narrow", 358, 250, 7)
 
 
 @dataclass(frozen=True, slots=True)
+class BarLink:
+    """Where a bar leads. ``label`` is what a screen reader says of it."""
+
+    href: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class Scale:
     """The vertical axis: ``zero`` is the place of its zero, ``unit_px`` the height of a thousand units (kWh, kW, kVA).
 
@@ -84,10 +92,12 @@ def draw_chart(
     *,
     fed: SpanMeasures | None = None,
     limits: Sequence[int | None] = (),
+    links: Sequence[BarLink | None] = (),
 ) -> Markup:
     """Return a chart as an ``<svg>`` element. ``title`` is its text for screen readers.
 
     ``fed``: what is drawn below the axis. ``limits``: the level of a line across each slot, in the unit of the slots.
+    ``links``: where each slot leads.
     """
     view, slots = measures.span.view, measures.slots
     heights = [_heights(slot, view) for slot in slots]
@@ -102,7 +112,7 @@ def draw_chart(
 
     def bars(which: int, share: float) -> list[tuple[str, bool]]:
         values = [pair[which] for pair in heights]
-        partial = [which == 0 and slot.missing_days > 0 for slot in slots]
+        partial = [which == 0 and slot.partial for slot in slots]
         return _bars(values, positions, partial, share, scale)
 
     svg = ENVIRONMENT.get_template("chart.html").render(
@@ -122,6 +132,7 @@ def draw_chart(
             for (x, width), slot in zip(fed_positions, fed.slots if fed else (), strict=True)
             if slot.gap
         ],
+        links=links or [None] * len(slots),
         series=[bars(1, _BEFORE_SHARE), bars(0, _NOW_SHARE)],
         fed=_fed_bars(fed, fed_heights, fed_positions, scale),
         limit=_limit_path(levels, positions, scale),
@@ -135,7 +146,7 @@ def _fed_bars(
     if fed is None:
         return []
     downward = [None if height is None else -height for height in heights]
-    return _bars(downward, positions, [slot.missing_days > 0 for slot in fed.slots], _NOW_SHARE, scale)
+    return _bars(downward, positions, [slot.partial for slot in fed.slots], _NOW_SHARE, scale)
 
 
 def _bars(
@@ -216,6 +227,8 @@ def _labels(measures: SpanMeasures, words: Words, size: Size) -> list[str]:
     if view is View.YEAR:
         width = "abbreviated" if size.labels >= len(slots) else "narrow"
         return [words.month_name(slot.start.date(), width) for slot in slots]
+    if view is View.WEEK:
+        return [words.day_of_week(slot.start.date(), with_number=size is WIDE) for slot in slots]
     if view is View.MONTH:
         every = 1 if size.labels >= len(slots) else (2 if size is WIDE else 5)
         return [str(slot.start.day) if (slot.start.day - 1) % every == 0 else "" for slot in slots]

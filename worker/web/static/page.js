@@ -60,6 +60,9 @@ document.querySelectorAll("[data-chart]").forEach(function readChart(box) {
   const readout = box.querySelector("[data-readout]");
   const rest = readout.innerHTML;
   let at = null;
+  let opened = null; // The slot that the last tap has read: a finger reads a bar first, and opens it by a second tap.
+  // Arrow keys and Enter reach every bar, so the key Tab need not stop at each.
+  box.querySelectorAll("svg a").forEach((link) => link.setAttribute("tabindex", "-1"));
 
   // A cell with its column's name and unit; a column without them is a remark.
   function words(cell, column) {
@@ -71,6 +74,7 @@ document.querySelectorAll("[data-chart]").forEach(function readChart(box) {
     at = slot;
     box.querySelectorAll(".hit.on").forEach((hit) => hit.classList.remove("on"));
     if (slot === null) {
+      opened = null;
       readout.innerHTML = rest;
       return;
     }
@@ -94,7 +98,15 @@ document.querySelectorAll("[data-chart]").forEach(function readChart(box) {
   box.addEventListener("pointerleave", (event) => {
     if (event.pointerType === "mouse") point(null);
   });
+  box.addEventListener("click", (event) => {
+    const hit = event.target.closest("a .hit");
+    if (!hit || event.pointerType !== "touch" || opened === hit.dataset.slot) return;
+    event.preventDefault();
+    opened = hit.dataset.slot;
+  });
   box.addEventListener("keydown", (event) => {
+    const link = at === null ? null : box.querySelector(`a:has(> [data-slot="${at}"])`);
+    if (event.key === "Enter" && event.target === box && link) window.location.assign(link.href.baseVal);
     const last = rows.length - 1;
     const to = {
       ArrowRight: at === null ? 0 : Math.min(at + 1, last),

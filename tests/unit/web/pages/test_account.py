@@ -27,7 +27,7 @@ def test_the_account_page_shows_sums_a_chart_and_its_table(service: ApiService, 
     assert METER not in page
 
 
-@pytest.mark.parametrize("by", ["day", "month", "year"])
+@pytest.mark.parametrize("by", ["day", "week", "month", "year"])
 def test_each_scale_leads_to_the_span_before_and_back(service: ApiService, account: str, by: str) -> None:
     browser = service.browser(account)
     page = browser.get(f"/accounts/{account}?by={by}&at=2024-07-24", headers=FRENCH).text
@@ -190,7 +190,7 @@ def test_an_address_that_makes_no_sense_is_refused_with_a_page(service: ApiServi
 
 
 @pytest.mark.parametrize("at", ["0001-01-01", "9999-12-31"])
-@pytest.mark.parametrize("by", ["day", "month", "year"])
+@pytest.mark.parametrize("by", ["day", "week", "month", "year"])
 def test_the_ends_of_the_calendar_do_no_harm(service: ApiService, account: str, by: str, at: str) -> None:
     assert service.browser(account).get(f"/accounts/{account}?by={by}&at={at}").status_code == 200
 

@@ -54,21 +54,21 @@ def test_both_directions_are_in_one_chart_and_the_balance_is_named(service: ApiS
     assert fed > drawn
     assert f"Vous avez injecté {energy(fed - drawn)} de plus que vous n’avez soutiré." in page
     assert "Le compteur ne voit que le réseau" in page
-    row = re.search(r'<tr><th scope="row">mer. 24 juil.</th>(.*?)</tr>', page)
+    row = re.search(r'<tr><th scope="row"><a [^>]*>mer. 24 juil.</a></th>(.*?)</tr>', page)
     cells = [sum(home.drawn(LAST)), sum(home.fed(LAST)), sum(home.drawn(LAST)) - sum(home.fed(LAST))]
     assert row and re.findall(r'class="number">([^<]+)<', row[1])[:3] == [WORDS.kwh(1000 * cell, 3) for cell in cells]
 
 
 def test_days_that_are_known_of_one_direction_alone_are_in_no_balance(service: ApiService) -> None:
     page = page_of(service, PanelHome(LAST, days=60, fed_days_late=5), USUAL + PRODUCTION)
-    assert "sur les 19 jours connus des deux" in page
+    assert "(19 jours comparés)" in page
     assert "L’injection de 5 jours n’est pas connue, ou pas encore." in page
-    day = re.search(r'<tr><th scope="row">mer. 24 juil.</th>(.*?)</tr>', page)
+    day = re.search(r'<tr><th scope="row"><a [^>]*>mer. 24 juil.</a></th>(.*?)</tr>', page)
     assert day and re.findall(r'class="number">([^<]+)<', day[1])[1:3] == ["–", "–"]
     assert "pas de valeur" not in page, "a card without a value of the injection has no line for it"
 
 
-@pytest.mark.parametrize("by", ["day", "month", "year"])
+@pytest.mark.parametrize("by", ["day", "week", "month", "year"])
 def test_every_span_of_a_home_with_panels_is_drawn_also_while_the_production_is_late(
     service: ApiService, by: str
 ) -> None:

@@ -13,8 +13,8 @@ from worker.domain.consent.accounts import Account
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import daily_of
 from worker.runtime.process import Runtime
-from worker.web.pages.charts import title_of
-from worker.web.pages.measures import Days, Span, View, read_days
+from worker.web.pages.measures import CALENDAR_VIEWS, Days, Span, View, read_days
+from worker.web.pages.navigation import title_of
 from worker.web.texts import Words
 
 
@@ -46,7 +46,7 @@ def build_sum(runtime: Runtime, accounts: Sequence[Account], at: date | None, wo
     year = Span.containing(View.YEAR, day)
     window = DateWindow(year.start, year.end)
     days = {account.supplier: read_days(runtime.measures, account.id, window, daily) for account, daily in pairs}
-    return [_sum_up(Span.containing(view, day), days, words) for view in View]
+    return [_sum_up(Span.containing(view, day), days, words) for view in CALENDAR_VIEWS]
 
 
 def _sum_up(span: Span, days: dict[str, Days], words: Words) -> SummedSpan:
