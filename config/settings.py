@@ -32,6 +32,7 @@ from config.validation import (
     RedisUrl,
     SecretFileSource,
     SeriesNames,
+    check_notify_hosts,
     check_webhook,
     is_gas_production,
     is_production,
@@ -235,13 +236,18 @@ class Settings(BaseSettings):
         None, description="Signs these POSTs (HMAC-SHA256), 32 characters or more. Also as …_FILE."
     )
     webhook_networks: Networks = Field(
-        "", description="Private networks that webhooks may reach, like 10.1.0.0/16; without it public addresses alone."
+        "",
+        description="Private networks that webhooks and the services of RELEVE_NOTIFY_URL may reach, like 10.1.0.0/16, "
+        "or 127.0.0.0/8 for a mail server on this machine; without it public addresses alone.",
     )
     notify_url: NotifyUrls | None = Field(
         None,
-        description="Sends the same over other services: apprise URLs with a space between, such as "
-        "mailtos://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, ntfys://…, tgram://… or matrixs://…. The first one of "
-        "mail sends invitations and links to sign in too. Also as …_FILE.",
+        description="Sends the same over other services: apprise URLs with a space between, of the kinds "
+        "mailtos://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, ntfys://…, tgram://… and matrixs://…. The first one of "
+        "mail sends invitations, links to sign in and the households' notices too. Also as …_FILE.",
+    )
+    notify_language: Literal["fr", "en"] = Field(
+        "fr", description="The language of the operator's notices; households have theirs."
     )
     keep_consent_proof_days: int = Field(
         1825,
@@ -393,6 +399,10 @@ class Settings(BaseSettings):
                 check_webhook(self.webhook_url, self.webhook_secret.get_secret_value(), self.webhook_networks)
             except ValueError as error:
                 raise ValueError(f"RELEVE_WEBHOOK_URL: {error}") from None
+        try:
+            check_notify_hosts(self.notify_urls(), self.webhook_networks)
+        except ValueError as error:
+            raise ValueError(f"RELEVE_NOTIFY_URL: {error}") from None
         return self
 
     @field_validator("*", mode="before")

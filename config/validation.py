@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -106,6 +106,15 @@ def check_notify_urls(urls: str) -> None:
 
     for url in urls.split():
         load_service(url)
+
+
+def check_notify_hosts(urls: Sequence[str], networks: str) -> None:
+    """Raise ValueError where one of the URLs names a host in a private network that ``networks`` has not."""
+    from worker.accounts.notice_services import check_host
+    from worker.domain.networks import parse_networks
+
+    for url in urls:
+        check_host(url, parse_networks(networks))
 
 
 def _checked(check: Callable[[str], object]) -> AfterValidator:

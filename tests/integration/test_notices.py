@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,6 +32,7 @@ from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.fleet.backoff import NOTICE_DELAYS
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Series
+from worker.domain.networks import parse_networks
 from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
 from worker.runtime.process import Runtime
 from worker.stores.registry.consent_rows import build_notices
@@ -248,21 +250,28 @@ def mail_url(box: MailReceiver, scheme: str = "mailto", login: str = "", more: s
     return f"{scheme}://{login}127.0.0.1:{box.port}?from=releve@example.org&to=support@example.org{more}"
 
 
-def test_a_letter_comes_in_french_and_english_and_says_how_to_invite_the_holder(open_runtime: Any) -> None:
-    with mail_receiver() as box, open_runtime(notify_url=mail_url(box)) as runtime:
+@pytest.mark.parametrize(
+    "language, subject, words, other",
+    [
+        ("fr", "Relève : un compte attend une action", "doit le donner à nouveau", "must give it again"),
+        ("en", "Relève: an account needs its owner", "must give it again", "doit le donner à nouveau"),
+    ],
+)
+def test_d16_an_operators_mail_is_in_one_language_and_says_how_to_invite_the_holder(
+    open_runtime: Any, language: str, subject: str, words: str, other: str
+) -> None:
+    with mail_receiver() as box, open_runtime(notify_url=mail_url(box), notify_language=language) as runtime:
         account = suspend(runtime)
         assert deliver_due(runtime.notice_sender) == 1
         (notice,) = runtime.notices.list_for_account(account)
     (letter,) = box.messages
     assert (letter["From"], letter["To"]) == ("releve@example.org", "support@example.org")
-    assert letter["Subject"].startswith("Relève : un compte attend une action")
-    assert account in letter["Subject"]
+    assert letter["Subject"] == f"{subject} ({account})"
     assert letter.get_all("Message-ID") == [f"<{notice.id}@example.org>"]
     assert letter["Auto-Submitted"] == "auto-generated"
     text = letter.get_content()
-    assert "doit le donner à nouveau" in text
-    assert "must give it again" in text
-    assert text.count(f"`releve invite {account}`") == 2
+    assert words in text and other not in text
+    assert text.count(f"`releve invite {account}`") == 1
     assert "://" not in text
     assert notice.id in text
     assert METER not in letter.as_string()
@@ -343,6 +352,23 @@ def test_a_password_is_not_sent_to_a_server_without_tls() -> None:
         ),
         ({"notify_url": "mailtos://user:canary@mail.example?to=nobody"}, "RELEVE_NOTIFY_URL: to whom"),
         ({"notify_url": "mailto://user:canary@mail.example?to=a@example.org"}, "RELEVE_NOTIFY_URL: .* over TLS alone"),
+        # D16: of these kinds alone, and in a private network only where the operator has named it.
+        ({"notify_url": "json://hook.example/canary"}, "RELEVE_NOTIFY_URL: needs apprise URLs .* of the kinds mailto"),
+        ({"notify_url": "https://ntfy.sh/canary"}, "RELEVE_NOTIFY_URL: needs apprise URLs"),
+        *(
+            ({"notify_url": url}, "RELEVE_NOTIFY_URL: a service in a private network .* RELEVE_WEBHOOK_NETWORKS")
+            for url in (
+                "ntfy://10.1.2.3/canary",
+                "ntfys://[fe80::1]/canary",
+                "ntfy://127.0.0.1/canary",
+                "ntfy://localhost/canary",
+                "matrix://canary@169.254.169.254/#room",
+                "matrixs://canary@matrix.internal/#room",
+                "mailto://mail.example?smtp=192.168.0.9&from=a@example.org&to=b@example.org",
+                "mailto://relay?from=a@example.org&to=b@example.org",
+            )
+        ),
+        ({"notify_url": "ntfy://10.1.2.3/canary", "webhook_networks": "10.9.0.0/16"}, "RELEVE_NOTIFY_URL: a service"),
         ({"webhook_url": "ftp://hook.example", "webhook_secret": SECRET}, "RELEVE_WEBHOOK_URL"),
         ({"webhook_url": "http://hook.example", "webhook_secret": SECRET}, "RELEVE_WEBHOOK_URL: needs https"),  # L6
         ({"webhook_url": "https://hook.example", "webhook_secret": "s"}, "RELEVE_WEBHOOK_URL: its secret needs 32"),
@@ -353,6 +379,35 @@ def test_half_a_setting_is_refused_with_what_is_missing(settings: dict[str, str]
     with pytest.raises(ConfigError, match=fault) as refused:
         Settings.from_env(_env_file=None, **settings)
     assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url, networks",
+    [
+        ("ntfy://topic", ""),
+        ("ntfys://ntfy.example/topic", ""),
+        ("tgram://12345678:abcdefghijklmnopqrstuvwxyzABCDEFGHI/9/", ""),
+        ("matrixs://user:pw@matrix.example/#room", ""),
+        ("mailtos://user:pw@gmail.com?to=a@example.org", ""),
+        ("ntfy://10.1.2.3/topic", "10.1.0.0/16"),
+        ("mailto://localhost?from=a@example.org&to=b@example.org", "127.0.0.0/8,::1/128"),
+    ],
+)
+def test_d16_public_services_are_taken_and_private_ones_of_a_named_network(url: str, networks: str) -> None:
+    assert Settings.from_env(_env_file=None, notify_url=url, webhook_networks=networks).notify_urls() == [url]
+
+
+def test_d16_a_name_that_leads_into_a_private_network_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    with canned_server(TAKEN) as receiver:
+        port = int(receiver.url.rstrip("/").rpartition(":")[2])
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        service = NotifyService("ntfy", f"ntfy://ntfy.example:{port}/topic")
+        with pytest.raises(NotDelivered, match=r"^ntfy: an address in a private network: see RELEVE_WEBHOOK_NETWORKS$"):
+            service.send(message())
+        assert receiver.requests == []
+        replace(service, networks=parse_networks("127.0.0.0/8")).send(message())
+        assert len(receiver.requests) == 1
 
 
 def test_two_web_processes_of_one_data_folder_know_the_same_sessions(open_runtime: Any, tmp_path: Path) -> None:

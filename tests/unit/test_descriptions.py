@@ -109,8 +109,8 @@ def test_every_notice_says_what_to_do_in_both_languages(kind: NoticeKind) -> Non
         notice = Notice("n1", "k3q7d0fr2mxx", kind, reason, "2024-08-01", "mail", NOW, NOW)
         message = compose_message(notice)
         assert all(len(message.texts[language]) > 30 for language in ("fr", "en"))
-        assert "{" not in message.to_text()
-        assert "\n" not in message.to_subject()
+        assert "{" not in message.to_text("en")
+        assert "\n" not in message.to_subject("en")
 
 
 def missing_of_series(series: Series) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The channels of notices: a signed webhook, services by their apprise URLs, or the log if neither is set up.
 
-A webhook belongs to a tenant, and the services to the operator. Each channel tries once, within its time-outs, and
-raises NotDelivered with a reason that contains no secret.
+A webhook belongs to a tenant, and the services to the operator. Where one of them is of mail, households are mailed
+too, by a channel that the web application alone has (``access/household_mails.py``). Each channel tries once, within
+its time-outs, and raises NotDelivered with a reason that contains no secret.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import requests
 
 from worker.accounts import notice_services
 from worker.accounts.notice_texts import Message
 from worker.clients.guarded_http import AddressRefused, GuardedHttp
+from worker.domain.consent.consents import HOUSEHOLD_CHANNEL
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.networks import Network
 from worker.errors import NotDelivered, OperatorFault
 from worker.logs import fields
 from worker.stores.registry.tenants import TenantTable
+from worker.texts import LANGUAGES
 
 log = logging.getLogger("releve.notices")
 
@@ -92,15 +95,21 @@ def _open_session(networks: Sequence[Network]) -> Iterator[requests.Session]:
 
 @dataclass(frozen=True)
 class NotifyService:
-    """A service by its apprise URL; ``name`` stands in the table of notices and in the log."""
+    """A service by its apprise URL; ``name`` stands in the table of notices and in the log.
+
+    ``language``: the operator's. ``networks``: private ones that may be called.
+    """
 
     name: str
     url: str = field(repr=False)
+    language: str = LANGUAGES[0]
+    networks: Sequence[Network] = ()
 
     def send(self, message: Message) -> None:
         # A second attempt has the same id, so that its reader knows it.
-        text = f"{message.to_text()}\n[{message.notice.id}]\n"
-        if fault := notice_services.send(self.url, message.to_subject(), text, message.notice.id):
+        text = f"{message.to_text(self.language)}\n[{message.notice.id}]\n"
+        subject = message.to_subject(self.language)
+        if fault := notice_services.send(self.url, subject, text, message.notice.id, self.networks):
             raise NotDelivered(f"{self.name}: {fault}")
 
 
@@ -113,7 +122,12 @@ class NoticeLog:
         log.warning("notice: %s", message.texts["en"], extra=extra)
 
 
-Channel = Webhook | NotifyService | NoticeLog
+class Channel(Protocol):
+    """What sends a message once. Raises NotDelivered."""
+
+    def send(self, message: Message) -> None: ...
+
+
 WEBHOOK: Final = "webhook"  # The channels' names in the table of notices.
 LOG: Final = "log"
 
@@ -123,23 +137,31 @@ class NoticeChannels:
     """The channels by name: the operator's and the default tenant's, and another tenant's in the place of those.
 
     ``of_settings``: the channels of the settings, whose webhook is the default tenant's. ``tenants`` has the webhooks
-    of the others.
+    of the others. ``household``: the channel to households, where this process has it.
     """
 
     of_settings: Mapping[str, Channel]
     tenants: TenantTable | None = None
     networks: Sequence[Network] = ()  # Private ones that webhooks may call.
+    household: Channel | None = None
 
     def names(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
-        """Return the channels on which a notice about an account of the tenant is sent."""
+        """Return the channels on which a notice is sent to the operator, or to the tenant about its account."""
         if tenant == DEFAULT_TENANT or self.tenants is None:
             return tuple(self.of_settings)
         own = (WEBHOOK,) if self.tenants.has_webhook(tenant) else ()
         services = (name for name in self.of_settings if name not in (WEBHOOK, LOG))
         return (*own, *services) or (LOG,)
 
+    def names_for_account(self, tenant: str) -> tuple[str, ...]:
+        """Return the same and, where there is a mail service, the channel to the account's household."""
+        is_mail = any(name.partition("-")[0] in notice_services.MAIL_SCHEMES for name in self.of_settings)
+        return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if is_mail else []))
+
     def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | None:
         """Return a channel; None where it is not set up any more. Raises NotDelivered where its key is missing."""
+        if name == HOUSEHOLD_CHANNEL:
+            return self.household
         if tenant == DEFAULT_TENANT or self.tenants is None or name not in (WEBHOOK, LOG):
             return self.of_settings.get(name)
         if name == LOG:

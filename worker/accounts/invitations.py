@@ -21,6 +21,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.invitations import Invitation, InvitationPurpose, InvitationState
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import PARIS
+from worker.domain.networks import Network
 from worker.errors import DataError
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
@@ -54,6 +55,7 @@ class Inviter:
     registry: AccountRegistry
     public_url: str
     notify_urls: Sequence[str] = field(default=(), repr=False)
+    networks: Sequence[Network] = ()  # Private ones that the services may be in.
 
     def invite_account(self, account_id: str, by: str) -> tuple[Invitation, str]:
         """Invite the holder of an account to consent again, or to open the history of a closed one.
@@ -110,7 +112,7 @@ class Inviter:
         key = f"invitation.mail.{'right.' if by_right else ''}{self._kind_of_mail(invitation)}"
         texts = [_compose(key, language, link, invitation.expires_at) for language in LANGUAGES]
         text = "\n\n--\n\n".join(texts) + "\n"
-        fault = notice_services.send_to(url, address, f"Relève : {subject}", text, invitation.id)
+        fault = notice_services.send_to(url, address, f"Relève : {subject}", text, invitation.id, self.networks)
         if fault:
             log.warning("invitation not mailed", extra=fields(id=invitation.id, reason=fault))
         return fault

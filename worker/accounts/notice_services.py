@@ -1,4 +1,6 @@
-"""Notification services by their apprise URL: mail, ntfy, Telegram, Matrix and a hundred others.
+"""Notification services by their apprise URL: mail, ntfy, Telegram and Matrix, and no other of the library's kinds.
+
+A service in a private network, or on this machine, is called where the operator has named its network.
 
 Apart from ``channels``, because the settings check the URLs before anything else is loaded. The library itself takes a
 third of a second, so it is loaded where a URL is set.
@@ -9,20 +11,28 @@ from __future__ import annotations
 import logging
 import re
 import smtplib
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
+
+from worker.domain.networks import Network, may_be_named, may_be_reached
 
 if TYPE_CHECKING:
     from apprise import Apprise
 
 # "Unauthorized, error=401." of a web service, "Socket Exception: (550, b'no such user')" of a mail server.
 _STATUS: Final = re.compile(r"\berror=(\d{3})\b|^Socket Exception: \((\d{3}),", re.MULTILINE)
-_MAIL_SCHEMES: Final = ("mailto", "mailtos")
+MAIL_SCHEMES: Final = ("mailto", "mailtos")
+_SCHEMES: Final = (*MAIL_SCHEMES, "ntfy", "ntfys", "tgram", "matrix", "matrixs")
 _MESSAGE_ID: Final = re.compile(r"^Message-ID:\s+<[^>]*>$", re.MULTILINE)
 
 
 def load_service(url: str) -> Apprise:
     """Return the service of one URL. Raises ValueError, whose text repeats nothing of the URL."""
+    if url.partition("://")[0].lower() not in _SCHEMES:
+        raise ValueError(f"needs apprise URLs with a space between, of the kinds {', '.join(_SCHEMES)}")
     from apprise import Apprise, AppriseAsset
     from apprise.plugins.email import NotifyEmail
     from apprise.plugins.email.common import SecureMailMode
@@ -45,18 +55,52 @@ def load_service(url: str) -> Apprise:
     return service
 
 
-def send(url: str, subject: str, text: str, notice_id: str) -> str | None:
+def check_host(url: str, networks: Sequence[Network]) -> None:
+    """Raise ValueError for a service on a private host that lies in none of these networks."""
+    host = _host_of(load_service(url))
+    if host and not may_be_named(host, networks):
+        raise ValueError(
+            "a service in a private network or on this machine needs that network in RELEVE_WEBHOOK_NETWORKS, "
+            "like 10.1.0.0/16 or 127.0.0.0/8"
+        )
+
+
+def _host_of(service: Apprise) -> str:
+    """Return the host that the operator has named; empty for a service whose host the library knows."""
+    from apprise.plugins.email import NotifyEmail
+    from apprise.plugins.telegram import NotifyTelegram
+
+    plugin: Any = service[0]
+    if isinstance(plugin, NotifyTelegram):  # Its "host" is a part of the bot's key.
+        return ""
+    host = plugin.smtp_host if isinstance(plugin, NotifyEmail) else plugin.host
+    return str(host or "").strip("[]")
+
+
+def _leads_astray(host: str, networks: Sequence[Network]) -> bool:
+    """Return whether a name leads into a private network that the operator has not named."""
+    with suppress(ValueError):
+        ip_address(host)
+        return False  # An address of the settings, which were checked.
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False  # The library finds it out, too.
+    return not all(may_be_reached(str(entry[4][0]), networks) for entry in found)
+
+
+def send(url: str, subject: str, text: str, notice_id: str, networks: Sequence[Network] = ()) -> str | None:
     """Send a text once. Return why it wasn't taken, without a secret, or None where it was.
 
     A mail with the same ``notice_id`` has the same Message-ID, so that its reader's program knows it again.
     """
     # A new service each time: one that has just sent waits before it sends again.
-    return _send(load_service(url), subject, text, notice_id)
+    return _send(load_service(url), subject, text, notice_id, networks)
 
 
 def is_mail(url: str) -> bool:
     """Return whether the URL is a mail service's."""
-    return url.partition(":")[0].lower() in _MAIL_SCHEMES
+    return url.partition(":")[0].lower() in MAIL_SCHEMES
 
 
 def is_mail_address(text: str) -> bool:
@@ -67,22 +111,33 @@ def is_mail_address(text: str) -> bool:
     return bool(parts) and parts["full_email"] == text
 
 
-def send_to(url: str, address: str, subject: str, text: str, message_id: str) -> str | None:
+def send_to(
+    url: str,
+    address: str,
+    subject: str,
+    text: str,
+    message_id: str,
+    networks: Sequence[Network] = (),
+    headers: Mapping[str, str] | None = None,
+) -> str | None:
     """Send a text once to ``address`` alone, by a mail service and not to those that its URL names.
 
-    Returns what ``send`` does.
+    ``headers``: further ones of the mail. Returns what ``send`` does.
     """
     service = load_service(url)
     mail: Any = service[0]
     mail.targets, mail.cc, mail.bcc = [(False, address)], set(), set()
-    return _send(service, subject, text, message_id)
+    mail.headers = {**mail.headers, **(headers or {})}
+    return _send(service, subject, text, message_id, networks)
 
 
-def _send(service: Apprise, subject: str, text: str, notice_id: str) -> str | None:
+def _send(service: Apprise, subject: str, text: str, notice_id: str, networks: Sequence[Network]) -> str | None:
     from apprise import NotifyFormat
     from apprise.logger import LogCapture
     from apprise.plugins.email import NotifyEmail
 
+    if (host := _host_of(service)) and _leads_astray(host, networks):
+        return "an address in a private network: see RELEVE_WEBHOOK_NETWORKS"
     with LogCapture(level=logging.DEBUG, fmt="%(message)s") as lines:  # type: ignore[no-untyped-call]
         mail = service[0]
         if isinstance(mail, NotifyEmail):

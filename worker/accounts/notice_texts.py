@@ -1,17 +1,19 @@
 """The descriptions of notices, and the messages made of them: JSON for programs, plain text for people.
 
-Subjects and texts stand in ``locales/notices.json`` and ``codes.json``, in French and English. They contain no meter
-number, no token and no link: whoever sends notices on to a household makes an invitation first.
+Subjects and texts stand in ``locales/notices.json`` and ``codes.json``; a program gets them in French and English, a
+person in one language. They contain no meter number, no token and no link: whoever sends notices on to a household
+makes an invitation first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final
 
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.errors import describe_code
-from worker.texts import LANGUAGES, translate, translate_all
+from worker.texts import LANGUAGES, format_day, translate, translate_all
 
 # This is no error code: it follows from the completeness of the account's days.
 CURVE_NOT_ACTIVATED: Final = "CURVE_NOT_ACTIVATED"
@@ -67,32 +69,41 @@ class Message:
             "new_consent_helps": self.new_consent_helps,
         }
 
-    def to_text(self) -> str:
-        """Return the e-mail's body: French, then English."""
-        return "\n\n--\n\n".join(self._paragraphs(language) for language in LANGUAGES) + "\n"
-
-    def to_subject(self) -> str:
+    def to_subject(self, language: str) -> str:
         account = f" ({self.notice.account_id})" if self.notice.account_id else ""
-        return f"Relève : {self.subject['fr']} / {self.subject['en']}{account}"
+        return f"{translate('notice.prefix', language)}{self.subject[language]}{account}"
 
-    def _paragraphs(self, language: str) -> str:
+    def to_text(self, language: str) -> str:
+        """Return the body of a mail or message to the operator."""
         lines = [self.texts[language]]
         if self.notice.account_id:
             reason = f" ({self.notice.reason})" if self.notice.reason else ""
-            lines.append(f"{translate('notice.account', language)} : {self.notice.account_id}{reason}")
+            lines.append(f"{translate('notice.account', language)}{self.notice.account_id}{reason}")
         if self.new_consent_helps:
             lines.append(translate("invitation.notice", language, account=self.notice.account_id))
-        return "\n\n".join(lines)
+        return "\n\n".join(lines) + "\n"
+
+
+def write_day(day: str, language: str) -> str:
+    """Return a day such as 2026-12-24 as people write it; a text that is no day as it is."""
+    try:
+        return format_day(date.fromisoformat(day), language)
+    except ValueError:
+        return day or "-"
 
 
 def compose_message(notice: Notice) -> Message:
     """Return the message of a notice."""
     description, reason = DESCRIPTIONS[notice.kind], notice.reason
     subject, _, day = notice.about.rpartition("@")
+    key = description.text.format(reason=reason)
     helps = description.offers_consent and (not reason or describe_code(reason).renewable)
     return Message(
         notice,
         subject=translate_all(f"notice.{notice.kind.value}.subject"),
-        texts=translate_all(description.text.format(reason=reason), reason=reason, day=day or "-", subject=subject),
+        texts={
+            language: translate(key, language, reason=reason, day=write_day(day, language), subject=subject)
+            for language in LANGUAGES
+        },
         new_consent_helps=helps and notice.account_id is not None,
     )

@@ -185,7 +185,7 @@ class RefusalPolicy:
             if last_day is None or account.state is AccountState.ACTION_NEEDED or account.refusal_on(today):
                 continue
             if kind := due_reminder(last_day, today):
-                channels = self.channels.names(account.tenant)
+                channels = self.channels.names_for_account(account.tenant)
                 notices = build_notices(channels, kind, "", last_day.isoformat(), now, account.id)
                 new_notices += self.notices.insert_new(notices)
         return new_notices
@@ -194,7 +194,7 @@ class RefusalPolicy:
         """Insert notices that the account's curve is not collected, once each time it stops; return the new ones."""
         subject = last_curve.isoformat() if last_curve else "never"
         kind = NoticeKind.CURVE_NOT_ACTIVATED
-        channels = self.channels.names(account.tenant)
+        channels = self.channels.names_for_account(account.tenant)
         notices = build_notices(channels, kind, kind.name, subject, self.now(), account.id)
         return self.notices.insert_new(notices)
 
@@ -241,7 +241,7 @@ class RefusalPolicy:
     def _set_aside(self, account_id: str, error_class: type[AccountError], now: datetime) -> bool:
         # The moment tells this suspension's notices from those of an earlier one.
         subject, code = now.isoformat(timespec="microseconds"), error_class.code
-        channels = self.channels.names(self.accounts.get(account_id).tenant)
+        channels = self.channels.names_for_account(self.accounts.get(account_id).tenant)
         return self.pending.suspend(
             account_id,
             code,

@@ -13,6 +13,7 @@ from worker.ops.plain_connections import check_plain_http
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.web.addresses import trusted_proxies
 from worker.web.app import create_app
+from worker.web.household_notices import mailing_notices
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT, serve
 
 
@@ -42,5 +43,5 @@ def web(host: str, port: int) -> None:
     with Runtime(settings.model_copy(update={"public_url": address}), guarded=True) as runtime:
         warn_without_operators(runtime)
         app = create_app(runtime)
-        with refusing_taken_port(host, port):
+        with refusing_taken_port(host, port), mailing_notices(runtime):
             serve(app, host, port, on_start=lambda where: click.echo(f"serving at {where}"), proxies=proxies)

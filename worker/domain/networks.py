@@ -35,6 +35,31 @@ def is_public_host(host: str) -> bool:
     return (getattr(ip, "ipv4_mapped", None) or ip).is_global
 
 
+def may_be_named(host: str, networks: Sequence[Network]) -> bool:
+    """Return whether a setting may name this host: a public one, or one that lies in ``networks``.
+
+    A name of a private network is taken where there are networks; what it leads to is looked at when it is called.
+    """
+    if is_public_host(host):
+        return True
+    try:
+        ip = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return bool(networks)
+    return _is_in(getattr(ip, "ipv4_mapped", None) or ip, networks)
+
+
+def may_be_reached(address: str, networks: Sequence[Network]) -> bool:
+    """Return whether the address that a setting's name has led to may be called: a public one, or of ``networks``."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return _is_in(ip, networks) or (ip.is_global and not ip.is_multicast)
+
+
+def _is_in(ip: ipaddress.IPv4Address | ipaddress.IPv6Address, networks: Sequence[Network]) -> bool:
+    return any(ip in network for network in networks)
+
+
 def may_be_called(address: str, host: str, networks: Sequence[Network], *, is_plain: bool) -> bool:
     """Return whether the address that the name ``host`` has led to may be called.
 

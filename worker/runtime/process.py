@@ -291,6 +291,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             registry=self.registry,
             public_url=self.settings.public_url,
             notify_urls=self.settings.notify_urls(),
+            networks=parse_networks(self.settings.webhook_networks),
         )
         self.notice_sender = NoticeSender(
             notices=self.notices,
@@ -469,7 +470,7 @@ class Runtime(AbstractContextManager["Runtime"]):
     @cached_property
     def web_access(self) -> WebAccess:
         """What opens and ends browsers' sessions. It needs the session key, which a worker does not have."""
-        return build_web_access(self.settings, self.registry, self.erasure_hashes, RateLimiter(self.redis))
+        return build_web_access(self.settings, self.registry, self.erasure_hashes, RateLimiter(self.redis), self.now)
 
     @property
     def has_rights(self) -> bool:
@@ -548,7 +549,8 @@ def _build_channels(settings: Settings) -> dict[str, Channel]:
         scheme = url.partition(":")[0].lower()
         same = sum(name.partition("-")[0] == scheme for name in channels)
         name = f"{scheme}-{same + 1}" if same else scheme
-        channels[name] = NotifyService(name, url)
+        networks = parse_networks(settings.webhook_networks)
+        channels[name] = NotifyService(name, url, settings.notify_language, networks)
     return channels or {LOG: NoticeLog()}
 
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from config.settings import Settings
-from worker.accounts.access.mail_links import MailLinks
+from worker.accounts.access.household_mails import HouseholdMails
+from worker.accounts.access.mail_links import MailLinks, MailSettings
 from worker.accounts.access.ways_back import HouseholdAccess
+from worker.accounts.channels import NoticeChannels
+from worker.accounts.notices import NoticeSender
+from worker.domain.clock import Clock
+from worker.domain.networks import parse_networks
 from worker.runtime.keys import build_sealer, session_keys
 from worker.stores.database import Database
 from worker.stores.encryption import KeyedHashes, Purpose, Signer
@@ -16,6 +21,7 @@ from worker.stores.registry.access.operators import OperatorTable
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.households.households import HouseholdTable
 from worker.stores.registry.households.mail_addresses import MailAddressTable
+from worker.stores.registry.notices import NoticeTable
 from worker.stores.sealing import Sealer
 
 
@@ -36,6 +42,7 @@ class WebAccess(OperatorAccess):
     households: HouseholdTable
     ways_back: HouseholdAccess
     mail_links: MailLinks
+    notice_sender: NoticeSender
 
 
 def build_operator_access(settings: Settings, database: Database) -> OperatorAccess:
@@ -46,18 +53,28 @@ def build_operator_access(settings: Settings, database: Database) -> OperatorAcc
 
 
 def build_web_access(
-    settings: Settings, registry: AccountRegistry, hashes: KeyedHashes, limiter: RateLimiter
+    settings: Settings, registry: AccountRegistry, hashes: KeyedHashes, limiter: RateLimiter, now: Clock
 ) -> WebAccess:
     """Return what opens and ends sessions.  Raises ConfigError as ``build_sealer`` does."""
     of_operators = build_operator_access(settings, registry.database)
     keys, sealer = of_operators.keys, of_operators.sealer
     households = HouseholdTable(registry.database, sealer)
     addresses = MailAddressTable(registry.database, sealer, hashes)
+    signer = Signer(session_keys(settings))
+    mail = MailSettings(notify_urls=settings.notify_urls(), networks=parse_networks(settings.webhook_networks))
+    household_mails = HouseholdMails(
+        households=households,
+        addresses=addresses,
+        registry=registry,
+        signer=signer,
+        public_url=settings.public_url,
+        mail=mail,
+    )
     return WebAccess(
         sealer=sealer,
         keys=keys,
         operators=of_operators.operators,
-        signer=Signer(session_keys(settings)),
+        signer=signer,
         households=households,
         ways_back=HouseholdAccess(keys=keys, households=households, addresses=addresses),
         mail_links=MailLinks(
@@ -67,6 +84,12 @@ def build_web_access(
             registry=registry,
             limiter=limiter,
             public_url=settings.public_url,
-            notify_urls=settings.notify_urls(),
+            mail=mail,
+        ),
+        notice_sender=NoticeSender(
+            notices=NoticeTable(registry.database),
+            accounts=registry,
+            channels=NoticeChannels(of_settings={}, household=household_mails),
+            now=now,
         ),
     )

@@ -40,6 +40,7 @@ class Purpose(Enum):
     BACKUP = ("backup", "RELEVE_BACKUP_KEYS")
     WEB_ACCESS = ("web access", "RELEVE_SESSION_KEY")
     WEB_FORMS = ("web forms", "RELEVE_SESSION_KEY")
+    MAIL_TICKETS = ("mail tickets", "RELEVE_SESSION_KEY")
 
     def __init__(self, label: str, setting: str) -> None:
         self.label, self.setting = label, setting
@@ -148,12 +149,13 @@ class KeyedHashes:
 
 
 class Signer:
-    """The CSRF tokens of forms: HMAC-SHA256 under the session keys."""
+    """The CSRF tokens of forms, and the tickets of mails: HMAC-SHA256 under the session keys."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         """Take the session keys, the newest first. Raises ValueError for one that is too short."""
         check_keys(keys)
         self._form_keys = [derive_key(key.encode(), Purpose.WEB_FORMS) for key in keys]
+        self._ticket_keys = [derive_key(key.encode(), Purpose.MAIL_TICKETS) for key in keys]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -167,6 +169,16 @@ class Signer:
         # A stranger may send characters that can't be encoded; they must not raise an error.
         sent = (token or "").encode("utf-8", "replace")
         return any(hmac.compare_digest(_digest(key, sid).encode(), sent) for key in self._form_keys)
+
+    def make_ticket(self, household_id: str) -> str:
+        """Return the text by which a mail's reader switches the notices of this household off, and does no more."""
+        return f"{household_id}.{_digest(self._ticket_keys[0], household_id)}"
+
+    def read_ticket(self, ticket: str) -> str | None:
+        """Return the household of a ticket; None for a text that we have not made."""
+        household_id, _, sent = ticket.encode("ascii", "replace").decode().partition(".")
+        is_ours = any(hmac.compare_digest(_digest(key, household_id), sent) for key in self._ticket_keys)
+        return household_id if is_ours else None
 
 
 def _digest(key: bytes, sid: str) -> str:

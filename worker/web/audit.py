@@ -59,6 +59,8 @@ ACTIONS: Final[Mapping[str, AuditAction]] = {
     "POST /access/code": AuditAction.RECOVERY_CODE,
     "POST /access/address": AuditAction.ADDRESS_GIVE,
     "POST /access/address/remove": AuditAction.ADDRESS_REMOVE,
+    "POST /access/notices": AuditAction.ADDRESS_NOTICES,
+    "POST /access/notices/off/{ticket}": AuditAction.ADDRESS_NOTICES,
     "POST /access/confirm": AuditAction.ADDRESS_CONFIRM,
     "POST /access/log-out": AuditAction.SESSION_END,
     "POST /access/sessions/{key_id}/end": AuditAction.SESSION_END,

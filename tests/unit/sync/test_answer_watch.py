@@ -61,7 +61,7 @@ def test_a_new_field_is_told_once_and_the_readings_are_stored(household: Househo
     }
     message = compose_message(new_notices[0])
     assert not message.new_consent_helps
-    assert "unknown_field" in message.to_text() and "releve quarantine" in message.to_text()
+    assert "unknown_field" in message.to_text("en") and "releve quarantine" in message.to_text("en")
 
 
 @pytest.mark.parametrize(

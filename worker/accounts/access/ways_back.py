@@ -107,6 +107,10 @@ class HouseholdAccess:
         self.addresses.remove(household_id)
         self.keys.end_of([household_id], [KeyKind.ADDRESS_LINK, KeyKind.SIGN_IN_LINK])
 
+    def set_notices(self, household_id: str, *, wanted: bool) -> bool:
+        """Set whether notices are mailed to the household's address; False where it has none."""
+        return self.addresses.set_notices(household_id, wanted=wanted)
+
 
 def _secret_of(link: str) -> str:
     """Return the secret of a link; the whole link may be pasted."""

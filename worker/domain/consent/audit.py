@@ -56,6 +56,7 @@ class AuditAction(StrEnum):
     ACCOUNT_SYNC = "account.sync"
     ADDRESS_CONFIRM = "address.confirm"  # A household's mail address.
     ADDRESS_GIVE = "address.give"
+    ADDRESS_NOTICES = "address.notices"
     ADDRESS_REMOVE = "address.remove"
     BACKUP_MAKE = "backup.make"
     BACKUP_RESTORE = "backup.restore"

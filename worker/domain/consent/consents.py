@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Final
 
 
 class ConsentKind(StrEnum):
@@ -100,6 +101,9 @@ class NoticeKind(StrEnum):
     RIGHT_PROOF_REJECTED = "right_proof_rejected"
     SUPPLIER_CHANGED = "supplier_changed"  # The supplier's answers differ from its documentation.
     TOKEN_ENDS = "token_ends"  # noqa: S105 - An API token ends within two weeks.
+
+
+HOUSEHOLD_CHANNEL: Final = "household"  # By mail, to the address that the account's household has confirmed.
 
 
 @dataclass(frozen=True, slots=True)

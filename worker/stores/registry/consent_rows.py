@@ -12,9 +12,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, select
 
-from worker.domain.consent.consents import Notice, NoticeKind
+from worker.domain.consent.consents import HOUSEHOLD_CHANNEL, Notice, NoticeKind
 from worker.stores.database import build_insert
-from worker.stores.registry.tables import NOTICES, PENDING_REFUSALS
+from worker.stores.registry.tables import HOUSEHOLD_ACCOUNTS, MAIL_ADDRESSES, NOTICES, PENDING_REFUSALS
 
 NOTICE_QUERY = select(*(column for column in NOTICES.c if column is not NOTICES.c.key))
 
@@ -37,9 +37,11 @@ def delete_pending_refusals(connection: Connection, account_id: str) -> int:
 
 
 def insert_notices(connection: Connection, notices: Iterable[Notice]) -> list[Notice]:
-    """Insert the notices whose key is new, and return them."""
+    """Insert the notices whose key is new, and return them; none for a household without a mail address."""
     inserted = []
     for notice in notices:
+        if notice.channel == HOUSEHOLD_CHANNEL and not _has_address(connection, notice.account_id):
+            continue
         row = {**asdict(notice), "key": notice.key}
         statement = build_insert(connection.dialect.name, NOTICES).values(**row)
         insert_once = statement.on_conflict_do_nothing(index_elements=["key"]).returning(NOTICES.c.id)
@@ -52,3 +54,10 @@ def delete_undelivered_notices(connection: Connection, account_id: str) -> int:
     """Delete the account's notices that were not delivered yet, and return their number."""
     conditions = (NOTICES.c.account_id == account_id, NOTICES.c.delivered_at.is_(None))
     return connection.execute(delete(NOTICES).where(*conditions)).rowcount
+
+
+def _has_address(connection: Connection, account_id: str | None) -> bool:
+    """Return whether a household of the account has an address; what it says, and what for, the web alone can read."""
+    is_same = HOUSEHOLD_ACCOUNTS.c.household_id == MAIL_ADDRESSES.c.household_id
+    query = select(MAIL_ADDRESSES.c.household_id).join_from(MAIL_ADDRESSES, HOUSEHOLD_ACCOUNTS, is_same)
+    return connection.execute(query.where(HOUSEHOLD_ACCOUNTS.c.account_id == account_id).limit(1)).first() is not None

@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import delete, select, update
 
-from worker.domain.consent.consents import Notice
+from worker.domain.consent.consents import HOUSEHOLD_CHANNEL, Notice
 from worker.domain.fleet.backoff import NOTICE_DELAYS
 from worker.stores.database import SqlTable
 from worker.stores.registry import consent_rows
@@ -30,10 +30,15 @@ class NoticeTable(SqlTable):
         with self._database.writing() as connection:
             return consent_rows.insert_notices(connection, notices)
 
-    def list_due(self, now: datetime) -> list[str]:
-        """Return the ids of the notices that are due, the longest waiting first."""
+    def list_due(self, now: datetime, *, to_households: bool = False) -> list[str]:
+        """Return the ids of the notices that are due, the longest waiting first.
+
+        Those to households are listed apart: the web application sends them, which alone can read their addresses.
+        """
+        channel = NOTICES.c.channel
+        is_wanted = channel == HOUSEHOLD_CHANNEL if to_households else channel != HOUSEHOLD_CHANNEL
         waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MAX_ATTEMPTS)
-        query = select(NOTICES.c.id).where(*waiting, NOTICES.c.next_attempt_at <= now)
+        query = select(NOTICES.c.id).where(is_wanted, *waiting, NOTICES.c.next_attempt_at <= now)
         return [row.id for row in self._database.fetch(query.order_by(NOTICES.c.next_attempt_at).limit(_PAGE_SIZE))]
 
     def claim(self, notice_id: str, now: datetime) -> Notice | None:

@@ -97,6 +97,42 @@ def remove_address(
     return RedirectResponse(f"{PATH}#mail", 303)
 
 
+@router.post("/access/notices")
+def choose_notices(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    wanted: Annotated[bool, Form()] = False,
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """Switch the notices to the household's address on or off."""
+    if (opened := _own(runtime, session, csrf)) is None:
+        return _turn_away(request, session)
+    runtime.web_access.ways_back.set_notices(opened[1].id, wanted=wanted)
+    return RedirectResponse(f"{PATH}#mail", 303)
+
+
+@router.get("/access/notices/off/{ticket}")
+def show_notices_off(request: Request, runtime: RuntimeDep, ticket: str) -> Response:
+    """Show the button that switches notices off; what follows the links of mails must not."""
+    if runtime.web_access.signer.read_ticket(ticket) is None:
+        return refuse_link(request, runtime, "access.notices_over", (PATH, "access.title"))
+    return render(request, "notices_off.html", action=request.url.path)
+
+
+@router.post("/access/notices/off/{ticket}")
+def switch_notices_off(request: Request, runtime: RuntimeDep, ticket: str) -> Response:
+    """Switch the notices of a household off by the link of a mail, which opens nothing and needs no session.
+
+    Mail programs send the same by themselves (RFC 8058).
+    """
+    household_id = runtime.web_access.signer.read_ticket(ticket)
+    if household_id is None:
+        return refuse_link(request, runtime, "access.notices_over", (PATH, "access.title"))
+    runtime.web_access.ways_back.set_notices(household_id, wanted=False)
+    return render_message(request, "access.notices_off_done", 200, ("/", "message.home"))
+
+
 @router.get("/access/confirm")
 def show_confirm_form(request: Request) -> Response:
     """Show the button that confirms an address, in whichever browser the link is opened."""

@@ -73,6 +73,12 @@ class HouseholdTable(SqlTable):
             end_empty(connection, found)
             return len(found)
 
+    def list_showing(self, account_id: str) -> list[Household]:
+        """Return the households that have the account, each with the session number that it knows."""
+        with self._database.reading() as connection:
+            rows = [self._load(connection, one) for one in find_households(connection, account_id)]
+        return [household for household in rows if household is not None and account_id in household.accounts]
+
     def _load(self, connection: Connection, household_id: str, *, lock: bool = False) -> Household | None:
         query = select(HOUSEHOLDS).where(HOUSEHOLDS.c.id == household_id)
         row = connection.execute(query.with_for_update() if lock else query).one_or_none()

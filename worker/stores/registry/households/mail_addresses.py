@@ -1,18 +1,22 @@
-"""Mail addresses of households, to which a link to sign in may be sent.
+"""Mail addresses of households, to which a link to sign in may be sent, and notices about their accounts.
 
 A row is written when the household has confirmed the address by a link that was mailed there. The address is sealed at
 its household's row, under a key that only the web application has, and found by a keyed hash. Whoever can write the
 table, but lacks this key, can add no address and move none to another household.
+
+What is sealed is ``{"address": "anne@example.org", "notices": true}``. An address that was confirmed before there were
+notices is sealed as it is: it was given for links alone, so it gets none until its household wants them.
 """
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, delete, insert, select
+from sqlalchemy import Row, delete, insert, select, update
 
 from worker.domain.clock import Clock, real_clock
 from worker.errors import OperatorFault
@@ -27,12 +31,16 @@ _MOST_HOUSEHOLDS: Final = 20  # Of one address; the newest come first.
 
 @dataclass(frozen=True, slots=True)
 class MailAddress:
-    """The confirmed address of a household. ``language``: of the mails that are sent there."""
+    """The confirmed address of a household. ``language``: of the mails that are sent there.
+
+    ``notices``: whether notices about its accounts are sent there, too.
+    """
 
     household_id: str
     address: str = field(repr=False)
     language: str
     confirmed_at: datetime
+    notices: bool = False
 
 
 class MailAddressTable(SqlTable):
@@ -53,9 +61,21 @@ class MailAddressTable(SqlTable):
             if connection.execute(query).one_or_none() is None:
                 return False
             connection.execute(delete(MAIL_ADDRESSES).where(MAIL_ADDRESSES.c.household_id == household_id))
-            sealed = self._sealer.seal(address, place_of(MAIL_ADDRESSES.c.sealed, household_id))
+            sealed = self._seal(household_id, address, notices=True)
             row = {"household_id": household_id, "hash": self.hash(address), "sealed": sealed, "language": language}
             connection.execute(insert(MAIL_ADDRESSES).values(**row, confirmed_at=self._now()))
+            return True
+
+    def set_notices(self, household_id: str, *, wanted: bool) -> bool:
+        """Set whether notices are sent to the household's address; False where it has none."""
+        is_its = MAIL_ADDRESSES.c.household_id == household_id
+        with self._database.writing() as connection:
+            row = connection.execute(select(MAIL_ADDRESSES).where(is_its).with_for_update()).one_or_none()
+            address = self._unseal(row) if row else None
+            if address is None:
+                return False
+            sealed = self._seal(household_id, address.address, notices=wanted)
+            connection.execute(update(MAIL_ADDRESSES).where(is_its).values(sealed=sealed))
             return True
 
     def load(self, household_id: str) -> MailAddress | None:
@@ -77,10 +97,15 @@ class MailAddressTable(SqlTable):
 
     def _unseal(self, row: Row[Any]) -> MailAddress | None:
         try:
-            address = self._sealer.unseal(row.sealed, place_of(MAIL_ADDRESSES.c.sealed, row.household_id))
+            text = self._sealer.unseal(row.sealed, place_of(MAIL_ADDRESSES.c.sealed, row.household_id))
         except OperatorFault:
             return None
-        return MailAddress(row.household_id, address, row.language, row.confirmed_at)
+        fields = json.loads(text) if text.startswith("{") else {"address": text}
+        return MailAddress(row.household_id, **fields, language=row.language, confirmed_at=row.confirmed_at)
+
+    def _seal(self, household_id: str, address: str, *, notices: bool) -> str:
+        text = json.dumps({"address": address, "notices": notices}, ensure_ascii=False)
+        return self._sealer.seal(text, place_of(MAIL_ADDRESSES.c.sealed, household_id))
 
 
 def _normalize(address: str) -> str:

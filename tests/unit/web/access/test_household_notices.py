@@ -1,0 +1,232 @@
+"""Notices reach the household (D16): one mail in its language, to its confirmed address, until it wants no more."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import select, update
+
+from tests.support.api_service import TODAY, ApiService, open_api_service
+from tests.support.factories import window_job
+from tests.support.household_pages import ENGLISH, FRENCH
+from tests.support.mail_server import MailReceiver, mail_receiver
+from tests.support.ways_back import confirm_address, press
+from worker.accounts.access.ways_back import HouseholdAccess
+from worker.domain.fleet.backoff import NOTICE_DELAYS
+from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.series import Series
+from worker.errors import RefreshTokenDead
+from worker.stores.database import place_of
+from worker.stores.registry.tables import ACCOUNTS, MAIL_ADDRESSES
+from worker.web.household_notices import deliver_household_notices
+
+pytestmark = pytest.mark.sockets
+
+HOME = "Anne.Home@example.org"
+ENDS_ON = TODAY + timedelta(days=20)
+ONE_CLICK = {"List-Unsubscribe": "One-Click"}
+
+
+@pytest.fixture
+def mails() -> Iterator[MailReceiver]:
+    with mail_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def service(redis_url: str, tmp_path: Path, mails: MailReceiver) -> Iterator[ApiService]:
+    url = f"mailto://127.0.0.1:{mails.port}?from=releve@example.org&to=operator@example.org"
+    with open_api_service(redis_url, tmp_path, notify_url=url) as built:
+        yield built
+
+
+def household(service: ApiService, account: str, mails: MailReceiver, headers: dict[str, str]) -> TestClient:
+    """Return a browser whose household has confirmed its address."""
+    browser = service.browser(account)
+    browser.headers.update(headers)
+    confirm_address(browser, mails, HOME)
+    mails.messages.clear()
+    mails.recipients.clear()
+    return browser
+
+
+def remind(service: ApiService, account: str, ends_on: date = ENDS_ON) -> None:
+    """Let the consent end soon, and insert what a night inserts then."""
+    change = update(ACCOUNTS).where(ACCOUNTS.c.id == account).values(consent_until=ends_on)
+    service.runtime.registry.database.change(change)
+    service.runtime.refusals.insert_reminders()
+
+
+def suspend(service: ApiService, account: str) -> None:
+    window = DateWindow(TODAY - timedelta(days=30), TODAY)
+    service.runtime.results.record_failure(window_job(window, Series.DAILY, account), RefreshTokenDead("dead"))
+
+
+def deliver(service: ApiService) -> int:
+    return deliver_household_notices(service.runtime.web_access.notice_sender)
+
+
+def off_link(service: ApiService, mails: MailReceiver) -> str:
+    link = str(mails.messages[-1]["List-Unsubscribe"]).strip("<>")
+    assert mails.messages[-1]["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert link in mails.messages[-1].get_content()
+    return link.removeprefix(service.runtime.settings.public_url)
+
+
+@pytest.mark.parametrize(
+    "headers, subject, words, other",
+    [
+        (FRENCH, "Relève : votre accord ", "Votre accord se termine le 14 août 2024.", "consent"),
+        (ENGLISH, "Relève: your consent ", "Your consent ends on 14 August 2024.", "accord"),
+    ],
+)
+def test_d16_a_consent_that_ends_soon_is_said_to_its_household_in_its_language(
+    service: ApiService,
+    account: str,
+    mails: MailReceiver,
+    headers: dict[str, str],
+    subject: str,
+    words: str,
+    other: str,
+) -> None:
+    household(service, account, mails, headers)
+    remind(service, account)
+    assert (deliver(service), deliver(service)) == (1, 0)
+    (mail,) = mails.messages
+    assert mails.recipients == [[HOME]]
+    assert mail["Subject"] == subject + words.removesuffix(".").partition(" ")[2].partition(" ")[2]
+    text = mail.get_content().replace("\r\n", "\n")
+    assert words in text and other not in text and "2024-08-14" not in text
+    assert "0011" in text and "30001640000011" not in text and account not in text
+    assert f"\n{service.runtime.settings.public_url}\n" in text
+
+
+def test_d16_an_account_set_aside_is_told_in_the_words_of_its_page(
+    service: ApiService, account: str, mails: MailReceiver
+) -> None:
+    browser = household(service, account, mails, FRENCH)
+    suspend(service, account)
+    assert deliver(service) == 1
+    text = mails.messages[-1].get_content()
+    assert "Reconnectez votre compteur : l’historique est gardé" in text
+    assert "Reconnectez votre compteur" in browser.get(f"/accounts/{account}").text
+    assert "retirez le compte" not in text, "that is for the operator"
+
+
+def test_d16_the_operators_mail_is_apart_and_in_the_operators_language(
+    service: ApiService, account: str, mails: MailReceiver
+) -> None:
+    household(service, account, mails, ENGLISH)
+    remind(service, account)
+    for notice_id in service.runtime.notices.list_due(service.runtime.now()):
+        assert service.runtime.notice_sender.deliver(notice_id)
+    (mail,) = mails.messages
+    assert mails.recipients == [["operator@example.org"]]
+    assert mail["Subject"] == f"Relève : un consentement se termine bientôt ({account})"
+    assert "se termine le 14 août 2024" in mail.get_content() and "consent ends" not in mail.get_content()
+
+
+def test_d16_no_row_is_written_for_a_household_without_an_address(service: ApiService, account: str) -> None:
+    service.browser(account)
+    remind(service, account)
+    assert [notice.channel for notice in service.runtime.notices.list_for_account(account)] == ["mailto"]
+    assert deliver(service) == 0
+
+
+def test_d16_a_household_gets_no_more_after_its_account_has_another_holder(
+    service: ApiService, account: str, mails: MailReceiver
+) -> None:
+    household(service, account, mails, FRENCH)
+    change = update(ACCOUNTS).where(ACCOUNTS.c.id == account).values(session_number=7)
+    service.runtime.registry.database.change(change)
+    remind(service, account)
+    deliver(service)
+    assert mails.messages == []
+
+
+def test_d16_a_mail_that_is_refused_is_sent_again_under_the_same_id(
+    service: ApiService, account: str, mails: MailReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    household(service, account, mails, FRENCH)
+    remind(service, account)
+    mails.refusal = "550 no such user"
+    sender = service.runtime.web_access.notice_sender
+    with caplog.at_level(logging.DEBUG):
+        assert deliver(service) == 0
+        mails.refusal = None
+        later = replace(sender, now=lambda: service.runtime.now() + NOTICE_DELAYS[0])
+        assert deliver_household_notices(later) == 1
+    notice = next(one for one in service.runtime.notices.list_for_account(account) if one.channel == "household")
+    assert mails.messages[0]["Message-ID"].startswith(f"<{notice.id}.")
+    ours = [record for record in caplog.records if record.name.startswith("releve")]
+    assert not [record for record in ours if "example.org" in f"{record.getMessage()}{record.__dict__.get('fields')}"]
+
+
+@pytest.mark.parametrize("by", ["one click", "button", "page"])
+def test_d16_a_household_switches_its_notices_off_and_on_again(
+    service: ApiService, account: str, mails: MailReceiver, by: str
+) -> None:
+    browser = household(service, account, mails, FRENCH)
+    remind(service, account)
+    deliver(service)
+    link, stranger = off_link(service, mails), service.stranger()
+    if by == "one click":
+        assert stranger.post(link, data=ONE_CLICK).status_code == 200
+    elif by == "button":
+        page = stranger.get(link, headers=FRENCH)
+        assert page.status_code == 200 and 'action="' + link in page.text
+        remind(service, account, ENDS_ON + timedelta(days=1))
+        assert deliver(service) == 1, "to open the link changes nothing"
+        assert "Avis arrêtés" in stranger.post(link, headers=FRENCH).text
+    else:
+        assert press(browser, "/access", "/access/notices", wanted="no").status_code == 303
+    mails.messages.clear()
+    remind(service, account, ENDS_ON + timedelta(days=2))
+    deliver(service)
+    assert mails.messages == []
+    page = browser.get("/access").text
+    assert "Recevoir les avis" in page and HOME in page, "the address still signs in"
+    assert press(browser, "/access", "/access/notices", wanted="yes").status_code == 303
+    remind(service, account, ENDS_ON + timedelta(days=3))
+    assert deliver(service) == 1
+
+
+def test_d16_a_made_up_link_switches_nothing_off(service: ApiService, account: str, mails: MailReceiver) -> None:
+    household(service, account, mails, FRENCH)
+    remind(service, account)
+    deliver(service)
+    link = off_link(service, mails)
+    for wrong in (
+        f"{link[:-1]}{'0' if link[-1] != '0' else '1'}",
+        re.sub(r"off/\w+", "off/0000", link),
+        "/access/notices/off/é",
+    ):
+        assert service.stranger().get(wrong).status_code == 410
+        assert service.stranger().post(wrong, data=ONE_CLICK).status_code == 410
+    remind(service, account, ENDS_ON + timedelta(days=1))
+    assert deliver(service) == 1
+
+
+def test_d16_an_address_that_was_given_for_links_alone_gets_no_notice_until_its_household_wants_them(
+    service: ApiService, account: str, mails: MailReceiver
+) -> None:
+    """An older version has sealed the address alone, and said that it serves for links."""
+    browser = household(service, account, mails, FRENCH)
+    access, database = service.runtime.web_access, service.runtime.registry.database
+    (row,) = database.fetch(select(MAIL_ADDRESSES))
+    sealed = access.sealer.seal(HOME, place_of(MAIL_ADDRESSES.c.sealed, row.household_id))
+    database.change(update(MAIL_ADDRESSES).values(sealed=sealed))
+    assert isinstance(access.ways_back, HouseholdAccess) and HOME in browser.get("/access").text
+    remind(service, account)
+    deliver(service)
+    assert mails.messages == []
+    press(browser, "/access", "/access/notices", wanted="yes")
+    remind(service, account, ENDS_ON + timedelta(days=1))
+    assert deliver(service) == 1
