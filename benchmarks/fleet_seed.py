@@ -111,7 +111,7 @@ def _account_row(account_id: str, source: random.Random) -> dict[str, Any]:
         "id": account_id,
         "supplier": "enedis",
         "state": state,
-        "reason": "OAUTH_OUTDATED" if refused else "",
+        "reason": "USER_ACTION_NEEDED.OAUTH_OUTDATED" if refused else "",
         "created_at": NIGHT,
         "state_since": NIGHT,
         "consent_from": until - timedelta(days=CONSENT_DAYS),

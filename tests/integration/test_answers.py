@@ -47,14 +47,28 @@ def test_explain_begins_with_the_sentence_to_read_aloud(household: ExplainedHous
     assert any(line.startswith("corrected: 2024-07-23 was 10.879 kWh, became 10.997 kWh at") for line in printed)
     assert "call 2024-07-25 09:00 (hand) for 2024-07-18/2024-07-25: data" in printed
     assert printed[-1] == "totals: they agree"
-    both = releve("explain", household.account_id, "2024-07-22").splitlines()
-    assert (both[0][:9], both[1][:7]) == ("Nous avon", "We have")
     assert METER not in releve("explain", household.account_id, "2024-07-23", "--json")
+
+
+def test_d32_explain_takes_a_day_by_its_name_and_speaks_the_language_of_the_shell(
+    household: ExplainedHousehold, releve: Releve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LC_ALL", "LC_MESSAGES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LANG", "en_GB.UTF-8")
+    explained = {words: releve("explain", household.account_id, *words) for words in ((), ("yesterday",), ("-1",))}
+    assert len({*explained.values()}) == 1 and "24 July 2024" in explained[()] and "juillet" not in explained[()]
+    assert "23 July 2024" in releve("explain", household.account_id, "-2")
+    monkeypatch.setenv("LANG", "fr_FR.UTF-8")
+    in_french = releve("explain", household.account_id, "2024-07-24")
+    assert "24 juillet 2024" in in_french and "July" not in in_french
+    assert "July" in releve("explain", household.account_id, "2024-07-24", "--lang", "en")
 
 
 def test_history_shows_the_old_and_the_new_value(household: ExplainedHousehold, releve: Releve) -> None:
     printed = lines(releve("history", household.account_id, "2024-07-23"))
-    assert printed[1].startswith("day 10.879 10.997 2024-07-25 09:00 2024-07-25 09:00")
+    assert printed[0].startswith("changed 2024-07-25 09:00 in run ")
+    assert "day 10.879 10.997 2024-07-25 09:00" in printed
     (correction,) = json.loads(releve("history", household.account_id, "2024-07-23", "--json"))["corrections"]
     assert (correction["was_kwh"], correction["became_kwh"]) == (10.879, 10.997)
     assert "no value of 2024-07-22 was changed" in releve("history", household.account_id, "2024-07-22")

@@ -48,13 +48,18 @@ class BuiltPage:
 
     def run(self, *words: str, **settings: str) -> Any:
         """Run a command of the copy, and return its JSON where it prints any."""
-        return self._run("-m", "worker", *words, **settings)
+        out = self._run("-m", "worker", *words, **settings)
+        return json.loads(out) if out.startswith(("{", "[")) else out
+
+    def list_accounts(self, **settings: str) -> list[dict[str, Any]]:
+        out = self._run("-m", "worker", "accounts", "list", "--json", **settings)
+        return [json.loads(line) for line in out.splitlines()]
 
     def due_tonight(self, **settings: str) -> Any:
         """Return the series of the windows that a night begins with."""
-        return self._run("-c", DUE_TONIGHT, **settings)
+        return json.loads(self._run("-c", DUE_TONIGHT, **settings))
 
-    def _run(self, *words: str, **settings: str) -> Any:
+    def _run(self, *words: str, **settings: str) -> str:
         env = {name: value for name, value in os.environ.items() if not name.startswith("RELEVE_")}
         env |= {f"RELEVE_{name.upper()}": value for name, value in settings.items()}
         done = subprocess.run(
@@ -67,7 +72,7 @@ class BuiltPage:
             timeout=120,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout) if done.stdout.startswith(("{", "[")) else done.stdout
+        return done.stdout
 
 
 def build(page: str, folder: Path) -> BuiltPage:
@@ -141,7 +146,7 @@ def test_a_series_is_a_description_a_parser_and_a_path(tmp_path: Path, redis_url
     }
     built.run("migrate", **settings)
     built.run("accounts", "add", "--usage-point", METER, "--consented", "2024-07-01", **settings)
-    account = built.run("accounts", "list", "--json", **settings)[0]["account"]
+    account = built.list_accounts(**settings)[0]["account"]
     built.run("sync", account, "--inline", **settings)
     documents = built.run("show", account, "--series", "shared_daily", "--by", "day", "--format", "json", **settings)
     assert documents[-1]["load"] == pytest.approx(1.024)
@@ -172,7 +177,7 @@ def test_a_supplier_is_a_folder_and_six_places_more(tmp_path: Path, redis_url: s
         built.run(
             "accounts", "add", "--supplier", name, "--usage-point", METER, "--consented", "2024-07-01", **settings
         )
-    accounts = [row["account"] for row in built.run("accounts", "list", "--json", **settings)]
+    accounts = [row["account"] for row in built.list_accounts(**settings)]
     chosen = {account: built.run("accounts", "series", account, "--json", **settings)["series"] for account in accounts}
     (water,) = [account for account in accounts if "water_daily" in chosen[account]]
     (power,) = [account for account in accounts if "daily" in chosen[account]]

@@ -95,7 +95,12 @@ def test_a_tenant_that_was_not_set_up_is_refused_in_one_line(cli: Installation, 
     refused = cli.releve(*words, "--tenant", "kilowatt", code=1)
     (line,) = [line for line in refused.err.splitlines() if "PRETENDING" not in line]
     assert "`releve tenants set kilowatt --title" in line
-    assert cli.query_rows("accounts", "list") == cli.query_rows("tokens", "list") == cli.query_rows("invitations", "list") == []
+    assert (
+        cli.query_rows("accounts", "list")
+        == cli.query_rows("tokens", "list")
+        == cli.query_rows("invitations", "list")
+        == []
+    )
 
 
 def test_tables_have_a_column_of_tenants_only_where_there_are_several_and_json_always(

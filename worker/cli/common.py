@@ -222,8 +222,8 @@ def warn(text: str) -> None:
     click.echo(f"releve: {text}", err=True)
 
 
-def print_result(value: Any, *lines: str, as_json: bool) -> None:
-    """Print a result as JSON, or in lines for people."""
+def print_result(value: Mapping[str, Any], *lines: str, as_json: bool) -> None:
+    """Print a result as one JSON object, or in lines for people."""
     if as_json:
         print_json(value)
         return
@@ -271,13 +271,13 @@ def describe_removal(doctype: Doctype) -> str:
     return "nothing (set aside)" if doctype.period is Period.DAY else "part of other steps"
 
 
-def print_json(value: Any) -> None:
-    """Print the value as one line of JSON."""
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print one object as one line of JSON: with ``--json`` every command prints one, a list one for each row."""
     click.echo(json.dumps(value, ensure_ascii=False))
 
 
-def print_json_lines(values: Iterable[Any]) -> None:
-    """Print each value when it comes, as one line of JSON."""
+def print_json_lines(values: Iterable[Mapping[str, Any]]) -> None:
+    """Print each object when it comes, as one line of JSON."""
     for value in values:
         print_json(value)
 

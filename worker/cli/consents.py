@@ -53,8 +53,8 @@ def consents(
         today = runtime.history.today()
         until = today + expiring if expiring is not None else None
         accounts = runtime.consents.list_accounts_by_consent_end(until, state=state, limit=limit)
-        columns = {"until": "consent_until", "days": "days_left", "reason": "reason", "proof": "proof"}
-        columns = {"account": "account", "state": "state", **columns, "vouched by": "vouched_by"}
+        columns = {"until": "consent_until", "days": "days_left", "proof": "proof", "vouched by": "vouched_by"}
+        columns = {"account": "account", "state": "state", **columns, "reason": "reason"}
         empty = "no consent ends in that time" if expiring is not None else "no accounts yet"
         print_rows(_rows(runtime, accounts, today), columns, as_json=as_json, empty=empty)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from config.settings import ConfigError, get_settings
-from worker.domain.measures.series import Series, of_supplier
+from worker.domain.measures.series import Series, daily_of, of_supplier
 
 REFERENCE: Final = "reference"  # A context's object where the commands are only described.
 
@@ -36,7 +36,8 @@ class ChoiceWithGas(click.Choice[str]):
         return self._without_gas.get_invalid_choice_message(value, ctx)
 
 
-SERIES: Final = ChoiceWithGas([series.value for series in Series], of_supplier(Series.GAS_DAILY.description.supplier))
+_OF_GAS: Final = {*Series}.difference(of_supplier(daily_of().description.supplier))  # The other supplier's.
+SERIES: Final = ChoiceWithGas([series.value for series in Series], _OF_GAS)
 
 
 def shows_gas(context: click.Context | None) -> bool:

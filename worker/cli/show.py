@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import Final
+from typing import Any, Final
 
 import click
 from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
-from worker.cli.common import Day, open_runtime, print_json, print_table
+from worker.cli.common import Day, open_runtime, print_table
 from worker.cli.gas_option import SERIES
 from worker.domain.exports.public_documents import (
     MONTH_FIELDS,
@@ -86,7 +87,7 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
         window = _window(first, last, today, None if form in ("csv", "json") else _default_days(doctype))
         documents = runtime.measures.read(account_id, {doctype: key_range(window, doctype)})[doctype]
     if form == "json":
-        print_json([to_public_fields(document, doctype) for document in documents])
+        _print_array([to_public_fields(document, doctype) for document in documents])
     elif form == "csv":
         writer = csv.DictWriter(sys.stdout, csv_columns(doctype, find_tariff_periods(documents, doctype)))
         writer.writeheader()
@@ -108,7 +109,7 @@ def _show_months(
     documents = runtime.measures.read(account_id, {series.inputs: key_range(window, series.inputs)})[series.inputs]
     rows = [to_month_fields(month) for month in months_of_intervals(map(to_entry, documents))]
     if form == "json":
-        print_json(rows)
+        _print_array(rows)
     elif form == "csv":
         writer = csv.DictWriter(sys.stdout, MONTH_FIELDS)
         writer.writeheader()
@@ -117,6 +118,11 @@ def _show_months(
         print_table([{**row, "load": format_kwh(to_amount(row["load"]))} for row in rows])
     else:
         click.echo(f"nothing stored of {series} by month from {window.start} to {window.end - timedelta(days=1)}")
+
+
+def _print_array(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the rows as the content of a JSON file, as that of a CSV file: one array."""
+    click.echo(json.dumps(rows, ensure_ascii=False))
 
 
 def _find_doctype(series: Series, by: Period) -> Doctype:

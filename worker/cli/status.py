@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from worker.accounts.status import AccountStatus, SeriesStatus, status_of
+from worker.accounts.status import AccountStatus, status_of
 from worker.cli.common import (
     json_option,
     limit_option,
@@ -141,23 +141,24 @@ def _print_list(rows: Iterable[AccountStatus]) -> None:
             yield {
                 "account": row.account,
                 "state": row.state.value,
-                "history": _history(row.series.values()),
                 "last day": row.last_day,
-                "error or hint": _codes(row),
+                "error or hint": ", ".join([*_codes(row), *_loading(row)]),
             }
 
-    columns = ("account", "state", "history", "last day", "error or hint")
+    columns = ("account", "state", "last day", "error or hint")
     print_rows(cells(), {name: name for name in columns}, as_json=False, empty="no such account")
     advice.print()
 
 
-def _history(series: Iterable[SeriesStatus]) -> str:
-    """Return the days of all series that are done and wanted, like ``1100/1123``."""
-    rows = list(series)
-    return f"{sum(row.done for row in rows)}/{sum(row.total for row in rows)}"
+def _loading(row: AccountStatus) -> list[str]:
+    """Return how far the history is loaded, in days of all series; nothing once it is."""
+    series = row.series.values()
+    if all(one.loaded for one in series):
+        return []
+    return [f"history {sum(one.done for one in series)}/{sum(one.total for one in series)} days"]
 
 
-def _codes(row: AccountStatus) -> str:
+def _codes(row: AccountStatus) -> list[str]:
     """Return the account's codes, each once; that of a series with its name, unless the account waits under it."""
     codes = [row.reason] if row.reason else []
     errors = {name.value: values.error for name, values in row.series.items() if values.error}
@@ -165,4 +166,4 @@ def _codes(row: AccountStatus) -> str:
         if code and code != row.reason:
             names = [name for name, error in errors.items() if error == code]
             codes.append(code if len(names) == len(row.series) else f"{code} ({', '.join(names)})")
-    return ", ".join([*codes, *([row.hint] if row.hint else [])])
+    return [*codes, *([row.hint] if row.hint else [])]

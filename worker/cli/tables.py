@@ -30,8 +30,8 @@ def print_table(rows: Iterable[Row], columns: Mapping[str, str] | None = None) -
     """Print each row when it comes; a dash stands for no value, a moment is told in Europe/Paris.
 
     ``columns``: each title and the name of its value; without it every value, under its own name. A table fits the
-    terminal (80 columns where there is none): texts are broken at blanks, a word never is. Only a row whose words are
-    longer than those of the first rows has a longer line.
+    terminal (80 columns where there is none): texts are broken at blanks, a word never is. A code that has no room in
+    the last column stands below its row.
     """
     rows = iter(rows)
     first = next(rows, None)
@@ -40,10 +40,11 @@ def print_table(rows: Iterable[Row], columns: Mapping[str, str] | None = None) -
     columns = columns or {name: name for name in first}
     texts = ([_to_text(row[name]) for name in columns.values()] for row in chain([first], rows))
     sample = list(islice(texts, _SAMPLE))
-    widths, gap = _fit([*columns], sample, shutil.get_terminal_size().columns)
+    room = shutil.get_terminal_size().columns
+    widths, gap = _fit([*columns], sample, room)
     for cells in chain([[*columns]], sample, texts):
-        for line in _lines(cells, widths):
-            click.echo(gap.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        for line in _lines(cells, widths, gap, room):
+            click.echo(line)
 
 
 def _fit(titles: Cells, sample: Sequence[Cells], room: int) -> tuple[list[int], str]:
@@ -52,22 +53,29 @@ def _fit(titles: Cells, sample: Sequence[Cells], room: int) -> tuple[list[int], 
     least = [max(map(_longest_word, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
     wanted = [max(map(len, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
     gap = "  " if sum(least) + 2 * (len(least) - 1) <= room else " "
-    too_much = sum(wanted) + len(gap) * (len(wanted) - 1) - room
-    while too_much > 0 and wanted != least:
+    room -= len(gap) * (len(least) - 1)
+    # What does not fit into the last column stands below the row.
+    least[-1] = max(_longest_word(titles[-1]), min(least[-1], room - sum(least[:-1])))
+    while sum(wanted) > room and wanted != least:
         # The column with the most to spare is narrowed: one with a sentence, not one with a date.
         widest = max(range(len(wanted)), key=lambda number: wanted[number] - least[number])
         wanted[widest] -= 1
-        too_much -= 1
     return wanted, gap
 
 
-def _lines(cells: Cells, widths: list[int]) -> Iterator[tuple[str, ...]]:
+def _lines(cells: Cells, widths: list[int], gap: str, room: int) -> Iterator[str]:
     """Yield the lines of a row; a cell that is short is blank in the later ones."""
-    broken = [
-        wrap(text, width, break_long_words=False, break_on_hyphens=False) if len(text) > width else [text]
-        for text, width in zip(cells, widths, strict=True)
-    ]
-    yield from zip_longest(*broken, fillvalue="")
+    last, width = cells[-1], room - sum(widths[:-1]) - len(gap) * (len(widths) - 1)
+    is_below = len(widths) > 1 and _longest_word(last) > max(width, widths[-1])
+    broken = [_break(text, width) for text, width in zip([*cells[:-1], "" if is_below else last], widths, strict=True)]
+    for line in zip_longest(*broken, fillvalue=""):
+        yield gap.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+    if is_below:
+        yield from (f"  {line}" for line in _break(last, room - 2))
+
+
+def _break(text: str, width: int) -> Cells:
+    return wrap(text, width, break_long_words=False, break_on_hyphens=False) if len(text) > width else [text]
 
 
 def _longest_word(text: str) -> int:

@@ -72,13 +72,20 @@ def test_d14_nothing_is_imported_for_a_first_line(words: list[str], tmp_path: Pa
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
     env = {"PYTHONPATH": str(Path(__file__).parents[3])}
-    ended = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], check=False, env=env, cwd=tmp_path, capture_output=True, text=True
+    )
     assert ended.stderr.splitlines()[-1] == "[]", ended.stderr
 
 
 @pytest.mark.parametrize(
     "words, likely",
-    [(("stauts",), "status"), (("accounts", "lst"), "list"), (("status", "--jsn"), "--json"), (("consent",), "consents")],
+    [
+        (("stauts",), "status"),
+        (("accounts", "lst"), "list"),
+        (("status", "--jsn"), "--json"),
+        (("consent",), "consents"),
+    ],
     ids=" ".join,
 )
 def test_d14_a_mistyped_command_or_option_gets_the_likely_one(

@@ -41,6 +41,15 @@ def test_d24_long_texts_are_broken_at_blanks_and_codes_never(capsys: Captured) -
     assert " ".join(" ".join(lines[2:]).split()) in text
 
 
+def test_d24_a_code_without_room_stands_below_its_row(capsys: Captured) -> None:
+    code = "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"
+    row = {"account": "k3qd0fr2mw7x", "state": "action_needed", "last day": "2026-11-25", "error": ""}
+    print_table([{**row, "error": "VENDOR_DOWN"}] * 300 + [{**row, "error": code}])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[1].endswith("VENDOR_DOWN") and lines[-1] == f"  {code}" and lines[-2].endswith("2026-11-25")
+
+
 def rows_of(number: int, asked: list[int]) -> Iterator[dict[str, Any]]:
     for each in range(number):
         asked.append(each)
