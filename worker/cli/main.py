@@ -27,6 +27,7 @@ MISUSE: Final = 2
 INTERRUPTED: Final = 130
 
 _HELPERS: Final = {
+    "account_find",
     "account_series",
     "audit_trail",
     "common",
