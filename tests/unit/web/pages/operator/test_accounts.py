@@ -104,10 +104,11 @@ def test_a_code_leads_to_the_accounts_that_have_it_and_since_when(service: ApiSe
 
 def test_those_whose_consent_ends_within_a_month_are_listed(service: ApiService, operator: TestClient) -> None:
     registry = service.runtime.registry
-    soon, _ = registry.add(
-        "enedis", "30001640000001", NOW, consent_until=TODAY + timedelta(days=30), token_needed=False
-    )
-        "enedis", "30001640000002", NOW, consent_until=TODAY + timedelta(days=31), token_needed=False
+    soon, late = (
+        registry.add(
+            "enedis", f"300016400000{days}", NOW, consent_until=TODAY + timedelta(days=days), token_needed=False
+        )[0]
+        for days in (30, 31)
     )
     page = operator.get("/operator/accounts", headers=ENGLISH).text
     assert soon.id in page and late.id not in page
