@@ -18,6 +18,7 @@ from worker.domain.measures.completeness import DayLedger, DayState, half_hours_
 from worker.domain.measures.coverage import Coverage, summarize_days
 from worker.domain.measures.holes import (
     COMPARED_SERIES,
+    Hole,
     MissingCurve,
     daily_of_curve,
     find_all_holes,
@@ -56,6 +57,19 @@ def coverage_of(account_id: str, history: History) -> AccountCoverage:
         for series, ledger in ledgers.items()
     }
     return coverage, missing.get(COMPARED_SERIES[1])
+
+
+def missing_days_of(account_id: str, history: History) -> dict[Series, list[date]]:
+    """Return the days of each series that are still to come, the newest first.
+
+    Those that nobody can bring are left out: of a curve that is not collected, and before the next reading of a meter.
+    """
+    coverage, _ = coverage_of(account_id, history)
+    return {
+        series: [day.day for day in reversed(one.open_days) if day.hole is not Hole.NOT_ACTIVATED]
+        for series, one in coverage.items()
+        if not (series.is_state or series.has_intervals)
+    }
 
 
 def coverage_to_json(account_id: str, account_coverage: AccountCoverage) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import click
 
 from worker.accounts.assertion import MeterErased
 from worker.accounts.status import AccountSummary
+from worker.cli.account_find import find_account
 from worker.cli.account_series import account_series
 from worker.cli.audit_trail import note_result
 from worker.cli.common import (
@@ -53,7 +54,7 @@ class _ConsentDay(Day):
 
 @click.group()
 def accounts() -> None:
-    """Add, list, show, pause, resume and remove accounts, and choose what they are asked for.
+    """Add, find, list, show, pause, resume and remove accounts, and choose what they are asked for.
 
     \b
     Example:
@@ -62,6 +63,7 @@ def accounts() -> None:
 
 
 accounts.add_command(account_series)
+accounts.add_command(find_account)
 
 
 @accounts.command()

@@ -42,6 +42,7 @@ class Recorded:
 
 RECORDED: Final[Mapping[str, Recorded]] = {
     "accounts add": Recorded(AuditAction.ACCOUNT_ADD),
+    "accounts find": Recorded(AuditAction.ACCOUNT_FIND),
     "accounts pause": Recorded(AuditAction.ACCOUNT_PAUSE),
     "accounts remove": Recorded(AuditAction.ACCOUNT_ERASE),
     "accounts resume": Recorded(AuditAction.ACCOUNT_RESUME),

@@ -65,6 +65,7 @@ ACTIONS: Final[Mapping[str, AuditAction]] = {
     "POST /access/log-out": AuditAction.SESSION_END,
     "POST /access/sessions/{key_id}/end": AuditAction.SESSION_END,
     "POST /access/sessions/end-others": AuditAction.SESSION_END_OTHERS,
+    "POST /operator/search": AuditAction.ACCOUNT_FIND,
     "POST /operator/login": AuditAction.SESSION_OPEN,
     "POST /operator/link": AuditAction.SESSION_OPEN,
     "POST /operator/logout": AuditAction.SESSION_END,
@@ -75,7 +76,10 @@ ACTIONS: Final[Mapping[str, AuditAction]] = {
     "POST /operator/invitations/{invitation_id}/revoke": AuditAction.INVITATION_REVOKE,
     "POST /operator/rights/{right_id}/proofs": AuditAction.RIGHT_PROOF,
 }
-UNRECORDED: Final[Mapping[str, str]] = {"POST /access/kept": "it hides a code that its household has written down"}
+UNRECORDED: Final[Mapping[str, str]] = {
+    "POST /access/kept": "it hides a code that its household has written down",
+    "POST /api/accounts/search": "it only reads, and a meter's number must not be in an address",
+}
 _SUBJECTS: Final = ("invitation_id", "right_id", "key_id")  # Parameters of paths.
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 # A row is kept for 400 days, so tries must not fill the registry. What an actor has done is always recorded.

@@ -350,6 +350,15 @@ TABLE = (
         others=BAD_FORM,
         form={"csrf": "{csrf}"},
     ),
+    # Who searches gives the number or the id of one account, and sees the state of this one.
+    for_operator(
+        "POST /operator/search",
+        sees(303, "/operator/accounts/{id}"),
+        others=BAD_FORM,
+        form={"csrf": "{csrf}", "whom": "{number}"},
+    ),
+    for_operator("GET /operator/accounts/{account_id}", sees(200, "{id}"), others=sees(303, "/operator")),
+    for_operator("GET /operator/accounts", sees(200, "30 days"), others=sees(303, "/operator")),
     # The trail names the accounts to which something was done; nothing was done to these yet.
     for_operator("GET /operator/audit", sees(200, "session.open"), others=sees(303, "/operator")),
     # An upload is for an operator who is logged in, before it is read.
@@ -381,6 +390,15 @@ TABLE = (
         Scope.WRITE_ACCOUNTS,
         sees(409, "account_exists", "{id}"),
         neighbour=ELSEWHERE,
+        json={"usage_point": "{number}"},
+    ),
+    # The number is in the body; another service's account is not found.
+    for_programs(
+        "POST /api/accounts/search",
+        Scope.READ_ACCOUNTS,
+        sees(200, "{id}"),
+        but=dict.fromkeys((HOLDER, HOLDER_WITHOUT_CSRF, HOUSEHOLD), sees(403, "token_needed")),
+        neighbour=sees(200, '"accounts":[]'),
         json={"usage_point": "{number}"},
     ),
     for_programs_and_holder(

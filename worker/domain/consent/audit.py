@@ -44,6 +44,7 @@ class AuditAction(StrEnum):
     ACCOUNT_ADD = "account.add"
     ACCOUNT_BACKFILL = "account.backfill"
     ACCOUNT_ERASE = "account.erase"
+    ACCOUNT_FIND = "account.find"  # By the number of its meter, which is not in the entry.
     ACCOUNT_JOIN = "account.join"
     ACCOUNT_PART = "account.part"
     ACCOUNT_PAUSE = "account.pause"

@@ -217,6 +217,11 @@ class AccountRegistry:
         accounts = self._accounts(ACCOUNT_QUERY.where(*account_rows.reads(supplier, usage_point_id)))
         return accounts[0] if accounts else None
 
+    def find_by_meter(self, usage_point_id: str, *, tenant: str | None = None) -> Sequence[Account]:
+        """Return the accounts that read a meter of this number, of whichever supplier; with ``tenant`` only its own."""
+        query = ACCOUNT_QUERY.where(NOT_REMOVED, USAGE_POINTS.c.usage_point_id == usage_point_id)
+        return self._accounts(query.where(*belongs_to(ACCOUNTS, tenant)))
+
     def page_active(
         self, after: str | None = None, limit: int = PAGE, *, today: date | None = None, supplier: str | None = None
     ) -> list[Account]:

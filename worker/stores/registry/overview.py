@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from sqlalchemy import case, distinct, func, null, select
 
@@ -37,6 +37,17 @@ class ErrorCount:
     last_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class FailingSeries:
+    """A series whose last run ended with a code. ``since``: its last good answer; None if it never had one."""
+
+    account_id: str
+    series: Series
+    code: str
+    since: datetime | None
+    last_at: datetime
+
+
 class Overview(SqlTable):
     """Counts over the whole fleet; every method raises StoreUnavailable."""
 
@@ -59,6 +70,25 @@ class Overview(SqlTable):
         with self._database.reading() as connection:
             first_seen_count, count = connection.execute(query).one()
         return first_seen_count, count - first_seen_count
+
+    def page_failing(self, code: str, after: str = "", limit: int = 100) -> list[FailingSeries]:
+        """Return the series whose last run ended with this code, by account: ``after`` < id."""
+        columns = SERIES_OUTCOMES.c
+        query = (
+            select(columns.account_id, columns.series, columns.last_code, columns.last_success_at, columns.updated_at)
+            .where(columns.last_code == code, columns.switch != SeriesSwitch.ENDED, columns.account_id > after)
+            .order_by(columns.account_id, columns.series)
+            .limit(limit)
+        )
+        return [FailingSeries(*row) for row in self._database.fetch(query)]
+
+    def page_ending(self, first: date, last: date, after: str = "", limit: int = 100) -> list[tuple[str, date]]:
+        """Return the accounts in use whose consent ends between these days, by id: ``after`` < id."""
+        columns = ACCOUNTS.c
+        in_use = columns.state.in_((AccountState.NEW, AccountState.READY, AccountState.PAUSED))
+        query = select(columns.id, columns.consent_until).where(in_use, columns.consent_until.between(first, last))
+        rows = self._database.fetch(query.where(columns.id > after).order_by(columns.id).limit(limit))
+        return [(row.id, row.consent_until) for row in rows]
 
     def list_last_errors(self, limit: int = 20) -> list[CodeCount]:
         """Return the error codes of the last runs, the most frequent first; a series that has ended is not in error."""

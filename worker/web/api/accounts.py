@@ -8,14 +8,16 @@ from fastapi import APIRouter, Query, Request, Response
 
 from worker.accounts.assertion import MeterErased
 from worker.accounts.status import AccountStatus, AccountSummary, status_of
+from worker.clients.suppliers import ENEDIS, GRDF
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.evidence import HOUSEHOLD
 from worker.errors import MeterElsewhere
 from worker.runtime.process import Runtime
-from worker.web.api.auth import Caller, MayErase, MayStop, ReadAccounts, WriteAccounts
+from worker.web.api.auth import Caller, MayErase, MayStop, ReadAccounts, ReadAsClient, WriteAccounts
 from worker.web.api.schemas import (
     AccountId,
     AccountPage,
+    AccountSearch,
     NewAccount,
     Receipt,
     error_responses,
@@ -44,6 +46,21 @@ def list_accounts(
     page = [_summarize(account, caller) for account in accounts[:limit]]
     more = len(accounts) > limit
     return AccountPage(accounts=page, next=f"/api/accounts?limit={limit}&after={page[-1].account}" if more else None)
+
+
+@router.post(
+    "/accounts/search",
+    summary="Find the account of a meter",
+    responses=error_responses(400, 411, 413, 422),
+)
+def search_accounts(search: AccountSearch, runtime: RuntimeDep, caller: ReadAsClient) -> AccountPage:
+    """Find the account of your service that reads this meter; the list is empty where none does, or another service's.
+
+    For programs. The number is in the body, because addresses are logged.
+    """
+    supplier, number = (ENEDIS, search.usage_point) if search.usage_point else (GRDF, search.pce)
+    found = caller.find_accounts(runtime, supplier.name, str(number).upper())
+    return AccountPage(accounts=[_summarize(account, caller) for account in found], next=None)
 
 
 @router.get(

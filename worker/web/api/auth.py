@@ -105,6 +105,11 @@ class Caller:
         existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
         return sorted(existing, key=lambda account: account.id)[:limit]
 
+    def find_accounts(self, runtime: Runtime, supplier: str, usage_point_id: str) -> list[Account]:
+        """Return the account of the client's tenant that reads this meter; none where another tenant's does."""
+        found = runtime.registry.find_by_meter(usage_point_id, tenant=self.tenant)
+        return [account for account in found if account.supplier == supplier]
+
     def page_audit(self, runtime: Runtime, wanted: AuditFilter, limit: int, before: str) -> list[AuditEntry]:
         """Return the next page of the audit trail of the client's tenant, the newest entry first."""
         return runtime.audit.page(replace(wanted, tenant=self.tenant), limit, before=before)

@@ -64,6 +64,23 @@ class NewAccount(BaseModel):
     )
 
 
+class AccountSearch(BaseModel):
+    """One of `usage_point` and `pce`."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"usage_point": "12345678901234"}, {"pce": "GI123456"}]}
+    )
+
+    usage_point: str | None = Field(None, pattern=r"^[0-9]{14}$", description="An electricity meter (PDL, PRM).")
+    pce: str | None = Field(None, pattern=r"^([0-9]{14}|GI[0-9]{6})$", description="A gas meter (PCE).")
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if (self.usage_point is None) == (self.pce is None):
+            raise ValueError("give one of usage_point and pce")
+        return self
+
+
 class SeriesChoices(BaseModel):
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"series": {"max_power": "on", "load_curve": "off"}}]}

@@ -1,6 +1,6 @@
 """The operator's page: the state of the fleet in numbers, the open invitations, and the operator's own access.
 
-It shows no measure, and no account id but those of open invitations.
+It shows no measure, and no account id but those of open invitations; ``accounts`` has those that are searched for.
 """
 
 from __future__ import annotations
@@ -16,13 +16,19 @@ from fastapi import APIRouter, Request, Response
 
 from worker.app import queue_lengths
 from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.measures.readings import ONE_DAY
+from worker.domain.fleet.policy import night_start
+from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.series import Series
 from worker.domain.measures.windows import newest_wanted_day
 from worker.errors import StoreUnavailable
 from worker.logs import fields
+from worker.ops.capacity import capacity_of
+from worker.ops.health.liveness import judge_beat
+from worker.ops.health.results import CheckResult, summarize
+from worker.ops.health.workers import judge_workers
 from worker.runtime.process import Runtime
 from worker.runtime.supplier import ledger_of
+from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.overview import Overview
 from worker.web.context import RuntimeDep
@@ -68,7 +74,7 @@ def operator_page(
         "address": "",
         "tenant": DEFAULT_TENANT,
         "energy": runtime.clients.supplier.name,
-        **dict.fromkeys(("invite_fault", "access_fault", "erase_fault")),
+        **dict.fromkeys(("invite_fault", "access_fault", "erase_fault", "search_fault")),
         **dict.fromkeys(("invite_account", "invite_tenant", "erase_account"), ""),
         "wait_s": 0,
     }
@@ -89,17 +95,23 @@ def _own_access(request: Request, runtime: Runtime, session: OperatorSession) ->
 
 
 def _page_values(runtime: Runtime) -> dict[str, Any]:
-    overview = Overview(runtime.registry.database)
-    completeness, yesterday = runtime.registry.completeness, runtime.history.today() - ONE_DAY
+    overview, now = Overview(runtime.registry.database), runtime.now()
+    completeness, today = runtime.registry.completeness, runtime.history.today()
+    has_begun = night_start(now, runtime.history.nightly_at).astimezone(PARIS).date() == today
+    # Before the night's run nobody has yesterday, which would look as if all were lost.
+    told_day = today if has_begun else today - ONE_DAY
     # Those that are asked for once a week are rarely of yesterday.
     nightly = [series for series in runtime.registry.outcomes.list_in_use() if series.is_nightly]
-    days = {series: newest_wanted_day(runtime.history.today(), series) for series in nightly}
+    days = {series: newest_wanted_day(told_day, series) for series in nightly}
+    queues = _queues(runtime)
     return {
         "states": overview.count_accounts_by_state(),
         "freshness": {series: completeness.count_complete_since(series, days[series]) for series in nightly},
         "fresh_days": days,
         "fresh_hours": _fresh_hours(runtime, nightly),
-        "yesterday": yesterday,
+        "yesterday": told_day - ONE_DAY,
+        "fresh_from": None if has_begun else f"{runtime.history.nightly_at:%H:%M}",
+        "tomorrow": capacity_of(runtime.registry.database, runtime.settings, today).describe(),
         "quotas": {api: sum(runtime.ledger.used_by_lane(api).values()) for api in runtime.endpoints.preset.quota_names},
         "quota_limit": runtime.calls_per_hour,
         "gate_s": math.ceil(runtime.ledger.closed_for_s()),
@@ -109,9 +121,20 @@ def _page_values(runtime: Runtime) -> dict[str, Any]:
         "preset": runtime.endpoints.preset.name,
         "proofs": runtime.proof_uploads.list_awaited() if runtime.has_rights else [],
         "errors": overview.list_last_errors(),
-        "queues": _queues(runtime),
-        "now": runtime.now(),
+        "queues": queues,
+        "checks": _check_processes(runtime, queues),
+        "now": now,
     }
+
+
+def _check_processes(runtime: Runtime, queues: Mapping[str, int] | None) -> list[CheckResult]:
+    """Return what `releve doctor` says of workers and beat."""
+    heartbeats = Heartbeats(runtime.redis)
+    now, (beat_at, tick_at) = heartbeats.now(), heartbeats.beat_and_tick()
+    return [
+        summarize("workers", judge_workers(heartbeats.workers(), queues or {}, now)),
+        summarize("beat", judge_beat(beat_at, tick_at, now)),
+    ]
 
 
 def _further_quotas(runtime: Runtime) -> list[SupplierQuota]:

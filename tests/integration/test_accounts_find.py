@@ -1,0 +1,67 @@
+"""`releve accounts find`: by the number of the meter, as an argument or on standard input."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from datetime import timedelta
+
+import pytest
+
+from tests.support.factories import NOW
+from tests.support.installation import Installation
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.audit import AuditAction, AuditFilter
+from worker.domain.measures.completeness import DayMark, DayState
+from worker.domain.measures.series import Series
+from worker.runtime.process import Runtime
+
+METER = "22516914714270"
+
+
+@pytest.fixture
+def account(runtime: Runtime) -> str:
+    found, _ = runtime.registry.add("enedis", METER, NOW, token_needed=False)
+    yesterday = runtime.history.today() - timedelta(days=1)
+    late = {yesterday: DayMark(DayState.LATE, asked_at_age=1)}
+    runtime.registry.outcomes.record(
+        found.id, Series.DAILY, "run", NOW, code=None, message="", last_day=None, stored=False, days=late
+    )
+    return found.id
+
+
+def test_the_number_of_a_meter_leads_to_state_reason_and_missing_days(
+    installation: Installation, runtime: Runtime, account: str
+) -> None:
+    runtime.registry.set_state(account, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", now=NOW)
+    lines = installation.releve("accounts", "find", METER).out.splitlines()
+    assert lines[0] == f"account {account}: action_needed USER_ACTION_NEEDED.OAUTH_OUTDATED"
+    assert lines[1].startswith("what to do: ")
+    yesterday = runtime.history.today() - timedelta(days=1)
+    assert f"missing of daily: {yesterday}" in lines
+    assert f"`releve invite {account}`" in lines[-1]
+
+
+def test_a_dash_reads_the_number_from_standard_input(
+    installation: Installation, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("22516 914714 270\n"))
+    row = json.loads(installation.releve("accounts", "find", "-", "--json").out)
+    assert (row["account"], row["state"], row["invite"]) == (account, "ready", f"releve invite {account}")
+
+
+def test_an_unknown_or_mistyped_number_is_one_line_that_does_not_repeat_it(
+    installation: Installation, account: str
+) -> None:
+    unknown = installation.releve("accounts", "find", "22516914714271", code=1)
+    assert unknown.err.splitlines()[-1].startswith("releve: no account reads this meter: ") and not unknown.out
+    mistyped = installation.releve("accounts", "find", "225169147142", code=2)
+    assert "14 digits" in mistyped.err
+    assert "2251691" not in unknown.err + mistyped.err
+
+
+def test_a_search_is_recorded_without_the_number(installation: Installation, runtime: Runtime, account: str) -> None:
+    installation.releve("accounts", "find", METER)
+    (entry,) = runtime.audit.page(AuditFilter(action=AuditAction.ACCOUNT_FIND), 10)
+    assert entry.account_id == account and METER not in repr(entry)
