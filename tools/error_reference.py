@@ -31,7 +31,7 @@ _BUG: Final = (
 )
 _RETIRED: Final = """## Codes of older versions
 
-Versions before 0.1.0 stored these codes without a cause; rows that still hold one keep their texts: {codes}.
+Versions before 0.2.0 stored these codes without a cause; rows that still hold one keep their texts: {codes}.
 """
 _KINDS: Final[dict[type[WorkerError], tuple[str, str]]] = {
     TransientError: (

@@ -429,7 +429,7 @@ def describe_code(code: str) -> type[WorkerError]:
     return CLASS_BY_CODE[code]
 
 
-# Codes that a version before 0.1.0 has stored in rows and that no error has any more; they keep their texts.
+# Codes that a version before 0.2.0 has stored in rows and that no error has any more; they keep their texts.
 RETIRED_CODES: Final[dict[str, type[WorkerError]]] = {
     "VENDOR_DOWN": SupplierUnavailable,
     "UNKNOWN_ERROR": WorkerError,

@@ -16,7 +16,7 @@ _PACKAGE: Final = Path(__file__).parents[1]
 COMMIT_FILE: Final = (
     "commit.txt"  # Of a wheel: 0123456789ab, with -dirty behind it where files differed from the commit.
 )
-_COMMIT: Final = re.compile(r"[0-9a-f]{7,40}(?:-dirty)?")
+_COMMIT: Final = re.compile(r"\s*([0-9a-f]{7,12})[0-9a-f]{0,28}(-dirty)?\s*")
 _GIT_TIMEOUT_S: Final = 10
 
 
@@ -35,8 +35,9 @@ def find_commit(package: Path = _PACKAGE) -> str | None:
 
 
 def as_commit(text: str) -> str | None:
-    """Return a text without the blanks around it, if it is a commit's hash."""
-    return text.strip() if _COMMIT.fullmatch(text.strip()) else None
+    """Return a commit's hash with 12 digits at most, or None for another text."""
+    found = _COMMIT.fullmatch(text)
+    return found[1] + (found[2] or "") if found else None
 
 
 def _ask_git(checkout: Path) -> str | None:

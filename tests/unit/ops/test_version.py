@@ -27,9 +27,18 @@ def git(checkout: Path, *words: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_a_wheel_names_the_commit_that_it_was_built_from(package: Path) -> None:
-    (package / COMMIT_FILE).write_text("0123456789ab\n", encoding="utf-8")
-    assert find_commit(package) == "0123456789ab"
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("0123456789ab", "0123456789ab"),
+        ("0123456", "0123456"),
+        ("0123456789ab" + "c" * 28, "0123456789ab"),
+        ("0123456789ab-dirty", "0123456789ab-dirty"),
+    ],
+)
+def test_a_wheel_names_the_commit_that_it_was_built_from(package: Path, written: str, told: str) -> None:
+    (package / COMMIT_FILE).write_text(f"{written}\n", encoding="utf-8")
+    assert find_commit(package) == told
 
 
 def test_a_checkout_is_asked_by_git_and_says_where_it_was_changed(package: Path) -> None:
@@ -43,7 +52,7 @@ def test_a_checkout_is_asked_by_git_and_says_where_it_was_changed(package: Path)
     assert find_commit(package) == f"{head[:12]}-dirty"
 
 
-@pytest.mark.parametrize("text", [None, "", "unknown\n", "<!doctype html>", "v0.2.0"])
+@pytest.mark.parametrize("text", [None, "", "unknown\n", "<!doctype html>", "v0.2.0", "c" * 41])
 def test_nothing_is_invented(package: Path, text: str | None) -> None:
     if text is not None:
         (package / COMMIT_FILE).write_text(text, encoding="utf-8")
