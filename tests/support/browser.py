@@ -24,7 +24,7 @@ from tests.support.axe import find_barriers
 from tests.support.missing import skip
 from tests.support.waiting import until
 
-PHONE, DESKTOP = 360, 1280  # Widths in pixels.
+PHONE, DESKTOP = 320, 1280  # Widths in pixels.
 _FLAGS: Final = (
     "--headless=new",
     "--no-sandbox",  # Tests may run as root.

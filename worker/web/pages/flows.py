@@ -85,7 +85,7 @@ def build_chart(
     measures, *fed = (_read_flow(runtime, account, flow, span, against, words) for flow in flows)
     if at is not None and not span.start <= at < span.end:
         reason = explain_asked_day(runtime, account, daily, at, words)
-        measures = replace(measures, reasons=(reason, *measures.reasons))
+        measures = replace(measures, reasons=tuple(filter(None, (reason, *measures.reasons))))
     return to_chart(measures, words, first, newest, daily=daily, fed=fed[0] if fed else None)
 
 

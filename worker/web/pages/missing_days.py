@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import MAXYEAR, MINYEAR, date, timedelta
 from typing import Final
 
 from worker.accounts.explain import SeriesExplanation
@@ -37,7 +37,9 @@ def explain_gaps(
 
 
 def explain_asked_day(runtime: Runtime, account: Account, daily: Series, day: date, words: Words) -> str:
-    """Return why nothing is there of a day that lies outside of the stored ones."""
+    """Return why nothing is there of a day outside of the stored ones; empty at the ends of the calendar."""
+    if day.year in (MINYEAR, MAXYEAR):
+        return ""
     return words.choose(runtime.explainer.explain_days(account, daily, [day])[day].sentences)
 
 

@@ -47,10 +47,10 @@ def test_the_page_shows_the_gas_of_days_months_and_years(service: ApiService) ->
     assert "<h1>Mon gaz</h1>" in page and "GRDF" in page and "…0123" in page
     july = sum(home.energy(date(2024, 7, day)) for day in range(1, LAST.day + 1))
     assert f"<strong>{FR.number(july)} kWh</strong>" in page.replace("\N{NARROW NO-BREAK SPACE}", " ")
-    row = re.search(r'<tr><th scope="row">mar. 23 juil.</th>(.*?)</tr>', page)
+    row = re.search(r'<tr><th scope="row"><a [^>]*>mar. 23 juil.</a></th>(.*?)</tr>', page)
     assert row and re.findall(r'class="number">([^<]+)<', row[1])[0] == FR.kwh(home.energy(LAST) * 10**6, 3)
     year = page_of(service, account, "?by=year")
-    row = re.search(r'<tr><th scope="row">juin</th>(.*?)</tr>', year)
+    row = re.search(r'<tr><th scope="row"><a [^>]*>juin</a></th>(.*?)</tr>', year)
     assert row and re.findall(r'class="number">([^<]+)<', row[1])[0] == FR.kwh(kwh_of(home, 2024, 6) * 10**6, 3)
 
 
@@ -71,7 +71,7 @@ def test_provisional_and_estimated_values_are_told_in_words(service: ApiService)
     assert page.count('<td class="remark">provisoire</td>') == 9
     assert '<td class="remark">provisoire, estimé</td>' in page
     year = page_of(service, account, "?by=year")
-    assert '<td class="remark">10 jours provisoires</td>' in year
+    assert '<td class="remark">23 jours sur 31, 10 jours provisoires</td>' in year
 
 
 def test_a_final_month_says_nothing_of_provisional_values(service: ApiService) -> None:
@@ -165,7 +165,7 @@ def test_days_that_come_some_days_later_are_not_called_late(service: ApiService)
     page = page_of(service, add_gas(service.runtime, GasHome(TODAY - timedelta(days=5))))
     assert "GRDF les publie" in page and "En retard" not in page
     page = page_of(service, add_gas(service.runtime, GasHome(TODAY - timedelta(days=9)), "GI000789"))
-    assert "GRDF n’a rien publié depuis plusieurs jours" in page
+    assert "En retard" in page and "Nous n’avons pas encore demandé le gaz du jour du 20 juillet 2024" in page
 
 
 def test_gas_can_be_downloaded_with_its_details_as_columns(service: ApiService) -> None:
