@@ -32,7 +32,7 @@ _LOCK: Final = 0x52656C6576
 _LOCK_TIMEOUT: Final = "5s"
 
 
-class Phase(StrEnum):
+class MigrationPhase(StrEnum):
     """What a step does to a registry that workers of the version before still use; the module says it in full."""
 
     EXPAND = "expand"
