@@ -34,6 +34,7 @@ log = logging.getLogger("releve.tasks")
 
 # Celery's delays on RabbitMQ are whole seconds: a shorter one is an error there.
 SHORTEST_COUNTDOWN_S: Final = 1.0
+_WAITS: Final = "releve_waits"  # The header of a message that counts its waits for a permit.
 
 
 class WindowTask(Task):  # type: ignore[type-arg]
@@ -64,12 +65,16 @@ class WindowTask(Task):  # type: ignore[type-arg]
             raise error
         if (error.retry_after_s or 0.0) > 1.2 * LONGEST_DELAY_S:
             raise error
-        delay_s = retry_delay_s(self.request.retries, error.retry_after_s, random.random)
-        delay_s = max(delay_s, SHORTEST_COUNTDOWN_S)
+        retries, waits = self.request.retries, self.request.get(_WAITS) or 0
         if isinstance(error, RateLimited):
-            # Waiting for a permit is not a failed attempt.
-            raise self.retry(exc=error, countdown=delay_s, max_retries=None)
-        raise self.retry(exc=error, countdown=delay_s)
+            # Waiting for a permit is not a failed attempt, but who comes often comes back later.
+            delay_s, waits = retry_delay_s(retries, error.retry_after_s, random.random), waits + 1
+        else:
+            delay_s = retry_delay_s(retries - waits, error.retry_after_s, random.random)
+        delay_s = max(delay_s, SHORTEST_COUNTDOWN_S)
+        headers: Any = {_WAITS: waits}
+        # Celery counts both in ``retries``.
+        raise self.retry(exc=error, countdown=delay_s, max_retries=MAX_RETRIES + waits, headers=headers)
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Record why the chain ends here, so that the account shows it and the window is tried again in time."""

@@ -145,8 +145,8 @@ def write_steps(folder: Path, source: Path, **steps: str) -> Path:
     for name, body in steps.items():
         phase, number = name.rsplit("_", 1)
         (versions / f"{number}_made_up.py").write_text(
-            "from alembic import op\nimport sqlalchemy as sa\nfrom worker.stores.registry.migrations import Phase\n"
-            f"revision, down_revision, phase = {number!r}, {before!r}, Phase.{phase.upper()}\n"
+            "import sqlalchemy as sa\nfrom alembic import op\n"
+            f"revision, down_revision, phase = {number!r}, {before!r}, {phase!r}\n"
             f"def upgrade():\n    {body}\n"
         )
         before = number

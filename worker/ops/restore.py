@@ -91,7 +91,9 @@ def restore(runtime: Runtime, path: Path, *, without_ledger: bool = False) -> Re
     with Archive.open(path, open_backup_sealer(runtime.settings)) as archive:
         step = archive.manifest["schema"]
         if step != migrations.newest_step():
-            raise BackupRefused(f"{path} comes from another version (schema {step}): restore it with that one, then upgrade")
+            raise BackupRefused(
+                f"{path} comes from another version (schema {step}): restore it with that one, then upgrade"
+            )
         archive.check()
         _check_keys(archive, runtime.registry_sealer)
         entries, is_whole = _read_ledger(runtime, archive, without_ledger=without_ledger)

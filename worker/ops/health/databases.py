@@ -163,12 +163,9 @@ def check_registry(connections: CheckConnections) -> Iterator[CheckNote]:
 def _describe_step(step: str | None, newest: str) -> CheckNote:
     if step is None:
         return fail("it has no tables yet: run `releve migrate`")
-    if step in migrations.known_steps():
-        return fail(f"its tables are at step {step}, this program needs {newest}: run `releve migrate`")
-    return fail(
-        f"its tables are at step {step}, which a newer Relève has made; this one knows {newest}: update this one, or "
-        "restore the backup from before"
-    )
+    if fault := migrations.find_step_fault(step):
+        return fail(fault)
+    return fail(f"its tables are at step {step}, this program needs {newest}: run `releve migrate`")
 
 
 def sql_version(connection: Connection) -> str:

@@ -59,3 +59,8 @@ def test_one_that_is_ahead_wants_a_newer_program(build_connections: BuildConnect
     assert_result(
         check_registry(build_connections()), Level.FAIL, "at step 9999", "update this one, or restore the backup"
     )
+
+
+def test_one_from_before_the_first_release_is_named_as_such(build_connections: BuildConnections, file: Path) -> None:
+    put_step(file, "0003")
+    assert_result(check_registry(build_connections()), Level.FAIL, "at step 0003", "before the first release")

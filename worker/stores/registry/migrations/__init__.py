@@ -32,7 +32,7 @@ _LOCK: Final = 0x52656C6576
 _LOCK_TIMEOUT: Final = "5s"
 
 
-class Phase(StrEnum):
+class MigrationPhase(StrEnum):
     """What a step does to a registry that workers of the version before still use; the module says it in full."""
 
     EXPAND = "expand"
@@ -82,15 +82,21 @@ def find_step(database: Database) -> str | None:
     """
     with database.reading() as connection:
         step = current_step(connection)
-    if step is None or step in known_steps():
-        return step
+    if step is not None and (fault := find_step_fault(step)):
+        raise OperatorFault(fault)
+    return step
+
+
+def find_step_fault(step: str) -> str:
+    """Return why this version can't begin from a step; empty where it can."""
+    if step in known_steps():
+        return ""
+    found = f"the registry's tables are at step {step}"
     if step < min(known_steps()):
-        raise OperatorFault(
-            f"the registry's tables are at step {step}, from before the first release: begin with an empty registry"
-        )
-    raise OperatorFault(
-        f"the registry's tables are at step {step}, which a newer Relève has made: update this one, or restore "
-        "the backup from before"
+        return f"{found}, from before the first release: begin with an empty registry"
+    return (
+        f"{found}, which a newer Relève has made; this one knows {newest_step()}: update this one, or restore the "
+        "backup from before"
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from worker.stores.registry.migrations import Phase
+from worker.stores.registry.migrations import MigrationPhase
 
 revision = "0007"  # The number that they had before: a registry of the weeks before the release has these very tables.
 down_revision = None
-phase = Phase.EXPAND
+phase = MigrationPhase.EXPAND
 
 
 def upgrade() -> None:
