@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
 from worker.runtime.process import Runtime
 from worker.stores.registry.consent_rows import build_notices
 from worker.stores.registry.tenants import WebhookTarget
+from worker.texts import format_day
 
 METER = "30001640000011"
 SECRET = "between us and the receiver of webhooks"
@@ -221,7 +222,7 @@ def test_a_reminder_tells_the_day_and_what_helps(open_runtime: Any, monkeypatch:
         assert deliver_due(runtime.notice_sender) == 1
         body = receiver.requests[0][2]
         assert (body["kind"], body["about"], body["account"]) == ("consent_ends_30", ends.isoformat(), account)
-        assert all(ends.isoformat() in words for words in body["what_to_do"].values())
+        assert all(format_day(ends, language) in words for language, words in body["what_to_do"].items())
         assert body["new_consent_helps"] is True
 
 
@@ -398,7 +399,7 @@ def test_d16_public_services_are_taken_and_private_ones_of_a_named_network(url: 
 
 
 def test_d16_a_name_that_leads_into_a_private_network_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    with canned_server(TAKEN) as receiver:
+    with canned_server(answer(200, "")) as receiver:
         port = int(receiver.url.rstrip("/").rpartition(":")[2])
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
@@ -447,5 +448,8 @@ def test_l8_the_operator_is_told_once_of_each_token_that_ends_soon(
         assert (body["kind"], body["account"], body["new_consent_helps"]) == ("token_ends", None, False)
         assert body["about"].startswith(f"{token.id}@")
         day = body["about"].rpartition("@")[2]
-        assert all(token.id in what and day in what for what in body["what_to_do"].values())
+        ends_on = date.fromisoformat(day)
+        assert all(
+            token.id in what and format_day(ends_on, language) in what for language, what in body["what_to_do"].items()
+        )
         assert text.rpartition("_")[2] not in str(body)

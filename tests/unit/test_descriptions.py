@@ -66,6 +66,7 @@ def test_no_text_is_left_over_from_a_code_notice_or_reason_that_went() -> None:
     kept |= {"notice.right_proof.text", "notice.right_proof_rejected.text", "notice.token_ends.text"}
     kept |= {
         "notice.account",
+        "notice.prefix",
         "notice.renew",
         *(f"reason.again.{when}" for when in ("now", "today", "later", "undated")),
     }

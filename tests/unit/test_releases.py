@@ -17,10 +17,9 @@ SECTIONS = ["Action required", "Added", "Changed", "Fixed", "Removed"]
 LONGEST = 20
 
 
-def test_image_compose_and_examples_have_the_version_of_the_package() -> None:
+def test_image_and_examples_have_the_version_of_the_package() -> None:
     named = {
         "Dockerfile": r'image\.version="([^"]+)"',
-        "docker-compose.yml": r"releve:\$\{RELEVE_VERSION:-([^}]+)\}",
         "deploy/kubernetes/overlays/example/kustomization.yaml": r"newTag: (\S+)",
         "deploy/kubernetes/overlays/example-rabbitmq/kustomization.yaml": r"newTag: (\S+)",
         "README.md": r"dist/releve-(\S+?)-py3",
