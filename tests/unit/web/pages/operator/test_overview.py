@@ -21,6 +21,8 @@ from worker.domain.measures.series import Series
 from worker.runtime.supplier import ledger_of
 from worker.stores.registry.completeness import HourFreshness
 
+OPERATE = Path(__file__).parents[5] / "docs/how-to/operate.md"
+
 
 @pytest.fixture
 def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
@@ -126,6 +128,20 @@ def test_the_page_says_what_doctor_says_of_workers_and_beat_and_what_the_night_c
     assert "workers no worker has been heard of: start one with releve up" in text
     assert "beat no beat has been heard of" in text
     assert "Next night: 0 calls a night" in text
+
+
+def test_each_place_that_the_page_of_ten_questions_names_is_there(service: ApiService) -> None:
+    service.runtime.registry.outcomes.record(
+        service.add(11), Series.DAILY, "r1", NOW, code="CODE", message="", last_day=None, stored=False
+    )
+    browser, page = log_in(service)
+    questions = re.findall(r"^\| [^|]+\? \|.*$", OPERATE.read_text(encoding="utf-8"), re.M)
+    places = {place for row in questions for place in re.findall(r"`(/operator[^`]*)`", row)}
+    assert len(questions) == 10 and all(re.search("`releve .*`/operator", row) for row in questions)
+    ids, links = set(re.findall(r'id="([^"]+)"', page)), set(re.findall(r'href="([^"]+)"', page))
+    wrong = {place for place in places if place.partition("#")[2] not in ids and place not in links}
+    assert wrong == set()
+    assert [browser.get(link).status_code for link in sorted(places)] == [200] * len(places)
 
 
 def test_requests_that_wait_for_the_operator_are_counted(service: ApiService) -> None:
