@@ -17,10 +17,12 @@ from selenium.webdriver.common.keys import Keys
 from tests.support.api_service import ApiService, open_api_service
 from tests.support.axe import find_barriers
 from tests.support.browser import VARIABLE, allow_scripts, check_page, open_profile, set_screen, text_of
+from tests.support.factories import NOW
 from tests.support.operators import PASSWORD, TestOperator, add_operator, set_clock
 from tests.support.simulators import run_in_background
 from tests.support.waiting import until
 from worker.cli.operators import new_operator_link
+from worker.domain.measures.series import Series
 from worker.stores.redis.child_processes import free_port
 
 WIDTHS = (1000, 320)
@@ -90,6 +92,26 @@ def test_an_operator_signs_in_with_a_code_and_uses_the_page(
         fill(browser, "/operator/login", name="alice", password=PASSWORD, code=site.code())
         until(lambda: browser.find_elements(By.ID, "access"), "the operator's page")
         look(browser, "operator-page", language)
+        for series in (Series.DAILY, Series.LOAD_CURVE):
+            site.service.runtime.registry.outcomes.record(
+                account_id, series, "run", NOW, code="VENDOR_DOWN", message="", last_day=None, stored=False
+            )
+        browser.get(f"{site.address}/operator")
+        look(browser, "operator-page-errors", language)
+        browser.find_element(By.CSS_SELECTOR, "a[href='/operator/accounts?code=VENDOR_DOWN']").click()
+        until(lambda: browser.find_elements(By.LINK_TEXT, account_id), "the accounts with this code")
+        look(browser, "operator-accounts", language)
+        browser.get(f"{site.address}/operator/accounts")
+        look(browser, "operator-accounts-none", language)
+        browser.get(f"{site.address}/operator")
+        fill(browser, "/operator/search", whom="30001640000099")
+        until(lambda: browser.find_elements(By.ID, "search-fault"), "that no account reads this meter")
+        look(browser, "operator-search-unknown", language)
+        fill(browser, "/operator/search", whom="30001640000011")
+        until(lambda: browser.find_elements(By.ID, "missing"), "the account")
+        assert browser.current_url == f"{site.address}/operator/accounts/{account_id}#state", "no number"
+        look(browser, "operator-account", language)
+        browser.get(f"{site.address}/operator")
         browser.find_element(By.CSS_SELECTOR, "details summary").send_keys(Keys.ENTER)
         fill(
             browser, "/operator/password", password=PASSWORD, new="password1234", again="password1234", code=site.code()

@@ -54,7 +54,7 @@ def search(
     if len(accounts) > 1:
         rows = [{"account": account.id, "supplier": account.supplier} for account in accounts]
         return render(request, "operator_accounts.html", title="operator.search.both", code="", rows=rows, older=None)
-    return RedirectResponse(f"{PATH}/accounts/{accounts[0].id}", 303)
+    return RedirectResponse(f"{PATH}/accounts/{accounts[0].id}#state", 303)
 
 
 @router.get("/accounts")

@@ -21,6 +21,8 @@ from worker.domain.measures.series import Series
 from worker.runtime.supplier import ledger_of
 from worker.stores.registry.completeness import HourFreshness
 
+OPERATE = Path(__file__).parents[5] / "docs/how-to/operate.md"
+
 
 @pytest.fixture
 def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
@@ -99,6 +101,49 @@ def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(service: A
     )
     assert not any(account_id in page for account_id in ids), "no account by name"
     service.runtime.redis.flushdb()
+
+
+def test_before_the_nights_run_the_day_before_is_told_and_when_yesterday_comes(redis_url: str, tmp_path: Path) -> None:
+    """D35: between midnight and the run the bars said 0 %, as if all were lost."""
+    early = "2024-07-25T05:00:00+00:00"  # 07:00 in Paris.
+    with open_api_service(redis_url, tmp_path, pretend_now=early) as service:
+        account, last_day = service.add(11), TODAY - timedelta(days=2)
+        service.runtime.registry.outcomes.record(
+            account,
+            Series.DAILY,
+            "r1",
+            NOW,
+            code=None,
+            message="",
+            last_day=last_day,
+            stored=True,
+            days={last_day: COMPLETE},
+        )
+        text = " ".join(re.sub(r"<[^>]+>", " ", log_in(service)[1]).split())
+    assert "Yesterday’s values come from 08:30 on: these are those of 23 July 2024." in text
+    assert "100% · 1 / 1" in text
+
+
+def test_the_page_says_what_doctor_says_of_workers_and_beat_and_what_the_night_costs(service: ApiService) -> None:
+    service.runtime.redis.flushdb()
+    text = " ".join(re.sub(r"<[^>]+>", " ", log_in(service)[1]).split())
+    assert "workers no worker has been heard of: start one with releve up" in text
+    assert "beat no beat has been heard of" in text
+    assert "Next night: 0 calls a night" in text
+
+
+def test_each_place_that_the_page_of_ten_questions_names_is_there(service: ApiService) -> None:
+    service.runtime.registry.outcomes.record(
+        service.add(11), Series.DAILY, "r1", NOW, code="CODE", message="", last_day=None, stored=False
+    )
+    browser, page = log_in(service)
+    questions = re.findall(r"^\| [^|]+\? \|.*$", OPERATE.read_text(encoding="utf-8"), re.M)
+    places = {place for row in questions for place in re.findall(r"`(/operator[^`]*)`", row)}
+    assert len(questions) == 10 and all(re.search("`releve .*`/operator", row) for row in questions)
+    ids, links = set(re.findall(r'id="([^"]+)"', page)), set(re.findall(r'href="([^"]+)"', page))
+    wrong = {place for place in places if place.partition("#")[2] not in ids and place not in links}
+    assert wrong == set()
+    assert [browser.get(link).status_code for link in sorted(places)] == [200] * len(places)
 
 
 def test_requests_that_wait_for_the_operator_are_counted(service: ApiService) -> None:
