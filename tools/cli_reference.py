@@ -20,8 +20,24 @@ _HEAD: Final = """# Commands
 Made from `worker/cli/` by `python -m tools.cli_reference`; a test keeps this page in step.
 
 Every command takes `-h` and `--help`. Exit codes: 0 all is well, 1 it failed, 2 it was called or set up wrongly, 130
-it was interrupted. An error is one line on the error stream that says what to do. `python -m worker` is the same as
-`releve`.
+it was interrupted by Ctrl-C or SIGTERM. An error is one line on the error stream that says what to do. `releve`
+alone, or a group without its subcommand, prints its help on the error stream and ends with 2. `python -m worker` is
+the same as `releve`.
+
+With `--json` a list is one object a line, printed while the command works, and nothing where it is empty; anything
+else is one object. (`releve show --format json` is a file like its CSV: one array.) A table fits 80 columns, or as
+many as `COLUMNS` says; no code and no id is cut in it.
+
+## Completion in the shell
+
+Names of commands and options are completed with <kbd>Tab</kbd> once the shell has read this line, for instance in its
+start-up file:
+
+```
+eval "$(_RELEVE_COMPLETE=bash_source releve)"           # ~/.bashrc
+eval "$(_RELEVE_COMPLETE=zsh_source releve)"            # ~/.zshrc
+_RELEVE_COMPLETE=fish_source releve | source            # ~/.config/fish/config.fish
+```
 """
 _SPECIAL: Final = re.compile(r"([<*_])")
 

@@ -42,6 +42,7 @@ class LazyGroup(click.Group):
 
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(import_module(f"worker.cli.{name}"), name)
+        command.short_help = COMMANDS[cmd_name]  # The completion of a shell shows it.
         return record_command(command, cmd_name)
 
     def resolve_command(

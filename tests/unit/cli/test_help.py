@@ -105,3 +105,19 @@ def test_d32_each_group_has_an_example_and_a_choice_of_account_is_in_brackets() 
         for parameter in command.params:
             if parameter.name == "account_id" and isinstance(parameter, click.Argument):
                 assert parameter.metavar == ("ACCOUNT" if parameter.required else "[ACCOUNT]"), name
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])  # Bash is asked for its version first, and may not be there.
+def test_d32_the_shell_completes_commands_as_the_reference_says(shell: str, tmp_path: Path) -> None:
+    root = Path(__file__).parents[3]
+    page = (root / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    assert f"_RELEVE_COMPLETE={shell}_source releve" in page and "_RELEVE_COMPLETE=bash_source releve" in page
+
+    def complete(instruction: str) -> str:
+        words = {"COMP_WORDS": "releve comp", "COMP_CWORD": "comp" if shell == "fish" else "1"}
+        env = {"PYTHONPATH": str(root), "_RELEVE_COMPLETE": f"{shell}_{instruction}", **words}
+        argv = [sys.executable, "-m", "worker"]
+        return subprocess.run(argv, check=False, env=env, cwd=tmp_path, capture_output=True, text=True).stdout
+
+    assert f"_RELEVE_COMPLETE={shell}_complete" in complete("source")
+    assert "completeness" in complete("complete") and COMMANDS["completeness"] in complete("complete")
