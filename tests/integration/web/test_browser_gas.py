@@ -76,6 +76,9 @@ def test_a_home_of_both_is_joined_by_its_household_and_each_energy_has_its_tab(
         browser.get(f"{address}/accounts/{gas}?by=day&at=2024-07-10")
         assert "11,16 kWh/m³" in text_of(browser, "#chart").replace("\N{NO-BREAK SPACE}", " ")
         look_at_all_widths(browser, "gas-day")
+        browser.get(f"{address}/accounts/{gas}?by=week&at=2024-07-10")
+        assert text_of(browser, "#chart-title").lower() == "semaine du 8 au 14 juillet 2024"
+        look_at_all_widths(browser, "gas-week")
         browser.get(f"{address}/accounts/{gas}?by=year&lang=en")
         browser.execute_script("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
         look_at_all_widths(browser, "gas-year")
