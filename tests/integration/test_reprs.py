@@ -53,6 +53,7 @@ def runtime(secrets: dict[str, str], redis_url: str, tmp_path_factory: pytest.Te
         "data_dir": tmp_path_factory.mktemp("reprs"),
         "redis_url": redis_url,
         "preset": "enedis-v4",
+        "webhook_networks": "127.0.0.0/8",
         "enedis_url": "http://127.0.0.1:9",
         "webhook_url": "http://127.0.0.1:9/hook",
     }

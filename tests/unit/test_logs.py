@@ -201,7 +201,7 @@ def test_every_secret_of_the_settings_is_known_to_the_mask_one_by_one(tmp_path: 
         "broker_url": "amqp://releve:canary-broker@host/",
         "registry_url": "postgresql+psycopg://releve:canary-registry@host/releve",
         "measures_url": "couchdb+http://releve:canary-measures@host:5984/",
-        "notify_url": "mailtos://releve:canary-mail@host?from=a@example.org&to=b@example.org tgram://12345:canary_bot_key/9/",
+        "notify_url": "mailtos://releve:canary-mail@h.example?from=a@example.org&to=b@example.org tgram://12345:canary_bot_key/9/",
     }
     values = {**secret, **urls, "token_keys": "canary-key-1, canary-key-2"}
     known = set(logging_setup.known_secrets(settings(tmp_path, **values)))

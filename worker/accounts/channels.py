@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import requests
 
@@ -29,6 +29,9 @@ from worker.errors import NotDelivered, OperatorFault
 from worker.logs import fields
 from worker.stores.registry.tenants import TenantTable
 from worker.texts import LANGUAGES
+
+if TYPE_CHECKING:
+    from worker.accounts.access.household_mails import HouseholdMails
 
 log = logging.getLogger("releve.notices")
 
@@ -122,12 +125,7 @@ class NoticeLog:
         log.warning("notice: %s", message.texts["en"], extra=extra)
 
 
-class Channel(Protocol):
-    """What sends a message once. Raises NotDelivered."""
-
-    def send(self, message: Message) -> None: ...
-
-
+Channel = Webhook | NotifyService | NoticeLog
 WEBHOOK: Final = "webhook"  # The channels' names in the table of notices.
 LOG: Final = "log"
 
@@ -143,7 +141,7 @@ class NoticeChannels:
     of_settings: Mapping[str, Channel]
     tenants: TenantTable | None = None
     networks: Sequence[Network] = ()  # Private ones that webhooks may call.
-    household: Channel | None = None
+    household: HouseholdMails | None = None
 
     def names(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
         """Return the channels on which a notice is sent to the operator, or to the tenant about its account."""
@@ -158,7 +156,7 @@ class NoticeChannels:
         is_mail = any(name.partition("-")[0] in notice_services.MAIL_SCHEMES for name in self.of_settings)
         return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if is_mail else []))
 
-    def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | None:
+    def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | HouseholdMails | None:
         """Return a channel; None where it is not set up any more. Raises NotDelivered where its key is missing."""
         if name == HOUSEHOLD_CHANNEL:
             return self.household

@@ -235,7 +235,7 @@ TABLE = (
     for_households_form("POST /access/kept", changes(303, "/access#code")),
     for_households_form("POST /access/code", changes(303, "/access#code")),
     for_households_form("POST /access/address/remove", changes(303, "/access#mail")),
-    for_households_form("POST /access/notices", changes(303, "/access#mail")),
+    for_households_form("POST /access/notices", sees(303, "/access#mail")),  # It has no address yet.
     # The ticket of a mail is the right to switch notices off; a made-up one is none.
     for_everybody("GET /access/notices/off/{ticket}", sees(410), path="/access/notices/off/x.0"),
     for_everybody("POST /access/notices/off/{ticket}", sees(410), path="/access/notices/off/x.0"),

@@ -22,7 +22,7 @@ from worker.web.texts import language_of
 router = APIRouter()
 
 
-class Form(StrEnum):
+class FileForm(StrEnum):
     CSV = "csv"
     JSON = "json"
 
@@ -44,7 +44,7 @@ def download_file(
     by: Period = Period.DAY,
     first: Annotated[date | None, Query(alias="from")] = None,
     last: Annotated[date | None, Query(alias="to")] = None,
-    form: Annotated[Form, Query(alias="format")] = Form.CSV,
+    form: Annotated[FileForm, Query(alias="format")] = FileForm.CSV,
     columns: Columns = Columns.TIMES,
 ) -> Response:
     caller = count_household(runtime, session)
@@ -54,7 +54,7 @@ def download_file(
     stored = find_stored_range(runtime.measures, account.id, doctype, days)
     name = name_file(account.id, series, by, days)
     file_format: FileFormat
-    if form is Form.JSON:
+    if form is FileForm.JSON:
         file_format = JsonFile(doctype, _name_fields(account, series, by, doctype))
     elif columns is Columns.FIELDS:
         file_format, name = FieldsCsv.of(doctype, stored.read_tariff_periods()), f"{name}-fields"
