@@ -45,10 +45,13 @@ def restore(target: Path, without_ledger: bool, yes: bool, as_json: bool) -> Non
 
 
 def _lines(summary: RestoreSummary) -> Iterator[str]:
-    yield f"brought back {describe_counts(summary)} from {summary.file}, made {summary.made_at}"
-    if summary.registry_was_there or summary.kept:
-        registry = "the registry and " if summary.registry_was_there else ""
-        yield f"{registry}{summary.kept} more documents were there already"
+    made = f"from {summary.file}, made {summary.made_at}"
+    if summary.registry_was_there:  # The same restore has run before: no account came back just now.
+        yield f"an earlier run has restored the registry; {summary.documents} documents came back now {made}"
+    else:
+        yield f"brought back {describe_counts(summary)} {made}"
+    if summary.kept:
+        yield f"{summary.kept} documents were there already"
     if not summary.registry_was_there:
         ended, since = summary.ended, summary.since_backup
         yield f"from the ledger: {since.erased} erased, {since.closed} closed and {since.stopped} stopped since then"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 
-from worker.accounts.status import AccountStatus, SeriesStatus
+from tests.unit.conftest import Household
+from worker.accounts.status import AccountStatus, SeriesStatus, status_of
 from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.readings import PARIS
 from worker.domain.measures.series import Series
+from worker.errors import WrongUnit
 
 
 def stored_until(last_day: date | None) -> SeriesStatus:
@@ -32,3 +35,17 @@ def test_the_last_day_is_one_of_which_something_was_measured() -> None:
         series={series: stored_until(day) for series, day in days.items()},
     )
     assert status.last_day == date(2026, 11, 25)
+
+
+def test_what_failed_for_this_night_is_tried_in_the_afternoon_and_never_of_a_paused_account(
+    household: Household,
+) -> None:
+    """D7: status tells the same time as explain; an answer that can't be read has no time of its own."""
+    account_id = household.add()
+    household.supplier.daily = WrongUnit("kW")
+    household.run(household.claim_look_back(account_id, Series.DAILY))
+    registry = household.registry
+    daily = status_of(registry.get(account_id), household.history).series[Series.DAILY]
+    assert (daily.error, daily.next_try) == (WrongUnit.code, datetime(2024, 7, 25, 14, 30, tzinfo=PARIS))
+    registry.set_state(account_id, AccountState.PAUSED, now=household.at)
+    assert status_of(registry.get(account_id), household.history).series[Series.DAILY].next_try is None
