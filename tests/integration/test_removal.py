@@ -127,5 +127,5 @@ def test_the_commands_tell_the_calendar_and_the_receipt(installation: Installati
     receipt = installation.query("accounts", "remove", account, "--yes")
     assert (receipt["account"], receipt["kept"], receipt["erased"]["documents"]) == (account, {"consent_proofs": 1}, 3)
     assert "was removed" in installation.releve("invite", account, code=1).err
-    assert "write it like 30d" in installation.releve("consents", "--expiring", "soon", code=2).err
+    assert "write it like 30" in installation.releve("consents", "--expiring", "soon", code=2).err
     assert "proofs of consent sealed anew" in installation.releve("keys", "rotate").out
