@@ -17,7 +17,6 @@ from pydantic import AfterValidator, SecretStr
 from pydantic_settings import PydanticBaseSettingsSource
 
 from config.brokers import check_broker_url
-from worker.clients.endpoints import host_of, is_in_domain
 from worker.domain.consent.durations import last_day_of
 from worker.domain.fleet.lanes import parse_ceilings, parse_floors
 from worker.domain.measures.series import parse_series
@@ -36,20 +35,28 @@ def is_production(enedis_url: str | None, sandbox: bool) -> bool:
     """Return whether these are the supplier's own hosts, with real meters behind them."""
     if enedis_url is None:
         return not sandbox
+    from worker.clients.endpoints import host_of
+
     host = host_of(enedis_url)
-    return is_in_domain(enedis_url, PRODUCTION_DOMAIN) and "sandbox" not in host and ".hml." not in host
+    return _is_in_domain(enedis_url, PRODUCTION_DOMAIN) and "sandbox" not in host and ".hml." not in host
 
 
 def is_gas_production(grdf_url: str | None, grdf_client_id: str | None) -> bool:
     """Return whether gas is asked for at GRDF's own hosts, which serve the sandbox too."""
     if not grdf_client_id:
         return False
-    return grdf_url is None or is_in_domain(grdf_url, GAS_PRODUCTION_DOMAIN)
+    return grdf_url is None or _is_in_domain(grdf_url, GAS_PRODUCTION_DOMAIN)
 
 
 def is_suppliers(url: str | None) -> bool:
     """Return whether an address is on a host of Enedis or GRDF, also of their sandboxes."""
-    return url is not None and any(is_in_domain(url, domain) for domain in (PRODUCTION_DOMAIN, GAS_PRODUCTION_DOMAIN))
+    return url is not None and any(_is_in_domain(url, domain) for domain in (PRODUCTION_DOMAIN, GAS_PRODUCTION_DOMAIN))
+
+
+def _is_in_domain(url: str, domain: str) -> bool:
+    from worker.clients.endpoints import is_in_domain  # Imported late: a window needs settings, and no presets.
+
+    return is_in_domain(url, domain)
 
 
 def check_http_url(url: str) -> None:
