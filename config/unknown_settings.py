@@ -57,7 +57,11 @@ def unknown_settings() -> list[str]:
 def removed_settings() -> list[str]:
     """Return a line for each setting that is still set and does nothing any more, with what replaces it."""
     variables = {name.upper() for name in _variables()}
-    return [f"{name} does nothing any more: {gone.instead}" for name, gone in REMOVED.items() if name in variables]
+    return [
+        f"{name} does nothing any more: {gone.instead}"
+        for name, gone in REMOVED.items()
+        if variables & {name, f"{name}_FILE"}
+    ]
 
 
 def _variables() -> Iterator[str]:
@@ -74,7 +78,7 @@ def _variables() -> Iterator[str]:
 
 
 def _is_unknown(name: str, known: set[str]) -> bool:
-    if name in known or name in REMOVED or _OTHERS.fullmatch(name):
+    if name in known or name.removesuffix("_FILE") in REMOVED or _OTHERS.fullmatch(name):
         return False
     is_address = name.endswith("_PORT") and _ADDRESS.fullmatch(os.environ.get(name, ""))
     return not (is_address or _OF_SERVICES.fullmatch(name))

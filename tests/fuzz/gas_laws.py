@@ -70,7 +70,7 @@ def chunks_of(content: bytes, size: int) -> Iterator[bytes]:
 @given(mutated_bytes(STREAMS), _sizes)
 def any_stream_gives_its_values_or_one_reason(content: bytes, size: int) -> None:
     streamed = read_values(chunks_of(content, size))
-    assert streamed.fault is None or type(streamed.fault) in (SupplierUnavailable, MalformedAnswer)
+    assert streamed.fault is None or isinstance(streamed.fault, SupplierUnavailable | MalformedAnswer)
     whole = read_values([content])
     assert json.dumps(streamed.values) == json.dumps(whole.values) and str(streamed.fault) == str(whole.fault)
     assert not any(value in str(streamed.fault) for value in (METER, "Dupond", "dupond"))

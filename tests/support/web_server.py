@@ -85,8 +85,8 @@ class RunningServer:
 
 @contextmanager
 def running_server(app: ASGIApp, limits: ConnectionLimits | None = None) -> Iterator[RunningServer]:
-    """Yield a server whose connections are looked at when the test says so."""
-    server = WebServer(app, limits or ConnectionLimits(), sweep_every_s=3600)
+    """Yield a server whose connections are looked at when the test says so; 127.0.0.1 is a proxy of it."""
+    server = WebServer(app, limits or ConnectionLimits(), proxies="127.0.0.1", sweep_every_s=3600)
     with listen("127.0.0.1", 0) as listener:
         running = RunningServer(server, listener.getsockname()[1])
         thread = threading.Thread(target=server.run, args=(listener,))

@@ -42,7 +42,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         "CALLS_PER_HOUR": "0",
     }
     with open_system(tmp_path_factory.mktemp("house"), **settings) as built:
-        built.start_simulator("--consent-page")
+        # As Enedis does, it sends browsers to the callback that is registered there.
+        built.start_simulator("--consent-page", "--redirect-uri", f"{settings['PUBLIC_URL']}/callback/enedis")
         built.start_web()
         built.start_worker()
         yield built

@@ -395,7 +395,7 @@ def test_no_line_tells_a_meter_or_a_payload(household: Household, caplog: pytest
     account = household.add()
     with caplog.at_level(logging.DEBUG):
         assert household.run(claim_window(household, account)) is None
-    assert "code=UNKNOWN_ERROR.BUG" in caplog.text
+    assert "code=ANSWER_MALFORMED.SHAPE" in caplog.text
     for secret in (USAGE_POINT, "30001640000011", "payload"):
         assert secret not in caplog.text
 
