@@ -40,10 +40,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         "PUBLIC_URL": f"http://127.0.0.1:{free_port()}",
         "CALLS_PER_SECOND": _FETCHES_A_SECOND,
         "CALLS_PER_HOUR": "0",
+        "PRETEND_HOMES": "true",  # The simulator is told whose meter it is.
     }
     with open_system(tmp_path_factory.mktemp("house"), **settings) as built:
-        # As Enedis does, it sends browsers to the callback that is registered there.
-        built.start_simulator("--consent-page", "--redirect-uri", f"{settings['PUBLIC_URL']}/callback/enedis")
+        built.start_simulator("--consent-page")
         built.start_web()
         built.start_worker()
         yield built
