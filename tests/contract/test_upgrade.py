@@ -38,8 +38,8 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Series
 from worker.errors import OperatorFault, StoreUnavailable
-from worker.ops.backup_file import Archive, BackupRefused
-from worker.ops.restore import restore
+from worker.ops.backups.archive import Archive, BackupRefused
+from worker.ops.backups.restore import restore
 from worker.runtime.process import Runtime
 from worker.stores.database import Database
 from worker.stores.encryption import Purpose

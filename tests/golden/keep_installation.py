@@ -47,7 +47,7 @@ from worker.domain.measures.messages import LOOK_BACK
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Doctype, Series
 from worker.errors import ConsentRevoked
-from worker.ops.backup import back_up
+from worker.ops.backups.create import back_up
 from worker.runtime.process import Runtime
 from worker.stores.database import Database
 from worker.stores.measures import sql

@@ -27,11 +27,11 @@ from worker.domain.consent.connection_requests import ConnectionRequest
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.series import Doctype
 from worker.errors import ConsentStopped
-from worker.ops import restore as restoring
-from worker.ops.backup import back_up
-from worker.ops.backup_blocks import pack
-from worker.ops.backup_file import BackupRefused, to_line
-from worker.ops.restore import restore
+from worker.ops.backups import restore as restoring
+from worker.ops.backups.archive import BackupRefused, to_line
+from worker.ops.backups.blocks import pack
+from worker.ops.backups.create import back_up
+from worker.ops.backups.restore import restore
 from worker.runtime.process import Runtime
 from worker.stores.encryption import Purpose, generate_key
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind, LedgerRefused

@@ -27,7 +27,7 @@ from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.series import Doctype, Series
 from worker.errors import ConsentRevoked, LoginFailed
-from worker.ops.backup_file import Archive
+from worker.ops.backups.archive import Archive
 from worker.runtime.process import Runtime
 from worker.stores.encryption import Purpose, generate_key
 from worker.stores.registry import tables

@@ -10,8 +10,8 @@ from typing import Final
 import click
 
 from worker.cli.common import json_option, open_runtime, print_result
-from worker.ops.backup import BackupSummary, back_up
-from worker.ops.restore import RestoreSummary
+from worker.ops.backups.create import BackupSummary, back_up
+from worker.ops.backups.restore import RestoreSummary
 
 FILE_PREFIX: Final = "releve-backup-"
 

@@ -8,7 +8,7 @@ import click
 
 from config.settings import get_settings
 from worker.cli.common import json_option, print_json, print_table
-from worker.ops.backup_file import Archive
+from worker.ops.backups.archive import Archive
 from worker.runtime.keys import open_backup_sealer
 
 

@@ -10,9 +10,9 @@ import click
 
 from worker.cli.backup import FILE_PREFIX, describe_counts, target_argument
 from worker.cli.common import confirm_on_terminal, json_option, open_runtime, print_result
-from worker.ops.backup_file import BackupRefused
-from worker.ops.restore import RestoreSummary
-from worker.ops.restore import restore as restore_backup
+from worker.ops.backups.archive import BackupRefused
+from worker.ops.backups.restore import RestoreSummary
+from worker.ops.backups.restore import restore as restore_backup
 
 
 @click.command()

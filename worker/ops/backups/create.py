@@ -18,7 +18,7 @@ from config.settings import Settings
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.documents import key_of
 from worker.domain.measures.series import Doctype
-from worker.ops.backup_file import BackupRefused, Row, write_archive
+from worker.ops.backups.archive import BackupRefused, Row, write_archive
 from worker.runtime.keys import build_backup_sealer, build_erasure_hashes
 from worker.runtime.process import Runtime
 from worker.stores.database import Database
