@@ -86,12 +86,14 @@ def test_a_measures_url_to_another_server_is_named(tmp_path: Path, redis_url: st
     assert "password" not in migrated.err + doctor.out
 
 
+@pytest.mark.sockets
 @pytest.mark.parametrize("version", ["3.0.0", "3.5.2", "3.3.3+cloudant", "4.1", "10.0"])
 def test_a_worker_takes_every_later_couchdb(version: str) -> None:
     with canned_server(answer(200, {"couchdb": "Welcome", "version": version})) as server:
         _check_couchdb(settings_of(f"couchdb+{server.url}"))
 
 
+@pytest.mark.sockets
 def test_a_worker_does_not_start_on_couchdb_2() -> None:
     with (
         canned_server(answer(200, {"couchdb": "Welcome", "version": "2.3.1"})) as server,
@@ -100,6 +102,7 @@ def test_a_worker_does_not_start_on_couchdb_2() -> None:
         _check_couchdb(settings_of(f"couchdb+{server.url}"))
 
 
+@pytest.mark.sockets
 def test_a_worker_waits_for_a_couchdb_that_is_down() -> None:
     _check_couchdb(settings_of("couchdb+http://127.0.0.1:1/"))
 

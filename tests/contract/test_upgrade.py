@@ -110,7 +110,7 @@ def saved_registries(installation: Installation) -> list[Path]:
 
 def test_one_migrate_brings_the_kept_installation_to_this_version(kept: Installation) -> None:
     assert lost_of(kept) == {}
-    steps = {step["what"]: step["done"] for step in kept.query("migrate")}
+    steps = {step["what"]: step["done"] for step in kept.query_rows("migrate")}
     assert step_of(url_of(kept)) == migrations.newest_step()
     assert steps[f"registry tables, step {migrations.newest_step()}"] in ("there", "changed")
     assert lost_of(kept) == {}
@@ -118,7 +118,7 @@ def test_one_migrate_brings_the_kept_installation_to_this_version(kept: Installa
 
 def test_later_steps_add_fill_and_tighten_and_the_registry_is_saved_first(kept: Installation, later: Later) -> None:
     later(**LATER)
-    steps = {step["what"]: step["done"] for step in kept.query("migrate")}
+    steps = {step["what"]: step["done"] for step in kept.query_rows("migrate")}
     assert steps["registry tables, step 9003"] == "changed"
     assert lost_of(kept) == {}
     accounts = read_all_rows(url_of(kept))["accounts"]
@@ -134,7 +134,7 @@ def test_later_steps_add_fill_and_tighten_and_the_registry_is_saved_first(kept: 
         kept_rows = {name: rows for name, rows in load_kept("registry").items() if name in TABLES}
         assert {name: list(archive.rows(f"registry/{name}")) for name in kept_rows} == kept_rows
         assert archive.manifest["schema"] == load_kept("secrets")["step"]
-    assert kept.query("migrate")[0]["done"] == "there" and saved_registries(kept) == [saved]
+    assert kept.query_rows("migrate")[0]["done"] == "there" and saved_registries(kept) == [saved]
 
 
 def test_l3_an_upgraded_database_changes_no_entry_of_the_audit_log(kept: Installation, later: Later) -> None:
@@ -210,7 +210,7 @@ def test_without_its_keys_a_postgresql_is_not_saved_and_that_is_said(
     later(**LATER)
     keys = dict.fromkeys(KEYS, "")
     installation = installation_of(tmp_path, "", registry_url=postgres_database, measures_url=postgres_database, **keys)
-    first, second = installation.query("migrate")[:2]
+    first, second = installation.query_rows("migrate")[:2]
     assert first["done"] == "left" and "`releve backup`" in first["what"]
     assert second["done"] == "changed"
     assert saved_registries(installation) == [] and not (tmp_path / "backup.keys").exists()

@@ -37,7 +37,7 @@ class MeterNumber(UsagePoint):
 @click.argument("meter", metavar="METER|-", type=MeterNumber())
 @json_option
 def find_account(meter: str, as_json: bool) -> int:
-    """Find the account that reads METER, by its number, and say how it stands.
+    """Find the account of a meter, and how it stands.
 
     With - the number is read from standard input, so that it stays out of the shell's history and the list of
     processes. With --json one object a line, each an account. Exit code 1 where no account reads this meter.
