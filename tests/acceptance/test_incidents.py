@@ -47,7 +47,7 @@ def test_a_supplier_that_fails_for_all_is_an_incident_and_after_it_nothing_is_mi
     assert {(incident.kind, incident.how) for incident in past} == {(IncidentKind.OUTAGE, "probes")}
     assert max(incident.accounts for incident in past) >= 5
     assert 5 <= sum(incident.failed_calls for incident in past) <= system.report()["data_calls"]
-    rows = system.query("incidents")
+    rows = system.query_rows("incidents")
     assert [(incident["kind"], incident["open"], incident["how"]) for incident in rows] == [
         ("outage", False, "probes")
     ] * len(past)

@@ -118,7 +118,7 @@ def test_an_operators_first_day(tmp_path: Path) -> None:
         assert "State of the fleet" in page and "You are alice" in page
         invited = operator.submit("/operator/invitations", whom="30001640000022")
         assert invited.status_code == 200 and "/invitation#invite_" in invited.text
-        assert [row["created_by"] for row in system.query("invitations", "list")] == ["operator alice"]
+        assert [row["created_by"] for row in system.query_rows("invitations", "list")] == ["operator alice"]
 
         copied = operator.copy()
         assert "You are alice" in copied.get("/operator").text

@@ -20,7 +20,7 @@ def test_only_what_is_written_anew_every_night_gets_a_limit_of_revisions(
     installation: Installation, empty_couchdb_url: str, layout: Layout
 ) -> None:
     installation = installation.but(measures_url=empty_couchdb_url, layout=layout.value, couchdb_replicas="1")
-    first, again = installation.query("migrate"), installation.query("migrate", couchdb_revisions="20")
+    first, again = installation.query_rows("migrate"), installation.query_rows("migrate", couchdb_revisions="20")
     steps = [step["done"] for report in (first, again) for step in report if "old revisions" in step["what"]]
     if real_couchdb_url() is None:
         assert steps == ["left", "left"]  # The stand-in has no such limit.
