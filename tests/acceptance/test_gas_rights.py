@@ -99,7 +99,7 @@ def test_an_invited_household_declares_its_meter_and_sees_its_gas_once_the_holde
     page = service.state(browser)
     assert "GRDF asks for a proof of your consent" in page.text and "20 August 2024" in page.text
     assert [one.kind for one in service.notices() if right.id in one.about] == [NoticeKind.RIGHT_PROOF_AWAITED]
-    (row,) = [row for row in service.system.query("rights") if row["right"] == right.id]
+    (row,) = [row for row in service.system.query_rows("rights") if row["right"] == right.id]
     assert (row["state"], row["proof"], row["proof_until"]) == ("pending", "awaited", "2024-08-20")
     file = tmp_path / "consent.pdf"
     file.write_bytes(PDF)
