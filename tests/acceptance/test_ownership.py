@@ -494,7 +494,9 @@ def test_h4_another_services_account_and_invitation_are_nobodys(service: Service
     meter, holder = new_meter(), service.browser()
     account = service.connect(holder, meter)
     service.invite(account)
-    (invitation,) = [row for row in service.system.query_rows("invitations", "list", "--open") if row["account"] == account]
+    (invitation,) = [
+        row for row in service.system.query_rows("invitations", "list", "--open") if row["account"] == account
+    ]
     routes = about_an_account(theirs)
     assert len(routes) >= 8
     asked: list[tuple[str, str, Any]] = [

@@ -127,6 +127,11 @@ def new_form(runtime: Runtime, request: Request) -> tuple[str, str]:
     return value, runtime.web_access.signer.csrf_token(value)
 
 
+def is_session_form(runtime: Runtime, session: Session, csrf: str | None) -> bool:
+    """Return whether a form, or a script's header, is of a page of this session."""
+    return session.key is not None and runtime.web_access.signer.is_valid_csrf_token(session.sid, csrf)
+
+
 def is_own_form(runtime: Runtime, request: Request, csrf: str) -> bool:
     """Return whether a form without a session is one that this browser has loaded from us."""
     value = read_cookie(runtime, request, FORM_COOKIE)

@@ -15,7 +15,7 @@ from fastapi.responses import RedirectResponse
 from worker.domain.consent.access_keys import KeyKind
 from worker.runtime.process import Runtime
 from worker.web.consent.browser_names import BROWSER_COOKIE
-from worker.web.context import RuntimeDep, SessionDep, delete_cookie
+from worker.web.context import RuntimeDep, SessionDep, delete_cookie, is_session_form
 from worker.web.render import refuse_form, render
 from worker.web.sessions import SESSION_COOKIE, Session
 
@@ -42,7 +42,7 @@ def show_sessions(request: Request, runtime: RuntimeDep, session: SessionDep) ->
 @router.post("/sessions/{key_id}/end")
 def end_session(request: Request, key_id: str, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
     """End one session of the household; one that has ended already is no error."""
-    if not _is_own_form(runtime, session, csrf) or session.household is None:
+    if not is_session_form(runtime, session, csrf) or session.household is None:
         return refuse_form(request, PATH)
     runtime.sessions.end(key_id, owners=[session.household.id])
     return _after_end(runtime, ended_own=key_id == session.sid)
@@ -51,7 +51,7 @@ def end_session(request: Request, key_id: str, runtime: RuntimeDep, session: Ses
 @router.post("/sessions/end-others")
 def end_other_sessions(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
     """End all sessions that see a meter of this household but this one, and what else lets other households see it."""
-    if not _is_own_form(runtime, session, csrf) or session.household is None:
+    if not is_session_form(runtime, session, csrf) or session.household is None:
         return refuse_form(request, PATH)
     runtime.web_access.households.remove_from_others(list(session.accounts), session.household.id)
     runtime.sessions.end_of([session.household.id], _HOUSEHOLD, but=session.sid)
@@ -61,14 +61,10 @@ def end_other_sessions(request: Request, runtime: RuntimeDep, session: SessionDe
 @router.post("/log-out")
 def log_out(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
     """End this browser's session."""
-    if not _is_own_form(runtime, session, csrf):
+    if not is_session_form(runtime, session, csrf):
         return refuse_form(request, PATH)
     runtime.sessions.end(session.sid)
     return _after_end(runtime, ended_own=True)
-
-
-def _is_own_form(runtime: Runtime, session: Session, csrf: str) -> bool:
-    return session.key is not None and runtime.web_access.signer.is_valid_csrf_token(session.sid, csrf)
 
 
 def _other_households(runtime: Runtime, session: Session) -> list[str]:

@@ -15,7 +15,7 @@ from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.stores.registry.households.households import Household
 from worker.web.access.sign_in import LONGEST_ADDRESS, link_page, refuse_link
 from worker.web.access.sign_in import PATH as SIGN_IN
-from worker.web.context import RuntimeDep, SessionDep, is_own_form
+from worker.web.context import RuntimeDep, SessionDep, is_own_form, is_session_form
 from worker.web.errors import HttpRefusal
 from worker.web.render import refuse_form, render, render_message, words_of
 from worker.web.sessions import Session
@@ -157,10 +157,9 @@ def confirm_address(
 
 def _own(runtime: Runtime, session: Session, csrf: str) -> tuple[AccessKey, Household] | None:
     """Return the session's key and household, where a form of its own page was sent."""
-    if session.key is None or session.household is None:
+    if session.key is None or session.household is None or not is_session_form(runtime, session, csrf):
         return None
-    is_ours = runtime.web_access.signer.is_valid_csrf_token(session.sid, csrf)
-    return (session.key, session.household) if is_ours else None
+    return session.key, session.household
 
 
 def _turn_away(request: Request, session: Session) -> Response:

@@ -28,7 +28,7 @@ from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
 from worker.web.audit import note_actor
-from worker.web.context import RuntimeDep, get_session
+from worker.web.context import RuntimeDep, get_session, is_session_form
 from worker.web.errors import HttpRefusal
 from worker.web.sessions import SESSION_COOKIE, Session, reload_session
 
@@ -210,7 +210,7 @@ def require_scope_or_page(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     ) -> Caller:
         if caller.session is None:
             _check_scope(caller, scope)
-        elif not runtime.web_access.signer.is_valid_csrf_token(caller.session.sid, request.headers.get(CSRF_HEADER)):
+        elif not is_session_form(runtime, caller.session, request.headers.get(CSRF_HEADER)):
             message = f"send the page's csrf value in the header {CSRF_HEADER}"
             raise HttpRefusal(403, "csrf_needed", message, _challenge())
         return caller

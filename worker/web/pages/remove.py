@@ -11,6 +11,7 @@ from worker.web.context import (
     RuntimeDep,
     SessionDep,
     has_shares,
+    is_session_form,
     needs_invitation,
     publish_revocation,
 )
@@ -37,7 +38,7 @@ def remove_account(
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
     """Erase the account, only from our own form."""
-    if not runtime.web_access.signer.is_valid_csrf_token(session.sid, csrf):
+    if not is_session_form(runtime, session, csrf):
         return refuse_form(request, f"/accounts/{account.id}/remove")
     erased = runtime.erase(account.id, HOUSEHOLD)
     publish_revocation(runtime)

@@ -12,7 +12,7 @@ from worker.domain.consent.accounts import Account
 from worker.domain.measures.series import Series, SeriesSwitch, daily_of
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
-from worker.web.context import RuntimeDep, SessionDep, switch_series
+from worker.web.context import RuntimeDep, SessionDep, is_session_form, switch_series
 from worker.web.pages.own_account import OwnAccount
 from worker.web.render import refuse_form, render, render_message
 
@@ -63,7 +63,7 @@ def save_series(
     A series that was not touched goes on following the service's setting.
     """
     page = f"/accounts/{account.id}/series"
-    if not runtime.web_access.signer.is_valid_csrf_token(session.sid, csrf):
+    if not is_session_form(runtime, session, csrf):
         return refuse_form(request, page)
     if not account.may_choose_series:
         return RedirectResponse(f"/accounts/{account.id}", 303)

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.web.context import RuntimeDep, SessionDep, publish_revocation
+from worker.web.context import RuntimeDep, SessionDep, is_session_form, publish_revocation
 from worker.web.pages.own_account import OwnAccount
 from worker.web.render import refuse_form, render
 
@@ -31,7 +31,7 @@ def stop_account(
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
     """Stop the consent, only from our own form."""
-    if not runtime.web_access.signer.is_valid_csrf_token(session.sid, csrf):
+    if not is_session_form(runtime, session, csrf):
         return refuse_form(request, f"/accounts/{account.id}/stop")
     if account.may_be_stopped:
         runtime.stop_consent(account.id)

@@ -15,7 +15,7 @@ from fastapi.responses import RedirectResponse
 from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
-from worker.web.context import RuntimeDep, SessionDep
+from worker.web.context import RuntimeDep, SessionDep, is_session_form
 from worker.web.pages.own_account import OwnAccount
 from worker.web.render import refuse_form
 from worker.web.sessions import Session
@@ -71,7 +71,7 @@ def join_accounts(
 ) -> Response:
     """Join the account with another one of this browser, only from our own form."""
     page = f"/accounts/{account.id}"
-    if not runtime.web_access.signer.is_valid_csrf_token(session.sid, csrf):
+    if not is_session_form(runtime, session, csrf):
         return refuse_form(request, page)
     home = find_home(runtime, session, account)
     if other not in {one.id for one in home.joinable}:
@@ -86,7 +86,7 @@ def part_accounts(
 ) -> Response:
     """Let the accounts of this home stand alone again, only from our own form; nothing else changes."""
     page = f"/accounts/{account.id}"
-    if not runtime.web_access.signer.is_valid_csrf_token(session.sid, csrf):
+    if not is_session_form(runtime, session, csrf):
         return refuse_form(request, page)
     runtime.homes.part([one.id for one in find_home(runtime, session, account).accounts])
     return RedirectResponse(page, 303)
