@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request, Response
@@ -20,7 +21,7 @@ from worker.web.render import refuse_form, render
 
 router = APIRouter()
 
-# The other counts of an erasure are of no use to a household.
+# The other counts of an erasure are of our own upkeep.
 _RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_kept")
 
 
@@ -42,14 +43,19 @@ def remove_account(
         return refuse_form(request, f"/accounts/{account.id}/remove")
     erased = runtime.erase(account.id, HOUSEHOLD)
     publish_revocation(runtime)
-    receipt = [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
     return render(
         request,
         "removed.html",
         account=account,
+        account_id=account.id,
         invited=needs_invitation(runtime, account.supplier),
         delete_share=has_shares(runtime, account.supplier),
-        receipt=receipt,
+        receipt=receipt_of(erased),
         moment=runtime.now(),
         access_notice=None,  # The household of the session may have ended with its account.
     )
+
+
+def receipt_of(erased: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return what the receipt of an erasure tells, of all its counts."""
+    return [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]

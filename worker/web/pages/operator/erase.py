@@ -13,12 +13,11 @@ from worker.web.context import RuntimeDep, publish_revocation
 from worker.web.pages.operator.checks import check_again
 from worker.web.pages.operator.overview import operator_page
 from worker.web.pages.operator.sessions import PATH, load_form_session
+from worker.web.pages.remove import receipt_of
 from worker.web.render import refuse_form, render
 
 router = APIRouter(prefix=PATH)
 
-# What the receipt tells of an erasure; the other counts are of our own upkeep.
-_RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_kept")
 _LONGEST_ID: Final = 32
 
 
@@ -46,7 +45,7 @@ def erase_account(
         return refusal.mark(operator_page(request, runtime, session, refusal.status, **shown))
     erased = runtime.erase(account_id, session.operator.actor)
     publish_revocation(runtime)
-    receipt = [(line, erased[line]) for line in _RECEIPT_LINES if line in erased]
+    receipt = receipt_of(erased)
     return render(request, "operator_erased.html", account_id=account_id, receipt=receipt, moment=runtime.now())
 
 
