@@ -162,7 +162,7 @@ def test_a_value_that_becomes_final_is_a_correction_only_where_its_energy_change
     assert "no value of 2024-07-01 was changed" in installation.releve("history", home.account, "2024-07-01").out
     [correction] = installation.query("history", home.account, "2024-07-02")["corrections"]
     assert (correction["was_kwh"], correction["became_kwh"]) == (33.0, 34.5)
-    assert installation.releve("history", home.account, "2024-07-02").out.splitlines()[1].split()[0] == "day"
+    assert installation.releve("history", home.account, "2024-07-02").out.splitlines()[2].split()[0] == "day"
     [stored] = json.loads(
         installation.releve(
             *("show", home.account, "--from", "2024-07-01", "--to", "2024-07-01", "--format", "json")

@@ -92,7 +92,9 @@ def test_a_session_sealed_under_another_key_is_nobodys(service: ApiService) -> N
         update={"session_key": SecretStr("another-key-just-as-long-as-the-true-one")}
     )
     runtime = service.runtime
-    access = build_web_access(settings, runtime.registry, runtime.erasure_hashes, RateLimiter(runtime.redis))
+    access = build_web_access(
+        settings, runtime.registry, runtime.erasure_hashes, RateLimiter(runtime.redis), runtime.now
+    )
     account = service.runtime.registry.get(service.add())
     _, forged = open_session(access, Session(), [account], "")
     for cookie in (forged, "x.y.z"):
