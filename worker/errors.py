@@ -144,6 +144,12 @@ class PageNotReady(TransientError):
     remedy = "Its text says which."
 
 
+class ProxyBusy(TransientError):
+    """As many clients of the proxy wait for the supplier as may at once."""
+
+    remedy = "The client tries again by itself, after the seconds of `Retry-After`."
+
+
 class RightChanging(TransientError):
     """A right of this meter is being withdrawn, so no other one can be declared yet."""
 

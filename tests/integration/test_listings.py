@@ -42,6 +42,7 @@ NOT_RUN = {
 # The words of the others; ACCOUNT stands for an account, FOLDER for a folder of the test.
 RUN = {
     "accounts add": ["--usage-point", LAST],
+    "accounts find": [METER],
     "accounts list": [],
     "accounts remove": ["ACCOUNT", "--yes"],
     "accounts series": ["ACCOUNT"],

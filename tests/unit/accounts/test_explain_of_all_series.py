@@ -55,7 +55,7 @@ def test_registers_peak_and_contract_are_told_as_they_are(home: Home) -> None:
     peak = explanation.series[Series.MAX_POWER].stored.peak
     assert peak is not None
     assert (peak.amount, peak.subscribed, peak.percent) == (PEAK, SUBSCRIBED, 52)
-    lines = list(_lines(explanation, ["en"]))
+    lines = list(_lines(explanation, "en"))
     hc, hp = registers.by_period["HC"] / 1000, registers.by_period["HP"] / 1000
     assert f"  of the day: HC {hc:.3f} kWh, HP {hp:.3f} kWh" in lines
     assert "max_power: complete (complete), 4.638 kVA stored" in lines
@@ -94,7 +94,7 @@ def test_a_new_sequence_of_registers_is_said_and_gives_no_energy(home: Home) -> 
     stored = explanation.series[Series.REGISTERS].stored
     assert stored.registers is None
     assert [one.cause for one in stored.breaks] == [BreakCause.METER_REPLACED]
-    assert "  no energy by period from 2024-07-19 up to 2024-07-20: the meter was replaced" in _lines(explanation, [])
+    assert "  no energy by period from 2024-07-19 up to 2024-07-20: the meter was replaced" in _lines(explanation, "en")
     assert explanation.discrepancies == []
 
 
@@ -109,7 +109,7 @@ def test_documents_of_two_series_that_disagree_are_named(home: Home) -> None:
         (Series.PRODUCTION_DAILY, Law.MONTH),
         (Series.PRODUCTION_DAILY, Law.YEAR),
     ]
-    text = "\n".join(_lines(home.explain(4), []))
+    text = "\n".join(_lines(home.explain(4), "en"))
     assert "totals: max_power 2024-07-19: no step is above the maximum power, expected 0.660 kVA, found 0.001" in text
 
 

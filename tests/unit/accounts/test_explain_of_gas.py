@@ -32,7 +32,7 @@ def test_a_day_tells_its_numbers_and_the_period_and_contract_that_hold_it(home: 
     explanation = explain(home, date(2024, 6, 20))
     assert list(explanation.series) == [DAILY, PUBLISHED, CONTRACT]
     assert (explanation.reason, explanation.discrepancies) == (Reason.COMPLETE, [])
-    lines = list(_lines(explanation, ["en"]))
+    lines = list(_lines(explanation, "en"))
     assert "gas_daily: complete (complete), 33.000 kWh stored" in lines
     assert "  from 2024-06-20, volume 2.9, coefficient 11.16, quality measured, status final" in lines
     assert "gas_published: complete (complete), 921.500 kWh stored" in lines

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from worker.errors import RateLimited
+from worker.errors import ProxyBusy
 
 MOST_AT_ONCE: Final = 8  # Of one process, whose web has 40 threads: pages always find a free one.
 _AGAIN_S: Final = 5
@@ -21,9 +21,9 @@ class SupplierCalls:
 
     @contextmanager
     def take(self) -> Iterator[None]:
-        """Count one call within the block. Raises RateLimited at once where there are too many."""
+        """Count one call within the block. Raises ProxyBusy at once where there are too many."""
         if not self._free.acquire(blocking=False):
-            raise RateLimited("too many calls of the supplier at once", retry_after_s=_AGAIN_S)
+            raise ProxyBusy("too many calls of the supplier at once", retry_after_s=_AGAIN_S)
         try:
             yield
         finally:

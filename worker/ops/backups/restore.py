@@ -27,9 +27,9 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.documents import key_of
 from worker.domain.measures.series import Doctype
 from worker.errors import StoreUnavailable
-from worker.ops.backups.create import PAGE_SIZE, measures_member, table_member
-from worker.ops.backups.blocks import Checksum
 from worker.ops.backups.archive import Archive, BackupRefused, Row, to_line
+from worker.ops.backups.blocks import Checksum
+from worker.ops.backups.create import PAGE_SIZE, measures_member, table_member
 from worker.ops.backups.ledger_replay import LedgerEffect, replay_ledger
 from worker.runtime.keys import open_backup_sealer
 from worker.runtime.process import Runtime

@@ -59,7 +59,7 @@ def search_accounts(search: AccountSearch, runtime: RuntimeDep, caller: ReadAsCl
     For programs. The number is in the body, because addresses are logged.
     """
     supplier, number = (ENEDIS, search.usage_point) if search.usage_point else (GRDF, search.pce)
-    found = caller.find_accounts(runtime, supplier.name, str(number).upper())
+    found = caller.find_accounts(runtime, supplier.name, number.upper())
     return AccountPage(accounts=[_summarize(account, caller) for account in found], next=None)
 
 

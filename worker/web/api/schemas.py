@@ -68,15 +68,21 @@ class AccountSearch(BaseModel):
     """One of `usage_point` and `pce`."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"usage_point": "12345678901234"}, {"pce": "GI123456"}]}
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"usage_point": "12345678901234"}, {"pce": "GI123456"}],
+            "minProperties": 1,
+            "maxProperties": 1,
+        },
     )
 
-    usage_point: str | None = Field(None, pattern=r"^[0-9]{14}$", description="An electricity meter (PDL, PRM).")
-    pce: str | None = Field(None, pattern=r"^([0-9]{14}|GI[0-9]{6})$", description="A gas meter (PCE).")
+    # Neither is null: a field that is left out is not a field of its schema's "one".
+    usage_point: str = Field("", pattern=r"^[0-9]{14}$", description="An electricity meter (PDL, PRM).")
+    pce: str = Field("", pattern=r"^([0-9]{14}|GI[0-9]{6})$", description="A gas meter (PCE).")
 
     @model_validator(mode="after")
     def _names_one(self) -> Self:
-        if (self.usage_point is None) == (self.pce is None):
+        if bool(self.usage_point) == bool(self.pce):
             raise ValueError("give one of usage_point and pce")
         return self
 

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.backups import BACKUP_KEY, SEALER, members_in_zip, read_members, write_zip
-from worker.ops.backups.blocks import MAX_LINE, MAX_UNPACKED, BadBlock, Checksum, pack, unpack
 from worker.ops.backups.archive import HEADER, MANIFEST, Archive, BackupRefused, Row, to_line, write_archive
+from worker.ops.backups.blocks import MAX_LINE, MAX_UNPACKED, BadBlock, Checksum, pack, unpack
 from worker.stores.encryption import Purpose, generate_key
 from worker.stores.sealing import Sealer
 

@@ -48,7 +48,7 @@ def test_with_gas_the_quota_and_gate_of_each_supplier_are_told(redis_url: str, t
         text = " ".join(re.sub(r"<[^>]+>", " ", log_in(service)[1]).split())
     told = text[text.index("Quota of GRDF") :]
     assert "Calls granted within the last 24 hours." in told and "grdf-adict" in told
-    assert "1 / 6,000" in told and re.search(r"closed for \d+ s more", told)
+    assert "1 / 6,000" in told and re.search(r"paused for \d+ s more", told)
     assert "Calls to the supplier: allowed" in text[: text.index("Quota of GRDF")], (
         "the other supplier's gate is its own"
     )
@@ -94,7 +94,7 @@ def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(service: A
     assert "66.7% · 2 / 3" in text and "0% · 0 / 3" in text
     assert "25 Jul 2024, 06:00 50% 25 Jul 2024, 07:00 75%" in text and "24 Jul 2024, 03:00" not in text
     assert "VENDOR_DOWN Daily totals 1" in text and "VENDOR_DOWN Nothing: it is asked again by itself." in text
-    assert "0.1% · 1 / 1,000" in text and "closed for" in text
+    assert "0.1% · 1 / 1,000" in text and "paused for" in text
     assert (
         f"control {queue_lengths(service.runtime.broker_url)['control']}" in text
         and queue_lengths(service.runtime.broker_url)["control"] >= 1
