@@ -347,7 +347,7 @@ def test_the_operator_invites_and_the_household_comes(
         until(lambda: browser.find_elements(By.NAME, "whom"), "the operator's page")
         browser.find_element(By.NAME, "whom").send_keys("nobody")
         click(browser, "Créer le lien")
-        until(lambda: browser.find_elements(By.ID, "invite-fault"), "what is wrong", timeout_s=6)
+        until(lambda: browser.find_elements(By.ID, "invite-fault"), "what is wrong")
         look_at(browser, "operator-fault")
         field = browser.find_element(By.NAME, "whom")
         field.clear()

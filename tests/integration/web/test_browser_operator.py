@@ -104,10 +104,10 @@ def test_an_operator_signs_in_with_a_code_and_uses_the_page(
         browser.get(f"{site.address}/operator/accounts")
         look(browser, "operator-accounts-none", language)
         browser.get(f"{site.address}/operator")
-        fill(browser, "/operator/search", whom="30001640000099")
+        fill(browser, "/operator/search", wanted="30001640000099")
         until(lambda: browser.find_elements(By.ID, "search-fault"), "that no account reads this meter")
         look(browser, "operator-search-unknown", language)
-        fill(browser, "/operator/search", whom="30001640000011")
+        fill(browser, "/operator/search", wanted="30001640000011")
         until(lambda: browser.find_elements(By.ID, "missing"), "the account")
         assert browser.current_url == f"{site.address}/operator/accounts/{account_id}#state", "no number"
         look(browser, "operator-account", language)

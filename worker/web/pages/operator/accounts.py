@@ -40,13 +40,13 @@ _LONGEST: Final = 100
 def search(
     request: Request,
     runtime: RuntimeDep,
-    whom: Annotated[str, Form(max_length=_LONGEST)] = "",
+    wanted: Annotated[str, Form(max_length=_LONGEST)] = "",
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
     """Lead to the account of a meter or id; where a number is that of two meters, to both."""
     if (session := load_form_session(request, runtime, csrf)) is None:
         return refuse_form(request, PATH)
-    accounts = _find(runtime, "".join(whom.split()))
+    accounts = _find(runtime, "".join(wanted.split()))
     if not accounts:
         note_refusal(request, "operator.search.unknown")
         return operator_page(request, runtime, session, 404, search_fault="operator.search.unknown")

@@ -39,7 +39,7 @@ def operator(service: ApiService) -> TestClient:
 
 def search(operator: TestClient, whom: str) -> Response:
     return operator.post(
-        "/operator/search", data={"whom": whom, "csrf": operator.headers[CSRF_HEADER]}, headers=ENGLISH
+        "/operator/search", data={"wanted": whom, "csrf": operator.headers[CSRF_HEADER]}, headers=ENGLISH
     )
 
 
