@@ -634,7 +634,7 @@ def test_a_method_that_no_route_declares_is_refused(service: ApiService) -> None
                 )
                 refused = Row(f"{method} {path}", {}, path=at)
                 statuses = {ask(client, refused, cast.home.id, cast).status_code for client in clients}
-                # 404 is what /connect/{supplier} says to a path below /connect/ that takes a form alone. And a method of
+                # 404 is what /connect/{supplier} says to a path below /connect/ that takes a form alone. A method of
                 # /api/accounts/search may be one of an account of that id: 401 for who is nobody to the API.
                 nobody = {401} if path == "/api/accounts/search" else set()
                 assert statuses <= {404, 405} | nobody, f"{method} {path}"
