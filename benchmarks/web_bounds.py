@@ -208,7 +208,7 @@ def _bombs(_: float) -> Json:
     with _supplier(answer) as url:
         command = _command("read", urlsplit(url).port or 0)
         result: Json = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=300).stdout)
-    goal_met = result["risen_mb"] < GOALS["bombs"] and set(result["answers"].values()) == {"MalformedAnswer"}
+    goal_met = result["risen_mb"] < GOALS["bombs"] and set(result["answers"].values()) == {"AnswerTooLarge"}
     return {"goal_met": goal_met, **result}
 
 
@@ -255,7 +255,6 @@ def _web(**settings: str) -> Iterator[_Web]:
                 "RELEVE_DATA_DIR": name,
                 "RELEVE_REDIS_URL": redis.url,
                 "RELEVE_ENEDIS_URL": "http://127.0.0.1:9",
-                "RELEVE_OPERATOR_PASSWORD": secrets.token_urlsafe(18),
                 "RELEVE_CALLS_PER_SECOND": "0",
                 "RELEVE_CALLS_PER_HOUR": "0",
                 **settings,
@@ -274,7 +273,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     settings = Settings.from_env(_env_file=None)
     configure_process(settings)
     with Runtime(settings) as runtime:
-        serve(create_app(runtime), "127.0.0.1", arguments.port, lambda _: None)
+        runtime.web_access.operators.add("alice", secrets.token_urlsafe(18), None)  # Without one there is no /operator.
+        serve(create_app(runtime), "127.0.0.1", arguments.port, lambda _: None, proxies="127.0.0.1")
     return 0
 
 
