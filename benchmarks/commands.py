@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.fleet_seed import (  # noqa: E402
     NIGHT,
     account_id_of,
+    meter_of,
     seed_evidence,
     seed_histories,
     seed_registry,
@@ -50,6 +51,7 @@ COMMANDS: Final = (
     "accounts list",
     "accounts list --json",
     "accounts list --state paused --limit 20",
+    f"accounts find {meter_of(7)}",
     "consents",
     "consents --json",
     "consents --expiring 30d",
