@@ -32,8 +32,7 @@ def digest(image: str) -> str:
     if shutil.which("docker"):  # Without `json` buildx takes any format that begins with .Manifest for its own table.
         command = ["docker", "buildx", "imagetools", "inspect", "--format", "{{json .Manifest.Digest}}", image]
     elif shutil.which("skopeo"):
-        name = image if "/" in image else f"library/{image}"
-        command = ["skopeo", "inspect", "--no-tags", "--format", "{{.Digest}}", f"docker://docker.io/{name}"]
+        command = ["skopeo", "inspect", "--no-tags", "--format", "{{.Digest}}", f"docker://{image}"]
     else:
         raise NoDigest("make digests asks docker (with buildx) or skopeo: install one of them")
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
