@@ -65,8 +65,8 @@ def test_no_state_of_a_households_page_keeps_anybody_out(
         store_home(
             service.runtime,
             feeding,
-            PanelHome(YESTERDAY, days=60),
-            [Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE],
+            PanelHome(YESTERDAY, days=200),
+            [Series.DAILY, Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE],
         )
         pages = {
             "late-month": f"{late}",
@@ -77,6 +77,7 @@ def test_no_state_of_a_households_page_keeps_anybody_out(
             "first-day": first_day,
             "feeding-week": f"{feeding}?by=week",
             "feeding-day": f"{feeding}?by=day",
+            "feeding-year": f"{feeding}?by=year",  # Its sums are long.
             "paused": add_in_state(service, 34, AccountState.PAUSED),
             "action": add_in_state(service, 35, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED"),
             "closed": add_in_state(service, 36, AccountState.CLOSED),
