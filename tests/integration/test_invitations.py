@@ -12,7 +12,7 @@ import pytest
 
 import tasks.upkeep
 from tests.support.installation import Installation
-from tests.support.mail_server import MailReceiver, mail_receiver
+from tests.support.mail_server import mail_receiver, mail_url
 from worker.accounts.invitations import MeterHasAccount, MeterHasNoAccount, NoMailService
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.invitations import INVITATION_LIFE
@@ -36,10 +36,6 @@ def runtime(house: Installation) -> Iterator[Runtime]:
 
 def add(runtime: Runtime, meter: str = METER) -> str:
     return runtime.registry.add("enedis", meter, runtime.now(), token_needed=False)[0].id
-
-
-def mail_url(box: MailReceiver, more: str = "") -> str:
-    return f"mailto://127.0.0.1:{box.port}?from=releve@example.org&to=support@example.org{more}"
 
 
 # Who is invited
@@ -193,7 +189,7 @@ def test_a_used_invitation_is_not_said_to_be_revoked(house: Installation, runtim
 
 def test_the_link_is_mailed_in_french_and_english_to_this_address_alone(house: Installation) -> None:
     with mail_receiver() as box:
-        url = mail_url(box, "&cc=copy@example.org&bcc=blind@example.org")
+        url = mail_url(box, more="&cc=copy@example.org&bcc=blind@example.org")
         house = house.but(notify_url=f"ntfys://tk@ntfy.example/topic {url}")
         body = house.query("invite", "--usage-point", OTHER_METER, "--mail", "holder@example.net")
     assert body["mailed"] is True

@@ -21,7 +21,7 @@ from tests.support.canned_server import CUT, SILENT, answer, canned_server
 from tests.support.certificates import Certificates
 from tests.support.factories import NOW, window_job
 from tests.support.installation import Installation
-from tests.support.mail_server import MailReceiver, mail_receiver
+from tests.support.mail_server import mail_receiver, mail_url
 from tests.support.registries import deliver_due, record_consent
 from worker.accounts.channels import SIGNATURE_HEADER, NoticeChannels, NotifyService, Webhook
 from worker.accounts.notice_texts import Message, compose_message
@@ -245,10 +245,6 @@ def test_without_any_channel_the_log_has_it(open_runtime: Any, caplog: pytest.Lo
 
 
 # Services by their apprise URL
-
-
-def mail_url(box: MailReceiver, scheme: str = "mailto", login: str = "", more: str = "") -> str:
-    return f"{scheme}://{login}127.0.0.1:{box.port}?from=releve@example.org&to=support@example.org{more}"
 
 
 @pytest.mark.parametrize(

@@ -57,3 +57,10 @@ def mail_receiver(
         yield receiver
     finally:
         controller.stop()
+
+
+def mail_url(
+    box: MailReceiver, scheme: str = "mailto", login: str = "", more: str = "", *, to: str = "support@example.org"
+) -> str:
+    """Return the URL of a service that mails over this server; ``more`` are further parameters."""
+    return f"{scheme}://{login}127.0.0.1:{box.port}?from=releve@example.org&to={to}{more}"

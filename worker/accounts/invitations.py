@@ -6,22 +6,20 @@ An invitation is worth a proof (docs/explanation/ownership.md): who makes one vo
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, Field
 
-from worker.accounts import notice_services
 from worker.accounts.assertion import check_tenant_of
+from worker.accounts.notice_services import MailService
 from worker.accounts.status import EXAMPLE_ID
 from worker.clients.suppliers import SUPPLIERS
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.invitations import Invitation, InvitationPurpose, InvitationState
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import PARIS
-from worker.domain.networks import Network
 from worker.errors import DataError
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
@@ -49,13 +47,12 @@ class NoMailService(DataError):
 
 @dataclass(frozen=True, kw_only=True)
 class Inviter:
-    """What invites a person. ``notify_urls`` are the services of notices; the first one of mail sends links."""
+    """What invites a person, and mails links."""
 
     invitations: InvitationTable
     registry: AccountRegistry
     public_url: str
-    notify_urls: Sequence[str] = field(default=(), repr=False)
-    networks: Sequence[Network] = ()  # Private ones that the services may be in.
+    mail_service: MailService = field(default=MailService(), repr=False)
 
     def invite_account(self, account_id: str, by: str) -> tuple[Invitation, str]:
         """Invite the holder of an account to consent again, or to open the history of a closed one.
@@ -91,7 +88,7 @@ class Inviter:
 
     @property
     def sends_mail(self) -> bool:
-        return any(map(notice_services.is_mail, self.notify_urls))
+        return self.mail_service.sends_mail
 
     def check_mail(self) -> None:
         """Check that a link can be mailed, before one is made. Raises NoMailService."""
@@ -106,13 +103,12 @@ class Inviter:
         Returns why it wasn't taken, without a secret, or None where it was. Raises NoMailService.
         """
         self.check_mail()
-        url = next(filter(notice_services.is_mail, self.notify_urls))
         subject = " / ".join(translate("invitation.mail.subject", language) for language in LANGUAGES)
         by_right = SUPPLIERS[invitation.supplier].rights is not None
         key = f"invitation.mail.{'right.' if by_right else ''}{self._kind_of_mail(invitation)}"
         texts = [_compose(key, language, link, invitation.expires_at) for language in LANGUAGES]
         text = "\n\n--\n\n".join(texts) + "\n"
-        fault = notice_services.send_to(url, address, f"Relève : {subject}", text, invitation.id, self.networks)
+        fault = self.mail_service.send(address, translate("notice.prefix", LANGUAGES[0]) + subject, text, invitation.id)
         if fault:
             log.warning("invitation not mailed", extra=fields(id=invitation.id, reason=fault))
         return fault

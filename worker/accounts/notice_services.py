@@ -14,6 +14,7 @@ import smtplib
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
@@ -111,24 +112,35 @@ def is_mail_address(text: str) -> bool:
     return bool(parts) and parts["full_email"] == text
 
 
-def send_to(
-    url: str,
-    address: str,
-    subject: str,
-    text: str,
-    message_id: str,
-    networks: Sequence[Network] = (),
-    headers: Mapping[str, str] | None = None,
-) -> str | None:
-    """Send a text once to ``address`` alone, by a mail service and not to those that its URL names.
+@dataclass(frozen=True, kw_only=True)
+class MailService:
+    """The first mail service of the notices' URLs, for mails to single addresses; there may be none.
 
-    ``headers``: further ones of the mail. Returns what ``send`` does.
+    ``networks``: private ones that it may be in.
     """
-    service = load_service(url)
-    mail: Any = service[0]
-    mail.targets, mail.cc, mail.bcc = [(False, address)], set(), set()
-    mail.headers = {**mail.headers, **(headers or {})}
-    return _send(service, subject, text, message_id, networks)
+
+    notify_urls: Sequence[str] = field(default=(), repr=False)
+    networks: Sequence[Network] = ()
+
+    @property
+    def sends_mail(self) -> bool:
+        return any(map(is_mail, self.notify_urls))
+
+    def send(
+        self, address: str, subject: str, text: str, message_id: str, headers: Mapping[str, str] | None = None
+    ) -> str | None:
+        """Send a text once to ``address`` alone, and not to those that the URL names.
+
+        ``headers``: further ones of the mail. Returns what the function ``send`` does.
+        """
+        url = next(filter(is_mail, self.notify_urls), None)
+        if url is None:
+            return "no mail service is set"
+        service = load_service(url)
+        mail: Any = service[0]
+        mail.targets, mail.cc, mail.bcc = [(False, address)], set(), set()
+        mail.headers = {**mail.headers, **(headers or {})}
+        return _send(service, subject, text, message_id, self.networks)
 
 
 def _send(service: Apprise, subject: str, text: str, notice_id: str, networks: Sequence[Network]) -> str | None:

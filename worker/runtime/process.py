@@ -51,7 +51,7 @@ from worker.domain.networks import parse_networks
 from worker.errors import OperatorFault
 from worker.runtime import keys, stores, supplier
 from worker.runtime.series import fleet_series, is_offered
-from worker.runtime.web import WebAccess, build_web_access
+from worker.runtime.web import WebAccess, build_mail_service, build_web_access
 from worker.stores.encryption import Purpose
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.redis.connection import check_eviction, connect
@@ -290,8 +290,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             invitations=self.invitations,
             registry=self.registry,
             public_url=self.settings.public_url,
-            notify_urls=self.settings.notify_urls(),
-            networks=parse_networks(self.settings.webhook_networks),
+            mail_service=build_mail_service(self.settings),
         )
         self.notice_sender = NoticeSender(
             notices=self.notices,

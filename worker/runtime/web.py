@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from config.settings import Settings
 from worker.accounts.access.household_mails import HouseholdMails
-from worker.accounts.access.mail_links import MailLinks, MailSettings
+from worker.accounts.access.mail_links import MailLinks
 from worker.accounts.access.ways_back import HouseholdAccess
 from worker.accounts.channels import NoticeChannels
+from worker.accounts.notice_services import MailService
 from worker.accounts.notices import NoticeSender
 from worker.domain.clock import Clock
 from worker.domain.networks import parse_networks
@@ -52,6 +53,10 @@ def build_operator_access(settings: Settings, database: Database) -> OperatorAcc
     return OperatorAccess(sealer=sealer, keys=keys, operators=operators)
 
 
+def build_mail_service(settings: Settings) -> MailService:
+    return MailService(notify_urls=settings.notify_urls(), networks=parse_networks(settings.webhook_networks))
+
+
 def build_web_access(
     settings: Settings, registry: AccountRegistry, hashes: KeyedHashes, limiter: RateLimiter, now: Clock
 ) -> WebAccess:
@@ -61,14 +66,14 @@ def build_web_access(
     households = HouseholdTable(registry.database, sealer)
     addresses = MailAddressTable(registry.database, sealer, hashes)
     signer = Signer(session_keys(settings))
-    mail = MailSettings(notify_urls=settings.notify_urls(), networks=parse_networks(settings.webhook_networks))
+    mail_service = build_mail_service(settings)
     household_mails = HouseholdMails(
         households=households,
         addresses=addresses,
         registry=registry,
         signer=signer,
         public_url=settings.public_url,
-        mail=mail,
+        mail_service=mail_service,
     )
     return WebAccess(
         sealer=sealer,
@@ -84,7 +89,7 @@ def build_web_access(
             registry=registry,
             limiter=limiter,
             public_url=settings.public_url,
-            mail=mail,
+            mail_service=mail_service,
         ),
         notice_sender=NoticeSender(
             notices=NoticeTable(registry.database),

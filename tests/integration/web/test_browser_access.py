@@ -30,7 +30,7 @@ from tests.support.browser import (
     wait_for,
 )
 from tests.support.connect_service import ConnectServers
-from tests.support.mail_server import MailReceiver, mail_receiver
+from tests.support.mail_server import MailReceiver, mail_receiver, mail_url
 from tests.support.waiting import until
 from tests.support.ways_back import CODE, links_of
 
@@ -158,8 +158,7 @@ def test_a_household_comes_back_by_code_and_by_mail(
     width: int,
 ) -> None:
     words = WORDS[language]
-    url = f"mailto://127.0.0.1:{mails.port}?from=releve@example.org&to=operator@example.org"
-    settings = {"notify_url": url, "contact": "operator@example.org"}
+    settings = {"notify_url": mail_url(mails, to="operator@example.org"), "contact": "operator@example.org"}
     with (
         open_site(servers, tmp_path, V5, **settings) as site,
         open_profile(browser, language=language, width=width),

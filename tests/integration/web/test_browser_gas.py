@@ -5,8 +5,6 @@ The web service runs in this process, over documents that are written straight i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,45 +12,21 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.support.api_service import TODAY, ApiService, open_api_service, sign_in
-from tests.support.browser import DESKTOP, check_page, click, go, look_at, open_profile, set_screen, text_of, wait_for
+from tests.support.api_service import TODAY
+from tests.support.browsed_pages import look_at_all_widths, open_browsed_service, open_pages
+from tests.support.browser import click, go, open_profile, text_of, wait_for
 from tests.support.gas_homes import CONTRACT, GAS_SETTINGS, OTHER_PCE, PUBLISHED, GasHome, add_gas
 from tests.support.panel_homes import PanelHome, store_home
-from tests.support.simulators import run_in_background
 from worker.domain.measures.series import Series
-from worker.stores.redis.child_processes import free_port
-from worker.web.sessions import SESSION_COOKIE
 
 POWER = PanelHome(TODAY - timedelta(days=1), days=120)
 GAS = GasHome(TODAY - timedelta(days=2), gaps=(6,), zeros=(9, 10), excess=40)
 
 
-@contextmanager
-def open_site(redis_url: str, folder: Path) -> Iterator[tuple[ApiService, str]]:
-    """Serve the pages of a service with gas, and yield it with its address."""
-    port = free_port()
-    settings = {"public_url": f"http://127.0.0.1:{port}", "api_calls_per_minute": 1000, **GAS_SETTINGS}
-    with open_api_service(redis_url, folder, **settings) as service, run_in_background(service.app, port) as address:
-        yield service, address
-
-
-def open_pages(browser: webdriver.Chrome, service: ApiService, address: str, *accounts: str) -> None:
-    browser.get(f"{address}/static/icon.svg")
-    cookie, _ = sign_in(service.runtime, *accounts)
-    browser.add_cookie({"name": SESSION_COOKIE, "value": cookie})
-
-
-def look_at_all_widths(browser: webdriver.Chrome, name: str) -> None:
-    """Look at a page, also on the narrowest phone."""
-    set_screen(browser, 320)
-    check_page(browser)
-    look_at(browser, name, width=DESKTOP)
-
-
 def test_a_home_of_both_is_joined_by_its_household_and_each_energy_has_its_tab(
     redis_url: str, tmp_path: Path, browser: webdriver.Chrome
 ) -> None:
-    with open_site(redis_url, tmp_path) as (service, address), open_profile(browser):
+    with open_browsed_service(redis_url, tmp_path, **GAS_SETTINGS) as (service, address), open_profile(browser):
         power = service.add()
         store_home(service.runtime, power, POWER, [Series.DAILY, Series.LOAD_CURVE, Series.CONTRACT])
         gas = add_gas(service.runtime, GAS)
@@ -98,7 +72,7 @@ def test_a_home_of_both_is_joined_by_its_household_and_each_energy_has_its_tab(
 def test_the_form_of_a_declaration_tells_each_fault_at_its_field(
     redis_url: str, tmp_path: Path, browser: webdriver.Chrome
 ) -> None:
-    with open_site(redis_url, tmp_path) as (service, address), open_profile(browser):
+    with open_browsed_service(redis_url, tmp_path, **GAS_SETTINGS) as (service, address), open_profile(browser):
         power = service.add()
         store_home(service.runtime, power, POWER, [Series.DAILY])
         open_pages(browser, service, address, power)

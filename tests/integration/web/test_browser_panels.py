@@ -12,13 +12,11 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.support.api_service import TODAY, open_api_service, sign_in
+from tests.support.api_service import TODAY
+from tests.support.browsed_pages import open_browsed_service, open_pages
 from tests.support.browser import go, look_at, open_profile, text_of
 from tests.support.panel_homes import TEMPO, PanelHome, store_home
-from tests.support.simulators import run_in_background
 from worker.domain.measures.series import Series, SeriesSwitch
-from worker.stores.redis.child_processes import free_port
-from worker.web.sessions import SESSION_COOKIE
 
 HOME = PanelHome(TODAY - timedelta(days=1), days=120, fed_days_late=5, periods=TEMPO)
 
@@ -26,18 +24,10 @@ HOME = PanelHome(TODAY - timedelta(days=1), days=120, fed_days_late=5, periods=T
 def test_a_home_with_panels_reads_both_directions_powers_and_registers(
     redis_url: str, tmp_path: Path, browser: webdriver.Chrome
 ) -> None:
-    port = free_port()
-    settings = {"public_url": f"http://127.0.0.1:{port}", "api_calls_per_minute": 1000}
-    with (
-        open_api_service(redis_url, tmp_path, **settings) as service,
-        run_in_background(service.app, port) as address,
-        open_profile(browser),
-    ):
+    with open_browsed_service(redis_url, tmp_path) as (service, address), open_profile(browser):
         account = service.add()
         store_home(service.runtime, account, HOME)
-        browser.get(f"{address}/static/icon.svg")
-        cookie, _ = sign_in(service.runtime, account)
-        browser.add_cookie({"name": SESSION_COOKIE, "value": cookie})
+        open_pages(browser, service, address, account)
 
         browser.get(f"{address}/accounts/{account}")
         fed = browser.find_elements(By.CSS_SELECTOR, "#chart .chart-wide .serie-fed .column")

@@ -9,11 +9,10 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.support.api_service import open_api_service, sign_in
+from tests.support.api_service import sign_in
+from tests.support.browsed_pages import open_browsed_service, set_session
 from tests.support.browser import look_at, open_profile, set_screen, wait_for
-from tests.support.simulators import run_in_background
 from worker.domain.consent.access_keys import KeyKind
-from worker.stores.redis.child_processes import free_port
 from worker.web.sessions import SESSION_COOKIE, load_session
 
 NARROWEST = 320
@@ -23,10 +22,8 @@ NARROWEST = 320
 def test_a_household_signs_its_old_phone_out(
     redis_url: str, tmp_path: Path, browser: webdriver.Chrome, language: str, name: str
 ) -> None:
-    port = free_port()
     with (
-        open_api_service(redis_url, tmp_path, public_url=f"http://127.0.0.1:{port}") as service,
-        run_in_background(service.app, port) as address,
+        open_browsed_service(redis_url, tmp_path) as (service, address),
         open_profile(browser, language=language, width=NARROWEST),
     ):
         account = service.add()
@@ -36,8 +33,7 @@ def test_a_household_signs_its_old_phone_out(
         household = load_session(access, cookie).household
         assert household is not None
         _, phone = access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id, device="Safari, iPhone")
-        browser.get(f"{address}/static/icon.svg")
-        browser.add_cookie({"name": SESSION_COOKIE, "value": cookie})
+        set_session(browser, address, SESSION_COOKIE, cookie)
 
         browser.get(f"{address}/access/sessions")
         wait_for(browser, name)

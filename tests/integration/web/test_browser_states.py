@@ -12,19 +12,17 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.integration.web.test_browser_gas import open_pages
-from tests.support.api_service import TODAY, ApiService, open_api_service
+from tests.support.api_service import TODAY, ApiService
+from tests.support.browsed_pages import open_browsed_service, open_pages
 from tests.support.browser import allow_scripts, look_at, open_profile, set_screen, text_of
 from tests.support.factories import NOW
 from tests.support.household_pages import record_outcome
 from tests.support.panel_homes import PanelHome, store_home
-from tests.support.simulators import run_in_background
 from tests.support.waiting import until
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.readings import ONE_DAY
 from worker.domain.measures.series import Series
-from worker.stores.redis.child_processes import free_port
 
 YESTERDAY = TODAY - ONE_DAY
 FIRST = date(2023, 5, 29)
@@ -53,13 +51,7 @@ def add_in_state(service: ApiService, number: int, state: AccountState, reason: 
 def test_no_state_of_a_households_page_keeps_anybody_out(
     redis_url: str, tmp_path: Path, browser: webdriver.Chrome
 ) -> None:
-    port = free_port()
-    settings = {"public_url": f"http://127.0.0.1:{port}", "api_calls_per_minute": 1000}
-    with (
-        open_api_service(redis_url, tmp_path, **settings) as service,
-        run_in_background(service.app, port) as address,
-        open_profile(browser),
-    ):
+    with open_browsed_service(redis_url, tmp_path) as (service, address), open_profile(browser):
         late, first_day = add_late_home(service), service.add(32)
         feeding = service.add(33)
         store_home(

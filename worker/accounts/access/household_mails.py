@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from worker.accounts.access.mail_links import MailSettings
+from worker.accounts.notice_services import MailService
 from worker.accounts.notice_texts import Message, write_day
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import Notice, NoticeKind
@@ -31,7 +31,7 @@ class HouseholdMails:
     registry: AccountRegistry
     signer: Signer
     public_url: str
-    mail: MailSettings = field(repr=False)
+    mail_service: MailService = field(repr=False)
 
     def send(self, message: Message) -> None:
         """Mail a notice to each household that has the account and wants notices. Raises NotDelivered.
@@ -55,7 +55,7 @@ class HouseholdMails:
         off = f"{self.public_url}{OFF_PATH}/{self.signer.make_ticket(row.household_id)}"
         headers = {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
         subject, text = compose_household_mail(notice, account, row.language, self.public_url, off)
-        return self.mail.send(row.address, subject, text, f"{notice.id}.{row.household_id}", headers)
+        return self.mail_service.send(row.address, subject, text, f"{notice.id}.{row.household_id}", headers)
 
 
 def compose_household_mail(

@@ -7,15 +7,14 @@ under the same limit. A link's secret stands behind the #, which browsers keep t
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from worker.accounts import notice_services
 from worker.accounts.access.ways_back import ADDRESS, LANGUAGE
+from worker.accounts.notice_services import MailService
 from worker.domain.consent.access_keys import KeyKind
 from worker.domain.consent.accounts import AccountState
-from worker.domain.networks import Network
 from worker.errors import WorkerError
 from worker.logs import fields
 from worker.stores.redis.rate_limits import Rate, RateLimiter
@@ -32,27 +31,6 @@ _SIGN_IN_PATH, _CONFIRM_PATH = "/sign-in/link", "/access/confirm"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MailSettings:
-    """The services of notices, of which the first one of mail mails to households; the networks they may call."""
-
-    notify_urls: Sequence[str] = field(default=(), repr=False)
-    networks: Sequence[Network] = ()
-
-    @property
-    def sends_mail(self) -> bool:
-        return any(map(notice_services.is_mail, self.notify_urls))
-
-    def send(
-        self, address: str, subject: str, text: str, message_id: str, headers: Mapping[str, str] | None = None
-    ) -> str | None:
-        """Send a mail to one address. Return why it wasn't taken, or None where it was."""
-        url = next(filter(notice_services.is_mail, self.notify_urls), None)
-        if url is None:
-            return "no mail service is set"
-        return notice_services.send_to(url, address, subject, text, message_id, self.networks, headers)
-
-
-@dataclass(frozen=True, kw_only=True)
 class MailLinks:
     """What mails links."""
 
@@ -62,11 +40,11 @@ class MailLinks:
     registry: AccountRegistry
     limiter: RateLimiter
     public_url: str
-    mail: MailSettings = field(repr=False)
+    mail_service: MailService = field(repr=False)
 
     @property
     def sends_mail(self) -> bool:
-        return self.mail.sends_mail
+        return self.mail_service.sends_mail
 
     def mail_confirmation(self, household_id: str, address: str, language: str) -> str:
         """Mail the link that confirms an address of a household; the links before end.
@@ -122,7 +100,7 @@ class MailLinks:
         paragraphs = [translate(f"{key}.text", language, address=self.public_url), *links]
         text = "\n\n".join([*paragraphs, translate(f"{key}.rules", language)]) + "\n"
         subject = translate("notice.prefix", language) + translate(f"{key}.subject", language)
-        fault = self.mail.send(address, subject, text, message_id)
+        fault = self.mail_service.send(address, subject, text, message_id)
         if fault:
             log.warning("link not mailed", extra=fields(kind=key.rpartition(".")[2], reason=fault))
         return fault is None

@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.factories import window_job
 from tests.support.household_pages import ENGLISH, FRENCH
-from tests.support.mail_server import MailReceiver, mail_receiver
+from tests.support.mail_server import MailReceiver, mail_url
 from tests.support.ways_back import confirm_address, press
 from worker.accounts.access.ways_back import HouseholdAccess
 from worker.domain.fleet.backoff import NOTICE_DELAYS
@@ -35,15 +35,8 @@ ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
 
 @pytest.fixture
-def mails() -> Iterator[MailReceiver]:
-    with mail_receiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture
 def service(redis_url: str, tmp_path: Path, mails: MailReceiver) -> Iterator[ApiService]:
-    url = f"mailto://127.0.0.1:{mails.port}?from=releve@example.org&to=operator@example.org"
-    with open_api_service(redis_url, tmp_path, notify_url=url) as built:
+    with open_api_service(redis_url, tmp_path, notify_url=mail_url(mails, to="operator@example.org")) as built:
         yield built
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Row, Table, select
 
 from tests.support.api_service import ApiService, open_api_service
-from tests.support.mail_server import MailReceiver, mail_receiver
+from tests.support.mail_server import MailReceiver, mail_url
 from tests.support.sql_statements import changes_something, watch_statements
 from tests.support.ways_back import ask_by_mail, confirm_address, keep_code, links_of, press, session_of
 from worker.domain.consent.access_keys import KeyKind
@@ -28,15 +28,8 @@ def rows_of(service: ApiService, table: Table) -> list[Row[Any]]:
 
 
 @pytest.fixture
-def mails() -> Iterator[MailReceiver]:
-    with mail_receiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture
 def service(redis_url: str, tmp_path: Path, mails: MailReceiver) -> Iterator[ApiService]:
-    url = f"mailto://127.0.0.1:{mails.port}?from=releve@example.org&to=operator@example.org"
-    with open_api_service(redis_url, tmp_path, notify_url=url) as built:
+    with open_api_service(redis_url, tmp_path, notify_url=mail_url(mails, to="operator@example.org")) as built:
         yield built
 
 

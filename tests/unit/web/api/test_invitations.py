@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from tests.support.api_service import ApiService, open_api_service
 from tests.support.gas_homes import GAS_SETTINGS
-from tests.support.mail_server import MailReceiver, mail_receiver
+from tests.support.mail_server import mail_receiver, mail_url
 from worker.domain.consent.scopes import Scope
 
 METER, OTHER_METER = "30001640000011", "30001640000022"
@@ -147,7 +147,7 @@ def test_without_a_mail_service_nothing_is_made(service: ApiService, client: Tes
 
 
 def test_the_link_is_mailed_and_a_mail_that_fails_leaves_it(redis_url: str, tmp_path: Path) -> None:
-    with mail_receiver() as box, open_api_service(redis_url, tmp_path, notify_url=_mail_url(box)) as service:
+    with mail_receiver() as box, open_api_service(redis_url, tmp_path, notify_url=mail_url(box)) as service:
         client, new = service.client(), {"usage_point": METER, "mail": "holder@example.net"}
         sent = client.post("/api/invitations", json=new)
         box.refusal = "550 no such user"
@@ -156,10 +156,6 @@ def test_the_link_is_mailed_and_a_mail_that_fails_leaves_it(redis_url: str, tmp_
     assert (refused.status_code, refused.json()["mailed"]) == (201, False)
     assert box.recipients == [["holder@example.net"]]
     assert sent.json()["link"] in box.messages[0].get_content()
-
-
-def _mail_url(box: MailReceiver) -> str:
-    return f"mailto://127.0.0.1:{box.port}?from=releve@example.org&to=support@example.org"
 
 
 def test_the_description_says_that_a_session_opens_none_of_it(client: TestClient) -> None:

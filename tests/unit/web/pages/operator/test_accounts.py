@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from tests.support.api_service import TODAY, ApiService, open_api_service
+from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import NOW
 from tests.support.operators import ENGLISH, signed_in
 from worker.domain.consent.accounts import AccountState
@@ -24,12 +22,6 @@ from worker.domain.measures.series import Series
 from worker.web.api.auth import CSRF_HEADER
 
 METER = "30001640000042"
-
-
-@pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path) as built:
-        yield built
 
 
 @pytest.fixture

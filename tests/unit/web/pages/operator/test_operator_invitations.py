@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
@@ -20,12 +19,6 @@ from worker.web.pages.operator.overview import MOST_INVITATIONS
 
 METER, OTHER_METER = "30001640000011", "30001640000022"
 LINK = re.compile(r"http://127\.0\.0\.1:\d+/invitation#(invite_[a-z0-9]{12}_[\w-]{43})")
-
-
-@pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path) as built:
-        yield built
 
 
 def operator(service: ApiService) -> TestClient:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
-import pytest
 from fastapi.testclient import TestClient
 
 from tests.support.api_service import TODAY, ApiService, open_api_service
@@ -24,16 +22,25 @@ from worker.stores.registry.completeness import HourFreshness
 OPERATE = Path(__file__).parents[5] / "docs/how-to/operate.md"
 
 
-@pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path) as built:
-        yield built
-
-
 def log_in(service: ApiService) -> tuple[TestClient, str]:
     """Return the browser of an operator who has signed in, with the page that it sees."""
     browser = signed_in(service.app, service.runtime)
     return browser, browser.get("/operator").text
+
+
+def record_day(service: ApiService, account_id: str, last_day: date, code: str | None = None) -> None:
+    """Record a run that stored the daily values up to a day, which is complete."""
+    service.runtime.registry.outcomes.record(
+        account_id,
+        Series.DAILY,
+        "r1",
+        NOW,
+        code=code,
+        message="",
+        last_day=last_day,
+        stored=True,
+        days={last_day: COMPLETE},
+    )
 
 
 def test_with_gas_the_quota_and_gate_of_each_supplier_are_told(redis_url: str, tmp_path: Path) -> None:
@@ -70,18 +77,7 @@ def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(service: A
     ids = [service.add(number) for number in (11, 12, 13, 14)]
     service.runtime.registry.set_state(ids[3], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
     for account_id, days_ago, code in ((ids[0], 1, None), (ids[1], 1, "VENDOR_DOWN"), (ids[2], 4, None)):
-        last_day = TODAY - timedelta(days=days_ago)
-        service.runtime.registry.outcomes.record(
-            account_id,
-            Series.DAILY,
-            "r1",
-            NOW,
-            code=code,
-            message="",
-            last_day=last_day,
-            stored=True,
-            days={last_day: COMPLETE},
-        )
+        record_day(service, account_id, TODAY - timedelta(days=days_ago), code)
     table = service.runtime.registry.completeness
     for hours, complete in ((30, 9), (3, 6), (2, 9)):
         table.save_freshness(HourFreshness(NOW - timedelta(hours=hours), Series.DAILY, 12, complete))
@@ -108,17 +104,7 @@ def test_before_the_nights_run_the_day_before_is_told_and_when_yesterday_comes(r
     early = "2024-07-25T05:00:00+00:00"  # 07:00 in Paris.
     with open_api_service(redis_url, tmp_path, pretend_now=early) as service:
         account, last_day = service.add(11), TODAY - timedelta(days=2)
-        service.runtime.registry.outcomes.record(
-            account,
-            Series.DAILY,
-            "r1",
-            NOW,
-            code=None,
-            message="",
-            last_day=last_day,
-            stored=True,
-            days={last_day: COMPLETE},
-        )
+        record_day(service, account, last_day)
         text = " ".join(re.sub(r"<[^>]+>", " ", log_in(service)[1]).split())
     assert "Yesterday’s values come from 08:30 on: these are those of 23 July 2024." in text
     assert "100% · 1 / 1" in text
