@@ -153,7 +153,8 @@ class NoticeChannels:
 
     def names_for_account(self, tenant: str) -> tuple[str, ...]:
         """Return the same and, where there is a mail service, the channel to the account's household."""
-        is_mail = any(name.partition("-")[0] in notice_services.MAIL_SCHEMES for name in self.of_settings)
+        services = (channel for channel in self.of_settings.values() if isinstance(channel, NotifyService))
+        is_mail = any(notice_services.is_mail(service.url) for service in services)
         return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if is_mail else []))
 
     def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | HouseholdMails | None:

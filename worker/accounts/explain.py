@@ -103,11 +103,11 @@ class Explainer:
     def explain(self, account: Account, day: date) -> Explanation:
         """Return the explanation of one day. Raises StoreUnavailable."""
         now, ended = self.history.now(), self._ended(account.id)
-        asked_next = next_requests_of(account.id, self.history)
         known = self._known(account, ended)
         ledgers = {series: self.registry.completeness.load_ledger(account.id, series) for series in known}
         holes = find_all_holes(ledgers)
         outcomes = self.registry.outcomes.load(account.id)
+        asked_next = next_requests_of(self.history, lambda: outcomes)
         stored = self.measures.read(account.id, ranges_of_day(day, known))
         entries = {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
         meter = _MeterFacts(ended, _frequency_in(entries, account.supplier))
@@ -156,9 +156,10 @@ class Explainer:
 
         Raises StoreUnavailable.
         """
-        ended, asked_next = self._ended(account.id), partial(next_requests_of(account.id, self.history), series)
+        ended = self._ended(account.id)
         ledger = self.registry.completeness.load_ledger(account.id, series)
-        outcome = self.registry.outcomes.load(account.id).get(series)
+        outcomes = self.registry.outcomes.load(account.id)
+        asked_next = partial(next_requests_of(self.history, lambda: outcomes), series)
         state = self.progress.task_state(account.id, series)
         meter = _MeterFacts(ended, self._load_frequency(account) if series in ended else None)
         return {
@@ -170,7 +171,7 @@ class Explainer:
                 asked_next,
                 ledger,
                 None,
-                outcome,
+                outcomes.get(series),
                 state,
                 StoredDay(None),
                 _has_later(series, day, ledger),

@@ -40,7 +40,8 @@ def coverage_of(account_id: str, history: History) -> AccountCoverage:
     registry = history.registry
     known = registry.outcomes.known(account_id)
     ledgers = {series: registry.completeness.load_ledger(account_id, series) for series in known}
-    holes, asked_next = find_all_holes(ledgers), next_requests_of(account_id, history)
+    holes = find_all_holes(ledgers)
+    asked_next = next_requests_of(history, lambda: registry.outcomes.load(account_id))
     missing = {
         series: find_missing_curve(ledgers.get(daily, DayLedger()), ledger)
         for series, ledger in ledgers.items()

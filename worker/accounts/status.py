@@ -137,8 +137,8 @@ def progress_of(account: Account, history: History) -> AccountProgress:
 
 
 def _status_by_series(account_id: str, history: History, *, active: bool) -> dict[Series, SeriesStatus]:
-    turn_of = turns_of(account_id, history)
     outcomes = history.registry.outcomes.load(account_id)
+    turn_of = turns_of(history, lambda: outcomes)
     by_series = {}
     collected = set(history.registry.outcomes.collected(account_id))
     for series in history.registry.outcomes.known(account_id):

@@ -6,7 +6,6 @@ The number of its queries does not depend on the number of accounts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -20,20 +19,10 @@ from worker.domain.fleet.incidents import Incident
 from worker.domain.measures.amounts import format_percent
 from worker.domain.measures.series import Series
 from worker.domain.measures.windows import newest_wanted_day
+from worker.quota.ledger import QuotaState
 from worker.runtime.process import Runtime
 from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.overview import ErrorCount, Overview
-
-
-@dataclass(frozen=True, slots=True)
-class SupplierGate:
-    """The pace of a supplier's calls. ``used``: calls of the last hour by API, of the last day where ``by_day``."""
-
-    supplier: str
-    used: dict[str, int]
-    limit: int | None
-    by_day: bool
-    opens_in_s: int  # 0: open.
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +33,7 @@ class StatusSummary:
     states: dict[AccountState, int]  # Removed accounts are left out.
     errors: list[ErrorCount]
     freshness: dict[Series, tuple[date, HourFreshness]]
-    gates: list[SupplierGate]
+    quotas: dict[str, QuotaState]  # By supplier.
     incidents: list[Incident]
 
     @property
@@ -64,13 +53,13 @@ class StatusSummary:
                 for series, (day, row) in self.freshness.items()
             },
             "quota": {
-                gate.supplier: {
-                    "used": gate.used,
-                    "limit": gate.limit,
-                    "per": "day" if gate.by_day else "hour",
-                    "gate_opens_in_seconds": gate.opens_in_s,
+                supplier: {
+                    "used": quota.used,
+                    "limit": quota.limit,
+                    "per": "day" if quota.by_day else "hour",
+                    "gate_opens_in_seconds": math.ceil(quota.opens_in_s),
                 }
-                for gate in self.gates
+                for supplier, quota in self.quotas.items()
             },
             "incidents": [
                 {"kind": str(one.kind), "series": [*map(str, one.series)], "began_at": to_plain(one.began_at)}
@@ -95,20 +84,12 @@ def load_summary(runtime: Runtime) -> StatusSummary:
             for series, day in days.items()
             if series.is_nightly
         },
-        gates=[*_gates(runtime)],
+        quotas={
+            name: runtime.ledgers[name].state(clients.endpoints.preset.quota_names)
+            for name, clients in runtime.suppliers.items()
+        },
         incidents=runtime.incidents.list_open(),
     )
-
-
-def _gates(runtime: Runtime) -> Iterator[SupplierGate]:
-    for name, clients in runtime.suppliers.items():
-        ledger = runtime.ledgers[name]
-        by_day = bool(ledger.per_day)
-        used = {
-            api: ledger.used_in_a_day(api) if by_day else sum(ledger.used_by_lane(api).values())
-            for api in clients.endpoints.preset.quota_names
-        }
-        yield SupplierGate(name, used, ledger.per_day or ledger.per_hour, by_day, math.ceil(ledger.closed_for_s()))
 
 
 def print_summary(summary: StatusSummary) -> None:
@@ -118,14 +99,14 @@ def print_summary(summary: StatusSummary) -> None:
     for series, (day, row) in summary.freshness.items():
         share = format_percent(row.complete, row.active) if row.active else "nobody yet"
         click.echo(f"fresh      {day} {series.value}: {share} ({row.complete} of {row.active} active accounts)")
-    for gate in summary.gates:
-        limit = f" of {gate.limit}" if gate.limit else ""
-        span = "day" if gate.by_day else "hour"
-        for api, number in gate.used.items():
-            click.echo(f"quota      {gate.supplier} {api}: {number}{limit} calls in the last {span}")
-        if gate.opens_in_s:
-            opens_at = summary.at + timedelta(seconds=gate.opens_in_s)
-            click.echo(f"gate       {gate.supplier}: closed, opens at {local_text(opens_at)}")
+    for supplier, quota in summary.quotas.items():
+        limit = f" of {quota.limit}" if quota.limit else ""
+        span = "day" if quota.by_day else "hour"
+        for api, number in quota.used.items():
+            click.echo(f"quota      {supplier} {api}: {number}{limit} calls in the last {span}")
+        if quota.opens_in_s:
+            opens_at = summary.at + timedelta(seconds=math.ceil(quota.opens_in_s))
+            click.echo(f"gate       {supplier}: closed, opens at {local_text(opens_at)}")
     for incident in summary.incidents:
         names = ", ".join(map(str, incident.series))
         click.echo(f"incident   {incident.kind} since {local_text(incident.began_at)}: {names}")

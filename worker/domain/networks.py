@@ -8,6 +8,7 @@ from typing import Final
 
 _PRIVATE_ENDINGS: Final = (".local", ".internal", ".localhost")
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -28,11 +29,10 @@ def is_loopback_host(host: str) -> bool:
 def is_public_host(host: str) -> bool:
     """Return whether a host is reached from everywhere; a name without a dot is one of a private network."""
     try:
-        ip = ipaddress.ip_address(host.partition("%")[0])
+        return _to_ip(host).is_global
     except ValueError:
         name = host.lower().rstrip(".")
         return "." in name and not name.endswith(_PRIVATE_ENDINGS)
-    return (getattr(ip, "ipv4_mapped", None) or ip).is_global
 
 
 def may_be_named(host: str, networks: Sequence[Network]) -> bool:
@@ -43,21 +43,15 @@ def may_be_named(host: str, networks: Sequence[Network]) -> bool:
     if is_public_host(host):
         return True
     try:
-        ip = ipaddress.ip_address(host.partition("%")[0])
+        return _is_in(_to_ip(host), networks)
     except ValueError:
         return bool(networks)
-    return _is_in(getattr(ip, "ipv4_mapped", None) or ip, networks)
 
 
 def may_be_reached(address: str, networks: Sequence[Network]) -> bool:
     """Return whether the address that a setting's name has led to may be called: a public one, or of ``networks``."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    ip = getattr(ip, "ipv4_mapped", None) or ip
+    ip = _to_ip(address)
     return _is_in(ip, networks) or (ip.is_global and not ip.is_multicast)
-
-
-def _is_in(ip: ipaddress.IPv4Address | ipaddress.IPv6Address, networks: Sequence[Network]) -> bool:
-    return any(ip in network for network in networks)
 
 
 def may_be_called(address: str, host: str, networks: Sequence[Network], *, is_plain: bool) -> bool:
@@ -66,10 +60,17 @@ def may_be_called(address: str, host: str, networks: Sequence[Network], *, is_pl
     This machine may, by a name that can be nothing else; a public address, unless ``is_plain`` (without TLS); and each
     of ``networks``.
     """
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    if any(ip in network for network in networks):
-        return True
-    if ip.is_loopback:
+    ip = _to_ip(address)
+    if ip.is_loopback and not _is_in(ip, networks):
         return is_loopback_host(host)
-    return ip.is_global and not ip.is_multicast and not is_plain
+    return _is_in(ip, networks) if is_plain else may_be_reached(address, networks)
+
+
+def _to_ip(address: str) -> Address:
+    """Return an address without its zone; one of IPv4 that stands in one of IPv6 as itself. Raises ValueError."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    return getattr(ip, "ipv4_mapped", None) or ip
+
+
+def _is_in(ip: Address, networks: Sequence[Network]) -> bool:
+    return any(ip in network for network in networks)

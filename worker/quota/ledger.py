@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,6 +53,20 @@ class PermitDecision:
     permit: str | None
     wait_s: float
     at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaState:
+    """What is used of a supplier's quota.
+
+    ``used``: permits by API, within a day where ``by_day``, else an hour; ``limit``: the most of each, or None.
+    ``opens_in_s``: seconds until the gate opens; 0 if it is open.
+    """
+
+    used: dict[str, int]
+    limit: int | None
+    by_day: bool
+    opens_in_s: float
 
 
 class QuotaLedger(PrefixedKeys):
@@ -176,6 +190,12 @@ class QuotaLedger(PrefixedKeys):
     def used_in_a_day(self, api: str) -> int:
         """Return the permits of the last 24 hours, without the released ones; 0 without a limit a day."""
         return sum(self._used_within("daily", api).values())
+
+    def state(self, apis: Iterable[str]) -> QuotaState:
+        """Return what is used of the quota of these APIs, and when the gate opens."""
+        by_day = bool(self.per_day)
+        used = {api: self.used_in_a_day(api) if by_day else sum(self.used_by_lane(api).values()) for api in apis}
+        return QuotaState(used, self.per_day or self.per_hour, by_day, self.closed_for_s())
 
     def _used_within(self, span: str, api: str) -> dict[Lane, int]:
         used = dict.fromkeys(QUOTA_LANES, 0)

@@ -13,14 +13,15 @@ from worker.domain.measures.series import Series
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History
 
+Outcomes = Mapping[Series, SeriesOutcome]
 
-def turns_of(account_id: str, history: History) -> Callable[[Series], Turn]:
+
+def turns_of(history: History, load_outcomes: Callable[[], Outcomes]) -> Callable[[Series], Turn]:
     """Return what decides when each series of an account is asked next. Raises StoreUnavailable when called."""
 
     @cache  # Most accounts have no open day, and nothing is read for them.
-    def load() -> tuple[Mapping[Series, SeriesOutcome], FleetPolicy]:
-        registry = history.registry
-        return registry.outcomes.load(account_id), registry.policies.load_current(history.today())
+    def load() -> tuple[Outcomes, FleetPolicy]:
+        return load_outcomes(), history.registry.policies.load_current(history.today())
 
     def turn_of(series: Series) -> Turn:
         outcomes, policy = load()
@@ -41,7 +42,9 @@ def turns_of(account_id: str, history: History) -> Callable[[Series], Turn]:
     return turn_of
 
 
-def next_requests_of(account_id: str, history: History) -> Callable[[Series, date, DayMark], datetime | None]:
+def next_requests_of(
+    history: History, load_outcomes: Callable[[], Outcomes]
+) -> Callable[[Series, date, DayMark], datetime | None]:
     """Return when a day of an account is asked for next, by its series and its mark in the ledger."""
-    turn_of, now = turns_of(account_id, history), history.now()
+    turn_of, now = turns_of(history, load_outcomes), history.now()
     return lambda series, day, mark: next_request(series, day, mark, now, turn_of(series)) if mark.open else None

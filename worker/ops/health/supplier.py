@@ -87,16 +87,11 @@ def check_pace(connections: CheckConnections, supplier: str) -> Iterator[CheckNo
     preset = chosen_presets(connections.settings)[supplier]
     ledger = ledger_of(preset, connections.settings, connections.redis)
     with redis_errors():
-        closed_s = ledger.closed_for_s()
-        by_day = bool(ledger.per_day)
-        used = max(
-            ledger.used_in_a_day(api) if by_day else sum(ledger.used_by_lane(api).values())
-            for api in preset.quota_names
-        )
-    span, setting = ("day", "CALLS_PER_DAY") if by_day else ("hour", "CALLS_PER_HOUR")
-    limit = ledger.per_day or ledger.per_hour
-    if closed_s > 0:
-        opens_at = datetime.now(PARIS) + timedelta(seconds=closed_s)
+        quota = ledger.state(preset.quota_names)
+    used, limit = max(quota.used.values()), quota.limit
+    span, setting = ("day", "CALLS_PER_DAY") if quota.by_day else ("hour", "CALLS_PER_HOUR")
+    if quota.opens_in_s > 0:
+        opens_at = datetime.now(PARIS) + timedelta(seconds=quota.opens_in_s)
         yield warn(f"{preset.title} has us wait: nothing is asked until {opens_at:%H:%M}; it opens by itself")
     if limit is None:
         yield ok(f"no limit of calls a {span}")

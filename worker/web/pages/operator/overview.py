@@ -26,8 +26,8 @@ from worker.ops.capacity import capacity_of
 from worker.ops.health.liveness import judge_beat
 from worker.ops.health.results import CheckResult, summarize
 from worker.ops.health.workers import judge_workers
+from worker.quota.ledger import QuotaState
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import ledger_of
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.overview import Overview
@@ -46,13 +46,11 @@ MOST_INVITATIONS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class SupplierQuota:
-    """The quota and gate of one supplier. ``used``: permits by API, within a day where ``by_day``, else an hour."""
+    """The quota and gate of one supplier."""
 
     supplier: str
     preset: str
-    used: Mapping[str, int]
-    limit: int | None
-    by_day: bool
+    state: QuotaState
     gate_s: int
 
 
@@ -144,13 +142,8 @@ def _further_quotas(runtime: Runtime) -> list[SupplierQuota]:
         if name == runtime.clients.supplier.name:
             continue
         preset = clients.endpoints.preset
-        ledger = ledger_of(preset, runtime.settings, runtime.redis)
-        used = {
-            api: ledger.used_in_a_day(api) if ledger.per_day else sum(ledger.used_by_lane(api).values())
-            for api in preset.quota_names
-        }
-        limit, gate_s = ledger.per_day or ledger.per_hour, math.ceil(ledger.closed_for_s())
-        quotas.append(SupplierQuota(name, preset.name, used, limit, bool(ledger.per_day), gate_s))
+        state = runtime.ledgers[name].state(preset.quota_names)
+        quotas.append(SupplierQuota(name, preset.name, state, math.ceil(state.opens_in_s)))
     return quotas
 
 
