@@ -105,6 +105,19 @@ class Settings(BaseSettings):
     grdf_calls_per_day: int | None = Field(
         None, ge=0, description="Calls a day to GRDF, all workers together; unset the preset's, 0 no limit."
     )
+    home: bool | None = Field(
+        None,
+        description="Run for one home, whose meters are read through a gateway in place of a contract with Enedis; "
+        "unset, that is so where `releve home add` or `releve import` has made the data_dir one.",
+    )
+    gateway_url: HttpUrl | None = Field(
+        None, description="Base URL of a gateway of your own with the routes of conso-api, in place of conso.boris.sh."
+    )
+    gateway_calls_per_half_day: int = Field(
+        60,
+        ge=1,
+        description="Calls in 12 hours to the gateway; conso-api bans an address that makes 100 in a half-day.",
+    )
     data_dir: Folder = Field(
         Path("releve-data"), description="Folder of the embedded defaults: databases, token keys, Redis files."
     )
@@ -436,6 +449,15 @@ class Settings(BaseSettings):
         """Whether there is gas and GRDF is a simulator."""
         has_gas = bool(self.grdf_client_id)
         return self.pretends and has_gas and self.grdf_url is not None and not is_suppliers(self.grdf_url)
+
+    @property
+    def is_home(self) -> bool:
+        """Whether this installation is for one home, and asks a gateway instead of Enedis."""
+        return self.home_mark().exists() if self.home is None else self.home
+
+    def home_mark(self) -> Path:
+        """Return the path of the file that makes a data folder that of a home."""
+        return self.data_dir / "home"
 
     def contact_link(self) -> str | None:
         """Return where the operator's contact leads to; None for a text that is no address."""

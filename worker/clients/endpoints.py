@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from worker.domain.measures.series import Series
 
-TokenMode = Literal["user", "application"]
+TokenMode = Literal["user", "application", "bearer"]
 ConsentStyle = Literal["usage_point", "autorisation", "right"]
 
 TOKEN_API: Final = "token"  # noqa: S105 - the name of a quota, not a secret

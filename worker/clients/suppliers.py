@@ -12,6 +12,7 @@ from worker.clients.enedis import consent as enedis
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.client import USAGE_POINT, EnedisClient
 from worker.clients.enedis.presets import PRESETS, SUBSCRIBED_SERVICES
+from worker.clients.gateway.presets import PRESETS as GATEWAY_PRESETS
 from worker.clients.grdf import consent as grdf
 from worker.clients.grdf.answers import ANSWER_SHAPES as GAS_SHAPES
 from worker.clients.grdf.client import GrdfClient
@@ -67,7 +68,8 @@ GRDF: Final = Supplier(
         history_days=5 * 365 + 1,  # Of the published periods, which go back furthest.
     ),
 )
-SUPPLIERS: Final = {supplier.name: supplier for supplier in (ENEDIS, GRDF)}
+GATEWAY: Final = Supplier(name="gateway", presets=GATEWAY_PRESETS, client=EnedisClient, shapes=ANSWER_SHAPES)
+SUPPLIERS: Final = {supplier.name: supplier for supplier in (ENEDIS, GRDF, GATEWAY)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +95,8 @@ class SupplierClients:
 
     @property
     def account_tokens(self) -> bool:
-        """Whether each account brings its own token (v4), or one token of the application serves all."""
-        return self.endpoints.preset.token_mode == "user"  # noqa: S105 - a mode, no secret
+        """Whether each account brings its own token (v4, gateways), or one token of the application serves all."""
+        return self.endpoints.preset.token_mode != "application"  # noqa: S105 - a mode, no secret
 
     def client_of(self, account: Account) -> SupplierClient:
         """Return the client for the series of an account, for the calls that follow at once."""

@@ -232,7 +232,10 @@ def give_consent(runtime: Runtime, usage_point: str) -> str:
     invitation_id = _invite(runtime, usage_point)
     try:
         page = requests.get(
-            runtime.supplier_consents.consent_page("drill"), parameters, allow_redirects=False, timeout=_TIMEOUT_S
+            runtime.consents_of(ENEDIS.name).consent_page("drill"),
+            parameters,
+            allow_redirects=False,
+            timeout=_TIMEOUT_S,
         )
     except requests.RequestException as error:
         raise PageNotReady(f"the consent page does not answer ({type(error).__name__})") from error
@@ -241,7 +244,7 @@ def give_consent(runtime: Runtime, usage_point: str) -> str:
         id=secrets.token_hex(16),
         supplier=ENEDIS.name,
         browser=_BROWSER,
-        begun_on=runtime.supplier_consents.today(),
+        begun_on=runtime.consents_of(ENEDIS.name).today(),
         created_at=real_clock(),
         invitation_id=invitation_id,
     )

@@ -8,12 +8,11 @@ from datetime import date
 from typing import Final
 
 from config.settings import Settings
-from worker.clients.suppliers import ENEDIS
 from worker.domain.fleet.planning import Fleet, Plan, plan_fleet
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.series import Series, curve_of, daily_of, of_supplier
 from worker.logs import fields
-from worker.runtime.supplier import chosen_presets, quota_from
+from worker.runtime.supplier import chosen_presets, main_supplier, quota_from
 from worker.stores.database import Database
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.policies import PolicyTable
@@ -49,7 +48,7 @@ class FleetCapacity:
         return f"a night takes {calls} calls, and the quota carries {limit}: {remedy}"
 
 
-def fleet_from(database: Database, today: date, history_days: int, supplier: str = ENEDIS.name) -> Fleet:
+def fleet_from(database: Database, today: date, history_days: int, supplier: str) -> Fleet:
     """Count a supplier's active accounts, and those among them that never had a whole day of load curve.
 
     Raises StoreUnavailable.
@@ -71,8 +70,9 @@ def _main_curve(supplier: str) -> Series | None:
     return curve_of(daily_of(supplier=supplier)) if has_curves else None
 
 
-def capacity_of(database: Database, settings: Settings, today: date, supplier: str = ENEDIS.name) -> FleetCapacity:
-    """Compare a supplier's fleet in the registry with its quota in the settings.  Raises StoreUnavailable."""
+def capacity_of(database: Database, settings: Settings, today: date, supplier: str | None = None) -> FleetCapacity:
+    """Compare a supplier's fleet, by default the main one's, with its quota.  Raises StoreUnavailable."""
+    supplier = supplier or main_supplier(settings)
     fleet = fleet_from(database, today, settings.history_load_days, supplier)
     quota, in_force = quota_from(settings, supplier=supplier), PolicyTable(database).load_current(today)
     policy = in_force if in_force.supplier == supplier else FleetPolicy(supplier=supplier)
@@ -80,8 +80,8 @@ def capacity_of(database: Database, settings: Settings, today: date, supplier: s
 
 
 def further_capacities(database: Database, settings: Settings, today: date) -> dict[str, FleetCapacity]:
-    """Return the capacity of each supplier beside Enedis that is set up. Raises StoreUnavailable."""
-    others = [supplier for supplier in chosen_presets(settings) if supplier != ENEDIS.name]
+    """Return the capacity of each supplier beside the main one that is set up. Raises StoreUnavailable."""
+    others = [supplier for supplier in chosen_presets(settings) if supplier != main_supplier(settings)]
     return {supplier: capacity_of(database, settings, today, supplier) for supplier in others}
 
 

@@ -38,7 +38,7 @@ from worker.accounts.token_revocation import TokenRevocation
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
 from worker.clients.supplier import ConsentCalls, SupplierClient
-from worker.clients.suppliers import ENEDIS, SUPPLIERS, SupplierClients
+from worker.clients.suppliers import SUPPLIERS, SupplierClients
 from worker.clients.tokens import TokenProvider
 from worker.domain.clock import clock_from, real_clock
 from worker.domain.consent.accounts import Account
@@ -46,7 +46,7 @@ from worker.domain.consent.evidence import HOUSEHOLD
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.series import Series, of_supplier, registers_of
+from worker.domain.measures.series import Series, grid_operator_of, of_supplier, registers_of
 from worker.domain.networks import parse_networks
 from worker.errors import OperatorFault
 from worker.runtime import keys, stores, supplier
@@ -166,7 +166,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         presets = supplier.chosen_presets(settings)
         # What is due of a supplier, and its clients, have the same quota.
         self.ledgers = {name: supplier.ledger_of(preset, settings, self.redis) for name, preset in presets.items()}
-        self.ledger = self.ledgers[ENEDIS.name]
+        self.ledger = self.ledgers[supplier.main_supplier(settings)]
 
     def _build_suppliers(self) -> None:
         settings = self.settings
@@ -174,16 +174,20 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.answer_watch = AnswerWatch(
             quarantine=self.unknown_answers,
             channels=self.channels.names(),
-            presets={name: preset.name for name, preset in supplier.chosen_presets(settings).items()},
+            presets={grid_operator_of(name): preset.name for name, preset in supplier.chosen_presets(settings).items()},
             now=self.now,
-            shapes={series: shapes for one in SUPPLIERS.values() for series, shapes in one.shapes.items()},
+            shapes={
+                series: shapes
+                for one in (*SUPPLIERS.values(), *map(SUPPLIERS.__getitem__, supplier.chosen_presets(settings)))
+                for series, shapes in one.shapes.items()
+            },
             raw_answers=self.raw_answers if settings.raw_answers_days else None,
         )
         self.suppliers = {
             name: self._build_clients(one) for name, one in supplier.configured_suppliers(settings).items()
         }
         # ``clients`` are those of the supplier whose consent pages are offered; windows go to each account's own.
-        self.clients = self.suppliers[ENEDIS.name]
+        self.clients = self.suppliers[supplier.main_supplier(settings)]
         self.endpoints = self.clients.endpoints
 
     def _build_clients(self, of: supplier.SupplierSettings) -> SupplierClients:
@@ -200,7 +204,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             user_tokens=partial(UserTokenStore, registry=self.registry, progress=self.progress),
             application_token=ApplicationTokenStore(endpoints.preset.name, self.redis_sealer, self.progress),
             now=self.now,
-            report=partial(self.answer_watch.report_deviation, supplier=of.name),
+            report=partial(self.answer_watch.report_deviation, supplier=grid_operator_of(of.name)),
         )
 
     def _build_window_sync(self) -> None:
@@ -330,8 +334,8 @@ class Runtime(AbstractContextManager["Runtime"]):
             if (calls := one.supplier.consent) is not None
         }
         self.suppliers_consents: Mapping[str, SupplierConsents] = pages
-        # The consents of the supplier whose pages need no invitation that names it.
-        self.supplier_consents = pages[clients.supplier.name]
+        # The consents of the supplier whose pages need no invitation that names it; a gateway has none.
+        self.supplier_consents = pages.get(clients.supplier.name)
         proxy_calls = SupplierCalls()
         proxy_codes = ProxyCodes(flows=ConsentFlows(self.redis), sealer=self.redis_sealer)
         self.proxy_grants = ProxyGrants(
@@ -406,7 +410,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             ),
         )
         self.assertion = AccountAssertion(
-            supplier=ENEDIS.name,
+            supplier=self.clients.supplier.name,
             registry=self.registry,
             consents=self.consents,
             erasures=self.erasures,

@@ -6,7 +6,7 @@ A file of its own, because metrics and the planner need it without the rest of a
 from __future__ import annotations
 
 from config.settings import Settings
-from worker.domain.measures.series import Series
+from worker.domain.measures.series import Series, suppliers_of
 from worker.runtime.supplier import chosen_presets
 
 
@@ -17,8 +17,8 @@ def fleet_series(settings: Settings) -> tuple[Series, ...]:
 
 def is_offered(settings: Settings, series: Series) -> bool:
     """Return whether the supplier of a series is set up and offers it, in the generation that the settings choose."""
-    preset = chosen_presets(settings).get(series.description.supplier)
-    return preset is not None and preset.offers(series)
+    presets = chosen_presets(settings)
+    return any(presets[supplier].offers(series) for supplier in suppliers_of(series) if supplier in presets)
 
 
 def missing_series(settings: Settings) -> list[Series]:

@@ -11,7 +11,7 @@ from redis import Redis
 from config.settings import ConfigError, Settings
 from worker.clients.endpoints import Endpoints, Preset
 from worker.clients.supplier import Supplier
-from worker.clients.suppliers import ENEDIS, GRDF, SUPPLIERS
+from worker.clients.suppliers import ENEDIS, GATEWAY, GRDF, SUPPLIERS
 from worker.domain.fleet.planning import HOURS_A_DAY, QuotaBudget
 from worker.quota.ledger import QuotaLedger
 
@@ -47,20 +47,8 @@ class SupplierSettings:
 
 
 def configured_suppliers(settings: Settings) -> Mapping[str, SupplierSettings]:
-    """Return what the settings say of each supplier that is set up, by name; Enedis is the first, and always there."""
-    enedis = ENEDIS.presets[settings.preset]
-    suppliers = [
-        SupplierSettings(
-            supplier=ENEDIS,
-            preset=_limit(enedis, settings.calls_per_second, settings.calls_per_hour, settings.calls_per_day),
-            client_id=settings.enedis_client_id,
-            client_secret=settings.enedis_client_secret,
-            url=settings.enedis_url,
-            authorize_url=settings.enedis_authorize_url,
-            sandbox=settings.enedis_sandbox,
-            consent_duration=settings.consent_duration,
-        )
-    ]
+    """Return what the settings say of each supplier that is set up, by name; the main one is the first."""
+    suppliers = [_gateway(settings) if settings.is_home else _enedis(settings)]
     if settings.grdf_client_id:
         gas = GRDF.presets[settings.grdf_preset]
         gas = _limit(gas, settings.grdf_calls_per_second, None, settings.grdf_calls_per_day)
@@ -76,6 +64,35 @@ def configured_suppliers(settings: Settings) -> Mapping[str, SupplierSettings]:
             )
         )
     return {one.name: one for one in suppliers}
+
+
+def main_supplier(settings: Settings) -> str:
+    """Return the supplier of electricity, which is always there: Enedis, or in a home's installation the gateway."""
+    return GATEWAY.name if settings.is_home else ENEDIS.name
+
+
+def _enedis(settings: Settings) -> SupplierSettings:
+    preset = ENEDIS.presets[settings.preset]
+    return SupplierSettings(
+        supplier=ENEDIS,
+        preset=_limit(preset, settings.calls_per_second, settings.calls_per_hour, settings.calls_per_day),
+        client_id=settings.enedis_client_id,
+        client_secret=settings.enedis_client_secret,
+        url=settings.enedis_url,
+        authorize_url=settings.enedis_authorize_url,
+        sandbox=settings.enedis_sandbox,
+        consent_duration=settings.consent_duration,
+    )
+
+
+def _gateway(settings: Settings) -> SupplierSettings:
+    return SupplierSettings(
+        supplier=GATEWAY,
+        preset=GATEWAY.presets["conso-api"],
+        client_id="",
+        client_secret=SecretStr(""),
+        url=settings.gateway_url,
+    )
 
 
 def chosen_presets(settings: Settings) -> Mapping[str, Preset]:
@@ -96,9 +113,12 @@ def _limit(preset: Preset, per_second: int | None, per_hour: int | None, per_day
     )
 
 
-def build_endpoints(settings: Settings, supplier: str = ENEDIS.name) -> Endpoints:
-    """Return the addresses of a supplier that is set up.  Raises ConfigError where one can't be used."""
-    return configured_suppliers(settings)[supplier].endpoints()
+def build_endpoints(settings: Settings, supplier: str | None = None) -> Endpoints:
+    """Return the addresses of a supplier that is set up, by default the main one.
+
+    Raises ConfigError where one can't be used.
+    """
+    return configured_suppliers(settings)[supplier or main_supplier(settings)].endpoints()
 
 
 def ledger_of(preset: Preset, settings: Settings, redis: Redis) -> QuotaLedger:
@@ -114,13 +134,13 @@ def ledger_of(preset: Preset, settings: Settings, redis: Redis) -> QuotaLedger:
 
 
 def quota_from(
-    settings: Settings, preset: str | None = None, night_hours: int = HOURS_A_DAY, supplier: str = ENEDIS.name
+    settings: Settings, preset: str | None = None, night_hours: int = HOURS_A_DAY, supplier: str | None = None
 ) -> QuotaBudget:
     """Return the quota of a supplier's preset in the settings, or of another preset, of any supplier.
 
     The limits in the settings belong to the preset in the settings; another preset has its own.  0 means no limit.
     """
-    named = supplier_of_preset(preset) if preset else supplier
+    named = supplier_of_preset(preset) if preset else supplier or main_supplier(settings)
     chosen = chosen_presets(settings).get(named)
     if chosen is None or preset not in (None, chosen.name):
         chosen = SUPPLIERS[named].presets[str(preset)]

@@ -47,7 +47,7 @@ class ProxyGrants:
     """
 
     codes: ProxyCodes
-    supplier: SupplierConsents
+    supplier: SupplierConsents | None
     refresh_token: Callable[[str], Token]
     database: Database
     grants: ProxyGrantTable
@@ -78,7 +78,7 @@ class ProxyGrants:
 
     def refresh(self, client: ProxyClient, refresh_token: str) -> TokenAnswer:
         """Exchange a refresh token, which works once, for the next pair of tokens."""
-        if self.supplier.account_tokens:
+        if self.supplier and self.supplier.account_tokens:
             with self.calls.take():
                 return _supplier_answer(self.refresh_token(refresh_token))
         tokens = self.grants.rotate(client.id, refresh_token, civil_date(self.now()))
@@ -87,6 +87,8 @@ class ProxyGrants:
         return _own_answer(tokens)
 
     def _exchange_at_supplier(self, facts: ProxyCode, supplier_code: str) -> TokenAnswer:
+        if self.supplier is None:
+            raise InvalidGrant("no supplier with a consent page is set up here")
         with self.calls.take(), in_lane(request_lane(vouched=False)):  # Anybody can type a code.
             grant, confirmed = self.supplier.confirm_code(supplier_code, facts.usage_points)
         with self.database.reading() as connection:

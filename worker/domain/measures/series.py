@@ -207,6 +207,7 @@ def _label(fr: str, en: str, fr_object: str, en_object: str, fr_about: str, en_a
 class SeriesDescription:
     """The description of a series.
 
+    ``supplier``: the grid operator that measures it.
     ``inputs``: the doctype of its readings. ``totals``: the doctypes of the totals made from its readings.
     ``look_back_days``: how many days each run asks for again. ``open_days``: how old a day may be and still be
     asked for again, because a value may still come or change.
@@ -570,9 +571,25 @@ _SERIES_OF: Final = {doctype: series for series in Series for doctype in series.
 SMALLEST_FIRST: Final = tuple(reversed(Series))
 
 
+# A gateway passes on what a grid operator tells, to the holder of a token.
+_OPERATORS_OF_GATEWAYS: Final = {"gateway": "enedis"}
+
+
+def grid_operator_of(supplier: str) -> str:
+    """Return the grid operator whose series a supplier has: its own name, but for a gateway."""
+    return _OPERATORS_OF_GATEWAYS.get(supplier, supplier)
+
+
+def suppliers_of(series: Series) -> list[str]:
+    """Return the suppliers that accounts with this series may have: the grid operator, and the gateways to it."""
+    operator = series.description.supplier
+    return [operator, *(gateway for gateway, behind in _OPERATORS_OF_GATEWAYS.items() if behind == operator)]
+
+
 def of_supplier(supplier: str, series: Iterable[Series] = Series) -> list[Series]:
     """Return those of the series that this supplier has, in their order."""
-    return [one for one in series if one.description.supplier == supplier]
+    operator = grid_operator_of(supplier)
+    return [one for one in series if one.description.supplier == operator]
 
 
 # What a fleet collects of an account where nothing else is set: of electricity, and of gas.

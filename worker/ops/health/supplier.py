@@ -18,7 +18,7 @@ from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, ok, warn
 from worker.runtime.keys import TOKEN_KEYS, build_sealer
 from worker.runtime.series import missing_series
-from worker.runtime.supplier import build_endpoints, chosen_presets, ledger_of
+from worker.runtime.supplier import build_endpoints, chosen_presets, ledger_of, main_supplier
 from worker.stores.encryption import Purpose
 from worker.stores.redis.connection import redis_errors
 from worker.stores.redis.incidents import IncidentStore
@@ -32,8 +32,8 @@ def check_supplier(connections: CheckConnections) -> Iterator[CheckNote]:
     With a preset that has a token for each account nothing is asked, because it takes the user.  Raises a WorkerError.
     """
     settings, endpoints = connections.settings, build_endpoints(connections.settings)
-    if endpoints.preset.token_mode == "user":  # noqa: S105 - This is a mode and no secret.
-        yield ok(f"{settings.preset} has a token for each account: nothing to ask for")
+    if endpoints.preset.token_mode != "application":  # noqa: S105 - This is a mode and no secret.
+        yield ok(f"{endpoints.preset.name} has a token for each account: nothing to ask for")
         return
     ask_for_token(connections, endpoints, settings.enedis_client_id, settings.enedis_client_secret.get_secret_value())
     yield ok("gives the application a token")
@@ -75,7 +75,7 @@ def check_incidents(connections: CheckConnections) -> Iterator[CheckNote]:
 
 def check_quota_now(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check what is left of the quota, and that a night of all active accounts fits it.  Raises StoreUnavailable."""
-    yield from check_pace(connections, ENEDIS.name)
+    yield from check_pace(connections, main_supplier(connections.settings))
     yield from check_quota(connections)
 
 
@@ -114,7 +114,7 @@ def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:
     if missing := missing_series(connections.settings):
         names = ", ".join(missing)
         yield warn(f"{connections.settings.preset} does not offer {names}, so nobody is asked for it (RELEVE_SERIES)")
-    yield from check_night(connections, ENEDIS.name)
+    yield from check_night(connections, main_supplier(connections.settings))
     yield from _check_without_supplier(connections)
 
 

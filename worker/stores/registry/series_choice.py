@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
+from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier, suppliers_of
 from worker.errors import SeriesNotOffered
 from worker.stores.database import Database, SqlTable, build_insert
 from worker.stores.registry import account_rows
@@ -241,7 +241,7 @@ def _find_changing(first: str, last: str, fleet: Sequence[Series]) -> Select[str
     differs = and_(_C.switch == SeriesSwitch.FLEET, _C.collected != _C.series.in_(fleet))
     lacks = (
         and_(
-            ACCOUNTS.c.supplier == series.description.supplier,
+            ACCOUNTS.c.supplier.in_(suppliers_of(series)),
             ~select(_C.series).where(of_account, _C.series == series).exists(),
         )
         for series in fleet

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse
 
 from worker.domain.exports.document_schemas import document_schema
-from worker.domain.measures.series import Doctype
+from worker.domain.measures.series import Doctype, suppliers_of
 from worker.runtime.process import Runtime
 from worker.web.api.schemas import SchemaList, error_responses
 from worker.web.context import RuntimeDep
@@ -60,4 +60,4 @@ def read_schema(
 
 def _doctypes(runtime: Runtime) -> dict[str, Doctype]:
     """Return the doctypes of the suppliers that are set up, by name."""
-    return {one.full_name: one for one in Doctype if one.series.description.supplier in runtime.suppliers}
+    return {one.full_name: one for one in Doctype if not runtime.suppliers.keys().isdisjoint(suppliers_of(one.series))}

@@ -1,0 +1,1 @@
+"""Gateways that pass on the answers of Enedis to the holder of a token, such as conso-api."""

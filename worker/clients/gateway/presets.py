@@ -1,0 +1,46 @@
+"""The API of conso-api, which any gateway of one's own may have too: paths, names of parameters and limits.
+
+Source: conso.boris.sh, its documentation and its code in November 2026 (bokub/conso-api): each path is the type of the
+series, ``pointId``, ``dateDebut`` and ``dateFin`` (excluded) are the parameters, and the token of each home is the
+bearer. Its author bans addresses of 100 calls or more in a half-day, so Relève makes 60 at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from worker.clients.endpoints import Preset
+from worker.domain.measures.series import Series
+
+_CONSO_API: Final = Preset(
+    name="conso-api",
+    title="the gateway",
+    base_url="https://conso.boris.sh/api",
+    sandbox_base_url="https://conso.boris.sh/api",
+    authorize_url="",
+    sandbox_authorize_url=None,
+    token_path="",
+    revoke_path=None,
+    token_mode="bearer",  # noqa: S106
+    paths={
+        Series.DAILY: "/consommation_quotidienne",
+        Series.LOAD_CURVE: "/courbe_de_charge_consommation",
+        Series.PRODUCTION_DAILY: "/production_quotidienne",
+        Series.PRODUCTION_LOAD_CURVE: "/courbe_de_charge_production",
+        Series.MAX_POWER: "/puissance_conso_max_quotidienne",
+        Series.REGISTERS: "/index_consommation",
+        Series.PRODUCTION_REGISTERS: "/index_production",
+    },
+    fixed_parameters={Series.MAX_POWER: {"mesuresPas": "P1D", "grandeurPhysique": "PMA"}},
+    usage_point_parameter="pointId",
+    start_parameter="dateDebut",
+    end_parameter="dateFin",
+    domain="conso.boris.sh",
+    consent_style="usage_point",
+    consent_duration="P3Y",
+    calls_per_second=1,
+    calls_per_hour=0,
+)
+
+PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (_CONSO_API,)}

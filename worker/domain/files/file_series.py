@@ -1,0 +1,39 @@
+"""What a reader makes of a file: the series of one meter, as the readings that an answer of the supplier has too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from worker.domain.measures.readings import IntervalReading
+from worker.domain.measures.series import Series
+from worker.errors import DataError
+
+
+class FileRefused(DataError):
+    """File that can't be read, or not for what it is; the text names the file, the row where there is one, and why.
+
+    It quotes nothing of the file, which may hold a meter's number or an address.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class FileSeries:
+    """One series of one meter in a file.
+
+    ``file``: its name as it is shown, with the member's where it came in a ZIP. ``format``: the name of the format,
+    such as ``enedis-hour``. ``usage_point``: the number of the meter, or of the delivery point of gas; None where the
+    file has none. ``readings``: in time order, each step or day once, as ``worker.domain.parsing`` makes them of an
+    answer. ``told_at``: when the file was exported, or the end of the last label's day where it tells no such time;
+    zone-aware. ``dropped``: rows without a usable value. ``step_minutes``: the lengths of the steps of a curve.
+    """
+
+    file: str
+    format: str
+    usage_point: str | None = field(repr=False)
+    series: Series
+    readings: Sequence[IntervalReading] = field(repr=False)
+    told_at: datetime
+    dropped: int = 0
+    step_minutes: tuple[int, ...] = ()
