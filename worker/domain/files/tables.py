@@ -58,6 +58,11 @@ class TableLine:
         """Return the text of a cell; empty for a column that the table doesn't have."""
         return "" if column not in self.columns else str(self.cell(column))
 
+    def value(self, column: str) -> Any:
+        """Return what is in a cell; None for a column that the table doesn't have, or before which the row ends."""
+        index = self.columns.get(column, len(self.cells))
+        return self.cells[index] if index < len(self.cells) else None
+
     def names(self) -> dict[str, int]:
         """Return the place of each column, where this row is the one that names them; names have no accents."""
         names: dict[str, int] = {}
