@@ -73,10 +73,11 @@ def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
     rows = 0
     for line in table.rows(*columns):
         cells = [line.value(column) for column in columns]
+        line.check_width()
         if not any(cell not in (None, "") for cell in cells[1:]) and not is_time(cells[0]):
-            note = note or line
+            note = note or (line if rows else None)
             continue
-        if note is not None and rows:
+        if note is not None:
             note.fail("neither a row of data nor a note below the last one")
         rows += 1
         yield line

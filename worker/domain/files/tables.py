@@ -97,6 +97,12 @@ class TableLine:
             self.fail("the value is not a number")
         return number
 
+    def check_width(self) -> None:
+        """Check that no cell stands beyond the columns: a decimal comma between commas would make one."""
+        named = max(self.columns.values(), default=-1) + 1
+        if isinstance(self.cells[0], str) and any(cell not in (None, "") for cell in self.cells[named:]):
+            self.fail(f"has {len(self.cells)} cells, but its header names {named}")
+
     def usage_point(self, column: str = "identifiant prm") -> str | None:
         """Return the meter's number; None where there is none, or a spreadsheet has lost its digits."""
         text = digits_of(self.cell(column))
