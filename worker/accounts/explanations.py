@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import date, datetime
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from worker.accounts.day_values import StoredDay
 from worker.accounts.explain import Explanation, SeriesExplanation
@@ -180,6 +180,10 @@ def _load_or_none(amount: int | None) -> float | None:
 def _unit_of(series: Series) -> str:
     """Return the unit of the series' documents as names of JSON end with it: ``kwh``, ``kva``."""
     return series.description.quantity.load_unit.lower()
+
+
+# Days in these states are counted as complete.
+_COMPLETE_TOO: Final = (DayState.AGAIN, DayState.FILE)
 
 
 def _series_coverage_to_json(coverage: Coverage) -> dict[str, Any]:

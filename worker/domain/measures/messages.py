@@ -116,7 +116,7 @@ class SealedMessage(WindowJob):
 
 
 class WindowResult(WindowJob):
-    """The result of the window, counted in documents over all doctypes."""
+    """The result of the window, counted in documents over all doctypes; ``changed_days``: the days of what it wrote."""
 
     created: int
     updated: int
@@ -125,6 +125,7 @@ class WindowResult(WindowJob):
     left_out: int
     seen: str
     late_days: Sequence[str]
+    changed_days: Sequence[str]
     facts: AnswerFacts
 
 
