@@ -245,6 +245,13 @@ class LoginFailed(AccountError):
     renewable = True
 
 
+class FilesOnly(AccountError):
+    """The account was made by the import of a file and has no token, so nothing is asked for it."""
+
+    code: ClassVar[str] = "FILES_ONLY"
+    answer_class = AnswerClass.LOGIN
+
+
 class UnknownAccount(AccountError):
     """No account of this id is in the registry."""
 

@@ -16,7 +16,7 @@ from worker.domain.consent.erasures import is_asserted_younger
 from worker.domain.consent.evidence import DatesSource
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import civil_date
-from worker.errors import DataError, MeterElsewhere
+from worker.errors import DataError, FilesOnly, MeterElsewhere
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.hashed_meters.erasures import ErasureTable
@@ -55,13 +55,15 @@ class AccountAssertion:
         token: str | None = None,
         anew: bool = False,
         tenant: str = DEFAULT_TENANT,
+        files_only: bool = False,
     ) -> tuple[Account, bool]:
         """Return the tenant's account of a usage point, and whether it is new; one that was there stays as it is.
 
         Account and evidence are written in one transaction. With ``consented_on``, the day on which the holder
         consented, the account is ``ready`` at once. Otherwise it is ``new`` until the supplier's first answer, and is
         asked for like a ready one. The caller has checked that there is a token where accounts have their own, and
-        enqueues the backfill. ``anew``: the holder has consented since the meter's data were erased.
+        enqueues the backfill. ``anew``: the holder has consented since the meter's data were erased. ``files_only``:
+        nothing is asked for the account before it gets a token.
 
         Raises ValueError if the evidence can't be kept as it is, MeterElsewhere where the account that reads the meter
         is another tenant's, and MeterErased where the meter's data were erased and neither ``anew`` nor the day of the
@@ -92,6 +94,7 @@ class AccountAssertion:
             confirmed=consented_on is not None,
             on_new=on_new,
             tenant=tenant,
+            waits_under=FilesOnly.code if files_only else None,
         )
         check_tenant_of(account, tenant)
         return account, created

@@ -46,7 +46,6 @@ log = logging.getLogger("releve.import")
 _MINUTE: Final = timedelta(minutes=1)
 _REGISTERS: Final = (Series.REGISTERS, Series.PRODUCTION_REGISTERS)
 _ENERGIES: Final = (Quantity.ENERGY, Quantity.POWER, Quantity.GAS)
-_OF_FILE: Final = "-file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +149,7 @@ class FileImporter:
         parts before stay stored.
         """
         now, counts = self.window_sync.now(), ImportCounts()
-        run_id = file_run_id(now)
+        run_id = messages.new_file_run_id(now)
         for window, readings in self._parts(file, data_from):
             days = frozenset(reading.start.date() for reading in readings)
             recorder = _FileRecorder(self.results, self.outcomes, self.progress, days, self.window_sync.now)
@@ -247,19 +246,6 @@ class _FileRecorder:
         )
         if done := to_windows(day for day in told if str(day) not in facts["open"]):
             self.progress.mark_done(account_id, series.value, *done)
-
-
-def file_run_id(now: datetime) -> str:
-    """Return the id of an import, such as ``20240725T070000.000001-file``; corrections tell by it where they are from.
-
-    It sorts among the ids of runs.
-    """
-    return f"{messages.new_run_id(now)}{_OF_FILE}"
-
-
-def is_file_run(run_id: str) -> bool:
-    """Return whether a run was the import of a file."""
-    return run_id.endswith(_OF_FILE)
 
 
 def _may_be_read(reading: IntervalReading, data_from: date | None, now: datetime) -> bool:
