@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from worker.domain.files.file_series import FileRefused, FileSeries
+from worker.domain.files.file_series import FileSeries
+from worker.domain.files.recognition import read_document
+from worker.domain.files.sources import Source
 
 
 def read_file(name: str, content: BinaryIO) -> Iterator[FileSeries]:
@@ -14,5 +16,4 @@ def read_file(name: str, content: BinaryIO) -> Iterator[FileSeries]:
     A file has several series where it has several meters, or registers and the daily energy between them. Time and
     memory are bounded. Raises FileRefused.
     """
-    raise FileRefused(f"{name}: no known format")
-    yield
+    yield from read_document(Source.of(name), content)

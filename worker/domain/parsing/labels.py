@@ -81,11 +81,9 @@ def to_starts(labels: Sequence[Label]) -> list[datetime]:
     """Return the start of each labelled step, zone-aware in the meter's zone, in the order of ``labels``."""
     if _is_newest_first(labels):
         return to_starts(labels[::-1])[::-1]
-    ends: list[datetime] = [_UNSET] * len(labels)
-    previous: datetime | None = None
+    ends = to_instants([label.end for label in labels])
     by_day: defaultdict[date, list[int]] = defaultdict(list)
     for index, label in enumerate(labels):
-        ends[index] = previous = _instant(label.end, previous)
         by_day[(label.end - _ONE_TICK).date()].append(index)
     for day, indexes in by_day.items():
         if day_length(day) != timedelta(hours=24):
@@ -96,7 +94,14 @@ def to_starts(labels: Sequence[Label]) -> list[datetime]:
     return [(end - label.length).astimezone(PARIS) for end, label in zip(ends, labels, strict=True)]
 
 
-_UNSET = datetime.min.replace(tzinfo=UTC)
+def to_instants(ends: Sequence[datetime]) -> list[datetime]:
+    """Return the moments of end labels by rule 1 alone, in UTC: of steps whose length is not known yet."""
+    instants: list[datetime] = []
+    previous: datetime | None = None
+    for end in ends:
+        previous = _instant(end, previous)
+        instants.append(previous)
+    return instants
 
 
 def _instant(label: datetime, previous: datetime | None) -> datetime:
