@@ -451,6 +451,11 @@ class Settings(BaseSettings):
         return self.pretends and has_gas and self.grdf_url is not None and not is_suppliers(self.grdf_url)
 
     @property
+    def has_enedis_credentials(self) -> bool:
+        """Whether an application of Enedis' is named, and not the simulator's."""
+        return self.enedis_client_id not in ("", type(self).model_fields["enedis_client_id"].default)
+
+    @property
     def is_home(self) -> bool:
         """Whether this installation is for one home, and asks a gateway instead of Enedis."""
         return self.home_mark().exists() if self.home is None else self.home

@@ -190,7 +190,7 @@ def _series_coverage_to_json(coverage: Coverage) -> dict[str, Any]:
     return {
         "first_day": to_plain(coverage.first),
         "last_day": to_plain(coverage.last),
-        **{state.name.lower(): coverage.counts.get(state, 0) for state in DayState if state is not DayState.AGAIN},
+        **{state.name.lower(): coverage.counts.get(state, 0) for state in DayState if state not in _COMPLETE_TOO},
         "asked_next": to_plain(coverage.asked_next),
         "open_days": [
             {

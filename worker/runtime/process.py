@@ -16,6 +16,7 @@ from worker.accounts.channels import LOG, WEBHOOK, Channel, NoticeChannels, Noti
 from worker.accounts.connect import AccountConnector
 from worker.accounts.erasure import erase_account
 from worker.accounts.explain import Explainer
+from worker.accounts.file_accounts import FileAccounts
 from worker.accounts.invitations import Inviter
 from worker.accounts.meter_readings import MeterReadings
 from worker.accounts.notices import NoticeSender
@@ -38,7 +39,7 @@ from worker.accounts.token_revocation import TokenRevocation
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
 from worker.clients.supplier import ConsentCalls, SupplierClient
-from worker.clients.suppliers import SUPPLIERS, SupplierClients
+from worker.clients.suppliers import ENEDIS, GATEWAY, GRDF, SUPPLIERS, SupplierClients
 from worker.clients.tokens import TokenProvider
 from worker.domain.clock import clock_from, real_clock
 from worker.domain.consent.accounts import Account
@@ -89,6 +90,7 @@ from worker.sync.claims import WindowClaims
 from worker.sync.completeness import LedgerRebuilder
 from worker.sync.due import DueWindows
 from worker.sync.due_by_supplier import DueBySupplier
+from worker.sync.file_import import FileImporter
 from worker.sync.history import History
 from worker.sync.incidents import Incidents
 from worker.sync.inline import Inline
@@ -266,6 +268,12 @@ class Runtime(AbstractContextManager["Runtime"]):
             incidents=self.incidents,
             daily_limit_kwh=settings.daily_limit_kwh,
         )
+        self.file_importer = FileImporter(
+            window_sync=self.window_sync,
+            results=self.results,
+            outcomes=self.registry.outcomes,
+            progress=self.progress,
+        )
         self.due_windows = DueBySupplier(
             [
                 DueWindows(
@@ -415,6 +423,11 @@ class Runtime(AbstractContextManager["Runtime"]):
             consents=self.consents,
             erasures=self.erasures,
             now=self.now,
+        )
+        self.file_accounts = FileAccounts(
+            registry=self.registry,
+            assertion=self.assertion,
+            suppliers={ENEDIS.name: GATEWAY.name, GRDF.name: GRDF.name},
         )
 
     def _build_consents(

@@ -248,6 +248,11 @@ class _FileRecorder:
             self.progress.mark_done(account_id, series.value, *done)
 
 
+def describe_counts(new: int, same: int, different: int) -> str:
+    """Return the numbers of days as the subject of an audit entry: ``365new-0same-2different``."""
+    return f"{new}new-{same}same-{different}different"
+
+
 def _may_be_read(reading: IntervalReading, data_from: date | None, now: datetime) -> bool:
     return reading.start < now and (data_from is None or reading.start.date() >= data_from)
 
