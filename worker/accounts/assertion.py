@@ -81,7 +81,7 @@ class AccountAssertion:
         )
 
         def on_new(connection: Connection, account_ids: Sequence[str]) -> None:
-            self._check_not_erased(connection, usage_point_id, consented_on, anew=anew)
+            self.check_not_erased(connection, usage_point_id, consented_on, anew=anew)
             self.consents.record(connection, account_ids, consent, now)
 
         account, created = self.registry.add_asserted(
@@ -96,9 +96,10 @@ class AccountAssertion:
         check_tenant_of(account, tenant)
         return account, created
 
-    def _check_not_erased(
+    def check_not_erased(
         self, connection: Connection, usage_point_id: str, consented_on: date | None, *, anew: bool
     ) -> None:
+        """Raise MeterErased where the meter's data were erased, and nothing says that the consent is younger."""
         erased_at = self.erasures.find(connection, self.supplier, usage_point_id)
         if erased_at is None or is_asserted_younger(self._fleet_day(erased_at), consented_on, anew=anew):
             return
