@@ -55,9 +55,7 @@ class HomeSummary:
         return {"accounts": [_to_json(account) for account in self.accounts], "password": self.has_password}
 
 
-def summarize_home(
-    *, registry: AccountRegistry, history: History, supplier: str, has_password: bool
-) -> HomeSummary:
+def summarize_home(*, registry: AccountRegistry, history: History, supplier: str, has_password: bool) -> HomeSummary:
     """Return the summary; ``supplier``: the one whose accounts need a token each. Raises StoreUnavailable."""
     accounts = []
     for account in registry.list():

@@ -1,4 +1,4 @@
-"""The worker of a home, which does a fleet's work with one thread, and beat's as well (`python -m worker.ops.home_worker`).
+"""The worker of a home: a fleet's work with one thread, and beat's as well (`python -m worker.ops.home_worker`).
 
 It is a process of half a worker's and beat's memory: Celery's own `-B` forks another one, and its command line loads
 Flower, a shell and their libraries.
