@@ -55,6 +55,10 @@ class ConfigError(Exception):
     """The settings can't work; the text has one line for each error, which says what to do."""
 
 
+# What a home has in place of other defaults: all of the curve that there is, and a gateway's hours.
+_OF_A_HOME: Final = {"history_load_days": 745, "nightly_at": "06:00"}
+
+
 class Settings(BaseSettings):
     """Every setting of Relève; ``tools.settings_reference`` makes the reference page from these descriptions."""
 
@@ -178,7 +182,9 @@ class Settings(BaseSettings):
         f"{', '.join(Series)}. Of a supplier of which none is named, the usual ones. `releve accounts series` chooses "
         "for one account.",
     )
-    history_load_days: int = Field(28, ge=0, le=745, description="Depth of the backfill of curves, in days.")
+    history_load_days: int = Field(
+        28, ge=0, le=745, description="Depth of the backfill of curves, in days; for a home 745 where it is unset."
+    )
     calls_per_second: int | None = Field(
         None, ge=0, description="Calls a second to the supplier, all workers together; unset the preset's, 0 no limit."
     )
@@ -201,7 +207,9 @@ class Settings(BaseSettings):
     supplier_timeout_s: float = Field(20, gt=0, le=120, description="Longest wait for an answer of the supplier.")
     store_timeout_s: float = Field(30, gt=0, le=120, description="Longest wait for an answer of the measure store.")
     nightly_at: str = Field(
-        "08:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Start of the nightly sync, Europe/Paris."
+        "08:30",
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        description="Start of the nightly sync, Europe/Paris; for a home 06:00 where it is unset.",
     )
     inflight_expiry_s: int = Field(
         900, ge=2, le=86_400, description="After this long a published window counts as lost and is published again."
@@ -401,6 +409,12 @@ class Settings(BaseSettings):
             if value and is_suppliers(info.data.get(name)):
                 raise ValueError(f"is for the simulator: unset it, or {PREFIX}{name.upper()}, which names a real host")
         return value
+
+    @model_validator(mode="after")
+    def _apply_home_defaults(self) -> Self:
+        if self.is_home:
+            self.__dict__ |= {name: value for name, value in _OF_A_HOME.items() if name not in self.model_fields_set}
+        return self
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
