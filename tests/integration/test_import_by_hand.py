@@ -18,13 +18,15 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.documents import to_entry
 from worker.domain.measures.registers import day_energies
 from worker.domain.measures.series import Doctype, Series
-from worker.errors import FilesOnly
+from worker.domain.reasons import Reason
+from worker.errors import TokenNeeded
 from worker.stores.measures.base import ALL_KEYS
 
 COLUMNS: Final = (
     *("file", "format", "usage_point", "series", "first", "last", "days_new", "days_same", "days_different", "wh"),
 )
 FIRST: Final = date(2024, 7, 1)
+HOME: Final = {"home": "true", "gateway_url": "http://127.0.0.1:9"}
 
 
 def hour_file(folder: Path, name: str = "anything.bin", meter: str = METER, days: int = 2, watts: int = 300) -> Path:
@@ -176,27 +178,24 @@ def test_a_home_makes_the_account_of_a_new_meter_and_asks_nothing_for_it(
     installation: Installation, tmp_path: Path
 ) -> None:
     path = str(hour_file(tmp_path))
-    rows_of(installation, path, "--dry-run", home="true")
-    with installation.open(home="true") as runtime:
+    rows_of(installation, path, "--dry-run", **HOME)
+    with installation.open(**HOME) as runtime:
         assert runtime.registry.page() == [], "a dry run makes none"
-    rows_of(installation, path, home="true")
-    with installation.open(home="true") as runtime:
+    rows_of(installation, path, **HOME)
+    with installation.open(**HOME) as runtime:
         (account,) = runtime.registry.page()
         assert (account.supplier, account.state, account.reason) == (
             "gateway",
             AccountState.ACTION_NEEDED,
-            FilesOnly.code,
+            TokenNeeded.code,
         )
         assert not account.active and account.usage_point_id == METER
         assert runtime.registry.due.list_histories(Series.DAILY, runtime.now(), 10) == []
         proof = runtime.consents.newest_proofs([account.id])[account.id]
         assert (proof.kind, proof.vouched_by) == ("asserted", "file import")
-        sentence = runtime.explainer.explain(account, date(2024, 7, 20)).sentences["en"]
-    assert sentence == (
-        "We ask for nothing of this meter, which has only its imported files: none of them tells the readings of "
-        "20 July 2024."
-    )
-    (again,) = rows_of(installation, path, home="true")
+        explanation = runtime.explainer.explain(account, date(2024, 7, 20))
+        assert explanation.reason is Reason.TOKEN_NEEDED
+    (again,) = rows_of(installation, path, **HOME)
     assert again["days_same"] == 2
 
 
@@ -246,7 +245,7 @@ def test_every_recorded_export_is_stored_to_its_exact_watt_hours(
         path = tmp_path / name
         path.write_bytes(gzip.decompress((RECORDINGS / "exports" / f"{name}.gz").read_bytes()))
         files.append(str(path))
-    settings = {"home": "true", "pretend_now": AFTER_THEM}
+    settings = {**HOME, "pretend_now": AFTER_THEM}
     rows = rows_of(installation, *files, **settings)
     meters = {"0033": names[0], "0011": names[1], "0077": names[3]}
     assert [row["wh"] for row in rows] == list(WATT_HOURS.values())

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from worker.accounts.day_values import StoredDay
 from worker.accounts.explain import Explanation, SeriesExplanation
+from worker.domain.fleet.asking_hours import AskingHours
 from worker.domain.laws.conservation import Discrepancy
 from worker.domain.laws.published_months import MonthComparison
 from worker.domain.measures.amounts import to_kwh
@@ -41,7 +42,8 @@ def coverage_of(account_id: str, history: History) -> AccountCoverage:
     known = registry.outcomes.known(account_id)
     ledgers = {series: registry.completeness.load_ledger(account_id, series) for series in known}
     holes = find_all_holes(ledgers)
-    asked_next = next_requests_of(history, lambda: registry.outcomes.load(account_id))
+    hours = AskingHours.of(registry.get(account_id).supplier, account_id)
+    asked_next = next_requests_of(history, lambda: registry.outcomes.load(account_id), hours)
     missing = {
         series: find_missing_curve(ledgers.get(daily, DayLedger()), ledger)
         for series, ledger in ledgers.items()

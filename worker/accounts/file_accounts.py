@@ -9,7 +9,7 @@ from worker.accounts.assertion import AccountAssertion
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.files.file_series import FileRefused, FileSeries
 from worker.domain.measures.series import grid_operator_of, of_supplier
-from worker.errors import MeterElsewhere
+from worker.errors import FilesOnly, MeterElsewhere, TokenNeeded
 from worker.stores.registry.accounts import AccountRegistry
 
 VOUCHER: Final = "file import"
@@ -59,8 +59,9 @@ class FileAccounts:
         """
         operator = file.series.description.supplier
         assertion = replace(self.assertion, supplier=self.suppliers[operator])
+        waits_under = FilesOnly.code if operator == _GAS else TokenNeeded.code
         try:
-            return assertion.add(require_number(file, meter), VOUCHER, files_only=True)[0]
+            return assertion.add(require_number(file, meter), VOUCHER, waits_under=waits_under)[0]
         except MeterElsewhere as error:
             raise FileRefused(f"{file.file}: {error}") from None
 

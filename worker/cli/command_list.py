@@ -23,6 +23,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "support-bundle": "Gather what support needs about an account.",
     },
     "Accounts and consents": {
+        "home": "Add your own home's meter by a token; show its state.",
         "accounts": "Add, list, pause, resume and remove accounts.",
         "consents": "Show when consents end; check their evidence.",
         "invite": "Print a link by which one person consents.",

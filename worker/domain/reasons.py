@@ -45,6 +45,7 @@ class Reason(StrEnum):
     CONSENT_REFUSED = "consent_refused"  # It was withdrawn, or it ended on a day that we don't know.
     ACCESS_REFUSED = "access_refused"
     FILES_ONLY = "files_only"  # The account has no token: it has what its files tell.
+    TOKEN_NEEDED = "token_needed"  # noqa: S105 - A gateway wants a new token.
     HOLDER_CHANGED = "holder_changed"
     METER_UNKNOWN = "meter_unknown"
     NOT_CONNECTED = "not_connected"
@@ -54,6 +55,7 @@ class Reason(StrEnum):
     IN_DOUBT = "in_doubt"  # Refused once: the supplier is asked again before the owner is asked to act.
     OUTAGE = "outage"
     QUOTA = "quota"
+    GATEWAY_BANNED = "gateway_banned"  # A gateway has shut out our address for a day.
     MALFORMED = "malformed"
     APPLICATION_REFUSED = "application_refused"
     STORE_DOWN = "store_down"
@@ -108,6 +110,7 @@ _REASON_BY_HOLE: Final = {
 _REASON_BY_FAILURE: Final = {
     AnswerClass.OUTAGE: Reason.OUTAGE,
     AnswerClass.QUOTA: Reason.QUOTA,
+    AnswerClass.BANNED: Reason.GATEWAY_BANNED,
     AnswerClass.MALFORMED: Reason.MALFORMED,
     AnswerClass.UNUSABLE: Reason.MALFORMED,
     AnswerClass.APPLICATION: Reason.APPLICATION_REFUSED,
@@ -117,6 +120,7 @@ _REASON_BY_FAILURE: Final = {
     AnswerClass.HOLDER: Reason.IN_DOUBT,
     AnswerClass.METER: Reason.IN_DOUBT,
     AnswerClass.LOGIN: Reason.IN_DOUBT,
+    AnswerClass.TOKEN: Reason.IN_DOUBT,
 }
 # A confirmed refusal suspends its account; until then the reason is IN_DOUBT.
 _REASON_BY_REFUSAL: Final = {
@@ -124,6 +128,7 @@ _REASON_BY_REFUSAL: Final = {
     AnswerClass.HOLDER: Reason.HOLDER_CHANGED,
     AnswerClass.METER: Reason.METER_UNKNOWN,
     AnswerClass.LOGIN: Reason.ACCESS_REFUSED,
+    AnswerClass.TOKEN: Reason.TOKEN_NEEDED,
 }
 
 

@@ -53,6 +53,8 @@ ACTIONS: Final[Mapping[str, AuditAction]] = {
     "POST /connect/reading": AuditAction.READING_TRY,
     "POST /proxy/{supplier}/auth": AuditAction.CONSENT_BEGIN,
     "POST /proxy/{supplier}/token": AuditAction.GRANT_TOKEN,
+    "POST /home/token": AuditAction.ACCOUNT_TOKEN,
+    "POST /home/password": AuditAction.RECOVERY_CODE,
     "POST /sign-in/code": AuditAction.SESSION_OPEN,
     "POST /sign-in/link": AuditAction.SESSION_OPEN,
     "POST /sign-in/mail": AuditAction.SIGN_IN_MAIL,

@@ -42,6 +42,8 @@ _PAGES: Final = (
     "rate_limited",
     "unavailable",
     "failed",
+    "foreign_host",
+    "foreign_origin",
 )
 _HTTP_CODES: Final = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed"}
 

@@ -56,6 +56,7 @@ class AuditAction(StrEnum):
     ACCOUNT_SERIES = "account.series"
     ACCOUNT_STOP = "account.stop"
     ACCOUNT_SYNC = "account.sync"
+    ACCOUNT_TOKEN = "account.token"  # noqa: S105 - A home's account takes another token of its gateway.
     ADDRESS_CONFIRM = "address.confirm"  # A household's mail address.
     ADDRESS_GIVE = "address.give"
     ADDRESS_NOTICES = "address.notices"

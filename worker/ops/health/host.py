@@ -27,7 +27,7 @@ from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.keys import OTHERS
 from worker.ops.health.results import CheckNote, fail, ok, warn
-from worker.ops.plain_connections import check_plain_http, plain_connections
+from worker.ops.plain_connections import find_plain_http, plain_connections
 from worker.ops.startup import SIMULATOR_CREDENTIALS, check_enedis_credentials
 from worker.runtime.supplier import build_endpoints, quota_from
 from worker.stores.redis.heartbeats import Heartbeats
@@ -149,7 +149,7 @@ def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
     yield from map(warn, removed_settings())
     yield from map(fail, unknown_settings())
     try:
-        if warning := check_plain_http(settings.public_url, wanted=settings.plain_http):
+        if warning := find_plain_http(settings, settings.public_url):
             yield warn(warning)
     except ConfigError as error:
         yield fail(str(error))

@@ -94,6 +94,7 @@ def show_account(
         kind=kind,
         connection=connection,
         why_late=why_late,
+        is_home=runtime.settings.is_home,
         needs_invitation=needs_invitation(runtime, account.supplier),
         may_declare=account.supplier in runtime.rights.suppliers and account.supplier in runtime.suppliers,
         cause=words.cause(status.failure, account.supplier) if connection == RETRYING else "",
