@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.commands import CommandResult, run_releve
 from tests.support.installation import Installation
+from tests.support.made_files import hour_export
 from tests.support.recordings import RECORDINGS, needs_recordings
 from tests.support.registries import METER, OTHER_METER, add_ready
 from worker.domain.consent.accounts import AccountState
@@ -25,24 +26,13 @@ from worker.stores.measures.base import ALL_KEYS
 COLUMNS: Final = (
     *("file", "format", "usage_point", "series", "first", "last", "days_new", "days_same", "days_different", "wh"),
 )
-FIRST: Final = date(2024, 7, 1)
 HOME: Final = {"home": "true", "gateway_url": "http://127.0.0.1:9"}
 
 
-def hour_file(folder: Path, name: str = "anything.bin", meter: str = METER, days: int = 2, watts: int = 300) -> Path:
-    """Write an export of Enedis' customer site with the half-hours of some days."""
-    lines = [
-        "Identifiant PRM;Type de donnees;Date de debut;Date de fin;Grandeur physique;Grandeur metier;Etape metier;"
-        "Unite;Pas en minutes",
-        f"{meter};Courbe de charge;01/07/2024;03/07/2024;Energie active;Consommation;Comptage Brut;W;",
-        "Horodate;Valeur",
-    ]
-    for step in range(1, 48 * days + 1):
-        day, minutes = divmod(30 * step, 24 * 60)
-        label = f"{FIRST + timedelta(days=day)}T{minutes // 60:02}:{minutes % 60:02}:00+02:00"
-        lines.append(f"{label};{watts}")
+def hour_file(folder: Path, name: str = "anything.bin", meter: str = METER, watts: int = 300) -> Path:
+    """Write an export of Enedis' customer site with the half-hours of 1 and 2 July."""
     path = folder / name
-    path.write_text("\n".join(lines), encoding="utf-8")
+    path.write_text(hour_export(meter, watts=watts), encoding="utf-8")
     return path
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from tests.support.factories import NOW, MemoryRecorder, PretendSupplier, Row, make_window_sync, v5_answer
@@ -36,6 +36,21 @@ def _file(series: Series, rows: Sequence[Row], told_at: datetime, fields: Mappin
     readings = parse(v5_answer(rows, unit), series, window).readings
     file = FileSeries("made.csv", "made", METER, series, readings, told_at)
     return replace(file, **fields)
+
+
+def hour_export(meter: str = METER, first: date = date(2024, 7, 1), days: int = 2, watts: int = 300) -> str:
+    """Return the text of an export of Enedis' customer site with the half-hours of some summer days."""
+    lines = [
+        "Identifiant PRM;Type de donnees;Date de debut;Date de fin;Grandeur physique;Grandeur metier;Etape metier;"
+        "Unite;Pas en minutes",
+        f"{meter};Courbe de charge;01/07/2024;03/07/2024;Energie active;Consommation;Comptage Brut;W;",
+        "Horodate;Valeur",
+    ]
+    for step in range(1, 48 * days + 1):
+        day, minutes = divmod(30 * step, 24 * 60)
+        label = f"{first + timedelta(days=day)}T{minutes // 60:02}:{minutes % 60:02}:00+02:00"
+        lines.append(f"{label};{watts}")
+    return "\n".join(lines)
 
 
 @dataclass
