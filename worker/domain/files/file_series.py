@@ -27,7 +27,8 @@ class FileSeries:
     file has none. ``readings``: in time order, each step or day once, as ``worker.domain.parsing`` makes them of an
     answer. ``told_at``: when the file was exported, or the end of the last label's day where it tells no such time;
     zone-aware. ``dropped``: rows without a usable value. ``step_minutes``: the lengths of the steps of a curve.
-    ``marks``: nature, likelihood and state of the values that have unusual ones, by the end label of their step.
+    ``marks``: nature, likelihood and state of the values that have unusual ones, by the local time of the end
+    of their step, such as ``2023-03-13 00:30:00``.
     """
 
     file: str

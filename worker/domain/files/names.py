@@ -21,7 +21,9 @@ from worker.domain.parsing.values import to_plain
 # A number that lost its first zero in a spreadsheet is a meter's as well.
 _METER: Final = re.compile(r"(?:[0-9]{6,}|GI[0-9]{2})(?=[0-9]{4}(?![0-9]))", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{14}(?![0-9])", re.ASCII)
-_EXPORTED: Final = re.compile(r"ENEDIS_[RC][0-9]{2}[A-Z]?_.*?(20[0-9]{6})([0-9]{6})?(?=\.[A-Z]|$)", re.IGNORECASE)
+_EXPORTED: Final = re.compile(
+    r"ENEDIS_[RC][0-9]{2}[A-Z]?_.*?(20[0-9]{6})([0-9]{6})?(?:_[0-9]{1,5})?(?=\.[A-Z]|$)", re.IGNORECASE
+)
 _PRODUCTION: Final = re.compile(r"(?<![a-z])prod(?:uction)?(?![a-z])")
 
 

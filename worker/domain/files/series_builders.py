@@ -102,7 +102,7 @@ def build_curve(origin: Origin, rows: Sequence[StepRow], usual: int = 30) -> Fil
         parsed,
         _ends_of(parsed) or [_to_local(row.end) for row in rows],
         step_minutes=_steps_of(parsed.readings),
-        marks={row.end.isoformat(): row.marks for row in rows if row.marks},
+        marks={_to_label(row.end): row.marks for row in rows if row.marks},
     )
 
 
@@ -184,6 +184,11 @@ def _to_periods(periods: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, A
 
 def _ends_of(parsed: ParsedAnswer) -> list[datetime]:
     return [reading.start.astimezone(UTC) + reading.length for reading in parsed.readings]
+
+
+def _to_label(end: datetime) -> str:
+    local = end.astimezone(PARIS).replace(tzinfo=None) if end.tzinfo else end
+    return local.isoformat(" ", "seconds")
 
 
 def _to_local(moment: datetime) -> datetime:

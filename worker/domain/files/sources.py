@@ -18,7 +18,7 @@ MAX_ROWS: Final = 400_000
 MEGABYTE: Final = 1024 * 1024
 _LONGEST_LINE: Final = 32 * 1024  # Footers of indexes have three thousand characters.
 _DAMAGED: Final = (OSError, EOFError, zlib.error, BadZipFile, RuntimeError, NotImplementedError, ValueError)
-_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int,
 
     Text is UTF-8, else Windows-1252 line by line, with a byte order mark or without; UTF-16 has one.
     """
-    is_utf_16 = stream.peek(2).startswith(_UTF_16)
+    is_utf_16 = stream.peek(2).startswith(UTF_16)
     text = io.TextIOWrapper(
         stream,
         encoding="utf-16" if is_utf_16 else "utf-8-sig",

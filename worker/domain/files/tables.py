@@ -72,9 +72,10 @@ class TableLine:
         if missing := [name for name in columns if name not in names]:
             self.fail(f"no column {missing[0]!r}; the header must name {', '.join(columns)}")
 
-    def moment(self, column: str) -> datetime:
-        """Return a time as it is told: naive local time, or with its offset."""
-        moment = _to_moment(self.cell(column))
+    def moment(self, column: str, is_iso: bool = False) -> datetime:
+        """Return a time as it is told: naive local time, or with its offset; ``is_iso``: French dates are none."""
+        cell = self.cell(column)
+        moment = None if is_iso and isinstance(cell, str) and "/" in cell else _to_moment(cell)
         if moment is None:
             self.fail(f"{column} must be a date and time like 2024-01-31 00:30:00")
         if moment.year not in _YEARS:
@@ -93,7 +94,7 @@ class TableLine:
 
     def usage_point(self, column: str = "identifiant prm") -> str | None:
         """Return the meter's number; None where there is none, or a spreadsheet has lost its digits."""
-        text = _digits_of(self.cell(column))
+        text = digits_of(self.cell(column))
         if not text or _SCIENTIFIC.fullmatch(text):
             return None
         text = text.zfill(14) if len(text) == 13 else text  # A spreadsheet drops the zero at the beginning.
@@ -210,7 +211,7 @@ def _to_number(cell: Any) -> Decimal | None:
     return Decimal(repr(cell)).quantize(_PLACES).normalize() if isinstance(cell, float) else Decimal(cell)
 
 
-def _digits_of(cell: Any) -> str:
+def digits_of(cell: Any) -> str:
     """Return a meter's number as text; workbooks hold it as a number, exports of spreadsheets as ``="0123"``."""
     if isinstance(cell, float) and math.isfinite(cell) and cell == int(cell):
         return str(int(cell)) if abs(cell) < _LARGEST * 1000 else ""
