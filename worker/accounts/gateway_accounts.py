@@ -58,8 +58,7 @@ class GatewayAccounts:
         meter's data were erased after the token was made.
         """
         token = token.strip()
-        facts = read_gateway_token(token)
-        meters = _choose_meters(facts.meters, usage_points)
+        facts, meters = read_gateway_token(token), choose_meters(token, usage_points)
         now = self.assertion.now()
         consent_from = civil_date(facts.issued_at) if facts.issued_at else None
         consent_until = civil_date(facts.expires_at - _MOMENT) if facts.expires_at else None
@@ -89,8 +88,7 @@ class GatewayAccounts:
 
     def list_missing(self, token: str, usage_points: Sequence[str] = ()) -> int:
         """Return how many meters of the token have no account here.  Raises ValueError as ``add``."""
-        meters = _choose_meters(read_gateway_token(token.strip()).meters, usage_points)
-        return sum(self._find_own(meter) is None for meter in meters)
+        return sum(self._find_own(meter) is None for meter in choose_meters(token, usage_points))
 
     def _find_own(self, meter: str) -> Account | None:
         """Return the account that this token may be for; None where there is none.  Raises MeterConnected."""
@@ -120,8 +118,9 @@ class GatewayAccounts:
                 self.assertion.check_not_erased(connection, meter, consent_from, anew=False)
 
 
-def _choose_meters(of_token: Sequence[str], named: Sequence[str]) -> list[str]:
-    """Return the meters to read: the token's, of which ``named`` may choose some.  Raises ValueError."""
+def choose_meters(token: str, named: Sequence[str]) -> list[str]:
+    """Return the meters to read by a token: its own, or ``named`` ones of it.  Raises ValueError as ``add``."""
+    of_token = read_gateway_token(token).meters
     if not of_token and not named:
         raise ValueError("this token does not tell its meters: name them with --usage-point")
     if of_token and not set(named) <= set(of_token):

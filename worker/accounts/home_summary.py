@@ -8,6 +8,7 @@ from typing import Any
 
 from worker.accounts.explanations import coverage_of, to_plain
 from worker.domain.consent.accounts import AccountState
+from worker.domain.fleet.asking_hours import AskingHours
 from worker.domain.fleet.next_request import next_look_back
 from worker.domain.measures.coverage import Coverage
 from worker.domain.measures.holes import Hole
@@ -70,15 +71,15 @@ def summarize_home(*, registry: AccountRegistry, history: History, supplier: str
                 reason=account.reason,
                 has_token=has_token,
                 token_until=account.consent_until,
-                series=_series_of(account.id, history, is_asked=is_asked),
+                series=_series_of(account.id, account.supplier, history, is_asked=is_asked),
             )
         )
     return HomeSummary(accounts, has_password)
 
 
-def _series_of(account_id: str, history: History, *, is_asked: bool) -> dict[Series, HomeSeries]:
+def _series_of(account_id: str, supplier: str, history: History, *, is_asked: bool) -> dict[Series, HomeSeries]:
     registry = history.registry
-    turn_of = turns_of(history, lambda: registry.outcomes.load(account_id))
+    turn_of = turns_of(history, lambda: registry.outcomes.load(account_id), AskingHours.of(supplier, account_id))
     collected = registry.outcomes.collected(account_id)
     coverage, _ = coverage_of(account_id, history)
     return {

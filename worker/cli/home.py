@@ -10,7 +10,7 @@ import click
 
 from config.settings import get_settings
 from worker.accounts.assertion import MeterErased
-from worker.accounts.gateway_accounts import MeterConnected, TokenAccount
+from worker.accounts.gateway_accounts import MeterConnected, TokenAccount, choose_meters
 from worker.accounts.home_summary import HomeAccount, HomeSummary, summarize_home
 from worker.cli.audit_trail import note_result
 from worker.cli.common import UsagePoint, json_option, open_runtime, print_result, shell_language, shell_user
@@ -84,11 +84,8 @@ def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
     _check_token_option(token)
     refuse_fleet(get_settings())
     text = _read_token(token)
-    # A text that is no token makes no home.
-    from worker.clients.gateway.consent import read_gateway_token
-
     try:
-        read_gateway_token(text)
+        choose_meters(text, usage_points)  # A text that is no token makes no home.
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     make_home(get_settings())

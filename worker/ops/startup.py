@@ -198,6 +198,7 @@ def prepare_beat(stack: ExitStack) -> Callable[..., None]:
         except StoreUnavailable as error:  # The message itself has been sent.
             log.warning("beat could not record its heartbeat: %s", error)
 
+    record_beat()  # Its first message may be a minute away.
     return record_beat
 
 
