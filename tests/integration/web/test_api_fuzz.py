@@ -107,4 +107,6 @@ def test_with_a_token_anything_may_be_sent(service: ApiService, label: str) -> N
         statuses[answer.status_code] += 1
 
     fuzz(service, label, send)
-    assert statuses[200] + statuses[201] + statuses[204], f"nothing went through: {statuses}"
+    # No drawn bytes are a file of measures: the route has tests of its own.
+    reads_files = label == "POST /api/accounts/{account_id}/import"
+    assert reads_files or statuses[200] + statuses[201] + statuses[204], f"nothing went through: {statuses}"
