@@ -31,13 +31,10 @@ _MEGABYTE: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A series of a file as the page shows it."""
+    """A series of a file as the page shows it: ``facts`` are the keys of names, with values."""
 
     file: str
-    series: str
-    span: str
-    energy: str
-    days: tuple[tuple[str, int], ...]
+    facts: tuple[tuple[str, str], ...]
 
 
 @router.get("/accounts/{account_id}/import")
@@ -102,17 +99,17 @@ def _render(request: Request, account: Account, report: ImportReport | None = No
 
 def _to_found(found: FileComparison, words: Words) -> Found:
     first, last = found.first, found.last
-    return Found(
-        file=found.file.file,
-        series=words(f"series.{found.file.series}.name"),
-        span=words("import.span", first=words.day(first), last=words.day(last)) if first and last else "",
-        energy="" if found.amount is None else words.energy(found.amount),
-        days=(
-            ("import.new", found.days_new),
-            ("import.same", found.days_same),
-            ("import.different", found.days_different),
-        ),
-    )
+    steps = " · ".join(f"{minutes} min" for minutes in found.file.step_minutes)
+    facts = {
+        "import.series": words(f"series.{found.file.series}.name"),
+        "import.step": steps,
+        "import.span": words("import.from_to", first=words.day(first), last=words.day(last)) if first and last else "",
+        "import.energy": "" if found.amount is None else words.energy(found.amount),
+        "import.new": words.number(found.days_new),
+        "import.same": words.number(found.days_same),
+        "import.different": words.number(found.days_different),
+    }
+    return Found(found.file.file, tuple((name, value) for name, value in facts.items() if value))
 
 
 def _refuse(request: Request, account: Account, fault: str, status: int = 422) -> Response:
