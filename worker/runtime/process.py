@@ -18,7 +18,7 @@ from worker.accounts.connect import AccountConnector
 from worker.accounts.erasure import erase_account
 from worker.accounts.explain import Explainer
 from worker.accounts.file_accounts import FileAccounts
-from worker.accounts.gateway_accounts import GatewayAccounts
+from worker.accounts.home.gateway_accounts import GatewayAccounts
 from worker.accounts.invitations import Inviter
 from worker.accounts.meter_readings import MeterReadings
 from worker.accounts.notices import NoticeSender

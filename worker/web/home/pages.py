@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.accounts.assertion import MeterErased
-from worker.accounts.gateway_accounts import MeterConnected
+from worker.accounts.home.gateway_accounts import MeterConnected
 from worker.domain.consent.evidence import HOUSEHOLD
 from worker.runtime.process import Runtime
 from worker.web.audit import note_subject
