@@ -72,21 +72,17 @@ def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
     note: TableLine | None = None
     rows = 0
     for line in table.rows(*columns):
-        cells = [cell_at(line, column) for column in columns]
+        cells = [line.value(column) for column in columns]
+        line.check_width()
         if not any(cell not in (None, "") for cell in cells[1:]) and not is_time(cells[0]):
-            note = note or line
+            note = note or (line if rows else None)
             continue
-        if note is not None and rows:
+        if note is not None:
             note.fail("neither a row of data nor a note below the last one")
         rows += 1
         yield line
     if not rows:
         table.source.fail("has no row below its header")
-
-
-def cell_at(line: TableLine, column: str) -> Any:
-    """Return what is in a cell; None where the row ends before it."""
-    return line.cells[line.columns[column]] if line.columns[column] < len(line.cells) else None
 
 
 def is_time(cell: Any) -> bool:

@@ -64,7 +64,7 @@ def _read(table: Table) -> Iterator[FileSeries]:
     block = _Block()
     lines = _from_first_line(table)
     rows = 0
-    for line in lines:
+    while (line := next(lines, None)) is not None:
         names = line.names()
         if "identifiant prm" in names and "type de donnees" in names:
             yield from _series_of(table, block)
@@ -102,8 +102,8 @@ def _read_head(line: TableLine, names: Mapping[str, int], values: TableLine | No
     if values is None:
         line.source.fail("ends after its first line")
     values = replace(values, columns=names)
-    step = values.text("pas en minutes")
-    unit = values.text("unite")
+    step = values.value("pas en minutes")
+    unit = values.value("unite") or ""
     kind = plain_name(values.text("type de donnees"))
     if kind.startswith(_CURVES) and unit not in ("", "W"):
         values.fail("the unit of a load curve must be W")
@@ -114,7 +114,7 @@ def _read_head(line: TableLine, names: Mapping[str, int], values: TableLine | No
         values.usage_point(),
         Direction.PRODUCTION if is_production else Direction.CONSUMPTION,
         kind,
-        int(step) if step in ("5", "10", "15", "30", "60") else 30,
+        int(step) if str(step) in ("5", "10", "15", "30", "60") else 30,
     )
 
 
@@ -219,7 +219,7 @@ def _to_index_rows(block: _Block, total: str) -> tuple[list[IndexRow], int]:
 
 
 def _register(line: TableLine, column: str) -> Decimal | None:
-    return line.number_or_none(column) if line.columns[column] < len(line.cells) else None
+    return None if line.value(column) is None else line.number_or_none(column)
 
 
 def _names_at(block: _Block, moment: datetime) -> Mapping[str, tuple[str, str]]:

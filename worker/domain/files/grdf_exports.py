@@ -14,10 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Final
 
-from worker.domain.files.customer_site import cell_at, data_rows
+from worker.domain.files.customer_site import data_rows
 from worker.domain.files.file_series import FileSeries
 from worker.domain.files.names import number_in_name
 from worker.domain.files.series_builders import Origin
@@ -43,7 +42,7 @@ _EXPORTED: Final = re.compile(r"\bexport du ([0-9]{2})/([0-9]{2})/([0-9]{4})\b")
 def _read(table: Table) -> Iterator[FileSeries]:
     records, days = [], []
     for line in data_rows(table, (_DAY, _ENERGY)):
-        label = cell_at(line, _DAY)
+        label = line.value(_DAY)
         if isinstance(label, str) and (_WEEK.match(plain_name(label)) or _MONTH.fullmatch(plain_name(label))):
             table.source.fail("holds weeks or months of gas, of which no days can be made: download it by day")
         days.append(line.moment(_DAY).date())
@@ -65,7 +64,7 @@ def _refuse(table: Table) -> Iterator[FileSeries]:
 
 def _to_record(line: TableLine) -> dict[str, Any]:
     day = line.moment(_DAY).date()
-    quality = line.text(_QUALITY)
+    quality = line.value(_QUALITY)
     return {
         "releve_debut": {"index_brut_debut": {"valeur_index": _number(line, _FIRST_INDEX)}},
         "releve_fin": {"index_brut_fin": {"valeur_index": _number(line, _LAST_INDEX)}},
@@ -74,15 +73,13 @@ def _to_record(line: TableLine) -> dict[str, Any]:
             "energie": _number(line, _ENERGY),
             "volume_brut": _number(line, _VOLUME),
             "coeff_calcul": {"coeff_conversion": _number(line, _COEFFICIENT)},
-            "type_qualif_conso": quality or None,
+            "type_qualif_conso": str(quality) if quality else None,
         },
     }
 
 
 def _number(line: TableLine, column: str) -> str | None:
-    value: Decimal | None = None
-    if column in line.columns and line.columns[column] < len(line.cells):
-        value = line.number_or_none(column)
+    value = None if line.value(column) is None else line.number_or_none(column)
     return None if value is None else format(value, "f")
 
 

@@ -18,7 +18,7 @@ than active power (PA) and active energy (EA) are passed over. Labels are ends, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -37,6 +37,7 @@ from worker.domain.files.series_builders import (
 from worker.domain.files.sources import MAX_ROWS, Source
 from worker.domain.files.steps import STEPS
 from worker.domain.files.tables import Table, TableFormat, TableLine
+from worker.domain.files.unsupported import explain_flux
 from worker.domain.measures.series import Direction
 
 R63_CSV: Final = "r63-csv"
@@ -72,6 +73,7 @@ class _Curves:
     source: Source
     format: str
     stages: dict[_Of, dict[str, list[StepRow]]] = field(default_factory=dict)
+    others: set[str] = field(default_factory=set)
 
     def add(self, curve: _Of, stage: str, row: StepRow) -> None:
         self.stages.setdefault(curve, {}).setdefault(stage, []).append(row)
@@ -79,7 +81,8 @@ class _Curves:
     def series(self) -> Iterator[FileSeries]:
         """Yield a curve for each meter and direction."""
         if not self.stages:
-            self.source.fail("no point of active power (PA) in W")
+            is_of_peaks = bool(self.others) and self.others <= {"PMA"}
+            self.source.fail((explain_flux("R66") if is_of_peaks else None) or "no point of active power (PA) in W")
         for (usage_point, direction), stages in self.stages.items():
             origin = Origin(self.source, self.format, usage_point, direction, time_in_name(self.source.name))
             in_order = sorted(stages, key=lambda stage: _STAGES.index(stage) if stage in _STAGES else -1)
@@ -116,8 +119,12 @@ def _read_r63(table: Table) -> Iterator[FileSeries]:
     for line in _rows(table, *_CURVE_COLUMNS):
         physical, unit = line.text("grandeur physique"), line.text("unite")
         if physical not in ("PA", "EA") or unit not in _IN_WATTS:
+            curves.others.add(physical)
             continue
-        minutes = _STEPS.get(line.text("pas"))
+        step = line.text("pas")
+        minutes = _STEPS.get(step)
+        if minutes is None and step == "P1D" and (reason := explain_flux("R65")):
+            table.source.fail(reason)
         if minutes is None:
             line.fail("the step (Pas) is none of PT5M, PT10M, PT15M, PT30M, PT60M")
         value = _to_watts(line.number_or_none("valeur"), unit, minutes if physical == "EA" else 60)
@@ -171,6 +178,7 @@ def _unusual(marks: tuple[str, str, str]) -> tuple[str, str, str] | None:
 
 def read_measures(payload: dict[str, Any], source: Source) -> Iterator[FileSeries]:
     """Yield the series of a JSON file with ``mesures``, of flux R63 or R64."""
+    source = replace(source, noun="point")
     measures = _list(payload, "mesures", source)
     if any("contexte" in measure for measure in measures):
         yield from _read_index_json(measures, source).series()
@@ -189,8 +197,9 @@ def _read_curve_json(measures: list[dict[str, Any]], source: Source) -> _Curves:
                 place += len(points)
                 continue
             stage = str(quantity.get("etapeMetier") or measure.get("etapeMetier") or "")
-            for point in points:
-                line = _point(source, place := place + 1, measure, quantity, point)
+            points.reverse()
+            while points:  # Each is given up as it is read: all of them take more memory than their steps.
+                line = _point(source, place := place + 1, measure, quantity, points.pop())
                 minutes = _STEPS.get(line.text("p") or str(measure.get("pas") or ""))
                 if minutes is None:
                     line.fail("the step (p) is none of PT5M, PT10M, PT15M, PT30M, PT60M")

@@ -75,6 +75,7 @@ def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries
         payload: Any = json.loads(text)
     except (ValueError, RecursionError):
         source.fail("no JSON, or cut: download it again")
+    del text
     header = payload.get("header") if isinstance(payload, dict) else None
     code = header.get("codeFlux") if isinstance(header, dict) else None
     if reason := explain_flux(str(code)[:8]):

@@ -58,6 +58,11 @@ class TableLine:
         """Return the text of a cell; empty for a column that the table doesn't have."""
         return "" if column not in self.columns else str(self.cell(column))
 
+    def value(self, column: str) -> Any:
+        """Return what is in a cell; None for a column that the table doesn't have, or before which the row ends."""
+        index = self.columns.get(column, len(self.cells))
+        return self.cells[index] if index < len(self.cells) else None
+
     def names(self) -> dict[str, int]:
         """Return the place of each column, where this row is the one that names them; names have no accents."""
         names: dict[str, int] = {}
@@ -91,6 +96,12 @@ class TableLine:
         if number is None or abs(number) >= _LARGEST:
             self.fail("the value is not a number")
         return number
+
+    def check_width(self) -> None:
+        """Check that no cell stands beyond the columns: a decimal comma between commas would make one."""
+        named = max(self.columns.values(), default=-1) + 1
+        if isinstance(self.cells[0], str) and any(cell not in (None, "") for cell in self.cells[named:]):
+            self.fail(f"has {len(self.cells)} cells, but its header names {named}")
 
     def usage_point(self, column: str = "identifiant prm") -> str | None:
         """Return the meter's number; None where there is none, or a spreadsheet has lost its digits."""

@@ -157,8 +157,10 @@ def read_sheets(archive: ZipFile, source: Source) -> Iterator[tuple[Source, Iter
 def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
     """Return an archive of the parts of a workbook, each of which was looked through."""
     copy = io.BytesIO()
-    checker, left, seen = _Checker(source), _LARGEST, set[str]()
+    checker, seen = _Checker(source), set[str]()
     parts = [member for member in archive.infolist() if member.filename.lower().endswith(_PARTS)]
+    if sum(member.file_size for member in parts) > _LARGEST:
+        source.fail(f"a workbook larger than {_LARGEST // MEGABYTE} MB unpacked; cut it into years")
     parts.sort(key=lambda member: not member.filename.lower().endswith("sharedstrings.xml"))
     with ZipFile(copy, "w", ZIP_STORED) as checked:
         for member in parts:
@@ -170,8 +172,7 @@ def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
             except (OSError, ValueError, RuntimeError, NotImplementedError):
                 source.fail("a damaged or cut workbook: download it again")
             with stream:
-                xml = open_bounded(stream, source, left).read()  # type: ignore[arg-type]
-            left -= len(xml)
+                xml = open_bounded(stream, source).read()  # type: ignore[arg-type]
             checker.check(xml)
             checked.writestr(member.filename, xml)
     copy.seek(0)
@@ -194,9 +195,7 @@ def _load(book: CalamineWorkbook, place: int, source: Source) -> CalamineSheet:
 
 def _read_rows(sheet: CalamineSheet, source: Source) -> Iterator[TableLine]:
     """Yield the rows with content, with the numbers that the workbook shows; texts without the blanks around them."""
-    if sheet.start is None:
-        return
-    for number, cells in enumerate(sheet.iter_rows(), start=sheet.start[0] + 1):
+    for number, cells in enumerate(sheet.iter_rows(), start=1):
         stripped = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
         if any(cell not in ("", None) for cell in stripped):
             yield TableLine(source, number, stripped)
