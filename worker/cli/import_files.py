@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from worker.accounts.assertion import MeterErased
-from worker.accounts.file_accounts import FileAccounts, mask, number_of
 from worker.cli.account_find import MeterNumber
 from worker.cli.audit_trail import note_result
 from worker.cli.common import counts_line, json_option, open_runtime, print_json, warn
@@ -24,6 +23,7 @@ from worker.domain.files.file_series import FileRefused, FileSeries
 from worker.domain.files.reading import read_file
 from worker.domain.measures.amounts import format_kwh
 from worker.runtime.process import Runtime
+from worker.sync.file_accounts import FileAccounts, mask, number_of
 from worker.sync.file_import import FileComparison, describe_counts
 
 _STDIN: Final = "-"
@@ -50,7 +50,7 @@ class _Meter(MeterNumber):
 def import_files(
     files: tuple[Path, ...], account_id: str | None, meter: str | None, dry_run: bool, as_json: bool
 ) -> int:
-    """Store the readings of files: exports of Enedis and GRDF, their ZIPs, and what other tools have saved.
+    """Store the readings of files: exports of customer areas and portals, their ZIPs, files of other tools.
 
     Many files at once; each is recognised by its content. What the supplier was asked for after a file was made stays;
     nothing is deleted, and importing a file twice changes nothing. A file of a meter without an account is refused; in

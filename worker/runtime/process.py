@@ -17,7 +17,6 @@ from worker.accounts.channels import LOG, WEBHOOK, Channel, NoticeChannels, Noti
 from worker.accounts.connect import AccountConnector
 from worker.accounts.erasure import erase_account
 from worker.accounts.explain import Explainer
-from worker.accounts.file_accounts import FileAccounts
 from worker.accounts.home.gateway_accounts import GatewayAccounts
 from worker.accounts.invitations import Inviter
 from worker.accounts.meter_readings import MeterReadings
@@ -94,6 +93,7 @@ from worker.sync.claims import WindowClaims
 from worker.sync.completeness import LedgerRebuilder
 from worker.sync.due import DueWindows, GatewayQuota
 from worker.sync.due_by_supplier import DueBySupplier
+from worker.sync.file_accounts import FileAccounts
 from worker.sync.file_import import FileImporter
 from worker.sync.history import History
 from worker.sync.incidents import Incidents

@@ -33,7 +33,7 @@ from worker.domain.measures.overlaps import find_clusters
 from worker.domain.measures.readings import ONE_DAY, DateWindow, IntervalReading, civil_date
 from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
 from worker.domain.measures.registers import day_energies
-from worker.domain.measures.series import Quantity, Series
+from worker.domain.measures.series import Granularity, Quantity, Series
 from worker.domain.measures.windows import to_windows
 from worker.logs import fields
 from worker.stores.redis.progress import ProgressStore
@@ -44,7 +44,6 @@ from worker.sync.window import WindowSync
 log = logging.getLogger("releve.import")
 
 _MINUTE: Final = timedelta(minutes=1)
-_REGISTERS: Final = (Series.REGISTERS, Series.PRODUCTION_REGISTERS)
 _ENERGIES: Final = (Quantity.ENERGY, Quantity.POWER, Quantity.GAS)
 
 
@@ -116,7 +115,7 @@ class FileImporter:
         for window, readings in self._parts(file, data_from):
             part = self._possible(series, readings)
             stored = self._stored(account_id, series, window) if account_id else []
-            entries += part if series in _REGISTERS else ()
+            entries += part if _has_registers(series) else ()
             energies += sum(entry.amount for entry in part)
             for newcomers, known in ((one.newcomers, one.stored) for one in find_clusters(part, stored)):
                 told = {civil_day_of(entry.key, series) for entry in newcomers}
@@ -264,9 +263,13 @@ def _tell_the_same(some: Sequence[Entry], others: Sequence[Entry]) -> bool:
     )
 
 
+def _has_registers(series: Series) -> bool:
+    return series.description.granularity is Granularity.REGISTER
+
+
 def _energy_of(series: Series, entries: Sequence[Entry], total: int) -> int | None:
     """Return the energy that a file tells in milliwatt-hours; None where its amounts are none."""
-    if series in _REGISTERS:
+    if _has_registers(series):
         return MILLIWATT_HOURS_PER_WH * sum(day.total for day in day_energies(entries))
     return total if series.description.quantity in _ENERGIES else None
 

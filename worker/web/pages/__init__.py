@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from worker.web.pages import account, download, download_file, home, import_files, remove, series, stop
+from worker.web.pages import account, home, remove, series, stop
+from worker.web.pages.files import download, download_file, import_files
 from worker.web.pages.homes import joined
 
 router = APIRouter(include_in_schema=False)
