@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from datetime import time
 from functools import cached_property, partial
+from importlib.metadata import version
 from typing import Final, Self
 
 from redis import Redis
@@ -16,6 +17,7 @@ from worker.accounts.channels import LOG, WEBHOOK, Channel, NoticeChannels, Noti
 from worker.accounts.connect import AccountConnector
 from worker.accounts.erasure import erase_account
 from worker.accounts.explain import Explainer
+from worker.accounts.home.gateway_accounts import GatewayAccounts
 from worker.accounts.invitations import Inviter
 from worker.accounts.meter_readings import MeterReadings
 from worker.accounts.notices import NoticeSender
@@ -35,10 +37,11 @@ from worker.accounts.series_choice import SeriesChooser
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.accounts.token_renewal import TokenRenewal
 from worker.accounts.token_revocation import TokenRevocation
+from worker.clients.endpoints import SHARED_QUOTA
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
 from worker.clients.supplier import ConsentCalls, SupplierClient
-from worker.clients.suppliers import SUPPLIERS, SupplierClients
+from worker.clients.suppliers import ENEDIS, GATEWAY, GRDF, SUPPLIERS, SupplierClients
 from worker.clients.tokens import TokenProvider
 from worker.domain.clock import clock_from, real_clock
 from worker.domain.consent.accounts import Account
@@ -46,9 +49,10 @@ from worker.domain.consent.evidence import HOUSEHOLD
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.series import Series, grid_operator_of, of_supplier, registers_of
+from worker.domain.measures.series import Series, grid_operator_of, is_gateway, of_supplier, registers_of
 from worker.domain.networks import parse_networks
 from worker.errors import OperatorFault
+from worker.quota.ledger import QuotaLedger
 from worker.runtime import keys, stores, supplier
 from worker.runtime.series import fleet_series, is_offered
 from worker.runtime.web import WebAccess, build_mail_service, build_web_access
@@ -87,8 +91,10 @@ from worker.sync.answer_watch import AnswerWatch
 from worker.sync.audit import Auditor
 from worker.sync.claims import WindowClaims
 from worker.sync.completeness import LedgerRebuilder
-from worker.sync.due import DueWindows
+from worker.sync.due import DueWindows, GatewayQuota
 from worker.sync.due_by_supplier import DueBySupplier
+from worker.sync.file_accounts import FileAccounts
+from worker.sync.file_import import FileImporter
 from worker.sync.history import History
 from worker.sync.incidents import Incidents
 from worker.sync.inline import Inline
@@ -194,7 +200,9 @@ class Runtime(AbstractContextManager["Runtime"]):
         """Return the clients of one supplier, with its quota."""
         endpoints, permits, secret = of.endpoints(), self.ledgers[of.name], of.client_secret.get_secret_value()
         timeouts = (_CONNECT_TIMEOUT_S, self.settings.supplier_timeout_s)
-        transport = Transport(endpoints.base_url, timeouts, endpoints.token_url)
+        # A gateway's owner wants to know which program asks.
+        agent = f"releve/{version('releve')}" if endpoints.preset.token_mode == "bearer" else None  # noqa: S105 - a mode
+        transport = Transport(endpoints.base_url, timeouts, endpoints.token_url, agent)
         return SupplierClients(
             supplier=of.supplier,
             endpoints=endpoints,
@@ -266,6 +274,12 @@ class Runtime(AbstractContextManager["Runtime"]):
             incidents=self.incidents,
             daily_limit_kwh=settings.daily_limit_kwh,
         )
+        self.file_importer = FileImporter(
+            window_sync=self.window_sync,
+            results=self.results,
+            outcomes=self.registry.outcomes,
+            progress=self.progress,
+        )
         self.due_windows = DueBySupplier(
             [
                 DueWindows(
@@ -276,6 +290,7 @@ class Runtime(AbstractContextManager["Runtime"]):
                     now=self.now,
                     closed_for_s=ledger.closed_for_s,
                     series=of_supplier(name),
+                    gateway=self._gateway_quota(ledger) if is_gateway(name) else None,
                 )
                 for name, ledger in self.ledgers.items()
             ]
@@ -287,6 +302,9 @@ class Runtime(AbstractContextManager["Runtime"]):
             sync_window=self.window_sync.sync_window,
             now=self.now,
         )
+
+    def _gateway_quota(self, ledger: QuotaLedger) -> GatewayQuota:
+        return GatewayQuota(self.settings.gateway_calls_per_half_day, partial(ledger.calls_left, SHARED_QUOTA))
 
     def _build_account_parts(self) -> None:
         self.series_chooser = SeriesChooser(outcomes=self.registry.outcomes, is_offered=self.offers, now=self.now)
@@ -416,6 +434,12 @@ class Runtime(AbstractContextManager["Runtime"]):
             erasures=self.erasures,
             now=self.now,
         )
+        self.file_accounts = FileAccounts(
+            registry=self.registry,
+            assertion=self.assertion,
+            suppliers={ENEDIS.name: GATEWAY.name, GRDF.name: GRDF.name},
+        )
+        self.gateway_accounts = GatewayAccounts(assertion=self.assertion)
 
     def _build_consents(
         self, clients: SupplierClients, calls: ConsentCalls, of: supplier.SupplierSettings

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.web.audit import record_request
 from worker.web.errors import refuse_body, to_response
+from worker.web.home.foreign_requests import refuse_foreign
 from worker.web.security import set_security_headers
 
 
@@ -37,7 +38,9 @@ class RequestGuard:
                 set_security_headers(request, MutableHeaders(scope=message), message["status"])
             await send(message)
 
-        refusal = refuse_body(request)
+        settings = request.app.state.runtime.settings
+        refusal = refuse_foreign(request, settings.public_url) if settings.is_home else None
+        refusal = refusal or refuse_body(request)
         app = to_response(request, refusal) if refusal else self.app
         try:
             await app(scope, receive, send_guarded)

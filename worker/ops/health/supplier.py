@@ -6,23 +6,31 @@ import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from worker.clients.endpoints import Endpoints
+from sqlalchemy import func, select
+
+from worker.clients.endpoints import Endpoints, Preset
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
-from worker.clients.suppliers import ENEDIS, SUPPLIERS
+from worker.clients.suppliers import ENEDIS, GATEWAY, SUPPLIERS
 from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import clock_from
 from worker.domain.measures.readings import PARIS, civil_date
+from worker.domain.measures.series import grid_operator_of
+from worker.errors import GatewayBanned
 from worker.ops.capacity import capacity_of, fleet_from
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, ok, warn
+from worker.quota.ledger import QuotaState
 from worker.runtime.keys import TOKEN_KEYS, build_sealer
 from worker.runtime.series import missing_series
 from worker.runtime.supplier import build_endpoints, chosen_presets, ledger_of, main_supplier
+from worker.stores.database import Database
 from worker.stores.encryption import Purpose
 from worker.stores.redis.connection import redis_errors
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
+from worker.stores.registry.account_rows import ACCOUNT_QUERY, IS_ACTIVE
+from worker.stores.registry.tables import ACCOUNTS
 from worker.stores.token_store import ApplicationTokenStore
 
 
@@ -61,8 +69,9 @@ def ask_for_token(connections: CheckConnections, endpoints: Endpoints, client_id
 def check_incidents(connections: CheckConnections) -> Iterator[CheckNote]:
     """Warn about each open incident and closed gate, which explain why no new data come.  Raises StoreUnavailable."""
     for preset in chosen_presets(connections.settings).values():
-        if closed_s := math.ceil(ledger_of(preset, connections.settings, connections.redis).closed_for_s()):
-            yield warn(f"{preset.title} has us wait: nothing is asked of it for {closed_s} s more")
+        quota = ledger_of(preset, connections.settings, connections.redis).state(())
+        if closed_s := math.ceil(quota.opens_in_s):
+            yield warn(f"{_why_closed(preset, quota)}: nothing is asked of it for {closed_s} s more")
     for incident in IncidentStore(connections.redis).open_incidents().values():
         effect = "nothing is asked for" if incident.kind.holds else "refusals of this kind set nobody aside"
         series = " and ".join(incident.series)
@@ -89,20 +98,25 @@ def check_pace(connections: CheckConnections, supplier: str) -> Iterator[CheckNo
     with redis_errors():
         quota = ledger.state(preset.quota_names)
     used, limit = max(quota.used.values()), quota.limit
-    span, setting = ("day", "CALLS_PER_DAY") if quota.by_day else ("hour", "CALLS_PER_HOUR")
+    setting = {1: "CALLS_PER_HOUR", 24: "CALLS_PER_DAY"}.get(quota.hours, "CALLS_PER_HALF_DAY")
     if quota.opens_in_s > 0:
         opens_at = datetime.now(PARIS) + timedelta(seconds=quota.opens_in_s)
-        yield warn(f"{preset.title} has us wait: nothing is asked until {opens_at:%H:%M}; it opens by itself")
+        yield warn(f"{_why_closed(preset, quota)}: nothing is asked until {opens_at:%H:%M}; it opens by itself")
     if limit is None:
-        yield ok(f"no limit of calls a {span}")
+        yield ok(f"no limit of calls a {quota.span}")
     elif used >= limit:
         name = f"RELEVE_{setting}" if supplier == ENEDIS.name else f"RELEVE_{supplier.upper()}_{setting}"
         yield warn(
-            f"the quota of the last {span} is used up, {used} of {limit} calls: the rest waits for its turn; wait, or "
-            f"raise {name} where {preset.title} grants more"
+            f"the quota of the last {quota.span} is used up, {used} of {limit} calls: the rest waits for its turn; "
+            f"wait, or raise {name} where {preset.title} grants more"
         )
     else:
-        yield ok(f"{used} of {limit} calls used in the last {span}")
+        yield ok(f"{used} of {limit} calls used in the last {quota.span}")
+
+
+def _why_closed(preset: Preset, quota: QuotaState) -> str:
+    banned = quota.gate_code == GatewayBanned.code
+    return f"{preset.title} has shut out this address (403)" if banned else f"{preset.title} has us wait"
 
 
 def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -113,7 +127,8 @@ def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:
     """
     if missing := missing_series(connections.settings):
         names = ", ".join(missing)
-        yield warn(f"{connections.settings.preset} does not offer {names}, so nobody is asked for it (RELEVE_SERIES)")
+        preset = chosen_presets(connections.settings)[main_supplier(connections.settings)]
+        yield warn(f"{preset.name} does not offer {names}, so nobody is asked for it (RELEVE_SERIES)")
     yield from check_night(connections, main_supplier(connections.settings))
     yield from _check_without_supplier(connections)
 
@@ -123,10 +138,22 @@ def _check_without_supplier(connections: CheckConnections) -> Iterator[CheckNote
     if missing_sqlite_file(connections.settings.registry()) or not connections.registry_is_current:
         return
     today = civil_date(clock_from(connections.settings.pretend_now)())
-    for supplier in SUPPLIERS.keys() - chosen_presets(connections.settings).keys():
-        if accounts := fleet_from(connections.registry, today, 0, supplier).accounts:
-            setting = f"RELEVE_{supplier.upper()}_CLIENT_ID"
+    chosen = chosen_presets(connections.settings).keys()
+    operators = set(map(grid_operator_of, chosen))
+    for supplier in SUPPLIERS.keys() - chosen:
+        # Enedis and its gateways have the same series, so that these say nothing of the supplier.
+        is_twin = grid_operator_of(supplier) in operators
+        fleet = fleet_from(connections.registry, today, 0, supplier)
+        if accounts := _count_active(connections.registry, supplier) if is_twin else fleet.accounts:
+            setting = "RELEVE_HOME" if supplier == GATEWAY.name else f"RELEVE_{supplier.upper()}_CLIENT_ID"
             yield warn(f"nothing is asked for {accounts} active accounts of {supplier}, which is not set up: {setting}")
+
+
+def _count_active(database: Database, supplier: str) -> int:
+    active = ACCOUNT_QUERY.where(IS_ACTIVE, ACCOUNTS.c.supplier == supplier).subquery()
+    query = select(func.count()).select_from(active)
+    with database.reading() as connection:
+        return int(connection.execute(query).scalar_one())
 
 
 def check_night(connections: CheckConnections, supplier: str) -> Iterator[CheckNote]:

@@ -48,6 +48,7 @@ def remove_account(
         "removed.html",
         account=account,
         account_id=account.id,
+        is_home=runtime.settings.is_home,
         invited=needs_invitation(runtime, account.supplier),
         delete_share=has_shares(runtime, account.supplier),
         receipt=receipt_of(erased),
