@@ -13,8 +13,9 @@ from worker.clients.suppliers import ENEDIS, SUPPLIERS
 from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import clock_from
 from worker.domain.measures.readings import PARIS, civil_date
+from worker.domain.measures.series import is_gateway
 from worker.errors import GatewayBanned
-from worker.ops.capacity import capacity_of, fleet_from
+from worker.ops.capacity import capacity_of
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, ok, warn
 from worker.quota.ledger import QuotaState
@@ -25,6 +26,7 @@ from worker.stores.encryption import Purpose
 from worker.stores.redis.connection import redis_errors
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
+from worker.stores.registry.overview import Overview
 from worker.stores.token_store import ApplicationTokenStore
 
 
@@ -132,8 +134,8 @@ def _check_without_supplier(connections: CheckConnections) -> Iterator[CheckNote
         return
     today = civil_date(clock_from(connections.settings.pretend_now)())
     for supplier in SUPPLIERS.keys() - chosen_presets(connections.settings).keys():
-        if accounts := fleet_from(connections.registry, today, 0, supplier).accounts:
-            setting = f"RELEVE_{supplier.upper()}_CLIENT_ID"
+        if accounts := Overview(connections.registry).count_active_accounts(supplier, today):
+            setting = "RELEVE_HOME" if is_gateway(supplier) else f"RELEVE_{supplier.upper()}_CLIENT_ID"
             yield warn(f"nothing is asked for {accounts} active accounts of {supplier}, which is not set up: {setting}")
 
 
