@@ -95,7 +95,7 @@ class History:
         curves = sum(one.has_steps for one in self.registry.outcomes.collected(account_id))
         days = 1 + max(0, (self.now() - account.created_at) // ONE_DAY)
         reach = self.today() - timedelta(days=_GATEWAY_CURVE_DAYS * days // max(1, curves))
-        reachable = [window for window in missing if window.end > reach]
+        reachable = [window for window in missing if window.start >= reach]
         return reachable, None if len(reachable) == len(missing) else account.created_at + days * ONE_DAY
 
     def count_days(self, account_id: str, series: Series) -> tuple[int, int]:
