@@ -34,7 +34,10 @@ from config.validation import (
     SeriesNames,
     check_notify_hosts,
     check_webhook,
+    home_mark_in,
     is_gas_production,
+    is_gateway_production,
+    is_home_of,
     is_production,
     is_suppliers,
 )
@@ -50,6 +53,10 @@ _UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
 
 class ConfigError(Exception):
     """The settings can't work; the text has one line for each error, which says what to do."""
+
+
+# What a home has in place of other defaults: all of the curve that there is, and a gateway's hours.
+_OF_A_HOME: Final = {"history_load_days": 745, "nightly_at": "06:00"}
 
 
 class Settings(BaseSettings):
@@ -175,7 +182,9 @@ class Settings(BaseSettings):
         f"{', '.join(Series)}. Of a supplier of which none is named, the usual ones. `releve accounts series` chooses "
         "for one account.",
     )
-    history_load_days: int = Field(28, ge=0, le=745, description="Depth of the backfill of curves, in days.")
+    history_load_days: int = Field(
+        28, ge=0, le=745, description="Depth of the backfill of curves, in days; for a home 745 where it is unset."
+    )
     calls_per_second: int | None = Field(
         None, ge=0, description="Calls a second to the supplier, all workers together; unset the preset's, 0 no limit."
     )
@@ -198,7 +207,9 @@ class Settings(BaseSettings):
     supplier_timeout_s: float = Field(20, gt=0, le=120, description="Longest wait for an answer of the supplier.")
     store_timeout_s: float = Field(30, gt=0, le=120, description="Longest wait for an answer of the measure store.")
     nightly_at: str = Field(
-        "08:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Start of the nightly sync, Europe/Paris."
+        "08:30",
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        description="Start of the nightly sync, Europe/Paris; for a home 06:00 where it is unset.",
     )
     inflight_expiry_s: int = Field(
         900, ge=2, le=86_400, description="After this long a published window counts as lost and is published again."
@@ -385,6 +396,10 @@ class Settings(BaseSettings):
     @classmethod
     def _check_pretence(cls, value: Any, info: ValidationInfo) -> Any:
         # A model validator would not run where another field is at fault.
+        if value and is_home_of(info.data.get("home"), info.data.get("data_dir")):
+            if is_gateway_production(info.data.get("gateway_url")):
+                raise ValueError("is for the simulator: unset it, or set RELEVE_GATEWAY_URL to the simulator")
+            return value
         hosts = info.data.get("enedis_url", _UNKNOWN), info.data.get("enedis_sandbox", _UNKNOWN)
         if value and _UNKNOWN not in hosts and is_production(*hosts):
             raise ValueError("is for the simulator: unset it, or set RELEVE_ENEDIS_URL to the simulator")
@@ -396,11 +411,31 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _apply_home_defaults(self) -> Self:
+        if self.is_home:
+            self.__dict__ |= {name: value for name, value in _OF_A_HOME.items() if name not in self.model_fields_set}
+        return self
+
+    @model_validator(mode="after")
     def _check_shares(self) -> Self:
         try:
             self.quota_shares()
         except ValueError as error:
             raise ValueError(f"RELEVE_QUOTA_CEILINGS: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _check_home(self) -> Self:
+        if self.home is False and self.home_mark().exists():
+            raise ValueError(
+                f"RELEVE_HOME is false, and {self.home_mark()} says that this data folder is a home's: unset "
+                "RELEVE_HOME, or set RELEVE_DATA_DIR to another folder"
+            )
+        if self.is_home and self.has_enedis_credentials:
+            raise ValueError(
+                "RELEVE_ENEDIS_CLIENT_ID is set, and a home asks a gateway in place of Enedis: unset it, or set "
+                "RELEVE_DATA_DIR to a folder that is no home's, without RELEVE_HOME"
+            )
         return self
 
     @model_validator(mode="after")
@@ -429,10 +464,12 @@ class Settings(BaseSettings):
 
     @property
     def speaks_to_production(self) -> bool:
-        """Whether any host is a supplier's own, with real meters behind it."""
-        return is_production(self.enedis_url, self.enedis_sandbox) or is_gas_production(
-            self.grdf_url, self.grdf_client_id
-        )
+        """Whether any host is a supplier's own or a public gateway, with real meters behind it."""
+        if is_gas_production(self.grdf_url, self.grdf_client_id):
+            return True
+        if self.is_home:
+            return is_gateway_production(self.gateway_url)
+        return is_production(self.enedis_url, self.enedis_sandbox)
 
     @property
     def pretends(self) -> bool:
@@ -442,6 +479,8 @@ class Settings(BaseSettings):
     @property
     def speaks_to_simulator(self) -> bool:
         """Whether Enedis is a simulator, which is told more than Enedis itself."""
+        if self.is_home:
+            return False
         return self.pretends and self.enedis_url is not None and not is_suppliers(self.enedis_url)
 
     @property
@@ -451,13 +490,18 @@ class Settings(BaseSettings):
         return self.pretends and has_gas and self.grdf_url is not None and not is_suppliers(self.grdf_url)
 
     @property
+    def has_enedis_credentials(self) -> bool:
+        """Whether an application of Enedis' is named, and not the simulator's."""
+        return self.enedis_client_id not in ("", type(self).model_fields["enedis_client_id"].default)
+
+    @property
     def is_home(self) -> bool:
         """Whether this installation is for one home, and asks a gateway instead of Enedis."""
-        return self.home_mark().exists() if self.home is None else self.home
+        return is_home_of(self.home, self.data_dir)
 
     def home_mark(self) -> Path:
         """Return the path of the file that makes a data folder that of a home."""
-        return self.data_dir / "home"
+        return home_mark_in(self.data_dir)
 
     def contact_link(self) -> str | None:
         """Return where the operator's contact leads to; None for a text that is no address."""

@@ -40,7 +40,7 @@ KEEP_INVITATIONS: Final = timedelta(days=7)  # After their end, so that an opera
 def renew_tokens() -> None:
     """Renew tokens before they expire, so that no worker waits for it: the application's, or those of users."""
     runtime = get_runtime()
-    if runtime.clients.account_tokens:
+    if runtime.clients.renews_tokens:
         runtime.token_renewal.run()
     today = runtime.history.today()
     for name, clients in runtime.suppliers.items():

@@ -15,6 +15,7 @@ A class is the one description of its error, and a subclass says only what diffe
 ``kind``           Its name as a label of metrics.
 ``suspends``       Whether an account may wait for its owner under this code.
 ``renewable``      Whether a new consent cures it.
+``while_closed``   Of a refusal that closes the gate: what is said of each call until it opens; ``{}`` is the supplier.
 ``remedy``         What the reference of errors advises, in Markdown; None where the text of the code says it.
 
 ``tools.error_reference`` prints each docstring's first paragraph.
@@ -73,7 +74,20 @@ class RateLimited(TransientError):
 class SupplierLimited(RateLimited):
     """The supplier says that the quota is used up (429): all calls wait as long as it asked for."""
 
-    code = "RATE_LIMITED.BY_SUPPLIER"
+    code: ClassVar[str] = "RATE_LIMITED.BY_SUPPLIER"
+    while_closed: ClassVar[str] = "{} says that the quota is used up: we wait as long as it asked for"
+
+
+class GatewayBanned(SupplierLimited):
+    """The gateway has shut out this address (403 with a page in place of an answer): nothing is asked for a day."""
+
+    code = "GATEWAY_BANNED"
+    answer_class = AnswerClass.BANNED
+    remedy = (
+        "Nothing: it is asked again after a day, by itself. Where it comes back, see that no other program asks from "
+        "the same address, then write to the gateway's owner ([use a gateway](../how-to/use-a-gateway.md))."
+    )
+    while_closed = "{} has shut out this address: nothing is asked of it for a day"
 
 
 class IncidentOpen(RateLimited):
@@ -198,6 +212,21 @@ class RightEnded(ConsentRevoked):
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED.RIGHT_ENDED"
 
 
+class TokenRefused(ConsentRevoked):
+    """The gateway refuses the account's token: it is wrong, has ended, or is not for this meter."""
+
+    code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED.TOKEN_REFUSED"
+    answer_class = AnswerClass.TOKEN
+    renewable = False  # No consent page of ours cures it, but a new token from the gateway's.
+
+
+class TokenNeeded(AccountError):
+    """No token of the gateway is kept for this account, or it has ended, so no call was made."""
+
+    code: ClassVar[str] = "USER_ACTION_NEEDED.TOKEN_NEEDED"
+    answer_class = AnswerClass.TOKEN
+
+
 class ConsentEnded(AccountError):
     """The last day of the consent is over, so no call was made: the owner must consent again."""
 
@@ -243,6 +272,13 @@ class LoginFailed(AccountError):
     answer_class = AnswerClass.LOGIN
     incident = "login"
     renewable = True
+
+
+class FilesOnly(AccountError):
+    """The account of a gas meter was made by the import of a file, so nothing is asked for it."""
+
+    code: ClassVar[str] = "FILES_ONLY"
+    answer_class = AnswerClass.LOGIN
 
 
 class UnknownAccount(AccountError):

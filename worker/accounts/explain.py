@@ -20,6 +20,7 @@ from worker.accounts.day_values import (
 from worker.accounts.reason_texts import format_sentences
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentProof
+from worker.domain.fleet.asking_hours import AskingHours
 from worker.domain.fleet.outcomes import AnswerClass, Call, calls_from_fields, last_failure
 from worker.domain.laws.conservation import Discrepancy
 from worker.domain.laws.published_months import MonthComparison
@@ -107,7 +108,7 @@ class Explainer:
         ledgers = {series: self.registry.completeness.load_ledger(account.id, series) for series in known}
         holes = find_all_holes(ledgers)
         outcomes = self.registry.outcomes.load(account.id)
-        asked_next = next_requests_of(self.history, lambda: outcomes)
+        asked_next = next_requests_of(self.history, lambda: outcomes, AskingHours.of(account.supplier, account.id))
         stored = self.measures.read(account.id, ranges_of_day(day, known))
         entries = {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
         meter = _MeterFacts(ended, _frequency_in(entries, account.supplier))
@@ -159,7 +160,9 @@ class Explainer:
         ended = self._ended(account.id)
         ledger = self.registry.completeness.load_ledger(account.id, series)
         outcomes = self.registry.outcomes.load(account.id)
-        asked_next = partial(next_requests_of(self.history, lambda: outcomes), series)
+        asked_next = partial(
+            next_requests_of(self.history, lambda: outcomes, AskingHours.of(account.supplier, account.id)), series
+        )
         state = self.progress.task_state(account.id, series)
         meter = _MeterFacts(ended, self._load_frequency(account) if series in ended else None)
         return {

@@ -7,10 +7,11 @@ from dataclasses import fields
 from datetime import date, datetime
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from worker.accounts.day_values import StoredDay
 from worker.accounts.explain import Explanation, SeriesExplanation
+from worker.domain.fleet.asking_hours import AskingHours
 from worker.domain.laws.conservation import Discrepancy
 from worker.domain.laws.published_months import MonthComparison
 from worker.domain.measures.amounts import to_kwh
@@ -41,7 +42,8 @@ def coverage_of(account_id: str, history: History) -> AccountCoverage:
     known = registry.outcomes.known(account_id)
     ledgers = {series: registry.completeness.load_ledger(account_id, series) for series in known}
     holes = find_all_holes(ledgers)
-    asked_next = next_requests_of(history, lambda: registry.outcomes.load(account_id))
+    hours = AskingHours.of(registry.get(account_id).supplier, account_id)
+    asked_next = next_requests_of(history, lambda: registry.outcomes.load(account_id), hours)
     missing = {
         series: find_missing_curve(ledgers.get(daily, DayLedger()), ledger)
         for series, ledger in ledgers.items()
@@ -182,11 +184,15 @@ def _unit_of(series: Series) -> str:
     return series.description.quantity.load_unit.lower()
 
 
+# Days in these states are counted as complete.
+_COMPLETE_TOO: Final = (DayState.AGAIN, DayState.FILE)
+
+
 def _series_coverage_to_json(coverage: Coverage) -> dict[str, Any]:
     return {
         "first_day": to_plain(coverage.first),
         "last_day": to_plain(coverage.last),
-        **{state.name.lower(): coverage.counts.get(state, 0) for state in DayState if state is not DayState.AGAIN},
+        **{state.name.lower(): coverage.counts.get(state, 0) for state in DayState if state not in _COMPLETE_TOO},
         "asked_next": to_plain(coverage.asked_next),
         "open_days": [
             {

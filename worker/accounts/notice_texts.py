@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.errors import describe_code
-from worker.texts import LANGUAGES, format_day, translate, translate_all
+from worker.texts import LANGUAGES, format_day, has_text, translate, translate_all
 
 # This is no error code: it follows from the completeness of the account's days.
 CURVE_NOT_ACTIVATED: Final = "CURVE_NOT_ACTIVATED"
@@ -23,8 +23,8 @@ CURVE_NOT_ACTIVATED: Final = "CURVE_NOT_ACTIVATED"
 class NoticeDescription:
     """The description of one kind of notice; its subject is the text ``notice.<kind>.subject``.
 
-    ``text``: the key of its text, by the notice's reason. ``offers_consent``: whether a new consent helps, unless it
-    does not cure the reason.
+    ``text``: the key of its text, by the notice's reason; a text for that reason alone ends in ``.<reason>.text``.
+    ``offers_consent``: whether a new consent helps, unless it does not cure the reason.
     """
 
     text: str
@@ -36,6 +36,7 @@ DESCRIPTIONS: Final = {
     NoticeKind.CONSENT_ENDS_30: NoticeDescription("notice.consent_ends.text", offers_consent=True),
     NoticeKind.CONSENT_ENDS_7: NoticeDescription("notice.consent_ends.text", offers_consent=True),
     NoticeKind.CURVE_NOT_ACTIVATED: NoticeDescription("code.{reason}.what_to_do"),
+    NoticeKind.GATEWAY_BANNED: NoticeDescription("notice.gateway_banned.text"),
     NoticeKind.INCIDENT: NoticeDescription("notice.incident.{reason}.text"),
     NoticeKind.INCIDENT_OVER: NoticeDescription("notice.incident_over.text"),
     NoticeKind.RIGHT_PROOF_AWAITED: NoticeDescription("notice.right_proof.text"),
@@ -97,6 +98,8 @@ def compose_message(notice: Notice) -> Message:
     description, reason = DESCRIPTIONS[notice.kind], notice.reason
     subject, _, day = notice.about.rpartition("@")
     key = description.text.format(reason=reason)
+    own_key = f"{key.removesuffix('.text')}.{reason}.text"
+    key = own_key if has_text(own_key) else key
     helps = description.offers_consent and (not reason or describe_code(reason).renewable)
     return Message(
         notice,

@@ -86,7 +86,7 @@ class NoticeSender:
                 return account.consent_until is not None and account.consent_until.isoformat() == notice.about
             case NoticeKind.INCIDENT | NoticeKind.INCIDENT_OVER | NoticeKind.SUPPLIER_CHANGED:
                 return True
-            case NoticeKind.TOKEN_ENDS:
+            case NoticeKind.TOKEN_ENDS | NoticeKind.GATEWAY_BANNED:
                 return True
             case NoticeKind.RIGHT_PROOF_AWAITED | NoticeKind.RIGHT_PROOF_ENDS | NoticeKind.RIGHT_PROOF_REJECTED:
                 return True

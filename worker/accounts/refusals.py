@@ -1,10 +1,11 @@
 """What a supplier's refusal means for an account: suspend it, wait for a second refusal, or blame an incident.
 
-A dead token, a login refused twice, and a right that the supplier lists as ended are certain, and suspend the account
-at once. "No consent" (ADAM-DC-0008) and "not the holder" (ADAM-DC-0007) are not: suppliers have sent both
-by mistake for days, Enedis the second one for weeks in 2026 (https://github.com/bokub/ha-linky/issues/193). These two
-must be seen twice, hours apart, with no success between. If many accounts are refused alike at once, that is an
-incident (``worker.sync.incidents``) and suspends none of them.
+A dead token, a gateway's that is missing, a login refused twice, and a right that the supplier lists as ended are
+certain, and suspend the account at once. "No consent" (ADAM-DC-0008) and "not the holder" (ADAM-DC-0007) are not:
+suppliers have sent both by mistake for days, Enedis the second one for weeks in 2026
+(https://github.com/bokub/ha-linky/issues/193). These two, and a gateway's refusal of a token, must be seen twice, hours
+apart, with no success between. If many accounts are refused alike at once, that is an incident
+(``worker.sync.incidents``) and suspends none of them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import Notice, NoticeKind, PendingRefusal
 from worker.domain.fleet.incidents import LEAST_SHARE_OF_REFUSALS, FailureCount, kind_of
 from worker.domain.measures.readings import civil_date
+from worker.domain.measures.series import is_gateway
 from worker.errors import (
     AccountError,
     ConsentEnded,
@@ -30,6 +32,7 @@ from worker.errors import (
     HolderChanged,
     RefreshTokenDead,
     RightEnded,
+    TokenNeeded,
     UnknownAccount,
 )
 from worker.logs import fields
@@ -170,9 +173,9 @@ class RefusalPolicy:
                 suspended += self._set_aside(account.id, RightEnded, now)
         return suspended
 
-    def tell_operator(self, kind: NoticeKind, right_id: str, until: date | None) -> None:
-        """Insert a notice to the operator about a right, once for each last day."""
-        about = f"{right_id}@{until.isoformat() if until else ''}"
+    def tell_operator(self, kind: NoticeKind, subject: str, day: date | None) -> None:
+        """Insert a notice to the operator about a right or a supplier, once for each day that it is about."""
+        about = f"{subject}@{day.isoformat() if day else ''}"
         self.notices.insert_new(build_notices(self.channels.names(), kind, "", about, self.now()))
 
     def insert_reminders(self) -> list[Notice]:
@@ -186,7 +189,9 @@ class RefusalPolicy:
                 continue
             if kind := due_reminder(last_day, today):
                 channels = self.channels.names_for_account(account.tenant)
-                notices = build_notices(channels, kind, "", last_day.isoformat(), now, account.id)
+                # A gateway's consent ends with its token, which needs no consent page of ours.
+                reason = TokenNeeded.code if is_gateway(account.supplier) else ""
+                notices = build_notices(channels, kind, reason, last_day.isoformat(), now, account.id)
                 new_notices += self.notices.insert_new(notices)
         return new_notices
 

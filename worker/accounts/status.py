@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.fleet.asking_hours import AskingHours
 from worker.domain.fleet.next_request import Turn, next_look_back
 from worker.domain.measures.series import Series, curve_of, daily_of
 from worker.errors import RateLimited, SupplierLimited
@@ -120,13 +121,13 @@ def status_of(account: Account, history: History) -> AccountStatus:
         state=account.state,
         reason=account.reason,
         hint=CURVE_NOT_ACTIVATED if no_curve else "",  # This is no error, but its owner can do something about it.
-        series=_status_by_series(account.id, history, active=account.active),
+        series=_status_by_series(account, history),
     )
 
 
 def progress_of(account: Account, history: History) -> AccountProgress:
     """Return how far the account's history is loaded, read back like that of ``status_of``."""
-    by_series = _status_by_series(account.id, history, active=account.active)
+    by_series = _status_by_series(account, history)
     return AccountProgress(
         account=account.id,
         state=account.state,
@@ -136,9 +137,10 @@ def progress_of(account: Account, history: History) -> AccountProgress:
     )
 
 
-def _status_by_series(account_id: str, history: History, *, active: bool) -> dict[Series, SeriesStatus]:
+def _status_by_series(account: Account, history: History) -> dict[Series, SeriesStatus]:
+    account_id = account.id
     outcomes = history.registry.outcomes.load(account_id)
-    turn_of = turns_of(history, lambda: outcomes)
+    turn_of = turns_of(history, lambda: outcomes, AskingHours.of(account.supplier, account_id))
     by_series = {}
     collected = set(history.registry.outcomes.collected(account_id))
     for series in history.registry.outcomes.known(account_id):
@@ -154,7 +156,7 @@ def _status_by_series(account_id: str, history: History, *, active: bool) -> dic
             error=outcome.code if outcome else None,
             message=outcome.message if outcome and outcome.code else None,
             asked_at=outcome.asked_at if outcome else None,
-            next_try=_next_try(series, outcome, turn_of, history.now()) if outcome and active else None,
+            next_try=_next_try(series, outcome, turn_of, history.now()) if outcome and account.active else None,
         )
     return by_series
 
@@ -164,5 +166,6 @@ def _next_try(
 ) -> datetime | None:
     """Return when the series is tried again; of a history that waits for our turn, when it goes on."""
     if outcome.again_at is not None or outcome.code in _PACING:
-        return outcome.again_at or outcome.history_due_at
+        at = outcome.again_at or outcome.history_due_at
+        return turn_of(series).opens(at) if at and outcome.again_at else at
     return next_look_back(series, now, turn_of(series)) if outcome.code and outcome.asked_at else None

@@ -56,8 +56,9 @@ class StatusSummary:
                 supplier: {
                     "used": quota.used,
                     "limit": quota.limit,
-                    "per": "day" if quota.by_day else "hour",
+                    "per": quota.span,
                     "gate_opens_in_seconds": math.ceil(quota.opens_in_s),
+                    **({"gate_code": quota.gate_code} if quota.gate_code else {}),
                 }
                 for supplier, quota in self.quotas.items()
             },
@@ -101,12 +102,12 @@ def print_summary(summary: StatusSummary) -> None:
         click.echo(f"fresh      {day} {series.value}: {share} ({row.complete} of {row.active} active accounts)")
     for supplier, quota in summary.quotas.items():
         limit = f" of {quota.limit}" if quota.limit else ""
-        span = "day" if quota.by_day else "hour"
         for api, number in quota.used.items():
-            click.echo(f"quota      {supplier} {api}: {number}{limit} calls in the last {span}")
+            click.echo(f"quota      {supplier} {api}: {number}{limit} calls in the last {quota.span}")
         if quota.opens_in_s:
             opens_at = summary.at + timedelta(seconds=math.ceil(quota.opens_in_s))
-            click.echo(f"gate       {supplier}: closed, opens at {local_text(opens_at)}")
+            code = f" ({quota.gate_code})" if quota.gate_code else ""
+            click.echo(f"gate       {supplier}: closed{code}, opens at {local_text(opens_at)}")
     for incident in summary.incidents:
         names = ", ".join(map(str, incident.series))
         click.echo(f"incident   {incident.kind} since {local_text(incident.began_at)}: {names}")

@@ -48,8 +48,9 @@ class Preset:
     ``scope``: asked for with the application's token. ``form_credentials``: whether its credentials go in the form, or
     else in a header.
     ``state_calls``: of each series that tells what holds now; the answers of several calls belong together.
-    ``quota_by_api``: whether each API has a quota of its own, or all calls for data share one. ``domain``: of the hosts
-    that serve real meters, but for those with one of ``sandbox_labels`` in their names.
+    ``calls_per_day``: within any ``quota_day_hours``. ``ledger``: the name under which calls are counted, where it is
+    not the preset's. ``quota_by_api``: whether each API has a quota of its own, or all calls for data share one.
+    ``domain``: of the hosts that serve real meters, but for those with one of ``sandbox_labels`` in their names.
     """
 
     name: str
@@ -75,6 +76,8 @@ class Preset:
     calls_per_second: int = 5
     calls_per_hour: int = 10_000
     calls_per_day: int | None = None
+    quota_day_hours: int = 24
+    ledger: str = ""
     fixed_parameters: Mapping[Series, Mapping[str, str]] = field(default_factory=dict)
     state_calls: Mapping[Series, tuple[StateCall, ...]] = field(default_factory=dict)
     quota_by_api: bool = False

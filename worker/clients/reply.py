@@ -90,8 +90,11 @@ class Reply:
 def token_refused(reply: Reply, mode: TokenMode) -> bool:
     """Return whether the supplier refuses the token, and nothing else.
 
-    With a user's token (v4) a 403 has two meanings: with an empty body it refuses the token, with a body the consent.
+    With a user's token (v4) a 403 has two meanings: with an empty body it refuses the token, with a body the consent. A
+    gateway's 401 refuses the token, unless it is Enedis' that it passes on: that refuses the gateway.
     """
+    if mode == "bearer":
+        return reply.status == 401 and (reply.json is None or reply.envelope is reply.json)
     if mode == "user" and reply.status == 403:
         return not reply.body.strip() or "invalid_token" in reply.headers.get("WWW-Authenticate", "")
     return reply.status == 401 or (reply.status < 500 and reply.code in BAD_TOKEN_CODES)

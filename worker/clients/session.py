@@ -25,7 +25,7 @@ from worker.clients.bounded_http import BoundedHttp
 from worker.clients.endpoints import Endpoints
 from worker.clients.ndjson import StreamLimits, read_values
 from worker.clients.reply import Reply, token_refused
-from worker.clients.tokens import Token, TokenProvider
+from worker.clients.tokens import REFUSED_FOR_GOOD, Token, TokenProvider
 from worker.domain.fleet.lanes import current_lane
 from worker.domain.measures.answers import Answer, Json
 from worker.errors import (
@@ -37,6 +37,7 @@ from worker.errors import (
     SupplierTooSlow,
     SupplierUnavailable,
     SupplierUnreachable,
+    TokenRefused,
     WorkerError,
 )
 from worker.metrics import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN_REFUSED, error_kind
@@ -54,8 +55,8 @@ class Permits(Protocol):
     def release_permit(self, permit: str) -> None:
         """Undo a permit whose request was never sent, so that the supplier can't have counted it."""
 
-    def close_gate(self, retry_after_s: float, permit: str) -> None:
-        """Stop all requests for a while: the supplier refused the one with this permit for the quota."""
+    def close_gate(self, retry_after_s: float, permit: str, code: str = "") -> None:
+        """Stop all requests for a while: the supplier refused the one with this permit, with an error of this code."""
 
 
 ResultT = TypeVar("ResultT")
@@ -100,8 +101,9 @@ class SupplierSession:
         """Send a GET and return what ``interpret`` makes of its reply.
 
         With ``limits`` the answer is read one value after another, and no more of it than they allow. Raises
-        RateLimited, SupplierUnavailable, LoginFailed (a user's token), OperatorFault (the application's token), and the
-        errors of ``interpret``. If that raises RateLimited, the gate is closed for all workers first.
+        RateLimited, SupplierUnavailable, LoginFailed (a user's token), TokenNeeded or TokenRefused (a gateway's),
+        OperatorFault (the application's token), and the errors of ``interpret``. If that raises RateLimited, the gate
+        is closed for all workers first.
         """
         # A GET has no Content-Type: with one, the API of 2026 answered 500.
         return self._request("GET", path, interpret, limits, params=params)
@@ -148,13 +150,15 @@ class SupplierSession:
         if reply is None:
             if mode == "user":
                 raise LoginFailed(_LOGIN_FAILED.format(preset.title))
+            if mode == "bearer":
+                raise TokenRefused(REFUSED_FOR_GOOD)
             raise ApplicationRefused(_APPLICATION_REFUSED.format(preset.title))
         try:
             result = interpret(reply)
         except WorkerError as error:
             ANSWERS.labels(error_kind(error), current_lane()).inc()
             if isinstance(error, RateLimited):
-                self._permits.close_gate(error.retry_after_s or 0.0, permit)
+                self._permits.close_gate(error.retry_after_s or 0.0, permit, error.code)
             raise
         ANSWERS.labels(result.kind if isinstance(result, Answer) else OTHER, current_lane()).inc()
         return result
@@ -164,11 +168,18 @@ class Transport:
     """The connections to one supplier: time-outs, one session a thread, and network errors made ours.
 
     ``base_url`` may begin with ``http://`` for a simulated supplier, and so may ``token_url``, which may be on another
-    host; ``Preset.endpoints`` checks where they may.
+    host; ``Preset.endpoints`` checks where they may. ``user_agent``: what calls name themselves; None for the library.
     """
 
-    def __init__(self, base_url: str, timeouts: Timeouts = DEFAULT_TIMEOUTS, token_url: str | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        token_url: str | None = None,
+        user_agent: str | None = None,
+    ) -> None:
         self.timeouts = timeouts
+        self._headers = {"Accept": "application/json"} | ({"User-Agent": user_agent} if user_agent else {})
         self._plain_hosts = {
             urlsplit(url).netloc for url in (base_url, token_url or base_url) if url.startswith("http://")
         }
@@ -200,7 +211,7 @@ class Transport:
             response = session.request(
                 method,
                 as_signed(url),
-                headers={"Accept": "application/json"},
+                headers=self._headers,
                 timeout=self.timeouts,
                 allow_redirects=False,
                 stream=limits is not None,

@@ -12,6 +12,8 @@ from worker.clients.enedis import consent as enedis
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.client import USAGE_POINT, EnedisClient
 from worker.clients.enedis.presets import PRESETS, SUBSCRIBED_SERVICES
+from worker.clients.gateway.answers import ANSWER_SHAPES as GATEWAY_SHAPES
+from worker.clients.gateway.client import GatewayClient
 from worker.clients.gateway.presets import PRESETS as GATEWAY_PRESETS
 from worker.clients.grdf import consent as grdf
 from worker.clients.grdf.answers import ANSWER_SHAPES as GAS_SHAPES
@@ -21,7 +23,15 @@ from worker.clients.grdf.presets import PRESETS as GAS_PRESETS
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Permits, SupplierSession, Transport
 from worker.clients.supplier import ConsentCalls, RightCalls, Supplier, SupplierClient
-from worker.clients.tokens import ApplicationTokens, RotatingTokenStore, Token, TokenProvider, TokenStore, UserTokens
+from worker.clients.tokens import (
+    ApplicationTokens,
+    BearerTokens,
+    RotatingTokenStore,
+    Token,
+    TokenProvider,
+    TokenStore,
+    UserTokens,
+)
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.rights import PCE
@@ -68,7 +78,7 @@ GRDF: Final = Supplier(
         history_days=5 * 365 + 1,  # Of the published periods, which go back furthest.
     ),
 )
-GATEWAY: Final = Supplier(name="gateway", presets=GATEWAY_PRESETS, client=EnedisClient, shapes=ANSWER_SHAPES)
+GATEWAY: Final = Supplier(name="gateway", presets=GATEWAY_PRESETS, client=GatewayClient, shapes=GATEWAY_SHAPES)
 SUPPLIERS: Final = {supplier.name: supplier for supplier in (ENEDIS, GRDF, GATEWAY)}
 
 
@@ -98,6 +108,11 @@ class SupplierClients:
         """Whether each account brings its own token (v4, gateways), or one token of the application serves all."""
         return self.endpoints.preset.token_mode != "application"  # noqa: S105 - a mode, no secret
 
+    @property
+    def renews_tokens(self) -> bool:
+        """Whether the accounts' tokens are renewed at the supplier (v4); a gateway's are given by hand."""
+        return self.endpoints.preset.token_mode == "user"  # noqa: S105 - a mode, no secret
+
     def client_of(self, account: Account) -> SupplierClient:
         """Return the client for the series of an account, for the calls that follow at once."""
         tokens = self.tokens_of(account)
@@ -107,6 +122,8 @@ class SupplierClients:
         """Return the tokens that calls for an account use: its own, or the application's."""
         if refusal := account.refusal_on(civil_date(self.now())):
             raise refusal
+        if self.endpoints.preset.token_mode == "bearer":  # noqa: S105 - a mode, no secret
+            return BearerTokens(self.user_tokens(account.id))
         if self.account_tokens:
             return UserTokens(self.user_tokens(account.id), self.oauth)
         return self.application_tokens()

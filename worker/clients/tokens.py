@@ -1,4 +1,4 @@
-"""Tokens and their renewal: a user's rotating refresh token, or the application's token.
+"""Tokens and their renewal: a user's rotating refresh token, the application's token, or one that nothing renews.
 
 Across all workers one token has one renewal at a time. A renewed token is stored before it is used, because the
 refresh token that paid for it is worthless from then on.
@@ -19,6 +19,8 @@ from worker.errors import (
     RefreshTokenDead,
     RequestRefused,
     StoreUnavailable,
+    TokenNeeded,
+    TokenRefused,
     TransientError,
 )
 
@@ -32,6 +34,9 @@ _ANSWER_LOST: Final = (
     "Enedis has taken the refresh token, but its answer was lost on the way, and with it the next one: the owner "
     "must consent again"
 )
+_NO_TOKEN: Final = "no token of the gateway is kept for this account: `releve home token` takes one"  # noqa: S105
+_TOKEN_ENDED: Final = "the gateway's token has ended: make a new one on its page, then `releve home token`"  # noqa: S105
+REFUSED_FOR_GOOD: Final = "the gateway refuses the token: make a new one on its page, then `releve home token`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,5 +197,29 @@ class ApplicationTokens(_StoredToken[TokenStore]):
         return self._oauth.application_token()
 
 
+class BearerTokens:
+    """An account's token of a gateway: made on its page, given by hand, and never renewed."""
+
+    def __init__(self, store: TokenStore) -> None:
+        self._store = store
+
+    def current(self) -> Token:
+        """Return the token for the next calls. Raises TokenNeeded where there is none, or it has ended."""
+        text = self._store.load()
+        if not text:
+            raise TokenNeeded(_NO_TOKEN)
+        token = Token.from_text(text)
+        if token.ends_within(0):
+            raise TokenNeeded(_TOKEN_ENDED)
+        return token
+
+    def renew(self, refused: Token | None) -> Token:
+        """Return the token that was given in place of ``refused`` meanwhile. Raises TokenRefused without one."""
+        token = self.current()
+        if refused is None or token.access != refused.access:
+            return token
+        raise TokenRefused(REFUSED_FOR_GOOD)
+
+
 # What a session takes its token from.
-TokenProvider = UserTokens | ApplicationTokens
+TokenProvider = UserTokens | ApplicationTokens | BearerTokens

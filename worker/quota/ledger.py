@@ -1,9 +1,9 @@
 """The permit ledger of a supplier in Redis, shared by all workers and hosts, with a lane for each kind of work.
 
 The limit a second is a pace: permits are evenly spaced and booked a moment ahead at most. The limits an hour and a day
-are sliding counts, which are safe however the supplier counts its hour. One script checks all limits and the gate by
-the server's clock. So a permit is taken of all limits or of none, and the clocks of the hosts don't matter. If Redis
-loses its data, the supplier refuses some calls, and its 429 closes the gate.
+(half a day where the supplier is a gateway) are sliding counts, which are safe however the supplier counts its hour.
+One script checks all limits and the gate by the server's clock. So a permit is taken of all limits or of none, and the
+clocks of the hosts don't matter. If Redis loses its data, the supplier refuses some calls, and its 429 closes the gate.
 
 A 429 closes the gate for all workers, and it opens by itself, slowly: the pace grows from a twentieth to the whole
 within a minute, so that the first calls test whether the supplier is ready. If a call is refused within ten minutes of
@@ -27,7 +27,7 @@ from typing import Final
 from redis import Redis
 
 from worker.domain.fleet.lanes import EQUAL_SHARES, LANES, QUOTA_LANES, Lane, Shares, current_lane
-from worker.errors import RateLimited, SupplierLimited
+from worker.errors import CLASS_BY_CODE, RateLimited, SupplierLimited
 from worker.metrics import GATE_CLOSINGS, PERMIT_WAIT, PERMITS_GIVEN_BACK, PERMITS_REFUSED
 from worker.quota import scripts
 from worker.quota.limits import BUCKETS, HOUR_MS, RAMP_US, SECOND_MS, Limits
@@ -59,14 +59,20 @@ class PermitDecision:
 class QuotaState:
     """What is used of a supplier's quota.
 
-    ``used``: permits by API, within a day where ``by_day``, else an hour; ``limit``: the most of each, or None.
-    ``opens_in_s``: seconds until the gate opens; 0 if it is open.
+    ``used``: permits by API within ``hours``, which are 1 without a limit a day; ``limit``: the most of each, or None.
+    ``opens_in_s``: seconds until the gate opens; 0 if it is open. ``gate_code``: of the error that has closed it.
     """
 
     used: dict[str, int]
     limit: int | None
-    by_day: bool
+    hours: int
     opens_in_s: float
+    gate_code: str = ""
+
+    @property
+    def span(self) -> str:
+        """The span of ``used`` in words: "hour", "12 hours" or "day"."""
+        return {1: "hour", 24: "day"}.get(self.hours, f"{self.hours} hours")
 
 
 class QuotaLedger(PrefixedKeys):
@@ -85,6 +91,7 @@ class QuotaLedger(PrefixedKeys):
         per_second: int | None,
         per_hour: int | None,
         per_day: int | None = None,
+        day_hours: int = 24,
         shares: Shares = EQUAL_SHARES,
         prefix: str = "releve:",
         max_wait_s: float | None = None,
@@ -94,8 +101,8 @@ class QuotaLedger(PrefixedKeys):
         hour_ms: int = HOUR_MS,
     ) -> None:
         super().__init__(redis, prefix)
-        limits = Limits(per_second, per_hour, per_day, second_ms, hour_ms)
-        self.per_hour, self.per_day = per_hour, per_day
+        limits = Limits(per_second, per_hour, per_day, day_hours, second_ms, hour_ms)
+        self.per_hour, self.per_day, self.day_hours = per_hour, per_day, day_hours
         self._supplier = supplier
         self._max_wait_s = limits.longest_wait_s if max_wait_s is None else max_wait_s
         self._sleep = sleep
@@ -152,15 +159,16 @@ class QuotaLedger(PrefixedKeys):
             pipe.execute()
         PERMITS_GIVEN_BACK.inc()
 
-    def close_gate(self, retry_after_s: float, permit: str = "") -> None:
+    def close_gate(self, retry_after_s: float, permit: str = "", code: str = "") -> None:
         """Close the gate for all workers and APIs, unless it is closed for longer already.
 
-        ``permit`` is that of the refused call, if it is known.
+        ``permit`` is that of the refused call, if it is known; ``code`` that of its error, which all calls have until
+        the gate opens.
         """
         if retry_after_s <= 0:
             return
         at_us, wait_us = int(permit.partition("/")[0] or 0), int(retry_after_s * 1e6)
-        args = [self._clock_us(), wait_us, at_us, _REFUSAL_MEMORY_US, _LONGEST_ADDED_US]
+        args: list[str | int] = [self._clock_us(), wait_us, at_us, _REFUSAL_MEMORY_US, _LONGEST_ADDED_US, code]
         self._close_script(keys=[self._gate_key], args=args)
         GATE_CLOSINGS.inc()
 
@@ -188,14 +196,24 @@ class QuotaLedger(PrefixedKeys):
         return self._used_within("hourly", api)
 
     def used_in_a_day(self, api: str) -> int:
-        """Return the permits of the last 24 hours, without the released ones; 0 without a limit a day."""
+        """Return the permits of the last ``day_hours``, without the released ones; 0 without a limit a day."""
         return sum(self._used_within("daily", api).values())
 
     def state(self, apis: Iterable[str]) -> QuotaState:
         """Return what is used of the quota of these APIs, and when the gate opens."""
-        by_day = bool(self.per_day)
-        used = {api: self.used_in_a_day(api) if by_day else sum(self.used_by_lane(api).values()) for api in apis}
-        return QuotaState(used, self.per_day or self.per_hour, by_day, self.closed_for_s())
+        used = {api: self.used_in_a_day(api) if self.per_day else sum(self.used_by_lane(api).values()) for api in apis}
+        hours, opens_in_s = self.day_hours if self.per_day else 1, self.closed_for_s()
+        code = self._gate_code() if opens_in_s else ""
+        return QuotaState(used, self.per_day or self.per_hour, hours, opens_in_s, code)
+
+    def calls_left(self, api: str) -> int:
+        """Return how many calls the limit a day leaves now. Raises ValueError where there is none."""
+        if self.per_day is None:
+            raise ValueError(f"{self._supplier} has no limit a day")
+        return max(0, self.per_day - self.used_in_a_day(api))
+
+    def _gate_code(self) -> str:
+        return str(self._redis.hget(self._gate_key, "code") or "")
 
     def _used_within(self, span: str, api: str) -> dict[Lane, int]:
         used = dict.fromkeys(QUOTA_LANES, 0)
@@ -220,6 +238,7 @@ class QuotaLedger(PrefixedKeys):
     def _refusal(self, retry_after_s: float) -> RateLimited:
         PERMITS_REFUSED.labels(current_lane()).inc()
         if self.closed_for_s() > 0:
-            text = f"{self._supplier} says that the quota is used up: we wait as long as it asked for"
-            return SupplierLimited(text, retry_after_s=retry_after_s)
+            named = CLASS_BY_CODE.get(self._gate_code(), SupplierLimited)
+            error_class = named if issubclass(named, SupplierLimited) else SupplierLimited
+            return error_class(error_class.while_closed.format(self._supplier), retry_after_s=retry_after_s)
         return RateLimited(f"no permit of {self._supplier} in time: we wait for our turn", retry_after_s=retry_after_s)

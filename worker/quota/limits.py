@@ -15,7 +15,6 @@ from worker.domain.fleet.lanes import EQUAL_SHARES, LANES, QUOTA_LANES, Lane, Sh
 
 SECOND_MS: Final = 1000
 HOUR_MS: Final = 3_600_000
-DAY_MS: Final = 24 * HOUR_MS
 
 RAMP_US: Final = 60_000_000  # For so long the gate opens, after it was closed.
 # Without a limit a second, the gate's ramp ends at four calls a second.
@@ -72,13 +71,14 @@ class Limits:
     per_second: int | None
     per_hour: int | None
     per_day: int | None
+    day_hours: int  # The length of the span that is called a day.
     second_ms: int
     hour_ms: int
 
     @property
     def windows(self) -> tuple[QuotaSpan, ...]:
         """The limits of the hour and of the day that there are."""
-        limits = (("hourly", self.per_hour, self.hour_ms), ("daily", self.per_day, DAY_MS))
+        limits = (("hourly", self.per_hour, self.hour_ms), ("daily", self.per_day, self.day_hours * HOUR_MS))
         return tuple(QuotaSpan(name, calls, length_ms * 1000) for name, calls, length_ms in limits if calls)
 
     @property

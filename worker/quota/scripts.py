@@ -10,6 +10,7 @@ The hash of the gate, ``releve:gate:enedis-v5:state``:
     until     1721880060000000   when it opens
     strikes   1                  how often it was closed again soon after it had opened
     next      1721880060250000   the next free slot while it opens slowly
+    code      GATEWAY_BANNED     the code of the error that has closed it; empty where it is not known
 
 The hash of the pace, ``releve:permit:enedis-v5:data:pace``:
 
@@ -199,6 +200,7 @@ return {1, math.ceil(wait), now, text(at)}
 #   3  1721880000250000  moment of the refused call's permit; 0: unknown
 #   4  660000000         how long a refusal is remembered after the gate opens
 #   5  3600000000        the longest wait that we add to the supplier's
+#   6  GATEWAY_BANNED    the code of the refused call's error; may be empty
 # Returns how long the gate is closed from now on; 0 if it was closed for longer already.
 CLOSE_GATE: Final = (
     _PRELUDE
@@ -214,7 +216,8 @@ if not known then
   wait = math.max(wait, math.min(wait * 2 ^ strikes, longest))
 end
 if now + wait <= opens then return 0 end
-redis.call('HSET', KEYS[1], 'shut_at', text(now), 'until', text(now + wait), 'strikes', strikes, 'next', 0)
+redis.call('HSET', KEYS[1], 'shut_at', text(now), 'until', text(now + wait), 'strikes', strikes, 'next', 0,
+  'code', ARGV[6])
 redis.call('PEXPIRE', KEYS[1], math.ceil((wait + memory) / 1000))
 return math.ceil(wait)
 """

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from datetime import time
 from functools import cached_property, partial
+from importlib.metadata import version
 from typing import Final, Self
 
 from redis import Redis
@@ -16,6 +17,7 @@ from worker.accounts.channels import LOG, WEBHOOK, Channel, NoticeChannels, Noti
 from worker.accounts.connect import AccountConnector
 from worker.accounts.erasure import erase_account
 from worker.accounts.explain import Explainer
+from worker.accounts.home.gateway_accounts import GatewayAccounts
 from worker.accounts.invitations import Inviter
 from worker.accounts.meter_readings import MeterReadings
 from worker.accounts.notices import NoticeSender
@@ -35,10 +37,11 @@ from worker.accounts.series_choice import SeriesChooser
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.accounts.token_renewal import TokenRenewal
 from worker.accounts.token_revocation import TokenRevocation
+from worker.clients.endpoints import SHARED_QUOTA
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
 from worker.clients.supplier import ConsentCalls, SupplierClient
-from worker.clients.suppliers import SUPPLIERS, SupplierClients
+from worker.clients.suppliers import ENEDIS, GATEWAY, GRDF, SUPPLIERS, SupplierClients
 from worker.clients.tokens import TokenProvider
 from worker.domain.clock import clock_from, real_clock
 from worker.domain.consent.accounts import Account
@@ -46,9 +49,10 @@ from worker.domain.consent.evidence import HOUSEHOLD
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.series import Series, grid_operator_of, of_supplier, registers_of
+from worker.domain.measures.series import Series, grid_operator_of, is_gateway, of_supplier, registers_of
 from worker.domain.networks import parse_networks
 from worker.errors import OperatorFault
+from worker.quota.ledger import QuotaLedger
 from worker.runtime import keys, stores, supplier
 from worker.runtime.series import fleet_series, is_offered
 from worker.runtime.web import WebAccess, build_mail_service, build_web_access
@@ -88,7 +92,10 @@ from worker.sync.audit import Auditor
 from worker.sync.claims import WindowClaims
 from worker.sync.completeness import LedgerRebuilder
 from worker.sync.due import DueWindows
+from worker.sync.due_at_gateway import GatewayWindows
 from worker.sync.due_by_supplier import DueBySupplier
+from worker.sync.file_accounts import FileAccounts
+from worker.sync.file_import import FileImporter
 from worker.sync.history import History
 from worker.sync.incidents import Incidents
 from worker.sync.inline import Inline
@@ -194,7 +201,9 @@ class Runtime(AbstractContextManager["Runtime"]):
         """Return the clients of one supplier, with its quota."""
         endpoints, permits, secret = of.endpoints(), self.ledgers[of.name], of.client_secret.get_secret_value()
         timeouts = (_CONNECT_TIMEOUT_S, self.settings.supplier_timeout_s)
-        transport = Transport(endpoints.base_url, timeouts, endpoints.token_url)
+        # A gateway's owner wants to know which program asks.
+        agent = f"releve/{version('releve')}" if endpoints.preset.token_mode == "bearer" else None  # noqa: S105 - a mode
+        transport = Transport(endpoints.base_url, timeouts, endpoints.token_url, agent)
         return SupplierClients(
             supplier=of.supplier,
             endpoints=endpoints,
@@ -266,26 +275,34 @@ class Runtime(AbstractContextManager["Runtime"]):
             incidents=self.incidents,
             daily_limit_kwh=settings.daily_limit_kwh,
         )
-        self.due_windows = DueBySupplier(
-            [
-                DueWindows(
-                    table=self.registry.due,
-                    policies=self.registry.policies,
-                    claims=self.claims,
-                    calls_per_hour=ledger.per_hour,
-                    now=self.now,
-                    closed_for_s=ledger.closed_for_s,
-                    series=of_supplier(name),
-                )
-                for name, ledger in self.ledgers.items()
-            ]
+        self.file_importer = FileImporter(
+            window_sync=self.window_sync,
+            results=self.results,
+            outcomes=self.registry.outcomes,
+            progress=self.progress,
         )
+        self.due_windows = DueBySupplier([self._build_due_windows(*one) for one in self.ledgers.items()])
         self.probes = IncidentProber(
             incidents=self.incidents,
             accounts=self.registry,
             look_back=self.claims.manual_look_back,
             sync_window=self.window_sync.sync_window,
             now=self.now,
+        )
+
+    def _build_due_windows(self, supplier: str, ledger: QuotaLedger) -> DueWindows:
+        build: Callable[..., DueWindows] = DueWindows
+        if is_gateway(supplier):
+            limit, calls_left = self.settings.gateway_calls_per_half_day, partial(ledger.calls_left, SHARED_QUOTA)
+            build = partial(GatewayWindows, calls_in_half_a_day=limit, calls_left=calls_left)
+        return build(
+            table=self.registry.due,
+            policies=self.registry.policies,
+            claims=self.claims,
+            calls_per_hour=ledger.per_hour,
+            now=self.now,
+            closed_for_s=ledger.closed_for_s,
+            series=of_supplier(supplier),
         )
 
     def _build_account_parts(self) -> None:
@@ -416,6 +433,12 @@ class Runtime(AbstractContextManager["Runtime"]):
             erasures=self.erasures,
             now=self.now,
         )
+        self.file_accounts = FileAccounts(
+            registry=self.registry,
+            assertion=self.assertion,
+            suppliers={ENEDIS.name: GATEWAY.name, GRDF.name: GRDF.name},
+        )
+        self.gateway_accounts = GatewayAccounts(assertion=self.assertion)
 
     def _build_consents(
         self, clients: SupplierClients, calls: ConsentCalls, of: supplier.SupplierSettings
@@ -461,7 +484,8 @@ class Runtime(AbstractContextManager["Runtime"]):
     def clients_of(self, supplier: str) -> SupplierClients:
         """Return the clients of a supplier. Raises OperatorFault where it is not set up any more."""
         if supplier not in self.suppliers:
-            raise OperatorFault(f"{supplier} is not set up here: set RELEVE_{supplier.upper()}_CLIENT_ID")
+            setting = "HOME" if is_gateway(supplier) else f"{supplier.upper()}_CLIENT_ID"
+            raise OperatorFault(f"{supplier} is not set up here: set RELEVE_{setting}")
         return self.suppliers[supplier]
 
     def consents_of(self, supplier: str) -> SupplierConsents:

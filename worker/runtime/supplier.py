@@ -9,9 +9,10 @@ from pydantic import SecretStr
 from redis import Redis
 
 from config.settings import ConfigError, Settings
-from worker.clients.endpoints import Endpoints, Preset
+from worker.clients.endpoints import Endpoints, Preset, host_of
 from worker.clients.supplier import Supplier
 from worker.clients.suppliers import ENEDIS, GATEWAY, GRDF, SUPPLIERS
+from worker.domain.fleet.lanes import EQUAL_SHARES, Shares
 from worker.domain.fleet.planning import HOURS_A_DAY, QuotaBudget
 from worker.quota.ledger import QuotaLedger
 
@@ -86,9 +87,16 @@ def _enedis(settings: Settings) -> SupplierSettings:
 
 
 def _gateway(settings: Settings) -> SupplierSettings:
+    preset = GATEWAY.presets["conso-api"]
+    preset = replace(
+        preset,
+        calls_per_day=settings.gateway_calls_per_half_day,
+        # Each gateway counts the calls that it gets itself.
+        ledger=host_of(settings.gateway_url or preset.base_url),
+    )
     return SupplierSettings(
         supplier=GATEWAY,
-        preset=GATEWAY.presets["conso-api"],
+        preset=preset,
         client_id="",
         client_secret=SecretStr(""),
         url=settings.gateway_url,
@@ -125,11 +133,12 @@ def ledger_of(preset: Preset, settings: Settings, redis: Redis) -> QuotaLedger:
     """Return the quota's ledger of a supplier with the preset's limits, where 0 means no limit."""
     return QuotaLedger(
         redis,
-        preset.name,
+        preset.ledger or preset.name,
         per_second=preset.calls_per_second or None,
         per_hour=preset.calls_per_hour or None,
         per_day=preset.calls_per_day or None,
-        shares=settings.quota_shares(),
+        day_hours=preset.quota_day_hours,
+        shares=_shares_of(preset, settings),
     )
 
 
@@ -138,7 +147,8 @@ def quota_from(
 ) -> QuotaBudget:
     """Return the quota of a supplier's preset in the settings, or of another preset, of any supplier.
 
-    The limits in the settings belong to the preset in the settings; another preset has its own.  0 means no limit.
+    The limits in the settings belong to the preset in the settings; another preset has its own.  0 means no limit.  A
+    limit of half a day counts as one of a night, which is shorter than that.
     """
     named = supplier_of_preset(preset) if preset else supplier or main_supplier(settings)
     chosen = chosen_presets(settings).get(named)
@@ -148,9 +158,14 @@ def quota_from(
         chosen.calls_per_hour or None,
         chosen.calls_per_second or None,
         night_hours,
-        settings.quota_shares(),
+        _shares_of(chosen, settings),
         chosen.calls_per_day or None,
     )
+
+
+def _shares_of(preset: Preset, settings: Settings) -> Shares:
+    # Of a gateway's few calls a share would be single ones: there ``worker.sync.due`` leaves the night its calls.
+    return EQUAL_SHARES if preset.token_mode == "bearer" else settings.quota_shares()  # noqa: S105 - a mode
 
 
 def supplier_of_preset(preset: str) -> str:

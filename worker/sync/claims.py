@@ -105,13 +105,14 @@ class WindowClaims:
     def claim_history(self, account_id: str, series: Series) -> WindowJob | None:
         """Claim the next window of a history: of those that failed the least, the newest.
 
-        None if one is in flight, or an incident holds the series, or all is loaded, which the registry then notes.
+        None if one is in flight, or an incident holds the series, or nothing is left for today, or all is loaded: the
+        registry then notes when it goes on.
         """
         if self.is_held(series):
             return None
-        missing = self.history.missing_windows(account_id, series)
+        missing, others_at = self.history.reachable_windows(account_id, series)
         if not missing:
-            self.registry.outcomes.set_history_due(account_id, series, None)
+            self.registry.outcomes.set_history_due(account_id, series, others_at)
             return None
         failures = self.progress.failures(account_id, series)
         window = min(missing, key=lambda window: failures.get(window, 0))

@@ -13,7 +13,7 @@ than those that were asked before. A failing account is asked again when its tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, NamedTuple
@@ -57,6 +57,10 @@ class DueWindows:
     closed_for_s: Callable[[], float] = lambda: 0.0
     series: Sequence[Series] = tuple(Series)
 
+    def room(self, lane: str, most: int, in_flight: Collection[str]) -> int:
+        """Return how many more windows of a lane may be in flight, of ``most``."""
+        return most - len(in_flight)
+
     def in_flight(self, lane: str) -> set[str]:
         """Return the members of a lane's claims on these series."""
         return {member for member in self.claims.in_flight(lane) if series_of_member(member) in self.series}
@@ -66,7 +70,7 @@ class DueWindows:
         now = self.now()
         self.claims.drop_lost(NIGHTLY_LANE)
         in_flight, most = self.in_flight(NIGHTLY_LANE), most_waiting(self.calls_per_hour)
-        room = most - len(in_flight)
+        room = self.room(NIGHTLY_LANE, most, in_flight)
         if room <= 0 or self.closed_for_s() > 0:
             return Due([], room <= 0)
         limit = min(room, -(-most // _AGAIN_SHARE))
@@ -96,7 +100,7 @@ class DueWindows:
         ``since``: the beginning of the night; with a policy, only what had its turn then.
         """
         in_flight, today = self.in_flight(NIGHTLY_LANE), civil_date(self.now())
-        room = most_waiting(self.calls_per_hour) - len(in_flight)
+        room = self.room(NIGHTLY_LANE, most_waiting(self.calls_per_hour), in_flight)
         if room <= 0 or self.closed_for_s() > 0:
             return Due([], room <= 0)
         policy, jobs, more = self.policies.load_current(today), list[WindowJob](), False
@@ -113,7 +117,7 @@ class DueWindows:
         """Claim the newest open days of each series, within a share of the quota."""
         self.claims.drop_lost(REPAIR_LANE)
         in_flight = self.in_flight(REPAIR_LANE)
-        limit = most_waiting(self.calls_per_hour, _REPAIR_SHARE) - len(in_flight)
+        limit = self.room(REPAIR_LANE, most_waiting(self.calls_per_hour, _REPAIR_SHARE), in_flight)
         if limit <= 0 or self.closed_for_s() > 0:
             return []
         rows = self.table.list_repairs(civil_date(self.now()), limit + len(in_flight), self.series)
@@ -126,7 +130,7 @@ class DueWindows:
         free: list[tuple[str, Series]] = []
         for lane in dict.fromkeys(HISTORY_LANES.values()):
             in_flight = self.in_flight(lane)
-            room = min(MOST_HISTORIES, most_waiting(self.calls_per_hour) - len(in_flight))
+            room = min(MOST_HISTORIES, self.room(lane, most_waiting(self.calls_per_hour), in_flight))
             of_lane = [one for one in SMALLEST_FIRST if one in self.series and HISTORY_LANES[one] == lane]
             for place, series in enumerate(of_lane):
                 limit = -(-room // (len(of_lane) - place))  # What one series leaves of its part is for the next ones.
@@ -144,7 +148,8 @@ class DueWindows:
 
     def has_history_room(self, series: Series) -> bool:
         """Return whether one more window of a history may be in flight."""
-        return len(self.in_flight(HISTORY_LANES[series])) < most_waiting(self.calls_per_hour)
+        lane = HISTORY_LANES[series]
+        return self.room(lane, most_waiting(self.calls_per_hour), self.in_flight(lane)) > 0
 
     def _share(self, series: Series, every: int, nights: int, before: datetime) -> int:
         """Return how many rows of a group are still to be claimed tonight: of every k nights, a k-th part of the rows.

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from worker.accounts.refusals import RefusalPolicy, Ruling
+from worker.domain.consent.consents import NoticeKind
 from worker.domain.fleet.outcomes import BY_HAND, Call, call_to_fields, classify_answer
 from worker.domain.measures import messages
 from worker.domain.measures.completeness import mark_days
@@ -26,6 +27,7 @@ from worker.errors import (
     AccountError,
     ConsentEnded,
     DataError,
+    GatewayBanned,
     IncidentOpen,
     RateLimited,
     SeriesNotOffered,
@@ -183,6 +185,8 @@ class ResultRecorder:
             self.claims.release([job])
             log.info("window held", extra=fields(**window_fields(job), outcome="held", reason=str(error)))
             return
+        if isinstance(error, GatewayBanned):
+            self.refusals.tell_operator(NoticeKind.GATEWAY_BANNED, "gateway", civil_date(now))
         incident = self.incidents.excuses(series, error)
         ruling = (
             self.refusals.record_refusal(account_id, error, during_incident=incident is not None)
@@ -260,7 +264,7 @@ class ResultRecorder:
             if isinstance(error, DataError):
                 # Only this window is to blame: those that did not fail go on.
                 tried = {window, *failures}
-                if any(missing not in tried for missing in self.history.missing_windows(account_id, series)):
+                if any(missing not in tried for missing in self.history.reachable_windows(account_id, series)[0]):
                     return now
         return after.at or now + A_DAY
 

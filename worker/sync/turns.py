@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from functools import cache
 
+from worker.domain.fleet.asking_hours import AskingHours
 from worker.domain.fleet.next_request import Turn, next_request
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.completeness import DayMark
@@ -16,8 +17,13 @@ from worker.sync.history import History
 Outcomes = Mapping[Series, SeriesOutcome]
 
 
-def turns_of(history: History, load_outcomes: Callable[[], Outcomes]) -> Callable[[Series], Turn]:
-    """Return what decides when each series of an account is asked next. Raises StoreUnavailable when called."""
+def turns_of(
+    history: History, load_outcomes: Callable[[], Outcomes], hours: AskingHours | None
+) -> Callable[[Series], Turn]:
+    """Return what decides when each series of an account is asked next; ``hours``: those of the account.
+
+    Raises StoreUnavailable when called.
+    """
 
     @cache  # Most accounts have no open day, and nothing is read for them.
     def load() -> tuple[Outcomes, FleetPolicy]:
@@ -27,7 +33,7 @@ def turns_of(history: History, load_outcomes: Callable[[], Outcomes]) -> Callabl
         outcomes, policy = load()
         nights, outcome = policy.every(series), outcomes.get(series)
         if outcome is None:
-            return Turn(nightly_at=history.nightly_at, nights=nights)
+            return Turn(nightly_at=history.nightly_at, nights=nights, hours=hours)
         return Turn(
             nightly_at=history.nightly_at,
             nights=max(nights, outcome.every),
@@ -37,14 +43,15 @@ def turns_of(history: History, load_outcomes: Callable[[], Outcomes]) -> Callabl
             last_complete=outcome.last_complete,
             repair_on=outcome.repair_on,
             lacks_curve=outcome.every > 1,
+            hours=hours,
         )
 
     return turn_of
 
 
 def next_requests_of(
-    history: History, load_outcomes: Callable[[], Outcomes]
+    history: History, load_outcomes: Callable[[], Outcomes], hours: AskingHours | None
 ) -> Callable[[Series, date, DayMark], datetime | None]:
     """Return when a day of an account is asked for next, by its series and its mark in the ledger."""
-    turn_of, now = turns_of(history, load_outcomes), history.now()
+    turn_of, now = turns_of(history, load_outcomes, hours), history.now()
     return lambda series, day, mark: next_request(series, day, mark, now, turn_of(series)) if mark.open else None

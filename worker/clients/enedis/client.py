@@ -31,6 +31,8 @@ class EnedisClient:
     is not documented, before its error is raised.
     """
 
+    interpret = staticmethod(interpret)  # What a reply means; gateways to Enedis have refusals of their own.
+
     def __init__(
         self,
         endpoints: Endpoints,
@@ -72,7 +74,7 @@ class EnedisClient:
             **preset.fixed_parameters.get(series, {}),
         }
         answer = self._session.get(
-            preset.paths[series], params, lambda reply: interpret(reply, window.end, self._now(), self._report)
+            preset.paths[series], params, lambda reply: self.interpret(reply, window.end, self._now(), self._report)
         )
         if _echoed_usage_point(answer.payload) not in (None, usage_point_id):
             raise WrongMeter(_ANOTHER_METER)
@@ -95,7 +97,7 @@ class EnedisClient:
         """Return the answer with the fields alone that are needed."""
         # Without a sample: the whole answer would be in it.
         try:
-            answer = interpret(
+            answer = self.interpret(
                 reply, None, self._now(), lambda deviation: self._report(replace(deviation, sample=None))
             )
         except (AccountError, OperatorFault):

@@ -16,8 +16,9 @@ from worker.domain.measures.series import Series
 _CONSO_API: Final = Preset(
     name="conso-api",
     title="the gateway",
-    base_url="https://conso.boris.sh/api",
-    sandbox_base_url="https://conso.boris.sh/api",
+    base_url="https://conso.boris.sh",
+    sandbox_base_url="https://conso.boris.sh",
+    data_path="/api",
     authorize_url="",
     sandbox_authorize_url=None,
     token_path="",
@@ -41,6 +42,8 @@ _CONSO_API: Final = Preset(
     consent_duration="P3Y",
     calls_per_second=1,
     calls_per_hour=0,
+    calls_per_day=60,
+    quota_day_hours=12,  # A span is safer than its half-days of the clock, wherever these begin.
 )
 
 PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (_CONSO_API,)}

@@ -94,6 +94,7 @@ class NoticeKind(StrEnum):
     CONSENT_ENDS_30 = "consent_ends_30"  # The consent ends within 30 days.
     CONSENT_ENDS_7 = "consent_ends_7"
     CURVE_NOT_ACTIVATED = "curve_not_activated"  # The supplier sends daily values but does not collect the curve.
+    GATEWAY_BANNED = "gateway_banned"  # A gateway has shut out our address for a day.
     INCIDENT = "incident"  # Many accounts fail in the same way, so the supplier is the cause.
     INCIDENT_OVER = "incident_over"
     RIGHT_PROOF_AWAITED = "right_proof_awaited"  # The supplier wants a proof of a consent until a day.
@@ -111,7 +112,8 @@ class Notice:
     """One message to send over one channel.
 
     ``about`` distinguishes notices of the same kind: the day on which a consent ends, the moment at which an account
-    was suspended, a right's id, an @ and the last day for its proof, or a token's id, an @ and the day of its end.
+    was suspended, a right's id, an @ and the last day for its proof, a token's id, an @ and the day of its end, or a
+    supplier, an @ and the day of a ban.
     ``account_id`` is None for notices to the operator.
     """
 

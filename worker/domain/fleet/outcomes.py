@@ -30,11 +30,13 @@ class AnswerClass(StrEnum):
     UNUSABLE = "unusable"  # It held points, but none could be used.
     BEFORE_HISTORY = "before_history"
     QUOTA = "quota"  # Our ledger had no permit, or the supplier answered 429.
+    BANNED = "banned"  # A gateway has shut out our address.
     OUTAGE = "outage"
     CONSENT = "consent"
     HOLDER = "holder"
     METER = "meter"
     LOGIN = "login"
+    TOKEN = "token"  # noqa: S105 - A gateway's token is missing, has ended or is refused.
     MALFORMED = "malformed"
     APPLICATION = "application"  # The supplier refuses our credentials or our subscription.
     STORE = "store"  # A store of ours failed; the answer itself was fine.

@@ -580,6 +580,11 @@ def grid_operator_of(supplier: str) -> str:
     return _OPERATORS_OF_GATEWAYS.get(supplier, supplier)
 
 
+def is_gateway(supplier: str) -> bool:
+    """Return whether a supplier is a gateway: few calls, at hours of each account's own, with a token of each home."""
+    return supplier in _OPERATORS_OF_GATEWAYS
+
+
 def suppliers_of(series: Series) -> list[str]:
     """Return the suppliers that accounts with this series may have: the grid operator, and the gateways to it."""
     operator = series.description.supplier

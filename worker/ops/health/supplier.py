@@ -6,16 +6,19 @@ import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from worker.clients.endpoints import Endpoints
+from worker.clients.endpoints import Endpoints, Preset
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
 from worker.clients.suppliers import ENEDIS, SUPPLIERS
 from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import clock_from
 from worker.domain.measures.readings import PARIS, civil_date
-from worker.ops.capacity import capacity_of, fleet_from
+from worker.domain.measures.series import is_gateway
+from worker.errors import GatewayBanned
+from worker.ops.capacity import capacity_of
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, ok, warn
+from worker.quota.ledger import QuotaState
 from worker.runtime.keys import TOKEN_KEYS, build_sealer
 from worker.runtime.series import missing_series
 from worker.runtime.supplier import build_endpoints, chosen_presets, ledger_of, main_supplier
@@ -23,6 +26,7 @@ from worker.stores.encryption import Purpose
 from worker.stores.redis.connection import redis_errors
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
+from worker.stores.registry.overview import Overview
 from worker.stores.token_store import ApplicationTokenStore
 
 
@@ -61,8 +65,9 @@ def ask_for_token(connections: CheckConnections, endpoints: Endpoints, client_id
 def check_incidents(connections: CheckConnections) -> Iterator[CheckNote]:
     """Warn about each open incident and closed gate, which explain why no new data come.  Raises StoreUnavailable."""
     for preset in chosen_presets(connections.settings).values():
-        if closed_s := math.ceil(ledger_of(preset, connections.settings, connections.redis).closed_for_s()):
-            yield warn(f"{preset.title} has us wait: nothing is asked of it for {closed_s} s more")
+        quota = ledger_of(preset, connections.settings, connections.redis).state(())
+        if closed_s := math.ceil(quota.opens_in_s):
+            yield warn(f"{_why_closed(preset, quota)}: nothing is asked of it for {closed_s} s more")
     for incident in IncidentStore(connections.redis).open_incidents().values():
         effect = "nothing is asked for" if incident.kind.holds else "refusals of this kind set nobody aside"
         series = " and ".join(incident.series)
@@ -89,20 +94,25 @@ def check_pace(connections: CheckConnections, supplier: str) -> Iterator[CheckNo
     with redis_errors():
         quota = ledger.state(preset.quota_names)
     used, limit = max(quota.used.values()), quota.limit
-    span, setting = ("day", "CALLS_PER_DAY") if quota.by_day else ("hour", "CALLS_PER_HOUR")
+    setting = {1: "CALLS_PER_HOUR", 24: "CALLS_PER_DAY"}.get(quota.hours, "CALLS_PER_HALF_DAY")
     if quota.opens_in_s > 0:
         opens_at = datetime.now(PARIS) + timedelta(seconds=quota.opens_in_s)
-        yield warn(f"{preset.title} has us wait: nothing is asked until {opens_at:%H:%M}; it opens by itself")
+        yield warn(f"{_why_closed(preset, quota)}: nothing is asked until {opens_at:%H:%M}; it opens by itself")
     if limit is None:
-        yield ok(f"no limit of calls a {span}")
+        yield ok(f"no limit of calls a {quota.span}")
     elif used >= limit:
         name = f"RELEVE_{setting}" if supplier == ENEDIS.name else f"RELEVE_{supplier.upper()}_{setting}"
         yield warn(
-            f"the quota of the last {span} is used up, {used} of {limit} calls: the rest waits for its turn; wait, or "
-            f"raise {name} where {preset.title} grants more"
+            f"the quota of the last {quota.span} is used up, {used} of {limit} calls: the rest waits for its turn; "
+            f"wait, or raise {name} where {preset.title} grants more"
         )
     else:
-        yield ok(f"{used} of {limit} calls used in the last {span}")
+        yield ok(f"{used} of {limit} calls used in the last {quota.span}")
+
+
+def _why_closed(preset: Preset, quota: QuotaState) -> str:
+    banned = quota.gate_code == GatewayBanned.code
+    return f"{preset.title} has shut out this address (403)" if banned else f"{preset.title} has us wait"
 
 
 def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -124,8 +134,8 @@ def _check_without_supplier(connections: CheckConnections) -> Iterator[CheckNote
         return
     today = civil_date(clock_from(connections.settings.pretend_now)())
     for supplier in SUPPLIERS.keys() - chosen_presets(connections.settings).keys():
-        if accounts := fleet_from(connections.registry, today, 0, supplier).accounts:
-            setting = f"RELEVE_{supplier.upper()}_CLIENT_ID"
+        if accounts := Overview(connections.registry).count_active_accounts(supplier, today):
+            setting = "RELEVE_HOME" if is_gateway(supplier) else f"RELEVE_{supplier.upper()}_CLIENT_ID"
             yield warn(f"nothing is asked for {accounts} active accounts of {supplier}, which is not set up: {setting}")
 
 

@@ -101,7 +101,7 @@ def _page_values(runtime: Runtime) -> dict[str, Any]:
     # Those that are asked for once a week are rarely of yesterday.
     nightly = [series for series in runtime.registry.outcomes.list_in_use() if series.is_nightly]
     days = {series: newest_wanted_day(told_day, series) for series in nightly}
-    queues = _queues(runtime)
+    queues, quota = _queues(runtime), runtime.ledger.state(runtime.endpoints.preset.quota_names)
     return {
         "states": overview.count_accounts_by_state(),
         "freshness": {series: completeness.count_complete_since(series, days[series]) for series in nightly},
@@ -110,9 +110,8 @@ def _page_values(runtime: Runtime) -> dict[str, Any]:
         "yesterday": told_day - ONE_DAY,
         "fresh_from": None if has_begun else f"{runtime.history.nightly_at:%H:%M}",
         "tomorrow": capacity_of(runtime.registry.database, runtime.settings, today).describe(),
-        "quotas": {api: sum(runtime.ledger.used_by_lane(api).values()) for api in runtime.endpoints.preset.quota_names},
-        "quota_limit": runtime.calls_per_hour,
-        "gate_s": math.ceil(runtime.ledger.closed_for_s()),
+        "quota": quota,
+        "gate_s": math.ceil(quota.opens_in_s),
         "further_quotas": _further_quotas(runtime),
         "held_requests": len(runtime.connection_requests.list_held()),
         "incidents": runtime.incidents.list_open(),

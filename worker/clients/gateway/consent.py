@@ -1,0 +1,71 @@
+"""The token of a gateway: the meters that it is for, and when it ends.
+
+    conso-api   {"sub": ["01234567890123"], "iat": 1721880000, "exp": 1816401600}, the claims of a JWT (HS256)
+
+A gateway of one's own may hand out tokens that tell nothing. Source: conso-api's code (lib/auth.ts), November 2026.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import jwt
+
+from worker.clients.enedis.client import USAGE_POINT
+from worker.clients.id_token import split_meters
+from worker.domain.measures.answers import Json
+
+# What may stand after "Bearer" (RFC 6750, 2.1); shorter texts are meters, names or slips of the hand.
+_BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]{16,8000}=*")
+_JWT: Final = "eyJ"  # How each JWT begins: '{"' in base64.
+_METER_WORDS: Final = re.compile(r"[0-9,;]+")
+_NOT_ONE: Final = "this is no token: copy it from the gateway's page, the whole line and nothing else"
+_DAMAGED: Final = "the token is damaged: copy it again from the gateway's page, whole"
+_NO_METERS: Final = "the token names no meter: make a new one on the gateway's page"
+_EXPIRED: Final = "the token ended on {:%Y-%m-%d}: make a new one on the gateway's page"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayToken:
+    """What a token tells: ``meters`` is empty, and the moments are None, where it tells nothing."""
+
+    meters: tuple[str, ...] = field(default=(), repr=False)
+    issued_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+def read_gateway_token(text: str) -> GatewayToken:
+    """Return what a gateway's token tells; its signature isn't checked, for only the gateway has the key.
+
+    Raises ValueError, with one line that says what to do, for a text that is no token, and for a token that has expired
+    or names no meter. The line holds nothing of the token.
+    """
+    text = text.strip()
+    if not _BEARER.fullmatch(text) or _METER_WORDS.fullmatch(text):
+        raise ValueError(_NOT_ONE)
+    if text.count(".") != 2:
+        if text.startswith(_JWT):
+            raise ValueError(_DAMAGED)
+        return GatewayToken()
+    try:
+        claims = jwt.decode(text, options={"verify_signature": False})
+        issued_at, expires_at = _moment(claims.get("iat")), _moment(claims.get("exp"))
+    except (jwt.PyJWTError, TypeError, ValueError, OverflowError, OSError, RecursionError):
+        # "from None": the foreign text may quote the token.
+        raise ValueError(_DAMAGED) from None
+    # Tokens age in real time, even if the system's time is simulated.
+    if expires_at is not None and expires_at.timestamp() <= time.time():
+        raise ValueError(_EXPIRED.format(expires_at))
+    meters = tuple(dict.fromkeys(word for word in split_meters(claims.get("sub")) if USAGE_POINT.fullmatch(word)))
+    if not meters:
+        raise ValueError(_NO_METERS)
+    return GatewayToken(meters, issued_at, expires_at)
+
+
+def _moment(seconds: Json) -> datetime | None:
+    """Return a moment that is written as seconds since 1970, in UTC; None for none."""
+    return None if seconds is None else datetime.fromtimestamp(float(seconds), UTC)
