@@ -17,7 +17,7 @@ from tests.unit.conftest import Household
 from worker.accounts.notice_texts import compose_message
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import NoticeKind
-from worker.domain.fleet.asking_hours import AskingHours, is_asking_hour
+from worker.domain.fleet.asking_hours import AskingHours, is_afternoon, is_asking_hour
 from worker.domain.fleet.policy import night_start
 from worker.domain.measures.answers import Answer, AnswerKind
 from worker.domain.measures.messages import WindowJob, run_kind
@@ -99,9 +99,14 @@ class GatewayHome(Household):
         if series.has_steps or window.start >= end:
             return Answer(AnswerKind.NO_DATA)
         rows = [{"v": "9000", "d": f"{day}"} for day in DateWindow(window.start, end).dates()]
-        if series is not Series.DAILY:
+        if not series.is_daily_energy:
             return Answer(AnswerKind.NO_DATA)
-        quantity = {"grandeurMetier": "CONS", "grandeurPhysique": "EA", "unite": "Wh", "points": rows}
+        quantity = {
+            "grandeurMetier": "CONS" if series is Series.DAILY else "PROD",
+            "grandeurPhysique": "EA",
+            "unite": "Wh",
+            "points": rows,
+        }
         return Answer(AnswerKind.DATA, {"idPrm": usage_point_id, "grandeur": [quantity]})
 
     def run(self, job: WindowJob) -> Any:
@@ -181,7 +186,6 @@ def in_hours(call: Call) -> bool:
 
 @pytest.mark.slow
 def test_a_month_with_a_first_history_of_three_years_is_never_banned_and_ends_complete(home: GatewayHome) -> None:
-    home.lacks = 1  # Yesterday comes late each day, so that the afternoon asks once more.
     accounts = [home.add_home(number) for number in (11, 12, 13)]
     home.live_until(BEGUN + timedelta(days=30))
     assert home.bans.banned == set() and home.most_in_half_a_day() <= 60
@@ -200,10 +204,22 @@ def test_a_month_with_a_first_history_of_three_years_is_never_banned_and_ends_co
     # Ten weeks of curve a day and account, the newest first.
     curves = [call for call in home.calls if call.kind == "backfill" and call.series.has_steps]
     for account in accounts:
-        days_after = [(call.at - BEGUN) // ONE_DAY for call in curves if call.account_id == account]
+        # The newest week is asked for again, for no curve comes.
+        older = [one for one in curves if one.account_id == account and one.window.end < civil_date(one.at)]
+        days_after = [(call.at - BEGUN) // ONE_DAY for call in older]
         assert [number for number, day in enumerate(days_after) if number >= 10 * (day + 1)] == []
     ends = [call.window.end for call in curves if (call.account_id, call.series) == (accounts[0], Series.LOAD_CURVE)]
     assert ends == sorted(ends, reverse=True)
+
+
+@pytest.mark.parametrize("home", [[Series.DAILY]], indirect=True)
+def test_what_lacks_yesterday_is_asked_for_once_more_in_the_afternoon(home: GatewayHome) -> None:
+    account = home.add_home(11)
+    home.lacks = 1
+    home.live_until(BEGUN + timedelta(days=2, hours=3))
+    looked = [call for call in home.calls if call.kind in ("nightly", "catch-up")]
+    assert [(call.kind, is_afternoon(call.at)) for call in looked] == [("nightly", False), ("catch-up", True)] * 2
+    assert all(in_hours(call) and call.account_id == account for call in looked)
 
 
 def test_a_month_of_curve_comes_at_once(home: GatewayHome) -> None:

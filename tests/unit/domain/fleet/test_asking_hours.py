@@ -16,7 +16,8 @@ from worker.domain.measures.readings import ONE_DAY, PARIS, civil_date
 from worker.domain.measures.series import Series
 
 ACCOUNTS = st.text("abcdefghjkmnpqrstvwxyz0123456789", min_size=12, max_size=12)
-MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2028, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))
+# Two years, with their changes of the clock.
+MOMENTS = st.integers(1_767_225_600, 1_830_297_600).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 HOURS = AskingHours("k3qd0fr2mw7x")
 
 
