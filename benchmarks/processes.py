@@ -23,7 +23,7 @@ def children() -> set[int]:
 def cpu_s(pids: Iterable[int]) -> float:
     """Return the processor seconds used so far by these processes and their running descendants."""
     family = _family()
-    return sum(_own_cpu_s(pid) for pid in _with_all_below(pids, family))
+    return sum(own_cpu_s(pid) for pid in _with_all_below(pids, family))
 
 
 def listening_at(port: int | None) -> list[int]:
@@ -46,11 +46,27 @@ def peak_rss_mb(pid: int) -> float | None:
     return round(int(line.split()[1]) * 1024 / 1e6, 1) if line else None
 
 
+def pss_mb(pid: int) -> float:
+    """Return the proportional memory of a process, in MB (10^6 bytes): what it shares counts in equal parts."""
+    lines = _read(_PROC / str(pid) / "smaps_rollup").splitlines()
+    return round(sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6, 1)
+
+
+def command_of(pid: int) -> str:
+    """Return the command line of a process."""
+    return _read(_PROC / str(pid) / "cmdline").replace("\0", " ")
+
+
 def reset_peak() -> None:
     """Let our own ``peak_rss_mb`` begin anew, after collecting garbage."""
     gc.collect()
     with suppress(FileNotFoundError):
         (_PROC / "self/clear_refs").write_text("5")  # See clear_refs in proc_pid_clear_refs(5).
+
+
+def with_all_below(pids: Iterable[int]) -> Iterable[int]:
+    """Return these processes and their running descendants."""
+    return _with_all_below(pids, _family())
 
 
 def _with_all_below(pids: Iterable[int], family: Mapping[int, list[int]]) -> Iterable[int]:
@@ -68,7 +84,7 @@ def _family() -> dict[int, list[int]]:
     return dict(family)
 
 
-def _own_cpu_s(pid: int) -> float:
+def own_cpu_s(pid: int) -> float:
     """Return the seconds of a process and of its children that have ended."""
     fields = _stat(pid)
     return sum(map(int, fields[11:15])) / _TICKS if fields else 0.0

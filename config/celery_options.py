@@ -123,6 +123,16 @@ _ARGUMENTS: dict[str, tuple[object, ...]] = {
     "follow fleet series": (_settings.series,),
     "check pending rights": (True,),
 }
+# A home has neither consent pages nor rights, one worker and few calls: a round a minute is enough, and lets a small
+# computer rest.
+_NOT_OF_A_HOME = {"conclude requests", "withdraw rights", "check pending rights", "check rights"}
+_LEAST_OF_A_HOME = 60.0
+if _settings.is_home:
+    _SCHEDULE = tuple(
+        (name, task, max(when, _LEAST_OF_A_HOME) if isinstance(when, float) else when, expires)
+        for name, task, when, expires in _SCHEDULE
+        if name not in _NOT_OF_A_HOME
+    )
 beat_schedule = {
     name: {
         "task": f"tasks.{task}",

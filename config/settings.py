@@ -34,7 +34,10 @@ from config.validation import (
     SeriesNames,
     check_notify_hosts,
     check_webhook,
+    home_mark_in,
     is_gas_production,
+    is_gateway_production,
+    is_home_of,
     is_production,
     is_suppliers,
 )
@@ -393,6 +396,10 @@ class Settings(BaseSettings):
     @classmethod
     def _check_pretence(cls, value: Any, info: ValidationInfo) -> Any:
         # A model validator would not run where another field is at fault.
+        if value and is_home_of(info.data.get("home"), info.data.get("data_dir")):
+            if is_gateway_production(info.data.get("gateway_url")):
+                raise ValueError("is for the simulator: unset it, or set RELEVE_GATEWAY_URL to the simulator")
+            return value
         hosts = info.data.get("enedis_url", _UNKNOWN), info.data.get("enedis_sandbox", _UNKNOWN)
         if value and _UNKNOWN not in hosts and is_production(*hosts):
             raise ValueError("is for the simulator: unset it, or set RELEVE_ENEDIS_URL to the simulator")
@@ -415,6 +422,20 @@ class Settings(BaseSettings):
             self.quota_shares()
         except ValueError as error:
             raise ValueError(f"RELEVE_QUOTA_CEILINGS: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _check_home(self) -> Self:
+        if self.home is False and self.home_mark().exists():
+            raise ValueError(
+                f"RELEVE_HOME is false, and {self.home_mark()} says that this data folder is a home's: unset "
+                "RELEVE_HOME, or set RELEVE_DATA_DIR to another folder"
+            )
+        if self.is_home and self.has_enedis_credentials:
+            raise ValueError(
+                "RELEVE_ENEDIS_CLIENT_ID is set, and a home asks a gateway in place of Enedis: unset it, or set "
+                "RELEVE_DATA_DIR to a folder that is no home's, without RELEVE_HOME"
+            )
         return self
 
     @model_validator(mode="after")
@@ -443,10 +464,12 @@ class Settings(BaseSettings):
 
     @property
     def speaks_to_production(self) -> bool:
-        """Whether any host is a supplier's own, with real meters behind it."""
-        return is_production(self.enedis_url, self.enedis_sandbox) or is_gas_production(
-            self.grdf_url, self.grdf_client_id
-        )
+        """Whether any host is a supplier's own or a public gateway, with real meters behind it."""
+        if is_gas_production(self.grdf_url, self.grdf_client_id):
+            return True
+        if self.is_home:
+            return is_gateway_production(self.gateway_url)
+        return is_production(self.enedis_url, self.enedis_sandbox)
 
     @property
     def pretends(self) -> bool:
@@ -456,6 +479,8 @@ class Settings(BaseSettings):
     @property
     def speaks_to_simulator(self) -> bool:
         """Whether Enedis is a simulator, which is told more than Enedis itself."""
+        if self.is_home:
+            return False
         return self.pretends and self.enedis_url is not None and not is_suppliers(self.enedis_url)
 
     @property
@@ -465,13 +490,18 @@ class Settings(BaseSettings):
         return self.pretends and has_gas and self.grdf_url is not None and not is_suppliers(self.grdf_url)
 
     @property
+    def has_enedis_credentials(self) -> bool:
+        """Whether an application of Enedis' is named, and not the simulator's."""
+        return self.enedis_client_id not in ("", type(self).model_fields["enedis_client_id"].default)
+
+    @property
     def is_home(self) -> bool:
         """Whether this installation is for one home, and asks a gateway instead of Enedis."""
-        return self.home_mark().exists() if self.home is None else self.home
+        return is_home_of(self.home, self.data_dir)
 
     def home_mark(self) -> Path:
         """Return the path of the file that makes a data folder that of a home."""
-        return self.data_dir / "home"
+        return home_mark_in(self.data_dir)
 
     def contact_link(self) -> str | None:
         """Return where the operator's contact leads to; None for a text that is no address."""

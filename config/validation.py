@@ -24,6 +24,7 @@ from worker.stores.redis.addresses import check_redis_url, split_url
 
 PRODUCTION_DOMAIN: Final = "enedis.fr"
 GAS_PRODUCTION_DOMAIN: Final = "grdf.fr"
+GATEWAY_DOMAIN: Final = "conso.boris.sh"
 
 MAIL_ADDRESS: Final = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+\.[^\s@<>,;]+")
 _LONGEST_CONTACT: Final = 200
@@ -48,9 +49,25 @@ def is_gas_production(grdf_url: str | None, grdf_client_id: str | None) -> bool:
     return grdf_url is None or _is_in_domain(grdf_url, GAS_PRODUCTION_DOMAIN)
 
 
+def is_gateway_production(gateway_url: str | None) -> bool:
+    """Return whether a home's measures are asked for at a public gateway, with real meters behind it."""
+    return gateway_url is None or _is_in_domain(gateway_url, GATEWAY_DOMAIN)
+
+
+def is_home_of(home: bool | None, data_dir: Path | None) -> bool:
+    """Return whether an installation is for one home: as the setting says, else as the mark in its folder says."""
+    return home if home is not None else data_dir is not None and home_mark_in(data_dir).exists()
+
+
+def home_mark_in(data_dir: Path) -> Path:
+    """Return the path of the file that makes a data folder that of a home."""
+    return data_dir / "home"
+
+
 def is_suppliers(url: str | None) -> bool:
-    """Return whether an address is on a host of Enedis or GRDF, also of their sandboxes."""
-    return url is not None and any(_is_in_domain(url, domain) for domain in (PRODUCTION_DOMAIN, GAS_PRODUCTION_DOMAIN))
+    """Return whether an address is on a host of Enedis, of GRDF, also of their sandboxes, or of the public gateway."""
+    domains = (PRODUCTION_DOMAIN, GAS_PRODUCTION_DOMAIN, GATEWAY_DOMAIN)
+    return url is not None and any(_is_in_domain(url, domain) for domain in domains)
 
 
 def _is_in_domain(url: str, domain: str) -> bool:

@@ -55,13 +55,15 @@ class AccountAssertion:
         token: str | None = None,
         anew: bool = False,
         tenant: str = DEFAULT_TENANT,
+        waits_under: str | None = None,
     ) -> tuple[Account, bool]:
         """Return the tenant's account of a usage point, and whether it is new; one that was there stays as it is.
 
         Account and evidence are written in one transaction. With ``consented_on``, the day on which the holder
         consented, the account is ``ready`` at once. Otherwise it is ``new`` until the supplier's first answer, and is
         asked for like a ready one. The caller has checked that there is a token where accounts have their own, and
-        enqueues the backfill. ``anew``: the holder has consented since the meter's data were erased.
+        enqueues the backfill. ``anew``: the holder has consented since the meter's data were erased. ``waits_under``:
+        the code under which the account waits for its owner, and nothing is asked for it.
 
         Raises ValueError if the evidence can't be kept as it is, MeterElsewhere where the account that reads the meter
         is another tenant's, and MeterErased where the meter's data were erased and neither ``anew`` nor the day of the
@@ -81,7 +83,7 @@ class AccountAssertion:
         )
 
         def on_new(connection: Connection, account_ids: Sequence[str]) -> None:
-            self._check_not_erased(connection, usage_point_id, consented_on, anew=anew)
+            self.check_not_erased(connection, usage_point_id, consented_on, anew=anew)
             self.consents.record(connection, account_ids, consent, now)
 
         account, created = self.registry.add_asserted(
@@ -92,13 +94,15 @@ class AccountAssertion:
             confirmed=consented_on is not None,
             on_new=on_new,
             tenant=tenant,
+            waits_under=waits_under,
         )
         check_tenant_of(account, tenant)
         return account, created
 
-    def _check_not_erased(
+    def check_not_erased(
         self, connection: Connection, usage_point_id: str, consented_on: date | None, *, anew: bool
     ) -> None:
+        """Raise MeterErased where the meter's data were erased, and nothing says that the consent is younger."""
         erased_at = self.erasures.find(connection, self.supplier, usage_point_id)
         if erased_at is None or is_asserted_younger(self._fleet_day(erased_at), consented_on, anew=anew):
             return

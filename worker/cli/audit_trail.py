@@ -29,14 +29,18 @@ class Recorded:
     """What a command is recorded as. ``subject``: the parameter that names what it is done to, beside an account.
 
     ``only_with``: the options that make a change, with what each does; without one of them the command only shows.
+    ``shows_with``: the option with which it only shows.
     """
 
     action: AuditAction | None = None
     subject: str = ""
     only_with: Mapping[str, AuditAction] = field(default_factory=dict)
+    shows_with: str = ""
 
     def find_action(self, parameters: Mapping[str, Any]) -> AuditAction | None:
         """Return what a call with these parameters does; None where it only shows."""
+        if parameters.get(self.shows_with):
+            return None
         return next((action for name, action in self.only_with.items() if parameters.get(name)), self.action)
 
 
@@ -51,6 +55,10 @@ RECORDED: Final[Mapping[str, Recorded]] = {
     "backup": Recorded(AuditAction.BACKUP_MAKE),
     "completeness": Recorded(only_with={"rebuild": AuditAction.ACCOUNT_REBUILD}),
     "consents export": Recorded(AuditAction.EVIDENCE_EXPORT),
+    "home add": Recorded(AuditAction.ACCOUNT_ADD),
+    "home password": Recorded(AuditAction.RECOVERY_CODE),
+    "home token": Recorded(AuditAction.ACCOUNT_TOKEN),
+    "import": Recorded(AuditAction.ACCOUNT_IMPORT, shows_with="dry_run"),
     "incidents": Recorded(only_with={"opening": AuditAction.INCIDENT_OPEN, "closing": AuditAction.INCIDENT_CLOSE}),
     "invitations revoke": Recorded(AuditAction.INVITATION_REVOKE, subject="invitation_id"),
     "invite": Recorded(AuditAction.INVITATION_CREATE),
@@ -91,6 +99,7 @@ UNRECORDED: Final[Mapping[str, str]] = {
         ("consents verify", "explain", "freshness", "health live", "health ready", "history", "invitations list"),
         _READS,
     ),
+    "home": _READS,
     **dict.fromkeys(("proxy-clients list", "quarantine list", "requests list", "rights", "show", "status"), _READS),
     **dict.fromkeys(("operators list", "sessions list", "tenants list", "tokens list"), _READS),
     **dict.fromkeys(("metrics", "up", "web"), _SERVES),

@@ -23,6 +23,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "support-bundle": "Gather what support needs about an account.",
     },
     "Accounts and consents": {
+        "home": "Add your own home's meter by a token; show its state.",
         "accounts": "Add, list, pause, resume and remove accounts.",
         "consents": "Show when consents end; check their evidence.",
         "invite": "Print a link by which one person consents.",
@@ -33,6 +34,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Fetch and check data": {
         "sync": "Fetch the last days of an account again.",
         "backfill": "Fetch the missing history of an account.",
+        "import": "Store the readings of downloaded files.",
         "verify": "Compare stored readings and totals; repair them.",
         "replay": "Read kept answers again, after a bug fix.",
         "quarantine": "Look at answers in a form that is not known.",

@@ -51,8 +51,8 @@ def new_operator_link(access: OperatorAccess, operator: Operator, public_url: st
 
 
 def warn_without_operators(runtime: Runtime) -> None:
-    """Print a line where there is no operator yet."""
-    if not runtime.web_access.operators.has_any():
+    """Print a line where there is no operator yet; a home has none."""
+    if not runtime.settings.is_home and not runtime.web_access.operators.has_any():
         warn("there is no operator yet: `releve operators add NAME` makes the first, who signs in at /operator")
 
 

@@ -203,7 +203,8 @@ def _reset(policies: PolicyTable, as_json: bool) -> None:
 def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
     quota, (alone, beside) = result.quota, result.hours
     limit = f"{quota.per_hour} calls an hour" if quota.per_hour else "no limit an hour"
-    limit += f", {quota.per_day} a day" if quota.per_day else ""
+    hours = SUPPLIERS[supplier_of_preset(values["preset"])].presets[values["preset"]].quota_day_hours
+    limit += f", {quota.per_day} {'a day' if hours == HOURS_A_DAY else f'in {hours} hours'}" if quota.per_day else ""
     curves = f", {result.fleet.without_curve} of them without a curve" if is_applied(result) else ""
     lines = [
         f"{result.fleet.accounts} accounts{curves}; {values['preset']}, {limit}",

@@ -72,7 +72,9 @@ def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> N
     """
     _refuse_beside_production()
     # Any URL but the supplier's own: with those RELEVE_PRETEND_NOW is refused.
-    settings = Settings.from_env(enedis_url="http://127.0.0.1", enedis_authorize_url=None)
+    settings = Settings.from_env(
+        enedis_url="http://127.0.0.1", enedis_authorize_url=None, gateway_url="http://127.0.0.1"
+    )
     configure_process(settings)
     announce_pretend_time(settings, warn)
     if admin_token is None and not is_loopback(host):

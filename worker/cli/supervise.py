@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "simulator": ("worker", "simulate"),
     "worker": ("celery", "-A", "worker", "worker"),
     "beat": ("celery", "-A", "worker", "beat"),
+    "home-worker": ("worker.ops.home_worker",),
     "web": ("worker", "web"),
     "flower": ("celery", "-A", "worker", "flower", "--address=127.0.0.1"),
 }
@@ -27,8 +28,12 @@ _COMMANDS: Final = {
 
 def start_part(supervisor: Supervisor, part: str, *options: str, env: Mapping[str, str], logs: Path) -> None:
     """Start one part of Relève, with its log file."""
-    argv = [sys.executable, "-m", *_COMMANDS[part], *options]
-    supervisor.start(part, argv, env=env, log_path=logs / f"{part}.log")
+    supervisor.start(part, part_command(part, *options), env=env, log_path=logs / f"{part}.log")
+
+
+def part_command(part: str, *options: str) -> list[str]:
+    """Return the program and the arguments of one part of Relève."""
+    return [sys.executable, "-m", *_COMMANDS[part], *options]
 
 
 def shown_command() -> str:

@@ -9,7 +9,7 @@ from worker.cli.common import PORT, refusing_taken_port, warn
 from worker.cli.operators import warn_without_operators
 from worker.cli.supervise import public_url
 from worker.ops.logging_setup import configure_process
-from worker.ops.plain_connections import check_plain_http
+from worker.ops.plain_connections import find_plain_http
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.web.addresses import trusted_proxies
 from worker.web.app import create_app
@@ -37,7 +37,7 @@ def web(host: str, port: int) -> None:
     configure_process(settings)
     announce_pretend_time(settings, warn)
     address = public_url(settings, host, port)
-    if warning := check_plain_http(address, wanted=settings.plain_http):
+    if warning := find_plain_http(settings, address, host):
         warn(warning)
     proxies = trusted_proxies(address)
     with Runtime(settings.model_copy(update={"public_url": address}), guarded=True) as runtime:

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Sequence
 from typing import Final
 
-_PRIVATE_ENDINGS: Final = (".local", ".internal", ".localhost")
+_PRIVATE_ENDINGS: Final = (".local", ".lan", ".home.arpa", ".internal", ".localhost")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

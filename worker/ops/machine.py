@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 from typing import Final
 
 _UMASK: Final = 0o077
@@ -33,6 +34,15 @@ def keep_files_private() -> None:
     That holds for the embedded Redis too, which writes its append-only file with the mode of the umask.
     """
     os.umask(_UMASK)
+
+
+def in_container() -> bool:
+    """Return whether this process runs in a container, whose ports other machines reach through addresses of its own.
+
+    Docker and Podman leave a file, Kubernetes and systemd-nspawn a variable.
+    """
+    named = any(os.environ.get(name) for name in ("container", "KUBERNETES_SERVICE_HOST"))
+    return named or any(Path(path).exists() for path in ("/.dockerenv", "/run/.containerenv"))
 
 
 def describe_machine_fault(error: OSError) -> str | None:

@@ -36,6 +36,23 @@ def check_plain_http(public_url: str, *, wanted: bool) -> str | None:
     )
 
 
+def find_plain_http(settings: Settings, public_url: str, host: str = "127.0.0.1") -> str | None:
+    """Return ``check_plain_http``; a home's own network needs no leave of the settings.  Raises ConfigError.
+
+    ``host``: the address that the web service listens on.
+    """
+    parts = urlsplit(public_url)
+    name = parts.hostname or ""
+    if not settings.is_home or parts.scheme != "http" or is_public_host(name):
+        return check_plain_http(public_url, wanted=settings.plain_http)
+    if is_loopback_host(name) and is_loopback_host(host):
+        return None
+    return (
+        "other machines of your network reach the pages by plain http: who listens there reads the measures and the "
+        "password; never forward this port to the internet"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class PlainConnection:
     """A server that is spoken to without TLS on another host."""

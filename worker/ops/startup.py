@@ -7,6 +7,7 @@ needs neither the token keys, nor the supplier's client secret, nor the registry
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -67,7 +68,12 @@ def check_credentials(settings: Settings) -> None:
 
 
 def check_enedis_credentials(settings: Settings) -> None:
-    """Raise ConfigError where the simulator's credentials would be sent to Enedis, which would refuse them."""
+    """Raise ConfigError where the simulator's credentials would be sent to Enedis, which would refuse them.
+
+    A home asks a gateway, with a token for each account and without credentials.
+    """
+    if settings.is_home:
+        return
     endpoints = build_endpoints(settings)
     is_pretended = any(getattr(settings, name) == default for name, default in SIMULATOR_CREDENTIALS.items())
     if is_pretended and endpoints.preset.owns(endpoints.base_url):
@@ -182,14 +188,17 @@ def prepare_beat(stack: ExitStack) -> Callable[..., None]:
     stack.callback(redis.close)
     check_eviction(redis)
     check_broker_access(current_app)
-    heartbeats = Heartbeats(redis)
+    heartbeats, thread = Heartbeats(redis), threading.get_ident()
 
     def record_beat(**_: Any) -> None:
+        if threading.get_ident() != thread:
+            return  # Beat runs in a worker, whose tasks send messages too.
         try:
             heartbeats.record_beat()
         except StoreUnavailable as error:  # The message itself has been sent.
             log.warning("beat could not record its heartbeat: %s", error)
 
+    record_beat()  # Its first message may be a minute away.
     return record_beat
 
 

@@ -17,6 +17,7 @@ from worker.accounts.channels import LOG, WEBHOOK, Channel, NoticeChannels, Noti
 from worker.accounts.connect import AccountConnector
 from worker.accounts.erasure import erase_account
 from worker.accounts.explain import Explainer
+from worker.accounts.home.gateway_accounts import GatewayAccounts
 from worker.accounts.invitations import Inviter
 from worker.accounts.meter_readings import MeterReadings
 from worker.accounts.notices import NoticeSender
@@ -40,7 +41,7 @@ from worker.clients.endpoints import SHARED_QUOTA
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
 from worker.clients.supplier import ConsentCalls, SupplierClient
-from worker.clients.suppliers import SUPPLIERS, SupplierClients
+from worker.clients.suppliers import ENEDIS, GATEWAY, GRDF, SUPPLIERS, SupplierClients
 from worker.clients.tokens import TokenProvider
 from worker.domain.clock import clock_from, real_clock
 from worker.domain.consent.accounts import Account
@@ -93,6 +94,8 @@ from worker.sync.completeness import LedgerRebuilder
 from worker.sync.due import DueWindows
 from worker.sync.due_at_gateway import GatewayWindows
 from worker.sync.due_by_supplier import DueBySupplier
+from worker.sync.file_accounts import FileAccounts
+from worker.sync.file_import import FileImporter
 from worker.sync.history import History
 from worker.sync.incidents import Incidents
 from worker.sync.inline import Inline
@@ -272,6 +275,12 @@ class Runtime(AbstractContextManager["Runtime"]):
             incidents=self.incidents,
             daily_limit_kwh=settings.daily_limit_kwh,
         )
+        self.file_importer = FileImporter(
+            window_sync=self.window_sync,
+            results=self.results,
+            outcomes=self.registry.outcomes,
+            progress=self.progress,
+        )
         self.due_windows = DueBySupplier([self._build_due_windows(*one) for one in self.ledgers.items()])
         self.probes = IncidentProber(
             incidents=self.incidents,
@@ -424,6 +433,12 @@ class Runtime(AbstractContextManager["Runtime"]):
             erasures=self.erasures,
             now=self.now,
         )
+        self.file_accounts = FileAccounts(
+            registry=self.registry,
+            assertion=self.assertion,
+            suppliers={ENEDIS.name: GATEWAY.name, GRDF.name: GRDF.name},
+        )
+        self.gateway_accounts = GatewayAccounts(assertion=self.assertion)
 
     def _build_consents(
         self, clients: SupplierClients, calls: ConsentCalls, of: supplier.SupplierSettings

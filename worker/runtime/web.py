@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from config.settings import Settings
+from worker.accounts.access.home_access import HomeAccess
 from worker.accounts.access.household_mails import HouseholdMails
 from worker.accounts.access.mail_links import MailLinks
 from worker.accounts.access.ways_back import HouseholdAccess
@@ -44,6 +45,7 @@ class WebAccess(OperatorAccess):
     ways_back: HouseholdAccess
     mail_links: MailLinks
     notice_sender: NoticeSender
+    home: HomeAccess
 
 
 def build_operator_access(settings: Settings, database: Database) -> OperatorAccess:
@@ -97,4 +99,5 @@ def build_web_access(
             channels=NoticeChannels(of_settings={}, household=household_mails),
             now=now,
         ),
+        home=HomeAccess(keys=keys, households=households, registry=registry),
     )

@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
+from worker.ops.machine import in_container
 from worker.runtime.process import Runtime
 from worker.web import api, pages
 from worker.web.access import sessions, sign_in, way_back
 from worker.web.consent import invitation, proxy, reading, routes
 from worker.web.consent.rights import routes as rights
 from worker.web.errors import add_error_handlers
+from worker.web.home import pages as home_pages
+from worker.web.home.local_session import LocalSession
 from worker.web.pages import operator
 from worker.web.request_guard import RequestGuard
 
 _FOLDER: Final = Path(__file__).parent
+# ``/connect/reading`` comes before ``/connect/{supplier}``.
+_OF_FLEET: Final[tuple[ModuleType, ...]] = (
+    reading,
+    routes,
+    invitation,
+    rights,
+    proxy,
+    pages,
+    sign_in,
+    way_back,
+    sessions,
+    operator,
+    api,
+)
 
 
 def create_app(runtime: Runtime) -> FastAPI:
     app = api.create_described_app()
     app.state.runtime = runtime
+    app.state.local_session = LocalSession(runtime.web_access, is_open=not in_container())
     app.add_middleware(RequestGuard)
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     add_error_handlers(app)
-    # ``/connect/reading`` comes before ``/connect/{supplier}``.
-    for module in (
-        reading,
-        routes,
-        invitation,
-        rights,
-        proxy,
-        pages,
-        sign_in,
-        way_back,
-        sessions,
-        operator,
-        api,
-    ):
+    for module in _of_home(runtime) if runtime.settings.is_home else _OF_FLEET:
         app.include_router(module.router)
     return app
+
+
+def _of_home(runtime: Runtime) -> tuple[ModuleType, ...]:
+    """Return what a home has: neither a supplier's consent page, nor invitations, the proxy and operators."""
+    return (*([rights] if runtime.has_rights else []), home_pages, pages, sign_in, sessions, api)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.web.audit import note_actor, note_event
 from worker.web.devices import name_device
+from worker.web.home.local_session import LocalSession, is_local
 from worker.web.sessions import SESSION_COOKIE, Session, load_session, open_session
 from worker.web.texts import Words
 
@@ -45,9 +47,20 @@ def get_session(request: Request) -> Session:
     if session is None:
         runtime = get_runtime(request)
         cookie = read_cookie(runtime, request, SESSION_COOKIE)
-        session = request.state.session = load_session(runtime.web_access, cookie)
+        session = load_session(runtime.web_access, cookie)
+        if runtime.settings.is_home:
+            session = _session_of_home(request, runtime, session)
+        request.state.session = session
         note_household(request, session)
     return session
+
+
+def _session_of_home(request: Request, runtime: Runtime, session: Session) -> Session:
+    """Return a session of a home, which shows every account that there is now; its own computer needs no cookie."""
+    local: LocalSession = request.app.state.local_session
+    if session.key is None and local.is_open and is_local(request):
+        session = local.load()
+    return session if session.key is None else replace(session, household=runtime.web_access.home.household())
 
 
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]

@@ -21,6 +21,7 @@ from worker.domain.measures.answers import Json
 
 # What may stand after "Bearer" (RFC 6750, 2.1); shorter texts are meters, names or slips of the hand.
 _BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]{16,8000}=*")
+_JWT: Final = "eyJ"  # How each JWT begins: '{"' in base64.
 _METER_WORDS: Final = re.compile(r"[0-9,;]+")
 _NOT_ONE: Final = "this is no token: copy it from the gateway's page, the whole line and nothing else"
 _DAMAGED: Final = "the token is damaged: copy it again from the gateway's page, whole"
@@ -47,6 +48,8 @@ def read_gateway_token(text: str) -> GatewayToken:
     if not _BEARER.fullmatch(text) or _METER_WORDS.fullmatch(text):
         raise ValueError(_NOT_ONE)
     if text.count(".") != 2:
+        if text.startswith(_JWT):
+            raise ValueError(_DAMAGED)
         return GatewayToken()
     try:
         claims = jwt.decode(text, options={"verify_signature": False})

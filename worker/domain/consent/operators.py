@@ -16,7 +16,6 @@ from enum import StrEnum
 from typing import Final
 
 import pyotp
-from zxcvbn import zxcvbn
 
 LONGEST_NAME: Final = 32
 SHORTEST_PASSWORD: Final = 12
@@ -80,6 +79,8 @@ def find_password_fault(password: str, name: str) -> PasswordFault | None:
         return PasswordFault.LONG
     if len(name) > 2 and name in plain_name(password):
         return PasswordFault.NAMED
+    from zxcvbn import zxcvbn  # Imported here, because its lists of words take 12 MB.
+
     score: int = zxcvbn(password[:_ESTIMATED], user_inputs=[name, *_OUR_WORDS])["score"]
     return PasswordFault.COMMON if score < _LEAST_SCORE else None
 

@@ -18,16 +18,17 @@ from zoneinfo import ZoneInfoNotFoundError
 
 import requests
 
-from config.settings import ConfigError
+from config.settings import ConfigError, Settings
 from config.unknown_settings import removed_settings, unknown_settings
 from config.validation import is_production
+from worker.clients.endpoints import host_of
 from worker.clients.suppliers import GRDF
 from worker.domain.measures.readings import day_length
 from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.keys import OTHERS
 from worker.ops.health.results import CheckNote, fail, ok, warn
-from worker.ops.plain_connections import check_plain_http, plain_connections
+from worker.ops.plain_connections import find_plain_http, plain_connections
 from worker.ops.startup import SIMULATOR_CREDENTIALS, check_enedis_credentials
 from worker.runtime.supplier import build_endpoints, quota_from
 from worker.stores.redis.heartbeats import Heartbeats
@@ -95,6 +96,9 @@ def _couchdb(connections: CheckConnections) -> float | None:
 
 
 def _supplier(connections: CheckConnections) -> float | None:
+    """Return the supplier's time; None in a home, whose gateway counts each call."""
+    if connections.settings.is_home:
+        return None
     endpoints = build_endpoints(connections.settings)
     return _date_at(endpoints.base_url, use_proxies=endpoints.production)
 
@@ -132,15 +136,7 @@ _SERVER_CLOCKS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
 
 def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
     settings = connections.settings
-    where = (
-        "the supplier's own hosts"
-        if is_production(settings.enedis_url, settings.enedis_sandbox)
-        else "a simulator"
-        if settings.speaks_to_simulator
-        else "a sandbox or a gateway"
-    )
-    per_hour = quota_from(settings).per_hour or "no limit of"
-    yield ok(f"{settings.preset} on {where}, {per_hour} calls an hour")
+    yield ok(_describe_home(settings) if settings.is_home else _describe_fleet(settings))
     if settings.pretend_now:
         yield warn(
             f"PRETENDING that now is {settings.pretend_now.isoformat()}: "
@@ -149,10 +145,26 @@ def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
     yield from map(warn, removed_settings())
     yield from map(fail, unknown_settings())
     try:
-        if warning := check_plain_http(settings.public_url, wanted=settings.plain_http):
+        if warning := find_plain_http(settings, settings.public_url):
             yield warn(warning)
     except ConfigError as error:
         yield fail(str(error))
+
+
+def _describe_fleet(settings: Settings) -> str:
+    where = (
+        "the supplier's own hosts"
+        if is_production(settings.enedis_url, settings.enedis_sandbox)
+        else "a simulator"
+        if settings.speaks_to_simulator
+        else "a sandbox or a gateway"
+    )
+    return f"{settings.preset} on {where}, {quota_from(settings).per_hour or 'no limit of'} calls an hour"
+
+
+def _describe_home(settings: Settings) -> str:
+    host = host_of(build_endpoints(settings).base_url)
+    return f"a home, read through the gateway at {host}, {settings.gateway_calls_per_half_day} calls in 12 hours"
 
 
 def check_plain_connections(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -168,6 +180,9 @@ def check_plain_connections(connections: CheckConnections) -> Iterator[CheckNote
 def check_supplier_credentials(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check that the simulator's credentials are not sent to Enedis.  Raises ConfigError."""
     check_enedis_credentials(connections.settings)
+    if connections.settings.is_home:
+        yield ok("none: each meter of a home has a token of the gateway (`releve home`)")
+        return
     has_own = connections.settings.enedis_client_id != SIMULATOR_CREDENTIALS["enedis_client_id"]
     yield ok("the application's own" if has_own else "the simulator's, which a simulator takes")
 

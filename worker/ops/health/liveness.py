@@ -20,6 +20,7 @@ MAX_AGE_S: Final = 90.0  # A worker writes its heartbeat every 4 s, and a call t
 BEAT_S: Final = 180.0  # Beat sends something every minute.
 LOOP_S: Final = 300.0
 _TIMEOUT_S: Final = 5.0
+_START_BEAT: Final = "celery -A worker beat -l INFO"
 USUAL_ADDRESSES: Final = {
     "web": "http://127.0.0.1:8000/static/page.css",
     "flower": "http://127.0.0.1:5555/healthcheck",  # It is open even where Flower has a password.
@@ -43,13 +44,19 @@ def check_beat(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check that beat sends its messages and that workers process them.  Raises StoreUnavailable."""
     heartbeats = Heartbeats(connections.redis)
     beat_at, tick_at = heartbeats.beat_and_tick()
-    yield from judge_beat(beat_at, tick_at, heartbeats.now())
+    command = "releve up" if connections.settings.is_home else _START_BEAT
+    yield from judge_beat(beat_at, tick_at, heartbeats.now(), command)
 
 
-def judge_beat(beat_at: float | None, tick_at: float | None, now: float) -> Iterator[CheckNote]:
-    """Judge beat by its last message and by the last time that a worker processed one, both by Redis' clock."""
+def judge_beat(
+    beat_at: float | None, tick_at: float | None, now: float, command: str = _START_BEAT
+) -> Iterator[CheckNote]:
+    """Judge beat by its last message and by the last time that a worker processed one, both by Redis' clock.
+
+    ``command`` starts one.
+    """
     if beat_at is None:
-        yield fail("no beat has been heard of: start one with `celery -A worker beat -l INFO`")
+        yield fail(f"no beat has been heard of: start one with `{command}`")
     elif now - beat_at > BEAT_S:
         yield fail(f"beat has sent nothing for {now - beat_at:.0f} s: start it again, look at its log")
     elif tick_at is None or now - tick_at > LOOP_S:

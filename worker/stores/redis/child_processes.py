@@ -21,7 +21,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, Self
-from urllib.request import ProxyHandler, build_opener
 
 from worker.errors import ProcessFailed
 from worker.stores.redis import guard
@@ -130,11 +129,12 @@ class _Child:
 class Supervisor:
     """A starter of named children that ends them all, last started first; it starts again only those that say so.
 
-    ``grace_s`` is the time that each child has to end by itself after SIGTERM.
+    ``grace_s`` is the time that each child has to end by itself after SIGTERM, ``poll_s`` how often their ends are
+    looked for.
     """
 
-    def __init__(self, *, grace_s: float = 10.0) -> None:
-        self._grace_s = grace_s
+    def __init__(self, *, grace_s: float = 10.0, poll_s: float = POLL_S) -> None:
+        self._grace_s, self._poll_s = grace_s, poll_s
         self._guard = Guard()
         self._children: dict[str, _Child] = {}
 
@@ -216,7 +216,7 @@ class Supervisor:
         """Return ``collect_exits`` as soon as a child has ended, after ``timeout_s`` at the latest."""
         deadline = time.monotonic() + timeout_s
         while not (exits := self.collect_exits()) and (left_s := deadline - time.monotonic()) > 0:
-            time.sleep(min(POLL_S, left_s))
+            time.sleep(min(self._poll_s, left_s))
         return exits
 
     def terminate(self, name: str) -> None:
@@ -290,6 +290,9 @@ def last_log_line(path: Path | None) -> str:
 
 def answers(url: str) -> bool:
     """Return whether an HTTP server answers there without an error.  Raises OSError where nobody answers."""
+    # Imported here, because a supervisor that waits for no server stays small without it.
+    from urllib.request import ProxyHandler, build_opener
+
     opener = build_opener(ProxyHandler({}))  # No proxy of the environment stands between us and our children.
     with opener.open(url, timeout=ANSWER_S) as answer:
         return bool(answer.status < 400)

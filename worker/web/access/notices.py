@@ -28,6 +28,8 @@ def find_access_notice(runtime: Runtime, session: Session, path: str) -> AccessN
     key, household = session.key, session.household
     if key is None or household is None or not household.accounts or path.startswith(_WITHOUT):
         return None
+    if runtime.settings.is_home:  # Its way back is the machine itself.
+        return None
     try:
         ways = runtime.web_access.ways_back.find(household.id, key.details)
     except StoreUnavailable:

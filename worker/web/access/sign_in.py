@@ -62,10 +62,15 @@ def sign_in_by_code(
     """Open a session of the household whose code this is; the page that it leads to shows the next code."""
     if not is_own_form(runtime, request, csrf):
         return refuse_form(request, PATH)
-    used = runtime.web_access.ways_back.use_code(code)
+    if runtime.settings.is_home and (own := runtime.web_access.home.check_password(code)):
+        response = RedirectResponse("/", 303)
+        _enter(runtime, request, response, session, own, {})
+        return response
+    used = None if runtime.settings.is_home else runtime.web_access.ways_back.use_code(code)
     if used is None:
         wait_s = _count_wrong_code(runtime, request, code)
-        return _sign_in_page(request, runtime, fault="sign_in.wrong", wait_s=wait_s, code=code)
+        fault = "own_home.wrong" if runtime.settings.is_home else "sign_in.wrong"
+        return _sign_in_page(request, runtime, fault=fault, wait_s=wait_s, code=code)
     household, new_code = used
     response = RedirectResponse("/access", 303)
     _enter(runtime, request, response, session, household, {CODE: new_code})
@@ -179,7 +184,7 @@ def _sign_in_page(
         status = 403
     response = render_with_form(
         request,
-        "sign_in.html",
+        "home_sign_in.html" if runtime.settings.is_home else "sign_in.html",
         status,
         form_life_s=_FORM_LIFE_S,
         fault=fault,

@@ -55,6 +55,13 @@ class HouseholdTable(SqlTable):
         with self._database.reading() as connection:
             return self._load(connection, household_id)
 
+    def find_first(self) -> Household | None:
+        """Return the household that was made first, which is a home's own; None where there is none."""
+        query = select(HOUSEHOLDS.c.id).order_by(HOUSEHOLDS.c.created_at, HOUSEHOLDS.c.id).limit(1)
+        with self._database.reading() as connection:
+            first = connection.execute(query).scalar()
+            return None if first is None else self._load(connection, first)
+
     def add(self, household_id: str, accounts: Mapping[str, int]) -> Household | None:
         """Add accounts to a household, or set their newer session numbers; None where there is none."""
         with self._database.writing() as connection:

@@ -1,0 +1,63 @@
+"""docker-compose.home.yml: one service and one volume, with no right to spare, open to this machine alone."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from config.settings import PREFIX, Settings
+from worker.cli.main import cli
+
+ROOT: Final = Path(__file__).parents[2]
+FILE: Final = ROOT / "docker-compose.home.yml"
+COMPOSE: Final = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+FLEET: Final = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+HOME: Final[dict[str, Any]] = COMPOSE["services"]["home"]
+
+
+def test_it_is_one_service_and_one_volume() -> None:
+    assert list(COMPOSE["services"]) == ["home"] and list(COMPOSE["volumes"]) == ["home"]
+    # The image's user owns this folder, and RELEVE_DATA_DIR names it there.
+    assert HOME["volumes"] == ["home:/var/lib/releve"]
+    assert "RELEVE_DATA_DIR=/var/lib/releve" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "name", ["image", "build", "init", "read_only", "security_opt", "cap_drop", "logging", "restart"]
+)
+def test_it_is_kept_as_the_fleets_services_are(name: str) -> None:
+    assert HOME[name] == FLEET["services"]["web"][name]
+
+
+def test_it_runs_as_the_user_of_the_image_with_limits() -> None:
+    assert "user" not in HOME and "privileged" not in HOME and "network_mode" not in HOME
+    assert HOME["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
+    assert float(HOME["deploy"]["resources"]["limits"]["cpus"]) <= 1, "Docker refuses more than the host has"
+
+
+def test_the_port_is_this_machines_unless_it_is_opened() -> None:
+    assert HOME["ports"] == ["${HOME_ADDRESS:-127.0.0.1}:${HOME_PORT:-8000}:8000"]
+
+
+def test_its_settings_are_ours_and_hold_no_secret() -> None:
+    names = [name.removeprefix(PREFIX).lower() for name in HOME["environment"] if name.startswith(PREFIX)]
+    assert set(names) <= Settings.model_fields.keys()
+    assert HOME["environment"]["RELEVE_HOME"] == "true"
+    assert not [name for name in names if "token" in name or "secret" in name or "key" in name]
+
+
+def test_its_commands_are_ours() -> None:
+    first, second = shlex.split(HOME["command"])[2].split(" && ")
+    check = " ".join(HOME["healthcheck"]["test"][1:])
+    for line in (first, second.removeprefix("exec "), check):
+        program, command, *words = line.split()
+        found = cli.get_command(cli.make_context("releve", ["status"]), command)
+        assert program == "releve" and found is not None, line
+        assert words or command == "migrate"
+    # podman splits the arguments of a CMD health check at blanks.
+    assert not [word for word in HOME["healthcheck"]["test"] if re.search(r"\s", word)]

@@ -1,0 +1,137 @@
+"""Who gets into the pages of a home: its own computer without a word, other devices with the password."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.support.api_service import ApiService
+from tests.support.household_pages import csrf_of
+from tests.support.own_home import gateway_token
+from worker.ops.machine import in_container
+from worker.web.access.sign_in import WRONG_OF_ADDRESS
+from worker.web.app import create_app
+
+HERE, THERE = "127.0.0.1", "192.168.1.20"
+
+
+def browser(
+    home: ApiService, host: str = f"{HERE}:8000", address: str = HERE, headers: dict[str, str] | None = None
+) -> TestClient:
+    client = TestClient(home.app, f"http://{host}", client=(address, 50_000), headers={"Accept-Language": "en"})
+    client.headers.update(headers or {})
+    client.follow_redirects = False
+    return client
+
+
+def phone_of(home: ApiService) -> TestClient:
+    return browser(home, "192.168.1.5:8000", THERE)
+
+
+def asks_password(answer: Any) -> bool:
+    return bool(answer.status_code == 303 and answer.headers["location"] == "/sign-in")
+
+
+def enter(client: TestClient, password: str) -> Any:
+    form = {"csrf": csrf_of(client.get("/sign-in").text), "code": password}
+    return client.post("/sign-in/code", data=form)
+
+
+@pytest.mark.parametrize("host, address", [("127.0.0.1:8000", HERE), ("localhost", HERE), ("[::1]:8000", "::1")])
+def test_the_homes_own_computer_sees_every_account_without_a_cookie(home: ApiService, host: str, address: str) -> None:
+    (account,) = home.runtime.registry.list()
+    client = browser(home, host, address)
+    page = client.get("/")
+    assert page.status_code == 200 and f"/accounts/{account.id}" in page.text and "set-cookie" not in page.headers
+    assert client.get(f"/accounts/{account.id}").status_code == 200
+    assert client.get(f"/api/accounts/{account.id}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host, address, headers",
+    [
+        ("192.168.1.5:8000", THERE, {}),  # Another device of the network.
+        ("127.0.0.1:8000", THERE, {}),  # A container's port, or a name that it makes up.
+        ("raspberrypi.local", HERE, {}),  # A name of this machine that others could have too.
+        ("127.0.0.1:8000", HERE, {"X-Forwarded-For": "203.0.113.5"}),
+        ("127.0.0.1:8000", HERE, {"X-Forwarded-For": HERE}),
+        ("127.0.0.1:8000", HERE, {"X-Forwarded-Proto": "https"}),
+        ("127.0.0.1:8000", HERE, {"Forwarded": "for=203.0.113.5"}),
+        ("127.0.0.1:8000", HERE, {"X-Real-IP": "203.0.113.5"}),
+        ("127.0.0.1:8000", HERE, {"Via": "1.1 a-proxy"}),
+    ],
+)
+def test_everybody_else_is_asked_for_the_password(
+    home: ApiService, host: str, address: str, headers: dict[str, str]
+) -> None:
+    (account,) = home.runtime.registry.list()
+    client = browser(home, host, address, headers)
+    assert asks_password(client.get("/"))
+    assert client.get(f"/accounts/{account.id}").status_code == 404
+    assert client.get(f"/api/accounts/{account.id}").status_code == 401
+    assert asks_password(client.post("/home/token", data={"token": "x"}))
+    assert asks_password(client.post("/home/password"))
+
+
+def test_a_container_has_no_own_computer(home: ApiService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("container", "podman")
+    assert in_container()
+    contained = ApiService(home.runtime, create_app(home.runtime))
+    assert asks_password(browser(contained).get("/"))
+    assert enter(browser(contained), home.runtime.web_access.home.create_password()).headers["location"] == "/"
+
+
+def test_the_password_opens_as_often_as_it_is_typed_until_it_is_renewed(home: ApiService) -> None:
+    first = home.runtime.web_access.home.create_password()
+    phones = [phone_of(home), phone_of(home)]
+    for phone in phones:
+        entered = enter(phone, first.lower().replace("-", " "))
+        assert (entered.status_code, entered.headers["location"]) == (303, "/")
+        assert phone.get("/").status_code == 200
+    second = home.runtime.web_access.home.create_password()
+    assert enter(phone_of(home), first).status_code == 403
+    assert enter(phone_of(home), second).status_code == 303
+    assert phones[0].get("/").status_code == 200  # Who is in stays in.
+
+
+def test_wrong_passwords_are_slowed_and_the_right_one_is_heard(home: ApiService) -> None:
+    password = home.runtime.web_access.home.create_password()
+    guesser = phone_of(home)
+    form = {"csrf": csrf_of(guesser.get("/sign-in").text)}
+    answers = [
+        guesser.post("/sign-in/code", data={**form, "code": f"{number:028}"}).status_code
+        for number in range(WRONG_OF_ADDRESS.calls + 1)
+    ]
+    assert answers[0] == 403 and answers[-1] == 429
+    assert enter(guesser, password).status_code == 303
+
+
+def test_a_session_shows_an_account_that_came_later(empty_home: ApiService) -> None:
+    phone = phone_of(empty_home)
+    enter(phone, empty_home.runtime.web_access.home.create_password())
+    assert "/accounts/" not in phone.get("/").text
+    empty_home.runtime.gateway_accounts.add(gateway_token(), "cli:anna")
+    assert "/accounts/" in phone.get("/").text
+
+
+def test_the_local_session_that_was_ended_is_made_anew(home: ApiService) -> None:
+    client = browser(home)
+    form = {"csrf": csrf_of(client.get("/").text)}
+    assert client.post("/access/log-out", data=form).status_code == 303
+    assert client.get("/").status_code == 200
+    assert csrf_of(client.get("/").text) != form["csrf"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/connect/enedis", "/connect/gateway", "/invitation", "/operator", "/proxy/enedis/auth"]
+)
+def test_what_makes_no_sense_in_a_home_is_not_there(home: ApiService, path: str) -> None:
+    assert browser(home).get(path).status_code == 404
+
+
+def test_a_fleet_has_no_pages_of_a_home(service: ApiService) -> None:
+    client = TestClient(service.app, f"http://{HERE}:8000", client=(HERE, 50_000))
+    assert client.post("/home/token").status_code == 404
+    assert "/sign-in" in client.get("/").text  # Its own computer is nobody.

@@ -1,0 +1,244 @@
+"""`releve home`: the meters of one home, read through a gateway by a token, without a contract with Enedis."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import click
+
+from config.settings import get_settings
+from worker.accounts.assertion import MeterErased
+from worker.accounts.home.gateway_accounts import MeterConnected, TokenAccount, choose_meters
+from worker.accounts.home.summary import HomeAccount, HomeSummary, summarize_home
+from worker.cli.audit_trail import note_result
+from worker.cli.common import UsagePoint, json_option, open_runtime, print_result, shell_language, shell_user
+from worker.cli.home_mark import make_home, refuse_fleet
+from worker.cli.tables import local_text, print_table
+from worker.errors import StoreUnavailable
+from worker.runtime.process import Runtime
+from worker.texts import has_text, translate, translate_code
+
+_FROM_STDIN: Final = "-"
+
+_token_option = click.option(
+    "--token", metavar="-", help="With - the token is read from standard input; without it, it is asked for."
+)
+_usage_point_option = click.option(
+    "--usage-point",
+    "usage_points",
+    type=UsagePoint(),
+    multiple=True,
+    help="A meter's 14-digit number, for a token that does not tell its meters; once for each.",
+)
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+@json_option
+def home(context: click.Context, as_json: bool) -> None:
+    """Show what is kept of your home, what is missing, when it is asked for next, and what ends when.
+
+    \b
+    Examples:
+      releve home add
+      releve home
+      releve home --json
+    """
+    if context.invoked_subcommand is not None:
+        return
+    settings = get_settings()
+    if not settings.is_home:
+        refuse_fleet(settings)
+        raise click.ClickException("this is no home yet: `releve home add` adds your meter by the gateway's token")
+    with open_runtime() as runtime:
+        summary = summarize_home(
+            registry=runtime.registry,
+            history=runtime.history,
+            supplier=runtime.clients.supplier.name,
+            has_password=runtime.web_access.home.has_password(),
+        )
+    if as_json:
+        print_result(summary.as_json(), as_json=True)
+    else:
+        _print_summary(summary, shell_language())
+
+
+@home.command()
+@_token_option
+@_usage_point_option
+@json_option
+def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
+    """Add your meters by the gateway's token.
+
+    The token tells which meters and until when. It is asked for without being shown, checked and kept encrypted. A
+    meter that came by a file gets the token; one that has a token gets the newer one. Their history is enqueued:
+    `releve up` loads it.
+
+    \b
+    Examples:
+      releve home add
+      releve home add --token - < token.txt
+    """
+    _check_token_option(token)
+    refuse_fleet(get_settings())
+    text = _read_token(token)
+    try:
+        choose_meters(text, usage_points)  # A text that is no token makes no home.
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    make_home(get_settings())
+    with open_runtime() as runtime:
+        _show_added(runtime, _add(runtime, text, usage_points), as_json)
+
+
+@home.command("token")
+@_token_option
+@_usage_point_option
+@json_option
+def replace_token(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
+    """Replace the gateway's token of the meters that it names.
+
+    \b
+    Examples:
+      releve home token
+      releve home token --token - < token.txt
+    """
+    _check_token_option(token)
+    settings = get_settings()
+    refuse_fleet(settings)
+    if not settings.is_home:
+        raise click.ClickException("this is no home yet: `releve home add` adds your meter by the gateway's token")
+    text = _read_token(token)
+    with open_runtime() as runtime:
+        try:
+            missing = runtime.gateway_accounts.list_missing(text, usage_points)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from None
+        if missing:
+            raise click.ClickException("the token names a meter that is not here yet: `releve home add` adds it")
+        _show_added(runtime, _add(runtime, text, usage_points), as_json)
+
+
+@home.command()
+@json_option
+def password(as_json: bool) -> None:
+    """Make and print the password of the home's pages.
+
+    Other machines of your network, and browsers that reach a container, are asked for it. The one before ends; browsers
+    that are signed in stay so (`releve sessions`). It can't be shown again, only made anew.
+
+    \b
+    Example:
+      releve home password
+    """
+    settings = get_settings()
+    if not settings.is_home:
+        refuse_fleet(settings)
+        raise click.ClickException("this is no home yet: `releve home add` makes it one")
+    with open_runtime() as runtime:
+        text = runtime.web_access.home.create_password()
+        print_result({"password": text}, text, as_json=as_json)
+
+
+def _check_token_option(token: str | None) -> None:
+    if token not in (None, _FROM_STDIN):
+        raise click.BadParameter(
+            "a token in a command is seen by others and stays in the shell's history: give - and write it to standard "
+            "input",
+            param_hint="--token",
+        )
+
+
+def _read_token(option: str | None) -> str:
+    """Return the token, asked for once or read from standard input."""
+    if option == _FROM_STDIN:
+        return sys.stdin.read(10_000).strip()
+    if not sys.stdin.isatty():
+        raise click.UsageError("this is no terminal: give --token - and write the token to standard input")
+    return str(click.prompt("token of the gateway (it is not shown)", hide_input=True, err=True)).strip()
+
+
+def _add(runtime: Runtime, token: str, usage_points: Sequence[str]) -> list[TokenAccount]:
+    try:
+        return runtime.gateway_accounts.add(token, shell_user(), usage_points)
+    except MeterErased:
+        raise click.ClickException(
+            "the data of this meter were erased here after the token was made: make a new token on the gateway's page"
+        ) from None
+    except (ValueError, MeterConnected) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _show_added(runtime: Runtime, added: Sequence[TokenAccount], as_json: bool) -> None:
+    from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
+
+    note_result(account_id=added[0].account.id)
+    for one in added:
+        try:
+            enqueue_backfill(one.account.id, broker_url=runtime.broker_url)
+        except StoreUnavailable:
+            continue  # The account is committed, and beat's reconciler finds it.
+    rows = [_added_row(one) for one in added]
+    language = shell_language()
+    lines = [_added_line(one, language) for one in added]
+    if any(one.created for one in added):
+        lines.append(translate("home_cli.next", language))
+    print_result({"accounts": rows}, *lines, as_json=as_json)
+
+
+def _added_row(one: TokenAccount) -> dict[str, Any]:
+    account = one.account
+    return {
+        "account": account.id,
+        "meter": account.last_digits,
+        "state": account.state.value,
+        "created": one.created,
+        "token_until": account.consent_until.isoformat() if account.consent_until else None,
+    }
+
+
+def _added_line(one: TokenAccount, language: str) -> str:
+    what = "added" if one.created else "renewed" if one.renewed else "given"
+    until = one.account.consent_until
+    end = translate("home_cli.until", language, day=until) if until else ""
+    facts = {"meter": one.account.last_digits, "account": one.account.id, "until": end}
+    return translate(f"home_cli.{what}", language, **facts)
+
+
+def _print_summary(summary: HomeSummary, language: str) -> None:
+    if not summary.accounts:
+        click.echo(translate("home_cli.empty", language))
+    for account in summary.accounts:
+        for line in _account_lines(account, language):
+            click.echo(line)
+        titles = ("series", "first", "last", "missing", "next")
+        columns = {translate(f"home_cli.column.{name}", language): name for name in titles}
+        print_table(
+            (
+                {
+                    "series": translate(f"series.{series}.name", language),
+                    "first": one.first,
+                    "last": one.last,
+                    "missing": one.missing,
+                    "next": local_text(one.asked_next),
+                }
+                for series, one in account.series.items()
+            ),
+            columns,
+        )
+        click.echo()
+    key = "set" if summary.has_password else "unset"
+    click.echo(translate(f"home_cli.password.{key}", language))
+
+
+def _account_lines(account: HomeAccount, language: str) -> Iterator[str]:
+    state = translate(f"home.state.{account.state}", language)
+    yield translate("home_cli.account", language, meter=account.meter or "…", account=account.account, state=state)
+    if not account.has_token:
+        yield translate("home_cli.no_token", language)
+    elif account.token_until:
+        yield translate("home_cli.token", language, day=account.token_until)
+    if account.reason and has_text(f"code.{account.reason}.what_to_do"):
+        yield f"{account.reason}: {translate_code(account.reason, 'what_to_do', language)}"

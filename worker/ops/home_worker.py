@@ -1,0 +1,64 @@
+"""The worker of a home: a fleet's work with one thread, and beat's as well (`python -m worker.ops.home_worker`).
+
+It is a process of half a worker's and beat's memory: Celery's own `-B` forks another one, and its command line loads
+Flower, a shell and their libraries.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from signal import SIGTERM
+from typing import Any, Final
+
+from celery import bootsteps
+from celery.beat import Service
+
+from config.settings import get_settings
+from worker.app import app
+
+log = logging.getLogger("releve")
+
+# They log each task that is sent, received and done: a dozen a minute, for ever, on a card that wears out.
+_LOGGERS: Final = ("celery.app.trace", "celery.beat", "celery.worker.strategy")
+
+
+class BeatInWorker(bootsteps.StartStopStep):
+    """Step of a worker that runs beat in a thread."""
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._is_ending = False
+
+    def start(self, parent: Any) -> None:
+        self._service = Service(parent.app, max_interval=1)  # How long ``stop`` waits for it.
+        threading.Thread(target=self._run, name="beat", daemon=True).start()
+
+    def stop(self, parent: Any) -> None:
+        self._is_ending = True
+        self._service.stop(wait=True)
+
+    def _run(self) -> None:
+        try:
+            self._service.start()
+        finally:
+            if not self._is_ending:  # A worker without beat would do nothing for ever.
+                log.error("beat has ended, so this worker ends too")
+                os.kill(os.getpid(), SIGTERM)
+
+
+def main() -> int:
+    """Run the worker until SIGTERM; return its exit code."""
+    if get_settings().log_level != "DEBUG":
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.WARNING)
+    app.steps["worker"].add(BeatInWorker)
+    worker = app.Worker(concurrency=1, without_gossip=True, without_mingle=True)  # There is no other worker.
+    worker.start()
+    return worker.exitcode or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

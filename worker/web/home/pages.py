@@ -1,0 +1,91 @@
+"""The first page of a home: its meters, the form that takes a gateway's token, and the password for other devices."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from worker.accounts.assertion import MeterErased
+from worker.accounts.home.gateway_accounts import MeterConnected
+from worker.domain.consent.evidence import HOUSEHOLD
+from worker.runtime.process import Runtime
+from worker.web.audit import note_subject
+from worker.web.context import RuntimeDep, SessionDep, gas_suffix, is_session_form, publish_backfills
+from worker.web.pages.account import KINDS
+from worker.web.render import refuse_form, render
+from worker.web.sessions import Session
+
+router = APIRouter(include_in_schema=False)
+
+_SIGN_IN: Final = "/sign-in"
+_LONGEST_TOKEN: Final = 8000
+
+Csrf = Annotated[str, Form()]
+
+
+@router.get("/")
+def show_own_home(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
+    """Show the meters; a browser of another machine is asked for the password first."""
+    if session.household is None:
+        return RedirectResponse(_SIGN_IN, 303)
+    return _page(request, runtime, session)
+
+
+@router.post("/home/token")
+def add_token(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    token: Annotated[str, Form(max_length=_LONGEST_TOKEN)] = "",
+    usage_point: Annotated[str, Form(max_length=20)] = "",
+    csrf: Csrf = "",
+) -> Response:
+    """Add the accounts of a gateway's token, or give them this one, as `releve home add` does."""
+    if session.household is None:
+        return RedirectResponse(_SIGN_IN, 303)
+    if not is_session_form(runtime, session, csrf):
+        return refuse_form(request, "/")
+    meter = usage_point.replace(" ", "")
+    if meter and not (len(meter) == 14 and meter.isdecimal() and meter.isascii()):
+        return _page(request, runtime, session, 422, fault="own_home.token.meter")
+    try:
+        added = runtime.gateway_accounts.add(token, HOUSEHOLD, [meter] if meter else [])
+    except ValueError:  # Its text is the command's; the page says what the token has to be.
+        return _page(request, runtime, session, 422, fault="own_home.token.bad")
+    except MeterErased:
+        return _page(request, runtime, session, 409, fault="own_home.token.erased")
+    except MeterConnected:
+        return _page(request, runtime, session, 409, fault="own_home.token.connected")
+    note_subject(request, account_id=added[0].account.id)
+    publish_backfills(runtime, [one.account.id for one in added])
+    return RedirectResponse(f"/accounts/{added[0].account.id}" if len(added) == 1 else "/", 303)
+
+
+@router.post("/home/password")
+def make_password(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
+    """Make the home's password and show it, once; the one before ends."""
+    if session.household is None:
+        return RedirectResponse(_SIGN_IN, 303)
+    if not is_session_form(runtime, session, csrf):
+        return refuse_form(request, "/")
+    return _page(request, runtime, session, password=runtime.web_access.home.create_password())
+
+
+def _page(
+    request: Request, runtime: Runtime, session: Session, status: int = 200, *, fault: str = "", password: str = ""
+) -> Response:
+    """Return the page. ``fault``: the key of what is wrong with the token; ``password``: a new one, to be kept."""
+    accounts = session.own(runtime.registry.get_many(list(session.accounts)))
+    return render(
+        request,
+        "own_home.html",
+        status,
+        accounts=[account for account in accounts if account.state in KINDS],
+        several=gas_suffix(runtime),
+        kinds=KINDS,
+        fault=fault,
+        password=password,
+        has_password=bool(password) or runtime.web_access.home.has_password(),
+    )
