@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
@@ -18,7 +17,7 @@ from tests.unit.conftest import Household
 from worker.accounts.notice_texts import compose_message
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import NoticeKind
-from worker.domain.fleet.asking_hours import AskingHours, is_asking_hour
+from worker.domain.fleet.asking_hours import AskingHours, is_afternoon, is_asking_hour
 from worker.domain.fleet.policy import night_start
 from worker.domain.measures.answers import Answer, AnswerKind
 from worker.domain.measures.messages import WindowJob, run_kind
@@ -100,9 +99,14 @@ class GatewayHome(Household):
         if series.has_steps or window.start >= end:
             return Answer(AnswerKind.NO_DATA)
         rows = [{"v": "9000", "d": f"{day}"} for day in DateWindow(window.start, end).dates()]
-        if series is not Series.DAILY:
+        if not series.is_daily_energy:
             return Answer(AnswerKind.NO_DATA)
-        quantity = {"grandeurMetier": "CONS", "grandeurPhysique": "EA", "unite": "Wh", "points": rows}
+        quantity = {
+            "grandeurMetier": "CONS" if series is Series.DAILY else "PROD",
+            "grandeurPhysique": "EA",
+            "unite": "Wh",
+            "points": rows,
+        }
         return Answer(AnswerKind.DATA, {"idPrm": usage_point_id, "grandeur": [quantity]})
 
     def run(self, job: WindowJob) -> Any:
@@ -143,7 +147,7 @@ class GatewayHome(Household):
                 pass
 
     def live_until(self, end: datetime) -> None:
-        """Tick at each quarter past and quarter to while accounts may be asked, else every three hours."""
+        """Tick at each quarter past and quarter to while accounts may be asked, else every six hours."""
         while self.at < end:
             self.tick()
             later = self.at.replace(minute=15 if self.at.minute < 15 else 45, second=3)
@@ -157,8 +161,11 @@ class GatewayHome(Household):
 
 
 def next_hour_of(now: datetime) -> datetime:
-    """Return the next third hour of the clock, 6, 9 and 12 among them; asking hours begin with one of these."""
-    return now.replace(hour=now.hour // 3 * 3, minute=0, second=3) + timedelta(hours=3)
+    """Return the next whole hour if accounts may be asked in it, else the next sixth one."""
+    whole = now.replace(minute=0, second=3) + timedelta(hours=1)
+    return (
+        whole if is_asking_hour(whole) else now.replace(hour=now.hour // 6 * 6, minute=0, second=3) + timedelta(hours=6)
+    )
 
 
 @pytest.fixture
@@ -182,7 +189,6 @@ def in_hours(call: Call) -> bool:
 
 @pytest.mark.slow
 def test_a_month_with_a_first_history_of_three_years_is_never_banned_and_ends_complete(home: GatewayHome) -> None:
-    home.lacks = 1  # Yesterday comes late each day, so that the afternoon asks once more.
     accounts = [home.add_home(number) for number in (11, 12, 13)]
     home.live_until(BEGUN + timedelta(days=30))
     assert home.bans.banned == set() and home.most_in_half_a_day() <= 60
@@ -200,10 +206,23 @@ def test_a_month_with_a_first_history_of_three_years_is_never_banned_and_ends_co
     assert {(day, account, series) for day in days for account in accounts for series in nightly} <= asked
     # Ten weeks of curve a day and account, the newest first.
     curves = [call for call in home.calls if call.kind == "backfill" and call.series.has_steps]
-    a_day = Counter((call.account_id, (call.at - BEGUN) // ONE_DAY) for call in curves)
-    assert max(a_day.values()) == 10
-    ends = [call.window.end for call in curves if (call.account_id, call.series) == (accounts[0], Series.LOAD_CURVE)]
-    assert ends == sorted(ends, reverse=True)
+    for account in accounts:
+        # The newest week is asked for again, for no curve comes.
+        older = [one for one in curves if one.account_id == account and one.window.end < civil_date(one.at)]
+        days_after = [(call.at - BEGUN) // ONE_DAY for call in older]
+        assert [number for number, day in enumerate(days_after) if number >= 10 * (day + 1)] == []
+        ends = [one.window.end for one in older if one.series is Series.LOAD_CURVE]
+        assert ends == sorted(ends, reverse=True) and len(ends) > 90
+
+
+@pytest.mark.parametrize("home", [[Series.DAILY]], indirect=True)
+def test_what_lacks_yesterday_is_asked_for_once_more_in_the_afternoon(home: GatewayHome) -> None:
+    account = home.add_home(11)
+    home.lacks = 1
+    home.live_until(BEGUN + timedelta(days=2, hours=3))
+    looked = [call for call in home.calls if call.kind in ("nightly", "catch-up")]
+    assert [(call.kind, is_afternoon(call.at)) for call in looked] == [("nightly", False), ("catch-up", True)] * 2
+    assert all(in_hours(call) and call.account_id == account for call in looked)
 
 
 def test_a_month_of_curve_comes_at_once(home: GatewayHome) -> None:

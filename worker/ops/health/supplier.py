@@ -96,8 +96,10 @@ def check_pace(connections: CheckConnections, supplier: str) -> Iterator[CheckNo
     used, limit = max(quota.used.values()), quota.limit
     setting = {1: "CALLS_PER_HOUR", 24: "CALLS_PER_DAY"}.get(quota.hours, "CALLS_PER_HALF_DAY")
     if quota.opens_in_s > 0:
-        opens_at = datetime.now(PARIS) + timedelta(seconds=quota.opens_in_s)
-        yield warn(f"{_why_closed(preset, quota)}: nothing is asked until {opens_at:%H:%M}; it opens by itself")
+        now = datetime.now(PARIS)
+        opens_at = now + timedelta(seconds=quota.opens_in_s)
+        when = f"{opens_at:%H:%M}" if opens_at.date() == now.date() else f"{opens_at:%Y-%m-%d %H:%M}"
+        yield warn(f"{_why_closed(preset, quota)}: nothing is asked until {when}; it opens by itself")
     if limit is None:
         yield ok(f"no limit of calls a {quota.span}")
     elif used >= limit:
