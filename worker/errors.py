@@ -274,6 +274,13 @@ class LoginFailed(AccountError):
     renewable = True
 
 
+class FilesOnly(AccountError):
+    """The account of a gas meter was made by the import of a file, so nothing is asked for it."""
+
+    code: ClassVar[str] = "FILES_ONLY"
+    answer_class = AnswerClass.LOGIN
+
+
 class UnknownAccount(AccountError):
     """No account of this id is in the registry."""
 

@@ -29,6 +29,7 @@ REASON = "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"  # The longest one.
 # Commands with --json that start servers or wait for those of others, each with what holds its shape instead.
 NOT_RUN = {
     "restore": "tests/integration/test_restore.py",
+    "import": "tests/integration/test_import_by_hand.py",
     "demo": "the types: print_json takes an object",
     "drill": "tests/acceptance/test_drill.py",
     "migrate-layout": "tests/integration/test_migrate_layout.py, for it is CouchDB's",

@@ -55,13 +55,15 @@ class AccountAssertion:
         token: str | None = None,
         anew: bool = False,
         tenant: str = DEFAULT_TENANT,
+        waits_under: str | None = None,
     ) -> tuple[Account, bool]:
         """Return the tenant's account of a usage point, and whether it is new; one that was there stays as it is.
 
         Account and evidence are written in one transaction. With ``consented_on``, the day on which the holder
         consented, the account is ``ready`` at once. Otherwise it is ``new`` until the supplier's first answer, and is
         asked for like a ready one. The caller has checked that there is a token where accounts have their own, and
-        enqueues the backfill. ``anew``: the holder has consented since the meter's data were erased.
+        enqueues the backfill. ``anew``: the holder has consented since the meter's data were erased. ``waits_under``:
+        the code under which the account waits for its owner, and nothing is asked for it.
 
         Raises ValueError if the evidence can't be kept as it is, MeterElsewhere where the account that reads the meter
         is another tenant's, and MeterErased where the meter's data were erased and neither ``anew`` nor the day of the
@@ -92,6 +94,7 @@ class AccountAssertion:
             confirmed=consented_on is not None,
             on_new=on_new,
             tenant=tenant,
+            waits_under=waits_under,
         )
         check_tenant_of(account, tenant)
         return account, created

@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import date, datetime
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from worker.accounts.day_values import StoredDay
 from worker.accounts.explain import Explanation, SeriesExplanation
@@ -184,11 +184,15 @@ def _unit_of(series: Series) -> str:
     return series.description.quantity.load_unit.lower()
 
 
+# Days in these states are counted as complete.
+_COMPLETE_TOO: Final = (DayState.AGAIN, DayState.FILE)
+
+
 def _series_coverage_to_json(coverage: Coverage) -> dict[str, Any]:
     return {
         "first_day": to_plain(coverage.first),
         "last_day": to_plain(coverage.last),
-        **{state.name.lower(): coverage.counts.get(state, 0) for state in DayState if state is not DayState.AGAIN},
+        **{state.name.lower(): coverage.counts.get(state, 0) for state in DayState if state not in _COMPLETE_TOO},
         "asked_next": to_plain(coverage.asked_next),
         "open_days": [
             {

@@ -29,14 +29,18 @@ class Recorded:
     """What a command is recorded as. ``subject``: the parameter that names what it is done to, beside an account.
 
     ``only_with``: the options that make a change, with what each does; without one of them the command only shows.
+    ``shows_with``: the option with which it only shows.
     """
 
     action: AuditAction | None = None
     subject: str = ""
     only_with: Mapping[str, AuditAction] = field(default_factory=dict)
+    shows_with: str = ""
 
     def find_action(self, parameters: Mapping[str, Any]) -> AuditAction | None:
         """Return what a call with these parameters does; None where it only shows."""
+        if parameters.get(self.shows_with):
+            return None
         return next((action for name, action in self.only_with.items() if parameters.get(name)), self.action)
 
 
@@ -54,6 +58,7 @@ RECORDED: Final[Mapping[str, Recorded]] = {
     "home add": Recorded(AuditAction.ACCOUNT_ADD),
     "home password": Recorded(AuditAction.RECOVERY_CODE),
     "home token": Recorded(AuditAction.ACCOUNT_TOKEN),
+    "import": Recorded(AuditAction.ACCOUNT_IMPORT, shows_with="dry_run"),
     "incidents": Recorded(only_with={"opening": AuditAction.INCIDENT_OPEN, "closing": AuditAction.INCIDENT_CLOSE}),
     "invitations revoke": Recorded(AuditAction.INVITATION_REVOKE, subject="invitation_id"),
     "invite": Recorded(AuditAction.INVITATION_CREATE),

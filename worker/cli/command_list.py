@@ -34,6 +34,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Fetch and check data": {
         "sync": "Fetch the last days of an account again.",
         "backfill": "Fetch the missing history of an account.",
+        "import": "Store the readings of downloaded files.",
         "verify": "Compare stored readings and totals; repair them.",
         "replay": "Read kept answers again, after a bug fix.",
         "quarantine": "Look at answers in a form that is not known.",

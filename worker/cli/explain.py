@@ -28,6 +28,7 @@ from worker.domain.exports.public_documents import to_plain_number
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.documents import Entry
+from worker.domain.measures.messages import is_file_run
 from worker.domain.measures.readings import ONE_DAY
 from worker.domain.measures.series import Series
 from worker.texts import LANGUAGES, translate_cause
@@ -93,9 +94,13 @@ def _lines(explanation: Explanation, language: str) -> Iterator[str]:
         yield (
             f"corrected: {correction.key} was {describe_amount(correction.was_amount, series)}, "
             f"became {describe_removal(correction.doctype) if became is None else describe_amount(became, series)} "
-            f"at {to_plain(correction.changed_at)} in run {correction.run_id}"
+            f"at {to_plain(correction.changed_at)} {_origin(correction.run_id)}"
         )
     yield from _totals(explanation)
+
+
+def _origin(run_id: str) -> str:
+    return f"by a file, in import {run_id}" if is_file_run(run_id) else f"in run {run_id}"
 
 
 def _consent(explanation: Explanation) -> str:

@@ -27,6 +27,7 @@ INTERRUPTED: Final = 130
 
 _SAY_IT_THEMSELVES: Final = ("doctor", "health")  # Or nothing, as containers ask every few seconds.
 _GAS_SETTING: Final = "RELEVE_GRDF_CLIENT_ID"
+_MODULES: Final = {"import": "import_files"}  # A word of Python is no name there.
 
 
 class LazyGroup(click.Group):
@@ -40,7 +41,7 @@ class LazyGroup(click.Group):
             return None
         from worker.cli.audit_trail import record_command
 
-        name = cmd_name.replace("-", "_")
+        name = _MODULES.get(cmd_name, cmd_name.replace("-", "_"))
         command: click.Command = getattr(import_module(f"worker.cli.{name}"), name)
         command.short_help = COMMANDS[cmd_name]  # The completion of a shell shows it.
         return record_command(command, cmd_name)

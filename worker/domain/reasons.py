@@ -18,13 +18,14 @@ from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.completeness import UNKNOWN, DayMark, DayState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.series import Series
-from worker.errors import ConsentEnded, describe_code
+from worker.errors import ConsentEnded, FilesOnly, describe_code
 
 
 class Reason(StrEnum):
     """The reasons for the state of a day."""
 
     COMPLETE = "complete"
+    FROM_FILE = "from_file"  # It is complete, and a file was the last to tell anything new of it.
     IN_FORCE = "in_force"  # Of a state that holds until another one is told.
     PARTIAL = "partial"
     PARTIAL_FOR_GOOD = "partial_for_good"
@@ -43,6 +44,7 @@ class Reason(StrEnum):
     CONSENT_STOPPED = "consent_stopped"  # The household stopped it here.
     CONSENT_REFUSED = "consent_refused"  # It was withdrawn, or it ended on a day that we don't know.
     ACCESS_REFUSED = "access_refused"
+    FILES_ONLY = "files_only"  # The account has no token: it has what its files tell.
     TOKEN_NEEDED = "token_needed"  # noqa: S105 - A gateway wants a new token.
     HOLDER_CHANGED = "holder_changed"
     METER_UNKNOWN = "meter_unknown"
@@ -62,6 +64,11 @@ class Reason(StrEnum):
     BEYOND_HISTORY = "beyond_history"
     NOT_OVER = "not_over"
     FUTURE = "future"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of the day is stored."""
+        return self in (Reason.COMPLETE, Reason.FROM_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +148,15 @@ def choose_series_reason(reasons: Mapping[Series, Reason]) -> tuple[Reason, froz
     """Return the reason to show for a day and the series that it concerns. ``reasons``: in the order of ``Series``.
 
     Daily values and the curve of one direction, consumption first, are what a day is asked about. The daily value comes
-    first, unless it is complete and the curve is not.
+    first, unless it is complete and the curve is not. Where both are, what a file has told comes first.
     """
     energies = [series for series in reasons if series.is_daily_energy or series.has_steps] or list(reasons)
     direction = energies[0].description.direction
     shown = [series for series in energies if series.description.direction is direction]
     if len({reasons[series] for series in shown}) == 1:
         return reasons[shown[0]], frozenset(shown)
-    first = next(series for series in shown if reasons[series] is not Reason.COMPLETE)
+    lacking = (series for series in shown if not reasons[series].is_complete)
+    first = next(lacking, None) or next(series for series in shown if reasons[series] is Reason.FROM_FILE)
     return reasons[first], frozenset({first})
 
 
@@ -158,7 +166,7 @@ def _final_reason(facts: DayFacts) -> Reason | None:
     if facts.in_force:
         return Reason.IN_FORCE
     if facts.mark.complete:
-        return Reason.COMPLETE
+        return Reason.FROM_FILE if state is DayState.FILE else Reason.COMPLETE
     if state is DayState.BEFORE:
         return Reason.BEFORE
     if facts.ended:
@@ -182,6 +190,8 @@ def _hold_reason(today: date, account: Account) -> Reason | None:
         case AccountState.PAUSED:
             return Reason.PAUSED
         case AccountState.ACTION_NEEDED:
+            if account.reason == FilesOnly.code:
+                return Reason.FILES_ONLY
             return _REASON_BY_REFUSAL[describe_code(account.reason).answer_class]
         case AccountState.READY | AccountState.DELETED | AccountState.CLOSED:
             return None

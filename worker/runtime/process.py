@@ -41,7 +41,7 @@ from worker.clients.endpoints import SHARED_QUOTA
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
 from worker.clients.supplier import ConsentCalls, SupplierClient
-from worker.clients.suppliers import SUPPLIERS, SupplierClients
+from worker.clients.suppliers import ENEDIS, GATEWAY, GRDF, SUPPLIERS, SupplierClients
 from worker.clients.tokens import TokenProvider
 from worker.domain.clock import clock_from, real_clock
 from worker.domain.consent.accounts import Account
@@ -94,6 +94,8 @@ from worker.sync.completeness import LedgerRebuilder
 from worker.sync.due import DueWindows
 from worker.sync.due_at_gateway import GatewayWindows
 from worker.sync.due_by_supplier import DueBySupplier
+from worker.sync.file_accounts import FileAccounts
+from worker.sync.file_import import FileImporter
 from worker.sync.history import History
 from worker.sync.incidents import Incidents
 from worker.sync.inline import Inline
@@ -273,6 +275,12 @@ class Runtime(AbstractContextManager["Runtime"]):
             incidents=self.incidents,
             daily_limit_kwh=settings.daily_limit_kwh,
         )
+        self.file_importer = FileImporter(
+            window_sync=self.window_sync,
+            results=self.results,
+            outcomes=self.registry.outcomes,
+            progress=self.progress,
+        )
         self.due_windows = DueBySupplier([self._build_due_windows(*one) for one in self.ledgers.items()])
         self.probes = IncidentProber(
             incidents=self.incidents,
@@ -424,6 +432,11 @@ class Runtime(AbstractContextManager["Runtime"]):
             consents=self.consents,
             erasures=self.erasures,
             now=self.now,
+        )
+        self.file_accounts = FileAccounts(
+            registry=self.registry,
+            assertion=self.assertion,
+            suppliers={ENEDIS.name: GATEWAY.name, GRDF.name: GRDF.name},
         )
         self.gateway_accounts = GatewayAccounts(assertion=self.assertion)
 

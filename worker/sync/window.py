@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final, Protocol
 
 from worker.clients.splitting import SplitFetch
@@ -34,11 +34,11 @@ from worker.domain.measures import messages
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.comparison import compare, ranges_to_read
-from worker.domain.measures.completeness import last_day_of
+from worker.domain.measures.completeness import civil_day_of, last_day_of
 from worker.domain.measures.documents import Entry, entry_of, key_of, key_range, to_document, to_timestamp
 from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
 from worker.domain.measures.overlaps import REMOVED, keep_last, keep_latest_periods
-from worker.domain.measures.readings import DateWindow, civil_date
+from worker.domain.measures.readings import DateWindow, IntervalReading, civil_date
 from worker.domain.measures.recent_answers import RecentAnswers
 from worker.domain.measures.series import Doctype
 from worker.domain.measures.states import activation_in, lacking_in
@@ -144,30 +144,56 @@ class WindowSync:
             left_out += len(readings)
             readings = keep_latest_periods(readings) if periods else keep_last(readings)
             left_out -= len(readings)
-        entries = sorted((entry_of(reading, answer.series.inputs) for reading in readings), key=lambda entry: entry.key)
-        set_aside = beyond(entries, self.daily_limit_kwh) if answer.series.has_daily_limit else {}
-        entries = [entry for entry in entries if entry.key not in set_aside]
-        fetched = Fetched(
-            **messages.job_of(job),
-            readings=[entry.reading for entry in entries],
-            facts=AnswerFacts(
-                fetched=len(entries),
-                asked_at=answer.asked_at.timestamp(),
-                fetched_at=to_timestamp(answer.asked_at),
-                dropped=sum(part.dropped for part in parsed),
-                differing=sum(part.differing for part in parsed),
-                left_out=left_out,
-                set_aside=set_aside,
-                last_day=max((str(last_day_of(entry, answer.series)) for entry in entries), default=None),
-                floor=answer.floor.isoformat() if answer.floor else None,
-                activated_on=activation_in(entries, answer.series, civil_date(answer.asked_at)),
-                lacks=[series.value for series in lacking_in(entries, answer.series)],
-                open={},
-            ),
+        fetched = self.receive(
+            job,
+            readings,
+            answer.asked_at,
+            dropped=sum(part.dropped for part in parsed),
+            differing=sum(part.differing for part in parsed),
+            left_out=left_out,
+            floor=answer.floor,
         )
         # The supplier may have refused the last day, which then stays to be asked for.
         fetched["end"] = answer.window.end.isoformat()
         return fetched
+
+    def receive(
+        self,
+        job: WindowJob,
+        readings: Sequence[IntervalReading],
+        told_at: datetime,
+        *,
+        dropped: int = 0,
+        differing: int = 0,
+        left_out: int = 0,
+        floor: date | None = None,
+    ) -> Fetched:
+        """Return the readings of an answer or of a file as ``filter_known`` takes them, without impossible days (K7).
+
+        ``told_at``: when the answer was asked for, or the file was made; of two, the later one holds.
+        """
+        series = messages.series_of(job)
+        entries = sorted((entry_of(reading, series.inputs) for reading in readings), key=lambda entry: entry.key)
+        set_aside = beyond(entries, self.daily_limit_kwh) if series.has_daily_limit else {}
+        entries = [entry for entry in entries if entry.key not in set_aside]
+        return Fetched(
+            **messages.job_of(job),
+            readings=[entry.reading for entry in entries],
+            facts=AnswerFacts(
+                fetched=len(entries),
+                asked_at=told_at.timestamp(),
+                fetched_at=to_timestamp(told_at),
+                dropped=dropped,
+                differing=differing,
+                left_out=left_out,
+                set_aside=set_aside,
+                last_day=max((str(last_day_of(entry, series)) for entry in entries), default=None),
+                floor=floor.isoformat() if floor else None,
+                activated_on=activation_in(entries, series, civil_date(told_at)),
+                lacks=[lacking.value for lacking in lacking_in(entries, series)],
+                open={},
+            ),
+        )
 
     def replay(self, job: WindowJob, answer: RawAnswer) -> WindowResult:
         """Do ``sync_window`` with a stored answer instead of a call to the supplier. Raises MalformedAnswer."""
@@ -219,7 +245,8 @@ class WindowSync:
     def store(self, writes: Writes) -> WindowResult:
         """Write readings, then totals, again after a lost race, and record the result. Raises UnknownAccount."""
         self._raise_if_removed(writes)
-        counts, last = self._write_until_settled(writes)
+        series = messages.series_of(writes)
+        counts, last, written_keys = self._write_until_settled(writes)
         if counts.total():
             # The account may have been removed during the writes, and its measures erased before them.
             self._raise_if_removed(writes)
@@ -232,6 +259,7 @@ class WindowSync:
             left_out=writes["left_out"],
             seen=writes["seen"],
             late_days=sorted({*writes["late_days"], *last["late_days"]}),
+            changed_days=sorted({civil_day_of(key, series).isoformat() for key in written_keys}),
             facts=writes["facts"],
         )
         self.recorder.record_result(result)
@@ -256,11 +284,11 @@ class WindowSync:
         documents = self.measures.read(job["account_id"], ranges_to_read(job))
         return compare(job, entries, facts, documents, recent, self.now(), self.daily_limit_kwh)
 
-    def _write_until_settled(self, writes: Writes) -> tuple[Counter[str], Writes]:
+    def _write_until_settled(self, writes: Writes) -> tuple[Counter[str], Writes, set[str]]:
         """Record the corrections, then write readings, then totals, until no document loses a race.
 
         Readings that come are written before those that go are removed. Returns the numbers of documents created,
-        updated and removed, and what was written last.
+        updated and removed, what was to be written last, and the keys of the readings that were.
         """
         counts: Counter[str] = Counter()
         written_keys: set[str] = set()
@@ -288,9 +316,9 @@ class WindowSync:
             counts["removed"] += sum(
                 entry.key not in lost_keys[doctype] for doctype, rows in removals.items() for entry in rows
             )
-            if not any(lost_keys.values()):
-                return counts, writes
             written_keys |= {entry.key for entry in entries[inputs]} - lost_keys[inputs]
+            if not any(lost_keys.values()):
+                return counts, writes, written_keys
             # Without their revisions, because the other run has replaced these.
             entries_again = messages.to_entries(writes["answer"]) or [
                 Entry(*entry.reading) for entry in entries[inputs] if entry.key in lost_keys[inputs]

@@ -30,9 +30,14 @@ _LONGEST_CALL: Final = 10_000
 LONGEST_FORM: Final = 16 * 1024
 # Of what only an operator who is logged in may send: three files, and what lies between them.
 LARGEST_UPLOAD: Final = MOST_PROOFS * LARGEST_PROOF + 64 * 1024
+# Of files of measures that a household or its program sends: all files of an import together.
+LARGEST_IMPORT: Final = 32 * 1024 * 1024
 # The routes that take files, each with the most bytes of its body. All others refuse multipart bodies. Such a route
 # looks at who sends it before it reads, and reads in pieces.
-UPLOADS: Final = {re.compile(r"/operator/rights/[0-9a-z]{1,40}/proofs"): LARGEST_UPLOAD}
+UPLOADS: Final = {
+    re.compile(r"/operator/rights/[0-9a-z]{1,40}/proofs"): LARGEST_UPLOAD,
+    re.compile(r"(/api)?/accounts/[a-z0-9]{1,32}/import"): LARGEST_IMPORT,
+}
 # Codes with a page of their own; the others share that of "refused".
 _PAGES: Final = (
     "unknown_account",

@@ -71,9 +71,9 @@ class Sees:
 class Row:
     """One route with one cell for each member of the cast, and what is sent along.
 
-    ``route``: method and path as declared.  Texts of ``query``, ``form`` and ``json`` may have {csrf}, the value of the
-    caller's own pages, {id} and {number}, the holder's account and meter, and {new_number}, a meter without an account.
-    ``state``: that of the account before the call.
+    ``route``: method and path as declared.  Texts of ``query``, ``form``, ``json`` and ``files`` may have {csrf}, the
+    value of the caller's own pages, {id} and {number}, the holder's account and meter, and {new_number}, a meter
+    without an account. ``state``: that of the account before the call.
     """
 
     route: str
@@ -82,6 +82,7 @@ class Row:
     query: Mapping[str, str] = field(default_factory=dict)
     form: Mapping[str, str] | None = None
     json: Mapping[str, Any] | None = None
+    files: Mapping[str, str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     state: AccountState = AccountState.READY
 
@@ -108,6 +109,13 @@ NEEDS_LOGIN = sees(401, "unauthorized", 'Bearer realm="releve"')
 ELSEWHERE = sees(409, "METER_ELSEWHERE")
 NO_CALLER = dict.fromkeys((OPERATOR, STRANGER), NEEDS_LOGIN)
 SIGN_IN = sees(303, "/sign-in")
+# A file of the holder's meter.
+EXPORT: Final = (
+    "Identifiant PRM;Type de donnees;Date de debut;Date de fin;Grandeur physique;Grandeur metier;Etape metier;Unite;"
+    "Pas en minutes\n"
+    "{number};Courbe de charge;01/07/2024;02/07/2024;Energie active;Consommation;Comptage Brut;W;\nHorodate;Valeur\n"
+    "2024-07-01T00:30:00+02:00;252\n2024-07-01T01:00:00+02:00;286\n"
+)
 BAD_FORM = sees(403, "does not come from your present session")
 
 
@@ -204,6 +212,14 @@ TABLE = (
         "POST /accounts/{account_id}/series",
         changes(303, "/accounts/{id}/series?saved=yes"),
         form={"series": "max_power"},
+    ),
+    for_holder("GET /accounts/{account_id}/import", sees(200, "/accounts/{id}/import", "Choose the files")),
+    # Files are read for nobody but the holder.
+    for_holders_form(
+        "POST /accounts/{account_id}/import",
+        sees(200, "What is in these files", "{id}"),
+        form={"look": "1"},
+        files={"file": EXPORT},
     ),
     for_holder("GET /accounts/{account_id}/stop", sees(200, "/accounts/{id}/stop", "{digits}")),
     for_holders_form("POST /accounts/{account_id}/stop", changes(303, "/accounts/{id}#connection")),
@@ -420,6 +436,13 @@ TABLE = (
         changes(200, "{id}"),
         holder=changes(200, "{id}", "{digits}"),
     ),
+    for_programs_and_holders_page(
+        "POST /api/accounts/{account_id}/import",
+        Scope.WRITE_ACCOUNTS,
+        sees(200, "{id}", "{digits}", "load_curve"),
+        query={"dry_run": "true"},
+        files={"file": EXPORT},
+    ),
     for_programs_and_holders_page("DELETE /api/accounts/{account_id}", Scope.ERASE_ACCOUNTS, changes(200, "erased")),
     for_programs_and_holder(
         "GET /api/accounts/{account_id}/status", Scope.READ_ACCOUNTS, sees(200, "{id}", "load_curve")
@@ -565,6 +588,7 @@ def ask(client: TestClient, row: Row, account_id: str, cast: Cast, invitation_id
         params=_filled(row.query, values),
         data=_filled(row.form, values),
         json=_filled(row.json, values),
+        files=_filled(row.files, values),
         headers=dict(row.headers),
     )
 

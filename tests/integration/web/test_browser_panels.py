@@ -1,4 +1,5 @@
-"""The page of a home with panels in a real browser: one chart for both directions, and the cards below, judged by axe.
+"""The page of a home with panels in a real browser: one chart for both directions, the cards below, and the
+import of files, judged by axe.
 
 The web service runs in this process, over documents that are written straight into the store.
 """
@@ -13,8 +14,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.support.api_service import TODAY
-from tests.support.browsed_pages import open_browsed_service, open_pages
+from tests.support.browsed_pages import look_at_all_widths, open_browsed_service, open_pages
 from tests.support.browser import go, look_at, open_profile, text_of
+from tests.support.made_files import hour_export
 from tests.support.panel_homes import TEMPO, PanelHome, store_home
 from worker.domain.measures.series import Series, SeriesSwitch
 
@@ -62,3 +64,20 @@ def test_a_home_with_panels_reads_both_directions_powers_and_registers(
         chosen = service.runtime.registry.outcomes.list_chosen(account)
         switched = {one.series: one.switch for one in chosen if one.switch is not SeriesSwitch.FLEET}
         assert switched == {Series.PRODUCTION_LOAD_CURVE: SeriesSwitch.OFF}
+
+        browser.get(f"{address}/accounts/{account}/import?lang=fr")
+        look_at_all_widths(browser, "import")
+        files = [tmp_path / "Enedis_Conso_Heure_30001640000011.csv", tmp_path / "poeme.csv"]
+        for path, text in zip(files, (hour_export(), "Sous le pont Mirabeau\ncoule la Seine\n"), strict=True):
+            path.write_text(text, encoding="utf-8")
+        for button, result in (
+            ("Regarder sans importer", "Rien n’a été enregistré"),
+            ("Importer", "Fichiers importés"),
+        ):
+            browser.find_element(By.ID, "files").send_keys("\n".join(map(str, files)))
+            go(browser, button, result)
+            look_at_all_widths(browser, f"import-{button.split()[0].lower()}")
+        assert "…0011.csv" in text_of(browser, "main") and "30001640000011" not in browser.page_source
+        browser.get(f"{address}/accounts/{account}?by=day&at=2024-07-01")
+        assert "d’après un fichier importé" in text_of(browser, "#chart")
+        look_at(browser, "import-day")

@@ -17,7 +17,7 @@ from tests.support.connect_service import ConnectServers, open_connect_service
 from tests.support.proxy_stack import ProxyStack
 from tests.support.web_server import RunningServer, running_server, statuses
 from worker.accounts.proxy.supplier_calls import MOST_AT_ONCE
-from worker.web.errors import LARGEST_UPLOAD, LONGEST_FORM, UPLOADS
+from worker.web.errors import LARGEST_IMPORT, LARGEST_UPLOAD, LONGEST_FORM, UPLOADS
 
 pytestmark = pytest.mark.sockets
 
@@ -63,7 +63,7 @@ def test_n2_a_gigabyte_told_is_refused_without_reading(service: ApiService, web:
 
 def test_n2_forms_are_urlencoded_and_short_in_every_route(service: ApiService, web: RunningServer) -> None:
     uploads = [path for path in posts(service) if any(route.fullmatch(path) for route in UPLOADS)]
-    assert len(posts(service)) > 12 and uploads == ["/operator/rights/a1b2/proofs"]
+    assert len(posts(service)) > 12 and uploads == ["/accounts/a1b2/import", "/operator/rights/a1b2/proofs"]
     for path in posts(service):
         if path not in uploads:
             for length, content_type, status in (
@@ -83,6 +83,11 @@ def test_n2_an_upload_is_read_for_nobody_who_is_not_logged_in(web: RunningServer
         assert statuses(connection.recv(65536)) == [403]
     with web.send(request("POST", path, LARGEST_UPLOAD + 1, MULTIPART)) as connection:
         assert statuses(connection.recv(65536)) == [413]
+    for path, status in (("/accounts/a1b2/import", 404), ("/api/accounts/a1b2/import", 401)):
+        with web.send(request("POST", path, LARGEST_IMPORT, MULTIPART)) as connection:
+            assert statuses(connection.recv(65536)) == [status], path
+        with web.send(request("POST", path, LARGEST_IMPORT + 1, MULTIPART)) as connection:
+            assert statuses(connection.recv(65536)) == [413], path
 
 
 def test_a_person_who_leaves_in_the_middle_of_a_form_is_no_fault(

@@ -40,7 +40,9 @@ def test_each_command_is_in_one_group_and_each_line_is_whole() -> None:
     modules = {name: import_module(f"worker.cli.{name}") for _, name, _ in iter_modules([str(folder)])}
     found = [name for name, module in modules.items() if isinstance(getattr(module, name, None), click.Command)]
     listed = [name for group in GROUPS.values() for name in group]
-    assert sorted(name.replace("_", "-") for name in {*found} - {"account_series"}) == sorted(listed)
+    called = {"import_files": "import"}  # A word of Python is no name there.
+    names = (called.get(name, name.replace("_", "-")) for name in {*found} - {"account_series"})
+    assert sorted(names) == sorted(listed)
     for name, line in COMMANDS.items():
         assert len(line) <= LONGEST_LINE and line.endswith("."), name
 

@@ -45,6 +45,7 @@ class AuditAction(StrEnum):
     ACCOUNT_BACKFILL = "account.backfill"
     ACCOUNT_ERASE = "account.erase"
     ACCOUNT_FIND = "account.find"  # By the number of its meter, which is not in the entry.
+    ACCOUNT_IMPORT = "account.import"  # Of files; the subject tells how many days were new, the same and different.
     ACCOUNT_JOIN = "account.join"
     ACCOUNT_PART = "account.part"
     ACCOUNT_PAUSE = "account.pause"

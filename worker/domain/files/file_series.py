@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -27,6 +27,8 @@ class FileSeries:
     file has none. ``readings``: in time order, each step or day once, as ``worker.domain.parsing`` makes them of an
     answer. ``told_at``: when the file was exported, or the end of the last label's day where it tells no such time;
     zone-aware. ``dropped``: rows without a usable value. ``step_minutes``: the lengths of the steps of a curve.
+    ``marks``: nature, likelihood and state of the values that have unusual ones, by the local time of the end
+    of their step, such as ``2023-03-13 00:30:00``.
     """
 
     file: str
@@ -37,3 +39,4 @@ class FileSeries:
     told_at: datetime
     dropped: int = 0
     step_minutes: tuple[int, ...] = ()
+    marks: Mapping[str, tuple[str, str, str]] = field(default_factory=dict, repr=False)

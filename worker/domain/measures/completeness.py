@@ -44,6 +44,7 @@ class DayState(StrEnum):
     """States of a day; the values are the letters of a ledger's text."""
 
     COMPLETE = "c"
+    FILE = "f"  # All of it is stored, and a file was the last to tell anything new of it.
     PARTIAL = "p"
     LATE = "l"  # It was asked for, and nothing has come yet.
     ABSENT = "a"  # It was asked for until ``GIVE_UP_AGE``, and nothing came.
@@ -73,7 +74,7 @@ class DayMark:
     @property
     def complete(self) -> bool:
         """Whether all of the day is stored."""
-        return self.state in (DayState.COMPLETE, DayState.AGAIN)
+        return self.state in (DayState.COMPLETE, DayState.FILE, DayState.AGAIN)
 
     def __str__(self) -> str:
         half_hours = str(self.half_hours) if self.state is DayState.PARTIAL else ""

@@ -30,7 +30,7 @@ MIN_EMPTY_DAYS_AFTER_CURVE: Final = 8
 COMPARED_SERIES: Final = (daily_of(), curve_of(daily_of()))
 
 _EMPTY: Final = frozenset({DayState.LATE, DayState.ABSENT})
-_CURVE: Final = frozenset({DayState.COMPLETE, DayState.PARTIAL, DayState.AGAIN})
+_CURVE: Final = frozenset({DayState.COMPLETE, DayState.FILE, DayState.PARTIAL, DayState.AGAIN})
 
 
 class Hole(StrEnum):

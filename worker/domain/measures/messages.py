@@ -18,6 +18,7 @@ from worker.domain.measures.series import Series
 Row = Sequence[Any]  # An Entry, or its array.
 
 _RUN_ID = "%Y%m%dT%H%M%S.%f"
+_OF_FILE: Final = "-file"
 # The kinds of runs: what a window is asked for. All but the last two ask for the last days of a series.
 NIGHTLY: Final = "nightly"
 CATCH_UP: Final = "catch-up"
@@ -116,7 +117,7 @@ class SealedMessage(WindowJob):
 
 
 class WindowResult(WindowJob):
-    """The result of the window, counted in documents over all doctypes."""
+    """The result of the window, counted in documents over all doctypes; ``changed_days``: the days of what it wrote."""
 
     created: int
     updated: int
@@ -125,6 +126,7 @@ class WindowResult(WindowJob):
     left_out: int
     seen: str
     late_days: Sequence[str]
+    changed_days: Sequence[str]
     facts: AnswerFacts
 
 
@@ -148,6 +150,19 @@ def to_job(account_id: str, series: Series, window: DateWindow, run_id: str, cla
 def new_run_id(now: datetime) -> str:
     """Return a run id such as ``20240725T070000.000001``; ids sort by time, so a late result can be recognized."""
     return now.astimezone(UTC).strftime(_RUN_ID)
+
+
+def new_file_run_id(now: datetime) -> str:
+    """Return the id of an import, such as ``20240725T070000.000001-file``, by which its corrections tell their origin.
+
+    It sorts among the ids of runs.
+    """
+    return f"{new_run_id(now)}{_OF_FILE}"
+
+
+def is_file_run(run_id: str) -> bool:
+    """Return whether a run was the import of a file."""
+    return run_id.endswith(_OF_FILE)
 
 
 def window_fields(job: WindowJob) -> dict[str, str]:

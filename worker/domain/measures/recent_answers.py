@@ -9,17 +9,19 @@ here, as one short text for each account and series:
     …/…@…               A window, and when the answer that was stored for it was asked for.
 
 The answers of one day are listed, eight at most. One that was asked for before them loses wherever something is stored.
+A file counts as an answer that was asked for when the file was made. It is stored in parts, which are listed as one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Final, NamedTuple
 
 from worker.domain.measures import messages
 from worker.domain.measures.messages import AnswerFacts, WindowJob, WindowResult
-from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.readings import DateWindow, merge_spans
 
 MOST: Final = 8
 _A_DAY_US: Final = 24 * 3600 * 1_000_000
@@ -64,7 +66,7 @@ class RecentAnswers:
 
     def with_answer(self, answer: Answered) -> RecentAnswers:
         """Return these answers and one more, without those that need not be listed any longer."""
-        answers = sorted({*self.answers, answer})
+        answers = sorted(_merge_parts({*self.answers, answer}))
         oldest_us = answers[-1].asked_us - _A_DAY_US
         kept = [listed for listed in answers if listed.asked_us >= oldest_us][-MOST:]
         forgotten = [listed.asked_us for listed in answers[: len(answers) - len(kept)]]
@@ -96,12 +98,20 @@ class RecentAnswers:
         return set(finished.late_days).union(*(other.days_in(answer.window) for other in crossing))
 
 
+def _merge_parts(answers: Collection[Answered]) -> Iterator[Answered]:
+    """Yield the answers, those of one moment whose windows touch as one."""
+    for asked_us in {answer.asked_us for answer in answers}:
+        windows = [(one.window.start, one.window.end) for one in answers if one.asked_us == asked_us]
+        yield from (Answered(asked_us, DateWindow(*span)) for span in merge_spans(windows))
+
+
 @dataclass(frozen=True, slots=True)
 class FinishedAnswer:
     """What became of an answer.
 
     ``seen``: the answers known when it was compared with the store. ``wrote``: whether it changed the store;
     ``overwrote``: whether it replaced a value. ``late_days``: the days in which a later answer left a value of it out.
+    ``changed_days``: the days of which it wrote a value.
     """
 
     answer: Answered
@@ -109,6 +119,7 @@ class FinishedAnswer:
     wrote: bool
     overwrote: bool
     late_days: frozenset[date]
+    changed_days: frozenset[date] = frozenset()
 
     @classmethod
     def of(cls, result: WindowResult) -> FinishedAnswer:
@@ -120,4 +131,5 @@ class FinishedAnswer:
             wrote=bool(result["created"] + replaced),
             overwrote=bool(replaced),
             late_days=frozenset(map(date.fromisoformat, result["late_days"])),
+            changed_days=frozenset(map(date.fromisoformat, result["changed_days"])),
         )

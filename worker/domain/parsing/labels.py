@@ -8,7 +8,7 @@ order:
    previous reading's instant and the later one does.
 2. If the instants of a clock-change day then do not rise, but the day has as many readings as its true length requires
    and the clock change alone explains the disorder, then the instants follow from the position. In spring, labels of
-   the skipped hour are there and only they are out of order. In autumn, the labels fall once, between 02:00 and 03:30.
+   the skipped hour are there and only they are out of order. In autumn, the labels fall once, between 01:30 and 03:30.
 3. Otherwise the answer is out of order: rows that changed places keep their labels, and a label that comes a second
    time is the second pass.
 """
@@ -29,7 +29,8 @@ from worker.domain.measures.readings import PARIS, day_length, local_midnight
 _ONE_TICK = timedelta(microseconds=1)
 _USUAL_STEP_MINUTES: Final = 30  # For a point without a step length of its own.
 _CLOCK_CHANGE_HOUR: Final = 2  # French clocks skip or repeat the hour from 02:00 to 03:00.
-_FALL_FROM, _FALL_UNTIL = time(2), time(3, 30)  # Labels are ends, so the repeated hour's may be half an hour later.
+# Labels are ends, so the repeated hour's may be half an hour later; some files double it half an hour early.
+_FALL_FROM, _FALL_UNTIL = time(1, 30), time(3, 30)
 _MINUTES_PER_DAY: Final = 24 * 60
 _LONGEST_STEP: Final = len("PT99H9999M")
 # A day is labelled by its date alone or by its midnight. Another time of day is that of the day's maximum power.
@@ -81,11 +82,9 @@ def to_starts(labels: Sequence[Label]) -> list[datetime]:
     """Return the start of each labelled step, zone-aware in the meter's zone, in the order of ``labels``."""
     if _is_newest_first(labels):
         return to_starts(labels[::-1])[::-1]
-    ends: list[datetime] = [_UNSET] * len(labels)
-    previous: datetime | None = None
+    ends = to_instants([label.end for label in labels])
     by_day: defaultdict[date, list[int]] = defaultdict(list)
     for index, label in enumerate(labels):
-        ends[index] = previous = _instant(label.end, previous)
         by_day[(label.end - _ONE_TICK).date()].append(index)
     for day, indexes in by_day.items():
         if day_length(day) != timedelta(hours=24):
@@ -96,7 +95,14 @@ def to_starts(labels: Sequence[Label]) -> list[datetime]:
     return [(end - label.length).astimezone(PARIS) for end, label in zip(ends, labels, strict=True)]
 
 
-_UNSET = datetime.min.replace(tzinfo=UTC)
+def to_instants(ends: Sequence[datetime]) -> list[datetime]:
+    """Return the moments of end labels by rule 1 alone, in UTC: of steps whose length is not known yet."""
+    instants: list[datetime] = []
+    previous: datetime | None = None
+    for end in ends:
+        previous = _instant(end, previous)
+        instants.append(previous)
+    return instants
 
 
 def _instant(label: datetime, previous: datetime | None) -> datetime:

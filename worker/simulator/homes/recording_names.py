@@ -6,7 +6,7 @@ A name with a meter's number is told with its last four digits alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,19 +15,17 @@ from worker.simulator.homes.recording_formats import (
     RecordedFile,
     read_curve,
     read_daily,
-    read_hour_export,
-    read_index_export,
-    read_r63_export,
+    read_export,
 )
 
 _PCES: Final = ("[0-9]" * 14, "gi" + "[0-9]" * 6)
-_READERS: Final[Mapping[str, Callable[[Path], RecordedFile]]] = {
+_READERS: Final[Mapping[str, Callable[[Path], Iterator[RecordedFile]]]] = {
     "[0-9]" * 14 + ".load_curve.csv": read_curve,
     "[0-9]" * 14 + ".daily.csv": read_daily,
-    "enedis_conso_heure_*.csv": read_hour_export,
-    "enedis_conso_jour_*.csv": read_index_export,
-    "enedis_prod_jour_*.csv": read_index_export,
-    "enedis_r63*.csv": read_r63_export,
+    "enedis_conso_heure_*.csv": read_export,
+    "enedis_conso_jour_*.csv": read_export,
+    "enedis_prod_jour_*.csv": read_export,
+    "enedis_r63*.csv": read_export,
     **{f"{pce}.gas_daily.csv": read_gas_days for pce in _PCES},
     **{f"{pce}.gas_published.csv": read_gas_periods for pce in _PCES},
 }
@@ -39,20 +37,13 @@ NAMES: Final = (
 )
 _COMPRESSED: Final = (".zip", ".7z", ".bz2", ".xz", ".zst", ".tar", ".tgz")
 _SPREADSHEETS: Final = (".xlsx", ".xls", ".ods")
-# A number that lost its first zero in a spreadsheet is a meter's as well.
-_METER: Final = re.compile(r"(?:[0-9]{6,}|GI[0-9]{2})(?=[0-9]{4}(?![0-9]))", re.IGNORECASE)
 _PLAIN_SERIES: Final = re.compile(r"(?P<meter>.*?)[._ -]?(?P<series>gas_daily|gas_published|daily|load_curve)\.csv")
 
 
-def reader_of(path: Path) -> Callable[[Path], RecordedFile] | None:
+def reader_of(path: Path) -> Callable[[Path], Iterator[RecordedFile]] | None:
     """Return the reader of a file with this name; None for a name that is none of a recording."""
     name = Path(_plain_name(path))
     return next((reader for pattern, reader in _READERS.items() if name.match(pattern)), None)
-
-
-def shown_name(path: Path) -> str:
-    """Return the file's name with meter numbers cut to their last four digits: ``…0011.daily.csv``."""
-    return _METER.sub("…", path.name)
 
 
 def advice_for(path: Path) -> str:

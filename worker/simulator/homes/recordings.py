@@ -7,18 +7,21 @@ What is read and what is passed over is told file by file; each name may end in 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from worker.domain.files.file_series import FileRefused
+from worker.domain.files.names import shown_name
+from worker.domain.files.steps import infer_minutes
 from worker.domain.measures.readings import PARIS
+from worker.domain.parsing.labels import to_instants
 from worker.simulator.homes.gas.recordings import RecordedGasHome, merge_gas
 from worker.simulator.homes.recording_formats import BrokenRecording, RecordedFile
-from worker.simulator.homes.recording_names import NAMES, advice_for, reader_of, shown_name
-from worker.simulator.homes.series import HALF_HOUR, STEPS, Number, Point
+from worker.simulator.homes.recording_names import NAMES, advice_for, reader_of
+from worker.simulator.homes.series import Number, Point
 
 # Sources that ignore the clock change have two labels for one instant, so a point's key is its end and its label.
 _PointKey = tuple[datetime, str]
@@ -109,14 +112,24 @@ def read_folder(folder: Path) -> RecordedFolder:
     for path in sorted(folder.iterdir()):
         reader = None if path.is_dir() else reader_of(path)
         if reader is None:
-            recordings.passed_over.append(PassedOver(shown_name(path), advice_for(path)))
+            recordings.passed_over.append(PassedOver(shown_name(path.name), advice_for(path)))
         else:
-            files.append(reader(path))
-            _note(recordings, shown_name(path), files[-1])
+            for file in _read(reader, path):
+                files.append(file)
+                _note(recordings, shown_name(path.name), file)
     if not files:
         raise BrokenRecording(_nothing_to_serve(folder, recordings.passed_over))
     electricity = [file for file in files if file.gas is None]
     return RecordedFolder(_to_meters(electricity), _to_gas_homes(files), recordings.used, recordings.passed_over)
+
+
+def _read(reader: Callable[[Path], Iterator[RecordedFile]], path: Path) -> list[RecordedFile]:
+    try:
+        return list(reader(path))
+    except FileRefused as error:
+        raise BrokenRecording(str(error)) from None
+    except OSError as error:
+        raise BrokenRecording(f"{shown_name(path.name)}: can't be read ({type(error).__name__})") from None
 
 
 def _nothing_to_serve(folder: Path, passed_over: Sequence[PassedOver]) -> str:
@@ -217,54 +230,3 @@ def _by_day(points: Mapping[_PointKey, Point | None]) -> dict[date, list[Point]]
 def _day_of(label: str) -> date:
     """Return the day of the step that ends at ``label``."""
     return (datetime.fromisoformat(label) - timedelta(microseconds=1)).date()
-
-
-def to_instants(labels: Sequence[datetime]) -> list[datetime]:
-    """Return the moments of end labels in UTC; the order of naive labels tells the two passes of the autumn hour."""
-    instants: list[datetime] = []
-    previous: datetime | None = None
-    for label in labels:
-        previous = _instant(label, previous)
-        instants.append(previous)
-    return instants
-
-
-def _instant(label: datetime, previous: datetime | None) -> datetime:
-    if label.tzinfo is not None:
-        return label.astimezone(UTC)
-    earlier, later = (label.replace(tzinfo=PARIS, fold=fold).astimezone(UTC) for fold in (0, 1))
-    return later if previous is not None and earlier <= previous < later else earlier
-
-
-def infer_minutes(ends: Sequence[datetime]) -> list[int]:
-    """Return the length of the step before each of ``ends`` (rising instants), in minutes."""
-    if not ends:
-        return []
-    gaps = [None, *((later - earlier) // timedelta(minutes=1) for earlier, later in pairwise(ends))]
-    plausible_gaps = [
-        gap if gap in STEPS and end.minute % gap == 0 else None for end, gap in zip(ends, gaps, strict=True)
-    ]
-    step_gaps = [_without_missing_step(plausible_gaps, index) for index in range(len(plausible_gaps))]
-    return _fill_unknown_steps(step_gaps)
-
-
-def _without_missing_step(gaps: Sequence[int | None], index: int) -> int | None:
-    """Return the gap at ``index``, or a shorter neighbour where no neighbour is as long: a step is missing there."""
-    gap = gaps[index]
-    before = gaps[index - 1] if index else None
-    after = gaps[index + 1] if index + 1 < len(gaps) else None
-    if gap is None or gap in (before, after):
-        return gap
-    shorter = [other for other in (after, before) if other is not None and other < gap]
-    return shorter[0] if shorter else gap
-
-
-def _fill_unknown_steps(steps: Sequence[int | None]) -> list[int]:
-    """Replace each unknown step by the next known one, else by the one before, else by half an hour."""
-    filled = list(steps)
-    for index in reversed(range(len(filled) - 1)):
-        filled[index] = filled[index] or filled[index + 1]
-    complete: list[int] = []
-    for step in filled:
-        complete.append(step or (complete[-1] if complete else HALF_HOUR))
-    return complete

@@ -168,13 +168,14 @@ class AccountRegistry:
         confirmed: bool,
         on_new: Callable[[Connection, Sequence[str]], object],
         tenant: str = DEFAULT_TENANT,
+        waits_under: str | None = None,
     ) -> tuple[Account, bool]:
         """Add the account of a usage point that somebody vouches for, and return it with whether it is new.
 
         An account that is there already stays as it is, of whichever tenant. A new one belongs to ``tenant`` and is
         ``ready`` if ``confirmed``; else it is ``new`` until the supplier's first answer. Its series are due at once
         either way. ``on_new`` is called with its id, the only one, inside the transaction. Without ``token`` the
-        application's own token is used.
+        application's own token is used. ``waits_under``: the code under which a new one waits for its owner instead.
         """
 
         def insert(connection: Connection) -> tuple[Account, bool]:
@@ -185,7 +186,10 @@ class AccountRegistry:
                 if token is not None:
                     self.tokens.assign_new(connection, [account_id], token, None)
                 activate = account_rows.mark_ready if confirmed else account_rows.activate_unconfirmed
-                activate(connection, account_id, now)
+                if waits_under is None:
+                    activate(connection, account_id, now)
+                else:
+                    account_rows.change_state(connection, account_id, AccountState.ACTION_NEEDED, waits_under, now)
                 on_new(connection, [account_id])
             return account_rows.get(connection, account_id), created
 

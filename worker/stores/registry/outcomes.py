@@ -9,7 +9,7 @@ row is due again (``due.py``) are set by the caller.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypedDict
@@ -17,7 +17,7 @@ from typing import Any, Final, TypedDict
 from sqlalchemy import Connection, Row, bindparam, case, select, update
 
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.completeness import DayLedger, DayMark
+from worker.domain.measures.completeness import DayLedger, DayMark, DayState
 from worker.domain.measures.holes import MIN_EMPTY_DAYS_AFTER_CURVE, find_missing_curve
 from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
 from worker.domain.measures.series import Series, SeriesSwitch
@@ -138,11 +138,12 @@ class OutcomeTable(SeriesChoice):
                 if activated_on is not None:
                     account_rows.update_account(connection, account_id, {"activated_on": activated_on})
             if days:
-                ledger = DayLedger.parse(row.days).with_marks(days)
+                known = DayLedger.parse(row.days)
                 if answer:
-                    recent = RecentAnswers.parse(row.answered or "")
-                    ledger = ledger.ask_again(recent.days_in_doubt(answer))
-                    values["answered"] = str(recent.with_answer(answer.answer))
+                    days = {**days, **dict(_days_of_file(known, days, answer))}
+                ledger = known.with_marks(days)
+                if answer:
+                    ledger, values["answered"] = _add_answer(row, ledger, answer)
                 values |= ledger_columns(connection, account_id, Series(series), ledger)
             if code is None:
                 values["last_success_at"] = max(row.last_success_at or now, now)
@@ -153,6 +154,42 @@ class OutcomeTable(SeriesChoice):
             # After a crash in between the window is recorded again, or the next one confirms the account.
             with self._database.writing() as connection:
                 account_rows.confirm(connection, account_id, now)
+
+    def record_file(
+        self,
+        account_id: str,
+        series: Series,
+        run_id: str,
+        now: datetime,
+        *,
+        last_day: date | None,
+        to_marks: Callable[[DayLedger], Mapping[date, DayMark]],
+        answer: FinishedAnswer,
+    ) -> None:
+        """Record that a part of a file is stored. It is no answer of the supplier: verdict and due times stay.
+
+        ``to_marks``: returns the marks of its days, of the ledger as it is. A series that the account is not asked for
+        gets a row, so that what is stored of it is known. Raises UnknownAccount, also for a removed account.
+        """
+        with self._database.writing() as connection:
+            account_rows.lock(connection, account_id)  # Accounts are locked before their series.
+            row = lock_row(connection, account_id, series)
+            if row is None:
+                series_choice.insert_unasked(connection, account_id, series, now)
+                row = lock_row(connection, account_id, series)
+            if row is None:
+                raise AssertionError("unreachable")
+            known = DayLedger.parse(row.days)
+            ledger, answered = _add_answer(row, known.with_marks(to_marks(known)), answer)
+            values = {
+                "answered": answered,
+                "run_id": row.run_id or run_id,  # A row without a run is no outcome yet.
+                "updated_at": max(row.updated_at, now),
+                "last_day": max(row.last_day, last_day or NO_DAY),
+                "ever_stored": True,
+                **ledger_columns(connection, account_id, series, ledger),
+            }
+            update_row(connection, account_id, series, values)
 
     def make_due(self, account_id: str, series: Series, now: datetime) -> None:
         """Let a series be asked again now, whatever it waits for; an account that isn't active stays so."""
@@ -207,6 +244,21 @@ class OutcomeTable(SeriesChoice):
         # The row of a series that no window has ended for is not an outcome yet.
         query = select(SERIES_OUTCOMES).where(_C.account_id == account_id, _C.run_id != "")
         return {row.series: _to_outcome(row) for row in self._database.fetch(query)}
+
+
+def _days_of_file(
+    known: DayLedger, days: Mapping[date, DayMark], answer: FinishedAnswer
+) -> Iterator[tuple[date, DayMark]]:
+    """Yield the days that a file has told and the answer has only confirmed, with their marks, which stay."""
+    for day, mark in days.items():
+        if mark.complete and day not in answer.changed_days and known.mark_of(day).state is DayState.FILE:
+            yield day, known.mark_of(day)
+
+
+def _add_answer(row: Row[Any], ledger: DayLedger, answer: FinishedAnswer) -> tuple[DayLedger, str]:
+    """Return the ledger in which the days are due that are in doubt, and the answers of a row with this one."""
+    recent = RecentAnswers.parse(row.answered or "")
+    return ledger.ask_again(recent.days_in_doubt(answer)), str(recent.with_answer(answer.answer))
 
 
 def lock_row(connection: Connection, account_id: str, series: str) -> Row[Any] | None:

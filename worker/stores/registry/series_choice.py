@@ -137,13 +137,19 @@ def switch_series(
     if row is not None and (row.switch, row.collected) == (to, collected):
         return
     if row is None:
-        new_row = new_series_row(account_id, series, now, account.consent_until)
-        connection.execute(insert(SERIES_OUTCOMES).values(**{**new_row, "collected": False}))
+        insert_unasked(connection, account_id, series, now)
     values: dict[str, Any] = {"switch": to, "collected": collected, "active": collected and account.active}
     if collected and (row is None or not row.collected):
         # What was said of it when it ended, or long ago, is no verdict on what begins now.
         values |= {"again_at": now, "failures": 0, "history_due_at": now, "last_code": None, "last_message": ""}
     _update(connection, account_id, series, values)
+
+
+def insert_unasked(connection: Connection, account_id: str, series: Series, now: datetime) -> None:
+    """Insert the row of a series that the account is not asked for. Raises UnknownAccount."""
+    account = account_rows.get(connection, account_id)
+    new_row = new_series_row(account_id, series, now, account.consent_until)
+    connection.execute(insert(SERIES_OUTCOMES).values(**{**new_row, "collected": False}))
 
 
 def end_series(connection: Connection, account_id: str, series: Series, message: str, now: datetime) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
-from worker.web.api import accounts, audit, document_schemas, invitations, measures, progress, series
+from worker.web.api import accounts, audit, document_schemas, imports, invitations, measures, progress, series
 from worker.web.api.auth import CallerDep
 from worker.web.errors import HttpRefusal
 
@@ -43,7 +43,7 @@ async def refuse_unknown_query(request: Request, _: CallerDep) -> None:
 
 
 router = APIRouter(prefix=_PREFIX, dependencies=[Depends(refuse_unknown_query)])
-for _module in (accounts, series, invitations, measures, document_schemas, progress, audit):
+for _module in (accounts, series, invitations, measures, imports, document_schemas, progress, audit):
     router.include_router(_module.router)
 
 

@@ -251,4 +251,5 @@ ReadAudit = Annotated[Caller, Depends(require_scope(Scope.READ_AUDIT))]
 WriteAccounts = Annotated[Caller, Depends(require_scope(Scope.WRITE_ACCOUNTS))]
 ReadAsClient = Annotated[Caller, Depends(check_reading_client)]
 MayStop = Annotated[Caller, Depends(require_scope_or_page(Scope.WRITE_ACCOUNTS))]
+MayImport = MayStop  # The same two: a program that may write, and the household's own page.
 MayErase = Annotated[Caller, Depends(require_scope_or_page(Scope.ERASE_ACCOUNTS))]

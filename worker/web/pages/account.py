@@ -18,7 +18,7 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, civil_date
 from worker.domain.measures.series import Direction, Quantity, daily_of, find_curve, of_supplier
-from worker.errors import ConsentStopped
+from worker.errors import ConsentStopped, FilesOnly
 from worker.runtime.process import Runtime
 from worker.web.context import RuntimeDep, SessionDep, name_service, needs_invitation
 from worker.web.pages.cards import build_cards
@@ -168,7 +168,7 @@ def connection_of(account: Account, status: AccountStatus, why_late: str) -> tup
 
     ``why_late``: why the newest day is not there, empty where nothing is late.
     """
-    if account.reason == ConsentStopped.code:
+    if account.reason in (ConsentStopped.code, FilesOnly.code):
         return "wait", f"code.{account.reason}"  # The household knows: it did so itself.
     if account.state is AccountState.ACTION_NEEDED:
         return KINDS[account.state], f"code.{account.reason}"

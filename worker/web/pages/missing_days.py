@@ -56,20 +56,22 @@ def explain_lateness(runtime: Runtime, account: Account, daily: Series, status: 
         return ""
     explanation = runtime.explainer.explain_days(account, daily, [due])[due]
     waits_for_tonight = explanation.reason is Reason.NOT_ASKED_YET and series.last_day >= due - ONE_DAY
-    return "" if waits_for_tonight or explanation.reason is Reason.COMPLETE else words.choose(explanation.sentences)
+    return "" if waits_for_tonight or explanation.reason.is_complete else words.choose(explanation.sentences)
 
 
 def _explain_day(
     runtime: Runtime, account: Account, daily: Series, measures: SpanMeasures, words: Words
 ) -> Iterator[str]:
-    """Yield why a day has no total, or else why it has no whole curve."""
-    curve = find_curve(daily)
+    """Yield why a day has no total, or else why it has no whole curve; of a whole one what a file has told."""
+    curve, day = find_curve(daily), measures.span.start
     lacks_curve = curve is not None and (measures.empty or measures.gaps > 0)
     series = daily if measures.total is None else (curve if lacks_curve else None)
     if series is None:
+        told = (runtime.explainer.explain_days(account, one, [day])[day] for one in (daily, curve) if one)
+        yield from (words.choose(one.sentences) for one in told if one.reason is Reason.FROM_FILE)
         return
-    explanation = runtime.explainer.explain(account, measures.span.start).series.get(series)
-    if explanation is None or explanation.reason is Reason.COMPLETE:
+    explanation = runtime.explainer.explain(account, day).series.get(series)
+    if explanation is None or explanation.reason.is_complete:
         return
     if explanation.reason is Reason.NOT_ASKED_YET and explanation.stored.amount is not None:
         return  # The ledger was lost.
@@ -99,4 +101,4 @@ def _describe_gaps(reason: Reason, number: int, newest: SeriesExplanation, daily
     if has_text(f"chart.gaps.{reason}.one"):
         return words.count(f"chart.gaps.{reason}", number, supplier=words(f"supplier.{daily.description.supplier}"))
     count = words.count("chart.gaps.days", number)
-    return count if reason is Reason.COMPLETE else f"{count} {words.choose(newest.sentences)}"
+    return count if reason.is_complete else f"{count} {words.choose(newest.sentences)}"

@@ -27,7 +27,10 @@ Horodate;Type de releve;EAS F1;EAS T;EAI T
 2024-11-04T00:00:00+01:00;Arrêté quotidien;;;6669804
 """
 PRODUCTION_NAME = f"Enedis_Prod_Jour_20241031-20241105_{METER}.csv"
-PRODUCTION_CURVE = PRODUCTION.partition("Horodate")[0] + "Horodate;Valeur\n2024-11-01T00:30:00+01:00;100\n"
+PRODUCTION_CURVE = (
+    PRODUCTION.partition("Horodate")[0].replace("Index;", "Courbe de charge;").replace(";Wh", ";W")
+    + "Horodate;Valeur\n2024-11-01T00:30:00+01:00;100\n"
+)
 
 
 def _supplier(folder: Path, **options: bool) -> SimulatorCaller:

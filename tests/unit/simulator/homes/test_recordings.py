@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import shutil
 from datetime import date, datetime
@@ -11,8 +12,9 @@ import pytest
 
 from tests.support.enedis_caller import CALLBACK, SimulatorCaller, error_of, points
 from tests.support.recordings import RECORDINGS, needs_recordings
-from worker.simulator.homes.recording_formats import BrokenRecording, read_r63_export
-from worker.simulator.homes.recordings import infer_minutes, read_folder, to_instants
+from worker.domain.files.steps import infer_lengths
+from worker.simulator.homes.recording_formats import BrokenRecording
+from worker.simulator.homes.recordings import read_folder
 from worker.simulator.options import SimulatorOptions
 
 METER = "01234567890123"
@@ -155,8 +157,10 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, name: str, text: s
 
 @needs_recordings
 def test_the_steps_we_infer_are_those_the_portal_states() -> None:
-    rows = read_r63_export(next((RECORDINGS / "exports").glob("ENEDIS_R63*"))).rows
-    assert infer_minutes(to_instants([row.end for row in rows])) == [row.minutes for row in rows]
+    with gzip.open(next((RECORDINGS / "exports").glob("ENEDIS_R63*")), "rt", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter=";"))
+    stated = [int(row["Pas"].removeprefix("PT").removesuffix("M")) for row in rows]
+    assert infer_lengths([datetime.fromisoformat(row["Horodate"]) for row in rows]) == stated
 
 
 @needs_recordings

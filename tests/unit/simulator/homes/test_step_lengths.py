@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.simulator.homes.recordings import infer_minutes, to_instants
+from worker.domain.files.steps import infer_minutes
+from worker.domain.parsing.labels import to_instants
 
 MIDNIGHT = datetime(2024, 1, 10, tzinfo=UTC)
 

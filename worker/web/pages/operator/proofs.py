@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncGenerator
 from pathlib import PurePath
 from typing import Final
 
@@ -16,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException
 
 from worker.app import enqueue_proofs
 from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
@@ -25,7 +24,8 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.proof_files import ProofFile
 from worker.web.context import RuntimeDep
-from worker.web.errors import LARGEST_UPLOAD, HttpRefusal
+from worker.web.errors import LARGEST_UPLOAD
+from worker.web.files.uploads import read_upload
 from worker.web.pages.operator.sessions import PATH, is_logged_in, may_change
 from worker.web.render import refuse_form, render_message
 
@@ -44,26 +44,13 @@ async def upload(request: Request, right_id: str, runtime: RuntimeDep) -> Respon
     if not await run_in_threadpool(is_logged_in, request, runtime):
         return await run_in_threadpool(refuse_form, request, PATH)
     try:
-        parser = MultiPartParser(
-            request.headers, _count_bytes(request), max_files=MOST_PROOFS, max_fields=_MOST_FIELDS, max_part_size=1024
-        )
-        form = await parser.parse()
-    except (MultiPartException, KeyError):
+        form = await read_upload(request, LARGEST_UPLOAD, most_files=MOST_PROOFS, most_fields=_MOST_FIELDS)
+    except MultiPartException:
         return await run_in_threadpool(_refuse, request, "too_many")
     try:
         return await run_in_threadpool(_take, request, runtime, right_id, form)
     finally:
         await form.close()
-
-
-async def _count_bytes(request: Request) -> AsyncGenerator[bytes, None]:
-    """Yield the body, and refuse it where it gets longer than an upload may be."""
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > LARGEST_UPLOAD:
-            raise HttpRefusal(413, "too_large", f"an upload may have {LARGEST_UPLOAD} bytes")
-        yield chunk
 
 
 def _take(request: Request, runtime: Runtime, right_id: str, form: FormData) -> Response:

@@ -1,0 +1,250 @@
+"""`releve import`: what it says and stores, whose account it is, and every recorded file to its exact Wh."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.support.commands import CommandResult, run_releve
+from tests.support.installation import Installation
+from tests.support.made_files import hour_export
+from tests.support.recordings import RECORDINGS, needs_recordings
+from tests.support.registries import METER, OTHER_METER, add_ready
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.documents import to_entry
+from worker.domain.measures.registers import day_energies
+from worker.domain.measures.series import Doctype, Series
+from worker.domain.reasons import Reason
+from worker.errors import TokenNeeded
+from worker.stores.measures.base import ALL_KEYS
+
+COLUMNS: Final = (
+    *("file", "format", "usage_point", "series", "first", "last", "days_new", "days_same", "days_different", "wh"),
+)
+HOME: Final = {"home": "true", "gateway_url": "http://127.0.0.1:9"}
+
+
+def hour_file(folder: Path, name: str = "anything.bin", meter: str = METER, watts: int = 300) -> Path:
+    """Write an export of Enedis' customer site with the half-hours of 1 and 2 July."""
+    path = folder / name
+    path.write_text(hour_export(meter, watts=watts), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def account(installation: Installation) -> str:
+    with installation.open() as runtime:
+        return add_ready(runtime.registry)
+
+
+def errors(ended: CommandResult) -> list[str]:
+    return [line for line in ended.err.splitlines() if "PRETENDING" not in line]
+
+
+def rows_of(installation: Installation, *words: str, code: int = 0, **changes: str) -> list[dict[str, Any]]:
+    return installation.releve("import", *words, "--json", code=code, **changes).rows
+
+
+# -- What it says and stores
+
+
+def test_a_file_is_told_then_stored_and_the_second_time_nothing_is_new(
+    installation: Installation, account: str, tmp_path: Path
+) -> None:
+    path = hour_file(tmp_path)
+    told = {"file": "anything.bin", "format": "enedis-hour", "usage_point": "…0011", "series": "load_curve"}
+    days = {"first": "2024-07-01", "last": "2024-07-02"}
+    (row,) = rows_of(installation, str(path), "--dry-run")
+    assert row == {**told, **days, "days_new": 2, "days_same": 0, "days_different": 0, "wh": 14_400}
+    assert tuple(row) == COLUMNS
+    with installation.open() as runtime:
+        assert not runtime.measures.read(account, {Doctype.MINUTE: ALL_KEYS})[Doctype.MINUTE], "nothing is written"
+    assert rows_of(installation, str(path)) == [row], "it says what it has found, then writes"
+    (again,) = rows_of(installation, str(path))
+    assert again == {**row, "days_new": 0, "days_same": 2}
+    (other,) = rows_of(installation, str(hour_file(tmp_path, watts=310)), "--dry-run")
+    assert (other["days_new"], other["days_same"], other["days_different"]) == (0, 0, 2)
+
+
+def test_people_read_the_days_the_unit_and_the_step(installation: Installation, account: str, tmp_path: Path) -> None:
+    ended = installation.releve("import", str(hour_file(tmp_path)))
+    assert ended.out.splitlines() == [
+        "anything.bin: enedis-hour, meter …0011, load_curve in kWh, steps of 30 min, 2024-07-01 to 2024-07-02: "
+        "2 days new, 0 the same, 0 different, 14.400 kWh",
+        f"  account {account}: 144 created, 0 updated, 0 unchanged",
+    ]
+    assert METER not in ended.out + ended.err
+    ended = installation.releve("import", str(hour_file(tmp_path)), "--dry-run")
+    assert ended.out.splitlines()[-1] == "nothing was written (--dry-run)"
+
+
+def test_a_bad_file_stops_no_other_and_each_is_refused_in_one_line(
+    installation: Installation, account: str, tmp_path: Path
+) -> None:
+    empty, poem = tmp_path / "empty.csv", tmp_path / "poem.csv"
+    empty.touch()
+    poem.write_text("Sous le pont Mirabeau\ncoule la Seine\n", encoding="utf-8")
+    ended = installation.releve("import", str(empty), str(poem), str(hour_file(tmp_path)), "--json", code=1)
+    assert [row["file"] for row in ended.rows] == ["anything.bin"]
+    lines = errors(ended)
+    assert [line.partition(":")[0] for line in lines] == ["releve", "releve"]
+    assert ["empty.csv" in lines[0], "poem.csv" in lines[1], "Traceback" in ended.err] == [True, True, False]
+    with installation.open() as runtime:
+        assert runtime.registry.outcomes.load(account)[Series.LOAD_CURVE].last_day == date(2024, 7, 2)
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["no-such-file.csv"], ["FILE", "--usage-point", "123"], ["FILE", "--account", "zzz"]], ids=str
+)
+def test_a_wrong_call_is_a_misuse_or_an_account_that_is_not_there(
+    words: list[str], installation: Installation, account: str, tmp_path: Path
+) -> None:
+    path = str(hour_file(tmp_path))
+    ended = installation.run("import", *(path if word == "FILE" else word for word in words))
+    assert ended.code == (1 if "zzz" in words else 2)
+    assert len(errors(ended)) == 1
+
+
+def test_an_import_is_recorded_with_its_counts_and_without_a_meter(
+    installation: Installation, account: str, tmp_path: Path
+) -> None:
+    installation.releve("import", str(hour_file(tmp_path)), "--dry-run")
+    installation.releve("import", str(hour_file(tmp_path)))
+    entries = [entry for entry in installation.query_rows("audit") if entry["action"] == "account.import"]
+    assert [(one["account"], one["subject"], one["outcome"]) for one in entries] == [
+        (account, "2new-0same-0different", "ok")
+    ]
+    assert METER not in json.dumps(entries)
+
+
+def test_what_a_file_told_is_explained_so(installation: Installation, account: str, tmp_path: Path) -> None:
+    installation.releve("import", str(hour_file(tmp_path)))
+    explanation = installation.query("explain", account, "2024-07-01")
+    curve = explanation["series"]["load_curve"]
+    assert (curve["reason"], curve["state"]) == ("from_file", "file")
+    assert curve["sentence"]["en"] == "We have the half-hour curve of 1 July 2024, complete, from an imported file."
+    coverage = installation.query_rows("completeness", account)[0]
+    assert "file" not in json.dumps(coverage), "a day of a file counts as complete"
+
+
+# -- Whose it is
+
+
+def test_a_file_of_another_meter_is_refused(installation: Installation, account: str, tmp_path: Path) -> None:
+    path = str(hour_file(tmp_path, meter=OTHER_METER))
+    ended = installation.releve("import", path, "--account", account, code=1)
+    line = f"releve: anything.bin: it is of the meter …0022, and account {account} of …0011"
+    assert errors(ended) == [line]
+    ended = installation.releve("import", path, code=1)
+    assert errors(ended) == ["releve: anything.bin: no account reads the meter …0022: add it first, or give --account"]
+    ended = installation.releve("import", path, "--usage-point", METER, code=1)
+    assert errors(ended) == ["releve: anything.bin: it is of the meter …0022, and not of …0011"]
+    with installation.open() as runtime:
+        assert not runtime.measures.read(account, {Doctype.MINUTE: ALL_KEYS})[Doctype.MINUTE]
+
+
+def test_a_file_without_a_number_needs_the_meter_or_the_account(
+    installation: Installation, account: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "courbe.csv"
+    steps = [f"2024-07-01T{hour:02}:00:00+02:00;2024-07-01T{hour:02}:30:00+02:00;0.3" for hour in range(23)]
+    path.write_text("debut;fin;kW\n" + "\n".join(steps), encoding="utf-8")
+    ended = installation.releve("import", str(path), code=1)
+    assert errors(ended) == [
+        "releve: courbe.csv: it does not say which meter it is of: give --usage-point or --account"
+    ]
+    (named,) = rows_of(installation, str(path), "--usage-point", METER)
+    (chosen,) = rows_of(installation, str(path), "--account", account)
+    assert (named["usage_point"], named["days_new"]) == ("…0011", 1)
+    assert (chosen["usage_point"], chosen["days_same"]) == ("…0011", 1)
+
+
+def test_a_home_makes_the_account_of_a_new_meter_and_asks_nothing_for_it(
+    installation: Installation, tmp_path: Path
+) -> None:
+    path = str(hour_file(tmp_path))
+    rows_of(installation, path, "--dry-run", **HOME)
+    with installation.open(**HOME) as runtime:
+        assert runtime.registry.page() == [], "a dry run makes none"
+    rows_of(installation, path, **HOME)
+    with installation.open(**HOME) as runtime:
+        (account,) = runtime.registry.page()
+        assert (account.supplier, account.state, account.reason) == (
+            "gateway",
+            AccountState.ACTION_NEEDED,
+            TokenNeeded.code,
+        )
+        assert not account.active and account.usage_point_id == METER
+        assert runtime.registry.due.list_histories(Series.DAILY, runtime.now(), 10) == []
+        proof = runtime.consents.newest_proofs([account.id])[account.id]
+        assert (proof.kind, proof.vouched_by) == ("asserted", "file import")
+        explanation = runtime.explainer.explain(account, date(2024, 7, 20))
+        assert explanation.reason is Reason.TOKEN_NEEDED
+    (again,) = rows_of(installation, path, **HOME)
+    assert again["days_same"] == 2
+
+
+def test_a_fresh_folder_becomes_a_homes(redis_url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    env = {"RELEVE_DATA_DIR": str(folder), "RELEVE_REDIS_URL": redis_url}
+    path = str(hour_file(tmp_path))
+    assert run_releve(tmp_path, env, "import", path, "--dry-run").code == 0
+    assert not (folder / "home").exists()
+    ended = run_releve(tmp_path, env, "import", path)
+    assert (ended.code, (folder / "home").exists()) == (0, True), ended.err
+    assert "made for the meter …0011" in ended.out
+    fleet = {**env, "RELEVE_DATA_DIR": str(tmp_path / "fleet"), "RELEVE_HOME": "false"}
+    assert run_releve(tmp_path, fleet, "import", path).code == 1
+    assert not (tmp_path / "fleet" / "home").exists()
+
+
+# -- Recorded files
+
+AFTER_THEM: Final = "2025-06-01T09:00:00+02:00"
+WATT_HOURS: Final = {
+    ("ENEDIS_R63_P_CdC_20250313.csv", "load_curve"): 27_370_227,
+    ("Enedis_Conso_Heure_20221024-20240725_99000000000011.csv", "load_curve"): 10_684_630,
+    ("Enedis_Conso_Jour_20240109-20240725_99000000000011.csv", "registers"): 3_469_220,
+    ("Enedis_Conso_Jour_20240109-20240725_99000000000011.csv", "daily"): 3_469_220,
+    ("Enedis_Conso_Jour_20240430-20240802_99000000000077.csv", "registers"): 991_297,
+    ("Enedis_Conso_Jour_20240430-20240802_99000000000077.csv", "daily"): 991_297,
+}
+
+
+def stored_watt_hours(runtime: Any, account_id: str, series: Series) -> float:
+    documents = runtime.measures.read(account_id, {series.inputs: ALL_KEYS})[series.inputs]
+    entries = [to_entry(document) for document in documents]
+    if series is Series.REGISTERS:
+        return sum(day.total for day in day_energies(entries))
+    return sum(entry.amount for entry in entries) / 1000
+
+
+@needs_recordings
+@pytest.mark.parametrize("layout", ["sql", "packed"])
+def test_every_recorded_export_is_stored_to_its_exact_watt_hours(
+    layout: str, installation: Installation, tmp_path: Path
+) -> None:
+    names = sorted({name for name, _ in WATT_HOURS})
+    files = []
+    for name in names:
+        path = tmp_path / name
+        path.write_bytes(gzip.decompress((RECORDINGS / "exports" / f"{name}.gz").read_bytes()))
+        files.append(str(path))
+    settings = {**HOME, "pretend_now": AFTER_THEM}
+    rows = rows_of(installation, *files, **settings)
+    meters = {"0033": names[0], "0011": names[1], "0077": names[3]}
+    assert [row["wh"] for row in rows] == list(WATT_HOURS.values())
+    with installation.open(**settings) as runtime:
+        accounts = {account.usage_point_id[-4:]: account.id for account in runtime.registry.page()}
+        assert accounts.keys() == meters.keys()
+        for (name, series), watt_hours in WATT_HOURS.items():
+            digits = "0033" if "R63" in name else name[-8:-4]
+            assert stored_watt_hours(runtime, accounts[digits], Series(series)) == watt_hours, name
+    again = rows_of(installation, *files, **settings)
+    assert [(row["days_new"], row["days_different"]) for row in again] == [(0, 0)] * len(rows)
+    assert [row["days_same"] for row in again] == [row["days_new"] for row in rows]

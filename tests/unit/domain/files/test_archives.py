@@ -1,0 +1,156 @@
+"""Archives and the bounds of what is read: nothing that a file declares or holds makes reading endless."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.downloaded_files import pack, read, refusal, workbook, workbook_parts
+from tests.unit.domain.files.test_customer_site import days_book
+from tests.unit.domain.files.test_enedis_exports import CURVE_HEAD, METER, curve, day_of_rows
+from worker.domain.files.archives import MAX_MEMBERS
+from worker.domain.files.file_series import FileRefused
+from worker.domain.files.reading import read_file
+from worker.domain.files.sources import MAX_BYTES, MAX_ROWS
+
+CURVE = curve(day_of_rows("252", "286"))
+
+
+def test_the_files_of_an_archive_are_read_in_order_and_named_with_it() -> None:
+    members = {f"mes données/Enedis_Conso_Heure_1_{METER}.csv": CURVE, "jours.xlsx": days_book([["01/01/2025", 1]])}
+    junk = {"__MACOSX/._x.csv": b"\0", ".DS_Store": b"\0", "vide/": b"", "Thumbs.db": b"\0"}
+    found = read("tout.zip", pack({**junk, **members}))
+    assert [(series.file, series.format) for series in found] == [
+        ("tout.zip/mes données/Enedis_Conso_Heure_1_…0011.csv", "enedis-hour"),
+        ("tout.zip/jours.xlsx", "enedis-site-days"),
+    ]
+    assert found[0].readings == read("x", CURVE)[0].readings
+
+
+def test_a_packed_file_is_read() -> None:
+    assert read("x.csv.gz", gzip.compress(CURVE.encode())) == read("x.csv.gz", CURVE)
+    assert refusal("x", gzip.compress(CURVE.encode())[:-20]).startswith("x: can't be read (EOFError)")
+    assert refusal("x", b"\x1f\x8bnot gzip").startswith("x: can't be read (BadGzipFile)")
+    assert "archive in an archive" in refusal("x", gzip.compress(pack({"a.csv": CURVE})))
+    assert "archive in an archive" in refusal("x", gzip.compress(gzip.compress(CURVE.encode())))
+    assert refusal("x", gzip.compress(b"")) == "x: it is empty"
+
+
+def _encrypted() -> bytes:
+    content = bytearray(pack({"a.csv": CURVE}))
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + offset] |= 1
+    return bytes(content)
+
+
+def _lying() -> bytes:
+    """An archive whose list says that a member is small."""
+    content = bytearray(pack({"a.csv": "x" * 5000}))
+    at = content.index(b"PK\x01\x02") + 24
+    content[at : at + 4] = struct.pack("<L", 10)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (pack({"a.csv": pack({"b.csv": CURVE})}), "x/a.csv: an archive in an archive is not read"),
+        (pack({"a.csv.gz": gzip.compress(CURVE.encode())}), "x/a.csv.gz: an archive in an archive is not read"),
+        (_encrypted(), "x, line 1: an encrypted file is not supported"),
+        (pack({"a.csv": CURVE}, zipfile.ZIP_BZIP2), "x, line 1: it is packed in a way that is not supported"),
+        (pack({"a.csv": CURVE}, zipfile.ZIP_LZMA), "x, line 1: it is packed in a way that is not supported"),
+        (pack({}), "x: an archive without a file"),
+        (pack({".hidden": b"1"}), "x: an archive without a file"),
+        (pack({f"{n}.csv": b"" for n in range(MAX_MEMBERS + 1)}), f"x: more than {MAX_MEMBERS} files in the archive"),
+        (pack({f"{n:0400}.csv": b"" for n in range(4000)}), f"x: more than {MAX_MEMBERS} files in the archive"),
+        (pack({"a.csv": CURVE})[:-30], "x: a damaged or cut archive"),
+        (b"PK\x03\x04" + b"x" * 100, "x: a damaged or cut archive"),
+        (_lying(), "x/a.csv: can't be read (BadZipFile)"),
+        (pack({"a.csv": b"\0" * (2 << 20)}), "x, line 1: it unpacks to far more than any file of measures does"),
+        (pack({"a.csv": CURVE, "b.csv": "x"}), "x/b.csv: no known format"),
+    ],
+    ids=range(14),
+)
+def test_an_archive_out_of_bounds_is_refused(content: bytes, reason: str) -> None:
+    assert refusal("x", content).startswith(reason)
+
+
+def test_an_archive_that_declares_too_much_is_refused_before_it_is_unpacked() -> None:
+    rows = b"".join(b"%d;\n" % number for number in range(120_000))
+    content = pack({f"{n}.csv": rows for n in range(3)})
+    declared = content
+    for size in (MAX_BYTES + 1, 0x7FFFFFFF):
+        declared = _with_size(content, size)
+        assert refusal("x", declared).startswith("x")
+
+
+def _with_size(content: bytes, size: int) -> bytes:
+    changed, at = bytearray(content), -1
+    while (at := content.find(b"PK\x01\x02", at + 1)) >= 0:
+        changed[at + 24 : at + 28] = struct.pack("<L", size)
+    return bytes(changed)
+
+
+class _Endless(io.RawIOBase):
+    """File of a gigabyte, made as it is read; it counts what was read of it."""
+
+    def __init__(self, start: bytes, line: bytes) -> None:
+        super().__init__()
+        self.start, self.line, self.at, self.read_bytes = start, line, 0, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        self.at = offset if whence == 0 else (1 << 30)
+        return self.at
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        assert size is not None and 0 <= size <= MAX_BYTES, "a file is read by pieces"
+        content = (self.start if self.at == 0 else b"")[:size]
+        content += self.line * ((size - len(content)) // len(self.line))
+        self.at += len(content)
+        self.read_bytes += len(content)
+        return content
+
+
+@pytest.mark.parametrize(
+    ("start", "line", "reason"),
+    [
+        (CURVE_HEAD.encode(), b"2024-01-10T00:30:00+01:00;1\n", f"more than {MAX_ROWS} rows"),
+        (CURVE_HEAD.encode(), b"\n", "larger than 64 MB"),
+        (b"hello\n", b"world\n", "no known format"),
+        (b"{", b'{"a": 1},\n', "larger than 16 MB of JSON"),
+        (b"PK\x03\x04", b"x" * 100, "larger than 64 MB"),
+        (b"", b"1" * 100, "the line is longer"),
+    ],
+)
+def test_a_gigabyte_is_refused_without_being_read(start: bytes, line: bytes, reason: str) -> None:
+    content = _Endless(start, line)
+    with pytest.raises(FileRefused, match=reason):
+        list(read_file("x", content))  # type: ignore[arg-type]
+    assert content.read_bytes <= MAX_BYTES + (1 << 20)
+
+
+def _deflated_zeros(megabytes: int) -> Iterator[bytes]:
+    packer = zlib.compressobj(wbits=31)
+    for _ in range(megabytes):
+        yield packer.compress(b"\n" * (1 << 20))
+    yield packer.flush()
+
+
+def test_a_packed_bomb_is_unpacked_to_its_bound_alone() -> None:
+    assert refusal("x", b"".join(_deflated_zeros(200))).startswith("x: ")
+
+
+def test_a_workbook_in_an_archive_has_the_bounds_of_a_workbook() -> None:
+    parts = workbook_parts({"x": [["Date"]]})
+    bomb = pack({**parts, "xl/worksheets/sheet1.xml": b"<a>" + b" " * (40 << 20) + b"</a>"}, zipfile.ZIP_STORED)
+    assert "a workbook larger than 32 MB unpacked" in refusal("x", pack({"a.xlsx": bomb}, zipfile.ZIP_STORED))
+    assert "no known format" in refusal("x", pack({"a.xlsx": workbook({"x": [["Date"]]})}))

@@ -1,0 +1,211 @@
+"""`releve import`: the readings of files that people download, stored as those of the supplier are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from worker.accounts.assertion import MeterErased
+from worker.cli.account_find import MeterNumber
+from worker.cli.audit_trail import note_result
+from worker.cli.common import counts_line, json_option, open_runtime, print_json, warn
+from worker.cli.home_mark import make_home
+from worker.domain.consent.accounts import Account
+from worker.domain.files.file_series import FileRefused, FileSeries
+from worker.domain.files.reading import read_file
+from worker.domain.measures.amounts import format_kwh
+from worker.runtime.process import Runtime
+from worker.sync.file_accounts import FileAccounts, mask, number_of
+from worker.sync.file_import import FileComparison, describe_counts
+
+_STDIN: Final = "-"
+
+
+class _Meter(MeterNumber):
+    """A meter's number, of electricity or gas; a dash stands for a line of standard input."""
+
+    name = "NUMBER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        number = super().convert(value, param, ctx)
+        return super().convert(sys.stdin.readline(), param, ctx) if number == _STDIN else number
+
+
+@click.command("import")
+@click.argument(
+    "files", metavar="FILE…", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--account", "account_id", metavar="ACCOUNT", help="Whose files they are; by default the meter says it.")
+@click.option("--usage-point", "meter", type=_Meter(), help="The meter of files that don't name it; - reads it.")
+@click.option("--dry-run", is_flag=True, help="Tell what the files hold and what is new in them; write nothing.")
+@json_option
+def import_files(
+    files: tuple[Path, ...], account_id: str | None, meter: str | None, dry_run: bool, as_json: bool
+) -> int:
+    """Store the readings of files: exports of customer areas and portals, their ZIPs, files of other tools.
+
+    Many files at once; each is recognised by its content. What the supplier was asked for after a file was made stays;
+    nothing is deleted, and importing a file twice changes nothing. A file of a meter without an account is refused; in
+    a home's installation it makes the account, which `releve home add` gives a token later. A fresh data folder becomes
+    a home's. With --json a line for each series of a file. Ends with 1 where a file was refused.
+
+    \b
+    Examples:
+      releve import Enedis_*.csv --dry-run
+      releve import ~/Téléchargements/*.xlsx
+      releve import courbe.csv --usage-point -
+    """
+    with open_runtime() as runtime:
+        run = _Import(runtime, meter, dry_run, as_json, account_id)
+        for path in files:
+            run.take(path)
+        run.end()
+    return 1 if run.refused else 0
+
+
+@dataclass
+class _Import:
+    """One run of the command."""
+
+    runtime: Runtime
+    meter: str | None
+    dry_run: bool
+    as_json: bool
+    account_id: str | None
+    refused: int = 0
+    accounts: set[str] = field(default_factory=set)
+    days: list[int] = field(default_factory=lambda: [0, 0, 0])
+
+    def __post_init__(self) -> None:
+        self.chosen = self.runtime.registry.get_existing(self.account_id) if self.account_id else None
+
+    @property
+    def file_accounts(self) -> FileAccounts:
+        return self.runtime.file_accounts
+
+    def take(self, path: Path) -> None:
+        """Import a file, or say in one line why not; what stands before the fault is stored."""
+        try:
+            with path.open("rb") as content:
+                for file in read_file(path.name, content):
+                    self._take_series(file)
+        except (FileRefused, MeterErased) as error:
+            self.refused += 1
+            text = str(error)
+            warn(text if isinstance(error, FileRefused) else f"{path.name}: {text}")
+        except OSError as error:
+            self.refused += 1
+            warn(f"{path.name}: can't be read ({error.strerror})")
+
+    def _take_series(self, file: FileSeries) -> None:
+        try:
+            account = self._account_of(file)
+        except FileRefused as error:  # Another meter's series in the same file may have an account.
+            self.refused += 1
+            warn(str(error))
+            return
+        importer = self.runtime.file_importer
+        found = importer.compare(file, account.id if account else None, account.data_from if account else None)
+        if self.as_json:
+            print_json(_to_row(found, account, self.meter))
+        else:
+            click.echo(_describe(found, account, self.meter))
+        if self.dry_run or account is None:
+            return
+        with self._progress(found) as advance:
+            counts = importer.store(file, account.id, account.data_from, advance)
+        self.accounts.add(account.id)
+        for place, number in enumerate((found.days_new, found.days_same, found.days_different)):
+            self.days[place] += number
+        if not self.as_json:
+            kept = f", {counts.left_out} left as a later answer tells them" if counts.left_out else ""
+            click.echo(f"  account {account.id}: {counts_line(vars(counts))}{kept}")
+
+    def _account_of(self, file: FileSeries) -> Account | None:
+        """Return the account of a file; None only where a dry run would make it. Raises FileRefused."""
+        if self.chosen is not None:
+            self.file_accounts.check(file, self.chosen, self.meter)
+            return self.chosen
+        account = self.file_accounts.find(file, self.meter)
+        if account is not None:
+            self.file_accounts.check(file, account, self.meter)
+            return account
+        if not self._may_add():
+            number = number_of(file, self.meter) or ""
+            raise FileRefused(
+                f"{file.file}: no account reads the meter {mask(number)}: add it first, or give --account"
+            )
+        if self.dry_run:
+            return None
+        make_home(self.runtime.settings)
+        account = self.file_accounts.add(file, self.meter)
+        if not self.as_json:
+            click.echo(f"account {account.id} made for the meter {account.last_digits}: it has what its files tell")
+        return account
+
+    def _may_add(self) -> bool:
+        """Return whether a file makes an account: in a home's installation, or where nothing is set up yet."""
+        settings = self.runtime.settings
+        if settings.is_home or settings.home is False:
+            return settings.is_home
+        is_fresh = not settings.has_enedis_credentials and settings.enedis_url is None
+        return is_fresh and not self.runtime.registry.page(limit=1)
+
+    @contextmanager
+    def _progress(self, found: FileComparison) -> Iterator[Any]:
+        """Show a bar on a terminal, and yield what advances it by days."""
+        columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
+        hidden = self.as_json or not sys.stderr.isatty()
+        with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as progress:
+            bar = progress.add_task("days", total=found.days_new + found.days_same + found.days_different)
+            yield lambda days: progress.advance(bar, days)
+
+    def end(self) -> None:
+        """Note in the audit trail what was stored, in days; of several accounts no one is named."""
+        if self.dry_run and not self.as_json:
+            click.echo("nothing was written (--dry-run)")
+        account_id = next(iter(self.accounts)) if len(self.accounts) == 1 else None
+        note_result(describe_counts(*self.days), account_id=account_id)
+
+
+def _to_row(found: FileComparison, account: Account | None, meter: str | None) -> dict[str, Any]:
+    return {
+        "file": found.file.file,
+        "format": found.file.format,
+        "usage_point": _digits(found, account, meter),
+        "series": found.file.series.value,
+        "first": found.first.isoformat() if found.first else None,
+        "last": found.last.isoformat() if found.last else None,
+        "days_new": found.days_new,
+        "days_same": found.days_same,
+        "days_different": found.days_different,
+        "wh": found.watt_hours,
+    }
+
+
+def _digits(found: FileComparison, account: Account | None, meter: str | None) -> str | None:
+    if account is not None:
+        return account.last_digits
+    number = number_of(found.file, meter)
+    return mask(number) if number else None
+
+
+def _describe(found: FileComparison, account: Account | None, meter: str | None) -> str:
+    file, unit = found.file, found.file.series.description.quantity.load_unit
+    steps = f", steps of {' and '.join(map(str, file.step_minutes))} min" if file.step_minutes else ""
+    energy = "" if found.amount is None else f", {format_kwh(found.amount)} kWh"
+    days = f"{found.days_new} days new, {found.days_same} the same, {found.days_different} different"
+    left_out = file.dropped + found.left_out
+    unusable = f", {left_out} value{'' if left_out == 1 else 's'} unusable" if left_out else ""
+    return (
+        f"{file.file}: {file.format}, meter {_digits(found, account, meter)}, {file.series} in {unit}{steps}, "
+        f"{found.first or '-'} to {found.last or '-'}: {days}{energy}{unusable}"
+    )

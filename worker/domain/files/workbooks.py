@@ -1,0 +1,208 @@
+"""Workbooks (XLSX): their sheets as rows, read by python-calamine after their parts have been checked.
+
+A workbook is a ZIP of XML. Before its reader sees it, each part is unpacked within bounds and looked through: no
+document type (so no entity that multiplies), no cell so far out that the sheet between would fill the memory, no text
+that is repeated beyond bounds. The reader gets a new archive of exactly the parts that were checked. Formulas are not
+calculated: a cell has the value that was stored with it.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Final
+from xml.parsers import expat  # Documents with a document type are refused.
+from zipfile import ZIP_STORED, ZipFile
+
+from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook
+
+from worker.domain.files.sources import MEGABYTE, Source, open_bounded
+from worker.domain.files.tables import TableLine
+
+_LARGEST: Final = 32 * MEGABYTE  # Of all XML of a workbook; a year of half-hours has two.
+_MOST_ROWS: Final = 100_000
+_MOST_COLUMNS: Final = 200
+_MOST_CELLS: Final = 1_000_000
+_LONGEST_TEXTS: Final = 32 * MEGABYTE
+_MOST_SHEETS: Final = 20
+_PARTS: Final = (".xml", ".rels")
+_REFERENCE: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})", re.ASCII)
+_OTHER_BOOKS: Final = ("xl/workbook.bin", "content.xml")
+
+
+@dataclass
+class _Checker:
+    """What is counted over the parts of a workbook: its shared texts first, then its cells."""
+
+    source: Source
+    shared: list[int] = field(default_factory=list)
+    texts: int = 0
+    cells: int = 0
+    row: int = 0
+    column: int = 0
+    widest: int = 0
+    lowest: int = 0
+    text_of: list[str] = field(default_factory=list)
+    is_shared_cell: bool = False
+    is_value: bool = False
+
+    def check(self, xml: bytes) -> None:
+        """Look through one part. Raises FileRefused."""
+        parser = expat.ParserCreate()
+        parser.StartDoctypeDeclHandler = self._refuse_document_type
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._add_text
+        self.row = self.column = self.lowest = self.widest = 0
+        try:
+            parser.Parse(xml, True)
+        except expat.ExpatError:
+            self.source.fail("a damaged or cut workbook: download it again")
+
+    def _refuse_document_type(self, *_: Any) -> None:
+        self.source.fail("a workbook with definitions that no export has")
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        name = name.rpartition(":")[2]
+        if name == "row":
+            self.row = self._to_number(attributes.get("r"), self.row + 1)
+            self.column = 0
+            self._check_place()
+        elif name == "c":
+            self.cells += 1
+            self.is_shared_cell = attributes.get("t") == "s"
+            place = _REFERENCE.fullmatch(attributes["r"].strip()) if "r" in attributes else None
+            if "r" in attributes and place is None:
+                self.source.fail("a damaged workbook: a cell has no place")
+            self.column = _column_of(place[1]) if place else self.column + 1
+            self.row = int(place[2]) if place else self.row
+            self._check_place()
+        elif name == "si":
+            if self.cells:
+                self.source.fail("a damaged workbook: its shared texts are in the wrong place")
+            self.shared.append(0)
+        elif name in ("v", "t"):
+            self.is_value, self.text_of = True, []
+
+    def _end(self, name: str) -> None:
+        name = name.rpartition(":")[2]
+        if name not in ("v", "t"):
+            return
+        text, self.is_value = "".join(self.text_of), False
+        if name == "t" and self.shared and not self.cells:
+            self.shared[-1] += len(text)
+        elif name == "v" and self.is_shared_cell:
+            with suppress(ValueError, IndexError):
+                self.texts += self.shared[int(text)]
+            if self.texts > _LONGEST_TEXTS:
+                self.source.fail("a workbook with more text than any export")
+
+    def _add_text(self, text: str) -> None:
+        if self.is_value:
+            self.text_of.append(text)
+
+    def _check_place(self) -> None:
+        self.widest, self.lowest = max(self.widest, self.column), max(self.lowest, self.row)
+        if (
+            self.lowest > _MOST_ROWS
+            or self.widest > _MOST_COLUMNS
+            or self.lowest * self.widest > _MOST_CELLS
+            or self.cells > _MOST_CELLS
+        ):
+            self.source.fail(f"a sheet with more than {_MOST_ROWS} rows or {_MOST_COLUMNS} columns")
+
+    def _to_number(self, text: str | None, otherwise: int) -> int:
+        if text is None:
+            return otherwise
+        if not (text.isascii() and text.isdigit() and len(text) <= 9):
+            self.source.fail("a damaged workbook: a row has no number")
+        return int(text)
+
+
+def is_workbook(names: list[str]) -> bool:
+    """Return whether an archive with these members is a workbook of a kind that is read."""
+    lower = {name.lower() for name in names}
+    return "xl/workbook.xml" in lower and not lower.intersection(_OTHER_BOOKS)
+
+
+def explain_other_book(names: list[str]) -> str | None:
+    """Return why an archive with these members is another document, which isn't read; None if it is none."""
+    lower = {name.lower() for name in names}
+    if any(name.endswith(".iwa") or name == "index.zip" for name in lower):
+        return "a document of Numbers is not read: export it as .xlsx or .csv"
+    if "content.xml" in lower and "mimetype" in lower:
+        return "an OpenDocument file is not read: save it as .xlsx or .csv"
+    if "xl/workbook.bin" in lower:
+        return "a binary workbook (.xlsb) is not read: save it as .xlsx or .csv"
+    if "[content_types].xml" in lower and "xl/workbook.xml" not in lower:
+        return "it is a document, no workbook"
+    return None
+
+
+def read_sheets(archive: ZipFile, source: Source) -> Iterator[tuple[Source, Iterator[TableLine]]]:
+    """Yield each sheet of a workbook with its rows, in its order. Raises FileRefused."""
+    with _open(_copy_checked(archive, source), source) as book:
+        names = book.sheet_names
+        if len(names) > _MOST_SHEETS:
+            source.fail(f"a workbook with more than {_MOST_SHEETS} sheets")
+        for place, name in enumerate(names):
+            noun = "row" if len(names) == 1 else f"sheet {place + 1}, row"
+            sheet_source = Source(source.name, source.file, noun, name)
+            yield sheet_source, _read_rows(_load(book, place, source), sheet_source)
+
+
+def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
+    """Return an archive of the parts of a workbook, each of which was looked through."""
+    copy = io.BytesIO()
+    checker, seen = _Checker(source), set[str]()
+    parts = [member for member in archive.infolist() if member.filename.lower().endswith(_PARTS)]
+    if sum(member.file_size for member in parts) > _LARGEST:
+        source.fail(f"a workbook larger than {_LARGEST // MEGABYTE} MB unpacked; cut it into years")
+    parts.sort(key=lambda member: not member.filename.lower().endswith("sharedstrings.xml"))
+    with ZipFile(copy, "w", ZIP_STORED) as checked:
+        for member in parts:
+            if member.filename.lower() in seen:
+                source.fail("a damaged workbook: a part of it is there twice")
+            seen.add(member.filename.lower())
+            try:
+                stream = archive.open(member)
+            except (OSError, ValueError, RuntimeError, NotImplementedError):
+                source.fail("a damaged or cut workbook: download it again")
+            with stream:
+                xml = open_bounded(stream, source).read()  # type: ignore[arg-type]
+            checker.check(xml)
+            checked.writestr(member.filename, xml)
+    copy.seek(0)
+    return copy
+
+
+def _open(content: BinaryIO, source: Source) -> CalamineWorkbook:
+    try:
+        return CalamineWorkbook.from_filelike(content)
+    except (CalamineError, OSError, ValueError):
+        source.fail("a damaged or protected workbook: save it again as .xlsx")
+
+
+def _load(book: CalamineWorkbook, place: int, source: Source) -> CalamineSheet:
+    try:
+        return book.get_sheet_by_index(place)
+    except (CalamineError, OSError, ValueError):
+        source.fail(f"sheet {place + 1} of the workbook is damaged")
+
+
+def _read_rows(sheet: CalamineSheet, source: Source) -> Iterator[TableLine]:
+    """Yield the rows with content, with the numbers that the workbook shows; texts without the blanks around them."""
+    for number, cells in enumerate(sheet.iter_rows(), start=1):
+        stripped = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
+        if any(cell not in ("", None) for cell in stripped):
+            yield TableLine(source, number, stripped)
+
+
+def _column_of(letters: str) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number

@@ -1,0 +1,284 @@
+"""The import of files: their readings go through the steps of a window, as those of an answer do.
+
+A file counts as an answer that was asked for when the file was made (``told_at``). So a value that the supplier was
+asked for later stays, and where nothing is stored the file fills the gap. Nothing goes but what the rules of overlaps
+(K5) and of impossible days (K7) replace. A file is stored in parts of bounded size, each recorded when it is done: an
+import that was killed is simply run again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from itertools import groupby
+from typing import Final
+
+from worker.domain.files.file_series import FileSeries
+from worker.domain.laws.conservation import beyond
+from worker.domain.measures import messages
+from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_WH
+from worker.domain.measures.comparison import ranges_to_read
+from worker.domain.measures.completeness import (
+    DayLedger,
+    DayMark,
+    DayState,
+    civil_day_of,
+    half_hours_in,
+)
+from worker.domain.measures.documents import Entry, entry_of, to_entry
+from worker.domain.measures.messages import WindowJob, WindowResult, Writes
+from worker.domain.measures.overlaps import find_clusters
+from worker.domain.measures.readings import ONE_DAY, DateWindow, IntervalReading, civil_date
+from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
+from worker.domain.measures.registers import day_energies
+from worker.domain.measures.series import Granularity, Quantity, Series
+from worker.domain.measures.windows import to_windows
+from worker.logs import fields
+from worker.stores.redis.progress import ProgressStore
+from worker.stores.registry.outcomes import OutcomeTable
+from worker.sync.results import ResultRecorder
+from worker.sync.window import WindowSync
+
+log = logging.getLogger("releve.import")
+
+_MINUTE: Final = timedelta(minutes=1)
+_ENERGIES: Final = (Quantity.ENERGY, Quantity.POWER, Quantity.GAS)
+
+
+@dataclass(frozen=True, slots=True)
+class FileComparison:
+    """A series of a file, compared with what is stored.
+
+    A day is *different* where any value of it is not what is stored, else *new* where it has a value of a time of which
+    nothing is stored, else *same*. ``amount``: the sum of its energies in milliwatt-hours, of registers that of the
+    days between two readings; None for what is no energy. ``left_out``: values after now, before the first day that may
+    be read, and of days that no meter can deliver.
+    """
+
+    file: FileSeries
+    first: date | None
+    last: date | None
+    days_new: int
+    days_same: int
+    days_different: int
+    amount: int | None
+    left_out: int
+
+    @property
+    def watt_hours(self) -> int | float | None:
+        """The sum of its energies in Wh."""
+        if self.amount is None:
+            return None
+        whole, rest = divmod(self.amount, MILLIWATT_HOURS_PER_WH)
+        return self.amount / MILLIWATT_HOURS_PER_WH if rest else whole
+
+
+@dataclass
+class ImportCounts:
+    """The documents of an import; ``left_out``: values that a later answer of the supplier told otherwise."""
+
+    created: int = 0
+    updated: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    left_out: int = 0
+
+    def add(self, result: WindowResult) -> None:
+        """Add what came of a part."""
+        self.created += result["created"]
+        self.updated += result["updated"]
+        self.removed += result["removed"]
+        self.unchanged += result["unchanged"]
+        self.left_out += result["left_out"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileImporter:
+    """The use case that stores the readings of files; the caller has checked whose meter they are of."""
+
+    window_sync: WindowSync
+    results: ResultRecorder
+    outcomes: OutcomeTable
+    progress: ProgressStore
+
+    def compare(self, file: FileSeries, account_id: str | None, data_from: date | None = None) -> FileComparison:
+        """Compare a file with what is stored, and write nothing; without an account nothing is.
+
+        ``data_from``: the first day that may be read. Raises StoreUnavailable.
+        """
+        series, entries, energies = file.series, list[Entry](), 0
+        days: set[date] = set()
+        new: set[date] = set()
+        different: set[date] = set()
+        for window, readings in self._parts(file, data_from):
+            part = self._possible(series, readings)
+            stored = self._stored(account_id, series, window) if account_id else []
+            entries += part if _has_registers(series) else ()
+            energies += sum(entry.amount for entry in part)
+            for newcomers, known in ((one.newcomers, one.stored) for one in find_clusters(part, stored)):
+                told = {civil_day_of(entry.key, series) for entry in newcomers}
+                days |= told
+                if newcomers and not known:
+                    new |= told
+                elif newcomers and not _tell_the_same(newcomers, known):
+                    different |= told
+        return FileComparison(
+            file=file,
+            first=min(days, default=None),
+            last=max(days, default=None),
+            days_new=len(new - different),
+            days_same=len(days - new - different),
+            days_different=len(different),
+            amount=_energy_of(series, entries, energies),
+            left_out=len(file.readings) - self._count_possible(file, data_from),
+        )
+
+    def store(
+        self,
+        file: FileSeries,
+        account_id: str,
+        data_from: date | None = None,
+        on_part: Callable[[int], object] = lambda days: None,
+    ) -> ImportCounts:
+        """Store the readings of a file; safe to repeat, also after it was interrupted.
+
+        ``on_part`` gets the number of days of each part that is done. Raises UnknownAccount or TransientError; the
+        parts before stay stored.
+        """
+        now, counts = self.window_sync.now(), ImportCounts()
+        run_id = messages.new_file_run_id(now)
+        for window, readings in self._parts(file, data_from):
+            days = frozenset(reading.start.date() for reading in readings)
+            recorder = _FileRecorder(self.results, self.outcomes, self.progress, days, self.window_sync.now)
+            sync = replace(self.window_sync, recorder=recorder)
+            job = messages.to_job(account_id, file.series, window, run_id, None)
+            fetched = sync.receive(job, readings, min(file.told_at, now))
+            counts.add(sync.store(sync.aggregate(sync.filter_known(fetched))))
+            on_part(len(days))
+        log.info(
+            "file imported",
+            extra=fields(
+                account_id=account_id,
+                series=file.series.value,
+                run=run_id,
+                format=file.format,
+                created=counts.created,
+                updated=counts.updated,
+                removed=counts.removed,
+                unchanged=counts.unchanged,
+                left_out=counts.left_out,
+            ),
+        )
+        return counts
+
+    def _parts(
+        self, file: FileSeries, data_from: date | None
+    ) -> Iterator[tuple[DateWindow, Sequence[IntervalReading]]]:
+        """Yield the readings in parts, oldest first: months of a curve, years of daily values.
+
+        What is told after now is no reading, and what lies before ``data_from`` was another person's.
+        """
+        now, has_steps = self.window_sync.now(), file.series.has_steps
+
+        def part_of(reading: IntervalReading) -> tuple[int, int]:
+            return reading.start.year, reading.start.month if has_steps else 0
+
+        for _, group in groupby(file.readings, key=part_of):
+            if readings := [reading for reading in group if _may_be_read(reading, data_from, now)]:
+                yield DateWindow(readings[0].start.date(), readings[-1].start.date() + ONE_DAY), readings
+
+    def _possible(self, series: Series, readings: Sequence[IntervalReading]) -> list[Entry]:
+        entries = [entry_of(reading, series.inputs) for reading in readings]
+        impossible = beyond(entries, self.window_sync.daily_limit_kwh) if series.has_daily_limit else {}
+        return [entry for entry in entries if entry.key not in impossible]
+
+    def _count_possible(self, file: FileSeries, data_from: date | None) -> int:
+        return sum(len(self._possible(file.series, readings)) for _, readings in self._parts(file, data_from))
+
+    def _stored(self, account_id: str, series: Series, window: DateWindow) -> list[Entry]:
+        job = messages.to_job(account_id, series, window, "", None)
+        ranges = {series.inputs: ranges_to_read(job)[series.inputs]}
+        return [to_entry(document) for document in self.window_sync.measures.read(account_id, ranges)[series.inputs]]
+
+
+@dataclass(frozen=True)
+class _FileRecorder:
+    """A recorder of a part of a file: corrections, marks of days, and what of the history is done.
+
+    It records no call: what is due stays due, but for the days that the file has completed. ``days``: those of which
+    the file has a value. The others of the window stay as they are, because the file does not tell that they lack.
+    """
+
+    results: ResultRecorder
+    outcomes: OutcomeTable
+    progress: ProgressStore
+    days: frozenset[date]
+    now: Callable[[], datetime]
+
+    def recent_answers(self, job: WindowJob) -> RecentAnswers:
+        return self.results.recent_answers(job)
+
+    def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
+        self.results.record_corrections(writes, entries)
+
+    def record_result(self, result: WindowResult) -> None:
+        account_id, series, facts = result["account_id"], messages.series_of(result), result["facts"]
+        # Where a later answer told otherwise, that one holds: nothing is in doubt, and nothing asked for again.
+        finished = replace(FinishedAnswer.of(result), overwrote=False, late_days=frozenset())
+        told = [day for day in sorted(self.days) if str(day) not in facts["set_aside"]]
+        told_on = civil_date(datetime.fromisoformat(facts["fetched_at"]))
+        today = civil_date(self.now())
+        self.outcomes.record_file(
+            account_id,
+            series,
+            result["run_id"],
+            self.now(),
+            last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
+            to_marks=lambda known: {
+                day: _mark_of(day, known, facts["open"].get(str(day)), told_on, day in finished.changed_days)
+                for day in told
+                if day < today
+            },
+            answer=finished,
+        )
+        if done := to_windows(day for day in told if str(day) not in facts["open"]):
+            self.progress.mark_done(account_id, series.value, *done)
+
+
+def describe_counts(new: int, same: int, different: int) -> str:
+    """Return the numbers of days as the subject of an audit entry: ``365new-0same-2different``."""
+    return f"{new}new-{same}same-{different}different"
+
+
+def _may_be_read(reading: IntervalReading, data_from: date | None, now: datetime) -> bool:
+    return reading.start < now and (data_from is None or reading.start.date() >= data_from)
+
+
+def _tell_the_same(some: Sequence[Entry], others: Sequence[Entry]) -> bool:
+    by_key = {entry.key: entry for entry in others}
+    return len(some) == len(others) and all(
+        entry.key in by_key and entry.has_value_of(by_key[entry.key]) for entry in some
+    )
+
+
+def _has_registers(series: Series) -> bool:
+    return series.description.granularity is Granularity.REGISTER
+
+
+def _energy_of(series: Series, entries: Sequence[Entry], total: int) -> int | None:
+    """Return the energy that a file tells in milliwatt-hours; None where its amounts are none."""
+    if _has_registers(series):
+        return MILLIWATT_HOURS_PER_WH * sum(day.total for day in day_energies(entries))
+    return total if series.description.quantity in _ENERGIES else None
+
+
+def _mark_of(day: date, known: DayLedger, minutes: int | None, told_on: date, changed: bool) -> DayMark:
+    """Return the mark of a day of which a file has a value. ``minutes``: how much is stored of it, None for all."""
+    before = known.mark_of(day)
+    if minutes is None:
+        stays = before.state is DayState.AGAIN or (before.complete and not changed)
+        return before if stays else DayMark(DayState.FILE)
+    asked_at_age = before.asked_at_age or 0 if before.open else 0
+    return DayMark(DayState.PARTIAL, half_hours_in(minutes * _MINUTE), max(asked_at_age, (told_on - day).days))

@@ -1,0 +1,103 @@
+"""The import of uploaded files into an account, for its page and for the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from threading import BoundedSemaphore
+from typing import Final
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+
+from worker.domain.consent.accounts import Account
+from worker.domain.files.file_series import FileRefused, FileSeries
+from worker.domain.files.reading import read_file
+from worker.runtime.process import Runtime
+from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.sync.file_import import FileComparison, describe_counts
+from worker.web.audit import leave_out, note_refusal, note_subject
+from worker.web.errors import LARGEST_IMPORT, HttpRefusal
+from worker.web.files.uploads import read_upload
+
+FIELD: Final = "file"  # The name of the part of each file.
+MOST_FILES: Final = 200  # Two years of exports of a week each.
+_MOST_FIELDS: Final = 4
+# An import takes some seconds of the processor, and memory for the largest file.
+IMPORTS: Final = Rate("import", calls=60, window_s=3600)  # By account.
+_MOST_AT_ONCE: Final = 2  # Of one process, whose pages go on meanwhile.
+_AGAIN_S: Final = 10
+_slots = BoundedSemaphore(_MOST_AT_ONCE)
+
+
+@dataclass
+class ImportReport:
+    """What came of an import. ``refused``: the line that says why, by the name of the file."""
+
+    series: list[FileComparison] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+async def read_files(request: Request) -> FormData:
+    """Return the form with its files; the caller closes it. Raises MultiPartException and HttpRefusal."""
+    return await read_upload(request, LARGEST_IMPORT, most_files=MOST_FILES, most_fields=_MOST_FIELDS)
+
+
+def import_files(
+    request: Request, runtime: Runtime, account: Account, form: FormData, *, dry_run: bool
+) -> ImportReport:
+    """Compare the files of a form with what is stored and, unless it is a dry run, store them.
+
+    A file that is refused stops no other. What was stored is noted for the audit trail, in days. Raises HttpRefusal 429
+    after too many imports, and 503 while others run; StoreUnavailable, and then the same import goes on where it was.
+    """
+    if wait_s := RateLimiter(runtime.redis).count_call(IMPORTS, account.id):
+        raise HttpRefusal(429, "too_many_requests", f"too many imports: try again in {wait_s} s", wait_s=wait_s)
+    report = ImportReport()
+    with _slot():
+        for part in form.getlist(FIELD):
+            if not isinstance(part, UploadFile) or not part.filename:
+                continue
+            try:
+                for file in read_file(PurePath(part.filename).name, part.file):
+                    _take(runtime, account, file, report, dry_run=dry_run)
+            except FileRefused as error:
+                report.refused.append(_split(str(error)))
+    if dry_run:
+        leave_out(request)
+    elif not report.series:
+        note_refusal(request, "file_refused")
+    new, same, different = (
+        sum(getattr(found, name) for found in report.series) for name in ("days_new", "days_same", "days_different")
+    )
+    note_subject(request, describe_counts(new, same, different), account_id=account.id)
+    return report
+
+
+def _take(runtime: Runtime, account: Account, file: FileSeries, report: ImportReport, *, dry_run: bool) -> None:
+    try:
+        runtime.file_accounts.check(file, account)
+    except FileRefused as error:  # Another series of the same file may be of this meter.
+        report.refused.append(_split(str(error)))
+        return
+    report.series.append(runtime.file_importer.compare(file, account.id, account.data_from))
+    if not dry_run:
+        runtime.file_importer.store(file, account.id, account.data_from)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return name and reason of a refusal."""
+    name, _, reason = text.partition(": ")
+    return name, reason
+
+
+@contextmanager
+def _slot() -> Iterator[None]:
+    if not _slots.acquire(blocking=False):
+        raise HttpRefusal(503, "busy", "other files are being imported: try again in a moment", wait_s=_AGAIN_S)
+    try:
+        yield
+    finally:
+        _slots.release()
