@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import click
@@ -258,17 +259,22 @@ def tasks() -> Iterator[str]:
     yield from (f"queue {queue.exchange.name}/{queue.name}" for queue in celery_options.task_queues)
 
 
+def installation(*, is_home: bool) -> Any:
+    """Return what the web application asks of a runtime before it is called."""
+    return SimpleNamespace(settings=SimpleNamespace(is_home=is_home), web_access=None, has_rights=False)
+
+
 def http_paths() -> Iterator[str]:
     """Routes, files that are served as they are, and what the API's description names."""
-    app = create_app(NO_RUNTIME)
-    for route in (*all_routes(app.routes), *admin_routes(NO_RUNTIME)):
+    apps = [create_app(installation(is_home=is_home)) for is_home in (False, True)]
+    for route in (*(route for app in apps for route in all_routes(app.routes)), *admin_routes(NO_RUNTIME)):
         if isinstance(route, Mount):
             folder = Path(str(getattr(route.app, "directory", "")))
             files = (file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
             yield from (f"GET {route.path}/{file}" for file in files)
         else:
             yield from (f"{method} {route.path}" for method in route.methods)
-    described = app.openapi()
+    described = apps[0].openapi()
     for path, operations in described["paths"].items():
         for method, operation in operations.items():
             yield from (

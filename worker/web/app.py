@@ -41,11 +41,14 @@ _OF_FLEET: Final[tuple[ModuleType, ...]] = (
 def create_app(runtime: Runtime) -> FastAPI:
     app = api.create_described_app()
     app.state.runtime = runtime
-    app.state.local_session = LocalSession(runtime.web_access, is_open=not in_container())
     app.add_middleware(RequestGuard)
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     add_error_handlers(app)
-    for module in _of_home(runtime) if runtime.settings.is_home else _OF_FLEET:
+    modules = _OF_FLEET
+    if runtime.settings.is_home:
+        modules = _of_home(runtime)
+        app.state.local_session = LocalSession(runtime.web_access, is_open=not in_container())
+    for module in modules:
         app.include_router(module.router)
     return app
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 
 from tests.support.api_service import ApiService
@@ -135,3 +136,12 @@ def test_a_fleet_has_no_pages_of_a_home(service: ApiService) -> None:
     client = TestClient(service.app, f"http://{HERE}:8000", client=(HERE, 50_000))
     assert client.post("/home/token").status_code == 404
     assert "/sign-in" in client.get("/").text  # Its own computer is nobody.
+
+
+def test_every_route_of_a_home_is_one_of_a_fleets_table_or_has_tests_here(
+    home: ApiService, service: ApiService
+) -> None:
+    def routes(of: ApiService) -> set[tuple[str, str]]:
+        return {(method, route.path) for route in iter_route_contexts(of.app.routes) for method in route.methods or ()}
+
+    assert routes(home) - routes(service) == {("POST", "/home/token"), ("POST", "/home/password")}
