@@ -7,6 +7,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.fuzz.file_laws import FILE_LAWS
 from tests.fuzz.gas_laws import GAS_LAWS
 from tests.fuzz.laws import LAWS
 
@@ -14,6 +15,6 @@ EXAMPLES = int(os.environ.get("RELEVE_FUZZ_EXAMPLES", "60"))
 _budget = settings(max_examples=EXAMPLES, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
 
 
-@pytest.mark.parametrize("name", [*LAWS, *GAS_LAWS])
+@pytest.mark.parametrize("name", [*LAWS, *GAS_LAWS, *FILE_LAWS])
 def test_law(name: str) -> None:
-    _budget({**LAWS, **GAS_LAWS}[name])()
+    _budget({**LAWS, **GAS_LAWS, **FILE_LAWS}[name])()

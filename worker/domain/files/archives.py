@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO, Final
-from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+from typing import BinaryIO, Final, cast
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
-from worker.domain.files.sources import MAX_BYTES, MEGABYTE, Source
+from worker.domain.files.sources import DAMAGE, MAX_BYTES, MEGABYTE, Source
 
 MAX_MEMBERS: Final = 500
 MAX_UNPACKED: Final = 256 * MEGABYTE
@@ -31,7 +31,7 @@ def open_archive(content: BinaryIO, source: Source) -> ZipFile:
     content.seek(0)
     try:
         archive = ZipFile(content)
-    except (BadZipFile, OSError, ValueError, NotImplementedError, struct.error, UnicodeError):
+    except DAMAGE:
         source.fail("a damaged or cut archive: download it again")
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
@@ -50,6 +50,14 @@ def members_of(archive: ZipFile) -> Iterator[ZipInfo]:
         if member.is_dir() or name.startswith(".") or member.filename.startswith(_JUNK) or name in _JUNK:
             continue
         yield member
+
+
+def open_member(archive: ZipFile, member: ZipInfo, source: Source) -> BinaryIO:
+    """Return the content of a member. Raises FileRefused."""
+    try:
+        return cast(BinaryIO, archive.open(member))
+    except DAMAGE:
+        source.fail("a damaged archive: download it again")
 
 
 def _check_directory(content: BinaryIO, source: Source) -> None:

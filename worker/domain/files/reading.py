@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 from zipfile import ZipFile
 
-from worker.domain.files.archives import members_of, open_archive
+from worker.domain.files.archives import members_of, open_archive, open_member
 from worker.domain.files.file_series import FileSeries
 from worker.domain.files.recognition import read_document, read_rows
 from worker.domain.files.sources import Source, open_bounded
@@ -50,12 +50,8 @@ def _read_archive(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
         for member in members_of(archive):
             is_empty = False
             member_source = source.member(member.filename)
-            try:
-                stream = archive.open(member)
-            except (OSError, ValueError, RuntimeError, NotImplementedError):
-                member_source.fail("a damaged archive: download it again")
-            with stream:
-                yield from _read_inner(member_source, cast(BinaryIO, stream))
+            with open_member(archive, member, member_source) as stream:
+                yield from _read_inner(member_source, stream)
         if is_empty:
             source.fail("an archive without a file")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,9 +16,11 @@ from worker.domain.files.names import shown_name
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # Of a file, unpacked: two years of half-hours of a dozen meters.
 MAX_ROWS: Final = 200_000  # Of a file: four years of ten-minute steps.
+_MOST_LINES: Final = 4 * MAX_ROWS  # With the blank ones.
 MEGABYTE: Final = 1024 * 1024
 _LONGEST_LINE: Final = 32 * 1024  # Footers of indexes have three thousand characters.
-_DAMAGED: Final = (OSError, EOFError, zlib.error, BadZipFile, RuntimeError, NotImplementedError, ValueError)
+# What the readers of packed files raise for damaged ones.
+DAMAGE: Final = (OSError, EOFError, RuntimeError, ValueError, zlib.error, struct.error, BadZipFile)
 UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -63,7 +66,7 @@ class BoundedReader(io.RawIOBase):
         """Fill the buffer with the next bytes and return their number."""
         try:
             content = self._stream.read(len(buffer))
-        except _DAMAGED as error:
+        except DAMAGE as error:
             raise FileRefused(f"{self._source.file}: can't be read ({type(error).__name__})") from None
         self._left -= len(content)
         if self._left < 0:
@@ -94,6 +97,8 @@ def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int,
         number += 1
         if len(line) > _LONGEST_LINE:
             source.fail("the line is longer than any in a file of measures", number)
+        if number > _MOST_LINES:
+            source.fail(f"more than {_MOST_LINES} lines, blank ones among them")
         if "\0" in line:
             source.fail("it is no text", number)
         if line.strip():

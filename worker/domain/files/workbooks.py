@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 from xml.parsers import expat  # Documents with a document type are refused.
 from zipfile import ZIP_STORED, ZipFile
 
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook
 
-from worker.domain.files.sources import MEGABYTE, Source, open_bounded
+from worker.domain.files.archives import open_member
+from worker.domain.files.sources import DAMAGE, MEGABYTE, Source, open_bounded
 from worker.domain.files.tables import TableLine
 
 _LARGEST: Final = 32 * MEGABYTE  # Of all XML of a workbook; a year of half-hours has two.
@@ -31,6 +32,7 @@ _MOST_SHEETS: Final = 20
 _PARTS: Final = (".xml", ".rels")
 _REFERENCE: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})", re.ASCII)
 _OTHER_BOOKS: Final = ("xl/workbook.bin", "content.xml")
+_Result = TypeVar("_Result")
 
 
 @dataclass
@@ -51,7 +53,7 @@ class _Checker:
 
     def check(self, xml: bytes) -> None:
         """Look through one part. Raises FileRefused."""
-        parser = expat.ParserCreate()
+        parser = expat.ParserCreate("utf-8")  # As the reader of workbooks reads it, whatever it declares.
         parser.StartDoctypeDeclHandler = self._refuse_document_type
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -59,7 +61,7 @@ class _Checker:
         self.row = self.column = self.lowest = self.widest = 0
         try:
             parser.Parse(xml, True)
-        except expat.ExpatError:
+        except (expat.ExpatError, LookupError, ValueError):
             self.source.fail("a damaged or cut workbook: download it again")
 
     def _refuse_document_type(self, *_: Any) -> None:
@@ -167,12 +169,8 @@ def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
             if member.filename.lower() in seen:
                 source.fail("a damaged workbook: a part of it is there twice")
             seen.add(member.filename.lower())
-            try:
-                stream = archive.open(member)
-            except (OSError, ValueError, RuntimeError, NotImplementedError):
-                source.fail("a damaged or cut workbook: download it again")
-            with stream:
-                xml = open_bounded(stream, source).read()  # type: ignore[arg-type]
+            with open_member(archive, member, source) as stream:
+                xml = open_bounded(stream, source).read()
             checker.check(xml)
             checked.writestr(member.filename, xml)
     copy.seek(0)
@@ -180,17 +178,24 @@ def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
 
 
 def _open(content: BinaryIO, source: Source) -> CalamineWorkbook:
-    try:
-        return CalamineWorkbook.from_filelike(content)
-    except (CalamineError, OSError, ValueError):
-        source.fail("a damaged or protected workbook: save it again as .xlsx")
+    reason = "a damaged or protected workbook: save it again as .xlsx"
+    return _guard(lambda: CalamineWorkbook.from_filelike(content), source, reason)
 
 
 def _load(book: CalamineWorkbook, place: int, source: Source) -> CalamineSheet:
+    return _guard(lambda: book.get_sheet_by_index(place), source, f"sheet {place + 1} of the workbook is damaged")
+
+
+def _guard(read: Callable[[], _Result], source: Source, reason: str) -> _Result:
+    """Return what the reader of workbooks makes; its errors, a panic among them, are a refusal."""
     try:
-        return book.get_sheet_by_index(place)
-    except (CalamineError, OSError, ValueError):
-        source.fail(f"sheet {place + 1} of the workbook is damaged")
+        return read()
+    except (CalamineError, *DAMAGE):
+        source.fail(reason)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # It is none of Exception, and its class has no module.
+            raise
+        source.fail(reason)
 
 
 def _read_rows(sheet: CalamineSheet, source: Source) -> Iterator[TableLine]:

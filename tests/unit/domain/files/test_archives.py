@@ -14,6 +14,8 @@ import pytest
 from tests.support.downloaded_files import pack, read, refusal, workbook, workbook_parts
 from tests.unit.domain.files.test_customer_site import days_book
 from tests.unit.domain.files.test_enedis_exports import CURVE_HEAD, METER, curve, day_of_rows
+from tests.unit.domain.files.test_portal_exports import CURVE_HEAD as PORTAL_HEAD
+from tests.unit.domain.files.test_portal_exports import curve_row
 from worker.domain.files.archives import MAX_MEMBERS
 from worker.domain.files.file_series import FileRefused
 from worker.domain.files.reading import read_file
@@ -123,8 +125,13 @@ class _Endless(io.RawIOBase):
 @pytest.mark.parametrize(
     ("start", "line", "reason"),
     [
-        (CURVE_HEAD.encode(), b"2024-01-10T00:30:00+01:00;1\n", f"more than {MAX_ROWS} rows"),
-        (CURVE_HEAD.encode(), b"\n", "larger than 64 MB"),
+        (
+            PORTAL_HEAD.encode(),
+            curve_row("2024-01-10 00:30:00", 1, physical="PRI").encode(),
+            f"more than {MAX_ROWS} rows",
+        ),
+        (CURVE_HEAD.encode(), b"\n", "blank ones among them"),
+        (CURVE_HEAD.encode(), b" " * 20_000 + b"\n", "larger than 64 MB"),
         (b"hello\n", b"world\n", "no known format"),
         (b"{", b'{"a": 1},\n', "larger than 16 MB of JSON"),
         (b"PK\x03\x04", b"x" * 100, "larger than 64 MB"),

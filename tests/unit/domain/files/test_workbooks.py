@@ -49,6 +49,8 @@ def test_a_document_type_is_refused_so_that_no_entity_is_ever_expanded(document_
         (sheet_xml('<row r="-1"/>'), "x: a damaged workbook: a row has no number"),
         (sheet_xml("<row>"), "x: a damaged or cut workbook"),
         ("", "x: a damaged or cut workbook"),
+        (sheet_xml("").replace("UTF-8", "UTF-99") + "<", "x: a damaged or cut workbook"),
+        (sheet_xml("").encode("utf-16").decode("latin-1"), "x: a damaged or cut workbook"),
         (sheet_xml("")[:-20], "x: a damaged or cut workbook"),
         (_rows("<c/>") + "<si/>", "x: a damaged or cut workbook"),
         (_rows("<c/><si/>"), "x: a damaged workbook: its shared texts are in the wrong place"),
