@@ -99,11 +99,11 @@ class _Indexes:
     dropped: dict[_Of, int] = field(default_factory=dict)
 
     def add(self, of: _Of, moment: datetime, value: Decimal | None, calendar: str, period: str) -> None:
-        midnight = day_of_midnight(moment)
-        if midnight is None:
-            self.dropped[of] = self.dropped.get(of, 0) + 1
+        day, is_exact = day_of_midnight(moment) or (moment.date(), False)
+        if is_exact:
+            self.rows.setdefault(of, []).append(IndexRow(day, value, calendar, period))
         else:
-            self.rows.setdefault(of, []).append(IndexRow(midnight[0], value, calendar, period))
+            self.dropped[of] = self.dropped.get(of, 0) + 1
 
     def series(self) -> Iterator[FileSeries]:
         """Yield registers and daily energy for each meter and direction."""

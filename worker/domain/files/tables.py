@@ -124,10 +124,15 @@ class Table:
     below: Iterator[TableLine]
 
     def rows(self, *needed: str) -> Iterator[TableLine]:
-        """Yield the rows below with their columns; those without any content are left out. Checks the columns."""
+        """Yield the rows below with their columns. Checks the columns.
+
+        The header may come again, where somebody has put several files together.
+        """
         self.header.need(*needed)
         columns = self.header.names()
         for line in self.below:
+            if line.cells[: len(self.header.cells)] == self.header.cells:
+                continue
             yield TableLine(line.source, line.number, line.cells, columns)
 
     def words_above(self) -> str:

@@ -131,7 +131,7 @@ class _Endless(io.RawIOBase):
             f"more than {MAX_ROWS} rows",
         ),
         (CURVE_HEAD.encode(), b"\n", "blank ones among them"),
-        (CURVE_HEAD.encode(), b" " * 20_000 + b"\n", "larger than 64 MB"),
+        (CURVE_HEAD.encode(), b" " * 5_000 + b"\n", "larger than 64 MB"),
         (b"hello\n", b"world\n", "no known format"),
         (b"{", b'{"a": 1},\n', "larger than 16 MB of JSON"),
         (b"PK\x03\x04", b"x" * 100, "larger than 64 MB"),

@@ -137,6 +137,7 @@ def test_a_curve_that_was_saved_as_csv_says_the_same(separator: str) -> None:
     assert read_one("2025.csv", above + text).usage_point == METER
     assert read_one("2025.csv", (above + text).encode("cp1252")).readings == series.readings
     assert read_one("2025.csv", text.replace("Début", "DÃ©but")).readings == series.readings
+    assert read_one("2025.csv", text + text).readings == series.readings
 
 
 def test_a_decimal_comma_without_quotes_is_never_read_as_whole_kilowatts() -> None:

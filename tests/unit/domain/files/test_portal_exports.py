@@ -109,6 +109,12 @@ def test_of_several_stages_the_last_one_holds_where_it_has_a_value() -> None:
         assert [reading.amount / 1000 for reading in series.readings] == [50, 150, 50]
 
 
+def test_files_that_were_put_together_have_their_header_again() -> None:
+    texts = [CURVE_HEAD + curve_row(f"2024-01-10 0{n}:00:00", n, "PT60M") for n in (1, 2)]
+    assert len(read_one("x", "".join(texts)).readings) == 2
+    assert refusal("x", texts[0] + INDEX_HEAD).startswith("x, line 3: neither a row of data")
+
+
 def test_headers_come_with_and_without_accents_and_some_columns_are_missing() -> None:
     text = CURVE_HEAD + curve_row("2024-01-10 00:30:00", 7)
     plain = text.replace("é", "e")
@@ -142,7 +148,7 @@ def test_indexes_of_a_calendar_are_registers_and_days() -> None:
         label = f"2024-04-0{day} 00:00:00"
         rows += [index_row(label, total), index_row(label, total - 400, "FC000040", "HP")]
         rows += [index_row(label, 400, "FC000040", "HC"), index_row(label, 7, physical="PMA", unit="VA")]
-    rows.append(index_row("2024-04-02 09:12:00", 2000))
+    rows.append(index_row("2024-04-02 01:00:00", 2000))  # A reading of its own, no late label of midnight.
     registers, daily = read("ENEDIS_R64_P_INDEX_M1_00001_20250313101500.csv", INDEX_HEAD + "".join(rows))
     assert (registers.series, daily.series, registers.format) == (Series.REGISTERS, Series.DAILY, "r64-csv")
     assert registers.readings[1].details == {"registers": {"HC": 400, "HP": 2600}, "calendar": "FC000040"}
