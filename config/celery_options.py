@@ -125,7 +125,7 @@ _ARGUMENTS: dict[str, tuple[object, ...]] = {
 }
 # A home has neither consent pages nor rights, one worker and few calls: a round a minute is enough, and lets a small
 # computer rest.
-_NOT_OF_A_HOME = {"conclude requests", "withdraw rights", "check pending rights", "check rights", "revoke tokens"}
+_NOT_OF_A_HOME = {"conclude requests", "withdraw rights", "check pending rights", "check rights"}
 _LEAST_OF_A_HOME = 60.0
 if _settings.is_home:
     _SCHEDULE = tuple(

@@ -39,6 +39,7 @@ NOT_RUN = {
     "rights": "tests/integration/test_rights_by_hand.py",
     "rights check": "tests/integration/test_rights_by_hand.py",
     "rights proof": "tests/integration/test_rights_by_hand.py",
+    **dict.fromkeys(("home", "home add", "home password", "home token"), "tests/integration/test_home_by_hand.py"),
 }
 # The words of the others; ACCOUNT stands for an account, FOLDER for a folder of the test.
 RUN = {

@@ -62,6 +62,7 @@ class FakePermits:
     requested_apis: list[str] = field(default_factory=list)
     closed_for_s: list[float] = field(default_factory=list)
     closed_by: list[str] = field(default_factory=list)
+    closed_for: list[str] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
 
     def take_permit(self, api: str) -> str:
@@ -71,9 +72,10 @@ class FakePermits:
     def release_permit(self, permit: str) -> None:
         self.released.append(permit)
 
-    def close_gate(self, retry_after_s: float, permit: str) -> None:
+    def close_gate(self, retry_after_s: float, permit: str, code: str = "") -> None:
         self.closed_for_s.append(retry_after_s)
         self.closed_by.append(permit)
+        self.closed_for.append(code)
 
 
 @dataclass

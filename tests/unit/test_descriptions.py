@@ -14,7 +14,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.outcomes import AnswerClass
-from worker.domain.measures.series import SERIES_DESCRIPTIONS, Doctype, Series
+from worker.domain.measures.series import SERIES_DESCRIPTIONS, Doctype, Series, grid_operator_of
 from worker.domain.parsing.parsers import PARSERS
 from worker.domain.reasons import _REASON_BY_FAILURE, _REASON_BY_REFUSAL, Reason
 from worker.errors import (
@@ -25,6 +25,7 @@ from worker.errors import (
     MeterElsewhere,
     RightRefused,
     SeriesNotOffered,
+    TokenNeeded,
     describe_code,
 )
 from worker.texts import load_texts
@@ -64,6 +65,7 @@ def test_every_code_notice_and_reason_has_its_texts() -> None:
 def test_no_text_is_left_over_from_a_code_notice_or_reason_that_went() -> None:
     kept = {*keys_of_texts(), "notice.consent_ends.text", "notice.incident_over.text", "notice.supplier_changed.text"}
     kept |= {"notice.right_proof.text", "notice.right_proof_rejected.text", "notice.token_ends.text"}
+    kept |= {"notice.gateway_banned.text", f"notice.consent_ends.{TokenNeeded.code}.text"}
     kept |= {
         "notice.account",
         "notice.prefix",
@@ -153,6 +155,6 @@ def test_a_preset_offers_the_series_of_its_own_supplier_alone() -> None:
         for supplier in SUPPLIERS.values()
         for preset in supplier.presets.values()
         for series in Series
-        if preset.offers(series) and series.description.supplier != supplier.name
+        if preset.offers(series) and series.description.supplier != grid_operator_of(supplier.name)
     ]
     assert strangers == []

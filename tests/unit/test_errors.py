@@ -22,7 +22,10 @@ CODES = {
     "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST",
     "USER_ACTION_NEEDED.ACCOUNT_REMOVED",
     "USER_ACTION_NEEDED.OAUTH_OUTDATED.RIGHT_ENDED",
+    "USER_ACTION_NEEDED.OAUTH_OUTDATED.TOKEN_REFUSED",
+    "USER_ACTION_NEEDED.TOKEN_NEEDED",
     "LOGIN_FAILED",
+    "GATEWAY_BANNED",
     "VENDOR_DOWN",  # The family; like ANSWER_MALFORMED it is never raised itself.
     "VENDOR_DOWN.ANSWER_BROKEN_OFF",
     "VENDOR_DOWN.INCIDENT",
@@ -124,7 +127,7 @@ def test_a_code_of_another_version_stays_readable(code: str, language: str) -> N
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("supplier", ["enedis", "grdf"])
+@pytest.mark.parametrize("supplier", ["enedis", "grdf", "gateway"])
 def test_why_a_call_failed_is_said_for_each_code_of_a_call(supplier: str, language: str) -> None:
     calls = {kind for kind in TREE if kind.code and not issubclass(kind, AccountError)}
     causes = {kind.code: translate_cause(kind.code, supplier, language) for kind in calls}

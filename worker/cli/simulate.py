@@ -1,4 +1,4 @@
-"""`releve simulate`: run the simulator of the interfaces of Enedis and GRDF."""
+"""`releve simulate`: run the simulator of the interfaces of Enedis and GRDF, and of a gateway."""
 
 from __future__ import annotations
 
@@ -57,6 +57,8 @@ _HOSTS: Final = ("enedis_url", "enedis_authorize_url", "grdf_url", "grdf_token_u
 def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> None:
     """Behave like Enedis (v4, v5 and 2026) and GRDF (ADICT) on one port, with pretend homes or recorded meters.
 
+    Beside them stands a gateway to Enedis, which gives a token at /gateway/token.
+
     Any meter number is a pretend home, and any PCE one with gas. With --data it names each file it serves and each it
     passes over, and refuses meters without a recording as the supplier refuses one it does not know.
 
@@ -81,7 +83,7 @@ def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> N
     simulated = SimulatorOptions(pretend_now=settings.pretend_now, admin_token=admin_token, **options)
     with refusing_taken_port(host, port):
         try:
-            serve(simulated, host, port, lambda address: click.echo(f"simulating Enedis and GRDF at {address}"), _tell)
+            serve(simulated, host, port, _tell_address, _tell)
         except BrokenRecording as error:
             raise click.ClickException(str(error)) from None
 
@@ -95,6 +97,11 @@ def _refuse_beside_production() -> None:
             f"{name} is for the supplier itself, and a simulator has no place beside it: unset it here, or set "
             "RELEVE_ENEDIS_URL to the simulator"
         )
+
+
+def _tell_address(address: str) -> None:
+    click.echo(f"simulating Enedis and GRDF at {address}")
+    click.echo(f"and a gateway, which gives a token at {address}/gateway/token")
 
 
 def _tell(recordings: RecordedFolder) -> None:

@@ -91,7 +91,8 @@ from worker.sync.answer_watch import AnswerWatch
 from worker.sync.audit import Auditor
 from worker.sync.claims import WindowClaims
 from worker.sync.completeness import LedgerRebuilder
-from worker.sync.due import DueWindows, GatewayQuota
+from worker.sync.due import DueWindows
+from worker.sync.due_at_gateway import GatewayWindows
 from worker.sync.due_by_supplier import DueBySupplier
 from worker.sync.file_accounts import FileAccounts
 from worker.sync.file_import import FileImporter
@@ -280,21 +281,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             outcomes=self.registry.outcomes,
             progress=self.progress,
         )
-        self.due_windows = DueBySupplier(
-            [
-                DueWindows(
-                    table=self.registry.due,
-                    policies=self.registry.policies,
-                    claims=self.claims,
-                    calls_per_hour=ledger.per_hour,
-                    now=self.now,
-                    closed_for_s=ledger.closed_for_s,
-                    series=of_supplier(name),
-                    gateway=self._gateway_quota(ledger) if is_gateway(name) else None,
-                )
-                for name, ledger in self.ledgers.items()
-            ]
-        )
+        self.due_windows = DueBySupplier([self._build_due_windows(*one) for one in self.ledgers.items()])
         self.probes = IncidentProber(
             incidents=self.incidents,
             accounts=self.registry,
@@ -303,8 +290,20 @@ class Runtime(AbstractContextManager["Runtime"]):
             now=self.now,
         )
 
-    def _gateway_quota(self, ledger: QuotaLedger) -> GatewayQuota:
-        return GatewayQuota(self.settings.gateway_calls_per_half_day, partial(ledger.calls_left, SHARED_QUOTA))
+    def _build_due_windows(self, supplier: str, ledger: QuotaLedger) -> DueWindows:
+        build: Callable[..., DueWindows] = DueWindows
+        if is_gateway(supplier):
+            limit, calls_left = self.settings.gateway_calls_per_half_day, partial(ledger.calls_left, SHARED_QUOTA)
+            build = partial(GatewayWindows, calls_in_half_a_day=limit, calls_left=calls_left)
+        return build(
+            table=self.registry.due,
+            policies=self.registry.policies,
+            claims=self.claims,
+            calls_per_hour=ledger.per_hour,
+            now=self.now,
+            closed_for_s=ledger.closed_for_s,
+            series=of_supplier(supplier),
+        )
 
     def _build_account_parts(self) -> None:
         self.series_chooser = SeriesChooser(outcomes=self.registry.outcomes, is_offered=self.offers, now=self.now)
@@ -485,7 +484,8 @@ class Runtime(AbstractContextManager["Runtime"]):
     def clients_of(self, supplier: str) -> SupplierClients:
         """Return the clients of a supplier. Raises OperatorFault where it is not set up any more."""
         if supplier not in self.suppliers:
-            raise OperatorFault(f"{supplier} is not set up here: set RELEVE_{supplier.upper()}_CLIENT_ID")
+            setting = "HOME" if is_gateway(supplier) else f"{supplier.upper()}_CLIENT_ID"
+            raise OperatorFault(f"{supplier} is not set up here: set RELEVE_{setting}")
         return self.suppliers[supplier]
 
     def consents_of(self, supplier: str) -> SupplierConsents:

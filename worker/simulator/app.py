@@ -1,4 +1,4 @@
-"""Starlette application of the simulator, for all generations of the Enedis API and for GRDF's."""
+"""Starlette application of the simulator, for all generations of the Enedis API, for GRDF's, and for a gateway."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from worker.simulator.api.admin import admin_routes
 from worker.simulator.api.consent import consent_routes
+from worker.simulator.api.conso_api import conso_api_routes
 from worker.simulator.api.contracts import contract_routes
 from worker.simulator.api.errors import ERROR_TABLE, Generation, Refused
 from worker.simulator.api.gas.routes import gas_routes
@@ -41,6 +42,7 @@ def create_app(options: SimulatorOptions, on_recordings: Callable[[RecordedFolde
             *data_routes(simulator),
             *contract_routes(simulator),
             *gas_routes(simulator),
+            *conso_api_routes(simulator),
             gateway_route(simulator, methods, "/{path:path}", _reject, Generation.V5),
         ]
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import blake2b
-from itertools import cycle
+from itertools import cycle, islice
 from typing import Final, NamedTuple
 
 from worker.domain.measures.readings import ONE_DAY
@@ -45,6 +45,7 @@ class Consents:
         self._seed = seed
         self._by_usage_point: dict[str, Consent] = {}
         self._by_autorisation: dict[int, Consent] = {}
+        self._given = usage_points
         self._usage_points = cycle(usage_points) if usage_points else self._generate_usage_points()
 
     def grant(self, usage_points: tuple[str, ...] | None, last_day: date) -> Consent:
@@ -68,6 +69,10 @@ class Consents:
         """Return whether the meter's consent is over; a meter without any consent counts as consenting."""
         consent = self._by_usage_point.get(usage_point)
         return consent is not None and self._clock.today() >= consent.end
+
+    def first_usage_points(self, count: int) -> list[str]:
+        """Return the meters of the first holders, whoever has consented since."""
+        return list(islice(self._given or self._generate_usage_points(), count))
 
     def _generate_usage_points(self) -> Iterator[str]:
         """Yield meter numbers that depend on the seed alone, so that every run has the same homes."""

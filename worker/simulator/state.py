@@ -5,6 +5,7 @@ One event loop reads and changes it, so nothing in it needs a lock.
 
 from __future__ import annotations
 
+from worker.simulator.bans import Bans
 from worker.simulator.clock import SimulatedClock
 from worker.simulator.consents import Consents, Tokens
 from worker.simulator.faults import InjectedFault
@@ -36,7 +37,7 @@ class GasState:
 
 
 class SimulatorState:
-    """Options, clock, meters, consents, tokens, quota, report, faults and switches of one simulator; its gas."""
+    """Options, clock, meters, consents, tokens, quota, report, bans, faults and switches of a simulator; its gas."""
 
     def __init__(self, options: SimulatorOptions, recordings: RecordedFolder) -> None:
         self.options = options
@@ -46,6 +47,7 @@ class SimulatorState:
         self.tokens = Tokens(self.clock)
         self.quota = CallQuota(options.per_second, options.per_hour)
         self.report = CallReport()
+        self.bans = Bans()
         self.faults: list[InjectedFault] = []
         self.switches = ServiceSwitches()
         self.gas = GasState(options, recordings, self.clock)

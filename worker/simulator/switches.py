@@ -152,6 +152,7 @@ class ServiceSwitches(SwitchSet):
     ``callback``: how consent ends.  ``usage_point_separator`` joins several ids in the callback.  The exchange of an
     authorisation says "nothing yet" in its next ``services_empty`` calls.  ``token_without_meter``: a user's token does
     not say whose meter it is for.  ``unsubscribed_apis``: those that the application may not call (900908).
+    ``gateway_bodies``: the generation of Enedis' answers that the gateway passes on.
     """
 
     callback: Literal["success", "refused", "server_error", "bare_server_error"] = "success"
@@ -161,3 +162,4 @@ class ServiceSwitches(SwitchSet):
     token_without_meter: bool = False
     services_empty: int = 0
     unsubscribed_apis: tuple[Api, ...] = ()
+    gateway_bodies: Literal["2026", "v5"] = "2026"

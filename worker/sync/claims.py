@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker.domain.clock import Clock
-from worker.domain.fleet.asking_hours import AskingHours
 from worker.domain.measures.messages import (
     BACKFILL,
     LOOK_BACK,
@@ -111,11 +110,9 @@ class WindowClaims:
         """
         if self.is_held(series):
             return None
-        missing = self.history.reachable_windows(account_id, series)
+        missing, others_at = self.history.reachable_windows(account_id, series)
         if not missing:
-            more = bool(self.history.missing_windows(account_id, series))
-            tomorrow = AskingHours(account_id).morning_of(self.history.today() + ONE_DAY) if more else None
-            self.registry.outcomes.set_history_due(account_id, series, tomorrow)
+            self.registry.outcomes.set_history_due(account_id, series, others_at)
             return None
         failures = self.progress.failures(account_id, series)
         window = min(missing, key=lambda window: failures.get(window, 0))

@@ -9,10 +9,6 @@
 
 So an interrupted run needs no place to go on from, a second run finds nothing left to publish, and nobody waits longer
 than those that were asked before. A failing account is asked again when its time comes, within a tenth of the room.
-
-A gateway takes few calls, and each of its accounts at hours of its own (``worker.domain.fleet.asking_hours``). So the
-room is also what the ledger has left, histories leave the next night its calls, and a row whose hour has not come stays
-due: the reconciler looks again within a minute. Its catch-up is part of the night, in the afternoon's hours.
 """
 
 from __future__ import annotations
@@ -23,7 +19,6 @@ from datetime import date, datetime
 from typing import Final, NamedTuple
 
 from worker.domain.clock import Clock
-from worker.domain.fleet.asking_hours import AskingHours, is_afternoon, is_asking_hour, start_of_afternoon
 from worker.domain.measures.messages import AGAIN, CATCH_UP, NIGHTLY, REPAIR, WindowJob
 from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
 from worker.domain.measures.series import SMALLEST_FIRST, Series
@@ -32,11 +27,10 @@ from worker.stores.redis.claims import member_of, series_of_member
 from worker.stores.registry.due import DueRow, DueTable, SeriesDays
 from worker.stores.registry.outcomes import NIGHTS_WITHOUT_CURVE
 from worker.stores.registry.policies import PolicyTable
-from worker.sync.claims import HISTORY_LANES, LANES, NIGHTLY_LANE, REPAIR_LANE, WindowClaims, most_waiting
+from worker.sync.claims import HISTORY_LANES, NIGHTLY_LANE, REPAIR_LANE, WindowClaims, most_waiting
 
 _AGAIN_SHARE: Final = 10  # A tenth of the nightly room is kept for tries after a failure.
 _REPAIR_SHARE: Final = 10  # Each hourly run of the repair may use a tenth of an hour's quota.
-_ROWS_OF_A_GATEWAY: Final = 1_000  # More than it could be asked for; those whose hour has not come are passed over.
 MOST_HISTORIES: Final = 500  # Histories begun in one call: each reads its finished days.
 
 
@@ -47,20 +41,12 @@ class Due(NamedTuple):
     more: bool
 
 
-class GatewayQuota(NamedTuple):
-    """The quota of a gateway: its ``limit`` in half a day, and what returns the calls that it leaves now."""
-
-    limit: int
-    calls_left: Callable[[], int]
-
-
 @dataclass(frozen=True, kw_only=True)
 class DueWindows:
     """The windows of a supplier's ``series`` that are due, claimed for whoever publishes them.
 
     ``closed_for_s``: seconds for which its gate stays closed; until then nothing is due. ``policies``: every how many
-    nights a series is asked for. ``gateway``: the quota of a gateway; None for a supplier whose accounts may be
-    asked at any time. Methods raise StoreUnavailable.
+    nights a series is asked for. Methods raise StoreUnavailable.
     """
 
     table: DueTable
@@ -70,7 +56,10 @@ class DueWindows:
     now: Clock
     closed_for_s: Callable[[], float] = lambda: 0.0
     series: Sequence[Series] = tuple(Series)
-    gateway: GatewayQuota | None = None
+
+    def room(self, lane: str, most: int, in_flight: Collection[str]) -> int:
+        """Return how many more windows of a lane may be in flight, of ``most``."""
+        return most - len(in_flight)
 
     def in_flight(self, lane: str) -> set[str]:
         """Return the members of a lane's claims on these series."""
@@ -79,16 +68,13 @@ class DueWindows:
     def night(self, before: datetime) -> Due:
         """Claim the look-backs of series that were not asked since ``before``."""
         now = self.now()
-        if self.gateway is not None and not is_asking_hour(now):
-            return Due([], more=False)
         self.claims.drop_lost(NIGHTLY_LANE)
         in_flight, most = self.in_flight(NIGHTLY_LANE), most_waiting(self.calls_per_hour)
-        room = self._room(most, in_flight)
+        room = self.room(NIGHTLY_LANE, most, in_flight)
         if room <= 0 or self.closed_for_s() > 0:
-            return Due([], room <= 0 and self.gateway is None)
+            return Due([], room <= 0)
         limit = min(room, -(-most // _AGAIN_SHARE))
-        rows = self.table.list_again(now, self._rows(limit, in_flight), self.series)
-        jobs = self._claim(AGAIN, rows, in_flight, limit)
+        jobs = self._claim(AGAIN, self.table.list_again(now, limit + len(in_flight), self.series), in_flight, limit)
         policy, more = self.policies.load_current(civil_date(now)), False
         smallest_first = [series for series in SMALLEST_FIRST if series in self.series]
         # Rows of one query: a curve that is not collected has its turn every week.
@@ -100,15 +86,12 @@ class DueWindows:
             # Of every k nights, the turn of a series is the k-th.
             asked_before = before - (nights - 1) * ONE_DAY
             limit = -(-(room - len(jobs)) // (len(groups) - place))
-            wanted = self._rows(limit, in_flight)
-            rows = self.table.list_nightly(series, every, asked_before, now, wanted) if limit else []
+            rows = self.table.list_nightly(series, every, asked_before, now, limit + len(in_flight)) if limit else []
             if rows and nights > 1:
                 limit = min(limit, self._share(series, every, nights, before))
             if rows and limit > 0:
-                more = more or len(rows) >= wanted
+                more = more or len(rows) >= limit + len(in_flight)
                 jobs += self._claim(NIGHTLY, rows, in_flight, limit)
-        if self.gateway is not None and is_afternoon(now):
-            jobs += self._catch_up(before, start_of_afternoon(civil_date(now)), in_flight, room - len(jobs)).jobs
         return Due(jobs, more)
 
     def catch_up(self, since: datetime, before: datetime) -> Due:
@@ -116,20 +99,14 @@ class DueWindows:
 
         ``since``: the beginning of the night; with a policy, only what had its turn then.
         """
-        if self.gateway is not None:
-            return Due([], more=False)
-        in_flight = self.in_flight(NIGHTLY_LANE)
-        room = self._room(most_waiting(self.calls_per_hour), in_flight)
+        in_flight, today = self.in_flight(NIGHTLY_LANE), civil_date(self.now())
+        room = self.room(NIGHTLY_LANE, most_waiting(self.calls_per_hour), in_flight)
         if room <= 0 or self.closed_for_s() > 0:
             return Due([], room <= 0)
-        return self._catch_up(since, before, in_flight, room)
-
-    def _catch_up(self, since: datetime, before: datetime, in_flight: set[str], room: int) -> Due:
-        today = civil_date(self.now())
         policy, jobs, more = self.policies.load_current(today), list[WindowJob](), False
         for series in filter(lambda series: series.catches_up, self.series):
             limit = room - len(jobs)
-            wanted = self._rows(limit, in_flight)
+            wanted = limit + len(in_flight)
             asked_since = since if policy.every(series) > 1 else None
             rows = self.table.list_catch_up(series, today - ONE_DAY, asked_since, before, self.now(), wanted)
             more = more or len(rows) == wanted
@@ -140,10 +117,10 @@ class DueWindows:
         """Claim the newest open days of each series, within a share of the quota."""
         self.claims.drop_lost(REPAIR_LANE)
         in_flight = self.in_flight(REPAIR_LANE)
-        limit = self._room(most_waiting(self.calls_per_hour, _REPAIR_SHARE), in_flight, beside_nights=True)
+        limit = self.room(REPAIR_LANE, most_waiting(self.calls_per_hour, _REPAIR_SHARE), in_flight)
         if limit <= 0 or self.closed_for_s() > 0:
             return []
-        rows = self.table.list_repairs(civil_date(self.now()), self._rows(limit, in_flight), self.series)
+        rows = self.table.list_repairs(civil_date(self.now()), limit + len(in_flight), self.series)
         return self._claim(REPAIR, rows, in_flight, limit)
 
     def histories(self) -> list[tuple[str, Series]]:
@@ -153,7 +130,7 @@ class DueWindows:
         free: list[tuple[str, Series]] = []
         for lane in dict.fromkeys(HISTORY_LANES.values()):
             in_flight = self.in_flight(lane)
-            room = min(MOST_HISTORIES, self._room(most_waiting(self.calls_per_hour), in_flight, beside_nights=True))
+            room = min(MOST_HISTORIES, self.room(lane, most_waiting(self.calls_per_hour), in_flight))
             of_lane = [one for one in SMALLEST_FIRST if one in self.series and HISTORY_LANES[one] == lane]
             for place, series in enumerate(of_lane):
                 limit = -(-room // (len(of_lane) - place))  # What one series leaves of its part is for the next ones.
@@ -171,29 +148,8 @@ class DueWindows:
 
     def has_history_room(self, series: Series) -> bool:
         """Return whether one more window of a history may be in flight."""
-        in_flight = self.in_flight(HISTORY_LANES[series])
-        return self._room(most_waiting(self.calls_per_hour), in_flight, beside_nights=True) > 0
-
-    def _room(self, most: int, in_flight: Collection[str], *, beside_nights: bool = False) -> int:
-        """Return how many more windows of a lane may be in flight.
-
-        ``beside_nights``: the lane leaves a gateway's next night its calls, or half of what there is.
-        """
-        room = most - len(in_flight)
-        if self.gateway is None:
-            return room
-        left = self.gateway.calls_left() - sum(len(self.in_flight(lane)) for lane in LANES)
-        if beside_nights:
-            left -= min(self.table.count_active(self.series, civil_date(self.now())), self.gateway.limit // 2)
-        return min(room, left)
-
-    def _may_ask(self, account_id: str) -> bool:
-        """Return whether the account's hour has come."""
-        return self.gateway is None or AskingHours(account_id).allow(self.now())
-
-    def _rows(self, limit: int, in_flight: Collection[str]) -> int:
-        """Return how many rows to read for ``limit`` windows: those in flight, and those whose hour is to come, too."""
-        return limit + len(in_flight) if self.gateway is None else _ROWS_OF_A_GATEWAY
+        lane = HISTORY_LANES[series]
+        return self.room(lane, most_waiting(self.calls_per_hour), self.in_flight(lane)) > 0
 
     def _share(self, series: Series, every: int, nights: int, before: datetime) -> int:
         """Return how many rows of a group are still to be claimed tonight: of every k nights, a k-th part of the rows.
@@ -207,7 +163,7 @@ class DueWindows:
     def _claim(self, kind: str, rows: Sequence[DueRow], in_flight: set[str], limit: int) -> list[WindowJob]:
         """Claim the first rows that are free, and add them to ``in_flight``."""
         open_series = {series for series in {row.series for row in rows} if not self.claims.is_held(series)}
-        wanted = (row for row in rows if row.series in open_series and self._may_ask(row.account_id))
+        wanted = (row for row in rows if row.series in open_series)
         free = [row for row in wanted if member_of(row.account_id, row.series) not in in_flight][: max(0, limit)]
         claims = self.claims.claim(kind, [(row.account_id, row.series) for row in free])
         if not claims:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Final, NamedTuple
 
 from worker.domain.clock import Clock
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
 from worker.domain.measures.completeness import civil_day_of, covered_time_by_day
 from worker.domain.measures.documents import key_range, to_entry, touched_window
-from worker.domain.measures.readings import DateWindow, civil_date, day_length
+from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date, day_length
 from worker.domain.measures.series import Doctype, Series, is_gateway
 from worker.domain.measures.windows import (
     merge_windows,
@@ -83,18 +83,20 @@ class History:
         windows = plan_backfill(wanted, coverage.windows, max_days)
         return reach_on(windows, wanted.end, max_days) if series.has_intervals else windows
 
-    def reachable_windows(self, account_id: str, series: Series) -> list[DateWindow]:
-        """Return the missing windows that may be fetched by today: of a gateway's curves, ten weeks more each day.
+    def reachable_windows(self, account_id: str, series: Series) -> tuple[list[DateWindow], datetime | None]:
+        """Return the missing windows that may be fetched by now, and when others may; None where they all may.
 
-        An account that has several curves has ten weeks of all together.
+        Of a gateway's curves these are ten weeks more for each day since the account was made, of all its curves
+        together, the newest first.
         """
         missing, account = self.missing_windows(account_id, series), self.registry.get(account_id)
         if not missing or not (series.has_steps and is_gateway(account.supplier)):
-            return missing
+            return missing, None
         curves = sum(one.has_steps for one in self.registry.outcomes.collected(account_id))
-        days = _GATEWAY_CURVE_DAYS * (1 + (self.today() - civil_date(account.created_at)).days)
-        reach = self.today() - timedelta(days=days // max(1, curves))
-        return [window for window in missing if window.end > reach]
+        days = 1 + max(0, (self.now() - account.created_at) // ONE_DAY)
+        reach = self.today() - timedelta(days=_GATEWAY_CURVE_DAYS * days // max(1, curves))
+        reachable = [window for window in missing if window.start >= reach]
+        return reachable, None if len(reachable) == len(missing) else account.created_at + days * ONE_DAY
 
     def count_days(self, account_id: str, series: Series) -> tuple[int, int]:
         """Return the number of days done and of days wanted, for a progress bar."""

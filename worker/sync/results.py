@@ -264,7 +264,7 @@ class ResultRecorder:
             if isinstance(error, DataError):
                 # Only this window is to blame: those that did not fail go on.
                 tried = {window, *failures}
-                if any(missing not in tried for missing in self.history.reachable_windows(account_id, series)):
+                if any(missing not in tried for missing in self.history.reachable_windows(account_id, series)[0]):
                     return now
         return after.at or now + A_DAY
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.web.audit import record_request
 from worker.web.errors import refuse_body, to_response
-from worker.web.home.foreign_requests import refuse_foreign
+from worker.web.home.foreign_requests import OWN_PAGES, refuse_foreign
 from worker.web.security import set_security_headers
 
 
@@ -29,16 +29,19 @@ class RequestGuard:
             await self.app(scope, receive, send)
             return
         request, is_answered = Request(scope, receive), False
+        settings = request.app.state.runtime.settings
 
         async def send_guarded(message: Message) -> None:
             nonlocal is_answered
             if message["type"] == "http.response.start":
                 is_answered = True
                 await record_request(request, message["status"])
-                set_security_headers(request, MutableHeaders(scope=message), message["status"])
+                headers = MutableHeaders(scope=message)
+                if settings.is_home:
+                    headers.setdefault("Referrer-Policy", OWN_PAGES)
+                set_security_headers(request, headers, message["status"])
             await send(message)
 
-        settings = request.app.state.runtime.settings
         refusal = refuse_foreign(request, settings.public_url) if settings.is_home else None
         refusal = refusal or refuse_body(request)
         app = to_response(request, refusal) if refusal else self.app

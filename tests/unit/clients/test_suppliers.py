@@ -88,5 +88,6 @@ def test_each_supplier_describes_all_its_series() -> None:
     client: type[SupplierClient] = EnedisClient
     assert ENEDIS.client is client
     for supplier in SUPPLIERS.values():
-        own = {series for series in Series if series.description.supplier == supplier.name}
+        own = {series for preset in supplier.presets.values() for series in Series if preset.offers(series)}
         assert set(supplier.shapes) == own and all(supplier.shapes.values())
+    assert {series for supplier in SUPPLIERS.values() for series in supplier.shapes} == set(Series)

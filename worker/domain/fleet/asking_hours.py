@@ -53,14 +53,6 @@ class AskingHours:
                     return max(moment, self._moment(day, hours))
         raise AssertionError("the next morning is always to come")
 
-    def morning_of(self, day: date) -> datetime:
-        """Return the account's moment on the morning of a day."""
-        return self._moment(day, _MORNING)
-
-    def afternoon_of(self, day: date) -> datetime:
-        """Return the account's moment on the afternoon of a day, at which what lacks the day before is asked again."""
-        return self._moment(day, _AFTERNOON)
-
     def _moment(self, day: date, hours: _Hours) -> datetime:
         first, latest = (datetime.combine(day, bound, PARIS) for bound in (hours.first, hours.latest))
         digest = blake2b(f"{hours.first:%H}/{self.account_id}".encode(), digest_size=8).digest()

@@ -6,31 +6,27 @@ import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
-
 from worker.clients.endpoints import Endpoints, Preset
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import Transport
-from worker.clients.suppliers import ENEDIS, GATEWAY, SUPPLIERS
+from worker.clients.suppliers import ENEDIS, SUPPLIERS
 from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import clock_from
 from worker.domain.measures.readings import PARIS, civil_date
-from worker.domain.measures.series import grid_operator_of
+from worker.domain.measures.series import is_gateway
 from worker.errors import GatewayBanned
-from worker.ops.capacity import capacity_of, fleet_from
+from worker.ops.capacity import capacity_of
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, ok, warn
 from worker.quota.ledger import QuotaState
 from worker.runtime.keys import TOKEN_KEYS, build_sealer
 from worker.runtime.series import missing_series
 from worker.runtime.supplier import build_endpoints, chosen_presets, ledger_of, main_supplier
-from worker.stores.database import Database
 from worker.stores.encryption import Purpose
 from worker.stores.redis.connection import redis_errors
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
-from worker.stores.registry.account_rows import ACCOUNT_QUERY, IS_ACTIVE
-from worker.stores.registry.tables import ACCOUNTS
+from worker.stores.registry.overview import Overview
 from worker.stores.token_store import ApplicationTokenStore
 
 
@@ -138,22 +134,10 @@ def _check_without_supplier(connections: CheckConnections) -> Iterator[CheckNote
     if missing_sqlite_file(connections.settings.registry()) or not connections.registry_is_current:
         return
     today = civil_date(clock_from(connections.settings.pretend_now)())
-    chosen = chosen_presets(connections.settings).keys()
-    operators = set(map(grid_operator_of, chosen))
-    for supplier in SUPPLIERS.keys() - chosen:
-        # Enedis and its gateways have the same series, so that these say nothing of the supplier.
-        is_twin = grid_operator_of(supplier) in operators
-        fleet = fleet_from(connections.registry, today, 0, supplier)
-        if accounts := _count_active(connections.registry, supplier) if is_twin else fleet.accounts:
-            setting = "RELEVE_HOME" if supplier == GATEWAY.name else f"RELEVE_{supplier.upper()}_CLIENT_ID"
+    for supplier in SUPPLIERS.keys() - chosen_presets(connections.settings).keys():
+        if accounts := Overview(connections.registry).count_active_accounts(supplier, today):
+            setting = "RELEVE_HOME" if is_gateway(supplier) else f"RELEVE_{supplier.upper()}_CLIENT_ID"
             yield warn(f"nothing is asked for {accounts} active accounts of {supplier}, which is not set up: {setting}")
-
-
-def _count_active(database: Database, supplier: str) -> int:
-    active = ACCOUNT_QUERY.where(IS_ACTIVE, ACCOUNTS.c.supplier == supplier).subquery()
-    query = select(func.count()).select_from(active)
-    with database.reading() as connection:
-        return int(connection.execute(query).scalar_one())
 
 
 def check_night(connections: CheckConnections, supplier: str) -> Iterator[CheckNote]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.routing import Route
 
@@ -17,6 +17,7 @@ from worker.domain.measures.series import Series, of_supplier
 from worker.simulator.api.admin_routes import HEALTH, admin_route
 from worker.simulator.api.gas.admin import gas_admin_routes, known_pce
 from worker.simulator.api.requests import is_usage_point
+from worker.simulator.bans import USUAL_LIMIT
 from worker.simulator.faults import InjectedFault
 from worker.simulator.homes.expected_values import expected_values
 from worker.simulator.homes.gas.expected_values import expected_gas
@@ -31,6 +32,12 @@ class _Limits(BaseModel):
     per_hour: int | None = None
 
 
+class _BanLimit(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    limit: int = Field(USUAL_LIMIT, ge=1)
+
+
 def admin_routes(simulator: SimulatorState) -> list[Route]:
     """Return the routes below ``/__sim__/``."""
     return [
@@ -41,6 +48,7 @@ def admin_routes(simulator: SimulatorState) -> list[Route]:
         admin_route(simulator, "/switches", GET=_switches, POST=_set_switches),
         admin_route(simulator, "/meters/{usage_point}", GET=_meter, POST=_set_meter, DELETE=_reset_meter),
         admin_route(simulator, "/tokens", DELETE=_expire_tokens),
+        admin_route(simulator, "/bans", GET=_bans, POST=_set_bans, DELETE=_forget_bans),
         admin_route(simulator, "/report", GET=_report, DELETE=_reset_report),
         admin_route(simulator, "/truth/{usage_point}", GET=_truth),
         *gas_admin_routes(simulator),
@@ -125,6 +133,23 @@ def _expire_tokens(simulator: SimulatorState, request: Request, body: Json) -> o
     if request.query_params.get("refresh") == "1":
         simulator.tokens.expire_refresh_tokens()
     return {"ok": True}
+
+
+def _bans(simulator: SimulatorState, request: Request, body: Json) -> object:
+    bans = simulator.bans
+    return {"limit": bans.limit, "banned": sorted(bans.banned), "most_calls_in_half_a_day": bans.most_calls()}
+
+
+def _set_bans(simulator: SimulatorState, request: Request, body: Json) -> object:
+    """Set how many calls of an address in half a day ban it: ``{"limit": 100}``; the bans that there are stay."""
+    simulator.bans.limit = _BanLimit.model_validate(body).limit
+    return _bans(simulator, request, body)
+
+
+def _forget_bans(simulator: SimulatorState, request: Request, body: Json) -> object:
+    """Let the banned addresses in again, and count anew."""
+    simulator.bans.forget()
+    return _bans(simulator, request, body)
 
 
 def _report(simulator: SimulatorState, request: Request, body: Json) -> object:

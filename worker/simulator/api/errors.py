@@ -17,16 +17,18 @@ from worker.domain.measures.answers import Json
 
 # The names are English, so ``strftime`` must not write them: it follows the locale of the machine.
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_PASSED_ON: Final = "The Enedis API returned an error"  # The words of conso-api, which has Enedis' body inside.
 _DOCUMENTATION: Final = "https://bluecoder.enedis.fr/api-doc/consulter-souscrire"
 
 
 class Generation(StrEnum):
-    """Generation of the Enedis API, or GRDF's API ADICT."""
+    """Generation of the Enedis API, GRDF's API ADICT, or a gateway to Enedis."""
 
     V4 = "v4"
     V5 = "v5"
     V2026 = "2026"
     ADICT = "adict"
+    GATEWAY = "gateway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Refusal:
     def respond(self, generation: Generation) -> Response:
         """Return the answer in the wording of a generation."""
         answer = self.variants.get(generation, self)
+        if generation is Generation.GATEWAY and not isinstance(self.body, bytes):
+            answer = Refusal(self.status, {"status": self.status, "message": _PASSED_ON, "error": self.body})
         response_class = Response if isinstance(answer.body, bytes) else JSONResponse
         return response_class(answer.body, answer.status, dict(answer.headers), answer.media_type)
 

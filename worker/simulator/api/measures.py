@@ -36,7 +36,8 @@ def _data_route(simulator: SimulatorState, resource: Resource) -> Route:
     async def answer(request: Request) -> Response:
         consent = authorize_call(simulator, request, generation, api)
         try:
-            response: Response = JSONResponse(_measures(resource, simulator, request, consent))
+            query = read_query(resource, request.query_params)
+            response: Response = JSONResponse(measures_of(simulator, query, consent))
         except Refused as refused:
             response = refused.refusal.respond(generation)
         if generation is Generation.V2026:
@@ -46,9 +47,9 @@ def _data_route(simulator: SimulatorState, resource: Resource) -> Route:
     return gateway_route(simulator, ["GET"], resource.path, answer, generation, api)
 
 
-def _measures(resource: Resource, simulator: SimulatorState, request: Request, consent: Consent | None) -> Json:
-    query = read_query(resource, request.query_params)
-    meter = check_query(simulator, query, consent)
+def measures_of(simulator: SimulatorState, query: MeasureQuery, consent: Consent | None) -> Json:
+    """Return the answer to a query; ``consent`` is that of a user's token. Raises Refused."""
+    resource, meter = query.resource, check_query(simulator, query, consent)
     if resource.measure.series.description.granularity is Granularity.REGISTER:
         readings = meter.registers(DateWindow(query.start, query.end), resource.measure.direction)
         if readings:

@@ -121,12 +121,6 @@ class DueTable:
             active, asked = (connection.execute(query).scalar_one() for query in counts)
         return active, asked
 
-    def count_active(self, series: Collection[Series], today: date) -> int:
-        """Return the number of rows of these series that may be asked today."""
-        query = select(func.count()).where(_ACTIVE, may_be_asked_on(today), _C.series.in_(list(series)))
-        with self._database.reading() as connection:
-            return connection.execute(query).scalar_one()
-
     def count_due_tonight(self, series: Series, nights: int, before: datetime, today: date) -> int:
         """Return how many rows are still to be asked in a night that began ``before``, of every ``nights`` nights."""
         due = 0

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import case, distinct, func, null, select
+from sqlalchemy import case, distinct, func, null, or_, select
 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.stores.database import SqlTable
-from worker.stores.registry.account_rows import NOT_REMOVED
+from worker.stores.registry.account_rows import IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.notices import MAX_ATTEMPTS
-from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
+from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES, USAGE_POINTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,14 @@ class Overview(SqlTable):
         """Return the number of accounts in each state, zero included."""
         query = select(ACCOUNTS.c.state, func.count()).group_by(ACCOUNTS.c.state)
         return dict.fromkeys(AccountState, 0) | dict(self._database.fetch(query))
+
+    def count_active_accounts(self, supplier: str, today: date) -> int:
+        """Count a supplier's active accounts whose consent is not over by ``today``, the date in Europe/Paris."""
+        until = ACCOUNTS.c.consent_until
+        query = select(func.count()).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
+        of_supplier = ACCOUNTS.c.supplier == supplier, or_(until.is_(None), until >= today)
+        with self._database.reading() as connection:
+            return connection.execute(query.where(IS_ACTIVE, *of_supplier)).scalar_one()
 
     def count_waiting_notices(self) -> int:
         """Count the notices that are still to be delivered and whose attempts are not used up."""

@@ -36,7 +36,7 @@ def show_sessions(request: Request, runtime: RuntimeDep, session: SessionDep) ->
     others = runtime.sessions.list(_other_households(runtime, session), _HOUSEHOLD)
     this = [key for key in mine if key.id == session.sid]
     own = [*this, *(key for key in mine if key.id != session.sid)]
-    return render(request, "sessions.html", own=own, others=others)
+    return render(request, "sessions.html", own=own, others=others, is_home=runtime.settings.is_home)
 
 
 @router.post("/sessions/{key_id}/end")

@@ -15,6 +15,8 @@ from fastapi import Request
 from worker.domain.networks import is_public_host
 from worker.web.errors import HttpRefusal
 
+# The Referrer-Policy of a home's pages: without any referrer a browser hides the origin of our own forms too.
+OWN_PAGES: Final = "same-origin"
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 _FOREIGN_SITES: Final = ("cross-site", "same-site")  # The latter: another port or name below one domain.
 

@@ -12,7 +12,7 @@ from worker.accounts.home.gateway_accounts import MeterConnected
 from worker.domain.consent.evidence import HOUSEHOLD
 from worker.runtime.process import Runtime
 from worker.web.audit import note_subject
-from worker.web.context import RuntimeDep, SessionDep, is_session_form, publish_backfills
+from worker.web.context import RuntimeDep, SessionDep, gas_suffix, is_session_form, publish_backfills
 from worker.web.pages.account import KINDS
 from worker.web.render import refuse_form, render
 from worker.web.sessions import Session
@@ -83,9 +83,9 @@ def _page(
         "own_home.html",
         status,
         accounts=[account for account in accounts if account.state in KINDS],
+        several=gas_suffix(runtime),
         kinds=KINDS,
         fault=fault,
         password=password,
         has_password=bool(password) or runtime.web_access.home.has_password(),
-        gateway=runtime.endpoints.base_url,
     )

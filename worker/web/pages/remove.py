@@ -26,8 +26,8 @@ _RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_
 
 
 @router.get("/accounts/{account_id}/remove")
-def show_remove_form(request: Request, account: OwnAccount) -> Response:
-    return render(request, "remove.html", account=account)
+def show_remove_form(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
+    return render(request, "remove.html", account=account, is_home=runtime.settings.is_home)
 
 
 @router.post("/accounts/{account_id}/remove")

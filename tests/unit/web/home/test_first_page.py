@@ -94,8 +94,9 @@ def test_a_page_that_waits_for_a_token_leads_to_the_form(home: ApiService) -> No
 def test_no_page_of_an_account_leads_to_what_a_home_has_not(home: ApiService) -> None:
     (account,) = home.runtime.registry.list()
     client = here(home)
-    for path in ("", "/stop", "/remove", "/series", "/download"):
-        page = client.get(f"/accounts/{account.id}{path}")
+    of_account = [f"/accounts/{account.id}{path}" for path in ("", "/stop", "/remove", "/series", "/download")]
+    for path in (*of_account, "/", "/access/sessions", "/sign-in"):
+        page = client.get(path)
         assert page.status_code == 200
         for gone in ("/connect", "/invitation", "/operator", 'href="/access"'):
             assert gone not in page.text, (path, gone)

@@ -1,0 +1,94 @@
+"""A home as its owner runs it: an empty folder, a token, `releve up`, and nothing else set."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import requests
+
+from config.settings import PREFIX
+from tests.support.own_home import GATEWAY, gateway_token
+from tests.support.system import BIN
+from tests.support.waiting import until
+from worker.stores.redis.child_processes import answers, free_port
+from worker.stores.redis.embedded import ServerFolder
+
+HEARD_OF = (
+    "worker and web are running; logs in releve-data/logs; Ctrl-C ends them",
+    "pages and API at http://127.0.0.1",
+)
+
+
+@pytest.fixture
+def environment() -> Mapping[str, str]:
+    others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return {**others, f"{PREFIX}GATEWAY_URL": GATEWAY}
+
+
+def releve(folder: Path, environment: Mapping[str, str], *words: str, text: str = "") -> str:
+    command = [BIN / "releve", *words]
+    return subprocess.run(
+        command, cwd=folder, env=environment, input=text, capture_output=True, text=True, check=False, timeout=60
+    ).stdout
+
+
+@pytest.fixture
+def up(tmp_path: Path, environment: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    added = releve(tmp_path, environment, "home", "add", "--token", "-", text=gateway_token())
+    assert "…0077 added" in added or "…0077 ajouté" in added
+    port = free_port()
+    command = [BIN / "releve", "up", "--port", str(port)]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: answers(address), "the home's pages", not_yet=(OSError,))
+        yield process, address
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()  # Its guard ends what it started.
+        process.wait()
+        until(lambda: not ServerFolder(tmp_path / "releve-data").is_running(), "the end of Redis")
+
+
+def children_of(pid: int) -> dict[str, int]:
+    """Return the pids of a process's children by their last word but options."""
+    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    rows = [line.split(maxsplit=1) for line in found.stdout.splitlines()]
+    names = ("worker.ops.home_worker", "worker web", "guard.py")
+    return {next((name for name in names if name in args), args): int(number) for number, args in rows}
+
+
+def test_a_home_runs_in_two_small_processes_and_ends_whole(
+    tmp_path: Path, environment: Mapping[str, str], up: tuple[subprocess.Popen[str], str]
+) -> None:
+    process, address = up
+    assert children_of(process.pid).keys() == {"worker.ops.home_worker", "worker web", "guard.py"}
+    assert "…0077" in requests.get(address, timeout=20).text  # No cookie and no password.
+
+    def checks() -> dict[str, bool]:
+        rows = [json.loads(line) for line in releve(tmp_path, environment, "doctor", "--json").splitlines()]
+        return {row["check"]: row["level"] == "ok" for row in rows}
+
+    until(lambda: checks()["workers"] and checks()["beat"], "a worker and beat that are heard of")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert all(line in output for line in HEARD_OF) and "Flower" not in output
+    assert not ServerFolder(tmp_path / "releve-data").is_running()
+
+
+def test_the_end_of_a_part_ends_all_with_one_line(up: tuple[subprocess.Popen[str], str]) -> None:
+    process, _ = up
+    os.kill(children_of(process.pid)["worker web"], signal.SIGKILL)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert output.splitlines()[-1].startswith("releve: web ended unexpectedly by SIGKILL")
