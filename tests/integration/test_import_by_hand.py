@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from python_calamine import CalamineWorkbook
 
 from tests.support.commands import CommandResult, run_releve
 from tests.support.installation import Installation
@@ -16,11 +17,11 @@ from tests.support.made_files import hour_export
 from tests.support.recordings import RECORDINGS, needs_recordings
 from tests.support.registries import METER, OTHER_METER, add_ready
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.documents import to_entry
+from worker.domain.measures.documents import key_of, to_entry
 from worker.domain.measures.registers import day_energies
 from worker.domain.measures.series import Doctype, Series
 from worker.domain.reasons import Reason
-from worker.errors import TokenNeeded
+from worker.errors import FilesOnly, TokenNeeded
 from worker.stores.measures.base import ALL_KEYS
 
 COLUMNS: Final = (
@@ -225,10 +226,7 @@ def stored_watt_hours(runtime: Any, account_id: str, series: Series) -> float:
 
 
 @needs_recordings
-@pytest.mark.parametrize("layout", ["sql", "packed"])
-def test_every_recorded_export_is_stored_to_its_exact_watt_hours(
-    layout: str, installation: Installation, tmp_path: Path
-) -> None:
+def test_every_recorded_export_is_stored_to_its_exact_watt_hours(installation: Installation, tmp_path: Path) -> None:
     names = sorted({name for name, _ in WATT_HOURS})
     files = []
     for name in names:
@@ -248,3 +246,30 @@ def test_every_recorded_export_is_stored_to_its_exact_watt_hours(
     again = rows_of(installation, *files, **settings)
     assert [(row["days_new"], row["days_different"]) for row in again] == [(0, 0)] * len(rows)
     assert [row["days_same"] for row in again] == [row["days_new"] for row in rows]
+
+
+@needs_recordings
+def test_the_recorded_days_of_gas_are_stored_row_by_row(installation: Installation) -> None:
+    path = RECORDINGS / "gas" / "Donnees_informatives_PCE_DAILY.xlsx"
+    rows = [row for row in CalamineWorkbook.from_path(path).get_sheet_by_index(0).to_python() if len(str(row[0])) == 10]
+    expected = {
+        datetime.strptime(row[0], "%d/%m/%Y").date().isoformat(): row[4]  # noqa: DTZ007
+        for row in rows
+        if row[7] == "Mesuré"
+    }
+    assert len(expected) > 300
+    pce = "09900000000001"
+    ended = installation.releve("import", str(path), "--usage-point", pce, code=1)
+    assert "no account reads the meter …0001" in ended.err
+    (row,) = rows_of(installation, str(path), "--usage-point", pce, **HOME)
+    assert (row["series"], row["days_new"], row["wh"]) == ("gas_daily", len(expected), 1000 * sum(expected.values()))
+    with installation.open(**HOME) as runtime:
+        (account,) = runtime.registry.page()
+        assert (account.supplier, account.reason) == ("grdf", FilesOnly.code)
+        inputs = Series.GAS_DAILY.inputs
+        documents = runtime.measures.read(account.id, {inputs: ALL_KEYS})[inputs]
+        assert {key_of(document): document["load"] for document in documents} == expected
+    (again,) = rows_of(installation, str(path), "--usage-point", pce, **HOME)
+    assert (again["days_new"], again["days_different"]) == (0, 0)
+    months = RECORDINGS / "gas" / "Donnees_informatives_PCE_MONTHLY.xlsx"
+    assert len(errors(installation.releve("import", str(months), "--usage-point", pce, code=1, **HOME))) == 1

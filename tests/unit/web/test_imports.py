@@ -14,9 +14,11 @@ from tests.support.household_pages import FRENCH, csrf_of
 from tests.support.made_files import hour_export
 from worker.domain.consent.audit import AuditFilter
 from worker.domain.consent.scopes import Scope
+from worker.domain.files.file_series import Refusal
 from worker.domain.measures.series import Doctype
 from worker.stores.measures.base import ALL_KEYS
 from worker.stores.redis.rate_limits import Rate
+from worker.texts import LANGUAGES, translate
 from worker.web.files import imports
 
 METER, OTHER_METER = "30001640000011", "30001640000012"  # As ``ApiService.add`` numbers them.
@@ -59,7 +61,10 @@ def test_a_program_sends_files_and_reads_what_was_in_them(service: ApiService, h
     row |= {"first": "2024-07-01", "last": "2024-07-02", "days_new": 2, "days_same": 0, "days_different": 0}
     body = answer.json()
     assert body["files"] == [{**row, "wh": 14_400}]
-    assert [one["file"] for one in body["refused"]] == ["voisin.csv", "poeme.csv"]
+    assert [(one["file"], one["why"]) for one in body["refused"]] == [
+        ("voisin.csv", "other_meter"),
+        ("poeme.csv", "unknown"),
+    ]
     assert METER not in answer.text and OTHER_METER not in answer.text
     assert half_hours(service, home) == 96
     again = client.post(f"/api/accounts/{home}/import", files=[GOOD]).json()
@@ -158,7 +163,8 @@ def test_a_household_looks_and_then_imports(service: ApiService, home: str) -> N
     assert "du 1er juillet 2024 au 2 juillet 2024" in looked.text and "14,4" in looked.text
     assert half_hours(service, home) == 0
     done = post(browser, home, GOOD, POEM)
-    assert done.status_code == 200 and "Fichiers importés" in done.text and "poeme.csv" in done.text
+    assert done.status_code == 200 and "Fichiers importés" in done.text
+    assert "poeme.csv" in done.text and "fichier de mesures connu" in done.text
     assert half_hours(service, home) == 96
     assert imports_in_trail(service) == [("household", "2new-0same-0different", "ok")]
     day = browser.get(f"/accounts/{home}?by=day&at=2024-07-01", headers=FRENCH).text
@@ -168,7 +174,7 @@ def test_a_household_looks_and_then_imports(service: ApiService, home: str) -> N
 def test_a_file_of_another_meter_is_refused_on_the_page(service: ApiService, home: str) -> None:
     answer = post(service.browser(home), home, FOREIGN)
     assert answer.status_code == 422 and "Aucun fichier n’a été importé" in answer.text
-    assert "…0012" in answer.text and OTHER_METER not in answer.text
+    assert "il est d’un autre compteur" in answer.text and OTHER_METER not in answer.text
     assert half_hours(service, home) == 0
 
 
@@ -189,3 +195,7 @@ def test_who_does_not_own_an_account_imports_nothing(service: ApiService, home: 
     data = {"csrf": other.headers["X-CSRF-Token"]}
     assert other.post(f"/accounts/{home}/import", data=data, files=[GOOD]).status_code == 404
     assert half_hours(service, home) == 0
+
+
+def test_each_refusal_has_a_sentence_in_both_languages() -> None:
+    assert [why for why in Refusal for language in LANGUAGES if not translate(f"import.why.{why}", language)] == []

@@ -5,10 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 from worker.domain.measures.readings import IntervalReading
 from worker.domain.measures.series import Series
 from worker.errors import DataError
+
+
+class Refusal(StrEnum):
+    """Why a file is refused; pages have a sentence for each (``import.why``)."""
+
+    DAMAGED = "damaged"  # It is damaged, cut, or was changed: the text has the row.
+    EMPTY = "empty"
+    UNKNOWN = "unknown"
+    UNSUPPORTED = "unsupported"  # It is known for what it is, and not read.
+    NO_DAYS = "no_days"  # It tells weeks or months.
+    TOO_LARGE = "too_large"
+    OTHER_METER = "other_meter"
+    OTHER_ENERGY = "other_energy"
+    CLOSED = "closed"  # Nothing is stored for the account any more.
 
 
 class FileRefused(DataError):
@@ -16,6 +31,10 @@ class FileRefused(DataError):
 
     It quotes nothing of the file, which may hold a meter's number or an address.
     """
+
+    def __init__(self, text: str, why: Refusal = Refusal.DAMAGED) -> None:
+        super().__init__(text)
+        self.why = why
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from worker.domain.files.customer_site import data_rows
-from worker.domain.files.file_series import FileSeries
+from worker.domain.files.file_series import FileSeries, Refusal
 from worker.domain.files.names import number_in_name
 from worker.domain.files.series_builders import Origin
 from worker.domain.files.tables import Table, TableFormat, TableLine, digits_of, plain_name
@@ -44,7 +44,9 @@ def _read(table: Table) -> Iterator[FileSeries]:
     for line in data_rows(table, (_DAY, _ENERGY)):
         label = line.value(_DAY)
         if isinstance(label, str) and (_WEEK.match(plain_name(label)) or _MONTH.fullmatch(plain_name(label))):
-            table.source.fail("holds weeks or months of gas, of which no days can be made: download it by day")
+            table.source.fail(
+                "holds weeks or months of gas, of which no days can be made: download it by day", why=Refusal.NO_DAYS
+            )
         days.append(line.moment(_DAY).date())
         records.append(_to_record(line))
     origin = Origin(
@@ -59,7 +61,9 @@ def _read(table: Table) -> Iterator[FileSeries]:
 
 
 def _refuse(table: Table) -> Iterator[FileSeries]:
-    table.source.fail("holds weeks or months of gas, of which no days can be made: download it by day")
+    table.source.fail(
+        "holds weeks or months of gas, of which no days can be made: download it by day", why=Refusal.NO_DAYS
+    )
 
 
 def _to_record(line: TableLine) -> dict[str, Any]:

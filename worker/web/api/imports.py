@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartException
 
 from worker.accounts.status import EXAMPLE_ID
+from worker.domain.files.file_series import Refusal
 from worker.domain.measures.series import Series
 from worker.sync.file_import import FileComparison
 from worker.web.api.auth import MayImport
@@ -69,7 +70,8 @@ class ImportedSeries(BaseModel):
 
 
 class RefusedFile(BaseModel):
-    file: str
+    file: str = Field(description="Its name, and the row where one is at fault.")
+    why: Refusal
     message: str = Field(description="A line for people.")
 
 
@@ -109,11 +111,11 @@ async def import_measures(
     finally:
         await form.close()
     if not report.series:
-        lines = "; ".join(f"{name}: {reason}" for name, reason in report.refused)
+        lines = "; ".join(f"{one.name}: {one.line}" for one in report.refused)
         raise HttpRefusal(422, "file_refused", lines or f"send at least one file, as a part `{FIELD}`")
     return ImportAnswer(
         account=account.id,
         dry_run=dry_run,
         files=[ImportedSeries.of(found, account.last_digits) for found in report.series],
-        refused=[RefusedFile(file=name, message=reason) for name, reason in report.refused],
+        refused=[RefusedFile(file=one.name, why=one.why, message=one.line) for one in report.refused],
     )

@@ -13,7 +13,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
 from worker.domain.consent.accounts import Account
-from worker.domain.files.file_series import FileRefused, FileSeries
+from worker.domain.files.file_series import FileRefused, FileSeries, Refusal
 from worker.domain.files.reading import read_file
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
@@ -32,12 +32,27 @@ _AGAIN_S: Final = 10
 _slots = BoundedSemaphore(_MOST_AT_ONCE)
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedFile:
+    """A file that is not imported: its name with the row, why, and the line that says so in English."""
+
+    name: str
+    why: Refusal
+    line: str
+
+    @classmethod
+    def of(cls, error: FileRefused) -> RefusedFile:
+        """Return what the error tells."""
+        name, _, line = str(error).partition(": ")
+        return cls(name, error.why, line)
+
+
 @dataclass
 class ImportReport:
-    """What came of an import. ``refused``: the line that says why, by the name of the file."""
+    """What came of an import."""
 
     series: list[FileComparison] = field(default_factory=list)
-    refused: list[tuple[str, str]] = field(default_factory=list)
+    refused: list[RefusedFile] = field(default_factory=list)
 
 
 async def read_files(request: Request) -> FormData:
@@ -64,7 +79,7 @@ def import_files(
                 for file in read_file(PurePath(part.filename).name, part.file):
                     _take(runtime, account, file, report, dry_run=dry_run)
             except FileRefused as error:
-                report.refused.append(_split(str(error)))
+                report.refused.append(RefusedFile.of(error))
     if dry_run:
         leave_out(request)
     elif not report.series:
@@ -80,17 +95,11 @@ def _take(runtime: Runtime, account: Account, file: FileSeries, report: ImportRe
     try:
         runtime.file_accounts.check(file, account)
     except FileRefused as error:  # Another series of the same file may be of this meter.
-        report.refused.append(_split(str(error)))
+        report.refused.append(RefusedFile.of(error))
         return
     report.series.append(runtime.file_importer.compare(file, account.id, account.data_from))
     if not dry_run:
         runtime.file_importer.store(file, account.id, account.data_from)
-
-
-def _split(text: str) -> tuple[str, str]:
-    """Return name and reason of a refusal."""
-    name, _, reason = text.partition(": ")
-    return name, reason
 
 
 @contextmanager
