@@ -27,10 +27,13 @@ from worker.errors import (
     RequestRefused,
     SupplierFault,
     SupplierLimited,
+    SupplierUnavailable,
 )
 
 # The supplier names no wait, and asking on would keep the address banned.
 _BANNED_FOR_S: Final = 24 * 3600.0
+# Tries some seconds apart, as at Enedis, would use up the few calls while it is unwell.
+_UNWELL_FOR_S: Final = 3600.0
 _KEYS_OF_ENEDIS: Final = {"error", "fault", "code"}
 _INVALID_PARAMETERS: Final = "Paramètres invalides"
 
@@ -43,13 +46,17 @@ def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[D
     """
     if reply.status == 403 and reply.json is None:
         raise GatewayBanned("the gateway has shut out this address (403): we ask nothing for a day", _BANNED_FOR_S)
-    if reply.status >= 400 and not _is_passed_on(reply):
-        return _classify_own(reply, now)
     try:
+        if reply.status >= 400 and not _is_passed_on(reply):
+            return _classify_own(reply, now)
         return enedis.interpret(reply, end, now, report)
     except ApplicationRefused:
         # "from None": its text would have the reader look after credentials at Enedis that are not theirs.
-        raise SupplierFault(f"Enedis refuses the gateway itself ({reply.code or reply.meant_status})") from None
+        text = f"Enedis refuses the gateway itself ({reply.code or reply.meant_status})"
+        raise SupplierFault(text, _UNWELL_FOR_S) from None
+    except SupplierUnavailable as error:
+        error.retry_after_s = max(error.retry_after_s or 0.0, _UNWELL_FOR_S)
+        raise
 
 
 def _is_passed_on(reply: Reply) -> bool:

@@ -238,6 +238,22 @@ def test_a_ban_closes_the_gate_for_a_day(gateway: Gateway) -> None:
     assert gateway.permits.closed_for == ["GATEWAY_BANNED"]
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, {"status": 500, "message": "Erreur inconnue. Réessayez plus tard"}),
+        (500, {"status": 500, "message": PASSED_ON, "error": {"error": "technical_error"}}),
+        (403, {"status": 403, "message": PASSED_ON, "error": {"code": "900908", "message": "…"}}),
+    ],
+)
+def test_a_gateway_that_is_unwell_is_not_asked_again_within_seconds(gateway: Gateway, status: int, body: Any) -> None:
+    gateway.answer(status, body)
+    with pytest.raises(SupplierFault) as caught:
+        gateway.ask()
+    assert caught.value.retry_after_s == 3600
+    assert gateway.permits.closed_for_s == []
+
+
 def test_a_refused_token_is_asked_with_once_more_if_another_was_given_meanwhile(gateway: Gateway) -> None:
     newer = jwt.encode({"sub": [METER], "iat": 1}, "a key of thirty-two bytes or more ...")
 
