@@ -7,7 +7,7 @@ from typing import Final
 
 from worker.accounts.assertion import AccountAssertion
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.files.file_series import FileRefused, FileSeries, Refusal
+from worker.domain.files.file_series import FileFault, FileRefused, FileSeries
 from worker.domain.measures.series import grid_operator_of, of_supplier
 from worker.errors import FilesOnly, MeterElsewhere, TokenNeeded
 from worker.stores.registry.accounts import AccountRegistry
@@ -35,20 +35,20 @@ class FileAccounts:
         """
         if account.state in (AccountState.CLOSED, AccountState.DELETED):
             raise FileRefused(
-                f"{file.file}: account {account.id} is {account.state}, so nothing is stored for it", Refusal.CLOSED
+                f"{file.file}: account {account.id} is {account.state}, so nothing is stored for it", FileFault.CLOSED
             )
         if file.series not in of_supplier(account.supplier):
             of_file = "gas" if file.series.description.supplier == _GAS else "electricity"
             raise FileRefused(
                 f"{file.file}: it is about {of_file}, which is not what account {account.id} is about",
-                Refusal.OTHER_ENERGY,
+                FileFault.OTHER_ENERGY,
             )
         number = number_of(file, meter)
         if number is not None and number != account.usage_point_id:
             raise FileRefused(
                 f"{file.file}: it is of the meter {mask(number)}, and account {account.id} of "
                 f"{account.last_digits or 'none'}",
-                Refusal.OTHER_METER,
+                FileFault.OTHER_METER,
             )
 
     def find(self, file: FileSeries, meter: str | None = None, tenant: str | None = None) -> Account | None:

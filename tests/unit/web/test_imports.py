@@ -14,7 +14,7 @@ from tests.support.household_pages import FRENCH, csrf_of
 from tests.support.made_files import hour_export
 from worker.domain.consent.audit import AuditFilter
 from worker.domain.consent.scopes import Scope
-from worker.domain.files.file_series import Refusal
+from worker.domain.files.file_series import FileFault
 from worker.domain.measures.series import Doctype
 from worker.stores.measures.base import ALL_KEYS
 from worker.stores.redis.rate_limits import Rate
@@ -198,4 +198,4 @@ def test_who_does_not_own_an_account_imports_nothing(service: ApiService, home: 
 
 
 def test_each_refusal_has_a_sentence_in_both_languages() -> None:
-    assert [why for why in Refusal for language in LANGUAGES if not translate(f"import.why.{why}", language)] == []
+    assert [why for why in FileFault for language in LANGUAGES if not translate(f"import.why.{why}", language)] == []

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
-from worker.domain.files.file_series import Refusal
+from worker.domain.files.file_series import FileFault
 from worker.domain.files.sources import DAMAGE, MAX_BYTES, MEGABYTE, Source
 
 MAX_MEMBERS: Final = 500
@@ -36,9 +36,9 @@ def open_archive(content: BinaryIO, source: Source) -> ZipFile:
         source.fail("a damaged or cut archive: download it again")
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
-        source.fail(f"more than {MAX_MEMBERS} files in the archive; split it", why=Refusal.TOO_LARGE)
+        source.fail(f"more than {MAX_MEMBERS} files in the archive; split it", why=FileFault.TOO_LARGE)
     if sum(member.file_size for member in members) > MAX_UNPACKED:
-        source.fail(f"larger than {MAX_UNPACKED // MEGABYTE} MB unpacked; split it", why=Refusal.TOO_LARGE)
+        source.fail(f"larger than {MAX_UNPACKED // MEGABYTE} MB unpacked; split it", why=FileFault.TOO_LARGE)
     for place, member in enumerate(members, start=1):
         _check_member(member, place, source)
     return archive
@@ -65,7 +65,7 @@ def _check_directory(content: BinaryIO, source: Source) -> None:
     """Check that the list of members is short, before it is read."""
     size = content.seek(0, os.SEEK_END)
     if size > MAX_BYTES:
-        source.fail(f"larger than {MAX_BYTES // MEGABYTE} MB; split it", why=Refusal.TOO_LARGE)
+        source.fail(f"larger than {MAX_BYTES // MEGABYTE} MB; split it", why=FileFault.TOO_LARGE)
     content.seek(max(0, size - _LONGEST_END))
     tail = content.read(_LONGEST_END)
     end = tail.rfind(_END)
@@ -74,20 +74,23 @@ def _check_directory(content: BinaryIO, source: Source) -> None:
     (length,) = struct.unpack("<L", tail[end + 12 : end + 16])
     if length > _LARGEST_DIRECTORY or _END_64 in tail:
         source.fail(
-            f"more than {MAX_MEMBERS} files in the archive, or larger than any export; split it", why=Refusal.TOO_LARGE
+            f"more than {MAX_MEMBERS} files in the archive, or larger than any export; split it",
+            why=FileFault.TOO_LARGE,
         )
 
 
 def _check_member(member: ZipInfo, place: int, source: Source) -> None:
     if member.flag_bits & _ENCRYPTED:
-        source.fail("an encrypted file is not supported: unpack it with its password first", place, Refusal.UNSUPPORTED)
+        source.fail(
+            "an encrypted file is not supported: unpack it with its password first", place, FileFault.UNSUPPORTED
+        )
     if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-        source.fail("it is packed in a way that is not supported: make the ZIP anew", place, Refusal.UNSUPPORTED)
+        source.fail("it is packed in a way that is not supported: make the ZIP anew", place, FileFault.UNSUPPORTED)
     if member.file_size > MAX_BYTES:
         source.fail(
             f"larger than {MAX_BYTES // MEGABYTE} MB unpacked, which is more than is read at once",
             place,
-            Refusal.TOO_LARGE,
+            FileFault.TOO_LARGE,
         )
     if member.file_size > max(_SMALL, _LARGEST_RATIO * member.compress_size):
-        source.fail("it unpacks to far more than any file of measures does", place, Refusal.TOO_LARGE)
+        source.fail("it unpacks to far more than any file of measures does", place, FileFault.TOO_LARGE)

@@ -12,7 +12,7 @@ from worker.domain.measures.series import Series
 from worker.errors import DataError
 
 
-class Refusal(StrEnum):
+class FileFault(StrEnum):
     """Why a file is refused; pages have a sentence for each (``import.why``)."""
 
     DAMAGED = "damaged"  # It is damaged, cut, or was changed: the text has the row.
@@ -32,7 +32,7 @@ class FileRefused(DataError):
     It quotes nothing of the file, which may hold a meter's number or an address.
     """
 
-    def __init__(self, text: str, why: Refusal = Refusal.DAMAGED) -> None:
+    def __init__(self, text: str, why: FileFault = FileFault.DAMAGED) -> None:
         super().__init__(text)
         self.why = why
 

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from worker.domain.files.customer_site import data_rows
-from worker.domain.files.file_series import FileSeries, Refusal
+from worker.domain.files.file_series import FileFault, FileSeries
 from worker.domain.files.names import number_in_name
 from worker.domain.files.series_builders import Origin
 from worker.domain.files.tables import Table, TableFormat, TableLine, digits_of, plain_name
@@ -45,7 +45,7 @@ def _read(table: Table) -> Iterator[FileSeries]:
         label = line.value(_DAY)
         if isinstance(label, str) and (_WEEK.match(plain_name(label)) or _MONTH.fullmatch(plain_name(label))):
             table.source.fail(
-                "holds weeks or months of gas, of which no days can be made: download it by day", why=Refusal.NO_DAYS
+                "holds weeks or months of gas, of which no days can be made: download it by day", why=FileFault.NO_DAYS
             )
         days.append(line.moment(_DAY).date())
         records.append(_to_record(line))
@@ -62,7 +62,7 @@ def _read(table: Table) -> Iterator[FileSeries]:
 
 def _refuse(table: Table) -> Iterator[FileSeries]:
     table.source.fail(
-        "holds weeks or months of gas, of which no days can be made: download it by day", why=Refusal.NO_DAYS
+        "holds weeks or months of gas, of which no days can be made: download it by day", why=FileFault.NO_DAYS
     )
 
 

@@ -9,7 +9,7 @@ from itertools import chain, islice
 from typing import Any, Final
 
 from worker.domain.files import customer_site, enedis_exports, grdf_exports, other_tools, portal_exports
-from worker.domain.files.file_series import FileSeries, Refusal
+from worker.domain.files.file_series import FileFault, FileSeries
 from worker.domain.files.sources import MAX_ROWS, MEGABYTE, UTF_16, Source, read_lines
 from worker.domain.files.tables import (
     DELIMITERS,
@@ -41,11 +41,11 @@ def read_document(source: Source, stream: io.BufferedReader) -> Iterator[FileSer
     """Yield the series of one file that is neither an archive nor a workbook. Raises FileRefused."""
     start = stream.peek(_LONGEST_START)[:_LONGEST_START]
     if not start.strip(b"\xef\xbb\xbf \r\n\t"):
-        source.fail("it is empty", why=Refusal.EMPTY)
+        source.fail("it is empty", why=FileFault.EMPTY)
     if reason := explain_bytes(start):
-        source.fail(reason, why=Refusal.UNSUPPORTED)
+        source.fail(reason, why=FileFault.UNSUPPORTED)
     if b"\0" in start and not start.startswith(UTF_16):
-        source.fail(explain_name(source.name), why=Refusal.UNKNOWN)
+        source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
     if start.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"["):
         yield from _read_json(source, stream)
     else:
@@ -60,7 +60,7 @@ def read_rows(source: Source, rows: Iterator[TableLine]) -> Iterator[FileSeries]
             below = bounded_rows(chain(head[place + 1 :], rows))
             return table_format.read(Table(source, head[:place], header, below))
     if reason := explain_rows(head):
-        source.fail(reason, why=Refusal.UNSUPPORTED)
+        source.fail(reason, why=FileFault.UNSUPPORTED)
     return None
 
 
@@ -68,11 +68,11 @@ def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries
     text = stream.read(_LARGEST_JSON + 1)
     if len(text) > _LARGEST_JSON:
         source.fail(
-            f"larger than {_LARGEST_JSON // MEGABYTE} MB of JSON: ask for CSV, or for years", why=Refusal.TOO_LARGE
+            f"larger than {_LARGEST_JSON // MEGABYTE} MB of JSON: ask for CSV, or for years", why=FileFault.TOO_LARGE
         )
     # Brackets and commas are counted first: an object takes thirty times the memory of its two brackets.
     if max(text.count(b"{"), text.count(b"[")) > MAX_ROWS or text.count(b",") > _COMMAS_A_POINT * MAX_ROWS:
-        source.fail(f"more than {MAX_ROWS} points; cut the file into years", why=Refusal.TOO_LARGE)
+        source.fail(f"more than {MAX_ROWS} points; cut the file into years", why=FileFault.TOO_LARGE)
     try:
         payload: Any = json.loads(text)
     except (ValueError, RecursionError):
@@ -81,9 +81,9 @@ def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries
     header = payload.get("header") if isinstance(payload, dict) else None
     code = header.get("codeFlux") if isinstance(header, dict) else None
     if reason := explain_flux(str(code)[:8]):
-        source.fail(reason, why=Refusal.UNSUPPORTED)
+        source.fail(reason, why=FileFault.UNSUPPORTED)
     if not isinstance(payload, dict) or "mesures" not in payload:
-        source.fail(explain_name(source.name), why=Refusal.UNKNOWN)
+        source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
     yield from portal_exports.read_measures(payload, source)
 
 
@@ -97,8 +97,8 @@ def _read_text(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[Fil
                 return
     for delimiter in DELIMITERS:
         if reason := explain_rows(_rows_of(head, source, delimiter)):
-            source.fail(reason, why=Refusal.UNSUPPORTED)
-    source.fail(explain_name(source.name), why=Refusal.UNKNOWN)
+            source.fail(reason, why=FileFault.UNSUPPORTED)
+    source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
 
 
 def _rows_of(head: Iterable[tuple[int, str]], source: Source, delimiter: str) -> Iterator[TableLine]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Final, NoReturn
 from zipfile import BadZipFile
 
-from worker.domain.files.file_series import FileRefused, Refusal
+from worker.domain.files.file_series import FileFault, FileRefused
 from worker.domain.files.names import shown_name
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # Of a file, unpacked: two years of half-hours of a dozen meters.
@@ -45,7 +45,7 @@ class Source:
         """Return the source of a file in this archive."""
         return Source(name.rsplit("/", 1)[-1], f"{self.file}/{shown_name(name)}")
 
-    def fail(self, reason: str, number: int | None = None, why: Refusal = Refusal.DAMAGED) -> NoReturn:
+    def fail(self, reason: str, number: int | None = None, why: FileFault = FileFault.DAMAGED) -> NoReturn:
         """Raise FileRefused with the file and, where it is one row's fault, its number."""
         place = "" if number is None else f", {self.noun} {number}"
         raise FileRefused(f"{self.file}{place}: {reason}", why) from None

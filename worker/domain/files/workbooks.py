@@ -20,7 +20,7 @@ from zipfile import ZIP_STORED, ZipFile
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook
 
 from worker.domain.files.archives import open_member
-from worker.domain.files.file_series import Refusal
+from worker.domain.files.file_series import FileFault
 from worker.domain.files.sources import DAMAGE, MEGABYTE, Source, open_bounded
 from worker.domain.files.tables import TableLine
 
@@ -150,7 +150,7 @@ def read_sheets(archive: ZipFile, source: Source) -> Iterator[tuple[Source, Iter
     with _open(_copy_checked(archive, source), source) as book:
         names = book.sheet_names
         if len(names) > _MOST_SHEETS:
-            source.fail(f"a workbook with more than {_MOST_SHEETS} sheets", why=Refusal.TOO_LARGE)
+            source.fail(f"a workbook with more than {_MOST_SHEETS} sheets", why=FileFault.TOO_LARGE)
         for place, name in enumerate(names):
             noun = "row" if len(names) == 1 else f"sheet {place + 1}, row"
             sheet_source = Source(source.name, source.file, noun, name)
@@ -164,7 +164,7 @@ def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
     parts = [member for member in archive.infolist() if member.filename.lower().endswith(_PARTS)]
     if sum(member.file_size for member in parts) > _LARGEST:
         source.fail(
-            f"a workbook larger than {_LARGEST // MEGABYTE} MB unpacked; cut it into years", why=Refusal.TOO_LARGE
+            f"a workbook larger than {_LARGEST // MEGABYTE} MB unpacked; cut it into years", why=FileFault.TOO_LARGE
         )
     parts.sort(key=lambda member: not member.filename.lower().endswith("sharedstrings.xml"))
     with ZipFile(copy, "w", ZIP_STORED) as checked:

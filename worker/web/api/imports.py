@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartException
 
 from worker.accounts.status import EXAMPLE_ID
-from worker.domain.files.file_series import Refusal
+from worker.domain.files.file_series import FileFault
 from worker.domain.measures.series import Series
 from worker.sync.file_import import FileComparison
 from worker.web.api.auth import MayImport
@@ -71,7 +71,7 @@ class ImportedSeries(BaseModel):
 
 class RefusedFile(BaseModel):
     file: str = Field(description="Its name, and the row where one is at fault.")
-    why: Refusal
+    why: FileFault
     message: str = Field(description="A line for people.")
 
 

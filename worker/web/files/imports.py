@@ -13,7 +13,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
 from worker.domain.consent.accounts import Account
-from worker.domain.files.file_series import FileRefused, FileSeries, Refusal
+from worker.domain.files.file_series import FileFault, FileRefused, FileSeries
 from worker.domain.files.reading import read_file
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
@@ -33,15 +33,15 @@ _slots = BoundedSemaphore(_MOST_AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedFile:
+class RefusedUpload:
     """A file that is not imported: its name with the row, why, and the line that says so in English."""
 
     name: str
-    why: Refusal
+    why: FileFault
     line: str
 
     @classmethod
-    def of(cls, error: FileRefused) -> RefusedFile:
+    def of(cls, error: FileRefused) -> RefusedUpload:
         """Return what the error tells."""
         name, _, line = str(error).partition(": ")
         return cls(name, error.why, line)
@@ -52,7 +52,7 @@ class ImportReport:
     """What came of an import."""
 
     series: list[FileComparison] = field(default_factory=list)
-    refused: list[RefusedFile] = field(default_factory=list)
+    refused: list[RefusedUpload] = field(default_factory=list)
 
 
 async def read_files(request: Request) -> FormData:
@@ -79,7 +79,7 @@ def import_files(
                 for file in read_file(PurePath(part.filename).name, part.file):
                     _take(runtime, account, file, report, dry_run=dry_run)
             except FileRefused as error:
-                report.refused.append(RefusedFile.of(error))
+                report.refused.append(RefusedUpload.of(error))
     if dry_run:
         leave_out(request)
     elif not report.series:
@@ -95,7 +95,7 @@ def _take(runtime: Runtime, account: Account, file: FileSeries, report: ImportRe
     try:
         runtime.file_accounts.check(file, account)
     except FileRefused as error:  # Another series of the same file may be of this meter.
-        report.refused.append(RefusedFile.of(error))
+        report.refused.append(RefusedUpload.of(error))
         return
     report.series.append(runtime.file_importer.compare(file, account.id, account.data_from))
     if not dry_run:
