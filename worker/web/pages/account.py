@@ -17,7 +17,7 @@ from worker.clients.suppliers import GRDF
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, civil_date
-from worker.domain.measures.series import Direction, Quantity, daily_of, find_curve, of_supplier
+from worker.domain.measures.series import Direction, Quantity, daily_of, find_curve, is_gateway, of_supplier
 from worker.errors import ConsentStopped, FilesOnly
 from worker.runtime.process import Runtime
 from worker.web.context import RuntimeDep, SessionDep, name_service, needs_invitation
@@ -85,6 +85,7 @@ def show_account(
         title=_title(account, [flow.direction for flow in flows]),
         supplier=supplier,
         sync_text=_sync_text(account),
+        files_first=is_gateway(account.supplier),
         no_days=no_days,
         bars=bars,
         loading=account.active and any(bar.done < bar.total for bar in bars.values()),
@@ -132,6 +133,8 @@ def _title(account: Account, directions: Sequence[Direction]) -> str:
 
 def _sync_text(account: Account) -> str:
     """Return the key of what a first sync says: which values come first."""
+    if is_gateway(account.supplier):
+        return "sync.text.gateway"
     return "sync.text" if find_curve(daily_of(supplier=account.supplier)) else "sync.text.days"
 
 
