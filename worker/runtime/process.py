@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from datetime import time
+from datetime import time, timedelta
 from functools import cached_property, partial
 from typing import Final, Self
 
@@ -77,6 +77,8 @@ from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.hashed_meters.reading_tries import ReadingTryTable
 from worker.stores.registry.households.homes import HomeTable
 from worker.stores.registry.notices import NoticeTable
+from worker.stores.registry.outputs.outbox import OutboxTable
+from worker.stores.registry.outputs.outputs import OutputTable
 from worker.stores.registry.proxy.clients import ProxyClientTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
 from worker.stores.registry.refusals import PendingRefusals
@@ -148,6 +150,9 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.tenants = TenantTable(database, self.registry_sealer)
         self.homes = HomeTable(database)
         self.sessions = SessionTable(database)
+        writer_expiry = timedelta(seconds=settings.inflight_expiry_s)
+        self.outputs = OutputTable(database, self.registry_sealer, writer_expiry)
+        self.outbox = OutboxTable(database, self.now, writer_expiry)
         self.channels = NoticeChannels(
             of_settings=_build_channels(settings),
             tenants=self.tenants,
@@ -265,6 +270,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             observe=self.answer_watch.record_answer,
             incidents=self.incidents,
             daily_limit_kwh=settings.daily_limit_kwh,
+            outbox=self.outbox,
         )
         self.due_windows = DueBySupplier(
             [
