@@ -21,7 +21,8 @@ import requests
 
 from worker.accounts import notice_services
 from worker.accounts.notice_texts import Message
-from worker.clients.guarded_http import AddressRefused, GuardedHttp
+from worker.clients.guarded_http import GuardedHttp
+from worker.clients.guarded_socket import AddressRefused
 from worker.domain.consent.consents import HOUSEHOLD_CHANNEL
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.networks import Network
