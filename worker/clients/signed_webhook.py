@@ -10,7 +10,8 @@ from typing import Final
 
 import requests
 
-from worker.clients.guarded_http import AddressRefused, GuardedHttp
+from worker.clients.guarded_http import GuardedHttp
+from worker.clients.guarded_socket import AddressRefused
 from worker.domain.networks import Network
 from worker.errors import NotDelivered, SupplierTooSlow
 
