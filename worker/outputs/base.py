@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 from worker.domain.measures.series import Series
@@ -24,13 +24,15 @@ class OutputAccount:
     """An account as outputs name it.
 
     ``label``: a short name in small letters, digits and underscores, by default the account's id. ``usage_point_id`` is
-    for outputs that are the household's own; a service gets ``id`` alone.
+    for outputs that are the household's own; a service gets ``id`` alone. ``consent_until``: the last day of the
+    consent, or of a gateway's token, as the account has it.
     """
 
     id: str
     label: str
     tenant: str
     usage_point_id: str | None = field(default=None, repr=False)
+    consent_until: date | None = None
 
 
 @dataclass(frozen=True, slots=True)

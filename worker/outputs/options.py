@@ -38,6 +38,8 @@ class OutputKind:
     """A kind of output: a name, the help of its options, and what builds an output of it.
 
     ``secret``: what the hidden prompt asks for, such as "long-lived access token"; None where there is none.
+    ``daily``: whether what it sends changes with the date alone, so that each account of it is noted as changed once a
+    day: its daily series, yesterday.
     ``options``: the further options NAME=VALUE with their help. ``build`` raises ValueError with one clear line where
     an option is wrong.
     """
@@ -47,4 +49,5 @@ class OutputKind:
     url_help: str
     build: Callable[[OutputOptions, OutputParts], Output]
     secret: str | None = None
+    daily: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
