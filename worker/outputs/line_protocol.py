@@ -18,7 +18,6 @@ may quote the line.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -29,7 +28,7 @@ import requests
 
 from worker.clients.guarded_http import GuardedHttp
 from worker.clients.guarded_socket import AddressRefused
-from worker.clients.retry_after import quota_wait_s
+from worker.clients.retry_after import retry_after_s
 from worker.domain.clock import Clock
 from worker.domain.networks import HOME_NETWORKS, Network
 from worker.errors import AnswerTooLarge, NotDelivered, SupplierTooSlow
@@ -41,7 +40,6 @@ from worker.stores.measures.base import MeasureStore
 _MOST_LINES: Final = 5_000
 _TIMEOUTS_S: Final = (5.0, 20.0)
 _COMMENT: Final = "# Releve"  # A write without a point: its answer tells whether the credentials are right.
-_VERSION: Final = re.compile(r"[\w.~+-]{1,30}")
 _BEYOND_RETENTION: Final = "beyond retention policy"
 _TYPE_CONFLICT: Final = "field type conflict"
 _TOO_LARGE: Final = 413
@@ -105,9 +103,7 @@ class LineProtocolOutput:
             answer = self._post(session, [_COMMENT])
         if answer.status_code != requests.codes.bad_request:  # InfluxDB 2 calls a write without a point a bad one.
             self._require_success(answer)
-        version = answer.headers.get("X-Influxdb-Version", "")
-        server = f"InfluxDB {version}" if _VERSION.fullmatch(version) else "the server"
-        return f"{server} takes what is written with these options"
+        return "the server takes what is written with these options"
 
     def send(self, changes: Sequence[Change]) -> None:
         lines = chain.from_iterable(to_lines(change, self.measures) for change in changes)
@@ -161,7 +157,7 @@ class LineProtocolOutput:
         if 200 <= status < 300 or (400 <= status < 500 and _BEYOND_RETENTION in text):
             return  # Points older than the server keeps are dropped by it, and all others are written.
         if status == requests.codes.too_many_requests:
-            raise NotDelivered("the server asks to wait", quota_wait_s(answer.headers, {}, self.now()))
+            raise NotDelivered("the server asks to wait", retry_after_s(answer.headers, self.now()))
         if status >= 500 or status == requests.codes.request_timeout:
             raise NotDelivered(f"the server answers with status {status}")
         raise OutputRefused(_advice(status, text))

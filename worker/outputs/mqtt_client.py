@@ -100,9 +100,22 @@ class MqttBroker:
 
     def _tls_context(self) -> ssl.SSLContext:
         try:
-            return ssl.create_default_context(cafile=self.ca_file)
+            context = ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError):
             raise OutputRefused("the file that the option ca_file names can't be read, or is no certificate") from None
+        context.sslsocket_class = _ClosingTlsSocket
+        return context
+
+
+class _ClosingTlsSocket(ssl.SSLSocket):
+    """A socket that a failed handshake closes: paho leaves it open."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
 
 
 class MqttConnection:
