@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("releve.notices")
 
+
 @dataclass(frozen=True)
 class Webhook:
     """A signed POST request with a JSON body; only a 2xx status counts as delivered."""

@@ -38,6 +38,7 @@ DESCRIPTIONS: Final = {
     NoticeKind.CURVE_NOT_ACTIVATED: NoticeDescription("code.{reason}.what_to_do"),
     NoticeKind.INCIDENT: NoticeDescription("notice.incident.{reason}.text"),
     NoticeKind.INCIDENT_OVER: NoticeDescription("notice.incident_over.text"),
+    NoticeKind.OUTPUT_FAILS: NoticeDescription("notice.output_fails.text"),
     NoticeKind.RIGHT_PROOF_AWAITED: NoticeDescription("notice.right_proof.text"),
     NoticeKind.RIGHT_PROOF_ENDS: NoticeDescription("notice.right_proof.text"),
     NoticeKind.RIGHT_PROOF_REJECTED: NoticeDescription("notice.right_proof_rejected.text"),

@@ -18,7 +18,7 @@ from worker.accounts.erasure import erase_account
 from worker.accounts.explain import Explainer
 from worker.accounts.invitations import Inviter
 from worker.accounts.meter_readings import MeterReadings
-from worker.accounts.notices import NoticeSender
+from worker.accounts.notices import NoticeSender, notify_failing_output
 from worker.accounts.proven_requests import NewAccountLimits, ProvenRequests
 from worker.accounts.proxy.codes import ProxyCodes
 from worker.accounts.proxy.data import ProxyData
@@ -49,6 +49,8 @@ from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.series import Series, grid_operator_of, of_supplier, registers_of
 from worker.domain.networks import parse_networks
 from worker.errors import OperatorFault
+from worker.outputs.delivery import OutputDelivery
+from worker.outputs.options import OutputParts
 from worker.runtime import keys, stores, supplier
 from worker.runtime.series import fleet_series, is_offered
 from worker.runtime.web import WebAccess, build_mail_service, build_web_access
@@ -480,6 +482,27 @@ class Runtime(AbstractContextManager["Runtime"]):
     def web_access(self) -> WebAccess:
         """What opens and ends browsers' sessions. It needs the session key, which a worker does not have."""
         return build_web_access(self.settings, self.registry, self.erasure_hashes, RateLimiter(self.redis), self.now)
+
+    @cached_property
+    def output_delivery(self) -> OutputDelivery:
+        """The delivery to outputs; few processes need their libraries."""
+        from worker.outputs.kinds import KINDS
+
+        return OutputDelivery(
+            outputs=self.outputs,
+            outbox=self.outbox,
+            accounts=self.registry,
+            kinds=KINDS,
+            parts=OutputParts(
+                measures=self.measures,
+                now=self.now,
+                networks=parse_networks(self.settings.webhook_networks),
+                any_private=self.settings.is_home,
+            ),
+            locks=Locks(self.redis),
+            now=self.now,
+            notify=partial(notify_failing_output, self.notices, self.channels),
+        )
 
     @property
     def has_rights(self) -> bool:

@@ -88,7 +88,7 @@ class PendingRefusal:
 
 
 class NoticeKind(StrEnum):
-    """The kinds of notices; those about the supplier, incidents, proofs of rights and tokens go to the operator."""
+    """The kinds of notices; those about the supplier, incidents, proofs, tokens and outputs go to the operator."""
 
     ACTION_NEEDED = "action_needed"  # The account's owner must act.
     CONSENT_ENDS_30 = "consent_ends_30"  # The consent ends within 30 days.
@@ -96,6 +96,7 @@ class NoticeKind(StrEnum):
     CURVE_NOT_ACTIVATED = "curve_not_activated"  # The supplier sends daily values but does not collect the curve.
     INCIDENT = "incident"  # Many accounts fail in the same way, so the supplier is the cause.
     INCIDENT_OVER = "incident_over"
+    OUTPUT_FAILS = "output_fails"  # Nothing could be sent to an output for a day.
     RIGHT_PROOF_AWAITED = "right_proof_awaited"  # The supplier wants a proof of a consent until a day.
     RIGHT_PROOF_ENDS = "right_proof_ends"  # The same, a few days before that day.
     RIGHT_PROOF_REJECTED = "right_proof_rejected"
@@ -111,7 +112,8 @@ class Notice:
     """One message to send over one channel.
 
     ``about`` distinguishes notices of the same kind: the day on which a consent ends, the moment at which an account
-    was suspended, a right's id, an @ and the last day for its proof, or a token's id, an @ and the day of its end.
+    was suspended, a right's id, an @ and the last day for its proof, a token's id, an @ and the day of its end, or an
+    output's id, an @ and the day since when it fails.
     ``account_id`` is None for notices to the operator.
     """
 

@@ -194,10 +194,12 @@ class OutboxTable(SqlTable):
             for change in changes:
                 connection.execute(update(OUTPUT_CHANGES).where(*_key_of(change)).values(turn_at=now))
 
-    def count_by_kind(self) -> dict[str, int]:
-        """Return the number of rows that wait, by the kind of their output."""
-        query = select(OUTPUTS.c.kind, func.count()).join_from(OUTPUT_CHANGES, OUTPUTS).group_by(OUTPUTS.c.kind)
-        return dict(self._database.fetch(query))
+
+def count_waiting_by_kind(database: Database) -> dict[str, int]:
+    """Return the number of rows that wait, by the kind of their output; 0 where nothing does."""
+    counted = func.count(_ROW.output_id)
+    query = select(OUTPUTS.c.kind, counted).select_from(OUTPUTS.outerjoin(OUTPUT_CHANGES)).group_by(OUTPUTS.c.kind)
+    return dict(database.fetch(query))
 
 
 def _microseconds(now: datetime) -> int:

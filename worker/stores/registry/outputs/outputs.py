@@ -143,17 +143,22 @@ class OutputTable(SealedTable):
     def _change(self, output_id: str, **values: Any) -> None:
         self._database.change(update(OUTPUTS).where(OUTPUTS.c.id == output_id).values(**values))
 
-    def list_for_account(self, account_id: str, tenant: str) -> list[OutputState]:
-        """Return the outputs that an account is sent to, with what waits of this account alone, the oldest first."""
-        of_tenant = and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == tenant)
-        of_account = or_(OUTPUTS.c.account_id == account_id, of_tenant)
-        rows = self._database.fetch(_states([of_account], [OUTPUT_CHANGES.c.account_id == account_id]))
-        return [OutputState(*row) for row in rows]
-
     # This method is the last one: below it, ``list`` in an annotation would mean the method.
     def list(self, *, tenant: str | None = None) -> list[OutputState]:
         """Return the outputs of one tenant or of all, the oldest first."""
-        return [OutputState(*row) for row in self._database.fetch(_states(belongs_to(OUTPUTS, tenant)))]
+        return list_outputs(self._database, tenant=tenant)
+
+
+def list_outputs(database: Database, *, tenant: str | None = None) -> list[OutputState]:
+    """Return the outputs of one tenant or of all, the oldest first; needs no key. Raises StoreUnavailable."""
+    return [OutputState(*row) for row in database.fetch(_states(belongs_to(OUTPUTS, tenant)))]
+
+
+def list_outputs_of(database: Database, account_id: str, tenant: str) -> list[OutputState]:
+    """Return the outputs that an account is sent to, with what waits of this account alone. Raises StoreUnavailable."""
+    of_tenant = and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == tenant)
+    states = _states([or_(OUTPUTS.c.account_id == account_id, of_tenant)], [OUTPUT_CHANGES.c.account_id == account_id])
+    return [OutputState(*row) for row in database.fetch(states)]
 
 
 def _states(conditions: Iterable[ColumnElement[bool]], counted: Iterable[ColumnElement[bool]] = ()) -> Select[Any]:
