@@ -56,8 +56,8 @@ def _head(status: int, content_type: str | None, headers: dict[str, str]) -> byt
 class CannedServer:
     """Address of the server, the answers still to send, and the requests that came.
 
-    ``requests`` holds method, path and body (JSON, or a form or plain text as text) of each request, ``headers`` its headers with
-    names in lower case, ``bodies`` its body as it came.
+    ``requests`` holds method, path and body (JSON; a form or plain text as text) of each request, ``headers`` its
+    headers with names in lower case, ``bodies`` its body as it came.
     """
 
     url: str

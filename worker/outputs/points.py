@@ -18,11 +18,12 @@ from typing import Final
 from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, MILLIWATT_HOURS_PER_WH
 from worker.domain.measures.completeness import interval_days
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry, key_range, period_key, to_entry
+from worker.domain.measures.peaks import to_peaks
 from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date, local_midnight
 from worker.domain.measures.registers import day_energies, read_registers
-from worker.domain.measures.series import Doctype, Granularity, Period, Quantity, Series
+from worker.domain.measures.series import Doctype, Granularity, Period, Series, contract_series
 from worker.outputs.base import Change
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.base import ALL_KEYS, MeasureStore
 
 _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
 _ALL_REGISTERS: Final = "total"  # The tariff period of a meter that counts in one register alone.
@@ -45,14 +46,18 @@ HOUR: Final = Measurement("releve_hour", ("direction",), ("wh",), "one hour of t
 DAY: Final = Measurement("releve_day", ("direction",), ("wh",), "one day")
 MONTH: Final = Measurement("releve_month", ("direction",), ("wh",), "the known days of one month")
 YEAR: Final = Measurement("releve_year", ("direction",), ("wh",), "the known days of one year")
-MAX_POWER: Final = Measurement("releve_max_power", ("direction",), ("va",), "the maximum power of one day")
+MAX_POWER: Final = Measurement(
+    "releve_max_power",
+    ("direction",),
+    ("va", "subscribed_va"),
+    "the maximum power of one day, and the subscribed power then, where it is known",
+)
 REGISTER: Final = Measurement(
     "releve_register", ("direction", "period"), ("wh",), "what a register shows at the midnight that begins a day"
 )
 REGISTER_DAY: Final = Measurement(
     "releve_register_day", ("direction", "period"), ("wh",), "one day's energy in one tariff period"
 )
-CONTRACT: Final = Measurement("releve_contract", ("direction",), ("va",), "the subscribed power, from that day on")
 GAS_DAY: Final = Measurement("releve_gas_day", (), ("kwh", "m3"), "one day of gas")
 GAS_MONTH: Final = Measurement("releve_gas_month", (), ("kwh",), "the known days of one month of gas")
 GAS_YEAR: Final = Measurement("releve_gas_year", (), ("kwh",), "the known days of one year of gas")
@@ -66,7 +71,6 @@ MEASUREMENTS: Final = (
     MAX_POWER,
     REGISTER,
     REGISTER_DAY,
-    CONTRACT,
     *_GAS.values(),
     GAS_BILLED,
 )
@@ -78,28 +82,25 @@ def to_lines(change: Change, measures: MeasureStore) -> Iterator[str]:
     Raises StoreUnavailable.
     """
     for doctype in change.series.doctypes:
-        if doctype.series.description.granularity is Granularity.REGISTER:
-            yield from _register_lines(change, doctype, measures)
-        elif (measurement := measurement_of(doctype)) is not None:
-            tags = _tags(change, measurement)
-            for entry in _changed_entries(change, doctype, measures):
-                yield _to_line(measurement, tags, _fields(entry, doctype), _start(entry.key, doctype))
+        match doctype.series.description.granularity:
+            case Granularity.REGISTER:
+                yield from _register_lines(change, doctype, measures)
+            case Granularity.INSTANT:
+                yield from _peak_lines(change, doctype, measures)
+            case Granularity.STATE:
+                pass  # What is in force on a day stands beside that day's values.
+            case _:
+                measurement = energy_measurement(doctype)
+                tags = _tags(change, measurement)
+                for entry in _changed_entries(change, doctype, measures):
+                    yield _to_line(measurement, tags, _energy_fields(entry, doctype), _start(entry.key, doctype))
 
 
-def measurement_of(doctype: Doctype) -> Measurement | None:
-    """Return the measurement of a doctype's values; None for what is not sent: the contract of gas."""
-    described = doctype.series.description
-    match described.granularity:
-        case Granularity.INSTANT:
-            return MAX_POWER
-        case Granularity.REGISTER:
-            return REGISTER
-        case Granularity.INTERVAL:
-            return GAS_BILLED
-        case Granularity.STATE:
-            return CONTRACT if described.quantity is Quantity.APPARENT_POWER else None
-        case _:
-            return (_GAS if doctype.series.is_gas else _ENERGY)[doctype.period]
+def energy_measurement(doctype: Doctype) -> Measurement:
+    """Return the measurement of a doctype's energies."""
+    if doctype.series.has_intervals:
+        return GAS_BILLED
+    return (_GAS if doctype.series.is_gas else _ENERGY)[doctype.period]
 
 
 def _changed_entries(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[Entry]:
@@ -126,6 +127,16 @@ def _windows(series: Series, doctype: Doctype, days: DateWindow) -> Iterator[Dat
         start += length
 
 
+def _peak_lines(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[str]:
+    contract = contract_series(change.series.description.supplier).inputs
+    contracts = [to_entry(one) for one in measures.read(change.account.id, {contract: ALL_KEYS})[contract]]
+    for peak in to_peaks(_changed_entries(change, doctype, measures), contracts):
+        fields = {"va": peak.amount / MILLIWATT_HOURS_PER_WH}
+        if peak.subscribed is not None:
+            fields["subscribed_va"] = peak.subscribed / MILLIWATT_HOURS_PER_WH
+        yield _to_line(MAX_POWER, _tags(change, MAX_POWER), fields, local_midnight(peak.day))
+
+
 def _register_lines(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[str]:
     """Yield what the registers show, and the energy of the days that begin or end at a changed midnight."""
     days = _days(change)
@@ -149,10 +160,8 @@ def _period_lines(measurement: Measurement, tags: str, by_period: Mapping[str, i
             yield _to_line(measurement, f"{tags},period={name}", {"wh": watt_hours}, at)
 
 
-def _fields(entry: Entry, doctype: Doctype) -> dict[str, float]:
-    described, details = doctype.series.description, entry.details or {}
-    if described.quantity is Quantity.APPARENT_POWER:
-        return {"va": entry.amount / MILLIWATT_HOURS_PER_WH}
+def _energy_fields(entry: Entry, doctype: Doctype) -> dict[str, float]:
+    details = entry.details or {}
     if doctype.series.is_gas:
         fields = {"kwh": entry.amount / MILLIWATT_HOURS_PER_KWH}
         if "volume" in details:

@@ -16,7 +16,7 @@ from worker.domain.measures.documents import Entry
 from worker.domain.measures.readings import PARIS, local_midnight
 from worker.domain.measures.series import Doctype, Series
 from worker.outputs.base import Change
-from worker.outputs.points import MEASUREMENTS, measurement_of, to_lines
+from worker.outputs.points import MEASUREMENTS, energy_measurement, to_lines
 from worker.stores.measures.base import MeasureStore
 
 CLOCK_CHANGE = date(2024, 10, 27)  # It has 25 hours.
@@ -37,16 +37,16 @@ def test_all_that_is_stored_is_sent_once_and_adds_up(series: Series) -> None:
     measures = fill_home()
     points, stored = points_of(change_of(series), measures), content(measures)
     assert max(Counter(point.key for point in points).values(), default=1) == 1
-    for doctype in series.doctypes:
-        measurement = measurement_of(doctype)
-        assert measurement is not None
-        of_doctype = [point for point in points if point.measurement == measurement.name]
-        for point in of_doctype:
-            assert {"account", *measurement.tags} == set(point.tags) and set(point.fields) <= set(measurement.fields)
-        field = measurement.fields[0]
-        unit = 1 if field == "kwh" else 1000
-        sent = sum(point.fields[field] for point in of_doctype)
-        assert sent == pytest.approx(unit * sum(stored[doctype].values()), abs=1e-6)
+    described = {measurement.name: measurement for measurement in MEASUREMENTS}
+    for point in points:
+        measurement = described[point.measurement]
+        assert {"account", *measurement.tags} == set(point.tags) and set(point.fields) <= set(measurement.fields)
+    if series.has_steps or series.is_daily_energy or series.has_intervals:
+        for doctype in series.doctypes:
+            measurement = energy_measurement(doctype)
+            sent = sum(point.fields[measurement.fields[0]] for point in points if point.measurement == measurement.name)
+            unit = 1 if series.is_gas else 1000
+            assert sent == pytest.approx(unit * sum(stored[doctype].values()), abs=1e-6)
 
 
 def test_a_changed_day_brings_its_month_and_its_year_and_nothing_else() -> None:
@@ -154,12 +154,16 @@ def test_gas_keeps_its_units_and_its_periods() -> None:
     assert list(to_lines(change_of(Series.GAS_CONTRACT), measures)) == []
 
 
-def test_powers_are_in_volt_amperes() -> None:
+def test_the_maximum_power_stands_beside_the_subscribed_one_in_volt_amperes() -> None:
     measures = fill_home()
-    (peak,) = points_of(change_of(Series.MAX_POWER, LAST, LAST), measures)
-    assert (peak.fields, peak.time) == ({"va": 4638.0}, int(local_midnight(LAST).timestamp()))
-    (contract,) = points_of(change_of(Series.CONTRACT), measures)
-    assert (contract.measurement, contract.fields) == ("releve_contract", {"va": 6000.0})
+    (point,) = points_of(change_of(Series.MAX_POWER, LAST, LAST), measures)
+    assert point.fields == {"va": 4638.0, "subscribed_va": 6000.0}
+    assert point.time == int(local_midnight(LAST).timestamp())
+    assert list(to_lines(change_of(Series.CONTRACT), measures)) == []
+    without_contract = memory_measures()
+    put(without_contract, Doctype.MAX_POWER, [Entry(str(LAST), 4_638_000)])
+    (point,) = points_of(change_of(Series.MAX_POWER, LAST, LAST), without_contract)
+    assert point.fields == {"va": 4638.0}
 
 
 def test_a_change_of_which_nothing_is_stored_sends_nothing() -> None:
