@@ -166,7 +166,8 @@ class OutboxTable(SqlTable):
             names = ("output_id", "account_id", "series", "first_at", "last_at", "writers", "number", "since")
             insert = build_insert(connection.dialect.name, OUTPUT_CHANGES)
             inserted = insert.from_select([*names, "turn_at", "noted_at"], rows)
-            return connection.execute(_merging(inserted, 0, notes=False)).rowcount
+            merging = _merging(inserted, 0, notes=False).execution_options(preserve_rowcount=True)
+            return connection.execute(merging).rowcount
 
     def next_changes(self, output_id: str) -> list[WaitingChange]:
         """Return what is to be sent next: all that waits of one account, whose turn it is; empty where nothing waits.
