@@ -41,15 +41,20 @@ def fill_home() -> MeasureStore:
 
 
 def put_days(
-    measures: MeasureStore, series: Series, watt_hours: Mapping[date, int], volume: float | None = None
+    measures: MeasureStore,
+    series: Series,
+    watt_hours: Mapping[date, int],
+    volume: float | None = None,
+    account_id: str = "home1",
 ) -> None:
     """Store days and make their totals anew."""
     details = None if volume is None else {"volume": volume}
-    put(measures, series.inputs, (Entry(str(day), 1000 * wh, details=details) for day, wh in watt_hours.items()))
-    _total(measures, series)
+    days = [Entry(str(day), 1000 * wh, details=details) for day, wh in watt_hours.items()]
+    put(measures, series.inputs, days, account_id)
+    _total(measures, series, account_id)
 
 
-def put_curve(measures: MeasureStore, days: Iterable[date], watts: int = 413) -> None:
+def put_curve(measures: MeasureStore, days: Iterable[date], watts: int = 413, account_id: str = "home1") -> None:
     """Store whole days of half-hours, each one watt above the one before, and make their hours anew."""
     steps = []
     for day in days:
@@ -57,15 +62,15 @@ def put_curve(measures: MeasureStore, days: Iterable[date], watts: int = 413) ->
         for number in range((end - start) // timedelta(minutes=30)):
             key = period_key(start + number * timedelta(minutes=30), Doctype.MINUTE)
             steps.append(Entry(key, (watts + number) * 500))
-    put(measures, Doctype.MINUTE, steps)
-    _total(measures, Series.LOAD_CURVE)
+    put(measures, Doctype.MINUTE, steps, account_id)
+    _total(measures, Series.LOAD_CURVE, account_id)
 
 
-def put(measures: MeasureStore, doctype: Doctype, entries: Iterable[Entry]) -> None:
+def put(measures: MeasureStore, doctype: Doctype, entries: Iterable[Entry], account_id: str = "home1") -> None:
     """Store these entries, in the place of those of the same keys."""
-    stored = {entry.key: entry for entry in map(to_entry, measures.read("home1", {doctype: ALL_KEYS})[doctype])}
+    stored = {entry.key: entry for entry in map(to_entry, measures.read(account_id, {doctype: ALL_KEYS})[doctype])}
     new = [entry._replace(revision=stored[entry.key].revision if entry.key in stored else None) for entry in entries]
-    lost = measures.write({doctype: [to_document("home1", doctype, entry, _WRITTEN_AT) for entry in new]})
+    lost = measures.write({doctype: [to_document(account_id, doctype, entry, _WRITTEN_AT) for entry in new]})
     assert not any(lost.values())
 
 
@@ -76,10 +81,11 @@ def change_of(series: Series, first: date = FIRST, last: date = LAST) -> Change:
     return Change(ACCOUNT, series, local_midnight(first), newest)
 
 
-def _total(measures: MeasureStore, series: Series) -> None:
-    entries = [to_entry(one) for one in measures.read("home1", {series.inputs: ALL_KEYS})[series.inputs]]
+def _total(measures: MeasureStore, series: Series, account_id: str) -> None:
+    entries = [to_entry(one) for one in measures.read(account_id, {series.inputs: ALL_KEYS})[series.inputs]]
     for doctype in series.totals:
-        put(measures, doctype, (Entry(key, amount) for key, amount in total_entries(entries, doctype).items()))
+        totals = total_entries(entries, doctype)
+        put(measures, doctype, (Entry(key, amount) for key, amount in totals.items()), account_id)
 
 
 def _register(day: date, number: int) -> Entry:

@@ -66,5 +66,8 @@ def test_panels_have_places_and_ids_of_their_own() -> None:
 def test_the_page_lists_every_measurement_with_its_tags_and_fields() -> None:
     page = (ROOT / "docs" / "how-to" / "send-to-influxdb.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(releve_\w+)` \| (.*?) \| (.*?) \| (.*?) \|$", page, re.MULTILINE)
-    listed = [(name, tuple(re.findall(r"`(\w+)`", tags)), tuple(re.findall(r"`(\w+)`", fields))) for name, tags, fields, _ in rows]
+    listed = [
+        (name, tuple(re.findall(r"`(\w+)`", tags)), tuple(re.findall(r"`(\w+)`", fields)))
+        for name, tags, fields, _ in rows
+    ]
     assert listed == [(one.name, ("account", *one.tags), one.fields) for one in MEASUREMENTS]
