@@ -18,7 +18,7 @@ from tests.support.mosquitto import PASSWORD, USER, Mosquitto
 from tests.support.output_home import put_curve, put_days
 from tests.support.registries import METER, OTHER_METER, add_ready, new_registry, registry_sealer
 from worker.domain.measures.changed_part import ChangedPart
-from worker.domain.measures.readings import civil_date, local_midnight
+from worker.domain.measures.readings import PARIS, civil_date, local_midnight
 from worker.domain.measures.series import Doctype, Series
 from worker.outputs.delivery import OutputDelivery
 from worker.outputs.kinds import KINDS
@@ -28,6 +28,7 @@ from worker.stores.registry.outputs.outbox import OutboxTable, count_waiting_by_
 from worker.stores.registry.outputs.outputs import OutputTable
 
 BEGIN = datetime(2024, 10, 21, 5, 30, tzinfo=UTC)
+MORNING_HOUR = 7  # In Europe/Paris; the clock begins then.
 EXPIRY = timedelta(minutes=15)
 
 
@@ -59,10 +60,10 @@ class Home:
         return self.outputs.insert(kind, asdict(options), self.at)
 
     def pass_hours(self, hours: int, every: int = 1) -> None:
-        """Let time pass, and deliver ``every`` so many hours: each morning yesterday comes, and an earlier day changes."""
+        """Let time pass, and deliver ``every`` so many hours; each morning yesterday comes, and a day changes."""
         for _ in range(0, hours, every):
             self.at += timedelta(hours=every)
-            if self.at.hour >= BEGIN.hour and self._collected < civil_date(self.at):
+            if self.at.astimezone(PARIS).hour >= MORNING_HOUR and self._collected < civil_date(self.at):
                 self._collected = civil_date(self.at)
                 self._collect(self._collected - timedelta(days=1))
                 self.delivery.note_daily()

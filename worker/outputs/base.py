@@ -39,7 +39,7 @@ class OutputAccount:
 class Change:
     """The part of a series in which something has changed: from the start of its first reading to that of its last.
 
-    ``first`` and ``last``: zone-aware; of a day its local midnight. Values in between may be unchanged.
+    ``first`` and ``last``: in Europe/Paris; of a day its local midnight. Values in between may be unchanged.
     """
 
     account: OutputAccount

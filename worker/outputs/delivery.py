@@ -21,7 +21,7 @@ from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.changed_part import start_of
 from worker.domain.measures.documents import ALL_KEYS, key_of
-from worker.domain.measures.readings import ONE_DAY, civil_date, local_midnight
+from worker.domain.measures.readings import ONE_DAY, PARIS, civil_date, local_midnight
 from worker.errors import (
     NotDelivered,
     OperatorFault,
@@ -139,11 +139,12 @@ class OutputDelivery:
 
     def _to_change(self, account: OutputAccount, row: WaitingChange) -> Change | None:
         """Return what is to be sent; from the beginning on it begins where something is stored. None for nothing."""
+        last = row.last.astimezone(PARIS)
         if row.first > BEGINNING:
-            return Change(account, row.series, row.first, row.last)
+            return Change(account, row.series, row.first.astimezone(PARIS), last)
         inputs = row.series.inputs
         first = self.parts.measures.read(account.id, {inputs: ALL_KEYS}, 1)[inputs]
-        return Change(account, row.series, start_of(key_of(first[0])), row.last) if first else None
+        return Change(account, row.series, start_of(key_of(first[0])).astimezone(PARIS), last) if first else None
 
     def _record_failure(self, state: OutputState, error: Exception, sent: int) -> None:
         text, code = (str(error), error.code) if isinstance(error, WorkerError) else ("", "")

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from tests.support.factories import NOW, MemoryRecorder, PretendSupplier, content, serving_days, window_job
 from tests.support.fakes import memory_measures
+from tests.support.profiles import examples
 from tests.support.registries import add_ready, prepare_registry, registry_sealer
 from worker.domain.measures.changed_part import start_of
 from worker.domain.measures.documents import ALL_KEYS, key_of
@@ -181,7 +182,7 @@ def run_events(world: World, events: Sequence[Any]) -> None:
 KILLED_AND_DONE_AGAIN: Final = [("corrects", 1), ("window", (0, 6, "write")), ("window", (0, 6, ""))]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(EVENT, max_size=12))
 @example([*KILLED_AND_DONE_AGAIN, ("delivers", False, None)])
 @example([("corrects", 1), ("window", (0, 6, "half")), ("waits", 20), ("delivers", False, (0, 6, ""))])
