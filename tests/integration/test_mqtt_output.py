@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ import pytest
 from tests.support.certificates import Certificates
 from tests.support.factories import content
 from tests.support.fakes import memory_measures
+from tests.support.installation import Installation
 from tests.support.mosquitto import NARROW_USER, PASSWORD, USER, Mosquitto
 from tests.support.output_home import ACCOUNT, LAST, NOW, change_of, fill_home, put_days
+from tests.support.registries import add_ready
 from tests.support.waiting import until
 from worker.domain.measures.series import Doctype, Series
 from worker.domain.networks import parse_networks
@@ -33,7 +36,7 @@ YESTERDAY = change_of(Series.DAILY, LAST, LAST)
 @pytest.fixture
 def empty_broker(mosquitto_broker: Mosquitto) -> Iterator[Mosquitto]:
     yield mosquitto_broker
-    output_to(mosquitto_broker, fill_home()).forget(ACCOUNT)
+    output_to(mosquitto_broker, fill_home()).forget([ACCOUNT])
 
 
 def output_to(
@@ -132,7 +135,7 @@ def test_only_the_kinds_of_energy_that_an_account_has_are_discovered(empty_broke
         "home/energy/home1/state",
     ]
     assert retained["ha/found/sensor/releve_home1/gas_yesterday/config"]["name"] == "Yesterday’s gas"
-    output_to(empty_broker, measures, discovery_prefix="ha/found", base_topic="home/energy").forget(ACCOUNT)
+    output_to(empty_broker, measures, discovery_prefix="ha/found", base_topic="home/energy").forget([ACCOUNT])
     assert empty_broker.retained() == {}
 
 
@@ -140,7 +143,7 @@ def test_an_output_that_is_removed_leaves_nothing_retained(empty_broker: Mosquit
     output = output_to(empty_broker, fill_home())
     output.send([YESTERDAY])
     assert empty_broker.retained()
-    output.forget(ACCOUNT)
+    output.forget([ACCOUNT])
     assert empty_broker.retained() == {}
 
 
@@ -232,3 +235,32 @@ def test_a_wrong_option_is_one_line(url: str, secret: str | None, more: dict[str
 
 def test_the_kind_is_refreshed_daily() -> None:
     assert KIND.daily and KIND.secret
+
+
+def test_by_hand_an_output_is_added_sent_and_removed_with_what_the_broker_retains(
+    empty_broker: Mosquitto, installation: Installation, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text(f"{PASSWORD}\n")
+    words = ["--secret-file", str(tmp_path / "secret"), "--option", f"user={USER}"]
+    with installation.open() as runtime:
+        account_id = add_ready(runtime.registry)
+        put_days(runtime.measures, Series.DAILY, {date(2024, 7, 24): 8_412}, account_id=account_id)
+
+    def add() -> str:
+        url = f"mqtt://127.0.0.1:{empty_broker.port}"
+        output_id = installation.query("outputs", "add", "mqtt", "--url", url, *words, "--account", account_id)["id"]
+        return str(output_id)
+
+    output_id = add()
+    with installation.open() as runtime:
+        assert runtime.output_delivery.deliver(output_id)
+    assert empty_broker.retained()[f"releve/{account_id}/availability"] == "online"
+    assert "removed there" in installation.releve("outputs", "remove", output_id, "--yes").out
+    assert empty_broker.retained() == {}
+    output_id = add()
+    empty_broker.stop()
+    try:
+        said = installation.releve("outputs", "remove", output_id, "--yes").out
+    finally:
+        empty_broker.start()
+    assert "stays there: the broker can't be reached: nothing listens on this port" in said

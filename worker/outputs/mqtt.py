@@ -16,7 +16,7 @@ days expires. So no figure stands there as new where Relève has stopped.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -63,13 +63,14 @@ class MqttOutput:
                 for message in (*messages, Message(available, "online")):
                     connection.publish(message)
 
-    def forget(self, account: OutputAccount) -> None:
-        """Remove all that the broker retains of an account; Home Assistant then removes its sensors."""
+    def forget(self, accounts: Iterable[OutputAccount]) -> None:
+        """Remove all that the broker retains of these accounts; Home Assistant then removes their sensors."""
         names = [_CONSENT_DAYS, *(name for energy in _KINDS_OF_ENERGY for name in _sensor_names(energy))]
-        topics = [self._config_topic(account, name) for name in names]
         with self.broker.connect() as connection:
-            for topic in (*topics, *(f"{self._topic(account)}/{part}" for part in ("availability", "state"))):
-                connection.publish(Message(topic, ""))
+            for account in accounts:
+                configs = [self._config_topic(account, name) for name in names]
+                for topic in (*configs, *(f"{self._topic(account)}/{part}" for part in ("availability", "state"))):
+                    connection.publish(Message(topic, ""))
 
     def _messages(self, account: OutputAccount) -> Iterator[Message]:
         now = self.now()
@@ -177,12 +178,18 @@ def _to_topic(text: str) -> str:
     return text
 
 
+def forget(options: OutputOptions, parts: OutputParts, accounts: Iterable[OutputAccount]) -> None:
+    """Remove all that the broker of these options retains of the accounts. Raises NotDelivered or OutputRefused."""
+    build(options, parts).forget(accounts)
+
+
 KIND: Final = OutputKind(
     name="mqtt",
     title="MQTT",
     url_help="such as mqtts://broker.example, or mqtt://192.168.1.10 at home",
     secret="password of the broker's user",  # noqa: S106 - what is asked for
     daily=True,
+    forget=forget,
     options={
         "user": "the broker's user",
         "language": "of the names of the sensors: fr or en",
