@@ -24,7 +24,7 @@ from worker.domain.networks import parse_networks
 from worker.errors import NotDelivered
 from worker.outputs.base import OutputAccount, OutputRefused
 from worker.outputs.mqtt import KIND, MqttOutput, build
-from worker.outputs.mqtt_client import Message
+from worker.outputs.mqtt_client import RetainedMessage
 from worker.outputs.options import OutputOptions, OutputParts
 from worker.stores.measures.base import MeasureStore
 
@@ -150,7 +150,7 @@ def test_an_output_that_is_removed_leaves_nothing_retained(empty_broker: Mosquit
 def test_the_broker_says_offline_where_a_connection_breaks_off(empty_broker: Mosquitto) -> None:
     output = output_to(empty_broker, fill_home())
     output.send([YESTERDAY])
-    with output.broker.connect(will=Message(AVAILABILITY, "offline")) as connection:
+    with output.broker.connect(will=RetainedMessage(AVAILABILITY, "offline")) as connection:
         connection._client.socket().close()  # type: ignore[union-attr]
         until(lambda: empty_broker.retained()[AVAILABILITY] == "offline")
     output.send([YESTERDAY])

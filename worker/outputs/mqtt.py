@@ -27,7 +27,7 @@ from worker.domain.measures.readings import ONE_DAY, civil_date, local_midnight
 from worker.domain.networks import HOME_NETWORKS
 from worker.outputs.base import Change, OutputAccount
 from worker.outputs.home_figures import EnergyFigures, read_figures
-from worker.outputs.mqtt_client import PORTS, Message, MqttBroker
+from worker.outputs.mqtt_client import PORTS, MqttBroker, RetainedMessage
 from worker.outputs.options import OutputKind, OutputOptions, OutputParts
 from worker.stores.measures.base import MeasureStore
 from worker.texts import LANGUAGES, translate
@@ -59,8 +59,8 @@ class MqttOutput:
         for account in dict.fromkeys(change.account for change in changes):
             messages = list(self._messages(account))  # Read before the connection is open.
             available = f"{self._topic(account)}/availability"
-            with self.broker.connect(will=Message(available, "offline")) as connection:
-                for message in (*messages, Message(available, "online")):
+            with self.broker.connect(will=RetainedMessage(available, "offline")) as connection:
+                for message in (*messages, RetainedMessage(available, "online")):
                     connection.publish(message)
 
     def forget(self, accounts: Iterable[OutputAccount]) -> None:
@@ -70,15 +70,15 @@ class MqttOutput:
             for account in accounts:
                 configs = [self._config_topic(account, name) for name in names]
                 for topic in (*configs, *(f"{self._topic(account)}/{part}" for part in ("availability", "state"))):
-                    connection.publish(Message(topic, ""))
+                    connection.publish(RetainedMessage(topic, ""))
 
-    def _messages(self, account: OutputAccount) -> Iterator[Message]:
+    def _messages(self, account: OutputAccount) -> Iterator[RetainedMessage]:
         now = self.now()
         figures = list(read_figures(account.id, self.measures, now))
         for name, described in _sensors(figures):
             config = {**self._common(account, name), **described}
-            yield Message(self._config_topic(account, name), _to_json(config))
-        yield Message(f"{self._topic(account)}/state", _to_json(_state(account, figures, now)))
+            yield RetainedMessage(self._config_topic(account, name), _to_json(config))
+        yield RetainedMessage(f"{self._topic(account)}/state", _to_json(_state(account, figures, now)))
 
     def _common(self, account: OutputAccount, name: str) -> dict[str, Any]:
         """Return what the discovery of each sensor says."""

@@ -34,7 +34,7 @@ _BUSY: Final = (136, 137, 151, 159)  # Not available, busy, quota, too many conn
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class RetainedMessage:
     """A retained message; an empty payload removes what is retained."""
 
     topic: str
@@ -55,7 +55,7 @@ class MqttBroker:
     timeout_s: float = _TIMEOUT_S
 
     @contextmanager
-    def connect(self, will: Message | None = None) -> Iterator[MqttConnection]:
+    def connect(self, will: RetainedMessage | None = None) -> Iterator[MqttConnection]:
         """Open a connection; the broker publishes ``will`` where it breaks off. Raises NotDelivered, OutputRefused."""
         client = Client(
             CallbackAPIVersion.VERSION2,
@@ -128,7 +128,7 @@ class MqttConnection:
         client.on_connect = self._on_connect
         client.on_publish = self._on_publish
 
-    def publish(self, message: Message) -> None:
+    def publish(self, message: RetainedMessage) -> None:
         """Publish a retained message, and return once the broker has it. Raises NotDelivered, OutputRefused."""
         info = self._client.publish(message.topic, message.payload, _AT_LEAST_ONCE, retain=True)
         code = self._wait_for(info)
