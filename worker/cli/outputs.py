@@ -26,6 +26,7 @@ from worker.cli.common import (
 from worker.cli.tables import local_text
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.readings import local_midnight
+from worker.errors import NotDelivered, OperatorFault, UnknownAccount
 from worker.outputs.kinds import KINDS
 from worker.outputs.options import OutputKind, OutputOptions
 from worker.stores.registry.outputs.outbox import BEGINNING
@@ -189,7 +190,7 @@ def resend(output_id: str, first: date | None, as_json: bool) -> None:
 def remove(output_id: str, yes: bool, as_json: bool) -> None:
     """Send nothing more to an output, and forget its secret.
 
-    What it was sent stays there.
+    What it was sent stays there, but for the retained messages of MQTT: they are removed where the broker is reached.
 
     \b
     Example:
@@ -199,8 +200,13 @@ def remove(output_id: str, yes: bool, as_json: bool) -> None:
         state = runtime.outputs.get(output_id)
         since = f", made on {local_text(state.created_at)}" if state.created_at else ""
         require_confirmation(f"Remove the output {state.id} ({state.kind}{since})?", yes, if_not="nothing was removed")
+        lines = [f"output {output_id} is removed"]
+        try:
+            if runtime.output_delivery.forget(state):
+                lines.append("what it kept of the accounts is removed there")
+        except (NotDelivered, OperatorFault, UnknownAccount) as error:
+            lines.append(f"what it keeps of the accounts stays there: {error}")
         waiting = runtime.outputs.remove(output_id)
-    lines = [f"output {output_id} is removed"]
     if waiting:
         lines.append(f"{waiting} accounts had changes that were not sent yet")
     print_result({"id": output_id, "waiting": waiting}, *lines, as_json=as_json)

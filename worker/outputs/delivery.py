@@ -79,6 +79,20 @@ class OutputDelivery:
         state = self.outputs.get(output_id)
         return self.build(state.kind, OutputOptions(**self.outputs.load_options(output_id)))
 
+    def forget(self, state: OutputState) -> bool:
+        """Remove what the receiver keeps of an output's accounts, and return whether its kind can do that.
+
+        Raises NotDelivered where the receiver can't be reached, or OperatorFault.
+        """
+        kind = self.kinds.get(state.kind)
+        if kind is None or kind.forget is None:
+            return False
+        of_tenant = self.accounts.iterate(tenant=state.tenant)
+        accounts = [self.accounts.get(state.account_id)] if state.account_id else of_tenant
+        options = OutputOptions(**self.outputs.load_options(state.id))
+        kind.forget(options, self.parts, map(to_output_account, accounts))
+        return True
+
     def deliver(self, output_id: str) -> int:
         """Send what waits for an output, for a minute at most, and return the number of series sent.
 

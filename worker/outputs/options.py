@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.domain.clock import Clock
 from worker.domain.networks import Network
-from worker.outputs.base import Output
+from worker.outputs.base import Output, OutputAccount
 from worker.stores.measures.base import MeasureStore
 
 
@@ -41,7 +41,8 @@ class OutputKind:
     ``daily``: whether what it sends changes with the date alone, so that each account of it is noted as changed once a
     day: its daily series, yesterday.
     ``options``: the further options NAME=VALUE with their help. ``build`` raises ValueError with one clear line where
-    an option is wrong.
+    an option is wrong. ``forget`` removes what the receiver keeps of accounts, where its protocol has a simple way; it
+    raises as ``Output.send`` does.
     """
 
     name: str
@@ -50,4 +51,5 @@ class OutputKind:
     build: Callable[[OutputOptions, OutputParts], Output]
     secret: str | None = None
     daily: bool = False
+    forget: Callable[[OutputOptions, OutputParts, Iterable[OutputAccount]], None] | None = None
     options: Mapping[str, str] = field(default_factory=dict)
