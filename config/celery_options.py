@@ -102,6 +102,8 @@ _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("prune raw answers", "upkeep.prune_raw_answers", crontab(minute=25), 3000),
     ("requeue orphans", "upkeep.requeue_orphans", 10.0, 10),
     ("deliver notices", "upkeep.deliver_due_notices", 60.0, 60),
+    ("deliver outputs", "upkeep.deliver_due_outputs", 30.0, 30),
+    ("note daily outputs", "upkeep.note_daily_outputs", crontab(hour=0, minute=5), 12 * 3600),
     # The night is over by then, and people read their mail.
     ("create missing curve notices", "upkeep.create_missing_curve_notices", crontab(hour=10, minute=35), 12 * 3600),
     # Hours at which people read; each reminder is sent once.

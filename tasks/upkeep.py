@@ -32,6 +32,7 @@ KEEP_FRESHNESS: Final = timedelta(days=400)
 _FLEET_SERIES: Final = "fleet-series"
 _A_DAY_S: Final = 24 * 3600
 _CLOCKS_DIFFER: Final = timedelta(hours=1)  # By its own clock the database refuses to delete younger entries.
+OUTPUT_EXPIRES_S: Final = 60  # The next round publishes it again.
 KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # So that a person can see what became of one.
 KEEP_INVITATIONS: Final = timedelta(days=7)  # After their end, so that an operator can see what became of one.
 
@@ -188,6 +189,26 @@ def deliver_due_notices() -> None:
     runtime = get_runtime()
     for notice_id in runtime.notices.list_due(runtime.now()):
         deliver_notice.delay(notice_id)
+
+
+@shared_task(base=ControlTask)
+def deliver_output(output_id: str) -> None:
+    """Send what waits for one output, for a minute at most.  A doubled message finds it locked, or nothing to send."""
+    get_runtime().output_delivery.deliver(output_id)
+
+
+@shared_task(base=ControlTask)
+def deliver_due_outputs() -> None:
+    """Publish one delivery for each output that has something to send, so that a slow one delays no other."""
+    runtime = get_runtime()
+    for output_id in runtime.outputs.list_due(runtime.now()):
+        deliver_output.apply_async((output_id,), expires=OUTPUT_EXPIRES_S)
+
+
+@shared_task(base=ControlTask)
+def note_daily_outputs() -> None:
+    """Let the outputs whose figures change with the date be sent yesterday again.  Safe to repeat."""
+    get_runtime().output_delivery.note_daily()
 
 
 @shared_task(base=ControlTask)

@@ -16,6 +16,7 @@ import pytest
 from tests.support import redis_servers, servers
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.missing import or_skip
+from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.profiles import load_profile
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
 from tests.support.real_couchdb import delete_databases
@@ -26,6 +27,7 @@ SERVER_FIXTURES = {
     "certificates",
     "couchdb_url",
     "empty_couchdb_url",
+    "mosquitto_broker",
     "postgres_database",
     "postgres_url",
     "rabbitmq_node",
@@ -133,6 +135,13 @@ def rabbitmq_node(certificates: Certificates) -> Iterator[RabbitMQ]:
     """Yield a RabbitMQ node; a test that kills it starts it again."""
     with or_skip(rabbitmq(certificates)) as node:
         yield node
+
+
+@pytest.fixture(scope="module")
+def mosquitto_broker(certificates: Certificates) -> Iterator[Mosquitto]:
+    """Yield an MQTT broker for one test module; a test that stops it starts it again."""
+    with or_skip(mosquitto(certificates)) as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")

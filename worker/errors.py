@@ -147,9 +147,12 @@ class StoreUnavailable(TransientError):
 
 
 class NotDelivered(TransientError):
-    """The receiver of our notices did not take one; it is sent again later."""
+    """The receiver of our notices or of an output did not take what was sent; it is sent again later."""
 
-    remedy = "Look at `RELEVE_WEBHOOK_URL` or `RELEVE_NOTIFY_URL`. After eight tries a notice is given up."
+    remedy = (
+        "Look at `RELEVE_WEBHOOK_URL` or `RELEVE_NOTIFY_URL`, or at `releve outputs list`. After eight tries a notice "
+        "is given up; what an output waits for is kept."
+    )
 
 
 class PageNotReady(TransientError):
@@ -408,6 +411,12 @@ class UnknownTenant(DataError):
     """No tenant of this name was set up."""
 
     remedy = "`releve tenants list` shows them; `releve tenants set NAME --title TEXT` makes one."
+
+
+class UnknownOutput(DataError):
+    """No output of this id was set up."""
+
+    remedy = "`releve outputs list` shows them; `releve outputs add KIND` makes one."
 
 
 class RightRefused(DataError):

@@ -22,6 +22,7 @@ MetricKind = Literal["counter", "gauge", "histogram"]
 
 # For each label whose values are not listed: where they come from.
 OPEN_LABELS: Final[Mapping[str, str]] = {
+    "output": "the kinds of outputs, as `releve outputs add` names them",
     "api": "the supplier's interfaces as quotas tell them apart: one name a preset, or one for each of its APIs",
     "queue": "the queues of `config/celery_options.py`",
     "task": "the tasks' names, `tasks.…`",
@@ -170,6 +171,14 @@ STORE_ERRORS: Final = WORKER_METRICS.counter(
     "releve_store_errors_total",
     "Operations that failed because a store could not be reached or refused.",
     store=("measures", "registry", "redis"),
+)
+
+# Outputs
+OUTPUT_SERIES: Final = WORKER_METRICS.counter(
+    "releve_output_series_sent_total", "Changed series of accounts that an output took.", output=()
+)
+OUTPUT_FAILURES: Final = WORKER_METRICS.counter(
+    "releve_output_failures_total", "Deliveries that an output did not take; they are tried again.", output=()
 )
 
 # Tasks

@@ -28,6 +28,9 @@ REASON = "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"  # The longest one.
 
 # Commands with --json that start servers or wait for those of others, each with what holds its shape instead.
 NOT_RUN = {
+    "outputs remove": "tests/integration/test_outputs_by_hand.py",
+    "outputs resend": "tests/integration/test_outputs_by_hand.py",
+    "outputs test": "tests/integration/test_outputs_by_hand.py",
     "restore": "tests/integration/test_restore.py",
     "import": "tests/integration/test_import_by_hand.py",
     "demo": "the types: print_json takes an object",
@@ -66,6 +69,8 @@ RUN = {
     "migrate": [],
     "operators add": ["bob", "--password", "-", "--no-second-factor"],
     "operators list": [],
+    "outputs add": ["webhook", "--url", "https://service.example/measures", "--secret", "-", "--no-check"],
+    "outputs list": [],
     "plan": ["--accounts", "10"],
     "proxy-clients list": [],
     "proxy-clients new": ["Cozy", "--redirect-uri", "https://cozy.example/back"],
@@ -81,7 +86,7 @@ RUN = {
     "verify": ["--all"],
 }
 LISTS = {"accounts list", "audit", "completeness", "consents", "doctor", "incidents", "invitations list", "migrate"}
-LISTS |= {"operators list", "proxy-clients list", "status", "tenants list", "tokens list"}
+LISTS |= {"operators list", "outputs list", "proxy-clients list", "status", "tenants list", "tokens list"}
 
 
 def json_commands(group: click.Group, context: click.Context, path: str = "") -> Iterator[str]:
@@ -107,7 +112,7 @@ def test_d33_every_command_with_json_prints_one_object_or_one_a_line(
     for path in order:
         if path in NOT_RUN:
             continue
-        monkeypatch.setattr("sys.stdin", io.StringIO("a long and good password 7391\n"))
+        monkeypatch.setattr("sys.stdin", io.StringIO("a long and good password, or secret 7391\n"))
         folder = str(installation.folder)
         words = [word.replace("ACCOUNT", account).replace("FOLDER", folder) for word in RUN[path]]
         ended = installation.run(*path.split(), *words, "--json")

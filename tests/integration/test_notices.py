@@ -23,8 +23,9 @@ from tests.support.factories import NOW, window_job
 from tests.support.installation import Installation
 from tests.support.mail_server import mail_receiver, mail_url
 from tests.support.registries import deliver_due, record_consent
-from worker.accounts.channels import SIGNATURE_HEADER, NoticeChannels, NotifyService, Webhook
+from worker.accounts.channels import NoticeChannels, NotifyService, Webhook
 from worker.accounts.notice_texts import Message, compose_message
+from worker.clients.signed_webhook import SIGNATURE_HEADER
 from worker.domain.consent.access_keys import KeyKind
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind

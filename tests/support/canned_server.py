@@ -56,8 +56,8 @@ def _head(status: int, content_type: str | None, headers: dict[str, str]) -> byt
 class CannedServer:
     """Address of the server, the answers still to send, and the requests that came.
 
-    ``requests`` holds method, path and body (JSON, or a form as text) of each request, ``headers`` its headers with
-    names in lower case, ``bodies`` its body as it came.
+    ``requests`` holds method, path and body (JSON; a form or plain text as text) of each request, ``headers`` its
+    headers with names in lower case, ``bodies`` its body as it came.
     """
 
     url: str
@@ -112,8 +112,8 @@ class _Handler(socketserver.StreamRequestHandler):
         method, path, _ = line.split(" ", 2)
         headers = dict(self._headers())
         body = self.rfile.read(int(headers.get("content-length", 0)))
-        form = "form-urlencoded" in headers.get("content-type", "")
-        content = body.decode() if form else json.loads(body) if body else None
+        is_text = any(kind in headers.get("content-type", "") for kind in ("form-urlencoded", "text/plain"))
+        content = body.decode() if is_text else json.loads(body) if body else None
         self.server.state.requests.append((method, path, content))
         self.server.state.headers.append(headers)
         self.server.state.bodies.append(body)

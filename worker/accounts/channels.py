@@ -7,21 +7,16 @@ its time-outs, and raises NotDelivered with a reason that contains no secret.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-import requests
-
 from worker.accounts import notice_services
 from worker.accounts.notice_texts import Message
-from worker.clients.guarded_http import AddressRefused, GuardedHttp
+from worker.clients.signed_webhook import TIMEOUTS_S, open_session, post_signed
 from worker.domain.consent.consents import HOUSEHOLD_CHANNEL
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.networks import Network
@@ -35,20 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("releve.notices")
 
-SIGNATURE_HEADER: Final = "X-Releve-Signature"
-_TIMEOUTS_S: Final = (5.0, 15.0)
-
-
-def sign_body(secret: str, unix_time_s: int, body: bytes) -> str:
-    """Return the signature header: ``t=1721898000,v1=9f86d0…``.
-
-    ``v1`` is the HMAC-SHA256 of ``<t>.<body>`` in hex. The receiver computes it again, compares in constant time and
-    refuses an old ``t``.
-    """
-    # The time is part of the signed bytes, so nobody can send a recorded request again under a new time.
-    mac = hmac.new(secret.encode(), f"{unix_time_s}.".encode() + body, hashlib.sha256)
-    return f"t={unix_time_s},v1={mac.hexdigest()}"
-
 
 @dataclass(frozen=True)
 class Webhook:
@@ -56,44 +37,16 @@ class Webhook:
 
     url: str = field(repr=False)  # The path may be a secret of the receiver.
     secret: str = field(repr=False)
-    timeouts_s: tuple[float, float] = _TIMEOUTS_S
+    timeouts_s: tuple[float, float] = TIMEOUTS_S
     networks: Sequence[Network] = ()  # Private ones that may be called.
     clock: Callable[[], float] = time.time  # The real clock, because receivers compare the time with theirs.
 
     def send(self, message: Message) -> None:
         body = json.dumps(message.to_json(), ensure_ascii=False, separators=(",", ":")).encode()
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "Releve",
-            SIGNATURE_HEADER: sign_body(self.secret, int(self.clock()), body),
-        }
-        try:
-            # A redirect would send the account's id to another host. The body of the answer is not needed, so the
-            # request streams and does not read it.
-            with (
-                _open_session(self.networks) as session,
-                session.post(
-                    self.url, data=body, headers=headers, timeout=self.timeouts_s, allow_redirects=False, stream=True
-                ) as answer,
-            ):
-                status = answer.status_code
-        except AddressRefused as error:
-            raise NotDelivered(f"webhook: {error}: see RELEVE_WEBHOOK_NETWORKS") from None
-        except requests.RequestException as error:
-            # The text of the error may quote the address, which may contain a secret.
-            raise NotDelivered(f"webhook: {type(error).__name__}") from None
+        with open_session(self.networks) as session:
+            status = post_signed(session, self.url, self.secret, body, int(self.clock()), self.timeouts_s)
         if not 200 <= status < 300:
             raise NotDelivered(f"webhook: status {status}")
-
-
-@contextmanager
-def _open_session(networks: Sequence[Network]) -> Iterator[requests.Session]:
-    """Open a session that calls no private network but these, and goes by no proxy, which could."""
-    with requests.Session() as session:
-        session.trust_env = False
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, GuardedHttp(networks))
-        yield session
 
 
 @dataclass(frozen=True)

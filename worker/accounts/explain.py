@@ -38,6 +38,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.answers.corrections import Correction, CorrectionTable
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.outcomes import SeriesOutcome
+from worker.stores.registry.outputs.outputs import OutputState, list_outputs_of
 from worker.sync.history import History
 from worker.sync.turns import next_requests_of
 
@@ -68,7 +69,8 @@ class Explanation:
 
     ``sentences``: the reason to read aloud, by language. ``proof``: the newest proof of consent. ``discrepancies`` is
     None if nothing of the day is stored, so nothing could be compared. ``month``: the days of the month against what
-    was published for it; None where a series of periods has nothing to compare.
+    was published for it; None where a series of periods has nothing to compare. ``outputs``: where the account's
+    changes are sent, with what waits of it.
     """
 
     account: Account
@@ -80,6 +82,7 @@ class Explanation:
     corrections: Sequence[Correction]
     discrepancies: Sequence[Discrepancy] | None
     month: MonthComparison | None = None
+    outputs: Sequence[OutputState] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,7 @@ class Explainer:
             corrections=corrections,
             discrepancies=find_discrepancies(day, known, entries, bool(corrections)),
             month=compare_month(day, known, entries),
+            outputs=list_outputs_of(self.registry.database, account.id, account.tenant),
         )
 
     def explain_days(self, account: Account, series: Series, days: Collection[date]) -> dict[date, SeriesExplanation]:

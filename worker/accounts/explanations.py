@@ -28,6 +28,7 @@ from worker.domain.measures.holes import (
 from worker.domain.measures.registers import SequenceBreak
 from worker.domain.measures.series import Series
 from worker.stores.registry.answers.corrections import Correction
+from worker.stores.registry.outputs.outputs import OutputState
 from worker.sync.history import History
 from worker.sync.turns import next_requests_of
 from worker.texts import LANGUAGES, translate_cause
@@ -112,8 +113,14 @@ def explanation_to_json(explanation: Explanation) -> dict[str, Any]:
             "agree": None if discrepancies is None else not discrepancies,
             "findings": [discrepancy_to_json(discrepancy) for discrepancy in discrepancies or ()],
         },
+        **({"outputs": [output_to_json(output) for output in explanation.outputs]} if explanation.outputs else {}),
         **({"published_month": month_to_json(explanation.month)} if explanation.month else {}),
     }
+
+
+def output_to_json(output: OutputState) -> dict[str, Any]:
+    """Return an output and what waits for it as JSON, without its options."""
+    return to_row(output)
 
 
 def correction_to_json(correction: Correction) -> dict[str, Any]:

@@ -39,6 +39,7 @@ DESCRIPTIONS: Final = {
     NoticeKind.GATEWAY_BANNED: NoticeDescription("notice.gateway_banned.text"),
     NoticeKind.INCIDENT: NoticeDescription("notice.incident.{reason}.text"),
     NoticeKind.INCIDENT_OVER: NoticeDescription("notice.incident_over.text"),
+    NoticeKind.OUTPUT_FAILS: NoticeDescription("notice.output_fails.text"),
     NoticeKind.RIGHT_PROOF_AWAITED: NoticeDescription("notice.right_proof.text"),
     NoticeKind.RIGHT_PROOF_ENDS: NoticeDescription("notice.right_proof.text"),
     NoticeKind.RIGHT_PROOF_REJECTED: NoticeDescription("notice.right_proof_rejected.text"),

@@ -27,6 +27,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.consent_rows import build_notices
 from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable
+from worker.stores.registry.outputs.outputs import OutputState
 
 log = logging.getLogger("releve.notices")
 
@@ -86,7 +87,7 @@ class NoticeSender:
                 return account.consent_until is not None and account.consent_until.isoformat() == notice.about
             case NoticeKind.INCIDENT | NoticeKind.INCIDENT_OVER | NoticeKind.SUPPLIER_CHANGED:
                 return True
-            case NoticeKind.TOKEN_ENDS | NoticeKind.GATEWAY_BANNED:
+            case NoticeKind.TOKEN_ENDS | NoticeKind.GATEWAY_BANNED | NoticeKind.OUTPUT_FAILS:
                 return True
             case NoticeKind.RIGHT_PROOF_AWAITED | NoticeKind.RIGHT_PROOF_ENDS | NoticeKind.RIGHT_PROOF_REJECTED:
                 return True
@@ -137,3 +138,10 @@ def notify_ending_tokens(tokens: ApiTokenTable, notices: NoticeTable, channels: 
         about = f"{token.id}@{civil_date(token.expires_at).isoformat()}"
         notified += bool(notices.insert_new(build_notices(channels.names(), NoticeKind.TOKEN_ENDS, "", about, now)))
     return notified
+
+
+def notify_failing_output(notices: NoticeTable, channels: NoticeChannels, output: OutputState, now: datetime) -> None:
+    """Insert the notice to the operator that an output gets nothing, once for each time that it begins to fail."""
+    assert output.failing_since is not None  # noqa: S101 - the delivery calls this for outputs that fail
+    about = f"{output.id}@{civil_date(output.failing_since).isoformat()}"
+    notices.insert_new(build_notices(channels.names(), NoticeKind.OUTPUT_FAILS, output.code, about, now))

@@ -69,6 +69,9 @@ RECORDED: Final[Mapping[str, Recorded]] = {
     "operators end": Recorded(AuditAction.OPERATOR_END, subject="name"),
     "operators link": Recorded(AuditAction.OPERATOR_LINK, subject="name"),
     "operators password": Recorded(AuditAction.OPERATOR_PASSWORD, subject="name"),
+    "outputs add": Recorded(AuditAction.OUTPUT_ADD),
+    "outputs remove": Recorded(AuditAction.OUTPUT_REMOVE, subject="output_id"),
+    "outputs resend": Recorded(AuditAction.OUTPUT_RESEND, subject="output_id"),
     "plan": Recorded(only_with=dict.fromkeys(("to_apply", "to_reset"), AuditAction.POLICY_SET)),
     "proxy-clients new": Recorded(AuditAction.PROXY_CLIENT_CREATE),
     "proxy-clients revoke": Recorded(AuditAction.PROXY_CLIENT_REVOKE, subject="client_id"),
@@ -101,7 +104,9 @@ UNRECORDED: Final[Mapping[str, str]] = {
     ),
     "home": _READS,
     **dict.fromkeys(("proxy-clients list", "quarantine list", "requests list", "rights", "show", "status"), _READS),
-    **dict.fromkeys(("operators list", "sessions list", "tenants list", "tokens list"), _READS),
+    **dict.fromkeys(
+        ("operators list", "outputs list", "outputs test", "sessions list", "tenants list", "tokens list"), _READS
+    ),
     **dict.fromkeys(("metrics", "up", "web"), _SERVES),
     **dict.fromkeys(("demo", "drill", "pretend-homes", "simulate"), _OWN_DATA),
     "keys new": "it makes up a key and stores nothing",

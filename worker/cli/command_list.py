@@ -39,6 +39,9 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "replay": "Read kept answers again, after a bug fix.",
         "quarantine": "Look at answers in a form that is not known.",
     },
+    "Send on": {
+        "outputs": "Send measures to Home Assistant, MQTT and others.",
+    },
     "Run": {
         "up": "Run worker, beat, web and Flower here.",
         "web": "Serve the web pages and the API.",

@@ -24,6 +24,7 @@ from worker.cli.common import (
     print_result,
     shell_language,
 )
+from worker.cli.output_lines import describe_output
 from worker.domain.exports.public_documents import to_plain_number
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.completeness import half_hours_of
@@ -97,6 +98,8 @@ def _lines(explanation: Explanation, language: str) -> Iterator[str]:
             f"at {to_plain(correction.changed_at)} {_origin(correction.run_id)}"
         )
     yield from _totals(explanation)
+    for output in explanation.outputs:
+        yield f"output {output.id} ({output.kind}): {describe_output(output)}"
 
 
 def _origin(run_id: str) -> str:

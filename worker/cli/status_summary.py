@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from worker.accounts.explanations import to_plain
+from worker.accounts.explanations import output_to_json, to_plain
+from worker.cli.output_lines import describe_output
 from worker.cli.tables import local_text, print_table
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.incidents import Incident
@@ -22,6 +23,7 @@ from worker.domain.measures.windows import newest_wanted_day
 from worker.quota.ledger import QuotaState
 from worker.runtime.process import Runtime
 from worker.stores.registry.completeness import HourFreshness
+from worker.stores.registry.outputs.outputs import OutputState
 from worker.stores.registry.overview import ErrorCount, Overview
 
 
@@ -35,6 +37,7 @@ class StatusSummary:
     freshness: dict[Series, tuple[date, HourFreshness]]
     quotas: dict[str, QuotaState]  # By supplier.
     incidents: list[Incident]
+    outputs: list[OutputState]
 
     @property
     def accounts(self) -> int:
@@ -66,6 +69,7 @@ class StatusSummary:
                 {"kind": str(one.kind), "series": [*map(str, one.series)], "began_at": to_plain(one.began_at)}
                 for one in self.incidents
             ],
+            "outputs": [output_to_json(output) for output in self.outputs],
         }
 
 
@@ -90,6 +94,7 @@ def load_summary(runtime: Runtime) -> StatusSummary:
             for name, clients in runtime.suppliers.items()
         },
         incidents=runtime.incidents.list_open(),
+        outputs=runtime.outputs.list(),
     )
 
 
@@ -111,6 +116,8 @@ def print_summary(summary: StatusSummary) -> None:
     for incident in summary.incidents:
         names = ", ".join(map(str, incident.series))
         click.echo(f"incident   {incident.kind} since {local_text(incident.began_at)}: {names}")
+    for output in summary.outputs:
+        click.echo(f"output     {output.id} {output.kind}: {describe_output(output)}")
     if not summary.errors:
         click.echo("errors     none")
         return

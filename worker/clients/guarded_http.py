@@ -6,18 +6,12 @@ another one. Plain http is for this machine and for the networks that are named.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from typing import Any
 
-from urllib3.connection import HTTPConnection
-
 from worker.clients.bounded_http import BoundedHttp, HttpConnection, HttpPool, HttpsConnection, HttpsPool
-from worker.domain.networks import Network, may_be_called
-
-
-class AddressRefused(Exception):
-    """The error for a connection to an address that may not be called; it does not name the address."""
+from worker.clients.guarded_socket import check_peer
+from worker.domain.networks import Network
 
 
 class GuardedHttp(BoundedHttp):
@@ -37,12 +31,12 @@ class GuardedHttp(BoundedHttp):
         class GuardedConnection(HttpConnection):
             def connect(self) -> None:
                 super().connect()
-                _check(self, self.sock, networks, is_plain=True)
+                check_peer(self.sock, self.host, networks, is_plain=True)
 
         class GuardedTlsConnection(HttpsConnection):
             def connect(self) -> None:
                 super().connect()
-                _check(self, self.sock, networks, is_plain=False)
+                check_peer(self.sock, self.host, networks, is_plain=False)
 
         class GuardedPool(HttpPool):
             ConnectionCls = GuardedConnection
@@ -51,12 +45,3 @@ class GuardedHttp(BoundedHttp):
             ConnectionCls = GuardedTlsConnection
 
         self.poolmanager.pool_classes_by_scheme = {"http": GuardedPool, "https": GuardedTlsPool}
-
-
-def _check(
-    connection: HTTPConnection, sock: socket.socket | None, networks: Sequence[Network], *, is_plain: bool
-) -> None:
-    address = sock.getpeername()[0] if sock else "0.0.0.0"  # noqa: S104 - an address that may not be called
-    if not may_be_called(address, connection.host, networks, is_plain=is_plain):
-        connection.close()
-        raise AddressRefused("an address in a private network, or without https")

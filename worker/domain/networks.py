@@ -11,6 +11,22 @@ _PRIVATE_ENDINGS: Final = (".local", ".lan", ".home.arpa", ".internal", ".localh
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+# The networks of a home: its own machine, its router's addresses, and those of a private network laid over others.
+HOME_NETWORKS: Final[tuple[Network, ...]] = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "127.0.0.0/8",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "169.254.0.0/16",
+        "100.64.0.0/10",
+        "::1/128",
+        "fc00::/7",
+        "fe80::/10",
+    )
+)
+
 
 def parse_networks(text: str) -> list[Network]:
     """Return the networks in a text such as ``10.1.0.0/16, fd00::/8``. Raises ValueError."""

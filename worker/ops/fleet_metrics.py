@@ -47,6 +47,9 @@ FRESHNESS: Final = METRICS.define(
     series=Series,
 )
 NOTICES: Final = METRICS.define("gauge", "releve_notices_waiting", "Notices to owners that are still to be delivered.")
+OUTPUT_WAITING: Final = METRICS.define(
+    "gauge", "releve_output_series_waiting", "Changed series of accounts that are still to be sent.", output=()
+)
 REPAIR_DUE: Final = METRICS.define(
     "gauge",
     "releve_repair_accounts_due",

@@ -36,6 +36,7 @@ from worker.stores.registry.answers.corrections import CorrectionTable
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.due import DueTable
 from worker.stores.registry.outcomes import OutcomeTable
+from worker.stores.registry.outputs.outbox import count_waiting_by_kind
 from worker.stores.registry.overview import Overview
 from worker.stores.registry.policies import PolicyTable
 from worker.sync.audit import load_audit_summary
@@ -83,6 +84,7 @@ class FleetSources:
         yield fleet_metrics.ACCOUNTS, overview.count_accounts_by_state()
         yield fleet_metrics.FRESHNESS, {series: done / active for series, (active, done) in fresh.items() if active}
         yield fleet_metrics.NOTICES, overview.count_waiting_notices()
+        yield fleet_metrics.OUTPUT_WAITING, count_waiting_by_kind(self._database)
         yield fleet_metrics.REPAIR_DUE, dict.fromkeys(in_use, 0) | completeness.count_due(today)
         yield (
             fleet_metrics.CORRECTIONS,

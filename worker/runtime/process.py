@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from datetime import time
+from datetime import time, timedelta
 from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Final, Self
@@ -20,7 +20,7 @@ from worker.accounts.explain import Explainer
 from worker.accounts.home.gateway_accounts import GatewayAccounts
 from worker.accounts.invitations import Inviter
 from worker.accounts.meter_readings import MeterReadings
-from worker.accounts.notices import NoticeSender
+from worker.accounts.notices import NoticeSender, notify_failing_output
 from worker.accounts.proven_requests import NewAccountLimits, ProvenRequests
 from worker.accounts.proxy.codes import ProxyCodes
 from worker.accounts.proxy.data import ProxyData
@@ -52,6 +52,8 @@ from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.series import Series, grid_operator_of, is_gateway, of_supplier, registers_of
 from worker.domain.networks import parse_networks
 from worker.errors import OperatorFault
+from worker.outputs.delivery import OutputDelivery
+from worker.outputs.options import OutputParts
 from worker.quota.ledger import QuotaLedger
 from worker.runtime import keys, stores, supplier
 from worker.runtime.series import fleet_series, is_offered
@@ -81,6 +83,8 @@ from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.hashed_meters.reading_tries import ReadingTryTable
 from worker.stores.registry.households.homes import HomeTable
 from worker.stores.registry.notices import NoticeTable
+from worker.stores.registry.outputs.outbox import OutboxTable
+from worker.stores.registry.outputs.outputs import OutputTable
 from worker.stores.registry.proxy.clients import ProxyClientTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
 from worker.stores.registry.refusals import PendingRefusals
@@ -155,6 +159,9 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.tenants = TenantTable(database, self.registry_sealer)
         self.homes = HomeTable(database)
         self.sessions = SessionTable(database)
+        writer_expiry = timedelta(seconds=settings.inflight_expiry_s)
+        self.outputs = OutputTable(database, self.registry_sealer, writer_expiry)
+        self.outbox = OutboxTable(database, self.now, writer_expiry)
         self.channels = NoticeChannels(
             of_settings=_build_channels(settings),
             tenants=self.tenants,
@@ -274,6 +281,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             observe=self.answer_watch.record_answer,
             incidents=self.incidents,
             daily_limit_kwh=settings.daily_limit_kwh,
+            outbox=self.outbox,
         )
         self.file_importer = FileImporter(
             window_sync=self.window_sync,
@@ -498,6 +506,27 @@ class Runtime(AbstractContextManager["Runtime"]):
     def web_access(self) -> WebAccess:
         """What opens and ends browsers' sessions. It needs the session key, which a worker does not have."""
         return build_web_access(self.settings, self.registry, self.erasure_hashes, RateLimiter(self.redis), self.now)
+
+    @cached_property
+    def output_delivery(self) -> OutputDelivery:
+        """The delivery to outputs; few processes need their libraries."""
+        from worker.outputs.kinds import KINDS
+
+        return OutputDelivery(
+            outputs=self.outputs,
+            outbox=self.outbox,
+            accounts=self.registry,
+            kinds=KINDS,
+            parts=OutputParts(
+                measures=self.measures,
+                now=self.now,
+                networks=parse_networks(self.settings.webhook_networks),
+                any_private=self.settings.is_home,
+            ),
+            locks=Locks(self.redis),
+            now=self.now,
+            notify=partial(notify_failing_output, self.notices, self.channels),
+        )
 
     @property
     def has_rights(self) -> bool:

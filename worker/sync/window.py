@@ -12,7 +12,9 @@
    replaced value. New steps come before the removal of those that they replace, because a time must not be without
    a reading. Readings come before totals because the next run can compute a missing total, but not a missing
    reading. The mark comes last because a window without it is fetched again. Documents that lost a race against
-   another run repeat step 2 without a new call to the supplier.
+   another run repeat step 2 without a new call to the supplier. The outbox (``stores.registry.outputs``) is told which
+   part is about to be written before anything is, and that it was after the mark: a window that is killed in between
+   is refreshed without a change, and outputs are sent the part all the same.
 
 A worker may therefore be killed at any moment: the window is refreshed again, nothing is missing, and whatever was
 stored already stays as it is.
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Protocol
@@ -33,6 +36,7 @@ from worker.domain.laws.conservation import DAILY_LIMIT_KWH, beyond
 from worker.domain.measures import messages
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
 from worker.domain.measures.answers import RawAnswer
+from worker.domain.measures.changed_part import ChangedPart, changed_part
 from worker.domain.measures.comparison import compare, ranges_to_read
 from worker.domain.measures.completeness import civil_day_of, last_day_of
 from worker.domain.measures.documents import Entry, entry_of, key_of, key_range, to_document, to_timestamp
@@ -46,6 +50,7 @@ from worker.domain.parsing.parsers import parse
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
 from worker.stores.measures.base import DocumentsByDoctype, MeasureStore
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.outputs.outbox import OutboxTable
 from worker.sync.incidents import Incidents
 
 MAX_RACES: Final = 20  # Lost races for one window, before the store counts as unavailable.
@@ -71,6 +76,9 @@ class Recorder(Protocol):
         ...
 
 
+# Called with each part of a series that is about to be written.
+NotePart = Callable[[ChangedPart], None]
+
 # Called with the account's id and each answer, before it is parsed.
 AnswerObserver = Callable[[str, RawAnswer], None]
 
@@ -79,7 +87,7 @@ AnswerObserver = Callable[[str, RawAnswer], None]
 class WindowSync:
     """The four steps of a window; ``now`` returns the time with its zone.
 
-    ``daily_limit_kwh``: daily values above it are set aside (rule K7).
+    ``daily_limit_kwh``: daily values above it are set aside (rule K7). ``outbox``: is told what outputs are to be sent.
     """
 
     accounts: AccountRegistry
@@ -90,6 +98,7 @@ class WindowSync:
     observe: AnswerObserver = lambda account_id, answer: None
     incidents: Incidents | None = None
     daily_limit_kwh: float = DAILY_LIMIT_KWH
+    outbox: OutboxTable | None = None
 
     def sync_window(self, job: WindowJob) -> WindowResult:
         """Run the four steps in this process, without the queue."""
@@ -245,8 +254,12 @@ class WindowSync:
     def store(self, writes: Writes) -> WindowResult:
         """Write readings, then totals, again after a lost race, and record the result. Raises UnknownAccount."""
         self._raise_if_removed(writes)
+        with self._noting(writes) as note:
+            return self._store(writes, note)
+
+    def _store(self, writes: Writes, note: NotePart) -> WindowResult:
         series = messages.series_of(writes)
-        counts, last, written_keys = self._write_until_settled(writes)
+        counts, last, written_keys = self._write_until_settled(writes, note)
         if counts.total():
             # The account may have been removed during the writes, and its measures erased before them.
             self._raise_if_removed(writes)
@@ -269,7 +282,13 @@ class WindowSync:
         """Compute the window's totals from the stored readings, without a call, and return the documents written."""
         series, now = messages.series_of(job), self.now()
         nothing = self.parse_answer(job, RawAnswer(series, now, messages.window_of(job), []))
-        return self._write_until_settled(self.aggregate(self.filter_known(nothing)))[0].total()
+        with self._noting(job) as note:
+            return self._write_until_settled(self.aggregate(self.filter_known(nothing)), note)[0].total()
+
+    def _noting(self, job: WindowJob) -> AbstractContextManager[NotePart]:
+        if self.outbox is None:
+            return nullcontext(lambda part: None)
+        return self.outbox.noting(job["account_id"], messages.series_of(job))
 
     def _raise_if_removed(self, job: WindowJob) -> None:
         """Raise UnknownAccount if the account was removed, and erase what was written after its erasure."""
@@ -284,8 +303,8 @@ class WindowSync:
         documents = self.measures.read(job["account_id"], ranges_to_read(job))
         return compare(job, entries, facts, documents, recent, self.now(), self.daily_limit_kwh)
 
-    def _write_until_settled(self, writes: Writes) -> tuple[Counter[str], Writes, set[str]]:
-        """Record the corrections, then write readings, then totals, until no document loses a race.
+    def _write_until_settled(self, writes: Writes, note: NotePart) -> tuple[Counter[str], Writes, set[str]]:
+        """Note what changes, record the corrections, then write readings, then totals, until no document loses a race.
 
         Readings that come are written before those that go are removed. Returns the numbers of documents created,
         updated and removed, what was to be written last, and the keys of the readings that were.
@@ -295,6 +314,8 @@ class WindowSync:
         series = messages.series_of(writes)
         inputs = series.inputs
         for _ in range(MAX_RACES):
+            if part := changed_part(writes):
+                note(part)
             entries = dict(entries_in_write_order(writes))
             removals = {doctype: messages.to_entries(writes["removals"][doctype.value]) for doctype in entries}
             replacing = [

@@ -79,6 +79,9 @@ class AuditAction(StrEnum):
     OPERATOR_END = "operator.end"
     OPERATOR_LINK = "operator.link"
     OPERATOR_PASSWORD = "operator.password"  # noqa: S105
+    OUTPUT_ADD = "output.add"
+    OUTPUT_REMOVE = "output.remove"
+    OUTPUT_RESEND = "output.resend"
     POLICY_SET = "policy.set"
     PROXY_CLIENT_CREATE = "proxy_client.create"
     PROXY_CLIENT_REVOKE = "proxy_client.revoke"

@@ -88,7 +88,7 @@ class PendingRefusal:
 
 
 class NoticeKind(StrEnum):
-    """The kinds of notices; those about the supplier, incidents, proofs of rights and tokens go to the operator."""
+    """The kinds of notices; those about the supplier, incidents, proofs, tokens and outputs go to the operator."""
 
     ACTION_NEEDED = "action_needed"  # The account's owner must act.
     CONSENT_ENDS_30 = "consent_ends_30"  # The consent ends within 30 days.
@@ -97,6 +97,7 @@ class NoticeKind(StrEnum):
     GATEWAY_BANNED = "gateway_banned"  # A gateway has shut out our address for a day.
     INCIDENT = "incident"  # Many accounts fail in the same way, so the supplier is the cause.
     INCIDENT_OVER = "incident_over"
+    OUTPUT_FAILS = "output_fails"  # Nothing could be sent to an output for a day.
     RIGHT_PROOF_AWAITED = "right_proof_awaited"  # The supplier wants a proof of a consent until a day.
     RIGHT_PROOF_ENDS = "right_proof_ends"  # The same, a few days before that day.
     RIGHT_PROOF_REJECTED = "right_proof_rejected"
@@ -112,8 +113,8 @@ class Notice:
     """One message to send over one channel.
 
     ``about`` distinguishes notices of the same kind: the day on which a consent ends, the moment at which an account
-    was suspended, a right's id, an @ and the last day for its proof, a token's id, an @ and the day of its end, or a
-    supplier, an @ and the day of a ban.
+    was suspended, a right's id, an @ and the last day for its proof, a token's id, an @ and the day of its end, a
+    supplier, an @ and the day of a ban, or an output's id, an @ and the day since when it fails.
     ``account_id`` is None for notices to the operator.
     """
 

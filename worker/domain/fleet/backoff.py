@@ -24,6 +24,9 @@ WINDOW_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 3
 # A notice: the first seven delays add up to about a day, and the last one follows an attempt that was given up.
 NOTICE_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720, 720))
 
+# An output that took nothing, after the first failure, the second …; the last delay stays: nothing is given up.
+OUTPUT_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30))
+
 # Publishing a message, in kombu's words.  A finished step outlasts a restart of the broker, some 20 s; a person who
 # waits for an answer does not.
 PUBLISH_POLICY: Final[Mapping[str, float]] = {

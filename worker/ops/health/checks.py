@@ -20,6 +20,7 @@ from worker.ops.health.host import (
 from worker.ops.health.keys import check_session_key, check_token_keys
 from worker.ops.health.ledger import check_ledger
 from worker.ops.health.liveness import check_beat, check_liveness
+from worker.ops.health.outputs import check_outputs
 from worker.ops.health.redis import check_broker, check_queues, check_redis
 from worker.ops.health.results import Check, CheckResult, run_check, summarize, warn
 from worker.ops.health.supplier import check_incidents, check_quota_now, check_supplier
@@ -53,6 +54,9 @@ CHECKS: Final = {
         check_registry, "reachable, version, in UTF-8, its tables are those of this program, accounts by state"
     ),
     "tokens": Check(check_api_tokens, "API tokens that end within 14 days, and those without an end", ("registry",)),
+    "outputs": Check(
+        check_outputs, "each output took what was last sent to it, and since when something waits", ("registry",)
+    ),
     "measures": Check(
         check_measures,
         "each database answers; shards and copies are as told; nothing is in the other layout",

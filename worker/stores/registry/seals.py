@@ -21,6 +21,7 @@ from worker.stores.registry.tables import (
     INVITATIONS,
     MAIL_ADDRESSES,
     OPERATORS,
+    OUTPUTS,
     QUARANTINE,
     RAW_ANSWERS,
     RIGHTS,
@@ -66,6 +67,7 @@ INVITATION_SEALS: Final = SealedColumn(
     "invitations", INVITATIONS.c.id, INVITATIONS.c.sealed_usage_point, INVITATIONS.c.created_at, is_kept=False
 )
 WEBHOOK_SEALS: Final = SealedColumn("webhooks", TENANTS.c.id, TENANTS.c.sealed_webhook, TENANTS.c.created_at)
+OUTPUT_SEALS: Final = SealedColumn("outputs", OUTPUTS.c.id, OUTPUTS.c.sealed, OUTPUTS.c.created_at)
 RIGHT_SEALS: Final = SealedColumn("rights of access", RIGHTS.c.id, RIGHTS.c.sealed, RIGHTS.c.sealed_at)
 ANSWER_SEALS: Final = SealedColumn("kept answers", RAW_ANSWERS.c.id, RAW_ANSWERS.c.sealed, RAW_ANSWERS.c.last_at)
 SAMPLE_SEALS: Final = SealedColumn(
@@ -75,7 +77,7 @@ SAMPLE_SEALS: Final = SealedColumn(
     QUARANTINE.c.first_seen,
     is_kept=False,
 )
-TEXT_SEALS: Final = (TOKEN_SEALS, PROOF_SEALS, CHAIN_SEALS, INVITATION_SEALS, RIGHT_SEALS, WEBHOOK_SEALS)
+TEXT_SEALS: Final = (TOKEN_SEALS, PROOF_SEALS, CHAIN_SEALS, INVITATION_SEALS, RIGHT_SEALS, WEBHOOK_SEALS, OUTPUT_SEALS)
 SEALED_COLUMNS: Final = (*TEXT_SEALS, ANSWER_SEALS, SAMPLE_SEALS)
 
 

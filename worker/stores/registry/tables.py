@@ -576,5 +576,43 @@ POLICIES = Table(
     Column("arithmetic", Text, nullable=False),  # The plan behind the choice, as JSON.
 )
 
+# Where measures are sent when they change: for all accounts of a tenant, or for one.
+OUTPUTS = Table(
+    "outputs",
+    METADATA,
+    Column("id", _sortable(32), primary_key=True),
+    _tenant(),
+    Column("account_id", _sortable(32), ForeignKey("accounts.id")),  # NULL: for all accounts of the tenant.
+    Column("kind", String(32), nullable=False),
+    Column("sealed", Text, nullable=False),  # JSON: its address, its secret and its further options.
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_sent_at", UtcDateTime),
+    Column("tries", Integer, nullable=False),  # Deliveries in a row that failed.
+    Column("failing_since", UtcDateTime),
+    Column("next_try_at", UtcDateTime),  # Until then nothing is sent; NULL: at once.
+    Column("last_code", String(64), nullable=False),  # Empty where the last delivery succeeded.
+    Column("last_error", String(200), nullable=False),
+    Index("ix_outputs_account_id", "account_id"),
+    Index("ix_outputs_tenant", "tenant"),
+)
+
+# The outbox: what is still to be sent, one row for each output, account and series, whatever changes in the meantime.
+OUTPUT_CHANGES = Table(
+    "output_changes",
+    METADATA,
+    Column("output_id", _sortable(32), ForeignKey("outputs.id"), primary_key=True),
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("series", _word(Series, 32), primary_key=True),
+    Column("first_at", UtcDateTime, nullable=False),  # The start of the first reading that may have changed.
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("writers", Integer, nullable=False),  # Windows that have noted their change and not closed it yet.
+    Column("number", BigInteger, nullable=False),  # Another one after each note and close.
+    Column("since", UtcDateTime, nullable=False),  # Since when something waits.
+    Column("turn_at", UtcDateTime, nullable=False),  # The order of the delivery: as ``since``, later after a failure.
+    Column("noted_at", UtcDateTime, nullable=False),  # The last note: after a while its writer counts as killed.
+    Index("ix_output_changes_output_id", "output_id", "turn_at"),
+    Index("ix_output_changes_account_id", "account_id"),
+)
+
 # The tables from which a removal deletes the account's rows. Its token is deleted separately.
-PERSONAL = (SERIES_OUTCOMES, USAGE_POINTS, CORRECTIONS, RAW_ANSWERS)
+PERSONAL = (SERIES_OUTCOMES, USAGE_POINTS, CORRECTIONS, RAW_ANSWERS, OUTPUT_CHANGES, OUTPUTS)

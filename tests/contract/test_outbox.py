@@ -1,0 +1,297 @@
+"""The outbox and the table of outputs, on a SQLite file and on PostgreSQL alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from tests.support.registries import KEY, METER, OTHER_METER, add_ready, registry_sealer
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.changed_part import ChangedPart
+from worker.domain.measures.series import Series
+from worker.errors import StoreUnavailable, UnknownAccount, UnknownOutput, UnknownTenant
+from worker.stores.database import SqlTable
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.outputs.outbox import BEGINNING, OutboxTable, WaitingChange, count_waiting_by_kind
+from worker.stores.registry.outputs.outputs import OutputTable, list_outputs_of
+from worker.stores.registry.tables import OUTPUT_CHANGES, OUTPUTS
+from worker.stores.registry.tenants import TenantTable
+
+T0 = datetime(2024, 7, 25, 9, 0, tzinfo=UTC)
+EXPIRY = timedelta(minutes=15)
+OPTIONS = {"url": "https://service.example/secret-path", "secret": "s3cret", "more": {}}
+DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
+
+
+def part(first: int, last: int | None = None) -> ChangedPart:
+    """Return the part from one day of July 2024 to another."""
+    return ChangedPart(datetime(2024, 7, first, tzinfo=UTC), datetime(2024, 7, last or first, tzinfo=UTC))
+
+
+class Fleet:
+    """A registry with an outbox, whose time the test sets."""
+
+    def __init__(self, registry: AccountRegistry) -> None:
+        self.at = T0
+        self.registry = registry
+        self.outputs = OutputTable(registry.database, registry_sealer(), EXPIRY)
+        self.outbox = OutboxTable(registry.database, lambda: self.at, EXPIRY)
+
+    def add_output(self, **scope: Any) -> str:
+        return self.outputs.insert("webhook", OPTIONS, self.at, **scope)
+
+    def change(self, account_id: str, what: ChangedPart, series: Series = DAILY) -> None:
+        with self.outbox.noting(account_id, series) as note:
+            note(what)
+
+    def be_killed(self, account_id: str, what: ChangedPart) -> None:
+        """Note a part as a window does that is killed before it closes it."""
+        self.outbox.noting(account_id, DAILY).__enter__()(what)
+
+    def waiting(self, output_id: str) -> list[tuple[str, Series, ChangedPart]]:
+        return [
+            (change.account_id, change.series, ChangedPart(change.first, change.last))
+            for change in self.outbox.next_changes(output_id)
+        ]
+
+    def rows(self) -> int:
+        return self.registry.database.fetch(select(func.count()).select_from(OUTPUT_CHANGES))[0][0]
+
+
+@pytest.fixture
+def fleet(registry: AccountRegistry) -> Iterator[Fleet]:
+    return Fleet(registry)
+
+
+def test_without_an_output_a_change_costs_no_write(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    account = add_ready(fleet.registry)
+    monkeypatch.setattr(type(fleet.registry.database), "writing", lambda self: pytest.fail("a transaction that writes"))
+    fleet.change(account, part(1))
+    assert fleet.rows() == 0
+
+
+def test_a_change_waits_for_the_outputs_of_its_account_and_of_its_tenant_alone(fleet: Fleet) -> None:
+    TenantTable(fleet.registry.database, registry_sealer()).save("club", "Club")
+    account, other = add_ready(fleet.registry), add_ready(fleet.registry, OTHER_METER)
+    of_all, of_it = fleet.add_output(), fleet.add_output(account_id=account)
+    of_other, of_club = fleet.add_output(account_id=other), fleet.add_output(tenant="club")
+    fleet.change(account, part(3, 4))
+    for output in (of_all, of_it):
+        assert fleet.waiting(output) == [(account, DAILY, part(3, 4))]
+    assert fleet.waiting(of_other) == fleet.waiting(of_club) == []
+    assert {state.id for state in list_outputs_of(fleet.registry.database, other, "default")} == {of_all, of_other}
+
+
+def test_changes_of_a_series_become_one_row_however_many_there_are(fleet: Fleet) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    for day in (20, 3, 11, 3):
+        fleet.at += timedelta(hours=6)
+        fleet.change(account, part(day))
+    fleet.change(account, part(5), CURVE)
+    assert sorted(fleet.waiting(output), key=str) == [(account, DAILY, part(3, 20)), (account, CURVE, part(5))]
+    assert fleet.rows() == 2
+    (state,) = fleet.outputs.list()
+    assert (state.waiting, state.waiting_since) == (1, T0 + timedelta(hours=6))
+    assert count_waiting_by_kind(fleet.registry.database) == {"webhook": 2}
+
+
+def test_states_are_not_sent(fleet: Fleet) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    fleet.change(account, part(1), Series.CONTRACT)
+    assert fleet.waiting(output) == []
+
+
+def test_what_a_window_is_writing_is_not_delivered_until_it_closes(fleet: Fleet) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    with fleet.outbox.noting(account, DAILY) as note:
+        note(part(1))
+        note(part(4))  # After a lost race it writes something else.
+        assert fleet.waiting(output) == []
+        assert fleet.outputs.list_due(fleet.at) == []
+    assert fleet.waiting(output) == [(account, DAILY, part(1, 4))]
+    assert fleet.outputs.list_due(fleet.at) == [output]
+
+
+def test_each_of_two_windows_closes_only_its_own(fleet: Fleet) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    with fleet.outbox.noting(account, DAILY) as first:
+        first(part(1))
+        fleet.change(account, part(2))
+        assert fleet.waiting(output) == []
+    assert fleet.waiting(output) == [(account, DAILY, part(1, 2))]
+
+
+def test_a_killed_window_loses_nothing_and_holds_nothing_up_for_long(fleet: Fleet) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    fleet.be_killed(account, part(1))
+    fleet.at += EXPIRY
+    assert fleet.waiting(output) == []
+    fleet.at += timedelta(seconds=1)
+    assert fleet.waiting(output) == [(account, DAILY, part(1))]
+
+
+def test_a_window_that_fails_closes_what_it_has_written(fleet: Fleet) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    with pytest.raises(StoreUnavailable), fleet.outbox.noting(account, DAILY) as note:
+        note(part(1))
+        raise StoreUnavailable("away")
+    assert fleet.waiting(output) == [(account, DAILY, part(1))]
+
+
+def test_a_row_that_changed_while_it_was_sent_is_sent_again(fleet: Fleet) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    fleet.change(account, part(1))
+    read = fleet.outbox.next_changes(output)
+    fleet.change(account, part(1))
+    fleet.outbox.delete_sent(read)
+    assert fleet.waiting(output) == [(account, DAILY, part(1))]
+    fleet.outbox.delete_sent(fleet.outbox.next_changes(output))
+    assert fleet.waiting(output) == [] and fleet.rows() == 0
+
+
+def test_a_row_that_a_window_has_only_noted_while_it_was_sent_stays(fleet: Fleet) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    fleet.change(account, part(1))
+    read = fleet.outbox.next_changes(output)
+    fleet.be_killed(account, part(1))
+    fleet.outbox.delete_sent(read)
+    assert fleet.rows() == 1
+
+
+def test_a_row_made_again_is_not_taken_for_the_one_that_was_sent(fleet: Fleet) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    fleet.change(account, part(1))
+    read = fleet.outbox.next_changes(output)
+    fleet.outbox.delete_sent(read)  # By another worker.
+    fleet.at += timedelta(seconds=1)
+    fleet.change(account, part(2))
+    fleet.outbox.delete_sent(read)
+    assert fleet.waiting(output) == [(account, DAILY, part(2))]
+
+
+def test_an_output_that_is_made_during_a_write_gets_it_with_the_close(fleet: Fleet) -> None:
+    account = add_ready(fleet.registry)
+    with fleet.outbox.noting(account, DAILY) as note:
+        note(part(1))
+        output = fleet.add_output()
+    assert fleet.waiting(output) == [(account, DAILY, part(1))]
+
+
+def test_accounts_take_turns_and_one_that_fails_comes_last(fleet: Fleet) -> None:
+    first, second = add_ready(fleet.registry), add_ready(fleet.registry, OTHER_METER)
+    output = fleet.add_output()
+    for account in (first, second):
+        fleet.at += timedelta(minutes=1)
+        fleet.change(account, part(1))
+    failed = fleet.outbox.next_changes(output)
+    assert failed[0].account_id == first
+    fleet.at += timedelta(minutes=1)
+    fleet.outbox.put_last(failed)
+    assert fleet.outbox.next_changes(output)[0].account_id == second
+    assert fleet.outputs.list()[0].waiting_since == T0 + timedelta(minutes=1)
+
+
+def test_everything_that_may_be_stored_is_enqueued_and_again_from_a_day_on(fleet: Fleet) -> None:
+    account, gone = add_ready(fleet.registry), add_ready(fleet.registry, OTHER_METER)
+    fleet.registry.remove(gone)
+    output = fleet.add_output()
+    assert fleet.outbox.enqueue_all(output) == 2
+    everything = ChangedPart(BEGINNING, fleet.at)
+    assert fleet.waiting(output) == [(account, DAILY, everything), (account, CURVE, everything)]
+    fleet.outbox.delete_sent(fleet.outbox.next_changes(output))
+    assert fleet.outbox.enqueue_all(output, part(7).first) == 2
+    assert {what.first for _, _, what in fleet.waiting(output)} == {part(7).first}
+    assert fleet.outbox.enqueue_all(fleet.add_output(account_id=account)) == 2
+
+
+def test_enqueueing_lets_a_window_that_writes_go_on(fleet: Fleet) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output(account_id=None)
+    with fleet.outbox.noting(account, DAILY) as note:
+        note(part(1))
+        fleet.outbox.enqueue_all(output)
+        assert [series for _, series, _ in fleet.waiting(output)] == [CURVE]
+
+
+# The table of outputs
+
+
+def test_options_are_sealed_and_read_back(fleet: Fleet) -> None:
+    output = fleet.add_output()
+    assert fleet.outputs.load_options(output) == OPTIONS
+    (row,) = fleet.registry.database.fetch(select(OUTPUTS))
+    assert not any(secret in repr(row) for secret in ("s3cret", "secret-path", "service.example"))
+    assert KEY not in repr(fleet.outputs)
+
+
+def test_an_output_needs_a_tenant_or_an_account_that_is_there(fleet: Fleet) -> None:
+    account = add_ready(fleet.registry)
+    fleet.registry.remove(account)
+    with pytest.raises(UnknownTenant):
+        fleet.add_output(tenant="nobody")
+    for unknown in (account, "k0000000000x"):
+        with pytest.raises(UnknownAccount):
+            fleet.add_output(account_id=unknown)
+    for call in (fleet.outputs.get, fleet.outputs.load_options, fleet.outputs.remove):
+        with pytest.raises(UnknownOutput, match="releve outputs list"):
+            call("nothing")  # type: ignore[operator]
+    assert fleet.outputs.list() == []
+
+
+def test_failures_wait_longer_each_time_and_a_success_ends_them(fleet: Fleet) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    fleet.change(account, part(1))
+    waits = []
+    for _ in range(7):
+        state = fleet.outputs.record_failure(output, "NotDelivered", "away", fleet.at, sent=False)
+        assert state.next_try_at is not None and fleet.outputs.list_due(fleet.at) == []
+        waits.append(round((state.next_try_at - fleet.at).total_seconds() / 60))
+        fleet.at = state.next_try_at
+        assert fleet.outputs.list_due(fleet.at) == [output]
+    assert waits == [1, 2, 5, 15, 30, 30, 30]
+    assert (state.failing_since, state.tries, state.error) == (T0, 7, "away")
+    fleet.outputs.record_sent(output, fleet.at)
+    state = fleet.outputs.get(output)
+    assert (state.failing_since, state.next_try_at, state.tries, state.code, state.error) == (None, None, 0, "", "")
+    assert state.last_sent_at == fleet.at
+
+
+def test_a_removed_output_takes_its_rows_with_it(fleet: Fleet) -> None:
+    account, output, other = add_ready(fleet.registry), fleet.add_output(), fleet.add_output()
+    fleet.change(account, part(1))
+    assert fleet.outputs.remove(output) == 1
+    assert [state.id for state in fleet.outputs.list()] == [other] and fleet.rows() == 1
+    fleet.change(account, part(2))
+    assert fleet.waiting(other) == [(account, DAILY, part(1, 2))]
+
+
+def test_the_erasure_of_an_account_takes_its_rows_and_its_own_outputs(fleet: Fleet) -> None:
+    account = add_ready(fleet.registry, METER)
+    fleet.add_output(account_id=account)
+    of_all = fleet.add_output()
+    fleet.change(account, part(1))
+    fleet.registry.remove(account)
+    assert fleet.registry.get(account).state is AccountState.DELETED
+    assert [state.id for state in fleet.outputs.list()] == [of_all] and fleet.rows() == 0
+    fleet.change(account, part(2))  # A window that comes late.
+    assert fleet.rows() == 0
+
+
+def test_a_close_that_can_not_be_written_fails_no_window(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    outbox, database = fleet.outbox, fleet.registry.database
+
+    class Away(SqlTable):
+        def writing(self) -> Any:
+            raise StoreUnavailable("away")
+
+    with outbox.noting(account, DAILY) as note:
+        note(part(1))
+        outbox._database = Away(database)  # type: ignore[assignment]
+    outbox._database = database
+    assert "sent later" in caplog.text
+    fleet.at += EXPIRY + timedelta(seconds=1)
+    assert [*map(type, outbox.next_changes(output))] == [WaitingChange]

@@ -1,0 +1,124 @@
+"""`releve outputs`, and what status, explain and doctor say of outputs."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.support.canned_server import answer, canned_server
+from tests.support.factories import NOW
+from tests.support.installation import Installation
+from tests.support.registries import METER, add_ready
+from worker.domain.measures.changed_part import ChangedPart
+from worker.domain.measures.series import Series
+from worker.outputs.options import OutputOptions
+
+SECRET = "between us and the receiver of measures"
+TAKEN = answer(204, "")
+URL = "https://service.example/secret-path"
+
+
+@pytest.fixture
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{SECRET}\n"))
+
+
+@pytest.fixture
+def account(installation: Installation) -> str:
+    with installation.open() as runtime:
+        return add_ready(runtime.registry, METER)
+
+
+def test_an_output_is_tried_stored_listed_sent_again_and_removed(
+    installation: Installation, account: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f"{SECRET}\n")
+    with canned_server(TAKEN, TAKEN) as receiver:
+        said = installation.query(
+            "outputs", "add", "webhook", "--url", receiver.url, "--secret-file", str(file), "--account", account
+        )
+        assert (said["check"], said["series"]) == ("the receiver takes signed requests", 2)
+        tested = installation.releve("outputs", "test", said["id"])
+        assert "takes signed requests" in tested.out
+        assert [request[2]["kind"] for request in receiver.requests] == ["test", "test"]
+    (row,) = installation.query_rows("outputs", "list")
+    assert (row["id"], row["kind"], row["account_id"], row["waiting"]) == (said["id"], "webhook", account, 1)
+    listed = installation.releve("outputs", "list").out + str(row)
+    assert SECRET not in listed and receiver.url not in listed
+    with installation.open() as runtime:
+        options = OutputOptions(**runtime.outputs.load_options(said["id"]))
+        assert (options.url, options.secret, options.more) == (receiver.url, SECRET, {})
+    assert installation.query("outputs", "resend", said["id"], "--from", "2024-01-01")["series"] == 2
+    refused = installation.run("outputs", "remove", said["id"])
+    assert refused.code != 0 and "give --yes" in refused.error_line
+    assert installation.query("outputs", "remove", said["id"], "--yes") == {"id": said["id"], "waiting": 1}
+    assert "no outputs yet" in installation.releve("outputs", "list").out
+    entries = {(row["action"], row["subject"]) for row in installation.query_rows("audit")}
+    assert entries >= {(f"output.{verb}", said["id"]) for verb in ("add", "resend", "remove")}
+
+
+@pytest.mark.parametrize("reply, words", [(answer(401, ""), "refuses the signature"), (answer(503, ""), "status 503")])
+def test_what_can_not_be_reached_is_one_line_and_not_stored(
+    installation: Installation, secret: None, reply: object, words: str
+) -> None:
+    with canned_server(reply) as receiver:  # type: ignore[arg-type]
+        result = installation.run("outputs", "add", "webhook", "--url", receiver.url, "--secret", "-")
+    assert result.code != 0 and words in result.error_line and len(result.err.splitlines()) <= 2
+    assert SECRET not in result.err
+    assert installation.query_rows("outputs", "list") == []
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--url", "ftp://x.example", "--secret", "-"], "https:// URL"),
+        (["--url", "http://x.example", "--secret", "-"], "RELEVE_WEBHOOK_NETWORKS"),
+        (["--url", URL, "--secret", SECRET], "shell's history"),
+        (["--url", URL], "32 characters"),
+        (["--secret", "-"], "give --url"),
+        (["--url", URL, "--secret", "-", "--option", "colour=red"], "has no option colour"),
+        (["--url", URL, "--secret", "-", "--option", "colour"], "NAME=VALUE"),
+        (["--url", URL, "--secret", "-", "--tenant", "a", "--account", "b"], "either --tenant or --account"),
+        (["--url", URL, "--secret", "-", "--no-check", "--account", "k0000000000x"], "releve accounts list"),
+        (["--url", URL, "--secret", "-", "--no-check", "--tenant", "nobody"], "releve tenants set"),
+    ],
+)
+def test_a_wrong_option_is_said_in_one_line(
+    installation: Installation, secret: None, words: list[str], said: str
+) -> None:
+    result = installation.run("outputs", "add", "webhook", *words)
+    assert result.code != 0 and said in result.error_line.replace("\n", " "), result.err
+    assert "secret-path" not in result.err
+    assert installation.query_rows("outputs", "list") == []
+
+
+def test_an_unknown_output_is_said_in_one_line(installation: Installation) -> None:
+    for words in (("test", "nothing"), ("resend", "nothing"), ("remove", "nothing", "--yes")):
+        result = installation.run("outputs", *words)
+        assert result.code != 0 and "`releve outputs list` shows them" in result.error_line
+
+
+def test_status_explain_and_doctor_tell_what_waits_and_why(
+    installation: Installation, account: str, secret: None
+) -> None:
+    output = installation.query("outputs", "add", "webhook", "--url", URL, "--secret", "-", "--no-check")["id"]
+    with installation.open() as runtime:
+        runtime.outbox.delete_sent(runtime.outbox.next_changes(output))
+        runtime.outputs.record_sent(output, NOW - timedelta(days=1))
+        assert "all sent, last at 2024-07-24" in installation.releve("explain", account).out
+        with runtime.outbox.noting(account, Series.DAILY) as note:
+            note(ChangedPart(NOW, NOW))
+        runtime.outputs.record_failure(output, "NotDelivered", "the receiver answers with status 503", NOW, sent=False)
+    explained, status = installation.query("explain", account), installation.query("status")
+    for (row,) in (explained["outputs"], status["outputs"]):
+        assert (row["id"], row["waiting"], row["tries"]) == (output, 1, 1)
+        assert row["error"] == "the receiver answers with status 503" and row["next_try_at"] > row["failing_since"]
+    for words in (("explain", account), ("status",)):
+        said = installation.releve(*words).out
+        assert output in said and "failing since 2024-07-25" in said and "status 503" in said
+    (check,) = [row for row in installation.run("doctor", "--json").rows if row["check"] == "outputs"]
+    assert output in str(check) and "releve outputs test" in str(check)

@@ -1,0 +1,251 @@
+"""`releve outputs`: add, list, test and remove what measures are sent to, and send again what was sent before."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from worker.accounts.explanations import output_to_json
+from worker.cli.audit_trail import note_result
+from worker.cli.common import (
+    Day,
+    json_option,
+    open_runtime,
+    print_result,
+    print_rows,
+    require_confirmation,
+    tenant_column,
+    tenant_option,
+)
+from worker.cli.tables import local_text
+from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.measures.readings import local_midnight
+from worker.errors import NotDelivered, OperatorFault, UnknownAccount
+from worker.outputs.kinds import KINDS
+from worker.outputs.options import OutputKind, OutputOptions
+from worker.stores.registry.outputs.outbox import BEGINNING
+
+
+def _describe_kinds() -> str:
+    """Return the help of all kinds with their options, for the end of `--help`."""
+    return "\n\n".join("\b\n" + "\n".join(_kind_lines(kind)) for kind in KINDS.values())
+
+
+def _kind_lines(kind: OutputKind) -> Iterator[str]:
+    yield f"{kind.name}: {kind.title}"
+    yield f"  --url     {kind.url_help}"
+    if kind.secret:
+        yield f"  --secret  {kind.secret}"
+    yield from (f"  --option {name}=…  {text}" for name, text in kind.options.items())
+
+
+class OptionPair(click.ParamType[Any]):
+    """A further option of a kind, NAME=VALUE. The error does not repeat the value."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = str(value).partition("=")
+        if not equals or not name.strip():
+            self.fail("write it as NAME=VALUE", param, ctx)
+        return name.strip(), text
+
+
+@click.group()
+def outputs() -> None:
+    """Send measures on when they change: to Home Assistant, MQTT, a time series database or a service.
+
+    \b
+    Example:
+      releve outputs list
+    """
+
+
+@outputs.command(epilog=_describe_kinds())
+@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.option("--url", help="Its address; asked for at a terminal where it is missing.")
+@click.option("--secret", metavar="-", help="A dash reads the secret from the standard input.")
+@click.option(
+    "--secret-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the secret. Without both, it is asked for at the terminal, hidden.",
+)
+@click.option("--option", "options", type=OptionPair(), multiple=True, help="A further option; several may be given.")
+@tenant_option("Send all accounts of this tenant; without it, of the default one.")
+@click.option("--account", "account_id", metavar="ACCOUNT", help="Send this account alone.")
+@click.option("--no-check", is_flag=True, help="Store it although it can't be reached now.")
+@json_option
+def add(
+    kind: str,
+    url: str | None,
+    secret: str | None,
+    secret_file: Path | None,
+    options: Sequence[tuple[str, str]],
+    tenant: str | None,
+    account_id: str | None,
+    no_check: bool,
+    as_json: bool,
+) -> None:
+    """Add an output of KIND, and send it everything that is stored.
+
+    It is tried before it is stored. Address and secret are kept encrypted.
+
+    \b
+    Example:
+      releve outputs add webhook --url https://service.example/measures
+    """
+    if tenant and account_id:
+        raise click.UsageError("give either --tenant or --account")
+    described = KINDS[kind]
+    if unknown := sorted({name for name, _ in options} - set(described.options)):
+        known = ", ".join(described.options) or "none"
+        raise click.BadParameter(f"{kind} has no option {unknown[0]}; it has: {known}", param_hint="--option")
+    given = OutputOptions(
+        url=_ask_url(url, described), secret=_read_secret(secret, secret_file, described), more=dict(options)
+    )
+    with open_runtime() as runtime:
+        output = runtime.output_delivery.build(kind, given)
+        checked = "" if no_check else output.check()
+        output_id = runtime.outputs.insert(
+            kind,
+            dataclasses.asdict(given),
+            runtime.now(),
+            tenant=tenant or DEFAULT_TENANT,
+            account_id=account_id,
+        )
+        number = runtime.outbox.enqueue_all(output_id)
+    note_result(output_id, account_id=account_id)
+    said = f"; {checked}" if checked else ""
+    lines = [f"output {output_id} ({kind}) is set up{said}", _describe_enqueued(number)]
+    print_result({"id": output_id, "kind": kind, "check": checked, "series": number}, *lines, as_json=as_json)
+
+
+@outputs.command("list")
+@json_option
+def list_all(as_json: bool) -> None:
+    """List the outputs, with what waits and why.
+
+    Without their addresses and secrets.
+
+    \b
+    Example:
+      releve outputs list --json
+    """
+    with open_runtime() as runtime:
+        rows = [output_to_json(state) for state in runtime.outputs.list()]
+    columns = {"id": "id", "kind": "kind", **tenant_column(rows), "account": "account_id", "sent": "last_sent_at"}
+    columns |= {"waiting": "waiting", "since": "waiting_since", "error": "error"}
+    print_rows(rows, columns, as_json=as_json, empty="no outputs yet: `releve outputs add --help` shows the kinds")
+
+
+@outputs.command()
+@click.argument("output_id", metavar="OUTPUT")
+@json_option
+def test(output_id: str, as_json: bool) -> None:
+    """Try an output's address and secret.
+
+    Nothing is written there. Where it works, what waits is sent at once.
+
+    \b
+    Example:
+      releve outputs test 5f0c2d9a7be14c3f8a61
+    """
+    with open_runtime() as runtime:
+        checked = runtime.output_delivery.open(output_id).check()
+        runtime.outputs.end_wait(output_id)
+    print_result({"id": output_id, "check": checked}, f"output {output_id}: {checked}", as_json=as_json)
+
+
+@outputs.command()
+@click.argument("output_id", metavar="OUTPUT")
+@click.option("--from", "first", type=Day(), help="From this day on; without it, everything.")
+@json_option
+def resend(output_id: str, first: date | None, as_json: bool) -> None:
+    """Send again what is stored, from a day on.
+
+    What is there already is written over.
+
+    \b
+    Example:
+      releve outputs resend 5f0c2d9a7be14c3f8a61 --from 2026-01-01
+    """
+    with open_runtime() as runtime:
+        runtime.outputs.get(output_id)
+        number = runtime.outbox.enqueue_all(output_id, local_midnight(first) if first else BEGINNING)
+    print_result({"id": output_id, "series": number}, _describe_enqueued(number), as_json=as_json)
+
+
+@outputs.command()
+@click.argument("output_id", metavar="OUTPUT")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@json_option
+def remove(output_id: str, yes: bool, as_json: bool) -> None:
+    """Send nothing more to an output, and forget its secret.
+
+    What it was sent stays there, but for the retained messages of MQTT: they are removed where the broker is reached.
+
+    \b
+    Example:
+      releve outputs remove 5f0c2d9a7be14c3f8a61
+    """
+    with open_runtime() as runtime:
+        state = runtime.outputs.get(output_id)
+        since = f", made on {local_text(state.created_at)}" if state.created_at else ""
+        require_confirmation(f"Remove the output {state.id} ({state.kind}{since})?", yes, if_not="nothing was removed")
+        lines = [f"output {output_id} is removed"]
+        try:
+            if runtime.output_delivery.forget(state):
+                lines.append("what it kept of the accounts is removed there")
+        except (NotDelivered, OperatorFault, UnknownAccount) as error:
+            lines.append(f"what it keeps of the accounts stays there: {error}")
+        waiting = runtime.outputs.remove(output_id)
+    if waiting:
+        lines.append(f"{waiting} accounts had changes that were not sent yet")
+    print_result({"id": output_id, "waiting": waiting}, *lines, as_json=as_json)
+
+
+def _describe_enqueued(number: int) -> str:
+    if not number:
+        return "nothing is stored yet: it is sent when it comes"
+    return f"{number} series of accounts are sent from now on, within some minutes where few; see `releve outputs list`"
+
+
+def _ask_url(url: str | None, kind: OutputKind) -> str:
+    if url:
+        return url.strip()
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"give --url, {kind.url_help}")
+    answer: str = click.prompt(kind.url_help, err=True)
+    return answer.strip()
+
+
+def _read_secret(secret: str | None, file: Path | None, kind: OutputKind) -> str | None:
+    """Return the secret; None for an empty one, and for a kind that has none."""
+    if secret not in (None, "-"):
+        raise click.UsageError("a secret on the command line stands in the shell's history: give --secret -")
+    if secret and file:
+        raise click.UsageError("give either --secret - or --secret-file")
+    if kind.secret is None:
+        if secret or file:
+            raise click.UsageError(f"{kind.name} has no secret")
+        return None
+    if file:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            raise click.BadParameter("can't be read as a text", param_hint="--secret-file") from None
+    elif secret:
+        text = sys.stdin.readline()
+    elif sys.stdin.isatty():
+        text = click.prompt(kind.secret, hide_input=True, default="", show_default=False, err=True)
+    else:
+        text = ""
+    return text.strip() or None

@@ -1,0 +1,194 @@
+"""The delivery: what waits in the outbox is sent, account after account, and a failure waits for the next try.
+
+A failing output stops neither the windows nor the other outputs. What it was to be sent stays in the outbox, whose size
+does not depend on how long it is away. One worker at a time delivers to an output, so that an account's changes come in
+order; where two do after all, what is sent is read from the store at that time, so that repeats do no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from worker.domain.clock import Clock
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.measures.changed_part import start_of
+from worker.domain.measures.documents import ALL_KEYS, key_of
+from worker.domain.measures.readings import ONE_DAY, PARIS, civil_date, local_midnight
+from worker.errors import (
+    NotDelivered,
+    OperatorFault,
+    StoreUnavailable,
+    Unforeseen,
+    UnknownAccount,
+    UnknownOutput,
+    WorkerError,
+)
+from worker.logs import fields
+from worker.metrics import OUTPUT_FAILURES, OUTPUT_SERIES
+from worker.outputs.base import Change, Output, OutputAccount
+from worker.outputs.options import OutputKind, OutputOptions, OutputParts
+from worker.stores.redis.locks import Locks
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.outputs.outbox import BEGINNING, OutboxTable, WaitingChange
+from worker.stores.registry.outputs.outputs import OutputState, OutputTable
+
+log = logging.getLogger("releve.outputs")
+
+LONGEST_RUN_S: Final = 60.0  # After which the next run goes on.
+NOTICE_AFTER: Final = timedelta(days=1)
+_LOCK_S: Final = 30.0
+_MOST_LOCKED_S: Final = 1800.0  # One account of many years may take long.
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputDelivery:
+    """The delivery of the outbox to the outputs.
+
+    ``notify``: is called for an output that has failed for a day, each time it fails.
+    """
+
+    outputs: OutputTable
+    outbox: OutboxTable
+    accounts: AccountRegistry
+    kinds: Mapping[str, OutputKind]
+    parts: OutputParts
+    locks: Locks
+    now: Clock
+    notify: Callable[[OutputState, datetime], object]
+    monotonic: Callable[[], float] = time.monotonic
+
+    def build(self, kind: str, options: OutputOptions) -> Output:
+        """Return an output of these options. Raises OperatorFault with one line where they are wrong."""
+        if kind not in self.kinds:
+            raise OperatorFault(f"{kind} is no kind of output of this version: {', '.join(self.kinds)}")
+        try:
+            return self.kinds[kind].build(options, self.parts)
+        except ValueError as error:
+            raise OperatorFault(str(error)) from None
+
+    def open(self, output_id: str) -> Output:
+        """Return an output as it is set up. Raises UnknownOutput or OperatorFault."""
+        state = self.outputs.get(output_id)
+        return self.build(state.kind, OutputOptions(**self.outputs.load_options(output_id)))
+
+    def forget(self, state: OutputState) -> bool:
+        """Remove what the receiver keeps of an output's accounts, and return whether its kind can do that.
+
+        Raises NotDelivered where the receiver can't be reached, or OperatorFault.
+        """
+        kind = self.kinds.get(state.kind)
+        if kind is None or kind.forget is None:
+            return False
+        of_tenant = self.accounts.iterate(tenant=state.tenant)
+        accounts = [self.accounts.get(state.account_id)] if state.account_id else of_tenant
+        options = OutputOptions(**self.outputs.load_options(state.id))
+        kind.forget(options, self.parts, map(to_output_account, accounts))
+        return True
+
+    def deliver(self, output_id: str) -> int:
+        """Send what waits for an output, for a minute at most, and return the number of series sent.
+
+        Does nothing where another worker does it. A failure is recorded, with the next try. Raises StoreUnavailable.
+        """
+        with ExitStack() as held:
+            try:
+                lock = self.locks.lock(f"output:{output_id}", _LOCK_S, wait_s=0, most_s=_MOST_LOCKED_S)
+                held.enter_context(lock)
+            except StoreUnavailable:
+                return 0
+            try:
+                state = self.outputs.get(output_id)
+            except UnknownOutput:
+                return 0
+            if state.next_try_at is not None and state.next_try_at > self.now():
+                return 0
+            return self._deliver(state)
+
+    def _deliver(self, state: OutputState) -> int:
+        ends_at, sent = self.monotonic() + LONGEST_RUN_S, 0
+        try:
+            output = self.open(state.id)
+        except OperatorFault as error:
+            self._record_failure(state, error, sent)
+            return 0
+        while self.monotonic() < ends_at and (waiting := self.outbox.next_changes(state.id)):
+            try:
+                sent += self._send(output, waiting)
+            except StoreUnavailable:
+                raise  # A store of ours is away, and no output is to blame.
+            except UnknownOutput:
+                return sent
+            except Exception as error:  # noqa: BLE001 - a bug of one output stops neither the others nor this task
+                self.outbox.put_last(waiting)
+                self._record_failure(state, error, sent)
+                return sent
+            self.outbox.delete_sent(waiting)
+        if sent:
+            self.outputs.record_sent(state.id, self.now())
+            OUTPUT_SERIES.labels(state.kind).inc(sent)
+            log.info("output sent", extra=fields(output=state.id, kind=state.kind, series=sent))
+        return sent
+
+    def _send(self, output: Output, waiting: Sequence[WaitingChange]) -> int:
+        """Send what waits of one account, and return the number of its series; 0 for an account that was removed."""
+        try:
+            account = self.accounts.get(waiting[0].account_id)
+        except UnknownAccount:
+            return 0
+        if account.state is AccountState.DELETED:
+            return 0
+        named = to_output_account(account)
+        changes = [change for row in waiting if (change := self._to_change(named, row))]
+        if changes:
+            output.send(changes)
+        return len(changes)
+
+    def _to_change(self, account: OutputAccount, row: WaitingChange) -> Change | None:
+        """Return what is to be sent; from the beginning on it begins where something is stored. None for nothing."""
+        last = row.last.astimezone(PARIS)
+        if row.first > BEGINNING:
+            return Change(account, row.series, row.first.astimezone(PARIS), last)
+        inputs = row.series.inputs
+        first = self.parts.measures.read(account.id, {inputs: ALL_KEYS}, 1)[inputs]
+        return Change(account, row.series, start_of(key_of(first[0])).astimezone(PARIS), last) if first else None
+
+    def _record_failure(self, state: OutputState, error: Exception, sent: int) -> None:
+        text, code = (str(error), error.code) if isinstance(error, WorkerError) else ("", "")
+        if not isinstance(error, NotDelivered | OperatorFault):
+            # Neither the text of such an error nor its values: they may hold a secret or a reading.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            text = f"unforeseen {type(error).__name__} in {Path(place.filename).name}:{place.lineno}: report this bug"
+            code = Unforeseen.code
+        OUTPUT_FAILURES.labels(state.kind).inc()
+        with suppress(UnknownOutput):
+            now = self.now()
+            after = self.outputs.record_failure(state.id, code or NotDelivered.__name__, text, now, sent=sent > 0)
+            extra = fields(output=state.id, kind=state.kind, tries=after.tries, reason=text)
+            log.warning("output not reached", extra=extra)
+            if after.failing_since is not None and now - after.failing_since >= NOTICE_AFTER:
+                self.notify(after, now)
+
+    def note_daily(self) -> int:
+        """Let the kinds whose figures change with the date be sent yesterday again; return the number of series."""
+        yesterday = local_midnight(civil_date(self.now()) - ONE_DAY)
+        states = [state for state in self.outputs.list() if state.kind in self.kinds and self.kinds[state.kind].daily]
+        return sum(self.outbox.enqueue_all(state.id, yesterday) for state in states)
+
+
+def to_output_account(account: Account) -> OutputAccount:
+    """Return an account as outputs name it."""
+    return OutputAccount(
+        id=account.id,
+        label=account.id,
+        tenant=account.tenant,
+        usage_point_id=account.usage_point_id,
+        consent_until=account.consent_until,
+    )

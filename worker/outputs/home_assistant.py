@@ -1,0 +1,179 @@
+"""Home Assistant: long-term statistics, which fill its energy dashboard, also of the past.
+
+Statistics are *external* ones with identifiers of our own, such as ``releve:home_consumption``: Home Assistant computes
+none of them itself. A row is addressed by its identifier and its hour, so sending it again overwrites it. Sums are
+cumulative: where something has changed, every row from the first changed day to the newest is sent, so that the later
+sums are right too, and a delivery that was cut off is repaired by the next.
+
+Home Assistant says yes to a message before it writes it, so the rows of each are read back before the next is sent.
+What it has said yes to is then not lost with it, and no more than one message waits there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from worker.domain.clock import Clock
+from worker.domain.exports.statistics import STATISTICS, Statistic, StatisticRow
+from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH
+from worker.domain.measures.readings import civil_date
+from worker.domain.networks import HOME_NETWORKS
+from worker.errors import NotDelivered
+from worker.outputs.base import Change, OutputAccount
+from worker.outputs.home_assistant_socket import HomeAssistantAddress, HomeAssistantSession, parse_address
+from worker.outputs.options import OutputKind, OutputOptions, OutputParts
+from worker.outputs.statistic_days import StatisticReader
+from worker.stores.measures.base import MeasureStore
+from worker.texts import LANGUAGES, translate
+
+SOURCE: Final = "releve"  # The first part of each identifier.
+ROWS_A_MESSAGE: Final = 1000
+# Until this version it knows ``has_mean`` alone and refuses a message that has the two fields that came in its place.
+_SINCE_MEAN_TYPE: Final = (2025, 11)
+_NO_MEAN: Final = 0
+_HOUR: Final = timedelta(hours=1)
+_CLOSE: Final = 1e-7  # Below the last place of what is sent.
+# A thousand new rows take a second or two on a good machine, and a small one ten times as long.
+_READ_BACK_AFTER_S: Final = (0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 10.0, 15.0, 20.0)
+_SUPERVISOR: Final = "supervisor"  # The host under which an add-on reaches Home Assistant.
+
+
+@dataclass(frozen=True)
+class HomeAssistant:
+    """One Home Assistant.
+
+    ``language``: of the statistics' names. ``rows_a_message``: at most. ``wait`` pauses for seconds.
+    """
+
+    address: HomeAssistantAddress
+    language: str
+    measures: MeasureStore
+    now: Clock
+    rows_a_message: int = ROWS_A_MESSAGE
+    wait: Callable[[float], None] = time.sleep
+
+    def check(self) -> str:
+        """Try the address, the token, its user's rights and the recorder."""
+        with self.address.open() as session:
+            session.call("recorder/info")
+            return f"Home Assistant {session.version_text} accepts the token"
+
+    def send(self, changes: Sequence[Change]) -> None:
+        """Send every row from the first changed day on, statistic by statistic."""
+        relevant = [(statistic, own) for statistic in STATISTICS if (own := _changes_of(statistic, changes))]
+        if not relevant:
+            return
+        with self.address.open() as session:
+            for statistic, own in relevant:
+                self._send_statistic(session, statistic, own)
+
+    def _send_statistic(self, session: HomeAssistantSession, statistic: Statistic, changes: list[Change]) -> None:
+        account = changes[0].account
+        reader = StatisticReader(self.measures, account.id, statistic)
+        first = min(civil_date(change.first) for change in changes)
+        metadata = self._describe(statistic, account, session)
+        rows = reader.rows_since(first, self.now())
+        while batch := list(islice(rows, self.rows_a_message)):
+            session.call("recorder/import_statistics", metadata=metadata, stats=[_to_json(row) for row in batch])
+            self._read_back(session, metadata["statistic_id"], batch)
+
+    def _describe(self, statistic: Statistic, account: OutputAccount, session: HomeAssistantSession) -> dict[str, Any]:
+        is_new = session.version >= _SINCE_MEAN_TYPE
+        kind: dict[str, Any] = (
+            {"mean_type": _NO_MEAN, "unit_class": statistic.unit_class} if is_new else {"has_mean": False}
+        )
+        return {
+            "has_sum": True,
+            "name": translate(f"output.statistic.{statistic.name}", self.language, label=account.label),
+            "source": SOURCE,
+            "statistic_id": statistic_id(account, statistic),
+            "unit_of_measurement": statistic.unit,
+            **kind,
+        }
+
+    def _read_back(self, session: HomeAssistantSession, identifier: str, batch: Sequence[StatisticRow]) -> None:
+        """Return when Home Assistant has written these rows. Raises NotDelivered if it does not in a minute."""
+        for pause in _READ_BACK_AFTER_S:
+            self.wait(pause)
+            answer = session.call(
+                "recorder/statistics_during_period",
+                start_time=batch[0].start.isoformat(),
+                end_time=(batch[-1].start + _HOUR).isoformat(),
+                statistic_ids=[identifier],
+                period="hour",
+            )
+            written = {_start_of(stored): stored for stored in answer.get(identifier, ())}
+            if all(_is_same(row, written.get(row.start, {})) for row in batch):
+                return
+        raise NotDelivered("Home Assistant has taken the statistics, but has not written them yet")
+
+
+def statistic_id(account: OutputAccount, statistic: Statistic) -> str:
+    """Return the identifier of an account's statistic, such as ``releve:home_gas_volume``."""
+    label = re.sub(r"[^a-z0-9]+", "_", account.label.lower()).strip("_")
+    return f"{SOURCE}:{label}_{statistic.name}"
+
+
+def _changes_of(statistic: Statistic, changes: Sequence[Change]) -> list[Change]:
+    return [change for change in changes if change.series in statistic.series]
+
+
+def _to_json(row: StatisticRow) -> dict[str, Any]:
+    """Return a row as Home Assistant takes it; without ``state`` its hour has no value."""
+    numbers = {"sum": _to_number(row.total)}
+    if row.amount is not None:
+        numbers["state"] = _to_number(row.amount)
+    return {"start": row.start.isoformat(), **numbers}
+
+
+def _start_of(stored: Mapping[str, Any]) -> datetime:
+    """Return the start of a row: in milliseconds, and as a text until version 2023.2."""
+    start = stored["start"]
+    return datetime.fromisoformat(start) if isinstance(start, str) else datetime.fromtimestamp(start / 1000, UTC)
+
+
+def _is_same(row: StatisticRow, stored: Mapping[str, Any]) -> bool:
+    """Return whether a row is stored as it was sent."""
+    pairs = ((row.amount, stored.get("state")), (row.total, stored.get("sum")))
+    return all(
+        held is None if amount is None else held is not None and abs(held - _to_number(amount)) < _CLOSE
+        for amount, held in pairs
+    )
+
+
+def _to_number(amount: int) -> float:
+    return amount / MILLIWATT_HOURS_PER_KWH
+
+
+def _build(options: OutputOptions, parts: OutputParts) -> HomeAssistant:
+    """Build the output. Raises ValueError with what is wrong."""
+    url = parse_address(options.url)
+    token = options.secret
+    if urlsplit(url).hostname == _SUPERVISOR:
+        # Each start of an add-on brings another token, so the one of now goes before the stored one.
+        token = os.environ.get("SUPERVISOR_TOKEN", token)
+    if not token:
+        raise ValueError("a long-lived access token is needed: Home Assistant makes it on the page of your profile")
+    language = options.more.get("language", LANGUAGES[0])
+    if language not in LANGUAGES:
+        raise ValueError(f"language must be {' or '.join(LANGUAGES)}")
+    networks = (*parts.networks, *(HOME_NETWORKS if parts.any_private else ()))
+    return HomeAssistant(HomeAssistantAddress(url, token, networks), language, parts.measures, parts.now)
+
+
+KIND: Final = OutputKind(
+    name="home-assistant",
+    title="Home Assistant",
+    url_help="the address of its pages, such as http://homeassistant.local:8123",
+    secret="long-lived access token",  # noqa: S106 - what is asked for
+    options={"language": "of the statistics' names: fr (the default) or en"},
+    build=_build,
+)

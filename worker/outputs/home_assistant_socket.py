@@ -1,0 +1,207 @@
+"""Calls of Home Assistant by its WebSocket, one command after the other.
+
+Source: https://developers.home-assistant.io/docs/api/websocket, and the recorder's commands of versions 2022.8 to
+2026.2. A command such as ``{"id": 3, "type": "get_config"}`` is answered by ``{"id": 3, "type": "result", "success":
+true, "result": {…}}``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from worker.clients.guarded_socket import AddressRefused, connect_guarded
+from worker.domain.networks import Network
+from worker.errors import NotDelivered
+from worker.outputs.base import OutputRefused
+
+TIMEOUT_S: Final = 30.0
+OLDEST_VERSION: Final = (2022, 8)  # The first with recorder/import_statistics.
+_PATH: Final = "/api/websocket"
+_SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_PORTS: Final = {"ws": 80, "wss": 443}
+_EXAMPLE: Final = "http://homeassistant.local:8123"
+_NO_HOME_ASSISTANT: Final = f"this is no Home Assistant: give the address of its pages, such as {_EXAMPLE}"
+# The library logs each frame, the one with the token too, at level DEBUG.
+_SILENT: Final = logging.getLogger("worker.outputs.home_assistant_frames")
+_SILENT.setLevel(logging.CRITICAL)
+
+Message = dict[str, Any]
+Version = tuple[int, int]
+
+
+def parse_address(url: str) -> str:
+    """Return the address of the WebSocket: ``http://HOST:8123`` gives ``ws://HOST:8123/api/websocket``.
+
+    An address that begins with ws:// or wss:// may have a path of its own. Raises ValueError with what to write.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        is_right = parts.scheme in _SCHEMES and parts.hostname and parts.port != 0
+    except ValueError:
+        is_right = False
+    if not is_right or parts.query or parts.fragment:
+        raise ValueError(f"the address must be http://HOST:8123 or https://HOST, such as {_EXAMPLE}")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("the address must have no user name or password: the token says who is calling")
+    scheme, path = _SCHEMES[parts.scheme], parts.path.rstrip("/")
+    if parts.scheme != scheme or not path:
+        path += _PATH
+    return f"{scheme}://{parts.netloc}{path}"
+
+
+@dataclass(frozen=True)
+class HomeAssistantAddress:
+    """The WebSocket of a Home Assistant, and the token; ``networks``: private ones that may be called."""
+
+    url: str = field(repr=False)
+    token: str = field(repr=False)
+    networks: Sequence[Network] = ()
+    timeout_s: float = TIMEOUT_S
+
+    @contextmanager
+    def open(self) -> Iterator[HomeAssistantSession]:
+        """Open a session whose token is accepted. Raises NotDelivered or OutputRefused."""
+        with _explain_failures(), self._connect() as socket:
+            yield HomeAssistantSession.begin(socket, self.token, self.timeout_s)
+
+    def _connect(self) -> ClientConnection:
+        parts = urlsplit(self.url)
+        is_plain = parts.scheme == "ws"
+        port = parts.port or _PORTS[parts.scheme]
+        sock = connect_guarded(str(parts.hostname), port, self.networks, is_plain=is_plain, timeout_s=self.timeout_s)
+        try:
+            return connect(
+                self.url,
+                sock=sock,
+                ssl=None if is_plain else ssl.create_default_context(),
+                compression=None,
+                proxy=None,
+                open_timeout=self.timeout_s,
+                close_timeout=self.timeout_s,
+                user_agent_header="Releve",
+                logger=_SILENT,
+            )
+        except BaseException:
+            sock.close()
+            raise
+
+
+class HomeAssistantSession:
+    """An open connection whose token was accepted; ``version`` is that of Home Assistant."""
+
+    def __init__(self, socket: ClientConnection, timeout_s: float, version_text: str) -> None:
+        self._socket, self._timeout_s = socket, timeout_s
+        self._ids = count(1)
+        self.version_text = version_text
+        self.version = parse_version(version_text)
+
+    @classmethod
+    def begin(cls, socket: ClientConnection, token: str, timeout_s: float) -> HomeAssistantSession:
+        """Send the token, and return the session if the version and the user's rights suffice."""
+        if _receive(socket, timeout_s).get("type") != "auth_required":
+            raise OutputRefused(_NO_HOME_ASSISTANT)
+        socket.send(json.dumps({"type": "auth", "access_token": token}))
+        answer = _receive(socket, timeout_s)
+        if answer.get("type") == "auth_invalid":
+            raise OutputRefused(
+                "Home Assistant refuses the token: create a long-lived access token on its page of your profile, under "
+                "Security, and set it"
+            )
+        if answer.get("type") != "auth_ok":
+            raise OutputRefused(_NO_HOME_ASSISTANT)
+        session = cls(socket, timeout_s, str(answer.get("ha_version", "")))
+        session.check()
+        return session
+
+    def check(self) -> None:
+        """Raise OutputRefused or NotDelivered where statistics can't be taken, or not yet."""
+        if self.version < OLDEST_VERSION:
+            raise OutputRefused(
+                f"Home Assistant {self.version_text} is too old: statistics can be sent to it from version 2022.8 on"
+            )
+        if not self.call("auth/current_user").get("is_admin"):
+            raise OutputRefused("the token is of a user who is no administrator of Home Assistant: use one who is")
+        if self.call("get_config").get("state", "RUNNING") != "RUNNING":
+            raise NotDelivered("Home Assistant is still starting")
+
+    def call(self, command: str, **parameters: Any) -> Any:
+        """Send a command, and return its result. Raises OutputRefused where Home Assistant refuses it."""
+        number = next(self._ids)
+        self._socket.send(json.dumps({"id": number, "type": command, **parameters}, ensure_ascii=False))
+        while (answer := _receive(self._socket, self._timeout_s)).get("id") != number:
+            pass  # An answer to nothing that was asked here.
+        if answer.get("success") is not True:
+            raise self._refusal(command, answer)
+        result = answer.get("result")
+        return {} if result is None else result
+
+    def _refusal(self, command: str, answer: Message) -> OutputRefused:
+        """Return the error for a refused command; the message is left out, because it may quote what was sent."""
+        error = answer.get("error")
+        code = str(error.get("code")) if isinstance(error, dict) else "unknown"
+        if code == "unknown_command" and command.startswith("recorder/"):
+            return OutputRefused(f"Home Assistant {self.version_text} runs without its recorder: switch it on")
+        code = code if re.fullmatch(r"\w{1,40}", code) else "unknown"
+        return OutputRefused(f"Home Assistant {self.version_text} refuses {command}: {code}")
+
+
+def parse_version(text: str) -> Version:
+    """Return year and month of a version such as 2026.11.0b1. Raises OutputRefused for another text."""
+    if not (match := re.match(r"(\d{1,4})\.(\d{1,3})(?!\d)", text)):
+        raise OutputRefused("Home Assistant does not tell its version")
+    return int(match[1]), int(match[2])
+
+
+def _receive(socket: ClientConnection, timeout_s: float) -> Message:
+    """Return the next message; one that is no JSON object is none of Home Assistant's."""
+    try:
+        message = json.loads(socket.recv(timeout=timeout_s))
+    except ValueError:
+        message = None
+    if not isinstance(message, dict):
+        raise OutputRefused(_NO_HOME_ASSISTANT)
+    return message
+
+
+@contextmanager
+def _explain_failures() -> Iterator[None]:
+    """Raise NotDelivered or OutputRefused, with one line, for what fails in a connection."""
+    try:
+        yield
+    except AddressRefused as error:
+        raise OutputRefused(f"Home Assistant may not be called: it is {error}") from None
+    except ssl.SSLCertVerificationError as error:
+        raise OutputRefused(f"the certificate of Home Assistant is not trusted: {error.verify_message}") from None
+    except ssl.SSLError as error:
+        if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+            raise OutputRefused("Home Assistant does not speak TLS at this address: write http://") from None
+        raise NotDelivered("no TLS connection to Home Assistant: if its address has none, write http://") from None
+    except TimeoutError:
+        raise NotDelivered("Home Assistant does not answer in time") from None
+    except OSError as error:
+        raise NotDelivered(f"Home Assistant can't be reached: {error.strerror or type(error).__name__}") from None
+    except InvalidStatus as error:
+        status = error.response.status_code
+        if status >= 500 or status == 429:
+            raise NotDelivered(f"Home Assistant is not there: status {status}") from None
+        raise OutputRefused(_NO_HOME_ASSISTANT) from None
+    except ConnectionClosed:
+        raise NotDelivered("Home Assistant has closed the connection") from None
+    except InvalidHandshake as error:
+        if isinstance(error.__cause__, EOFError):
+            raise NotDelivered("Home Assistant has closed the connection") from None
+        raise OutputRefused(_NO_HOME_ASSISTANT) from None
+    except WebSocketException as error:
+        raise NotDelivered(f"the connection to Home Assistant failed: {type(error).__name__}") from None

@@ -1,0 +1,13 @@
+"""The kinds of outputs that there are; a further one is a module beside this one, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from worker.outputs import home_assistant, line_protocol, mqtt, webhook
+from worker.outputs.options import OutputKind
+
+KINDS: Final[Mapping[str, OutputKind]] = {
+    kind.name: kind for kind in (home_assistant.KIND, mqtt.KIND, line_protocol.KIND, webhook.KIND)
+}

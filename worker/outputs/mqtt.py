@@ -1,0 +1,201 @@
+"""MQTT with discovery: the figures of a home as sensors of Home Assistant, and as JSON for everybody else.
+
+    releve/k9xgwnz9gvp2/state          {"consumption_yesterday": 8.412, "consumption_month": null, …}
+    releve/k9xgwnz9gvp2/availability   online
+    homeassistant/sensor/releve_k9xgwnz9gvp2/consumption_yesterday/config   what the sensor is
+
+All are retained, so a display that starts later has them at once. The state is one message, so that its figures are of
+one moment; what is not known is null, of which Home Assistant makes "unknown". The figures say what is known today,
+and change at midnight: ``OutputKind.daily``.
+
+We connect only to send. ``online`` is published last, after all else was acknowledged. The broker publishes ``offline``
+where a connection breaks off in between, until the delivery is repeated; a sensor that has heard nothing for three
+days expires. So no figure stands there as new where Relève has stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from worker.domain.clock import Clock
+from worker.domain.measures.readings import ONE_DAY, civil_date, local_midnight
+from worker.domain.networks import HOME_NETWORKS
+from worker.outputs.base import Change, OutputAccount
+from worker.outputs.home_figures import EnergyFigures, read_figures
+from worker.outputs.mqtt_client import PORTS, MqttBroker, RetainedMessage
+from worker.outputs.options import OutputKind, OutputOptions, OutputParts
+from worker.stores.measures.base import MeasureStore
+from worker.texts import LANGUAGES, translate
+
+_EXPIRES_AFTER_S: Final = 3 * 86_400
+_CONSENT_DAYS: Final = "consent_days"
+_PERIODS: Final = ("yesterday", "month", "year")
+_KINDS_OF_ENERGY: Final = ("consumption", "production", "gas")
+_NOT_IN_A_TOPIC: Final = "+#$\x00"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MqttOutput:
+    """A broker, and where and in which language it gets the figures of accounts."""
+
+    broker: MqttBroker
+    measures: MeasureStore
+    now: Clock
+    language: str = LANGUAGES[0]
+    base_topic: str = "releve"
+    discovery_prefix: str = "homeassistant"
+
+    def check(self) -> str:
+        with self.broker.connect():
+            return "the broker takes the connection, and the user and the password"
+
+    def send(self, changes: Sequence[Change]) -> None:
+        """Publish the figures of the changes' accounts as they are now; what has changed doesn't matter."""
+        for account in dict.fromkeys(change.account for change in changes):
+            messages = list(self._messages(account))  # Read before the connection is open.
+            available = f"{self._topic(account)}/availability"
+            with self.broker.connect(will=RetainedMessage(available, "offline")) as connection:
+                for message in (*messages, RetainedMessage(available, "online")):
+                    connection.publish(message)
+
+    def forget(self, accounts: Iterable[OutputAccount]) -> None:
+        """Remove all that the broker retains of these accounts; Home Assistant then removes their sensors."""
+        names = [_CONSENT_DAYS, *(name for energy in _KINDS_OF_ENERGY for name in _sensor_names(energy))]
+        with self.broker.connect() as connection:
+            for account in accounts:
+                configs = [self._config_topic(account, name) for name in names]
+                for topic in (*configs, *(f"{self._topic(account)}/{part}" for part in ("availability", "state"))):
+                    connection.publish(RetainedMessage(topic, ""))
+
+    def _messages(self, account: OutputAccount) -> Iterator[RetainedMessage]:
+        now = self.now()
+        figures = list(read_figures(account.id, self.measures, now))
+        for name, described in _sensors(figures):
+            config = {**self._common(account, name), **described}
+            yield RetainedMessage(self._config_topic(account, name), _to_json(config))
+        yield RetainedMessage(f"{self._topic(account)}/state", _to_json(_state(account, figures, now)))
+
+    def _common(self, account: OutputAccount, name: str) -> dict[str, Any]:
+        """Return what the discovery of each sensor says."""
+        device = f"releve_{account.label}"
+        return {
+            "name": translate(f"output.mqtt.{name}", self.language),
+            "unique_id": f"{device}_{name}",
+            "default_entity_id": f"sensor.{device}_{name}",
+            "state_topic": f"{self._topic(account)}/state",
+            "value_template": f"{{{{ value_json.{name} }}}}",
+            "availability_topic": f"{self._topic(account)}/availability",
+            "expire_after": _EXPIRES_AFTER_S,
+            "device": {"identifiers": [device], "name": f"Relève {account.label}", "manufacturer": "Relève"},
+            "origin": {"name": "Relève"},
+        }
+
+    def _topic(self, account: OutputAccount) -> str:
+        return f"{self.base_topic}/{account.label}"
+
+    def _config_topic(self, account: OutputAccount, name: str) -> str:
+        return f"{self.discovery_prefix}/sensor/releve_{account.label}/{name}/config"
+
+
+def _sensor_names(energy: str) -> list[str]:
+    return [f"{energy}_{part}" for part in (*_PERIODS, "last_day")]
+
+
+def _sensors(figures: Sequence[EnergyFigures]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name of each sensor, and what sets it apart."""
+    for one in figures:
+        for period in _PERIODS:
+            yield (
+                f"{one.name}_{period}",
+                {
+                    "device_class": "energy",
+                    "unit_of_measurement": "kWh",
+                    # A total that begins anew: a value may also be corrected downwards.
+                    "state_class": "total",
+                    "last_reset_value_template": f"{{{{ value_json.{period}_from }}}}",
+                    "suggested_display_precision": 2,
+                },
+            )
+        yield f"{one.name}_last_day", {"device_class": "date"}
+    yield _CONSENT_DAYS, {"device_class": "duration", "unit_of_measurement": "d", "entity_category": "diagnostic"}
+
+
+def _state(account: OutputAccount, figures: Sequence[EnergyFigures], now: datetime) -> dict[str, Any]:
+    """Return the state: the figures by the name of their sensor, and the beginning of each period."""
+    today = civil_date(now)
+    begins = {"yesterday": today - ONE_DAY, "month": today.replace(day=1), "year": today.replace(month=1, day=1)}
+    state: dict[str, Any] = {}
+    for one in figures:
+        state |= {f"{one.name}_{period}": getattr(one, period) for period in _PERIODS}
+        state[f"{one.name}_last_day"] = one.last_day.isoformat()
+    until = account.consent_until
+    state[_CONSENT_DAYS] = None if until is None else max((until - today).days, 0)
+    return state | {f"{period}_from": local_midnight(day).isoformat() for period, day in begins.items()}
+
+
+def _to_json(content: dict[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+
+def build(options: OutputOptions, parts: OutputParts) -> MqttOutput:
+    """Build the output of these options. Raises ValueError with one line."""
+    url, more = urlsplit(options.url), options.more
+    if url.scheme not in PORTS or not url.hostname or url.path.strip("/") or url.query or url.fragment:
+        raise ValueError("the address needs the form mqtts://HOST or mqtts://HOST:PORT")
+    if url.username or url.password:
+        raise ValueError("the address holds a user or a password: give the option user, and the password as the secret")
+    if options.secret and not more.get("user"):
+        raise ValueError("a password needs the option user")
+    language = more.get("language", LANGUAGES[0])
+    if language not in LANGUAGES:
+        raise ValueError(f"the option language is one of {', '.join(LANGUAGES)}")
+    return MqttOutput(
+        broker=MqttBroker(
+            host=url.hostname,
+            port=url.port or PORTS[url.scheme],
+            has_tls=url.scheme == "mqtts",
+            user=more.get("user"),
+            password=options.secret,
+            ca_file=more.get("ca_file"),
+            networks=(*parts.networks, *HOME_NETWORKS) if parts.any_private else parts.networks,
+        ),
+        measures=parts.measures,
+        now=parts.now,
+        language=language,
+        base_topic=_to_topic(more.get("base_topic", "releve")),
+        discovery_prefix=_to_topic(more.get("discovery_prefix", "homeassistant")),
+    )
+
+
+def _to_topic(text: str) -> str:
+    if not text or text != text.strip("/ ") or any(sign in text for sign in _NOT_IN_A_TOPIC):
+        raise ValueError("a topic has words with / between, without +, # and $")
+    return text
+
+
+def forget(options: OutputOptions, parts: OutputParts, accounts: Iterable[OutputAccount]) -> None:
+    """Remove all that the broker of these options retains of the accounts. Raises NotDelivered or OutputRefused."""
+    build(options, parts).forget(accounts)
+
+
+KIND: Final = OutputKind(
+    name="mqtt",
+    title="MQTT",
+    url_help="such as mqtts://broker.example, or mqtt://192.168.1.10 at home",
+    secret="password of the broker's user",  # noqa: S106 - what is asked for
+    daily=True,
+    forget=forget,
+    options={
+        "user": "the broker's user",
+        "language": "of the names of the sensors: fr or en",
+        "base_topic": "the first part of our own topics: releve",
+        "discovery_prefix": "the prefix of Home Assistant's discovery: homeassistant",
+        "ca_file": "a file with the certificate of the authority to trust for this broker",
+    },
+    build=build,
+)

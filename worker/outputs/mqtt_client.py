@@ -1,0 +1,187 @@
+"""A connection to an MQTT broker that publishes messages one after the other, and ends.
+
+It speaks MQTT 5, whose acknowledgement says when a topic may not be written to. paho's own loop is called in this
+thread: no thread is left behind, and each wait has an end.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from paho.mqtt.client import Client, MQTTMessageInfo, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.reasoncodes import ReasonCode
+
+from worker.clients.guarded_socket import AddressRefused, check_peer
+from worker.domain.networks import Network
+from worker.errors import NotDelivered
+from worker.outputs.base import OutputRefused
+
+PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+_TIMEOUT_S: Final = 15.0  # For each of: the connection, the broker's greeting, an acknowledgement.
+_POLL_S: Final = 0.5
+_AT_LEAST_ONCE: Final = 1
+_BAD_PROTOCOL: Final = 132
+_REFUSED_CREDENTIALS: Final = (134, 135, 138, 140)  # User or password, no right, banned, method.
+_BUSY: Final = (136, 137, 151, 159)  # Not available, busy, quota, too many connections.
+
+
+@dataclass(frozen=True, slots=True)
+class RetainedMessage:
+    """A retained message; an empty payload removes what is retained."""
+
+    topic: str
+    payload: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MqttBroker:
+    """The broker as it is set up. ``ca_file``: the certificates trusted for it in place of the system's."""
+
+    host: str
+    port: int
+    has_tls: bool
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    networks: Sequence[Network] = ()
+    timeout_s: float = _TIMEOUT_S
+
+    @contextmanager
+    def connect(self, will: RetainedMessage | None = None) -> Iterator[MqttConnection]:
+        """Open a connection; the broker publishes ``will`` where it breaks off. Raises NotDelivered, OutputRefused."""
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=f"releve-{secrets.token_hex(6)}",  # Two processes with one id would cut each other's connection.
+            protocol=MQTTv5,
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = self.timeout_s
+        if self.user is not None:
+            client.username_pw_set(self.user, self.password)
+        if will is not None:
+            client.will_set(will.topic, will.payload, _AT_LEAST_ONCE, retain=True)
+        if self.has_tls:
+            client.tls_set_context(self._tls_context())
+        connection = MqttConnection(client, self.timeout_s)
+        client.on_socket_open = self._check_address
+        try:
+            self._open(client)
+            connection.wait_for_greeting()
+            yield connection
+        finally:
+            client.disconnect()
+
+    def _check_address(self, client: Client, userdata: Any, sock: Any) -> None:
+        """Raise AddressRefused for an address that may not be called: paho has sent nothing of MQTT yet."""
+        check_peer(sock, self.host, self.networks, is_plain=not self.has_tls)
+
+    def _open(self, client: Client) -> None:
+        try:
+            client.connect(self.host, self.port)
+        except AddressRefused as error:
+            raise OutputRefused(f"the broker has {error}: see RELEVE_WEBHOOK_NETWORKS") from None
+        except ssl.SSLCertVerificationError as error:
+            raise OutputRefused(
+                f"the broker's certificate is not trusted ({error.verify_message}): "
+                "the option ca_file names its authority's"
+            ) from None
+        except ssl.SSLError:
+            raise NotDelivered("the broker speaks no TLS on this port, or broke off: mqtts:// needs it") from None
+        except (OSError, ValueError) as error:
+            raise NotDelivered(f"the broker can't be reached: {_reason(error)}") from None
+
+    def _tls_context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError):
+            raise OutputRefused("the file that the option ca_file names can't be read, or is no certificate") from None
+        context.sslsocket_class = _ClosingTlsSocket
+        return context
+
+
+class _ClosingTlsSocket(ssl.SSLSocket):
+    """A socket that a failed handshake closes: paho leaves it open."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
+class MqttConnection:
+    """An open connection."""
+
+    def __init__(self, client: Client, timeout_s: float) -> None:
+        self._client, self._timeout_s = client, timeout_s
+        self._greeting: ReasonCode | None = None
+        self._acknowledged: dict[int, ReasonCode] = {}
+        client.on_connect = self._on_connect
+        client.on_publish = self._on_publish
+
+    def publish(self, message: RetainedMessage) -> None:
+        """Publish a retained message, and return once the broker has it. Raises NotDelivered, OutputRefused."""
+        info = self._client.publish(message.topic, message.payload, _AT_LEAST_ONCE, retain=True)
+        code = self._wait_for(info)
+        if code.value in _REFUSED_CREDENTIALS:
+            raise OutputRefused(f"the broker does not let this user write to {message.topic}")
+        if code.is_failure:
+            raise NotDelivered(f"the broker did not take a message: {code}")
+
+    def wait_for_greeting(self) -> None:
+        """Wait until the broker has taken the connection. Raises NotDelivered, OutputRefused."""
+        ends_at = time.monotonic() + self._timeout_s
+        while self._greeting is None:
+            self._turn(ends_at)
+        code = self._greeting
+        if not code.is_failure:
+            return
+        if code.value in _REFUSED_CREDENTIALS:
+            raise OutputRefused(f"the broker refuses the user or the password: {code}")
+        if code.value == _BAD_PROTOCOL:
+            raise OutputRefused("the broker does not speak MQTT 5: it needs a newer version, such as Mosquitto 2")
+        raise (NotDelivered if code.value in _BUSY else OutputRefused)(f"the broker refuses the connection: {code}")
+
+    def _wait_for(self, info: MQTTMessageInfo) -> ReasonCode:
+        ends_at = time.monotonic() + self._timeout_s
+        while info.mid not in self._acknowledged:
+            self._turn(ends_at)
+        return self._acknowledged.pop(info.mid)
+
+    def _turn(self, ends_at: float) -> None:
+        """Let paho read and write for a moment. Raises NotDelivered where the connection ends or the time is over."""
+        if self._client.loop(_POLL_S) is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+            if self._greeting is None:
+                raise NotDelivered("the broker closed the connection before it answered")
+            if not self._greeting.is_failure:
+                raise NotDelivered("the connection to the broker broke off")
+        if time.monotonic() > ends_at:
+            raise NotDelivered(f"the broker did not answer within {self._timeout_s:g} s")
+
+    def _on_connect(self, client: Client, userdata: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
+        self._greeting = code
+
+    def _on_publish(self, client: Client, userdata: Any, mid: int, code: ReasonCode, properties: Any) -> None:
+        self._acknowledged[mid] = code
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error of the network means; its own text may name an address."""
+    match error:
+        case TimeoutError():
+            return "no answer in time"
+        case ConnectionRefusedError():
+            return "nothing listens on this port"
+        case socket.gaierror():
+            return "no such name"
+        case _:
+            return type(error).__name__

@@ -1,0 +1,140 @@
+"""Measures for a service: signed POST requests, one for each series of an account and at most 5 000 readings.
+
+A request tells all readings of whole days, so that its receiver replaces what it has of these days: a reading that is
+not in it is no longer there. docs/reference/measures-webhook.schema.json describes the body.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import requests
+
+from worker.clients.signed_webhook import TIMEOUTS_S, open_session, post_signed
+from worker.domain.measures.changed_part import start_of
+from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, key_of, key_range
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, civil_date, local_midnight
+from worker.domain.networks import HOME_NETWORKS, Network, is_loopback_host
+from worker.errors import NotDelivered
+from worker.outputs.base import Change, OutputRefused
+from worker.outputs.options import OutputKind, OutputOptions, OutputParts
+from worker.stores.measures.base import MeasureStore
+
+MOST_READINGS: Final = 5_000
+SHORTEST_SECRET: Final = 32
+_REFUSED: Final = {401: "refuses the signature", 403: "refuses the signature", 404: "has no such path", 410: "is gone"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuresWebhook:
+    """A service that gets the readings of the days in which something has changed."""
+
+    url: str = field(repr=False)  # The path may be a secret of the receiver.
+    secret: str = field(repr=False)
+    measures: MeasureStore
+    networks: Sequence[Network] = ()
+    most_readings: int = MOST_READINGS
+    timeouts_s: tuple[float, float] = TIMEOUTS_S
+    clock: Callable[[], float] = time.time  # The real clock, because receivers compare the time with theirs.
+
+    def check(self) -> str:
+        """Send a signed request without a reading, of kind ``test``."""
+        with open_session(self.networks) as session:
+            self._post(session, {"id": uuid4().hex, "kind": "test"})
+        return "the receiver takes signed requests"
+
+    def send(self, changes: Sequence[Change]) -> None:
+        with open_session(self.networks) as session:
+            for change in changes:
+                for body in self._bodies(change):
+                    self._post(session, body)
+
+    def _bodies(self, change: Change) -> Iterator[dict[str, Any]]:
+        """Yield the bodies that tell the days of a change; each one's days begin where those before have ended."""
+        inputs = change.series.inputs
+        days = DateWindow(civil_date(change.first), civil_date(change.last) + ONE_DAY)
+        (key, end_key), begin = key_range(days, inputs), local_midnight(days.start)
+        while True:
+            # One more than is sent tells where the next request begins.
+            page = self.measures.read(change.account.id, {inputs: (key, end_key)}, self.most_readings + 1)[inputs]
+            rest = page[self.most_readings :]
+            until = start_of(key_of(rest[0])) if rest else local_midnight(days.end)
+            yield _to_body(change, begin, until, page[: self.most_readings])
+            if not rest:
+                return
+            key, begin = key_of(rest[0]), until
+
+    def _post(self, session: requests.Session, body: dict[str, Any]) -> None:
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        status = post_signed(session, self.url, self.secret, content, int(self.clock()), self.timeouts_s)
+        if 200 <= status < 300:
+            return
+        if status in _REFUSED:
+            raise OutputRefused(f"the receiver {_REFUSED[status]} (status {status})")
+        if 300 <= status < 400:
+            raise OutputRefused(f"the receiver redirects (status {status}): give the address that it leads to")
+        raise NotDelivered(f"the receiver answers with status {status}")
+
+
+def _to_body(change: Change, begin: datetime, until: datetime, documents: Sequence[Document]) -> dict[str, Any]:
+    series = change.series
+    return {
+        "id": _identify(change, begin, until, documents),
+        "kind": "measures",
+        "account": change.account.id,
+        "series": series.value,
+        "unit": series.description.quantity.load_unit,
+        "from": _to_text(begin),
+        "until": _to_text(until),
+        "readings": [
+            {
+                "start": _to_text(start_of(key_of(document))),
+                "value": document["load"],
+                "step": document.get("step", USUAL_STEP_MINUTES) if series.has_steps else None,
+            }
+            for document in documents
+        ],
+    }
+
+
+def _identify(change: Change, begin: datetime, until: datetime, documents: Sequence[Document]) -> str:
+    """Return the same id for the same state of the same days; a value that comes back was written at another time."""
+    if not documents:
+        return uuid4().hex
+    of_documents = [[document["_id"], document["load"], document["updated_at"]] for document in documents]
+    content = json.dumps([change.series.value, begin.isoformat(), until.isoformat(), of_documents])
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _to_text(moment: datetime) -> str:
+    return moment.astimezone(PARIS).isoformat(timespec="seconds")
+
+
+def build(options: OutputOptions, parts: OutputParts) -> MeasuresWebhook:
+    """Build the output of these options. Raises ValueError."""
+    address = urlsplit(options.url)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise ValueError("the address must be an https:// URL")
+    networks = (*parts.networks, *HOME_NETWORKS) if parts.any_private else tuple(parts.networks)
+    if address.scheme == "http" and not networks and not is_loopback_host(address.hostname):
+        raise ValueError("the address needs https:// (or name the receiver's network in RELEVE_WEBHOOK_NETWORKS)")
+    if len(options.secret or "") < SHORTEST_SECRET:
+        raise ValueError(f"the secret needs {SHORTEST_SECRET} characters at least: openssl rand -hex 32")
+    return MeasuresWebhook(url=options.url, secret=options.secret or "", measures=parts.measures, networks=networks)
+
+
+KIND: Final = OutputKind(
+    name="webhook",
+    title="signed POST requests to a service",
+    url_help="the address that gets the requests, such as https://service.example/measures",
+    secret="secret that signs the requests, of 32 characters or more",  # noqa: S106 - what is asked for
+    build=build,
+)
