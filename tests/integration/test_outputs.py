@@ -24,8 +24,8 @@ from tests.support.installation import Installation
 from tests.support.registries import METER, OTHER_METER, add_ready
 from worker.clients.signed_webhook import SIGNATURE_HEADER
 from worker.domain.consent.consents import NoticeKind
-from worker.domain.measures.changed_part import ChangedPart, start_of
-from worker.domain.measures.documents import Entry, to_document
+from worker.domain.measures.documents import Entry, start_of, to_document
+from worker.domain.measures.messages import ChangedPart
 from worker.domain.measures.readings import ONE_DAY, local_midnight
 from worker.domain.measures.series import Doctype, Series
 from worker.errors import NotDelivered, StoreUnavailable, Unforeseen

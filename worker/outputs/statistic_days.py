@@ -29,7 +29,7 @@ class StatisticReader:
     account_id: str
     statistic: Statistic
 
-    def rows_since(self, first: date, last_changed: date, now: datetime) -> Iterator[StatisticRow]:
+    def rows_since(self, first: date, now: datetime) -> Iterator[StatisticRow]:
         """Yield the rows of ``first`` and of all later days until ``now``, with the sums that the store gives.
 
         There are none before the oldest value, and none at all where there is no value.
@@ -37,8 +37,9 @@ class StatisticReader:
         oldest = self._first_day()
         if oldest is None or not self._has_values(oldest, civil_date(now)):
             return
-        window = DateWindow(max(first, oldest), max(last_changed, civil_date(now), oldest) + ONE_DAY)
-        rows = to_rows(self._read_days(window), self._sum_before(oldest, window.start), self.statistic, last_changed)
+        begin = max(first, oldest)
+        days = self._read_days(DateWindow(begin, max(begin, civil_date(now)) + ONE_DAY))
+        rows = to_rows(days, self._sum_before(oldest, begin), self.statistic)
         yield from takewhile(lambda row: row.start <= now, rows)
 
     def _has_values(self, oldest: date, today: date) -> bool:

@@ -52,7 +52,13 @@ def corrections(draw: st.DrawFn) -> list[tuple[str, int, list[int]]]:
 def apply(home: StatisticHome, model: Model, step: tuple[str, int, list[int]], pair: tuple[Series, Series]) -> Change:
     kind, number, values = step
     day, (daily, curve) = DAYS[number], pair
-    removable = [start for start in model.hours if start - HOUR in model.hours]
+    newest = max(model.totals(), default=day)
+    removable = [
+        start
+        for start in model.hours
+        # The only hour of the newest day, of which nothing would be known then, is never removed.
+        if start - HOUR in model.hours and (civil_date(start) < newest or civil_date(start - HOUR) == newest)
+    ]
     if kind == "removed hour" and removable:
         # A step that begins in the hour before has taken the place of the steps of this one (rule K5).
         start = removable[values[0] % len(removable)]

@@ -10,8 +10,8 @@ store, also where a curve has gaps or differs from the daily value:
 * A day without a curve is one row at its start.
 * A day with a curve is all its hours. What the daily value has more than the hours goes into the first one; what it has
   less is taken from the first ones, none of which falls below 0.
-* An hour or a day of which nothing is known has a row without an amount. It carries the sum on, and overwrites what may
-  have been sent before a correction.
+* An hour or a day of which nothing is known, between others, has a row without an amount. It carries the sum on, and
+  overwrites what may have been sent before a correction. Nothing follows the newest day.
 """
 
 from __future__ import annotations
@@ -117,16 +117,15 @@ def daily_amounts(documents: Iterable[Document], statistic: Statistic) -> dict[d
     return {date.fromisoformat(key_of(row)): to_amount(row[field]) for row in documents if row.get(field) is not None}
 
 
-def to_rows(days: Iterable[DayAmounts], total: int, statistic: Statistic, last_changed: date) -> Iterator[StatisticRow]:
+def to_rows(days: Iterable[DayAmounts], total: int, statistic: Statistic) -> Iterator[StatisticRow]:
     """Yield the rows of these days, ``total`` being the sum before the first of them.
 
-    They end with the last day of which something is known, and not before ``last_changed``: what is known no more is
-    overwritten.
+    They end with the last day of which something is known.
     """
     pending: list[DayAmounts] = []
     for values in days:
         pending.append(values)
-        if values.is_known or values.day <= last_changed:
+        if values.is_known:
             for day in pending:
                 for start, amount in _split(day, statistic):
                     total += amount or 0

@@ -19,8 +19,8 @@ def at(hour: int, day: date = DAY) -> datetime:
     return datetime(day.year, day.month, day.day, hour, tzinfo=PARIS).astimezone(UTC)
 
 
-def rows_of(*days: DayAmounts, total: int = 0, last_changed: date = DAY) -> list[StatisticRow]:
-    return list(to_rows(days, total, CONSUMPTION, last_changed))
+def rows_of(*days: DayAmounts, total: int = 0) -> list[StatisticRow]:
+    return list(to_rows(days, total, CONSUMPTION))
 
 
 def test_a_day_known_only_as_a_day_is_one_row_at_its_local_midnight() -> None:
@@ -29,7 +29,7 @@ def test_a_day_known_only_as_a_day_is_one_row_at_its_local_midnight() -> None:
 
 def test_a_day_of_gas_begins_at_six() -> None:
     day = DayAmounts(DAY, 700, {})
-    assert [row.start for row in to_rows([day], 0, GAS, DAY)] == [at(6)]
+    assert [row.start for row in to_rows([day], 0, GAS)] == [at(6)]
 
 
 def test_what_no_hour_tells_goes_into_the_first_row_of_the_day() -> None:
@@ -64,13 +64,10 @@ def test_clock_change_days_have_each_of_their_hours_once(day: date, number: int)
     assert rows[-1].start + HOUR == at(0, day + timedelta(days=1))
 
 
-def test_days_without_anything_carry_the_sum_on_until_the_last_that_is_known_or_has_changed() -> None:
+def test_days_without_anything_carry_the_sum_on_to_the_next_that_is_known() -> None:
     days = [DayAmounts(DAY + timedelta(days=place), value, {}) for place, value in enumerate([5, None, 7, None, None])]
 
-    rows = rows_of(*days, last_changed=DAY + timedelta(days=3))
-
-    assert [(row.amount, row.total) for row in rows] == [(5, 5), (None, 5), (7, 12), (None, 12)]
-    assert len(rows_of(*days)) == 3
+    assert [(row.amount, row.total) for row in rows_of(*days)] == [(5, 5), (None, 5), (7, 12)]
 
 
 def test_the_volume_of_gas_is_a_field_of_its_day() -> None:
