@@ -285,7 +285,7 @@ def test_a_close_that_can_not_be_written_fails_no_window(fleet: Fleet, caplog: p
     outbox, database = fleet.outbox, fleet.registry.database
 
     class Away(SqlTable):
-        def fetch(self, *_: Any) -> Any:
+        def writing(self) -> Any:
             raise StoreUnavailable("away")
 
     with outbox.noting(account, DAILY) as note:

@@ -6,10 +6,13 @@ import hashlib
 import hmac
 import json
 import logging
+import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -223,6 +226,31 @@ def test_a_name_that_leads_into_a_private_network_is_not_called(fleet: Fleet, mo
 def test_options_that_could_be_read_or_forged_are_refused(fleet: Fleet, url: str, secret: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         KINDS["webhook"].build(OutputOptions(url, secret), fleet.delivery.parts)
+
+
+# A further output
+
+
+def test_the_output_of_the_page_is_one_file(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path("docs/how-to/add-an-output.md").read_text("utf-8")
+    (source,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    module: dict[str, Any] = {"__name__": "worker.outputs.file"}
+    monkeypatch.setitem(
+        sys.modules, "worker.outputs.file", ModuleType("worker.outputs.file")
+    )  # dataclasses look there.
+    exec(compile(source, "file.py", "exec"), module)
+    fleet.delivery = replace(fleet.delivery, kinds={"file": module["KIND"]})
+    folder = tmp_path / "changes"
+    output = fleet.runtime.outputs.insert("file", {"url": f"file://{folder}"}, fleet.at)
+    account = add_ready(fleet.runtime.registry)
+    fleet.change(account, 3, 5)
+    assert fleet.deliver_due() == 0
+    assert "can't be written" in fleet.runtime.outputs.get(output).error
+    folder.mkdir()
+    fleet.at += timedelta(minutes=1)
+    assert fleet.deliver_due() == 1
+    written = (folder / f"{account}-daily.txt").read_text()
+    assert written == "daily 2024-07-03T00:00:00+02:00 2024-07-05T00:00:00+02:00\n"
 
 
 # The delivery

@@ -58,7 +58,7 @@ def drill(
     """Start servers and workers, kill them, cut them off, lose and double messages; compare the store with the truth.
 
     Nothing of yours is touched. The exit code is 1 where a reading is lost, doubled or wrong, a total is wrong, a
-    zero invented, or an account stuck; the same seed plans the same faults again.
+    zero invented, an account stuck, or an output was not sent what is stored; the same seed plans the same faults.
 
     \b
     Examples:
@@ -128,7 +128,7 @@ def _print_report(report: DrillReport) -> None:
         table.add_row(kind.replace("_", " "), str(figures["count"]), *seconds)
     console.print(table)
     values = report.as_json()
-    for names in (("accounts", "documents", "kills"), (*DIFFERENCES, "stuck")):
+    for names in (("accounts", "documents", "kills"), (*DIFFERENCES, "stuck", "not_sent")):
         console.print(", ".join(f"{name.replace('_', ' ')} {values[name]}" for name in names))
     console.print("repeated: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in values["repeated"].items()))
     console.print("[green]nothing lost, nothing doubled[/]" if report.ok else "[red]FAILED[/]")

@@ -88,6 +88,9 @@ class FaultInjector:
             case FaultKind.DISK_FULL:
                 self._processes.limit_file_size(_FULL_AT_BYTES)
                 return partial(self._processes.limit_file_size, None)
+            case FaultKind.RECEIVER_AWAY:
+                self._servers.receiver.away = True
+                return partial(setattr, self._servers.receiver, "away", False)
             case FaultKind.TWO_BEATS:
                 self._processes.add_beat(_SECOND_BEAT)
                 return partial(self._processes.stop_child, _SECOND_BEAT)

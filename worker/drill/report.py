@@ -33,14 +33,15 @@ class DrillReport:
     recoveries: list[Recovery] = field(default_factory=list)
     differences: Differences = field(default_factory=Differences)
     stuck: int = 0
+    not_sent: int = 0
     settled_s: float = 0.0
     repeated: dict[str, int] = field(default_factory=dict)
     ended_by_themselves: Counter[str] = field(default_factory=Counter)
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is lost, doubled or wrong, and no account is stuck."""
-        return not self.differences and not self.stuck
+        """Whether nothing is lost, doubled or wrong, no account is stuck, and the receiver has what is stored."""
+        return not self.differences and not self.stuck and not self.not_sent
 
     def summarize_faults(self) -> dict[str, dict[str, Any]]:
         """Return for each kind its count and the seconds to recover, median and longest."""
@@ -55,6 +56,7 @@ class DrillReport:
             **{name: getattr(self, name) for name in names},
             **{name: self.differences[name] for name in DIFFERENCES},
             "stuck": self.stuck,
+            "not_sent": self.not_sent,
             "recovered_in_time": all(item.took_s is not None and item.took_s < _RECOVER_S for item in self.recoveries),
             "settled_s": round(self.settled_s, 1),
             "seconds": round(self.seconds, 1),

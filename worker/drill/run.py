@@ -70,6 +70,7 @@ class Drill:
         while self._active_faults:
             self._end_fault(self._active_faults.pop())
         self._settle()
+        self._deliver_rest()
         self._fill_report()
         self._report.seconds = self.elapsed_s()
 
@@ -151,6 +152,16 @@ class Drill:
         for recovery in self._tracker.open:
             self._print(f"not recovered: {recovery.kind}: {recovery.pending}")
 
+    def _deliver_rest(self) -> None:
+        """Wait until the receiver of measures has been sent all that waits."""
+        begun_s = self.elapsed_s()
+        while self.elapsed_s() - begun_s < _SETTLE_S:
+            self._tick()
+            with suppress(TransientError):
+                if self._servers.receiver.deliver_rest(self._servers.runtime):
+                    return
+            time.sleep(_TICK_S)
+
     def _fill_report(self) -> None:
         report, fleet = self._report, self._fleet
         report.accounts = len(fleet.homes)
@@ -160,9 +171,12 @@ class Drill:
             report.documents += documents
             if differences:
                 self._print(f"account {home.account_id}: {dict(differences)}")
+        accounts = [home.account_id for home in fleet.homes]
+        report.not_sent = self._servers.receiver.count_differences(self._servers.runtime, accounts)
         calls = self._servers.simulator.admin("GET", "report")["data_calls"]
         done = {"nights": fleet.nights, "corrections": fleet.corrected, "consents_given_again": fleet.consented_again}
-        report.repeated = count_repeats(self._servers.folder / "logs", calls) | done
+        sent = {"measures_sent": self._servers.receiver.requests}
+        report.repeated = count_repeats(self._servers.folder / "logs", calls) | done | sent
 
     def _print_progress(self) -> None:
         faults = len(self._tracker.recoveries)

@@ -53,6 +53,7 @@ class FaultKind(StrEnum):
     SUPPLIER_SILENT = "supplier times out"
     SUPPLIER_TRUNCATED = "supplier's JSON truncated"
     TOKEN_LOST = "token answers lost"  # noqa: S105
+    RECEIVER_AWAY = "receiver of measures away"
     TWO_BEATS = "two beats"
     DOUBLED = "every message twice"
     CLOCK_BACK = "clock set back an hour"
@@ -60,6 +61,7 @@ class FaultKind(StrEnum):
 
 # Work goes on during these faults, after the processes that they need have started.
 WORK_CONTINUES: Final = (
+    FaultKind.RECEIVER_AWAY,
     FaultKind.TWO_BEATS,
     FaultKind.DOUBLED,
     FaultKind.CLOCK_BACK,

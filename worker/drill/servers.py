@@ -27,6 +27,7 @@ from worker.domain.measures.series import Series
 from worker.drill.couchdb_relay import CouchdbRelay
 from worker.drill.crash_worker import CLOCK_AHEAD_VARIABLE, set_clock
 from worker.drill.processes import POOLS, DrillProcesses
+from worker.drill.receiver import MeasuresReceiver
 from worker.errors import PageNotReady
 from worker.runtime.process import Runtime
 from worker.stores.redis.child_processes import Supervisor, answers, free_port
@@ -169,6 +170,7 @@ class DrillServers:
     couchdb: DrillCouchdb | None
     simulator: DrillSimulator
     processes: DrillProcesses
+    receiver: MeasuresReceiver
 
 
 @contextmanager
@@ -221,8 +223,10 @@ def open_servers(
 
         set_clock(ahead)
         runtime = resources.enter_context(Runtime(get_settings()))
+        receiver = resources.enter_context(MeasuresReceiver())
+        receiver.set_up(runtime)
         processes = resources.enter_context(DrillProcesses(folder, env))
         for name in POOLS:
             processes.add_worker(name)
         processes.add_beat("beat")
-        yield DrillServers(folder, runtime, redis, couchdb_server, simulator, processes)
+        yield DrillServers(folder, runtime, redis, couchdb_server, simulator, processes, receiver)

@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from typing import Any, Final
@@ -45,13 +45,17 @@ _SUPERVISOR: Final = "supervisor"  # The host under which an add-on reaches Home
 
 @dataclass(frozen=True)
 class HomeAssistant:
-    """One Home Assistant; ``language``: of the statistics' names. ``wait`` pauses for seconds."""
+    """One Home Assistant.
+
+    ``language``: of the statistics' names. ``rows_a_message``: at most. ``wait`` pauses for seconds.
+    """
 
     address: HomeAssistantAddress
     language: str
     measures: MeasureStore
     now: Clock
-    wait: Callable[[float], None] = field(default=time.sleep)
+    rows_a_message: int = ROWS_A_MESSAGE
+    wait: Callable[[float], None] = time.sleep
 
     def check(self) -> str:
         """Try the address, the token, its user's rights and the recorder."""
@@ -76,7 +80,7 @@ class HomeAssistant:
         metadata = self._describe(statistic, account, session)
         rows = reader.rows_since(first, last, self.now())
         newest = None
-        while batch := list(islice(rows, ROWS_A_MESSAGE)):
+        while batch := list(islice(rows, self.rows_a_message)):
             session.call("recorder/import_statistics", metadata=metadata, stats=[_to_json(row) for row in batch])
             newest = batch[-1]
         if newest is not None:
@@ -137,9 +141,10 @@ def _to_number(amount: int) -> float:
 def _build(options: OutputOptions, parts: OutputParts) -> HomeAssistant:
     """Build the output. Raises ValueError with what is wrong."""
     url = parse_address(options.url)
-    # An add-on's token changes with each start, so it is never stored.
-    is_addon = urlsplit(url).hostname == _SUPERVISOR
-    token = options.secret or (os.environ.get("SUPERVISOR_TOKEN", "") if is_addon else "")
+    token = options.secret
+    if urlsplit(url).hostname == _SUPERVISOR:
+        # Each start of an add-on brings another token, so the one of now goes before the stored one.
+        token = os.environ.get("SUPERVISOR_TOKEN", token)
     if not token:
         raise ValueError("a long-lived access token is needed: Home Assistant makes it on the page of your profile")
     language = options.more.get("language", LANGUAGES[0])

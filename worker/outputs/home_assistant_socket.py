@@ -187,7 +187,7 @@ def _explain_failures() -> Iterator[None]:
     except ssl.SSLError as error:
         if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
             raise OutputRefused("Home Assistant does not speak TLS at this address: write http://") from None
-        raise NotDelivered("the TLS connection to Home Assistant failed") from None
+        raise NotDelivered("no TLS connection to Home Assistant: if its address has none, write http://") from None
     except TimeoutError:
         raise NotDelivered("Home Assistant does not answer in time") from None
     except OSError as error:

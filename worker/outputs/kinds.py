@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from worker.outputs import line_protocol, mqtt, webhook
+from worker.outputs import home_assistant, line_protocol, mqtt, webhook
 from worker.outputs.options import OutputKind
 
-KINDS: Final[Mapping[str, OutputKind]] = {kind.name: kind for kind in (mqtt.KIND, line_protocol.KIND, webhook.KIND)}
+KINDS: Final[Mapping[str, OutputKind]] = {
+    kind.name: kind for kind in (home_assistant.KIND, mqtt.KIND, line_protocol.KIND, webhook.KIND)
+}

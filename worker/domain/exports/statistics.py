@@ -1,7 +1,8 @@
 """Hourly statistics with cumulative sums, made from daily values and the hours of curves.
 
-A row, such as ``2026-11-24T00:00+01:00``, 412000, 8731000: an hour's start, the amount of the time that begins with it,
+A row, such as ``2026-11-23T23:00+00:00``, 412000, 8731000: an hour's start, the amount of the time that begins with it,
 and the sum of all amounts up to its end, in millionths of kWh or m³. Before the oldest stored reading the sum is 0.
+Hours are in UTC: in one zone, Python takes the two passes of the autumn hour for the same.
 
 A day's amount is its daily value, and without one the sum of its hours. So sums at the ends of days are those of the
 store, also where a curve has gaps or differs from the daily value:
@@ -73,7 +74,10 @@ STATISTICS: Final = (
 
 
 class DayAmounts(NamedTuple):
-    """What is stored of a day: its daily value, None if there is none, and the amounts of its hours by their start."""
+    """What is stored of a day.
+
+    ``daily``: its daily value; None if there is none. ``hours``: the amounts of its hours by their start, in UTC.
+    """
 
     day: date
     daily: int | None
@@ -90,7 +94,7 @@ class DayAmounts(NamedTuple):
 
 
 class StatisticRow(NamedTuple):
-    """A row of a statistic; ``start`` is zone-aware."""
+    """A row of a statistic; ``start`` is in UTC."""
 
     start: datetime
     amount: int | None
@@ -101,7 +105,7 @@ def to_days(dates: Iterable[date], daily: Mapping[date, int], hours: Iterable[Do
     """Yield what is stored of each of these days, from the daily values and the documents of hours."""
     by_day: dict[date, dict[datetime, int]] = {}
     for document in hours:
-        start = datetime.fromisoformat(key_of(document)).astimezone(PARIS)
+        start = datetime.fromisoformat(key_of(document))
         by_day.setdefault(civil_date(start), {})[start] = to_amount(document["load"])
     for day in dates:
         yield DayAmounts(day, daily.get(day), by_day.get(day, {}))
@@ -133,7 +137,8 @@ def to_rows(days: Iterable[DayAmounts], total: int, statistic: Statistic, last_c
 def _split(values: DayAmounts, statistic: Statistic) -> Iterator[tuple[datetime, int | None]]:
     """Yield the starts of a day's rows and their amounts."""
     if not values.hours:
-        yield datetime.combine(values.day, time(statistic.starts_at), PARIS), values.daily
+        start = datetime.combine(values.day, time(statistic.starts_at), PARIS)
+        yield start.astimezone(UTC), values.daily
         return
     missing = values.amount - sum(values.hours.values())
     for start in _hours_of(values.day):
@@ -146,6 +151,6 @@ def _split(values: DayAmounts, statistic: Statistic) -> Iterator[tuple[datetime,
 
 
 def _hours_of(day: date) -> Iterator[datetime]:
-    """Yield the starts of a day's hours, 23 to 25 of them, in the meter's zone."""
+    """Yield the starts of a day's hours, 23 to 25 of them."""
     midnight = local_midnight(day).astimezone(UTC)
-    return ((midnight + place * _HOUR).astimezone(PARIS) for place in range(day_length(day) // _HOUR))
+    return (midnight + place * _HOUR for place in range(day_length(day) // _HOUR))

@@ -12,17 +12,18 @@ delivery a row is deleted only if no window has noted or closed anything since i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
-    Connection,
-    Select,
+    Integer,
     and_,
+    bindparam,
     case,
     delete,
     func,
@@ -87,7 +88,7 @@ class OutboxTable(SqlTable):
         def note(part: ChangedPart) -> None:
             if not series.is_state and part not in parts:
                 parts.append(part)
-                noted.update(self._upsert(account_id, series, part, joins=noted))
+                noted.update(self._upsert(account_id, series, part, noted))
 
         try:
             yield note
@@ -95,7 +96,7 @@ class OutboxTable(SqlTable):
             if parts:
                 whole = ChangedPart(min(part.first for part in parts), max(part.last for part in parts))
                 try:
-                    self._upsert(account_id, series, whole, leaves=noted)
+                    self._upsert(account_id, series, whole, noted, closes=True)
                 except StoreUnavailable as error:
                     log.warning("a change is sent later: it could not be closed: %s", error)
 
@@ -104,44 +105,39 @@ class OutboxTable(SqlTable):
         account_id: str,
         series: Series,
         part: ChangedPart,
+        noted: Collection[str],
         *,
-        joins: set[str] | None = None,
-        leaves: set[str] | None = None,
+        closes: bool = False,
     ) -> list[str]:
         """Insert or widen the row of each output of the account, and return the ids of these outputs.
 
-        ``joins``: the outputs whose rows count this writer already, the others count it from now on; ``leaves``: those
-        whose rows count it no longer. An output that was made since the note gets its row with the close.
+        ``noted``: the outputs whose rows count this writer already. The others count it from now on; when it ``closes``
+        none does any more, and an output that was made since the note gets its row.
         """
-        query = _outputs_of(account_id)
-        if not self._database.fetch(query):
-            return []
+        account = {"account_id": account_id}
+        if not noted:
+            with self._database.reading() as connection:
+                if connection.execute(_OUTPUTS_OF, account).first() is None:
+                    return []
         now = self._now()
-        with self._database.writing() as connection:
-            # The lock keeps output and account from being removed before the row is there.
-            locking = query.with_for_update(read=True, key_share=True, of=[OUTPUTS, ACCOUNTS])
-            ids = connection.execute(locking).scalars().all()
-            for output_id in ids:
-                writers = int(output_id not in joins) if joins is not None else -int(output_id in (leaves or ()))
-                self._upsert_row(connection, (output_id, account_id, series), part, writers, now)
-        return [*ids]
-
-    def _upsert_row(
-        self, connection: Connection, key: tuple[str, str, Series], part: ChangedPart, writers: int, now: datetime
-    ) -> None:
-        insert = build_insert(connection.dialect.name, OUTPUT_CHANGES)
-        values = {
-            **dict(zip(("output_id", "account_id", "series"), key, strict=True)),
+        row = {
+            **account,
+            "series": series,
             "first_at": part.first,
             "last_at": part.last,
-            "writers": max(writers, 0),
             # No row that was deleted meanwhile has had this number.
             "number": _microseconds(now),
-            "since": now,
-            "turn_at": now,
-            "noted_at": now,
+            **dict.fromkeys(("since", "turn_at", "noted_at"), now),
         }
-        connection.execute(_merging(insert.values(**values), writers, notes=writers >= 0))
+        with self._database.writing() as connection:
+            ids = connection.execute(_OUTPUTS_OF_LOCKED, account).scalars().all()
+            rows = []
+            for output_id in ids:
+                joining, leaving = int(not closes and output_id not in noted), int(closes and output_id in noted)
+                rows.append({**row, "output_id": output_id, "writers": joining, "joining": joining, "leaving": leaving})
+            if rows:
+                connection.execute(_upsert_statement(connection.dialect.name, notes=not closes), rows)
+        return [*ids]
 
     def enqueue_all(self, output_id: str, first: datetime = BEGINNING) -> int:
         """Let everything from ``first`` on be sent to an output, and return the number of its accounts' series."""
@@ -166,7 +162,7 @@ class OutboxTable(SqlTable):
             names = ("output_id", "account_id", "series", "first_at", "last_at", "writers", "number", "since")
             insert = build_insert(connection.dialect.name, OUTPUT_CHANGES)
             inserted = insert.from_select([*names, "turn_at", "noted_at"], rows)
-            merging = _merging(inserted, 0, notes=False).execution_options(preserve_rowcount=True)
+            merging = _merging(inserted, _ROW.writers, notes=False).execution_options(preserve_rowcount=True)
             return connection.execute(merging).rowcount
 
     def next_changes(self, output_id: str) -> list[WaitingChange]:
@@ -222,20 +218,34 @@ _is_sent_to: Final = or_(
 )
 
 
-def _outputs_of(account_id: str) -> Select[Any]:
-    """Return the query of the outputs that an account is sent to; none of one that was removed."""
-    query = select(OUTPUTS.c.id).join_from(OUTPUTS, ACCOUNTS, _is_sent_to)
-    return query.where(ACCOUNTS.c.id == account_id, NOT_REMOVED).order_by(OUTPUTS.c.id)
+# The outputs that an account is sent to; none of one that was removed. A window runs these statements, and building one
+# costs more than running it, so each is built once.
+_OUTPUTS_OF: Final = (
+    select(OUTPUTS.c.id)
+    .join_from(OUTPUTS, ACCOUNTS, _is_sent_to)
+    .where(ACCOUNTS.c.id == bindparam("account_id"), NOT_REMOVED)
+    .order_by(OUTPUTS.c.id)
+)
+# The lock keeps output and account from being removed before the row is there.
+_OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=True, of=[OUTPUTS, ACCOUNTS])
 
 
-def _merging(insert: Any, writers: int, *, notes: bool) -> Any:
-    """Return the INSERT that widens a row which is there, counts its writers, and gives it another number."""
+@cache
+def _upsert_statement(dialect: str, *, notes: bool) -> Any:
+    """Return the statement that inserts or widens a row, when a window notes its part or else when it closes it."""
+    insert = build_insert(dialect, OUTPUT_CHANGES)
+    values = {column.name: bindparam(column.name, type_=column.type) for column in OUTPUT_CHANGES.columns}
+    writers = _ROW.writers + bindparam("joining", type_=Integer) - bindparam("leaving", type_=Integer)
+    return _merging(insert.values(**values), writers, notes=notes)
+
+
+def _merging(insert: Any, writers: ColumnElement[int], *, notes: bool) -> Any:
+    """Return the INSERT that widens a row which is there, and gives it another number and so many ``writers``."""
     new = insert.excluded
-    count = _ROW.writers + writers
     changes = {
         "first_at": case((new.first_at < _ROW.first_at, new.first_at), else_=_ROW.first_at),
         "last_at": case((new.last_at > _ROW.last_at, new.last_at), else_=_ROW.last_at),
-        "writers": case((count < 0, 0), else_=count),
+        "writers": case((writers < 0, 0), else_=writers),
         "number": case((new.number > _ROW.number, new.number), else_=_ROW.number + 1),
         "noted_at": new.noted_at if notes else _ROW.noted_at,
     }

@@ -1,0 +1,58 @@
+"""The measures of one home as a test puts them into the store, and the changes that an outbox would tell of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+from tests.support.fakes import memory_measures
+from tests.support.home_assistant_server import TOKEN, HomeAssistantServer
+from worker.domain.measures.readings import day_length, local_midnight
+from worker.domain.measures.series import Doctype, Series
+from worker.outputs.base import Change, OutputAccount
+from worker.outputs.home_assistant import HomeAssistant
+from worker.outputs.home_assistant_socket import HomeAssistantAddress, parse_address
+
+ACCOUNT: Final = OutputAccount(id="k9x4w", label="home", tenant="default")
+NOW: Final = datetime(2026, 11, 27, 12, tzinfo=UTC)
+HOUR: Final = timedelta(hours=1)
+
+
+def hours_of(day: date) -> list[datetime]:
+    """Return the starts of a civil day's hours, in UTC."""
+    midnight = local_midnight(day).astimezone(UTC)
+    return [midnight + place * HOUR for place in range(day_length(day) // HOUR)]
+
+
+@dataclass
+class StatisticHome:
+    """A store with one account; each change of it is returned as the outbox would tell it."""
+
+    measures: Any = field(default_factory=memory_measures)
+
+    def put_day(self, series: Series, day: date, amount: int, **details: Any) -> Change:
+        """Store a daily value, in thousandths."""
+        self._put(series.inputs, day.isoformat(), amount / 1000, **details)
+        return Change(ACCOUNT, series, local_midnight(day), local_midnight(day))
+
+    def put_hours(self, series: Series, amounts: dict[datetime, int]) -> Change:
+        """Store the hours of a curve, in thousandths."""
+        for start, amount in amounts.items():
+            self._put(series.totals[0], f"{start:%Y-%m-%dT%H:00Z}", amount / 1000)
+        return Change(ACCOUNT, series, min(amounts), max(amounts))
+
+    def remove_hour(self, series: Series, start: datetime) -> None:
+        """Remove an hour, as happens where a step that begins before it takes the place of its steps."""
+        del self.measures[series.totals[0]].documents[f"{ACCOUNT.id}:{start:%Y-%m-%dT%H:00Z}"]
+
+    def output(self, server: HomeAssistantServer, **options: Any) -> HomeAssistant:
+        """Return an output to this server that pauses for nothing."""
+        address = HomeAssistantAddress(parse_address(server.url), TOKEN, timeout_s=5)
+        chosen = {"language": "en", "wait": lambda _: None, **options}
+        return HomeAssistant(address, measures=self.measures, now=lambda: NOW, **chosen)
+
+    def _put(self, doctype: Doctype, key: str, load: float, **details: Any) -> None:
+        database, name = self.measures[doctype], f"{ACCOUNT.id}:{key}"
+        known = {"_rev": database.documents[name]["_rev"]} if name in database.documents else {}
+        assert database.write([{"_id": name, "load": load, **details, **known}]) == []
