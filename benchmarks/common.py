@@ -248,6 +248,7 @@ def parse_options(description: str | None, *, accounts: int) -> argparse.Namespa
     )
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default %(default)s)")
     parser.add_argument("--concurrency", type=int, default=8, help="threads of each worker (default %(default)s)")
+    parser.add_argument("--webhook", action="store_true", help="with a webhook of measures for all accounts")
     parser.add_argument("--max-seconds", type=float, default=600, help="give up after (default %(default)s)")
     args = parser.parse_args()
     args.stores = args.stores.split(",")

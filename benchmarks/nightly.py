@@ -17,6 +17,7 @@ from common import TODAY, BenchmarkSystem, Json, morning, next_day, parse_option
 
 from worker.domain.measures.readings import PARIS, DateWindow
 from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.drill.receiver import MeasuresReceiver
 from worker.runtime.process import Runtime
 
 HISTORY_DAYS = {Series.DAILY: 365, Series.LOAD_CURVE: 7}
@@ -28,10 +29,14 @@ def nightly(system: BenchmarkSystem) -> Json:
     with system.open_runtime(TODAY) as runtime:
         accounts = system.add_accounts(runtime)
         seed(system, runtime, accounts)
-    return {
-        "unchanged": night(system, TODAY, accounts),
-        "one new day": night(system, next_day(TODAY), accounts),
-    }
+    with MeasuresReceiver() as receiver:
+        if system.args.webhook:
+            with system.open_runtime(TODAY) as runtime:
+                receiver.set_up(runtime)
+        return {
+            "unchanged": night(system, TODAY, accounts),
+            "one new day": night(system, next_day(TODAY), accounts),
+        }
 
 
 def seed(system: BenchmarkSystem, runtime: Runtime, accounts: list[str]) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from tests.support.registries import KEY, METER, OTHER_METER, add_ready, registry_sealer
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.changed_part import ChangedPart
+from worker.domain.measures.messages import ChangedPart
 from worker.domain.measures.series import Series
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownOutput, UnknownTenant
 from worker.stores.database import SqlTable

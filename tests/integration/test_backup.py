@@ -40,7 +40,7 @@ from worker.ops.backups.create import back_up
 from worker.ops.backups.restore import restore
 from worker.stores.encryption import generate_key
 from worker.stores.measures.sql import SqlStore
-from worker.stores.registry import dump
+from worker.stores.registry import dump, migrations
 from worker.stores.registry.tables import TOKENS
 from worker.stores.sealing import OLD_FORM
 
@@ -301,9 +301,10 @@ def test_what_is_damaged_or_too_new_is_refused_before_anything_is_written(
 
 
 def test_of_another_version_it_is_refused(new: Installation, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = migrations.newest_step()
     with new.open() as runtime:
         monkeypatch.setattr("worker.stores.registry.migrations.newest_step", lambda: "9999")
-        with pytest.raises(BackupRefused, match=r"another version \(schema 0007\): restore it with that one, then"):
+        with pytest.raises(BackupRefused, match=rf"another version \(schema {step}\): restore it with that one, then"):
             restore(runtime, archive)
 
 

@@ -18,14 +18,15 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+import tasks.upkeep
 from tests.support.canned_server import CUT, SILENT, CannedServer, answer, canned_server
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import METER, OTHER_METER, add_ready
 from worker.clients.signed_webhook import SIGNATURE_HEADER
 from worker.domain.consent.consents import NoticeKind
-from worker.domain.measures.changed_part import ChangedPart, start_of
-from worker.domain.measures.documents import Entry, to_document
+from worker.domain.measures.documents import Entry, start_of, to_document
+from worker.domain.measures.messages import ChangedPart
 from worker.domain.measures.readings import ONE_DAY, local_midnight
 from worker.domain.measures.series import Doctype, Series
 from worker.errors import NotDelivered, StoreUnavailable, Unforeseen
@@ -370,6 +371,32 @@ def test_the_first_send_begins_with_the_first_reading_and_leaves_out_what_has_no
     assert (change.series, change.first) == (Series.DAILY, start_of("2024-07-04"))
     assert change.last >= start_of("2024-07-09")
     assert fleet.runtime.outputs.list()[0].waiting == 0
+
+
+def test_the_tasks_of_beat_publish_one_delivery_for_each_output_that_is_due(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = add_ready(fleet.runtime.registry)
+    output, idle = ScriptedOutput(), ScriptedOutput()
+    output_id = fleet.add_output(output)
+    fleet.add_output(idle, account_id=add_ready(fleet.runtime.registry, OTHER_METER))
+    fleet.runtime.__dict__["output_delivery"] = fleet.delivery  # In the place of the cached one.
+    monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: fleet.runtime)
+    published: list[tuple[str]] = []
+    monkeypatch.setattr(
+        tasks.upkeep.deliver_output, "apply_async", lambda args, expires: published.append(args) or expires
+    )
+    tasks.upkeep.deliver_due_outputs()
+    assert published == []
+    fleet.change(account, 1)
+    tasks.upkeep.deliver_due_outputs()
+    assert published == [(output_id,)]
+    for _ in range(2):  # A doubled message sends nothing twice.
+        tasks.upkeep.deliver_output(output_id)
+    assert [change.account.id for change in output.sent] == [account] and idle.sent == []
+    tasks.upkeep.note_daily_outputs()
+    tasks.upkeep.deliver_output(output_id)
+    assert len(output.sent) > 1
 
 
 def test_an_account_that_was_removed_is_not_sent(fleet: Fleet) -> None:

@@ -17,7 +17,7 @@ from tests.support.line_server import TOKEN, LineServer, line_server
 from tests.support.mosquitto import PASSWORD, USER, Mosquitto
 from tests.support.output_home import put_curve, put_days
 from tests.support.registries import METER, OTHER_METER, add_ready, new_registry, registry_sealer
-from worker.domain.measures.changed_part import ChangedPart
+from worker.domain.measures.messages import ChangedPart
 from worker.domain.measures.readings import PARIS, civil_date, local_midnight
 from worker.domain.measures.series import Doctype, Series
 from worker.outputs.delivery import OutputDelivery

@@ -90,6 +90,7 @@ def fill(runtime: Runtime, days: Sequence[str] = DAYS) -> dict[str, str]:
             == ByDoctype(runtime.measures)[Doctype.MINUTE].write(written_curve)
             == []
         )
+    runtime.outbox.enqueue_all(runtime.outputs.insert("webhook", {"url": "https://service.example"}, NOW))
     runtime.erase(removed.id)
     return {"first": first, "second": second, "paused": paused.id, "removed": removed.id}
 

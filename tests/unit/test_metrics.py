@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 DEFINITIONS = [*metrics.WORKER_METRICS.definitions, *fleet_metrics.METRICS.definitions]
 UNITS = ("_seconds", "_ratio", "_total")
 COUNTED_THINGS = {"accounts", "workers", "messages", "tasks", "notices", "permits", "night", "gate", "up"}
-COUNTED_THINGS |= {"corrections", "findings", "deviations", "incident", "answers"}
+COUNTED_THINGS |= {"corrections", "findings", "deviations", "incident", "answers", "series"}
 
 
 def test_the_page_of_metrics_is_what_the_code_says() -> None:

@@ -14,8 +14,7 @@ from threading import Lock, Thread
 from typing import Any, Final, Self
 
 from worker.clients.signed_webhook import SIGNATURE_HEADER, sign_body
-from worker.domain.measures.changed_part import start_of
-from worker.domain.measures.documents import ALL_KEYS, key_of
+from worker.domain.measures.documents import ALL_KEYS, key_of, start_of
 from worker.domain.measures.series import Series
 from worker.runtime.process import Runtime
 from worker.stores.registry.outputs.outbox import OutboxTable

@@ -18,6 +18,8 @@ from worker.errors import OperatorFault
 class OutputRefused(OperatorFault):
     """Output that refuses what is sent until its operator acts, such as a wrong token; the text is one clear line."""
 
+    code = ""  # It is no account's.
+
 
 @dataclass(frozen=True, slots=True)
 class OutputAccount:

@@ -19,8 +19,7 @@ from typing import Final
 
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.changed_part import start_of
-from worker.domain.measures.documents import ALL_KEYS, key_of
+from worker.domain.measures.documents import ALL_KEYS, key_of, start_of
 from worker.domain.measures.readings import ONE_DAY, PARIS, civil_date, local_midnight
 from worker.errors import (
     NotDelivered,
@@ -170,7 +169,7 @@ class OutputDelivery:
         OUTPUT_FAILURES.labels(state.kind).inc()
         with suppress(UnknownOutput):
             now = self.now()
-            after = self.outputs.record_failure(state.id, code or NotDelivered.__name__, text, now, sent=sent > 0)
+            after = self.outputs.record_failure(state.id, code or type(error).__name__, text, now, sent=sent > 0)
             extra = fields(output=state.id, kind=state.kind, tries=after.tries, reason=text)
             log.warning("output not reached", extra=extra)
             if after.failing_since is not None and now - after.failing_since >= NOTICE_AFTER:

@@ -200,7 +200,7 @@ KIND: Final = OutputKind(
     name="line-protocol",
     title="InfluxDB, VictoriaMetrics",
     url_help="such as https://influxdb.example:8086",
-    secret="password or token",  # noqa: S106 - what is asked for
+    secret="password or token; empty for none",  # noqa: S106 - what is asked for
     options={
         "bucket": "InfluxDB 2: the bucket",
         "org": "InfluxDB 2: the organization",

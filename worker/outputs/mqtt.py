@@ -187,14 +187,14 @@ KIND: Final = OutputKind(
     name="mqtt",
     title="MQTT",
     url_help="such as mqtts://broker.example, or mqtt://192.168.1.10 at home",
-    secret="password of the broker's user",  # noqa: S106 - what is asked for
+    secret="password of the broker's user; empty for none",  # noqa: S106 - what is asked for
     daily=True,
     forget=forget,
     options={
         "user": "the broker's user",
-        "language": "of the names of the sensors: fr or en",
-        "base_topic": "the first part of our own topics: releve",
-        "discovery_prefix": "the prefix of Home Assistant's discovery: homeassistant",
+        "language": "of the sensors' names: fr (the default) or en",
+        "base_topic": "the first part of our own topics; without it, releve",
+        "discovery_prefix": "the prefix of Home Assistant's discovery; without it, homeassistant",
         "ca_file": "a file with the certificate of the authority to trust for this broker",
     },
     build=build,

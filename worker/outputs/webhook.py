@@ -19,8 +19,7 @@ from uuid import uuid4
 import requests
 
 from worker.clients.signed_webhook import TIMEOUTS_S, open_session, post_signed
-from worker.domain.measures.changed_part import start_of
-from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, key_of, key_range
+from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, key_of, key_range, start_of
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, civil_date, local_midnight
 from worker.domain.networks import HOME_NETWORKS, Network, is_loopback_host
 from worker.errors import NotDelivered

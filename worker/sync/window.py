@@ -36,11 +36,10 @@ from worker.domain.laws.conservation import DAILY_LIMIT_KWH, beyond
 from worker.domain.measures import messages
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
 from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.changed_part import ChangedPart, changed_part
 from worker.domain.measures.comparison import compare, ranges_to_read
 from worker.domain.measures.completeness import civil_day_of, last_day_of
 from worker.domain.measures.documents import Entry, entry_of, key_of, key_range, to_document, to_timestamp
-from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
+from worker.domain.measures.messages import AnswerFacts, ChangedPart, Changes, Fetched, WindowJob, WindowResult, Writes
 from worker.domain.measures.overlaps import REMOVED, keep_last, keep_latest_periods
 from worker.domain.measures.readings import DateWindow, IntervalReading, civil_date
 from worker.domain.measures.recent_answers import RecentAnswers
@@ -314,7 +313,7 @@ class WindowSync:
         series = messages.series_of(writes)
         inputs = series.inputs
         for _ in range(MAX_RACES):
-            if part := changed_part(writes):
+            if part := messages.changed_part(writes):
                 note(part)
             entries = dict(entries_in_write_order(writes))
             removals = {doctype: messages.to_entries(writes["removals"][doctype.value]) for doctype in entries}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,11 +60,9 @@ def test_the_options_say_which_server_it_is(
 @pytest.mark.sockets
 def test_lines_go_in_batches_of_five_thousand_and_in_smaller_ones_where_that_is_too_much() -> None:
     with canned_server(*[DONE] * 3) as server:
-        output = output_to(server.url, database="home")
+        output = output_to(server.url)
         assert output.most_lines == 5000
-        few = build(OutputOptions(server.url), OutputParts(measures=fill_home(), now=lambda: NOW))
-        object.__setattr__(few, "most_lines", 150)
-        few.send([change_of(Series.DAILY)])
+        replace(output, most_lines=150).send([change_of(Series.DAILY)])
         assert [len(parse_lines(body)) for body in server.bodies] == [150, 150, 17]
     with canned_server(answer(413, "too large"), answer(413, "too large"), *[DONE] * 3) as server:
         output_to(server.url).send([change_of(Series.DAILY)])
@@ -103,9 +103,7 @@ def test_each_refusal_is_one_clear_line(reply: CannedAnswer, kind: type[Exceptio
 def test_points_beyond_the_retention_are_dropped_by_the_server_and_the_rest_counts() -> None:
     reply = answer(400, {"error": "partial write: points beyond retention policy dropped=3"})
     with canned_server(reply, DONE) as server:
-        output = output_to(server.url)
-        object.__setattr__(output, "most_lines", 200)
-        output.send([change_of(Series.DAILY)])
+        replace(output_to(server.url), most_lines=200).send([change_of(Series.DAILY)])
         assert len(server.bodies) == 2
 
 
@@ -128,8 +126,6 @@ def test_nothing_is_sent_where_nothing_is_stored() -> None:
 
 @pytest.mark.sockets
 def test_a_private_address_is_refused_and_at_home_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    import socket
-
     resolve = socket.getaddrinfo
 
     def lead_home(host: str, *others: Any, **options: Any) -> Any:

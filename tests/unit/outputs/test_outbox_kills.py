@@ -20,8 +20,7 @@ from tests.support.factories import NOW, MemoryRecorder, PretendSupplier, conten
 from tests.support.fakes import memory_measures
 from tests.support.profiles import examples
 from tests.support.registries import add_ready, prepare_registry, registry_sealer
-from worker.domain.measures.changed_part import start_of
-from worker.domain.measures.documents import ALL_KEYS, key_of
+from worker.domain.measures.documents import ALL_KEYS, key_of, start_of
 from worker.domain.measures.messages import WindowResult
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.series import Doctype, Series

@@ -102,6 +102,11 @@ def shift_key(key: str, by: timedelta) -> str:
     return f"{(datetime.fromisoformat(key) + by).astimezone(UTC).isoformat()[:16]}Z"
 
 
+def start_of(key: str) -> datetime:
+    """Return the start of the reading with this key: of minutes in UTC, of days at local midnight."""
+    return datetime.fromisoformat(key) if "T" in key else local_midnight(date.fromisoformat(key))
+
+
 def touched_window(window: DateWindow, series: Series) -> DateWindow:
     """Return the days whose readings belong to the totals that the window touches.
 

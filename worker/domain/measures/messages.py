@@ -8,13 +8,14 @@ A message holds at most 7 days of load curve or 365 days of daily values, each a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime
-from typing import Any, Final, TypedDict, cast
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, NamedTuple, TypedDict, cast
 
-from worker.domain.measures.documents import Entry
+from worker.domain.measures.documents import Entry, start_of
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Series
 
+_A_SECOND: Final = timedelta(seconds=1)
 Row = Sequence[Any]  # An Entry, or its array.
 
 _RUN_ID = "%Y%m%dT%H%M%S.%f"
@@ -104,6 +105,13 @@ class Writes(WindowJob):
     late_days: Sequence[str]
     unchanged: int
     facts: AnswerFacts
+
+
+class ChangedPart(NamedTuple):
+    """A part of a series: from the start of the first reading that changes to the start of the last one; zone-aware."""
+
+    first: datetime
+    last: datetime
 
 
 class SealedMessage(WindowJob):
@@ -215,3 +223,16 @@ def window_of(message: WindowJob) -> DateWindow:
 def to_entries(rows: Iterable[Row]) -> list[Entry]:
     """Return the entries of a message, in their order; JSON made arrays of them."""
     return [Entry(*row) for row in rows]
+
+
+def changed_part(writes: Writes) -> ChangedPart | None:
+    """Return the part in which readings are written or removed; of totals alone, the whole window. None for nothing."""
+    series = series_of(writes)
+    entries = (*writes["changed"], *writes["removals"].get(series.inputs.value, ()))
+    starts = [start_of(entry[0]) for entry in entries]
+    if starts:
+        return ChangedPart(min(starts), max(starts))
+    if any(writes["totals"].values()) or any(writes["removals"].values()):
+        first, end = window_of(writes).instants()
+        return ChangedPart(first, end - _A_SECOND)
+    return None

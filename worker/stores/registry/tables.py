@@ -610,7 +610,7 @@ OUTPUT_CHANGES = Table(
     Column("since", UtcDateTime, nullable=False),  # Since when something waits.
     Column("turn_at", UtcDateTime, nullable=False),  # The order of the delivery: as ``since``, later after a failure.
     Column("noted_at", UtcDateTime, nullable=False),  # The last note: after a while its writer counts as killed.
-    Index("ix_output_changes_output_id", "output_id", "turn_at"),
+    Index("ix_output_changes_output_id", "output_id", "turn_at", "account_id"),
     Index("ix_output_changes_account_id", "account_id"),
 )
 

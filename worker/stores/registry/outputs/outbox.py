@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 
 from worker.domain.clock import Clock
-from worker.domain.measures.changed_part import ChangedPart
+from worker.domain.measures.messages import ChangedPart
 from worker.domain.measures.series import Series
 from worker.errors import StoreUnavailable
 from worker.stores.database import Database, SqlTable, build_insert

@@ -50,7 +50,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["output_id"], ["outputs.id"], name="fk_output_changes_output_id"),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_output_changes_account_id"),
     )
-    op.create_index("ix_output_changes_output_id", "output_changes", ["output_id", "turn_at"])
+    op.create_index("ix_output_changes_output_id", "output_changes", ["output_id", "turn_at", "account_id"])
     op.create_index("ix_output_changes_account_id", "output_changes", ["account_id"])
 
 
