@@ -21,6 +21,7 @@ ACCEPTED: Final = {
     "BSD": f"{_PERMISSIVE} (the package doesn't say which of the BSD licences)",
     "BSD-2-Clause": _PERMISSIVE,
     "BSD-3-Clause": _PERMISSIVE,
+    "EPL-2.0": "nothing here: paho-mqtt lets one choose BSD-3-Clause",
     "ISC": _PERMISSIVE,
     "LGPL-3.0-only": "that these modules can be replaced: they are files of their own, as they were published",
     "MIT": _PERMISSIVE,
