@@ -5,8 +5,8 @@ none of them itself. A row is addressed by its identifier and its hour, so sendi
 cumulative: where something has changed, every row from the first changed day to the newest is sent, so that the later
 sums are right too, and a delivery that was cut off is repaired by the next.
 
-Home Assistant says yes to a message before it writes it, so the last row of each is read back before the next is sent:
-what it has said yes to is then not lost with it, and no more than one message waits there.
+Home Assistant says yes to a message before it writes it, so the rows of each are read back before the next is sent.
+What it has said yes to is then not lost with it, and no more than one message waits there.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -40,6 +40,7 @@ ROWS_A_MESSAGE: Final = 1000
 _SINCE_MEAN_TYPE: Final = (2025, 11)
 _NO_MEAN: Final = 0
 _HOUR: Final = timedelta(hours=1)
+_CLOSE: Final = 1e-7  # Below the last place of what is sent.
 # A thousand new rows take a second or two on a good machine, and a small one ten times as long.
 _READ_BACK_AFTER_S: Final = (0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 10.0, 15.0, 20.0)
 _SUPERVISOR: Final = "supervisor"  # The host under which an add-on reaches Home Assistant.
@@ -82,7 +83,7 @@ class HomeAssistant:
         rows = reader.rows_since(first, self.now())
         while batch := list(islice(rows, self.rows_a_message)):
             session.call("recorder/import_statistics", metadata=metadata, stats=[_to_json(row) for row in batch])
-            self._read_back(session, metadata["statistic_id"], batch[-1])
+            self._read_back(session, metadata["statistic_id"], batch)
 
     def _describe(self, statistic: Statistic, account: OutputAccount, session: HomeAssistantSession) -> dict[str, Any]:
         is_new = session.version >= _SINCE_MEAN_TYPE
@@ -98,18 +99,19 @@ class HomeAssistant:
             **kind,
         }
 
-    def _read_back(self, session: HomeAssistantSession, identifier: str, row: StatisticRow) -> None:
-        """Return when Home Assistant has written this row. Raises NotDelivered if it does not in a minute."""
+    def _read_back(self, session: HomeAssistantSession, identifier: str, batch: Sequence[StatisticRow]) -> None:
+        """Return when Home Assistant has written these rows. Raises NotDelivered if it does not in a minute."""
         for pause in _READ_BACK_AFTER_S:
             self.wait(pause)
             answer = session.call(
                 "recorder/statistics_during_period",
-                start_time=row.start.isoformat(),
-                end_time=(row.start + _HOUR).isoformat(),
+                start_time=batch[0].start.isoformat(),
+                end_time=(batch[-1].start + _HOUR).isoformat(),
                 statistic_ids=[identifier],
                 period="hour",
             )
-            if any(abs(stored["sum"] - _to_number(row.total)) < 1e-6 for stored in answer.get(identifier, ())):
+            written = {_start_of(stored): stored for stored in answer.get(identifier, ())}
+            if all(_is_same(row, written.get(row.start, {})) for row in batch):
                 return
         raise NotDelivered("Home Assistant has taken the statistics, but has not written them yet")
 
@@ -130,6 +132,21 @@ def _to_json(row: StatisticRow) -> dict[str, Any]:
     if row.amount is not None:
         numbers["state"] = _to_number(row.amount)
     return {"start": row.start.isoformat(), **numbers}
+
+
+def _start_of(stored: Mapping[str, Any]) -> datetime:
+    """Return the start of a row: in milliseconds, and as a text until version 2023.2."""
+    start = stored["start"]
+    return datetime.fromisoformat(start) if isinstance(start, str) else datetime.fromtimestamp(start / 1000, UTC)
+
+
+def _is_same(row: StatisticRow, stored: Mapping[str, Any]) -> bool:
+    """Return whether a row is stored as it was sent."""
+    pairs = ((row.amount, stored.get("state")), (row.total, stored.get("sum")))
+    return all(
+        held is None if amount is None else held is not None and abs(held - _to_number(amount)) < _CLOSE
+        for amount, held in pairs
+    )
 
 
 def _to_number(amount: int) -> float:

@@ -18,7 +18,7 @@ from tests.support.canned_server import CUT, answer, canned_server
 from tests.support.certificates import make_certificates
 from tests.support.fakes import memory_measures
 from tests.support.home_assistant_server import TOKEN, HomeAssistantServer, home_assistant_server
-from tests.support.statistic_homes import ACCOUNT, NOW, StatisticHome
+from tests.support.statistic_homes import ACCOUNT, NOW, StatisticHome, hours_of
 from worker.domain.exports.statistics import STATISTICS
 from worker.domain.measures.series import Series
 from worker.domain.networks import HOME_NETWORKS
@@ -78,6 +78,17 @@ def test_a_check_says_what_was_reached_and_writes_nothing() -> None:
         assert StatisticHome().output(server).check() == "Home Assistant 2026.11.0 accepts the token"
 
     assert not server.rows
+
+
+def test_what_is_written_late_is_waited_for_also_where_no_sum_at_an_end_changes() -> None:
+    home = StatisticHome()
+    with home_assistant_server() as server:
+        home.output(server).send([home.put_day(Series.DAILY, DAY, 7312)])
+        server.reads_until_written = 3
+        home.output(server).send([home.put_hours(Series.LOAD_CURVE, {hours_of(DAY)[23]: 1000})])
+
+    states = [row.state for _, row in sorted(server.rows["releve:home_consumption"].items())]
+    assert (states[0], states[-1], server.reads_until_written) == (6.312, 1.0, 0)
 
 
 @pytest.mark.parametrize(

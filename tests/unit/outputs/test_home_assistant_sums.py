@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.support.home_assistant_server import HomeAssistantServer, home_assistant_server
 from tests.support.statistic_homes import HOUR, StatisticHome, hours_of
 from tests.support.strategies import several
+from worker.domain.measures.documents import ALL_KEYS
 from worker.domain.measures.readings import ONE_DAY, civil_date, local_midnight
 from worker.domain.measures.series import Series
 from worker.errors import NotDelivered
@@ -181,3 +182,23 @@ def test_series_that_are_no_statistic_call_nobody() -> None:
         home.output(server).send([home.put_day(Series.MAX_POWER, date(2026, 11, 1), 6000)])
 
     assert server.messages == []
+
+
+def test_the_sum_of_before_is_read_from_daily_values_a_year_at_a_time() -> None:
+    home, first = StatisticHome(), date(2024, 1, 1)
+    for place in range(900):
+        home.put_day(Series.DAILY, first + place * ONE_DAY, 10_000)
+        home.put_hours(Series.LOAD_CURVE, {hours_of(first + place * ONE_DAY)[12]: 10_000})
+    days, hours = home.measures[Series.DAILY.inputs], home.measures[Series.LOAD_CURVE.totals[0]]
+    days_read, hours_read = list[tuple[str, str]](), list[tuple[str, str]]()
+    days.before_read = lambda _, begin, end: days_read.append((begin, end))
+    hours.before_read = lambda _, begin, end: hours_read.append((begin, end))
+    newest = home.put_day(Series.DAILY, first + 899 * ONE_DAY, 11_000)
+
+    with home_assistant_server() as server:
+        home.output(server).send([newest])
+
+    assert server.changes_by_day("releve:home_consumption")["2026-06-18"] == 9001, "one row stands for all before"
+    years = [("2024-01-01", "2025-01-01"), ("2025-01-01", "2026-01-01"), ("2026-01-01", "2026-06-18")]
+    assert days_read == [ALL_KEYS, *years, ("2026-06-18", "2026-11-28")]
+    assert hours_read == [ALL_KEYS, ("2026-06-17T22:00Z", "2026-11-27T23:00Z")], "none of the days before"

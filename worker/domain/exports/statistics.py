@@ -17,15 +17,17 @@ store, also where a curve has gaps or differs from the daily value:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, NamedTuple
 
 from worker.domain.measures.documents import Document, key_of, to_amount
 from worker.domain.measures.readings import PARIS, civil_date, day_length, local_midnight
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.measures.series import Doctype, Period, Series, find_curve, find_doctype
 
 _HOUR: Final = timedelta(hours=1)
+_GAS_DAY_STARTS_AT: Final = 6  # Hours, local.
+_VOLUME: Final = "volume"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,30 +48,22 @@ class Statistic:
     starts_at: int = 0
 
 
-# The supplier's gas day begins at 06:00. Its billed periods (gas_published) are the same gas again, so they are out.
-STATISTICS: Final = (
-    Statistic(
-        name="consumption",
-        series=frozenset({Series.DAILY, Series.LOAD_CURVE}),
-        days=Doctype.DAY,
-        hours=Doctype.HOUR,
-    ),
-    Statistic(
-        name="production",
-        series=frozenset({Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE}),
-        days=Doctype.PRODUCTION_DAY,
-        hours=Doctype.PRODUCTION_HOUR,
-    ),
-    Statistic(name="gas", series=frozenset({Series.GAS_DAILY}), days=Doctype.GAS_DAY, starts_at=6),
-    Statistic(
-        name="gas_volume",
-        series=frozenset({Series.GAS_DAILY}),
-        days=Doctype.GAS_DAY,
-        detail="volume",
-        unit="m³",
-        unit_class="volume",
-        starts_at=6,
-    ),
+def _statistics_of(daily: Series) -> Iterator[Statistic]:
+    """Yield the statistics of a series of daily energy; the series of billed periods is the same energy again."""
+    statistic = Statistic(
+        name="gas" if daily.is_gas else daily.description.direction.value,
+        series=frozenset(series for series in (daily, find_curve(daily)) if series),
+        days=daily.inputs,
+        hours=find_doctype(daily, Period.HOUR),
+        starts_at=_GAS_DAY_STARTS_AT if daily.is_gas else 0,
+    )
+    yield statistic
+    if _VOLUME in daily.inputs.detail_names:
+        yield replace(statistic, name=f"{statistic.name}_{_VOLUME}", detail=_VOLUME, unit="m³", unit_class=_VOLUME)
+
+
+STATISTICS: Final = tuple(
+    statistic for series in Series if series.is_daily_energy for statistic in _statistics_of(series)
 )
 
 

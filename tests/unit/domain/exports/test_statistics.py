@@ -9,6 +9,7 @@ import pytest
 
 from worker.domain.exports.statistics import STATISTICS, DayAmounts, StatisticRow, daily_amounts, to_days, to_rows
 from worker.domain.measures.readings import PARIS, local_midnight
+from worker.domain.measures.series import Doctype, Series
 
 CONSUMPTION, _, GAS, VOLUME = STATISTICS
 DAY = date(2026, 11, 24)
@@ -21,6 +22,21 @@ def at(hour: int, day: date = DAY) -> datetime:
 
 def rows_of(*days: DayAmounts, total: int = 0) -> list[StatisticRow]:
     return list(to_rows(days, total, CONSUMPTION))
+
+
+def test_the_statistics_are_those_of_daily_energy_and_their_curves() -> None:
+    assert [(one.name, one.unit, one.unit_class, one.starts_at, one.hours) for one in STATISTICS] == [
+        ("consumption", "kWh", "energy", 0, Doctype.HOUR),
+        ("production", "kWh", "energy", 0, Doctype.PRODUCTION_HOUR),
+        ("gas", "kWh", "energy", 6, None),
+        ("gas_volume", "m³", "volume", 6, None),
+    ]
+    assert [sorted(one.series) for one in STATISTICS] == [
+        [Series.DAILY, Series.LOAD_CURVE],
+        [Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE],
+        [Series.GAS_DAILY],
+        [Series.GAS_DAILY],
+    ]
 
 
 def test_a_day_known_only_as_a_day_is_one_row_at_its_local_midnight() -> None:
