@@ -94,7 +94,7 @@ def add(
     no_check: bool,
     as_json: bool,
 ) -> None:
-    """Add an output of KIND, and send it everything that is stored.
+    """Add an output, and send it all that is stored.
 
     It is tried before it is stored. Address and secret are kept encrypted.
 
