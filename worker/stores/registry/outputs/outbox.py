@@ -226,8 +226,8 @@ _OUTPUTS_OF: Final = (
     .where(ACCOUNTS.c.id == bindparam("account_id"), NOT_REMOVED)
     .order_by(OUTPUTS.c.id)
 )
-# The lock keeps output and account from being removed before the row is there.
-_OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=True, of=[OUTPUTS, ACCOUNTS])
+# The lock keeps account and output from being removed before the row is there. It takes them in the order of a removal.
+_OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=True, of=[ACCOUNTS, OUTPUTS])
 
 
 @cache

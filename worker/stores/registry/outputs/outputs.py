@@ -82,7 +82,7 @@ class OutputTable(SealedTable):
 
     def get(self, output_id: str) -> OutputState:
         """Return one output."""
-        rows = self._database.fetch(_states([OUTPUTS.c.id == output_id]))
+        rows = self._database.fetch(_states([OUTPUTS.c.id == output_id], [OUTPUT_CHANGES.c.output_id == output_id]))
         if not rows:
             raise _unknown(output_id)
         return OutputState(*rows[0])
@@ -99,15 +99,18 @@ class OutputTable(SealedTable):
         """Delete an output with what it still waits for, and return the number of accounts that waited."""
         waiting = self.get(output_id).waiting
         with self._database.writing() as connection:
+            # First, as a window does: one that notes a change waits for the end of this, or this for the end of it.
+            connection.execute(select(OUTPUTS.c.id).where(OUTPUTS.c.id == output_id).with_for_update())
             connection.execute(delete(OUTPUT_CHANGES).where(OUTPUT_CHANGES.c.output_id == output_id))
             connection.execute(delete(OUTPUTS).where(OUTPUTS.c.id == output_id))
         return waiting
 
     def list_due(self, now: datetime) -> list[str]:
-        """Return the ids of outputs that have something to send and don't wait for their next try."""
+        """Return the ids of outputs that have something to send and don't wait for their next try, failing ones last."""
         ready = exists().where(OUTPUT_CHANGES.c.output_id == OUTPUTS.c.id, is_ready(now - self._writer_expiry))
         may_try = or_(OUTPUTS.c.next_try_at.is_(None), OUTPUTS.c.next_try_at <= now)
-        query = select(OUTPUTS.c.id).where(may_try, ready).order_by(OUTPUTS.c.last_sent_at.nulls_first(), OUTPUTS.c.id)
+        order = (OUTPUTS.c.tries > 0, OUTPUTS.c.last_sent_at.nulls_first(), OUTPUTS.c.id)
+        query = select(OUTPUTS.c.id).where(may_try, ready).order_by(*order)
         return [row.id for row in self._database.fetch(query.limit(_MOST_DUE))]
 
     def record_sent(self, output_id: str, now: datetime) -> None:
