@@ -20,6 +20,7 @@ from jsonschema import Draft202012Validator
 
 import tasks.upkeep
 from tests.support.canned_server import CUT, SILENT, CannedServer, answer, canned_server
+from tests.support.delivery_threads import join_deliveries
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import METER, OTHER_METER, add_ready
@@ -393,9 +394,11 @@ def test_the_tasks_of_beat_publish_one_delivery_for_each_output_that_is_due(
     assert published == [(output_id,)]
     for _ in range(2):  # A doubled message sends nothing twice.
         tasks.upkeep.deliver_output(output_id)
+        join_deliveries()
     assert [change.account.id for change in output.sent] == [account] and idle.sent == []
     tasks.upkeep.note_daily_outputs()
     tasks.upkeep.deliver_output(output_id)
+    join_deliveries()
     assert len(output.sent) > 1
 
 
