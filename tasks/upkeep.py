@@ -36,7 +36,13 @@ _CLOCKS_DIFFER: Final = timedelta(hours=1)  # By its own clock the database refu
 OUTPUT_EXPIRES_S: Final = 60  # The next round publishes it again.
 KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # So that a person can see what became of one.
 KEEP_INVITATIONS: Final = timedelta(days=7)  # After their end, so that an operator can see what became of one.
-_DELIVERIES: Final = DeliveryThreads(lambda output_id: get_runtime().output_delivery.deliver(output_id))
+
+
+def _deliver(output_id: str) -> None:
+    get_runtime().output_delivery.deliver(output_id)
+
+
+_DELIVERIES: Final = DeliveryThreads(_deliver)
 
 
 @shared_task(base=ControlTask)

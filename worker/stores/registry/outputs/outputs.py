@@ -106,7 +106,7 @@ class OutputTable(SealedTable):
         return waiting
 
     def list_due(self, now: datetime) -> list[str]:
-        """Return the ids of outputs that have something to send and don't wait for their next try, failing ones last."""
+        """Return the ids of outputs that have something to send and may try, those that fail last."""
         ready = exists().where(OUTPUT_CHANGES.c.output_id == OUTPUTS.c.id, is_ready(now - self._writer_expiry))
         may_try = or_(OUTPUTS.c.next_try_at.is_(None), OUTPUTS.c.next_try_at <= now)
         order = (OUTPUTS.c.tries > 0, OUTPUTS.c.last_sent_at.nulls_first(), OUTPUTS.c.id)
