@@ -33,7 +33,7 @@ from worker.errors import (
 from worker.logs import fields
 from worker.metrics import OUTPUT_FAILURES, OUTPUT_SERIES
 from worker.outputs.base import Change, Output, OutputAccount
-from worker.outputs.options import OutputKind, OutputOptions, OutputParts
+from worker.outputs.options import OutputKind, OutputOptions, OutputParts, require_address
 from worker.stores.redis.locks import Locks
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.outputs.outbox import BEGINNING, OutboxTable, WaitingChange
@@ -69,6 +69,7 @@ class OutputDelivery:
         if kind not in self.kinds:
             raise OperatorFault(f"{kind} is no kind of output of this version: {', '.join(self.kinds)}")
         try:
+            require_address(options.url)
             return self.kinds[kind].build(options, self.parts)
         except ValueError as error:
             raise OperatorFault(str(error)) from None
