@@ -27,6 +27,7 @@ from worker.errors import NotDelivered
 from worker.outputs.base import OutputRefused
 
 TIMEOUT_S: Final = 30.0
+_LONGEST_MESSAGE: Final = 16 * 1024**2  # The hours of three years, read back, are 4 MB.
 OLDEST_VERSION: Final = (2022, 8)  # The first with recorder/import_statistics.
 _PATH: Final = "/api/websocket"
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
@@ -88,6 +89,7 @@ class HomeAssistantAddress:
                 ssl=None if is_plain else ssl.create_default_context(),
                 compression=None,
                 proxy=None,
+                max_size=_LONGEST_MESSAGE,
                 open_timeout=self.timeout_s,
                 close_timeout=self.timeout_s,
                 user_agent_header="Releve",
