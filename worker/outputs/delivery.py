@@ -116,6 +116,8 @@ class OutputDelivery:
         ends_at, sent = self.monotonic() + LONGEST_RUN_S, 0
         try:
             output = self.open(state.id)
+        except UnknownOutput:  # It was removed a moment ago.
+            return 0
         except OperatorFault as error:
             self._record_failure(state, error, sent)
             return 0

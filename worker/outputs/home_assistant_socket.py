@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import ssl
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -142,8 +143,10 @@ class HomeAssistantSession:
         """Send a command, and return its result. Raises OutputRefused where Home Assistant refuses it."""
         number = next(self._ids)
         self._socket.send(json.dumps({"id": number, "type": command, **parameters}, ensure_ascii=False))
+        ends_at = time.monotonic() + self._timeout_s
         while (answer := _receive(self._socket, self._timeout_s)).get("id") != number:
-            pass  # An answer to nothing that was asked here.
+            if time.monotonic() > ends_at:  # Answers to nothing that was asked here may come without an end.
+                raise TimeoutError
         if answer.get("success") is not True:
             raise self._refusal(command, answer)
         result = answer.get("result")
