@@ -363,3 +363,15 @@ def test_outputs_that_fail_come_last(fleet: Fleet) -> None:
     fleet.outputs.record_failure(failing, "NotDelivered", "away", fleet.at, sent=False)
     fleet.outputs.record_sent(sent, fleet.at)
     assert fleet.outputs.list_due(fleet.at + timedelta(hours=1)) == [new, sent, failing]
+
+
+def test_a_clock_that_is_set_back_leaves_nothing_waiting_for_the_old_time(fleet: Fleet) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    fleet.at = T0 + timedelta(days=900)
+    fleet.be_killed(account, part(1))
+    fleet.outputs.record_failure(output, "NotDelivered", "away", fleet.at, sent=False)
+    fleet.at = T0
+    assert fleet.waiting(output) == [(account, DAILY, part(1))]
+    assert fleet.outputs.list_due(fleet.at) == [output] and fleet.outputs.get(output).may_try(fleet.at)
+    fleet.outputs.record_failure(output, "NotDelivered", "away", fleet.at, sent=False)
+    assert fleet.outputs.list_due(fleet.at) == [] and not fleet.outputs.get(output).may_try(fleet.at)

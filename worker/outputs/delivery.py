@@ -108,7 +108,7 @@ class OutputDelivery:
                 state = self.outputs.get(output_id)
             except UnknownOutput:
                 return 0
-            if state.next_try_at is not None and state.next_try_at > self.now():
+            if not state.may_try(self.now()):
                 return 0
             return self._deliver(state)
 

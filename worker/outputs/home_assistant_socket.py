@@ -139,7 +139,7 @@ class HomeAssistantSession:
         if self.call("get_config").get("state", "RUNNING") != "RUNNING":
             raise NotDelivered("Home Assistant is still starting")
 
-    def call(self, command: str, **parameters: Any) -> Any:
+    def call(self, command: str, **parameters: Any) -> Message:
         """Send a command, and return its result. Raises OutputRefused where Home Assistant refuses it."""
         number = next(self._ids)
         self._socket.send(json.dumps({"id": number, "type": command, **parameters}, ensure_ascii=False))
@@ -150,7 +150,7 @@ class HomeAssistantSession:
         if answer.get("success") is not True:
             raise self._refusal(command, answer)
         result = answer.get("result")
-        return {} if result is None else result
+        return result if isinstance(result, dict) else {}
 
     def _refusal(self, command: str, answer: Message) -> OutputRefused:
         """Return the error for a refused command; the message is left out, because it may quote what was sent."""
@@ -173,7 +173,7 @@ def _receive(socket: ClientConnection, timeout_s: float) -> Message:
     """Return the next message; one that is no JSON object is none of Home Assistant's."""
     try:
         message = json.loads(socket.recv(timeout=timeout_s))
-    except ValueError:
+    except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict):
         raise OutputRefused(_NO_HOME_ASSISTANT)

@@ -62,9 +62,13 @@ class WaitingChange:
     since: datetime
 
 
-def is_ready(writers_before: datetime) -> ColumnElement[bool]:
-    """Return the condition of the rows that no window is writing; one that noted before that moment was killed."""
-    return or_(_ROW.writers <= 0, _ROW.noted_at < writers_before)
+def is_ready(now: datetime, writer_expiry: timedelta) -> ColumnElement[bool]:
+    """Return the condition of the rows that no window is writing; one that noted so long ago was killed.
+
+    A note of the future was written before the clock was set back, so nothing tells how old it is.
+    """
+    is_old = or_(_ROW.noted_at < now - writer_expiry, _ROW.noted_at > now + writer_expiry)
+    return or_(_ROW.writers <= 0, is_old)
 
 
 class OutboxTable(SqlTable):
@@ -170,7 +174,7 @@ class OutboxTable(SqlTable):
 
         What a window is writing at this moment is left out.
         """
-        ready = and_(_ROW.output_id == output_id, is_ready(self._now() - self._writer_expiry))
+        ready = and_(_ROW.output_id == output_id, is_ready(self._now(), self._writer_expiry))
         first = select(_ROW.account_id).where(ready).order_by(_ROW.turn_at, _ROW.account_id).limit(1)
         columns = (_ROW.first_at, _ROW.last_at, _ROW.number, _ROW.since)
         query = select(_ROW.output_id, _ROW.account_id, _ROW.series, *columns)

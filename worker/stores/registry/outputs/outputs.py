@@ -47,6 +47,10 @@ class OutputState:
     waiting: int
     waiting_since: datetime | None
 
+    def may_try(self, now: datetime) -> bool:
+        """Return whether its next try is due; one later than any delay was set before the clock was set back."""
+        return self.next_try_at is None or not now < self.next_try_at <= now + OUTPUT_DELAYS[-1]
+
 
 class OutputTable(SealedTable):
     """The table of outputs; every method raises StoreUnavailable, and those that take an id UnknownOutput."""
@@ -107,8 +111,9 @@ class OutputTable(SealedTable):
 
     def list_due(self, now: datetime) -> list[str]:
         """Return the ids of outputs that have something to send and may try, those that fail last."""
-        ready = exists().where(OUTPUT_CHANGES.c.output_id == OUTPUTS.c.id, is_ready(now - self._writer_expiry))
-        may_try = or_(OUTPUTS.c.next_try_at.is_(None), OUTPUTS.c.next_try_at <= now)
+        ready = exists().where(OUTPUT_CHANGES.c.output_id == OUTPUTS.c.id, is_ready(now, self._writer_expiry))
+        next_try = OUTPUTS.c.next_try_at
+        may_try = or_(next_try.is_(None), next_try <= now, next_try > now + OUTPUT_DELAYS[-1])
         order = (OUTPUTS.c.tries > 0, OUTPUTS.c.last_sent_at.nulls_first(), OUTPUTS.c.id)
         query = select(OUTPUTS.c.id).where(may_try, ready).order_by(*order)
         return [row.id for row in self._database.fetch(query.limit(_MOST_DUE))]
