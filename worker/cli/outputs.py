@@ -201,12 +201,13 @@ def remove(output_id: str, yes: bool, as_json: bool) -> None:
         since = f", made on {local_text(state.created_at)}" if state.created_at else ""
         require_confirmation(f"Remove the output {state.id} ({state.kind}{since})?", yes, if_not="nothing was removed")
         lines = [f"output {output_id} is removed"]
-        try:
-            if runtime.output_delivery.forget(state):
-                lines.append("what it kept of the accounts is removed there")
-        except (NotDelivered, OperatorFault, UnknownAccount) as error:
-            lines.append(f"what it keeps of the accounts stays there: {error}")
-        waiting = runtime.outputs.remove(output_id)
+        with runtime.output_delivery.paused(state):
+            try:
+                if runtime.output_delivery.forget(state):
+                    lines.append("what it kept of the accounts is removed there")
+            except (NotDelivered, OperatorFault, UnknownAccount) as error:
+                lines.append(f"what it keeps of the accounts stays there: {error}")
+            waiting = runtime.outputs.remove(output_id)
     if waiting:
         lines.append(f"{waiting} accounts had changes that were not sent yet")
     print_result({"id": output_id, "waiting": waiting}, *lines, as_json=as_json)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -79,6 +79,22 @@ class OutputDelivery:
         state = self.outputs.get(output_id)
         return self.build(state.kind, OutputOptions(**self.outputs.load_options(output_id)))
 
+    @contextmanager
+    def paused(self, state: OutputState) -> Iterator[None]:
+        """Let no delivery run during the block where its kind can forget: it would tell again what is forgotten.
+
+        Waits as long as a run of many accounts lasts, and no longer.
+        """
+        kind = self.kinds.get(state.kind)
+        with ExitStack() as held:
+            if kind is not None and kind.forget is not None:
+                with suppress(StoreUnavailable):
+                    held.enter_context(self._lock(state.id, wait_s=LONGEST_RUN_S))
+            yield
+
+    def _lock(self, output_id: str, wait_s: float) -> AbstractContextManager[None]:
+        return self.locks.lock(f"output:{output_id}", _LOCK_S, wait_s=wait_s, most_s=_MOST_LOCKED_S)
+
     def forget(self, state: OutputState) -> bool:
         """Remove what the receiver keeps of an output's accounts, and return whether its kind can do that.
 
@@ -100,8 +116,7 @@ class OutputDelivery:
         """
         with ExitStack() as held:
             try:
-                lock = self.locks.lock(f"output:{output_id}", _LOCK_S, wait_s=0, most_s=_MOST_LOCKED_S)
-                held.enter_context(lock)
+                held.enter_context(self._lock(output_id, wait_s=0))
             except StoreUnavailable:
                 return 0
             try:
