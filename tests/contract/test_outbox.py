@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from tests.support.registries import KEY, METER, OTHER_METER, add_ready, registry_sealer
 from worker.domain.consent.accounts import AccountState
@@ -375,3 +375,19 @@ def test_a_clock_that_is_set_back_leaves_nothing_waiting_for_the_old_time(fleet:
     assert fleet.outputs.list_due(fleet.at) == [output] and fleet.outputs.get(output).may_try(fleet.at)
     fleet.outputs.record_failure(output, "NotDelivered", "away", fleet.at, sent=False)
     assert fleet.outputs.list_due(fleet.at) == [] and not fleet.outputs.get(output).may_try(fleet.at)
+
+
+def test_an_output_is_there_with_all_that_it_is_to_be_sent_or_not_at_all(fleet: Fleet) -> None:
+    account = add_ready(fleet.registry)
+
+    def enqueue(connection: Connection, output_id: str) -> None:
+        assert fleet.outbox.enqueue_all(output_id, within=connection)
+        if fails:
+            raise StoreUnavailable("away")
+
+    fails = True
+    with pytest.raises(StoreUnavailable):
+        fleet.add_output(at_end=enqueue)
+    assert fleet.outputs.list() == [] and fleet.rows() == 0
+    fails = False
+    assert {row[0] for row in fleet.waiting(fleet.add_output(at_end=enqueue))} == {account}

@@ -114,14 +114,16 @@ def add(
     with open_runtime() as runtime:
         output = runtime.output_delivery.build(kind, given)
         checked = "" if no_check else output.check()
+        enqueued: list[int] = []
         output_id = runtime.outputs.insert(
             kind,
             dataclasses.asdict(given),
             runtime.now(),
             tenant=tenant or DEFAULT_TENANT,
             account_id=account_id,
+            at_end=lambda connection, new: enqueued.append(runtime.outbox.enqueue_all(new, within=connection)),
         )
-        number = runtime.outbox.enqueue_all(output_id)
+        number = sum(enqueued)
     note_result(output_id, account_id=account_id)
     said = f"; {checked}" if checked else ""
     lines = [f"output {output_id} ({kind}) is set up{said}", _describe_enqueued(number)]

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     Integer,
     and_,
     bindparam,
@@ -143,10 +144,13 @@ class OutboxTable(SqlTable):
                 connection.execute(_upsert_statement(connection.dialect.name, notes=not closes), rows)
         return [*ids]
 
-    def enqueue_all(self, output_id: str, first: datetime = BEGINNING) -> int:
-        """Let everything from ``first`` on be sent to an output, and return the number of its accounts' series."""
-        now = self._now()
-        with self._database.writing() as connection:
+    def enqueue_all(self, output_id: str, first: datetime = BEGINNING, *, within: Connection | None = None) -> int:
+        """Let everything from ``first`` on be sent to an output, and return the number of its accounts' series.
+
+        ``within``: an open transaction to do it in.
+        """
+        now, database = self._now(), self._database.join(within) if within is not None else self._database
+        with database.writing() as connection:
             columns = (
                 literal(output_id).label("output_id"),
                 SERIES_OUTCOMES.c.account_id,

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, delete, distinct, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    delete,
+    distinct,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.fleet.backoff import OUTPUT_DELAYS
@@ -68,8 +81,9 @@ class OutputTable(SealedTable):
         *,
         tenant: str = DEFAULT_TENANT,
         account_id: str | None = None,
+        at_end: Callable[[Connection, str], object] = lambda connection, output_id: None,
     ) -> str:
-        """Insert an output of a tenant or of one account, and return its id.
+        """Insert an output of a tenant or of one account, and return its id; ``at_end`` is called in the transaction.
 
         Raises UnknownTenant, and UnknownAccount for one that was removed, too.
         """
@@ -82,6 +96,7 @@ class OutputTable(SealedTable):
                 account_rows.lock(connection, account_id, shared=True)
                 row["tenant"] = account_rows.get(connection, account_id).tenant
             connection.execute(insert(OUTPUTS).values(**row, tries=0, last_code="", last_error=""))
+            at_end(connection, output_id)
         return output_id
 
     def get(self, output_id: str) -> OutputState:
