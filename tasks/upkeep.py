@@ -19,6 +19,7 @@ from worker.domain.measures.series import Series, complete_fleet, parse_series
 from worker.domain.measures.windows import newest_wanted_day
 from worker.logs import fields
 from worker.ops import heartbeat
+from worker.outputs.delivery_threads import DeliveryThreads
 from worker.runtime.current import get_runtime
 from worker.stores.registry.completeness import HourFreshness
 from worker.sync.audit import AuditSummary, sample_accounts, save_audit_summary
@@ -35,6 +36,13 @@ _CLOCKS_DIFFER: Final = timedelta(hours=1)  # By its own clock the database refu
 OUTPUT_EXPIRES_S: Final = 60  # The next round publishes it again.
 KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # So that a person can see what became of one.
 KEEP_INVITATIONS: Final = timedelta(days=7)  # After their end, so that an operator can see what became of one.
+
+
+def _deliver(output_id: str) -> None:
+    get_runtime().output_delivery.deliver(output_id)
+
+
+_DELIVERIES: Final = DeliveryThreads(_deliver)
 
 
 @shared_task(base=ControlTask)
@@ -193,8 +201,11 @@ def deliver_due_notices() -> None:
 
 @shared_task(base=ControlTask)
 def deliver_output(output_id: str) -> None:
-    """Send what waits for one output, for a minute at most.  A doubled message finds it locked, or nothing to send."""
-    get_runtime().output_delivery.deliver(output_id)
+    """Send what waits for one output, in a thread beside this one, so that no window waits for it.
+
+    A doubled message finds it locked, or nothing to send.  A process that ends in between has lost nothing.
+    """
+    _DELIVERIES.add(output_id)
 
 
 @shared_task(base=ControlTask)

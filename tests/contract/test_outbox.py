@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from tests.support.registries import KEY, METER, OTHER_METER, add_ready, registry_sealer
 from worker.domain.consent.accounts import AccountState
@@ -16,6 +17,7 @@ from worker.domain.measures.series import Series
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownOutput, UnknownTenant
 from worker.stores.database import SqlTable
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.outputs import outbox
 from worker.stores.registry.outputs.outbox import BEGINNING, OutboxTable, WaitingChange, count_waiting_by_kind
 from worker.stores.registry.outputs.outputs import OutputTable, list_outputs_of
 from worker.stores.registry.tables import OUTPUT_CHANGES, OUTPUTS
@@ -295,3 +297,97 @@ def test_a_close_that_can_not_be_written_fails_no_window(fleet: Fleet, caplog: p
     assert "sent later" in caplog.text
     fleet.at += EXPIRY + timedelta(seconds=1)
     assert [*map(type, outbox.next_changes(output))] == [WaitingChange]
+
+
+class Note:
+    """A window in a thread, which notes a change."""
+
+    def __init__(self, fleet: Fleet, account_id: str) -> None:
+        self.errors: list[Exception] = []
+        self._thread = threading.Thread(target=self._run, args=(fleet, account_id))
+        self._thread.start()
+        self._thread.join(0.3)  # It has met the locks by then; where it has not, this test shows less.
+
+    def _run(self, fleet: Fleet, account_id: str) -> None:
+        try:
+            fleet.change(account_id, part(1))
+        except Exception as error:  # noqa: BLE001 - the test tells it
+            self.errors.append(error)
+
+    def end(self) -> list[Exception]:
+        self._thread.join(30)
+        return self.errors
+
+
+def test_a_window_that_notes_while_its_account_is_erased_stops_neither(fleet: Fleet) -> None:
+    account = add_ready(fleet.registry)
+    fleet.add_output(account_id=account)
+    noting: list[Note] = []
+    fleet.registry.remove(account, on_removal=lambda connection: noting.append(Note(fleet, account)))
+    assert noting[0].end() == []
+    assert fleet.outputs.list() == [] and fleet.rows() == 0
+
+
+def test_a_window_that_notes_while_an_output_is_removed_stops_neither(fleet: Fleet) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    errors: list[Exception] = []
+
+    def remove() -> None:
+        try:
+            fleet.outputs.remove(output)
+        except Exception as error:  # noqa: BLE001 - the test tells it
+            errors.append(error)
+
+    removing = threading.Thread(target=remove)
+    upsert = outbox._upsert_statement
+
+    def upsert_late(dialect: str, *, notes: bool) -> Any:
+        """Let the removal begin when the window has read its outputs and locked them."""
+        if notes:
+            removing.start()
+            removing.join(0.3)
+        return upsert(dialect, notes=notes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outbox, "_upsert_statement", upsert_late)
+        fleet.change(account, part(1))
+    removing.join(30)
+    assert errors == []
+    assert fleet.outputs.list() == [] and fleet.rows() == 0
+
+
+def test_outputs_that_fail_come_last(fleet: Fleet) -> None:
+    account = add_ready(fleet.registry)
+    failing, sent, new = fleet.add_output(), fleet.add_output(), fleet.add_output()
+    fleet.change(account, part(1))
+    fleet.outputs.record_failure(failing, "NotDelivered", "away", fleet.at, sent=False)
+    fleet.outputs.record_sent(sent, fleet.at)
+    assert fleet.outputs.list_due(fleet.at + timedelta(hours=1)) == [new, sent, failing]
+
+
+def test_a_clock_that_is_set_back_leaves_nothing_waiting_for_the_old_time(fleet: Fleet) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    fleet.at = T0 + timedelta(days=900)
+    fleet.be_killed(account, part(1))
+    fleet.outputs.record_failure(output, "NotDelivered", "away", fleet.at, sent=False)
+    fleet.at = T0
+    assert fleet.waiting(output) == [(account, DAILY, part(1))]
+    assert fleet.outputs.list_due(fleet.at) == [output] and fleet.outputs.get(output).may_try(fleet.at)
+    fleet.outputs.record_failure(output, "NotDelivered", "away", fleet.at, sent=False)
+    assert fleet.outputs.list_due(fleet.at) == [] and not fleet.outputs.get(output).may_try(fleet.at)
+
+
+def test_an_output_is_there_with_all_that_it_is_to_be_sent_or_not_at_all(fleet: Fleet) -> None:
+    account = add_ready(fleet.registry)
+
+    def enqueue(connection: Connection, output_id: str) -> None:
+        assert fleet.outbox.enqueue_all(output_id, within=connection)
+        if fails:
+            raise StoreUnavailable("away")
+
+    fails = True
+    with pytest.raises(StoreUnavailable):
+        fleet.add_output(at_end=enqueue)
+    assert fleet.outputs.list() == [] and fleet.rows() == 0
+    fails = False
+    assert {row[0] for row in fleet.waiting(fleet.add_output(at_end=enqueue))} == {account}

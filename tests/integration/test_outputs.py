@@ -20,6 +20,7 @@ from jsonschema import Draft202012Validator
 
 import tasks.upkeep
 from tests.support.canned_server import CUT, SILENT, CannedServer, answer, canned_server
+from tests.support.delivery_threads import join_deliveries
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import METER, OTHER_METER, add_ready
@@ -349,6 +350,18 @@ def test_one_worker_at_a_time_delivers_to_an_output(fleet: Fleet) -> None:
     assert seen == [0] and len(output.sent) == 1
 
 
+def test_no_delivery_runs_while_an_output_is_made_to_forget(fleet: Fleet) -> None:
+    account = add_ready(fleet.runtime.registry)
+    output = ScriptedOutput()
+    state = fleet.runtime.outputs.get(fleet.add_output(output))
+    fleet.change(account, 1)
+    able = replace(fleet.delivery.kinds["scripted"], forget=lambda options, parts, accounts: None)
+    with replace(fleet.delivery, kinds={"scripted": able}).paused(state):
+        assert fleet.deliver_due() == 0 and output.sent == []
+    with fleet.delivery.paused(state):  # It keeps nothing, so a delivery does no harm.
+        assert fleet.deliver_due() == 1
+
+
 def test_a_store_that_is_away_is_no_fault_of_the_output(fleet: Fleet) -> None:
     account = add_ready(fleet.runtime.registry)
     fleet.add_output(ScriptedOutput([StoreUnavailable("away")]))
@@ -393,9 +406,11 @@ def test_the_tasks_of_beat_publish_one_delivery_for_each_output_that_is_due(
     assert published == [(output_id,)]
     for _ in range(2):  # A doubled message sends nothing twice.
         tasks.upkeep.deliver_output(output_id)
+        join_deliveries()
     assert [change.account.id for change in output.sent] == [account] and idle.sent == []
     tasks.upkeep.note_daily_outputs()
     tasks.upkeep.deliver_output(output_id)
+    join_deliveries()
     assert len(output.sent) > 1
 
 

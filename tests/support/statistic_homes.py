@@ -36,6 +36,11 @@ class StatisticHome:
         self._put(series.inputs, day.isoformat(), amount / 1000, **details)
         return Change(ACCOUNT, series, local_midnight(day), local_midnight(day))
 
+    def remove_day(self, series: Series, day: date) -> Change:
+        """Remove a daily value, as happens to one that no meter can deliver (rule K7)."""
+        del self.measures[series.inputs].documents[f"{ACCOUNT.id}:{day}"]
+        return Change(ACCOUNT, series, local_midnight(day), local_midnight(day))
+
     def put_hours(self, series: Series, amounts: dict[datetime, int]) -> Change:
         """Store the hours of a curve, in thousandths."""
         for start, amount in amounts.items():

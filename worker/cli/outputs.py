@@ -114,14 +114,16 @@ def add(
     with open_runtime() as runtime:
         output = runtime.output_delivery.build(kind, given)
         checked = "" if no_check else output.check()
+        enqueued: list[int] = []
         output_id = runtime.outputs.insert(
             kind,
             dataclasses.asdict(given),
             runtime.now(),
             tenant=tenant or DEFAULT_TENANT,
             account_id=account_id,
+            at_end=lambda connection, new: enqueued.append(runtime.outbox.enqueue_all(new, within=connection)),
         )
-        number = runtime.outbox.enqueue_all(output_id)
+        number = sum(enqueued)
     note_result(output_id, account_id=account_id)
     said = f"; {checked}" if checked else ""
     lines = [f"output {output_id} ({kind}) is set up{said}", _describe_enqueued(number)]
@@ -201,12 +203,13 @@ def remove(output_id: str, yes: bool, as_json: bool) -> None:
         since = f", made on {local_text(state.created_at)}" if state.created_at else ""
         require_confirmation(f"Remove the output {state.id} ({state.kind}{since})?", yes, if_not="nothing was removed")
         lines = [f"output {output_id} is removed"]
-        try:
-            if runtime.output_delivery.forget(state):
-                lines.append("what it kept of the accounts is removed there")
-        except (NotDelivered, OperatorFault, UnknownAccount) as error:
-            lines.append(f"what it keeps of the accounts stays there: {error}")
-        waiting = runtime.outputs.remove(output_id)
+        with runtime.output_delivery.paused(state):
+            try:
+                if runtime.output_delivery.forget(state):
+                    lines.append("what it kept of the accounts is removed there")
+            except (NotDelivered, OperatorFault, UnknownAccount) as error:
+                lines.append(f"what it keeps of the accounts stays there: {error}")
+            waiting = runtime.outputs.remove(output_id)
     if waiting:
         lines.append(f"{waiting} accounts had changes that were not sent yet")
     print_result({"id": output_id, "waiting": waiting}, *lines, as_json=as_json)

@@ -6,6 +6,7 @@ another one. Plain http is for this machine and for the networks that are named.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,14 +30,12 @@ class GuardedHttp(BoundedHttp):
         networks = self._networks
 
         class GuardedConnection(HttpConnection):
-            def connect(self) -> None:
-                super().connect()
-                check_peer(self.sock, self.host, networks, is_plain=True)
+            def _new_conn(self) -> socket.socket:
+                return check_peer(super()._new_conn(), self.host, networks, is_plain=True)
 
         class GuardedTlsConnection(HttpsConnection):
-            def connect(self) -> None:
-                super().connect()
-                check_peer(self.sock, self.host, networks, is_plain=False)
+            def _new_conn(self) -> socket.socket:  # Before the greeting of TLS.
+                return check_peer(super()._new_conn(), self.host, networks, is_plain=False)
 
         class GuardedPool(HttpPool):
             ConnectionCls = GuardedConnection

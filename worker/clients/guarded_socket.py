@@ -16,13 +16,20 @@ class AddressRefused(Exception):
     """The error for a connection to an address that may not be called; it does not name the address."""
 
 
-def check_peer(sock: socket.socket | None, host: str, networks: Sequence[Network], *, is_plain: bool) -> None:
-    """Raise AddressRefused, and close the connection, if the name ``host`` has led to an address not to be called."""
-    address = sock.getpeername()[0] if sock else "0.0.0.0"  # noqa: S104 - an address that may not be called
+def check_peer(sock: socket.socket, host: str, networks: Sequence[Network], *, is_plain: bool) -> socket.socket:
+    """Return the socket of a connection to which nothing was sent yet.
+
+    Raises AddressRefused, and closes it, if the name ``host`` has led to an address that may not be called.
+    """
+    try:
+        address = sock.getpeername()[0]
+    except OSError:  # The other side has closed it already.
+        sock.close()
+        raise
     if not may_be_called(address, host, networks, is_plain=is_plain):
-        if sock:
-            sock.close()
+        sock.close()
         raise AddressRefused("an address in a private network, or without TLS")
+    return sock
 
 
 def connect_guarded(
@@ -33,5 +40,4 @@ def connect_guarded(
     Raises AddressRefused, or OSError where nothing answers within ``timeout_s``.
     """
     sock = socket.create_connection((host, port), timeout_s)
-    check_peer(sock, host, networks, is_plain=is_plain)
-    return sock
+    return check_peer(sock, host, networks, is_plain=is_plain)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from worker.clients.guarded_http import GuardedHttp
 from worker.clients.guarded_socket import AddressRefused
@@ -63,6 +64,6 @@ def post_signed(
             return answer.status_code
     except AddressRefused as error:
         raise NotDelivered(f"webhook: {error}: see RELEVE_WEBHOOK_NETWORKS") from None
-    except (requests.RequestException, SupplierTooSlow) as error:
+    except (requests.RequestException, HTTPError, SupplierTooSlow) as error:  # HTTPError: a host that is no name.
         # The text of the error may quote the address, which may contain a secret.
         raise NotDelivered(f"webhook: {type(error).__name__}") from None

@@ -11,6 +11,9 @@ _PRIVATE_ENDINGS: Final = (".local", ".lan", ".home.arpa", ".internal", ".localh
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_TRANSLATED: Final = ipaddress.ip_network("64:ff9b::/96")
+_COMPATIBLE: Final = ipaddress.ip_network("::/96")
+
 # The networks of a home: its own machine, its router's addresses, and those of a private network laid over others.
 HOME_NETWORKS: Final[tuple[Network, ...]] = tuple(
     ipaddress.ip_network(text)
@@ -67,7 +70,8 @@ def may_be_named(host: str, networks: Sequence[Network]) -> bool:
 def may_be_reached(address: str, networks: Sequence[Network]) -> bool:
     """Return whether the address that a setting's name has led to may be called: a public one, or of ``networks``."""
     ip = _to_ip(address)
-    return _is_in(ip, networks) or (ip.is_global and not ip.is_multicast)
+    is_site_local = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local
+    return _is_in(ip, networks) or (ip.is_global and not ip.is_multicast and not is_site_local)
 
 
 def may_be_called(address: str, host: str, networks: Sequence[Network], *, is_plain: bool) -> bool:
@@ -85,7 +89,13 @@ def may_be_called(address: str, host: str, networks: Sequence[Network], *, is_pl
 def _to_ip(address: str) -> Address:
     """Return an address without its zone; one of IPv4 that stands in one of IPv6 as itself. Raises ValueError."""
     ip = ipaddress.ip_address(address.partition("%")[0])
-    return getattr(ip, "ipv4_mapped", None) or ip
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    if ip.sixtofour or ip.ipv4_mapped:
+        return ip.sixtofour or ip.ipv4_mapped or ip
+    # A gateway, or an old way of writing, puts the address of IPv4 at the end.
+    is_wrapped = ip in _TRANSLATED or (ip in _COMPATIBLE and int(ip) > 1)
+    return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if is_wrapped else ip
 
 
 def _is_in(ip: Address, networks: Sequence[Network]) -> bool:

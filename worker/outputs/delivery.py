@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,7 +33,7 @@ from worker.errors import (
 from worker.logs import fields
 from worker.metrics import OUTPUT_FAILURES, OUTPUT_SERIES
 from worker.outputs.base import Change, Output, OutputAccount
-from worker.outputs.options import OutputKind, OutputOptions, OutputParts
+from worker.outputs.options import OutputKind, OutputOptions, OutputParts, require_address
 from worker.stores.redis.locks import Locks
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.outputs.outbox import BEGINNING, OutboxTable, WaitingChange
@@ -69,6 +69,7 @@ class OutputDelivery:
         if kind not in self.kinds:
             raise OperatorFault(f"{kind} is no kind of output of this version: {', '.join(self.kinds)}")
         try:
+            require_address(options.url)
             return self.kinds[kind].build(options, self.parts)
         except ValueError as error:
             raise OperatorFault(str(error)) from None
@@ -77,6 +78,22 @@ class OutputDelivery:
         """Return an output as it is set up. Raises UnknownOutput or OperatorFault."""
         state = self.outputs.get(output_id)
         return self.build(state.kind, OutputOptions(**self.outputs.load_options(output_id)))
+
+    @contextmanager
+    def paused(self, state: OutputState) -> Iterator[None]:
+        """Let no delivery run during the block where its kind can forget: it would tell again what is forgotten.
+
+        Waits as long as a run of many accounts lasts, and no longer.
+        """
+        kind = self.kinds.get(state.kind)
+        with ExitStack() as held:
+            if kind is not None and kind.forget is not None:
+                with suppress(StoreUnavailable):
+                    held.enter_context(self._lock(state.id, wait_s=LONGEST_RUN_S))
+            yield
+
+    def _lock(self, output_id: str, wait_s: float) -> AbstractContextManager[None]:
+        return self.locks.lock(f"output:{output_id}", _LOCK_S, wait_s=wait_s, most_s=_MOST_LOCKED_S)
 
     def forget(self, state: OutputState) -> bool:
         """Remove what the receiver keeps of an output's accounts, and return whether its kind can do that.
@@ -99,15 +116,14 @@ class OutputDelivery:
         """
         with ExitStack() as held:
             try:
-                lock = self.locks.lock(f"output:{output_id}", _LOCK_S, wait_s=0, most_s=_MOST_LOCKED_S)
-                held.enter_context(lock)
+                held.enter_context(self._lock(output_id, wait_s=0))
             except StoreUnavailable:
                 return 0
             try:
                 state = self.outputs.get(output_id)
             except UnknownOutput:
                 return 0
-            if state.next_try_at is not None and state.next_try_at > self.now():
+            if not state.may_try(self.now()):
                 return 0
             return self._deliver(state)
 
@@ -115,6 +131,8 @@ class OutputDelivery:
         ends_at, sent = self.monotonic() + LONGEST_RUN_S, 0
         try:
             output = self.open(state.id)
+        except UnknownOutput:  # It was removed a moment ago.
+            return 0
         except OperatorFault as error:
             self._record_failure(state, error, sent)
             return 0

@@ -3,7 +3,8 @@
 Statistics are *external* ones with identifiers of our own, such as ``releve:home_consumption``: Home Assistant computes
 none of them itself. A row is addressed by its identifier and its hour, so sending it again overwrites it. Sums are
 cumulative: where something has changed, every row from the first changed day to the newest is sent, so that the later
-sums are right too, and a delivery that was cut off is repaired by the next.
+sums are right too, and a delivery that was cut off is repaired by the next. No row can be deleted there: one whose
+reading was removed is written over by one that only carries the sum on.
 
 Home Assistant says yes to a message before it writes it, so the rows of each are read back before the next is sent.
 What it has said yes to is then not lost with it, and no more than one message waits there.
@@ -14,7 +15,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -24,7 +26,7 @@ from urllib.parse import urlsplit
 from worker.domain.clock import Clock
 from worker.domain.exports.statistics import STATISTICS, Statistic, StatisticRow
 from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH
-from worker.domain.measures.readings import civil_date
+from worker.domain.measures.readings import ONE_DAY, civil_date, local_midnight
 from worker.domain.networks import HOME_NETWORKS
 from worker.errors import NotDelivered
 from worker.outputs.base import Change, OutputAccount
@@ -43,6 +45,7 @@ _HOUR: Final = timedelta(hours=1)
 _CLOSE: Final = 1e-7  # Below the last place of what is sent.
 # A thousand new rows take a second or two on a good machine, and a small one ten times as long.
 _READ_BACK_AFTER_S: Final = (0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 10.0, 15.0, 20.0)
+StoredRows = Mapping[datetime, Mapping[str, Any]]
 _SUPERVISOR: Final = "supervisor"  # The host under which an add-on reaches Home Assistant.
 
 
@@ -81,9 +84,19 @@ class HomeAssistant:
         first = min(civil_date(change.first) for change in changes)
         metadata = self._describe(statistic, account, session)
         rows = reader.rows_since(first, self.now())
-        while batch := list(islice(rows, self.rows_a_message)):
-            session.call("recorder/import_statistics", metadata=metadata, stats=[_to_json(row) for row in batch])
-            self._read_back(session, metadata["statistic_id"], batch)
+        since, batch = local_midnight(first).astimezone(UTC), list(islice(rows, self.rows_a_message))
+        total = batch[0].total - (batch[0].amount or 0) if batch else reader.sum_before(first)
+        while True:
+            following = list(islice(rows, self.rows_a_message))
+            until = following[0].start if following else self.now() + ONE_DAY
+            stored = self._write(session, metadata, batch, since, until)
+            gone = [row for row in _rows_gone(stored, batch, total) if not _is_same(row, stored[row.start])]
+            for place in range(0, len(gone), self.rows_a_message):
+                part = gone[place : place + self.rows_a_message]
+                self._write(session, metadata, part, part[0].start, part[-1].start + _HOUR)
+            if not following:
+                return
+            since, total, batch = until, batch[-1].total, following
 
     def _describe(self, statistic: Statistic, account: OutputAccount, session: HomeAssistantSession) -> dict[str, Any]:
         is_new = session.version >= _SINCE_MEAN_TYPE
@@ -99,20 +112,32 @@ class HomeAssistant:
             **kind,
         }
 
-    def _read_back(self, session: HomeAssistantSession, identifier: str, batch: Sequence[StatisticRow]) -> None:
-        """Return when Home Assistant has written these rows. Raises NotDelivered if it does not in a minute."""
+    def _write(
+        self,
+        session: HomeAssistantSession,
+        metadata: Mapping[str, Any],
+        batch: Sequence[StatisticRow],
+        since: datetime,
+        until: datetime,
+    ) -> StoredRows:
+        """Send rows, and return what Home Assistant has from ``since`` to ``until`` once these are written.
+
+        Raises NotDelivered if it has not written them in a minute.
+        """
+        if batch:
+            session.call("recorder/import_statistics", metadata=metadata, stats=[_to_json(row) for row in batch])
         for pause in _READ_BACK_AFTER_S:
             self.wait(pause)
             answer = session.call(
                 "recorder/statistics_during_period",
-                start_time=batch[0].start.isoformat(),
-                end_time=(batch[-1].start + _HOUR).isoformat(),
-                statistic_ids=[identifier],
+                start_time=since.isoformat(),
+                end_time=until.isoformat(),
+                statistic_ids=[metadata["statistic_id"]],
                 period="hour",
             )
-            written = {_start_of(stored): stored for stored in answer.get(identifier, ())}
-            if all(_is_same(row, written.get(row.start, {})) for row in batch):
-                return
+            stored = {_start_of(row): row for row in answer.get(metadata["statistic_id"], ())}
+            if all(_is_same(row, stored.get(row.start, {})) for row in batch):
+                return stored
         raise NotDelivered("Home Assistant has taken the statistics, but has not written them yet")
 
 
@@ -124,6 +149,21 @@ def statistic_id(account: OutputAccount, statistic: Statistic) -> str:
 
 def _changes_of(statistic: Statistic, changes: Sequence[Change]) -> list[Change]:
     return [change for change in changes if change.series in statistic.series]
+
+
+def _rows_gone(stored: StoredRows, batch: Sequence[StatisticRow], total: int) -> Iterator[StatisticRow]:
+    """Yield a row without an amount for each one that is stored there and is none of the batch.
+
+    Its reading was removed, or its day is known as a day alone now. ``total``: the sum before the batch.
+    """
+    rows = deque(batch)
+    for start in sorted(stored):
+        is_sent = False
+        while rows and rows[0].start <= start:
+            row = rows.popleft()
+            total, is_sent = row.total, row.start == start
+        if not is_sent:
+            yield StatisticRow(start, None, total)
 
 
 def _to_json(row: StatisticRow) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import ssl
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from worker.errors import NotDelivered
 from worker.outputs.base import OutputRefused
 
 TIMEOUT_S: Final = 30.0
+_LONGEST_MESSAGE: Final = 16 * 1024**2  # The hours of three years, read back, are 4 MB.
 OLDEST_VERSION: Final = (2022, 8)  # The first with recorder/import_statistics.
 _PATH: Final = "/api/websocket"
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
@@ -88,6 +90,7 @@ class HomeAssistantAddress:
                 ssl=None if is_plain else ssl.create_default_context(),
                 compression=None,
                 proxy=None,
+                max_size=_LONGEST_MESSAGE,
                 open_timeout=self.timeout_s,
                 close_timeout=self.timeout_s,
                 user_agent_header="Releve",
@@ -136,16 +139,18 @@ class HomeAssistantSession:
         if self.call("get_config").get("state", "RUNNING") != "RUNNING":
             raise NotDelivered("Home Assistant is still starting")
 
-    def call(self, command: str, **parameters: Any) -> Any:
+    def call(self, command: str, **parameters: Any) -> Message:
         """Send a command, and return its result. Raises OutputRefused where Home Assistant refuses it."""
         number = next(self._ids)
         self._socket.send(json.dumps({"id": number, "type": command, **parameters}, ensure_ascii=False))
+        ends_at = time.monotonic() + self._timeout_s
         while (answer := _receive(self._socket, self._timeout_s)).get("id") != number:
-            pass  # An answer to nothing that was asked here.
+            if time.monotonic() > ends_at:  # Answers to nothing that was asked here may come without an end.
+                raise TimeoutError
         if answer.get("success") is not True:
             raise self._refusal(command, answer)
         result = answer.get("result")
-        return {} if result is None else result
+        return result if isinstance(result, dict) else {}
 
     def _refusal(self, command: str, answer: Message) -> OutputRefused:
         """Return the error for a refused command; the message is left out, because it may quote what was sent."""
@@ -168,7 +173,7 @@ def _receive(socket: ClientConnection, timeout_s: float) -> Message:
     """Return the next message; one that is no JSON object is none of Home Assistant's."""
     try:
         message = json.loads(socket.recv(timeout=timeout_s))
-    except ValueError:
+    except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict):
         raise OutputRefused(_NO_HOME_ASSISTANT)

@@ -25,6 +25,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from worker.clients.guarded_http import GuardedHttp
 from worker.clients.guarded_socket import AddressRefused
@@ -146,7 +147,7 @@ class LineProtocolOutput:
             raise OutputRefused(
                 "the server's certificate is not trusted: the option ca_file names its authority's"
             ) from None
-        except (requests.RequestException, SupplierTooSlow, AnswerTooLarge) as error:
+        except (requests.RequestException, HTTPError, SupplierTooSlow, AnswerTooLarge) as error:
             # The text of the error may quote the address.
             raise NotDelivered(f"the server can't be reached: {type(error).__name__}") from None
         except OSError:

@@ -103,19 +103,21 @@ class MqttBroker:
             context = ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError):
             raise OutputRefused("the file that the option ca_file names can't be read, or is no certificate") from None
-        context.sslsocket_class = _ClosingTlsSocket
+        broker = self
+
+        class GuardedTlsSocket(ssl.SSLSocket):
+            """A socket that looks at the address before the handshake, and closes where it fails: paho does neither."""
+
+            def do_handshake(self, block: bool = False) -> None:
+                check_peer(self, broker.host, broker.networks, is_plain=False)
+                try:
+                    super().do_handshake(block)
+                except BaseException:
+                    self.close()
+                    raise
+
+        context.sslsocket_class = GuardedTlsSocket
         return context
-
-
-class _ClosingTlsSocket(ssl.SSLSocket):
-    """A socket that a failed handshake closes: paho leaves it open."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
 
 
 class MqttConnection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from worker.domain.clock import Clock
 from worker.domain.networks import Network
@@ -18,6 +19,18 @@ class OutputOptions:
     url: str = field(repr=False)  # It may contain a password.
     secret: str | None = field(default=None, repr=False)
     more: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def require_address(url: str) -> None:
+    """Raise ValueError for a text that is no address, such as one whose host can't be a name; it repeats nothing."""
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port != 0
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # Its text quotes what was typed, of which a password may be a part.
+        has_port = False
+    if not has_port:
+        raise ValueError("this is no address: its host is no name, or its port no number")
 
 
 @dataclass(frozen=True, kw_only=True)

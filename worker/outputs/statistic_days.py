@@ -42,6 +42,11 @@ class StatisticReader:
         rows = to_rows(days, self._sum_before(oldest, begin), self.statistic)
         yield from takewhile(lambda row: row.start <= now, rows)
 
+    def sum_before(self, end: date) -> int:
+        """Return the sum of all days before ``end``."""
+        oldest = self._first_day()
+        return 0 if oldest is None else self._sum_before(oldest, end)
+
     def _has_values(self, oldest: date, today: date) -> bool:
         """Return whether a field that not every document has is in any of them."""
         if self.statistic.detail == "load":

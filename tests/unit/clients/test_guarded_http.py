@@ -40,3 +40,18 @@ def test_a_name_that_leads_to_this_machine_is_refused_before_anything_is_sent(mo
 def test_this_machine_is_called_by_its_own_address() -> None:
     with canned_server(answer(200, "fine")) as server:
         assert call(server.url) == 200
+
+
+def test_not_even_the_greeting_of_tls_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *others, **more: resolve("127.0.0.1", *others, **more))
+    with socket.create_server(("127.0.0.1", 0)) as server, requests.Session() as session:
+        server.settimeout(5)
+        session.trust_env = False
+        session.mount("https://", GuardedHttp())
+        with pytest.raises(AddressRefused):
+            session.get(f"https://hook.example:{server.getsockname()[1]}/", timeout=5)
+        accepted, _ = server.accept()
+        with accepted:
+            accepted.settimeout(5)
+            assert accepted.recv(100) == b""

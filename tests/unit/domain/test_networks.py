@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.domain.networks import is_loopback_host, may_be_called, parse_networks
+from worker.domain.networks import is_loopback_host, may_be_called, may_be_reached, parse_networks
 
 PRIVATE = ["10.1.2.3", "192.168.1.5", "169.254.169.254", "fe80::1%eth0", "fd00::1", "0.0.0.0", "::", "100.64.0.1"]
 
@@ -31,3 +31,19 @@ def test_a_network_that_is_named_may_be_called() -> None:
     assert may_be_called("10.1.2.3", "hook", networks, is_plain=True)
     assert may_be_called("fd00::1", "hook", networks, is_plain=True)
     assert not may_be_called("10.2.2.3", "hook", networks, is_plain=False)
+
+
+@pytest.mark.parametrize("address", ["64:ff9b::a00:1", "2002:a00:1::1", "::10.0.0.1", "::ffff:10.0.0.1", "fec0::1"])
+def test_no_way_of_writing_hides_a_private_address(address: str) -> None:
+    assert not may_be_called(address, "hook.example", (), is_plain=False)
+    assert not may_be_reached(address, ())
+
+
+@pytest.mark.parametrize("address", ["64:ff9b::101:101", "2002:101:101::1", "2606:4700::1111"])
+def test_a_public_address_is_called_also_through_a_gateway(address: str) -> None:
+    assert may_be_called(address, "hook.example", (), is_plain=False)
+
+
+@pytest.mark.parametrize("address", ["::1", "::"])
+def test_the_addresses_of_this_machine_stay_what_they_are(address: str) -> None:
+    assert not may_be_called(address, "hook.example", (), is_plain=False)

@@ -25,7 +25,7 @@ from worker.domain.networks import HOME_NETWORKS
 from worker.errors import NotDelivered, WorkerError
 from worker.outputs.base import OutputAccount, OutputRefused
 from worker.outputs.home_assistant import KIND, HomeAssistant, statistic_id
-from worker.outputs.home_assistant_socket import HomeAssistantAddress, parse_address
+from worker.outputs.home_assistant_socket import HomeAssistantAddress, HomeAssistantSession, parse_address
 from worker.outputs.options import OutputOptions, OutputParts
 
 pytestmark = pytest.mark.sockets
@@ -119,6 +119,19 @@ def test_a_wrong_token_is_refused_with_what_to_do() -> None:
         address = HomeAssistantAddress(parse_address(server.url), "another")
         with pytest.raises(OutputRefused, match="refuses the token: create a long-lived access token"):
             HomeAssistant(address, "fr", memory_measures(), lambda: NOW).check()
+
+
+def test_one_that_never_comes_to_the_answer_does_not_hold_the_delivery_up() -> None:
+    class Chatter:
+        def send(self, message: str) -> None:
+            pass
+
+        def recv(self, timeout: float) -> str:
+            return '{"type": "event", "id": 99}'
+
+    session = HomeAssistantSession(Chatter(), 0.01, "2026.11.0")  # type: ignore[arg-type]
+    with pytest.raises(TimeoutError):
+        session.call("get_config")
 
 
 def test_one_that_is_away_is_tried_again() -> None:

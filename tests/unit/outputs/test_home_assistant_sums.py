@@ -151,6 +151,39 @@ def test_a_correction_in_the_past_makes_every_later_sum_right() -> None:
     assert len(before) == 900
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_day_that_was_removed_leaves_no_amount_behind(place: int) -> None:
+    home, days = StatisticHome(), [date(2026, 11, number) for number in (1, 2, 3)]
+    with home_assistant_server() as server:
+        home.output(server).send([home.put_day(Series.DAILY, day, 10_000) for day in days])
+        home.output(server).send([home.remove_day(Series.DAILY, days[place])])
+        later = date(2026, 11, 4)
+        home.output(server).send([home.put_day(Series.DAILY, later, 10_000)])
+
+        left = [day for day in (*days, later) if day != days[place]]
+        known = {f"{day}": 10.0 for day in left}
+        assert server.changes_by_day("releve:home_consumption") == {f"{days[place]}": 0.0} | known
+        assert server.rows["releve:home_consumption"][local_midnight(days[place]).astimezone(UTC)].state is None
+
+
+def test_hours_that_were_removed_carry_the_sum_on_after_later_corrections() -> None:
+    home, days = StatisticHome(), [date(2026, 11, number) for number in (1, 2, 3)]
+    midnight = hours_of(days[1])[0]
+    with home_assistant_server() as server:
+        home.output(server).send(
+            [
+                *(home.put_day(Series.DAILY, day, 10_000) for day in days),
+                home.put_hours(Series.LOAD_CURVE, {midnight: 1}),
+            ]
+        )
+        assert len(server.rows["releve:home_consumption"]) == 26
+        home.remove_hour(Series.LOAD_CURVE, midnight)
+        home.output(server, rows_a_message=1).send([home.put_day(Series.DAILY, days[0], 15_000)])
+
+    by_day = server.changes_by_day("releve:home_consumption")
+    assert by_day == {"2026-11-01": 15, "2026-11-02": 10, "2026-11-03": 10}
+
+
 def test_gas_goes_out_in_kwh_and_in_cubic_metres_from_six_o_clock() -> None:
     home = StatisticHome()
     changes = [

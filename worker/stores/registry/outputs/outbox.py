@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     Integer,
     and_,
     bindparam,
@@ -62,9 +63,13 @@ class WaitingChange:
     since: datetime
 
 
-def is_ready(writers_before: datetime) -> ColumnElement[bool]:
-    """Return the condition of the rows that no window is writing; one that noted before that moment was killed."""
-    return or_(_ROW.writers <= 0, _ROW.noted_at < writers_before)
+def is_ready(now: datetime, writer_expiry: timedelta) -> ColumnElement[bool]:
+    """Return the condition of the rows that no window is writing; one that noted so long ago was killed.
+
+    A note of the future was written before the clock was set back, so nothing tells how old it is.
+    """
+    is_old = or_(_ROW.noted_at < now - writer_expiry, _ROW.noted_at > now + writer_expiry)
+    return or_(_ROW.writers <= 0, is_old)
 
 
 class OutboxTable(SqlTable):
@@ -139,10 +144,13 @@ class OutboxTable(SqlTable):
                 connection.execute(_upsert_statement(connection.dialect.name, notes=not closes), rows)
         return [*ids]
 
-    def enqueue_all(self, output_id: str, first: datetime = BEGINNING) -> int:
-        """Let everything from ``first`` on be sent to an output, and return the number of its accounts' series."""
-        now = self._now()
-        with self._database.writing() as connection:
+    def enqueue_all(self, output_id: str, first: datetime = BEGINNING, *, within: Connection | None = None) -> int:
+        """Let everything from ``first`` on be sent to an output, and return the number of its accounts' series.
+
+        ``within``: an open transaction to do it in.
+        """
+        now, database = self._now(), self._database.join(within) if within is not None else self._database
+        with database.writing() as connection:
             columns = (
                 literal(output_id).label("output_id"),
                 SERIES_OUTCOMES.c.account_id,
@@ -170,7 +178,7 @@ class OutboxTable(SqlTable):
 
         What a window is writing at this moment is left out.
         """
-        ready = and_(_ROW.output_id == output_id, is_ready(self._now() - self._writer_expiry))
+        ready = and_(_ROW.output_id == output_id, is_ready(self._now(), self._writer_expiry))
         first = select(_ROW.account_id).where(ready).order_by(_ROW.turn_at, _ROW.account_id).limit(1)
         columns = (_ROW.first_at, _ROW.last_at, _ROW.number, _ROW.since)
         query = select(_ROW.output_id, _ROW.account_id, _ROW.series, *columns)
@@ -226,8 +234,8 @@ _OUTPUTS_OF: Final = (
     .where(ACCOUNTS.c.id == bindparam("account_id"), NOT_REMOVED)
     .order_by(OUTPUTS.c.id)
 )
-# The lock keeps output and account from being removed before the row is there.
-_OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=True, of=[OUTPUTS, ACCOUNTS])
+# The lock keeps account and output from being removed before the row is there. It takes them in the order of a removal.
+_OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=True, of=[ACCOUNTS, OUTPUTS])
 
 
 @cache

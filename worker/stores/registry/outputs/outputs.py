@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, delete, distinct, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    delete,
+    distinct,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.fleet.backoff import OUTPUT_DELAYS
@@ -47,6 +60,10 @@ class OutputState:
     waiting: int
     waiting_since: datetime | None
 
+    def may_try(self, now: datetime) -> bool:
+        """Return whether its next try is due; one later than any delay was set before the clock was set back."""
+        return self.next_try_at is None or not now < self.next_try_at <= now + OUTPUT_DELAYS[-1]
+
 
 class OutputTable(SealedTable):
     """The table of outputs; every method raises StoreUnavailable, and those that take an id UnknownOutput."""
@@ -64,8 +81,9 @@ class OutputTable(SealedTable):
         *,
         tenant: str = DEFAULT_TENANT,
         account_id: str | None = None,
+        at_end: Callable[[Connection, str], object] = lambda connection, output_id: None,
     ) -> str:
-        """Insert an output of a tenant or of one account, and return its id.
+        """Insert an output of a tenant or of one account, and return its id; ``at_end`` is called in the transaction.
 
         Raises UnknownTenant, and UnknownAccount for one that was removed, too.
         """
@@ -78,11 +96,12 @@ class OutputTable(SealedTable):
                 account_rows.lock(connection, account_id, shared=True)
                 row["tenant"] = account_rows.get(connection, account_id).tenant
             connection.execute(insert(OUTPUTS).values(**row, tries=0, last_code="", last_error=""))
+            at_end(connection, output_id)
         return output_id
 
     def get(self, output_id: str) -> OutputState:
         """Return one output."""
-        rows = self._database.fetch(_states([OUTPUTS.c.id == output_id]))
+        rows = self._database.fetch(_states([OUTPUTS.c.id == output_id], [OUTPUT_CHANGES.c.output_id == output_id]))
         if not rows:
             raise _unknown(output_id)
         return OutputState(*rows[0])
@@ -99,15 +118,19 @@ class OutputTable(SealedTable):
         """Delete an output with what it still waits for, and return the number of accounts that waited."""
         waiting = self.get(output_id).waiting
         with self._database.writing() as connection:
+            # First, as a window does: one that notes a change waits for the end of this, or this for the end of it.
+            connection.execute(select(OUTPUTS.c.id).where(OUTPUTS.c.id == output_id).with_for_update())
             connection.execute(delete(OUTPUT_CHANGES).where(OUTPUT_CHANGES.c.output_id == output_id))
             connection.execute(delete(OUTPUTS).where(OUTPUTS.c.id == output_id))
         return waiting
 
     def list_due(self, now: datetime) -> list[str]:
-        """Return the ids of outputs that have something to send and don't wait for their next try."""
-        ready = exists().where(OUTPUT_CHANGES.c.output_id == OUTPUTS.c.id, is_ready(now - self._writer_expiry))
-        may_try = or_(OUTPUTS.c.next_try_at.is_(None), OUTPUTS.c.next_try_at <= now)
-        query = select(OUTPUTS.c.id).where(may_try, ready).order_by(OUTPUTS.c.last_sent_at.nulls_first(), OUTPUTS.c.id)
+        """Return the ids of outputs that have something to send and may try, those that fail last."""
+        ready = exists().where(OUTPUT_CHANGES.c.output_id == OUTPUTS.c.id, is_ready(now, self._writer_expiry))
+        next_try = OUTPUTS.c.next_try_at
+        may_try = or_(next_try.is_(None), next_try <= now, next_try > now + OUTPUT_DELAYS[-1])
+        order = (OUTPUTS.c.tries > 0, OUTPUTS.c.last_sent_at.nulls_first(), OUTPUTS.c.id)
+        query = select(OUTPUTS.c.id).where(may_try, ready).order_by(*order)
         return [row.id for row in self._database.fetch(query.limit(_MOST_DUE))]
 
     def record_sent(self, output_id: str, now: datetime) -> None:
