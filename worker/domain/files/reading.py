@@ -9,7 +9,7 @@ from typing import BinaryIO, Final, cast
 from zipfile import ZipFile
 
 from worker.domain.files.archives import members_of, open_archive, open_member
-from worker.domain.files.file_series import FileSeries
+from worker.domain.files.file_series import FileRefused, FileSeries
 from worker.domain.files.recognition import read_document, read_rows
 from worker.domain.files.sources import Source, open_bounded
 from worker.domain.files.unsupported import UNKNOWN
@@ -23,7 +23,7 @@ def read_file(name: str, content: BinaryIO) -> Iterator[FileSeries]:
     """Yield the series of a file, or of all files in a ZIP; ``content`` can be sought in.
 
     A file has several series where it has several meters, or registers and the daily energy between them. Time and
-    memory are bounded. Raises FileRefused.
+    memory are bounded. Raises FileRefused; of an archive after its other files, with the first one that is refused.
     """
     source = Source.of(name)
     content.seek(0)
@@ -46,14 +46,20 @@ def _read_archive(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
             return
         if reason := explain_other_book(names):
             source.fail(reason)
-        is_empty = True
+        is_empty, refused = True, list[FileRefused]()
         for member in members_of(archive):
             is_empty = False
             member_source = source.member(member.filename)
-            with open_member(archive, member, member_source) as stream:
-                yield from _read_inner(member_source, stream)
+            try:
+                with open_member(archive, member, member_source) as stream:
+                    yield from _read_inner(member_source, stream)
+            except FileRefused as error:  # The other files of the archive are read all the same.
+                refused.append(error)
         if is_empty:
             source.fail("an archive without a file")
+        if refused:
+            others = f" (and {len(refused) - 1} more of the archive's files are refused)" if len(refused) > 1 else ""
+            raise FileRefused(f"{refused[0]}{others}", refused[0].why)
 
 
 def _read_inner(source: Source, content: BinaryIO) -> Iterator[FileSeries]:

@@ -19,6 +19,7 @@ MAX_ROWS: Final = 200_000  # Of a file: four years of ten-minute steps.
 _MOST_LINES: Final = 4 * MAX_ROWS  # With the blank ones.
 MEGABYTE: Final = 1024 * 1024
 _LONGEST_LINE: Final = 32 * 1024  # Footers of indexes have three thousand characters.
+_LONGEST_NAME: Final = 255  # No system of files has longer ones; an archive and a form may.
 # What the readers of packed files raise for damaged ones.
 DAMAGE: Final = (OSError, EOFError, RuntimeError, ValueError, zlib.error, struct.error, BadZipFile)
 UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -39,10 +40,12 @@ class Source:
     @classmethod
     def of(cls, name: str) -> Source:
         """Return the source of a file of this name."""
+        name = name[-_LONGEST_NAME:]
         return cls(name, shown_name(name))
 
     def member(self, name: str) -> Source:
         """Return the source of a file in this archive."""
+        name = name[-_LONGEST_NAME:]
         return Source(name.rsplit("/", 1)[-1], f"{self.file}/{shown_name(name)}")
 
     def fail(self, reason: str, number: int | None = None, why: FileFault = FileFault.DAMAGED) -> NoReturn:
