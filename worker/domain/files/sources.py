@@ -73,7 +73,10 @@ class BoundedReader(io.RawIOBase):
             raise FileRefused(f"{self._source.file}: can't be read ({type(error).__name__})") from None
         self._left -= len(content)
         if self._left < 0:
-            self._source.fail(f"larger than {self._limit // MEGABYTE} MB unpacked, which is more than is read at once")
+            self._source.fail(
+                f"larger than {self._limit // MEGABYTE} MB unpacked, which is more than is read at once",
+                why=FileFault.TOO_LARGE,
+            )
         buffer[: len(content)] = content
         return len(content)
 
@@ -101,7 +104,7 @@ def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int,
         if len(line) > _LONGEST_LINE:
             source.fail("the line is longer than any in a file of measures", number)
         if number > _MOST_LINES:
-            source.fail(f"more than {_MOST_LINES} lines, blank ones among them")
+            source.fail(f"more than {_MOST_LINES} lines, blank ones among them", why=FileFault.TOO_LARGE)
         if "\0" in line:
             source.fail("it is no text", number)
         if line.strip():

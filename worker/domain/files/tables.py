@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
-from worker.domain.files.file_series import FileSeries
+from worker.domain.files.file_series import FileFault, FileSeries
 from worker.domain.files.sources import MAX_ROWS, Source
 from worker.domain.parsing.values import to_plain
 
@@ -175,7 +175,7 @@ def bounded_rows(lines: Iterable[TableLine], limit: int = MAX_ROWS) -> Iterator[
     """Yield rows up to a limit. Raises FileRefused beyond it."""
     for count, line in enumerate(lines, start=1):
         if count > limit:
-            line.fail(f"more than {limit} rows; cut the file into years")
+            line.source.fail(f"more than {limit} rows; cut the file into years", line.number, FileFault.TOO_LARGE)
         yield line
 
 

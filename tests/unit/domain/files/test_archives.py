@@ -178,3 +178,29 @@ def test_a_workbook_in_an_archive_has_the_bounds_of_a_workbook() -> None:
     bomb = pack({**parts, "xl/worksheets/sheet1.xml": b"<a>" + b" " * (40 << 20) + b"</a>"}, zipfile.ZIP_STORED)
     assert "a workbook larger than 32 MB unpacked" in refusal("x", pack({"a.xlsx": bomb}, zipfile.ZIP_STORED))
     assert "no known format" in refusal("x", pack({"a.xlsx": workbook({"x": [["Date"]]})}))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (workbook({"a": [["x", "y"], [1, 2]]}), FileFault.UNKNOWN),
+        (pack({"mimetype": "x", "content.xml": "<a/>"}), FileFault.UNSUPPORTED),
+        (pack({"a.ods": pack({"mimetype": "x", "content.xml": "<a/>"})}), FileFault.UNSUPPORTED),
+        (pack({"a.zip": pack({"b.csv": "x"})}), FileFault.UNSUPPORTED),
+        (pack({}), FileFault.EMPTY),
+        ("Début;Fin;Valeur (en kW)\n", FileFault.EMPTY),
+        (CURVE_HEAD, FileFault.EMPTY),
+        (PORTAL_HEAD + curve_row("2024-01-10 00:30:00", 1, step="P1D"), FileFault.UNSUPPORTED),
+        (PORTAL_HEAD + curve_row("2024-01-10 00:30:00", 1, physical="PMA"), FileFault.UNSUPPORTED),
+        ("Horodate;Valeur\n" + "2024-01-10T00:30:00+01:00;1\n" * (MAX_ROWS + 1), FileFault.TOO_LARGE),
+        (gzip.compress(b"Horodate;Valeur\n" + b"\n" * (4 * MAX_ROWS)), FileFault.TOO_LARGE),
+        (gzip.compress(CURVE_HEAD.encode() + (b"x" * 30_000 + b"\n")), FileFault.DAMAGED),
+        (CURVE_HEAD + "2024-01-10T00:3", FileFault.DAMAGED),
+    ],
+    ids=range(13),
+)
+def test_why_a_file_is_refused_is_told_apart(content: str | bytes, why: FileFault) -> None:
+    """Pages advise by it: to download again what is too large or of another kind helps nobody."""
+    with pytest.raises(FileRefused) as caught:
+        read("x", content)
+    assert caught.value.why is why, str(caught.value)
