@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -97,6 +98,18 @@ def test_a_bad_file_stops_no_other_and_each_is_refused_in_one_line(
     assert ["empty.csv" in lines[0], "poem.csv" in lines[1], "Traceback" in ended.err] == [True, True, False]
     with installation.open() as runtime:
         assert runtime.registry.outcomes.load(account)[Series.LOAD_CURVE].last_day == date(2024, 7, 2)
+
+
+def test_a_pipe_is_refused_with_the_reason(installation: Installation, account: str, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)  # The command need not wait for one.
+    try:
+        ended = installation.releve("import", str(pipe), code=1)
+    finally:
+        os.close(writer)
+    (line,) = errors(ended)
+    assert "pipe: can't be read" in line and "seek" in line
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ class _Import:
             warn(text if isinstance(error, FileRefused) else f"{path.name}: {text}")
         except OSError as error:
             self.refused += 1
-            warn(f"{path.name}: can't be read ({error.strerror})")
+            warn(f"{path.name}: can't be read ({error.strerror or error})")
 
     def _take_series(self, file: FileSeries) -> None:
         try:

@@ -86,17 +86,18 @@ class History:
     def reachable_windows(self, account_id: str, series: Series) -> tuple[list[DateWindow], datetime | None]:
         """Return the missing windows that may be fetched by now, and when others may; None where they all may.
 
-        Of a gateway's curves these are ten weeks more for each day since the account was made, of all its curves
-        together, the newest first.
+        Of a gateway's curves these are ten weeks more for each day since the account could be asked for, of all its
+        curves together, the newest first. An account that files have made could not before it got its token.
         """
         missing, account = self.missing_windows(account_id, series), self.registry.get(account_id)
         if not missing or not (series.has_steps and is_gateway(account.supplier)):
             return missing, None
         curves = sum(one.has_steps for one in self.registry.outcomes.collected(account_id))
-        days = 1 + max(0, (self.now() - account.created_at) // ONE_DAY)
+        since = self.registry.state_since(account_id)
+        days = 1 + max(0, (self.now() - since) // ONE_DAY)
         reach = self.today() - timedelta(days=_GATEWAY_CURVE_DAYS * days // max(1, curves))
         reachable = [window for window in missing if window.start >= reach]
-        return reachable, None if len(reachable) == len(missing) else account.created_at + days * ONE_DAY
+        return reachable, None if len(reachable) == len(missing) else since + days * ONE_DAY
 
     def count_days(self, account_id: str, series: Series) -> tuple[int, int]:
         """Return the number of days done and of days wanted, for a progress bar."""

@@ -17,7 +17,7 @@ from worker.web.consent import invitation, proxy, reading, routes
 from worker.web.consent.rights import routes as rights
 from worker.web.errors import add_error_handlers
 from worker.web.home import pages as home_pages
-from worker.web.home.local_session import LocalSession
+from worker.web.home.local_session import LocalSession, names_proxy
 from worker.web.pages import operator
 from worker.web.request_guard import RequestGuard
 
@@ -47,7 +47,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     modules = _OF_FLEET
     if runtime.settings.is_home:
         modules = _of_home(runtime)
-        app.state.local_session = LocalSession(runtime.web_access, is_open=not in_container())
+        is_open = not (in_container() or names_proxy(runtime.settings.public_url))
+        app.state.local_session = LocalSession(runtime.web_access, is_open=is_open)
     for module in modules:
         app.include_router(module.router)
     return app

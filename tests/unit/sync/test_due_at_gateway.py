@@ -235,6 +235,19 @@ def test_a_month_of_curve_comes_at_once(home: GatewayHome) -> None:
     assert outcome.history_due_at == BEGUN + ONE_DAY, "the next ten weeks come tomorrow"
 
 
+@pytest.mark.parametrize("home", [[Series.LOAD_CURVE]], indirect=True)
+def test_the_ten_weeks_of_an_account_of_files_begin_with_its_token(home: GatewayHome) -> None:
+    """Files come first, as the gateway's author asks: the token may come months after them."""
+    account = home.add_home(11)
+    home.registry.set_state(account, AccountState.ACTION_NEEDED, TokenNeeded.code, now=home.at)
+    home.at += 90 * ONE_DAY
+    given_at = home.at
+    assert home.add_home(11) == account
+    home.tick()
+    assert len(home.calls) == 10
+    assert home.registry.outcomes.load(account)[Series.LOAD_CURVE].history_due_at == given_at + ONE_DAY
+
+
 @pytest.mark.parametrize("home", [[Series.LOAD_CURVE, Series.DAILY]], indirect=True)
 def test_weeks_that_files_have_filled_are_passed_over(home: GatewayHome) -> None:
     account, today = home.add_home(11), BEGUN.date()

@@ -21,7 +21,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from worker.domain.files.file_series import FileSeries
+from worker.domain.files.file_series import FileFault, FileSeries
 from worker.domain.files.names import names_production, number_in_name, time_in_name
 from worker.domain.files.series_builders import Origin, StepRow, build_curve, build_days
 from worker.domain.files.steps import STEPS
@@ -82,7 +82,7 @@ def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
         rows += 1
         yield line
     if not rows:
-        table.source.fail("has no row below its header")
+        table.source.fail("has no row below its header", why=FileFault.EMPTY)
 
 
 def is_time(cell: Any) -> bool:

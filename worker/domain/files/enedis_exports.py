@@ -20,7 +20,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from worker.domain.files.file_series import FileSeries
+from worker.domain.files.file_series import FileFault, FileSeries
 from worker.domain.files.names import names_production, number_in_name, time_in_name
 from worker.domain.files.series_builders import IndexRow, Origin, StepRow, build_curve, build_registers, day_of_midnight
 from worker.domain.files.tables import Table, TableFormat, TableLine, plain_name
@@ -83,7 +83,7 @@ def _read(table: Table) -> Iterator[FileSeries]:
             rows += 1
             _add_row(line, block)
     if not rows:
-        table.source.fail("has no row below its header")
+        table.source.fail("has no row below its header", why=FileFault.EMPTY)
     yield from _series_of(table, block)
 
 

@@ -24,6 +24,7 @@ _NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{14}(?![0-9])", re.ASCII)
 _EXPORTED: Final = re.compile(
     r"ENEDIS_[RC][0-9]{2}[A-Z]?_.*?(20[0-9]{6})([0-9]{6})?(?:_[0-9]{1,5})?(?=\.[A-Z]|$)", re.IGNORECASE
 )
+_TIME: Final = re.compile(r"20[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:[01][0-9]|2[0-3])(?:[0-5][0-9]){2}")
 _PRODUCTION: Final = re.compile(r"(?<![a-z])prod(?:uction)?(?![a-z])")
 
 
@@ -33,8 +34,8 @@ def shown_name(name: str) -> str:
 
 
 def number_in_name(name: str) -> str | None:
-    """Return the meter's number; None where there is none, or several."""
-    numbers = set(_NUMBER.findall(name)) - {"".join(filter(None, match)) for match in _EXPORTED.findall(name)}
+    """Return the meter's number; None where there is none, or several. A time such as 20250313101500 is none."""
+    numbers = {number for number in _NUMBER.findall(name) if not _TIME.fullmatch(number)}
     return numbers.pop() if len(numbers) == 1 else None
 
 

@@ -23,7 +23,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from worker.domain.files.file_series import FileSeries
+from worker.domain.files.file_series import FileFault, FileSeries
 from worker.domain.files.names import time_in_name
 from worker.domain.files.series_builders import (
     IndexRow,
@@ -81,8 +81,9 @@ class _Curves:
     def series(self) -> Iterator[FileSeries]:
         """Yield a curve for each meter and direction."""
         if not self.stages:
-            is_of_peaks = bool(self.others) and self.others <= {"PMA"}
-            self.source.fail((explain_flux("R66") if is_of_peaks else None) or "no point of active power (PA) in W")
+            if self.others == {"PMA"} and (reason := explain_flux("R66")):
+                self.source.fail(reason, why=FileFault.UNSUPPORTED)
+            self.source.fail("no point of active power (PA) in W")
         for (usage_point, direction), stages in self.stages.items():
             origin = Origin(self.source, self.format, usage_point, direction, time_in_name(self.source.name))
             in_order = sorted(stages, key=lambda stage: _STAGES.index(stage) if stage in _STAGES else -1)
@@ -124,7 +125,7 @@ def _read_r63(table: Table) -> Iterator[FileSeries]:
         step = line.text("pas")
         minutes = _STEPS.get(step)
         if minutes is None and step == "P1D" and (reason := explain_flux("R65")):
-            table.source.fail(reason)
+            table.source.fail(reason, why=FileFault.UNSUPPORTED)
         if minutes is None:
             line.fail("the step (Pas) is none of PT5M, PT10M, PT15M, PT30M, PT60M")
         value = _to_watts(line.number_or_none("valeur"), unit, minutes if physical == "EA" else 60)
@@ -244,7 +245,7 @@ def _point(
 ) -> TableLine:
     """Return a point as a row of a table, so that its values are read by the same rules."""
     if place > MAX_ROWS:
-        source.fail(f"more than {MAX_ROWS} points; cut the file into years", place)
+        source.fail(f"more than {MAX_ROWS} points; cut the file into years", place, FileFault.TOO_LARGE)
     names = ("d", "v", "p", "n", "iv", "ec")
     cells = [_scalar(point.get(name)) for name in names]
     cells += [_scalar(measure.get("idPrm")), _scalar(quantity.get("grandeurMetier"))]

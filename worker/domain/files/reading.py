@@ -9,7 +9,7 @@ from typing import BinaryIO, Final, cast
 from zipfile import ZipFile
 
 from worker.domain.files.archives import members_of, open_archive, open_member
-from worker.domain.files.file_series import FileSeries
+from worker.domain.files.file_series import FileFault, FileRefused, FileSeries
 from worker.domain.files.recognition import read_document, read_rows
 from worker.domain.files.sources import Source, open_bounded
 from worker.domain.files.unsupported import UNKNOWN
@@ -17,13 +17,14 @@ from worker.domain.files.workbooks import explain_other_book, is_workbook, read_
 
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _GZIP: Final = b"\x1f\x8b"
+_NESTED: Final = "an archive in an archive is not read: unpack it"
 
 
 def read_file(name: str, content: BinaryIO) -> Iterator[FileSeries]:
     """Yield the series of a file, or of all files in a ZIP; ``content`` can be sought in.
 
     A file has several series where it has several meters, or registers and the daily energy between them. Time and
-    memory are bounded. Raises FileRefused.
+    memory are bounded. Raises FileRefused; of an archive after its other files, with the first one that is refused.
     """
     source = Source.of(name)
     content.seek(0)
@@ -45,15 +46,21 @@ def _read_archive(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
             yield from _read_workbook(source, archive)
             return
         if reason := explain_other_book(names):
-            source.fail(reason)
-        is_empty = True
+            source.fail(reason, why=FileFault.UNSUPPORTED)
+        is_empty, refused = True, list[FileRefused]()
         for member in members_of(archive):
             is_empty = False
             member_source = source.member(member.filename)
-            with open_member(archive, member, member_source) as stream:
-                yield from _read_inner(member_source, stream)
+            try:
+                with open_member(archive, member, member_source) as stream:
+                    yield from _read_inner(member_source, stream)
+            except FileRefused as error:  # The other files of the archive are read all the same.
+                refused.append(error)
         if is_empty:
-            source.fail("an archive without a file")
+            source.fail("an archive without a file", why=FileFault.EMPTY)
+        if refused:
+            others = f" (and {len(refused) - 1} more of the archive's files are refused)" if len(refused) > 1 else ""
+            raise FileRefused(f"{refused[0]}{others}", refused[0].why)
 
 
 def _read_inner(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
@@ -61,14 +68,14 @@ def _read_inner(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
     stream = open_bounded(content, source)
     start = stream.peek(4)
     if start.startswith(_GZIP):
-        source.fail("an archive in an archive is not read: unpack it")
+        source.fail(_NESTED, why=FileFault.UNSUPPORTED)
     if not start.startswith(_ZIP):
         yield from _not_empty(source, read_document(source, stream))
         return
     with open_archive(io.BytesIO(stream.read()), source) as archive:
         names = archive.namelist()
         if not is_workbook(names):
-            source.fail(explain_other_book(names) or "an archive in an archive is not read: unpack it")
+            source.fail(explain_other_book(names) or _NESTED, why=FileFault.UNSUPPORTED)
         yield from _read_workbook(source, archive)
 
 
@@ -80,7 +87,7 @@ def _read_workbook(source: Source, archive: ZipFile) -> Iterator[FileSeries]:
             is_known = True
             yield from _not_empty(sheet_source, found)
     if not is_known:
-        source.fail(UNKNOWN)
+        source.fail(UNKNOWN, why=FileFault.UNKNOWN)
 
 
 def _not_empty(source: Source, found: Iterator[FileSeries]) -> Iterator[FileSeries]:

@@ -19,6 +19,7 @@ MAX_ROWS: Final = 200_000  # Of a file: four years of ten-minute steps.
 _MOST_LINES: Final = 4 * MAX_ROWS  # With the blank ones.
 MEGABYTE: Final = 1024 * 1024
 _LONGEST_LINE: Final = 32 * 1024  # Footers of indexes have three thousand characters.
+_LONGEST_NAME: Final = 255  # No system of files has longer ones; an archive and a form may.
 # What the readers of packed files raise for damaged ones.
 DAMAGE: Final = (OSError, EOFError, RuntimeError, ValueError, zlib.error, struct.error, BadZipFile)
 UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -39,10 +40,12 @@ class Source:
     @classmethod
     def of(cls, name: str) -> Source:
         """Return the source of a file of this name."""
+        name = name[-_LONGEST_NAME:]
         return cls(name, shown_name(name))
 
     def member(self, name: str) -> Source:
         """Return the source of a file in this archive."""
+        name = name[-_LONGEST_NAME:]
         return Source(name.rsplit("/", 1)[-1], f"{self.file}/{shown_name(name)}")
 
     def fail(self, reason: str, number: int | None = None, why: FileFault = FileFault.DAMAGED) -> NoReturn:
@@ -70,7 +73,10 @@ class BoundedReader(io.RawIOBase):
             raise FileRefused(f"{self._source.file}: can't be read ({type(error).__name__})") from None
         self._left -= len(content)
         if self._left < 0:
-            self._source.fail(f"larger than {self._limit // MEGABYTE} MB unpacked, which is more than is read at once")
+            self._source.fail(
+                f"larger than {self._limit // MEGABYTE} MB unpacked, which is more than is read at once",
+                why=FileFault.TOO_LARGE,
+            )
         buffer[: len(content)] = content
         return len(content)
 
@@ -98,7 +104,7 @@ def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int,
         if len(line) > _LONGEST_LINE:
             source.fail("the line is longer than any in a file of measures", number)
         if number > _MOST_LINES:
-            source.fail(f"more than {_MOST_LINES} lines, blank ones among them")
+            source.fail(f"more than {_MOST_LINES} lines, blank ones among them", why=FileFault.TOO_LARGE)
         if "\0" in line:
             source.fail("it is no text", number)
         if line.strip():

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final
 
-from worker.domain.parsing.labels import to_instants
+from worker.domain.parsing.labels import is_newest_first, to_instants
 
 STEPS: Final = (5, 10, 15, 30, 60)  # In minutes: the step lengths that Enedis publishes.
 _USUAL_STEP: Final = 30
@@ -19,7 +19,7 @@ def infer_lengths(ends: Sequence[datetime], usual: int = _USUAL_STEP) -> list[in
 
     Labels are naive local times or have an offset, oldest or newest first. ``usual``: of a step without neighbours.
     """
-    if len(ends) > 1 and ends[0].replace(tzinfo=None) > ends[-1].replace(tzinfo=None):
+    if is_newest_first(ends):
         return infer_lengths(ends[::-1], usual)[::-1]
     instants = to_instants(ends)
     order = sorted(range(len(ends)), key=lambda place: instants[place])

@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
-from worker.domain.files.file_series import FileSeries
+from worker.domain.files.file_series import FileFault, FileSeries
 from worker.domain.files.sources import MAX_ROWS, Source
 from worker.domain.parsing.values import to_plain
 
@@ -24,6 +24,7 @@ _YEARS: Final = range(1980, 2100)  # Near the ends of the calendar no time zone 
 _MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "null", "none", "nan", "-", "--"})
 _NUMBER: Final = re.compile(r"[+-]?\d{1,12}(?:[.,]\d{0,12})?", re.ASCII)
 _GROUPED: Final = re.compile(r"\d{1,3}(?:[\u0020\u00a0\u202f]\d{3})+(?:[.,]\d{0,12})?", re.ASCII)
+_MOST_CELLS: Final = 500  # Of a line; footers of indexes have a hundred.
 _PLACES: Final = Decimal("1e-9")  # Below it, a number of a workbook is what its binary form has added.
 _LARGEST: Final = 10**12  # No meter shows more.
 _ISO: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
@@ -161,7 +162,9 @@ def split_lines(lines: Iterable[tuple[int, str]], source: Source, delimiter: str
 
 
 def split_cells(text: str, delimiter: str) -> list[str] | None:
-    """Return the cells of one line without quotes and blanks; None where that can't be done."""
+    """Return the cells of one line without quotes and blanks; None where that can't be done, or for too many."""
+    if text.count(delimiter) >= _MOST_CELLS:
+        return None
     try:
         return [cell.strip() for cell in next(csv.reader([text], delimiter=delimiter), [])]
     except csv.Error:
@@ -172,7 +175,7 @@ def bounded_rows(lines: Iterable[TableLine], limit: int = MAX_ROWS) -> Iterator[
     """Yield rows up to a limit. Raises FileRefused beyond it."""
     for count, line in enumerate(lines, start=1):
         if count > limit:
-            line.fail(f"more than {limit} rows; cut the file into years")
+            line.source.fail(f"more than {limit} rows; cut the file into years", line.number, FileFault.TOO_LARGE)
         yield line
 
 

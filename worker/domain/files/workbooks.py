@@ -101,7 +101,7 @@ class _Checker:
             with suppress(ValueError, IndexError):
                 self.texts += self.shared[int(text)]
             if self.texts > _LONGEST_TEXTS:
-                self.source.fail("a workbook with more text than any export")
+                self.source.fail("a workbook with more text than any export", why=FileFault.TOO_LARGE)
 
     def _add_text(self, text: str) -> None:
         if self.is_value:
@@ -115,7 +115,9 @@ class _Checker:
             or self.lowest * self.widest > _MOST_CELLS
             or self.cells > _MOST_CELLS
         ):
-            self.source.fail(f"a sheet with more than {_MOST_ROWS} rows or {_MOST_COLUMNS} columns")
+            self.source.fail(
+                f"a sheet with more than {_MOST_ROWS} rows or {_MOST_COLUMNS} columns", why=FileFault.TOO_LARGE
+            )
 
     def _to_number(self, text: str | None, otherwise: int) -> int:
         if text is None:

@@ -80,7 +80,7 @@ def _read_step_minutes(text: str) -> int | None:
 
 def to_starts(labels: Sequence[Label]) -> list[datetime]:
     """Return the start of each labelled step, zone-aware in the meter's zone, in the order of ``labels``."""
-    if _is_newest_first(labels):
+    if is_newest_first([label.end for label in labels]):
         return to_starts(labels[::-1])[::-1]
     ends = to_instants([label.end for label in labels])
     by_day: defaultdict[date, list[int]] = defaultdict(list)
@@ -93,6 +93,18 @@ def to_starts(labels: Sequence[Label]) -> list[datetime]:
             for index, end in zip(indexes, day_ends, strict=True):
                 ends[index] = end
     return [(end - label.length).astimezone(PARIS) for end, label in zip(ends, labels, strict=True)]
+
+
+def is_newest_first(ends: Sequence[datetime]) -> bool:
+    """Return whether naive end labels fall from each to the next, most of them; those with an offset need no order.
+
+    First and last alone don't tell it: of several files put together a later one may come first. A single fall within a
+    day may be the end of the autumn hour's first pass.
+    """
+    if len(ends) < 2 or any(end.tzinfo is not None for end in ends):
+        return False
+    falls = sum(later < earlier for earlier, later in pairwise(ends))
+    return 2 * falls > len(ends) - 1 and (falls > 1 or ends[0].date() > ends[-1].date())
 
 
 def to_instants(ends: Sequence[datetime]) -> list[datetime]:
@@ -131,12 +143,6 @@ def _resolve_clock_change_day(day: date, labels: Sequence[Label], ends: Sequence
     if _is_complete(day, labels) and _is_explained_by_clock_change(day, [label.end for label in labels]):
         return _by_position(day, labels)
     return _by_occurrence(labels)
-
-
-def _is_newest_first(labels: Sequence[Label]) -> bool:
-    if len(labels) < 2 or any(label.end.tzinfo is not None for label in labels):
-        return False
-    return labels[0].end > labels[-1].end and labels[0].end.date() > labels[-1].end.date()
 
 
 def _is_rising(instants: Sequence[datetime]) -> bool:

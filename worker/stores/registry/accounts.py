@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Select, delete, or_, update
+from sqlalchemy import Connection, Select, delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.domain.consent.accounts import Account, AccountState
@@ -288,6 +288,15 @@ class AccountRegistry:
         over = (ACCOUNTS.c.consent_until < today, ACCOUNTS.c.reason.not_in((ConsentEnded.code, ConsentStopped.code)))
         query = ACCOUNT_QUERY.where(ACCOUNTS.c.state.in_(states), *over, ACCOUNTS.c.id > (after or ""))
         return self._accounts(query.limit(limit))
+
+    def state_since(self, account_id: str) -> datetime:
+        """Return when the account got its state."""
+        query = select(ACCOUNTS.c.state_since).where(ACCOUNTS.c.id == account_id)
+        with self.database.reading() as connection:
+            since: datetime | None = connection.execute(query).scalar()
+        if since is None:
+            raise UnknownAccount(f"there is no account {account_id}")
+        return since
 
     def get_many(self, account_ids: Collection[str]) -> dict[str, Account]:
         """Return the accounts with these ids, by id, even removed ones. Unknown ids are left out."""

@@ -2,18 +2,20 @@
 
 They share one session of the home's household, made when the first of them comes. Each part of ``is_local`` closes a
 way in: a container's port is reached by other machines through an address of its own, a proxy on this machine passes
-them on, and a foreign page may have a name that leads to this machine.
+them on, and a foreign page may have a name that leads to this machine. A proxy need not say so (nginx as it is shipped
+asks for 127.0.0.1 and adds no header), so nobody comes in where the address of the pages tells that there is one.
 """
 
 from __future__ import annotations
 
 import threading
 from typing import Final
+from urllib.parse import urlsplit
 
 from fastapi import Request
 
 from worker.domain.consent.access_keys import KeyKind
-from worker.domain.networks import is_loopback_host
+from worker.domain.networks import is_loopback_host, is_public_host
 from worker.runtime.web import WebAccess
 from worker.web.sessions import Session, load_session
 
@@ -23,7 +25,10 @@ _FORWARDED_PREFIX: Final = "x-forwarded"
 
 
 class LocalSession:
-    """The one session of all browsers on this computer. ``is_open``: whether they come in; not in a container."""
+    """The one session of all browsers on this computer.
+
+    ``is_open``: whether they come in; not in a container, nor where a proxy passes requests on.
+    """
 
     def __init__(self, access: WebAccess, *, is_open: bool) -> None:
         self.is_open = is_open
@@ -38,6 +43,12 @@ class LocalSession:
                 key, self._text = self._access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id, device=DEVICE)
                 session = Session(key, household)
             return session
+
+
+def names_proxy(public_url: str) -> bool:
+    """Return whether the address of the pages is one that only a proxy serves: by https, or a public one."""
+    public = urlsplit(public_url)
+    return public.scheme == "https" or is_public_host(public.hostname or "")
 
 
 def is_local(request: Request) -> bool:

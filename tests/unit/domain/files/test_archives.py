@@ -17,7 +17,7 @@ from tests.unit.domain.files.test_enedis_exports import CURVE_HEAD, METER, curve
 from tests.unit.domain.files.test_portal_exports import CURVE_HEAD as PORTAL_HEAD
 from tests.unit.domain.files.test_portal_exports import curve_row
 from worker.domain.files.archives import MAX_MEMBERS
-from worker.domain.files.file_series import FileRefused
+from worker.domain.files.file_series import FileFault, FileRefused
 from worker.domain.files.reading import read_file
 from worker.domain.files.sources import MAX_BYTES, MAX_ROWS
 
@@ -81,6 +81,23 @@ def _lying() -> bytes:
 )
 def test_an_archive_out_of_bounds_is_refused(content: bytes, reason: str) -> None:
     assert refusal("x", content).startswith(reason)
+
+
+def test_a_file_that_is_refused_stops_no_other_one_of_the_archive() -> None:
+    found: list[str] = []
+    members = {"lisez-moi.pdf": b"%PDF-1.4", "a.csv": CURVE, "vide.csv": b"", "b.csv": CURVE}
+    with pytest.raises(FileRefused) as caught:
+        found.extend(series.file for series in read_file("x.zip", io.BytesIO(pack(members))))
+    assert found == ["x.zip/a.csv", "x.zip/b.csv"]
+    assert str(caught.value).startswith("x.zip/lisez-moi.pdf: a PDF is not read")
+    assert str(caught.value).endswith("(and 1 more of the archive's files are refused)")
+    assert caught.value.why is FileFault.UNSUPPORTED
+
+
+def test_lines_of_nothing_but_cells_are_not_looked_at() -> None:
+    """Sixty such lines took seven seconds, in an archive of a few kilobytes."""
+    assert refusal("x", ("Horodate;Valeur;" + "é;" * 10_000 + "\n") * 60).startswith("x: no known format")
+    assert "cells can't be told apart" in refusal("x", CURVE + ";" * 10_000)
 
 
 def test_an_archive_that_declares_too_much_is_refused_before_it_is_unpacked() -> None:
@@ -161,3 +178,29 @@ def test_a_workbook_in_an_archive_has_the_bounds_of_a_workbook() -> None:
     bomb = pack({**parts, "xl/worksheets/sheet1.xml": b"<a>" + b" " * (40 << 20) + b"</a>"}, zipfile.ZIP_STORED)
     assert "a workbook larger than 32 MB unpacked" in refusal("x", pack({"a.xlsx": bomb}, zipfile.ZIP_STORED))
     assert "no known format" in refusal("x", pack({"a.xlsx": workbook({"x": [["Date"]]})}))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (workbook({"a": [["x", "y"], [1, 2]]}), FileFault.UNKNOWN),
+        (pack({"mimetype": "x", "content.xml": "<a/>"}), FileFault.UNSUPPORTED),
+        (pack({"a.ods": pack({"mimetype": "x", "content.xml": "<a/>"})}), FileFault.UNSUPPORTED),
+        (pack({"a.zip": pack({"b.csv": "x"})}), FileFault.UNSUPPORTED),
+        (pack({}), FileFault.EMPTY),
+        ("Début;Fin;Valeur (en kW)\n", FileFault.EMPTY),
+        (CURVE_HEAD, FileFault.EMPTY),
+        (PORTAL_HEAD + curve_row("2024-01-10 00:30:00", 1, step="P1D"), FileFault.UNSUPPORTED),
+        (PORTAL_HEAD + curve_row("2024-01-10 00:30:00", 1, physical="PMA"), FileFault.UNSUPPORTED),
+        ("Horodate;Valeur\n" + "2024-01-10T00:30:00+01:00;1\n" * (MAX_ROWS + 1), FileFault.TOO_LARGE),
+        (gzip.compress(b"Horodate;Valeur\n" + b"\n" * (4 * MAX_ROWS)), FileFault.TOO_LARGE),
+        (gzip.compress(CURVE_HEAD.encode() + (b"x" * 30_000 + b"\n")), FileFault.DAMAGED),
+        (CURVE_HEAD + "2024-01-10T00:3", FileFault.DAMAGED),
+    ],
+    ids=range(13),
+)
+def test_why_a_file_is_refused_is_told_apart(content: str | bytes, why: FileFault) -> None:
+    """Pages advise by it: to download again what is too large or of another kind helps nobody."""
+    with pytest.raises(FileRefused) as caught:
+        read("x", content)
+    assert caught.value.why is why, str(caught.value)

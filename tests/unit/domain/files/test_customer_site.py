@@ -99,6 +99,17 @@ def test_the_order_of_rows_decides_the_doubled_autumn_hour(ends_count_on: bool, 
     assert [reading.start.astimezone(UTC) for reading in readings] == [first + step * HALF_HOUR for step in range(50)]
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_weeks_put_together_in_any_order_keep_the_doubled_autumn_hour(newest_first: bool) -> None:
+    week = _autumn_day(ends_count_on=False)
+    other = curve_rows([f"02/11/2025 {n // 2:02}:{30 * (n % 2):02}" for n in range(48)])
+    rows = other + week
+    if newest_first:
+        rows = week[::-1] + other[::-1]
+    readings = read_one(CURVE_NAME, curve_book(rows)).readings[:50]
+    assert [reading.amount for reading in readings] == [step * 5000 for step in range(50)]
+
+
 def test_an_hour_that_is_doubled_half_an_hour_early_is_still_told_by_position() -> None:
     """One author has seen 01:30 and 02:00 doubled."""
     labels = ["00:30", "01:00", "01:30", "02:00", "01:30", "02:00"]

@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 
 from worker.domain.files.names import names_production, number_in_name, shown_name, time_in_name
+from worker.domain.files.sources import Source
 from worker.domain.measures.readings import PARIS
 
 
@@ -18,6 +19,8 @@ from worker.domain.measures.readings import PARIS
         ("ENEDIS_R63_P_CdC_M0000001_00001_20250313101500.csv", None),
         ("99000000000011 et 99000000000012.csv", None),
         ("mes données.csv", None),
+        ("export_20250313101500.csv", None),
+        ("export_20250313101500_99000000000011.csv", "99000000000011"),
         ("990000000000111.csv", None),
     ],
 )
@@ -38,6 +41,14 @@ def test_a_name_has_one_number_or_none(name: str, number: str | None) -> None:
 )
 def test_a_name_of_the_portal_tells_when_the_file_was_written(name: str, time: datetime | None) -> None:
     assert time_in_name(name) == time
+
+
+def test_a_name_without_end_takes_no_time_and_is_shown_cut() -> None:
+    """The list of an archive and the header of a form may hold names of any length."""
+    source = Source.of("ENEDIS_R63_" * 100_000 + "é.csv")
+    for one in (source, source.member(source.name * 100)):
+        assert len(one.name) == 255 and one.name.endswith("ENEDIS_R63_é.csv")
+        assert number_in_name(one.name) is None and time_in_name(one.name) is None
 
 
 def test_a_name_is_shown_without_what_a_terminal_would_obey() -> None:

@@ -84,6 +84,26 @@ def test_a_container_has_no_own_computer(home: ApiService, monkeypatch: pytest.M
     assert enter(browser(contained), home.runtime.web_access.home.create_password()).headers["location"] == "/"
 
 
+@pytest.mark.parametrize(
+    "public_url, is_open",
+    [
+        ("https://home.example.org", False),
+        ("https://nas.lan", False),
+        ("http://home.example.org", False),
+        ("http://127.0.0.1:8000", True),
+        ("http://nas.lan:8000", True),
+    ],
+)
+def test_behind_a_proxy_that_adds_no_header_everybody_is_asked(
+    home: ApiService, monkeypatch: pytest.MonkeyPatch, public_url: str, is_open: bool
+) -> None:
+    """As it is shipped, nginx asks for the address that it passes requests on to, and says nothing of the browser's."""
+    monkeypatch.setattr("worker.web.app.in_container", lambda: False)
+    home.runtime.settings = home.runtime.settings.model_copy(update={"public_url": public_url})
+    passed_on = browser(ApiService(home.runtime, create_app(home.runtime)))
+    assert asks_password(passed_on.get("/")) is not is_open
+
+
 def test_the_password_opens_as_often_as_it_is_typed_until_it_is_renewed(home: ApiService) -> None:
     first = home.runtime.web_access.home.create_password()
     phones = [phone_of(home), phone_of(home)]

@@ -17,6 +17,7 @@ from worker.domain.measures.series import (
     Series,
     dailies_of,
     find_doctype,
+    grid_operator_of,
     periods_of,
 )
 from worker.runtime.process import Runtime
@@ -44,16 +45,17 @@ def show_download(request: Request, runtime: RuntimeDep, account: OwnAccount) ->
     first = _first_days(runtime, account.id, known)
     energies = {daily: found for daily in dailies_of(account.supplier) if (found := _periods_of(daily, first))}
     groups = [_energy_files(daily, periods) for daily, periods in energies.items()]
+    operator = grid_operator_of(account.supplier)
     if others := [series for series in known if len(periods_of(series)) == 1 and series.inputs in first]:
         files = [(f"series.{series}.name", f"series={series}&by={series.inputs.period}") for series in others]
-        groups.append(FileGroup(f"download.others.{account.supplier}", files))
+        groups.append(FileGroup(f"download.others.{operator}", files))
     return render(
         request,
         "download.html",
         account=account,
         groups=groups,
         directions=[(daily, daily.description.direction) for daily in energies],
-        units=f"download.units.{account.supplier}",
+        units=f"download.units.{operator}",
         periods=[period for period in Period if any(period in found for found in energies.values())],
         first=min(filter(None, first.values()), default=None),
         today=runtime.history.today(),
