@@ -56,12 +56,16 @@ def up(tmp_path: Path, environment: Mapping[str, str]) -> Iterator[tuple[subproc
         with suppress(ProcessLookupError):
             process.kill()  # Its guard ends what it started.
         process.wait()
+        if process.stdout:
+            process.stdout.close()
         until(lambda: not ServerFolder(tmp_path / "releve-data").is_running(), "the end of Redis")
 
 
 def children_of(pid: int) -> dict[str, int]:
     """Return the pids of a process's children by their last word but options."""
-    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    )
     rows = [line.split(maxsplit=1) for line in found.stdout.splitlines()]
     names = ("worker.ops.home_worker", "worker web", "guard.py")
     return {next((name for name in names if name in args), args): int(number) for number, args in rows}

@@ -31,6 +31,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.answers.corrections import Correction, CorrectionTable
 from worker.stores.registry.answers.unknown_answers import QuarantineTable
 from worker.stores.registry.migrations import upgrade_schema
+from worker.stores.registry.outputs.outputs import OutputTable
 from worker.sync.audit import AuditSummary, save_audit_summary
 
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
@@ -63,6 +64,7 @@ class Fleet:
                 days={YESTERDAY: mark},
             )
         self._record_deviations(registry)
+        OutputTable(registry.database, SEALER, timedelta(minutes=15)).insert("webhook", {}, NOW)
         registry.database.close()
 
     def _record_deviations(self, registry: AccountRegistry) -> None:
@@ -129,6 +131,7 @@ def test_it_tells_how_the_fleet_stands(fleet: Fleet, output: CommandResult) -> N
     }
     assert samples["releve_freshness_ratio"] == {("daily",): 0.5, ("load_curve",): 0}
     assert samples["releve_notices_waiting"] == {(): 0}
+    assert samples["releve_output_series_waiting"] == {("webhook",): 0}
     assert samples["releve_repair_accounts_due"] == {("daily",): 1, ("load_curve",): 0}
     assert samples["releve_corrections_last_day"] == {("daily",): 1, ("load_curve",): 0}
     assert samples["releve_unknown_answers"] == {("new",): 1, ("known",): 1}

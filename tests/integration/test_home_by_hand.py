@@ -68,6 +68,16 @@ def test_the_token_and_the_meter_are_kept_sealed_and_shown_nowhere(
     assert [path for path in files if token.encode() in path.read_bytes()] == []
 
 
+def test_the_registry_of_a_fleet_is_made_no_home(home: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    with home.open() as runtime:
+        add_ready(runtime.registry, "99999999999991")
+    monkeypatch.setattr("sys.stdin", io.StringIO(gateway_token()))
+    ended = home.run("home", "add", "--token", "-")
+    assert ended.code == 2 and "the registry has accounts of Enedis" in ended.error_line
+    with home.open() as runtime:
+        assert not runtime.settings.is_home
+
+
 @pytest.mark.parametrize("command", ["add", "token"])
 def test_a_token_on_the_command_line_is_refused(home: Installation, command: str) -> None:
     ended = home.but(home="true").run("home", command, "--token", gateway_token())

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from config.settings import ConfigError, Settings, get_settings
+from worker.clients.suppliers import ENEDIS
+from worker.domain.clock import clock_from
+from worker.domain.measures.readings import civil_date
+from worker.ops.health.connections import missing_sqlite_file
+from worker.runtime.stores import open_current_database
+from worker.stores.registry.overview import Overview
 
 
 def make_home(settings: Settings) -> Settings:
     """Make the installation a home's, and return its settings; nothing happens where it is one.
 
-    Raises ConfigError, in one line, where it is a fleet's: RELEVE_HOME is false, or Enedis credentials are set.
+    Raises ConfigError, in one line, where it is a fleet's: RELEVE_HOME is false, Enedis credentials are set, or the
+    registry has accounts of Enedis.
     """
     if settings.is_home:
         return settings
     refuse_fleet(settings)
+    if _has_accounts_of_enedis(settings):
+        raise ConfigError(
+            "the registry has accounts of Enedis, so that this is the installation of a fleet: for a home set "
+            "RELEVE_DATA_DIR to another folder"
+        )
     mark = settings.home_mark()
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text("This data folder is that of a home: see `releve home --help`.\n", encoding="utf-8")
@@ -29,3 +43,12 @@ def refuse_fleet(settings: Settings) -> None:
             "this is the installation of a fleet, with Enedis credentials (RELEVE_ENEDIS_CLIENT_ID): for a home set "
             "RELEVE_DATA_DIR to another folder and unset them"
         )
+
+
+def _has_accounts_of_enedis(settings: Settings) -> bool:
+    """Return whether there is a registry with active accounts of Enedis, whose readings would stop in a home."""
+    if missing_sqlite_file(settings.registry()):
+        return False
+    with ExitStack() as opened:
+        overview = Overview(open_current_database(settings, opened))
+        return overview.count_active_accounts(ENEDIS.name, civil_date(clock_from(settings.pretend_now)())) > 0
