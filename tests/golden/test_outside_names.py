@@ -261,7 +261,7 @@ def tasks() -> Iterator[str]:
 
 def installation(*, is_home: bool) -> Any:
     """Return what the web application asks of a runtime before it is called."""
-    return SimpleNamespace(settings=SimpleNamespace(is_home=is_home), web_access=None, has_rights=False)
+    return SimpleNamespace(settings=SimpleNamespace(is_home=is_home, public_url=""), web_access=None, has_rights=False)
 
 
 def http_paths() -> Iterator[str]:
