@@ -75,7 +75,7 @@ class FilesInMemory:
         recent = self.recorder.recent.get((account_id, series.value))
         recent = recent or self.recorder.recent_answers({"account_id": account_id, "series": series.value})  # type: ignore[typeddict-item]
         self.recorder.days_in_doubt |= recent.days_in_doubt(answer)
-        self.recorder.recent[account_id, series.value] = recent.with_answer(answer.answer)
+        self.recorder.recent[account_id, series.value] = recent.with_part(answer.answer)
         self.ledger = self.ledger.with_marks(to_marks(self.ledger))
 
     def mark_done(self, account_id: str, series: str, *windows: DateWindow) -> None:

@@ -14,6 +14,7 @@ from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
+from tests.golden.test_outside_names import installation
 from tests.support.api_service import ApiService, open_api_service
 from tests.support.cast import OPERATOR, OTHER_TENANT, Cast
 from tests.support.connect_service import METER, ConnectService
@@ -27,6 +28,7 @@ from worker.stores.redis.rate_limits import Rate
 from worker.stores.registry.access.audit import AuditTable
 from worker.web import audit
 from worker.web.api.auth import CSRF_HEADER
+from worker.web.app import create_app
 from worker.web.pages.operator import audit as operator_audit
 from worker.web.sessions import SESSION_COOKIE, load_session
 
@@ -59,7 +61,8 @@ def session_of(runtime: Runtime, browser: TestClient) -> str:
 def test_every_route_that_changes_something_is_recorded_or_says_why_not(service: ApiService) -> None:
     changing = {
         f"{method} {route.path}"
-        for route in iter_route_contexts(service.app.routes)
+        for app in (service.app, create_app(installation(is_home=True)))
+        for route in iter_route_contexts(app.routes)
         if not isinstance(route.original_route, Mount)
         for method in route.methods or ()
         if method not in ("GET", "HEAD", "OPTIONS")

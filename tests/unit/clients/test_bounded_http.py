@@ -107,11 +107,11 @@ def test_an_answer_that_drips_ends_with_the_time_of_its_call(kind: str) -> None:
 
 
 def test_the_time_of_one_call_is_not_that_of_the_next() -> None:
-    answers = [packed(b"fine", "identity")] * 3
+    answers, before = [packed(b"fine", "identity")] * 3, threading.active_count()
     with canned_server(*answers) as server, requests.Session() as session:
         session.mount("http://", BoundedHttp(BodyLimits(), longest_s=60))
         assert [session.get(server.url).content for _ in answers] == [b"fine"] * 3
-        assert server.connections == 1 and threading.active_count() < 10
+        assert server.connections == 1 and threading.active_count() < before + 5  # The server's, and one that watches
 
 
 @pytest.mark.parametrize("depth, is_read", [(32, True), (33, False), (5000, False)])

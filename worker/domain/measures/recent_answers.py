@@ -14,7 +14,7 @@ A file counts as an answer that was asked for when the file was made. It is stor
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Final, NamedTuple
@@ -66,7 +66,14 @@ class RecentAnswers:
 
     def with_answer(self, answer: Answered) -> RecentAnswers:
         """Return these answers and one more, without those that need not be listed any longer."""
-        answers = sorted(_merge_parts({*self.answers, answer}))
+        return self._keep_latest({*self.answers, answer})
+
+    def with_part(self, answer: Answered) -> RecentAnswers:
+        """Return the same with a part of a file, which is listed together with the parts before it."""
+        return self._keep_latest(_merge_parts({*self.answers, answer}, answer.asked_us))
+
+    def _keep_latest(self, all_answers: Iterable[Answered]) -> RecentAnswers:
+        answers = sorted(all_answers)
         oldest_us = answers[-1].asked_us - _A_DAY_US
         kept = [listed for listed in answers if listed.asked_us >= oldest_us][-MOST:]
         forgotten = [listed.asked_us for listed in answers[: len(answers) - len(kept)]]
@@ -98,11 +105,11 @@ class RecentAnswers:
         return set(finished.late_days).union(*(other.days_in(answer.window) for other in crossing))
 
 
-def _merge_parts(answers: Collection[Answered]) -> Iterator[Answered]:
-    """Yield the answers, those of one moment whose windows touch as one."""
-    for asked_us in {answer.asked_us for answer in answers}:
-        windows = [(one.window.start, one.window.end) for one in answers if one.asked_us == asked_us]
-        yield from (Answered(asked_us, DateWindow(*span)) for span in merge_spans(windows))
+def _merge_parts(answers: Collection[Answered], asked_us: int) -> Iterator[Answered]:
+    """Yield the answers, those of this moment whose windows touch as one."""
+    yield from (answer for answer in answers if answer.asked_us != asked_us)
+    windows = [(one.window.start, one.window.end) for one in answers if one.asked_us == asked_us]
+    yield from (Answered(asked_us, DateWindow(*span)) for span in merge_spans(windows))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row, bindparam, case, select, update
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.completeness import DayLedger, DayMark, DayState
 from worker.domain.measures.holes import MIN_EMPTY_DAYS_AFTER_CURVE, find_missing_curve
-from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
+from worker.domain.measures.recent_answers import Answered, FinishedAnswer, RecentAnswers
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.stores.registry import account_rows, consent_rows, series_choice
 from worker.stores.registry.series_choice import SeriesChoice
@@ -180,7 +180,7 @@ class OutcomeTable(SeriesChoice):
             if row is None:
                 raise AssertionError("unreachable")
             known = DayLedger.parse(row.days)
-            ledger, answered = _add_answer(row, known.with_marks(to_marks(known)), answer)
+            ledger, answered = _add_answer(row, known.with_marks(to_marks(known)), answer, RecentAnswers.with_part)
             values = {
                 "answered": answered,
                 "run_id": row.run_id or run_id,  # A row without a run is no outcome yet.
@@ -255,10 +255,15 @@ def _days_of_file(
             yield day, known.mark_of(day)
 
 
-def _add_answer(row: Row[Any], ledger: DayLedger, answer: FinishedAnswer) -> tuple[DayLedger, str]:
+def _add_answer(
+    row: Row[Any],
+    ledger: DayLedger,
+    answer: FinishedAnswer,
+    add: Callable[[RecentAnswers, Answered], RecentAnswers] = RecentAnswers.with_answer,
+) -> tuple[DayLedger, str]:
     """Return the ledger in which the days are due that are in doubt, and the answers of a row with this one."""
     recent = RecentAnswers.parse(row.answered or "")
-    return ledger.ask_again(recent.days_in_doubt(answer)), str(recent.with_answer(answer.answer))
+    return ledger.ask_again(recent.days_in_doubt(answer)), str(add(recent, answer.answer))
 
 
 def lock_row(connection: Connection, account_id: str, series: str) -> Row[Any] | None:
