@@ -21,6 +21,21 @@ _CONSENT_HOST: Final = "https://mon-compte-particulier.enedis.fr"
 _MEASURES_V4: Final = "/v4/metering_data"
 _MEASURES_2026: Final = "/mesure_synchrone_auto/v2"
 
+# The measures of 2026 by their names, and what some need besides. Gateways have the same.
+MEASURES: Final[Mapping[Series, str]] = {
+    Series.DAILY: "consommation_quotidienne",
+    Series.LOAD_CURVE: "courbe_de_charge_consommation",
+    Series.PRODUCTION_DAILY: "production_quotidienne",
+    Series.PRODUCTION_LOAD_CURVE: "courbe_de_charge_production",
+    Series.MAX_POWER: "puissance_conso_max_quotidienne",
+    # The operator's guide spells it index_consumption; the swagger, which holds, does not.
+    Series.REGISTERS: "index_consommation",
+    Series.PRODUCTION_REGISTERS: "index_production",
+}
+MEASURE_PARAMETERS: Final[Mapping[Series, Mapping[str, str]]] = {
+    Series.MAX_POWER: {"mesuresPas": "P1D", "grandeurPhysique": "PMA"}
+}
+
 _CONTRACTS: Final = "contracts"
 _KEPT_OF_CONTRACTS: Final = {
     "customer": {
@@ -89,17 +104,8 @@ _2026: Final = replace(
     _V5,
     name="enedis-2026",
     authorize_url=f"{_CONSENT_HOST}/dataconnect/v2/oauth2/authorize",
-    paths={
-        Series.DAILY: f"{_MEASURES_2026}/consommation_quotidienne",
-        Series.LOAD_CURVE: f"{_MEASURES_2026}/courbe_de_charge_consommation",
-        Series.PRODUCTION_DAILY: f"{_MEASURES_2026}/production_quotidienne",
-        Series.PRODUCTION_LOAD_CURVE: f"{_MEASURES_2026}/courbe_de_charge_production",
-        Series.MAX_POWER: f"{_MEASURES_2026}/puissance_conso_max_quotidienne",
-        # The operator's guide spells it index_consumption; the swagger, which holds, does not.
-        Series.REGISTERS: f"{_MEASURES_2026}/index_consommation",
-        Series.PRODUCTION_REGISTERS: f"{_MEASURES_2026}/index_production",
-    },
-    fixed_parameters={Series.MAX_POWER: {"mesuresPas": "P1D", "grandeurPhysique": "PMA"}},
+    paths={series: f"{_MEASURES_2026}/{name}" for series, name in MEASURES.items()},
+    fixed_parameters=MEASURE_PARAMETERS,
     state_calls={
         Series.CONTRACT: (
             StateCall(

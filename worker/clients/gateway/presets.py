@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from worker.clients.endpoints import Preset
-from worker.domain.measures.series import Series
+from worker.clients.enedis.presets import MEASURE_PARAMETERS, MEASURES
 
 _CONSO_API: Final = Preset(
     name="conso-api",
@@ -24,16 +24,8 @@ _CONSO_API: Final = Preset(
     token_path="",
     revoke_path=None,
     token_mode="bearer",  # noqa: S106
-    paths={
-        Series.DAILY: "/consommation_quotidienne",
-        Series.LOAD_CURVE: "/courbe_de_charge_consommation",
-        Series.PRODUCTION_DAILY: "/production_quotidienne",
-        Series.PRODUCTION_LOAD_CURVE: "/courbe_de_charge_production",
-        Series.MAX_POWER: "/puissance_conso_max_quotidienne",
-        Series.REGISTERS: "/index_consommation",
-        Series.PRODUCTION_REGISTERS: "/index_production",
-    },
-    fixed_parameters={Series.MAX_POWER: {"mesuresPas": "P1D", "grandeurPhysique": "PMA"}},
+    paths={series: f"/{name}" for series, name in MEASURES.items()},
+    fixed_parameters=MEASURE_PARAMETERS,
     usage_point_parameter="pointId",
     start_parameter="dateDebut",
     end_parameter="dateFin",
