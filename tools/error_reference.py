@@ -43,7 +43,7 @@ _KINDS: Final[dict[type[WorkerError], tuple[str, str]]] = {
         "The account waits for its owner",
         "Automatic runs skip the account (`action_needed`), what is stored stays, and a notice goes out. A missing "
         "consent and a changed holder must be seen twice, six hours apart, before that happens "
-        "([why accounts wait](../explanation/why-accounts-wait.md)).",
+        "([why accounts wait](../explanation/waiting-accounts.md)).",
     ),
     DataError: (
         "Kept out and reported",

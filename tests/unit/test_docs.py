@@ -194,7 +194,7 @@ def test_the_page_of_redis_keys_names_every_kind_of_key_and_no_other() -> None:
 
 
 def test_the_metrics_to_watch_are_those_there_are() -> None:
-    named = set(re.findall(r"`(releve_[a-z_]+)`", read(ROOT / "docs" / "how-to" / "monitor.md")))
+    named = set(re.findall(r"`(releve_[a-z_]+)`", read(ROOT / "docs" / "how-to" / "monitoring.md")))
     defined = {
         metric.name for registry in (metrics.WORKER_METRICS, fleet_metrics.METRICS) for metric in registry.definitions
     }

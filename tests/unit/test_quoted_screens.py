@@ -14,7 +14,7 @@ from tests.support.pages import ROOT
 
 PAGES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 # Pages on which whoever looks for help compares with the screen: nothing else stands in quotes there.
-FOR_TROUBLE = ("when-something-is-wrong", "move-house-and-erase")
+FOR_TROUBLE = ("troubleshooting", "move-and-erase")
 QUOTED = re.compile(r"“([^”]+)”|«\s*([^»]+?)\s*»")
 
 

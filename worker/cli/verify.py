@@ -33,7 +33,7 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
 
     Registers are compared with the days, and the maximum power with the curve. Days that the registry calls stored and
     the measures lack are named, too. A new sequence of registers (another meter or calendar) is a note, no fault; so is
-    what the supplier's own figures differ in (docs/explanation/complete-and-correct.md).
+    what the supplier's own figures differ in (docs/explanation/data-quality.md).
 
     Ends with 1 where something is wrong; after a repair what was asked for again counts until its answer has come.
 

@@ -1,4 +1,4 @@
-"""The numbers of docs/explanation/planning.md are those of the code."""
+"""The numbers of docs/explanation/capacity-planning.md are those of the code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.domain.fleet.policy import MOST_NIGHTS
 from worker.domain.measures.series import Series
 from worker.ops.capacity import describe_policy
 
-PAGE = ROOT / "docs" / "explanation" / "planning.md"
+PAGE = ROOT / "docs" / "explanation" / "capacity-planning.md"
 FLEETS = (1_000, 100_000, 1_000_000)
 GAS_FLEETS = (1_000, 3_000, 6_000, 30_000)
 
