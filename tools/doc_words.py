@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Final
@@ -46,8 +47,8 @@ def main() -> None:
     kinds: Counter[str] = Counter()
     for name, number in words.items():
         kinds[name.partition("/")[0] if "/" in name else "top"] += number
-    report = {"pages": len(words), "kinds": kinds, "words": kinds.total(), "most": MOST_WORDS}, indent=1
-    sys.stdout.write(json.dumps(report) + "\n")
+    report = json.dumps({"pages": len(words), "kinds": kinds, "words": kinds.total(), "most": MOST_WORDS}, indent=1)
+    sys.stdout.write(report + "\n")
 
 
 if __name__ == "__main__":
