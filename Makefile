@@ -95,8 +95,8 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 
 docs: $(VENV)/.installed-dev
-	$(BIN)/mkdocs build --quiet
-	@echo "open build/site/index.html"
+	$(BIN)/zensical build --config-file mkdocs.yml --strict --clean
+	@echo "read it: python3 -m http.server --bind 127.0.0.1 --directory build/site"
 
 # Page and the module of tools/ that prints it; a page is replaced only when its module came to an end.
 GENERATED := reference/settings.md=settings_reference reference/cli.md=cli_reference reference/schemas.json=schema_reference \
