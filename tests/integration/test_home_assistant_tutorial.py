@@ -84,6 +84,6 @@ def test_each_line_that_the_tutorial_explains_is_one_that_relève_says() -> None
         for path in ("outputs/home_assistant_socket.py", "clients/guarded_socket.py")
     )
     for line in re.findall(
-        r"^\| `([^`]+)` \|", PAGES[0].read_text(encoding="utf-8").split("is wrong")[1], re.MULTILINE
+        r"^\| `([^`]+)` \|", PAGES[0].read_text(encoding="utf-8").split("## Troubleshooting")[1], re.MULTILINE
     ):
         assert all(part.strip() in source for part in line.split("…")), line

@@ -149,8 +149,9 @@ def test_every_setting_that_a_page_names_exists(page: Path) -> None:
 def test_the_french_readme_names_the_same_commands_and_pages_as_the_english_one() -> None:
     english, french = read(README), read(FRENCH)
     assert code_of(french) == code_of(english)
-    pages = {page.replace(".fr.md", ".md") for page in links(french)}  # Some have a French twin.
-    assert {*pages, "README.md"} == {page.replace(".fr.md", ".md") for page in (*links(english), "README.md")}
+    # Some pages and pictures have a twin in the other language.
+    twins = [{re.sub(r"\.(?:fr|en)(?=\.(?:md|png)$)", "", link) for link in links(text)} for text in (english, french)]
+    assert twins[0] == twins[1]
 
 
 def test_the_examples_of_documents_are_what_is_stored() -> None:
@@ -222,6 +223,8 @@ def code_of(text: str) -> set[str]:
 def commands(text: str) -> Iterator[str]:
     """Yield the calls of `releve` in code, inline or in blocks, without the shell's words before and behind."""
     blocks = re.findall(r"^(?:    |```\w*\n)(.+?)(?:\n```)?$", text, re.MULTILINE)
+    for shell in re.findall(r"^```sh\n(.+?)^```$", text, re.MULTILINE | re.DOTALL):
+        blocks += shell.splitlines()
     for code in (*re.findall(r"`([^`\n]+)`", text), *blocks):
         if call := re.search(r"(?<![\w/.-])releve (?:-v )?(?=[a-z])[^#;|&)>]+", code):
             yield call[0].replace("releve -v ", "releve ").strip()
