@@ -46,9 +46,9 @@ Made from `requirements/run.lock` and what its packages declare by `make referen
 takes no licence that isn't named here. Relève itself is under the MIT licence.
 
 The image holds these packages as they were published, in `/opt/releve/lib`; licence texts lie in each `*.dist-info`.
-Their versions stand in the [SBOM](../how-to/production.md#check-what-is-inside). What wheels carry in compiled form
-(OpenSSL, libpq, Valkey and others) has licences of its own: see `licenses` and `sboms` in the same folders. The image's
-base, Debian and Python, is not listed here.
+Their versions stand in the [SBOM](../how-to/production.md#check-packages-and-images). What wheels carry in compiled
+form (OpenSSL, libpq, Valkey and others) has licences of its own: see `licenses` and `sboms` in the same folders. The
+image's base, Debian and Python, is not listed here.
 
 | licence | packages |
 | --- | --- |

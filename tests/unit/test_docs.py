@@ -222,9 +222,9 @@ def code_of(text: str) -> set[str]:
 
 def commands(text: str) -> Iterator[str]:
     """Yield the calls of `releve` in code, inline or in blocks, without the shell's words before and behind."""
-    blocks = re.findall(r"^(?:    |```\w*\n)(.+?)(?:\n```)?$", text, re.MULTILINE)
-    for shell in re.findall(r"^```sh\n(.+?)^```$", text, re.MULTILINE | re.DOTALL):
-        blocks += shell.splitlines()
+    blocks = re.findall(r"^    (.+)$", text, re.MULTILINE)
+    for block in re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
+        blocks += block.splitlines()
     for code in (*re.findall(r"`([^`\n]+)`", text), *blocks):
         if call := re.search(r"(?<![\w/.-])releve (?:-v )?(?=[a-z])[^#;|&)>]+", code):
             yield call[0].replace("releve -v ", "releve ").strip()
