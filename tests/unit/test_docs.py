@@ -221,8 +221,9 @@ def code_of(text: str) -> set[str]:
 
 def commands(text: str) -> Iterator[str]:
     """Yield the calls of `releve` in code, inline or in blocks, without the shell's words before and behind."""
-    blocks = re.findall(r"^(?:    |```\w*\n)(.+?)(?:\n```)?$", text, re.MULTILINE)
-    for code in (*re.findall(r"`([^`\n]+)`", text), *blocks):
+    fenced = re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    blocks = (line for block in fenced for line in block.splitlines())
+    for code in (*re.findall(r"`([^`\n]+)`", text), *blocks, *re.findall(r"^    (.+)$", text, re.MULTILINE)):
         if call := re.search(r"(?<![\w/.-])releve (?:-v )?(?=[a-z])[^#;|&)>]+", code):
             yield call[0].replace("releve -v ", "releve ").strip()
 
