@@ -1,4 +1,4 @@
-"""Print the Markdown tables of docs/reference/drill.md from the reports of drills.
+"""Print Markdown tables from the reports of drills.
 
 for seed in 1 2 3; do releve drill --minutes 10 --seed $seed --json > drill-$seed.json; done
 python benchmarks/drill_table.py drill-*.json
