@@ -1,11 +1,11 @@
-# Two commands for a newcomer: make demo, make test.  Only Python 3.11 to 3.13 and make are needed for the first.
+# Begin with make demo, then make test. The demo needs only Python 3.11 to 3.13 and make.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 TOOLS  := $(VENV)/tools
 PIP    := $(BIN)/pip --quiet --disable-pip-version-check
 
-# Bytecode is kept even where the shell forbids it: without, pytest prepares 500 modules anew in each of its processes.
+# Keep bytecode even if the shell forbids it. Otherwise pytest compiles 500 modules in each of its processes.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -13,22 +13,23 @@ unexport PYTHONDONTWRITEBYTECODE
   reference servers bench bench-original clean
 
 help:
-	@echo "make demo    three pretend homes, from consent to right totals; Ctrl-C ends it"
-	@echo "make test    everything the tests need, then lint and the tests; T=tests/unit/… runs one place alone"
-	@echo "make quick   ruff, and the tests that need no server, in a minute"
-	@echo "make fuzz    the parsers under injured answers, for some minutes (EXAMPLES=20000)"
-	@echo "make lint    ruff, mypy, the floors, versions that fit together"
-	@echo "make lock    requirements/*.lock anew, within the ranges of setup.cfg; needs the network"
-	@echo "make wheel   the package with its commit, in dist/, for pip and pipx"
-	@echo "make sbom    what is installed here, as CycloneDX, in build/sbom.cdx.json"
-	@echo "make audit   known weaknesses of the locked packages; needs the network"
-	@echo "make digests the digests of the images, as lines for .env; needs docker or skopeo, and the network"
-	@echo "make format  let ruff write"
-	@echo "make docs    the documentation's site, in build/site"
-	@echo "make reference  the pages and the drawing that are made from the code"
-	@echo "make bench   the benchmarks, one JSON object each"
-	@echo "make bench-original  the same syncs by the original's library and by Relève; installs it from npm"
-	@echo "make clean   remove what make has built"
+	@echo "make demo       run three simulated homes, from consent to correct totals; Ctrl-C stops"
+	@echo "make test       install what the tests need, then lint and run all tests; T=tests/unit/… runs one place"
+	@echo "make quick      ruff, and the tests that need no server; about a minute"
+	@echo "make fuzz       test the parsers with damaged answers, for some minutes (EXAMPLES=20000)"
+	@echo "make lint       ruff, mypy, import layers, compatible versions"
+	@echo "make format     format and fix the code with ruff"
+	@echo "make docs       build the documentation in build/site"
+	@echo "make reference  renew the pages and the drawing that are generated from the code"
+	@echo "make servers    install the CouchDB stand-in and axe-core for the tests; needs npm and the network"
+	@echo "make lock       update requirements/*.lock within the ranges of setup.cfg; needs the network"
+	@echo "make wheel      build the package in dist/, with its commit, for pip and pipx"
+	@echo "make sbom       list what is installed here, as CycloneDX, in build/sbom.cdx.json"
+	@echo "make audit      look up known vulnerabilities of the locked packages; needs the network"
+	@echo "make digests    print the digests of the images for .env; needs docker or skopeo, and the network"
+	@echo "make bench      run the benchmarks; each prints a JSON object"
+	@echo "make bench-original  compare with the original konnector; needs npm and the network the first time"
+	@echo "make clean      remove what make has built"
 
 demo: $(VENV)/.installed
 	@$(BIN)/releve demo $(ARGS)
@@ -44,7 +45,7 @@ test: lint servers $(TOOLS)/.installed
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
 endif
 
-# No server and no socket: tests/conftest.py leaves out what needs one, and refuses what opens one all the same.
+# No server and no socket: tests/conftest.py skips tests that need one, and refuses any socket.
 quick: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/pytest --quick -n 2 --dist loadfile $(ARGS) tests/unit tests/golden tests/contract
@@ -73,7 +74,7 @@ lock: $(TOOLS)/.installed
 	$(COMPILE) --build-constraints requirements/build.lock setup.cfg --all-extras --constraints requirements/run.lock \
 	  --output-file requirements/dev.lock
 
-# What build/lib remembers of an earlier build would be packed again.
+# build/lib may hold files of an earlier build, which would be packed again.
 wheel: $(VENV)/.installed
 	@rm -rf build/lib
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
@@ -117,7 +118,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/backfill.py
 	$(BIN)/python benchmarks/quota.py
 
-# Once with the network: npm fetches what benchmarks/original/package-lock.json pins, 170 MB in .test-servers/.
+# The first run needs the network: npm fetches what benchmarks/original/package-lock.json pins, 170 MB in .test-servers/.
 bench-original: $(VENV)/.installed-dev servers
 	@sh benchmarks/original/install.sh
 	$(BIN)/python benchmarks/original/compare.py $(ARGS)
@@ -128,7 +129,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) \
 	  || { rm -rf $(VENV); echo "python -m venv failed: install it (Debian: apt-get install python3-venv)"; exit 1; }
 
-# All comes from requirements/*.lock, by hash; then this folder itself, built by what is installed and not downloaded anew.
+# All comes from requirements/*.lock, by hash; then this folder itself, built with what is installed, without a download.
 EDITABLE := --no-deps --no-build-isolation --editable .
 
 $(VENV)/.installed: requirements/build.lock requirements/run.lock setup.cfg setup.py pyproject.toml | $(VENV)/bin/python
@@ -143,7 +144,7 @@ $(VENV)/.installed-dev: requirements/build.lock requirements/dev.lock setup.cfg 
 	@$(PIP) install $(EDITABLE)
 	@touch $@ $(VENV)/.installed
 
-# Beside the others: what describes and audits them must not be among them.
+# In a separate environment: the tools that list and audit packages must not be among them.
 $(TOOLS)/.installed: requirements/tools.lock | $(VENV)/bin/python
 	@$(BIN)/python -m venv $(TOOLS)
 	$(TOOLS)/bin/pip --quiet --disable-pip-version-check install --require-hashes -r requirements/tools.lock
