@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick fuzz lint lock wheel sbom audit digests format docs \
-  reference servers bench bench-original clean
+  reference pictures servers bench bench-original clean
 
 help:
 	@echo "make demo       run three simulated homes, from consent to correct totals; Ctrl-C stops"
@@ -21,6 +21,7 @@ help:
 	@echo "make format     format and fix the code with ruff"
 	@echo "make docs       build the documentation in build/site"
 	@echo "make reference  renew the pages and the drawing that are generated from the code"
+	@echo "make pictures   take the pictures of README and documentation again; needs Chromium"
 	@echo "make servers    install the CouchDB stand-in and axe-core for the tests; needs npm and the network"
 	@echo "make lock       update requirements/*.lock within the ranges of setup.cfg; needs the network"
 	@echo "make wheel      build the package in dist/, with its commit, for pip and pipx"
@@ -108,6 +109,10 @@ reference: $(VENV)/.installed-dev
 	@mkdir -p build
 	@set -e; for pair in $(GENERATED); do \
 	  $(BIN)/python -m tools.$${pair#*=} > build/page; mv build/page docs/$${pair%%=*}; echo "docs/$${pair%%=*}"; done
+
+# Of the demo and of a home at a simulator; needs Chromium and its driver.
+pictures: $(VENV)/.installed-dev
+	$(BIN)/python -m tools.pictures
 
 # CouchDB's stand-in; the tests start it, and the other servers, by themselves.
 servers:
