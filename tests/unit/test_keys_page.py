@@ -37,7 +37,7 @@ def words(cell: str) -> list[str]:
 def test_every_setting_of_keys_has_its_readers_its_file_and_what_its_loss_costs() -> None:
     assert len(SETTINGS) == 4
     assert {words(row[0])[0] for row in rows("Who has which")} == SETTINGS
-    assert {words(row[0])[0] for row in rows("Losing one, and leaking one")} == SETTINGS
+    assert {words(row[0])[0] for row in rows("Lost or leaked keys")} == SETTINGS
     files = {words(row[0])[1] for row in rows("Who has which")}
     assert files == {keys.TOKEN_KEYS, keys.SESSION_KEY, keys.ERASURE_KEYS, "backup.keys"}
 
