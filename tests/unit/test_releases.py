@@ -36,7 +36,7 @@ def test_d10_the_readme_installs_before_it_calls_the_command(name: str) -> None:
     calls = next(number for number, line in enumerate(lines) if line.startswith("releve "))
     assert lines[0].startswith("git clone")
     assert lines[calls - 3 : calls] == [
-        "python3 -m venv ~/releve && . ~/releve/bin/activate",
+        "python3 -m venv ~/releve-env && . ~/releve-env/bin/activate",
         "pip install --require-hashes -r requirements/run.lock",
         "pip install --no-deps .",
     ]
