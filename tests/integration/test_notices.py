@@ -251,8 +251,8 @@ def test_without_any_channel_the_log_has_it(open_runtime: Any, caplog: pytest.Lo
 @pytest.mark.parametrize(
     "language, subject, words, other",
     [
-        ("fr", "Relève : un compte attend une action", "doit le donner à nouveau", "must give it again"),
-        ("en", "Relève: an account needs its owner", "must give it again", "doit le donner à nouveau"),
+        ("fr", "Relève : une action est nécessaire pour un compte", "doit le donner de nouveau", "must give it again"),
+        ("en", "Relève: an account needs action", "must give it again", "doit le donner de nouveau"),
     ],
 )
 def test_d16_an_operators_mail_is_in_one_language_and_says_how_to_invite_the_holder(

@@ -217,7 +217,7 @@ TABLE = (
     # Files are read for nobody but the holder.
     for_holders_form(
         "POST /accounts/{account_id}/import",
-        sees(200, "What is in these files", "{id}"),
+        sees(200, "What these files contain", "{id}"),
         form={"look": "1"},
         files={"file": EXPORT},
     ),

@@ -28,7 +28,7 @@ def test_an_operator_reads_who_did_what(redis_url: str, tmp_path: Path, browser:
 
         set_session(browser, address, OPERATOR_COOKIE, cast.client(OPERATOR).cookies[OPERATOR_COOKIE])
         browser.get(f"{address}/operator?lang=en")
-        go(browser, "Who did what", "kept for 400 days")
+        go(browser, "Audit log", "kept for 400 days")
         for words in (account, "account.erase", "scope_needed", "account.stop"):
             assert words in text_of(browser, "table")
         look_at(browser, "operator-audit")

@@ -11,7 +11,7 @@ from tests.support.api_service import open_api_service
 
 ENGLISH = {"Accept-Language": "en"}
 WITHOUT_HELP = ("/accounts/zzzzzzzzzzzz", "/nothing-here", "/sign-in", "/invitation", "/connect/nobody", "/")
-ASK = "To reach whoever runs this service:"
+ASK = "To reach the person who runs this service:"
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def off_link(service: ApiService, mails: MailReceiver) -> str:
 @pytest.mark.parametrize(
     "headers, subject, words, other",
     [
-        (FRENCH, "Relève : votre accord ", "Votre accord se termine le 14 août 2024.", "consent"),
-        (ENGLISH, "Relève: your consent ", "Your consent ends on 14 August 2024.", "accord"),
+        (FRENCH, "Relève : votre consentement ", "Votre consentement expire le 14 août 2024.", "consent "),
+        (ENGLISH, "Relève: your consent ", "Your consent expires on 14 August 2024.", "consentement"),
     ],
 )
 def test_d16_a_consent_that_ends_soon_is_said_to_its_household_in_its_language(
@@ -122,7 +122,7 @@ def test_d16_the_operators_mail_is_apart_and_in_the_operators_language(
         assert service.runtime.notice_sender.deliver(notice_id)
     (mail,) = mails.messages
     assert mails.recipients == [["operator@example.org"]]
-    assert mail["Subject"] == f"Relève : un consentement se termine bientôt ({account})"
+    assert mail["Subject"] == f"Relève : un consentement expire bientôt ({account})"
     assert "se termine le 14 août 2024" in mail.get_content() and "consent ends" not in mail.get_content()
 
 
@@ -177,7 +177,7 @@ def test_d16_a_household_switches_its_notices_off_and_on_again(
         assert page.status_code == 200 and 'action="' + link in page.text
         remind(service, account, ENDS_ON + timedelta(days=1))
         assert deliver(service) == 1, "to open the link changes nothing"
-        assert "Avis arrêtés" in stranger.post(link, headers=FRENCH).text
+        assert "Notifications désactivées" in stranger.post(link, headers=FRENCH).text
     else:
         assert press(browser, "/access", "/access/notices", wanted="no").status_code == 303
     mails.messages.clear()
@@ -185,7 +185,7 @@ def test_d16_a_household_switches_its_notices_off_and_on_again(
     deliver(service)
     assert mails.messages == []
     page = browser.get("/access").text
-    assert "Recevoir les avis" in page and HOME in page, "the address still signs in"
+    assert "Recevoir les notifications" in page and HOME in page, "the address still signs in"
     assert press(browser, "/access", "/access/notices", wanted="yes").status_code == 303
     remind(service, account, ENDS_ON + timedelta(days=3))
     assert deliver(service) == 1

@@ -210,10 +210,10 @@ def test_a_company_is_declared_as_one(service: GasService) -> None:
     [
         (RightPostcodeWrong("x"), "The postcode does not match"),
         (RightNameWrong("x"), "The name is not accepted"),
-        (RightEmailWrong("x"), "GRDF does not accept this e-mail address"),
-        (RightContractEnded("x"), "The contract of this meter has ended"),
+        (RightEmailWrong("x"), "GRDF does not accept this email address"),
+        (RightContractEnded("x"), "This meter’s contract has ended"),
         (RightRevoked("x"), "Your consent was withdrawn at GRDF"),
-        (RightScopeWrong("x"), "GRDF refuses the extent of the request"),
+        (RightScopeWrong("x"), "GRDF refuses the requested data"),
         (UnknownUsagePoint("x"), "GRDF does not know this meter"),
     ],
 )
@@ -246,7 +246,7 @@ def test_grdf_that_does_not_answer_is_waited_for_under_its_own_name(service: Gas
         (RightState.REFUSED, None, "The request was refused"),
         (RightState.REVOKED, None, "withdrawn at GRDF"),
         (RightState.OBSOLETE, None, "has come to its end"),
-        (RightState.TO_CHECK, None, "GRDF checks your consent"),
+        (RightState.TO_CHECK, None, "GRDF is checking your consent"),
         (RightState.PENDING, ProofState.AWAITED, "until 2 August 2024"),
     ],
 )

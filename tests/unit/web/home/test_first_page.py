@@ -63,7 +63,7 @@ def test_a_token_that_tells_no_meter_comes_with_its_number(empty_home: ApiServic
 @pytest.mark.parametrize("token", ["", "x", "eyJhbGciOiJIUzI1NiJ9.cut", "<script>alert(1)</script>"])
 def test_a_bad_token_is_said_in_words_and_not_shown_again(empty_home: ApiService, token: str) -> None:
     answer = give(here(empty_home), token)
-    assert answer.status_code == 422 and "This text is no valid token" in answer.text
+    assert answer.status_code == 422 and "This token is not valid" in answer.text
     assert len(token) < 2 or token not in answer.text
     assert empty_home.runtime.registry.list() == []
 
