@@ -243,7 +243,7 @@ def test_who_adds_an_account_vouches_for_it_and_each_command_tells_so(releve: Re
     (row,) = releve("consents", "--json").rows
     assert row.items() >= evidence.items()
     assert "not yet confirmed" in releve("status").out
-    assert "has not answered to it yet" in releve("explain", account, "2024-07-10", "--lang", "en").out
+    assert "has not answered yet" in releve("explain", account, "2024-07-10", "--lang", "en").out
     ended = releve("accounts", "add", "--usage-point", METER, "--consented")
     assert (ended.code, ended.out) == (1, "")
     assert f"releve invite {account}" in ended.error_line and METER not in ended.err

@@ -291,7 +291,7 @@ def test_each_service_has_its_own_tries_and_no_key_of_one_is_logged(
     attempts = sorted((notice.channel, notice.attempts) for notice in notices)
     assert attempts == [("mailto", 1), ("mailto-2", 1), ("ntfy", 2)]
     assert (len(box.messages), len(receiver.requests)) == (2, 2)
-    assert "doit le donner à nouveau" in receiver.requests[1][2]["message"]
+    assert "doit le donner de nouveau" in receiver.requests[1][2]["message"]
     words = [record.fields["reason"] for record in caplog.records if record.message == "notice not taken"]
     assert words == ["ntfy: status 401"]
     # The library's own lines go nowhere; pytest alone listens there.

@@ -35,7 +35,7 @@ def test_a_household_gives_its_token_and_sees_every_page(
         look_at(browser, "home-empty")
         browser.find_element(By.ID, "gateway-token").send_keys("this is no token")
         click(browser, "Enregistrer le jeton")
-        wait_for(browser, "n’est pas un jeton valable")
+        wait_for(browser, "Ce jeton n’est pas valable")
         look_at(browser, "home-bad-token")
         browser.find_element(By.ID, "gateway-token").send_keys(gateway_token())
         click(browser, "Enregistrer le jeton")

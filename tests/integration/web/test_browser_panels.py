@@ -79,5 +79,5 @@ def test_a_home_with_panels_reads_both_directions_powers_and_registers(
             look_at_all_widths(browser, f"import-{button.split()[0].lower()}")
         assert "…0011.csv" in text_of(browser, "main") and "30001640000011" not in browser.page_source
         browser.get(f"{address}/accounts/{account}?by=day&at=2024-07-01")
-        assert "d’après un fichier importé" in text_of(browser, "#chart")
+        assert "grâce à un fichier importé" in text_of(browser, "#chart")
         look_at(browser, "import-day")

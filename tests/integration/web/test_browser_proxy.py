@@ -18,7 +18,7 @@ from tests.support.waiting import until
 GO = {"fr": "Continuer vers Enedis", "en": "Continue to Enedis"}
 TITLE = {"fr": "Partager votre consommation avec", "en": "Share your consumption with"}
 READ = {"fr": "Votre invitation a bien été reconnue", "en": "Your invitation has been recognised"}
-OPENED = {"fr": "déjà ouverte dans ce navigateur", "en": "already opened in this browser"}
+OPENED = {"fr": "que vous avez ouverte dans ce navigateur", "en": "that you opened in this browser"}
 WORKING = {"fr": "Un instant", "en": "One moment"}
 
 

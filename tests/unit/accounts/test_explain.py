@@ -187,7 +187,7 @@ def test_a_value_that_no_meter_can_reach_is_set_aside_told_and_asked_for_again(h
     home.look_back(Series.DAILY)
     explanation = home.explain(2)
     assert explanation.reason is Reason.SET_ASIDE
-    assert "a value that no meter can reach" in explanation.sentences["en"]
+    assert "it is impossible for a meter" in explanation.sentences["en"]
     assert f"{home.account}:{day}" not in home.household.measures[Doctype.DAY].documents
     assert {deviation.kind for deviation in home.household.reported} == {DeviationKind.VALUE}
     ledger = home.household.registry.completeness.load_ledger(home.account, Series.DAILY)

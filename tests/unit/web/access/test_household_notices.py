@@ -108,9 +108,9 @@ def test_d16_an_account_set_aside_is_told_in_the_words_of_its_page(
     suspend(service, account)
     assert deliver(service) == 1
     text = mails.messages[-1].get_content()
-    assert "Reconnectez votre compteur : l’historique est gardé" in text
+    assert "Reconnectez votre compteur pour recevoir de nouveau vos données. L’historique est conservé" in text
     assert "Reconnectez votre compteur" in browser.get(f"/accounts/{account}").text
-    assert "retirez le compte" not in text, "that is for the operator"
+    assert "supprimez le compte" not in text, "that is for the operator"
 
 
 def test_d16_the_operators_mail_is_apart_and_in_the_operators_language(
@@ -123,7 +123,7 @@ def test_d16_the_operators_mail_is_apart_and_in_the_operators_language(
     (mail,) = mails.messages
     assert mails.recipients == [["operator@example.org"]]
     assert mail["Subject"] == f"Relève : un consentement expire bientôt ({account})"
-    assert "se termine le 14 août 2024" in mail.get_content() and "consent ends" not in mail.get_content()
+    assert "expire le 14 août 2024" in mail.get_content() and "consent expires" not in mail.get_content()
 
 
 def test_d16_no_row_is_written_for_a_household_without_an_address(service: ApiService, account: str) -> None:

@@ -114,12 +114,12 @@ def test_billed_periods_are_a_table_of_their_own(service: ApiService) -> None:
         f"{sum(map(home.volume, days))} m³",
         "11,16",
     ]
-    assert "mesuré" in row[1] and "ne s’additionnent jamais" in page
+    assert "mesuré" in row[1] and "ne les additionnez pas" in page
 
 
 @pytest.mark.parametrize(
     "excess, words",
-    [(0, "exactement ce qui a été publié"), (7, "Un écart de −7 kWh est normal"), (40, "L’écart est de −40 kWh")],
+    [(0, "comme la valeur publiée"), (7, "Un écart de −7 kWh est normal"), (40, "L’écart de −40 kWh dépasse 1 m³")],
 )
 def test_the_days_of_a_month_stand_beside_what_was_published(service: ApiService, excess: int, words: str) -> None:
     home = GasHome(LAST, excess=excess)

@@ -17,7 +17,7 @@ def test_the_language_can_be_chosen_and_is_remembered(service: ApiService) -> No
     browser = service.stranger()
     assert "Follow your electricity use" in browser.get("/?lang=en", headers=FRENCH).text
     assert "Follow your electricity use" in browser.get("/", headers=FRENCH).text
-    assert "Voyez clair" in browser.get("/?lang=fr", headers=FRENCH).text
+    assert "Suivez votre électricité" in browser.get("/?lang=fr", headers=FRENCH).text
 
 
 def test_the_first_page_lists_the_meters_of_this_browser_by_their_last_digits(

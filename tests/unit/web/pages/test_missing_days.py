@@ -161,7 +161,7 @@ def test_d9_a_day_older_than_the_curves_history_says_so(service: ApiService) -> 
     store_ledger(service, account, Series.DAILY, first, "60c")
     store_ledger(service, account, Series.LOAD_CURVE, YESTERDAY, "1c")
     page = page_of(service, account, f"by=day&at={first}")
-    assert "sa courbe par demi-heure ne l’est pas" in page
+    assert "mais pas sa courbe par demi-heure" in page
     assert "Nous n’avons pas demandé la courbe par demi-heure du 26 mai 2024" in page
     assert "hachuré" not in page_of(service, account, f"by=day&at={YESTERDAY}")
 

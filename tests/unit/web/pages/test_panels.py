@@ -123,7 +123,7 @@ def test_a_meter_that_only_feeds_in_shows_its_production(service: ApiService) ->
     home = PanelHome(LAST, days=60)
     page = page_of(service, home, PRODUCTION)
     assert "<h1>Ma production</h1>" in page and "of-production" in page
-    assert 'class="serie-fed"' not in page and "Soutiré" not in page
+    assert 'class="serie-fed"' not in page and "Prélevé" not in page
     assert energy(sum(sum(home.fed(date(2024, 7, day))) for day in range(1, 25))) in page
 
 

@@ -54,14 +54,14 @@ def test_a_meter_is_invited_by_its_number_with_or_without_spaces(service: ApiSer
 @pytest.mark.parametrize(
     "form, status, fault",
     [
-        ({"whom": "nobody"}, 404, "neither the id of an account"),
-        ({"whom": ""}, 404, "neither the id of an account"),
-        ({"whom": "123"}, 404, "neither the id of an account"),
-        ({"whom": METER}, 409, "invite that account; for another, tick the box"),
+        ({"whom": "nobody"}, 404, "neither an account id"),
+        ({"whom": ""}, 404, "neither an account id"),
+        ({"whom": "123"}, 404, "neither an account id"),
+        ({"whom": METER}, 409, "For a new holder, tick the box"),
         ({"whom": OTHER_METER, "new_holder": "yes"}, 409, "untick the box"),
-        ({"whom": "nobody", "new_holder": "yes"}, 422, "give the meter’s number"),
+        ({"whom": "nobody", "new_holder": "yes"}, 422, "enter the meter number"),
         ({"whom": OTHER_METER, "address": "a@example.org"}, 422, "name@example.org"),  # No mail service is set.
-        ({"whom": "<script>x</script>"}, 404, "neither the id of an account"),
+        ({"whom": "<script>x</script>"}, 404, "neither an account id"),
     ],
 )
 def test_what_cannot_be_invited_is_said_on_the_page_and_the_form_kept(

@@ -136,10 +136,10 @@ def test_each_place_that_the_page_of_ten_questions_names_is_there(service: ApiSe
 
 def test_requests_that_wait_for_the_operator_are_counted(service: ApiService) -> None:
     browser, _ = log_in(service)
-    assert "go-ahead" not in browser.get("/operator", headers=ENGLISH).text
+    assert "your approval" not in browser.get("/operator", headers=ENGLISH).text
     held = ConnectionRequest(
         id="held", supplier="enedis", browser="b", begun_on=TODAY, created_at=NOW, state=RequestState.HELD
     )
     service.runtime.connection_requests.create(held)
-    assert "1 connection request waits for your go-ahead" in browser.get("/operator", headers=ENGLISH).text
+    assert "1 connection request is waiting for your approval" in browser.get("/operator", headers=ENGLISH).text
     service.runtime.connector.turn_away("held")
