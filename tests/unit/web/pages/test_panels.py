@@ -62,7 +62,7 @@ def test_both_directions_are_in_one_chart_and_the_balance_is_named(service: ApiS
 def test_days_that_are_known_of_one_direction_alone_are_in_no_balance(service: ApiService) -> None:
     page = page_of(service, PanelHome(LAST, days=60, fed_days_late=5), USUAL + PRODUCTION)
     assert "(19 jours comparés)" in page
-    assert "L’injection de 5 jours n’est pas connue, ou pas encore." in page
+    assert "L’injection de 5 jours n’est pas encore connue, ou manque." in page
     day = re.search(r'<tr><th scope="row"><a [^>]*>mer. 24 juil.</a></th>(.*?)</tr>', page)
     assert day and re.findall(r'class="number">([^<]+)<', day[1])[1:3] == ["–", "–"]
     assert "pas de valeur" not in page, "a card without a value of the injection has no line for it"
