@@ -66,7 +66,7 @@ class Words:
 FRENCH: Final = Words(
     "Continuer",
     "Vous n’avez pas encore noté votre code de secours",
-    "Récupérer mon accès",
+    "Mon accès",
     "Je l’ai conservé",
     "Vous avez un code",
     "Envoyer l’e-mail de confirmation",
@@ -87,7 +87,7 @@ FRENCH: Final = Words(
 ENGLISH: Final = Words(
     "Continue",
     "You have not saved your recovery code yet",
-    "Recover my access",
+    "My access",
     "I have saved it",
     "You have a code",
     "Send the confirmation email",

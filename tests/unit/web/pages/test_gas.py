@@ -17,7 +17,7 @@ from worker.web.texts import Words
 
 LAST = TODAY - timedelta(days=2)
 FR = Words("fr")
-ELECTRICITY = ("Enedis", "Linky", "emi-heure", "kVA", "kW<", "uissance", "lectricité soutirée", "Injecté", "tarifaire")
+ELECTRICITY = ("Enedis", "Linky", "emi-heure", "kVA", "kW<", "uissance", "lectricité prélevée", "Injecté", "tarifaire")
 
 
 @pytest.fixture
