@@ -39,9 +39,9 @@ ENDS: Final = {
 WHILE_IT_WAITS: Final = {
     "refuse": (RightState.REFUSED, 403, "The request was refused"),
     "revoke": (RightState.REVOKED, 403, "Your consent was withdrawn at GRDF"),
-    "make_obsolete": (RightState.OBSOLETE, 410, "This consent has come to its end"),
-    "expire": (RightState.OBSOLETE, 410, "This consent has come to its end"),
-    "recheck": (RightState.TO_CHECK, 202, "GRDF checks your consent"),
+    "make_obsolete": (RightState.OBSOLETE, 410, "Your consent has ended"),
+    "expire": (RightState.OBSOLETE, 410, "Your consent has ended"),
+    "recheck": (RightState.TO_CHECK, 202, "GRDF is checking your consent"),
 }
 
 
@@ -92,12 +92,12 @@ def test_an_invited_household_declares_its_meter_and_sees_its_gas_once_the_holde
 ) -> None:
     meter, browser = service.meter(), service.browser()
     page = service.declare(browser, meter)
-    assert (page.status_code, "GRDF writes to you" in page.text) == (202, True)
+    assert (page.status_code, "GRDF is sending you an email" in page.text) == (202, True)
     right = service.right(meter)
     service.change_right(meter, "ask_proof", until="2024-08-20")
     service.sweep(pending_only=True)
     page = service.state(browser)
-    assert "GRDF asks for a proof of your consent" in page.text and "20 August 2024" in page.text
+    assert "GRDF asks for proof of your consent" in page.text and "20 August 2024" in page.text
     assert [one.kind for one in service.notices() if right.id in one.about] == [NoticeKind.RIGHT_PROOF_AWAITED]
     (row,) = [row for row in service.system.query_rows("rights") if row["right"] == right.id]
     assert (row["state"], row["proof"], row["proof_until"]) == ("pending", "awaited", "2024-08-20")
@@ -107,7 +107,7 @@ def test_an_invited_household_declares_its_meter_and_sees_its_gas_once_the_holde
     assert service.right_at_grdf(meter)["proof"] == "in_review"
     service.change_right(meter, "accept_proof")
     service.sweep(pending_only=True)
-    assert service.account_of(meter) is None and "GRDF writes to you" in service.state(browser).text
+    assert service.account_of(meter) is None and "GRDF is sending you an email" in service.state(browser).text
     service.let_holders_answer()
     service.sweep(pending_only=True)
     account, opened = service.account(meter), service.right(meter)
@@ -173,10 +173,10 @@ def test_a_right_that_ends_while_it_waits_opens_nothing_and_its_page_says_so(
     ("switches", "typed", "status", "words"),
     [
         ({"postcode": "69003"}, {"postcode": "69001"}, 409, "The postcode does not match"),
-        ({"contract_ended": True}, {}, 410, "The contract of this meter has ended"),
+        ({"contract_ended": True}, {}, 410, "This meter’s contract has ended"),
         ({"declaration_refusal": "1000000006"}, {}, 404, "GRDF does not know this meter"),
         ({"declaration_refusal": "1000000013"}, {}, 403, "Your consent was withdrawn at GRDF"),
-        ({"declaration_refusal": "1000000022"}, {}, 502, "GRDF refuses the extent of the request"),
+        ({"declaration_refusal": "1000000022"}, {}, 502, "GRDF refuses the requested data"),
         ({"declaration_refusal": "1000000026"}, {}, 409, "The name is not accepted"),
     ],
 )
@@ -190,7 +190,7 @@ def test_what_grdf_does_not_register_has_its_page_and_the_same_invitation_serves
     assert service.grdf("GET", f"rights?pce={meter}") == []
     service.grdf("DELETE", f"meters/{meter}")
     assert urlsplit(browser.get("/connect/right/again").headers["Location"]).path == path
-    assert "GRDF writes to you" in service.declare(browser, meter, path).text
+    assert "GRDF is sending you an email" in service.declare(browser, meter, path).text
 
 
 def test_a_stranger_declares_nothing_and_grdf_is_not_asked(service: RightsService, street: Street) -> None:

@@ -176,7 +176,10 @@ def test_our_own_pacing_is_told_as_such_with_the_next_try(installation: Installa
         turn = DueChanges(again_at=datetime(2024, 7, 25, 12, 10, tzinfo=UTC))
         record_outcome(runtime.registry, account_id, "1", code=RateLimited.code, message="no permit", due_changes=turn)
     out = " ".join(releve("status", account_id).out.split())
-    assert "RATE_LIMITED: Nothing: we wait for our turn" in out and "VENDOR_DOWN" not in out
+    assert (
+        "RATE_LIMITED: No action needed. The supplier limits the number of calls per hour" in out
+        and "VENDOR_DOWN" not in out
+    )
     assert out.endswith("Next try: 2024-07-25 14:10.")
 
 
@@ -240,7 +243,7 @@ def test_who_adds_an_account_vouches_for_it_and_each_command_tells_so(releve: Re
     (row,) = releve("consents", "--json").rows
     assert row.items() >= evidence.items()
     assert "not yet confirmed" in releve("status").out
-    assert "has not answered to it yet" in releve("explain", account, "2024-07-10", "--lang", "en").out
+    assert "has not answered yet" in releve("explain", account, "2024-07-10", "--lang", "en").out
     ended = releve("accounts", "add", "--usage-point", METER, "--consented")
     assert (ended.code, ended.out) == (1, "")
     assert f"releve invite {account}" in ended.error_line and METER not in ended.err

@@ -141,7 +141,7 @@ def test_what_a_file_told_is_explained_so(installation: Installation, account: s
     explanation = installation.query("explain", account, "2024-07-01")
     curve = explanation["series"]["load_curve"]
     assert (curve["reason"], curve["state"]) == ("from_file", "file")
-    assert curve["sentence"]["en"] == "We have the half-hour curve of 1 July 2024, complete, from an imported file."
+    assert curve["sentence"]["en"] == "We have the half-hour curve for 1 July 2024 in full, from an imported file."
     coverage = installation.query_rows("completeness", account)[0]
     assert "file" not in json.dumps(coverage), "a day of a file counts as complete"
 

@@ -212,8 +212,8 @@ def test_the_mail_says_what_an_invitation_to_an_account_is_for(house: Installati
         runtime.registry.set_state(account, AccountState.CLOSED, now=runtime.now())
         house.releve("invite", account, "--mail", "holder@example.net")
     again, history = (letter.get_content() for letter in box.messages)
-    assert "votre historique est conservé" in again and "consent again" in again
-    assert "aucun accord n’est demandé" in history and "the history of your former Linky meter" in history
+    assert "Votre historique est conservé" in again and "renew your consent" in again
+    assert "aucun consentement n’est nécessaire" in history and "the history of your former Linky meter" in history
 
 
 def test_a_mail_that_is_not_taken_leaves_the_link_and_says_so(house: Installation) -> None:

@@ -251,8 +251,8 @@ def test_without_any_channel_the_log_has_it(open_runtime: Any, caplog: pytest.Lo
 @pytest.mark.parametrize(
     "language, subject, words, other",
     [
-        ("fr", "Relève : un compte attend une action", "doit le donner à nouveau", "must give it again"),
-        ("en", "Relève: an account needs its owner", "must give it again", "doit le donner à nouveau"),
+        ("fr", "Relève : une action est nécessaire pour un compte", "doit le donner de nouveau", "must give it again"),
+        ("en", "Relève: an account needs action", "must give it again", "doit le donner de nouveau"),
     ],
 )
 def test_d16_an_operators_mail_is_in_one_language_and_says_how_to_invite_the_holder(
@@ -291,7 +291,7 @@ def test_each_service_has_its_own_tries_and_no_key_of_one_is_logged(
     attempts = sorted((notice.channel, notice.attempts) for notice in notices)
     assert attempts == [("mailto", 1), ("mailto-2", 1), ("ntfy", 2)]
     assert (len(box.messages), len(receiver.requests)) == (2, 2)
-    assert "doit le donner à nouveau" in receiver.requests[1][2]["message"]
+    assert "doit le donner de nouveau" in receiver.requests[1][2]["message"]
     words = [record.fields["reason"] for record in caplog.records if record.message == "notice not taken"]
     assert words == ["ntfy: status 401"]
     # The library's own lines go nowhere; pytest alone listens there.

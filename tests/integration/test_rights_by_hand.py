@@ -78,7 +78,7 @@ def test_where_there_is_none_it_is_declared_as_our_own(
         ((*OWN, "--postcode", "75001", "--name", "a"), "another postcode"),
         (
             ("accounts", "add", "--pce", "GI999999", "--own", "--postcode", "69001", "--name", "a"),
-            "Check the number of the meter (PCE)",
+            "Check the meter number (PCE)",
         ),
         (("invite", "--pce", "123"), "14 digits, or GI and six digits"),
         (("invite", "--pce", PCE, "--usage-point", PCE), "name one ACCOUNT, or give --usage-point or --pce"),

@@ -116,7 +116,7 @@ EXPORT: Final = (
     "{number};Courbe de charge;01/07/2024;02/07/2024;Energie active;Consommation;Comptage Brut;W;\nHorodate;Valeur\n"
     "2024-07-01T00:30:00+02:00;252\n2024-07-01T01:00:00+02:00;286\n"
 )
-BAD_FORM = sees(403, "does not come from your present session")
+BAD_FORM = sees(403, "no longer matches your session")
 
 
 def needs(scope: Scope) -> Sees:
@@ -217,7 +217,7 @@ TABLE = (
     # Files are read for nobody but the holder.
     for_holders_form(
         "POST /accounts/{account_id}/import",
-        sees(200, "What is in these files", "{id}"),
+        sees(200, "What these files contain", "{id}"),
         form={"look": "1"},
         files={"file": EXPORT},
     ),

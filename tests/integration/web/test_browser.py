@@ -126,13 +126,13 @@ def test_a_household_stops_its_readings_on_a_telephone_and_keeps_them(house: Sys
         account_id = connect(browser, house)
         house.wait_loaded(account_id)
         browser.get(f"{house.settings['PUBLIC_URL']}/accounts/{account_id}")
-        go(browser, "Arrêter les relevés", "Continuer comme avant")
+        go(browser, "Arrêter les relevés", "Continuer les relevés")
         assert "espace client Enedis" in text_of(browser, "main")
         check_page(browser)
         go(browser, "Arrêter les relevés", "Vous avez arrêté les relevés")
         look_at(browser, "stopped", width=390)
         assert browser.find_element(By.CSS_SELECTOR, ".chart-narrow .serie-1 .column").is_displayed()
-        assert "Accord jusqu’au" not in text_of(browser, "main")
+        assert "Consentement valable jusqu’au" not in text_of(browser, "main")
 
 
 def test_the_operator_logs_in_and_sees_the_fleet(house: System, browser: webdriver.Chrome) -> None:

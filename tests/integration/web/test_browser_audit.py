@@ -28,7 +28,7 @@ def test_an_operator_reads_who_did_what(redis_url: str, tmp_path: Path, browser:
 
         set_session(browser, address, OPERATOR_COOKIE, cast.client(OPERATOR).cookies[OPERATOR_COOKIE])
         browser.get(f"{address}/operator?lang=en")
-        go(browser, "Who did what", "kept for 400 days")
+        go(browser, "Audit log", "kept for 400 days")
         for words in (account, "account.erase", "scope_needed", "account.stop"):
             assert words in text_of(browser, "table")
         look_at(browser, "operator-audit")
@@ -36,5 +36,5 @@ def test_an_operator_reads_who_did_what(redis_url: str, tmp_path: Path, browser:
         until(lambda: len(browser.find_elements(By.CSS_SELECTOR, "tbody tr")) == 2, "the two entries of the account")
         assert browser.find_element(By.NAME, "account").get_attribute("value") == account
         browser.get(f"{address}/operator/audit?lang=fr&until=2026-01-01")
-        assert "Aucune ligne" in text_of(browser, "main")
+        assert "Aucune entrée" in text_of(browser, "main")
         look_at(browser, "operator-audit-empty")

@@ -59,8 +59,8 @@ class Words:
 
 FRENCH: Final = Words(
     "Votre invitation",
-    "Le lien de votre invitation est lu",
-    "Lien ou code de l’invitation",
+    "Votre invitation a bien été reconnue",
+    "Lien ou code d’invitation",
     "Continuer",
     "Un instant",
     "Cette invitation n’est plus valable",
@@ -69,8 +69,8 @@ FRENCH: Final = Words(
 )
 ENGLISH: Final = Words(
     "Your invitation",
-    "The link of your invitation has been read",
-    "Link or code of the invitation",
+    "Your invitation has been recognised",
+    "Invitation link or code",
     "Continue",
     "One moment",
     "This invitation is no longer valid",
@@ -279,7 +279,7 @@ def test_whoever_proves_the_meter_of_an_account_chooses(
             prove_meter(browser, site)
             wait_for(browser, "This meter has an account already")
             look_at(browser, "choice")
-            click(browser, "Open a new account")
+            click(browser, "Create a new account")
             assert wait_for_account(browser) != before
         assert holder.get(before).status_code == 404
 
@@ -296,7 +296,7 @@ def test_a_consent_without_an_invitation_opens_nothing_and_says_what_to_do(
     servers: ConnectServers, browser: webdriver.Chrome, tmp_path: Path, preset: str, language: str
 ) -> None:
     needed, link = {"fr": ("Il manque une invitation", "J’ai une invitation")}.get(
-        language, ("One step is left: show that this is your meter", "I have an invitation")
+        language, ("Prove that this meter is yours", "I have an invitation")
     )
     with open_site(servers, tmp_path, preset) as site, open_profile(browser, language=language, width=PHONE):
         browser.get(site.address)
@@ -312,7 +312,7 @@ def test_a_consent_without_an_invitation_opens_nothing_and_says_what_to_do(
         look_at(browser, "unproven", width=PHONE)
         assert site.service.accounts() == []
         if preset == V2026:
-            go(browser, "Type in the meter reading", "What does your meter show?")
+            go(browser, "Enter the meter reading", "What does your meter show?")
             look_at(browser, "reading", width=PHONE)
             browser.back()
             wait_for(browser, needed)
@@ -356,7 +356,7 @@ def test_the_operator_invites_and_the_household_comes(
         until(lambda: browser.find_elements(By.CSS_SELECTOR, ".secret"), "the link")
         look_at(browser, "operator-link")
         link = text_of(browser, ".secret code")
-        click(browser, "Revenir aux invitations")
+        click(browser, "Retour aux invitations")
         until(lambda: browser.find_elements(By.CSS_SELECTOR, ".invited li"), "the list of invitations")
         look_at(browser, "operator")
         with open_profile(browser, language="en", width=PHONE):

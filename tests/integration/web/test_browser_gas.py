@@ -36,7 +36,7 @@ def test_a_home_of_both_is_joined_by_its_household_and_each_energy_has_its_tab(
         open_pages(browser, service, address, power, gas)
 
         browser.get(f"{address}/accounts/{power}")
-        go(browser, "Réunir les deux compteurs", "Séparer les deux compteurs")
+        go(browser, "Regrouper les deux compteurs", "Séparer les deux compteurs")
         assert text_of(browser, ".energies").split() == ["Électricité", "Gaz"]
         look_at_all_widths(browser, "gas-joined")
         go(browser, "Gaz", "Mon gaz")
@@ -81,7 +81,7 @@ def test_the_form_of_a_declaration_tells_each_fault_at_its_field(
         look_at_all_widths(browser, "right-form")
         browser.find_element(By.ID, "pce").send_keys("1234")
         browser.find_element(By.ID, "name").send_keys("Martin")
-        click(browser, "Demander mon accord à GRDF")
+        click(browser, "Envoyer la demande à GRDF")
         wait_for(browser, "4 champs sont à corriger")
         assert browser.find_element(By.ID, "name").get_attribute("value") == "Martin"
         look_at_all_widths(browser, "right-faults")
@@ -91,5 +91,5 @@ def test_the_form_of_a_declaration_tells_each_fault_at_its_field(
             field.clear()
             field.send_keys(text)
         browser.find_element(By.NAME, "consent").click()
-        go(browser, "Demander mon accord à GRDF", "Un instant")
+        go(browser, "Envoyer la demande à GRDF", "Un instant")
         look_at_all_widths(browser, "right-working")

@@ -147,5 +147,5 @@ def test_a_link_opens_the_page_on_this_machine(
         if scripts:
             browser.get(link)
             browser.find_element(By.CSS_SELECTOR, "form button").click()
-            until(lambda: "works no more" in text_of(browser, "main"), "that the link is used up")
+            until(lambda: "is no longer valid" in text_of(browser, "main"), "that the link is used up")
             look(browser, "operator-link-over", "en")

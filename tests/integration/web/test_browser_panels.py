@@ -56,7 +56,7 @@ def test_a_home_with_panels_reads_both_directions_powers_and_registers(
         look_at(browser, "panels-download")
 
         browser.get(f"{address}/accounts/{account}")
-        go(browser, "Choose what is collected", "Always ticked")
+        go(browser, "Choose which data to collect", "Always ticked")
         look_at(browser, "panels-series")
         browser.find_element(By.CSS_SELECTOR, f"[value={Series.PRODUCTION_LOAD_CURVE}][type=checkbox]").click()
         go(browser, "Save my choices", "Your choices are saved")
@@ -71,7 +71,7 @@ def test_a_home_with_panels_reads_both_directions_powers_and_registers(
         for path, text in zip(files, (hour_export(), "Sous le pont Mirabeau\ncoule la Seine\n"), strict=True):
             path.write_text(text, encoding="utf-8")
         for button, result in (
-            ("Regarder sans importer", "Rien n’a été enregistré"),
+            ("Vérifier sans importer", "Rien n’a été enregistré"),
             ("Importer", "Fichiers importés"),
         ):
             browser.find_element(By.ID, "files").send_keys("\n".join(map(str, files)))
@@ -79,5 +79,5 @@ def test_a_home_with_panels_reads_both_directions_powers_and_registers(
             look_at_all_widths(browser, f"import-{button.split()[0].lower()}")
         assert "…0011.csv" in text_of(browser, "main") and "30001640000011" not in browser.page_source
         browser.get(f"{address}/accounts/{account}?by=day&at=2024-07-01")
-        assert "d’après un fichier importé" in text_of(browser, "#chart")
+        assert "grâce à un fichier importé" in text_of(browser, "#chart")
         look_at(browser, "import-day")

@@ -16,9 +16,9 @@ from tests.support.proxy_stack import ProxyStack
 from tests.support.waiting import until
 
 GO = {"fr": "Continuer vers Enedis", "en": "Continue to Enedis"}
-TITLE = {"fr": "Partager vos consommations avec", "en": "Share your consumption with"}
-READ = {"fr": "Le lien de votre invitation est lu", "en": "The link of your invitation has been read"}
-OPENED = {"fr": "déjà ouverte dans ce navigateur", "en": "already opened in this browser"}
+TITLE = {"fr": "Partager votre consommation avec", "en": "Share your consumption with"}
+READ = {"fr": "Votre invitation a bien été reconnue", "en": "Your invitation has been recognised"}
+OPENED = {"fr": "que vous avez ouverte dans ce navigateur", "en": "that you opened in this browser"}
 WORKING = {"fr": "Un instant", "en": "One moment"}
 
 
@@ -83,6 +83,8 @@ def test_an_unknown_client_gets_a_page_of_its_own(
     with open_site(servers, tmp_path, V5) as site, open_profile(browser, language=language, width=PHONE):
         _, start = register(site)
         browser.get(start.replace("client_id=", "client_id=x"))
-        wait_for(browser, {"fr": "Cette demande ne peut pas aboutir", "en": "This request can’t go on"}[language])
+        wait_for(
+            browser, {"fr": "Cette demande ne peut pas aboutir", "en": "This request can’t be completed"}[language]
+        )
         check_page(browser)
         look_at(browser, "proxy-unknown", width=PHONE)

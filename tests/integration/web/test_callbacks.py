@@ -29,7 +29,7 @@ from tests.support.registries import all_rows
 from worker.domain.fleet.lanes import BROKER_PREFIX, Lane
 
 STRANGERS_METER = "30001640000033"
-PAGE_OF_UNPROVEN = "n’importe qui pourrait indiquer celui de quelqu’un d’autre"
+PAGE_OF_UNPROVEN = "n’importe qui pourrait indiquer le compteur d’une autre personne"
 
 
 @dataclass(frozen=True)

@@ -253,7 +253,7 @@ def test_a_supplier_that_is_down_spoils_no_consent(v4: ConnectService) -> None:
     v4.simulate("POST", "faults", {"path": "/v1/oauth2/token", "status": 503, "body": "<html>", "count": 1})
     waiting = v4.come_back(browser, back)
     assert waiting.status_code == 202
-    assert "Enedis ne répond pas" in waiting.text and "prochain essai à" in waiting.text
+    assert "Enedis ne répond pas" in waiting.text and "Prochaine tentative à" in waiting.text
     assert v4.come_back(browser, back).status_code == 303
 
 

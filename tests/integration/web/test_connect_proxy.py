@@ -140,7 +140,7 @@ def test_an_invitation_that_this_browser_has_opened_need_not_be_pasted(
     browser = service.browser()
     assert service.open_invitation(browser, service.invite()).status_code == 303
     page = stack.show(browser)
-    assert "déjà ouverte dans ce navigateur" in page.text
+    assert "que vous avez ouverte dans ce navigateur" in page.text
     answer = stack.press(browser, page)
     assert service.come_back(browser, service.agree(answer.headers["location"])).status_code == 302
 
@@ -153,7 +153,7 @@ def test_an_invitation_of_another_tenant_is_none_and_stays_unopened(service: Con
     (row,) = service.runtime.registry.database.fetch(INVITATIONS.select())
     assert row.opened_at is None
     assert stack.press(browser, stack.show(browser), secret).status_code == 303
-    assert "déjà ouverte" not in theirs.show(browser).text
+    assert "que vous avez ouverte" not in theirs.show(browser).text
 
 
 @NEEDS_INVITATION

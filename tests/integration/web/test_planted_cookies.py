@@ -135,8 +135,8 @@ def test_m2_an_invitation_that_was_opened_at_the_proxy_has_a_name_of_its_own(v20
     thief.get("/connect/enedis")
     plant(thief, victim)
     assert stack.press(victim, stack.show(victim), v2026.invite()).status_code == 303
-    assert "déjà ouverte" not in stack.show(thief).text
-    assert "déjà ouverte" in stack.show(victim).text
+    assert "que vous avez ouverte" not in stack.show(thief).text
+    assert "que vous avez ouverte" in stack.show(victim).text
 
 
 def test_two_tabs_at_once_end_both_consents(service: ConnectService) -> None:

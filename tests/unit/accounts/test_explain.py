@@ -75,7 +75,7 @@ def home(household: Household) -> Home:
 def test_a_whole_day_is_told_in_full(home: Home) -> None:
     explanation = home.explain(2)
     assert explanation.reason is Reason.COMPLETE
-    assert explanation.sentences["fr"] == "Nous avons les relevés du 23 juillet 2024, en entier."
+    assert explanation.sentences["fr"] == "Nous avons reçu les données du 23 juillet 2024 en entier."
     assert explanation.discrepancies == []
     curve = explanation.series[Series.LOAD_CURVE]
     assert (curve.stored.half_hours, curve.stored.gaps) == (48, [])
@@ -88,8 +88,8 @@ def test_a_torn_day_names_what_is_missing_and_when_it_is_asked_for(home: Home) -
     explanation = home.explain(3)
     assert explanation.reason is Reason.PARTIAL
     assert explanation.sentences["en"] == (
-        "Enedis has sent only a part of 22 July 2024: of the curve 46 half-hours of 48; we ask again on 26 July 2024 "
-        "at 00:45."
+        "Enedis has sent only 46 of the 48 half-hours of the curve for 22 July 2024; we will request it again on "
+        "26 July 2024 at 00:45."
     )
     ((first, after),) = explanation.series[Series.LOAD_CURVE].stored.gaps
     assert (first.isoformat(), after.isoformat()) == ("2024-07-22T00:00:00+02:00", "2024-07-22T01:00:00+02:00")
@@ -120,11 +120,11 @@ def test_a_curve_that_nobody_switched_on_is_said_to_be_so(household: Household) 
     "error, reason, cause",
     [
         (SupplierTooSlow("20 s"), Reason.OUTAGE, "Enedis did not answer in time."),
-        (SupplierFault("503"), Reason.OUTAGE, "Enedis answered with an error of its own server."),
-        (RateLimited("wait", 3600), Reason.QUOTA, "We wait for our turn"),
+        (SupplierFault("503"), Reason.OUTAGE, "Enedis reported an error of its own server."),
+        (RateLimited("wait", 3600), Reason.QUOTA, "Enedis limits the number of calls, so we space them out."),
         (SupplierLimited("429", 3600), Reason.QUOTA, "Enedis asked us to wait"),
         (WrongUnit("kW"), Reason.MALFORMED, "in another unit than was asked for"),
-        (KeyError("unforeseen"), Reason.BUG, "A fault of our software occurred."),
+        (KeyError("unforeseen"), Reason.BUG, "Our software has failed because of a bug."),
     ],
 )
 def test_what_the_last_try_met_is_told_until_an_answer_comes(
@@ -187,7 +187,7 @@ def test_a_value_that_no_meter_can_reach_is_set_aside_told_and_asked_for_again(h
     home.look_back(Series.DAILY)
     explanation = home.explain(2)
     assert explanation.reason is Reason.SET_ASIDE
-    assert "a value that no meter can reach" in explanation.sentences["en"]
+    assert "it is impossible for a meter" in explanation.sentences["en"]
     assert f"{home.account}:{day}" not in home.household.measures[Doctype.DAY].documents
     assert {deviation.kind for deviation in home.household.reported} == {DeviationKind.VALUE}
     ledger = home.household.registry.completeness.load_ledger(home.account, Series.DAILY)
@@ -229,10 +229,10 @@ def test_a_day_that_nobody_knows_is_explained_too(household: Household) -> None:
 @pytest.mark.parametrize(
     "asked, now, again",
     [
-        ("02:29", "02:29", "we ask again today at 08:30."),
-        ("08:40", "09:00", "we ask again today at 14:30."),
-        ("14:31", "14:45", "we ask again today at 15:30."),
-        ("15:31", "16:00", "we ask again on 27 July 2024 at 00:45."),
+        ("02:29", "02:29", "we will request it again today at 08:30."),
+        ("08:40", "09:00", "we will request it again today at 14:30."),
+        ("14:31", "14:45", "we will request it again today at 15:30."),
+        ("15:31", "16:00", "we will request it again on 27 July 2024 at 00:45."),
     ],
 )
 def test_the_sentence_of_a_late_day_tells_the_true_time_of_the_next_call(

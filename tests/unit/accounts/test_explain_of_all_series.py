@@ -39,7 +39,7 @@ def test_each_series_of_the_account_is_explained_consumption_first(home: Home) -
     explanation = home.explain(4)
     assert list(explanation.series) == of_supplier("enedis")
     assert (explanation.reason, explanation.discrepancies) == (Reason.COMPLETE, [])
-    assert explanation.sentences["fr"] == "Nous avons les relevés du 19 juillet 2024, en entier."
+    assert explanation.sentences["fr"] == "Nous avons reçu les données du 19 juillet 2024 en entier."
     reasons = {series: one.reason for series, one in explanation.series.items()}
     assert reasons.pop(Series.CONTRACT) is Reason.BEYOND_HISTORY, "it was told on the last day only"
     assert set(reasons.values()) == {Reason.COMPLETE}

@@ -185,11 +185,11 @@ def test_a_sentence_is_said_as_people_say_it() -> None:
     assert format_sentences(
         Reason.LATE, ELECTRICITY, date(2024, 7, 1), now=NOW, asked_next=NOW.replace(hour=12, minute=30)
     )["fr"] == (
-        "Enedis n’a pas encore publié les relevés du 1er juillet 2024 ; nous redemanderons aujourd’hui à 14 h 30."
+        "Enedis n’a pas encore publié les données du 1er juillet 2024 ; nous redemanderons aujourd’hui à 14 h 30."
     )
     assert format_sentences(Reason.PARTIAL, [Series.LOAD_CURVE], DAY, half_hours=46, **late)["en"] == (
-        "Enedis has sent only a part of 10 July 2024: of the curve 46 half-hours of 48; we ask again on 1 August 2024 "
-        "at 08:30."
+        "Enedis has sent only 46 of the 48 half-hours of the curve for 10 July 2024; we will request it again on "
+        "1 August 2024 at 08:30."
     )
 
 
@@ -209,21 +209,20 @@ def test_why_a_day_of_gas_is_missing_is_said_as_people_say_it() -> None:
     late = {"now": NOW, "asked_next": datetime(2024, 8, 1, 8, 30, tzinfo=PARIS)}
     daily, published = [Series.GAS_DAILY], [Series.GAS_PUBLISHED]
     assert format_sentences(Reason.LATE, daily, DAY, **late)["fr"] == (
-        "GRDF n’a pas encore publié le gaz du jour du 10 juillet 2024 : la valeur d’un jour vient un à trois jours "
-        "après ; nous redemanderons le 1er août 2024 à 8 h 30."
+        "GRDF n’a pas encore publié la consommation de gaz du 10 juillet 2024, ce qui prend un à trois jours ; "
+        "nous redemanderons le 1er août 2024 à 8 h 30."
     )
     assert format_sentences(Reason.GAP, daily, DAY, **late)["en"] == (
-        "GRDF has no value for 10 July 2024 (“Absence de données”), while that of a later day is there: that is a gap "
-        "and not zero; we ask again on 1 August 2024 "
-        "at 08:30."
+        "GRDF has no value for 10 July 2024 (“Absence de données”), although a later day has one: the value is "
+        "unknown, it is not zero; we will request it again on 1 August 2024 at 08:30."
     )
     assert format_sentences(Reason.LATE, published, DAY, now=NOW)["en"] == (
-        "GRDF has not published the billed gas for the period that holds 10 July 2024 yet: it comes after the meter’s "
-        "next reading, each month or every six months depending on the meter; we ask again."
+        "GRDF has not yet published the billed gas for the period of 10 July 2024, because it waits for the next meter "
+        "reading, monthly or six-monthly; we will request it again later."
     )
     assert format_sentences(Reason.READ_SIX_MONTHLY, daily, DAY, **late)["fr"] == (
-        "Ce compteur est relevé tous les six mois : GRDF n’a pas le gaz du jour du 10 juillet 2024, seulement le gaz "
-        "facturé d’un relevé au suivant."
+        "Ce compteur est relevé tous les six mois : GRDF n’a pas la consommation de gaz du 10 juillet 2024, mais "
+        "seulement le gaz facturé d’un relevé au suivant."
     )
 
 

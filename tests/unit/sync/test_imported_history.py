@@ -98,7 +98,7 @@ def test_a_day_of_a_file_says_so_until_an_answer_writes_it(household: Household)
     explanation = household.build_explainer().explain(household.registry.get(account), day).series[DAILY]
     assert explanation.reason is Reason.FROM_FILE
     assert (
-        explanation.sentences["fr"] == "Nous avons le total du 17 juillet 2024, en entier, d’après un fichier importé."
+        explanation.sentences["fr"] == "Nous avons le total du 17 juillet 2024 en entier, grâce à un fichier importé."
     )
 
     household.supplier = PretendSupplier(daily=serving_days({day: 9000}))

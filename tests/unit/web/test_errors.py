@@ -37,7 +37,7 @@ def test_our_own_pacing_is_a_page_of_its_own(
     monkeypatch.setattr(type(service.runtime.measures), "read", paced)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH)
     assert (page.status_code, page.headers["retry-after"]) == (503, "3290")
-    assert "Nous attendons notre tour" in page.text and "ne répond pas" not in page.text
+    assert "Trop de demandes" in page.text and "ne répond pas" not in page.text
     answer = service.client().get(f"/api/accounts/{account}/measures?by=day")
     assert (answer.status_code, answer.json()["error"]) == (503, "rate_limited")
 
@@ -51,5 +51,5 @@ def test_a_bug_of_ours_is_a_page_with_all_headers(
     monkeypatch.setattr(type(service.runtime.measures), "read", broken)
     browser = TestClient(service.app, raise_server_exceptions=False, cookies=service.browser(account).cookies)
     page = browser.get(f"/accounts/{account}", headers=FRENCH)
-    assert page.status_code == 500 and "Nous avons fait une erreur" in page.text and "inner words" not in page.text
+    assert page.status_code == 500 and "Une erreur est survenue" in page.text and "inner words" not in page.text
     assert "script-src 'self'" in page.headers["content-security-policy"]

@@ -164,17 +164,17 @@ def test_a_household_looks_and_then_imports(service: ApiService, home: str) -> N
     assert half_hours(service, home) == 0
     done = post(browser, home, GOOD, POEM)
     assert done.status_code == 200 and "Fichiers importés" in done.text
-    assert "poeme.csv" in done.text and "fichier de mesures connu" in done.text
+    assert "poeme.csv" in done.text and "son contenu n’est pas reconnu" in done.text
     assert half_hours(service, home) == 96
     assert imports_in_trail(service) == [("household", "2new-0same-0different", "ok")]
     day = browser.get(f"/accounts/{home}?by=day&at=2024-07-01", headers=FRENCH).text
-    assert "d’après un fichier importé" in day
+    assert "grâce à un fichier importé" in day
 
 
 def test_a_file_of_another_meter_is_refused_on_the_page(service: ApiService, home: str) -> None:
     answer = post(service.browser(home), home, FOREIGN)
     assert answer.status_code == 422 and "Aucun fichier n’a été importé" in answer.text
-    assert "il est d’un autre compteur" in answer.text and OTHER_METER not in answer.text
+    assert "il concerne un autre compteur" in answer.text and OTHER_METER not in answer.text
     assert half_hours(service, home) == 0
 
 

@@ -11,7 +11,7 @@ from tests.support.api_service import open_api_service
 
 ENGLISH = {"Accept-Language": "en"}
 WITHOUT_HELP = ("/accounts/zzzzzzzzzzzz", "/nothing-here", "/sign-in", "/invitation", "/connect/nobody", "/")
-ASK = "To reach whoever runs this service:"
+ASK = "To reach the person who runs this service:"
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_d1_each_page_that_cannot_help_names_the_operators_contact(
 def test_without_a_contact_the_pages_speak_of_whoever_runs_the_service(redis_url: str, tmp_path: Path) -> None:
     with open_api_service(redis_url, tmp_path) as service:
         page = service.stranger().get("/sign-in", headers=ENGLISH).text
-    assert ASK not in page and "whoever runs this service" in page
+    assert ASK not in page and "the person who runs this service" in page
 
 
 @pytest.mark.parametrize("contact", ["   ", "two\nlines", "x" * 201, "https://", "bell\x07"])

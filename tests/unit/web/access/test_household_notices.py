@@ -76,8 +76,8 @@ def off_link(service: ApiService, mails: MailReceiver) -> str:
 @pytest.mark.parametrize(
     "headers, subject, words, other",
     [
-        (FRENCH, "Relève : votre accord ", "Votre accord se termine le 14 août 2024.", "consent"),
-        (ENGLISH, "Relève: your consent ", "Your consent ends on 14 August 2024.", "accord"),
+        (FRENCH, "Relève : votre consentement ", "Votre consentement expire le 14 août 2024.", "consent "),
+        (ENGLISH, "Relève: your consent ", "Your consent expires on 14 August 2024.", "consentement"),
     ],
 )
 def test_d16_a_consent_that_ends_soon_is_said_to_its_household_in_its_language(
@@ -108,9 +108,9 @@ def test_d16_an_account_set_aside_is_told_in_the_words_of_its_page(
     suspend(service, account)
     assert deliver(service) == 1
     text = mails.messages[-1].get_content()
-    assert "Reconnectez votre compteur : l’historique est gardé" in text
+    assert "Reconnectez votre compteur pour recevoir de nouveau vos données. L’historique est conservé" in text
     assert "Reconnectez votre compteur" in browser.get(f"/accounts/{account}").text
-    assert "retirez le compte" not in text, "that is for the operator"
+    assert "supprimez le compte" not in text, "that is for the operator"
 
 
 def test_d16_the_operators_mail_is_apart_and_in_the_operators_language(
@@ -122,8 +122,8 @@ def test_d16_the_operators_mail_is_apart_and_in_the_operators_language(
         assert service.runtime.notice_sender.deliver(notice_id)
     (mail,) = mails.messages
     assert mails.recipients == [["operator@example.org"]]
-    assert mail["Subject"] == f"Relève : un consentement se termine bientôt ({account})"
-    assert "se termine le 14 août 2024" in mail.get_content() and "consent ends" not in mail.get_content()
+    assert mail["Subject"] == f"Relève : un consentement expire bientôt ({account})"
+    assert "expire le 14 août 2024" in mail.get_content() and "consent expires" not in mail.get_content()
 
 
 def test_d16_no_row_is_written_for_a_household_without_an_address(service: ApiService, account: str) -> None:
@@ -177,7 +177,7 @@ def test_d16_a_household_switches_its_notices_off_and_on_again(
         assert page.status_code == 200 and 'action="' + link in page.text
         remind(service, account, ENDS_ON + timedelta(days=1))
         assert deliver(service) == 1, "to open the link changes nothing"
-        assert "Avis arrêtés" in stranger.post(link, headers=FRENCH).text
+        assert "Notifications désactivées" in stranger.post(link, headers=FRENCH).text
     else:
         assert press(browser, "/access", "/access/notices", wanted="no").status_code == 303
     mails.messages.clear()
@@ -185,7 +185,7 @@ def test_d16_a_household_switches_its_notices_off_and_on_again(
     deliver(service)
     assert mails.messages == []
     page = browser.get("/access").text
-    assert "Recevoir les avis" in page and HOME in page, "the address still signs in"
+    assert "Recevoir les notifications" in page and HOME in page, "the address still signs in"
     assert press(browser, "/access", "/access/notices", wanted="yes").status_code == 303
     remind(service, account, ENDS_ON + timedelta(days=3))
     assert deliver(service) == 1

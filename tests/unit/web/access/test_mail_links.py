@@ -155,7 +155,7 @@ def test_two_households_of_one_address_get_a_link_each(service: ApiService, acco
 
 @pytest.mark.parametrize(
     ("headers", "subject", "sentence"),
-    [(FRENCH, "votre lien de connexion", "10 minutes"), (ENGLISH, "your sign-in link", "Don’t pass it on")],
+    [(FRENCH, "votre lien de connexion", "10 minutes"), (ENGLISH, "your sign-in link", "Don’t share it")],
 )
 def test_mails_are_in_the_households_language(
     service: ApiService,

@@ -23,12 +23,12 @@ WRONG = "0123-4567-89AB-CDEF-GHJK-MNPQ"
 def test_d1_a_new_household_has_a_code_that_is_shown_until_it_is_kept(service: ApiService, account: str) -> None:
     browser = service.browser(account)
     page = browser.get(f"/accounts/{account}", headers=ENGLISH).text
-    assert "Your recovery code waits" in page and not CODE.search(page)
+    assert "You have not saved your recovery code yet" in page and not CODE.search(page)
     code = shown_code(browser)
     assert CODE.fullmatch(code) and shown_code(browser) == code
     assert keep_code(browser) == code
     assert shown_code(browser) == ""
-    assert "Your recovery code waits" not in browser.get(f"/accounts/{account}", headers=ENGLISH).text
+    assert "You have not saved your recovery code yet" not in browser.get(f"/accounts/{account}", headers=ENGLISH).text
     assert "code" not in session_of(service, browser).key.details  # type: ignore[union-attr]
 
 
@@ -147,7 +147,7 @@ def test_a_household_without_any_way_back_is_told_until_it_has_one(service: ApiS
     session = session_of(service, browser)
     assert session.key
     service.runtime.web_access.keys.end_of([session.key.owner], [KeyKind.RECOVERY_CODE])
-    assert "neither a recovery code nor a mail address" in browser.get(f"/accounts/{account}", headers=ENGLISH).text
+    assert "neither a recovery code nor an email address" in browser.get(f"/accounts/{account}", headers=ENGLISH).text
     press(browser, "/access", "/access/code")
     keep_code(browser)
     assert "recovery code nor" not in browser.get(f"/accounts/{account}", headers=ENGLISH).text
@@ -172,7 +172,7 @@ def test_d18_the_page_of_a_removed_account_promises_no_history(service: ApiServi
     page = browser.get(f"/accounts/{account}/remove", headers=FRENCH).text
     browser.post(f"/accounts/{account}/remove", data={"csrf": csrf_of(page)}, headers=FRENCH)
     gone = browser.get(f"/accounts/{account}", headers=FRENCH).text
-    assert "effacées pour de bon" in gone and "historique" not in gone and 'href="/sign-in"' in gone
+    assert "effacées définitivement" in gone and "historique" not in gone and 'href="/sign-in"' in gone
     assert gone == service.stranger().get(f"/accounts/{account}", headers=FRENCH).text
 
 
@@ -204,7 +204,7 @@ def test_no_code_and_no_link_stands_in_a_log(
 def test_a_session_lives_as_long_as_the_page_says(service: ApiService, account: str) -> None:
     page = service.browser(account).get("/access", headers=ENGLISH).text
     idle = KEY_LIVES[KeyKind.HOUSEHOLD_SESSION].idle
-    assert idle and f"once in {idle.days} days" in page
+    assert idle and f"once every {idle.days} days" in page
 
 
 def test_the_home_page_leads_to_the_way_in_and_to_the_way_back(service: ApiService, account: str) -> None:

@@ -143,7 +143,7 @@ def test_the_form_says_who_reads_what_for_how_long(service: GasService) -> None:
     consent = page.partition('name="consent"')[2].partition("</label>")[0]
     for words in ("this service reads from GRDF", "of each day, up to 3 years back", "up to 5 years back", "3 years"):
         assert words in consent, words
-    assert "are not kept here" in page
+    assert "don’t keep them" in page
 
 
 def test_a_declaration_becomes_a_request_that_a_task_makes(service: GasService) -> None:
@@ -158,7 +158,7 @@ def test_a_declaration_becomes_a_request_that_a_task_makes(service: GasService) 
     assert (declared.meter, declared.name, declared.company) == (PCE, "Martin", None)
     assert (declared.postcode, declared.email) == ("44000", "person@example.org")
     pending = service.state(browser)
-    assert pending.status_code == 202 and "within a quarter of an hour" in pending.text and "…0123" in pending.text
+    assert pending.status_code == 202 and "within 15 minutes" in pending.text and "…0123" in pending.text
     assert pending.headers["Refresh"] == "60"
 
 
@@ -210,10 +210,10 @@ def test_a_company_is_declared_as_one(service: GasService) -> None:
     [
         (RightPostcodeWrong("x"), "The postcode does not match"),
         (RightNameWrong("x"), "The name is not accepted"),
-        (RightEmailWrong("x"), "GRDF does not accept this e-mail address"),
-        (RightContractEnded("x"), "The contract of this meter has ended"),
+        (RightEmailWrong("x"), "GRDF does not accept this email address"),
+        (RightContractEnded("x"), "This meter’s contract has ended"),
         (RightRevoked("x"), "Your consent was withdrawn at GRDF"),
-        (RightScopeWrong("x"), "GRDF refuses the extent of the request"),
+        (RightScopeWrong("x"), "GRDF refuses the requested data"),
         (UnknownUsagePoint("x"), "GRDF does not know this meter"),
     ],
 )
@@ -245,8 +245,8 @@ def test_grdf_that_does_not_answer_is_waited_for_under_its_own_name(service: Gas
     [
         (RightState.REFUSED, None, "The request was refused"),
         (RightState.REVOKED, None, "withdrawn at GRDF"),
-        (RightState.OBSOLETE, None, "has come to its end"),
-        (RightState.TO_CHECK, None, "GRDF checks your consent"),
+        (RightState.OBSOLETE, None, "Your consent has ended"),
+        (RightState.TO_CHECK, None, "GRDF is checking your consent"),
         (RightState.PENDING, ProofState.AWAITED, "until 2 August 2024"),
     ],
 )

@@ -63,7 +63,7 @@ def test_a_token_that_tells_no_meter_comes_with_its_number(empty_home: ApiServic
 @pytest.mark.parametrize("token", ["", "x", "eyJhbGciOiJIUzI1NiJ9.cut", "<script>alert(1)</script>"])
 def test_a_bad_token_is_said_in_words_and_not_shown_again(empty_home: ApiService, token: str) -> None:
     answer = give(here(empty_home), token)
-    assert answer.status_code == 422 and "This text is no valid token" in answer.text
+    assert answer.status_code == 422 and "This token is not valid" in answer.text
     assert len(token) < 2 or token not in answer.text
     assert empty_home.runtime.registry.list() == []
 
@@ -71,7 +71,7 @@ def test_a_bad_token_is_said_in_words_and_not_shown_again(empty_home: ApiService
 def test_a_meter_of_a_consent_is_left_alone(empty_home: ApiService) -> None:
     theirs = add_ready(empty_home.runtime.registry, METER)
     answer = give(here(empty_home), gateway_token())
-    assert answer.status_code == 409 and "a token changes nothing of it" in answer.text
+    assert answer.status_code == 409 and "It needs no token" in answer.text
     assert empty_home.runtime.registry.tokens.find_token_id(theirs) is None
 
 
@@ -101,5 +101,5 @@ def test_no_page_of_an_account_leads_to_what_a_home_has_not(home: ApiService) ->
         for gone in ("/connect", "/invitation", "/operator", 'href="/access"'):
             assert gone not in page.text, (path, gone)
     removed = client.post(f"/accounts/{account.id}/remove", data={"csrf": csrf_of(client.get("/").text)})
-    assert removed.status_code == 200 and "make a new one on the gateway" in removed.text
+    assert removed.status_code == 200 and "create a new token on the gateway" in removed.text
     assert client.get("/").status_code == 200

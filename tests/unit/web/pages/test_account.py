@@ -54,7 +54,7 @@ def test_totals_are_shown_before_the_curve_is_there(service: ApiService) -> None
     page = browser.get(f"/accounts/{account_id}", headers=FRENCH).text
     assert "data-progress" in page and 'class="chart chart-wide"' in page
     day = browser.get(f"/accounts/{account_id}?by=day", headers=FRENCH).text
-    assert "sa courbe par demi-heure ne l’est pas" in day and "7,00" in day
+    assert "mais pas sa courbe par demi-heure" in day and "7,00" in day
 
 
 def store_ledgers(service: ApiService, account_id: str, daily: str, curve: str) -> None:
@@ -68,9 +68,9 @@ def store_ledgers(service: ApiService, account_id: str, daily: str, curve: str) 
 @pytest.mark.parametrize(
     ("daily", "curve", "text"),
     [
-        ("10c", "10l@1", "activez son enregistrement"),
-        ("10c", "3c 1l@1 6c", "La courbe de 1 jour du dernier mois n’a pas été transmise"),
-        ("10c", "2c 2l@1 6c", "La courbe de 2 jours du dernier mois n’a pas été transmise"),
+        ("10c", "10l@1", "Activez son enregistrement"),
+        ("10c", "3c 1l@1 6c", "Le compteur n’a pas transmis la courbe de 1 jour du dernier mois"),
+        ("10c", "2c 2l@1 6c", "Le compteur n’a pas transmis la courbe de 2 jours du dernier mois"),
         ("4c 1l@1 5c", "10c", "1 jour du dernier mois n’est pas encore publié"),
         ("9c 1l@1", "9c 1l@1", None),  # yesterday may come in a moment
         ("10c", "10c", None),
@@ -97,15 +97,15 @@ def test_a_first_sync_shows_its_progress_and_comes_again_without_scripts(service
 @pytest.mark.parametrize(
     ("state", "reason", "text", "reconnect"),
     [
-        (AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", "Accord terminé", True),
+        (AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", "Consentement expiré ou retiré", True),
         (AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.ACCOUNT_REMOVED", "Contrat terminé", True),
-        (AccountState.ACTION_NEEDED, "LOGIN_FAILED", "Connexion refusée", True),
+        (AccountState.ACTION_NEEDED, "LOGIN_FAILED", "Accès refusé", True),
         (AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED", "Compteur inconnu", True),
-        (AccountState.ACTION_NEEDED, "CONSENT_ENDED", "Accord arrivé à son terme", True),
+        (AccountState.ACTION_NEEDED, "CONSENT_ENDED", "Consentement expiré", True),
         (AccountState.ACTION_NEEDED, "CONSENT_STOPPED", "Relevés arrêtés", False),
         (AccountState.PAUSED, "CONSENT_STOPPED", "Relevés arrêtés", False),
         (AccountState.PAUSED, "", "En pause", False),
-        (AccountState.CLOSED, "", "Compte clos", False),
+        (AccountState.CLOSED, "", "Compte fermé", False),
     ],
 )
 def test_the_state_is_told_in_words_with_what_to_do(
@@ -119,7 +119,7 @@ def test_the_state_is_told_in_words_with_what_to_do(
 def test_a_failure_that_mends_itself_asks_nothing_of_the_owner(service: ApiService, account: str) -> None:
     record_outcome(service, account, Series.DAILY, code="VENDOR_DOWN")
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
-    assert "Nouvel essai en cours" in page and 'class="button" href="/invitation"' not in page
+    assert "Nouvelle tentative en cours" in page and 'class="button" href="/invitation"' not in page
 
 
 @pytest.mark.parametrize(
@@ -136,27 +136,29 @@ def test_d4_the_page_says_why_the_last_call_failed(service: ApiService, account:
     record_outcome(service, account, Series.LOAD_CURVE, code=RateLimited.code)
     record_outcome(service, account, Series.DAILY, code=code)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
-    assert "Nouvel essai en cours" in page and cause in page and "notre tour" not in page
+    assert "Nouvelle tentative en cours" in page and cause in page and "notre tour" not in page
 
 
 def test_a_closed_account_shows_its_history_and_offers_no_consent(service: ApiService, account: str) -> None:
     service.runtime.registry.set_state(account, AccountState.CLOSED, now=NOW)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
-    assert "Ce compteur est maintenant celui d’une autre personne" in page and 'class="chart chart-wide"' in page
+    assert "Une autre personne est maintenant titulaire de ce compteur" in page and 'class="chart chart-wide"' in page
     assert "/connect/" not in page and f"/accounts/{account}/stop" not in page
     assert f"/accounts/{account}/remove" in page and f"/accounts/{account}/download" in page
     home = service.browser(account).get("/", headers=FRENCH).text
-    assert 'pill-wait">Clos, le titulaire a changé<' in home
+    assert 'pill-wait">Fermé (nouveau titulaire)<' in home
 
 
 def test_our_own_pacing_is_not_called_an_outage_and_the_next_try_is_told(service: ApiService, account: str) -> None:
     turn = DueChanges(again_at=NOW + timedelta(hours=5))
     record_outcome(service, account, Series.DAILY, code=RateLimited.code, due_changes=turn)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
-    assert "En attente de notre tour" in page and "Prochain essai : 25 juil. 2024, 14:00" in page.replace("\xa0", " ")
+    assert "En attente de notre tour" in page and "Prochaine tentative : 25 juil. 2024, 14:00" in page.replace(
+        "\xa0", " "
+    )
     record_outcome(service, account, Series.LOAD_CURVE, code="VENDOR_DOWN")
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
-    assert "Nouvel essai en cours" in page and "Prochain essai" not in page
+    assert "Nouvelle tentative en cours" in page and "Prochaine tentative" not in page
 
 
 def test_a_history_that_waits_for_our_turn_says_when_it_goes_on(service: ApiService, account: str) -> None:
@@ -215,7 +217,11 @@ def test_an_account_that_somebody_vouched_for_waits_for_the_first_answer_and_ask
 @pytest.mark.parametrize(
     "language, title, words",
     [
-        ("fr", "Qui lit mes données", ("Service", "Avec votre accord depuis le", "25 juillet 2024", "25 juillet 2027")),
+        (
+            "fr",
+            "Qui lit mes données",
+            ("Service", "Avec votre consentement depuis le", "25 juillet 2024", "25 juillet 2027"),
+        ),
         ("en", "Who reads my data", ("Service", "With your consent since", "25 July 2024", "25 July 2027")),
     ],
 )
@@ -230,4 +236,4 @@ def test_the_page_says_who_reads_the_data_since_when_and_until_when(
     assert all(word in box.partition("</dl>")[0] for word in words) and "900001" not in page
     service.runtime.stop_consent(account)
     page = browser.get(f"/accounts/{account}", params={"lang": language}).text
-    assert {"fr": "Plus personne", "en": "Nobody any more"}[language] in page and words[1] not in page
+    assert {"fr": "Personne : votre", "en": "Nobody: your"}[language] in page and words[1] not in page

@@ -73,4 +73,4 @@ def test_a_balance_is_a_sentence_in_both_languages() -> None:
         "You drew 2.50 kWh more than you fed in.",
         "You fed in as much as you drew.",
     ]
-    assert describe_balance(equal, View.DAY, Words("fr")) == "Vous avez injecté autant que vous avez soutiré."
+    assert describe_balance(equal, View.DAY, Words("fr")) == "Vous avez injecté autant que vous avez prélevé."

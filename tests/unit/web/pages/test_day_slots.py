@@ -113,7 +113,7 @@ def test_a_hole_is_told_as_time_and_cut_through_no_comparison() -> None:
     today, before = steps(DAY, *[30] * 21, -90, *[30] * 24), steps(DAY - ONE_DAY, *[60] * 24)
     shown = measures_by_step(Span(View.DAY, DAY), [*today, *before], {}, LATER)
     chart = to_chart(shown, Words("en"), DAY - ONE_DAY, DAY)
-    assert chart.notes == ["1 h 30 min of readings are missing on this day (hatched)."]
+    assert chart.notes == ["1 h 30 min of data is missing on this day (hatched)."]
     assert chart.summary.comparison == "About the same as the day before (22 h compared)"
     assert [slot.before for slot in shown.slots if slot.gap] == [None, AN_HOUR]
 

@@ -17,7 +17,7 @@ from worker.web.texts import Words
 
 LAST = TODAY - timedelta(days=2)
 FR = Words("fr")
-ELECTRICITY = ("Enedis", "Linky", "emi-heure", "kVA", "kW<", "uissance", "lectricité soutirée", "Injecté", "tarifaire")
+ELECTRICITY = ("Enedis", "Linky", "emi-heure", "kVA", "kW<", "uissance", "lectricité prélevée", "Injecté", "tarifaire")
 
 
 @pytest.fixture
@@ -114,12 +114,12 @@ def test_billed_periods_are_a_table_of_their_own(service: ApiService) -> None:
         f"{sum(map(home.volume, days))} m³",
         "11,16",
     ]
-    assert "mesuré" in row[1] and "ne s’additionnent jamais" in page
+    assert "mesuré" in row[1] and "ne les additionnez pas" in page
 
 
 @pytest.mark.parametrize(
     "excess, words",
-    [(0, "exactement ce qui a été publié"), (7, "Un écart de −7 kWh est normal"), (40, "L’écart est de −40 kWh")],
+    [(0, "comme la valeur publiée"), (7, "Un écart de −7 kWh est normal"), (40, "L’écart de −40 kWh dépasse 1 m³")],
 )
 def test_the_days_of_a_month_stand_beside_what_was_published(service: ApiService, excess: int, words: str) -> None:
     home = GasHome(LAST, excess=excess)
@@ -130,7 +130,7 @@ def test_the_days_of_a_month_stand_beside_what_was_published(service: ApiService
     row = re.search(r'<th scope="row">juin</th>(.*?)</tr>', page.partition('id="billed"')[2])
     cells = [str(june + excess), str(june), FR.signed_kwh(-excess * 10**6, 0)]
     assert row and re.findall(r'class="number">([^<]+)<', row[1]) == cells
-    assert ("écart de plus d’un m³" in row[1]) == (excess == 40)
+    assert ("écart de plus de 1 m³" in row[1]) == (excess == 40)
 
 
 def test_a_month_with_a_gap_is_compared_with_nothing(service: ApiService) -> None:
@@ -156,16 +156,19 @@ def test_a_meter_that_is_read_every_six_months_says_why_it_has_no_days(service: 
     account = add_gas(service.runtime, home, only=(PUBLISHED, CONTRACT))
     page = page_of(service, account)
     assert "Votre compteur est relevé tous les six mois" in page and 'id="billed"' in page
-    assert 'id="chart"' not in page and "En retard" not in page and 'id="part-gas_daily"' not in page
+    assert 'id="chart"' not in page and "Données en retard" not in page and 'id="part-gas_daily"' not in page
     english = page_of(service, account, language="en")
     assert "read every six months" in english
 
 
 def test_days_that_come_some_days_later_are_not_called_late(service: ApiService) -> None:
     page = page_of(service, add_gas(service.runtime, GasHome(TODAY - timedelta(days=5))))
-    assert "GRDF les publie" in page and "En retard" not in page
+    assert "GRDF les publie" in page and "Données en retard" not in page
     page = page_of(service, add_gas(service.runtime, GasHome(TODAY - timedelta(days=9)), "GI000789"))
-    assert "En retard" in page and "Nous n’avons pas encore demandé le gaz du jour du 20 juillet 2024" in page
+    assert (
+        "Données en retard" in page
+        and "Nous n’avons pas encore demandé la consommation de gaz du 20 juillet 2024" in page
+    )
 
 
 def test_gas_can_be_downloaded_with_its_details_as_columns(service: ApiService) -> None:
@@ -190,7 +193,7 @@ def test_the_series_of_gas_can_be_chosen_and_days_stay(service: ApiService) -> N
     account = add_gas(service.runtime, GasHome(LAST))
     page = page_of(service, account, "/series")
     assert re.findall(r'name="series" value="([^"]+)"', page) == [DAILY, PUBLISHED, CONTRACT]
-    assert page.count("disabled") == 1 and "Ce que GRDF publie pour votre facture" in page
+    assert page.count("disabled") == 1 and "La consommation que GRDF publie pour votre facture" in page
 
 
 def test_a_service_without_gas_says_nothing_of_it(redis_url: str, tmp_path: Path) -> None:
@@ -205,4 +208,4 @@ def test_a_service_without_gas_says_nothing_of_it(redis_url: str, tmp_path: Path
 
 def test_the_first_page_names_gas_where_there_is_gas(service: ApiService) -> None:
     page = service.stranger().get("/", headers=FRENCH).text
-    assert "Voyez clair dans votre électricité et votre gaz" in page and "<h3>GRDF</h3>" in page
+    assert "Suivez votre électricité et votre gaz" in page and "<h3>GRDF</h3>" in page

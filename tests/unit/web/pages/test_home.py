@@ -15,9 +15,9 @@ def test_the_first_page_says_what_is_read_how_long_and_how_to_stop(service: ApiS
 
 def test_the_language_can_be_chosen_and_is_remembered(service: ApiService) -> None:
     browser = service.stranger()
-    assert "See your electricity clearly" in browser.get("/?lang=en", headers=FRENCH).text
-    assert "See your electricity clearly" in browser.get("/", headers=FRENCH).text
-    assert "Voyez clair" in browser.get("/?lang=fr", headers=FRENCH).text
+    assert "Follow your electricity use" in browser.get("/?lang=en", headers=FRENCH).text
+    assert "Follow your electricity use" in browser.get("/", headers=FRENCH).text
+    assert "Suivez votre électricité" in browser.get("/?lang=fr", headers=FRENCH).text
 
 
 def test_the_first_page_lists_the_meters_of_this_browser_by_their_last_digits(

@@ -63,7 +63,7 @@ def test_the_repeated_hour_is_compared_with_none_and_said_in_words() -> None:
     shown = measures_by_step(Span(View.DAY, day), [*curve(day), *curve(day - ONE_DAY, 2000)], {}, LATER)
     rows = [to_row(slot, View.DAY, FRENCH, STEP_PLACES) for slot in shown.slots]
     assert [row.label for row in rows[4:8]] == ["02:00 – 02:30", "02:30 – 02:00", "02:00 – 02:30", "02:30 – 03:00"]
-    assert [row.note for row in rows[4:8]] == ["", "", *["deuxième passage, heure d’hiver"] * 2]
+    assert [row.note for row in rows[4:8]] == ["", "", *["deuxième fois, passage à l’heure d’hiver"] * 2]
     assert [row.before for row in rows[4:8]] == ["0,0020", "0,0020", "–", "–"]
     assert any("25 heures" in note for note in to_chart(shown, FRENCH, day - ONE_DAY, day).notes)
 
@@ -187,7 +187,7 @@ def test_a_day_without_its_curve_still_has_its_total() -> None:
     day = date(2024, 7, 1)
     chart = to_chart(measures_by_step(Span(View.DAY, day), [], {day: 7_140_000}, LATER), FRENCH, day, day)
     assert chart.summary.total == "7,14\N{NO-BREAK SPACE}kWh" and chart.drawings == []
-    assert chart.notes == ["Le total de ce jour est connu, sa courbe par demi-heure ne l’est pas."]
+    assert chart.notes == ["Le total de ce jour est connu, mais pas sa courbe par demi-heure."]
 
 
 @given(st.lists(st.integers(0, 30_000_000), min_size=1, max_size=31))

@@ -75,7 +75,7 @@ def test_d8_the_badge_says_that_yesterday_is_late_and_why(
     page = page_of(service, late, language=language)
     box = page[page.index('id="connection"') :]
     assert not any(words in page for words in good)
-    assert {"fr": "En retard", "en": "Late"}[language] in page and sentence_of(
+    assert {"fr": "Données en retard", "en": "Data is late"}[language] in page and sentence_of(
         service, late, YESTERDAY, language
     ) in box
 
@@ -85,7 +85,7 @@ def test_d8_two_missing_days_are_late_also_where_nobody_asked(service: ApiServic
     service.store_days(account, YESTERDAY - 10 * ONE_DAY, [5000] * 9)
     record_outcome(service, account, Series.DAILY, day=YESTERDAY - 2 * ONE_DAY)
     page = page_of(service, account)
-    assert "En retard" in page and "Nous n’avons pas encore demandé" in page
+    assert "Données en retard" in page and "Nous n’avons pas encore demandé" in page
     assert "publié" not in page[page.index('id="connection"') :], "nobody asked, so Enedis is not to blame"
 
 
@@ -161,7 +161,7 @@ def test_d9_a_day_older_than_the_curves_history_says_so(service: ApiService) -> 
     store_ledger(service, account, Series.DAILY, first, "60c")
     store_ledger(service, account, Series.LOAD_CURVE, YESTERDAY, "1c")
     page = page_of(service, account, f"by=day&at={first}")
-    assert "sa courbe par demi-heure ne l’est pas" in page
+    assert "mais pas sa courbe par demi-heure" in page
     assert "Nous n’avons pas demandé la courbe par demi-heure du 26 mai 2024" in page
     assert "hachuré" not in page_of(service, account, f"by=day&at={YESTERDAY}")
 
@@ -173,5 +173,5 @@ def test_a_part_of_a_day_that_is_missing_is_told_with_when_it_is_requested_again
     service.store_half_hours(account, day, [100] * 46)
     store_ledger(service, account, Series.LOAD_CURVE, day, "1p46@1 1c")
     page = page_of(service, account, f"by=day&at={day}")
-    assert "Il manque 1 h de mesures ce jour-là (hachuré)." in page
+    assert "1 h de mesures manquent ce jour-là (hachuré)." in page
     assert "46 demi-heures sur 48 ; nous redemand" in page and "fourni" not in page

@@ -85,7 +85,7 @@ def title_of_page(page: str) -> str:
 
 def test_d17_a_day_is_the_last_level(service: ApiService, account: str) -> None:
     page = page_of(service, account, f"?by=day&at={YESTERDAY}")
-    assert bar_links(page) == [] and 'role="img"' in page and 'role="group" aria-label="Diagramme, ' not in page
+    assert bar_links(page) == [] and 'role="img"' in page and 'role="group" aria-label="Graphique, ' not in page
 
 
 def test_d17_a_hatched_day_leads_to_its_reason(service: ApiService) -> None:
@@ -101,7 +101,7 @@ def test_d17_bars_of_panels_tell_both_directions(service: ApiService) -> None:
     store_home(service.runtime, account, PanelHome(YESTERDAY, days=60))
     links = bar_links(page_of(service, account))
     assert len(links) == 24
-    assert all(re.search(r" : [\d,]+ kWh soutirés, [\d,]+ kWh injectés$", label) for _, label in links)
+    assert all(re.search(r" : [\d,]+ kWh prélevés, [\d,]+ kWh injectés$", label) for _, label in links)
 
 
 def test_d17_bars_of_gas_lead_to_its_days(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -210,7 +210,7 @@ def test_d17_a_part_of_a_month_or_year_is_told() -> None:
         for view, start in ((View.MONTH, date(2024, 2, 1)), (View.YEAR, date(2024, 1, 1)))
     )
     assert summarize(month, FRENCH_WORDS).known == "24 jours sur 29"
-    assert summarize(year, ENGLISH).known == "55 days of 366"
+    assert summarize(year, ENGLISH).known == "55 of 366 days"
     assert [row.note for row in to_rows(year, None, FRENCH_WORDS)][:3] == ["", "24 jours sur 29", "à venir"]
     assert [slot.partial for slot in year.slots][:3] == [False, True, False]
 

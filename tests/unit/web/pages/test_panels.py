@@ -52,8 +52,8 @@ def test_both_directions_are_in_one_chart_and_the_balance_is_named(service: ApiS
     assert page.count('class="chart chart-wide"') == 1 and page.count('class="serie-fed"') == 2
     assert energy(drawn) in page and energy(fed) in page
     assert fed > drawn
-    assert f"Vous avez injecté {energy(fed - drawn)} de plus que vous n’avez soutiré." in page
-    assert "Le compteur ne voit que le réseau" in page
+    assert f"Vous avez injecté {energy(fed - drawn)} de plus que vous n’avez prélevé." in page
+    assert "Le compteur mesure seulement les échanges avec le réseau" in page
     row = re.search(r'<tr><th scope="row"><a [^>]*>mer. 24 juil.</a></th>(.*?)</tr>', page)
     cells = [sum(home.drawn(LAST)), sum(home.fed(LAST)), sum(home.drawn(LAST)) - sum(home.fed(LAST))]
     assert row and re.findall(r'class="number">([^<]+)<', row[1])[:3] == [WORDS.kwh(1000 * cell, 3) for cell in cells]
@@ -62,7 +62,7 @@ def test_both_directions_are_in_one_chart_and_the_balance_is_named(service: ApiS
 def test_days_that_are_known_of_one_direction_alone_are_in_no_balance(service: ApiService) -> None:
     page = page_of(service, PanelHome(LAST, days=60, fed_days_late=5), USUAL + PRODUCTION)
     assert "(19 jours comparés)" in page
-    assert "L’injection de 5 jours n’est pas connue, ou pas encore." in page
+    assert "L’injection de 5 jours n’est pas encore connue, ou manque." in page
     day = re.search(r'<tr><th scope="row"><a [^>]*>mer. 24 juil.</a></th>(.*?)</tr>', page)
     assert day and re.findall(r'class="number">([^<]+)<', day[1])[1:3] == ["–", "–"]
     assert "pas de valeur" not in page, "a card without a value of the injection has no line for it"
@@ -123,7 +123,7 @@ def test_a_meter_that_only_feeds_in_shows_its_production(service: ApiService) ->
     home = PanelHome(LAST, days=60)
     page = page_of(service, home, PRODUCTION)
     assert "<h1>Ma production</h1>" in page and "of-production" in page
-    assert 'class="serie-fed"' not in page and "Soutiré" not in page
+    assert 'class="serie-fed"' not in page and "Prélevé" not in page
     assert energy(sum(sum(home.fed(date(2024, 7, day))) for day in range(1, 25))) in page
 
 

@@ -47,7 +47,7 @@ def test_the_last_day_of_a_year_counts_by_the_midnight_that_ends_it() -> None:
 
 def test_a_period_that_we_do_not_know_is_named_as_it_was_sent() -> None:
     shown = card([entry("2024-07-01", SUPERHC=5, BASE=1)], YEAR, "en")
-    assert [(row.name, row.about) for row in shown.rows] == [("SUPERHC", ""), ("BASE", "all hours")]
+    assert [(row.name, row.about) for row in shown.rows] == [("SUPERHC", ""), ("BASE", "all day")]
     assert shown.total.energy == "–" and shown.months == []
 
 
@@ -55,8 +55,8 @@ def test_a_changed_meter_or_calendar_is_said_and_no_energy_is_negative() -> None
     rows = [entry("2024-07-01", HP=9000, HC=9000), entry("2024-07-02", HP=5, HC=5), entry("2024-07-03", HP=9, HC=6)]
     rows.append(entry("2024-07-04", BASE=20))
     shown = card(rows, YEAR)
-    assert [note.split(":")[0].strip() for note in shown.notes] == [
-        "La répartition par période de 23 jours n’est pas connue",
+    assert [note.split(".")[0] for note in shown.notes] == [
+        "La répartition par période tarifaire n’est pas connue pour 23 jours",
         "Le 2 juillet 2024, le compteur a été remplacé",
         "Le 4 juillet 2024, les périodes tarifaires ont changé",
     ]

@@ -123,7 +123,7 @@ def test_a_series_that_ended_while_the_form_was_open_is_not_asked_for_again(
 def test_daily_totals_stay_on(service: ApiService, account: str) -> None:
     form = Form(service, account)
     daily = box_of(form.page, Series.DAILY)
-    assert " checked disabled" in daily and "tous les totaux en viennent" in daily
+    assert " checked disabled" in daily and "tous les totaux sont calculés à partir de ces données" in daily
     fields = {"csrf": csrf_of(form.page), "before": [str(Series.DAILY)]}
     form.browser.post(form.address, data=fields)
     assert switched(service, account) == {}

@@ -48,7 +48,7 @@ def test_the_customer_who_calls_is_found_by_the_meter(service: ApiService, opera
     answer = search(operator, " 3000 1640 0000 42 ")
     assert answer.url.path == f"/operator/accounts/{account}", "the address has the id, never the number"
     page = " ".join(re.sub(r"<[^>]+>", " ", answer.text).replace("\xa0", " ").split())
-    for words in ("Active", "VENDOR_DOWN", "24 July 2024", "22 July 2024", "Make the link"):
+    for words in ("Active", "VENDOR_DOWN", "24 July 2024", "22 July 2024", "Create the link"):
         assert words in page, words
     assert METER not in answer.text
     assert search(operator, account.upper()).url.path == answer.url.path, "its id finds it too"
@@ -71,7 +71,7 @@ def test_a_search_is_in_the_audit_trail_without_the_number_and_the_number_in_no_
         ("alice", None, "operator.search.unknown"),
         ("alice", account, "ok"),
     ]
-    assert unknown.status_code == 404 and "No account reads this meter" in unknown.text
+    assert unknown.status_code == 404 and "No account matches this meter" in unknown.text
     assert "3000164000004" not in f"{entries}{caplog.text}{unknown.text}"
 
 

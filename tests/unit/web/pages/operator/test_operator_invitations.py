@@ -54,14 +54,14 @@ def test_a_meter_is_invited_by_its_number_with_or_without_spaces(service: ApiSer
 @pytest.mark.parametrize(
     "form, status, fault",
     [
-        ({"whom": "nobody"}, 404, "neither the id of an account"),
-        ({"whom": ""}, 404, "neither the id of an account"),
-        ({"whom": "123"}, 404, "neither the id of an account"),
-        ({"whom": METER}, 409, "invite that account; for another, tick the box"),
+        ({"whom": "nobody"}, 404, "neither an account id"),
+        ({"whom": ""}, 404, "neither an account id"),
+        ({"whom": "123"}, 404, "neither an account id"),
+        ({"whom": METER}, 409, "For a new holder, tick the box"),
         ({"whom": OTHER_METER, "new_holder": "yes"}, 409, "untick the box"),
-        ({"whom": "nobody", "new_holder": "yes"}, 422, "give the meter’s number"),
+        ({"whom": "nobody", "new_holder": "yes"}, 422, "enter the meter number"),
         ({"whom": OTHER_METER, "address": "a@example.org"}, 422, "name@example.org"),  # No mail service is set.
-        ({"whom": "<script>x</script>"}, 404, "neither the id of an account"),
+        ({"whom": "<script>x</script>"}, 404, "neither an account id"),
     ],
 )
 def test_what_cannot_be_invited_is_said_on_the_page_and_the_form_kept(
@@ -81,7 +81,7 @@ def test_the_new_holder_of_a_meter_is_invited(service: ApiService) -> None:
     service.add(11)
     browser = operator(service)
     assert LINK.search(invite(browser, whom=METER, new_holder="yes").text)
-    assert "Meter …0011, another holder" in browser.get("/operator").text
+    assert "Meter …0011, new holder" in browser.get("/operator").text
 
 
 def test_an_invitation_is_revoked_by_its_button(service: ApiService) -> None:
@@ -131,7 +131,7 @@ def test_the_list_has_the_newest_alone_and_says_so(service: ApiService) -> None:
         service.runtime.inviter.invite_meter("enedis", f"{30001640000000 + number}", "x")
     page = browser.get("/operator").text
     assert page.count("/revoke") == MOST_INVITATIONS
-    assert "The newest alone" in page
+    assert "Only the newest" in page
 
 
 def test_the_link_is_mailed_where_the_operator_gives_an_address(redis_url: str, tmp_path: Path) -> None:
@@ -144,8 +144,8 @@ def test_the_link_is_mailed_where_the_operator_gives_an_address(redis_url: str, 
             box.refusal = "550 no such user"
             refused = invite(browser, whom=METER, address="holder@example.net")
     assert bad.status_code == 422 and "name@example.org" in bad.text
-    assert "The mail was sent" in sent.text and box.recipients == [["holder@example.net"]]
-    assert "The mail was not taken (status 550)" in refused.text and LINK.search(refused.text)
+    assert "The email was sent" in sent.text and box.recipients == [["holder@example.net"]]
+    assert "The email could not be sent (status 550)" in refused.text and LINK.search(refused.text)
 
 
 # Several tenants

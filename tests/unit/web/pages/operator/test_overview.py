@@ -54,7 +54,7 @@ def test_with_gas_the_quota_and_gate_of_each_supplier_are_told(redis_url: str, t
         ledger.close_gate(90)
         text = " ".join(re.sub(r"<[^>]+>", " ", log_in(service)[1]).split())
     told = text[text.index("Quota of GRDF") :]
-    assert "Calls granted within the last 24 hours." in told and "grdf-adict" in told
+    assert "Calls granted in the last 24 hours." in told and "grdf-adict" in told
     assert "1 / 6,000" in told and re.search(r"paused for \d+ s more", told)
     assert "Calls to the supplier: allowed" in text[: text.index("Quota of GRDF")], (
         "the other supplier's gate is its own"
@@ -89,7 +89,9 @@ def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(service: A
     assert "Active 3" in text and "To be reconnected 1" in text
     assert "66.7% · 2 / 3" in text and "0% · 0 / 3" in text
     assert "25 Jul 2024, 06:00 50% 25 Jul 2024, 07:00 75%" in text and "24 Jul 2024, 03:00" not in text
-    assert "VENDOR_DOWN Daily totals 1" in text and "VENDOR_DOWN Nothing: it is asked again by itself." in text
+    assert (
+        "VENDOR_DOWN Daily totals 1" in text and "VENDOR_DOWN No action needed. Relève retries automatically." in text
+    )
     assert "0.1% · 1 / 1,000" in text and "paused for" in text
     assert (
         f"control {queue_lengths(service.runtime.broker_url)['control']}" in text
@@ -106,7 +108,7 @@ def test_before_the_nights_run_the_day_before_is_told_and_when_yesterday_comes(r
         account, last_day = service.add(11), TODAY - timedelta(days=2)
         record_day(service, account, last_day)
         text = " ".join(re.sub(r"<[^>]+>", " ", log_in(service)[1]).split())
-    assert "Yesterday’s values come from 08:30 on: these are those of 23 July 2024." in text
+    assert "Yesterday’s values arrive from 08:30. These are the values of 23 July 2024." in text
     assert "100% · 1 / 1" in text
 
 
@@ -115,7 +117,7 @@ def test_the_page_says_what_doctor_says_of_workers_and_beat_and_what_the_night_c
     text = " ".join(re.sub(r"<[^>]+>", " ", log_in(service)[1]).split())
     assert "workers no worker has been heard of: start one with releve up" in text
     assert "beat no beat has been heard of" in text
-    assert "Next night: 0 calls a night" in text
+    assert "Next nightly sync: 0 calls a night" in text
 
 
 def test_each_place_that_the_page_of_ten_questions_names_is_there(service: ApiService) -> None:
@@ -134,10 +136,10 @@ def test_each_place_that_the_page_of_ten_questions_names_is_there(service: ApiSe
 
 def test_requests_that_wait_for_the_operator_are_counted(service: ApiService) -> None:
     browser, _ = log_in(service)
-    assert "go-ahead" not in browser.get("/operator", headers=ENGLISH).text
+    assert "your approval" not in browser.get("/operator", headers=ENGLISH).text
     held = ConnectionRequest(
         id="held", supplier="enedis", browser="b", begun_on=TODAY, created_at=NOW, state=RequestState.HELD
     )
     service.runtime.connection_requests.create(held)
-    assert "1 connection request waits for your go-ahead" in browser.get("/operator", headers=ENGLISH).text
+    assert "1 connection request is waiting for your approval" in browser.get("/operator", headers=ENGLISH).text
     service.runtime.connector.turn_away("held")

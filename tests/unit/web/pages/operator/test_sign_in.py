@@ -103,7 +103,7 @@ def test_name_password_and_code_let_in_and_none_of_them_alone(door: Door) -> Non
         assert refused.status_code == 403 and not is_in(browser)
         pages.append(re.sub(r'value="[^"]*"', "", refused.text))
     assert len({page.replace(" autofocus", "") for page in pages}) == 1, "the same answer, whatever was wrong"
-    assert "is not the right one" in unescape(pages[0])
+    assert "Wrong name" in unescape(pages[0])
     door.let_in()
 
 
@@ -126,10 +126,12 @@ def test_on_loopback_the_password_is_enough_and_elsewhere_a_second_factor_is_nee
     assert 'name="code"' not in here.get("/operator").text
     assert sign_in(here, PASSWORD, name="bob").status_code == 303
     page = elsewhere.get("/operator").text
-    assert 'name="code"' in page and "you sign in on the machine of this service only" in page
+    assert 'name="code"' in page and "you can sign in only on the machine that runs this service" in page
     for code in ("", "000000"):
         refused = sign_in(elsewhere, PASSWORD, code, name="bob")
-        assert refused.status_code == 403 and "you sign in on the machine of this service only" in refused.text
+        assert (
+            refused.status_code == 403 and "you can sign in only on the machine that runs this service" in refused.text
+        )
 
 
 @pytest.mark.parametrize("host", ["evil.example", "releve.example.org"])
@@ -406,7 +408,7 @@ def test_an_hour_after_the_sign_in_an_invitation_asks_again(door: Door, monkeypa
     door.now = later
     monkeypatch.setattr("worker.web.pages.operator.checks.real_clock", lambda: door.now)
     page = browser.get("/operator").text
-    assert "confirm once an hour" in page
+    assert "you are asked again after an hour" in page
 
     def invite(**words: str) -> int:
         csrf = csrf_of(browser.get("/operator").text)
