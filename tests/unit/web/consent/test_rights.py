@@ -141,7 +141,12 @@ def test_the_form_says_who_reads_what_for_how_long(service: GasService) -> None:
     browser, path = service.invited()
     page = html.unescape(browser.get(path).text)
     consent = page.partition('name="consent"')[2].partition("</label>")[0]
-    for words in ("this service reads from GRDF", "of each day, up to 3 years back", "up to 5 years back", "3 years"):
+    for words in (
+        "this service reads from GRDF",
+        "my daily gas consumption, up to 3 years back",
+        "up to 5 years back",
+        "3 years",
+    ):
         assert words in consent, words
     assert "don’t keep them" in page
 
@@ -247,7 +252,7 @@ def test_grdf_that_does_not_answer_is_waited_for_under_its_own_name(service: Gas
         (RightState.REVOKED, None, "withdrawn at GRDF"),
         (RightState.OBSOLETE, None, "Your consent has ended"),
         (RightState.TO_CHECK, None, "GRDF is checking your consent"),
-        (RightState.PENDING, ProofState.AWAITED, "until 2 August 2024"),
+        (RightState.PENDING, ProofState.AWAITED, "by 2 August 2024"),
     ],
 )
 def test_each_state_of_a_right_has_its_page(

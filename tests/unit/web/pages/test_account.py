@@ -71,7 +71,7 @@ def store_ledgers(service: ApiService, account_id: str, daily: str, curve: str) 
         ("10c", "10l@1", "Activez son enregistrement"),
         ("10c", "3c 1l@1 6c", "Le compteur n’a pas transmis la courbe de 1 jour du dernier mois"),
         ("10c", "2c 2l@1 6c", "Le compteur n’a pas transmis la courbe de 2 jours du dernier mois"),
-        ("4c 1l@1 5c", "10c", "1 jour du dernier mois n’est pas encore publié"),
+        ("4c 1l@1 5c", "10c", "Enedis n’a pas encore publié 1 jour du dernier mois"),
         ("9c 1l@1", "9c 1l@1", None),  # yesterday may come in a moment
         ("10c", "10c", None),
     ],
@@ -236,4 +236,4 @@ def test_the_page_says_who_reads_the_data_since_when_and_until_when(
     assert all(word in box.partition("</dl>")[0] for word in words) and "900001" not in page
     service.runtime.stop_consent(account)
     page = browser.get(f"/accounts/{account}", params={"lang": language}).text
-    assert {"fr": "Personne : votre", "en": "Nobody: your"}[language] in page and words[1] not in page
+    assert {"fr": "Personne\N{NO-BREAK SPACE}: votre", "en": "Nobody: your"}[language] in page and words[1] not in page

@@ -60,7 +60,7 @@ def test_d8_the_page_of_yesterday_says_why_it_is_missing(service: ApiService, la
     page = page_of(service, late, f"by=day&at={YESTERDAY}", language)
     assert title_of(page) == {"fr": "mercredi 24 juillet 2024", "en": "Wednesday, 24 July 2024"}[language]
     sentence = sentence_of(service, late, YESTERDAY, language)
-    assert {"fr": "n’a pas encore publié", "en": "has not published"}[language] in sentence
+    assert {"fr": "n’a pas encore publié", "en": "has not yet published"}[language] in sentence
     assert f'<p class="note">{sentence}</p>' in page
 
 
@@ -93,7 +93,7 @@ def test_d8_two_missing_days_are_late_also_where_nobody_asked(service: ApiServic
     ("at", "shown", "words"),
     [
         (TODAY, YESTERDAY, "Le 25 juillet 2024 n’est pas terminé"),
-        (date(2999, 1, 1), YESTERDAY, "Le 1er janvier 2999 est à venir"),
+        (date(2999, 1, 1), YESTERDAY, "Le 1er janvier 2999 n’est pas encore arrivé"),
         (date(1999, 2, 1), YESTERDAY - STORED * ONE_DAY, "plus ancien que l’historique que nous chargeons"),
     ],
 )
@@ -174,4 +174,4 @@ def test_a_part_of_a_day_that_is_missing_is_told_with_when_it_is_requested_again
     store_ledger(service, account, Series.LOAD_CURVE, day, "1p46@1 1c")
     page = page_of(service, account, f"by=day&at={day}")
     assert "1 h de mesures manquent ce jour-là (hachuré)." in page
-    assert "46 demi-heures sur 48 ; nous redemand" in page and "fourni" not in page
+    assert "46 demi-heures sur 48 de la courbe du 23 juillet 2024 ; nous redemand" in page and "fourni" not in page

@@ -71,7 +71,7 @@ def test_the_page_says_of_each_series_what_it_is_and_whether_it_is_asked_for(ser
     assert not is_ticked(page, Series.CONTRACT) and "Pas demandé." in box_of(page, Series.CONTRACT)
     assert "La puissance souscrite" in box_of(page, Series.CONTRACT)
     ended = box_of(page, Series.MAX_POWER)
-    assert " checked" not in ended and "Enedis ne le fournit pas pour ce compteur" in ended
+    assert " checked" not in ended and "Enedis ne fournit pas ces données pour ce compteur" in ended
 
 
 def test_what_the_supplier_does_not_have_is_not_on_the_page(
@@ -157,7 +157,7 @@ def test_choices_of_an_account_without_consent_are_kept_for_later(
 ) -> None:
     service.runtime.stop_consent(account)
     form = Form(service, account)
-    assert "rien n’est demandé à Enedis" in form.page
+    assert "Relève ne demande rien à Enedis" in form.page
     form.save(tick=Series.MAX_POWER)
     assert switched(service, account) == {Series.MAX_POWER: SeriesSwitch.ON}
 

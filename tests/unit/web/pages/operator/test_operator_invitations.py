@@ -173,7 +173,9 @@ def test_an_account_keeps_its_tenant_and_anothers_meter_is_told_by_the_services_
     assert invitation.tenant == "kilowatt"
     for form in ({}, {"new_holder": "yes"}):
         page = invite(browser, whom=METER, **form)
-        assert page.status_code == 409 and "An account of the service Kilowatt Club reads this meter" in page.text
+        assert (
+            page.status_code == 409 and "An account of the service Kilowatt Club already reads this meter" in page.text
+        )
     assert service.runtime.invitations.list() == [invitation]
 
 

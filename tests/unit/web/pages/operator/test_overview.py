@@ -53,12 +53,10 @@ def test_with_gas_the_quota_and_gate_of_each_supplier_are_told(redis_url: str, t
         assert ledger.try_permit("data").permit
         ledger.close_gate(90)
         text = " ".join(re.sub(r"<[^>]+>", " ", log_in(service)[1]).split())
-    told = text[text.index("Quota of GRDF") :]
+    told = text[text.index("GRDF quota") :]
     assert "Calls granted in the last 24 hours." in told and "grdf-adict" in told
-    assert "1 / 6,000" in told and re.search(r"paused for \d+ s more", told)
-    assert "Calls to the supplier: allowed" in text[: text.index("Quota of GRDF")], (
-        "the other supplier's gate is its own"
-    )
+    assert "1 / 6,000" in told and re.search(r"paused for another \d+ s", told)
+    assert "Calls to the supplier: allowed" in text[: text.index("GRDF quota")], "the other supplier's gate is its own"
 
 
 def test_without_gas_the_page_says_nothing_of_it(service: ApiService) -> None:
