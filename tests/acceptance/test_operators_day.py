@@ -23,7 +23,9 @@ from worker.stores.redis.child_processes import free_port
 
 PASSWORD = "marmotte vapeur tuile 12"
 FIRST_LINE = "there is no operator yet: `releve operators add NAME` makes the first, who signs in at /operator"
-OLD_PASSWORD = "RELEVE_OPERATOR_PASSWORD does nothing any more: operators have names: `releve operators add NAME` makes"
+OLD_PASSWORD = (
+    "RELEVE_OPERATOR_PASSWORD has no effect any more: operators have names: add one with `releve operators add NAME`"
+)
 
 
 class Terminal:

@@ -167,6 +167,6 @@ def test_an_old_password_in_the_environment_is_named_with_what_replaces_it(monke
     for name in ("RELEVE_OPERATOR_PASSWORD", "RELEVE_OPERATOR_PASSWORD_FILE"):
         monkeypatch.setenv(name, "something")
         (line,) = removed_settings()
-        assert "does nothing any more" in line and "releve operators add NAME" in line and "something" not in line
+        assert "has no effect any more" in line and "releve operators add NAME" in line and "something" not in line
         monkeypatch.delenv(name)
     assert "operator_password" not in Settings.model_fields
