@@ -112,14 +112,14 @@ def test_one_migrate_brings_the_kept_installation_to_this_version(kept: Installa
     assert lost_of(kept) == {}
     steps = {step["what"]: step["done"] for step in kept.query_rows("migrate")}
     assert step_of(url_of(kept)) == migrations.newest_step()
-    assert steps[f"registry tables, step {migrations.newest_step()}"] in ("there", "changed")
+    assert steps[f"registry tables at step {migrations.newest_step()}"] in ("there", "changed")
     assert lost_of(kept) == {}
 
 
 def test_later_steps_add_fill_and_tighten_and_the_registry_is_saved_first(kept: Installation, later: Later) -> None:
     later(**LATER)
     steps = {step["what"]: step["done"] for step in kept.query_rows("migrate")}
-    assert steps["registry tables, step 9003"] == "changed"
+    assert steps["registry tables at step 9003"] == "changed"
     assert lost_of(kept) == {}
     accounts = read_all_rows(url_of(kept))["accounts"]
     assert [row["nickname"] for row in accounts] == [f"home of {row['id']}" for row in accounts]

@@ -155,7 +155,7 @@ def test_a_file_of_another_meter_is_refused(installation: Installation, account:
     line = f"releve: anything.bin: it is of the meter …0022, and account {account} of …0011"
     assert errors(ended) == [line]
     ended = installation.releve("import", path, code=1)
-    assert errors(ended) == ["releve: anything.bin: no account reads the meter …0022: add it first, or give --account"]
+    assert errors(ended) == ["releve: anything.bin: meter …0022 has no account: add one first, or give --account"]
     ended = installation.releve("import", path, "--usage-point", METER, code=1)
     assert errors(ended) == ["releve: anything.bin: it is of the meter …0022, and not of …0011"]
     with installation.open() as runtime:

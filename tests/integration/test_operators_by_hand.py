@@ -120,7 +120,7 @@ def test_a_new_password_a_link_and_the_end(installation: Installation, monkeypat
         assert keys.list([row["id"]], set(KeyKind)) == []
         assert runtime.web_access.operators.check("alice", "girafe lundi moquette 7", None)
         keys.create(KeyKind.OPERATOR_SESSION, row["id"])
-        assert "has ended" in installation.releve("operators", "end", "alice").out
+        assert "is removed" in installation.releve("operators", "end", "alice").out
         assert keys.list([row["id"]], set(KeyKind)) == []
     gone = installation.run("operators", "end", "alice")
     assert gone.code == 1 and "releve operators list" in gone.error_line

@@ -1,4 +1,4 @@
-"""D21, D22: a user's mistake is one line that says what to do, and never "a bug of ours"."""
+"""D21, D22: a user's mistake is one line that says what to do, and never "a bug in Relève"."""
 
 from __future__ import annotations
 

@@ -16,14 +16,14 @@ from worker.sync.inline import Inline
 
 _NO_WORKER: Final = "no worker is alive: start one with `releve up` or `celery -A worker worker`, or use --inline"
 
-inline_option = click.option("--inline", is_flag=True, help="Run here and now, without the queue.")
-wait_option = click.option("--wait", is_flag=True, help="Enqueue, then show progress until it is done.")
+inline_option = click.option("--inline", is_flag=True, help="Run now in this process, without the queue.")
+wait_option = click.option("--wait", is_flag=True, help="Queue it, then show progress until it is done.")
 
 
 def refuse_inline_with_wait(inline: bool, wait: bool) -> None:
     """Raise UsageError where both options are set."""
     if inline and wait:
-        raise click.UsageError("--inline runs here and now, there is nothing to --wait for")
+        raise click.UsageError("give either --inline or --wait")
 
 
 def run_queued(
@@ -47,7 +47,7 @@ def run_queued(
         enqueue(account.id)
     if wait:
         return wait_with_progress(runtime, accounts, as_json, count_progress)
-    line = f"enqueued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}"
+    line = f"queued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}"
     print_result({"enqueued": [account.id for account in accounts]}, line, as_json=as_json)
     return 0
 
@@ -80,7 +80,7 @@ def run_inline(runtime: Runtime, run: Callable[[Inline], Iterator[WindowResult]]
     if as_json:
         print_json({"ok": not inline.failures, **totals, "failures": inline.failures})
     elif not totals["windows"] and not inline.failures:
-        click.echo("nothing was missing")
+        click.echo("nothing to do")
     return 1 if inline.failures else 0
 
 
