@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
-    "Look": {
+    "Inspect": {
         "status": "Show the state of all accounts, or of one.",
         "explain": "Explain why a day's data is missing.",
         "show": "Print the stored data of an account.",
@@ -39,7 +39,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "replay": "Parse kept answers again, after a bug fix.",
         "quarantine": "Show supplier answers of an unknown form.",
     },
-    "Send on": {
+    "Outputs": {
         "outputs": "Send measures to Home Assistant, MQTT and others.",
     },
     "Run": {
@@ -63,7 +63,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "keys": "Create a key, or rotate the keys.",
         "secrets": "Create an installation's secrets.",
     },
-    "Try": {
+    "Try it out": {
         "demo": "Connect three pretend homes and show a week.",
         "pretend-homes": "Connect three pretend homes.",
         "simulate": "Run a simulator of the suppliers.",

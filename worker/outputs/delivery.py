@@ -25,7 +25,7 @@ from worker.errors import (
     NotDelivered,
     OperatorFault,
     StoreUnavailable,
-    Unforeseen,
+    UnexpectedError,
     UnknownAccount,
     UnknownOutput,
     WorkerError,
@@ -183,7 +183,7 @@ class OutputDelivery:
             # Neither the text of such an error nor its values: they may hold a secret or a reading.
             place = traceback.extract_tb(error.__traceback__)[-1]
             text = f"unforeseen {type(error).__name__} in {Path(place.filename).name}:{place.lineno}: report this bug"
-            code = Unforeseen.code
+            code = UnexpectedError.code
         OUTPUT_FAILURES.labels(state.kind).inc()
         with suppress(UnknownOutput):
             now = self.now()
