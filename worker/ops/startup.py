@@ -56,8 +56,8 @@ SET_CREDENTIALS: Final = (
     "set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
 )
 SET_GAS_CREDENTIALS: Final = (
-    "set RELEVE_GRDF_CLIENT_ID and RELEVE_GRDF_CLIENT_SECRET to those of your application at GRDF, or RELEVE_GRDF_URL "
-    "to a simulator"
+    "set RELEVE_GRDF_CLIENT_ID and RELEVE_GRDF_CLIENT_SECRET to those of your application at GRDF, or set "
+    "RELEVE_GRDF_URL to a simulator"
 )
 
 

@@ -35,7 +35,7 @@ def test_a_current_registry_is_well(build_connections: BuildConnections, file: P
 
 
 def test_one_that_is_not_there_yet_is_not_made_by_looking(build_connections: BuildConnections, tmp_path: Path) -> None:
-    assert_result(check_registry(build_connections()), Level.WARN, "not made yet", "`releve migrate`")
+    assert_result(check_registry(build_connections()), Level.WARN, "does not exist yet", "`releve migrate`")
     assert not (tmp_path / "registry.db").exists()
 
 
