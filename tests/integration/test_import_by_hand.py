@@ -152,12 +152,12 @@ def test_what_a_file_told_is_explained_so(installation: Installation, account: s
 def test_a_file_of_another_meter_is_refused(installation: Installation, account: str, tmp_path: Path) -> None:
     path = str(hour_file(tmp_path, meter=OTHER_METER))
     ended = installation.releve("import", path, "--account", account, code=1)
-    line = f"releve: anything.bin: it is of the meter …0022, and account {account} of …0011"
+    line = f"releve: anything.bin: it is of meter …0022, but account {account} of …0011"
     assert errors(ended) == [line]
     ended = installation.releve("import", path, code=1)
     assert errors(ended) == ["releve: anything.bin: meter …0022 has no account: add one first, or give --account"]
     ended = installation.releve("import", path, "--usage-point", METER, code=1)
-    assert errors(ended) == ["releve: anything.bin: it is of the meter …0022, and not of …0011"]
+    assert errors(ended) == ["releve: anything.bin: it is of meter …0022, not of …0011"]
     with installation.open() as runtime:
         assert not runtime.measures.read(account, {Doctype.MINUTE: ALL_KEYS})[Doctype.MINUTE]
 
@@ -169,9 +169,7 @@ def test_a_file_without_a_number_needs_the_meter_or_the_account(
     steps = [f"2024-07-01T{hour:02}:00:00+02:00;2024-07-01T{hour:02}:30:00+02:00;0.3" for hour in range(23)]
     path.write_text("debut;fin;kW\n" + "\n".join(steps), encoding="utf-8")
     ended = installation.releve("import", str(path), code=1)
-    assert errors(ended) == [
-        "releve: courbe.csv: it does not say which meter it is of: give --usage-point or --account"
-    ]
+    assert errors(ended) == ["releve: courbe.csv: it does not name its meter: give --usage-point or --account"]
     (named,) = rows_of(installation, str(path), "--usage-point", METER)
     (chosen,) = rows_of(installation, str(path), "--account", account)
     assert (named["usage_point"], named["days_new"]) == ("…0011", 1)

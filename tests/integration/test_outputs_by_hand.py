@@ -41,7 +41,7 @@ def test_an_output_is_tried_stored_listed_sent_again_and_removed(
         said = installation.query(
             "outputs", "add", "webhook", "--url", receiver.url, "--secret-file", str(file), "--account", account
         )
-        assert (said["check"], said["series"]) == ("the receiver takes signed requests", 2)
+        assert (said["check"], said["series"]) == ("the receiver accepts signed requests", 2)
         tested = installation.releve("outputs", "test", said["id"])
         assert "takes signed requests" in tested.out
         assert [request[2]["kind"] for request in receiver.requests] == ["test", "test"]

@@ -224,7 +224,7 @@ class AccountConnector:
     def _prove(self, request: ConnectionRequest) -> ConnectionRequest:
         """Ask the supplier at most once, and return the request with its proof, without one, or still waiting."""
         if request.supplier not in self.suppliers:
-            raise OperatorFault(f"{request.supplier} is not set up here any more")
+            raise OperatorFault(f"{request.supplier} is not set up any more")
         answer = self.suppliers[request.supplier].ask(request)
         kind = answer.kind
         if kind is ConsentKind.AUTORISATION and not answer.meters:

@@ -77,12 +77,12 @@ class Inviter:
             check_tenant_of(account, tenant)
         if account is not None and not new_holder:
             raise MeterHasAccount(
-                f"this meter has the account {account.id}: for the same person, with the history, "
-                f"`releve invite {account.id}`; for another person, say --new-holder",
+                f"this meter has the account {account.id}: for the same person, run `releve invite {account.id}`, "
+                "which keeps the history; for another person, give --new-holder",
                 account.id,
             )
         if account is None and new_holder:
-            raise MeterHasNoAccount("this meter has no account, so nobody's place is taken: leave out --new-holder")
+            raise MeterHasNoAccount("this meter has no account: leave out --new-holder")
         purpose = InvitationPurpose.NEW_HOLDER if new_holder else InvitationPurpose.METER
         return self._create(purpose, supplier, by, usage_point_id=usage_point_id, tenant=tenant)
 
@@ -94,7 +94,7 @@ class Inviter:
         """Check that a link can be mailed, before one is made. Raises NoMailService."""
         if not self.sends_mail:
             raise NoMailService(
-                "no mail service is set: add mailtos://… to RELEVE_NOTIFY_URL, or send the link yourself"
+                "no mail service is set up: add mailtos://… to RELEVE_NOTIFY_URL, or send the link yourself"
             )
 
     def mail(self, invitation: Invitation, link: str, address: str) -> str | None:
@@ -142,7 +142,7 @@ class InvitationSummary(BaseModel):
     state: InvitationState
     supplier: str = Field(examples=["enedis"])
     account: str | None = Field(description="The account it is for; null for a meter.", examples=[EXAMPLE_ID])
-    created_by: str = Field(description="Who vouches for the person.", examples=["token:k3q7d0fr2mxx"])
+    created_by: str = Field(description="Who confirms the person.", examples=["token:k3q7d0fr2mxx"])
     created_at: datetime
     expires_at: datetime
     opened_at: datetime | None
@@ -176,7 +176,7 @@ class SentInvitation(BaseModel):
     )
     expires_at: datetime
     account: str | None = Field(description="The account it is for; null for a meter.", examples=[EXAMPLE_ID])
-    mailed: bool = Field(description="Whether a mail service has taken the link.")
+    mailed: bool = Field(description="Whether a mail service has accepted the link.")
 
     @classmethod
     def from_invitation(cls, invitation: Invitation, link: str, *, mailed: bool) -> SentInvitation:

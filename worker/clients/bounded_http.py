@@ -133,7 +133,7 @@ class _BoundedBody:
         is_bomb = self._read > _MEGABYTE and self._read > packed * self._limits.ratio
         if self._read > self._limits.longest or is_bomb:
             self.close()
-            raise AnswerTooLarge(f"the answer is longer than {self._limits.longest} bytes, or packed too tightly")
+            raise AnswerTooLarge(f"the answer is longer than {self._limits.longest} bytes, or compressed too much")
 
     def _check_time(self) -> None:
         if self._call.is_over:

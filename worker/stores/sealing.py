@@ -112,8 +112,8 @@ class Sealer:
     def _open(self, sealed: bytes, place: str) -> tuple[int, bytes]:
         if (opened := self._find_key(sealed, place)) is None:
             raise OperatorFault(
-                "a stored text was sealed under a key that is no longer given, or is not where it was stored: put the "
-                f"old key back into {self._purpose.setting}, after the new one, until `releve keys rotate` has run"
+                "a stored text can't be decrypted: its key is missing, or it was moved; put the old key back into "
+                f"{self._purpose.setting}, after the new one, until `releve keys rotate` has run"
             )
         return opened
 

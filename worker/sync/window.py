@@ -115,7 +115,7 @@ class WindowSync:
             # A late task asks nothing for an account that was removed or whose consent is over.
             raise refusal
         if account.usage_point_id is None:
-            raise UnknownUsagePoint("this account has no usage point yet: its owner must connect the meter")
+            raise UnknownUsagePoint("this account has no meter yet: its holder must connect one")
         try:
             fetched = self.parse_answer(job, self._fetch_answer(account, account.usage_point_id, job))
         except WorkerError as error:
@@ -344,7 +344,7 @@ class WindowSync:
                 Entry(*entry.reading) for entry in entries[inputs] if entry.key in lost_keys[inputs]
             ]
             writes = self.aggregate(self._compare(writes, entries_again, writes["facts"]), written_keys)
-        raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
+        raise StoreUnavailable("other processes are changing these documents: try again later")
 
 
 # -- Between the reads and the writes; without I/O

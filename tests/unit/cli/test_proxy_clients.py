@@ -69,4 +69,4 @@ def test_what_can_be_no_client_is_refused(run: CliRunner, words: list[str]) -> N
 
 def test_an_unknown_client_is_told_so_without_its_text(run: CliRunner) -> None:
     result = run.invoke(cli, ["proxy-clients", "revoke", "proxyclient_secret"])
-    assert "no client of this id" in str(result.exception) and "proxyclient_secret" not in str(result.exception)
+    assert "no client has this id" in str(result.exception) and "proxyclient_secret" not in str(result.exception)

@@ -93,7 +93,7 @@ def test_a_series_that_there_is_not_is_named_in_one_line(monkeypatch: pytest.Mon
     monkeypatch.setenv("RELEVE_SERIES", names)
     with pytest.raises(ConfigError) as error:
         Settings.from_env()
-    assert str(error.value).startswith("RELEVE_SERIES: needs names with a comma between, of daily, load_curve")
+    assert str(error.value).startswith("RELEVE_SERIES: needs names with commas between them, out of daily, load_curve")
     assert "\n" not in str(error.value)
 
 

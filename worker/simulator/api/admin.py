@@ -187,5 +187,5 @@ def _usage_point(simulator: SimulatorState, request: Request) -> str:
     if not is_usage_point(usage_point):
         raise ValueError("a usage point has 14 digits")
     if not simulator.meters.knows(usage_point):
-        raise ValueError("no recording of this meter, and no pretend homes beside recordings without --pretend-homes")
+        raise ValueError("no recording of this meter: with --data, pretend homes need --pretend-homes")
     return usage_point

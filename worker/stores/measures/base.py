@@ -103,6 +103,6 @@ def database_name(doctype: str) -> str:
 def wrong_layout(layout: Layout) -> str:
     """Return the error text that says what to do where the other layout holds measures."""
     return (
-        f"the store holds measures in the {layout.other.value} layout, and RELEVE_LAYOUT is {layout.value}: run "
+        f"the store has measures in the {layout.other.value} layout, but RELEVE_LAYOUT is {layout.value}: run "
         f"`releve migrate-layout --to {layout.value}`, or set RELEVE_LAYOUT={layout.other.value}"
     )

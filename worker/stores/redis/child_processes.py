@@ -154,7 +154,7 @@ class Supervisor:
         again so long after its end.  Raises OSError where the child can't start.
         """
         if name in self._children:
-            raise ValueError(f"child {name} is running already")
+            raise ValueError(f"child {name} is already running")
         more = env if callable(env) else lambda: env or {}
         child = _Child(name, argv, more, log_path, respawn_after_s)
         pid = self._spawn(child)

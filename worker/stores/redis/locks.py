@@ -46,7 +46,7 @@ class Locks(PrefixedKeys):
         lock = Lock(self._redis, self._key("lock", name), timeout=ttl_s, sleep=LOCK_POLL_S, thread_local=False)
         with redis_errors():
             if not lock.acquire(blocking_timeout=ttl_s if wait_s is None else wait_s):
-                raise StoreUnavailable(f"lock {name} stays busy", retry_after_s=ttl_s)
+                raise StoreUnavailable(f"lock {name} is still held", retry_after_s=ttl_s)
         done = threading.Event()
         args = (lock, ttl_s, most_s, done)
         prolonger = threading.Thread(target=_renew_until, args=args, name=f"keeps {name}", daemon=True)

@@ -91,7 +91,9 @@ def add_account(
     the consent page can add an account: 409 `consent_needed`.
     """
     if runtime.clients.account_tokens:
-        raise HttpRefusal(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
+        raise HttpRefusal(
+            409, "consent_needed", "with this supplier, an account is added through the consent page, /connect"
+        )
     try:
         account, created = runtime.assertion.add(
             new.usage_point,
@@ -108,7 +110,7 @@ def add_account(
         raise HttpRefusal(409, "meter_erased", f"{error} (consented_on)") from None
     note_subject(request, account_id=account.id)
     if not created:
-        message = f"account {account.id} has this meter already; nothing was changed: invite its holder to it"
+        message = f"account {account.id} has this meter already, nothing was changed: invite its holder to the account"
         raise HttpRefusal(409, "account_exists", message)
     publish_backfills(runtime, [account.id])
     response.headers["Location"] = f"/api/accounts/{account.id}"
@@ -176,7 +178,7 @@ def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayErase)
 
 @router.get(
     "/accounts/{account_id}/status",
-    summary="How an account stands",
+    summary="Show an account's state",
     responses=error_responses(404, 422),
 )
 def read_status(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountStatus:

@@ -51,9 +51,7 @@ def test_a_worker_that_is_gone_matters_when_work_waits_for_it() -> None:
     gone = replace(WORKER, seen_at=NOW - 200)
     assert_result(judge_workers([gone, OTHER], EMPTY, NOW), Level.WARN, "nightly@one was 200 s ago")
     notes = judge_workers([gone, OTHER], EMPTY | {"nightly": 2}, NOW)
-    assert_result(
-        notes, Level.FAIL, "2 messages wait", "restart it", "no worker serves: start one with -Q nightly"
-    )
+    assert_result(notes, Level.FAIL, "2 messages wait", "restart it", "no worker serves: start one with -Q nightly")
 
 
 def test_restarts_by_the_watchdog_are_told() -> None:
