@@ -179,7 +179,7 @@ def test_to_resume_an_account_writes_no_evidence_and_what_its_holder_has_stopped
         book.pending.suspend(account_id, WITHDRAWN, NOW, consent_ended=True, notices=list)
     book.consents.withdraw(stopped, NOW)
     before = book.rows()
-    with pytest.raises(ValueError, match="only a new one") as caught:
+    with pytest.raises(ValueError, match="only a new consent") as caught:
         book.registry.set_state(stopped, AccountState.READY, now=NOW)
     assert "\n" not in str(caught.value)
     for account_id in (refused, bare):  # A refusal can be a mistake of the supplier, which is asked again.

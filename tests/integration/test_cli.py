@@ -206,7 +206,7 @@ def test_waiting_without_a_worker_says_so_at_once(releve: Releve) -> None:
     account = json.loads(releve("accounts", "add", "--usage-point", METER, "--json").out)["account"]
     for words in (("sync", "--all"), ("backfill", account)):
         ended = releve(*words, "--wait")
-        assert "no worker is alive" in ended.error_line
+        assert "no worker is running" in ended.error_line
         assert ended.code == 1
 
 

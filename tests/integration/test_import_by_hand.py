@@ -199,6 +199,8 @@ def test_a_home_makes_the_account_of_a_new_meter_and_asks_nothing_for_it(
         assert explanation.reason is Reason.TOKEN_NEEDED
     (again,) = rows_of(installation, path, **HOME)
     assert again["days_same"] == 2
+    advice = installation.releve("sync", account.id, code=1, **HOME).error_line
+    assert "`releve home token`" in advice and "resume" not in advice
 
 
 def test_a_fresh_folder_becomes_a_homes(redis_url: str, tmp_path: Path) -> None:
@@ -209,7 +211,7 @@ def test_a_fresh_folder_becomes_a_homes(redis_url: str, tmp_path: Path) -> None:
     assert not (folder / "home").exists()
     ended = run_releve(tmp_path, env, "import", path)
     assert (ended.code, (folder / "home").exists()) == (0, True), ended.err
-    assert "made for the meter …0011" in ended.out
+    assert "added for the meter …0011" in ended.out
     fleet = {**env, "RELEVE_DATA_DIR": str(tmp_path / "fleet"), "RELEVE_HOME": "false"}
     assert run_releve(tmp_path, fleet, "import", path).code == 1
     assert not (tmp_path / "fleet" / "home").exists()

@@ -11,10 +11,12 @@ from worker.cli.common import counts_line, print_json, print_result
 from worker.cli.progress import ProgressCounter, wait_with_progress
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.messages import WindowResult
+from worker.errors import TokenNeeded, TokenRefused
 from worker.runtime.process import Runtime
 from worker.sync.inline import Inline
 
-_NO_WORKER: Final = "no worker is alive: start one with `releve up` or `celery -A worker worker`, or use --inline"
+_NEED_TOKEN: Final = (TokenNeeded.code, TokenRefused.code)
+_NO_WORKER: Final = "no worker is running: start one with `releve up` or `celery -A worker worker`, or use --inline"
 
 inline_option = click.option("--inline", is_flag=True, help="Run now in this process, without the queue.")
 wait_option = click.option("--wait", is_flag=True, help="Queue it, then show progress until it is done.")
@@ -57,10 +59,10 @@ def _require_active(runtime: Runtime, account: Account) -> None:
         raise click.ClickException(f"account {account.id}: {refusal} ({refusal.code})")
     if not account.active:
         reason = f" ({account.reason})" if account.reason else ""
-        raise click.ClickException(
-            f"account {account.id} is {account.state}{reason}: `releve accounts resume {account.id}`, "
-            "or --inline to try once by hand"
-        )
+        ways = f"`releve accounts resume {account.id}`, or --inline to try once by hand"
+        if account.reason in _NEED_TOKEN:
+            ways = "give it a token of the gateway with `releve home token`"
+        raise click.ClickException(f"account {account.id} is {account.state}{reason}: {ways}")
 
 
 def run_inline(runtime: Runtime, run: Callable[[Inline], Iterator[WindowResult]], as_json: bool) -> int:
