@@ -209,5 +209,5 @@ TASKS_RUNNING: Final = WORKER_METRICS.gauge("releve_tasks_running", "Running tas
 
 
 def error_kind(error: BaseException) -> str:
-    """Return the kind of this error, one of ERROR_KINDS; an error that is none of ours is unforeseen, too."""
+    """Return the kind of this error, one of ERROR_KINDS; any other exception counts as unexpected."""
     return (error if isinstance(error, WorkerError) else WorkerError).kind

@@ -1,4 +1,4 @@
-"""The addition of an account without a callback: whoever adds it vouches that its holder has consented."""
+"""The addition of an account without a callback: the person who adds it vouches that its holder has consented."""
 
 from __future__ import annotations
 

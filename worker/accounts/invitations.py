@@ -1,6 +1,6 @@
 """Inviting a person to consent: who may be invited to what, the link, and the mail that carries it.
 
-An invitation is worth a proof (docs/explanation/ownership.md): who makes one vouches for whoever gets its link.
+An invitation is worth a proof (docs/explanation/ownership.md): its maker vouches for the person who gets its link.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Inviter:
     def invite_account(self, account_id: str, by: str) -> tuple[Invitation, str]:
         """Invite the holder of an account to consent again, or to open the history of a closed one.
 
-        ``by`` is who vouches for whoever gets the link. The invitation belongs to the account's tenant. Raises
+        ``by`` is who vouches for the person who gets the link. The invitation belongs to the account's tenant. Raises
         UnknownAccount, for a removed account too.
         """
         account = self.registry.get_existing(account_id)
@@ -167,7 +167,7 @@ class InvitationSummary(BaseModel):
 
 
 class SentInvitation(BaseModel):
-    """What whoever makes an invitation gets, once."""
+    """What the maker of an invitation gets, once."""
 
     invitation: str = Field(description="Opaque id.", examples=["h4t8q2mxk0ra"])
     link: str = Field(

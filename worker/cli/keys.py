@@ -1,4 +1,4 @@
-"""`releve keys`: make an encryption key, and encrypt everything anew under the newest one."""
+"""`releve keys`: make an encryption key, and encrypt everything again with the newest one."""
 
 from __future__ import annotations
 

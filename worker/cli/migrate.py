@@ -120,7 +120,7 @@ def _measures(settings: Settings) -> Iterator[MigrationStep]:
 
 
 def _revisions(owner: CouchServer, settings: Settings) -> MigrationStep:
-    """Limit the old revisions of the documents that are written anew every night."""
+    """Limit the old revisions of the documents that are rewritten every night."""
     count, doctypes = settings.couchdb_revisions, nightly_doctypes(Layout(settings.layout))
     results = {limit_revisions(owner, database_name(doctype), count) for doctype in doctypes}
     if "left" in results:

@@ -136,7 +136,7 @@ def _find_doctype(series: Series, by: Period) -> Doctype:
 
 
 def _default_days(doctype: Doctype) -> int | None:
-    """Return how many days a table or plot shows; None for all: states change seldom, and periods are long."""
+    """Return how many days a table or plot shows; None for all: states rarely change, and periods are long."""
     is_sparse = doctype.series.is_state or doctype.series.has_intervals
     return None if is_sparse else _DEFAULT_DAYS.get(doctype.period)
 

@@ -67,7 +67,7 @@ class BoundedHttp(HTTPAdapter):
 
 
 class _Call:
-    """The time of one call: when it is over, its socket is shut, so that whoever reads from it goes on."""
+    """The time of one call: when it is over, its socket is shut, so that its reader goes on."""
 
     def __init__(self, longest_s: float) -> None:
         self._ends_at, self.longest_s = time.monotonic() + longest_s, longest_s

@@ -62,7 +62,7 @@ class DrillRedis(EmbeddedRedis):
             raise PageNotReady("redis restarted at another address, because its port was in use")
 
     def stall(self, seconds: float) -> None:
-        """Let the server answer nobody for so long; connections stay open."""
+        """Let the server answer nobody for this time; connections stay open."""
         with connect(self.url) as client:
             client.client_pause(round(seconds * 1000), all=True)
 

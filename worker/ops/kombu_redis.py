@@ -1,4 +1,4 @@
-"""kombu's Redis transports, mended for lost connections, and what a former connection held, given back.
+"""kombu's Redis transports, repaired for lost connections, and what a former connection held, given back.
 
 A worker must survive the loss of its broker at any moment.  Two things are needed for that which Celery 5.7 and kombu
 5.7 don't do:

@@ -118,7 +118,7 @@ def _exit_with_one_line() -> Iterator[None]:
 def limit_remote_control() -> None:
     """Take all commands from this worker's remote control but those that look at it.
 
-    Whoever may write to the broker could otherwise end all workers, or have them take no message of a queue.
+    Anyone who may write to the broker could otherwise end all workers, or have them take no message of a queue.
     """
     from celery.worker.control import Panel, inspect_command
 

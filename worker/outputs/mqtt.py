@@ -115,7 +115,7 @@ def _sensors(figures: Sequence[EnergyFigures]) -> Iterator[tuple[str, dict[str, 
                 {
                     "device_class": "energy",
                     "unit_of_measurement": "kWh",
-                    # A total that begins anew: a value may also be corrected downwards.
+                    # A total that starts again: a value may also be corrected downwards.
                     "state_class": "total",
                     "last_reset_value_template": f"{{{{ value_json.{period}_from }}}}",
                     "suggested_display_precision": 2,

@@ -157,9 +157,9 @@ class Database:
 
     @contextmanager
     def changing_tables(self) -> Iterator[Connection]:
-        """Open a transaction that may make tables anew. Raises StoreUnavailable, and OperatorFault for a lost row.
+        """Open a transaction that may rebuild tables. Raises StoreUnavailable, and OperatorFault for a lost row.
 
-        SQLite changes a table by making it anew: it would refuse to drop one that others refer to. So it looks at the
+        SQLite changes a table by rebuilding it: it would refuse to drop one that others refer to. So it looks at the
         foreign keys only at the end, and a row that refers to none undoes everything.
         """
         with (

@@ -2,7 +2,7 @@
 
 A backup is older than what came after it, and the registry may be lost. So each erasure, each consent that was stopped
 and each account that was closed is written here first, by the process that does it, and only then in the registry. An
-entry whose transaction failed afterwards does no harm: whoever asked for it asks again.
+entry whose transaction failed afterwards does no harm: the caller asks again.
 
 The first line has the id of the ledger; each other line is an entry with a signature under the erasure keys::
 

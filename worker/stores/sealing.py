@@ -11,7 +11,7 @@ base64 of:
     content   …          AES-256-GCM with its tag of 16 bytes; associated data: version, time, and the place
 
 Versions before this one sealed with Fernet (version 0x80, ``gAAAA…``), which binds a text to no place. Such a text
-still opens under its key, wherever it is, until ``releve keys rotate`` has sealed it anew and that key is dropped.
+still opens under its key, wherever it is, until ``releve keys rotate`` has sealed it again and that key is dropped.
 
 To change the key, put the new one first, run ``releve keys rotate``, then remove the old one.
 """

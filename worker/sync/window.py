@@ -129,7 +129,7 @@ class WindowSync:
 
     def _fetch_answer(self, account: Account, meter: str, job: WindowJob) -> RawAnswer:
         series, asked_at, window = messages.series_of(job), self.now(), messages.window_of(job)
-        # Each piece gets the client anew: none is asked for after the consent's last day, however long this takes.
+        # Each piece gets the client again: none is asked for after the consent's last day, however long this takes.
         # A lambda, because the ``repr`` of a partial would show the meter's number.
         # A state is asked for whenever it began: the answer tells what holds today.
         data_from = None if series.is_state else account.first_day

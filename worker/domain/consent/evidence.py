@@ -37,7 +37,7 @@ class DatesSource(StrEnum):
 
     SUPPLIER = "supplier"
     REQUESTED = "requested"  # One of them at least was computed from the duration that we had asked for.
-    ASSERTED = "asserted"  # Whoever vouched for the consent.
+    ASSERTED = "asserted"  # The person or program that vouched for the consent.
     UNKNOWN = "unknown"  # The consent was recorded before this was.
 
 

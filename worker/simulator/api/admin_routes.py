@@ -26,7 +26,7 @@ from worker.simulator.state import SimulatorState
 Action = Callable[[SimulatorState, Request, Json], object]
 _BASE: Final = "/__sim__"
 _JSON: Final = "application/json"
-HEALTH: Final = "/health"  # It tells nothing, and whoever looks after the process asks it.
+HEALTH: Final = "/health"  # It tells nothing, and the process's supervisor calls it.
 
 
 def admin_route(simulator: SimulatorState, path: str, **actions: Action) -> Route:

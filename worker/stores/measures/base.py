@@ -88,7 +88,7 @@ def readings_of(layout: Layout) -> list[str]:
 
 
 def nightly_doctypes(layout: Layout) -> list[str]:
-    """Return the doctypes of a layout whose documents are written anew night after night."""
+    """Return the doctypes of a layout whose documents are rewritten every night."""
     with_long_totals = [series for series in PACKED_SERIES if not series.has_steps]
     if layout is Layout.PACKED:
         return [packed_doctype(series) for series in with_long_totals]

@@ -147,7 +147,7 @@ class ServerFolder:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                umask=0o077,  # Its files are for our eyes alone, whoever starts it.
+                umask=0o077,  # Its files are private, whatever user starts it.
                 pass_fds=(lock,),
             )
 

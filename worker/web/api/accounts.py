@@ -165,8 +165,8 @@ def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayStop) ->
 def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayErase) -> Receipt:
     """Its measures, tokens and state, now and for good; the receipt counts them. The scope is `erase:accounts`.
 
-    The meter stays closed to every consent that began before. To connect it again its holder consents anew, with v5 and
-    2026 by an invitation; in 2026 they first delete the share in their Enedis account.
+    The meter stays closed to every consent that began before. To connect it again its holder consents again, with v5
+    and 2026 by an invitation; in 2026 they first delete the share in their Enedis account.
 
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
     """

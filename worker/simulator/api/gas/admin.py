@@ -217,7 +217,7 @@ def _quota(simulator: SimulatorState, request: Request, body: Json) -> object:
 
 
 def _set_quota(simulator: SimulatorState, request: Request, body: Json) -> object:
-    """Set the quota and count anew: ``{"per_second": 1, "per_day": 6000}``; null or a missing field is no limit."""
+    """Set the quota, reset the count: ``{"per_second": 1, "per_day": 6000}``; null or a missing field is no limit."""
     limits = _DailyLimits.model_validate(body or {})
     simulator.gas.quota = CallQuota(per_second=limits.per_second, per_day=limits.per_day)
     return limits

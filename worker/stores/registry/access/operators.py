@@ -1,7 +1,8 @@
 """The table of operators (``domain.consent.operators``): made, checked, ended.
 
 The password's argon2id hash, the key of the second factor and its last used step are sealed at the operator's row,
-under a key that only the web application has. Whoever can write the table, but lacks this key, can make no operator.
+under a key that only the web application has. A person who can write the table, but lacks this key, can make no
+operator.
 """
 
 from __future__ import annotations
