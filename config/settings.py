@@ -209,7 +209,7 @@ class Settings(BaseSettings):
     )
     quota_ceilings: Ceilings = Field(
         USUAL_CEILINGS,
-        description="Most percent of the quota that each lane may use while other lanes wait. `strangers` never "
+        description="Highest percent of the quota that each lane may use while other lanes wait. `strangers` never "
         "uses more.",
     )
     supplier_timeout_s: float = Field(20, gt=0, le=120, description="Timeout of a call to a supplier, in seconds.")
@@ -276,7 +276,7 @@ class Settings(BaseSettings):
         "the preset allows.",
     )
     webhook_url: HttpUrl | None = Field(
-        None, description="URL that receives a signed POST when an account needs its holder."
+        None, description="URL that receives a signed POST when an account waits for its holder."
     )
     webhook_secret: SecretStr | None = Field(
         None, description="Secret that signs these POSTs (HMAC-SHA256), of 32 characters or more. Also as …_FILE."

@@ -25,7 +25,7 @@ follows after a dot: `VENDOR_DOWN.TIMEOUT` is a kind of `VENDOR_DOWN`. A program
 dot only. `VENDOR_DOWN` and `ANSWER_MALFORMED` are such families.
 """
 _BUG: Final = (
-    "Ours to mend",
+    "Bugs in Relève",
     "An unexpected exception. The window is retried with growing waits; the log has the traceback.",
 )
 _RETIRED: Final = """## Codes of older versions

@@ -16,8 +16,8 @@ step, and another checks the dashboard and the alerts in `deploy/` against these
 
 No label holds an account, a meter, a run or an address. Labels take the values listed below and no others.
 
-Two words in the names: the **gate** closes during a [rate-limit pause](../explanation/quotas.md), and a **night** is a
-nightly sync.
+Words in the names: the **gate** closes during a [rate-limit pause](../explanation/quotas.md), a **permit** is one call
+of the quota, and a **night** is a nightly sync.
 
 ## Two endpoints
 

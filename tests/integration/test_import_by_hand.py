@@ -152,7 +152,7 @@ def test_what_a_file_told_is_explained_so(installation: Installation, account: s
 def test_a_file_of_another_meter_is_refused(installation: Installation, account: str, tmp_path: Path) -> None:
     path = str(hour_file(tmp_path, meter=OTHER_METER))
     ended = installation.releve("import", path, "--account", account, code=1)
-    line = f"releve: anything.bin: it is of meter …0022, but account {account} of …0011"
+    line = f"releve: anything.bin: it is of meter …0022, but account {account} is of …0011"
     assert errors(ended) == [line]
     ended = installation.releve("import", path, code=1)
     assert errors(ended) == ["releve: anything.bin: meter …0022 has no account: add one first, or give --account"]
@@ -273,7 +273,7 @@ def test_the_recorded_days_of_gas_are_stored_row_by_row(installation: Installati
     assert len(expected) > 300
     pce = "09900000000001"
     ended = installation.releve("import", str(path), "--usage-point", pce, code=1)
-    assert "no account reads the meter …0001" in ended.err
+    assert "meter …0001 has no account" in ended.err
     (row,) = rows_of(installation, str(path), "--usage-point", pce, **HOME)
     assert (row["series"], row["days_new"], row["wh"]) == ("gas_daily", len(expected), 1000 * sum(expected.values()))
     with installation.open(**HOME) as runtime:

@@ -84,7 +84,7 @@ accounts.add_command(find_account)
     type=_ConsentDay(),
     is_flag=False,
     flag_value=_TODAY,
-    help="Day on which the holder consented, or today. The account is ready at once.",
+    help="The holder consented on this day, or today. The account is ready at once.",
 )
 @click.option(
     "--anew",

@@ -46,7 +46,13 @@ _PRESETS: Final = [preset for supplier in SUPPLIERS.values() for preset in suppl
 @click.option(
     "--calls-per-hour", type=click.IntRange(0, _MOST_CALLS), help="Limit to use instead of the preset's. 0: no limit."
 )
-@click.option("--night-hours", type=click.IntRange(1, HOURS_A_DAY), default=HOURS_A_DAY, show_default=True)
+@click.option(
+    "--night-hours",
+    type=click.IntRange(1, HOURS_A_DAY),
+    default=HOURS_A_DAY,
+    show_default=True,
+    help="Hours that a nightly sync may take.",
+)
 @click.option(
     "--history-days",
     type=click.IntRange(0, MAX_LOAD_CURVE_HISTORY_DAYS),

@@ -45,8 +45,14 @@ _HOSTS: Final = ("enedis_url", "enedis_authorize_url", "grdf_url", "grdf_token_u
     "--data, GRDF's test meters are known too.",
 )
 @click.option("--consent-page", is_flag=True, help="Show a consent page instead of consenting at once.")
-@click.option("--per-second", type=click.IntRange(1), help="Quota of Enedis; none without it.")
-@click.option("--per-hour", type=click.IntRange(1), help="Quota of Enedis; none without it.")
+@click.option(
+    "--per-second",
+    type=click.IntRange(1),
+    help="Calls a second that Enedis' simulated quota allows. Default: no quota.",
+)
+@click.option(
+    "--per-hour", type=click.IntRange(1), help="Calls an hour that Enedis' simulated quota allows. Default: no quota."
+)
 @click.option("--client-id", help="Client id of the only known application. Default: any id and secret are accepted.")
 @click.option("--client-secret", default="", help="That application's secret.")
 @click.option(

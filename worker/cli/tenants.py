@@ -46,7 +46,9 @@ def tenants() -> None:
 @click.argument("tenant", metavar="NAME", type=TenantName())
 @click.option("--title", help="Name of the tenant that households see.")
 @click.option(
-    "--webhook-url", type=_HttpUrl(), help="URL that receives a signed POST when one of its accounts needs its holder."
+    "--webhook-url",
+    type=_HttpUrl(),
+    help="URL that receives a signed POST when one of its accounts waits for its holder.",
 )
 @click.option(
     "--webhook-secret-file",
