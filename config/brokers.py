@@ -61,8 +61,8 @@ def check_broker_url(url: str) -> None:
     hosts = [split_url(host) for host in url.split(";")]
     if not all(host and host.hostname for host in hosts) or len({host.scheme for host in hosts if host}) != 1:
         raise ValueError(
-            "needs amqp://USER:PASSWORD@HOST:5672/VHOST or amqps://…; several hosts of a cluster are whole URLs "
-            "of one kind with ; between them; write / : @ ? # % ; in a password as %2F %3A %40 %3F %23 %25 %3B"
+            "needs amqp://USER:PASSWORD@HOST:5672/VHOST or amqps://…; for a cluster give whole URLs of one kind "
+            "with ; between them; write / : @ ? # % ; in a password as %2F %3A %40 %3F %23 %25 %3B"
         )
     for host in hosts:
         if host:

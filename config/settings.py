@@ -72,298 +72,332 @@ class Settings(BaseSettings):
     )
 
     preset: Literal["enedis-v4", "enedis-v5", "enedis-2026"] = Field(
-        "enedis-2026", description="Which generation of the supplier's API to speak."
+        "enedis-2026", description="Version of Enedis' API."
     )
-    enedis_sandbox: bool = Field(False, description="Use the supplier's sandbox hosts instead of production.")
-    enedis_url: HttpUrl | None = Field(None, description="Base URL in place of the preset's, e.g. the simulator's.")
+    enedis_sandbox: bool = Field(False, description="Use Enedis' sandbox instead of production.")
+    enedis_url: HttpUrl | None = Field(
+        None, description="Base URL of Enedis' API, for instance of the simulator. Unset: the preset's."
+    )
     enedis_authorize_url: HttpUrl | None = Field(
-        None, description="Consent page in place of the preset's; with only a host, the preset's path is added."
+        None,
+        description="Address of Enedis' consent page. With a host alone, the preset's path is added. Unset: the "
+        "preset's.",
     )
-    enedis_client_id: str = Field("releve-simulator", description="Id of the application at Enedis.")
+    enedis_client_id: str = Field("releve-simulator", description="Client id of your application at Enedis.")
     enedis_client_secret: SecretStr = Field(
-        SecretStr(SIMULATOR_SECRET), description="Secret of the application; also as …_FILE."
+        SecretStr(SIMULATOR_SECRET), description="Client secret of this application. Also as …_FILE."
     )
-    grdf_preset: Literal["grdf-adict", "grdf-adict-sandbox"] = Field(
-        "grdf-adict", description="Which API of GRDF to speak, for gas."
-    )
+    grdf_preset: Literal["grdf-adict", "grdf-adict-sandbox"] = Field("grdf-adict", description="API of GRDF, for gas.")
     grdf_url: HttpUrl | None = Field(
-        None, description="Base URL in place of the preset's; with only a host, the preset's path is added."
+        None, description="Base URL of GRDF's API. With a host alone, the preset's path is added. Unset: the preset's."
     )
     grdf_token_url: HttpUrl | None = Field(
         None,
-        description="Address of GRDF's tokens in place of the preset's; unset, that of a simulator follows from "
-        "grdf_url.",
+        description="Address of GRDF's token endpoint. Unset: the preset's, or that of the simulator at "
+        "RELEVE_GRDF_URL.",
     )
     grdf_authorize_url: HttpUrl | None = Field(
         None,
-        description="GRDF's consent page (Client Connect) in place of the preset's; with only a host, the "
-        "preset's path is added.",
+        description="Address of GRDF's consent page (Client Connect). With a host alone, the preset's path is "
+        "added. Unset: the preset's.",
     )
-    grdf_scope: str | None = Field(None, description="Scope of GRDF's token in place of the preset's.")
+    grdf_scope: str | None = Field(None, description="Scope of GRDF's token. Unset: the preset's.")
     grdf_client_id: str | None = Field(
-        None, description="Id of the application at GRDF (ADICT); unset, there is no gas."
+        None, description="Client id of your application at GRDF (ADICT). Unset: no gas."
     )
     grdf_client_secret: SecretStr = Field(
-        SecretStr(SIMULATOR_SECRET), description="Secret of the application at GRDF; also as …_FILE."
+        SecretStr(SIMULATOR_SECRET), description="Client secret of this application. Also as …_FILE."
     )
     grdf_calls_per_second: int | None = Field(
-        None, ge=0, description="Calls a second to GRDF, all workers together; unset the preset's, 0 no limit."
+        None, ge=0, description="Most calls a second to GRDF, over all workers. 0: no limit. Unset: the preset's."
     )
     grdf_calls_per_day: int | None = Field(
-        None, ge=0, description="Calls a day to GRDF, all workers together; unset the preset's, 0 no limit."
+        None, ge=0, description="Most calls a day to GRDF, over all workers. 0: no limit. Unset: the preset's."
     )
     home: bool | None = Field(
         None,
-        description="Run for one home, whose meters are read through a gateway in place of a contract with Enedis; "
-        "unset, that is so where `releve home add` or `releve import` has made the data_dir one.",
+        description="Run for one home, without a contract with Enedis: a gateway reads the meters. Unset: true in a "
+        "data folder that `releve home add` or `releve import` has set up.",
     )
     gateway_url: HttpUrl | None = Field(
-        None, description="Base URL of a gateway of your own with the routes of conso-api, in place of conso.boris.sh."
+        None, description="Base URL of your own gateway, with the API of conso-api. Unset: conso.boris.sh."
     )
     gateway_calls_per_half_day: int = Field(
         60,
         ge=1,
-        description="Calls in 12 hours to the gateway; conso-api bans an address that makes 100 in a half-day.",
+        description="Most calls to the gateway in 12 hours. conso-api bans an address after 100 calls in 12 hours.",
     )
     data_dir: Folder = Field(
-        Path("releve-data"), description="Folder of the embedded defaults: databases, token keys, Redis files."
+        Path("releve-data"),
+        description="Folder for databases, keys and Redis files that no other setting places elsewhere.",
     )
     redis_url: RedisUrl | None = Field(
         None,
-        description="redis://, rediss:// or unix:// URL, or sentinel://:PASSWORD@HOST1,HOST2,HOST3/0?master=NAME; "
-        "unset, an embedded server is started when needed. Also as …_FILE.",
+        description="URL of Redis: redis://, rediss://, unix:// or "
+        "sentinel://:PASSWORD@HOST1,HOST2,HOST3/0?master=NAME. Unset: an embedded server, started when "
+        "needed. Also as …_FILE.",
     )
     broker_url: BrokerUrl | None = Field(
         None,
-        description="Broker of Celery where it is not redis_url: amqp://USER:PASSWORD@HOST:5672/VHOST or amqps://… of "
-        "RabbitMQ 4 (hosts of a cluster with ; between whole URLs), or a URL like redis_url. Also as …_FILE.",
+        description="URL of Celery's broker: amqp://USER:PASSWORD@HOST:5672/VHOST or amqps://… for RabbitMQ 4, or a "
+        "URL like RELEVE_REDIS_URL. For a cluster, give several whole URLs with ; between them. Unset: "
+        "RELEVE_REDIS_URL. Also as …_FILE.",
     )
     registry_url: SecretStr | None = Field(
-        None, description="SQLAlchemy URL of accounts and tokens; unset, SQLite in data_dir."
+        None,
+        description="SQLAlchemy URL of the registry, which has the accounts and tokens. Unset: SQLite in "
+        "RELEVE_DATA_DIR. Also as …_FILE.",
     )
     measures_url: SecretStr | None = Field(
         None,
-        description="Where documents are kept: couchdb+http://user:password@host:5984/, couchdb+https://… or a "
-        "SQLAlchemy URL; unset, SQLite in data_dir.",
+        description="URL of the measure store: couchdb+http://USER:PASSWORD@HOST:5984/, couchdb+https://… or a "
+        "SQLAlchemy URL. Unset: SQLite in RELEVE_DATA_DIR. Also as …_FILE.",
     )
     registry_admin_url: SecretStr | None = Field(
         None,
-        description="The same PostgreSQL database as owner of its tables, for `releve migrate` alone, which then also "
-        "makes the user that registry_url names. Also as …_FILE.",
+        description="URL of the registry in PostgreSQL as the owner of its tables. Only `releve migrate` uses it; "
+        "it also creates the user of RELEVE_REGISTRY_URL. Also as …_FILE.",
     )
     measures_admin_url: SecretStr | None = Field(
         None,
-        description="The same CouchDB as its administrator, for `releve migrate` alone, which then also makes the user "
-        "that measures_url names. Also as …_FILE.",
+        description="URL of CouchDB as its administrator. Only `releve migrate` uses it; it also creates the user "
+        "of RELEVE_MEASURES_URL. Also as …_FILE.",
     )
     token_keys: SecretStr | None = Field(
         None,
-        description="Keys that seal tokens, comma separated, the newest first (make one with "
-        "`releve keys new`); unset, a key file in data_dir. Also as …_FILE.",
+        description="Keys that encrypt tokens, with commas between them, the newest first. `releve keys new` makes "
+        "one. Unset: a key file in RELEVE_DATA_DIR. Also as …_FILE.",
     )
     erasure_keys: SecretStr | None = Field(
         None,
-        description="Keys under which erased meters are remembered and the ledger is signed, 32 characters or more "
-        "each, comma separated, the newest first; keep the old ones. Unset, a key file in data_dir. Also as …_FILE.",
+        description="Keys that sign the ledger of erasures and hash the erased meters, each of 32 characters or "
+        "more, with commas between them, the newest first. Never drop an old one. Unset: a key file in "
+        "RELEVE_DATA_DIR. Also as …_FILE.",
     )
     ledger_file: FileToMake | None = Field(
         None,
-        description="Append-only file of erasures and ended consents, which a restore applies: keep it where the "
-        "backups are. Unset, ledger.ndjson in data_dir.",
+        description="File of erasures and ended consents (the ledger of erasures). A restore applies it, so keep a "
+        "copy with the backups. Unset: ledger.ndjson in RELEVE_DATA_DIR.",
     )
     backup_keys: SecretStr | None = Field(
         None,
-        description="Keys that seal backups, comma separated, the newest first (make one with "
-        "`releve keys new`); unset, a key file in data_dir. Also as …_FILE.",
+        description="Keys that encrypt backups, with commas between them, the newest first. `releve keys new` makes "
+        "one. Unset: a key file in RELEVE_DATA_DIR. Also as …_FILE.",
     )
     series: SeriesNames = Field(
         ",".join(USUAL_SERIES),
-        description="What is collected of every meter, with commas between: "
-        f"{', '.join(Series)}. Of a supplier of which none is named, the usual ones. `releve accounts series` chooses "
-        "for one account.",
+        description=f"Series collected from every meter, with commas between them: {', '.join(Series)}. A supplier "
+        "without a series in the list gets its usual ones. `releve accounts series` chooses for one "
+        "account.",
     )
     history_load_days: int = Field(
-        28, ge=0, le=745, description="Depth of the backfill of curves, in days; for a home 745 where it is unset."
+        28, ge=0, le=745, description="Days of load curve that a backfill fetches. Unset: 28, for a home 745."
     )
     calls_per_second: int | None = Field(
-        None, ge=0, description="Calls a second to the supplier, all workers together; unset the preset's, 0 no limit."
+        None, ge=0, description="Most calls a second to Enedis, over all workers. 0: no limit. Unset: the preset's."
     )
     calls_per_hour: int | None = Field(
-        None, ge=0, description="Calls an hour to the supplier, all workers together; unset the preset's, 0 no limit."
+        None, ge=0, description="Most calls an hour to Enedis, over all workers. 0: no limit. Unset: the preset's."
     )
     calls_per_day: int | None = Field(
-        None, ge=0, description="Calls a day to the supplier, all workers together; unset the preset's, 0 no limit."
+        None, ge=0, description="Most calls a day to Enedis, over all workers. 0: no limit. Unset: the preset's."
     )
     quota_floors: Floors = Field(
         USUAL_FLOORS,
-        description="Percent of the quota that each kind of work can count on, 90 together at most; what it leaves "
-        "flows to the others.",
+        description="Percent of the quota reserved for each lane, together 90 at most. Other lanes may use what is "
+        "left over.",
     )
     quota_ceilings: Ceilings = Field(
         USUAL_CEILINGS,
-        description="Percent of the quota at which each kind of work stops while another goes without; `strangers` "
-        "in any case.",
+        description="Highest percent of the quota that each lane may use while other lanes wait. `strangers` never "
+        "uses more.",
     )
-    supplier_timeout_s: float = Field(20, gt=0, le=120, description="Longest wait for an answer of the supplier.")
-    store_timeout_s: float = Field(30, gt=0, le=120, description="Longest wait for an answer of the measure store.")
+    supplier_timeout_s: float = Field(20, gt=0, le=120, description="Timeout of a call to a supplier, in seconds.")
+    store_timeout_s: float = Field(30, gt=0, le=120, description="Timeout of a call to the measure store, in seconds.")
     nightly_at: str = Field(
         "08:30",
         pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
-        description="Start of the nightly sync, Europe/Paris; for a home 06:00 where it is unset.",
+        description="Start of the nightly sync, in Paris time. Unset: 08:30, for a home 06:00.",
     )
     inflight_expiry_s: int = Field(
-        900, ge=2, le=86_400, description="After this long a published window counts as lost and is published again."
+        900,
+        ge=2,
+        le=86_400,
+        description="A queued window that has not finished after this many seconds is queued again.",
     )
     visibility_timeout_s: int = Field(
-        180, ge=2, le=86_400, description="After this long the broker gives a dead worker's message to another."
+        180,
+        ge=2,
+        le=86_400,
+        description="Seconds after which the broker gives a dead worker's message to another worker.",
     )
-    reconcile_every_s: int = Field(30, ge=1, le=3600, description="How often beat looks for lost or new work.")
+    reconcile_every_s: int = Field(
+        30, ge=1, le=3600, description="Seconds between two searches of beat for lost or new work."
+    )
     public_url: HttpUrl = Field(
-        "http://127.0.0.1:8000", description="Where browsers reach the connect service; links in messages begin so."
+        "http://127.0.0.1:8000",
+        description="Address at which browsers reach the pages. Links in messages begin with it.",
     )
     plain_http: bool = Field(
         False,
-        description="Let browsers reach the pages without TLS from other machines, where RELEVE_PUBLIC_URL is http://: "
-        "for a network of your own. Without it the web service does not start there.",
+        description="Allow an http:// RELEVE_PUBLIC_URL on other machines than this one, without TLS: only in your "
+        "own network. Otherwise the web service refuses to start with it.",
     )
     contact: ContactText | None = Field(
         None,
-        description="How households reach you, on each page that can't help further: a mail address, an https:// "
-        "address or one line of text, such as a phone number.",
+        description="How households reach you: a mail address, an https:// address or one line of text. Pages show "
+        "it where they can't help further.",
     )
     session_key: SecretStr | None = Field(
         None,
-        description="Keys of sessions, codes, operators and forms, comma separated, the newest first (make one with "
-        "`releve keys new`); for the web application alone. Unset, a key file in data_dir. Also as …_FILE.",
+        description="Keys that protect sessions, codes, operators and forms, with commas between them, the newest "
+        "first. `releve keys new` makes one. Only the web application needs them. Unset: a key file in "
+        "RELEVE_DATA_DIR. Also as …_FILE.",
     )
     pretend_homes: bool = Field(
         False,
-        description="Invite whoever asks on the first page to a home of the simulator. Never with real meters behind "
-        "RELEVE_ENEDIS_URL: anybody could read them. Refused with the supplier's own hosts.",
+        description="Offer every visitor a simulated home on the first page. Never use it with real meters behind "
+        "RELEVE_ENEDIS_URL: anybody could read them. Refused with the suppliers' own hosts.",
     )
     new_accounts_per_browser: int = Field(
         5,
         ge=1,
         le=1000,
-        description="New accounts a day that one browser may connect without an invitation; more wait for the operator "
-        "(`releve requests`).",
+        description="New accounts a day that one browser may connect without an invitation. Further ones wait for "
+        "the operator (`releve requests`).",
     )
     new_accounts_per_address: int = Field(
-        20, ge=1, le=100_000, description="The same for one address, or one /64 of IPv6."
+        20, ge=1, le=100_000, description="The same for one IPv4 address or one IPv6 /64."
     )
     new_accounts_per_day: int = Field(500, ge=1, le=1_000_000, description="The same for all browsers together.")
     consent_duration: ConsentDuration | None = Field(
-        None, description="How long a consent is asked for, like P6M or P1095D; unset, the longest the preset may have."
+        None,
+        description="Duration of the consents that are asked for, like P6M or P1095D. Unset: the longest that "
+        "the preset allows.",
     )
-    webhook_url: HttpUrl | None = Field(None, description="Gets a signed POST when an account needs its owner.")
+    webhook_url: HttpUrl | None = Field(
+        None, description="URL that receives a signed POST when an account waits for its holder."
+    )
     webhook_secret: SecretStr | None = Field(
-        None, description="Signs these POSTs (HMAC-SHA256), 32 characters or more. Also as …_FILE."
+        None, description="Secret that signs these POSTs (HMAC-SHA256), of 32 characters or more. Also as …_FILE."
     )
     webhook_networks: Networks = Field(
         "",
-        description="Private networks that webhooks and the services of RELEVE_NOTIFY_URL may reach, like 10.1.0.0/16, "
-        "or 127.0.0.0/8 for a mail server on this machine; without it public addresses alone.",
+        description="Private networks that webhooks and the services of RELEVE_NOTIFY_URL may reach, like "
+        "10.1.0.0/16, or 127.0.0.0/8 for a mail server on this machine. Unset: public addresses only.",
     )
     notify_url: NotifyUrls | None = Field(
         None,
-        description="Sends the same over other services: apprise URLs with a space between, of the kinds "
-        "mailtos://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, ntfys://…, tgram://… and matrixs://…. The first one of "
-        "mail sends invitations, links to sign in and the households' notices too. Also as …_FILE.",
+        description="Services that receive the operator's notices: apprise URLs with a space between them, "
+        "mailtos://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, ntfys://…, tgram://… or matrixs://…. The "
+        "first mail service also sends invitations, sign-in links and the households' notices. Also as "
+        "…_FILE.",
     )
     notify_language: Literal["fr", "en"] = Field(
-        "fr", description="The language of the operator's notices; households have theirs."
+        "fr", description="Language of the operator's notices. Households choose their own."
     )
     keep_consent_proof_days: int = Field(
         1825,
         ge=0,
         le=36_500,
-        description="How long the evidence of an ended consent is kept, without any measure. An erasure deletes its "
-        "meter and its reference at once, whatever is set here.",
+        description="Days for which the proof of an ended consent is kept. It holds no measures. An erasure removes "
+        "the meter and the reference from it at once.",
     )
     daily_limit_kwh: float = Field(
         900,
         gt=0,
-        description="A daily value above this is set aside and asked for again; 36 kVA deliver 900 kWh in 25 hours.",
+        description="A daily value above this is not stored, and is asked for again. 36 kVA deliver 900 kWh in 25 "
+        "hours.",
     )
     incident_accounts: int = Field(
         5,
         ge=0,
         le=500,
-        description="The same failure on this many accounts may be an incident of the supplier's; 0 never.",
+        description="Accounts that must fail alike before an incident opens. 0: no incident opens by itself.",
     )
     incident_share: float = Field(
-        0.8, gt=0, le=1, description="And on this share of all accounts asked within incident_minutes."
+        0.8,
+        gt=0,
+        le=1,
+        description="Share of the accounts asked within RELEVE_INCIDENT_MINUTES that must fail alike as well.",
     )
-    incident_minutes: float = Field(10, gt=0, le=1440, description="How far back an incident is looked for.")
+    incident_minutes: float = Field(
+        10, gt=0, le=1440, description="Minutes over which failures are counted for an incident."
+    )
     incident_probe_s: float = Field(
         60,
         gt=0,
         le=3600,
-        description="How long an incident lasts before its first probes; then twice as long each time, 15 times at "
-        "most.",
+        description="Seconds from an incident's start to its first probes. Each wait is twice the one before, up to "
+        "15 times the first.",
     )
-    audit_sample: int = Field(
-        200, ge=0, le=100_000, description="How many accounts' documents are held against one another each night."
-    )
+    audit_sample: int = Field(200, ge=0, le=100_000, description="Number of accounts that the nightly audit checks.")
     keep_corrections_days: int = Field(
-        400, ge=1, le=36_500, description="How long is kept what the supplier corrected: the old and the new value."
+        400, ge=1, le=36_500, description="Days for which corrections are kept, with the old and the new value."
     )
     raw_answers_days: int = Field(
         0,
         ge=0,
         le=3650,
-        description="How many days the supplier's answers are kept as they came, sealed, for `releve replay`; 0 for "
-        "none. A month is erased as a whole, up to 31 days later.",
+        description="Days for which the supplier's answers are kept, encrypted, for `releve replay`. 0: none are "
+        "kept. Whole months are erased, so up to 31 days later.",
     )
     api_calls_per_minute: int = Field(
         600,
         ge=1,
         le=1_000_000,
-        description="Calls a minute that one token, or one browser session, may make to the API.",
+        description="Most calls a minute to the API by one token or one browser session.",
     )
     pretend_now: datetime | None = Field(
-        None, description="Live at this time (ISO with offset) instead of now; refused with the supplier's own hosts."
+        None,
+        description="Act as if it were this time (ISO 8601 with offset). For tests: refused with the suppliers' "
+        "own hosts.",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level to log.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is logged.")
     log_format: Literal["console", "json"] = Field(
-        "console", description="Log lines for people (console), or one JSON object a line for programs (json)."
+        "console", description="Format of log lines: text (console), or one JSON object a line (json)."
     )
     metrics_host: str = Field("127.0.0.1", description="Address that a worker's metrics endpoint listens on.")
     metrics_port: int = Field(
-        0, ge=0, le=65_535, description="Port of a worker's metrics endpoint (Prometheus); 0 for none."
+        0, ge=0, le=65_535, description="Port of a worker's metrics endpoint for Prometheus. 0: no endpoint."
     )
     watchdog_silence_s: int = Field(
         120,
         ge=0,
         le=86_400,
-        description="A worker that its broker can't reach for this long, while the broker answers others, starts "
-        "itself anew; 0 never.",
+        description="A worker restarts itself after this many seconds without its broker, if the broker answers "
+        "other connections. 0: never.",
     )
     layout: Literal["plain", "packed"] = Field(
         "plain",
-        description="How CouchDB keeps measures: plain, a document a value as the original did, or packed, a document "
-        "a day of load curve and a year of daily values; `releve migrate-layout` turns one into the other.",
+        description="How CouchDB stores measures. plain: one document a value. packed: one document for a day of "
+        "load curve or a year of daily values. `releve migrate-layout` converts.",
     )
     couchdb_shards: int | None = Field(
         None,
         ge=1,
         le=256,
-        description="Shards (q) of each CouchDB database when it is made; unset the server's default.",
+        description="Shards (q) of each CouchDB database, set when it is created. Unset: the server's default.",
     )
     couchdb_replicas: int | None = Field(
-        None, ge=1, le=9, description="Copies (n) of each document in a CouchDB cluster; unset the server's default."
+        None,
+        ge=1,
+        le=9,
+        description="Copies (n) of each document in a CouchDB cluster, set when a database is created. Unset: "
+        "the server's default.",
     )
     couchdb_revisions: int = Field(
         50,
         ge=10,
         le=1000,
-        description="Old revisions that CouchDB remembers of a document that is written anew every night "
-        "(_revs_limit); more than the nights between two replications. `releve migrate` sets it; CouchDB keeps 1000.",
+        description="Revisions that CouchDB keeps of documents that change every night (_revs_limit). It must "
+        "exceed the nights between two replications. `releve migrate` sets it; CouchDB's own default is "
+        "1000.",
     )
     flower_password: SecretStr | None = Field(
         None,
-        description="Password of the user `releve` in the Flower that `releve up` starts; unset, a key file in "
-        "data_dir. Also as …_FILE.",
+        description="Password of the user `releve` in the Flower that `releve up` starts. Unset: a key file in "
+        "RELEVE_DATA_DIR. Also as …_FILE.",
     )
 
     @classmethod
@@ -398,16 +432,18 @@ class Settings(BaseSettings):
         # A model validator would not run where another field is at fault.
         if value and is_home_of(info.data.get("home"), info.data.get("data_dir")):
             if is_gateway_production(info.data.get("gateway_url")):
-                raise ValueError("is for the simulator: unset it, or set RELEVE_GATEWAY_URL to the simulator")
+                raise ValueError("is for the simulator only: unset it, or set RELEVE_GATEWAY_URL to the simulator")
             return value
         hosts = info.data.get("enedis_url", _UNKNOWN), info.data.get("enedis_sandbox", _UNKNOWN)
         if value and _UNKNOWN not in hosts and is_production(*hosts):
-            raise ValueError("is for the simulator: unset it, or set RELEVE_ENEDIS_URL to the simulator")
+            raise ValueError("is for the simulator only: unset it, or set RELEVE_ENEDIS_URL to the simulator")
         if value and is_gas_production(info.data.get("grdf_url"), info.data.get("grdf_client_id")):
-            raise ValueError("is for the simulator: unset it, or set RELEVE_GRDF_URL to the simulator")
+            raise ValueError("is for the simulator only: unset it, or set RELEVE_GRDF_URL to the simulator")
         for name in _FURTHER_HOSTS:
             if value and is_suppliers(info.data.get(name)):
-                raise ValueError(f"is for the simulator: unset it, or {PREFIX}{name.upper()}, which names a real host")
+                raise ValueError(
+                    f"is for the simulator only: unset it, or unset {PREFIX}{name.upper()}, which names a real host"
+                )
         return value
 
     @model_validator(mode="after")
@@ -428,20 +464,20 @@ class Settings(BaseSettings):
     def _check_home(self) -> Self:
         if self.home is False and self.home_mark().exists():
             raise ValueError(
-                f"RELEVE_HOME is false, and {self.home_mark()} says that this data folder is a home's: unset "
+                f"RELEVE_HOME is false, but {self.home_mark()} marks this data folder as a home's: unset "
                 "RELEVE_HOME, or set RELEVE_DATA_DIR to another folder"
             )
         if self.is_home and self.has_enedis_credentials:
             raise ValueError(
-                "RELEVE_ENEDIS_CLIENT_ID is set, and a home asks a gateway in place of Enedis: unset it, or set "
-                "RELEVE_DATA_DIR to a folder that is no home's, without RELEVE_HOME"
+                "RELEVE_ENEDIS_CLIENT_ID is set, but a home uses a gateway instead of Enedis: unset it; or unset "
+                "RELEVE_HOME and set RELEVE_DATA_DIR to another folder"
             )
         return self
 
     @model_validator(mode="after")
     def _check_notices(self) -> Self:
         if self.webhook_url and not self.webhook_secret:
-            raise ValueError("RELEVE_WEBHOOK_URL needs RELEVE_WEBHOOK_SECRET: its receiver must know who sends")
+            raise ValueError("RELEVE_WEBHOOK_URL needs RELEVE_WEBHOOK_SECRET, so that the receiver can check who sends")
         if self.webhook_url and self.webhook_secret:
             try:
                 check_webhook(self.webhook_url, self.webhook_secret.get_secret_value(), self.webhook_networks)
@@ -459,7 +495,9 @@ class Settings(BaseSettings):
         # The message doesn't name the path, for people put the secret itself there by mistake.
         if value is UNREADABLE:
             variable = f"{PREFIX}{str(info.field_name).upper()}_FILE"
-            raise ValueError(f"the file that {variable} names can't be read or is empty: mend it, or unset it")
+            raise ValueError(
+                f"the file that {variable} names can't be read or is empty: correct it, or unset the variable"
+            )
         return value
 
     @property

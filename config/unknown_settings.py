@@ -31,11 +31,11 @@ _MAILS: Final = GoneSetting("0.2.0", "set `RELEVE_NOTIFY_URL=mailtos://…`")
 REMOVED: Final = {
     "RELEVE_MAIL_FROM": _MAILS,
     "RELEVE_NOTIFY_MAIL": _MAILS,
-    "RELEVE_OPERATOR_PASSWORD": GoneSetting("0.2.0", "operators have names: `releve operators add NAME` makes one"),
+    "RELEVE_OPERATOR_PASSWORD": GoneSetting("0.2.0", "operators have names: add one with `releve operators add NAME`"),
     "RELEVE_PROXY_ORIGINS": GoneSetting(
-        "0.2.0", "each application that uses /proxy is a client now: `releve proxy-clients new` makes one"
+        "0.2.0", "each application that uses /proxy is now a client: make one with `releve proxy-clients new`"
     ),
-    "RELEVE_RAW_VAULT_DAYS": GoneSetting("0.2.0", "it is called `RELEVE_RAW_ANSWERS_DAYS`"),
+    "RELEVE_RAW_VAULT_DAYS": GoneSetting("0.2.0", "use `RELEVE_RAW_ANSWERS_DAYS`"),
     "RELEVE_SMTP_URL": _MAILS,
 }
 # Variables that are no settings: of the compose file, the tests and the watchdog.
@@ -50,7 +50,7 @@ def unknown_settings() -> list[str]:
     """Return a line for each variable that is no setting, with the one it is likely meant for."""
     known = {f"{PREFIX}{name.upper()}{ending}" for name in Settings.model_fields for ending in ("", "_FILE")}
     return [
-        f"{name} is no setting: {_advice(name, known)}" for name in _variables() if _is_unknown(name.upper(), known)
+        f"{name} is not a setting: {_advice(name, known)}" for name in _variables() if _is_unknown(name.upper(), known)
     ]
 
 
@@ -58,7 +58,7 @@ def removed_settings() -> list[str]:
     """Return a line for each setting that is still set and does nothing any more, with what replaces it."""
     variables = {name.upper() for name in _variables()}
     return [
-        f"{name} does nothing any more: {gone.instead}"
+        f"{name} has no effect any more: {gone.instead}"
         for name, gone in REMOVED.items()
         if variables & {name, f"{name}_FILE"}
     ]
@@ -86,4 +86,4 @@ def _is_unknown(name: str, known: set[str]) -> bool:
 
 def _advice(name: str, known: set[str]) -> str:
     like = difflib.get_close_matches(name.upper(), sorted(known), n=1, cutoff=_LEAST_LIKENESS)
-    return f"did you mean {like[0]}?" if like else "unset it, or look its name up in the reference of settings"
+    return f"did you mean {like[0]}?" if like else "unset it, or look up the name in the settings reference"

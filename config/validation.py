@@ -99,11 +99,11 @@ def check_webhook(url: str, secret: str, networks: str) -> None:
 
     parts = urlsplit(url)
     if parts.scheme != "https" and not networks and not is_loopback_host(parts.hostname or ""):
-        raise ValueError(
-            "needs https:// (or name the private network that the receiver is in, in RELEVE_WEBHOOK_NETWORKS)"
-        )
+        raise ValueError("needs https:// (or set RELEVE_WEBHOOK_NETWORKS to the receiver's private network)")
     if len(secret) < MIN_WEBHOOK_SECRET:
-        raise ValueError(f"its secret needs {MIN_WEBHOOK_SECRET} characters at least: openssl rand -hex 32")
+        raise ValueError(
+            f"the secret needs at least {MIN_WEBHOOK_SECRET} characters: make one with `openssl rand -hex 32`"
+        )
 
 
 def check_consent_duration(duration: str) -> None:
@@ -119,7 +119,7 @@ def check_consent_duration(duration: str) -> None:
 def check_contact(text: str) -> None:
     """Raise ValueError for what is no line that a household can read."""
     if not text.strip() or len(text) > _LONGEST_CONTACT or not text.isprintable():
-        raise ValueError(f"needs one line of {_LONGEST_CONTACT} characters at most: a mail address, a URL or a text")
+        raise ValueError(f"needs one line of at most {_LONGEST_CONTACT} characters: a mail address, a URL or a text")
     if text.strip().startswith("https://"):
         check_http_url(text.strip())
 

@@ -24,7 +24,7 @@ from worker.errors import (
     RateLimited,
     StoreUnavailable,
     TransientError,
-    Unforeseen,
+    UnexpectedError,
     WorkerError,
 )
 from worker.logs import fields
@@ -78,7 +78,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Record why the chain ends here, so that the account shows it and the window is tried again in time."""
-        error = exc if isinstance(exc, WorkerError) else Unforeseen(f"unforeseen {type(exc).__name__}")
+        error = exc if isinstance(exc, WorkerError) else UnexpectedError(f"unexpected {type(exc).__name__}")
         job = _job_from(args, kwargs)
         try:
             get_runtime().results.record_failure(job, error)
@@ -110,8 +110,7 @@ def unseal(message: SealedMessage, step: str) -> Any:
         return json.loads(zlib.decompress(content))
     except (OperatorFault, ValueError):
         raise StoreUnavailable(
-            "a message between two steps was sealed under a key that is not given here, or for another window: give "
-            "all workers the same RELEVE_TOKEN_KEYS"
+            "a message between two steps can't be decrypted: give all workers the same RELEVE_TOKEN_KEYS"
         ) from None
 
 

@@ -19,19 +19,25 @@ _HEAD: Final = """# Commands
 
 Made from `worker/cli/` by `python -m tools.cli_reference`; a test keeps this page in step.
 
-Every command takes `-h` and `--help`. Exit codes: 0 all is well, 1 it failed, 2 it was called or set up wrongly, 130
-it was interrupted by Ctrl-C or SIGTERM. An error is one line on the error stream that says what to do. `releve`
-alone, or a group without its subcommand, prints its help on the error stream and ends with 2. `python -m worker` is
-the same as `releve`.
+Every command has `-h` and `--help`. `python -m worker` is the same as `releve`.
 
-With `--json` a list is one object a line, printed while the command works, and nothing where it is empty; anything
-else is one object. (`releve show --format json` is a file like its CSV: one array.) A table fits 80 columns, or as
-many as `COLUMNS` says; no code and no id is cut in it.
+| exit code | meaning |
+| --- | --- |
+| 0 | success |
+| 1 | the command failed, or a check found a fault |
+| 2 | wrong call or wrong settings |
+| 130 | interrupted by Ctrl-C or SIGTERM |
+
+An error is one line on standard error that says what to do. `releve` alone, or a group without a subcommand, prints its
+help on standard error and exits with 2.
+
+With `--json`, a list is one object a line, printed while the command runs, and nothing if it is empty. Other results
+are one object. `releve show --format json` is different: it prints one array, like a file. Tables fit 80 columns, or
+`COLUMNS`; codes and ids are never cut.
 
 ## Completion in the shell
 
-Names of commands and options are completed with <kbd>Tab</kbd> once the shell has read this line, for instance in its
-start-up file:
+To complete commands and options with <kbd>Tab</kbd>, add this line to your shell's start-up file:
 
 ```
 eval "$(_RELEVE_COMPLETE=bash_source releve)"           # ~/.bashrc

@@ -18,37 +18,36 @@ from worker.texts import translate
 _HEAD: Final = """# Error codes
 
 Made from `worker/errors.py` and `worker/locales/codes.json` by `make reference`; a test keeps this page in
-step. A code is what `releve status`, the API, notices and logs show; the kind says what Relève itself does about it.
+step. `releve status`, the API, notices and logs show these codes. The sections say what Relève does about each.
 
-One code has one cause. Where cozy-konnector-libs has a word for what happened, the code begins with that word, and the
-cause follows after a dot: `VENDOR_DOWN.TIMEOUT` is a `VENDOR_DOWN` for whoever knows only that. So a program may
-compare the first word alone. `VENDOR_DOWN` and `ANSWER_MALFORMED` themselves are families: their rows say what all of
-a family have in common.
+One code has one cause. If cozy-konnector-libs has a name for an error, the code begins with that name, and the cause
+follows after a dot: `VENDOR_DOWN.TIMEOUT` is a kind of `VENDOR_DOWN`. A program may compare the part before the first
+dot only. `VENDOR_DOWN` and `ANSWER_MALFORMED` are such families.
 """
 _BUG: Final = (
-    "Ours to mend",
-    "An exception that nobody foresaw. The window is asked for again with growing waits; the log has its traceback.",
+    "Bugs in Relève",
+    "An unexpected exception. The window is retried with growing waits; the log has the traceback.",
 )
 _RETIRED: Final = """## Codes of older versions
 
-Versions before 0.2.0 stored these codes without a cause; rows that still hold one keep their texts: {codes}.
+Versions before 0.2.0 stored these codes without a cause. Rows may still hold them: {codes}.
 """
 _KINDS: Final[dict[type[WorkerError], tuple[str, str]]] = {
     TransientError: (
-        "Tried again by itself",
-        "The window is asked for again, with growing waits or when the supplier said; after five failures in a day it "
-        "rests until the next. The account stays as it is. `RateLimited` counts as no failure.",
+        "Retried automatically",
+        "The window is retried with growing waits, or when the supplier says. After five failures in a day it waits "
+        "for the next day. The account keeps its state. `RateLimited` is not counted as a failure.",
     ),
     AccountError: (
-        "The account waits for its owner",
-        "Automatic runs skip the account (`action_needed`), what is stored stays, and a notice goes out. A missing "
-        "consent and a changed holder must be seen twice, six hours apart, before that happens "
-        "([why accounts wait](../explanation/waiting-accounts.md)).",
+        "The account waits for its holder",
+        "Automatic runs skip the account (`action_needed`), stored data stays, and a notice is sent. For a missing "
+        "consent or a changed holder this needs two refusals, six hours apart ([why accounts "
+        "wait](../explanation/waiting-accounts.md)).",
     ),
     DataError: (
-        "Kept out and reported",
-        "Nothing doubtful is stored, and the window is not asked for again that day, for the answer would be the same. "
-        "Other windows and accounts go on.",
+        "Rejected and reported",
+        "The doubtful answer is not stored. The window is not retried on that day, because the answer would be the "
+        "same. Other windows and accounts continue.",
     ),
 }
 
@@ -56,7 +55,7 @@ _KINDS: Final[dict[type[WorkerError], tuple[str, str]]] = {
 def to_markdown() -> str:
     """Return the whole page."""
     sections = [_section(list(_subclasses(root)), root.__name__, *texts) for root, texts in _KINDS.items()]
-    bug = _section([errors.Unforeseen], errors.Unforeseen.__name__, *_BUG)
+    bug = _section([errors.UnexpectedError], errors.UnexpectedError.__name__, *_BUG)
     codes = ", ".join(f"`{code}`" for code in errors.RETIRED_CODES)
     return "\n".join([_HEAD, *sections, bug, _RETIRED.format(codes=codes)])
 

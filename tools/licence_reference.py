@@ -14,19 +14,19 @@ from typing import Final, cast
 
 from tools.lock_files import FOLDER, read_lock
 
-_PERMISSIVE: Final = "that its text goes along"
+_PERMISSIVE: Final = "include its text"
 # What an image with Relève may hold, and what each asks of whoever hands the image on; another licence is a decision.
 ACCEPTED: Final = {
-    "Apache-2.0": f"{_PERMISSIVE}, with the package's notices",
+    "Apache-2.0": f"{_PERMISSIVE} and the package's notices",
     "BSD": f"{_PERMISSIVE} (the package doesn't say which of the BSD licences)",
     "BSD-2-Clause": _PERMISSIVE,
     "BSD-3-Clause": _PERMISSIVE,
-    "EPL-2.0": "nothing here: paho-mqtt lets one choose BSD-3-Clause",
+    "EPL-2.0": "nothing here: for paho-mqtt you may choose BSD-3-Clause",
     "ISC": _PERMISSIVE,
-    "LGPL-3.0-only": "that these modules can be replaced: they are files of their own, as they were published",
+    "LGPL-3.0-only": "users can replace these modules: they are separate, unchanged files",
     "MIT": _PERMISSIVE,
     "MIT-0": "nothing",
-    "MPL-2.0": "that changes to these files are published: they are as they were published",
+    "MPL-2.0": "publish changes to these files: they are unchanged",
     "PSF-2.0": _PERMISSIVE,
 }
 # What metadata calls them without an SPDX identifier.
@@ -42,21 +42,21 @@ ELSEWHERE: Final = {"async-timeout": "Apache-2.0"}
 
 _HEAD: Final = """# Licences
 
-Made from `requirements/run.lock` and what its packages declare by `make reference`; a test keeps this page in step and
-takes no licence that isn't named here. Relève itself is under the MIT licence.
+Made from `requirements/run.lock` and the packages' metadata by `make reference`; a test keeps this page in step, and
+refuses a licence that is not listed here. Relève itself is under the MIT licence.
 
-The image holds these packages as they were published, in `/opt/releve/lib`; licence texts lie in each `*.dist-info`.
-Their versions stand in the [SBOM](../how-to/production.md#check-packages-and-images). What wheels carry in compiled
-form (OpenSSL, libpq, Valkey and others) has licences of its own: see `licenses` and `sboms` in the same folders. The
-image's base, Debian and Python, is not listed here.
+The image has these packages, unchanged, in `/opt/releve/lib`. Their licence texts are in each `*.dist-info`, their
+versions in the [SBOM](../how-to/production.md#check-packages-and-images). Compiled libraries inside wheels (OpenSSL, libpq,
+Valkey and others) have their own licences: see `licenses` and `sboms` in the same folders. The image's base, Debian and
+Python, is not listed here.
 
 | licence | packages |
 | --- | --- |
 """
 _ASKED: Final = """
-`AND`: all of them hold; `OR`: one may choose. What each asks of whoever hands the image on:
+`AND` means that all of them apply, `OR` that you may choose one. If you distribute the image, each licence requires:
 
-| licence | asks |
+| licence | requires |
 | --- | --- |
 """
 

@@ -12,28 +12,32 @@ from worker.ops import fleet_metrics
 _HEAD: Final = """# Metrics
 
 Made from `worker/metrics.py` and `worker/ops/fleet_metrics.py` by `make reference`; a test keeps this page in
-step, and another holds the dashboard and the alerts in `deploy/` to these names.
+step, and another checks the dashboard and the alerts in `deploy/` against these names.
 
-No label ever holds an account, a meter, a run or an address: each takes the values listed below and no others.
+No label holds an account, a meter, a run or an address. Labels take the values listed below and no others.
+
+Words in the names: the **gate** closes during a [rate-limit pause](../explanation/quotas.md), a **permit** is one call
+of the quota, and a **night** is a nightly sync.
 
 ## Two endpoints
 
-**Each worker** tells of its own work at `http://RELEVE_METRICS_HOST:RELEVE_METRICS_PORT/metrics` when
-`RELEVE_METRICS_PORT` is set; without it there is no endpoint. Workers on one host need a port each; where a port is
-taken, the worker says so in one line of its log and works on without its endpoint. Counts begin at zero when a worker
-starts. `process_…` (memory, open files, CPU time) is that of the worker's main process; with the default pool of
-threads this is all of it. With a prefork pool name an empty folder in `PROMETHEUS_MULTIPROC_DIR`, one for each worker,
-as [prometheus_client](https://prometheus.github.io/client_python/multiprocess/) documents: its processes are then added
-up, those that ended too.
+**Each worker** serves its own counters at `http://RELEVE_METRICS_HOST:RELEVE_METRICS_PORT/metrics` if
+`RELEVE_METRICS_PORT` is set. Workers on one host need a port each. If a port is in use, the worker logs one line and
+runs without its endpoint. Counters start at zero when a worker starts.
 
-**The fleet** is told by `releve metrics`, one process for all. It asks registry, measure store, Redis and broker when
-it is scraped. A part that does not answer costs `releve_up{part="…"} 0` and its own metrics, never those of the
-others. `releve metrics --once` prints the same and ends, with exit code 1 where a part is down.
+`process_…` (memory, open files, CPU time) is about the worker's main process, which is all of it with the default pool
+of threads. With a prefork pool, set `PROMETHEUS_MULTIPROC_DIR` to an empty folder, one for each worker
+([prometheus_client](https://prometheus.github.io/client_python/multiprocess/)). The child processes are then added up,
+including those that have ended.
 
-Both listen on this machine alone unless told otherwise, and have no password: what they tell is not personal, but it
-is not for the public either.
+**`releve metrics`** serves the metrics of the whole installation; one process is enough. Each scrape asks registry,
+measure store, Redis and broker. If a part does not answer, `releve_up{part="…"}` is 0 and that part's metrics are
+missing. `releve metrics --once` prints the same and exits, with code 1 if a part is down.
+
+By default both listen on this machine only. They have no password. The metrics are not personal, but keep them away
+from the public.
 """
-_COLUMNS: Final = "| metric | kind | labels | what it tells |\n| --- | --- | --- | --- |\n"
+_COLUMNS: Final = "| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n"
 _LABELS: Final = """## Labels
 
 | label | values |
@@ -43,7 +47,10 @@ _LABELS: Final = """## Labels
 
 def to_markdown() -> str:
     """Return the whole page."""
-    registries = {"## Of each worker": metrics.WORKER_METRICS, "## Of the fleet": fleet_metrics.METRICS}
+    registries = {
+        "## Metrics of each worker": metrics.WORKER_METRICS,
+        "## Metrics of the installation": fleet_metrics.METRICS,
+    }
     tables = [f"{title}\n\n{_COLUMNS}{_rows(registry)}" for title, registry in registries.items()]
     return "\n".join(
         [

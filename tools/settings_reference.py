@@ -14,12 +14,13 @@ _HEAD = """# Settings
 
 Made from `config/settings.py` by `python -m tools.settings_reference`; a test keeps this page in step.
 
-Values come from the environment, from a `.env` file in the working folder, and for secrets from the file that
-`RELEVE_<NAME>_FILE` names. An empty variable counts as unset. All faults are reported at once, one line each.
-A `RELEVE_` variable that is no setting does nothing: each command and process names it at its start with the setting it
-is likely meant for, and `releve doctor` fails for it.
+Values come from the environment or from a `.env` file in the working folder. For secrets, `RELEVE_<NAME>_FILE` can
+name a file that holds the value. An empty variable counts as unset. All errors are reported at once, one line each.
 
-| variable | default | what it does |
+An unknown `RELEVE_` variable has no effect. Each command and process prints its name at its start, with the setting
+that you probably meant, and `releve doctor` fails.
+
+| variable | default | meaning |
 | --- | --- | --- |
 """
 
@@ -27,9 +28,9 @@ is likely meant for, and `releve doctor` fails for it.
 _GONE = """
 ## Renamed and removed settings
 
-They do nothing any more: each command and process says so at its start, and `releve doctor` warns.
+They have no effect any more. Each command and process says so at its start, and `releve doctor` warns.
 
-| variable | gone since | instead |
+| variable | removed in | instead |
 | --- | --- | --- |
 """
 

@@ -29,12 +29,12 @@ from worker.domain.fleet.outcomes import AnswerClass
 
 IncidentName = Literal["outage", "application", "answers", "consent", "holder", "meter", "login"]
 
-_ASKED_AGAIN: Final = "Nothing: it is asked again by itself."
-_REPORT: Final = "Run `releve -v sync ACCOUNT --inline` and report what it says."
+_ASKED_AGAIN: Final = "Nothing: Relève retries by itself."
+_REPORT: Final = "Run `releve -v sync ACCOUNT --inline` and report its output."
 
 
 class WorkerError(Exception):
-    """Anything Relève foresees going wrong; its text says what to do."""
+    """Anything that Relève expects to go wrong; its text says what to do."""
 
     code: ClassVar[str] = ""
     answer_class: ClassVar[AnswerClass] = AnswerClass.BUG
@@ -45,15 +45,15 @@ class WorkerError(Exception):
     remedy: ClassVar[str | None] = None
 
 
-class Unforeseen(WorkerError):
-    """An exception that nobody foresaw: a bug of ours; the window is tried again like after an outage."""
+class UnexpectedError(WorkerError):
+    """An unexpected exception, which is a bug in Relève. The window is retried as after an outage."""
 
     code = "UNKNOWN_ERROR.BUG"
-    remedy = f"It is asked again by itself. {_REPORT}"
+    remedy = f"Relève retries by itself. {_REPORT}"
 
 
 class TransientError(WorkerError):
-    """The same call may well work later; ``retry_after_s`` is the wait asked for, or None."""
+    """An error that a retry may solve; ``retry_after_s`` is the wait that was asked for, or None."""
 
     kind = "supplier_unavailable"
 
@@ -63,7 +63,7 @@ class TransientError(WorkerError):
 
 
 class RateLimited(TransientError):
-    """Our own pacing has no call left at the moment: the call waits for its turn. The supplier was not asked."""
+    """Relève's own rate limit is reached, so the call waits for its turn. The supplier was not asked."""
 
     code: ClassVar[str] = "RATE_LIMITED"
     answer_class = AnswerClass.QUOTA
@@ -72,26 +72,27 @@ class RateLimited(TransientError):
 
 
 class SupplierLimited(RateLimited):
-    """The supplier says that the quota is used up (429): all calls wait as long as it asked for."""
+    """The supplier says that the quota is used up (429). All calls pause for as long as it asks."""
 
     code: ClassVar[str] = "RATE_LIMITED.BY_SUPPLIER"
-    while_closed: ClassVar[str] = "{} says that the quota is used up: we wait as long as it asked for"
+    while_closed: ClassVar[str] = "{} says that the quota is used up: all calls pause for as long as it asks"
 
 
 class GatewayBanned(SupplierLimited):
-    """The gateway has shut out this address (403 with a page in place of an answer): nothing is asked for a day."""
+    """The gateway blocks this address (403 with a page instead of an answer). No calls are made for a day."""
 
     code = "GATEWAY_BANNED"
     answer_class = AnswerClass.BANNED
     remedy = (
-        "Nothing: it is asked again after a day, by itself. Where it comes back, see that no other program asks from "
-        "the same address, then write to the gateway's owner ([use a gateway](../how-to/use-a-gateway.md))."
+        "Nothing: Relève retries by itself after a day. If it happens again, check that no other program uses the "
+        "gateway from the same address, then write to the gateway's owner ([use a "
+        "gateway](../how-to/use-a-gateway.md))."
     )
-    while_closed = "{} has shut out this address: nothing is asked of it for a day"
+    while_closed = "{} blocks this address: no calls for a day"
 
 
 class IncidentOpen(RateLimited):
-    """An incident is open, so nobody is asked; the window is due again when that is over."""
+    """An incident is open, so no call was made. The window is retried when the incident is over."""
 
     code = "VENDOR_DOWN.INCIDENT"  # What makes us wait is the supplier's outage.
     answer_class = AnswerClass.OUTAGE
@@ -100,22 +101,22 @@ class IncidentOpen(RateLimited):
 
 
 class SupplierUnavailable(TransientError):
-    """The supplier gave no usable answer. Never raised itself: its subclasses say why."""
+    """The supplier gave no usable answer. The codes below say why; this one is never used alone."""
 
     code: ClassVar[str] = "VENDOR_DOWN"
     answer_class = AnswerClass.OUTAGE
     incident: ClassVar[IncidentName | None] = "outage"
-    remedy = f"{_ASKED_AGAIN} Where it lasts, `releve doctor` tells the supplier from the network."
+    remedy = f"{_ASKED_AGAIN} If it persists, `releve doctor` shows whether the supplier or the network is at fault."
 
 
 class SupplierUnreachable(SupplierUnavailable):
-    """No connection to the supplier: no route, no such name, refused, or no common encryption."""
+    """No connection to the supplier: no route, unknown host name, connection refused or TLS error."""
 
     code = "VENDOR_DOWN.UNREACHABLE"
 
 
 class SupplierTooSlow(SupplierUnavailable):
-    """The supplier did not finish its answer in time."""
+    """The supplier's answer was not complete before the timeout."""
 
     code = "VENDOR_DOWN.TIMEOUT"
 
@@ -133,48 +134,48 @@ class SupplierFault(SupplierUnavailable):
 
 
 class AnswerNotJson(SupplierUnavailable):
-    """The answer is no JSON, for example a page of a gateway."""
+    """The answer is not JSON, but for instance a gateway's error page."""
 
     code = "VENDOR_DOWN.NOT_JSON"
 
 
 class StoreUnavailable(TransientError):
-    """CouchDB, the SQL database or Redis can't be reached: infrastructure, no account is to blame."""
+    """CouchDB, the SQL database or Redis can't be reached. No account is affected."""
 
     answer_class = AnswerClass.STORE
     kind = "store_unavailable"
-    remedy = "`releve doctor` says which server can't be reached."
+    remedy = "`releve doctor` shows which server can't be reached."
 
 
 class NotDelivered(TransientError):
-    """The receiver of our notices or of an output did not take what was sent; it is sent again later."""
+    """The receiver of a notice or an output did not accept it. It is sent again later."""
 
     remedy = (
-        "Look at `RELEVE_WEBHOOK_URL` or `RELEVE_NOTIFY_URL`, or at `releve outputs list`. After eight tries a notice "
-        "is given up; what an output waits for is kept."
+        "Check `RELEVE_WEBHOOK_URL` or `RELEVE_NOTIFY_URL`, or run `releve outputs list`. A notice is dropped after "
+        "eight tries; data for an output is kept."
     )
 
 
 class PageNotReady(TransientError):
-    """A page of our own, or of a server that was started beside it, does not answer as it should yet."""
+    """A page of Relève, or of a server that it started, does not answer correctly yet."""
 
-    remedy = "Its text says which."
+    remedy = "The error text names the page."
 
 
 class ProxyBusy(TransientError):
-    """As many clients of the proxy wait for the supplier as may at once."""
+    """Too many clients of the proxy wait for the supplier at once."""
 
-    remedy = "The client tries again by itself, after the seconds of `Retry-After`."
+    remedy = "The client retries by itself after the seconds in `Retry-After`."
 
 
 class RightChanging(TransientError):
-    """A right of this meter is being withdrawn, so no other one can be declared yet."""
+    """A right to this meter is being withdrawn, so no other can be declared yet."""
 
-    remedy = "Try again in some minutes."
+    remedy = "Try again in a few minutes."
 
 
 class AccountError(WorkerError):
-    """This account waits for its owner; automatic runs skip it."""
+    """An account that waits for its holder; automatic runs skip it."""
 
     code: ClassVar[str] = "USER_ACTION_NEEDED"
     answer_class = AnswerClass.METER
@@ -183,7 +184,7 @@ class AccountError(WorkerError):
 
 
 class ConsentRevoked(AccountError):
-    """The consent ended or was withdrawn: the owner must consent again.
+    """The consent ended or was withdrawn. The holder must consent again.
 
     After a data call this may be wrong: ``worker.accounts.refusals`` waits for a second refusal before it suspends the
     account.
@@ -196,18 +197,18 @@ class ConsentRevoked(AccountError):
 
 
 class RefreshTokenDead(ConsentRevoked):
-    """The refresh token or code is refused, or there is none: no doubt, nothing but a new consent helps."""
+    """The refresh token or code is refused or missing. The holder must consent again."""
 
 
 class RefreshAnswerLost(RefreshTokenDead):
-    """The supplier took the refresh token, but its answer with the next one never reached us."""
+    """The supplier used up the refresh token, but its answer with the next one was lost."""
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"
     incident = None  # The token is really lost: only a new consent helps.
 
 
 class RightEnded(ConsentRevoked):
-    """The supplier lists the right of access as ended: refused, revoked, obsolete, or to be checked anew.
+    """The supplier lists the access right as ended: refused, revoked, obsolete, or to be verified again.
 
     The supplier says so itself when it is asked for its rights, so one look is enough.
     """
@@ -216,7 +217,7 @@ class RightEnded(ConsentRevoked):
 
 
 class TokenRefused(ConsentRevoked):
-    """The gateway refuses the account's token: it is wrong, has ended, or is not for this meter."""
+    """The gateway refuses the account's token: it is wrong, has expired, or is for another meter."""
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED.TOKEN_REFUSED"
     answer_class = AnswerClass.TOKEN
@@ -224,14 +225,14 @@ class TokenRefused(ConsentRevoked):
 
 
 class TokenNeeded(AccountError):
-    """No token of the gateway is kept for this account, or it has ended, so no call was made."""
+    """The account's gateway token is missing or has expired, so no call was made."""
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.TOKEN_NEEDED"
     answer_class = AnswerClass.TOKEN
 
 
 class ConsentEnded(AccountError):
-    """The last day of the consent is over, so no call was made: the owner must consent again."""
+    """The consent has expired, so no call was made. The holder must consent again."""
 
     code: ClassVar[str] = "CONSENT_ENDED"
     answer_class = AnswerClass.CONSENT
@@ -240,13 +241,13 @@ class ConsentEnded(AccountError):
 
 
 class ConsentStopped(ConsentEnded):
-    """The household has stopped its consent here, so no call was made."""
+    """The household stopped its consent on Relève's pages, so no call was made."""
 
     code: ClassVar[str] = "CONSENT_STOPPED"
 
 
 class AccountClosed(ConsentEnded):
-    """Another person holds the meter now, so no call was made; the history stays its own holder's."""
+    """Another person holds the meter now, so no call was made. The former holder keeps the history."""
 
     code: ClassVar[str] = "ACCOUNT_CLOSED"
     suspends = False  # The account stays closed.
@@ -254,7 +255,7 @@ class AccountClosed(ConsentEnded):
 
 
 class HolderChanged(AccountError):
-    """The person who consented no longer holds the contract of this meter."""
+    """The person who consented no longer holds this meter's contract."""
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.ACCOUNT_REMOVED"
     answer_class = AnswerClass.HOLDER
@@ -263,13 +264,13 @@ class HolderChanged(AccountError):
 
 
 class UnknownUsagePoint(AccountError):
-    """The supplier does not know this meter, or does not let us see it."""
+    """The supplier does not know this meter, or refuses access to it."""
 
     incident = "meter"
 
 
 class LoginFailed(AccountError):
-    """The account's token was refused again right after it was renewed."""
+    """The account's token was refused again right after its renewal."""
 
     code: ClassVar[str] = "LOGIN_FAILED"
     answer_class = AnswerClass.LOGIN
@@ -278,14 +279,14 @@ class LoginFailed(AccountError):
 
 
 class FilesOnly(AccountError):
-    """The account of a gas meter was made by the import of a file, so nothing is asked for it."""
+    """A gas account that was made by importing a file, so no calls are made for it."""
 
     code: ClassVar[str] = "FILES_ONLY"
     answer_class = AnswerClass.LOGIN
 
 
 class UnknownAccount(AccountError):
-    """No account of this id is in the registry."""
+    """The registry has no account with this id."""
 
     code: ClassVar[str] = "CANNOT_FIND_ACCOUNT"
     answer_class = AnswerClass.BUG
@@ -294,13 +295,13 @@ class UnknownAccount(AccountError):
 
 
 class DataError(WorkerError):
-    """Keep it out and report it: asking again would give the same."""
+    """An error that is reported and not retried, because the answer would be the same."""
 
     kind = "data_error"
 
 
 class MalformedAnswer(DataError):
-    """The answer is none that we asked for. Never raised itself: its subclasses say what is wrong with it."""
+    """The answer is not what was asked for. The codes below say why; this one is never used alone."""
 
     code: ClassVar[str] = "ANSWER_MALFORMED"
     answer_class = AnswerClass.MALFORMED
@@ -309,43 +310,43 @@ class MalformedAnswer(DataError):
 
 
 class WrongUnit(MalformedAnswer):
-    """The answer is in another unit than was asked for, or measures something else."""
+    """The answer has another unit than was asked for, or measures something else."""
 
     code = "ANSWER_MALFORMED.UNIT"
 
 
 class WrongMeter(MalformedAnswer):
-    """The answer is of another meter than was asked for, or mixes several."""
+    """The answer is about another meter than was asked for, or about several."""
 
     code = "ANSWER_MALFORMED.METER"
 
 
 class WrongShape(MalformedAnswer):
-    """The answer is JSON without the fields that an answer of this series has."""
+    """The answer is JSON, but lacks fields that this series must have."""
 
     code = "ANSWER_MALFORMED.SHAPE"
 
 
 class BrokenJson(MalformedAnswer):
-    """The answer is JSON that is written wrongly."""
+    """The answer is invalid JSON."""
 
     code = "ANSWER_MALFORMED.JSON"
 
 
 class AnswerTooLarge(MalformedAnswer):
-    """The answer is longer, or nested deeper, than any answer is."""
+    """The answer is longer, or more deeply nested, than a real answer can be."""
 
     code = "ANSWER_MALFORMED.TOO_LARGE"
 
 
 class UnusableToken(MalformedAnswer):
-    """The token endpoint answered without a token that can be used."""
+    """The token endpoint answered without a usable token."""
 
     code = "ANSWER_MALFORMED.TOKEN"
 
 
 class SeriesNotOffered(DataError):
-    """The supplier says that this meter has no such series: the series ends, and the account goes on."""
+    """The supplier says that this meter has no such series. The series ends; the account continues."""
 
     code: ClassVar[str] = "series_not_offered"
     answer_class = AnswerClass.NO_DATA  # It is an answer: there is nothing to be had.
@@ -353,43 +354,43 @@ class SeriesNotOffered(DataError):
 
 
 class RequestRefused(DataError):
-    """The supplier calls our request wrong: our bug."""
+    """The supplier says that Relève's request is wrong, which is a bug in Relève."""
 
     code = "UNKNOWN_ERROR.REQUEST_REFUSED"
     remedy = _REPORT
 
 
 class OperatorFault(DataError):
-    """A key, a setting or a version of this installation is wrong: the operator must act, no account."""
+    """A key, setting or version of this installation is wrong. The operator must act."""
 
     code: ClassVar[str] = "SETUP_WRONG"
     answer_class = AnswerClass.APPLICATION
     incident = "application"
     kind = "operator_fault"
     remedy: ClassVar[str | None] = (
-        "Run `releve doctor`: it names what is wrong and what to set. It is asked again every quarter of an hour."
+        "Run `releve doctor`: it shows what is wrong and what to set. Relève retries every 15 minutes."
     )
 
 
 class ApplicationRefused(OperatorFault):
-    """The supplier refuses the application itself (credentials, subscription): the operator must act, no account."""
+    """The supplier refuses the application (credentials or subscription). The operator must act."""
 
     code = "APPLICATION_REFUSED"
     remedy = (
-        "Check the client id, its secret, and that the application has subscribed each API "
-        "([credentials](../how-to/enedis-credentials.md)). It is asked again every quarter of an hour."
+        "Check the client id, the client secret, and that the application is subscribed to each API "
+        "([credentials](../how-to/enedis-credentials.md)). Relève retries every 15 minutes."
     )
 
 
 class WriteRefused(DataError):
-    """The store refused a document for a reason that repeating does not cure."""
+    """The database refused a document for a reason that a retry does not solve."""
 
     code = "WRITE_REFUSED"
-    remedy = f"{_REPORT} Its text names the store's own word."
+    remedy = f"{_REPORT} The error text has the database's reason."
 
 
 class MeterElsewhere(DataError):
-    """An account of another service (tenant) reads this meter, and a meter has one account that is read.
+    """An account of another tenant reads this meter, and only one account may read a meter.
 
     Only a holder of an API token and the operator are told so; nothing names the account.
     """
@@ -402,27 +403,27 @@ class MeterElsewhere(DataError):
 
 
 class ProcessFailed(DataError):
-    """A process that the command line started did not start, or has ended."""
+    """A process that a command started did not start, or has ended."""
 
-    remedy = "Its text names the process and what its log says last."
+    remedy = "The error text has the process and the last line of its log."
 
 
 class UnknownTenant(DataError):
-    """No tenant of this name was set up."""
+    """No tenant has this name."""
 
-    remedy = "`releve tenants list` shows them; `releve tenants set NAME --title TEXT` makes one."
+    remedy = "`releve tenants list` shows the tenants; `releve tenants set NAME --title TEXT` adds one."
 
 
 class UnknownOutput(DataError):
-    """No output of this id was set up."""
+    """No output has this id."""
 
-    remedy = "`releve outputs list` shows them; `releve outputs add KIND` makes one."
+    remedy = "`releve outputs list` shows the outputs; `releve outputs add KIND` adds one."
 
 
 class RightRefused(DataError):
-    """The supplier can't register a right, or a proof of it, for a reason that a person can mend."""
+    """The supplier can't register a right, or its proof, for a reason that a person can correct."""
 
-    remedy = "Nothing was registered. The supplier's reason is in its text."
+    remedy = "Nothing was registered. The error text has the supplier's reason."
 
 
 class RightContractEnded(RightRefused):
@@ -438,39 +439,39 @@ class RightPostcodeWrong(RightRefused):
 
 
 class RightNameWrong(RightRefused):
-    """The name of the contract's holder is missing or not as the supplier wants it."""
+    """The name of the contract's holder is missing, or not as the supplier wants it."""
 
     code: ClassVar[str] = "right_name"
 
 
 class RightEmailWrong(RightRefused):
-    """The e-mail address of the contract's holder is missing or no address."""
+    """The mail address of the contract's holder is missing or invalid."""
 
     code: ClassVar[str] = "right_email"
 
 
 class RightRevoked(RightRefused):
-    """The right was revoked, and can't be declared again like this."""
+    """The right was revoked, and can't be declared again in this way."""
 
     code: ClassVar[str] = "right_revoked"
 
 
 class RightScopeWrong(RightRefused):
-    """The days or data of the right don't fit together."""
+    """The days or the data of the right are inconsistent."""
 
     code: ClassVar[str] = "right_scope"
 
 
 class RightProofRefused(RightRefused):
-    """The supplier does not take these files as proof of the consent."""
+    """The supplier does not accept these files as proof of the consent."""
 
     code: ClassVar[str] = "right_proof"
 
 
 class UnknownRequest(DataError):
-    """No connection request of this id waits for the operator."""
+    """No waiting connection request has this id."""
 
-    remedy = "`releve requests list` shows those that wait."
+    remedy = "`releve requests list` shows the waiting requests."
 
 
 def describe_code(code: str) -> type[WorkerError]:

@@ -22,8 +22,8 @@ MetricKind = Literal["counter", "gauge", "histogram"]
 
 # For each label whose values are not listed: where they come from.
 OPEN_LABELS: Final[Mapping[str, str]] = {
-    "output": "the kinds of outputs, as `releve outputs add` names them",
-    "api": "the supplier's interfaces as quotas tell them apart: one name a preset, or one for each of its APIs",
+    "output": "the kinds of outputs in `releve outputs add --help`",
+    "api": "the supplier's APIs that have a quota: the preset's name, or one name for each API",
     "queue": "the queues of `config/celery_options.py`",
     "task": "the tasks' names, `tasks.…`",
 }
@@ -95,116 +95,119 @@ OTHER: Final = "other"  # A good answer that holds no measures, of consents for 
 # Windows and their readings
 WINDOWS: Final = WORKER_METRICS.counter(
     "releve_windows_total",
-    "Windows that came to an end: stored, or given up until they are due again and why.",
+    "Windows that ended: stored, or failed until their next try, by reason.",
     outcome=(STORED, *ERROR_KINDS),
     series=Series,
 )
 READINGS: Final = WORKER_METRICS.counter(
-    "releve_readings_stored_total", "Readings in the answers of stored windows, new or known.", series=Series
+    "releve_readings_stored_total", "Readings received in stored windows, new or already known.", series=Series
 )
 DROPPED: Final = WORKER_METRICS.counter(
-    "releve_readings_dropped_total", "Values of stored windows that were kept out for being unusable.", series=Series
+    "releve_readings_dropped_total", "Unusable values in stored windows, which were not stored.", series=Series
 )
 DOCUMENTS: Final = WORKER_METRICS.counter(
     "releve_documents_total",
-    "Documents of stored windows, readings and totals alike, by what had to be done.",
+    "Documents of readings and totals in stored windows, by change.",
     change=("created", "updated", "removed", "unchanged"),
     series=Series,
 )
 CORRECTIONS: Final = WORKER_METRICS.counter(
     "releve_corrections_recorded_total",
-    "Readings about to take the place of other values; again where the window is written again.",
+    "Corrections: readings that replace a stored value. A window that is written again counts again.",
     series=Series,
 )
 
 # Calls to the supplier
 CALLS: Final = WORKER_METRICS.counter(
     "releve_supplier_calls_total",
-    "Requests sent to the supplier, by the class of the answer's status; `none` where no answer came.",
+    "Requests to the supplier, by status class of the answer; `none` means no answer.",
     api=("data", "token"),
     status=STATUSES,
     lane=Lane,
 )
 CALL_SECONDS: Final = WORKER_METRICS.histogram(
     "releve_supplier_call_seconds",
-    "From sending a request to the head of the supplier's answer.",
+    "Time from a request to the first bytes of the supplier's answer.",
     (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
     api=("data", "token"),
 )
 ANSWERS: Final = WORKER_METRICS.counter(
     "releve_supplier_answers_total",
-    "What the supplier's answers meant, token requests apart.",
+    "Answers of the supplier by meaning, without token requests.",
     answer=(*AnswerKind, OTHER, TOKEN_REFUSED, *(kind for kind in ERROR_KINDS if kind not in _OWN_KINDS)),
     lane=Lane,
 )
 PERMIT_WAIT: Final = WORKER_METRICS.histogram(
     "releve_permit_wait_seconds",
-    "How long a call waited for its permit of the shared quota, where it got one.",
+    "Wait of a call for a permit of the shared quota, if it got one.",
     (0.001, 0.05, 0.1, 0.25, 0.5, 1, 2),
     lane=Lane,
 )
 PERMITS_REFUSED: Final = WORKER_METRICS.counter(
-    "releve_permits_refused_total", "Calls put off because no permit would come soon.", lane=Lane
+    "releve_permits_refused_total", "Calls postponed because no permit was available soon.", lane=Lane
 )
 PERMITS_GIVEN_BACK: Final = WORKER_METRICS.counter(
-    "releve_permits_released_total", "Permits whose call was never sent: no connection, or a gate closed meanwhile."
+    "releve_permits_released_total", "Permits whose call was never sent: no connection, or a rate-limit pause began."
 )
 GATE_CLOSINGS: Final = WORKER_METRICS.counter(
-    "releve_gate_closings_total", "Answers of the supplier that closed the gate for all workers."
+    "releve_gate_closings_total", "Answers of the supplier that began a rate-limit pause for all workers."
 )
 
 INCIDENTS: Final = WORKER_METRICS.counter(
-    "releve_incidents_total", "Incidents that this worker was the first to see.", kind=IncidentKind
+    "releve_incidents_total", "Incidents that this worker opened.", kind=IncidentKind
 )
 WINDOWS_HELD: Final = WORKER_METRICS.counter(
-    "releve_windows_held_total", "Windows that ended without a call, for an incident was open.", series=Series
+    "releve_windows_held_total", "Windows that ended without a call because of an open incident.", series=Series
 )
 
 # Stores
 STORE_SECONDS: Final = WORKER_METRICS.histogram(
     "releve_store_request_seconds",
-    "Time of one operation of the measure store; a large write may take several requests.",
+    "Time of one operation of the measure store. A large write may take several requests.",
     (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30),
     operation=("read", "write", "erase", "create"),
 )
 STORE_ERRORS: Final = WORKER_METRICS.counter(
     "releve_store_errors_total",
-    "Operations that failed because a store could not be reached or refused.",
+    "Operations that failed because a store was unreachable or refused them.",
     store=("measures", "registry", "redis"),
 )
 
 # Outputs
 OUTPUT_SERIES: Final = WORKER_METRICS.counter(
-    "releve_output_series_sent_total", "Changed series of accounts that an output took.", output=()
+    "releve_output_series_sent_total", "Changed series of accounts that an output accepted.", output=()
 )
 OUTPUT_FAILURES: Final = WORKER_METRICS.counter(
-    "releve_output_failures_total", "Deliveries that an output did not take; they are tried again.", output=()
+    "releve_output_failures_total", "Failed deliveries to an output. They are retried.", output=()
 )
 
 # Tasks
 TASK_SECONDS: Final = WORKER_METRICS.histogram(
     "releve_task_seconds",
-    "How long a task ran, once for each try.",
+    "Run time of a task, for each try.",
     (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
     task=(),
 )
 TASK_WAIT: Final = WORKER_METRICS.histogram(
     "releve_task_wait_seconds",
-    "From when a message was published, or its countdown was over, to the start of its task.",
+    "Wait of a message in its queue, from its publication or the end of its countdown to the start of its task.",
     (0.05, 0.25, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600),
     lane=Lane,
 )
-TASK_RETRIES: Final = WORKER_METRICS.counter("releve_task_retries_total", "Tries of a task after the first.", task=())
+TASK_RETRIES: Final = WORKER_METRICS.counter("releve_task_retries_total", "Retries of tasks.", task=())
 TASK_FAILURES: Final = WORKER_METRICS.counter(
-    "releve_task_failures_total", "Tasks that were given up; `unforeseen` is a bug of ours.", task=(), error=ERROR_KINDS
+    "releve_task_failures_total",
+    "Tasks that failed for good. The kind `unforeseen` is a bug in Relève.",
+    task=(),
+    error=ERROR_KINDS,
 )
 MESSAGES_GIVEN_BACK: Final = WORKER_METRICS.counter(
     "releve_messages_requeued_total",
-    "Messages of workers that died or lost the broker, put back into their queues; on Redis alone.",
+    "Messages of dead or disconnected workers that were put back into their queues (Redis only).",
 )
-TASKS_RUNNING: Final = WORKER_METRICS.gauge("releve_tasks_running", "Tasks that run at this moment.", lane=Lane)
+TASKS_RUNNING: Final = WORKER_METRICS.gauge("releve_tasks_running", "Running tasks.", lane=Lane)
 
 
 def error_kind(error: BaseException) -> str:
-    """Return the kind of this error, one of ERROR_KINDS; an error that is none of ours is unforeseen, too."""
+    """Return the kind of this error, one of ERROR_KINDS; any other exception counts as unexpected."""
     return (error if isinstance(error, WorkerError) else WorkerError).kind

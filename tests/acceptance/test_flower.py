@@ -136,8 +136,8 @@ def test_a_taken_port_is_named_before_anything_starts(system: System, flower: Ca
         port = str(other_socket.getsockname()[1])
         errors = system.releve("up", "--flower-port", port, code=2).err
     assert errors.endswith(
-        f"releve: port {port} for Flower: Address already in use; choose another with --flower-port, or 0 to go "
-        "without\n"
+        f"releve: port {port} for Flower: Address already in use; choose another with --flower-port, or give 0 for "
+        "no Flower\n"
     )
 
 

@@ -31,7 +31,7 @@ def test_before_anything_runs_the_doctor_names_what_is_missing_and_makes_nothing
     assert "no append-only file" in results["redis"]["told"]
     assert not list((system.folder / "data").glob("*.*")), "neither database nor key"
     health = system.releve("health", "live", "--role", "worker", code=1)
-    assert "worker: no sign of life for 90 s" in health.err
+    assert "worker: no heartbeat for 90 s" in health.err
     assert "no beat has been heard of" in system.releve("health", "ready", "--role", "beat", code=1).err
 
 

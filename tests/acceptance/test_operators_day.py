@@ -22,8 +22,10 @@ from tests.support.system import BIN, ROOT, System, open_system, until
 from worker.stores.redis.child_processes import free_port
 
 PASSWORD = "marmotte vapeur tuile 12"
-FIRST_LINE = "there is no operator yet: `releve operators add NAME` makes the first, who signs in at /operator"
-OLD_PASSWORD = "RELEVE_OPERATOR_PASSWORD does nothing any more: operators have names: `releve operators add NAME` makes"
+FIRST_LINE = "there is no operator yet: add one with `releve operators add NAME`, who then signs in at /operator"
+OLD_PASSWORD = (
+    "RELEVE_OPERATOR_PASSWORD has no effect any more: operators have names: add one with `releve operators add NAME`"
+)
 
 
 class Terminal:
@@ -104,7 +106,7 @@ def test_an_operators_first_day(tmp_path: Path) -> None:
         terminal.type(PASSWORD)
         terminal.wait_for("Repeat")
         terminal.type(PASSWORD)
-        terminal.wait_for("the code that the app shows now")
+        terminal.wait_for("code that the app shows now")
         key = re.search(r"key +([A-Z2-7]{32})", terminal.shown)
         assert key and PASSWORD not in terminal.shown
         app = pyotp.TOTP(key[1])

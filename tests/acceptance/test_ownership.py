@@ -767,7 +767,7 @@ def test_h6_one_changed_byte_is_named_by_the_check(service: Service) -> None:
     checked = service.run("consents", "verify")
     assert (checked.code, checked.out.splitlines()[0]) == (
         1,
-        f"row {row['sequence']} was changed: it doesn't fit its hash",
+        f"row {row['sequence']} was changed: it does not match its hash",
     )
     assert not json.loads(service.system.releve("consents", "export", account).out)["chain"]["verifies"]
     change_actor(service, row["sequence"], row["actor"])

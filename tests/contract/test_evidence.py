@@ -179,7 +179,7 @@ def test_to_resume_an_account_writes_no_evidence_and_what_its_holder_has_stopped
         book.pending.suspend(account_id, WITHDRAWN, NOW, consent_ended=True, notices=list)
     book.consents.withdraw(stopped, NOW)
     before = book.rows()
-    with pytest.raises(ValueError, match="only a new one") as caught:
+    with pytest.raises(ValueError, match="only a new consent") as caught:
         book.registry.set_state(stopped, AccountState.READY, now=NOW)
     assert "\n" not in str(caught.value)
     for account_id in (refused, bare):  # A refusal can be a mistake of the supplier, which is asked again.
@@ -261,7 +261,7 @@ def test_a_row_that_names_another_account_or_holds_no_value_of_its_column_is_nam
     first, second = book.fill()
     book.change(2, account_id=first)
     book.run(text("UPDATE consent_evidence SET proof = 'none!' WHERE sequence = 4"))
-    assert book.faults() == ["row 2 was changed: it doesn't fit its hash", "row 4 was changed: it can't be read"]
+    assert book.faults() == ["row 2 was changed: it does not match its hash", "row 4 was changed: it can't be read"]
     assert [row["sequence"] for row in book.evidence.export(first)] == [1, 2, 3, 5]
     assert book.evidence.export(second) == []
 
@@ -274,8 +274,8 @@ def test_a_personal_part_of_another_row_or_of_another_key_is_found(book: Book) -
     book.change(1, sealed_personal=registry_sealer().seal(other, place))
     book.change(2, sealed_personal=rows[0]["sealed_personal"])
     assert book.faults() == [
-        "row 1 was changed: its personal part is another one",
-        "row 2 has a personal part that no key opens: it was changed, or its key is gone",
+        "row 1 was changed: it has another personal part",
+        "row 2 has a personal part that can't be decrypted: it was changed, or its key is missing",
     ]
     book.change(5, sealed_personal=rows[1]["sealed_personal"])
     assert "row 5 was changed: the end of a consent has no personal part" in book.faults()
@@ -334,23 +334,23 @@ def test_a_chain_that_was_hashed_anew_is_caught_by_the_sealed_head(book: Book) -
     book.fill()
     book.change(2, consent_until=UNTIL + 400 * DAY)
     head = rehash(book, 2)
-    assert book.faults() == ["row 5 was replaced: the sealed head names another hash"]
+    assert book.faults() == ["row 5 was replaced: the encrypted head has another hash"]
     of_head = update(CONSENT_CHAIN).where(CONSENT_CHAIN.c.name == "head")
     book.run(of_head.values(hash=head.hash))
     assert book.faults() == [
-        "the head was changed: it doesn't fit its seal",
-        "row 5 was replaced: the sealed head names another hash",
+        "the head was changed: it does not match its encrypted copy",
+        "row 5 was replaced: the encrypted head has another hash",
     ]
     # The next append follows the seal, so it doesn't vouch for what was changed.
     book.give(book.add())
-    assert book.faults() == ["row 5 was replaced: row 6 names another hash for it"]
+    assert book.faults() == ["row 5 was replaced: row 6 has another hash for it"]
 
 
 def test_a_row_that_was_changed_and_hashed_anew_is_named_by_the_row_after_it(book: Book) -> None:
     book.fill()
     book.change(2, actor="cli:eve")
     book.change(2, hash=hash_row(book.rows()[1]))
-    assert book.faults() == ["row 2 was replaced: row 3 names another hash for it"]
+    assert book.faults() == ["row 2 was replaced: row 3 has another hash for it"]
 
 
 @pytest.mark.parametrize("end", [end.value for end in ChainEnd])
@@ -362,10 +362,10 @@ def test_the_ends_of_the_chain_are_missed_and_their_seals_fit_no_other(book: Boo
     row = book.registry.database.fetch(select(CONSENT_CHAIN).where(of_end))[0]._asdict()
     for change in changes:
         book.run(update(CONSENT_CHAIN).where(of_end).values(**change))
-        assert book.faults() == [f"the {end} was changed: it doesn't fit its seal"]
+        assert book.faults() == [f"the {end} was changed: it does not match its encrypted copy"]
         book.run(update(CONSENT_CHAIN).where(of_end).values(**row))
     book.run(update(CONSENT_CHAIN).where(of_end).values(sealed=other))
-    assert book.faults() == [f"the {end} has a seal that no key opens: it was changed, or its key is gone"]
+    assert book.faults() == [f"the {end} can't be decrypted: it was changed, or its key is missing"]
     book.run(delete(CONSENT_CHAIN).where(of_end))
     assert book.faults() == [f"the {end} is missing"]
 
@@ -375,7 +375,7 @@ def test_after_its_seal_was_spoilt_a_chain_says_for_good_where_it_began_anew(boo
     of_head = update(CONSENT_CHAIN).where(CONSENT_CHAIN.c.name == "head")
     book.run(of_head.values(sealed="spoilt"))
     book.give(book.add())
-    assert book.faults() == ["row 6 begins a new chain: when it was written, the head's seal could not be opened"]
+    assert book.faults() == ["row 6 begins a new chain: when it was written, the head could not be decrypted"]
 
 
 # Erasure, and rows past their time
@@ -401,7 +401,7 @@ def test_an_erasure_deletes_the_personal_part_alone_and_the_chain_verifies(book:
         "900001",
     )
     book.change(1, consent_until=UNTIL + DAY)
-    assert book.faults() == ["row 1 was changed: it doesn't fit its hash"]
+    assert book.faults() == ["row 1 was changed: it does not match its hash"]
 
 
 def test_with_no_days_the_personal_part_goes_at_once_and_the_rest_from_the_chains_beginning(book: Book) -> None:
@@ -417,7 +417,7 @@ def test_with_no_days_the_personal_part_goes_at_once_and_the_rest_from_the_chain
     book.give(book.add())
     assert book.numbers() == [5] and book.faults() == []
     book.change(5, previous_hash="0" * 64)
-    assert book.faults() == ["row 5 was changed: it doesn't fit its hash"]
+    assert book.faults() == ["row 5 was changed: it does not match its hash"]
 
 
 def test_rows_go_from_the_beginning_and_the_anchor_tells_where_the_chain_goes_on(book: Book) -> None:
@@ -439,7 +439,7 @@ def test_an_anchor_can_not_be_moved_without_a_key(book: Book) -> None:
     moved = {"sequence": 3, "hash": rows[1]["hash"]}
     of_anchor = update(CONSENT_CHAIN).where(CONSENT_CHAIN.c.name == "anchor")
     book.run(of_anchor.values(**moved))
-    assert book.faults() == ["the anchor was changed: it doesn't fit its seal", "rows 2 to 3 are missing"]
+    assert book.faults() == ["the anchor was changed: it does not match its encrypted copy", "rows 2 to 3 are missing"]
 
 
 def test_rows_that_several_drop_at_once_are_counted_once(book: Book) -> None:
@@ -563,7 +563,7 @@ def test_a_row_in_the_table_of_before_is_foreign_once_the_chain_has_begun(book: 
     row = {**old_rows(lambda at: at)[0], "account_id": account_id}
     book.run(insert(CONSENT_PROOFS).values(**row))
     assert import_older_consents(book.registry.database, registry_sealer()) == 0
-    assert book.faults() == ["1 rows of consent_proofs are foreign: nothing writes there any more"]
+    assert book.faults() == ["1 rows of consent_proofs are foreign: Relève does not write to this table any more"]
 
 
 # Any history

@@ -105,7 +105,7 @@ def test_rotation_goes_on_past_a_token_whose_key_is_lost_and_then_says_so(regist
         writer.tokens.save(account_id, "secret-token")
         writer.database.close()
     with_new_key = open_registry(url, new_key)
-    with pytest.raises(OperatorFault, match="2 tokens are sealed under the first key, 1 can't be read"):
+    with pytest.raises(OperatorFault, match="2 tokens are encrypted with the first key, 1 can't be read"):
         rotate_seals(registry.database, registry_sealer(new_key, KEY), TOKEN_SEALS)
     assert with_new_key.tokens.load(ids[0]) == with_new_key.tokens.load(ids[2]) == "secret-token"
     with pytest.raises(OperatorFault, match="RELEVE_TOKEN_KEYS"):

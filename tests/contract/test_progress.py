@@ -188,7 +188,7 @@ def test_a_lock_has_one_holder_at_a_time(state: ProgressStore) -> None:
 
 def test_a_busy_lock_is_a_result_or_try_again_later(state: ProgressStore) -> None:
     with state.lock("token", ttl_s=30):
-        busy = pytest.raises(StoreUnavailable, match="lock token stays busy")
+        busy = pytest.raises(StoreUnavailable, match="lock token is still held")
         with busy as caught, state.lock("token", ttl_s=30, wait_s=0.1):
             pytest.fail("two holders")
         assert caught.value.retry_after_s == 30

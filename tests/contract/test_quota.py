@@ -123,7 +123,7 @@ def test_a_permit_is_booked_once_and_its_holder_sleeps_until_then(redis: Redis, 
     for _ in range(4):
         ledger.take_permit("all")
     assert [round(wait_s / 37.5) for wait_s in slept] == [1, 2, 3]
-    with pytest.raises(RateLimited, match="no permit of enedis") as caught:
+    with pytest.raises(RateLimited, match="rate limit of enedis") as caught:
         ledger.take_permit("all")
     assert 145 < (caught.value.retry_after_s or 0) <= 150.001
 

@@ -53,7 +53,7 @@ def test_the_doctor_and_each_command_say_so_too(
 
 def line_of(ended: CommandResult, check: str) -> str:
     """Return the doctor's line for a check."""
-    assert "a bug of ours" not in ended.err
+    assert "a bug in Relève" not in ended.err
     return next(line for line in ended.out.splitlines() if line[5:].startswith(check))
 
 

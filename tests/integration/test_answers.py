@@ -46,7 +46,7 @@ def test_explain_begins_with_the_sentence_to_read_aloud(household: ExplainedHous
     assert "daily: complete (complete), 10.997 kWh stored" in printed
     assert any(line.startswith("corrected: 2024-07-23 was 10.879 kWh, became 10.997 kWh at") for line in printed)
     assert "call 2024-07-25 09:00 (hand) for 2024-07-18/2024-07-25: data" in printed
-    assert printed[-1] == "totals: they agree"
+    assert printed[-1] == "totals: correct"
     assert METER not in releve("explain", household.account_id, "2024-07-23", "--json")
 
 
@@ -90,7 +90,7 @@ def test_completeness_counts_days_and_a_rebuild_brings_them_back(household: Expl
         assert completeness.replace_if_unchanged(
             household.account_id, series, completeness.load_ledger(household.account_id, series), DayLedger()
         )
-    assert "nothing known yet" in releve("completeness", household.account_id)
+    assert "nothing fetched yet" in releve("completeness", household.account_id)
     rows = [json.loads(line) for line in releve("completeness", "--all", "--rebuild", "--json").splitlines()]
     (row,) = [row for row in rows if row["account"] == household.account_id]
     assert row["series"]["daily"]["complete"] == 30

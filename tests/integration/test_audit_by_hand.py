@@ -86,7 +86,7 @@ def test_l3_a_secret_that_is_shown_leaves_an_entry(cli: Installation, tmp_path: 
     cli.releve("secrets", "make", str(folder))
     nowhere = cli.releve("secrets", "show", "token_keys", "--folder", str(folder))
     # Where there is no registry, as in the container of the secrets, a line says so, and none is made.
-    assert "not recorded in the audit trail: there is no registry here" in nowhere.err
+    assert "not recorded in the audit trail: no registry was found" in nowhere.err
     assert not (tmp_path / "registry.db").exists()
     cli.releve("tokens", "list")
     shown = cli.releve("secrets", "show", "token_keys", "--folder", str(folder))
@@ -108,7 +108,7 @@ def test_l3_a_backup_and_its_restore_are_recorded(redis_url: str, tmp_path: Path
     new.releve("restore", str(tmp_path / "nothing.zip"), code=1)  # Its entry does not keep the next one from it.
     new.releve("restore", str(tmp_path / "backup.zip"))
     again = new.releve("restore", str(tmp_path / "backup.zip")).out  # As after an interruption.
-    assert again.startswith("an earlier run has restored the registry; 0 documents came back now from ")
+    assert again.startswith("an earlier run restored the registry; restored 0 documents now from ")
     found = [(row["action"], row["outcome"] == "ok") for row in trail(new)]
     # The trail up to the backup came along.
     assert found == [

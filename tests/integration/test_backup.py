@@ -109,7 +109,7 @@ def test_what_older_versions_have_sealed_comes_back_and_is_then_sealed_anew(
     with new.open() as runtime:
         restore(runtime, file)
         assert runtime.registry.tokens.load(accounts[0]) == token
-    assert "1 tokens sealed anew" in new.releve("keys", "rotate").out
+    assert "1 tokens encrypted again" in new.releve("keys", "rotate").out
     with new.open() as runtime:
         assert runtime.registry.tokens.load(accounts[0]) == token
         assert not any(row["sealed"].startswith(OLD_FORM) for row in registry_rows(runtime)["tokens"])

@@ -53,8 +53,8 @@ def test_every_command_explains_itself_with_an_example(releve: Releve, words: tu
     "words, message",
     [
         (("nothing",), "No such command 'nothing'"),
-        (("sync",), "name one ACCOUNT, or --all"),
-        (("sync", "abc", "--all"), "name one ACCOUNT, or --all"),
+        (("sync",), "give one ACCOUNT, or --all"),
+        (("sync", "abc", "--all"), "give one ACCOUNT, or --all"),
         (("sync", "--all", "--inline", "--wait"), "nothing to --wait for"),
         (("backfill",), "Missing argument 'ACCOUNT'"),
         (("accounts", "add"), "Missing option '--usage-point'"),
@@ -200,7 +200,7 @@ def test_a_consent_that_is_over_is_named_and_nothing_is_enqueued_for_it(
     assert ended.code == 1
     assert {failure["code"] for failure in json.loads(ended.out)["failures"]} == {"CONSENT_ENDED"}
     ended = releve("sync", "--all", "--inline")
-    assert (ended.code, ended.out.strip()) == (0, "nothing was missing")
+    assert (ended.code, ended.out.strip()) == (0, "nothing to do")
     codes = {row["account"]: row["reason"] for row in releve("status", "--all", "--json").rows}
     assert codes == {over: "CONSENT_ENDED", stopped: "CONSENT_STOPPED"}
 
@@ -209,7 +209,7 @@ def test_waiting_without_a_worker_says_so_at_once(releve: Releve) -> None:
     account = json.loads(releve("accounts", "add", "--usage-point", METER, "--json").out)["account"]
     for words in (("sync", "--all"), ("backfill", account)):
         ended = releve(*words, "--wait")
-        assert "no worker is alive" in ended.error_line
+        assert "no worker is running" in ended.error_line
         assert ended.code == 1
 
 

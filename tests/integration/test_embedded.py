@@ -328,7 +328,7 @@ def test_a_child_is_waited_for_until_it_is_ready_and_one_that_cannot_start_is_on
 def test_a_name_is_taken_while_its_child_runs_and_a_missing_program_is_told() -> None:
     with Supervisor() as supervisor:
         supervisor.start("one", SLEEP)
-        with pytest.raises(ValueError, match="child one is running already"):
+        with pytest.raises(ValueError, match="child one is already running"):
             supervisor.start("one", SLEEP)
         with pytest.raises(FileNotFoundError):
             supervisor.start("two", ["/nowhere/program"])

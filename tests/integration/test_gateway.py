@@ -127,7 +127,7 @@ def test_a_ban_is_told_by_doctor_and_status(runtime: Runtime, gateway: Gateway, 
     assert gateway.switch("bans", "GET")["most_calls_in_half_a_day"] == 1, "the second was not sent"
     gateway.switch("bans", limit=100)
     doctor = home.run("doctor").out  # It has no workers here, and says so.
-    assert "the gateway has shut out this address (403)" in doctor
+    assert "the gateway blocks this address (403)" in doctor
     assert "GATEWAY_BANNED" in home.releve("status").out
 
 

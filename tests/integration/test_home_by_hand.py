@@ -91,7 +91,7 @@ def test_a_token_on_the_command_line_is_refused(home: Installation, command: str
         ("hello", "this is no token"),
         (gateway_token()[:60], "the token is damaged"),
         (gateway_token().replace(".", ".x"), "the token is damaged"),
-        (gateway_token(ends=ENDS.replace(year=2023)), "the token ended on 2023-07-18"),
+        (gateway_token(ends=ENDS.replace(year=2023)), "the token expired on 2023-07-18"),
         (gateway_token(sub=[]), "the token names no meter"),
     ],
 )

@@ -152,12 +152,12 @@ def test_what_a_file_told_is_explained_so(installation: Installation, account: s
 def test_a_file_of_another_meter_is_refused(installation: Installation, account: str, tmp_path: Path) -> None:
     path = str(hour_file(tmp_path, meter=OTHER_METER))
     ended = installation.releve("import", path, "--account", account, code=1)
-    line = f"releve: anything.bin: it is of the meter …0022, and account {account} of …0011"
+    line = f"releve: anything.bin: it is of meter …0022, but account {account} is of …0011"
     assert errors(ended) == [line]
     ended = installation.releve("import", path, code=1)
-    assert errors(ended) == ["releve: anything.bin: no account reads the meter …0022: add it first, or give --account"]
+    assert errors(ended) == ["releve: anything.bin: meter …0022 has no account: add one first, or give --account"]
     ended = installation.releve("import", path, "--usage-point", METER, code=1)
-    assert errors(ended) == ["releve: anything.bin: it is of the meter …0022, and not of …0011"]
+    assert errors(ended) == ["releve: anything.bin: it is of meter …0022, not of …0011"]
     with installation.open() as runtime:
         assert not runtime.measures.read(account, {Doctype.MINUTE: ALL_KEYS})[Doctype.MINUTE]
 
@@ -169,9 +169,7 @@ def test_a_file_without_a_number_needs_the_meter_or_the_account(
     steps = [f"2024-07-01T{hour:02}:00:00+02:00;2024-07-01T{hour:02}:30:00+02:00;0.3" for hour in range(23)]
     path.write_text("debut;fin;kW\n" + "\n".join(steps), encoding="utf-8")
     ended = installation.releve("import", str(path), code=1)
-    assert errors(ended) == [
-        "releve: courbe.csv: it does not say which meter it is of: give --usage-point or --account"
-    ]
+    assert errors(ended) == ["releve: courbe.csv: it does not name its meter: give --usage-point or --account"]
     (named,) = rows_of(installation, str(path), "--usage-point", METER)
     (chosen,) = rows_of(installation, str(path), "--account", account)
     assert (named["usage_point"], named["days_new"]) == ("…0011", 1)
@@ -201,6 +199,8 @@ def test_a_home_makes_the_account_of_a_new_meter_and_asks_nothing_for_it(
         assert explanation.reason is Reason.TOKEN_NEEDED
     (again,) = rows_of(installation, path, **HOME)
     assert again["days_same"] == 2
+    advice = installation.releve("sync", account.id, code=1, **HOME).error_line
+    assert "`releve home token`" in advice and "resume" not in advice
 
 
 def test_a_fresh_folder_becomes_a_homes(redis_url: str, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_fresh_folder_becomes_a_homes(redis_url: str, tmp_path: Path) -> None:
     assert not (folder / "home").exists()
     ended = run_releve(tmp_path, env, "import", path)
     assert (ended.code, (folder / "home").exists()) == (0, True), ended.err
-    assert "made for the meter …0011" in ended.out
+    assert "added for the meter …0011" in ended.out
     fleet = {**env, "RELEVE_DATA_DIR": str(tmp_path / "fleet"), "RELEVE_HOME": "false"}
     assert run_releve(tmp_path, fleet, "import", path).code == 1
     assert not (tmp_path / "fleet" / "home").exists()
@@ -273,7 +273,7 @@ def test_the_recorded_days_of_gas_are_stored_row_by_row(installation: Installati
     assert len(expected) > 300
     pce = "09900000000001"
     ended = installation.releve("import", str(path), "--usage-point", pce, code=1)
-    assert "no account reads the meter …0001" in ended.err
+    assert "meter …0001 has no account" in ended.err
     (row,) = rows_of(installation, str(path), "--usage-point", pce, **HOME)
     assert (row["series"], row["days_new"], row["wh"]) == ("gas_daily", len(expected), 1000 * sum(expected.values()))
     with installation.open(**HOME) as runtime:

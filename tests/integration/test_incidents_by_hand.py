@@ -6,7 +6,7 @@ from tests.support.installation import Installation
 
 
 def test_without_any_it_says_so(installation: Installation) -> None:
-    assert installation.releve("incidents").out == "no incident is open, and none is remembered\n"
+    assert installation.releve("incidents").out == "no incident, open or closed\n"
     assert installation.query_rows("incidents") == []
 
 

@@ -134,9 +134,9 @@ def test_invite_answers_programs_in_json(house: Installation, runtime: Runtime) 
 @pytest.mark.parametrize(
     "words, code, fault",
     [
-        ((), 2, "name one ACCOUNT, or give --usage-point"),
-        (("k3q7d0fr2mxx", "--usage-point", METER), 2, "name one ACCOUNT, or give --usage-point"),
-        (("k3q7d0fr2mxx", "--new-holder"), 2, "--new-holder goes with --usage-point"),
+        ((), 2, "give one ACCOUNT, or --usage-point"),
+        (("k3q7d0fr2mxx", "--usage-point", METER), 2, "give one ACCOUNT, or --usage-point"),
+        (("k3q7d0fr2mxx", "--new-holder"), 2, "--new-holder needs --usage-point"),
         (("--usage-point", "123"), 2, "14 digits"),
         (("--usage-point", OTHER_METER, "--mail", "nobody"), 2, "name@example.org"),
         (("--usage-point", OTHER_METER, "--mail", "a@example.org\nBcc: b@example.org"), 2, "name@example.org"),
@@ -181,7 +181,7 @@ def test_a_used_invitation_is_not_said_to_be_revoked(house: Installation, runtim
     invitation, _ = runtime.inviter.invite_account(add(runtime), "x")
     with runtime.registry.database.writing() as connection:
         assert runtime.invitations.use(connection, invitation.id)
-    assert house.releve("invitations", "revoke", invitation.id).out == f"invitation {invitation.id} was used before\n"
+    assert house.releve("invitations", "revoke", invitation.id).out == f"invitation {invitation.id} was already used\n"
 
 
 # The mail
@@ -223,7 +223,7 @@ def test_a_mail_that_is_not_taken_leaves_the_link_and_says_so(house: Installatio
         result = house.run("invite", "--usage-point", OTHER_METER, "--mail", "holder@example.net", "--json")
     assert result.code == 1
     assert json.loads(result.out)["mailed"] is False
-    assert "the mail was not taken (status 550): send the link yourself" in result.err
+    assert "the mail could not be sent (status 550): send the link yourself" in result.err
     assert "holder@" not in result.err
 
 

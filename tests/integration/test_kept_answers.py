@@ -69,11 +69,11 @@ def home(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_history_is_read_again_by_command(home: str, releve: Run, runtime: Runtime) -> None:
     assert json.loads(releve("replay", home, "--to", "2024-07-01", "--json"))["accounts"][0]["answers"] == 0
     line = releve("replay", home, "--from", "2024-07-20")
-    assert line == f"{home}: 1 answers read again: 1 created, 6 updated, 0 unchanged\n"
+    assert line == f"{home}: 1 answers replayed: 1 created, 6 updated, 0 unchanged\n"
     right = {day.isoformat(): wh / 1000 for day, wh in DAYS.items()}
     stored = content(runtime.measures, home)[Doctype.DAY]
     assert {day for day in right if stored[day] == right[day]} == {day for day in right if day >= "2024-07-20"}
-    assert releve("replay", home) == f"{home}: 1 answers read again: 0 created, 4 updated, 5 unchanged\n"
+    assert releve("replay", home) == f"{home}: 1 answers replayed: 0 created, 4 updated, 5 unchanged\n"
     assert content(runtime.measures, home)[Doctype.DAY] == right
     (report,) = json.loads(releve("replay", "--all", "--json"))["accounts"]
     assert (report["created"], report["updated"]) == (0, 0)
@@ -101,7 +101,7 @@ def test_a_surprise_is_listed_shown_masked_and_cleared(home: str, releve: Run, r
     assert releve("quarantine", "clear", row["id"]) == "cleared\n"
     assert "nothing in quarantine has this id" in releve("quarantine", "clear", row["id"], code=1)
     assert "nothing in quarantine has this id" in releve("quarantine", "show", row["id"], code=1)
-    assert releve("quarantine", "list") == "nothing is in quarantine\n"
+    assert releve("quarantine", "list") == "the quarantine is empty\n"
 
 
 def test_nothing_is_kept_unless_it_is_asked_for(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

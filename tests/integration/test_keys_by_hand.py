@@ -35,7 +35,7 @@ def test_households_stay_signed_in_while_the_session_key_is_replaced(installatio
         assert sees_home(runtime, text, form)
         newer_form = runtime.web_access.signer.csrf_token(key.id)
     rotated = installation.releve("keys", "rotate", session_key=both).out
-    assert "1 households sealed anew" in rotated and "1 sessions, codes and links sealed anew" in rotated
+    assert "1 households encrypted again" in rotated and "1 sessions, codes and links encrypted again" in rotated
     with installation.open(session_key=new) as runtime:
         assert sees_home(runtime, text, newer_form)
         assert not runtime.web_access.signer.is_valid_csrf_token(key.id, form), "a form of the old key loads again"
@@ -50,7 +50,7 @@ def test_where_there_is_no_session_key_the_rotation_leaves_what_is_under_it_and_
         runtime.web_access.keys.create(SESSION, "owner")
         before = runtime.registry.database.fetch(select(ACCESS_KEYS))
     told = installation.releve("keys", "rotate").out
-    assert "0 tokens sealed anew" in told
+    assert "0 tokens encrypted again" in told
     assert (
         "sessions, codes, mail addresses and operators stay as they are: RELEVE_SESSION_KEY is not given here" in told
     )

@@ -116,7 +116,7 @@ def test_d33_every_command_with_json_prints_one_object_or_one_a_line(
         folder = str(installation.folder)
         words = [word.replace("ACCOUNT", account).replace("FOLDER", folder) for word in RUN[path]]
         ended = installation.run(*path.split(), *words, "--json")
-        assert "Traceback" not in ended.err and "a bug of ours" not in ended.err, path
+        assert "Traceback" not in ended.err and "a bug in Relève" not in ended.err, path
         objects = ended.rows
         assert all(isinstance(one, dict) for one in objects), (path, ended.out)
         assert len(objects) >= 1 or path in ("invitations list", "quarantine list", "sessions list"), (path, ended.err)

@@ -165,7 +165,7 @@ def test_tls_takes_the_authority_that_is_named_and_no_other(
         return build(options, OutputParts(measures=fill_home(), now=lambda: NOW))
 
     output = over_tls(ca_file=str(certificates.authority))
-    assert output.check() == "the broker takes the connection, and the user and the password"
+    assert output.check() == "the broker accepts the connection, user and password"
     output.send([YESTERDAY])
     assert empty_broker.retained()[AVAILABILITY] == "online"
     with pytest.raises(OutputRefused, match=r"certificate is not trusted \(.*ca_file"):

@@ -120,7 +120,7 @@ def test_a_new_password_a_link_and_the_end(installation: Installation, monkeypat
         assert keys.list([row["id"]], set(KeyKind)) == []
         assert runtime.web_access.operators.check("alice", "girafe lundi moquette 7", None)
         keys.create(KeyKind.OPERATOR_SESSION, row["id"])
-        assert "has ended" in installation.releve("operators", "end", "alice").out
+        assert "is removed" in installation.releve("operators", "end", "alice").out
         assert keys.list([row["id"]], set(KeyKind)) == []
     gone = installation.run("operators", "end", "alice")
     assert gone.code == 1 and "releve operators list" in gone.error_line
@@ -167,6 +167,6 @@ def test_an_old_password_in_the_environment_is_named_with_what_replaces_it(monke
     for name in ("RELEVE_OPERATOR_PASSWORD", "RELEVE_OPERATOR_PASSWORD_FILE"):
         monkeypatch.setenv(name, "something")
         (line,) = removed_settings()
-        assert "does nothing any more" in line and "releve operators add NAME" in line and "something" not in line
+        assert "has no effect any more" in line and "releve operators add NAME" in line and "something" not in line
         monkeypatch.delenv(name)
     assert "operator_password" not in Settings.model_fields

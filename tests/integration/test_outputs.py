@@ -30,7 +30,7 @@ from worker.domain.measures.documents import Entry, start_of, to_document
 from worker.domain.measures.messages import ChangedPart
 from worker.domain.measures.readings import ONE_DAY, local_midnight
 from worker.domain.measures.series import Doctype, Series
-from worker.errors import NotDelivered, StoreUnavailable, Unforeseen
+from worker.errors import NotDelivered, StoreUnavailable, UnexpectedError
 from worker.outputs.base import Change, OutputRefused
 from worker.outputs.delivery import OutputDelivery
 from worker.outputs.kinds import KINDS
@@ -303,7 +303,7 @@ def test_a_failing_output_stops_no_other_and_a_bug_of_one_tells_nothing_personal
     with caplog.at_level(logging.DEBUG):
         assert fleet.deliver_due() == 1
     state = fleet.runtime.outputs.get(broken)
-    assert state.code == Unforeseen.code and "unforeseen KeyError in test_outputs.py:" in state.error
+    assert state.code == UnexpectedError.code and "unexpected KeyError in test_outputs.py:" in state.error
     assert [change.account.id for change in good.sent] == [account]
     assert METER not in caplog.text + state.error and SECRET not in caplog.text + state.error
 

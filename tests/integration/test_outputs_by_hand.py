@@ -41,7 +41,7 @@ def test_an_output_is_tried_stored_listed_sent_again_and_removed(
         said = installation.query(
             "outputs", "add", "webhook", "--url", receiver.url, "--secret-file", str(file), "--account", account
         )
-        assert (said["check"], said["series"]) == ("the receiver takes signed requests", 2)
+        assert (said["check"], said["series"]) == ("the receiver accepts signed requests", 2)
         tested = installation.releve("outputs", "test", said["id"])
         assert "takes signed requests" in tested.out
         assert [request[2]["kind"] for request in receiver.requests] == ["test", "test"]
@@ -111,7 +111,7 @@ def test_status_explain_and_doctor_tell_what_waits_and_why(
     with installation.open() as runtime:
         runtime.outbox.delete_sent(runtime.outbox.next_changes(output))
         runtime.outputs.record_sent(output, NOW - timedelta(days=1))
-        assert "all sent, last at 2024-07-24" in installation.releve("explain", account).out
+        assert "all sent, last sent 2024-07-24" in installation.releve("explain", account).out
         with runtime.outbox.noting(account, Series.DAILY) as note:
             note(ChangedPart(NOW, NOW))
         runtime.outputs.record_failure(output, "NotDelivered", "the receiver answers with status 503", NOW, sent=False)

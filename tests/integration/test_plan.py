@@ -85,7 +85,7 @@ def test_a_fleet_for_which_no_policy_is_enough_hears_what_to_ask_for(releve: Rel
     assert ended.code == 0
     assert "that does not fit" in ended.out
     assert ended.error_line.endswith(
-        "1000000 accounts do not fit even once a week, 58800 do; ask the supplier for 17007 calls an hour"
+        "1000000, once a week, 58800 are possible; ask the supplier for 17007 calls an hour"
     )
 
 

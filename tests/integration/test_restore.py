@@ -319,7 +319,10 @@ def test_where_only_an_archive_is_left_it_goes_on_and_says_what_it_cannot_know(
     spoil(lost)
     out = lost.new.releve("restore", str(lost.file), "--without-ledger").out
     made_at = json.loads(members_in_zip(lost.file)["releve.json"])["made_at"]
-    assert f"erased or stopped between {made_at} and now" in out and "releve accounts remove" in out
+    assert (
+        f"without the ledger of erasures, accounts erased after {made_at} have been restored" in out
+        and "releve accounts remove" in out
+    )
     with lost.new.open() as runtime:
         assert runtime.registry.get(lost.ids["removed"]).state is AccountState.DELETED
         assert any(row["meter"] == "e" * 64 for row in registry_rows(runtime)["erasures"])
@@ -409,6 +412,6 @@ def dying(*_: object) -> None:
 def test_the_command_says_what_is_ended_and_how_people_come_back(lost: Lost) -> None:
     lost.note(LedgerKind.ERASED, lost.ids["first"])
     out = lost.new.releve("restore", str(lost.file)).out
-    assert "from the ledger: 1 erased, 0 closed and 0 stopped" in out
-    assert "ended: 1 API tokens, 1 invitations, 1 clients of the proxy with 1 grants, and all sessions" in out
+    assert "applied the ledger of erasures: 1 accounts erased, 0 closed and 0 stopped" in out
+    assert "ended: 1 API tokens, 1 invitations, 1 proxy clients with 1 grants, and all sessions" in out
     assert "releve tokens new" in out and "releve invite ACCOUNT" in out

@@ -81,8 +81,8 @@ def test_where_there_is_none_it_is_declared_as_our_own(
             "Check the meter number (PCE)",
         ),
         (("invite", "--pce", "123"), "14 digits, or GI and six digits"),
-        (("invite", "--pce", PCE, "--usage-point", PCE), "name one ACCOUNT, or give --usage-point or --pce"),
-        (("invite", "x", "--new-holder"), "--new-holder goes with --usage-point or --pce"),
+        (("invite", "--pce", PCE, "--usage-point", PCE), "give one ACCOUNT, or --usage-point or --pce"),
+        (("invite", "x", "--new-holder"), "--new-holder needs --usage-point or --pce"),
     ],
 )
 def test_what_cannot_be_is_one_line(house: Installation, words: tuple[str, ...], message: str) -> None:
@@ -185,7 +185,7 @@ def test_a_proof_is_sent_once_its_size_is_checked(
     for files, message in (
         ([large], "each file has 1 byte to 4 MB"),
         ([empty], "each file has 1 byte to 4 MB"),
-        ([small] * 4, "3 files at most"),
+        ([small] * 4, "3 files"),
         ([tmp_path / "none.pdf"], "does not exist"),
     ):
         assert message in house.run("rights", "proof", right["right"], *map(str, files)).error_line

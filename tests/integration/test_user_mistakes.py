@@ -1,4 +1,4 @@
-"""D21, D22: a user's mistake is one line that says what to do, and never "a bug of ours"."""
+"""D21, D22: a user's mistake is one line that says what to do, and never "a bug in Relève"."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def test_d21_a_port_that_is_none_is_refused(tmp_path: Path, command: str) -> Non
 @pytest.mark.parametrize("words", [("status",), ("tenants", "list")])
 def test_d22_every_command_names_a_mistyped_setting(installation: Installation, words: tuple[str, ...]) -> None:
     ended = installation.run(*words, cals_per_hour="5")
-    assert ended.error_line == "releve: RELEVE_CALS_PER_HOUR is no setting: did you mean RELEVE_CALLS_PER_HOUR?"
+    assert ended.error_line == "releve: RELEVE_CALS_PER_HOUR is not a setting: did you mean RELEVE_CALLS_PER_HOUR?"
     assert ended.code == 0
 
 
 def test_d22_the_doctor_fails_for_it(installation: Installation) -> None:
     ended = installation.run("doctor", cals_per_hour="5")
-    assert "FAIL settings    RELEVE_CALS_PER_HOUR is no setting: did you mean RELEVE_CALLS_PER_HOUR?" in ended.out
+    assert "FAIL settings    RELEVE_CALS_PER_HOUR is not a setting: did you mean RELEVE_CALLS_PER_HOUR?" in ended.out
     assert (ended.code, ended.err) == (1, "")
 
 
@@ -86,5 +86,6 @@ def test_d22_so_does_every_process_of_celery(tmp_path: Path, words: tuple[str, .
         command, env={**env, **mistyped}, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert (
-        "RELEVE_CALS_PER_HOUR is no setting: did you mean RELEVE_CALLS_PER_HOUR?" in completed.stdout + completed.stderr
+        "RELEVE_CALS_PER_HOUR is not a setting: did you mean RELEVE_CALLS_PER_HOUR?"
+        in completed.stdout + completed.stderr
     )

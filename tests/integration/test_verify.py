@@ -93,4 +93,4 @@ def test_production_is_named_and_a_new_sequence_of_registers_is_a_note(
 
 @pytest.mark.parametrize("words", [(), ("home1", "--all"), ("--all", "--sample", "3")])
 def test_it_wants_to_know_which_accounts(installation: Installation, words: tuple[str, ...]) -> None:
-    assert "name one ACCOUNT, or --all, or --sample N" in installation.releve("verify", *words, code=2).error_line
+    assert "give one ACCOUNT, --all or --sample N" in installation.releve("verify", *words, code=2).error_line

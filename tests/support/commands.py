@@ -37,7 +37,7 @@ class CommandResult:
         lines = [line for line in self.err.splitlines() if "PRETENDING" not in line]
         assert len(lines) == 1, self.err
         assert lines[0].startswith("releve: ")
-        assert "Traceback" not in lines[0] and "a bug of ours" not in lines[0]
+        assert "Traceback" not in lines[0] and "a bug in Relève" not in lines[0]
         return lines[0]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import worker
-from worker.errors import RETIRED_CODES, AccountError, DataError, TransientError, Unforeseen, WorkerError
+from worker.errors import RETIRED_CODES, AccountError, DataError, TransientError, UnexpectedError, WorkerError
 from worker.texts import LANGUAGES, translate_cause, translate_code
 
 # The vocabulary of cozy-konnector-libs, each word followed by the cause, and our own words.
@@ -140,7 +140,7 @@ def test_why_a_call_failed_is_said_for_each_code_of_a_call(supplier: str, langua
 @pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
 def test_an_error_says_what_to_do_by_one_of_three_kinds(kind: type[WorkerError]) -> None:
     kinds = [branch for branch in (TransientError, AccountError, DataError) if issubclass(kind, branch)]
-    assert len(kinds) == (0 if kind in (WorkerError, Unforeseen) else 1)
+    assert len(kinds) == (0 if kind in (WorkerError, UnexpectedError) else 1)
     assert kind.__doc__
 
 

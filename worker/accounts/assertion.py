@@ -1,4 +1,4 @@
-"""The addition of an account without a callback: whoever adds it vouches that its holder has consented."""
+"""The addition of an account without a callback: the person who adds it vouches that its holder has consented."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class MeterErased(DataError):
     """The holder of this meter has had its data erased, and nobody says that they have consented since."""
 
     remedy = (
-        "Ask the holder. If they have consented again since, say so: the day in `consented_on` (API) or `--consented`, "
-        "or `--anew` (command line); or send them an invitation. Otherwise leave it alone."
+        "Ask the holder. If they have consented again since the erasure, give the day in `consented_on` (API), or "
+        "`--consented` or `--anew` (command line), or send them an invitation. Otherwise do nothing."
     )
 
 
@@ -107,8 +107,7 @@ class AccountAssertion:
         if erased_at is None or is_asserted_younger(self._fleet_day(erased_at), consented_on, anew=anew):
             return
         raise MeterErased(
-            "the holder of this meter has had its data erased: invite them, or say on which day since then they have "
-            "consented again"
+            "the holder of this meter had its data erased: invite them, or give the day on which they consented again"
         )
 
     def _fleet_day(self, moment: datetime) -> date:
@@ -120,8 +119,8 @@ def check_tenant_of(account: Account, tenant: str) -> None:
     """Raise MeterElsewhere where the account that reads a meter belongs to another tenant."""
     if account.tenant != tenant:
         raise MeterElsewhere(
-            f"an account of the tenant {account.tenant} reads this meter (METER_ELSEWHERE), and only one account can: "
-            "first that account must be stopped and erased there",
+            f"an account of the tenant {account.tenant} reads this meter, and only one account can "
+            "(METER_ELSEWHERE): stop and erase that account first",
             account.tenant,
         )
 
@@ -130,7 +129,7 @@ def _check_reference(reference: str | None, usage_point_id: str) -> None:
     if reference is None:
         return
     if len(reference) > MAX_REFERENCE_LENGTH or not reference.isprintable():
-        raise ValueError(f"a reference is one line of at most {MAX_REFERENCE_LENGTH} characters")
+        raise ValueError(f"a reference must be one line of at most {MAX_REFERENCE_LENGTH} characters")
     if usage_point_id in reference:
         # The evidence outlives the account, and no longer names the meter then.
-        raise ValueError("a reference must not hold the meter's number: it is kept after an erasure")
+        raise ValueError("a reference must not contain the meter's number, because it stays after an erasure")

@@ -63,7 +63,7 @@ _LONGEST_STEP_S: Final = 600.0
 class AccountConnector:
     """The use case that turns a callback into accounts.
 
-    Whoever calls ``conclude`` publishes the history of the connected accounts; a lost message does no harm.
+    The caller of ``conclude`` publishes the history of the connected accounts; a lost message does no harm.
     ``suppliers``: the consents of each supplier that has a consent page here.
     """
 
@@ -125,8 +125,8 @@ class AccountConnector:
         """Let the browser's unproven request be asked for once more, with what its person reads off the meter.
 
         None where no such request can be proven so: the supplier serves no registers, or a client of the proxy asked.
-        ``names``: those of the browser, by their hashes; ``readings``: whole kWh by tariff period. The request is from
-        now on that of whoever has typed: of ``browser``, a name that the browser gets with this, and of ``session``.
+        ``names``: those of the browser, by their hashes; ``readings``: whole kWh by tariff period. The request then
+        belongs to the person who has typed: to ``browser``, a name that the browser gets with this, and of ``session``.
         """
         unproven = self.find_unproven(names)
         if unproven is None:
@@ -224,7 +224,7 @@ class AccountConnector:
     def _prove(self, request: ConnectionRequest) -> ConnectionRequest:
         """Ask the supplier at most once, and return the request with its proof, without one, or still waiting."""
         if request.supplier not in self.suppliers:
-            raise OperatorFault(f"{request.supplier} is not set up here any more")
+            raise OperatorFault(f"{request.supplier} is not set up any more")
         answer = self.suppliers[request.supplier].ask(request)
         kind = answer.kind
         if kind is ConsentKind.AUTORISATION and not answer.meters:

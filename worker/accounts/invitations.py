@@ -1,6 +1,6 @@
 """Inviting a person to consent: who may be invited to what, the link, and the mail that carries it.
 
-An invitation is worth a proof (docs/explanation/ownership.md): who makes one vouches for whoever gets its link.
+An invitation is worth a proof (docs/explanation/ownership.md): its maker vouches for the person who gets its link.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Inviter:
     def invite_account(self, account_id: str, by: str) -> tuple[Invitation, str]:
         """Invite the holder of an account to consent again, or to open the history of a closed one.
 
-        ``by`` is who vouches for whoever gets the link. The invitation belongs to the account's tenant. Raises
+        ``by`` is who vouches for the person who gets the link. The invitation belongs to the account's tenant. Raises
         UnknownAccount, for a removed account too.
         """
         account = self.registry.get_existing(account_id)
@@ -77,12 +77,12 @@ class Inviter:
             check_tenant_of(account, tenant)
         if account is not None and not new_holder:
             raise MeterHasAccount(
-                f"this meter has the account {account.id}: for the same person, with the history, "
-                f"`releve invite {account.id}`; for another person, say --new-holder",
+                f"this meter has the account {account.id}: for the same person, run `releve invite {account.id}`, "
+                "which keeps the history; for another person, give --new-holder",
                 account.id,
             )
         if account is None and new_holder:
-            raise MeterHasNoAccount("this meter has no account, so nobody's place is taken: leave out --new-holder")
+            raise MeterHasNoAccount("this meter has no account: leave out --new-holder")
         purpose = InvitationPurpose.NEW_HOLDER if new_holder else InvitationPurpose.METER
         return self._create(purpose, supplier, by, usage_point_id=usage_point_id, tenant=tenant)
 
@@ -94,7 +94,7 @@ class Inviter:
         """Check that a link can be mailed, before one is made. Raises NoMailService."""
         if not self.sends_mail:
             raise NoMailService(
-                "no mail service is set: add mailtos://… to RELEVE_NOTIFY_URL, or send the link yourself"
+                "no mail service is set up: add mailtos://… to RELEVE_NOTIFY_URL, or send the link yourself"
             )
 
     def mail(self, invitation: Invitation, link: str, address: str) -> str | None:
@@ -142,7 +142,7 @@ class InvitationSummary(BaseModel):
     state: InvitationState
     supplier: str = Field(examples=["enedis"])
     account: str | None = Field(description="The account it is for; null for a meter.", examples=[EXAMPLE_ID])
-    created_by: str = Field(description="Who vouches for the person.", examples=["token:k3q7d0fr2mxx"])
+    created_by: str = Field(description="Who confirms the person.", examples=["token:k3q7d0fr2mxx"])
     created_at: datetime
     expires_at: datetime
     opened_at: datetime | None
@@ -167,7 +167,7 @@ class InvitationSummary(BaseModel):
 
 
 class SentInvitation(BaseModel):
-    """What whoever makes an invitation gets, once."""
+    """What the maker of an invitation gets, once."""
 
     invitation: str = Field(description="Opaque id.", examples=["h4t8q2mxk0ra"])
     link: str = Field(
@@ -176,7 +176,7 @@ class SentInvitation(BaseModel):
     )
     expires_at: datetime
     account: str | None = Field(description="The account it is for; null for a meter.", examples=[EXAMPLE_ID])
-    mailed: bool = Field(description="Whether a mail service has taken the link.")
+    mailed: bool = Field(description="Whether a mail service has accepted the link.")
 
     @classmethod
     def from_invitation(cls, invitation: Invitation, link: str, *, mailed: bool) -> SentInvitation:

@@ -1,6 +1,6 @@
 """Proof P4: the supplier's registers of one meter, asked for once and compared with what the person has typed.
 
-The calls go through the lane of whoever asked, for strangers the last one, and only after a reading was typed. Their
+The calls go through the lane of the caller, for strangers the last one, and only after a reading was typed. Their
 answers are dropped: nobody has consented to their being kept yet.
 """
 

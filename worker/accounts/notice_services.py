@@ -50,9 +50,9 @@ def load_service(url: str) -> Apprise:
     mail = service[0]
     if isinstance(mail, NotifyEmail):
         if not mail.targets:
-            raise ValueError("to whom should the mails go? Add &to=ADDRESS")
+            raise ValueError("the recipient is missing: add &to=ADDRESS")
         if mail.secure_mode == SecureMailMode.INSECURE and mail.password and not _is_loopback(mail.smtp_host):
-            raise ValueError("a password of mail is sent over TLS alone: begin with mailtos:// in place of mailto://")
+            raise ValueError("a mail password needs TLS: use mailtos:// instead of mailto://")
     return service
 
 
@@ -61,8 +61,8 @@ def check_host(url: str, networks: Sequence[Network]) -> None:
     host = _host_of(load_service(url))
     if host and not may_be_named(host, networks):
         raise ValueError(
-            "a service in a private network or on this machine needs that network in RELEVE_WEBHOOK_NETWORKS, "
-            "like 10.1.0.0/16 or 127.0.0.0/8"
+            "a service in a private network or on this machine must be allowed: set RELEVE_WEBHOOK_NETWORKS, like "
+            "10.1.0.0/16 or 127.0.0.0/8"
         )
 
 
@@ -135,7 +135,7 @@ class MailService:
         """
         url = next(filter(is_mail, self.notify_urls), None)
         if url is None:
-            return "no mail service is set"
+            return "no mail service is set up"
         service = load_service(url)
         mail: Any = service[0]
         mail.targets, mail.cc, mail.bcc = [(False, address)], set(), set()
@@ -159,7 +159,7 @@ def _send(service: Apprise, subject: str, text: str, notice_id: str, networks: S
         statuses = [match[1] or match[2] for match in _STATUS.finditer(lines.getvalue())]
     if taken:
         return None
-    return f"status {statuses[-1]}" if statuses else "not taken"
+    return f"status {statuses[-1]}" if statuses else "not accepted"
 
 
 def _send_mail(mail: Any, subject: str, text: str, notice_id: str) -> bool:

@@ -1,8 +1,8 @@
 """The descriptions of notices, and the messages made of them: JSON for programs, plain text for people.
 
 Subjects and texts stand in ``locales/notices.json`` and ``codes.json``; a program gets them in French and English, a
-person in one language. They contain no meter number, no token and no link: whoever sends notices on to a household
-makes an invitation first.
+person in one language. They contain no meter number, no token and no link: a program that sends notices on to a
+household makes an invitation first.
 """
 
 from __future__ import annotations

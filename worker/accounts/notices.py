@@ -65,7 +65,7 @@ class NoticeSender:
     def _send(self, notice: Notice, tenant: str) -> None:
         channel = self.channels.find(notice.channel, tenant)
         if channel is None:
-            raise NotDelivered(f"{notice.channel}: this channel is not set up any more")
+            raise NotDelivered(f"{notice.channel}: not set up any more")
         channel.send(compose_message(notice))
 
     def _find_account(self, notice: Notice) -> Account | None:

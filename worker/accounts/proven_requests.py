@@ -303,7 +303,7 @@ class ProvenRequests:
         for number, account in sorted(before.items()):
             known = account_rows.find_locked(connection, supplier, number)
             if known != (account.id if account else None):
-                raise StoreUnavailable("a meter got another account meanwhile: try again", retry_after_s=1)
+                raise StoreUnavailable("a meter got another account in the meantime: try again", retry_after_s=1)
             if browser is not None and account is None:
                 # A client of the proxy may read for the holder before, whose browser was another one.
                 meters = self.erasures.digests(supplier, number)

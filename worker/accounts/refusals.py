@@ -45,7 +45,7 @@ from worker.sync.incidents import Incidents
 
 log = logging.getLogger("releve.refusals")
 
-# A pending refusal is confirmed by a second sighting that comes at least this long after the first.
+# A pending refusal is confirmed by a second refusal at least this long after the first.
 CONFIRMATION_INTERVAL: Final = timedelta(hours=6)
 # First refusals within this time count together. It is shorter than the wait before a refused account is asked again,
 # so that the second tries of one night do not look like new refusals.
@@ -126,7 +126,7 @@ class RefusalPolicy:
         if account.state is AccountState.ACTION_NEEDED:
             # Somebody synced a suspended account by hand.
             return Ruling.SUSPENDED
-        # The sighting is recorded first, because the count of refusals reads it from the table.
+        # The refusal is recorded first, because the count of refusals reads it from the table.
         refusal = self.pending.record_sighting(account_id, error.code, now)
         if self._open_incident_if_many(error, account.supplier, now):
             return Ruling.INCIDENT

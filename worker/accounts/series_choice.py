@@ -21,12 +21,12 @@ CHOICES: Final = (SeriesSwitch.ON, SeriesSwitch.OFF, SeriesSwitch.FLEET)
 
 class SeriesState(BaseModel):
     switch: SeriesSwitch = Field(
-        description="`fleet`: as the service's setting says for all; `on`, `off`: chosen for this account; `ended`: "
-        "the supplier does not offer it for this meter, or the consent does not cover it."
+        description="`fleet`: follows RELEVE_SERIES; `on`, `off`: chosen for this account; `ended`: the supplier "
+        "does not offer it for this meter, or the consent does not cover it."
     )
-    collected: bool = Field(description="Whether it is asked for.")
-    offered: bool = Field(description="Whether the supplier's API can be asked for it at all.")
-    asked_at: datetime | None = Field(description="When its last days were asked for last.")
+    collected: bool = Field(description="Whether it is collected.")
+    offered: bool = Field(description="Whether the supplier's API offers it.")
+    asked_at: datetime | None = Field(description="When its last days were last fetched.")
     last_day: date | None = Field(description="The last day that is stored.")
     error: str | None = Field(description="Code of the last failure, null after a success.")
 
@@ -63,11 +63,11 @@ class SeriesChooser:
         known = {chosen.series for chosen in self.outcomes.list_chosen(account_id)}
         for series, switch in switches.items():
             if series not in known:
-                raise ValueError(f"{series} is no series of this meter's supplier")
+                raise ValueError(f"this meter's supplier has no series {series}")
             if switch not in CHOICES:
                 raise ValueError(f"{series} can be set to {', '.join(CHOICES)}")
             if switch is SeriesSwitch.ON and not self.is_offered(series):
-                raise ValueError(f"this generation of the supplier's API (RELEVE_PRESET) does not offer {series}")
+                raise ValueError(f"the supplier's API (RELEVE_PRESET) does not offer {series}")
         before = set(self.outcomes.collected(account_id))
         for series, switch in switches.items():
             self.outcomes.switch(account_id, series, switch, self.now())

@@ -28,10 +28,10 @@ EXAMPLE_ID: Final = "k3qd0fr2mw7x"
 class AccountSummary(BaseModel):
     account: str = Field(description="Opaque id.", examples=[EXAMPLE_ID])
     state: AccountState
-    reason: str = Field(description="The code that led to this state, empty where all is well.", examples=[""])
+    reason: str = Field(description="The code that led to this state; empty if all is well.", examples=[""])
     supplier: str = Field(examples=["enedis"])
     usage_point: str | None = Field(
-        description="Last four digits of the meter's number, for its own household alone; otherwise null.",
+        description="Last four digits of the meter's number, only for its household; otherwise null.",
         examples=[None],
     )
     created_at: datetime
@@ -53,8 +53,8 @@ class AccountSummary(BaseModel):
 
 
 class SeriesProgress(BaseModel):
-    done: int = Field(description="Days of the history that are done.", examples=[420])
-    total: int = Field(description="Days that are wanted.", examples=[1095])
+    done: int = Field(description="Days of the history that are fetched.", examples=[420])
+    total: int = Field(description="Days to fetch.", examples=[1095])
     error: str | None = Field(description="Code of the last failure, null after a success.")
 
 
@@ -64,7 +64,7 @@ class SeriesStatus(SeriesProgress):
     last_success: datetime | None
     message: str | None
     asked_at: datetime | None = Field(description="End of the last look-back.")
-    next_try: datetime | None = Field(description="When it is tried again after a failure or a wait for our turn.")
+    next_try: datetime | None = Field(description="Time of the next try after a failure or a rate limit.")
 
 
 class AccountStatus(BaseModel):
@@ -73,8 +73,10 @@ class AccountStatus(BaseModel):
     account: str = Field(examples=[EXAMPLE_ID])
     state: AccountState
     reason: str
-    hint: str = Field("", description="`CURVE_NOT_ACTIVATED`: daily totals come, and the curve is not collected.")
-    series: dict[Series, SeriesStatus] = Field(description="Those that are asked for, or that it has readings of.")
+    hint: str = Field(
+        "", description="`CURVE_NOT_ACTIVATED`: daily values arrive, but the meter does not record a load curve."
+    )
+    series: dict[Series, SeriesStatus] = Field(description="The series that are collected or have readings.")
 
     @property
     def waits_for_turn(self) -> bool:
@@ -104,7 +106,7 @@ class AccountProgress(BaseModel):
     account: str = Field(examples=[EXAMPLE_ID])
     state: AccountState
     reason: str
-    loaded: bool = Field(description="Whether the whole history is there.")
+    loaded: bool = Field(description="Whether the whole history is stored.")
     series: dict[Series, SeriesProgress] = Field(description="Days, by series, such as `daily`.")
 
 

@@ -1,7 +1,7 @@
 """The revocation of users' tokens that no account uses any more, at the supplier.
 
-Where a household has its account erased or stops its consent, deleting our copy of its token is not enough: whoever
-has another copy could renew it. A token waits in its row until the supplier has revoked it, for seven days at most.
+Where a household has its account erased or stops its consent, deleting our copy of its token is not enough: a person
+with another copy could renew it. A token waits in its row until the supplier has revoked it, for seven days at most.
 """
 
 from __future__ import annotations

@@ -37,10 +37,10 @@ class MeterNumber(UsagePoint):
 @click.argument("meter", metavar="METER|-", type=MeterNumber())
 @json_option
 def find_account(meter: str, as_json: bool) -> int:
-    """Find the account of a meter, and how it stands.
+    """Find the account of a meter, and show its state.
 
-    With - the number is read from standard input, so that it stays out of the shell's history and the list of
-    processes. With --json one object a line, each an account. Exit code 1 where no account reads this meter.
+    With - the number is read from standard input: it then stays out of the shell's history and the process list. With
+    --json each account is one object a line. The exit code is 1 if no account has this meter.
 
     \b
     Examples:
@@ -53,7 +53,7 @@ def find_account(meter: str, as_json: bool) -> int:
         accounts = runtime.registry.find_by_meter(meter)
         if not accounts:
             raise click.ClickException(
-                "no account reads this meter: check the number, or `releve invite --usage-point` makes its account"
+                "no account has this meter: check the number, or invite its holder with `releve invite --usage-point`"
             )
         note_result(account_id=accounts[0].id)
         rows = [_to_row(runtime, account) for account in accounts]
@@ -92,4 +92,4 @@ def _lines(row: dict[str, Any]) -> Iterator[str]:
     for series, days in row["missing"].items():
         more = f" and {len(days) - _MOST_DAYS} more" if len(days) > _MOST_DAYS else ""
         yield f"missing of {series}: {', '.join(days[:_MOST_DAYS]) or 'nothing'}{more}"
-    yield f"a new link for its holder: `{row['invite']}`; why a day is missing: `releve explain {row['account']} DAY`"
+    yield f"new link for its holder: `{row['invite']}`; why a day is missing: `releve explain {row['account']} DAY`"

@@ -14,16 +14,16 @@ from worker.runtime.process import Runtime
 
 @click.command("series")
 @click.argument("account_id", metavar="ACCOUNT")
-@click.option("--on", type=SERIES, multiple=True, help="Ask for this series; again, where the supplier ended it.")
-@click.option("--off", type=SERIES, multiple=True, help="Don't ask for it any more; what is stored stays.")
-@click.option("--fleet", type=SERIES, multiple=True, help="As RELEVE_SERIES says for all accounts.")
+@click.option("--on", type=SERIES, multiple=True, help="Fetch this series, also if the supplier ended it before.")
+@click.option("--off", type=SERIES, multiple=True, help="Stop fetching this series. Stored data stays.")
+@click.option("--fleet", type=SERIES, multiple=True, help="Follow RELEVE_SERIES again, like all accounts.")
 @json_option
 def account_series(
     account_id: str, on: tuple[str, ...], off: tuple[str, ...], fleet: tuple[str, ...], as_json: bool
 ) -> None:
-    """Show what an account is asked for, or choose it.
+    """Show or choose the series of an account.
 
-    A series that is switched on is asked for at once.
+    A series that you switch on is fetched at once.
 
     \b
     Examples:
@@ -33,7 +33,7 @@ def account_series(
     chosen = [(on, SeriesSwitch.ON), (off, SeriesSwitch.OFF), (fleet, SeriesSwitch.FLEET)]
     switches = {Series(name): switch for names, switch in chosen for name in names}
     if len(switches) < len({*on}) + len({*off}) + len({*fleet}):
-        raise click.UsageError("a series goes with one of --on, --off and --fleet")
+        raise click.UsageError("name a series in only one of --on, --off and --fleet")
     with open_runtime() as runtime:
         runtime.registry.get_existing(account_id)
         try:

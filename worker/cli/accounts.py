@@ -54,7 +54,7 @@ class _ConsentDay(Day):
 
 @click.group()
 def accounts() -> None:
-    """Add, find, list, show, pause, resume and remove accounts, and choose what they are asked for.
+    """Add, find, list, show, pause, resume and remove accounts, and choose their series.
 
     \b
     Example:
@@ -68,34 +68,38 @@ accounts.add_command(find_account)
 
 @accounts.command()
 @click.option("--usage-point", type=UsagePoint(), help="The meter's 14-digit number (PDL, PRM).")
-@click.option("--pce", type=GasMeterNumber(), cls=GasOption, help="With --own: the number of a gas meter.")
-@click.option("--own", is_flag=True, cls=GasOption, help="The gas contract is your own, so nobody has to consent.")
-@click.option("--postcode", cls=GasOption, help="With --own, where GRDF has no active right yet: the meter's postcode.")
-@click.option("--name", "holder", cls=GasOption, help="With --postcode: the surname of the contract's holder.")
-@click.option("--company", cls=GasOption, help="With --postcode: the company that holds the contract.")
+@click.option("--pce", type=GasMeterNumber(), cls=GasOption, help="Number of a gas meter, with --own.")
+@click.option("--own", is_flag=True, cls=GasOption, help="The gas contract is your own, so no consent is needed.")
+@click.option("--postcode", cls=GasOption, help="With --own, if GRDF has no active right yet: postcode of the meter.")
+@click.option("--name", "holder", cls=GasOption, help="With --postcode: surname of the contract's holder.")
+@click.option("--company", cls=GasOption, help="With --postcode: company that holds the contract.")
 @click.option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help='v4 only: file with the token answer, {"access_token": …, "refresh_token": …}.',
+    help='v4 only: file with the token response, {"access_token": …, "refresh_token": …}.',
 )
-@click.option("--reference", help="Your own reference of the consent, without the meter's number.")
+@click.option("--reference", help="Your reference of the consent, without the meter's number.")
 @click.option(
     "--consented",
     type=_ConsentDay(),
     is_flag=False,
     flag_value=_TODAY,
-    help="The holder has consented, on this day or today: the account is ready at once.",
+    help="The holder consented on this day, or today. The account is ready at once.",
 )
 @click.option(
     "--anew",
     is_flag=True,
-    help="The holder has had this meter's data erased, and has consented again since: you vouch for that.",
+    help="The holder consented again after an erasure of this meter's data; you confirm it.",
 )
-@click.option("--by", "name", help="Who vouches for the consent; by default the user of this shell.")
+@click.option("--by", "name", help="Who confirms the consent. Default: the user of this shell.")
 @click.option(
-    "--supplier", type=click.Choice(list(SUPPLIERS)), default=ENEDIS.name, metavar="NAME", help="Whose meter it is."
+    "--supplier",
+    type=click.Choice(list(SUPPLIERS)),
+    default=ENEDIS.name,
+    metavar="NAME",
+    help="Supplier of the meter's data.",
 )
-@tenant_option("To which service it belongs; see `releve tenants`.", DEFAULT_TENANT)
+@tenant_option("Tenant of the account; see `releve tenants`.", DEFAULT_TENANT)
 @json_option
 def add(
     usage_point: str | None,
@@ -113,13 +117,15 @@ def add(
     tenant: str,
     as_json: bool,
 ) -> None:
-    """Add the account of a meter whose holder has consented.
+    """Add an account for a meter whose holder has consented.
 
-    Its history is enqueued. You vouch for the consent: who, reference and day are kept as its evidence. Without
-    --consented the account is new until the supplier's first answer, which makes it ready or refuses it. A meter that
-    has an account is refused. So is one whose data were erased, unless --consented is the day of the erasure or later,
-    or --anew says that the holder has consented again. With enedis-v5 and enedis-2026 the application's own token
-    serves; enedis-v4 needs the holder's token.
+    Its backfill is queued. You confirm the consent: your name, the reference and the day are stored as its proof.
+    Without --consented the account is new until the supplier's first answer confirms or refuses it.
+
+    A meter that already has an account is refused. A meter whose data were erased is refused, too, unless --consented
+    is the day of the erasure or later, or you give --anew.
+
+    With enedis-v4 each holder has a token: give --token-file. enedis-v5 and enedis-2026 need none.
 
     \b
     Examples:
@@ -135,7 +141,7 @@ def add(
             return
         token = _read_token(token_file) if token_file else None
         if token is None and runtime.clients_of(supplier).account_tokens:
-            raise click.UsageError("with enedis-v4 each holder has a token of their own: give --token-file")
+            raise click.UsageError("enedis-v4 needs the holder's token: give --token-file")
         try:
             account, created = replace(runtime.assertion, supplier=supplier).add(
                 usage_point,
@@ -153,15 +159,15 @@ def add(
         note_result(account_id=account.id)
         if not created:
             raise click.ClickException(
-                f"account {account.id} has this meter already; nothing was changed: "
-                f"`releve invite {account.id}` lets its holder in"
+                f"account {account.id} has this meter already, nothing was changed: `releve invite {account.id}` "
+                "makes a link for its holder"
             )
         if account.active:
             from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
 
             # The account is committed; where the message is lost, beat's reconciler repeats it.
             enqueue_backfill(account.id, broker_url=runtime.broker_url)
-        waits = ": asserted, not yet confirmed by an answer of the supplier" if account.unconfirmed else ""
+        waits = ", waiting for the supplier's first answer" if account.unconfirmed else ""
         line = f"account {account.id} added, state {account.state}{waits}"
         row = {"account": account.id, "state": account.state.value, "tenant": account.tenant}
         print_result(row, line, as_json=as_json)
@@ -170,10 +176,10 @@ def add(
 @accounts.command("list")
 @state_option
 @limit_option
-@tenant_option("Only those of this service.")
+@tenant_option("Only accounts of this tenant.")
 @json_option
 def list_accounts(state: AccountState | None, limit: int | None, tenant: str | None, as_json: bool) -> None:
-    """List the accounts, without the removed ones.
+    """List the accounts, without removed ones.
 
     \b
     Examples:
@@ -194,9 +200,9 @@ def list_accounts(state: AccountState | None, limit: int | None, tenant: str | N
 @click.argument("account_id", metavar="ACCOUNT")
 @json_option
 def show(account_id: str, as_json: bool) -> None:
-    """Show one account and the newest proof of its consent.
+    """Show an account and its newest consent proof.
 
-    Of the meter's number it shows the last four digits.
+    Only the last four digits of the meter's number are shown.
 
     \b
     Example:
@@ -213,7 +219,7 @@ def show(account_id: str, as_json: bool) -> None:
 @accounts.command()
 @click.argument("account_id", metavar="ACCOUNT")
 def pause(account_id: str) -> None:
-    """Stop automatic runs of an account; what is stored stays.
+    """Stop automatic runs of an account. Stored data stays.
 
     \b
     Example:
@@ -225,7 +231,7 @@ def pause(account_id: str) -> None:
 @accounts.command()
 @click.argument("account_id", metavar="ACCOUNT")
 def resume(account_id: str) -> None:
-    """Let an account run again, paused or waiting for its owner.
+    """Resume automatic runs of an account.
 
     \b
     Example:
@@ -236,14 +242,16 @@ def resume(account_id: str) -> None:
 
 @accounts.command()
 @click.argument("account_id", metavar="ACCOUNT")
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 @json_option
 def remove(account_id: str, yes: bool, as_json: bool) -> None:
     """Erase an account: its measures, tokens and state.
 
-    It says what was erased. The evidence of its consent stays for RELEVE_KEEP_CONSENT_PROOF_DAYS, without the meter and
-    the reference. The meter stays closed to every consent that began before. Its holder may consent anew: with v5 and
-    2026 by `releve invite`; in 2026 they first delete the share in their Enedis account.
+    The command prints what was erased. The proof of its consent stays for RELEVE_KEEP_CONSENT_PROOF_DAYS, without the
+    meter and the reference. Consents that began before the erasure can't be used for this meter any more.
+
+    The holder can consent again later: with v5 and 2026 through `releve invite`. With 2026 they first delete the share
+    in their Enedis account.
 
     \b
     Example:

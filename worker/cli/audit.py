@@ -17,13 +17,17 @@ _ACTIONS: Final = [action.value for action in AuditAction]
 
 
 @click.command()
-@click.option("--account", "account_id", metavar="ACCOUNT", help="Only what was done to this account.")
-@click.option("--actor", help="Only by this session, token, operator or user, or by this kind: household, token, …")
-@click.option("--action", type=click.Choice(_ACTIONS), metavar="ACTION", help="Only this, like account.erase.")
-@click.option("--since", type=Day(), help="Only from this day on.")
-@click.option("--until", type=Day(), help="Only to the end of this day.")
-@click.option("--limit", type=click.IntRange(1, _MOST), default=50, show_default=True, help="So many at most.")
-@tenant_option("Only what concerns this service.")
+@click.option("--account", "account_id", metavar="ACCOUNT", help="Only entries about this account.")
+@click.option(
+    "--actor", help="Only entries by this session, token, operator or user, or this kind of actor: household, token, …"
+)
+@click.option(
+    "--action", type=click.Choice(_ACTIONS), metavar="ACTION", help="Only entries of this action, like account.erase."
+)
+@click.option("--since", type=Day(), help="Only entries from this day on.")
+@click.option("--until", type=Day(), help="Only entries up to the end of this day.")
+@click.option("--limit", type=click.IntRange(1, _MOST), default=50, show_default=True, help="Show at most this many.")
+@tenant_option("Only entries about this tenant.")
 @json_option
 def audit(
     account_id: str | None,
@@ -35,9 +39,9 @@ def audit(
     tenant: str | None,
     as_json: bool,
 ) -> None:
-    """Show the audit trail, the newest entry first: pages, API and commands; refused tries too.
+    """Show the audit trail of pages, API and commands, newest entry first, with refused attempts.
 
-    Entries are kept for 400 days, and nobody changes one. What workers do by themselves is not in it.
+    Entries are kept for 400 days, and can't be changed. What workers do by themselves is not recorded.
 
     \b
     Examples:

@@ -211,6 +211,6 @@ def _append_to_registry(entry: AuditEntry) -> None:
 
     settings = get_settings()
     if missing_sqlite_file(settings.registry()):
-        raise OperatorFault("there is no registry here")
+        raise OperatorFault("no registry was found")
     with ExitStack() as stack:
         AuditTable(open_database(settings, stack)).append(entry)

@@ -16,9 +16,9 @@ from worker.cli.window_commands import inline_option, refuse_inline_with_wait, r
 @wait_option
 @json_option
 def backfill(account_id: str, inline: bool, wait: bool, as_json: bool) -> int:
-    """Fetch what is missing of an account's history: 36 months of values by day, then the other series.
+    """Fetch the missing history of an account: 36 months of daily values, then the other series.
 
-    Goes on where it stopped.  The depth of curves is RELEVE_HISTORY_LOAD_DAYS.
+    A stopped backfill continues where it stopped. RELEVE_HISTORY_LOAD_DAYS limits the days of load curve.
 
     \b
     Example:

@@ -20,13 +20,14 @@ target_argument = click.argument("target", metavar="FILE|DIR", type=click.Path(p
 
 @click.command()
 @target_argument
-@click.option("--allow-empty", is_flag=True, help="Save a registry without accounts, too.")
+@click.option("--allow-empty", is_flag=True, help="Also back up a registry without accounts.")
 @json_option
 def backup(target: Path, allow_empty: bool, as_json: bool) -> None:
-    """Save the registry and the measures into FILE, or into a new file in DIR; work may go on meanwhile.
+    """Back up the registry and the measures to FILE, or to a new file in DIR; workers may keep running.
 
-    The file is sealed and signed under RELEVE_BACKUP_KEYS (or backup.keys in RELEVE_DATA_DIR). Keep these keys, the
-    token keys and the erasure keys apart from it, and the ledger of erasures beside it: a restore needs them all.
+    The file is encrypted and signed with RELEVE_BACKUP_KEYS (or backup.keys in RELEVE_DATA_DIR). A restore also needs
+    the token keys, the erasure keys and the ledger of erasures. Keep the keys away from the backup, and the ledger with
+    it.
 
     \b
     Examples:
@@ -37,12 +38,16 @@ def backup(target: Path, allow_empty: bool, as_json: bool) -> None:
     with open_runtime() as runtime:
         summary = back_up(runtime, path, allow_empty=allow_empty)
         ledger, keys = runtime.ledger_file.path, runtime.settings.backup_keys
-        key = "RELEVE_BACKUP_KEYS" if keys else f"{runtime.settings.data_dir / 'backup.keys'}, which you keep elsewhere"
+        key = (
+            "RELEVE_BACKUP_KEYS"
+            if keys
+            else f"{runtime.settings.data_dir / 'backup.keys'}, of which you keep a copy elsewhere"
+        )
     size = path.stat().st_size / 1e6
     print_result(
         asdict(summary),
         f"saved {describe_counts(summary)} in {path} ({size:.1f} MB)",
-        f"it opens with {key}; a restore also asks for {ledger} as it is then: copy that file often",
+        f"to restore it you need {key} and the newest {ledger}: copy that file often",
         as_json=as_json,
     )
 

@@ -16,9 +16,9 @@ from worker.runtime.keys import open_backup_sealer
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @json_option
 def backup_info(file: Path, as_json: bool) -> None:
-    """Read the whole of a backup, check it, and print when it was made and what is in it; no store is opened.
+    """Check a whole backup, and show when it was made and what is in it; the databases are not opened.
 
-    It needs the keys that the backup was sealed under (RELEVE_BACKUP_KEYS, or backup.keys in RELEVE_DATA_DIR).
+    It needs the keys of the backup (RELEVE_BACKUP_KEYS, or backup.keys in RELEVE_DATA_DIR).
 
     \b
     Example:
@@ -30,6 +30,11 @@ def backup_info(file: Path, as_json: bool) -> None:
     if as_json:
         print_json(manifest)
         return
-    click.echo(f"made {manifest['made_at']}, format {manifest['format']}, schema {manifest['schema']}; it is whole")
-    click.echo(f"its ledger: {manifest['ledger']['id']}, with {manifest['ledger']['entries']} entries then")
+    click.echo(
+        f"made {manifest['made_at']}, format {manifest['format']}, schema {manifest['schema']}; the file is intact"
+    )
+    click.echo(
+        f"ledger of erasures: {manifest['ledger']['id']}, {manifest['ledger']['entries']} entries when the backup "
+        "was made"
+    )
     print_table([{"member": name, "rows": member["lines"]} for name, member in manifest["members"].items()])

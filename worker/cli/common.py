@@ -38,7 +38,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 PORT: Final = click.IntRange(0, 65_535)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-limit_option = click.option("--limit", type=click.IntRange(1), metavar="N", help="So many at most.")
+limit_option = click.option("--limit", type=click.IntRange(1), metavar="N", help="Show at most this many.")
 state_option = click.option(
     "--state",
     type=click.Choice([state.value for state in AccountState if state is not AccountState.DELETED]),
@@ -75,7 +75,7 @@ def refusing_taken_port(host: str, port: int) -> Iterator[None]:
 def require_one_or_all(account_id: str | None, everybody: bool) -> None:
     """Raise UsageError unless either one account is named or all are asked for."""
     if bool(account_id) == everybody:
-        raise click.UsageError("name one ACCOUNT, or --all")
+        raise click.UsageError("give one ACCOUNT, or --all")
 
 
 def chosen_accounts(runtime: Runtime, account_id: str | None) -> Iterator[Account]:
@@ -106,7 +106,7 @@ class DayCount(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         match = _DAY_COUNT.fullmatch(value)
         if match is None:
-            self.fail(f"{value!r} is no number of days: write it like 30", param, ctx)
+            self.fail(f"{value!r} is not a number of days: write it like 30", param, ctx)
         return timedelta(days=int(match[1]))
 
 
@@ -162,7 +162,7 @@ class TenantName(click.ParamType[Any]):
 def checked_name(name: str, hint: str) -> str:
     """Return a name without blanks around it. Raises BadParameter, for the parameter ``hint``."""
     if not 0 < len(name.strip()) <= LONGEST_NAME:
-        raise click.BadParameter(f"give it 1 to {LONGEST_NAME} characters", param_hint=hint)
+        raise click.BadParameter(f"it must have 1 to {LONGEST_NAME} characters", param_hint=hint)
     return name.strip()
 
 
@@ -196,7 +196,7 @@ def confirm_on_terminal(question: str, yes: bool, *, if_not: str) -> None:
 def require_confirmation(question: str, yes: bool, *, if_not: str) -> None:
     """Ask a person at a terminal whether to go on; a script must give ``--yes``. Raises ClickException as above."""
     if not yes and not sys.stdin.isatty():
-        raise click.ClickException(f"{if_not}: there is no terminal to ask on, give --yes")
+        raise click.ClickException(f"{if_not}: there is no terminal to ask for confirmation, give --yes")
     if not yes:
         _confirm(question, if_not)
 
@@ -259,8 +259,8 @@ def describe_month(month: MonthComparison) -> str:
     if month.agrees:
         return f"{month.key}: {daily} kWh by days, {published} kWh published: they agree within 1 m³ ({allowed} kWh)"
     return (
-        f"{month.key}: {daily} kWh by days, {published} kWh published: a deviation of more than 1 m³ ({allowed} kWh), "
-        "no fault"
+        f"{month.key}: {daily} kWh by days, {published} kWh published: they differ by more than 1 m³ ({allowed} "
+        "kWh), which is not an error"
     )
 
 

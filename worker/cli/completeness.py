@@ -26,14 +26,13 @@ from worker.texts import translate
 
 @click.command()
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
-@click.option("--all", "everybody", is_flag=True, help="Every account, one after the other.")
-@click.option("--rebuild", is_flag=True, help="Make the ledger of days anew from the stored documents first.")
+@click.option("--all", "everybody", is_flag=True, help="All accounts.")
+@click.option("--rebuild", is_flag=True, help="First recompute each day's state from the stored documents.")
 @json_option
 def completeness(account_id: str | None, everybody: bool, rebuild: bool, as_json: bool) -> None:
-    """Count per series the days that are complete, partial, late, absent; name the open ones and when they are asked
-    for again.
+    """Count complete, partial, late and missing days of each series; list the open ones with their next try.
 
-    With --json one object a line, each an account.
+    With --json each account is one object a line.
 
     \b
     Examples:
@@ -60,14 +59,14 @@ def _print_account(account_id: str, covered: AccountCoverage, brief: bool) -> No
         if series_coverage.missing:
             click.echo(_advice(series_coverage.missing))
         if awaited := awaited_days(series_coverage):
-            click.echo(f"  from {awaited[0]} on nothing is published yet: it waits for the meter's next reading")
+            click.echo(f"  from {awaited[0]} on: not published yet, waiting for the meter's next reading")
     open_days = [
         {
             "day": day.day,
             "series": series.value,
             "state": day.state_text,
             "why": day.hole.value if day.hole else "",
-            "asked next": local_text(day.asked_next) if day.asked_next else "not any more",
+            "next try": local_text(day.asked_next) if day.asked_next else "no further try",
         }
         for series, series_coverage in coverage.items()
         for day in series_coverage.open_days[: len(series_coverage.open_days) - len(awaited_days(series_coverage))]
@@ -89,9 +88,9 @@ def awaited_days(coverage: Coverage) -> list[date]:
 
 def _counts(coverage: Coverage) -> str:
     if coverage.first is None:
-        return "nothing known yet"
+        return "nothing fetched yet"
     counts = [f"{coverage.counts[state]} {state.name.lower()}" for state in DayState if coverage.counts.get(state)]
-    next_request = f"; asked next {local_text(coverage.asked_next)}" if coverage.asked_next else ""
+    next_request = f"; next try {local_text(coverage.asked_next)}" if coverage.asked_next else ""
     return f"from {coverage.first} to {coverage.last}: {', '.join(counts)}{next_request}"
 
 

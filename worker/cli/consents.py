@@ -30,7 +30,7 @@ from worker.stores.registry.accounts import PAGE
 @click.option(
     "--expiring",
     type=DayCount(),
-    help="Only consents that end within so many days, or have ended: 30 or 30d.",
+    help="Only consents that end within this many days (30 or 30d), or have ended.",
 )
 @state_option
 @limit_option
@@ -39,9 +39,9 @@ from worker.stores.registry.accounts import PAGE
 def consents(
     context: click.Context, expiring: timedelta | None, state: AccountState | None, limit: int | None, as_json: bool
 ) -> None:
-    """Show when consents end, the next to end first, what proves them and who vouches for them.
+    """Show when consents end, the next to end first, with their proofs.
 
-    `releve invite ACCOUNT` makes the link by which a holder consents again.
+    `releve invite ACCOUNT` makes a link with which the holder consents again.
 
     \b
     Example:
@@ -53,20 +53,20 @@ def consents(
         today = runtime.history.today()
         until = today + expiring if expiring is not None else None
         accounts = runtime.consents.list_accounts_by_consent_end(until, state=state, limit=limit)
-        columns = {"until": "consent_until", "days": "days_left", "proof": "proof", "vouched by": "vouched_by"}
+        columns = {"until": "consent_until", "days": "days_left", "proof": "proof", "confirmed by": "vouched_by"}
         columns = {"account": "account", "state": "state", **columns, "reason": "reason"}
-        empty = "no consent ends in that time" if expiring is not None else "no accounts yet"
+        empty = "no consent ends within this time" if expiring is not None else "no accounts yet"
         print_rows(_rows(runtime, accounts, today), columns, as_json=as_json, empty=empty)
 
 
 @consents.command()
 @json_option
 def verify(as_json: bool) -> None:
-    """Check the chain of evidence.
+    """Check the chain of consent proofs.
 
-    Names each changed, missing or foreign row, and ends with 1 where there is one. Prints the number of rows and the
-    hash of the last one. Note it elsewhere, on paper or in another system: who restores an older registry can't make it
-    again.
+    The command names each changed, missing or foreign row; the exit code is then 1. It prints the number of rows and
+    the hash of the last one. Write that hash down elsewhere, on paper or in another system: restoring an older registry
+    can't reproduce it.
 
     \b
     Example:
@@ -83,9 +83,9 @@ def verify(as_json: bool) -> None:
     with open_runtime() as runtime:
         summary = runtime.evidence.verify(report)
     row = {"rows": summary.rows, "last_row": summary.head.sequence, "hash": summary.head.hash, "faults": faults}
-    last = f"the last is row {summary.head.sequence} with hash {summary.head.hash}"
+    last = f"the last row is {summary.head.sequence}, with hash {summary.head.hash}"
     state = "the chain verifies" if not summary.faults else f"{summary.faults} faults"
-    print_result(row, f"{summary.rows} rows of evidence, {last}: {state}", as_json=as_json)
+    print_result(row, f"{summary.rows} rows of consent proofs, {last}: {state}", as_json=as_json)
     if summary.faults:
         raise SystemExit(1)
 
@@ -93,10 +93,11 @@ def verify(as_json: bool) -> None:
 @consents.command()
 @click.argument("account_id", metavar="ACCOUNT")
 def export(account_id: str) -> None:
-    """Print an account's evidence as JSON, for a dispute.
+    """Print an account's consent proofs as JSON.
 
-    Its rows with their hashes, and whether the chain verifies. Meter and reference are in clear text until the account
-    is removed. A removed account works too, as long as its evidence is kept.
+    Use it in a dispute. It has the stored rows with their hashes, and says whether the chain verifies. Meter and
+    reference are in clear text until the account is removed. A removed account works, too, as long as its proofs are
+    kept.
 
     \b
     Example:

@@ -56,17 +56,21 @@ _INTERRUPTED: Final = 130  # Before all was checked.
 
 
 @click.command()
-@click.option("--exit", "leave", is_flag=True, help="End when all is checked instead of staying up.")
+@click.option("--exit", "leave", is_flag=True, help="Exit after the checks instead of staying up.")
 @click.option(
-    "--preset", type=click.Choice(sorted(PRESETS)), default="enedis-2026", show_default=True, help="API spoken."
+    "--preset",
+    type=click.Choice(sorted(PRESETS)),
+    default="enedis-2026",
+    show_default=True,
+    help="API of the simulator.",
 )
 @json_option
 def demo(leave: bool, preset: str, as_json: bool) -> int:
-    """Connect three pretend homes, fetch their history, check every total, show a week.
+    """Connect three pretend homes, fetch their history, check all totals and show a week.
 
-    The second home has gas too; the third has panels, and all series that the API has are collected of it.
+    The second home also has gas. The third has solar panels, and collects all series.
 
-    With --exit the exit code is 1 when a total is wrong.
+    With --exit the exit code is 1 if a total is wrong.
 
     \b
     Examples:
@@ -87,7 +91,7 @@ def demo(leave: bool, preset: str, as_json: bool) -> int:
             if not leave:
                 running.wait_for_interrupt()
         except KeyboardInterrupt:
-            console.print("ending the processes and removing the demo's data, some ten seconds")
+            console.print("stopping the processes and removing the demo's data, about ten seconds")
     return code
 
 
@@ -120,11 +124,11 @@ class Demo:
         for home in HOMES:
             with requests.Session() as browser:
                 self._accounts[home] = connect_home(self._web, home, browser=browser)
-                self._console.print(f"connected [bold]{home}[/] by its pages: account {self._accounts[home]}")
+                self._console.print(f"connected [bold]{home}[/]: account {self._accounts[home]}")
                 if home == HOME_WITH_GAS:
                     account_id = self._accounts[home]
                     self._gas = connect_gas(self._web, self._simulator, browser, account_id, self._check_rights)
-                    self._console.print(f"declared the gas of the [bold]{home}[/] by its page: account {self._gas[0]}")
+                    self._console.print(f"connected the gas meter of the [bold]{home}[/]: account {self._gas[0]}")
         collect_all(self._runtime, self._accounts[HOME_WITH_PANELS], self._preset)
         self._wait_for_history([*self._accounts.values(), self._gas[0]])
         results = [check_home(self._runtime, self._simulator, home, id_) for home, id_ in self._accounts.items()]
@@ -169,12 +173,12 @@ class Demo:
             self._console.print(f"  the {home}'s page: {link}", soft_wrap=True)
         account_id, postcode = self._gas
         _, link = self._runtime.inviter.invite_account(account_id, "releve demo")
-        words = f"  the {HOME_WITH_GAS}'s gas (postcode {postcode}, any name and e-mail): {link}"
+        words = f"  the {HOME_WITH_GAS}'s gas (postcode {postcode}, any name and mail address): {link}"
         self._console.print(words, soft_wrap=True)
         access = self._runtime.web_access
         link = new_operator_link(access, access.operators.add(_OPERATOR), self._web)
         program = shown_command()
-        another = f"`{program} operators link {_OPERATOR}` gives another"
+        another = f"`{program} operators link {_OPERATOR}` makes another"
         words = f"operator's page, once within 10 minutes ({another}): {link}"
         self._console.print(words, soft_wrap=True)
         self._console.print(
@@ -200,7 +204,9 @@ class Demo:
                 if exits := self._supervisor.wait(_POLL_S):
                     raise ProcessFailed(str(exits[0]))
                 if time.monotonic() > deadline:
-                    raise ProcessFailed(f"not done after {_LONGEST_S:.0f} s: see {self._folder / 'logs'}")
+                    raise ProcessFailed(
+                        f"not finished after {_LONGEST_S:.0f} s: see the logs in {self._folder / 'logs'}"
+                    )
 
 
 def write_environment(file: Path, env: Mapping[str, str]) -> None:

@@ -17,9 +17,9 @@ from worker.ops.health.results import CheckResult, Level
 @click.command()
 @json_option
 def doctor(as_json: bool) -> int:
-    """Check settings, clocks, keys, every server, workers and beat: one line each, a fault with its mend.
+    """Check settings, clocks, keys, servers, workers and beat; print one line each, and how to fix a fault.
 
-    Looks and mends nothing. The exit code is 1 where a line begins with FAIL; one with warn can wait.
+    It changes nothing. The exit code is 1 if a line begins with FAIL. A line with warn can wait.
 
     \b
     Example:

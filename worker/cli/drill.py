@@ -26,23 +26,32 @@ _PRESETS: Final = ("enedis-2026", "enedis-2026", "enedis-v4", "enedis-v4")
 
 @click.command()
 @click.option(
-    "--minutes", default=2.0, show_default=True, type=click.FloatRange(0.1, 600), help="How long faults go on."
+    "--minutes",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 600),
+    help="Minutes during which faults happen.",
 )
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Another seed, other faults.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Seed of the random faults.")
 @click.option(
     "--store",
     type=click.Choice(["sqlite", "couchdb", "couchdb-packed"]),
-    help="Without it by the seed: even is couchdb, of these 4 to 7, 12 to 15 … in the packed layout.",
+    help="Measure store. By default the seed decides: even seeds use CouchDB, seeds 4 to 7, 12 to 15, … with packed "
+    "documents.",
 )
 @click.option(
     "--preset",
     type=click.Choice(["enedis-v4", "enedis-2026"]),
-    help="API spoken; without it by the seed: seeds 2, 3, 6, 7, … speak v4, with tokens that rotate.",
+    help="API of the simulator. By default the seed decides: 2, 3, 6, 7, … use v4, with rotating tokens.",
 )
-@click.option("--series", type=SeriesNames(), default=USUAL_SERIES, help="What is collected, like daily,max_power.")
-@click.option("--measures-url", help="A CouchDB server to drill, couchdb+http://…, in place of one of our own.")
-@click.option("--accounts", default=_ACCOUNTS, show_default=True, type=click.IntRange(1, 200), help="Pretend homes.")
-@click.option("--keep", is_flag=True, help="Keep the folder with logs and databases; one that failed is kept anyway.")
+@click.option("--series", type=SeriesNames(), default=USUAL_SERIES, help="Series to collect, like daily,max_power.")
+@click.option(
+    "--measures-url", help="URL of a CouchDB server to use, couchdb+http://…. Default: the drill starts its own."
+)
+@click.option(
+    "--accounts", default=_ACCOUNTS, show_default=True, type=click.IntRange(1, 200), help="Number of pretend homes."
+)
+@click.option("--keep", is_flag=True, help="Keep logs and databases. After a failure they are kept anyway.")
 @json_option
 def drill(
     minutes: float,
@@ -55,10 +64,10 @@ def drill(
     keep: bool,
     as_json: bool,
 ) -> int:
-    """Start servers and workers, kill them, cut them off, lose and double messages; compare the store with the truth.
+    """Test fault tolerance: start servers and workers, kill and disconnect them, then compare what is stored.
 
-    Nothing of yours is touched. The exit code is 1 where a reading is lost, doubled or wrong, a total is wrong, a
-    zero invented, an account stuck, or an output was not sent what is stored; the same seed plans the same faults.
+    It uses its own data only. The exit code is 1 if a reading is lost, duplicated or wrong, a total is wrong, a missing
+    value became zero, an account is stuck, or an output lacks stored data. The same seed plans the same faults.
 
     \b
     Examples:
@@ -131,7 +140,7 @@ def _print_report(report: DrillReport) -> None:
     for names in (("accounts", "documents", "kills"), (*DIFFERENCES, "stuck", "not_sent")):
         console.print(", ".join(f"{name.replace('_', ' ')} {values[name]}" for name in names))
     console.print("repeated: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in values["repeated"].items()))
-    console.print("[green]nothing lost, nothing doubled[/]" if report.ok else "[red]FAILED[/]")
+    console.print("[green]nothing lost, nothing duplicated[/]" if report.ok else "[red]FAILED[/]")
 
 
 def _seconds(value: float | None) -> str:

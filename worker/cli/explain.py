@@ -61,13 +61,13 @@ class _DayOrDaysAgo(Day):
 @click.command(cls=_CommandOfDay)
 @click.argument("account_id", metavar="ACCOUNT")
 @click.argument("day", type=_DayOrDaysAgo(), default="yesterday", metavar="[DAY]")
-@click.option("--lang", type=click.Choice(LANGUAGES), help="The language of the sentences; by default that of LANG.")
+@click.option("--lang", type=click.Choice(LANGUAGES), help="Language of the sentences. Default: that of LANG.")
 @json_option
 def explain(account_id: str, day: date | int, lang: str | None, as_json: bool) -> None:
-    """Explain why the data of DAY is missing or incomplete, in a sentence to read aloud; then all that is known of it.
+    """Explain why the data of DAY is missing or incomplete, in a sentence for the household and with all details.
 
-    DAY is like 2024-07-10, yesterday, or -2 for two days ago; without it, yesterday. The sentences are in French where
-    LC_ALL, LC_MESSAGES or LANG says so, else in English.
+    DAY is like 2024-07-10, yesterday, or -2 for two days ago. Default: yesterday. The sentences are in French if
+    LC_ALL, LC_MESSAGES or LANG says so, otherwise in English.
 
     \b
     Examples:
@@ -110,7 +110,7 @@ def _consent(explanation: Explanation) -> str:
     account, proof = explanation.account, explanation.proof
     dates = f"from {account.consent_from or '-'} until {account.consent_until or '-'}"
     if proof is None:
-        return f"{dates}, no proof is kept"
+        return f"{dates}, without a stored proof"
     ended = f", ended {local_text(proof.ended_at)} ({proof.end_reason})" if proof.ended_at else ", in force"
     return f"{dates}, given {local_text(proof.consented_at)}{ended}"
 
@@ -126,7 +126,7 @@ def _series_lines(day: date, series: Series, details: SeriesExplanation, languag
         yield f"  missing: {', '.join(f'{_clock(first)} to {_clock(after)}' for first, after in stored.gaps)}"
     if details.asked_on or details.asked_next:
         asked_next = local_text(details.asked_next) if details.asked_next else "-"
-        yield f"  asked on {details.asked_on or '-'}, next on {asked_next}"
+        yield f"  last try {details.asked_on or '-'}, next try {asked_next}"
     for call in details.calls:
         yield f"  call {local_text(call.at)} ({call.run}) for {call.window}: {call.answer}"
     if details.outcome:
@@ -146,7 +146,7 @@ def _kind_lines(series: Series, stored: StoredDay) -> Iterator[str]:
     for broken in stored.breaks:
         yield f"no energy by period from {broken.last} up to {broken.day}: {broken.cause}"
     if stored.peak:
-        at = f"at {stored.peak.at.strftime('%H:%M:%S%z')}" if stored.peak.at else "at an unknown instant"
+        at = f"at {stored.peak.at.strftime('%H:%M:%S%z')}" if stored.peak.at else "at an unknown time"
         of = f", {stored.peak.percent}% of {format_kwh(stored.peak.subscribed)} kVA" if stored.peak.subscribed else ""
         yield f"{at}{of}"
     if stored.state:
@@ -164,7 +164,7 @@ def _totals(explanation: Explanation) -> Iterator[str]:
     if explanation.discrepancies is None:
         yield "totals: nothing to compare"
     elif not explanation.discrepancies:
-        yield "totals: they agree"
+        yield "totals: correct"
     for finding in explanation.discrepancies or ():
         expected, stored = (describe_amount(value, finding.series) for value in (finding.expected, finding.stored))
         name = f"{name_beside_key(finding.series)}{finding.key}"

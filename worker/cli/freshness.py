@@ -23,13 +23,12 @@ Counts = tuple[int, int]  # Complete and active accounts; the latter are not 0.
 
 
 @click.command()
-@click.option("--days", default=7, show_default=True, type=click.IntRange(1, 400), help="How far to look back.")
+@click.option("--days", default=7, show_default=True, type=click.IntRange(1, 400), help="Days to look back.")
 @json_option
 def freshness(days: int, as_json: bool) -> None:
-    """Show the share of active accounts whose yesterday is whole: now, and by hour of the day over the last days.
+    """Show the share of active accounts with all of yesterday's data: now, and by hour over the last days.
 
-    Of a series that is asked for once a week, the day of the week before counts; of one whose values come some days
-    later, the day that should be there by now.
+    Series that are asked for once a week, or come some days later, count with the newest day that should be there.
 
     \b
     Example:
@@ -95,11 +94,11 @@ def sparkline(counts: Sequence[Counts | None]) -> str:
 def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[HourFreshness]) -> None:
     """Print the share of each series now, then those by hour of the day as a line of bars and as a table."""
     for row in now:
-        share = format_percent(row.complete, row.active) if row.active else "nobody yet"
+        share = format_percent(row.complete, row.active) if row.active else "no account yet"
         day, number = newest_wanted_day(today, row.series), f"{row.complete} of {row.active} active accounts"
         click.echo(f"{day} {row.series.value}: {share} ({number})")
     if not hours:
-        click.echo("no hour was kept yet: beat counts them, at five past")
+        click.echo("no hour is recorded yet: beat records one at five past each hour")
         return
     click.echo("hours 0 to 23, Europe/Paris:")
     by_hour = _counts_by_hour(hours)

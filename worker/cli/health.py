@@ -12,17 +12,15 @@ from worker.ops.health.connections import CheckConnections
 from worker.ops.health.liveness import ROLE_CHECKS, USUAL_ADDRESSES, check_liveness
 from worker.ops.health.results import CheckResult
 
-_role = click.option(
-    "--role", required=True, type=click.Choice(list(ROLE_CHECKS)), help="What the container is there for."
-)
-_url = click.option("--url", help="Where web, flower or metrics answers, if not at its usual place on this machine.")
+_role = click.option("--role", required=True, type=click.Choice(list(ROLE_CHECKS)), help="Role of the container.")
+_url = click.option("--url", help="URL of web, flower or metrics, if it differs from the default.")
 
 
 @click.group()
 def health() -> None:
-    """Tell a container platform whether a part is alive, and ready for work.
+    """Check whether a container is alive, and ready for work.
 
-    Silent and exit code 0 where it is; else one line a fault, and 1.
+    It prints nothing and exits with 0 if so. Otherwise it prints one line for each fault, and exits with 1.
 
     \b
     Example:
@@ -34,7 +32,7 @@ def health() -> None:
 @_role
 @_url
 def live(role: str, url: str | None) -> int:
-    """Whether the part itself is at work; if not, restart it.
+    """Check whether the process works; if not, restart it.
 
     \b
     Example:
@@ -47,7 +45,7 @@ def live(role: str, url: str | None) -> int:
 @_role
 @_url
 def ready(role: str, url: str | None) -> int:
-    """Whether it can work now: it and its servers answer.
+    """Check whether it and its servers answer.
 
     \b
     Example:

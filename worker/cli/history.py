@@ -22,7 +22,7 @@ from worker.stores.registry.answers.corrections import Correction
 @click.argument("day", type=Day())
 @json_option
 def history(account_id: str, day: date, as_json: bool) -> None:
-    """Show each value of DAY that the supplier changed: old and new, first seen, changed when and in which run.
+    """Show each correction of DAY: old and new value, first seen, changed when and in which run.
 
     \b
     Example:
@@ -38,7 +38,9 @@ def history(account_id: str, day: date, as_json: bool) -> None:
     elif corrections:
         _print(corrections)
     else:
-        click.echo(f"no value of {day} was changed in the last {kept_days} days, which is how long this is kept")
+        click.echo(
+            f"no value of {day} was corrected in the last {kept_days} days (corrections are kept for so many days)"
+        )
 
 
 def _print(corrections: Iterable[Correction]) -> None:

@@ -23,14 +23,14 @@ from worker.texts import has_text, translate, translate_code
 _FROM_STDIN: Final = "-"
 
 _token_option = click.option(
-    "--token", metavar="-", help="With - the token is read from standard input; without it, it is asked for."
+    "--token", metavar="-", help="Give - to read the token from standard input. Default: a prompt asks for it."
 )
 _usage_point_option = click.option(
     "--usage-point",
     "usage_points",
     type=UsagePoint(),
     multiple=True,
-    help="A meter's 14-digit number, for a token that does not tell its meters; once for each.",
+    help="Number of a meter, if the token does not name its meters. Repeat it for each meter.",
 )
 
 
@@ -38,7 +38,7 @@ _usage_point_option = click.option(
 @click.pass_context
 @json_option
 def home(context: click.Context, as_json: bool) -> None:
-    """Show what is kept of your home, what is missing, when it is asked for next, and what ends when.
+    """Show your home: what is stored, what is missing, the next sync, and what expires when.
 
     \b
     Examples:
@@ -51,7 +51,7 @@ def home(context: click.Context, as_json: bool) -> None:
     settings = get_settings()
     if not settings.is_home:
         refuse_fleet(settings)
-        raise click.ClickException("this is no home yet: `releve home add` adds your meter by the gateway's token")
+        raise click.ClickException("no home is set up here yet: run `releve home add` with the gateway's token")
     with open_runtime() as runtime:
         summary = summarize_home(
             registry=runtime.registry,
@@ -70,11 +70,11 @@ def home(context: click.Context, as_json: bool) -> None:
 @_usage_point_option
 @json_option
 def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
-    """Add your meters by the gateway's token.
+    """Add your meters with the gateway's token.
 
-    The token tells which meters and until when. It is asked for without being shown, checked and kept encrypted. A
-    meter that came by a file gets the token; one that has a token gets the newer one. Their history is enqueued:
-    `releve up` loads it.
+    The token has your meters' numbers and its expiry date. A hidden prompt asks for it. It is checked, then stored
+    encrypted. A meter that came from a file gets the token, and a newer token replaces an older one. The backfill is
+    queued: `releve up` runs it.
 
     \b
     Examples:
@@ -98,7 +98,7 @@ def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
 @_usage_point_option
 @json_option
 def replace_token(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
-    """Replace the gateway's token of the meters that it names.
+    """Replace the gateway's token of your meters.
 
     \b
     Examples:
@@ -109,7 +109,7 @@ def replace_token(token: str | None, usage_points: Sequence[str], as_json: bool)
     settings = get_settings()
     refuse_fleet(settings)
     if not settings.is_home:
-        raise click.ClickException("this is no home yet: `releve home add` adds your meter by the gateway's token")
+        raise click.ClickException("no home is set up here yet: run `releve home add` with the gateway's token")
     text = _read_token(token)
     with open_runtime() as runtime:
         try:
@@ -117,17 +117,17 @@ def replace_token(token: str | None, usage_points: Sequence[str], as_json: bool)
         except ValueError as error:
             raise click.ClickException(str(error)) from None
         if missing:
-            raise click.ClickException("the token names a meter that is not here yet: `releve home add` adds it")
+            raise click.ClickException("the token names a meter that has no account yet: `releve home add` adds it")
         _show_added(runtime, _add(runtime, text, usage_points), as_json)
 
 
 @home.command()
 @json_option
 def password(as_json: bool) -> None:
-    """Make and print the password of the home's pages.
+    """Create and print a new password for the pages.
 
-    Other machines of your network, and browsers that reach a container, are asked for it. The one before ends; browsers
-    that are signed in stay so (`releve sessions`). It can't be shown again, only made anew.
+    Other machines in your network need it, and browsers that reach a container. The old password stops working.
+    Browsers that are signed in stay so (`releve sessions`). The password can't be shown again.
 
     \b
     Example:
@@ -136,7 +136,7 @@ def password(as_json: bool) -> None:
     settings = get_settings()
     if not settings.is_home:
         refuse_fleet(settings)
-        raise click.ClickException("this is no home yet: `releve home add` makes it one")
+        raise click.ClickException("no home is set up here yet: run `releve home add` first")
     with open_runtime() as runtime:
         text = runtime.web_access.home.create_password()
         print_result({"password": text}, text, as_json=as_json)
@@ -145,8 +145,8 @@ def password(as_json: bool) -> None:
 def _check_token_option(token: str | None) -> None:
     if token not in (None, _FROM_STDIN):
         raise click.BadParameter(
-            "a token in a command is seen by others and stays in the shell's history: give - and write it to standard "
-            "input",
+            "a token on the command line is visible to others and stays in the shell's history: give - and write it "
+            "to standard input",
             param_hint="--token",
         )
 
@@ -156,8 +156,8 @@ def _read_token(option: str | None) -> str:
     if option == _FROM_STDIN:
         return sys.stdin.read(10_000).strip()
     if not sys.stdin.isatty():
-        raise click.UsageError("this is no terminal: give --token - and write the token to standard input")
-    return str(click.prompt("token of the gateway (it is not shown)", hide_input=True, err=True)).strip()
+        raise click.UsageError("there is no terminal to ask on: give --token - and write the token to standard input")
+    return str(click.prompt("token of the gateway (hidden)", hide_input=True, err=True)).strip()
 
 
 def _add(runtime: Runtime, token: str, usage_points: Sequence[str]) -> list[TokenAccount]:
@@ -165,7 +165,7 @@ def _add(runtime: Runtime, token: str, usage_points: Sequence[str]) -> list[Toke
         return runtime.gateway_accounts.add(token, shell_user(), usage_points)
     except MeterErased:
         raise click.ClickException(
-            "the data of this meter were erased here after the token was made: make a new token on the gateway's page"
+            "this meter's data were erased after the token was made: make a new token on the gateway's page"
         ) from None
     except (ValueError, MeterConnected) as error:
         raise click.ClickException(str(error)) from None

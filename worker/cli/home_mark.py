@@ -24,8 +24,7 @@ def make_home(settings: Settings) -> Settings:
     refuse_fleet(settings)
     if _has_accounts_of_enedis(settings):
         raise ConfigError(
-            "the registry has accounts of Enedis, so that this is the installation of a fleet: for a home set "
-            "RELEVE_DATA_DIR to another folder"
+            "this installation has accounts with Enedis: for a home, set RELEVE_DATA_DIR to another folder"
         )
     mark = settings.home_mark()
     mark.parent.mkdir(parents=True, exist_ok=True)
@@ -37,11 +36,11 @@ def make_home(settings: Settings) -> Settings:
 def refuse_fleet(settings: Settings) -> None:
     """Raise ConfigError where the settings are those of a fleet."""
     if settings.home is False:
-        raise ConfigError("RELEVE_HOME is false, so that this is no home's installation: unset it")
+        raise ConfigError("RELEVE_HOME is false: unset it to set up a home")
     if settings.has_enedis_credentials:
         raise ConfigError(
-            "this is the installation of a fleet, with Enedis credentials (RELEVE_ENEDIS_CLIENT_ID): for a home set "
-            "RELEVE_DATA_DIR to another folder and unset them"
+            "this installation has Enedis credentials (RELEVE_ENEDIS_CLIENT_ID): for a home, unset them and set "
+            "RELEVE_DATA_DIR to another folder"
         )
 
 

@@ -43,19 +43,29 @@ class _Meter(MeterNumber):
 @click.argument(
     "files", metavar="FILE…", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option("--account", "account_id", metavar="ACCOUNT", help="Whose files they are; by default the meter says it.")
-@click.option("--usage-point", "meter", type=_Meter(), help="The meter of files that don't name it; - reads it.")
-@click.option("--dry-run", is_flag=True, help="Tell what the files hold and what is new in them; write nothing.")
+@click.option(
+    "--account",
+    "account_id",
+    metavar="ACCOUNT",
+    help="Account of the files. Default: the account of the meter in the file.",
+)
+@click.option(
+    "--usage-point", "meter", type=_Meter(), help="Meter of files that don't name one; - reads it from standard input."
+)
+@click.option("--dry-run", is_flag=True, help="Only show what the files hold and what is new; write nothing.")
 @json_option
 def import_files(
     files: tuple[Path, ...], account_id: str | None, meter: str | None, dry_run: bool, as_json: bool
 ) -> int:
-    """Store the readings of files: exports of customer areas and portals, their ZIPs, files of other tools.
+    """Import readings from files: exports of customer areas and portals, their ZIPs, and files of other tools.
 
-    Many files at once; each is recognised by its content. What the supplier was asked for after a file was made stays;
-    nothing is deleted, and importing a file twice changes nothing. A file of a meter without an account is refused; in
-    a home's installation it makes the account, which `releve home add` gives a token later. A fresh data folder becomes
-    a home's. With --json a line for each series of a file. Ends with 1 where a file was refused.
+    Each file's format is found by its content. An answer of the supplier that is newer than a file has priority.
+    Nothing is deleted, and importing a file twice changes nothing.
+
+    A file of a meter without an account is refused. In a home's installation it makes the account instead, and `releve
+    home add` can add a token later. A new data folder becomes a home's installation.
+
+    With --json each series of a file is one line. The exit code is 1 if a file was refused.
 
     \b
     Examples:
@@ -126,7 +136,7 @@ class _Import:
         for place, number in enumerate((found.days_new, found.days_same, found.days_different)):
             self.days[place] += number
         if not self.as_json:
-            kept = f", {counts.left_out} left as a later answer tells them" if counts.left_out else ""
+            kept = f", {counts.left_out} kept as a newer answer has them" if counts.left_out else ""
             click.echo(f"  account {account.id}: {counts_line(vars(counts))}{kept}")
 
     def _account_of(self, file: FileSeries) -> Account | None:
@@ -140,15 +150,13 @@ class _Import:
             return account
         if not self._may_add():
             number = number_of(file, self.meter) or ""
-            raise FileRefused(
-                f"{file.file}: no account reads the meter {mask(number)}: add it first, or give --account"
-            )
+            raise FileRefused(f"{file.file}: meter {mask(number)} has no account: add one first, or give --account")
         if self.dry_run:
             return None
         make_home(self.runtime.settings)
         account = self.file_accounts.add(file, self.meter)
         if not self.as_json:
-            click.echo(f"account {account.id} made for the meter {account.last_digits}: it has what its files tell")
+            click.echo(f"account {account.id} added for the meter {account.last_digits}, with the data of its files")
         return account
 
     def _may_add(self) -> bool:

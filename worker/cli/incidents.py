@@ -13,7 +13,7 @@ from worker.runtime.process import Runtime
 
 _MOST_ROWS = 20
 _COLUMNS = {name: name for name in ("began", "kind", "series", "ended")} | {
-    "calls in vain": "failed_calls",
+    "failed calls": "failed_calls",
     "failed": "windows_failed",
     "held": "windows_held",
     "accounts": "accounts",
@@ -22,16 +22,21 @@ _COLUMNS = {name: name for name in ("began", "kind", "series", "ended")} | {
 
 
 @click.command()
-@click.option("--open", "opening", is_flag=True, help="Ask the supplier nothing from now on, for a day at most.")
 @click.option(
-    "--close", "closing", is_flag=True, help="End those that are open; their refusals are believed for a day."
+    "--open", "opening", is_flag=True, help="Open an incident: make no calls to the supplier, for a day at most."
+)
+@click.option(
+    "--close",
+    "closing",
+    is_flag=True,
+    help="Close the open incidents. For a day, refusals of their kind count as real.",
 )
 @json_option
 def incidents(opening: bool, closing: bool, as_json: bool) -> None:
-    """Show incidents: those open, then those over, newest first, with what they cost.
+    """Show incidents and their cost: open ones, then closed ones, newest first.
 
-    An incident opens by itself when many accounts fail alike, and closes by itself when a few that are asked now and
-    then are answered.  Open one by hand for an announced maintenance; close one by hand where it is a mistake.
+    An incident opens by itself when many accounts fail alike. It closes by itself when test calls succeed. Open one by
+    hand for an announced maintenance; close one by hand if it is a mistake.
 
     \b
     Examples:
@@ -40,10 +45,10 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
       releve incidents --close --json
     """
     if opening and closing:
-        raise click.UsageError("--open and --close exclude each other")
+        raise click.UsageError("give either --open or --close")
     with open_runtime() as runtime:
         if opening and not runtime.incidents.open_by_hand():
-            raise click.ClickException("an incident is open already: `releve incidents` shows it")
+            raise click.ClickException("an incident is already open: `releve incidents` shows it")
         if closing:
             _close(runtime)
         shown = [*runtime.incidents.list_open(), *runtime.incidents.store.closed_incidents()]
@@ -52,7 +57,7 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
         if as_json
         else [_to_cells(incident) for incident in shown[:_MOST_ROWS]]
     )
-    print_rows(rows, _COLUMNS, as_json=as_json, empty="no incident is open, and none is remembered")
+    print_rows(rows, _COLUMNS, as_json=as_json, empty="no incident, open or closed")
 
 
 def _close(runtime: Runtime) -> None:

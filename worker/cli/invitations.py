@@ -15,7 +15,7 @@ from worker.stores.registry.tenants import require_tenant
 
 @click.group()
 def invitations() -> None:
-    """List and revoke invitations; `releve invite` makes one.
+    """List and revoke invitations; `releve invite` creates one.
 
     \b
     Example:
@@ -24,13 +24,13 @@ def invitations() -> None:
 
 
 @invitations.command("list")
-@click.option("--open", "open_only", is_flag=True, help="Only those that can still be used.")
-@tenant_option("Only those of this service.")
+@click.option("--open", "open_only", is_flag=True, help="Only invitations that can still be used.")
+@tenant_option("Only invitations of this tenant.")
 @json_option
 def list_invitations(open_only: bool, tenant: str | None, as_json: bool) -> None:
-    """List the invitations, the newest first.
+    """List the invitations, newest first.
 
-    Without their secrets; ended ones stay for a week.
+    Secrets are not shown. Ended invitations stay listed for a week.
 
     \b
     Example:
@@ -49,9 +49,9 @@ def list_invitations(open_only: bool, tenant: str | None, as_json: bool) -> None
 @invitations.command()
 @click.argument("invitation_id", metavar="ID")
 def revoke(invitation_id: str) -> None:
-    """End an invitation at once, by its id in the list.
+    """Revoke an invitation by its id.
 
-    One that was used stays used.
+    A used invitation can't be revoked.
 
     \b
     Example:
@@ -60,7 +60,7 @@ def revoke(invitation_id: str) -> None:
     with open_runtime() as runtime:
         invitation = runtime.invitations.revoke(invitation_id)
     used = invitation.state_at(datetime.now(UTC)) is InvitationState.USED
-    click.echo(f"invitation {invitation.id} was used before" if used else f"invitation {invitation.id} is revoked")
+    click.echo(f"invitation {invitation.id} was already used" if used else f"invitation {invitation.id} is revoked")
 
 
 def _to_row(invitation: Invitation) -> dict[str, Any]:

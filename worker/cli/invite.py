@@ -40,15 +40,15 @@ class MailRecipient(click.ParamType[Any]):
 
 @click.command()
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
-@click.option("--usage-point", type=UsagePoint(), help="Invite the holder of this meter, which has no account.")
+@click.option("--usage-point", type=UsagePoint(), help="Invite the holder of this meter, which has no account yet.")
 @click.option(
-    "--pce", type=GasMeterNumber(), cls=GasOption, help="Invite the holder of this gas meter, which has no account."
+    "--pce", type=GasMeterNumber(), cls=GasOption, help="Invite the holder of this gas meter, which has no account yet."
 )
+@click.option("--new-holder", is_flag=True, help="The meter has a new holder. Its account is closed when they connect.")
 @click.option(
-    "--new-holder", is_flag=True, help="Another person holds this meter now: its account is closed when they connect."
+    "--mail", "address", type=MailRecipient(), help="Mail the link to this address, through RELEVE_NOTIFY_URL."
 )
-@click.option("--mail", "address", type=MailRecipient(), help="Send the link there, by the mail of RELEVE_NOTIFY_URL.")
-@tenant_option("With --usage-point: to which service the account will belong; see `releve tenants`.")
+@tenant_option("With --usage-point: tenant of the new account; see `releve tenants`.")
 @json_option
 def invite(
     account_id: str | None,
@@ -59,10 +59,10 @@ def invite(
     tenant: str | None,
     as_json: bool,
 ) -> int:
-    """Print a secret link, good once and for 72 hours, by which one person consents.
+    """Print a secret link with which one person consents; it works once, for 72 hours.
 
-    With ACCOUNT it is the same person as before, and the history is kept; a closed account only opens its history.
-    Whoever makes a link vouches for the person who gets it: send it to nobody else.
+    With ACCOUNT, the same person consents again and the history is kept. For a closed account, the link only opens its
+    history. You confirm with the link whose meter it is: send it to nobody else.
 
     \b
     Examples:
@@ -72,11 +72,11 @@ def invite(
     meter = usage_point or pce
     options = "--usage-point or --pce" if shows_gas(click.get_current_context(silent=True)) else "--usage-point"
     if sum(map(bool, (account_id, usage_point, pce))) != 1:
-        raise click.UsageError(f"name one ACCOUNT, or give {options}")
+        raise click.UsageError(f"give one ACCOUNT, or {options}")
     if new_holder and not meter:
-        raise click.UsageError(f"--new-holder goes with {options}")
+        raise click.UsageError(f"--new-holder needs {options}")
     if tenant and not meter:
-        raise click.UsageError(f"--tenant goes with {options}: an account stays in its own")
+        raise click.UsageError(f"--tenant needs {options}: an account stays in its tenant")
     with open_runtime() as runtime:
         inviter = runtime.inviter
         if address:
@@ -94,7 +94,10 @@ def invite(
         print_json(SentInvitation.from_invitation(invitation, link, mailed=mailed).model_dump(mode="json"))
     else:
         sent = "it was mailed; " if mailed else ""
-        warn(f"invitation {invitation.id}, until {local_text(invitation.expires_at)}; {sent}it can't be shown again")
+        warn(
+            f"invitation {invitation.id}, valid until {local_text(invitation.expires_at)}; {sent}the link can't be "
+            "shown again"
+        )
         click.echo(link)
     return 0 if mailed or not address else 1
 
@@ -103,5 +106,5 @@ def _mail(inviter: Inviter, invitation: Invitation, link: str, address: str) -> 
     """Mail the link, and return whether the server took it; the link is printed in any case."""
     fault = inviter.mail(invitation, link, address)
     if fault:
-        warn(f"the mail was not taken ({fault}): send the link yourself")
+        warn(f"the mail could not be sent ({fault}): send the link yourself")
     return fault is None

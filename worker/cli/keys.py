@@ -1,4 +1,4 @@
-"""`releve keys`: make an encryption key, and encrypt everything anew under the newest one."""
+"""`releve keys`: make an encryption key, and encrypt everything again with the newest one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.stores.registry.seals import SEALED_COLUMNS, WEB_SEALS, rotate_seals
 
 @click.group()
 def keys() -> None:
-    """Make a key, or seal all tokens anew under the newest one.
+    """Create a key, or encrypt everything again with the newest one.
 
     \b
     Example:
@@ -28,9 +28,9 @@ def keys() -> None:
 def new() -> None:
     """Print a new key.
 
-    Put it FIRST in RELEVE_TOKEN_KEYS, and keep the old ones until `keys rotate` has run.
+    Put it FIRST in RELEVE_TOKEN_KEYS. Keep the old ones until you have run `keys rotate`.
 
-    RELEVE_SESSION_KEY and RELEVE_BACKUP_KEYS take such a key in the same way.
+    RELEVE_SESSION_KEY and RELEVE_BACKUP_KEYS take such keys, too.
 
     \b
     Example:
@@ -41,13 +41,13 @@ def new() -> None:
 
 @keys.command()
 def rotate() -> None:
-    """Seal everything anew under the first key of each setting.
+    """Encrypt everything with the first key of each setting.
 
-    Afterwards the other keys may go.
+    You can then remove the other keys.
 
-    Tokens, evidence, kept answers and webhooks are under RELEVE_TOKEN_KEYS. Sessions, codes, mail addresses and
-    operators are under RELEVE_SESSION_KEY, which only the web application has: run the command where it runs, and it
-    seals these anew too. Elsewhere it leaves them as they are, and says so.
+    RELEVE_TOKEN_KEYS protects tokens, consent proofs, kept answers and webhooks. RELEVE_SESSION_KEY protects sessions,
+    codes, mail addresses and operators; only the web application has it. Run the command where the web application
+    runs. Elsewhere it leaves these unchanged, and says so.
 
     \b
     Examples:
@@ -60,13 +60,13 @@ def rotate() -> None:
         database = open_current_database(settings, stack)
         import_older_consents(database, sealer)
         for column in SEALED_COLUMNS:
-            click.echo(f"{rotate_seals(database, sealer, column)} {column.label} sealed anew")
+            click.echo(f"{rotate_seals(database, sealer, column)} {column.label} encrypted again")
         if not has_session_keys(settings):
             click.echo(
-                "sessions, codes, mail addresses and operators stay as they are: RELEVE_SESSION_KEY is not given here; "
-                "where the web application runs, this command seals them anew"
+                "sessions, codes, mail addresses and operators were not changed, because RELEVE_SESSION_KEY is not "
+                "set: run this command where the web application runs"
             )
             return
         web_sealer = build_sealer(settings, Purpose.WEB_ACCESS)
         for column in WEB_SEALS:
-            click.echo(f"{rotate_seals(database, web_sealer, column)} {column.label} sealed anew")
+            click.echo(f"{rotate_seals(database, web_sealer, column)} {column.label} encrypted again")

@@ -90,11 +90,11 @@ def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     callback=_print_version,
     help="Show the version and exit.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Log what happens, on the error stream.")
+@click.option("-v", "--verbose", is_flag=True, help="Log to standard error.")
 def cli(verbose: bool) -> None:
-    """Keep the measures of Linky meters in CouchDB in step with Enedis.
+    """Collect the readings of Linky meters from Enedis, and store them in CouchDB or SQL.
 
-    Settings come from RELEVE_* variables and a .env file; without any, embedded defaults serve.
+    Settings come from RELEVE_* variables and a .env file. None is needed to try it.
 
     \b
     Examples:
@@ -138,7 +138,7 @@ def _run() -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted; what was stored is kept, and the same command goes on from there", INTERRUPTED)
+        return _fail("interrupted: what is stored stays; run the command again to continue", INTERRUPTED)
     except WorkerError as error:
         return _fail(str(error), FAILED)
     except BrokenPipeError:  # Whatever reads our output has closed it, like `head`.
@@ -154,7 +154,10 @@ def _run() -> int:
         if isinstance(error, OSError) and (fault := describe_machine_fault(error)):
             return _fail(fault, FAILED)
         logging.getLogger("releve").info("unforeseen", exc_info=error)
-        return _fail(f"unforeseen {type(error).__name__}, a bug of ours: please report it with `releve -v …`", FAILED)
+        return _fail(
+            f"unexpected {type(error).__name__}, a bug in Relève: please report it with the output of `releve -v …`",
+            FAILED,
+        )
     return outcome if isinstance(outcome, int) else 0
 
 

@@ -21,13 +21,13 @@ DEFAULT_PORT = 9808
 
 @click.command()
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
-@click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Its port.")
-@click.option("--once", is_flag=True, help="Print the metrics and end; exit code 1 where a part can't be asked.")
+@click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port to listen on.")
+@click.option("--once", is_flag=True, help="Print the metrics and exit, with 1 if a part does not answer.")
 def metrics(host: str, port: int, once: bool) -> int:
-    """Tell Prometheus of the whole fleet: accounts, freshness, queues, quota, beat and workers.
+    """Serve metrics of the whole installation for Prometheus: accounts, freshness, queues, quota and workers.
 
-    One for all; what each worker counts is at its own endpoint (RELEVE_METRICS_PORT). Registry, measure store, Redis
-    and broker are asked when somebody asks here; one that is down is told as releve_up 0.
+    One process is enough. Each worker serves its own counters (RELEVE_METRICS_PORT). Each scrape asks registry, measure
+    store, Redis and broker; a part that is down gives releve_up 0.
 
     \b
     Example:

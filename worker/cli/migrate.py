@@ -40,14 +40,14 @@ class MigrationStep:
 @click.command()
 @json_option
 def migrate(as_json: bool) -> None:
-    """Bring registry and measure store up to this program; run it before the workers of a new version start.
+    """Update registry and measure store to this version; run it before you start workers of a new version.
 
-    A registry with older tables is saved first, into RELEVE_DATA_DIR, sealed and readable as a backup is: the version
-    before restores it. Workers of the version before may go on meanwhile.
+    It first backs up an older registry into RELEVE_DATA_DIR, encrypted like other backups, for a rollback with the
+    version before. Workers of that version may keep running.
 
-    With RELEVE_REGISTRY_ADMIN_URL and RELEVE_MEASURES_ADMIN_URL it also makes the users that RELEVE_REGISTRY_URL and
-    RELEVE_MEASURES_URL name, who read and write rows and documents and can change nothing else, and finishes the
-    set-up of a new CouchDB. Safe to repeat: what is there already is left alone.
+    With RELEVE_REGISTRY_ADMIN_URL and RELEVE_MEASURES_ADMIN_URL it also creates the users of RELEVE_REGISTRY_URL and
+    RELEVE_MEASURES_URL. They can read and write rows and documents, nothing else. It also finishes the setup of a new
+    CouchDB. You can repeat the command safely.
 
     \b
     Example:
@@ -66,7 +66,7 @@ def _steps(settings: Settings) -> Iterator[MigrationStep]:
             yield _save_registry(settings, registry, f"step-{step}")
         before, after = upgrade_schema(registry)
         yield MigrationStep(
-            f"registry tables, step {after}", "there" if before == after else "changed" if before else "made"
+            f"registry tables at step {after}", "there" if before == after else "changed" if before else "made"
         )
         if settings.registry_admin_url:
             if registry.dialect != "postgresql":
@@ -82,11 +82,14 @@ def _save_registry(settings: Settings, registry: Database, label: str) -> Migrat
     The keys of a SQLite registry are in its folder, or made there; beside a PostgreSQL there may be none.
     """
     if registry.dialect == "postgresql" and not has_backup_keys(settings):
-        return MigrationStep("backup of the registry: there is no backup key here, `releve backup` elsewhere", "left")
+        return MigrationStep(
+            "backup of the registry: not made, because there is no backup key here; run `releve backup` where it is",
+            "left",
+        )
     # Not named as `releve backup` names its files: `releve restore DIR` takes the newest of those.
     path = settings.data_dir / f"releve-registry-{label}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip"
     rows = back_up_older_registry(settings, registry, path)
-    return MigrationStep(f"backup of the registry ({rows} rows), for the version before: {path}", "made")
+    return MigrationStep(f"backup of the registry ({rows} rows), for a rollback: {path}", "made")
 
 
 def _measures(settings: Settings) -> Iterator[MigrationStep]:
@@ -100,7 +103,7 @@ def _measures(settings: Settings) -> Iterator[MigrationStep]:
     except ValueError as error:
         raise ConfigError(f"RELEVE_MEASURES_URL or RELEVE_MEASURES_ADMIN_URL: {error}") from None
     if settings.measures_admin_url and (admin is None or user is None):
-        raise ConfigError("RELEVE_MEASURES_ADMIN_URL is for CouchDB, and so must RELEVE_MEASURES_URL be: unset it")
+        raise ConfigError("RELEVE_MEASURES_ADMIN_URL is for CouchDB, but RELEVE_MEASURES_URL is not: unset it")
     if owner is not None:
         check_server(owner)
     if admin is not None:
@@ -117,11 +120,13 @@ def _measures(settings: Settings) -> Iterator[MigrationStep]:
 
 
 def _revisions(owner: CouchServer, settings: Settings) -> MigrationStep:
-    """Limit the old revisions of the documents that are written anew every night."""
+    """Limit the old revisions of the documents that are rewritten every night."""
     count, doctypes = settings.couchdb_revisions, nightly_doctypes(Layout(settings.layout))
     results = {limit_revisions(owner, database_name(doctype), count) for doctype in doctypes}
     if "left" in results:
-        return MigrationStep("old revisions: this server has no limit for them, or this user may not set it", "left")
+        return MigrationStep(
+            "old revisions: not limited, because this server has no such limit or this user may not set it", "left"
+        )
     done = "changed" if "changed" in results else "there"
     return MigrationStep(f"{count} old revisions of {' and '.join(doctypes)}", done)
 

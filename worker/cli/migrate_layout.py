@@ -29,14 +29,15 @@ _REPORT_EVERY_S: Final = 10.0
 @click.option(
     "--to", "layout", type=click.Choice([layout.value for layout in Layout]), required=True, help="The new layout."
 )
-@click.option("--account", "account_ids", metavar="ACCOUNT", multiple=True, help="These accounts alone.")
+@click.option("--account", "account_ids", metavar="ACCOUNT", multiple=True, help="Move only these accounts.")
 @json_option
 def migrate_layout(layout: str, account_ids: tuple[str, ...], as_json: bool) -> int:
-    """Move the measures of all accounts in CouchDB into another layout; workers, beat and web are stopped meanwhile.
+    """Move measures in CouchDB to another layout; stop workers, beat and web first.
 
-    Each account is copied, read back, compared by counts, sums and documents, and only then erased where it was.
-    Interrupted, the same command goes on; run twice, it changes nothing more. Then set RELEVE_LAYOUT and start the
-    workers. Ends with 1 where measures are left in the old layout, of accounts that were not named or are unknown.
+    Each account is copied, read back and compared by counts, sums and documents. Only then is the old copy erased. If
+    interrupted, run the same command again. Then set RELEVE_LAYOUT and start the workers.
+
+    The exit code is 1 if the old layout still has measures, of accounts that were not named or are unknown.
 
     \b
     Example:
@@ -94,12 +95,15 @@ def _build_recompute_totals(runtime: Runtime, measures: MeasureStore) -> Recompu
 
 def _print_summary(settings: Settings, new: Layout, moved: MigrationCounts, left: bool) -> None:
     click.echo(
-        f"moved {moved.accounts} accounts into the {new.value} layout: {moved.documents} documents checked, "
-        f"{moved.written} written, {moved.erased} erased where they were"
+        f"moved {moved.accounts} accounts to the {new.value} layout: {moved.documents} documents checked, "
+        f"{moved.written} written, {moved.erased} erased from the old layout"
     )
     if moved.recounted:
-        click.echo(f"{moved.recounted} totals were made anew, for both layouts held readings")
+        click.echo(f"{moved.recounted} totals were recomputed, because both layouts held readings")
     if left:
-        click.echo(f"measures are left in the {new.other.value} layout, of accounts not named or not in the registry")
+        click.echo(
+            f"the {new.other.value} layout still has measures, of accounts that were not named or are not in the "
+            "registry"
+        )
     elif settings.layout != new.value:
         click.echo(f"now set RELEVE_LAYOUT={new.value} and start the workers")

@@ -39,7 +39,7 @@ _FROM_STDIN: Final = "-"
 _CODE_TRIES: Final = 3
 
 _password_option = click.option(
-    "--password", metavar="-", help="With - the password is read from standard input; without it, it is asked for."
+    "--password", metavar="-", help="Give - to read the password from standard input. Default: a prompt asks for it."
 )
 
 
@@ -53,14 +53,14 @@ def new_operator_link(access: OperatorAccess, operator: Operator, public_url: st
 def warn_without_operators(runtime: Runtime) -> None:
     """Print a line where there is no operator yet; a home has none."""
     if not runtime.settings.is_home and not runtime.web_access.operators.has_any():
-        warn("there is no operator yet: `releve operators add NAME` makes the first, who signs in at /operator")
+        warn("there is no operator yet: add one with `releve operators add NAME`, who then signs in at /operator")
 
 
 @click.group()
 def operators() -> None:
-    """Make, list and end operators, the people who open the page /operator.
+    """Add, list and remove operators, the people who can open the page /operator.
 
-    Run it where the web application runs: what opens a session is sealed under its session key.
+    Run it where the web application runs, because it needs the session key.
 
     \b
     Example:
@@ -72,15 +72,15 @@ def operators() -> None:
 @click.argument("name")
 @_password_option
 @click.option(
-    "--no-second-factor", is_flag=True, help="Without codes of an app; such an operator signs in on this machine alone."
+    "--no-second-factor", is_flag=True, help="No second factor. The operator can sign in on this machine only."
 )
 @json_option
 def add(name: str, password: str | None, no_second_factor: bool, as_json: bool) -> None:
-    """Make the operator NAME.
+    """Add the operator NAME.
 
-    With a password, and codes of an authenticator app (TOTP).
+    They sign in with a password and the codes of an authenticator app (TOTP).
 
-    The password has 12 characters or more and is hard to guess. The key of the app is printed once.
+    The password must have 12 characters or more and be hard to guess. The app's key is printed once.
 
     \b
     Examples:
@@ -99,15 +99,13 @@ def add(name: str, password: str | None, no_second_factor: bool, as_json: bool) 
         address = totp_address(key, operator.name) if key else None
         print_json({**to_row(operator), "totp_key": key, "totp_address": address})
         return
-    click.echo(
-        f"operator {operator.name} can sign in at /operator{'' if key else ', on this machine alone (loopback)'}"
-    )
+    click.echo(f"operator {operator.name} can sign in at /operator{'' if key else ', on this machine only (loopback)'}")
 
 
 @operators.command("list")
 @json_option
 def list_operators(as_json: bool) -> None:
-    """List the operators, with the number of their sessions.
+    """List the operators, with their open sessions.
 
     \b
     Example:
@@ -123,16 +121,16 @@ def list_operators(as_json: bool) -> None:
         "signed in": "signed_in_at",
         "sessions": "sessions",
     }
-    print_rows(rows, columns, as_json=as_json, empty="no operators yet: `releve operators add NAME` makes the first")
+    print_rows(rows, columns, as_json=as_json, empty="no operators yet: add one with `releve operators add NAME`")
 
 
 @operators.command()
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 def end(name: str, yes: bool) -> None:
-    """End the operator NAME and all its sessions at once.
+    """Remove the operator NAME and end their sessions.
 
-    The name is free again.
+    The name can be used again.
 
     \b
     Example:
@@ -140,9 +138,11 @@ def end(name: str, yes: bool) -> None:
     """
     with _open_access() as access:
         operator = access.operators.find(name)
-        confirm_on_terminal(f"End operator {operator.name} and all sessions of it?", yes, if_not="nobody was ended")
+        confirm_on_terminal(
+            f"Remove operator {operator.name} and end their sessions?", yes, if_not="no operator was removed"
+        )
         access.operators.end(operator.id)
-    click.echo(f"operator {operator.name} has ended")
+    click.echo(f"operator {operator.name} is removed")
 
 
 @operators.command("password")
@@ -151,7 +151,7 @@ def end(name: str, yes: bool) -> None:
 def set_password(name: str, password: str | None) -> None:
     """Set a new password of the operator NAME.
 
-    Its sessions end, and the second factor stays. For a new second factor end the operator and add it anew.
+    Their sessions end. The second factor stays: to replace it, remove the operator and add them again.
 
     \b
     Example:
@@ -169,8 +169,8 @@ def set_password(name: str, password: str | None) -> None:
 def make_link(name: str) -> None:
     """Print a link that signs the operator NAME in.
 
-    It works once and within 10 minutes, in place of the password. Elsewhere than on this machine the code of the second
-    factor is asked for as well.
+    It works once, for 10 minutes, and replaces the password. On other machines than this one the second factor is
+    needed as well.
 
     \b
     Example:
@@ -179,7 +179,7 @@ def make_link(name: str) -> None:
     with _open_access() as access:
         operator = access.operators.find(name)
         link = new_operator_link(access, operator, get_settings().public_url)
-    warn(f"who has this link is operator {operator.name}: it works once, within 10 minutes")
+    warn(f"anyone with this link can sign in as operator {operator.name}: it works once, for 10 minutes")
     click.echo(link)
 
 
@@ -192,8 +192,8 @@ def _open_access() -> Iterator[OperatorAccess]:
     settings = get_settings()
     if not _has_session_key(settings):
         raise ConfigError(
-            "there is no session key here: run this where the web application runs "
-            "(`docker compose exec web releve operators …`), or set RELEVE_SESSION_KEY"
+            "the session key is missing: run this where the web application runs (`docker compose exec web releve "
+            "operators …`), or set RELEVE_SESSION_KEY"
         )
     with open_registry_database() as database:
         yield build_operator_access(settings, database)
@@ -207,7 +207,7 @@ def _has_session_key(settings: Settings) -> bool:
 def _check_password_option(password: str | None) -> None:
     if password not in (None, _FROM_STDIN):
         raise click.BadParameter(
-            "a password in a command is seen by others: give - and write it to standard input",
+            "a password on the command line is visible to others: give - and write it to standard input",
             param_hint="--password",
         )
 
@@ -217,7 +217,9 @@ def _read_password(option: str | None, name: str) -> str:
     if option == _FROM_STDIN:
         password = sys.stdin.readline().rstrip("\r\n")
     elif not sys.stdin.isatty():
-        raise click.UsageError("this is no terminal: give --password - and write the password to standard input")
+        raise click.UsageError(
+            "there is no terminal to ask on: give --password - and write the password to standard input"
+        )
     else:
         password = click.prompt("password (12 characters or more)", hide_input=True, confirmation_prompt=True, err=True)
     if fault := find_password_fault(password, name):
@@ -226,15 +228,15 @@ def _read_password(option: str | None, name: str) -> str:
 
 
 def _show_key(key: str, name: str) -> None:
-    warn("put this key into an authenticator app; it can't be shown again")
+    warn("add this key to an authenticator app; it can't be shown again")
     click.echo(f"key      {key}\naddress  {totp_address(key, name)}")
 
 
 def _confirm_code(key: str) -> None:
     """Ask for a code of the app that has the new key. Raises ClickException where none is right."""
     for _ in range(_CODE_TRIES):
-        code: Any = click.prompt("the code that the app shows now", err=True)
+        code: Any = click.prompt("code that the app shows now", err=True)
         if find_totp_step(key, str(code), real_clock()) is not None:
             return
-        warn("this is not the code of this key: check the time of this machine and of the phone")
-    raise click.ClickException("no operator was made: the app shows other codes")
+        warn("wrong code: check the clocks of this machine and of the phone")
+    raise click.ClickException("no operator was added: the codes of the app are wrong")

@@ -8,7 +8,7 @@ from worker.stores.registry.outputs.outputs import OutputState
 
 def describe_output(output: OutputState) -> str:
     """Return what an output was sent and what waits for it: ``all sent, last at …`` or ``waiting since …``."""
-    last = f"last at {local_text(output.last_sent_at)}" if output.last_sent_at else "nothing yet"
+    last = f"last sent {local_text(output.last_sent_at)}" if output.last_sent_at else "nothing sent yet"
     if not output.waiting:
         return f"all sent, {last}"
     waiting = f"waiting since {local_text(output.waiting_since)}, {last}" if output.waiting_since else last

@@ -61,7 +61,7 @@ class OptionPair(click.ParamType[Any]):
 
 @click.group()
 def outputs() -> None:
-    """Send measures on when they change: to Home Assistant, MQTT, a time series database or a service.
+    """Send new and changed measures to Home Assistant, MQTT, a time series database or a webhook.
 
     \b
     Example:
@@ -71,17 +71,23 @@ def outputs() -> None:
 
 @outputs.command(epilog=_describe_kinds())
 @click.argument("kind", type=click.Choice(list(KINDS)))
-@click.option("--url", help="Its address; asked for at a terminal where it is missing.")
-@click.option("--secret", metavar="-", help="A dash reads the secret from the standard input.")
+@click.option("--url", help="Address of the output. Default: a prompt asks for it.")
+@click.option("--secret", metavar="-", help="Give - to read the secret from standard input.")
 @click.option(
     "--secret-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with the secret. Without both, it is asked for at the terminal, hidden.",
+    help="File with the secret. Default: a hidden prompt asks for it.",
 )
-@click.option("--option", "options", type=OptionPair(), multiple=True, help="A further option; several may be given.")
-@tenant_option("Send all accounts of this tenant; without it, of the default one.")
-@click.option("--account", "account_id", metavar="ACCOUNT", help="Send this account alone.")
-@click.option("--no-check", is_flag=True, help="Store it although it can't be reached now.")
+@click.option(
+    "--option",
+    "options",
+    type=OptionPair(),
+    multiple=True,
+    help="Option of this kind of output. Repeat it for several.",
+)
+@tenant_option("Send all accounts of this tenant. Default: the tenant `default`.")
+@click.option("--account", "account_id", metavar="ACCOUNT", help="Send only this account.")
+@click.option("--no-check", is_flag=True, help="Add it even if it can't be reached now.")
 @json_option
 def add(
     kind: str,
@@ -94,9 +100,9 @@ def add(
     no_check: bool,
     as_json: bool,
 ) -> None:
-    """Add an output, and send it all that is stored.
+    """Add an output, and send it everything stored.
 
-    It is tried before it is stored. Address and secret are kept encrypted.
+    The output is tested first. Its address and secret are stored encrypted.
 
     \b
     Example:
@@ -107,7 +113,7 @@ def add(
     described = KINDS[kind]
     if unknown := sorted({name for name, _ in options} - set(described.options)):
         known = ", ".join(described.options) or "none"
-        raise click.BadParameter(f"{kind} has no option {unknown[0]}; it has: {known}", param_hint="--option")
+        raise click.BadParameter(f"{kind} has no option {unknown[0]}; its options are: {known}", param_hint="--option")
     given = OutputOptions(
         url=_ask_url(url, described), secret=_read_secret(secret, secret_file, described), more=dict(options)
     )
@@ -135,7 +141,7 @@ def add(
 def list_all(as_json: bool) -> None:
     """List the outputs, with what waits and why.
 
-    Without their addresses and secrets.
+    Addresses and secrets are not shown.
 
     \b
     Example:
@@ -145,16 +151,16 @@ def list_all(as_json: bool) -> None:
         rows = [output_to_json(state) for state in runtime.outputs.list()]
     columns = {"id": "id", "kind": "kind", **tenant_column(rows), "account": "account_id", "sent": "last_sent_at"}
     columns |= {"waiting": "waiting", "since": "waiting_since", "error": "error"}
-    print_rows(rows, columns, as_json=as_json, empty="no outputs yet: `releve outputs add --help` shows the kinds")
+    print_rows(rows, columns, as_json=as_json, empty="no outputs yet: `releve outputs add --help` lists the kinds")
 
 
 @outputs.command()
 @click.argument("output_id", metavar="OUTPUT")
 @json_option
 def test(output_id: str, as_json: bool) -> None:
-    """Try an output's address and secret.
+    """Test an output's address and secret.
 
-    Nothing is written there. Where it works, what waits is sent at once.
+    Nothing is written there. If it works, waiting data is sent at once.
 
     \b
     Example:
@@ -168,12 +174,12 @@ def test(output_id: str, as_json: bool) -> None:
 
 @outputs.command()
 @click.argument("output_id", metavar="OUTPUT")
-@click.option("--from", "first", type=Day(), help="From this day on; without it, everything.")
+@click.option("--from", "first", type=Day(), help="Send from this day on. Default: everything.")
 @json_option
 def resend(output_id: str, first: date | None, as_json: bool) -> None:
-    """Send again what is stored, from a day on.
+    """Send stored data again, from a given day on.
 
-    What is there already is written over.
+    It overwrites what the output has already.
 
     \b
     Example:
@@ -187,12 +193,12 @@ def resend(output_id: str, first: date | None, as_json: bool) -> None:
 
 @outputs.command()
 @click.argument("output_id", metavar="OUTPUT")
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 @json_option
 def remove(output_id: str, yes: bool, as_json: bool) -> None:
-    """Send nothing more to an output, and forget its secret.
+    """Remove an output and its secret.
 
-    What it was sent stays there, but for the retained messages of MQTT: they are removed where the broker is reached.
+    Data that it has received stays there. Only retained MQTT messages are removed, if the broker is reachable.
 
     \b
     Example:
@@ -206,19 +212,19 @@ def remove(output_id: str, yes: bool, as_json: bool) -> None:
         with runtime.output_delivery.paused(state):
             try:
                 if runtime.output_delivery.forget(state):
-                    lines.append("what it kept of the accounts is removed there")
+                    lines.append("the data of the accounts was removed there")
             except (NotDelivered, OperatorFault, UnknownAccount) as error:
-                lines.append(f"what it keeps of the accounts stays there: {error}")
+                lines.append(f"the data of the accounts stays there: {error}")
             waiting = runtime.outputs.remove(output_id)
     if waiting:
-        lines.append(f"{waiting} accounts had changes that were not sent yet")
+        lines.append(f"changes of {waiting} accounts had not been sent yet")
     print_result({"id": output_id, "waiting": waiting}, *lines, as_json=as_json)
 
 
 def _describe_enqueued(number: int) -> str:
     if not number:
-        return "nothing is stored yet: it is sent when it comes"
-    return f"{number} series of accounts are sent from now on, within some minutes where few; see `releve outputs list`"
+        return "nothing is stored yet: new data will be sent"
+    return f"{number} series of accounts are queued for sending; `releve outputs list` shows the progress"
 
 
 def _ask_url(url: str | None, kind: OutputKind) -> str:
@@ -233,18 +239,18 @@ def _ask_url(url: str | None, kind: OutputKind) -> str:
 def _read_secret(secret: str | None, file: Path | None, kind: OutputKind) -> str | None:
     """Return the secret; None for an empty one, and for a kind that has none."""
     if secret not in (None, "-"):
-        raise click.UsageError("a secret on the command line stands in the shell's history: give --secret -")
+        raise click.UsageError("a secret on the command line stays in the shell's history: give --secret -")
     if secret and file:
         raise click.UsageError("give either --secret - or --secret-file")
     if kind.secret is None:
         if secret or file:
-            raise click.UsageError(f"{kind.name} has no secret")
+            raise click.UsageError(f"{kind.name} takes no secret")
         return None
     if file:
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, ValueError):
-            raise click.BadParameter("can't be read as a text", param_hint="--secret-file") from None
+            raise click.BadParameter("can't be read as text", param_hint="--secret-file") from None
     elif secret:
         text = sys.stdin.readline()
     elif sys.stdin.isatty():

@@ -27,15 +27,15 @@ def check_gas(
     if usage_point is None and pce is None:
         raise click.UsageError("Missing option '--usage-point'.")
     if usage_point is not None and pce is not None:
-        raise click.UsageError("name one meter: --usage-point or --pce")
+        raise click.UsageError("give one meter: --usage-point or --pce")
     if own != (pce is not None):
         raise click.UsageError(
-            "--pce goes with --own; the holder of another gas meter is invited: `releve invite --pce`"
+            "--pce needs --own; for somebody else's gas meter, invite its holder: `releve invite --pce`"
         )
     if not (postcode or holder or company):
         return None
     if pce is None or not postcode or bool(holder) == bool(company):
-        raise click.UsageError("to declare an own gas meter give --postcode, and --name or --company")
+        raise click.UsageError("to declare your own gas meter, give --postcode and either --name or --company")
     if not is_postcode(postcode):
         raise click.UsageError("a postcode has five digits")
     return OwnHolder(postcode=postcode, name=holder, company=company)
@@ -64,7 +64,7 @@ def add_own(
         enqueue_backfill(account.id, broker_url=runtime.broker_url)
         line = f"account {account.id} added, state {account.state}"
     else:
-        line = f"right {right.id} is {right.state}: its account opens once it is active; see `releve rights`"
+        line = f"right {right.id} is {right.state}: its account is added once it is active; see `releve rights`"
     row = {
         "account": account.id if account else None,
         "state": account.state.value if account else None,

@@ -34,22 +34,38 @@ _PRESETS: Final = [preset for supplier in SUPPLIERS.values() for preset in suppl
 
 
 @click.command()
-@click.option("--accounts", type=click.IntRange(1, _MOST_ACCOUNTS), help="Active accounts; unset, the registry's.")
 @click.option(
-    "--without-curve", type=click.IntRange(0), help="Those of --accounts whose curve nobody has switched on; 0."
+    "--accounts",
+    type=click.IntRange(1, _MOST_ACCOUNTS),
+    help="Number of active accounts. Default: those in the registry.",
 )
-@click.option("--preset", type=ChoiceWithGas(_PRESETS, GRDF.presets), help="Whose limits; unset, RELEVE_PRESET.")
-@click.option("--calls-per-hour", type=click.IntRange(0, _MOST_CALLS), help="Another limit than the preset's, 0 none.")
-@click.option("--night-hours", type=click.IntRange(1, HOURS_A_DAY), default=HOURS_A_DAY, show_default=True)
+@click.option("--without-curve", type=click.IntRange(0), help="Number of --accounts without a load curve. Default: 0.")
+@click.option(
+    "--preset", type=ChoiceWithGas(_PRESETS, GRDF.presets), help="Preset whose limits apply. Default: RELEVE_PRESET."
+)
+@click.option(
+    "--calls-per-hour", type=click.IntRange(0, _MOST_CALLS), help="Limit to use instead of the preset's. 0: no limit."
+)
+@click.option(
+    "--night-hours",
+    type=click.IntRange(1, HOURS_A_DAY),
+    default=HOURS_A_DAY,
+    show_default=True,
+    help="Hours that a nightly sync may take.",
+)
 @click.option(
     "--history-days",
     type=click.IntRange(0, MAX_LOAD_CURVE_HISTORY_DAYS),
-    help="Days of curve that a new account brings; unset, RELEVE_HISTORY_LOAD_DAYS.",
+    help="Days of load curve in the backfill. Default: RELEVE_HISTORY_LOAD_DAYS.",
 )
-@click.option("--series", type=SeriesNames(), help="Series of all --accounts, like daily,load_curve; RELEVE_SERIES.")
-@click.option("--apply", "to_apply", is_flag=True, help="Let the nights follow this plan, from the next one on.")
-@click.option("--show", "to_show", is_flag=True, help="Show the policy that the nights follow, and how it was found.")
-@click.option("--reset", "to_reset", is_flag=True, help="Forget it: everything of everybody every night.")
+@click.option(
+    "--series", type=SeriesNames(), help="Series of all --accounts, like daily,load_curve. Default: RELEVE_SERIES."
+)
+@click.option("--apply", "to_apply", is_flag=True, help="Use this plan, from the next night on.")
+@click.option("--show", "to_show", is_flag=True, help="Show the plan in use, and how it was computed.")
+@click.option(
+    "--reset", "to_reset", is_flag=True, help="Drop the plan: ask for all series of all accounts every night."
+)
 @json_option
 def plan(
     accounts: int | None,
@@ -60,11 +76,14 @@ def plan(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Tell what a fleet's nights take of its quota, and how often they can ask for what.
+    """Compute whether the nightly syncs fit the quota, and how often each series can be asked for.
 
-    Fresh totals come first: where the quota does not carry everything every night, curves are asked for every k-th
-    night (one call brings seven days, so none is lost), then totals too, each account once in k nights.
-    Of the registry's accounts those of each supplier are planned with its own quota; --apply is for the first one.
+    Daily values have priority. If the quota is too small for all series every night, load curves are asked for every
+    few nights; one call returns seven days, so none is lost. If that is not enough, daily values are asked for less
+    often, too.
+
+    Without --accounts, the accounts of each supplier are planned with its own quota. --apply changes the first
+    supplier's plan only.
 
     \b
     Examples:
@@ -72,11 +91,11 @@ def plan(
       releve plan --apply
     """
     if to_apply + to_show + to_reset > 1:
-        raise click.UsageError("--apply, --show and --reset exclude one another")
+        raise click.UsageError("give only one of --apply, --show and --reset")
     if options["series"] and accounts is None:
-        raise click.UsageError("--series needs --accounts: without it the registry says who is asked for what")
+        raise click.UsageError("--series needs --accounts: otherwise the registry determines the series")
     if without_curve is not None and (accounts is None or without_curve > accounts):
-        raise click.UsageError("--without-curve needs --accounts, and is no more than these")
+        raise click.UsageError("--without-curve needs --accounts, and can't exceed it")
     settings = get_settings()
     with ExitStack() as stack:
         if to_show or to_reset:
@@ -87,14 +106,14 @@ def plan(
         preset = options["preset"] or _preset_of(settings, options["series"] or ())
         supplier = supplier_of_preset(preset)
         if to_apply and supplier != FleetPolicy().supplier:
-            raise click.UsageError(f"--apply is not for {preset}: its nights ask as its quota allows, without a policy")
+            raise click.UsageError(f"{preset} has no plan to apply: its nightly syncs use its quota without one")
         fleets = (
             _registered_fleets(open_current_database(settings, stack), settings, days)
             if accounts is None
             else {supplier: _planned_fleet(settings, supplier, accounts, without_curve or 0, days, options["series"])}
         )
         if not fleets or (options["preset"] and supplier not in fleets):
-            raise click.UsageError("the registry has no active account: say --accounts, how many there will be")
+            raise click.UsageError("the registry has no active account: give the expected number with --accounts")
         if supplier not in fleets:
             supplier = next(iter(fleets))
             preset = chosen_presets(settings)[supplier].name
@@ -130,7 +149,9 @@ def _preset_of(settings: Settings, series: Sequence[Series]) -> str:
     """
     suppliers = {one.description.supplier for one in series}
     if len(suppliers) > 1:
-        raise click.UsageError("--series of two suppliers: plan each by itself, for each has a quota of its own")
+        raise click.UsageError(
+            "--series has series of two suppliers: plan each separately, because each has its own quota"
+        )
     if suppliers <= {FleetPolicy().supplier}:
         return settings.preset
     [supplier] = suppliers
@@ -149,7 +170,7 @@ def _planned_fleet(
     """Return a fleet that is said on the command line; of a supplier that is not set up with its usual series."""
     chosen = of_supplier(supplier, series or fleet_series(settings))
     if series and not chosen:
-        raise click.UsageError(f"--series names none of {supplier}, whose preset this is")
+        raise click.UsageError(f"--series has no series of {supplier}, the supplier of this preset")
     asked = dict.fromkeys(chosen, accounts) if chosen else None
     return Fleet(accounts, without_curve, history_days, asked, supplier)
 
@@ -178,7 +199,7 @@ def _show(policies: PolicyTable, as_json: bool) -> None:
     for row in rows:
         print_result(_to_row(row), _line(row), as_json=as_json)
     if not rows and not as_json:
-        click.echo("no policy is stored: everything of every account is asked for every night")
+        click.echo("no plan is in use: all series of all accounts are asked for every night")
 
 
 def _line(row: AppliedPolicy) -> str:
@@ -196,7 +217,7 @@ def _to_row(row: AppliedPolicy) -> dict[str, Any]:
 
 def _reset(policies: PolicyTable, as_json: bool) -> None:
     number = policies.delete_all()
-    line = f"{number} forgotten; everything of every account is asked for every night"
+    line = f"{number} dropped; all series of all accounts are asked for every night"
     print_result({"forgotten": number}, line, as_json=as_json)
 
 
@@ -209,14 +230,15 @@ def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
     lines = [
         f"{result.fleet.accounts} accounts{curves}; {values['preset']}, {limit}",
         f"series        {_describe_series(result.fleet)}",
-        f"policy        {describe_policy(result.policy)}" + ("" if result.fits else ", and that does not fit"),
-        f"night         {result.calls_a_night} calls (all of it would be {result.fleet.naive_calls_a_night}), "
-        f"{alone:.1f} h, {beside:.1f} h beside busy lanes, of {quota.night_hours} h",
+        f"policy        {describe_policy(result.policy)}"
+        + ("" if result.fits else ", which is too much for the quota"),
+        f"night         {result.calls_a_night} calls ({result.fleet.naive_calls_a_night} for all series of all "
+        f"accounts), {alone:.1f} h, {beside:.1f} h if other lanes are busy, of {quota.night_hours} h",
     ]
     if result.backfill_days is not None:
         days = result.fleet.history_days
         of_curve = f", {days} days of curve each" if is_applied(result) else ""
-        lines.append(f"histories     {result.backfill_days:.1f} days for all of them at once{of_curve}")
+        lines.append(f"histories     {result.backfill_days:.1f} days to backfill all accounts{of_curve}")
     lines += [_lane(lane, **numbers) for lane, numbers in values["lanes"].items()]
     most = values["most_accounts"]
     if most["once_a_week"] is not None:
@@ -244,8 +266,8 @@ def _describe_series(fleet: Fleet) -> str:
 def _lane(lane: str, needed: int | None, a_day: int | None) -> str:
     room = "no limit" if a_day is None else f"room for {a_day} calls a day"
     what = {
-        "first_screen": "to fill all accounts' totals",
+        "first_screen": "to backfill all daily values",
         "nightly": "a night",
-        "backfill": "to fill the other histories",
+        "backfill": "to backfill the other series",
     }
     return f"{lane:14}{room}" + (f"; {needed} {what[lane]}" if needed is not None else "")

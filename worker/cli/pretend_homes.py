@@ -20,17 +20,17 @@ _RETRY_S: Final = 1.0
 
 
 @click.command("pretend-homes")
-@click.option("--web", help="Where we reach the connect service; by default its public URL.")
+@click.option("--web", help="URL of the web service. Default: RELEVE_PUBLIC_URL.")
 @click.option(
-    "--patience", default=120, show_default=True, type=click.IntRange(0), help="Seconds to wait for it to answer."
+    "--patience", default=120, show_default=True, type=click.IntRange(0), help="Seconds to wait for the web service."
 )
 @json_option
 def pretend_homes(web: str | None, patience: int, as_json: bool) -> None:
-    """Connect three pretend homes of the simulator; the workers then fetch their history.
+    """Connect three pretend homes through the pages; workers then fetch their history.
 
-    Goes through the pages and the consent like a browser, so it needs web and simulator running, with
-    RELEVE_PRETEND_HOMES. Where browsers know them by other addresses than we do (RELEVE_PUBLIC_URL,
-    RELEVE_ENEDIS_AUTHORIZE_URL), it goes to ours instead. A home that is connected already renews its consent.
+    It needs a running web service and simulator, and RELEVE_PRETEND_HOMES. If browsers use other addresses
+    (RELEVE_PUBLIC_URL, RELEVE_ENEDIS_AUTHORIZE_URL) than this machine, it uses this machine's. For a home that is
+    already connected, it renews the consent.
 
     \b
     Example:
@@ -39,7 +39,7 @@ def pretend_homes(web: str | None, patience: int, as_json: bool) -> None:
     settings = get_settings()
     if not settings.speaks_to_simulator:
         raise ConfigError(
-            "pretend homes are for the simulator: set RELEVE_ENEDIS_URL to its address, and RELEVE_PRETEND_HOMES=true"
+            "pretend homes need the simulator: set RELEVE_ENEDIS_URL to its address, and RELEVE_PRETEND_HOMES=true"
         )
     public = public_url(settings, DEFAULT_HOST, DEFAULT_PORT)
     web_url = (web or public).rstrip("/")

@@ -72,7 +72,10 @@ def wait_with_progress(
             if waiting:
                 time.sleep(_POLL_S)
     failures = [
-        *(f"account {account.id}: nothing moves and nothing is in flight: is beat running?" for account in stalled),
+        *(
+            f"account {account.id}: no progress, and nothing is queued: check that beat is running"
+            for account in stalled
+        ),
         *(failure for account in accounts for failure in _failures(runtime, account)),
     ]
     for failure in failures:

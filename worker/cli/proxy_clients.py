@@ -39,7 +39,7 @@ class RedirectUri(click.ParamType[Any]):
 
 @click.group()
 def proxy_clients() -> None:
-    """Make, list and revoke clients of the consent proxy, such as a Cozy stack.
+    """Create, list and revoke clients of the consent proxy, for instance a Cozy stack.
 
     \b
     Example:
@@ -55,17 +55,17 @@ def proxy_clients() -> None:
     required=True,
     multiple=True,
     type=RedirectUri(),
-    help="A whole address that people are sent back to, compared letter by letter; may be given several times.",
+    help="Exact URL that people are sent back to. Repeat it for several.",
 )
-@tenant_option("Whose client it is; the invitations that people use must be of the same.", DEFAULT_TENANT)
-@click.option("--pkce", is_flag=True, help="Refuse each of its requests that has no code challenge (S256).")
+@tenant_option("Tenant of the client. Invitations must be of the same tenant.", DEFAULT_TENANT)
+@click.option("--pkce", is_flag=True, help="Require a code challenge (S256) in each request.")
 @json_option
 def new(name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: bool, as_json: bool) -> None:
-    """Make a client, and print its id and its secret.
+    """Create a client, and print its id and secret.
 
-    The secret is printed once, for only its hash is kept.
+    The secret is shown once, because only its hash is stored.
 
-    People read NAME on the page that asks whether they want to share their data.
+    People see NAME on the page that asks whether they want to share their data.
 
     \b
     Example:
@@ -79,14 +79,14 @@ def new(name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: bool, as_j
     if as_json:
         print_json({**to_row(client), "client_secret": secret})
         return
-    warn(f"client {client.id} of {client.name}; keep what follows, the secret can't be shown again")
+    warn(f"client {client.id} of {client.name}; copy the secret now, it can't be shown again")
     click.echo(f"client_id {client.id}\nclient_secret {secret}")
 
 
 @proxy_clients.command("list")
 @json_option
 def list_clients(as_json: bool) -> None:
-    """List all clients, revoked ones too, without their secrets.
+    """List all clients, without their secrets.
 
     \b
     Example:
@@ -107,15 +107,15 @@ def list_clients(as_json: bool) -> None:
         "grants": "open_grants",
     }
     columns |= {"created": "created_at", "revoked": "revoked_at"}
-    print_rows(rows, columns, as_json=as_json, empty="no clients of the proxy yet")
+    print_rows(rows, columns, as_json=as_json, empty="no proxy clients yet")
 
 
 @proxy_clients.command()
 @click.argument("client_id", metavar="CLIENT_ID")
 def revoke(client_id: str) -> None:
-    """End a client and all that it was given at once.
+    """Revoke a client and all its grants at once.
 
-    With v4 the tokens that it holds already are the holders' own: they end at the supplier.
+    With v4 the client's tokens are the holders' own: they stay valid until the supplier ends them.
 
     \b
     Example:

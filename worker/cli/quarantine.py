@@ -15,7 +15,7 @@ from worker.stores.registry.answers.unknown_answers import QuarantineEntry
 
 @click.group()
 def quarantine() -> None:
-    """Look at what the supplier has sent that Relève doesn't know, and let go of it.
+    """Show and clear supplier answers that Relève does not understand.
 
     \b
     Example:
@@ -26,7 +26,7 @@ def quarantine() -> None:
 @quarantine.command("list")
 @json_option
 def list_samples(as_json: bool) -> None:
-    """List them, newest first, without any value.
+    """List the samples, newest first, without values.
 
     \b
     Example:
@@ -35,17 +35,17 @@ def list_samples(as_json: bool) -> None:
     with open_runtime() as runtime:
         rows = [_to_row(entry) for entry in runtime.unknown_answers.list()]
     columns = {name.replace("_", " "): name for name in ("id", "kind", "place", "detail", "times", "last_seen")}
-    print_rows(rows, columns, as_json=as_json, empty="nothing is in quarantine")
+    print_rows(rows, columns, as_json=as_json, empty="the quarantine is empty")
 
 
 @quarantine.command()
 @click.argument("surprise_id", metavar="ID")
-@click.option("--raw", is_flag=True, help="With the values: they are a household's, though not whose.")
+@click.option("--raw", is_flag=True, help="Show the values. They are personal data of a household, which is not named.")
 @json_option
 def show(surprise_id: str, raw: bool, as_json: bool) -> None:
     """Show the form of an answer in quarantine.
 
-    Each digit is a 9 and each letter an a.
+    Each digit is replaced by 9, each letter by a.
 
     \b
     Examples:
@@ -68,7 +68,7 @@ def show(surprise_id: str, raw: bool, as_json: bool) -> None:
 @quarantine.command()
 @click.argument("surprise_id", metavar="ID")
 def clear(surprise_id: str) -> None:
-    """Delete one: if it comes again, it is reported again.
+    """Delete a sample. It is reported if it comes again.
 
     \b
     Example:
@@ -80,7 +80,7 @@ def clear(surprise_id: str) -> None:
     click.echo("cleared")
 
 
-_UNKNOWN = "nothing in quarantine has this id: `releve quarantine list` shows what there is"
+_UNKNOWN = "no sample in quarantine has this id: `releve quarantine list` shows the ids"
 
 
 def _parse(sample: str) -> Any:

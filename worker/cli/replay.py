@@ -25,15 +25,15 @@ _FIRST, _LAST = date(2000, 1, 1), date(2100, 1, 1)
 
 @click.command()
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
-@click.option("--all", "everybody", is_flag=True, help="Every account.")
-@click.option("--from", "first", type=Day(), help="Read again this day and later ones.")
-@click.option("--to", "last", type=Day(), help="Read again this day and earlier ones.")
+@click.option("--all", "everybody", is_flag=True, help="All accounts.")
+@click.option("--from", "first", type=Day(), help="First day to replay.")
+@click.option("--to", "last", type=Day(), help="Last day to replay.")
 @json_option
 def replay(account_id: str | None, everybody: bool, first: date | None, last: date | None, as_json: bool) -> int:
-    """Read the kept answers again, after a parser was mended; the supplier is not asked.
+    """Parse kept answers again after a bug fix in a parser, without calls to the supplier.
 
-    Answers are kept where RELEVE_RAW_ANSWERS_DAYS says so. What changes is kept as a correction; a second replay
-    changes nothing. Ends with 1 where an answer still can't be read.
+    Answers are kept if RELEVE_RAW_ANSWERS_DAYS is set. Changed values are recorded as corrections; a second replay
+    changes nothing. The exit code is 1 if an answer still can't be read.
 
     \b
     Examples:
@@ -59,7 +59,7 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
     if as_json:
         print_json({"accounts": [asdict(result) for result in rows]})
     elif not any(result.answers for result in rows):
-        click.echo("nothing is kept" + ("" if days else ": RELEVE_RAW_ANSWERS_DAYS is 0, so no answers are"))
+        click.echo("no kept answers" + ("" if days else ": RELEVE_RAW_ANSWERS_DAYS is 0, so answers are not kept"))
     return 1 if any(result.unreadable for result in rows) else 0
 
 
@@ -71,4 +71,4 @@ def _window(first: date | None, last: date | None) -> DateWindow:
 
 def _line(result: ReplayCounts) -> str:
     unreadable = f", {result.unreadable} still can't be read" if result.unreadable else ""
-    return f"{result.account_id}: {result.answers} answers read again: {counts_line(asdict(result))}{unreadable}"
+    return f"{result.account_id}: {result.answers} answers replayed: {counts_line(asdict(result))}{unreadable}"

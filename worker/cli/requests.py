@@ -16,7 +16,7 @@ from worker.errors import UnknownRequest
 
 @click.group()
 def requests() -> None:
-    """List, accept and refuse connection requests that wait for you; open the proof by a reading again.
+    """List, accept and refuse connection requests that wait for you; allow meter readings as proof again.
 
     \b
     Example:
@@ -27,10 +27,10 @@ def requests() -> None:
 @requests.command("list")
 @json_option
 def list_requests(as_json: bool) -> None:
-    """List the requests that wait, the oldest first.
+    """List the waiting requests, oldest first.
 
-    They came beyond the bounds of new accounts (RELEVE_NEW_ACCOUNTS_PER_…). The supplier has confirmed their meters;
-    they wait for seven days at most.
+    They exceeded a limit of new accounts (RELEVE_NEW_ACCOUNTS_PER_…). The supplier has confirmed their meters. A
+    request expires after seven days.
 
     \b
     Example:
@@ -38,7 +38,9 @@ def list_requests(as_json: bool) -> None:
     """
     with open_runtime() as runtime:
         rows = [_to_row(request) for request in runtime.connection_requests.list_held()]
-    print_rows(rows, {"request": "request", "since": "since", "meters": "meters"}, as_json=as_json, empty="none waits")
+    print_rows(
+        rows, {"request": "request", "since": "since", "meters": "meters"}, as_json=as_json, empty="no request waits"
+    )
 
 
 @requests.command()
@@ -46,7 +48,7 @@ def list_requests(as_json: bool) -> None:
 def accept(request_id: str) -> None:
     """Connect the meters of a request.
 
-    Its browser finds them at its next visit.
+    The person finds them at their next visit, in the same browser.
 
     \b
     Example:
@@ -55,19 +57,19 @@ def accept(request_id: str) -> None:
     with open_runtime() as runtime:
         accepted = runtime.connector.let_in(request_id, by=shell_user())
         if accepted is None:
-            raise UnknownRequest("no request of this id waits: `releve requests list` shows them")
+            raise UnknownRequest("no waiting request has this id: `releve requests list` shows the ids")
         for account in accepted.accounts:
             enqueue_backfill(account.id, broker_url=runtime.broker_url)
     if accepted.accounts:
         click.echo(f"request {request_id} accepted: account {', '.join(account.id for account in accepted.accounts)}")
     else:
-        click.echo(f"request {request_id} is {accepted.state}: its meter has got another person's account meanwhile")
+        click.echo(f"request {request_id} is {accepted.state}: its meter got another person's account in the meantime")
 
 
 @requests.command()
 @click.argument("request_id", metavar="REQUEST")
 def refuse(request_id: str) -> None:
-    """Refuse a request; nothing of it is kept.
+    """Refuse a request and delete it.
 
     \b
     Example:
@@ -75,16 +77,16 @@ def refuse(request_id: str) -> None:
     """
     with open_runtime() as runtime:
         if runtime.connector.turn_away(request_id) is None:
-            raise UnknownRequest("no request of this id waits: `releve requests list` shows them")
+            raise UnknownRequest("no waiting request has this id: `releve requests list` shows the ids")
     click.echo(f"request {request_id} refused")
 
 
 @requests.command("open-reading")
 @click.argument("usage_point", metavar="METER")
 def open_reading(usage_point: str) -> None:
-    """Let METER be proven by a reading again.
+    """Allow a meter reading as proof for METER again.
 
-    After too many wrong readings of its display none is taken.
+    After too many wrong readings none is accepted.
 
     \b
     Example:
@@ -94,7 +96,7 @@ def open_reading(usage_point: str) -> None:
         raise click.UsageError("METER is the meter's number: 14 digits")
     with open_runtime() as runtime:
         there_were = runtime.reading_tries.forget(ENEDIS.name, usage_point)
-    click.echo("its wrong readings are forgotten" if there_were else "this meter has no wrong readings")
+    click.echo("its wrong readings are cleared" if there_were else "this meter has no wrong readings")
 
 
 def _to_row(request: ConnectionRequest) -> dict[str, Any]:

@@ -17,18 +17,17 @@ from worker.ops.backups.restore import restore as restore_backup
 
 @click.command()
 @target_argument
-@click.option("--without-ledger", is_flag=True, help="Go on although the ledger of erasures is lost.")
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--without-ledger", is_flag=True, help="Restore even though the ledger of erasures is lost.")
+@click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 @json_option
 def restore(target: Path, without_ledger: bool, yes: bool, as_json: bool) -> None:
-    """Bring back what `releve backup` saved in FILE, or in the newest file of DIR; everything is stopped meanwhile.
+    """Restore a backup from FILE, or the newest one in DIR; stop everything else first.
 
-    The registry must be empty but for operators; the stores may be of another kind than those saved.  Interrupted, the
-    same command goes on.  What came after the backup is fetched again by itself when a worker runs.
+    The registry must be empty, except for operators. The databases may be of another kind than those of the backup. If
+    interrupted, run the same command again. Workers fetch newer data by themselves afterwards.
 
-    Accounts that were erased since, consents that were stopped and meters that changed hands stay so: the ledger of
-    erasures (RELEVE_LEDGER_FILE) says which.  API tokens, invitations, clients of the proxy and sessions come back
-    ended.
+    The ledger of erasures (RELEVE_LEDGER_FILE) is applied: accounts erased, stopped or closed since the backup stay so.
+    API tokens, invitations, proxy clients and sessions of the backup are ended.
 
     \b
     Examples:
@@ -37,7 +36,7 @@ def restore(target: Path, without_ledger: bool, yes: bool, as_json: bool) -> Non
     """
     path = _newest(target) if target.is_dir() else target
     confirm_on_terminal(
-        f"Fill the registry and the measure store from {path.name}?", yes, if_not="nothing was restored"
+        f"Restore the registry and the measure store from {path.name}?", yes, if_not="nothing was restored"
     )
     with open_runtime() as runtime:
         summary = restore_backup(runtime, path, without_ledger=without_ledger)
@@ -47,27 +46,30 @@ def restore(target: Path, without_ledger: bool, yes: bool, as_json: bool) -> Non
 def _lines(summary: RestoreSummary) -> Iterator[str]:
     made = f"from {summary.file}, made {summary.made_at}"
     if summary.registry_was_there:  # The same restore has run before: no account came back just now.
-        yield f"an earlier run has restored the registry; {summary.documents} documents came back now {made}"
+        yield f"an earlier run restored the registry; restored {summary.documents} documents now {made}"
     else:
-        yield f"brought back {describe_counts(summary)} {made}"
+        yield f"restored {describe_counts(summary)} {made}"
     if summary.kept:
         yield f"{summary.kept} documents were there already"
     if not summary.registry_was_there:
         ended, since = summary.ended, summary.since_backup
-        yield f"from the ledger: {since.erased} erased, {since.closed} closed and {since.stopped} stopped since then"
         yield (
-            f"ended: {ended.api_tokens} API tokens, {ended.invitations} invitations, {ended.proxy_clients} clients of "
-            f"the proxy with {ended.proxy_grants} grants, and all sessions of households"
+            f"applied the ledger of erasures: {since.erased} accounts erased, {since.closed} closed and "
+            f"{since.stopped} stopped since then"
         )
         yield (
-            "make new tokens and clients (`releve tokens new`, `releve proxy-clients new`); households come in again "
-            "by an invitation (`releve invite ACCOUNT`), in v4 also by a new consent; operators are in no backup "
-            "(`releve operators add NAME`)"
+            f"ended: {ended.api_tokens} API tokens, {ended.invitations} invitations, {ended.proxy_clients} proxy "
+            f"clients with {ended.proxy_grants} grants, and all sessions of households"
+        )
+        yield (
+            "create new tokens, clients and operators (`releve tokens new`, `releve proxy-clients new`, `releve "
+            "operators add NAME`); households get access again by an invitation (`releve invite ACCOUNT`), in v4 "
+            "also by a new consent"
         )
     if summary.erasures_unknown_since:
         yield (
-            f"erased or stopped between {summary.erasures_unknown_since} and now: not known without the ledger; whom "
-            "you know of, remove again (`releve accounts remove ACCOUNT`)"
+            f"without the ledger of erasures, accounts erased after {summary.erasures_unknown_since} have been "
+            "restored, and stopped ones run again: remove those you know of (`releve accounts remove ACCOUNT`)"
         )
 
 

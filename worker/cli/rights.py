@@ -18,9 +18,9 @@ from worker.runtime.process import Runtime
 @json_option
 @click.pass_context
 def rights(context: click.Context, as_json: bool) -> None:
-    """Show the rights of access to gas meters: their state, what proof is awaited and until when.
+    """Show the access rights to gas meters, with their state and the proof that GRDF wants by when.
 
-    GRDF registers a right and asks the meter's holder by mail. A meter is shown by its last digits.
+    GRDF registers a right, and asks the meter's holder by mail. Only the last digits of a meter are shown.
 
     \b
     Example:
@@ -44,16 +44,16 @@ def rights(context: click.Context, as_json: bool) -> None:
 )
 @json_option
 def proof(right_id: str, files: Sequence[Path], as_json: bool) -> None:
-    """Send the proof that GRDF awaits of a consent.
+    """Send GRDF the proof of a consent.
 
-    One to three files of 4 MB at most.
+    Give one to three files of at most 4 MB.
 
     \b
     Example:
       releve rights proof 1f0c8a6e5d4b3a291807 consent.pdf
     """
     if len(files) > MOST_PROOFS:
-        raise click.UsageError(f"a proof has {MOST_PROOFS} files at most")
+        raise click.UsageError(f"give at most {MOST_PROOFS} files")
     contents = [(file.name, _read(file)) for file in files]
     with open_runtime() as runtime:
         runtime.own_rights.upload_proof(right_id, contents)
@@ -66,7 +66,8 @@ def proof(right_id: str, files: Sequence[Path], as_json: bool) -> None:
 def check(as_json: bool) -> None:
     """Ask GRDF now for the state of all rights.
 
-    As is done once a day: open what is active, set aside what has ended.
+    This also happens once a day. An active right adds its account. An ended right stops its account until the holder
+    consents again.
 
     \b
     Example:
@@ -81,7 +82,8 @@ def check(as_json: bool) -> None:
                 enqueue_backfill(account_id, broker_url=runtime.broker_url)
     row = {"checked": summary.checked, "opened": summary.opened, "set_aside": summary.ended}
     line = (
-        f"{summary.checked} rights checked: {len(summary.opened)} opened an account, {summary.ended} accounts set aside"
+        f"{summary.checked} rights checked: {len(summary.opened)} accounts added, {summary.ended} accounts wait for "
+        "their holder"
     )
     print_result(row, line, as_json=as_json)
 
@@ -98,7 +100,9 @@ def _read(file: Path) -> bytes:
     try:
         size = file.stat().st_size
         if not 0 < size <= LARGEST_PROOF:
-            raise click.BadParameter(f"{file.name} has {size} bytes: each file has 1 byte to 4 MB", param_hint="FILE")
+            raise click.BadParameter(
+                f"{file.name} has {size} bytes: a file must have 1 byte to 4 MB", param_hint="FILE"
+            )
         return file.read_bytes()
     except OSError as error:
         raise click.BadParameter(f"{file.name} can't be read ({error.strerror})", param_hint="FILE") from None

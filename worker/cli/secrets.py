@@ -28,7 +28,7 @@ _DEFAULT: Final = Addresses()
 
 @click.group()
 def secrets() -> None:
-    """Make the secrets of an installation, or show one.
+    """Create the secrets of an installation, or show one.
 
     \b
     Example:
@@ -38,18 +38,22 @@ def secrets() -> None:
 
 @secrets.command()
 @click.argument("folder", type=_FOLDER_TYPE)
-@click.option("--redis", default=_DEFAULT.redis, show_default=True, help="HOST:PORT of Redis, as services reach it.")
-@click.option("--postgres", default=_DEFAULT.postgres, show_default=True, help="HOST:PORT of PostgreSQL.")
-@click.option("--couchdb", default=_DEFAULT.couchdb, show_default=True, help="HOST:PORT of CouchDB.")
+@click.option("--redis", default=_DEFAULT.redis, show_default=True, help="HOST:PORT at which services reach Redis.")
+@click.option(
+    "--postgres", default=_DEFAULT.postgres, show_default=True, help="HOST:PORT at which services reach PostgreSQL."
+)
+@click.option(
+    "--couchdb", default=_DEFAULT.couchdb, show_default=True, help="HOST:PORT at which services reach CouchDB."
+)
 @json_option
 def make(folder: Path, redis: str, postgres: str, couchdb: str, as_json: bool) -> None:
-    """Make the secrets that FOLDER doesn't keep yet.
+    """Create the secrets that FOLDER does not have yet.
 
-    Each service gets its own in a folder of its own.
+    Each service gets its own folder with its secrets.
 
-    What stands in the environment (REDIS_PASSWORD, RELEVE_TOKEN_KEYS, …) is taken instead of being made, and later in
-    place of what is kept; where that would lock us out it is refused. Nothing is ever made anew. An empty
-    RELEVE_WEBHOOK_SECRET or RELEVE_NOTIFY_URL takes away what is kept. As root each file is given to the user that
+    A secret in the environment (REDIS_PASSWORD, RELEVE_TOKEN_KEYS, …) is used instead of a new one, and later replaces
+    the stored one. It is refused if that would lock you out. An existing secret is never regenerated. An empty
+    RELEVE_WEBHOOK_SECRET or RELEVE_NOTIFY_URL deletes the stored one. As root, each file is given to the user that
     reads it.
 
     \b
@@ -76,12 +80,12 @@ def make(folder: Path, redis: str, postgres: str, couchdb: str, as_json: bool) -
 
 @secrets.command()
 @click.argument("name", type=click.Choice([secret.name for secret in SECRETS]), metavar="NAME")
-@click.option("--folder", type=_FOLDER_TYPE, default=_FOLDER, show_default=True, help="Where they are kept.")
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--folder", type=_FOLDER_TYPE, default=_FOLDER, show_default=True, help="Folder of the secrets.")
+@click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 def show(name: str, folder: Path, yes: bool) -> None:
     """Print the secret NAME, like flower_password.
 
-    On a terminal it asks first.
+    On a terminal it asks for confirmation.
 
     \b
     Example:
@@ -89,7 +93,7 @@ def show(name: str, folder: Path, yes: bool) -> None:
     """
     value = _read(folder, next(secret for secret in SECRETS if secret.name == name))
     if value is None:
-        raise ConfigError(f"no {name} is kept in {folder}: run `releve secrets make {folder}` first")
+        raise ConfigError(f"{folder} has no {name}: run `releve secrets make {folder}` first")
     confirm_on_terminal(f"Print {name} here, where others may read it?", yes, if_not="nothing was printed")
     click.echo(value)
 

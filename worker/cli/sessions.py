@@ -14,13 +14,17 @@ from worker.stores.registry.access.sessions import SESSIONS, SessionTable
 
 _KINDS: Final = {"household": KeyKind.HOUSEHOLD_SESSION, "operator": KeyKind.OPERATOR_SESSION}
 
-_kind_option = click.option("--kind", type=click.Choice(list(_KINDS)), help="Those of households, or of operators.")
-_account_option = click.option("--account", "account_id", metavar="ACCOUNT", help="Only those that show this account.")
+_kind_option = click.option(
+    "--kind", type=click.Choice(list(_KINDS)), help="Only sessions of households, or of operators."
+)
+_account_option = click.option(
+    "--account", "account_id", metavar="ACCOUNT", help="Only sessions that can show this account."
+)
 
 
 @click.group()
 def sessions() -> None:
-    """List and end the sessions of browsers that are signed in.
+    """List and end the sessions of signed-in browsers.
 
     \b
     Example:
@@ -33,9 +37,9 @@ def sessions() -> None:
 @_kind_option
 @json_option
 def list_sessions(account_id: str | None, kind: str | None, as_json: bool) -> None:
-    """List the sessions, the last seen first.
+    """List the sessions, last seen first.
 
-    None names a person.
+    No names of people are stored.
 
     \b
     Examples:
@@ -59,20 +63,20 @@ def list_sessions(account_id: str | None, kind: str | None, as_json: bool) -> No
     ]
     moments = {"signed in": "created_at", "last seen": "last_seen_at", "ends": "expires_at"}
     columns = {"session": "session", "kind": "kind", "of": "owner", "device": "device", **moments}
-    print_rows(rows, columns, as_json=as_json, empty="nobody is signed in")
+    print_rows(rows, columns, as_json=as_json, empty="no sessions")
 
 
 @sessions.command()
 @click.argument("session_id", metavar="[SESSION]", required=False)
 @_account_option
 @_kind_option
-@click.option("--all", "everybody", is_flag=True, help="All sessions, or all of --kind.")
+@click.option("--all", "everybody", is_flag=True, help="All sessions, or all of one --kind.")
 def end(session_id: str | None, account_id: str | None, kind: str | None, everybody: bool) -> None:
-    """End one session, those of an account, or all.
+    """End one session, an account's sessions, or all.
 
-    A browser is signed out at its next request.
+    The browser is signed out at its next request.
 
-    Recovery codes stay valid, so a household comes back by itself.
+    Recovery codes stay valid, so that a household can sign in again.
 
     \b
     Examples:
@@ -90,7 +94,7 @@ def end(session_id: str | None, account_id: str | None, kind: str | None, everyb
         else:
             ended = table.end_all(_chosen(kind))
     if session_id is not None and not ended:
-        raise click.ClickException("no session of this id: `releve sessions list` shows them")
+        raise click.ClickException("no session has this id: `releve sessions list` shows the ids")
     click.echo(f"{ended} session{'s' if ended != 1 else ''} ended")
 
 

@@ -54,16 +54,18 @@ _DEFAULT_DAYS: Final = {Period.MINUTE: 7, Period.HOUR: 7, Period.DAY: 31}
     "--series",
     "name",
     type=SERIES,
-    help="Which series; the consumption without it. Days and curve of one direction go together.",
+    help="Series to show. Default: consumption. Daily values and load curve are shown together.",
 )
-@click.option("--by", type=click.Choice([period.value for period in Period]), default="day", help="Which documents.")
+@click.option(
+    "--by", type=click.Choice([period.value for period in Period]), default="day", help="Period of the documents."
+)
 @click.option("--from", "first", type=Day(), help="First day.")
-@click.option("--to", "last", type=Day(), help="Last day, included.")
-@click.option("--format", "form", type=click.Choice(_FORMATS), default="table", help="How to print them.")
+@click.option("--to", "last", type=Day(), help="Last day (included).")
+@click.option("--format", "form", type=click.Choice(_FORMATS), default="table", help="Format of the output.")
 def show(account_id: str, name: str | None, by: str, first: date | None, last: date | None, form: str) -> None:
-    """Print the stored documents of ACCOUNT in time order; `load` is in kWh, of powers in kVA.
+    """Print the stored data of ACCOUNT in time order; `load` is in kWh, for power in kVA.
 
-    Without --from and --to, csv and json give everything there is, table and plot the last days.
+    Without --from and --to, csv and json print everything, table and plot the last days.
 
     \b
     Examples:
@@ -78,7 +80,7 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
         series = Series(name) if name else daily_of(supplier=account.supplier)
         if series not in of_supplier(account.supplier):
             known = " or ".join(of_supplier(account.supplier))
-            raise click.UsageError(f"{series} is no series of this meter's supplier: use --series {known}")
+            raise click.UsageError(f"this meter's supplier has no series {series}: use --series {known}")
         if series.has_intervals and Period(by) is Period.MONTH:
             _show_months(runtime, account_id, series, first, last, form)
             return
@@ -134,7 +136,7 @@ def _find_doctype(series: Series, by: Period) -> Doctype:
 
 
 def _default_days(doctype: Doctype) -> int | None:
-    """Return how many days a table or plot shows; None for all: states change seldom, and periods are long."""
+    """Return how many days a table or plot shows; None for all: states rarely change, and periods are long."""
     is_sparse = doctype.series.is_state or doctype.series.has_intervals
     return None if is_sparse else _DEFAULT_DAYS.get(doctype.period)
 

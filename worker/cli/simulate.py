@@ -26,44 +26,50 @@ _HOSTS: Final = ("enedis_url", "enedis_authorize_url", "grdf_url", "grdf_token_u
 @click.command()
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one."
+    "--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 picks a free one."
 )
 @click.option(
     "--data",
     "data_dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of recorded series: <14 digits>.load_curve.csv[.gz], <14 digits>.daily.csv[.gz], Enedis' own exports "
-    "(Enedis_Conso_Heure_*, Enedis_Conso_Jour_*, Enedis_Prod_Jour_*, ENEDIS_R63*); of gas <PCE>.gas_daily.csv[.gz], "
-    "<PCE>.gas_published.csv[.gz]. Other meters are then unknown.",
+    help="Folder with recorded series: <14 digits>.load_curve.csv[.gz], <14 digits>.daily.csv[.gz], exports of "
+    "Enedis (Enedis_Conso_Heure_*, Enedis_Conso_Jour_*, Enedis_Prod_Jour_*, ENEDIS_R63*); for gas "
+    "<PCE>.gas_daily.csv[.gz], <PCE>.gas_published.csv[.gz]. Other meters are then unknown.",
 )
-@click.option("--pretend-homes", is_flag=True, help="Beside --data, any other meter number is a pretend home.")
-@click.option("--redirect-uri", help="The registered callback; without it the consent page takes one from its query.")
+@click.option("--pretend-homes", is_flag=True, help="With --data: serve pretend homes for all other meter numbers.")
+@click.option("--redirect-uri", help="Registered callback URL. Default: the consent page takes it from its query.")
 @click.option(
     "--sandbox",
     is_flag=True,
-    help="The last digit of `state` picks one of the nine test customers; beside --data, GRDF's test meters are known.",
+    help="Act as the suppliers' sandboxes: the last digit of `state` picks one of Enedis' nine test customers. With "
+    "--data, GRDF's test meters are known too.",
 )
-@click.option("--consent-page", is_flag=True, help="Ask in the browser instead of agreeing at once.")
-@click.option("--per-second", type=click.IntRange(1), help="Quota of Enedis; none without it.")
-@click.option("--per-hour", type=click.IntRange(1), help="Quota of Enedis; none without it.")
-@click.option("--client-id", help="The one application it knows; without it any id and secret will do.")
+@click.option("--consent-page", is_flag=True, help="Show a consent page instead of consenting at once.")
+@click.option(
+    "--per-second",
+    type=click.IntRange(1),
+    help="Calls a second that Enedis' simulated quota allows. Default: no quota.",
+)
+@click.option(
+    "--per-hour", type=click.IntRange(1), help="Calls an hour that Enedis' simulated quota allows. Default: no quota."
+)
+@click.option("--client-id", help="Client id of the only known application. Default: any id and secret are accepted.")
 @click.option("--client-secret", default="", help="That application's secret.")
 @click.option(
     "--admin-token",
-    help="Opens what it is switched to under /__sim__/. Unset, that opens to this machine alone, or where --host is "
-    "another address, to a random token, which is printed.",
+    help="Token for the control API under /__sim__/. Default: this machine needs no token; if --host is another "
+    "address, a random token is printed.",
 )
-@click.option("--seed", default=1, show_default=True, help="Grows other pretend homes.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the pretend homes.")
 def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> None:
-    """Behave like Enedis (v4, v5 and 2026) and GRDF (ADICT) on one port, with pretend homes or recorded meters.
+    """Run a simulator of Enedis (v4, v5, 2026), GRDF (ADICT) and a gateway, with pretend homes or recordings.
 
-    Beside them stands a gateway to Enedis, which gives a token at /gateway/token.
+    Every meter number is a pretend home, and every PCE one with gas. The gateway gives tokens at /gateway/token.
 
-    Any meter number is a pretend home, and any PCE one with gas. With --data it names each file it serves and each it
-    passes over, and refuses meters without a recording as the supplier refuses one it does not know.
+    With --data it serves recordings. It prints each file that it serves or skips, and refuses other meters as the
+    supplier does.
 
-    Its clock starts at RELEVE_PRETEND_NOW where that is set; what it is switched to while it runs stands under
-    /__sim__/.
+    Its clock starts at RELEVE_PRETEND_NOW, if set. /__sim__/ controls it while it runs.
 
     \b
     Example:
@@ -94,14 +100,14 @@ def _refuse_beside_production() -> None:
     own_host = next((f"{PREFIX}{name.upper()}" for name in _HOSTS if is_suppliers(getattr(settings, name))), "")
     if name := own_host or (settings.speaks_to_production and own_credentials(settings)):
         raise ConfigError(
-            f"{name} is for the supplier itself, and a simulator has no place beside it: unset it here, or set "
+            f"{name} is for the supplier itself and can't be combined with a simulator: unset it here, or set "
             "RELEVE_ENEDIS_URL to the simulator"
         )
 
 
 def _tell_address(address: str) -> None:
     click.echo(f"simulating Enedis and GRDF at {address}")
-    click.echo(f"and a gateway, which gives a token at {address}/gateway/token")
+    click.echo(f"simulating a gateway, with tokens from {address}/gateway/token")
 
 
 def _tell(recordings: RecordedFolder) -> None:
@@ -109,4 +115,4 @@ def _tell(recordings: RecordedFolder) -> None:
     for used in recordings.used:
         click.echo(f"serving {used}")
     for passed_over in recordings.passed_over:
-        warn(f"passed over {passed_over}")
+        warn(f"skipped {passed_over}")

@@ -31,10 +31,10 @@ _FEW: Final = 20  # So many accounts are listed below the summary.
 
 @click.command()
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
-@click.option("--error", "code", metavar="CODE", help="List the accounts with this error, or a narrower one.")
+@click.option("--error", "code", metavar="CODE", help="List accounts with this error code, or a code below it.")
 @state_option
 @limit_option
-@click.option("--all", "everybody", is_flag=True, help="List every account.")
+@click.option("--all", "everybody", is_flag=True, help="List all accounts.")
 @json_option
 def status(
     account_id: str | None,
@@ -44,10 +44,10 @@ def status(
     everybody: bool,
     as_json: bool,
 ) -> None:
-    """Show how all accounts stand in numbers, or one account in detail: history, last day, last error, what to do.
+    """Show the state of all accounts in numbers, or one account in detail with its last error and what to do.
 
-    The numbers: accounts by state and by error, how many have yesterday, the quota and open incidents. Up to 20
-    accounts are listed below them. --error, --state, --limit and --all list accounts instead.
+    The numbers are: accounts by state and by error, how many have yesterday's data, the quota and open incidents. Up to
+    20 accounts are listed below them. --error, --state, --limit and --all list accounts instead.
 
     \b
     Examples:
@@ -58,7 +58,7 @@ def status(
     """
     lists = code is not None or state is not None or limit is not None or everybody
     if account_id and lists:
-        raise click.UsageError("name one ACCOUNT, or list accounts with --error, --state, --limit or --all")
+        raise click.UsageError("give one ACCOUNT, or list accounts with --error, --state, --limit or --all")
     with open_runtime() as runtime:
         if account_id:
             one = status_of(runtime.registry.get_existing(account_id), runtime.history)
@@ -109,7 +109,7 @@ class _Advice:
 
     def print(self) -> None:
         if self.unconfirmed:
-            click.echo("new: asserted, not yet confirmed by an answer of the supplier; or no meter is connected yet")
+            click.echo("new: waiting for the supplier's first answer, or no meter is connected yet")
         for code, moment in self.next_tries.items():
             next_try = f" Next try: {local_text(moment)}." if moment else ""
             click.echo(f"{code}: {translate_code(code, 'what_to_do', 'en')}{next_try}")

@@ -103,7 +103,7 @@ def print_summary(summary: StatusSummary) -> None:
     states = [f"{number} {state.value}" for state, number in summary.states.items() if number]
     click.echo(f"accounts   {', '.join(states)}")
     for series, (day, row) in summary.freshness.items():
-        share = format_percent(row.complete, row.active) if row.active else "nobody yet"
+        share = format_percent(row.complete, row.active) if row.active else "no account yet"
         click.echo(f"fresh      {day} {series.value}: {share} ({row.complete} of {row.active} active accounts)")
     for supplier, quota in summary.quotas.items():
         limit = f" of {quota.limit}" if quota.limit else ""

@@ -88,7 +88,7 @@ def use_pretend_settings(folder: Path, preset: str, redis_url: str, simulator: s
     # Without a variable the setting would be read from its …_FILE, so that those go as well.
     for name in (*(name for name in named if name not in env), *(f"{name}_FILE" for name in named)):
         if os.environ.pop(name, None):
-            warn(f"{name} is not looked at here")
+            warn(f"{name} is not supervised here")
     # The settings are read once a process: set the environment first, then drop what was read before.
     os.environ.update(env)
     get_settings.cache_clear()

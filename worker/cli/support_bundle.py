@@ -13,12 +13,12 @@ from worker.ops.support_bundle import make_bundle
 @click.command("support-bundle")
 @click.argument("account_id", metavar="ACCOUNT")
 @click.argument("path", metavar="FILE.zip", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 400), help="How many days to explain.")
-@click.option("--with-values", is_flag=True, help="Put in what the household used; only with its consent.")
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 400), help="Number of days to explain.")
+@click.option("--with-values", is_flag=True, help="Include the household's consumption. Ask for its consent first.")
 def support_bundle(account_id: str, path: Path, days: int, with_values: bool) -> None:
-    """Gather how ACCOUNT stands and why its last days are as they are into FILE.zip, for whoever helps.
+    """Write the state of ACCOUNT and the explanation of its last days to FILE.zip, for support.
 
-    The account has another name in it; there is no meter number, no token and no secret.
+    The account has an alias in it. There is no meter number, token or secret.
 
     \b
     Example:
@@ -29,7 +29,7 @@ def support_bundle(account_id: str, path: Path, days: int, with_values: bool) ->
     try:
         bundle.write(path)
     except FileExistsError:
-        raise click.ClickException(f"{path} is there already: name another file") from None
+        raise click.ClickException(f"{path} exists already: give another name") from None
     except OSError as error:
         raise click.ClickException(f"{path} can't be written: {error.strerror}") from None
-    click.echo(f"{path}: account {account_id} is called {bundle.alias} in it")
+    click.echo(f"wrote {path}: it calls account {account_id} {bundle.alias}")

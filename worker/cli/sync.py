@@ -12,12 +12,12 @@ from worker.cli.window_commands import inline_option, refuse_inline_with_wait, r
 
 @click.command()
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
-@click.option("--all", "everybody", is_flag=True, help="Every active account.")
+@click.option("--all", "everybody", is_flag=True, help="All active accounts.")
 @inline_option
 @wait_option
 @json_option
 def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_json: bool) -> int:
-    """Ask again for the last days of every series of the account: 30 of values by day, 7 of curves.
+    """Fetch the last days of every series of an account again: 30 of daily values, 7 of load curves.
 
     \b
     Examples:

@@ -34,7 +34,7 @@ class _HttpUrl(click.ParamType[Any]):
 
 @click.group()
 def tenants() -> None:
-    """Set up and list the services that share this Relève; with one service there is nothing to do.
+    """Set up and list the tenants that share this installation; with a single one, nothing is needed.
 
     \b
     Example:
@@ -44,34 +44,38 @@ def tenants() -> None:
 
 @tenants.command("set")
 @click.argument("tenant", metavar="NAME", type=TenantName())
-@click.option("--title", help="The service's name, as households read it.")
-@click.option("--webhook-url", type=_HttpUrl(), help="Gets a signed POST when an account of it needs its owner.")
+@click.option("--title", help="Name of the tenant that households see.")
+@click.option(
+    "--webhook-url",
+    type=_HttpUrl(),
+    help="URL that receives a signed POST when one of its accounts waits for its holder.",
+)
 @click.option(
     "--webhook-secret-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File with the secret that signs these POSTs.",
 )
-@click.option("--no-webhook", is_flag=True, help="It gets no POSTs any more.")
+@click.option("--no-webhook", is_flag=True, help="Remove the webhook.")
 def set_tenant(
     tenant: str, title: str | None, webhook_url: str | None, webhook_secret_file: Path | None, no_webhook: bool
 ) -> None:
-    """Make the tenant NAME, or change its title or webhook.
+    """Add the tenant NAME, or change it.
 
-    NAME is what --tenant takes elsewhere; it does not change. Accounts, tokens and invitations are `default` without
-    it, and the webhook of `default` is RELEVE_WEBHOOK_URL.
+    Other commands take NAME with --tenant. It can't be changed. Accounts, tokens and invitations without a tenant
+    belong to `default`, whose webhook is RELEVE_WEBHOOK_URL.
 
     \b
     Example:
       releve tenants set kilowatt --title "Kilowatt Club"
     """
     if title is not None and not (0 < len(title.strip()) <= LONGEST_TITLE and title.isprintable()):
-        raise click.BadParameter(f"give it one line of 1 to {LONGEST_TITLE} characters", param_hint="--title")
+        raise click.BadParameter(f"it must be one line of 1 to {LONGEST_TITLE} characters", param_hint="--title")
     if bool(webhook_url) != bool(webhook_secret_file):
         raise click.UsageError("--webhook-url and --webhook-secret-file go together")
     if webhook_url and no_webhook:
         raise click.UsageError("give either --webhook-url or --no-webhook")
     if tenant == DEFAULT_TENANT and (webhook_url or no_webhook):
-        raise click.UsageError("the default tenant's webhook is RELEVE_WEBHOOK_URL")
+        raise click.UsageError("the webhook of the tenant `default` is RELEVE_WEBHOOK_URL")
     target = _read_target(webhook_url, webhook_secret_file) if webhook_url and webhook_secret_file else None
     with _open_table() as table:
         table.save(tenant, title.strip() if title else None)
@@ -86,7 +90,7 @@ def set_tenant(
 def list_tenants(as_json: bool) -> None:
     """List the tenants, `default` first.
 
-    Without the addresses and secrets of their webhooks.
+    Addresses and secrets of webhooks are not shown.
 
     \b
     Example:
@@ -104,7 +108,7 @@ def _read_target(url: str, secret_file: Path) -> WebhookTarget:
     except (OSError, ValueError):
         secret = ""
     if not secret:
-        raise click.BadParameter("needs a file with the secret in it", param_hint="--webhook-secret-file")
+        raise click.BadParameter("needs a file that holds the secret", param_hint="--webhook-secret-file")
     try:
         check_webhook(url, secret, get_settings().webhook_networks)
     except ValueError as error:

@@ -45,7 +45,7 @@ class Scopes(click.ParamType[Any]):
 
 @click.group()
 def tokens() -> None:
-    """Make, list and revoke tokens of the API's clients.
+    """Create, list and revoke API tokens.
 
     \b
     Example:
@@ -54,25 +54,25 @@ def tokens() -> None:
 
 
 @tokens.command()
-@click.option("--name", required=True, help="Whose it is, up to 100 characters, for the list and the log.")
-@click.option("--scope", "scopes", required=True, type=Scopes(), help=f"What it opens: {', '.join(Scope)}.")
+@click.option("--name", required=True, help="Name for lists and logs, of up to 100 characters.")
+@click.option("--scope", "scopes", required=True, type=Scopes(), help=f"What the token allows: {', '.join(Scope)}.")
 @click.option(
     "--expires",
     "expires_in",
     type=DayCount(),
     default=f"{USUAL_LIFE.days}d",
     show_default=True,
-    help=f"It ends after so many days, {LONGEST_LIFE.days}d at most.",
+    help=f"Days until it expires, at most {LONGEST_LIFE.days}d.",
 )
-@tenant_option("Whose accounts it opens; see `releve tenants`.", DEFAULT_TENANT)
+@tenant_option("Tenant whose accounts it opens; see `releve tenants`.", DEFAULT_TENANT)
 @json_option
 def new(name: str, scopes: frozenset[Scope], expires_in: timedelta, tenant: str, as_json: bool) -> None:
-    """Make a token and print it.
+    """Create a token and print it.
 
-    It is printed once, for only its hash is kept.
+    It is shown once, because only its hash is stored.
 
-    It ends by itself; two weeks before, the operator gets a notice, and `releve doctor` names it.
-    A token sees ALL accounts of its tenant, so give it to programs of your own and not to households.
+    Two weeks before it expires the operator gets a notice, and `releve doctor` warns. A token can read ALL accounts of
+    its tenant: give it to your own programs, not to households.
 
     \b
     Examples:
@@ -81,7 +81,7 @@ def new(name: str, scopes: frozenset[Scope], expires_in: timedelta, tenant: str,
     """
     name = checked_name(name, "--name")
     if not timedelta(0) < expires_in <= LONGEST_LIFE:
-        raise click.BadParameter(f"a token lives 1 to {LONGEST_LIFE.days} days", param_hint="--expires")
+        raise click.BadParameter(f"a token expires after 1 to {LONGEST_LIFE.days} days", param_hint="--expires")
     with open_registry_database() as database:
         require_tenant(database, tenant)
         token, text = ApiTokenTable(database).create(name, scopes, expires_in, tenant=tenant)
@@ -90,7 +90,7 @@ def new(name: str, scopes: frozenset[Scope], expires_in: timedelta, tenant: str,
         print_json({**to_row(token), "token": text})
     else:
         until = local_text(token.expires_at)
-        warn(f"token {token.id} of {token.name}, until {until}; keep what follows, it can't be shown again")
+        warn(f"token {token.id} of {token.name}, valid until {until}; copy it now, it can't be shown again")
         click.echo(text)
 
 
@@ -99,7 +99,7 @@ def new(name: str, scopes: frozenset[Scope], expires_in: timedelta, tenant: str,
 def list_tokens(as_json: bool) -> None:
     """List all tokens, without their secrets.
 
-    Revoked and expired ones too.
+    Revoked and expired tokens are listed, too.
 
     \b
     Example:
@@ -116,7 +116,7 @@ def list_tokens(as_json: bool) -> None:
 @tokens.command()
 @click.argument("token_id", metavar="TOKEN_ID")
 def revoke(token_id: str) -> None:
-    """End a token at once, by its id in the list.
+    """Revoke a token at once, by its id in the list.
 
     \b
     Example:

@@ -136,7 +136,7 @@ def fetch_truth(runtime: Runtime, simulator: str, usage_point: str, account_id: 
             {}, [], {series: _fetch_truth(simulator, usage_point, series, of) for series, of in further.items()}
         )
     if daily is None or curve is None:
-        raise ValueError("the settings name no history of both series")
+        raise ValueError("the settings ask for no history of both series")
     return Truth.fetch(simulator, usage_point, daily, curve, further)
 
 

@@ -22,19 +22,19 @@ _LOOPBACK = "127.0.0.1"
 
 
 @click.command()
-@click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address that the web service listens on.")
-@click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Its port.")
+@click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address of the web service.")
+@click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port of the web service.")
 @click.option(
     "--flower-port",
     type=PORT,
     default=None,
     show_default=f"{FLOWER_PORT}; none for a home",
-    help=f"Port on {_LOOPBACK} of Flower, which shows the tasks; 0 goes without.",
+    help=f"Port on {_LOOPBACK} of Flower, which shows the tasks. 0: no Flower.",
 )
 def up(host: str, port: int, flower_port: int | None) -> None:
-    """Run worker, beat, web and Flower here until Ctrl-C, with an embedded Redis unless RELEVE_REDIS_URL names one.
+    """Run worker, beat, web and Flower until Ctrl-C, with an embedded Redis unless RELEVE_REDIS_URL is set.
 
-    What other terminals do meanwhile (`releve accounts add`, `releve status`) works on the same data.
+    Commands in other terminals (`releve accounts add`, `releve status`) use the same data.
 
     \b
     Examples:
@@ -65,7 +65,8 @@ def _check_flower(settings: Settings, flower_port: int) -> None:
         listen(_LOOPBACK, flower_port).close()
     except OSError as error:
         raise ConfigError(
-            f"port {flower_port} for Flower: {error.strerror}; choose another with --flower-port, or 0 to go without"
+            f"port {flower_port} for Flower: {error.strerror}; choose another with --flower-port, or give 0 for no "
+            "Flower"
         ) from None
 
 

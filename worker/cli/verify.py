@@ -24,18 +24,19 @@ from worker.sync.audit import AuditResult, AuditSummary, sample_accounts
 
 @click.command()
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
-@click.option("--all", "everybody", is_flag=True, help="Every account.")
-@click.option("--sample", type=click.IntRange(1), help="So many accounts, drawn by lot.")
-@click.option("--repair", is_flag=True, help="Make wrong totals anew, ask again for readings in doubt or missing.")
+@click.option("--all", "everybody", is_flag=True, help="All accounts.")
+@click.option("--sample", type=click.IntRange(1), help="Check this many accounts, chosen at random.")
+@click.option("--repair", is_flag=True, help="Recompute wrong totals, and ask again for missing or doubtful readings.")
 @json_option
 def verify(account_id: str | None, everybody: bool, sample: int | None, repair: bool, as_json: bool) -> int:
-    """Check that minutes make the hours, the curve the day, days the month and the year; name what doesn't, and why.
+    """Check that readings and totals agree: minutes with hours, load curve with days, days with months and years.
 
-    Registers are compared with the days, and the maximum power with the curve. Days that the registry calls stored and
-    the measures lack are named, too. A new sequence of registers (another meter or calendar) is a note, no fault; so is
-    what the supplier's own figures differ in (docs/explanation/data-quality.md).
+    Registers are compared with daily values, and the maximum power with the load curve. Days that the registry has as
+    stored but the measures lack are reported. A new meter or tariff calendar is only a note, and so are differences in
+    the supplier's own data (docs/explanation/data-quality.md).
 
-    Ends with 1 where something is wrong; after a repair what was asked for again counts until its answer has come.
+    The exit code is 1 if something is wrong. After --repair, readings that were asked for again count as wrong until
+    they arrive.
 
     \b
     Examples:
@@ -43,7 +44,7 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
       releve verify --all --repair
     """
     if sum((bool(account_id), everybody, sample is not None)) != 1:
-        raise click.UsageError("name one ACCOUNT, or --all, or --sample N")
+        raise click.UsageError("give one ACCOUNT, --all or --sample N")
     with open_runtime() as runtime:
         auditor = runtime.auditor(partial(enqueue_window, broker_url=runtime.broker_url))
         totals, rows, notes = AuditSummary(), list[dict[str, Any]](), list[dict[str, Any]]()
@@ -61,7 +62,7 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
             if not as_json:
                 _print_result(result, repairs)
         line = f"{totals.accounts} accounts, {totals.documents} documents, {totals.accounts_at_fault} at fault"
-        line += f", {totals.deviations} months deviate" if totals.deviations else ""
+        line += f", {totals.deviations} months differ" if totals.deviations else ""
         print_result({**totals.as_json(), "faults": rows, "notes": notes}, line, as_json=as_json)
     return 1 if totals.accounts_at_fault else 0
 
@@ -104,9 +105,7 @@ def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
         click.echo(f"{result.account_id} {describe_month(month)}")
     for series, days in result.provisional.items():
         span = f"{days[0]}" if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]}"
-        click.echo(
-            f"{result.account_id} {series.value} {span}: note, still provisional, which it should not be any more"
-        )
+        click.echo(f"{result.account_id} {series.value} {span}: note, still provisional, but should be final by now")
     if repairs:
         written, asked = repairs["documents_written"], repairs["windows_asked_again"]
         click.echo(f"{result.account_id} repaired: {written} documents written, {asked} windows asked for again")

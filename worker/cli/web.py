@@ -20,14 +20,13 @@ from worker.web.server import DEFAULT_HOST, DEFAULT_PORT, serve
 @click.command()
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one."
+    "--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 picks a free one."
 )
 def web(host: str, port: int) -> None:
-    """Serve the pages where households connect their meters and see their measures, and the API.
+    """Serve the pages where households connect meters and see their measures, and the API.
 
-    Browsers must reach it as RELEVE_PUBLIC_URL (unset: where it listens); the supplier sends people back to
-    <that>/callback/enedis, so that address is to be registered with the application. Workers do the fetching:
-    `releve up`, or your own.
+    Browsers must reach it at RELEVE_PUBLIC_URL (default: where it listens). Register <that URL>/callback/enedis as
+    callback of your application at the supplier. Workers fetch the data: `releve up`, or your own.
 
     \b
     Example:

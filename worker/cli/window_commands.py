@@ -11,19 +11,21 @@ from worker.cli.common import counts_line, print_json, print_result
 from worker.cli.progress import ProgressCounter, wait_with_progress
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.messages import WindowResult
+from worker.errors import TokenNeeded, TokenRefused
 from worker.runtime.process import Runtime
 from worker.sync.inline import Inline
 
-_NO_WORKER: Final = "no worker is alive: start one with `releve up` or `celery -A worker worker`, or use --inline"
+_NEED_TOKEN: Final = (TokenNeeded.code, TokenRefused.code)
+_NO_WORKER: Final = "no worker is running: start one with `releve up` or `celery -A worker worker`, or use --inline"
 
-inline_option = click.option("--inline", is_flag=True, help="Run here and now, without the queue.")
-wait_option = click.option("--wait", is_flag=True, help="Enqueue, then show progress until it is done.")
+inline_option = click.option("--inline", is_flag=True, help="Run now in this process, without the queue.")
+wait_option = click.option("--wait", is_flag=True, help="Queue it, then show progress until it is done.")
 
 
 def refuse_inline_with_wait(inline: bool, wait: bool) -> None:
     """Raise UsageError where both options are set."""
     if inline and wait:
-        raise click.UsageError("--inline runs here and now, there is nothing to --wait for")
+        raise click.UsageError("give either --inline or --wait")
 
 
 def run_queued(
@@ -47,7 +49,7 @@ def run_queued(
         enqueue(account.id)
     if wait:
         return wait_with_progress(runtime, accounts, as_json, count_progress)
-    line = f"enqueued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}"
+    line = f"queued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}"
     print_result({"enqueued": [account.id for account in accounts]}, line, as_json=as_json)
     return 0
 
@@ -57,10 +59,10 @@ def _require_active(runtime: Runtime, account: Account) -> None:
         raise click.ClickException(f"account {account.id}: {refusal} ({refusal.code})")
     if not account.active:
         reason = f" ({account.reason})" if account.reason else ""
-        raise click.ClickException(
-            f"account {account.id} is {account.state}{reason}: `releve accounts resume {account.id}`, "
-            "or --inline to try once by hand"
-        )
+        ways = f"`releve accounts resume {account.id}`, or --inline to try once by hand"
+        if account.reason in _NEED_TOKEN:
+            ways = "give it a token of the gateway with `releve home token`"
+        raise click.ClickException(f"account {account.id} is {account.state}{reason}: {ways}")
 
 
 def run_inline(runtime: Runtime, run: Callable[[Inline], Iterator[WindowResult]], as_json: bool) -> int:
@@ -80,7 +82,7 @@ def run_inline(runtime: Runtime, run: Callable[[Inline], Iterator[WindowResult]]
     if as_json:
         print_json({"ok": not inline.failures, **totals, "failures": inline.failures})
     elif not totals["windows"] and not inline.failures:
-        click.echo("nothing was missing")
+        click.echo("nothing to do")
     return 1 if inline.failures else 0
 
 

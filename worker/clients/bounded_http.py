@@ -67,7 +67,7 @@ class BoundedHttp(HTTPAdapter):
 
 
 class _Call:
-    """The time of one call: when it is over, its socket is shut, so that whoever reads from it goes on."""
+    """The time of one call: when it is over, its socket is shut, so that its reader goes on."""
 
     def __init__(self, longest_s: float) -> None:
         self._ends_at, self.longest_s = time.monotonic() + longest_s, longest_s
@@ -133,7 +133,7 @@ class _BoundedBody:
         is_bomb = self._read > _MEGABYTE and self._read > packed * self._limits.ratio
         if self._read > self._limits.longest or is_bomb:
             self.close()
-            raise AnswerTooLarge(f"the answer is longer than {self._limits.longest} bytes, or packed too tightly")
+            raise AnswerTooLarge(f"the answer is longer than {self._limits.longest} bytes, or compressed too much")
 
     def _check_time(self) -> None:
         if self._call.is_over:

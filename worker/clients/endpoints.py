@@ -177,13 +177,17 @@ def _checked_address(address: str) -> str:
         parts = urlsplit(address.strip())
     except ValueError:
         # "from None": the foreign text quotes the address, which may hold a password.
-        raise ValueError("a supplier's address can't be read") from None
+        raise ValueError("a supplier's address is invalid") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("a supplier's address must begin with https:// or http:// and a host")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError(f"the supplier's address on {parts.hostname} must hold no user, password, query or fragment")
+        raise ValueError(
+            f"the supplier's address on {parts.hostname} must not contain a user, password, query or fragment"
+        )
     if parts.scheme == "http" and not _allows_plain_http(parts.hostname):
-        raise ValueError(f"the supplier's address on {parts.hostname} must begin with https://: tokens travel on it")
+        raise ValueError(
+            f"the supplier's address on {parts.hostname} must begin with https://, because tokens are sent there"
+        )
     return address.strip().rstrip("/")
 
 

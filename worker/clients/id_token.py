@@ -47,7 +47,7 @@ def usage_points_from_id_token(id_token: str, client_id: str, now: datetime) -> 
         # "from None": the foreign text may quote the token.
         raise UnusableToken("the id_token can't be decoded") from None
     if not is_current:
-        raise UnusableToken("the id_token has expired: do both clocks agree?")
+        raise UnusableToken("the id_token has expired: check this machine's clock")
     return list(dict.fromkeys(meter for meter in _claimed_meters(claims) if _METER.fullmatch(meter)))
 
 

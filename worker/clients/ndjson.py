@@ -235,7 +235,7 @@ def _to_decimal(text: str) -> float | str:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _raise_cut() -> NoReturn:
@@ -243,8 +243,8 @@ def _raise_cut() -> NoReturn:
 
 
 def _raise_no_json() -> NoReturn:
-    raise AnswerNotJson("the supplier's answer is no JSON")
+    raise AnswerNotJson("the supplier's answer is not JSON")
 
 
 def _raise_broken() -> NoReturn:
-    raise BrokenJson("the answer is broken JSON")
+    raise BrokenJson("the answer is invalid JSON")

@@ -35,7 +35,7 @@ from worker.errors import (
     UnusableToken,
 )
 
-_DEAD_GRANT: Final = "{} refuses the refresh token or code (invalid_grant): the owner must consent again"
+_DEAD_GRANT: Final = "{} refuses the refresh token or code (invalid_grant): the holder must consent again"
 _BAD_CREDENTIALS: Final = {"invalid-client", "unauthorized-client", "unauthorized", "900901", "900908"}
 # A token goes into a header, which carries no other characters.
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]{1,8192}")
@@ -162,12 +162,12 @@ class OAuthClient:
             self._raise_refusal(reply, permit)
         tokens = [body["access_token"], *([body["refresh_token"]] if body.get("refresh_token") is not None else [])]
         if not all(isinstance(token, str) and _PRINTABLE.fullmatch(token) for token in tokens):
-            raise UnusableToken("the token endpoint's answer holds a token that is none")
+            raise UnusableToken("the token endpoint's answer has an invalid token")
         if str(body.get("token_type") or "bearer").lower() != "bearer":
-            raise UnusableToken("the token endpoint's answer holds a token of another type than bearer")
+            raise UnusableToken("the token endpoint's answer has a token of another type than bearer")
         life_s = body.get("expires_in")
         if isinstance(life_s, bool) or (isinstance(life_s, int | float) and not 0 < life_s <= _LONGEST_LIFE_S):
-            raise UnusableToken("the token endpoint's answer holds a token whose life is none")
+            raise UnusableToken("the token endpoint's answer has a token without a valid lifetime")
         # The scope is not used, and oauthlib raises an error if the supplier left it out, emptied it or widened it.
         response._content = json.dumps({name: value for name, value in body.items() if name != "scope"}).encode()
         return response
@@ -193,7 +193,7 @@ class OAuthClient:
             )
         if reply.status >= 400 or code:
             raise RequestRefused(f"{title} token endpoint: status {reply.status}, {code or 'no readable code'}")
-        raise UnusableToken("the token endpoint's answer holds no access token")
+        raise UnusableToken("the token endpoint's answer has no access token")
 
     def _to_token(self, answer: Mapping[str, Any]) -> Token:
         life_s = answer.get("expires_in")

@@ -94,7 +94,7 @@ def _local_time(text: str) -> datetime | None:
 
 
 def _next_hour(now: datetime) -> datetime:
-    """Return the next full hour, at which the supplier's count of an hour begins anew."""
+    """Return the next full hour, at which the supplier's count of an hour starts again."""
     return now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
 
 

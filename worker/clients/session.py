@@ -60,7 +60,7 @@ class Permits(Protocol):
 
 
 ResultT = TypeVar("ResultT")
-_LOGIN_FAILED: Final = "{} refused the token again right after its renewal: the owner must consent again"
+_LOGIN_FAILED: Final = "{} refused the token again right after its renewal: the holder must consent again"
 _APPLICATION_REFUSED: Final = "{} refuses the application's fresh token: check its credentials and subscriptions"
 # The seconds to connect, and the seconds between two bytes of the answer.
 Timeouts = tuple[float, float]

@@ -83,5 +83,5 @@ def find_floor(fetch_piece: FetchPiece, refused_window: DateWindow) -> Iterator[
 def _next_length(window: DateWindow) -> int:
     """Return the length to try next: half, except that 7 days become 6, because Enedis sometimes refuses exactly 7."""
     if window.days == 1:
-        raise RequestRefused("the supplier calls a window of one day too long")
+        raise RequestRefused("the supplier says that a window of one day is too long")
     return 6 if window.days == 7 else (window.days + 1) // 2

@@ -161,7 +161,7 @@ class SupplierClients:
     def rights(self) -> RightCalls:
         """The calls for rights of access. Raises OperatorFault where the supplier registers none."""
         if self.supplier.rights is None:
-            raise OperatorFault(f"{self.supplier.name} registers no rights of access")
+            raise OperatorFault(f"{self.supplier.name} has no access rights to register")
         return self.supplier.rights
 
     def _open_session(self, tokens: TokenProvider) -> SupplierSession:

@@ -29,14 +29,13 @@ if TYPE_CHECKING:
 
 # A token that ends within this time is renewed before a call.
 RENEW_AHEAD_S: Final = 300.0
-_CONSENT_AGAIN: Final = "no usable token is kept for this account: its owner must consent again"
+_CONSENT_AGAIN: Final = "this account has no usable token: its holder must consent again"
 _ANSWER_LOST: Final = (
-    "Enedis has taken the refresh token, but its answer was lost on the way, and with it the next one: the owner "
-    "must consent again"
+    "Enedis used up the refresh token, but its answer with the next one was lost: the holder must consent again"
 )
-_NO_TOKEN: Final = "no token of the gateway is kept for this account: `releve home token` takes one"  # noqa: S105
-_TOKEN_ENDED: Final = "the gateway's token has ended: make a new one on its page, then `releve home token`"  # noqa: S105
-REFUSED_FOR_GOOD: Final = "the gateway refuses the token: make a new one on its page, then `releve home token`"
+_NO_TOKEN: Final = "this account has no gateway token: add one with `releve home token`"  # noqa: S105
+_TOKEN_ENDED: Final = "the gateway's token has expired: make a new one on its page, then run `releve home token`"  # noqa: S105
+REFUSED_FOR_GOOD: Final = "the gateway refuses the token: make a new one on its page, then run `releve home token`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class Token:
             return cls(**json.loads(text))
         except (ValueError, TypeError):
             # "from None": the foreign error quotes the text, which is a secret.
-            raise ValueError("this is no token that Relève wrote") from None
+            raise ValueError("this is not a token that Relève stored") from None
 
 
 class TokenStore(Protocol):

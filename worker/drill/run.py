@@ -130,7 +130,7 @@ class Drill:
     def _settle(self) -> None:
         """Wait until all recoveries are over and every history is loaded, then for a last look-back of all."""
         begun_s, requested_s = self.elapsed_s(), -_ASK_AGAIN_S
-        self._print("calm; a last night for all")
+        self._print("no more faults; a last nightly sync")
         fleet, unfinished = self._fleet, {home.account_id for home in self._fleet.homes}
         last_night_at: datetime | None = None
         while unfinished and self.elapsed_s() - begun_s < _SETTLE_S:
@@ -150,7 +150,7 @@ class Drill:
         ill = {home.account_id for home in fleet.homes if not fleet.is_healthy(home.account_id)}
         self._report.stuck = len(unfinished | ill)
         for recovery in self._tracker.open:
-            self._print(f"not recovered: {recovery.kind}: {recovery.pending}")
+            self._print(f"not recovered from {recovery.kind}: {recovery.pending}")
 
     def _deliver_rest(self) -> None:
         """Wait until the receiver of measures has been sent all that waits."""

@@ -17,10 +17,11 @@ _KILL_EVERY_S: Final = (6.0, 11.0)
 _USUAL_PACE_FROM_S: Final = 90.0  # In a shorter drill kills come closer together.
 _FAULT_LENGTHS_S: Final = (3.0, 10.0)
 _GAP_S: Final = (6.0, 11.0)
+_LASTING: Final = "storms"  # Part of a seed: with another word a seed would plan other faults.
 _NO_FAULT_END_S: Final = 8.0  # No fault begins in these last seconds.
 _EVERY_KIND_FROM_S: Final = 300.0
 _LEAST_S: Final = 3.0
-_START_S: Final = 9.0  # A fault lasts so long where processes must start first.
+_START_S: Final = 9.0  # A fault lasts for this time where processes must start first.
 
 
 class FaultKind(StrEnum):
@@ -102,7 +103,7 @@ class PlannedFault:
 def plan_faults(seed: int, seconds: float, *, couchdb: bool) -> list[PlannedFault]:
     """Return the faults in time order."""
     end_s = seconds - min(_NO_FAULT_END_S, seconds / 4)
-    kill_source, lasting_source = random.Random(f"{seed} kills"), random.Random(f"{seed} storms")
+    kill_source, lasting_source = random.Random(f"{seed} kills"), random.Random(f"{seed} {_LASTING}")
     lasting = _plan_lasting(lasting_source, end_s, lasting_kinds(couchdb), seconds >= _EVERY_KIND_FROM_S)
     return sorted([*_plan_kills(kill_source, end_s), *lasting])
 

@@ -59,10 +59,10 @@ class DrillRedis(EmbeddedRedis):
         address = getattr(self, "url", None)
         super().start()
         if address not in (None, self.url):
-            raise PageNotReady("redis came back at another address: its port was taken meanwhile")
+            raise PageNotReady("redis restarted at another address, because its port was in use")
 
     def stall(self, seconds: float) -> None:
-        """Let the server answer nobody for so long; connections stay open."""
+        """Let the server answer nobody for this time; connections stay open."""
         with connect(self.url) as client:
             client.client_pause(round(seconds * 1000), all=True)
 
@@ -89,7 +89,7 @@ class DrillCouchdb:
         self._is_own = url is None
         self.url = url or f"couchdb+http://127.0.0.1:{free_port()}/"
         if urlsplit(self.url).scheme != "couchdb+http":
-            raise PageNotReady("the drill's relay speaks plain http: give a couchdb+http:// URL")
+            raise PageNotReady("the drill can't use TLS: give a couchdb+http:// URL")
         self.relay = CouchdbRelay(self.url)
 
     def __enter__(self) -> Self:
@@ -114,7 +114,7 @@ class DrillCouchdb:
         """
         program = find_couchdb_program()
         if program is None:
-            raise PageNotReady("no CouchDB-protocol server here: give --measures-url, or --store sqlite")
+            raise PageNotReady("no CouchDB server was found: give --measures-url, or --store sqlite")
         port = urlsplit(self.url).port
         files = {"--dir": "couchdb", "--config": "couchdb.json"}
         paths = [word for name, file in files.items() for word in (name, str(self._folder / file))]

@@ -45,7 +45,7 @@ def check_broker_access(app: Celery) -> None:
     """
     connection: Connection = app.connection_for_write()
     if connection.transport.driver_type != "amqp":
-        return  # Whoever builds the runtime checks Redis.
+        return  # The builder of the runtime checks Redis.
     try:
         with connection:
             connection.connect()
@@ -56,19 +56,17 @@ def check_broker_access(app: Celery) -> None:
 
 def _describe_error(error: Exception) -> str:
     if isinstance(error, AccessRefused):
-        return "RabbitMQ refuses this user: check user, password and rights in RELEVE_BROKER_URL"
+        return "RabbitMQ refuses this user: check user and password in RELEVE_BROKER_URL, and the user's permissions"
     if isinstance(error, NotAllowed | NotFound):
-        return "RabbitMQ has no such virtual host for this user: check the end of RELEVE_BROKER_URL"
+        return "this RabbitMQ user has no such virtual host: check the end of RELEVE_BROKER_URL"
     if isinstance(error, PreconditionFailed):
-        return (
-            "RabbitMQ has a queue of our name but of another kind: delete it, or give Relève a virtual host of its own"
-        )
+        return "RabbitMQ already has such a queue, but of another type: delete it, or give Relève its own virtual host"
     if _is_untrusted_certificate(error):
         return (
-            "the broker's certificate is not one of a known authority, or not for this host: set ssl_ca_certs to the "
-            "CA's file in RELEVE_BROKER_URL"
+            "the broker's certificate is not trusted, or not for this host: set ssl_ca_certs in RELEVE_BROKER_URL "
+            "to the CA's file"
         )
-    return "the broker can't be reached: start it, or set RELEVE_BROKER_URL (or RELEVE_REDIS_URL) right"
+    return "the broker can't be reached: start it, or correct RELEVE_BROKER_URL (or RELEVE_REDIS_URL)"
 
 
 def _is_untrusted_certificate(error: Exception) -> bool:

@@ -36,16 +36,16 @@ class FleetCapacity:
             return f"{calls} calls a night, no limit"
         if self.current.fits:
             policy = describe_policy(self.current.policy)
-            more = f"; it carries {describe_policy(self.best.policy)}: {APPLY}"
+            more = f"; the quota also allows {describe_policy(self.best.policy)}: {APPLY}"
             better = more if self.best.calls_a_night > calls else ""
-            return f"{calls} calls a night of {limit} that the quota carries ({policy}){better}"
+            return f"{calls} calls a night of {limit} that the quota allows ({policy}){better}"
         if not self.best.fits:
             remedy = describe_shortfall(self.best)
         elif is_applied(self.best):
-            remedy = f"{APPLY} asks for {describe_policy(self.best.policy)}"
+            remedy = f"{APPLY} switches to {describe_policy(self.best.policy)}"
         else:
-            remedy = f"it carries {describe_policy(self.best.policy)}, the longest unasked first"
-        return f"a night takes {calls} calls, and the quota carries {limit}: {remedy}"
+            remedy = f"it allows {describe_policy(self.best.policy)}, the longest waiting accounts first"
+        return f"a nightly sync needs {calls} calls, and the quota allows {limit}: {remedy}"
 
 
 def fleet_from(database: Database, today: date, history_days: int, supplier: str) -> Fleet:
@@ -138,7 +138,7 @@ def describe_shortfall(plan: Plan) -> str:
     if plan.quota.per_day is not None and plan.quota.day_limit_for(calls) > plan.quota.per_day:
         needed = f"{plan.quota.day_limit_for(calls)} calls a day"
     return (
-        f"{plan.fleet.accounts} accounts do not fit even {_nights(plan.policy.daily_every)}, {most} do; "
+        f"even {_nights(plan.policy.daily_every)}, {plan.fleet.accounts} accounts are too many: {most} are possible; "
         f"ask the supplier for {needed}"
     )
 

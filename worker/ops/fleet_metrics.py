@@ -33,114 +33,119 @@ METRICS: Final = MetricRegistry()
 UP: Final = METRICS.define(
     "gauge",
     "releve_up",
-    "Whether this part could be asked; what it tells is missing where not.",
+    "1 if this part answers. If it does not, its metrics are missing.",
     part=("registry", "measures", "redis", "broker"),
 )
 
 # -- the registry
-ACCOUNTS: Final = METRICS.define("gauge", "releve_accounts", "Accounts by state.", state=AccountState)
+ACCOUNTS: Final = METRICS.define("gauge", "releve_accounts", "Accounts, by state.", state=AccountState)
 FRESHNESS: Final = METRICS.define(
     "gauge",
     "releve_freshness_ratio",
-    "Share of the active accounts whose yesterday (Europe/Paris) is stored whole, or the newest day of the last turn "
-    "of a series; none without an active account.",
+    "Share of active accounts with all of yesterday's data (Europe/Paris), or of the newest day that the series "
+    "should have. Missing without an active account.",
     series=Series,
 )
-NOTICES: Final = METRICS.define("gauge", "releve_notices_waiting", "Notices to owners that are still to be delivered.")
+NOTICES: Final = METRICS.define("gauge", "releve_notices_waiting", "Notices that wait for delivery.")
 OUTPUT_WAITING: Final = METRICS.define(
-    "gauge", "releve_output_series_waiting", "Changed series of accounts that are still to be sent.", output=()
+    "gauge", "releve_output_series_waiting", "Changed series of accounts that wait for an output.", output=()
 )
 REPAIR_DUE: Final = METRICS.define(
     "gauge",
     "releve_repair_accounts_due",
-    "Active accounts with open days whose turn to be asked for again has come.",
+    "Active accounts with open days that are due for a repair.",
     series=Series,
 )
 CORRECTIONS: Final = METRICS.define(
     "gauge",
     "releve_corrections_last_day",
-    "Readings that the supplier changed within the last 24 hours, each change once.",
+    "Corrections in the last 24 hours, each counted once.",
     series=Series,
 )
 UNKNOWN_ANSWERS: Final = METRICS.define(
     "gauge",
     "releve_unknown_answers",
-    "What nobody has cleared and the supplier sent within the last 24 hours: for the first time, or as before.",
+    "Samples in quarantine that the supplier sent in the last 24 hours: new, or already known.",
     state=("new", "known"),
 )
 NIGHT_CALLS: Final = METRICS.define(
-    "gauge", "releve_night_calls", "Calls that a night takes of the accounts as they are, by the policy that holds."
+    "gauge", "releve_night_calls", "Calls that a nightly sync needs with the present accounts and plan."
 )
 NIGHT_CALLS_LIMIT: Final = METRICS.define(
     "gauge",
     "releve_night_calls_limit",
-    "Calls that the quota lets a night make beside the other lanes; missing where there is no limit.",
+    "Calls that the quota leaves for a nightly sync if other lanes are busy. Missing without a limit.",
 )
 
 # -- Redis
-GATE_OPEN: Final = METRICS.define("gauge", "releve_gate_open", "1 while calls may pass, 0 while the supplier bars us.")
+GATE_OPEN: Final = METRICS.define("gauge", "releve_gate_open", "1 if calls are allowed, 0 during a rate-limit pause.")
 GATE_OPENS_IN: Final = METRICS.define(
-    "gauge", "releve_gate_opens_in_seconds", "Time to the gate's opening; 0 where it is open."
+    "gauge", "releve_gate_opens_in_seconds", "Time until the rate-limit pause ends; 0 without a pause."
 )
-PERMITS_USED: Final = METRICS.define("gauge", "releve_permits_used", "Permits taken within the last hour.", api=())
+PERMITS_USED: Final = METRICS.define("gauge", "releve_permits_used", "Permits used in the last hour.", api=())
 PERMITS_USED_BY_LANE: Final = METRICS.define(
     "gauge",
     "releve_permits_used_by_lane",
-    "Permits taken within the last hour by each kind of work, in the order of treatment when the quota is short.",
+    "Permits used in the last hour, by lane, in the order of priority.",
     api=(),
     lane=QUOTA_LANES,
 )
 PERMITS_LIMIT: Final = METRICS.define(
-    "gauge", "releve_permits_limit", "Permits that an hour has; missing where there is no limit.", api=()
+    "gauge", "releve_permits_limit", "Permits an hour. Missing without a limit.", api=()
 )
 GATE_PACE: Final = METRICS.define(
     "gauge",
     "releve_gate_pace_ratio",
-    "Share of the full pace that the gate lets through: 0 closed, 1 open, between them after an opening.",
+    "Share of the full call rate that is allowed: 0 in a rate-limit pause, then rising to 1.",
 )
 INCIDENT_OPEN: Final = METRICS.define(
     "gauge",
     "releve_incident_open",
-    "1 while an incident of this kind is open: the same failure on many accounts, so the supplier's.",
+    "1 while an incident of this kind is open: many accounts fail alike.",
     kind=IncidentKind,
 )
 NIGHT_DUE: Final = METRICS.define(
-    "gauge", "releve_night_due", "Active series that this night has still to ask; 0 when it is complete.", series=Series
+    "gauge",
+    "releve_night_due",
+    "Active series that this nightly sync has still to ask for; 0 when it is complete.",
+    series=Series,
 )
 BEAT_PUBLISHED: Final = METRICS.define(
-    "gauge", "releve_beat_last_publish_timestamp_seconds", "When beat published something last; missing if never."
+    "gauge", "releve_beat_last_publish_timestamp_seconds", "When beat last sent a message. Missing if never."
 )
 BEAT_TICK: Final = METRICS.define(
     "gauge",
     "releve_beat_last_tick_timestamp_seconds",
-    "When a worker last did what beat sends every minute; missing if never.",
+    "When a worker last ran the task that beat sends every minute. Missing if never.",
 )
 WORKERS: Final = METRICS.define(
     "gauge",
     "releve_workers",
-    "Workers of the last quarter of an hour: heard of within a minute, or silent since.",
+    "Workers of the last 15 minutes: heard from in the last minute, or silent.",
     state=("heard", "silent"),
 )
 RESTARTS: Final = METRICS.define(
-    "counter", "releve_watchdog_restarts_total", "Restarts of workers that their watchdog found deaf."
+    "counter",
+    "releve_watchdog_restarts_total",
+    "Restarts of workers by their watchdog, because they had lost the broker.",
 )
 AUDIT_AT: Final = METRICS.define(
     "gauge",
     "releve_audit_last_timestamp_seconds",
-    "When the stored documents of a sample were last held against one another; missing if not within a week.",
+    "When the audit last checked a sample of accounts. Missing if not in the last week.",
 )
 AUDIT_ACCOUNTS: Final = METRICS.define(
-    "gauge", "releve_audit_accounts", "Accounts that the last audit looked at; missing where there was none."
+    "gauge", "releve_audit_accounts", "Accounts that the last audit checked. Missing without an audit."
 )
 AUDIT_AT_FAULT: Final = METRICS.define(
     "gauge",
     "releve_audit_accounts_at_fault",
-    "Accounts of the last audit whose documents do not agree; missing where there was none.",
+    "Accounts of the last audit with wrong documents. Missing without an audit.",
 )
 AUDIT_FINDINGS: Final = METRICS.define(
     "gauge",
     "releve_audit_findings",
-    "Documents that the last audit found wrong, by the law they break and the likely cause.",
+    "Wrong documents found by the last audit, by violated rule (law) and likely cause.",
     law=Law,
     cause=Cause,
 )
@@ -148,69 +153,72 @@ AUDIT_FINDINGS: Final = METRICS.define(
 AUDIT_DEVIATIONS: Final = METRICS.define(
     "gauge",
     "releve_audit_deviations",
-    "Months of gas of the last audit whose days are not within 1 m³ of what was published; no fault, and missing "
-    "without gas.",
+    "Months of gas in the last audit whose days differ by more than 1 m³ from the published month. Not an error. "
+    "Missing without gas.",
 )
 
 # -- each supplier, where there are several; those above are then Enedis' alone
 SUPPLIER_GATE_OPEN: Final = METRICS.define(
     "gauge",
     "releve_supplier_gate_open",
-    "As releve_gate_open, of each supplier; missing where there is one alone.",
+    "1 if calls to a supplier are allowed, 0 during its rate-limit pause. Missing with a single supplier.",
     supplier=SUPPLIERS,
 )
 SUPPLIER_GATE_OPENS_IN: Final = METRICS.define(
-    "gauge", "releve_supplier_gate_opens_in_seconds", "Time to the opening of a supplier's gate.", supplier=SUPPLIERS
+    "gauge",
+    "releve_supplier_gate_opens_in_seconds",
+    "Time until a supplier's rate-limit pause ends.",
+    supplier=SUPPLIERS,
 )
 SUPPLIER_GATE_PACE: Final = METRICS.define(
     "gauge",
     "releve_supplier_gate_pace_ratio",
-    "Share of the full pace that a supplier's gate lets through.",
+    "Share of the full call rate to a supplier that is allowed.",
     supplier=SUPPLIERS,
 )
 SUPPLIER_PERMITS_USED: Final = METRICS.define(
     "gauge",
     "releve_supplier_permits_used",
-    "Permits of a supplier taken within the last hour.",
+    "Permits of a supplier used in the last hour.",
     supplier=SUPPLIERS,
     api=(),
 )
 SUPPLIER_PERMITS_LIMIT: Final = METRICS.define(
-    "gauge", "releve_supplier_permits_limit", "Permits that an hour of a supplier has.", supplier=SUPPLIERS, api=()
+    "gauge", "releve_supplier_permits_limit", "Permits of a supplier an hour.", supplier=SUPPLIERS, api=()
 )
 SUPPLIER_PERMITS_USED_IN_A_DAY: Final = METRICS.define(
     "gauge",
     "releve_supplier_permits_used_in_a_day",
-    "Permits of a supplier taken within the last 24 hours; missing where it has no limit a day.",
+    "Permits of a supplier used in the last 24 hours. Missing without a daily limit.",
     supplier=SUPPLIERS,
     api=(),
 )
 SUPPLIER_PERMITS_DAY_LIMIT: Final = METRICS.define(
     "gauge",
     "releve_supplier_permits_day_limit",
-    "Permits that a day of a supplier has; missing where it has no limit a day.",
+    "Permits of a supplier a day. Missing without a daily limit.",
     supplier=SUPPLIERS,
     api=(),
 )
 SUPPLIER_NIGHT_CALLS: Final = METRICS.define(
     "gauge",
     "releve_supplier_night_calls",
-    "Calls that a night takes of a supplier's accounts as they are.",
+    "Calls that a nightly sync needs for a supplier's present accounts.",
     supplier=SUPPLIERS,
 )
 SUPPLIER_NIGHT_CALLS_LIMIT: Final = METRICS.define(
     "gauge",
     "releve_supplier_night_calls_limit",
-    "Calls that a supplier's quota lets a night make beside the other lanes.",
+    "Calls that a supplier's quota leaves for a nightly sync if other lanes are busy.",
     supplier=SUPPLIERS,
 )
 
 # -- the broker
-QUEUE_MESSAGES: Final = METRICS.define("gauge", "releve_queue_messages", "Messages that wait in a queue.", queue=())
+QUEUE_MESSAGES: Final = METRICS.define("gauge", "releve_queue_messages", "Messages waiting in a queue.", queue=())
 QUEUE_AGE: Final = METRICS.define(
     "gauge",
     "releve_queue_oldest_message_age_seconds",
-    "Age of the message that is next in its queue, 0 where none waits; on Redis alone, RabbitMQ lets nobody look.",
+    "Age of the next message in a queue, 0 if it is empty (Redis only, because RabbitMQ does not tell).",
     queue=(),
 )
 
@@ -272,7 +280,7 @@ class FleetCollector(Collector):
 
 
 def _log_error(name: str, error: BaseException) -> None:
-    reason = error if isinstance(error, WorkerError) else f"unforeseen {type(error).__name__}, a bug of ours"
+    reason = error if isinstance(error, WorkerError) else f"unexpected {type(error).__name__}, a bug in Relève"
     log.warning("part=%s can't be asked: %s", name, reason)
 
 

@@ -51,7 +51,7 @@ def password(settings: Settings) -> str:
     """
     configured = settings.flower_password.get_secret_value() if settings.flower_password else ""
     if not configured.isascii():  # Flower can't compare other characters.
-        raise ConfigError("RELEVE_FLOWER_PASSWORD: use letters, digits and signs of ASCII alone")
+        raise ConfigError("RELEVE_FLOWER_PASSWORD: use only ASCII letters, digits and signs")
     return configured or stored_secret(settings.data_dir, PASSWORD_FILE, lambda: secrets.token_urlsafe(18)).strip()
 
 

@@ -1,4 +1,4 @@
-"""kombu's Redis transports, mended for lost connections, and what a former connection held, given back.
+"""kombu's Redis transports, repaired for lost connections, and what a former connection held, given back.
 
 A worker must survive the loss of its broker at any moment.  Two things are needed for that which Celery 5.7 and kombu
 5.7 don't do:
@@ -40,7 +40,7 @@ class _ResilientChannel:
         Raises redis.ConnectionError, which Celery expects, where the channel has no connection any more.
         """
         if self.connection is None or self.connection.client is None:
-            raise redis.ConnectionError("this channel's connection is closed")
+            raise redis.ConnectionError("the connection of this channel is closed")
         parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]  # It is a mixin.
         return parameters
 

@@ -20,7 +20,7 @@ _ADVICE: Final = {
     errno.ENOTDIR: "a part of this path is a file: name a folder",
     errno.EEXIST: "it is a file: name a folder",
     errno.EISDIR: "it is a folder: name a file",
-    errno.ENOENT: "it is not there: check its path",
+    errno.ENOENT: "it does not exist: check its path",
     errno.ENAMETOOLONG: "its name is too long",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "raise the limit of open files (ulimit -n)",

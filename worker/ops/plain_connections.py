@@ -26,13 +26,12 @@ def check_plain_http(public_url: str, *, wanted: bool) -> str | None:
         return None
     if wanted:
         return (
-            f"plain http is wanted ({PLAIN_HTTP}): who is between a browser and {parts.hostname} reads sessions and "
-            "measures, and can act in a household's name"
+            f"plain http is allowed ({PLAIN_HTTP}): anybody between a browser and {parts.hostname} can read sessions "
+            "and measures, and act as the household"
         )
     raise ConfigError(
-        "RELEVE_PUBLIC_URL is plain http and not of this machine, so that sessions and measures can be read on their "
-        f"way: put a reverse proxy with TLS before it and let it begin with https://, or set {PLAIN_HTTP}=true where "
-        "that is wanted"
+        "RELEVE_PUBLIC_URL is http:// on another machine, so that others can read sessions and measures: set up a "
+        f"reverse proxy with TLS and use https://, or set {PLAIN_HTTP}=true to allow it"
     )
 
 
@@ -48,8 +47,8 @@ def find_plain_http(settings: Settings, public_url: str, host: str = "127.0.0.1"
     if is_loopback_host(name) and is_loopback_host(host):
         return None
     return (
-        "other machines of your network reach the pages by plain http: who listens there reads the measures and the "
-        "password; never forward this port to the internet"
+        "other machines in your network reach the pages without TLS: anybody on that network can read the measures "
+        "and the password; never forward this port to the internet"
     )
 
 

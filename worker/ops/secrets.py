@@ -82,13 +82,13 @@ def choose_value(secret: Secret, stored_value: str | None, operator_value: str |
         return operator_value
     if secret.change is KeyChange.REFUSED:
         raise ConfigError(
-            f"{secret.variable} is not the password in use, which the server has written into its data: take it out of "
-            ".env, or change it as docs/how-to/production.md tells"
+            f"{secret.variable} differs from the password in the server's data: remove it from .env, or change it as "
+            "in docs/how-to/production.md"
         )
     if secret.change is KeyChange.OVERLAPPING and not _split_keys(stored_value) & _split_keys(operator_value):
         raise ConfigError(
-            f"{secret.variable} shares no key with those in use, so what they sealed could not be read: put the new "
-            f"key before the old ones (`releve secrets show {secret.name}`), and drop those after `releve keys rotate`"
+            f"{secret.variable} lacks the keys in use, so stored data could not be decrypted: put the new key before "
+            f"the old ones (`releve secrets show {secret.name}`), and remove those after `releve keys rotate`"
         )
     return operator_value
 
@@ -169,7 +169,7 @@ def _check_hash_keys(value: str) -> str | None:
 
 def _check_webhook_secret(value: str) -> str | None:
     if len(value) < MIN_WEBHOOK_SECRET:
-        return f"needs {MIN_WEBHOOK_SECRET} characters at least: openssl rand -hex 32"
+        return f"needs at least {MIN_WEBHOOK_SECRET} characters: make one with `openssl rand -hex 32`"
     return _check_one_line(value)
 
 

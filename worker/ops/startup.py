@@ -56,8 +56,8 @@ SET_CREDENTIALS: Final = (
     "set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
 )
 SET_GAS_CREDENTIALS: Final = (
-    "set RELEVE_GRDF_CLIENT_ID and RELEVE_GRDF_CLIENT_SECRET to those of your application at GRDF, or RELEVE_GRDF_URL "
-    "to a simulator"
+    "set RELEVE_GRDF_CLIENT_ID and RELEVE_GRDF_CLIENT_SECRET to those of your application at GRDF, or set "
+    "RELEVE_GRDF_URL to a simulator"
 )
 
 
@@ -118,7 +118,7 @@ def _exit_with_one_line() -> Iterator[None]:
 def limit_remote_control() -> None:
     """Take all commands from this worker's remote control but those that look at it.
 
-    Whoever may write to the broker could otherwise end all workers, or have them take no message of a queue.
+    Anyone who may write to the broker could otherwise end all workers, or have them take no message of a queue.
     """
     from celery.worker.control import Panel, inspect_command
 

@@ -34,10 +34,10 @@ _PACKAGES: Final = ("releve", "celery", "redis", "sqlalchemy", "alembic", "couch
 _VALUE_SUFFIXES: Final = ("_kwh", "_kva", "peak_at", "activated_on", "volume", "index_start", "index_end")
 _NOTICE_FIELDS: Final = ("kind", "reason", "about", "channel", "created_at", "attempts", "delivered_at")
 _METER_NUMBER: Final = re.compile(r"(?<!\d)\d{14}(?!\d)|\bGI\d{6}\b")
-_README: Final = """What is in here: how one account stands (status, completeness), why each of its last days is as it
-is (explain), what the supplier corrected, what was told to the owner, versions and settings.
+_README: Final = """Contents: the state of one account (status, completeness), an explanation of each of its last days
+(explain), corrections, notices about it, versions and settings.
 
-The account has an alias, made anew for each bundle. There is no meter number, no token, no secret, no address.
+The account has an alias, a new one in each bundle. There is no meter number, token, secret or address.
 """
 
 

@@ -37,10 +37,10 @@ _PIPELINE_TASKS: Final = "tasks.pipeline."
 # Celery quotes a message that it can't use, and with it a household's measures.  These texts take the place of
 # Celery's, by the names of its constants.
 _REJECTION_TEXTS: Final = {
-    "UNKNOWN_FORMAT": "a message that is no task's was thrown away: does another program use this broker?",
-    "UNKNOWN_TASK_ERROR": "a message for a task unknown here was thrown away: are all workers of one version?",
-    "INVALID_TASK_ERROR": "a message that no task can take was thrown away: are all workers of one version?",
-    "MESSAGE_DECODE_ERROR": "a message that can't be read was thrown away: are all workers of one version?",
+    "UNKNOWN_FORMAT": "a message that is not a task was discarded: check whether another program uses this broker",
+    "UNKNOWN_TASK_ERROR": "a message for an unknown task was discarded: run the same version in all workers",
+    "INVALID_TASK_ERROR": "a message with wrong arguments was discarded: run the same version in all workers",
+    "MESSAGE_DECODE_ERROR": "an unreadable message was discarded: run the same version in all workers",
 }
 _OTHER_LABEL: Final = "other"  # For tasks that are not ours: the number of label values must stay bounded.
 

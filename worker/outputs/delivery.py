@@ -25,7 +25,7 @@ from worker.errors import (
     NotDelivered,
     OperatorFault,
     StoreUnavailable,
-    Unforeseen,
+    UnexpectedError,
     UnknownAccount,
     UnknownOutput,
     WorkerError,
@@ -67,7 +67,7 @@ class OutputDelivery:
     def build(self, kind: str, options: OutputOptions) -> Output:
         """Return an output of these options. Raises OperatorFault with one line where they are wrong."""
         if kind not in self.kinds:
-            raise OperatorFault(f"{kind} is no kind of output of this version: {', '.join(self.kinds)}")
+            raise OperatorFault(f"this version has no kind of output {kind}: {', '.join(self.kinds)}")
         try:
             require_address(options.url)
             return self.kinds[kind].build(options, self.parts)
@@ -182,8 +182,11 @@ class OutputDelivery:
         if not isinstance(error, NotDelivered | OperatorFault):
             # Neither the text of such an error nor its values: they may hold a secret or a reading.
             place = traceback.extract_tb(error.__traceback__)[-1]
-            text = f"unforeseen {type(error).__name__} in {Path(place.filename).name}:{place.lineno}: report this bug"
-            code = Unforeseen.code
+            text = (
+                f"unexpected {type(error).__name__} in {Path(place.filename).name}:{place.lineno}: please report "
+                "this bug"
+            )
+            code = UnexpectedError.code
         OUTPUT_FAILURES.labels(state.kind).inc()
         with suppress(UnknownOutput):
             now = self.now()

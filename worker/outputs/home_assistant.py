@@ -138,7 +138,7 @@ class HomeAssistant:
             stored = {_start_of(row): row for row in answer.get(metadata["statistic_id"], ())}
             if all(_is_same(row, stored.get(row.start, {})) for row in batch):
                 return stored
-        raise NotDelivered("Home Assistant has taken the statistics, but has not written them yet")
+        raise NotDelivered("Home Assistant accepted the statistics, but has not written them yet")
 
 
 def statistic_id(account: OutputAccount, statistic: Statistic) -> str:
@@ -201,7 +201,9 @@ def _build(options: OutputOptions, parts: OutputParts) -> HomeAssistant:
         # Each start of an add-on brings another token, so the one of now goes before the stored one.
         token = os.environ.get("SUPERVISOR_TOKEN", token)
     if not token:
-        raise ValueError("a long-lived access token is needed: Home Assistant makes it on the page of your profile")
+        raise ValueError(
+            "a long-lived access token is needed: create one in your Home Assistant profile, under Security"
+        )
     language = options.more.get("language", LANGUAGES[0])
     if language not in LANGUAGES:
         raise ValueError(f"language must be {' or '.join(LANGUAGES)}")
@@ -214,6 +216,6 @@ KIND: Final = OutputKind(
     title="Home Assistant",
     url_help="the address of its pages, such as http://homeassistant.local:8123",
     secret="long-lived access token",  # noqa: S106 - what is asked for
-    options={"language": "of the statistics' names: fr (the default) or en"},
+    options={"language": "language of the statistics' names: fr (default) or en"},
     build=_build,
 )

@@ -34,7 +34,7 @@ _PATH: Final = "/api/websocket"
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _PORTS: Final = {"ws": 80, "wss": 443}
 _EXAMPLE: Final = "http://homeassistant.local:8123"
-_NO_HOME_ASSISTANT: Final = f"this is no Home Assistant: give the address of its pages, such as {_EXAMPLE}"
+_NO_HOME_ASSISTANT: Final = f"this is not Home Assistant: give the address of its pages, such as {_EXAMPLE}"
 # The library logs each frame, the one with the token too, at level DEBUG.
 _SILENT: Final = logging.getLogger("worker.outputs.home_assistant_frames")
 _SILENT.setLevel(logging.CRITICAL)
@@ -56,7 +56,7 @@ def parse_address(url: str) -> str:
     if not is_right or parts.query or parts.fragment:
         raise ValueError(f"the address must be http://HOST:8123 or https://HOST, such as {_EXAMPLE}")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("the address must have no user name or password: the token says who is calling")
+        raise ValueError("the address must not contain a user name or password: the token is enough")
     scheme, path = _SCHEMES[parts.scheme], parts.path.rstrip("/")
     if parts.scheme != scheme or not path:
         path += _PATH
@@ -119,7 +119,7 @@ class HomeAssistantSession:
         answer = _receive(socket, timeout_s)
         if answer.get("type") == "auth_invalid":
             raise OutputRefused(
-                "Home Assistant refuses the token: create a long-lived access token on its page of your profile, under "
+                "Home Assistant refuses the token: create a long-lived access token in your profile, under "
                 "Security, and set it"
             )
         if answer.get("type") != "auth_ok":
@@ -131,11 +131,11 @@ class HomeAssistantSession:
     def check(self) -> None:
         """Raise OutputRefused or NotDelivered where statistics can't be taken, or not yet."""
         if self.version < OLDEST_VERSION:
-            raise OutputRefused(
-                f"Home Assistant {self.version_text} is too old: statistics can be sent to it from version 2022.8 on"
-            )
+            raise OutputRefused(f"Home Assistant {self.version_text} is too old: update it to 2022.8 or newer")
         if not self.call("auth/current_user").get("is_admin"):
-            raise OutputRefused("the token is of a user who is no administrator of Home Assistant: use one who is")
+            raise OutputRefused(
+                "the token's user is not an administrator of Home Assistant: use the token of an administrator"
+            )
         if self.call("get_config").get("state", "RUNNING") != "RUNNING":
             raise NotDelivered("Home Assistant is still starting")
 
@@ -165,7 +165,7 @@ class HomeAssistantSession:
 def parse_version(text: str) -> Version:
     """Return year and month of a version such as 2026.11.0b1. Raises OutputRefused for another text."""
     if not (match := re.match(r"(\d{1,4})\.(\d{1,3})(?!\d)", text)):
-        raise OutputRefused("Home Assistant does not tell its version")
+        raise OutputRefused("Home Assistant does not report its version")
     return int(match[1]), int(match[2])
 
 
@@ -186,13 +186,13 @@ def _explain_failures() -> Iterator[None]:
     try:
         yield
     except AddressRefused as error:
-        raise OutputRefused(f"Home Assistant may not be called: it is {error}") from None
+        raise OutputRefused(f"Home Assistant can't be used: it is {error}") from None
     except ssl.SSLCertVerificationError as error:
         raise OutputRefused(f"the certificate of Home Assistant is not trusted: {error.verify_message}") from None
     except ssl.SSLError as error:
         if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
-            raise OutputRefused("Home Assistant does not speak TLS at this address: write http://") from None
-        raise NotDelivered("no TLS connection to Home Assistant: if its address has none, write http://") from None
+            raise OutputRefused("Home Assistant does not use TLS at this address: write http://") from None
+        raise NotDelivered("no TLS connection to Home Assistant: if it does not use TLS, write http://") from None
     except TimeoutError:
         raise NotDelivered("Home Assistant does not answer in time") from None
     except OSError as error:
@@ -200,7 +200,7 @@ def _explain_failures() -> Iterator[None]:
     except InvalidStatus as error:
         status = error.response.status_code
         if status >= 500 or status == 429:
-            raise NotDelivered(f"Home Assistant is not there: status {status}") from None
+            raise NotDelivered(f"Home Assistant is not at this address: status {status}") from None
         raise OutputRefused(_NO_HOME_ASSISTANT) from None
     except ConnectionClosed:
         raise NotDelivered("Home Assistant has closed the connection") from None

@@ -59,15 +59,17 @@ def to_target(options: OutputOptions) -> WriteTarget:
     """Return the target that these options name. Raises ValueError with one line."""
     parts = urlsplit(options.url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or parts.query or parts.fragment:
-        raise ValueError("the address needs the form https://HOST:8086, without parameters")
+        raise ValueError("the address must look like https://HOST:8086, without parameters")
     if parts.username or parts.password:
-        raise ValueError("the address holds a user or a password: give the option user, and the password as the secret")
+        raise ValueError(
+            "the address must not contain a user or password: give the option user, and the password as the secret"
+        )
     url, more = options.url.rstrip("/"), options.more
     database, bucket, user = (more.get(name) for name in ("database", "bucket", "user"))
     if database and bucket:
-        raise ValueError("InfluxDB 2 has a bucket, InfluxDB 1 and 3 a database: give one of the two")
+        raise ValueError("InfluxDB 2 has a bucket, InfluxDB 1 and 3 a database: give only one of the two options")
     if options.secret and not user and not (options.secret.isascii() and options.secret.isprintable()):
-        raise ValueError("a token has printable letters of ASCII only")
+        raise ValueError("a token must have printable ASCII characters only")
     if bucket:
         if not options.secret:
             raise ValueError("a bucket needs a token as the secret")
@@ -84,7 +86,7 @@ def to_target(options: OutputOptions) -> WriteTarget:
         headers = {"Authorization": f"Bearer {options.secret}"}
         return WriteTarget(f"{url}/api/v3/write_lp", {"db": database, "precision": "second"}, headers)
     if options.secret:
-        raise ValueError("a secret needs the option bucket, database or user: it says whose it is")
+        raise ValueError("a secret needs the option bucket, database or user")
     return WriteTarget(f"{url}/write", {**({"db": database} if database else {}), "precision": "s"})
 
 
@@ -104,7 +106,7 @@ class LineProtocolOutput:
             answer = self._post(session, [_COMMENT])
         if answer.status_code != requests.codes.bad_request:  # InfluxDB 2 calls a write without a point a bad one.
             self._require_success(answer)
-        return "the server takes what is written with these options"
+        return "the server accepts data with these options"
 
     def send(self, changes: Sequence[Change]) -> None:
         lines = chain.from_iterable(to_lines(change, self.measures) for change in changes)
@@ -145,13 +147,13 @@ class LineProtocolOutput:
             raise OutputRefused(f"the server has {error}: see RELEVE_WEBHOOK_NETWORKS") from None
         except requests.exceptions.SSLError:
             raise OutputRefused(
-                "the server's certificate is not trusted: the option ca_file names its authority's"
+                "the server's certificate is not trusted: set the option ca_file to its authority's certificate"
             ) from None
         except (requests.RequestException, HTTPError, SupplierTooSlow, AnswerTooLarge) as error:
             # The text of the error may quote the address.
             raise NotDelivered(f"the server can't be reached: {type(error).__name__}") from None
         except OSError:
-            raise OutputRefused("the file that the option ca_file names can't be read") from None
+            raise OutputRefused("the file of the option ca_file can't be read") from None
 
     def _require_success(self, answer: requests.Response) -> None:
         status, text = answer.status_code, answer.text[:10_000]
@@ -168,17 +170,19 @@ def _advice(status: int, text: str) -> str:
     """Return what to do about a refusal, without the server's own text."""
     match status:
         case 401 | 403:
-            return f"the server refuses the credentials, or their right to write (status {status})"
+            return f"the server refuses the credentials, or they may not write (status {status})"
         case 404:
-            return "the server has no such database or bucket, or is another one than the options say (status 404)"
+            return (
+                "the server has no such database or bucket, or the options are for another kind of server (status 404)"
+            )
         case 413:
-            return "the server takes not even one line (status 413)"
+            return "the server refuses even a single line as too large (status 413)"
         case _ if _TYPE_CONFLICT in text:
-            return "the measurements hold fields of another type: choose a database of Relève's own"
+            return "the measurements have fields of another type: give Relève its own database"
         case _ if 300 <= status < 400:
-            return f"the server redirects (status {status}): give the address that it leads to"
+            return f"the server redirects (status {status}): give the final address"
         case _:
-            return f"the server does not take the lines (status {status})"
+            return f"the server refuses the lines (status {status})"
 
 
 def _batches(lines: Iterator[str], size: int) -> Iterator[list[str]]:
@@ -206,8 +210,8 @@ KIND: Final = OutputKind(
         "bucket": "InfluxDB 2: the bucket",
         "org": "InfluxDB 2: the organization",
         "database": "InfluxDB 1 and 3: the database",
-        "user": "InfluxDB 1, or a proxy before the server: the user of the password",
-        "ca_file": "a file with the certificate of the authority to trust for this server",
+        "user": "InfluxDB 1, or a proxy in front of the server: the user of the password",
+        "ca_file": "file with the certificate of the server's authority",
     },
     build=build,
 )

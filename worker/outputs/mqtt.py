@@ -52,7 +52,7 @@ class MqttOutput:
 
     def check(self) -> str:
         with self.broker.connect():
-            return "the broker takes the connection, and the user and the password"
+            return "the broker accepts the connection, user and password"
 
     def send(self, changes: Sequence[Change]) -> None:
         """Publish the figures of the changes' accounts as they are now; what has changed doesn't matter."""
@@ -115,7 +115,7 @@ def _sensors(figures: Sequence[EnergyFigures]) -> Iterator[tuple[str, dict[str, 
                 {
                     "device_class": "energy",
                     "unit_of_measurement": "kWh",
-                    # A total that begins anew: a value may also be corrected downwards.
+                    # A total that starts again: a value may also be corrected downwards.
                     "state_class": "total",
                     "last_reset_value_template": f"{{{{ value_json.{period}_from }}}}",
                     "suggested_display_precision": 2,
@@ -146,14 +146,16 @@ def build(options: OutputOptions, parts: OutputParts) -> MqttOutput:
     """Build the output of these options. Raises ValueError with one line."""
     url, more = urlsplit(options.url), options.more
     if url.scheme not in PORTS or not url.hostname or url.path.strip("/") or url.query or url.fragment:
-        raise ValueError("the address needs the form mqtts://HOST or mqtts://HOST:PORT")
+        raise ValueError("the address must look like mqtts://HOST or mqtts://HOST:PORT")
     if url.username or url.password:
-        raise ValueError("the address holds a user or a password: give the option user, and the password as the secret")
+        raise ValueError(
+            "the address must not contain a user or password: give the option user, and the password as the secret"
+        )
     if options.secret and not more.get("user"):
         raise ValueError("a password needs the option user")
     language = more.get("language", LANGUAGES[0])
     if language not in LANGUAGES:
-        raise ValueError(f"the option language is one of {', '.join(LANGUAGES)}")
+        raise ValueError(f"the option language must be one of {', '.join(LANGUAGES)}")
     return MqttOutput(
         broker=MqttBroker(
             host=url.hostname,
@@ -174,7 +176,7 @@ def build(options: OutputOptions, parts: OutputParts) -> MqttOutput:
 
 def _to_topic(text: str) -> str:
     if not text or text != text.strip("/ ") or any(sign in text for sign in _NOT_IN_A_TOPIC):
-        raise ValueError("a topic has words with / between, without +, # and $")
+        raise ValueError("a topic must have words with / between them, without +, # and $")
     return text
 
 
@@ -192,10 +194,10 @@ KIND: Final = OutputKind(
     forget=forget,
     options={
         "user": "the broker's user",
-        "language": "of the sensors' names: fr (the default) or en",
-        "base_topic": "the first part of our own topics; without it, releve",
-        "discovery_prefix": "the prefix of Home Assistant's discovery; without it, homeassistant",
-        "ca_file": "a file with the certificate of the authority to trust for this broker",
+        "language": "language of the sensors' names: fr (default) or en",
+        "base_topic": "first part of Relève's topics; default: releve",
+        "discovery_prefix": "prefix of Home Assistant's discovery; default: homeassistant",
+        "ca_file": "file with the certificate of the broker's authority",
     },
     build=build,
 )

@@ -90,11 +90,11 @@ class MqttBroker:
             raise OutputRefused(f"the broker has {error}: see RELEVE_WEBHOOK_NETWORKS") from None
         except ssl.SSLCertVerificationError as error:
             raise OutputRefused(
-                f"the broker's certificate is not trusted ({error.verify_message}): "
-                "the option ca_file names its authority's"
+                f"the broker's certificate is not trusted ({error.verify_message}): set the option ca_file to its "
+                "authority's certificate"
             ) from None
         except ssl.SSLError:
-            raise NotDelivered("the broker speaks no TLS on this port, or broke off: mqtts:// needs it") from None
+            raise NotDelivered("the broker does not use TLS on this port, or broke off: mqtts:// needs TLS") from None
         except (OSError, ValueError) as error:
             raise NotDelivered(f"the broker can't be reached: {_reason(error)}") from None
 
@@ -102,7 +102,7 @@ class MqttBroker:
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError):
-            raise OutputRefused("the file that the option ca_file names can't be read, or is no certificate") from None
+            raise OutputRefused("the file of the option ca_file can't be read, or is not a certificate") from None
         broker = self
 
         class GuardedTlsSocket(ssl.SSLSocket):
@@ -137,7 +137,7 @@ class MqttConnection:
         if code.value in _REFUSED_CREDENTIALS:
             raise OutputRefused(f"the broker does not let this user write to {message.topic}")
         if code.is_failure:
-            raise NotDelivered(f"the broker did not take a message: {code}")
+            raise NotDelivered(f"the broker did not accept a message: {code}")
 
     def wait_for_greeting(self) -> None:
         """Wait until the broker has taken the connection. Raises NotDelivered, OutputRefused."""
@@ -150,7 +150,7 @@ class MqttConnection:
         if code.value in _REFUSED_CREDENTIALS:
             raise OutputRefused(f"the broker refuses the user or the password: {code}")
         if code.value == _BAD_PROTOCOL:
-            raise OutputRefused("the broker does not speak MQTT 5: it needs a newer version, such as Mosquitto 2")
+            raise OutputRefused("the broker does not support MQTT 5: use a newer one, such as Mosquitto 2")
         raise (NotDelivered if code.value in _BUSY else OutputRefused)(f"the broker refuses the connection: {code}")
 
     def _wait_for(self, info: MQTTMessageInfo) -> ReasonCode:

@@ -30,7 +30,7 @@ def require_address(url: str) -> None:
     except ValueError:  # Its text quotes what was typed, of which a password may be a part.
         has_port = False
     if not has_port:
-        raise ValueError("this is no address: its host is no name, or its port no number")
+        raise ValueError("this is not an address: its host or port is invalid")
 
 
 @dataclass(frozen=True, kw_only=True)

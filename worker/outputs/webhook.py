@@ -48,7 +48,7 @@ class MeasuresWebhook:
         """Send a signed request without a reading, of kind ``test``."""
         with open_session(self.networks) as session:
             self._post(session, {"id": uuid4().hex, "kind": "test"})
-        return "the receiver takes signed requests"
+        return "the receiver accepts signed requests"
 
     def send(self, changes: Sequence[Change]) -> None:
         with open_session(self.networks) as session:
@@ -79,7 +79,7 @@ class MeasuresWebhook:
         if status in _REFUSED:
             raise OutputRefused(f"the receiver {_REFUSED[status]} (status {status})")
         if 300 <= status < 400:
-            raise OutputRefused(f"the receiver redirects (status {status}): give the address that it leads to")
+            raise OutputRefused(f"the receiver redirects (status {status}): give the final address")
         raise NotDelivered(f"the receiver answers with status {status}")
 
 
@@ -124,9 +124,13 @@ def build(options: OutputOptions, parts: OutputParts) -> MeasuresWebhook:
         raise ValueError("the address must be an https:// URL")
     networks = (*parts.networks, *HOME_NETWORKS) if parts.any_private else tuple(parts.networks)
     if address.scheme == "http" and not networks and not is_loopback_host(address.hostname):
-        raise ValueError("the address needs https:// (or name the receiver's network in RELEVE_WEBHOOK_NETWORKS)")
+        raise ValueError(
+            "the address needs https:// (or set RELEVE_WEBHOOK_NETWORKS to the receiver's private network)"
+        )
     if len(options.secret or "") < SHORTEST_SECRET:
-        raise ValueError(f"the secret needs {SHORTEST_SECRET} characters at least: openssl rand -hex 32")
+        raise ValueError(
+            f"the secret needs at least {SHORTEST_SECRET} characters: make one with `openssl rand -hex 32`"
+        )
     return MeasuresWebhook(url=options.url, secret=options.secret or "", measures=parts.measures, networks=networks)
 
 

@@ -209,7 +209,7 @@ class QuotaLedger(PrefixedKeys):
     def calls_left(self, api: str) -> int:
         """Return how many calls the limit a day leaves now. Raises ValueError where there is none."""
         if self.per_day is None:
-            raise ValueError(f"{self._supplier} has no limit a day")
+            raise ValueError(f"{self._supplier} has no daily limit")
         return max(0, self.per_day - self.used_in_a_day(api))
 
     def _gate_code(self) -> str:
@@ -241,4 +241,6 @@ class QuotaLedger(PrefixedKeys):
             named = CLASS_BY_CODE.get(self._gate_code(), SupplierLimited)
             error_class = named if issubclass(named, SupplierLimited) else SupplierLimited
             return error_class(error_class.while_closed.format(self._supplier), retry_after_s=retry_after_s)
-        return RateLimited(f"no permit of {self._supplier} in time: we wait for our turn", retry_after_s=retry_after_s)
+        return RateLimited(
+            f"rate limit of {self._supplier} reached: the call waits for its turn", retry_after_s=retry_after_s
+        )

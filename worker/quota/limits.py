@@ -16,7 +16,7 @@ from worker.domain.fleet.lanes import EQUAL_SHARES, LANES, QUOTA_LANES, Lane, Sh
 SECOND_MS: Final = 1000
 HOUR_MS: Final = 3_600_000
 
-RAMP_US: Final = 60_000_000  # For so long the gate opens, after it was closed.
+RAMP_US: Final = 60_000_000  # The gate opens gradually over this time, after it was closed.
 # Without a limit a second, the gate's ramp ends at four calls a second.
 RAMP_SPACING_US: Final = 250_000
 

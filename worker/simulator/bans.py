@@ -33,6 +33,6 @@ class Bans:
         return max(self._calls.values(), default=0)
 
     def forget(self) -> None:
-        """Lift all bans, and count anew."""
+        """Lift all bans, and restart the counts."""
         self.banned.clear()
         self._calls.clear()

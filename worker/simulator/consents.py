@@ -71,7 +71,7 @@ class Consents:
         return consent is not None and self._clock.today() >= consent.end
 
     def first_usage_points(self, count: int) -> list[str]:
-        """Return the meters of the first holders, whoever has consented since."""
+        """Return the meters of the first holders, whatever consents there were since."""
         return list(islice(self._given or self._generate_usage_points(), count))
 
     def _generate_usage_points(self) -> Iterator[str]:

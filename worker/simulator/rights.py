@@ -72,7 +72,7 @@ class AccessRight:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is active, waits for its holder, or is checked anew."""
+        """Whether it is active, waits for its holder, or is checked again."""
         return self.state in (RightState.ACTIVE, RightState.PENDING, RightState.TO_CHECK)
 
     def end(self, state: RightState, by: str | None, at: datetime) -> None:

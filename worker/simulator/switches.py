@@ -65,7 +65,7 @@ def _check_off_peak_hours(text: str) -> str:
 
 def _check_panels(watts: int | None) -> int | None:
     if watts and not SMALLEST_WP <= watts <= LARGEST_WP:
-        raise ValueError(f"panels have {SMALLEST_WP} to {LARGEST_WP} W; 0 is none")
+        raise ValueError(f"panels must have {SMALLEST_WP} to {LARGEST_WP} W; 0 is none")
     return watts
 
 

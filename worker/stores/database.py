@@ -157,9 +157,9 @@ class Database:
 
     @contextmanager
     def changing_tables(self) -> Iterator[Connection]:
-        """Open a transaction that may make tables anew. Raises StoreUnavailable, and OperatorFault for a lost row.
+        """Open a transaction that may rebuild tables. Raises StoreUnavailable, and OperatorFault for a lost row.
 
-        SQLite changes a table by making it anew: it would refuse to drop one that others refer to. So it looks at the
+        SQLite changes a table by rebuilding it: it would refuse to drop one that others refer to. So it looks at the
         foreign keys only at the end, and a row that refers to none undoes everything.
         """
         with (
@@ -173,8 +173,8 @@ class Database:
                 return
             if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
                 raise OperatorFault(
-                    f"rows of {broken[0]} would refer to rows of {broken[2]} that are gone: nothing was changed, stay "
-                    "with the version before"
+                    f"nothing was changed: rows of {broken[0]} refer to missing rows of {broken[2]}; keep the old "
+                    "version of Relève"
                 )
 
     def fetch(self, query: Select[Any]) -> Sequence[Row[*tuple[Any, ...]]]:
@@ -228,17 +228,17 @@ class Database:
         if isinstance(error, OperationalError | ProgrammingError) and any(
             word in text for word in _MISSING_TABLE_ERRORS
         ):
-            return f"the {self._use.name} tables are missing or older than this program: run `releve migrate`"
+            return f"the {self._use.name} tables are missing or older than this version: run `releve migrate`"
         if isinstance(error, OperationalError) and "LockNotAvailable" in text:
-            return "a table stayed in use for too long: run `releve migrate` again, or stop the workers first"
+            return "a table was in use for too long: run `releve migrate` again, or stop the workers first"
         if isinstance(error, ProgrammingError) and "InsufficientPrivilege" in text:
             reason = _first_line(driver_error)
-            return f"this user may not do that ({reason}): run `releve migrate` as the tables' owner first"
+            return f"this database user may not do that ({reason}): run `releve migrate` as the tables' owner first"
         if isinstance(error, PoolTimeout):
-            return "all connections are in use: lower the number of threads, or try later"
+            return "all database connections are in use: use fewer threads, or try later"
         # SQLite raises a plain DatabaseError for a file that is not a database.
         if isinstance(error, OperationalError | InterfaceError | InternalError) or type(error) is DatabaseError:
-            return f"does not serve ({_first_line(driver_error)}): check that it runs and {self._use.setting}"
+            return f"does not work ({_first_line(driver_error)}): check that it runs, and {self._use.setting}"
         return None
 
 
@@ -288,7 +288,7 @@ def _parse_url(text: str, use: DatabaseUse) -> URL:
     except (ArgumentError, NoSuchModuleError, ValueError):  # A port that is not a number gives a ValueError.
         raise ValueError(expected) from None
     except ImportError:
-        raise ValueError(f"the driver that the {use.name} URL names is not installed: leave it out") from None
+        raise ValueError(f"the driver in the {use.name} URL is not installed: leave it out") from None
     # In memory, each connection would see another database.
     in_memory = url.database in (None, "", ":memory:")
     if in_memory or dialect.is_async or dialect.driver not in _DRIVERS:

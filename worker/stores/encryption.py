@@ -62,12 +62,12 @@ def check_keys(keys: Sequence[str]) -> None:
     An older one that can be guessed still opens what it has sealed, so that it can be replaced.
     """
     if not keys:
-        raise ValueError("there is no key: make one with `releve keys new`")
+        raise ValueError("the key is missing: make one with `releve keys new`")
     for number, key in enumerate(keys, start=1):
         if len(key) < MIN_KEY_LENGTH:
             raise ValueError(f"key {number} has {len(key)} characters and needs at least {MIN_KEY_LENGTH}")
     if len(set(keys[0])) < _MIN_DIFFERENT_CHARACTERS:
-        raise ValueError("the first key is not random: put one of `releve keys new` before it")
+        raise ValueError("the first key is not random: put a key from `releve keys new` before it")
 
 
 def generate_key() -> str:

@@ -2,7 +2,7 @@
 
 A backup is older than what came after it, and the registry may be lost. So each erasure, each consent that was stopped
 and each account that was closed is written here first, by the process that does it, and only then in the registry. An
-entry whose transaction failed afterwards does no harm: whoever asked for it asks again.
+entry whose transaction failed afterwards does no harm: the caller asks again.
 
 The first line has the id of the ledger; each other line is an entry with a signature under the erasure keys::
 
@@ -97,10 +97,10 @@ class LedgerFile:
         ledger_id, entries = self._read()
         if ledger_id != position.id:
             raise LedgerRefused(
-                f"{self.path} is not the ledger of this backup: name the right one as RELEVE_LEDGER_FILE"
+                f"{self.path} is not the ledger of this backup: set RELEVE_LEDGER_FILE to the right one"
             )
         if len(entries) < position.entries:
-            raise LedgerRefused(f"{self.path} has lost entries since the backup was made: bring the whole file back")
+            raise LedgerRefused(f"{self.path} has lost entries since the backup was made: restore the whole file")
         return entries
 
     def read_all(self) -> list[LedgerEntry]:
@@ -116,13 +116,13 @@ class LedgerFile:
             lines = content[: content.rfind(b"\n") + 1].decode().split("\n")[:-1]
         except FileNotFoundError:
             raise LedgerRefused(
-                f"there is no ledger at {self.path}: bring it back, or name it as RELEVE_LEDGER_FILE"
+                f"there is no ledger of erasures at {self.path}: restore it, or set RELEVE_LEDGER_FILE to it"
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise LedgerRefused(f"{self.path} can't be read ({type(error).__name__})") from None
         rows = [self._checked(line, number) for number, line in enumerate(lines, start=1)]
         if not rows or not isinstance(rows[0].get("ledger"), str):
-            raise LedgerRefused(f"{self.path} is no ledger: bring the whole file back")
+            raise LedgerRefused(f"{self.path} is not a ledger of erasures: restore the whole file")
         return rows[0]["ledger"], [self._to_entry(row, number) for number, row in enumerate(rows[1:], start=2)]
 
     def _checked(self, line: str, number: int) -> dict[str, Any]:
@@ -130,11 +130,9 @@ class LedgerFile:
             row = dict(json.loads(line))
             signature = str(row.pop("signature"))
         except (ValueError, TypeError, KeyError):
-            raise LedgerRefused(f"{self.path} is damaged in line {number}") from None
+            raise LedgerRefused(f"{self.path} is damaged at line {number}") from None
         if not self._hashes.matches(_PURPOSE, _to_text(row), signature):
-            raise LedgerRefused(
-                f"{self.path}, line {number}, was changed, or RELEVE_ERASURE_KEYS lacks the key it was signed with"
-            )
+            raise LedgerRefused(f"line {number} of {self.path} was changed, or RELEVE_ERASURE_KEYS lacks its key")
         return row
 
     def _to_entry(self, row: dict[str, Any], number: int) -> LedgerEntry:
@@ -149,7 +147,7 @@ class LedgerFile:
             )
         except (ValueError, TypeError, KeyError):
             raise LedgerRefused(
-                f"{self.path} comes from another version (line {number}): update Relève first"
+                f"{self.path} comes from a newer version (line {number}): update Relève first"
             ) from None
 
     @contextmanager
@@ -171,7 +169,7 @@ class LedgerFile:
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise StoreUnavailable(
-                f"the ledger of erasures can't be written ({reason}): see RELEVE_LEDGER_FILE"
+                f"the ledger of erasures can't be written ({reason}): check RELEVE_LEDGER_FILE"
             ) from error
 
     def _write(self, file: IO[bytes], row: dict[str, Any]) -> None:

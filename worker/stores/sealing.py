@@ -11,7 +11,7 @@ base64 of:
     content   …          AES-256-GCM with its tag of 16 bytes; associated data: version, time, and the place
 
 Versions before this one sealed with Fernet (version 0x80, ``gAAAA…``), which binds a text to no place. Such a text
-still opens under its key, wherever it is, until ``releve keys rotate`` has sealed it anew and that key is dropped.
+still opens under its key, wherever it is, until ``releve keys rotate`` has sealed it again and that key is dropped.
 
 To change the key, put the new one first, run ``releve keys rotate``, then remove the old one.
 """
@@ -112,8 +112,8 @@ class Sealer:
     def _open(self, sealed: bytes, place: str) -> tuple[int, bytes]:
         if (opened := self._find_key(sealed, place)) is None:
             raise OperatorFault(
-                "a stored text was sealed under a key that is no longer given, or is not where it was stored: put the "
-                f"old key back into {self._purpose.setting}, after the new one, until `releve keys rotate` has run"
+                "a stored text can't be decrypted: its key is missing, or it was moved; put the old key back into "
+                f"{self._purpose.setting}, after the new one, until `releve keys rotate` has run"
             )
         return opened
 

@@ -89,7 +89,7 @@ class AuditSummary:
 class Auditor:
     """An auditor of single accounts.
 
-    ``publish`` requests a window whose readings are doubtful again. ``rebuild_days`` marks the days of a series anew.
+    ``publish`` requests a window whose readings are doubtful again. ``rebuild_days`` marks the days of a series again.
     """
 
     measures: MeasureStore

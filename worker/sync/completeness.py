@@ -61,7 +61,7 @@ class LedgerRebuilder:
                 return False
             if self.ledgers.replace_if_unchanged(account_id, series, known, rebuilt):
                 return True
-        raise StoreUnavailable(f"the days of account {account_id} keep changing while they are read: try again later")
+        raise StoreUnavailable(f"other processes are changing the days of account {account_id}: try again later")
 
     def _covered(self, account_id: str, series: Series) -> Iterator[tuple[date, timedelta]]:
         """Yield each day with readings, and how much of it they cover."""

@@ -43,7 +43,7 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DueWindows:
-    """The windows of a supplier's ``series`` that are due, claimed for whoever publishes them.
+    """The windows of a supplier's ``series`` that are due, claimed for their publisher.
 
     ``closed_for_s``: seconds for which its gate stays closed; until then nothing is due. ``policies``: every how many
     nights a series is asked for. Methods raise StoreUnavailable.

@@ -35,7 +35,7 @@ class FileAccounts:
         """
         if account.state in (AccountState.CLOSED, AccountState.DELETED):
             raise FileRefused(
-                f"{file.file}: account {account.id} is {account.state}, so nothing is stored for it", FileFault.CLOSED
+                f"{file.file}: nothing is stored, because account {account.id} is {account.state}", FileFault.CLOSED
             )
         if file.series not in of_supplier(account.supplier):
             of_file = "gas" if file.series.description.supplier == _GAS else "electricity"
@@ -46,7 +46,7 @@ class FileAccounts:
         number = number_of(file, meter)
         if number is not None and number != account.usage_point_id:
             raise FileRefused(
-                f"{file.file}: it is of the meter {mask(number)}, and account {account.id} of "
+                f"{file.file}: it is of meter {mask(number)}, but account {account.id} is of "
                 f"{account.last_digits or 'none'}",
                 FileFault.OTHER_METER,
             )
@@ -78,7 +78,7 @@ def number_of(file: FileSeries, meter: str | None) -> str | None:
     if number is not None and number.isdecimal():
         number = number.zfill(14)  # A spreadsheet takes zeros away.
     if number is not None and meter is not None and number != meter:
-        raise FileRefused(f"{file.file}: it is of the meter {mask(number)}, and not of {mask(meter)}")
+        raise FileRefused(f"{file.file}: it is of meter {mask(number)}, not of {mask(meter)}")
     return number or meter
 
 
@@ -86,7 +86,7 @@ def require_number(file: FileSeries, meter: str | None) -> str:
     """Return the number of the file's meter. Raises FileRefused where nobody says it."""
     number = number_of(file, meter)
     if number is None:
-        raise FileRefused(f"{file.file}: it does not say which meter it is of: give --usage-point or --account")
+        raise FileRefused(f"{file.file}: it does not name its meter: give --usage-point or --account")
     return number
 
 

@@ -83,7 +83,7 @@ class Incidents:
             return
         self.store.increment_count(incident, "windows_held")
         WINDOWS_HELD.labels(series_of(job)).inc()
-        raise IncidentOpen(f"nobody is asked for this during an incident ({incident.kind}): it is due again afterwards")
+        raise IncidentOpen(f"no calls during an incident ({incident.kind}): retried afterwards")
 
     # -- After a call
 

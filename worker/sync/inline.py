@@ -82,7 +82,7 @@ class Inline:
                 wait_s = retry_delay_s(retries, error.retry_after_s, random.random)
                 if retries + 1 == MOST_TRIES or wait_s > LONGEST_WAIT_S:
                     raise
-                self.print_line(f"{error}; trying again in {wait_s:.0f} s")
+                self.print_line(f"{error}; retrying in {wait_s:.0f} s")
                 self.sleep(wait_s)
         raise AssertionError("unreachable")
 

@@ -23,7 +23,7 @@ from worker.stores.measures.base import ALL_KEYS, Document, DocumentsByDoctype, 
 
 # Days of load curve in memory and in one request.
 _CURVE_DAYS: Final = 31
-_OTHER_WRITER: Final = "somebody else writes to the store: stop workers, beat and web, and run it again"
+_OTHER_WRITER: Final = "another process writes to the store: stop workers, beat and web, and run it again"
 
 # Computes the totals of an account, series and window again, and returns the number of documents written.
 RecomputeTotals = Callable[[str, Series, DateWindow], int]
@@ -102,7 +102,7 @@ class LayoutMigrator:
         for doctype, documents in source.items():
             stored_by_id = {document["_id"]: document for document in stored[doctype]}
             if any(_needs_copy(stored_by_id.get(document["_id"]), document) for document in documents):
-                raise StoreUnavailable(f"{doctype.value}: what was copied does not read back alike: {_OTHER_WRITER}")
+                raise StoreUnavailable(f"{doctype.value}: the copies differ when read back: {_OTHER_WRITER}")
 
 
 def _windows(measures: MeasureStore, account_id: str, series: Series) -> Iterator[DateWindow]:

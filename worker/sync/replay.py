@@ -109,7 +109,7 @@ class _ReplayRecorder:
             changes = dict(_changed_marks(known, marks))
             if not changes or self.ledgers.replace_if_unchanged(account_id, series, known, known.with_marks(changes)):
                 return
-        raise StoreUnavailable("other processes keep changing the days of this series: try again later")
+        raise StoreUnavailable("other processes are changing the days of this series: try again later")
 
 
 def _changed_marks(known: DayLedger, marks: Mapping[date, DayMark]) -> Iterable[tuple[date, DayMark]]:

@@ -47,7 +47,7 @@ from worker.sync.retries import A_DAY, due_after_failure, due_after_success, nex
 
 log = logging.getLogger("releve.sync")
 
-_NOT_OF_THIS_METER: Final = "the contract says that this meter is read too rarely, or in another way, for this series"
+_NOT_OF_THIS_METER: Final = "by its contract, this meter is not read often enough, or in the right way, for this series"
 
 
 @dataclass(frozen=True, kw_only=True)

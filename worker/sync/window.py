@@ -115,7 +115,7 @@ class WindowSync:
             # A late task asks nothing for an account that was removed or whose consent is over.
             raise refusal
         if account.usage_point_id is None:
-            raise UnknownUsagePoint("this account has no usage point yet: its owner must connect the meter")
+            raise UnknownUsagePoint("this account has no meter yet: its holder must connect one")
         try:
             fetched = self.parse_answer(job, self._fetch_answer(account, account.usage_point_id, job))
         except WorkerError as error:
@@ -129,7 +129,7 @@ class WindowSync:
 
     def _fetch_answer(self, account: Account, meter: str, job: WindowJob) -> RawAnswer:
         series, asked_at, window = messages.series_of(job), self.now(), messages.window_of(job)
-        # Each piece gets the client anew: none is asked for after the consent's last day, however long this takes.
+        # Each piece gets the client again: none is asked for after the consent's last day, however long this takes.
         # A lambda, because the ``repr`` of a partial would show the meter's number.
         # A state is asked for whenever it began: the answer tells what holds today.
         data_from = None if series.is_state else account.first_day
@@ -344,7 +344,7 @@ class WindowSync:
                 Entry(*entry.reading) for entry in entries[inputs] if entry.key in lost_keys[inputs]
             ]
             writes = self.aggregate(self._compare(writes, entries_again, writes["facts"]), written_keys)
-        raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
+        raise StoreUnavailable("other processes are changing these documents: try again later")
 
 
 # -- Between the reads and the writes; without I/O

@@ -57,9 +57,8 @@ def trusted_proxies(public_url: str) -> str | None:
         return None if setting.lower() == NO_PROXY else setting
     if is_public_host(urlsplit(public_url).hostname or ""):
         raise ConfigError(
-            f"RELEVE_PUBLIC_URL is a public address and {PROXIES} is not set: set it to the address of the reverse "
-            f"proxy as this process sees it (127.0.0.1 for one on this host), or to {NO_PROXY} where browsers come "
-            "directly"
+            f"RELEVE_PUBLIC_URL is a public address, but {PROXIES} is not set: set it to the reverse proxy's address "
+            f"as this process sees it (127.0.0.1 on this host), or to {NO_PROXY} if there is no proxy"
         )
     return "127.0.0.1"
 

@@ -76,7 +76,7 @@ class AbortedAnswer(Exception):
 
 def meter_elsewhere() -> HttpRefusal:
     """Return the refusal of a meter that another tenant's account reads. It names neither; only clients get it."""
-    message = "an account of another service reads this meter, and only one account can: ask the operator"
+    message = "an account of another tenant reads this meter, and only one account can: ask the operator"
     return HttpRefusal(409, MeterElsewhere.code, message)
 
 
@@ -120,7 +120,7 @@ def refuse_body(request: Request) -> HttpRefusal | None:
     is_call = path.startswith("/api/")
     most = upload or (_LONGEST_CALL if is_call else LONGEST_FORM)
     if int(request.headers.get("Content-Length", 0)) > most:
-        return HttpRefusal(413, "too_large", f"a body may have {most} bytes")
+        return HttpRefusal(413, "too_large", f"a body may have at most {most} bytes")
     is_multipart = request.headers.get("Content-Type", "").lstrip().lower().startswith("multipart/")
     if is_multipart and upload is None and not is_call:
         return HttpRefusal(415, "unsupported_media_type", "send the form as application/x-www-form-urlencoded")
@@ -133,9 +133,9 @@ def _to_refusal(error: Exception) -> HttpRefusal:
             return error
         case UnknownAccount():
             # One that doesn't exist and one of another household are refused in the same words.
-            return HttpRefusal(404, "unknown_account", "no such account, or none that you may see")
+            return HttpRefusal(404, "unknown_account", "no such account, or you may not see it")
         case RateLimited() if not isinstance(error, IncidentOpen):
-            message = "we wait for our turn with the supplier: try again later"
+            message = "the supplier's rate limit is reached: try again later"
             return HttpRefusal(503, "rate_limited", message, wait_s=error.retry_after_s or CLIENT_DELAY_S)
         case TransientError():
             log.warning("request not served", extra=fields(reason=str(error)))
@@ -151,7 +151,7 @@ def _to_refusal(error: Exception) -> HttpRefusal:
             log.error("request failed", extra=fields(code=error.code, reason=str(error)))
         case _:
             pass  # A bug of ours: Starlette logs its traceback.
-    return HttpRefusal(500, "failed", "the service can't do this: its operator finds the reason in the log")
+    return HttpRefusal(500, "failed", "the service can't do this: its operator can find the reason in the log")
 
 
 def _describe_fault(fault: Mapping[str, Any]) -> str:

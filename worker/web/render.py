@@ -98,7 +98,7 @@ def render_message(
     if status >= 400:
         note_refusal(request, name)
     values = {"title": f"{name}.title", "text": f"{name}.text", "action": action, "words": words or {}}
-    # Whoever isn't let in, and shows nothing, may be a household that has lost its session.
+    # A visitor who isn't let in, and shows nothing, may be a household that has lost its session.
     is_households = not _session_of(request).accounts and not request.url.path.startswith("/operator")
     offers_sign_in = status in _NOT_LET_IN and is_households and action != SIGN_IN
     response = render(request, "message.html", status, **values, reloads=bool(reload_s), offers_sign_in=offers_sign_in)

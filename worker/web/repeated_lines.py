@@ -14,7 +14,7 @@ from worker.web.errors import AbortedAnswer
 
 _EVERY_S: Final = 60.0
 _MOST_KINDS: Final = 200  # The kind that was seen longest ago is forgotten first.
-# Whoever sends odd requests, or many at once, must not fill the log with the lines of uvicorn and of the event loop.
+# A client that sends odd requests, or many at once, must not fill the log with lines of uvicorn and the event loop.
 _LOGGERS: Final = ("uvicorn.error", "asyncio")
 _REQUEST_LOGGER: Final = "releve.web"
 _REQUEST_LINES: Final = frozenset({"request not served"})

@@ -24,7 +24,7 @@ from worker.errors import (
     SupplierFault,
     SupplierLimited,
     SupplierTooSlow,
-    Unforeseen,
+    UnexpectedError,
     WrongUnit,
 )
 
@@ -139,7 +139,7 @@ def test_what_the_last_try_met_is_told_until_an_answer_comes(
         try:
             home.household.run(job)
         except KeyError:  # tasks.base records an unforeseen error in the same way.
-            home.household.results.record_failure(job, Unforeseen("unforeseen KeyError"))
+            home.household.results.record_failure(job, UnexpectedError("unexpected KeyError"))
     explanation = home.explain(1)
     assert explanation.reason is reason
     assert cause in explanation_to_json(explanation)["series"]["daily"]["last_run"]["cause"]["en"]

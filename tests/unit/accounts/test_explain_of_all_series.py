@@ -62,7 +62,7 @@ def test_registers_peak_and_contract_are_told_as_they_are(home: Home) -> None:
     assert "  at 12:06:20+0200, 52% of 9.000 kVA" in lines
     assert "contract: unknown (beyond_history), 9.000 kVA stored" in lines
     assert "  known since 2024-07-24, tariff BTINFCU4, off_peak_hours HC (22H00-6H00)" in lines
-    assert "totals: they agree" in lines
+    assert "totals: correct" in lines
 
 
 def test_a_contract_is_known_from_the_day_on_which_it_was_told(home: Home) -> None:

@@ -101,5 +101,5 @@ def test_d30_ctrl_c_says_what_it_does_meanwhile(moment: str, monkeypatch: pytest
     monkeypatch.setattr(demo_module, "_start", start)
     result = CliRunner().invoke(demo, [], standalone_mode=False)
     lines = result.output.splitlines()
-    assert lines == ["ending the processes and removing the demo's data, some ten seconds", "all has ended"]
+    assert lines == ["stopping the processes and removing the demo's data, about ten seconds", "all has ended"]
     assert result.return_value == {"run": 130, "wait_for_interrupt": 0}[moment]

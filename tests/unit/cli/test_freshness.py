@@ -31,4 +31,4 @@ def test_freshness_is_a_hundred_percent_only_where_nobody_lacks(capsys: pytest.C
     assert "2024-07-23 load_curve: 0.1% (1 of 10000 active accounts)" in printed
     assert "100.0%" not in printed and " 0.0%" not in printed
     print_freshness(date(2024, 7, 24), [HourFreshness(hour, Series.DAILY, 0, 0)], [])
-    assert "daily: nobody yet (0 of 0 active accounts)" in capsys.readouterr().out
+    assert "daily: no account yet (0 of 0 active accounts)" in capsys.readouterr().out

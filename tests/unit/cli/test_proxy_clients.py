@@ -64,9 +64,9 @@ def test_a_client_of_a_tenant_with_several_addresses(run: CliRunner) -> None:
 )
 def test_what_can_be_no_client_is_refused(run: CliRunner, words: list[str]) -> None:
     assert run.invoke(cli, ["proxy-clients", "new", *words]).exit_code == 2
-    assert run.invoke(cli, ["proxy-clients", "list"]).stdout == "no clients of the proxy yet\n"
+    assert run.invoke(cli, ["proxy-clients", "list"]).stdout == "no proxy clients yet\n"
 
 
 def test_an_unknown_client_is_told_so_without_its_text(run: CliRunner) -> None:
     result = run.invoke(cli, ["proxy-clients", "revoke", "proxyclient_secret"])
-    assert "no client of this id" in str(result.exception) and "proxyclient_secret" not in str(result.exception)
+    assert "no client has this id" in str(result.exception) and "proxyclient_secret" not in str(result.exception)

@@ -62,7 +62,7 @@ def test_other_values_are_values_too(content: bytes, values: tuple[Any, ...]) ->
     assert read(content).fault is None
 
 
-NO_JSON, CUT, BROKEN = "no JSON", "breaks off", "broken JSON"
+NO_JSON, CUT, BROKEN = "not JSON", "breaks off", "invalid JSON"
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,9 @@ def test_of_a_supplier_that_is_not_named_the_usual_series_are_collected(monkeypa
 def test_gas_needs_a_client_id_and_is_never_simulated_at_grdfs_own_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Settings.from_env().speaks_to_gas_simulator
     simulators = {"ENEDIS_URL": "http://127.0.0.1:8000", "PRETEND_NOW": "2024-07-25T09:00+02:00"}
-    with pytest.raises(ConfigError, match="RELEVE_PRETEND_NOW: is for the simulator: unset it, or set RELEVE_GRDF_URL"):
+    with pytest.raises(
+        ConfigError, match="RELEVE_PRETEND_NOW: is for the simulator only: unset it, or set RELEVE_GRDF_URL"
+    ):
         read_settings(monkeypatch, GRDF_CLIENT_ID="releve", **simulators)
     assert read_settings(monkeypatch, GRDF_URL="http://127.0.0.1:8000").speaks_to_gas_simulator
     with pytest.raises(ConfigError, match="RELEVE_PRETEND_NOW: "):
@@ -91,7 +93,7 @@ def test_a_series_that_there_is_not_is_named_in_one_line(monkeypatch: pytest.Mon
     monkeypatch.setenv("RELEVE_SERIES", names)
     with pytest.raises(ConfigError) as error:
         Settings.from_env()
-    assert str(error.value).startswith("RELEVE_SERIES: needs names with a comma between, of daily, load_curve")
+    assert str(error.value).startswith("RELEVE_SERIES: needs names with commas between them, out of daily, load_curve")
     assert "\n" not in str(error.value)
 
 
@@ -149,7 +151,8 @@ def test_a_variable_goes_before_its_file_and_a_file_before_dot_env(
 def test_a_secret_file_that_cannot_be_read_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     (line,) = error_lines(monkeypatch, TOKEN_KEYS_FILE=SECRET)  # The key itself in place of its file's path.
     assert line == (
-        "RELEVE_TOKEN_KEYS: the file that RELEVE_TOKEN_KEYS_FILE names can't be read or is empty: mend it, or unset it"
+        "RELEVE_TOKEN_KEYS: the file that RELEVE_TOKEN_KEYS_FILE names can't be read or is empty: correct it, or "
+        "unset the variable"
     )
 
 
@@ -218,7 +221,10 @@ def test_l11_pretending_is_refused_beside_any_host_of_the_supplier_s(
     monkeypatch: pytest.MonkeyPatch, switch: dict[str, str], variables: dict[str, str], name: str
 ) -> None:
     (line,) = error_lines(monkeypatch, ENEDIS_URL="http://127.0.0.1:8123", **switch, **variables)
-    assert line == f"RELEVE_{next(iter(switch))}: is for the simulator: unset it, or {name}, which names a real host"
+    assert (
+        line
+        == f"RELEVE_{next(iter(switch))}: is for the simulator only: unset it, or unset {name}, which names a real host"
+    )
 
 
 @pytest.mark.parametrize(

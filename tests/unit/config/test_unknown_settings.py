@@ -34,18 +34,18 @@ def test_d22_a_mistyped_setting_is_named_with_its_neighbour(
     monkeypatch: pytest.MonkeyPatch, name: str, meant: str
 ) -> None:
     monkeypatch.setenv(name, "5")
-    assert unknown_settings() == [f"{name} is no setting: did you mean {meant}?"]
+    assert unknown_settings() == [f"{name} is not a setting: did you mean {meant}?"]
 
 
 def test_a_name_like_none_is_to_be_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELEVE_XYZ", "secret")
     (line,) = unknown_settings()
-    assert line.startswith("RELEVE_XYZ is no setting: unset it") and "secret" not in line
+    assert line.startswith("RELEVE_XYZ is not a setting: unset it") and "secret" not in line
 
 
 def test_a_mistyped_setting_of_the_env_file_is_named_too(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("RELEVE_NIGHTLY_ATT=09:00\nRELEVE_VERSION=1.0\nOTHER=1\nRELEVE_SERIES=daily\n")
-    assert unknown_settings() == ["RELEVE_NIGHTLY_ATT is no setting: did you mean RELEVE_NIGHTLY_AT?"]
+    assert unknown_settings() == ["RELEVE_NIGHTLY_ATT is not a setting: did you mean RELEVE_NIGHTLY_AT?"]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,6 @@ def test_other_variables_are_left_alone(monkeypatch: pytest.MonkeyPatch, name: s
 
 def test_a_setting_that_was_renamed_or_taken_out_says_what_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELEVE_RAW_VAULT_DAYS", "7")
-    assert removed_settings() == ["RELEVE_RAW_VAULT_DAYS does nothing any more: it is called `RELEVE_RAW_ANSWERS_DAYS`"]
+    assert removed_settings() == ["RELEVE_RAW_VAULT_DAYS has no effect any more: use `RELEVE_RAW_ANSWERS_DAYS`"]
     assert unknown_settings() == []
     assert not {name.removeprefix(PREFIX).lower() for name in REMOVED} & Settings.model_fields.keys()

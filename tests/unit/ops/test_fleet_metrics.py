@@ -54,7 +54,7 @@ def test_a_part_that_is_down_costs_its_own_word_and_one_line(caplog: pytest.LogC
     assert ("releve_night_calls_limit",) not in values, "what has no value is left out"
     # Threads ask the parts, so either may be the first.
     assert sorted(record.getMessage() for record in caplog.records) == [
-        "part=broker can't be asked: unforeseen KeyError, a bug of ours",
+        "part=broker can't be asked: unexpected KeyError, a bug in Relève",
         "part=redis can't be asked: Redis can't be used: it is away",
     ]
 

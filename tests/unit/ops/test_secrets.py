@@ -64,7 +64,7 @@ def test_keys_change_by_steps_that_leave_nothing_unreadable(name: str) -> None:
     keys, old, new = BY_NAME[name], generate_key(), generate_key()
     assert choose_value(keys, old, f"{new},{old}") == f"{new},{old}"
     assert choose_value(keys, f"{new},{old}", new) == new
-    with pytest.raises(ConfigError, match="shares no key") as refusal:
+    with pytest.raises(ConfigError, match="lacks the keys in use") as refusal:
         choose_value(keys, old, new)
     assert old not in str(refusal.value) and new not in str(refusal.value)
 

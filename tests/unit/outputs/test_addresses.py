@@ -20,7 +20,7 @@ from worker.outputs.options import require_address
     ],
 )
 def test_a_text_that_is_no_address_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(ValueError, match="no address") as caught:
+    with pytest.raises(ValueError, match="not an address") as caught:
         require_address(url)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__context__ is None

@@ -151,7 +151,7 @@ def test_a_private_address_is_refused_and_at_home_it_is_not(monkeypatch: pytest.
         ("https://influx", "x", {"database": "a", "bucket": "b"}, "one of the two"),
         ("https://influx", None, {"bucket": "b"}, "needs a token"),
         ("https://influx", None, {"user": "b"}, "needs a password"),
-        ("https://influx", "x", {}, "whose it is"),
+        ("https://influx", "x", {}, "needs the option bucket"),
         ("https://influx", "t€", {"bucket": "b"}, "ASCII"),
         ("https://influx:no", None, {}, "[Pp]ort"),
     ],

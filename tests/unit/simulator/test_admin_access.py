@@ -106,7 +106,7 @@ PRODUCTION: dict[str, Mapping[str, str]] = {
 def test_l12_it_does_not_start_beside_production(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     code, _, err, token = start(monkeypatch, tmp_path, **PRODUCTION[name])
     assert (code, token) == (2, None)
-    assert err.startswith(f"releve: {name} is for the supplier itself, and a simulator has no place beside it")
+    assert err.startswith(f"releve: {name} is for the supplier itself and can't be combined with a simulator")
 
 
 @pytest.mark.parametrize(

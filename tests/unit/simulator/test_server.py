@@ -50,7 +50,7 @@ def test_the_command_names_each_file_that_it_serves_or_passes_over(tmp_path: Pat
     started = _start_with(tmp_path)
     assert started.stdout == "serving …0123.daily.csv: meter …0123, daily consumption, 1 day: 2024-10-31\n"
     assert started.stderr.startswith(
-        "releve: passed over …0124-daily.csv: not the name of a recording: name it <14 digits>.daily.csv\n"
+        "releve: skipped …0124-daily.csv: not the name of a recording: name it <14 digits>.daily.csv\n"
     )
     assert "can't listen" in started.stderr
 

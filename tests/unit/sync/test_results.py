@@ -31,7 +31,7 @@ from worker.errors import (
     SupplierFault,
     SupplierLimited,
     SupplierUnavailable,
-    Unforeseen,
+    UnexpectedError,
     UnknownAccount,
     UnknownUsagePoint,
     WorkerError,
@@ -155,7 +155,7 @@ MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
         (WrongUnit("odd"), AccountState.READY, "ANSWER_MALFORMED.UNIT", "failed", True, None),
         (WriteRefused("no"), AccountState.READY, "WRITE_REFUSED", "failed", True, None),
         (OperatorFault("key"), AccountState.READY, "SETUP_WRONG", "failed", False, QUARTER),
-        (Unforeseen("unforeseen"), AccountState.READY, "UNKNOWN_ERROR.BUG", "failed", True, WINDOW_DELAYS[0]),
+        (UnexpectedError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR.BUG", "failed", True, WINDOW_DELAYS[0]),
         (
             RefreshTokenDead("dead"),
             AccountState.ACTION_NEEDED,

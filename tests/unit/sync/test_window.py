@@ -268,7 +268,7 @@ def test_an_account_removed_before_the_walk_is_not_asked_for() -> None:
 def test_an_account_without_a_meter_waits_for_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.support.factories.USAGE_POINT", None)
     supplier = PretendSupplier()
-    with pytest.raises(UnknownUsagePoint, match="connect the meter"):
+    with pytest.raises(UnknownUsagePoint, match="must connect one"):
         make_window_sync(supplier).sync_window(window_job(JUNE, Series.DAILY))
     assert supplier.asked == []
 

@@ -40,7 +40,7 @@ def test_m6_a_public_address_without_a_named_proxy_is_refused(monkeypatch: pytes
         with pytest.raises(ConfigError) as refusal:
             trusted_proxies(public_url)
         line = str(refusal.value)
-        assert "\n" not in line and "127.0.0.1 for one on this host" in line and "none where browsers" in line
+        assert "\n" not in line and "127.0.0.1 on this host" in line and "none if there is no proxy" in line
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "172.18.0.1")
     assert trusted_proxies(public_url) == "172.18.0.1"
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "None")

@@ -32,7 +32,7 @@ def test_our_own_pacing_is_a_page_of_its_own(
     service: ApiService, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def paced(*_: object, **__: object) -> None:
-        raise RateLimited("no permit of enedis-2026 in time", retry_after_s=3290)
+        raise RateLimited("rate limit of enedis-2026 in time", retry_after_s=3290)
 
     monkeypatch.setattr(type(service.runtime.measures), "read", paced)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH)

@@ -1,6 +1,6 @@
 """Access to the pages of a home's installation: one household, which sees all accounts, and its one password.
 
-The password is a recovery code, which here opens as often as it is typed. It isn't kept as a text: whoever has
+The password is a recovery code, which here opens as often as it is typed. It isn't kept as a text: a person who has
 forgotten it makes another.
 """
 

@@ -27,7 +27,7 @@ _MOMENT: Final = timedelta(microseconds=1)
 class MeterConnected(DataError):
     """The meter has an account that was made by a consent at the supplier, which a gateway's token can't change."""
 
-    remedy = "Keep that account as it is. A home's installation needs a data folder of its own (`RELEVE_DATA_DIR`)."
+    remedy = "Keep that account. Set `RELEVE_DATA_DIR` to another folder for a home's installation."
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +98,15 @@ class GatewayAccounts:
                 own = account
             elif account.supplier == grid_operator_of(self.assertion.supplier):
                 raise MeterConnected(
-                    f"account {account.id} reads this meter by a consent at {account.supplier}: a gateway's token "
-                    "changes nothing of it"
+                    f"account {account.id} reads this meter with a consent at {account.supplier}, so that it can't "
+                    "use a gateway's token"
                 )
         if own is not None:
             proof = self.assertion.consents.newest_proofs([own.id]).get(own.id)
             if proof is not None and proof.kind is not ConsentKind.ASSERTED:
-                raise MeterConnected(f"account {own.id} was made by a consent page: a token changes nothing of it")
+                raise MeterConnected(
+                    f"account {own.id} has a consent of its own, so that it can't use a gateway's token"
+                )
         return own
 
     def _has_token(self, account: Account) -> bool:
@@ -122,7 +124,7 @@ def choose_meters(token: str, named: Sequence[str]) -> list[str]:
     """Return the meters to read by a token: its own, or ``named`` ones of it.  Raises ValueError as ``add``."""
     of_token = read_gateway_token(token).meters
     if not of_token and not named:
-        raise ValueError("this token does not tell its meters: name them with --usage-point")
+        raise ValueError("this token does not name its meters: give them with --usage-point")
     if of_token and not set(named) <= set(of_token):
-        raise ValueError("the token is for other meters than the named ones: leave --usage-point away")
+        raise ValueError("the token is for other meters: leave out --usage-point")
     return list(dict.fromkeys(named or of_token))

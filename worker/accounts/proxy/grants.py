@@ -63,11 +63,11 @@ class ProxyGrants:
         facts = self.codes.redeem(code)
         caller = facts.caller if facts else None
         if facts is None or caller is None or caller.client_id != client.id:
-            raise InvalidGrant("this code is unknown, used, too old or another client's")
+            raise InvalidGrant("this code is unknown, used, expired or another client's")
         if redirect_uri not in (None, "", caller.redirect_uri):
-            raise InvalidGrant("redirect_uri is another one than in the request for this code")
+            raise InvalidGrant("redirect_uri differs from the request for this code")
         if not is_proven(caller.code_challenge, verifier):
-            raise InvalidGrant("code_verifier does not fit the request for this code")
+            raise InvalidGrant("code_verifier does not match the request for this code")
         if facts.supplier_code is None:
             return self._grant(facts)
         try:
@@ -83,17 +83,17 @@ class ProxyGrants:
                 return _supplier_answer(self.refresh_token(refresh_token))
         tokens = self.grants.rotate(client.id, refresh_token, civil_date(self.now()))
         if tokens is None:
-            raise InvalidGrant("this refresh token is unknown, used, or its consent is over: consent again")
+            raise InvalidGrant("this refresh token is unknown or used, or its consent has ended: consent again")
         return _own_answer(tokens)
 
     def _exchange_at_supplier(self, facts: ProxyCode, supplier_code: str) -> TokenAnswer:
         if self.supplier is None:
-            raise InvalidGrant("no supplier with a consent page is set up here")
+            raise InvalidGrant("no supplier with a consent page is set up")
         with self.calls.take(), in_lane(request_lane(vouched=False)):  # Anybody can type a code.
             grant, confirmed = self.supplier.confirm_code(supplier_code, facts.usage_points)
         with self.database.reading() as connection:
             if self.erasures.is_erased_since(connection, facts.supplier, confirmed, facts.begun_at):
-                raise InvalidGrant("the meter was erased meanwhile: consent again")
+                raise InvalidGrant("the meter's data were erased in the meantime: consent again")
         return {**grant.extras, **_meter_fields(confirmed), **_supplier_answer(grant.token)}
 
     def _grant(self, facts: ProxyCode) -> TokenAnswer:
@@ -102,7 +102,7 @@ class ProxyGrants:
             # An erasure holds this lock, so it is seen here, or ends the grant.
             account_rows.find_locked(connection, facts.supplier, meter)
             if self.erasures.is_erased_since(connection, facts.supplier, [meter], facts.begun_at):
-                raise InvalidGrant("the meter was erased meanwhile: consent again")
+                raise InvalidGrant("the meter's data were erased in the meantime: consent again")
             tokens = self.grants.create(
                 connection,
                 facts.caller.client_id,

@@ -23,7 +23,7 @@ class SupplierCalls:
     def take(self) -> Iterator[None]:
         """Count one call within the block. Raises ProxyBusy at once where there are too many."""
         if not self._free.acquire(blocking=False):
-            raise ProxyBusy("too many calls of the supplier at once", retry_after_s=_AGAIN_S)
+            raise ProxyBusy("too many calls to the supplier at once", retry_after_s=_AGAIN_S)
         try:
             yield
         finally:

@@ -1,9 +1,9 @@
-"""The opening of an account by a right that is active: a new account, or a consent anew for the same person.
+"""The opening of an account by a right that is active: a new account, or a new consent of the same person.
 
-A right opens the account of a meter that has none. It never opens one that exists, unless whoever declared it has shown
-to be that account's person, or was invited as the meter's new holder: the account before is closed then. A meter that
-was erased opens by a proof that is younger than the erasure. Account, dates, evidence and the right's own row are
-written in one transaction.
+A right opens the account of a meter that has none. It never opens one that exists, unless the person who declared it
+has shown to be that account's person, or was invited as the meter's new holder: the account before is closed then. A
+meter that was erased opens by a proof that is younger than the erasure. Account, dates, evidence and the right's own
+row are written in one transaction.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class RightOpenings:
     def open(self, right: Right, covers: Collection[Series] | None = None, *, anew: bool = False) -> Account | None:
         """Return the account that an active right has opened or renewed; None where it may open none.
 
-        ``covers``: the series that it covers, None where that isn't known. ``anew``: whoever declares it vouches for a
-        consent since the meter's data were erased. The caller starts the history. Safe to repeat.
+        ``covers``: the series that it covers, None where that isn't known. ``anew``: the person who declares it vouches
+        for a consent since the meter's data were erased. The caller starts the history. Safe to repeat.
         """
         before = self.outcomes.registry.find(right.supplier, right.meter)
         if before is not None and not self._may_open(right, before):

@@ -31,13 +31,13 @@ from worker.stores.registry.rights import RightTable, new_right_id
 class DeclarationNeeded(DataError):
     """The supplier has no active right for this meter: postcode and holder are needed to declare one."""
 
-    remedy = "`releve accounts add --pce … --own --postcode … --name …` (or `--company …`) declares it."
+    remedy = "Declare it with `releve accounts add --pce … --own --postcode … --name …` (or `--company …`)."
 
 
 class UnknownRight(DataError):
     """No right has this id, or it is being withdrawn."""
 
-    remedy = "`releve rights` shows them."
+    remedy = "`releve rights` shows the rights."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +95,12 @@ class OwnRights:
             right = _with_record(right, record)
         elif holder is None:
             raise DeclarationNeeded(
-                "the supplier has no active right for this meter: give --postcode, and --name or --company, for one"
+                "the supplier has no active right for this meter: to declare one, give --postcode and either --name "
+                "or --company"
             )
         self._check_not_erased(right, anew=anew)
         if self.rights.is_being_withdrawn(supplier, meter):
-            raise RightChanging("the last right of this meter is being withdrawn: try again in some minutes")
+            raise RightChanging("the last right of this meter is being withdrawn: try again in a few minutes")
         if holder is not None and not is_there:
             right, record = self._declare(right, holder), None
             self._check_not_erased(right, anew=anew)  # One that was there and waits may be older.
@@ -137,7 +138,7 @@ class OwnRights:
         if declared.id is None:  # It was there already, and waits.
             record = self._look_up(right.supplier, right.meter)
             if record is None:
-                raise SupplierFault("the supplier has a right for this meter and doesn't list it: try again")
+                raise SupplierFault("the supplier has a right for this meter, but does not list it yet: try again")
             return _with_record(right, record)
         return replace(
             right,
@@ -156,7 +157,7 @@ class OwnRights:
         """
         right = self.rights.find(right_id)
         if right is None or right.supplier_id is None:
-            raise UnknownRight("no right of this id: `releve rights` shows them")
+            raise UnknownRight("no right has this id: `releve rights` shows the ids")
         clients = self.clients_of(right.supplier)
         clients.rights.upload(clients.application_session(), right.supplier_id, files)
         self.rights.save_check(right, replace(right, proof=ProofState.IN_REVIEW))

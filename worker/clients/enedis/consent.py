@@ -47,7 +47,9 @@ def authorize_url(endpoints: Endpoints, client_id: str, state: str, duration: st
     """
     page = endpoints.authorize_url
     if page is None:
-        raise ValueError(f"{endpoints.preset.name}: this sandbox has no consent page, its customers have consented")
+        raise ValueError(
+            f"{endpoints.preset.name}: this sandbox has no consent page, because its customers have already consented"
+        )
     if len(state) > LONGEST_STATE:
         raise ValueError(f"the state is longer than {LONGEST_STATE} characters")
     with OAuth2Session(client_id) as session:

@@ -49,10 +49,8 @@ _KIND_BY_CODE: Final = {
     "adam-dc-0015": AnswerKind.TOO_LONG,
 }
 _NO_CONSENT: Final = "Enedis finds no consent for this meter: its holder must consent again"
-_NOT_HOLDER: Final = (
-    "the person who consented does not hold this meter's contract any more: the new holder must consent"
-)
-_UNKNOWN_METER: Final = "Enedis does not know this meter or does not let us see it: check its number"
+_NOT_HOLDER: Final = "the person who consented no longer holds this meter's contract: the new holder must consent"
+_UNKNOWN_METER: Final = "Enedis does not know this meter, or refuses access to it: check its number"
 # The code of an API that the application has not subscribed.
 _ERROR_BY_CODE: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
     "adam-dc-0008": (ConsentRevoked, _NO_CONSENT),
@@ -64,7 +62,7 @@ _ERROR_BY_CODE: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
     "adam-err0069": (SeriesNotOffered, "Enedis says that this meter does not measure in this direction"),
     "900908": (
         ApplicationRefused,
-        "Enedis (900908): this API is not subscribed for the application, do it in its portal",
+        "Enedis (900908): the application is not subscribed to this API: subscribe it in Enedis' portal",
     ),
 }
 _OUTAGE_CODES: Final = {"technical-error", "internal-server-error", "adam-dc-0500", "stm-err-0000001", "server-error"}
@@ -153,7 +151,7 @@ def _classify_success(reply: Reply, now: datetime) -> Answer:
     payload = reply.json
     if isinstance(payload, dict) and not _MEASURE_KEYS & payload.keys():
         if reply.code in _INVALID_REQUEST_CODES:
-            raise RequestRefused(f"Enedis calls the request wrong ({reply.code})")
+            raise RequestRefused(f"Enedis says that the request is wrong ({reply.code})")
         # An unknown error without measures comes from a gateway in between.
         if _REFUSAL_KEYS & payload.keys():
             raise _unavailable(reply, now)
@@ -180,7 +178,7 @@ def _classify_by_status(reply: Reply, now: datetime) -> Answer:
 
 
 def _unavailable(reply: Reply, now: datetime) -> SupplierUnavailable:
-    detail = reply.code or ("no JSON" if reply.json is None else "no readable code")
+    detail = reply.code or ("not JSON" if reply.json is None else "no readable code")
     error_class = AnswerNotJson if reply.json is None and reply.status < 500 else SupplierFault
     return error_class(f"Enedis: status {reply.status}, {detail}", retry_after_s(reply.headers, now))
 

@@ -23,10 +23,10 @@ from worker.domain.measures.answers import Json
 _BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]{16,8000}=*")
 _JWT: Final = "eyJ"  # How each JWT begins: '{"' in base64.
 _METER_WORDS: Final = re.compile(r"[0-9,;]+")
-_NOT_ONE: Final = "this is no token: copy it from the gateway's page, the whole line and nothing else"
-_DAMAGED: Final = "the token is damaged: copy it again from the gateway's page, whole"
+_NOT_ONE: Final = "this is not a token: copy the whole line from the gateway's page, and nothing else"
+_DAMAGED: Final = "the token is damaged: copy the whole line from the gateway's page"
 _NO_METERS: Final = "the token names no meter: make a new one on the gateway's page"
-_EXPIRED: Final = "the token ended on {:%Y-%m-%d}: make a new one on the gateway's page"
+_EXPIRED: Final = "the token expired on {:%Y-%m-%d}: make a new one on the gateway's page"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[D
     Enedis is the gateway's, so that is a fault of the gateway. A refused token is the session's to see.
     """
     if reply.status == 403 and reply.json is None:
-        raise GatewayBanned("the gateway has shut out this address (403): we ask nothing for a day", _BANNED_FOR_S)
+        raise GatewayBanned("the gateway blocks this address (403): no calls for a day", _BANNED_FOR_S)
     try:
         if reply.status >= 400 and not _is_passed_on(reply):
             return _classify_own(reply, now)
@@ -72,5 +72,5 @@ def _classify_own(reply: Reply, now: datetime) -> Answer:
     if status >= 500:
         raise SupplierFault(f"the gateway: status {status}", retry_after_s(reply.headers, now))
     if reply.json is None:
-        raise AnswerNotJson(f"the gateway: status {status}, no JSON", retry_after_s(reply.headers, now))
+        raise AnswerNotJson(f"the gateway: status {status}, not JSON", retry_after_s(reply.headers, now))
     raise RequestRefused(f"the gateway refuses the request with {status}")

@@ -61,7 +61,7 @@ class GrdfClient:
 
     def _ask(self, path: str, meter: str, params: Mapping[str, str], end: date | None) -> Answer:
         if not PCE.fullmatch(meter):
-            raise RequestRefused("this is no number of a gas meter (PCE): 14 digits, or GI and 6 digits")
+            raise RequestRefused("the number of a gas meter (PCE) has 14 digits, or GI and 6 digits")
 
         def read(reply: Reply) -> Answer:
             answer = interpret(reply, end, self._now(), self._report)

@@ -88,7 +88,7 @@ def list_rights(session: SupplierSession, meters: Sequence[str]) -> list[RightRe
     Raises ValueError for more meters, and TransientError, MalformedAnswer, RequestRefused or OperatorFault.
     """
     if len(meters) > LONGEST_LIST:
-        raise ValueError(f"GRDF lists the rights of at most {LONGEST_LIST} meters at once")
+        raise ValueError(f"GRDF lists rights of at most {LONGEST_LIST} meters at once")
     if not meters:  # Without a filter all rights would come.
         return []
     wanted = set(meters)
@@ -118,9 +118,11 @@ def upload_proofs(session: SupplierSession, right_id: str, files: Sequence[tuple
     Raises TransientError, RightRefused, RequestRefused or OperatorFault.
     """
     if not 1 <= len(files) <= MOST_PROOFS:
-        raise RightProofRefused(f"GRDF takes one to {MOST_PROOFS} files as proof")
+        raise RightProofRefused(f"GRDF accepts one to {MOST_PROOFS} files as proof")
     if any(not 0 < len(content) <= LARGEST_PROOF for _, content in files):
-        raise RightProofRefused(f"GRDF takes no empty file as proof, and none above {LARGEST_PROOF // 1024**2} MB")
+        raise RightProofRefused(
+            f"GRDF accepts no empty file as proof, and none larger than {LARGEST_PROOF // 1024**2} MB"
+        )
     path = PROOFS.replace("{right}", quote(right_id, safe=""))
     session.put_files(path, "preuves", files, lambda reply: interpret_rights(reply, datetime.now(UTC)))
 

@@ -46,20 +46,20 @@ from worker.errors import (
     WrongShape,
 )
 
-_NO_RIGHT: Final = (ConsentRevoked, "GRDF knows no right to read this meter: its holder must consent again")
+_NO_RIGHT: Final = (ConsentRevoked, "GRDF has no right to read this meter: its holder must consent again")
 _EXPIRED: Final = (ConsentRevoked, "the right to read this meter has expired: its holder must consent again")
 _REVOKED: Final = (ConsentRevoked, "the right to read this meter was revoked: its holder must consent again")
 _OBSOLETE: Final = (ConsentRevoked, "GRDF has ended the right to read this meter: its holder must consent again")
 _BAD_PROOF: Final = (ConsentRevoked, "GRDF does not accept the proof of this consent: its holder must consent again")
-_MOVED: Final = (HolderChanged, "the person who consented does not hold this meter's contract any more")
+_MOVED: Final = (HolderChanged, "the person who consented no longer holds this meter's contract")
 _NO_METER: Final = (UnknownUsagePoint, "GRDF does not know this meter: check its number (PCE)")
 _NOT_COVERED: Final = (SeriesNotOffered, "the right to read this meter does not cover this series")
 _OUR_CONTRACT: Final = (
     ApplicationRefused,
     "GRDF refuses the application: its contract for ADICT has ended, or its rights are suspended; ask GRDF",
 )
-_OUTAGE: Final = (SupplierFault, "GRDF could not answer: an error of its server")
-_BAD_REQUEST: Final = (RequestRefused, "GRDF calls the request wrong")
+_OUTAGE: Final = (SupplierFault, "GRDF could not answer because of an error of its server")
+_BAD_REQUEST: Final = (RequestRefused, "GRDF says that the request is wrong")
 
 Meaning = AnswerKind | tuple[type[WorkerError], str]
 
@@ -80,11 +80,11 @@ MEANING_BY_CODE: Final[Mapping[str, Meaning]] = {
 # Refusals of a right that is declared or proven: the code decides, else the first of the texts.
 _CONTRACT_ENDED: Final = (RightContractEnded, "GRDF says that the contract of this meter has ended")
 _BAD_POSTCODE: Final = (RightPostcodeWrong, "GRDF says that this is not the postcode of the meter")
-_BAD_EMAIL: Final = (RightEmailWrong, "GRDF does not take the e-mail address of the contract's holder")
-_BAD_NAME: Final = (RightNameWrong, "GRDF wants either the name or the company that holds the contract")
+_BAD_EMAIL: Final = (RightEmailWrong, "GRDF does not accept the mail address of the contract's holder")
+_BAD_NAME: Final = (RightNameWrong, "GRDF needs either the name or the company that holds the contract")
 _RIGHT_REVOKED: Final = (RightRevoked, "GRDF says that this right was revoked")
-_BAD_SCOPE: Final = (RightScopeWrong, "GRDF does not take the days or the data of this right")
-_BAD_FILES: Final = (RightProofRefused, "GRDF does not take these files as proof, or has not asked for any")
+_BAD_SCOPE: Final = (RightScopeWrong, "GRDF does not accept the days or the data of this right")
+_BAD_FILES: Final = (RightProofRefused, "GRDF does not accept these files as proof, or has not asked for any")
 _MEANING_OF_RIGHT_BY_CODE: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
     "1000000004": _CONTRACT_ENDED,
     "1000000005": _BAD_POSTCODE,
@@ -184,7 +184,7 @@ def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[D
         report(deviation)
     answer = classify(reply, now)
     if answer.kind is AnswerKind.END_TOO_LATE and (end is None or end < civil_date(now)):
-        raise RequestRefused("GRDF calls a day too late that is over")
+        raise RequestRefused("GRDF says that a past day is too late")
     return answer
 
 
@@ -240,7 +240,7 @@ def raise_by_status(reply: Reply, now: datetime) -> None:
     if reply.status == 401:
         raise ApplicationRefused("GRDF refuses the application (401): check its credentials and its contract for ADICT")
     if reply.body.strip() and not _values_of(reply):
-        raise _unavailable(reply, now, "no JSON")
+        raise _unavailable(reply, now, "not JSON")
 
 
 def unexpected_refusals(reply: Reply) -> Iterator[Deviation]:
@@ -273,7 +273,7 @@ def _classify_success(reply: Reply, now: datetime) -> Answer:
     if has_data:
         return Answer(AnswerKind.DATA, {"records": records})
     if any(not isinstance(value, dict) for value in values):
-        raise WrongShape("the answer is no list of objects")
+        raise WrongShape("the answer is not a list of objects")
     return _answer_of(told[0], reply, now) if told else Answer(AnswerKind.NO_DATA)
 
 

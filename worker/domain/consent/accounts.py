@@ -65,9 +65,9 @@ class Account:
             case AccountState.DELETED:
                 return UnknownAccount(f"account {self.id} was removed")
             case AccountState.CLOSED:
-                return AccountClosed("another person holds this meter now: nothing is asked for this account any more")
+                return AccountClosed("another person holds this meter now: this account is not synced any more")
         if self.reason == ConsentStopped.code:
-            return ConsentStopped("its holder has stopped the consent: only a new one starts the readings again")
+            return ConsentStopped("its holder has stopped the consent: only a new consent resumes the account")
         if self.consent_ended_by(today):
             return ConsentEnded(f"the consent ended on {self.consent_until}: its holder must consent again")
         return None

@@ -66,7 +66,7 @@ TRANSITIONS: Final[Mapping[tuple[RequestState, RequestEvent], RequestState]] = {
     (_S.ASKING, _E.PROVEN): _S.CONNECTED,
     (_S.ASKING, _E.HANDED_OVER): _S.HANDED_OVER,
     (_S.ASKING, _E.DECLARED): _S.DECLARED,
-    # The person says: it is my meter now, not the one of whoever has the account.
+    # The person says: it is my meter now, not that of the account's holder.
     (_S.CHOICE, _E.TOO_MANY): _S.HELD,
     (_S.CHOICE, _E.PROVEN): _S.CONNECTED,
     (_S.CHOICE, _E.REFUSED): _S.REFUSED,
@@ -116,9 +116,9 @@ class ConnectedAccount:
 class ConnectionRequest:
     """A callback and what came of it.
 
-    ``browser``: SHA-256 of the name that the browser got when it came back, and that nobody else knows: what comes of
-    the request is for whoever has it. ``known_as``: those of the names that it had before. ``address``: where it called
-    from.
+    ``browser``: SHA-256 of the name that the browser got when it came back, and that nobody else knows: the outcome of
+    the request is for the browser that has it. ``known_as``: those of the names that it had before. ``address``:
+    where it called from.
     ``invitation_id``: the invitation that it was begun with; ``tenant``: the invitation's, to whom a new account will
     belong. ``begun_on``: the day (Europe/Paris) on which the person was sent to the supplier's page, and ``begun_at``
     the moment; None where it is not known. ``session``: the accounts of the browser's session with their numbers.

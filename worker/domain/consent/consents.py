@@ -16,7 +16,7 @@ class ConsentKind(StrEnum):
     AUTORISATION = "autorisation"  # The callback of 2026 names a consent, whose meter is asked for.
     ID_TOKEN = "id_token"  # noqa: S105 - GRDF
     RIGHT = "right"  # The supplier registers a right of access, and asks the holder itself (GRDF).
-    ASSERTED = "asserted"  # Whoever added the account says so; there was no callback.
+    ASSERTED = "asserted"  # The person who added the account says so; there was no callback.
 
 
 class Proof(StrEnum):

@@ -37,7 +37,7 @@ class DatesSource(StrEnum):
 
     SUPPLIER = "supplier"
     REQUESTED = "requested"  # One of them at least was computed from the duration that we had asked for.
-    ASSERTED = "asserted"  # Whoever vouched for the consent.
+    ASSERTED = "asserted"  # The person or program that vouched for the consent.
     UNKNOWN = "unknown"  # The consent was recorded before this was.
 
 
@@ -105,7 +105,7 @@ class PersonalPart:
             return cls(**json.loads(text))
         except (ValueError, TypeError):
             # "from None": the foreign error quotes the text.
-            raise ValueError("this is no personal part of a consent") from None
+            raise ValueError("this is not the personal part of a consent") from None
 
 
 def hash_row(row: Mapping[str, Any]) -> str:
@@ -162,16 +162,16 @@ def check_chain(rows: Iterable[CheckedRow], anchor: ChainPoint | None, head: Cha
     if before.sequence < head.sequence:
         yield _missing(before.sequence + 1, head.sequence)
     elif before.hash != head.hash and not is_named:
-        yield f"row {head.sequence} was replaced: the sealed head names another hash"
+        yield f"row {head.sequence} was replaced: the encrypted head has another hash"
 
 
 def _broken_link(before: ChainPoint, row: CheckedRow, *, is_first: bool) -> str:
     number = row.point.sequence
     if row.previous_hash == _NOTHING:
-        return f"row {number} begins a new chain: when it was written, the head's seal could not be opened"
+        return f"row {number} begins a new chain: when it was written, the head could not be decrypted"
     if is_first:
-        return f"row {number} was replaced: it doesn't follow the sealed anchor"
-    return f"row {before.sequence} was replaced: row {number} names another hash for it"
+        return f"row {number} was replaced: it does not follow the encrypted anchor"
+    return f"row {before.sequence} was replaced: row {number} has another hash for it"
 
 
 def _missing(first: int, last: int) -> str:

@@ -39,7 +39,7 @@ class Invitation:
     """An invitation without its secret.
 
     ``usage_point_id`` is set unless the invitation is for an account. ``browser``: SHA-256 of the name of the browser
-    that opened it. ``created_by``: the person, program or API token that vouches for whoever gets it. ``tenant``: the
+    that opened it. ``created_by``: the person, program or API token that vouches for its recipient. ``tenant``: the
     service for which it was made, that of its account.
     """
 

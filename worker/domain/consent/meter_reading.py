@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-MOST_TRIES_A_DAY: Final = 3  # For one meter, whoever tries.
+MOST_TRIES_A_DAY: Final = 3  # For one meter, over all people who try.
 MOST_WRONG: Final = 10  # For one meter, until an operator opens it again.
 LARGEST_POWER_VA: Final = 36_000  # The largest connection that a home may have, where the contract tells no power.
 # The tariff periods that a Linky display names, by contract: base, peak and off-peak hours, Tempo.

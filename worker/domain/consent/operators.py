@@ -54,10 +54,10 @@ class PasswordFault(StrEnum):
 
 
 PASSWORD_FAULTS: Final[Mapping[PasswordFault, str]] = {
-    PasswordFault.SHORT: f"the password is too short: take {SHORTEST_PASSWORD} characters or more",
-    PasswordFault.LONG: f"the password is too long: take {LONGEST_PASSWORD} characters at most",
-    PasswordFault.NAMED: "the password contains the operator's name: take another",
-    PasswordFault.COMMON: "the password is easy to guess: take four or five words that do not belong together",
+    PasswordFault.SHORT: f"the password is too short: use {SHORTEST_PASSWORD} characters or more",
+    PasswordFault.LONG: f"the password is too long: use at most {LONGEST_PASSWORD} characters",
+    PasswordFault.NAMED: "the password contains the operator's name: use another",
+    PasswordFault.COMMON: "the password is easy to guess: use four or five unrelated words",
 }
 
 

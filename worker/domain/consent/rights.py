@@ -30,7 +30,7 @@ class RightState(StrEnum):
 
     PENDING = "pending"  # It waits for the holder.
     ACTIVE = "active"
-    TO_CHECK = "to_check"  # The supplier checks it anew; nothing may be asked meanwhile.
+    TO_CHECK = "to_check"  # The supplier checks it again; no calls are allowed meanwhile.
     REFUSED = "refused"  # By the holder.
     REVOKED = "revoked"
     OBSOLETE = "obsolete"  # The contract of the meter has ended, or the right itself.

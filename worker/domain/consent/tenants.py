@@ -1,6 +1,6 @@
 """Tenants: the services that share one Relève. Each has accounts, API tokens, invitations and a webhook of its own.
 
-Whoever has one service only never meets the word: all of it belongs to the default tenant.
+With one service only, everything belongs to the default tenant.
 """
 
 from __future__ import annotations

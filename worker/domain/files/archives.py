@@ -33,7 +33,7 @@ def open_archive(content: BinaryIO, source: Source) -> ZipFile:
     try:
         archive = ZipFile(content)
     except DAMAGE:
-        source.fail("a damaged or cut archive: download it again")
+        source.fail("a damaged or incomplete archive: download it again")
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
         source.fail(f"more than {MAX_MEMBERS} files in the archive; split it", why=FileFault.TOO_LARGE)
@@ -70,7 +70,7 @@ def _check_directory(content: BinaryIO, source: Source) -> None:
     tail = content.read(_LONGEST_END)
     end = tail.rfind(_END)
     if end < 0 or len(tail) < end + 22:
-        source.fail("a damaged or cut archive: download it again")
+        source.fail("a damaged or incomplete archive: download it again")
     (length,) = struct.unpack("<L", tail[end + 12 : end + 16])
     if length > _LARGEST_DIRECTORY or _END_64 in tail:
         source.fail(
@@ -85,7 +85,9 @@ def _check_member(member: ZipInfo, place: int, source: Source) -> None:
             "an encrypted file is not supported: unpack it with its password first", place, FileFault.UNSUPPORTED
         )
     if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-        source.fail("it is packed in a way that is not supported: make the ZIP anew", place, FileFault.UNSUPPORTED)
+        source.fail(
+            "its compression is not supported: make the ZIP again with another program", place, FileFault.UNSUPPORTED
+        )
     if member.file_size > MAX_BYTES:
         source.fail(
             f"larger than {MAX_BYTES // MEGABYTE} MB unpacked, which is more than is read at once",
@@ -93,4 +95,4 @@ def _check_member(member: ZipInfo, place: int, source: Source) -> None:
             FileFault.TOO_LARGE,
         )
     if member.file_size > max(_SMALL, _LARGEST_RATIO * member.compress_size):
-        source.fail("it unpacks to far more than any file of measures does", place, FileFault.TOO_LARGE)
+        source.fail("it unpacks to far more than a file of measures can", place, FileFault.TOO_LARGE)

@@ -78,7 +78,7 @@ def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
             note = note or (line if rows else None)
             continue
         if note is not None:
-            note.fail("neither a row of data nor a note below the last one")
+            note.fail("neither a data row nor a note after the last one")
         rows += 1
         yield line
     if not rows:

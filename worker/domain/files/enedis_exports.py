@@ -135,9 +135,9 @@ def _direction_of(line: TableLine, names: Mapping[str, int]) -> Direction:
 
 def _add_row(line: TableLine, block: _Block) -> None:
     if not str(line.cells[0])[:1].isdigit() and not isinstance(line.cells[0], datetime):
-        line.fail("neither a row of data nor the footer, which begins with Periode")
+        line.fail("neither a data row nor the footer, which begins with Periode")
     if block.header is None:
-        line.fail("a row of data before the line that names the columns")
+        line.fail("a data row before the line with the column names")
     line = replace(line, columns=block.header.columns)
     if "eas t" in line.columns or "eai t" in line.columns:
         block.indexes.append(line)
@@ -158,7 +158,7 @@ def _read_footer(lines: Iterator[TableLine], names: Mapping[str, int], later: li
         try:
             since = datetime.fromisoformat(words[1])
         except ValueError:
-            line.fail("the footer must tell a time like 2024-01-10T00:00:00+01:00")
+            line.fail("the footer must have a time like 2024-01-10T00:00:00+01:00")
         cells = replace(line, cells=[*line.cells, *[""] * (len(names) - len(line.cells))], columns=names)
         yield _Calendar(since if since.tzinfo else since.replace(tzinfo=PARIS), dict(_name_registers(cells)))
 
@@ -190,7 +190,7 @@ def _series_of(table: Table, block: _Block) -> Iterator[FileSeries]:
         if rows:
             yield from build_registers(origin, rows, dropped)
         else:
-            source.fail("has no index of a midnight")
+            source.fail("has no index at midnight")
 
 
 def _to_index_rows(block: _Block, total: str) -> tuple[list[IndexRow], int]:

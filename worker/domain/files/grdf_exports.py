@@ -44,9 +44,7 @@ def _read(table: Table) -> Iterator[FileSeries]:
     for line in data_rows(table, (_DAY, _ENERGY)):
         label = line.value(_DAY)
         if isinstance(label, str) and (_WEEK.match(plain_name(label)) or _MONTH.fullmatch(plain_name(label))):
-            table.source.fail(
-                "holds weeks or months of gas, of which no days can be made: download it by day", why=FileFault.NO_DAYS
-            )
+            table.source.fail("has weeks or months of gas instead of days: download it by day", why=FileFault.NO_DAYS)
         days.append(line.moment(_DAY).date())
         records.append(_to_record(line))
     origin = Origin(
@@ -61,9 +59,7 @@ def _read(table: Table) -> Iterator[FileSeries]:
 
 
 def _refuse(table: Table) -> Iterator[FileSeries]:
-    table.source.fail(
-        "holds weeks or months of gas, of which no days can be made: download it by day", why=FileFault.NO_DAYS
-    )
+    table.source.fail("has weeks or months of gas instead of days: download it by day", why=FileFault.NO_DAYS)
 
 
 def _to_record(line: TableLine) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class _Curves:
         if not self.stages:
             if self.others == {"PMA"} and (reason := explain_flux("R66")):
                 self.source.fail(reason, why=FileFault.UNSUPPORTED)
-            self.source.fail("no point of active power (PA) in W")
+            self.source.fail("no value of active power (PA) in W")
         for (usage_point, direction), stages in self.stages.items():
             origin = Origin(self.source, self.format, usage_point, direction, time_in_name(self.source.name))
             in_order = sorted(stages, key=lambda stage: _STAGES.index(stage) if stage in _STAGES else -1)
@@ -109,7 +109,7 @@ class _Indexes:
     def series(self) -> Iterator[FileSeries]:
         """Yield registers and daily energy for each meter and direction."""
         if not self.rows:
-            self.source.fail("no index of active energy (EA) at a midnight")
+            self.source.fail("no index of active energy (EA) at midnight")
         for of, rows in self.rows.items():
             origin = Origin(self.source, self.format, of.usage_point, of.direction, time_in_name(self.source.name))
             yield from build_registers(origin, rows, self.dropped.get(of, 0))
@@ -127,7 +127,7 @@ def _read_r63(table: Table) -> Iterator[FileSeries]:
         if minutes is None and step == "P1D" and (reason := explain_flux("R65")):
             table.source.fail(reason, why=FileFault.UNSUPPORTED)
         if minutes is None:
-            line.fail("the step (Pas) is none of PT5M, PT10M, PT15M, PT30M, PT60M")
+            line.fail("the step (Pas) must be PT5M, PT10M, PT15M, PT30M or PT60M")
         value = _to_watts(line.number_or_none("valeur"), unit, minutes if physical == "EA" else 60)
         marks = (line.text("nature"), line.text("indice de vraisemblance"), line.text("etat complementaire"))
         row = StepRow(line.moment("horodate"), value, minutes, _unusual(marks))
@@ -203,7 +203,7 @@ def _read_curve_json(measures: list[dict[str, Any]], source: Source) -> _Curves:
                 line = _point(source, place := place + 1, measure, quantity, points.pop())
                 minutes = _STEPS.get(line.text("p") or str(measure.get("pas") or ""))
                 if minutes is None:
-                    line.fail("the step (p) is none of PT5M, PT10M, PT15M, PT30M, PT60M")
+                    line.fail("the step (p) must be PT5M, PT10M, PT15M, PT30M or PT60M")
                 value = _to_watts(line.number_or_none("v"), unit, minutes if physical == "EA" else 60)
                 marks = _unusual((line.text("n"), line.text("iv"), line.text("ec")))
                 row = StepRow(line.moment("d"), value, minutes, marks)
@@ -245,7 +245,7 @@ def _point(
 ) -> TableLine:
     """Return a point as a row of a table, so that its values are read by the same rules."""
     if place > MAX_ROWS:
-        source.fail(f"more than {MAX_ROWS} points; cut the file into years", place, FileFault.TOO_LARGE)
+        source.fail(f"more than {MAX_ROWS} values: split the file by year", place, FileFault.TOO_LARGE)
     names = ("d", "v", "p", "n", "iv", "ec")
     cells = [_scalar(point.get(name)) for name in names]
     cells += [_scalar(measure.get("idPrm")), _scalar(quantity.get("grandeurMetier"))]

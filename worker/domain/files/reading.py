@@ -17,7 +17,7 @@ from worker.domain.files.workbooks import explain_other_book, is_workbook, read_
 
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _GZIP: Final = b"\x1f\x8b"
-_NESTED: Final = "an archive in an archive is not read: unpack it"
+_NESTED: Final = "an archive inside an archive is not supported: unpack it"
 
 
 def read_file(name: str, content: BinaryIO) -> Iterator[FileSeries]:
@@ -57,7 +57,7 @@ def _read_archive(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
             except FileRefused as error:  # The other files of the archive are read all the same.
                 refused.append(error)
         if is_empty:
-            source.fail("an archive without a file", why=FileFault.EMPTY)
+            source.fail("an empty archive", why=FileFault.EMPTY)
         if refused:
             others = f" (and {len(refused) - 1} more of the archive's files are refused)" if len(refused) > 1 else ""
             raise FileRefused(f"{refused[0]}{others}", refused[0].why)

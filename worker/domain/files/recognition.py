@@ -68,15 +68,16 @@ def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries
     text = stream.read(_LARGEST_JSON + 1)
     if len(text) > _LARGEST_JSON:
         source.fail(
-            f"larger than {_LARGEST_JSON // MEGABYTE} MB of JSON: ask for CSV, or for years", why=FileFault.TOO_LARGE
+            f"more than {_LARGEST_JSON // MEGABYTE} MB of JSON: ask for CSV, or one year at a time",
+            why=FileFault.TOO_LARGE,
         )
     # Brackets and commas are counted first: an object takes thirty times the memory of its two brackets.
     if max(text.count(b"{"), text.count(b"[")) > MAX_ROWS or text.count(b",") > _COMMAS_A_POINT * MAX_ROWS:
-        source.fail(f"more than {MAX_ROWS} points; cut the file into years", why=FileFault.TOO_LARGE)
+        source.fail(f"more than {MAX_ROWS} values: split the file by year", why=FileFault.TOO_LARGE)
     try:
         payload: Any = json.loads(text)
     except (ValueError, RecursionError):
-        source.fail("no JSON, or cut: download it again")
+        source.fail("not JSON, or incomplete: download it again")
     del text
     header = payload.get("header") if isinstance(payload, dict) else None
     code = header.get("codeFlux") if isinstance(header, dict) else None

@@ -74,7 +74,7 @@ class BoundedReader(io.RawIOBase):
         self._left -= len(content)
         if self._left < 0:
             self._source.fail(
-                f"larger than {self._limit // MEGABYTE} MB unpacked, which is more than is read at once",
+                f"larger than {self._limit // MEGABYTE} MB unpacked: split it",
                 why=FileFault.TOO_LARGE,
             )
         buffer[: len(content)] = content
@@ -102,11 +102,11 @@ def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int,
     while line := text.readline(_LONGEST_LINE + 1):
         number += 1
         if len(line) > _LONGEST_LINE:
-            source.fail("the line is longer than any in a file of measures", number)
+            source.fail("a line is too long for a file of measures", number)
         if number > _MOST_LINES:
             source.fail(f"more than {_MOST_LINES} lines, blank ones among them", why=FileFault.TOO_LARGE)
         if "\0" in line:
-            source.fail("it is no text", number)
+            source.fail("it is not text", number)
         if line.strip():
             yield number, _decode(line.rstrip("\n"))
 

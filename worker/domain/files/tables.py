@@ -76,7 +76,7 @@ class TableLine:
         """Check, on the row that names the columns, that these are there."""
         names = self.names()
         if missing := [name for name in columns if name not in names]:
-            self.fail(f"no column {missing[0]!r}; the header must name {', '.join(columns)}")
+            self.fail(f"no column {missing[0]!r}; the header must have {', '.join(columns)}")
 
     def moment(self, column: str, is_iso: bool = False) -> datetime:
         """Return a time as it is told: naive local time, or with its offset; ``is_iso``: French dates are none."""
@@ -85,7 +85,7 @@ class TableLine:
         if moment is None:
             self.fail(f"{column} must be a date and time like 2024-01-31 00:30:00")
         if moment.year not in _YEARS:
-            self.fail(f"the year of {column} is none in which a meter can have been read")
+            self.fail(f"the year of {column} is impossible for a reading")
         return moment
 
     def number_or_none(self, column: str) -> Decimal | None:
@@ -102,7 +102,7 @@ class TableLine:
         """Check that no cell stands beyond the columns: a decimal comma between commas would make one."""
         named = max(self.columns.values(), default=-1) + 1
         if isinstance(self.cells[0], str) and any(cell not in (None, "") for cell in self.cells[named:]):
-            self.fail(f"has {len(self.cells)} cells, but its header names {named}")
+            self.fail(f"has {len(self.cells)} cells, but the header has {named}")
 
     def usage_point(self, column: str = "identifiant prm") -> str | None:
         """Return the meter's number; None where there is none, or a spreadsheet has lost its digits."""
@@ -156,7 +156,7 @@ def split_lines(lines: Iterable[tuple[int, str]], source: Source, delimiter: str
     for number, text in lines:
         cells = split_cells(text, delimiter)
         if cells is None:
-            source.fail("its cells can't be told apart", number)
+            source.fail("its cells can't be separated", number)
         if any(cells):
             yield TableLine(source, number, cells)
 
@@ -175,7 +175,7 @@ def bounded_rows(lines: Iterable[TableLine], limit: int = MAX_ROWS) -> Iterator[
     """Yield rows up to a limit. Raises FileRefused beyond it."""
     for count, line in enumerate(lines, start=1):
         if count > limit:
-            line.source.fail(f"more than {limit} rows; cut the file into years", line.number, FileFault.TOO_LARGE)
+            line.source.fail(f"more than {limit} rows: split the file by year", line.number, FileFault.TOO_LARGE)
         yield line
 
 

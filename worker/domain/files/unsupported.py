@@ -17,22 +17,22 @@ _PORTAL: Final = "ask for the load curve (R63) or the indexes (R64) as CSV or JS
 
 # The beginning of a file, and what it is.
 _SIGNATURES: Final[Sequence[tuple[bytes, str]]] = (
-    (b"%PDF", f"a PDF is not read: {_SITE}"),
+    (b"%PDF", f"a PDF is not supported: {_SITE}"),
     (
         b"\xd0\xcf\x11\xe0",
-        "an old workbook (.xls) or a protected one is not read: save it as .xlsx or .csv, without a password",
+        "an old workbook (.xls) or a protected one is not supported: save it as .xlsx or .csv, without a password",
     ),
-    (b"\x89PNG", "a picture is not read"),
-    (b"\xff\xd8\xff", "a picture is not read"),
-    (b"GIF8", "a picture is not read"),
-    (b"RIFF", "a picture or a sound is not read"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive is not read: unpack it, or make a ZIP"),
-    (b"Rar!", "a RAR archive is not read: unpack it, or make a ZIP"),
-    (b"BZh", "a bzip2 file is not read: unpack it"),
-    (b"\xfd7zXZ", "an xz file is not read: unpack it"),
-    (b"\x28\xb5\x2f\xfd", "a zstd file is not read: unpack it"),
-    (b"bplist", "it is no file of measures"),
-    (b"SQLite format 3", "a database is not read"),
+    (b"\x89PNG", "a picture is not supported"),
+    (b"\xff\xd8\xff", "a picture is not supported"),
+    (b"GIF8", "a picture is not supported"),
+    (b"RIFF", "a picture or sound is not supported"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive is not supported: unpack it, or make a ZIP"),
+    (b"Rar!", "a RAR archive is not supported: unpack it, or make a ZIP"),
+    (b"BZh", "a bzip2 file is not supported: unpack it"),
+    (b"\xfd7zXZ", "an xz file is not supported: unpack it"),
+    (b"\x28\xb5\x2f\xfd", "a zstd file is not supported: unpack it"),
+    (b"bplist", "it is not a file of measures"),
+    (b"SQLite format 3", "a database is not supported"),
 )
 _HTML: Final = re.compile(rb"<(?:!doctype\s+html|html|head|body|script)\b", re.IGNORECASE)
 _XML_FLUX: Final = re.compile(rb"<(?:\w+:)?(R\d{2,3}|C\d{2}|F\d{2})\b")
@@ -46,7 +46,7 @@ _FLUXES: Final = {
     "R151": f"flux R151 (XML) is not supported: {_PORTAL}",
     **{code: f"flux {code} (recurring) is not supported: {_PORTAL}" for code in ("R63A", "R63B", "R64A", "R64B")},
 }
-_EDF: Final = f"a summary of EDF's is not supported: {_SITE}"
+_EDF: Final = f"a summary by EDF is not supported: {_SITE}"
 _BEGINNINGS: Final = (
     ("recapitulatif de m", _EDF),
     ("date et heure de releve par le distributeur", _EDF),
@@ -69,14 +69,14 @@ _NAMES: Final = (
     (re.compile(r"^\d+-[^-]+-[^-]+\.csv", re.IGNORECASE), f"an export of TotalEnergies is not supported: {_SITE}"),
     (re.compile(r"mint", re.IGNORECASE), f"an export of Mint is not supported: {_SITE}"),
 )
-UNKNOWN: Final = f"no known format: {_SITE}, or days of gas from GRDF"
+UNKNOWN: Final = f"unknown format: {_SITE}, or daily gas from GRDF"
 
 
 def explain_bytes(start: bytes) -> str | None:
     """Return why a file that begins so is not read; None where its beginning doesn't say it."""
     text = start.lstrip(b"\xef\xbb\xbf \r\n\t")
     if _HTML.search(text[:2048]):
-        return "a page of a site, not the file: log in again and download it"
+        return "a web page instead of the file: log in again and download it"
     if text[:1] == b"<":
         match = _XML_FLUX.search(text)
         code = match[1].decode() if match else ""
@@ -84,7 +84,7 @@ def explain_bytes(start: bytes) -> str | None:
     for signature, reason in _SIGNATURES:
         if start.startswith(signature):
             return reason
-    return "a picture or a film is not read" if start[4:8] == b"ftyp" else None
+    return "a picture or film is not supported" if start[4:8] == b"ftyp" else None
 
 
 def explain_flux(code: str) -> str | None:

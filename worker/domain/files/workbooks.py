@@ -63,10 +63,10 @@ class _Checker:
         try:
             parser.Parse(xml, True)
         except (expat.ExpatError, LookupError, ValueError):
-            self.source.fail("a damaged or cut workbook: download it again")
+            self.source.fail("a damaged or incomplete workbook: download it again")
 
     def _refuse_document_type(self, *_: Any) -> None:
-        self.source.fail("a workbook with definitions that no export has")
+        self.source.fail("a workbook with definitions that exports never have")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         name = name.rpartition(":")[2]
@@ -101,7 +101,7 @@ class _Checker:
             with suppress(ValueError, IndexError):
                 self.texts += self.shared[int(text)]
             if self.texts > _LONGEST_TEXTS:
-                self.source.fail("a workbook with more text than any export", why=FileFault.TOO_LARGE)
+                self.source.fail("a workbook with too much text for an export", why=FileFault.TOO_LARGE)
 
     def _add_text(self, text: str) -> None:
         if self.is_value:
@@ -137,13 +137,13 @@ def explain_other_book(names: list[str]) -> str | None:
     """Return why an archive with these members is another document, which isn't read; None if it is none."""
     lower = {name.lower() for name in names}
     if any(name.endswith(".iwa") or name == "index.zip" for name in lower):
-        return "a document of Numbers is not read: export it as .xlsx or .csv"
+        return "a Numbers document is not supported: export it as .xlsx or .csv"
     if "content.xml" in lower and "mimetype" in lower:
-        return "an OpenDocument file is not read: save it as .xlsx or .csv"
+        return "an OpenDocument file is not supported: save it as .xlsx or .csv"
     if "xl/workbook.bin" in lower:
-        return "a binary workbook (.xlsb) is not read: save it as .xlsx or .csv"
+        return "a binary workbook (.xlsb) is not supported: save it as .xlsx or .csv"
     if "[content_types].xml" in lower and "xl/workbook.xml" not in lower:
-        return "it is a document, no workbook"
+        return "it is a document, not a workbook"
     return None
 
 
@@ -166,13 +166,13 @@ def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
     parts = [member for member in archive.infolist() if member.filename.lower().endswith(_PARTS)]
     if sum(member.file_size for member in parts) > _LARGEST:
         source.fail(
-            f"a workbook larger than {_LARGEST // MEGABYTE} MB unpacked; cut it into years", why=FileFault.TOO_LARGE
+            f"a workbook larger than {_LARGEST // MEGABYTE} MB unpacked: split it by year", why=FileFault.TOO_LARGE
         )
     parts.sort(key=lambda member: not member.filename.lower().endswith("sharedstrings.xml"))
     with ZipFile(copy, "w", ZIP_STORED) as checked:
         for member in parts:
             if member.filename.lower() in seen:
-                source.fail("a damaged workbook: a part of it is there twice")
+                source.fail("a damaged workbook: it has a part twice")
             seen.add(member.filename.lower())
             with open_member(archive, member, source) as stream:
                 xml = open_bounded(stream, source).read()

@@ -49,20 +49,18 @@ class LaneDescription:
 
 # In the order in which queues are emptied and quota lanes served.
 LANES: Final[Mapping[Lane, LaneDescription]] = {
-    Lane.STEPS: LaneDescription("the steps of a window after `fetch`, whatever its lane", Lane.BACKFILL),
-    Lane.CONTROL: LaneDescription("what is due is decided", Lane.BACKFILL),
+    Lane.STEPS: LaneDescription("the steps of a window after `fetch`, in any lane", Lane.BACKFILL),
+    Lane.CONTROL: LaneDescription("tasks that decide what is due", Lane.BACKFILL),
     Lane.FIRST_SCREEN: LaneDescription(
-        "a new account's first values; whatever a person asks for", Lane.FIRST_SCREEN, (10, 80)
+        "first values of a new account, and what a person asks for", Lane.FIRST_SCREEN, (10, 80)
     ),
-    Lane.NIGHTLY: LaneDescription("the look-back of every account", Lane.NIGHTLY, (30, 100)),
+    Lane.NIGHTLY: LaneDescription("the last days of every account", Lane.NIGHTLY, (30, 100)),
     Lane.REPAIR: LaneDescription("open days of the last months", Lane.REPAIR, (10, 50)),
-    Lane.BACKFILL: LaneDescription("the rest of a history, and everything else", Lane.BACKFILL, (10, 90)),
+    Lane.BACKFILL: LaneDescription("the rest of the history, and everything else", Lane.BACKFILL, (10, 90)),
     # Anybody can begin such requests, so however many there are, they take little of what the others need.
-    Lane.STRANGERS: LaneDescription(
-        "requests to connect that nobody vouches for", Lane.STRANGERS, (0, 5), hard_ceiling=True
-    ),
+    Lane.STRANGERS: LaneDescription("connection requests without a proof", Lane.STRANGERS, (0, 5), hard_ceiling=True),
     Lane.BY_HAND: LaneDescription(
-        "the command line or a web page called; a person waits", Lane.FIRST_SCREEN, is_queue=False
+        "calls of commands and pages, for which a person waits", Lane.FIRST_SCREEN, is_queue=False
     ),
     Lane.OTHER: LaneDescription("a queue that an operator added", Lane.BACKFILL, is_queue=False),
 }
@@ -151,7 +149,7 @@ def parse_floors(text: str) -> dict[Lane, int]:
     """Read the floors, in percent; raises ValueError if they leave too little to share."""
     floors = _percents(text)
     if sum(floors.values()) > MAX_FLOOR_TOTAL:
-        raise ValueError(f"needs floors that are at most {MAX_FLOOR_TOTAL} together: the rest is for whoever needs it")
+        raise ValueError(f"needs floors of at most {MAX_FLOOR_TOTAL} together: the rest is shared")
     return floors
 
 
@@ -159,7 +157,7 @@ def parse_ceilings(text: str) -> dict[Lane, int]:
     """Read the ceilings, in percent; raises ValueError for a ceiling of 0."""
     ceilings = _percents(text)
     if 0 in ceilings.values():
-        raise ValueError("needs ceilings above 0: a lane of 0 would wait for ever")
+        raise ValueError("needs ceilings above 0: a lane with 0 would wait forever")
     return ceilings
 
 
@@ -168,6 +166,6 @@ def _percents(text: str) -> dict[Lane, int]:
     for part in filter(str.strip, text.split(",")):
         match = _SHARE.fullmatch(part)
         if match is None or match[1] not in QUOTA_LANES or int(match[2]) > 100:
-            raise ValueError(f"needs lanes and percents like nightly=30; lanes are {', '.join(QUOTA_LANES)}")
+            raise ValueError(f"needs lanes and percents, like nightly=30; the lanes are {', '.join(QUOTA_LANES)}")
         percents[Lane(match[1])] = int(match[2])
     return percents

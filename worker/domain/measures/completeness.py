@@ -102,7 +102,7 @@ class DayLedger:
         marks: list[DayMark] = []
         for run in runs:
             if not (match := _RUN.fullmatch(run)):
-                raise ValueError("this is no ledger of days")
+                raise ValueError("this is not a record of days")
             count, state, half_hours, age = match.groups()
             marks += [DayMark(DayState(state), int(half_hours or 0), int(age) if age else None)] * int(count)
         return cls(date.fromisoformat(first_day), marks)

@@ -72,7 +72,7 @@ def check_format(fields: Fields) -> None:
     if pack_format != FORMAT:
         description = f"format {pack_format}" if isinstance(pack_format, int) else "an unknown format"
         raise UnknownPack(
-            f"a packed document has {description}, this program knows {FORMAT}: update Relève on this machine"
+            f"a packed document has {description}, but this version knows {FORMAT}: update Relève on this machine"
         )
 
 
@@ -100,7 +100,7 @@ def unpack_values(fields: Fields, pack: str, doctype: Doctype) -> ValuesByKey:
             for (key, energy, step), (version, updated_at, created_at) in zip(energies, marks, strict=True)
         ]
     except (KeyError, TypeError, ValueError, OverflowError):
-        raise UnknownPack("a packed document is damaged: bring it back from a backup, or delete it") from None
+        raise UnknownPack("a packed document is damaged: restore it from a backup, or delete it") from None
     return dict(values)
 
 
@@ -116,7 +116,7 @@ def to_value(document: Document, doctype: Doctype) -> PackedValue:
     place_of(key, doctype)
     without_revision = {name: field for name, field in document.items() if name != "_rev"}
     if from_value(account_id, key, doctype, value) != without_revision or value.step == _usual_step(doctype):
-        raise ValueError("a document has fields that a pack has no place for")
+        raise ValueError("a document has fields that the packed layout can't hold")
     return value
 
 

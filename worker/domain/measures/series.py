@@ -623,7 +623,7 @@ def parse_series(text: str) -> tuple[Series, ...]:
     """
     names = {part.strip() for part in text.split(",")} - {""}
     if not names or not names <= {series.value for series in Series}:
-        raise ValueError(f"needs names with a comma between, of {', '.join(Series)}")
+        raise ValueError(f"needs names with commas between them, out of {', '.join(Series)}")
     return tuple(series for series in Series if series.value in names)
 
 

@@ -56,7 +56,7 @@ def _is_consumers(details: Mapping[str, Any]) -> bool:
 def _contracts(payload: Json) -> Iterator[tuple[Json, dict[str, Any]]]:
     """Yield the power as sent and the details of each contract."""
     if not isinstance(payload, dict) or not {"contracts", "situation_contrat"} & payload.keys():
-        raise WrongShape("the answer is no answer of contracts")
+        raise WrongShape("the answer is not about a contract")
     if "situation_contrat" in payload:
         yield from _contracts_2026(payload)
         return

@@ -65,7 +65,7 @@ def open_envelope(payload: Json, series: Series) -> list[RawRow]:
         return list(_rows_of_meter_reading(payload, series))
     if "usage_point" in payload:
         return list(_rows_of_usage_points(payload["usage_point"], series))
-    raise WrongShape("the answer holds none of the known envelopes of measures")
+    raise WrongShape("the answer has none of the known forms of measures")
 
 
 def _rows_of_meter_reading(meter_reading: Json, series: Series) -> Iterator[RawRow]:

@@ -97,7 +97,7 @@ def _with_end(reading: IntervalReading) -> IntervalReading:
 
 def _read(payload: Json, is_daily: bool) -> _Readings:
     if not isinstance(payload, dict) or not isinstance(payload.get("records"), list):
-        raise WrongShape("the answer is no answer of gas")
+        raise WrongShape("the answer is not about gas")
     found = _Readings()
     for record in payload["records"]:
         fields = clean_names(record)

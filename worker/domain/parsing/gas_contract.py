@@ -32,7 +32,7 @@ def parse_gas_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
     """Parse the contract in force to one reading; its amount is the CAR in millionths of a kWh, 0 where not told."""
     fields = clean_names(payload)
     if not {TECHNICAL, CONTRACTUAL} & fields.keys():
-        raise WrongShape("the answer is no answer of a contract of gas")
+        raise WrongShape("the answer is not about a gas contract")
     meter = object_of(object_of(fields, TECHNICAL), "caracteristiques_compteur")
     contract = object_of(fields, CONTRACTUAL)
     number = parse_decimal(object_of(contract, "car").get("car_actuelle", contract.get("car")))

@@ -91,7 +91,7 @@ class _Points:
 def parse_registers(payload: Json, series: Series = Series.REGISTERS) -> ParsedAnswer:
     """Parse a reading for each midnight: the total, with ``calendar`` and ``registers`` (Wh) as details."""
     if not isinstance(payload, dict) or not any(root in payload for root in _ROOTS):
-        raise WrongShape("the answer is no answer of registers")
+        raise WrongShape("the answer is not about registers")
     points = _Points()
     for context in list_of_objects(payload.get("contexte"), "contexte"):
         for item in pick_quantities_2026(context.get("grandeur"), series):

@@ -38,7 +38,7 @@ FORMAT: Final = 3  # Format 2 was the same, but no block was bound to its place;
 HEADER: Final = "releve.json"
 MANIFEST: Final = "manifest"
 _FIRST_MANIFEST: Final = "manifest.json"  # Of format 1, which was neither sealed nor signed.
-_ABOUT: Final = "a sealed backup of Relève: `releve backup-info FILE` shows what is in it"
+_ABOUT: Final = "an encrypted backup of Relève: `releve backup-info FILE` shows what is in it"
 _MAX_HEADER: Final = 10_000
 _MAX_SEALED_MANIFEST: Final = MAX_UNPACKED + 10_000
 Row = Mapping[str, Any]
@@ -78,14 +78,14 @@ class ArchiveWriter:
             try:
                 self.members[name] = write_blocks(map(to_line, rows), stream, self._sealer, name)
             except ValueError as error:
-                raise BackupRefused(f"{name} can't be saved: {error}") from None
+                raise BackupRefused(f"{name} can't be backed up: {error}") from None
         return int(self.members[name]["lines"])
 
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Write the manifest; it comes last, because a file without it is not a backup."""
         manifest = json.dumps({**self._header(), **facts, "members": self.members}).encode()
         if len(manifest) > MAX_UNPACKED:
-            raise BackupRefused("too many accounts were removed while the backup was made: make it again")
+            raise BackupRefused("too many accounts were removed during the backup: run it again")
         self._file.writestr(MANIFEST, pack(manifest, self._sealer, MANIFEST))
 
     def _header(self) -> dict[str, Any]:
@@ -146,7 +146,7 @@ class Archive:
             try:
                 file = zipfile.ZipFile(raw)
             except _DAMAGE_ERRORS:
-                raise BackupRefused(f"{path} is damaged, or no backup: take another one") from None
+                raise BackupRefused(f"{path} is damaged, or not a backup: use another one") from None
             with file:
                 yield cls(path, file, sealer)
 
@@ -183,14 +183,14 @@ class Archive:
             raise self._damaged(name)
 
     def _damaged(self, name: str) -> BackupRefused:
-        return BackupRefused(f"{self.path} is damaged or was changed in {name}: take another backup")
+        return BackupRefused(f"{self.path} is damaged or was changed in {name}: use another backup")
 
     def _read_manifest(self) -> Mapping[str, Any]:
         header = self._read_header()
         if header["format"] > FORMAT:
             raise BackupRefused(
-                f"{self.path} is a backup of format {header['format']}, this program reads {FORMAT}: update Relève "
-                "first"
+                f"{self.path} is a backup of format {header['format']}, but this version reads {FORMAT}: update "
+                "Relève first"
             )
         try:
             sealed = self._read(MANIFEST, _MAX_SEALED_MANIFEST)
@@ -200,8 +200,8 @@ class Archive:
             manifest: dict[str, Any] = json.loads(unpack(sealed, self._sealer, MANIFEST))
         except BadBlock:
             raise BackupRefused(
-                f"{self.path} was sealed under a key that is not given, or was changed: put the key into "
-                "RELEVE_BACKUP_KEYS, or bring back the file backup.keys of the old data_dir"
+                f"{self.path} can't be decrypted: its key is missing, or the file was changed; add the key to "
+                "RELEVE_BACKUP_KEYS, or restore backup.keys from the old RELEVE_DATA_DIR"
             ) from None
         if (manifest["format"], manifest["made_at"]) != (header["format"], header.get("made_at")):
             raise self._damaged(HEADER)
@@ -211,14 +211,14 @@ class Archive:
         """Return what the archive says of itself in the clear."""
         if HEADER not in self._file.namelist() and _FIRST_MANIFEST in self._file.namelist():
             raise BackupRefused(
-                f"{self.path} is a backup of format 1, neither sealed nor signed: restore it with the Relève that made "
-                "it, upgrade, and make another one"
+                f"{self.path} is a backup of format 1, neither encrypted nor signed: restore it with the version of "
+                "Relève that made it, upgrade, and make a new one"
             )
         try:
             header = dict(json.loads(self._read(HEADER, _MAX_HEADER)))
             return header | {"format": int(header["format"])}
         except _DAMAGE_ERRORS:
-            raise BackupRefused(f"{self.path} is no backup of Relève, or is damaged: take another one") from None
+            raise BackupRefused(f"{self.path} is not a backup of Relève, or is damaged: use another one") from None
 
     def _read(self, name: str, most: int) -> bytes:
         """Return a member's bytes. Raises ValueError where there are more than ``most``."""

@@ -54,7 +54,7 @@ def write_blocks(lines: Iterable[bytes], stream: IO[bytes], sealer: Sealer, memb
     checksum, block, size, number = Checksum(), list[bytes](), 0, 0
     for line in lines:
         if len(line) > MAX_LINE:
-            raise ValueError(f"a row of {len(line)} bytes is above the {MAX_LINE} that a backup takes")
+            raise ValueError(f"a row has {len(line)} bytes, and a backup allows {MAX_LINE}")
         checksum.add(line)
         block.append(line)
         size += len(line)

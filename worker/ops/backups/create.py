@@ -94,8 +94,8 @@ def _require_accounts(runtime: Runtime) -> None:
     with runtime.registry.database.reading() as connection:
         if not has_accounts(connection):
             raise BackupRefused(
-                f"there is no account to save ({runtime.registry.database.address}): check RELEVE_REGISTRY_URL and "
-                "RELEVE_DATA_DIR, or give --allow-empty"
+                f"there is no account to back up ({runtime.registry.database.address}): check RELEVE_REGISTRY_URL "
+                "and RELEVE_DATA_DIR, or give --allow-empty"
             )
 
 

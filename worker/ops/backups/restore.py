@@ -54,8 +54,8 @@ _SEALS_CHECKED: Final = 20
 _RECORD: Final = "restore"
 _RECORD_LIFE_S: Final = 7 * 24 * 3600
 _FILLED: Final = (
-    "the registry holds accounts already, and a restore replaces none: point RELEVE_REGISTRY_URL (or RELEVE_DATA_DIR) "
-    "at an empty one; nothing was changed"
+    "nothing was changed: the registry already has accounts; set RELEVE_REGISTRY_URL (or RELEVE_DATA_DIR) to an "
+    "empty one"
 )
 
 
@@ -92,7 +92,7 @@ def restore(runtime: Runtime, path: Path, *, without_ledger: bool = False) -> Re
         step = archive.manifest["schema"]
         if step != migrations.newest_step():
             raise BackupRefused(
-                f"{path} comes from another version (schema {step}): restore it with that one, then upgrade"
+                f"{path} comes from another version (schema {step}): restore it with that version, then upgrade"
             )
         archive.check()
         _check_keys(archive, runtime.registry_sealer)
@@ -139,8 +139,8 @@ def _check_keys(archive: Archive, sealer: Sealer) -> None:
         rows = [row for row in islice(archive.rows(table_member(table)), _SEALS_CHECKED) if row[name]]
         if rows and not any(sealer.can_unseal(row[name], column.place_of(row[key])) for row in rows):
             raise BackupRefused(
-                f"the {table} in {archive.path} were sealed under a key that is not given: put it into "
-                "RELEVE_TOKEN_KEYS, or bring back the file token.keys of the old data_dir; nothing was changed"
+                f"nothing was changed: the key of the {table} in {archive.path} is missing; add it to "
+                "RELEVE_TOKEN_KEYS, or restore token.keys from the old RELEVE_DATA_DIR"
             )
 
 
@@ -154,7 +154,7 @@ def _read_ledger(runtime: Runtime, archive: Archive, *, without_ledger: bool) ->
         return runtime.ledger_file.read_since(LedgerPosition(**archive.manifest["ledger"])), True
     except LedgerRefused as error:
         if not without_ledger:
-            raise LedgerRefused(f"{error}; if it is lost for good: --without-ledger; nothing was changed") from None
+            raise LedgerRefused(f"nothing was changed: {error}; if it is lost, give --without-ledger") from None
     return runtime.ledger_file.read_all(), False
 
 
@@ -248,7 +248,9 @@ def _restore_documents(
             if account_id not in left_out:
                 missing = list(_missing_documents(account_id, page, store, doctype))
                 if store.write({doctype: missing})[doctype]:
-                    raise StoreUnavailable("somebody else writes to the store: stop the workers, and run it again")
+                    raise StoreUnavailable(
+                        "another process writes to the measure store: stop the workers, and run it again"
+                    )
                 written += len(missing)
                 already_stored += len(page) - len(missing)
     return written, already_stored

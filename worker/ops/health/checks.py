@@ -30,46 +30,36 @@ from worker.ops.health.workers import check_workers
 CHECKS: Final = {
     "settings": Check(
         check_settings,
-        "what is spoken, where, and how many calls an hour; plain http that is wanted; no name is mistyped",
+        "preset, address and calls an hour; plain http that is allowed; misspelt settings",
     ),
-    "credentials": Check(
-        check_supplier_credentials, "the application's own id and secret, where Enedis itself is asked"
-    ),
-    "python": Check(check_python, "which Python, and which Relève"),
-    "time zone": Check(check_time_zone, "data of Europe/Paris is there and right"),
-    "disk": Check(check_disk, "data_dir can be written to, by us alone, and has 200 MiB left"),
-    "token keys": Check(
-        check_token_keys, "tokens can be sealed, and those stored can be opened; keys of old are out of use"
-    ),
-    "session key": Check(
-        check_session_key, "where the web application runs: long enough, random, and for its owner's eyes alone"
-    ),
-    "ledger": Check(check_ledger, "erasures and ended consents can be written to it, and no line was changed"),
-    "redis": Check(check_redis, "version, no eviction, append-only file, a primary and no cluster"),
-    "broker": Check(check_broker, "reachable; where it is not the same Redis, its version"),
+    "credentials": Check(check_supplier_credentials, "client id and secret, if Enedis itself is used"),
+    "python": Check(check_python, "versions of Python and Relève"),
+    "time zone": Check(check_time_zone, "time zone data of Europe/Paris is there and correct"),
+    "disk": Check(check_disk, "RELEVE_DATA_DIR is writable, private, and has 200 MiB left"),
+    "token keys": Check(check_token_keys, "stored tokens can be decrypted; no old key is still in use"),
+    "session key": Check(check_session_key, "where the web application runs: long enough, random, and private"),
+    "ledger": Check(check_ledger, "the ledger of erasures is writable, and no line was changed"),
+    "redis": Check(check_redis, "version, no eviction, append-only file, a primary and not a cluster"),
+    "broker": Check(check_broker, "reachable; its version, if it is not the same Redis"),
     "plain lines": Check(
-        check_plain_connections, "which servers on other hosts are spoken to without TLS; public hosts are a warning"
+        check_plain_connections, "servers on other hosts that are used without TLS; a warning for public hosts"
     ),
-    "registry": Check(
-        check_registry, "reachable, version, in UTF-8, its tables are those of this program, accounts by state"
-    ),
-    "tokens": Check(check_api_tokens, "API tokens that end within 14 days, and those without an end", ("registry",)),
-    "outputs": Check(
-        check_outputs, "each output took what was last sent to it, and since when something waits", ("registry",)
-    ),
+    "registry": Check(check_registry, "reachable, version, UTF-8, tables of this version, accounts by state"),
+    "tokens": Check(check_api_tokens, "API tokens that expire within 14 days, or never", ("registry",)),
+    "outputs": Check(check_outputs, "each output accepts data; since when some waits", ("registry",)),
     "measures": Check(
         check_measures,
-        "each database answers; shards and copies are as told; nothing is in the other layout",
+        "each database answers; shards and copies as set; no data in the other layout",
     ),
-    "couchdb": Check(check_couchdb, "version 3 or newer, set-up finished, nobody gets in without a password"),
+    "couchdb": Check(check_couchdb, "version 3 or newer, setup finished, no access without a password"),
     "supplier": Check(
         check_supplier,
-        "it answers; with v5 and 2026 it gives the application a token",
+        "the supplier answers; with v5 and 2026 it gives the application a token",
         ("redis", "credentials"),
     ),
     "grdf access": Check(
         check_gas_access,
-        "with gas: GRDF's address, and the application's own id and secret where GRDF itself is asked",
+        "with gas: GRDF's address; client id and secret, if GRDF itself is used",
         applies=has_gas,
     ),
     "grdf": Check(
@@ -77,27 +67,28 @@ CHECKS: Final = {
     ),
     "clock": Check(
         check_clock,
-        "this machine's clock beside Redis', PostgreSQL's, CouchDB's and the supplier's; who of them gave no answer",
+        "this machine's clock against those of Redis, PostgreSQL, CouchDB and the supplier; which of them did not "
+        "answer",
     ),
     "quota": Check(
         check_quota_now,
-        "what is left of the quota, whether the supplier has us wait, and the nights of the accounts fit into it",
+        "what is left of the quota, rate-limit pauses, and whether the nightly sync fits the quota",
         ("redis", "registry"),
     ),
     "grdf quota": Check(
         check_gas_quota_now,
-        "with gas: what is left of its quota, and the nights of the homes with gas fit into it",
+        "with gas: what is left of GRDF's quota, and whether the nightly sync fits it",
         ("redis", "registry"),
         applies=has_gas,
     ),
-    "queues": Check(check_queues, "how many messages wait in each", ("redis", "broker")),
-    "incidents": Check(check_incidents, "whether a supplier is known to be unwell, or has us wait", ("redis",)),
+    "queues": Check(check_queues, "messages waiting in each queue", ("redis", "broker")),
+    "incidents": Check(check_incidents, "open incidents and rate-limit pauses", ("redis",)),
     "workers": Check(
         check_workers,
-        "each worker heard of, when, and whether it takes the work that waits",
+        "each worker is alive and takes waiting messages",
         ("redis", "broker"),
     ),
-    "beat": Check(check_beat, "beat sends, and what it sends every minute is done", ("redis",)),
+    "beat": Check(check_beat, "beat sends messages, and workers run the task that it sends every minute", ("redis",)),
 }
 
 READINESS_CHECKS: Final = {
@@ -116,7 +107,7 @@ def run_checks(connections: CheckConnections) -> Iterator[CheckResult]:
         if not check.applies(connections.settings):
             continue
         if missing := [need for need in check.needs if need in failed]:
-            yield summarize(name, [warn(f"not looked at: mend {' and '.join(missing)} first")])
+            yield summarize(name, [warn(f"not checked: fix {' and '.join(missing)} first")])
             continue
         result = run_check(name, check, connections)
         if result.failed:

@@ -43,7 +43,7 @@ class CheckConnections:
         folder = self.settings.data_dir
         if (folder / "redis").is_dir() and (url := ServerFolder(folder).url):
             return url
-        raise ConfigError("RELEVE_REDIS_URL is not set, and no embedded Redis has run here")
+        raise ConfigError("RELEVE_REDIS_URL is not set, and no embedded Redis was found: start `releve up`, or set it")
 
     @property
     def broker_url(self) -> str:

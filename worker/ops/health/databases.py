@@ -24,7 +24,7 @@ from worker.stores.registry import migrations
 from worker.stores.registry.overview import Overview
 
 _HOW_TO_CLOSE: Final = (
-    "give it an administrator ([admins] in local.ini, or COUCHDB_USER and COUCHDB_PASSWORD of its image) and set "
+    "create an administrator ([admins] in local.ini, or COUCHDB_USER and COUCHDB_PASSWORD of its image) and set "
     "[chttpd] require_valid_user = true"
 )
 
@@ -36,39 +36,39 @@ def check_couchdb(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check that CouchDB is one that does, is set up, and refuses strangers.  Raises StoreUnavailable."""
     server = connections.couchdb
     if server is None:
-        yield ok("not in use: the measures are in SQL")
+        yield ok("not used: the measures are in SQL")
         return
     version = check_server(server)
     stranger = CouchServer(server.origin, None, connections.settings.store_timeout_s)
     yield from _check_strangers(stranger, Layout(connections.settings.layout))
     yield from _check_setup(server)
-    yield ok(f"CouchDB {version}, set-up finished, closed to strangers")
+    yield ok(f"CouchDB {version}, setup finished, no anonymous access")
 
 
 def _check_strangers(stranger: CouchServer, layout: Layout) -> Iterator[CheckNote]:
     if _is_admin(stranger):
-        yield fail(f"admin party: whoever reaches {stranger.origin} is its administrator; {_HOW_TO_CLOSE}")
+        yield fail(f"admin party: anybody who reaches {stranger.origin} is its administrator; {_HOW_TO_CLOSE}")
         return
     if _status_of(stranger, "_all_dbs") == 200:
-        yield fail(f"whoever reaches {stranger.origin} may list its databases; {_HOW_TO_CLOSE}")
+        yield fail(f"anybody who reaches {stranger.origin} can list its databases; {_HOW_TO_CLOSE}")
     names = list(map(database_name, doctypes_of(layout)))
     if readable := [name for name in names if _status_of(stranger, name) == 200]:
         yield fail(
-            f"whoever reaches {stranger.origin} may read {', '.join(readable)}: `releve migrate` with "
-            "RELEVE_MEASURES_ADMIN_URL admits our user alone, or set members in each one's _security"
+            f"anybody who reaches {stranger.origin} can read {', '.join(readable)}: run `releve migrate` with "
+            "RELEVE_MEASURES_ADMIN_URL, or set members in each _security"
         )
 
 
 def _check_setup(server: CouchServer) -> Iterator[CheckNote]:
     if _status_of(server, "_users") == 404:
         yield fail(
-            "its set-up is not finished, there is no _users database: run `releve migrate` with "
+            "its setup is not finished, the _users database is missing: run `releve migrate` with "
             "RELEVE_MEASURES_ADMIN_URL, or create _users and _replicator"
         )
     elif _is_admin(server):
         yield warn(
-            "we speak as its administrator: `releve migrate` with RELEVE_MEASURES_ADMIN_URL makes a user who may read "
-            "and write measures and nothing else"
+            "RELEVE_MEASURES_URL uses its administrator: `releve migrate` with RELEVE_MEASURES_ADMIN_URL creates a "
+            "user that can only read and write measures"
         )
 
 
@@ -111,7 +111,7 @@ def check_measures(connections: CheckConnections) -> Iterator[CheckNote]:
         yield from _check_shards(name, info.get("cluster", {}), connections.settings)
     if missing := len(names) - len(infos):
         yield ok(
-            f"{missing} of {len(names)} databases are not made yet: `releve migrate` makes them, or the first writing"
+            f"{missing} of {len(names)} databases do not exist yet: `releve migrate` or the first write creates them"
         )
     else:
         yield ok(f"all {len(names)} databases answer")
@@ -123,15 +123,15 @@ def _check_shards(name: str, cluster: dict[str, Any], settings: Settings) -> Ite
     for letter, count in wanted.items():
         if count is not None and cluster.get(letter, count) != count:
             yield warn(
-                f"{name} was made with {letter}={cluster[letter]}, not {count}: that is fixed when a database is made; "
-                "make it anew and replicate into it, or set RELEVE_COUCHDB_SHARDS and RELEVE_COUCHDB_REPLICAS as it is"
+                f"{name} was created with {letter}={cluster[letter]}, not {count}, which can't be changed: replicate "
+                "it into a new database, or set RELEVE_COUCHDB_SHARDS and RELEVE_COUCHDB_REPLICAS to what it has"
             )
 
 
 def _check_sql_measures(connections: CheckConnections) -> Iterator[CheckNote]:
     url = connections.settings.measures()
     if missing_sqlite_file(url):
-        yield warn("not made yet: `releve migrate` makes it, or the first writing")
+        yield warn("does not exist yet: `releve migrate` or the first write creates it")
         return
     measures = build_measures(connections.settings, connections.stack)
     database = Database(url)
@@ -147,7 +147,7 @@ def _check_sql_measures(connections: CheckConnections) -> Iterator[CheckNote]:
 def check_registry(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check that the registry answers and has the tables of this program.  Raises StoreUnavailable and ConfigError."""
     if missing_sqlite_file(connections.settings.registry()):
-        yield warn("not made yet: `releve migrate` makes it, or the first command that needs it")
+        yield warn("does not exist yet: `releve migrate` or the first command that needs it creates it")
         return
     newest = migrations.newest_step()
     with connections.registry.reading() as connection:
@@ -165,7 +165,7 @@ def _describe_step(step: str | None, newest: str) -> CheckNote:
         return fail("it has no tables yet: run `releve migrate`")
     if fault := migrations.find_step_fault(step):
         return fail(fault)
-    return fail(f"its tables are at step {step}, this program needs {newest}: run `releve migrate`")
+    return fail(f"its tables are at step {step}, this version needs {newest}: run `releve migrate`")
 
 
 def sql_version(connection: Connection) -> str:

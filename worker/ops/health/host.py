@@ -35,7 +35,7 @@ from worker.stores.redis.heartbeats import Heartbeats
 
 WARN_S: Final = 5.0
 FAIL_S: Final = 60.0
-_ADVICE: Final = "keep both right with NTP (chrony, systemd-timesyncd)"
+_ADVICE: Final = "set both by NTP (chrony, systemd-timesyncd)"
 _MEAN_FRACTION_S: Final = 0.5  # A Date header has no fraction of a second; on average half a second is missing.
 _LONGEST_DAY: Final = datetime(2024, 10, 27, tzinfo=UTC).date()  # The end of summer time gives it 25 hours.
 _LEAST_FREE_MIB: Final = 200
@@ -59,8 +59,10 @@ def check_clock(connections: CheckConnections) -> Iterator[CheckNote]:
             compared.append(name)
             yield from judge_clock(name, ahead_s)
     if silent:
-        yield warn(f"not compared with {', '.join(silent)}: no answer, see the server's own line; {_ADVICE}")
-    yield ok("agrees with " + (", ".join(compared) or "nobody: there is no server to compare it with"))
+        yield warn(
+            f"not compared with {', '.join(silent)}, which did not answer: see the line of that server; {_ADVICE}"
+        )
+    yield ok("agrees with " + (", ".join(compared) or "no server to compare it with"))
 
 
 def judge_clock(name: str, ahead_s: float) -> Iterator[CheckNote]:
@@ -139,8 +141,7 @@ def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
     yield ok(_describe_home(settings) if settings.is_home else _describe_fleet(settings))
     if settings.pretend_now:
         yield warn(
-            f"PRETENDING that now is {settings.pretend_now.isoformat()}: "
-            "unset RELEVE_PRETEND_NOW to live in the present"
+            f"PRETENDING that it is {settings.pretend_now.isoformat()}: unset RELEVE_PRETEND_NOW to use the real time"
         )
     yield from map(warn, removed_settings())
     yield from map(fail, unknown_settings())
@@ -172,9 +173,11 @@ def check_plain_connections(connections: CheckConnections) -> Iterator[CheckNote
     plain = plain_connections(connections.settings)
     for connection in plain:
         if connection.is_public:
-            yield warn(f"{connection} is spoken to without TLS: passwords and measures can be read on their way")
+            yield warn(f"{connection} is used without TLS: others on the network can read passwords and measures")
     listed = ", ".join(map(str, plain))
-    yield ok(f"plain within a private network: {listed}" if listed else "none without TLS leaves this machine")
+    yield ok(
+        f"without TLS within a private network: {listed}" if listed else "no connection leaves this machine without TLS"
+    )
 
 
 def check_supplier_credentials(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -184,7 +187,7 @@ def check_supplier_credentials(connections: CheckConnections) -> Iterator[CheckN
         yield ok("none: each meter of a home has a token of the gateway (`releve home`)")
         return
     has_own = connections.settings.enedis_client_id != SIMULATOR_CREDENTIALS["enedis_client_id"]
-    yield ok("the application's own" if has_own else "the simulator's, which a simulator takes")
+    yield ok("the application's own" if has_own else "the simulator's, for use with a simulator")
 
 
 def check_python(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -207,13 +210,11 @@ def check_disk(connections: CheckConnections) -> Iterator[CheckNote]:
     folder = connections.settings.data_dir.absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        yield fail(
-            f"{existing} can't be written to by this user: change its owner, or set RELEVE_DATA_DIR to another folder"
-        )
+        yield fail(f"this user can't write to {existing}: change its owner, or set RELEVE_DATA_DIR to another folder")
         return
     free = shutil.disk_usage(existing).free // 2**20
     if free < _LEAST_FREE_MIB:
-        yield fail(f"only {free} MiB are free where {folder} is: make room")
+        yield fail(f"only {free} MiB are free in {folder}: make room")
     if folder == existing and folder.stat().st_mode & OTHERS:
-        yield warn(f"others may look into {folder}: chmod 700 it")
-    yield ok(f"{free} MiB free in {folder}" + ("" if folder == existing else ", which is made at first use"))
+        yield warn(f"other users can read {folder}: run `chmod 700` on it")
+    yield ok(f"{free} MiB free in {folder}" + ("" if folder == existing else ", which is created at first use"))

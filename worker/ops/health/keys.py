@@ -25,7 +25,7 @@ def check_token_keys(connections: CheckConnections) -> Iterator[CheckNote]:
     settings = connections.settings
     file = settings.data_dir / TOKEN_KEYS
     if not settings.token_keys and not file.exists():
-        yield ok(f"none yet: {file} is made at first use")
+        yield ok(f"none yet: {file} is created at first use")
         return
     sealer = build_sealer(settings, Purpose.REGISTRY)
     count = sealer.key_count
@@ -35,15 +35,18 @@ def check_token_keys(connections: CheckConnections) -> Iterator[CheckNote]:
     readable = [(seal, place) for seal, place in seals if sealer.can_unseal(seal, place)]
     if lost := len(seals) - len(readable):
         yield fail(
-            f"{lost} of {len(seals)} stored tokens and proofs can't be opened: put the key they were sealed under "
-            "back into RELEVE_TOKEN_KEYS, after the new one"
+            f"{lost} of {len(seals)} stored tokens and proofs can't be decrypted: put their old key back into "
+            "RELEVE_TOKEN_KEYS, after the new one"
         )
     if old := sum(not sealer.is_newest(seal, place) for seal, place in readable):
-        yield warn(f"{old} of {len(seals)} seals are under a key of old: `releve keys rotate`, then drop that key")
+        yield warn(
+            f"{old} of {len(seals)} stored texts are encrypted with an old key: run `releve keys rotate`, then "
+            "remove that key"
+        )
     if connections.registry_is_current and (unbound := count_old_form(connections.registry)):
         yield warn(
-            f"{unbound} stored texts are sealed in the form of older versions, which binds none to its row: run "
-            "`releve keys rotate`; with a new key first, and the old one dropped afterwards, none can be put back"
+            f"{unbound} stored texts have the encryption of older versions, which is not bound to their rows: add a "
+            "new key, run `releve keys rotate`, then remove the old key"
         )
     yield ok(f"{where}; {_describe_oldest([seal for seal, _ in seals])}")
 
@@ -53,7 +56,7 @@ def check_session_key(connections: CheckConnections) -> Iterator[CheckNote]:
     settings = connections.settings
     file = settings.data_dir / SESSION_KEY
     if not has_session_keys(settings):
-        yield ok(f"none here: the web application has it, or makes {file} at first use")
+        yield ok(f"none here: the web application has it, or creates {file} at first use")
         return
     keys = session_keys(settings)
     try:
@@ -62,13 +65,13 @@ def check_session_key(connections: CheckConnections) -> Iterator[CheckNote]:
         yield fail(f"RELEVE_SESSION_KEY: {error}")
     yield from () if settings.session_key else _check_private(file)
     where = "in RELEVE_SESSION_KEY" if settings.session_key else f"in {file}, {_age(file)}"
-    rotating = "" if len(keys) == 1 else f": {len(keys)}; drop the old ones after `releve keys rotate`"
+    rotating = "" if len(keys) == 1 else f": {len(keys)}; remove the old ones after `releve keys rotate`"
     yield ok(f"{where}{rotating}")
 
 
 def _check_private(file: Path) -> Iterator[CheckNote]:
     if file.stat().st_mode & OTHERS:
-        yield warn(f"others may read {file}: chmod 600 it")
+        yield warn(f"other users can read {file}: run `chmod 600` on it")
 
 
 def _age(file: Path) -> str:
@@ -78,9 +81,9 @@ def _age(file: Path) -> str:
 
 def _describe_oldest(seals: list[str]) -> str:
     if not seals:
-        return "nothing is sealed yet"
+        return "nothing is encrypted yet"
     oldest = min(map(read_sealing_time, seals))
-    return f"the oldest of {len(seals)} seals looked at is {(datetime.now(UTC) - oldest).days} days old"
+    return f"the oldest of {len(seals)} checked texts was encrypted {(datetime.now(UTC) - oldest).days} days ago"
 
 
 def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:

@@ -19,12 +19,12 @@ def check_ledger(connections: CheckConnections) -> Iterator[CheckNote]:
     if not path.exists():
         folder = next(folder for folder in path.absolute().parents if folder.exists())
         if os.access(folder, os.W_OK | os.X_OK):
-            yield ok(f"none yet: {path} is made at first use")
+            yield ok(f"none yet: {path} is created at first use")
         else:
-            yield fail(f"nothing can be erased, because {path} can't be made: let Relève write to {folder}")
+            yield fail(f"nothing can be erased, because {path} can't be created: let Relève write to {folder}")
         return
     if not settings.erasure_keys and not (settings.data_dir / ERASURE_KEYS).exists():
-        yield fail(f"the keys of {path} are gone: set RELEVE_ERASURE_KEYS, or bring {ERASURE_KEYS} back")
+        yield fail(f"the keys of {path} are missing: set RELEVE_ERASURE_KEYS, or restore {ERASURE_KEYS}")
         return
     try:
         position = LedgerFile(path, build_erasure_hashes(settings)).position()

@@ -35,7 +35,7 @@ def check_own_worker(connections: CheckConnections) -> Iterator[CheckNote]:
     silent = [worker.name for worker in workers if now - worker.seen_at > MAX_AGE_S]
     if not workers or silent:
         yield fail(
-            f"no sign of life for {MAX_AGE_S:.0f} s from {', '.join(silent) or f'a worker on {host}'}: look at its log"
+            f"no heartbeat for {MAX_AGE_S:.0f} s from {', '.join(silent) or f'a worker on {host}'}: check its log"
         )
     yield ok(", ".join(worker.name for worker in workers))
 
@@ -56,16 +56,16 @@ def judge_beat(
     ``command`` starts one.
     """
     if beat_at is None:
-        yield fail(f"no beat has been heard of: start one with `{command}`")
+        yield fail(f"beat has never sent a message: start it with `{command}`")
     elif now - beat_at > BEAT_S:
-        yield fail(f"beat has sent nothing for {now - beat_at:.0f} s: start it again, look at its log")
+        yield fail(f"beat has sent nothing for {now - beat_at:.0f} s: check its log and restart it")
     elif tick_at is None or now - tick_at > LOOP_S:
         last = "never" if tick_at is None else f"{now - tick_at:.0f} s ago"
         yield warn(
-            f"beat sends, but what it sends every minute was last done {last}: do workers serve the queue control?"
+            f"beat works, but its every-minute task last ran {last}: check that a worker serves the queue control"
         )
     else:
-        yield ok(f"sent {now - beat_at:.0f} s ago, and what it sends every minute was done {now - tick_at:.0f} s ago")
+        yield ok(f"sent a message {now - beat_at:.0f} s ago; its every-minute task ran {now - tick_at:.0f} s ago")
 
 
 def check_listener(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -77,11 +77,11 @@ def check_listener(connections: CheckConnections) -> Iterator[CheckNote]:
         connection.request("GET", parts._replace(scheme="", netloc="", fragment="").geturl() or "/")
         status = connection.getresponse().status
     except (OSError, HTTPException) as error:
-        yield fail(f"{address} does not answer ({type(error).__name__}): look at its log")
+        yield fail(f"{address} does not answer ({type(error).__name__}): check its log")
         return
     finally:
         connection.close()
-    yield ok(f"answers {status}") if status < 500 else fail(f"{address} answers {status}: look at its log")
+    yield ok(f"answers {status}") if status < 500 else fail(f"{address} answers {status}: check its log")
 
 
 def _unless_redis_is_away(check: CheckFunction) -> CheckFunction:
@@ -91,16 +91,14 @@ def _unless_redis_is_away(check: CheckFunction) -> CheckFunction:
         try:
             yield from check(connections)
         except StoreUnavailable as error:
-            yield ok(f"not told: {error}")
+            yield ok(f"not known: {error}")
 
     return run
 
 
 ROLE_CHECKS: Final = {
-    "worker": Check(
-        _unless_redis_is_away(check_own_worker), "a worker of this machine has given a sign of life within 90 s"
-    ),
-    "beat": Check(_unless_redis_is_away(check_beat), "beat has sent something within 3 minutes"),
+    "worker": Check(_unless_redis_is_away(check_own_worker), "a worker of this machine sent a heartbeat within 90 s"),
+    "beat": Check(_unless_redis_is_away(check_beat), "beat sent a message within 3 minutes"),
     "web": Check(check_listener, "the web service answers"),
     "flower": Check(check_listener, "Flower answers"),
     "metrics": Check(check_listener, "the metrics endpoint answers"),

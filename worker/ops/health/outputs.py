@@ -17,7 +17,7 @@ def check_outputs(connections: CheckConnections) -> Iterator[CheckNote]:
         if output.failing_since is not None:
             since = output.failing_since.astimezone(PARIS)
             yield warn(
-                f"{output.id} ({output.kind}) has got nothing since {since:%Y-%m-%d %H:%M}: {output.error}; then "
-                f"`releve outputs test {output.id}`"
+                f"{output.id} ({output.kind}) has received nothing since {since:%Y-%m-%d %H:%M}: {output.error}; "
+                f"then run `releve outputs test {output.id}`"
             )
     yield ok(f"{len(outputs)} set up" if outputs else "none")

@@ -64,8 +64,8 @@ def judge_queues(waiting: Mapping[str, int], ages: Mapping[str, float], every_s:
     """
     if (age_s := ages.get("control", 0.0)) > (limit_s := max(5 * every_s, LONG_S)):
         yield warn(
-            f"the next message of control has waited {age_s:.0f} s, and should within {limit_s:.0f}: workers of that "
-            "queue are missing or too few"
+            f"the queue control is {age_s:.0f} s behind, and should be at most {limit_s:.0f} s: start more workers "
+            "for it"
         )
     queues = [
         f"{name} {length}" + (f" (for {ages[name]:.0f} s)" if length and name in ages else "")
@@ -101,25 +101,24 @@ def _version(info: dict[str, Any]) -> str:
 def _judge_role(info: dict[str, Any]) -> Iterator[CheckNote]:
     if info.get("cluster_enabled"):
         yield fail(
-            "this is a Redis Cluster, which Celery and our scripts over several keys can't use: give Relève one "
-            "server, or several behind Sentinels"
+            "this is a Redis Cluster, which Celery can't use: give Relève one server, or several behind Sentinels"
         )
     if info.get("role") not in (None, "master"):
-        yield fail("this is a replica, which takes no writes: let RELEVE_REDIS_URL name the primary, or its Sentinels")
+        yield fail("this is a replica, which accepts no writes: set RELEVE_REDIS_URL to the primary, or its Sentinels")
     if info.get("loading"):
-        yield fail("it is still reading its files: wait")
+        yield fail("it is still loading its data: wait")
 
 
 def _judge_persistence(info: dict[str, Any]) -> Iterator[CheckNote]:
     policy = info.get("maxmemory_policy", "unknown")
     if policy != "noeviction":
         yield fail(
-            f"it drops keys when memory is short (maxmemory-policy {policy}): set maxmemory-policy noeviction, or give "
-            "Relève a Redis of its own"
+            f"it evicts keys when memory is short (maxmemory-policy {policy}): set maxmemory-policy noeviction, or "
+            "give Relève its own Redis"
         )
     if not info.get("aof_enabled"):
-        yield warn("no append-only file: what is queued is lost when it restarts; set appendonly yes")
+        yield warn("no append-only file: queued messages are lost when it restarts; set appendonly yes")
     elif "err" in (info.get("aof_last_write_status"), info.get("aof_last_bgrewrite_status")):
-        yield fail("it can't write its append-only file, and will take no more: make room on its disk, look at its log")
+        yield fail("it can't write its append-only file, and refuses writes: make room on its disk, check its log")
     elif info.get("rdb_last_bgsave_status") == "err":
-        yield warn("its last snapshot failed: make room on its disk, look at its log")
+        yield warn("its last snapshot failed: make room on its disk, check its log")

@@ -37,7 +37,7 @@ def check_supplier(connections: CheckConnections) -> Iterator[CheckNote]:
     """
     settings, endpoints = connections.settings, build_endpoints(connections.settings)
     if endpoints.preset.token_mode != "application":  # noqa: S105 - This is a mode and no secret.
-        yield ok(f"{endpoints.preset.name} has a token for each account: nothing to ask for")
+        yield ok(f"{endpoints.preset.name} has a token for each account: not checked")
         return
     ask_for_token(connections, endpoints, settings.enedis_client_id, settings.enedis_client_secret.get_secret_value())
     yield ok("gives the application a token")
@@ -67,9 +67,9 @@ def check_incidents(connections: CheckConnections) -> Iterator[CheckNote]:
     for preset in chosen_presets(connections.settings).values():
         quota = ledger_of(preset, connections.settings, connections.redis).state(())
         if closed_s := math.ceil(quota.opens_in_s):
-            yield warn(f"{_why_closed(preset, quota)}: nothing is asked of it for {closed_s} s more")
+            yield warn(f"{_why_closed(preset, quota)}: no calls for another {closed_s} s")
     for incident in IncidentStore(connections.redis).open_incidents().values():
-        effect = "nothing is asked for" if incident.kind.holds else "refusals of this kind set nobody aside"
+        effect = "no calls" if incident.kind.holds else "refusals of this kind suspend no account"
         series = " and ".join(incident.series)
         yield warn(
             f"{incident.kind} since {incident.began_at:%Y-%m-%d %H:%M}, {series}: {effect} until it is over "
@@ -99,14 +99,14 @@ def check_pace(connections: CheckConnections, supplier: str) -> Iterator[CheckNo
         now = datetime.now(PARIS)
         opens_at = now + timedelta(seconds=quota.opens_in_s)
         when = f"{opens_at:%H:%M}" if opens_at.date() == now.date() else f"{opens_at:%Y-%m-%d %H:%M}"
-        yield warn(f"{_why_closed(preset, quota)}: nothing is asked until {when}; it opens by itself")
+        yield warn(f"{_why_closed(preset, quota)}: no calls until {when}; they resume by themselves")
     if limit is None:
         yield ok(f"no limit of calls a {quota.span}")
     elif used >= limit:
         name = f"RELEVE_{setting}" if supplier == ENEDIS.name else f"RELEVE_{supplier.upper()}_{setting}"
         yield warn(
-            f"the quota of the last {quota.span} is used up, {used} of {limit} calls: the rest waits for its turn; "
-            f"wait, or raise {name} where {preset.title} grants more"
+            f"the quota of the last {quota.span} is used up, {used} of {limit} calls: wait, or raise {name} if "
+            f"{preset.title} allows more"
         )
     else:
         yield ok(f"{used} of {limit} calls used in the last {quota.span}")
@@ -114,7 +114,7 @@ def check_pace(connections: CheckConnections, supplier: str) -> Iterator[CheckNo
 
 def _why_closed(preset: Preset, quota: QuotaState) -> str:
     banned = quota.gate_code == GatewayBanned.code
-    return f"{preset.title} has shut out this address (403)" if banned else f"{preset.title} has us wait"
+    return f"{preset.title} blocks this address (403)" if banned else f"{preset.title} has asked for a rate-limit pause"
 
 
 def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -125,7 +125,10 @@ def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:
     """
     if missing := missing_series(connections.settings):
         names = ", ".join(missing)
-        yield warn(f"{connections.settings.preset} does not offer {names}, so nobody is asked for it (RELEVE_SERIES)")
+        yield warn(
+            f"{connections.settings.preset} does not offer {names}, so it is not collected: remove it from "
+            "RELEVE_SERIES"
+        )
     yield from check_night(connections, main_supplier(connections.settings))
     yield from _check_without_supplier(connections)
 
@@ -138,7 +141,9 @@ def _check_without_supplier(connections: CheckConnections) -> Iterator[CheckNote
     for supplier in SUPPLIERS.keys() - chosen_presets(connections.settings).keys():
         if accounts := Overview(connections.registry).count_active_accounts(supplier, today):
             setting = "RELEVE_HOME" if is_gateway(supplier) else f"RELEVE_{supplier.upper()}_CLIENT_ID"
-            yield warn(f"nothing is asked for {accounts} active accounts of {supplier}, which is not set up: {setting}")
+            yield warn(
+                f"{accounts} active accounts of {supplier} are not synced, because it is not set up: set {setting}"
+            )
 
 
 def check_night(connections: CheckConnections, supplier: str) -> Iterator[CheckNote]:

@@ -18,10 +18,13 @@ def check_api_tokens(connections: CheckConnections) -> Iterator[CheckNote]:
     tokens = ApiTokenTable(connections.registry)
     for token in tokens.list_ending():
         day = civil_date(token.expires_at).isoformat() if token.expires_at else ""
-        yield warn(f"{_name(token)} ends on {day}: `releve tokens new`, then `releve tokens revoke {token.id}`")
+        yield warn(
+            f"{_name(token)} expires on {day}: replace it with `releve tokens new`, then `releve tokens revoke "
+            f"{token.id}`"
+        )
     for token in tokens.list_endless():
         yield warn(
-            f"{_name(token)}, made on {civil_date(token.created_at).isoformat()}, has no end: replace it by one of "
+            f"{_name(token)}, created on {civil_date(token.created_at).isoformat()}, never expires: replace it with "
             f"`releve tokens new`, then `releve tokens revoke {token.id}`"
         )
     yield ok(f"{tokens.count_open()} open")

@@ -24,7 +24,7 @@ def check_workers(connections: CheckConnections) -> Iterator[CheckNote]:
 def judge_workers(workers: Sequence[WorkerHeartbeat], waiting: Mapping[str, int], now: float) -> Iterator[CheckNote]:
     """Judge the workers by their heartbeats; ``waiting``: messages by queue; ``now``: Redis' time."""
     if not workers:
-        yield fail(f"no worker has been heard of: {_START_ONE}")
+        yield fail(f"no worker is running: {_START_ONE}")
     for worker in workers:
         yield from _judge_worker(worker, waiting, now)
     if unserved := [name for name, length in waiting.items() if length and not _is_served(name, workers, now)]:
@@ -33,8 +33,8 @@ def judge_workers(workers: Sequence[WorkerHeartbeat], waiting: Mapping[str, int]
         )
     if restarted := [f"{worker.name} {worker.restarts} times" for worker in workers if worker.restarts]:
         yield warn(
-            f"the watchdog started {', '.join(restarted)} anew: something between worker and broker drops "
-            "connections, look for a firewall or a proxy with a time-out"
+            f"the watchdog restarted {', '.join(restarted)}: something between worker and broker drops connections; "
+            "look for a firewall or proxy with a timeout"
         )
     yield ok(", ".join(f"{worker.name} ({worker.running} of {worker.slots} busy)" for worker in workers))
 
@@ -43,15 +43,15 @@ def _judge_worker(worker: WorkerHeartbeat, waiting: Mapping[str, int], now: floa
     length = sum(waiting.get(queue, 0) for queue in worker.queues)
     silent_s, idle_s = now - worker.seen_at, now - worker.progress_at
     if silent_s > MAX_AGE_S:
-        last_seen = f"{worker.name} was last heard of {silent_s:.0f} s ago"
+        last_seen = f"the last heartbeat of {worker.name} was {silent_s:.0f} s ago"
         if length:
-            yield fail(f"{last_seen}, and {length} messages wait in its queues: start it again, look at its log")
+            yield fail(f"{last_seen}, and {length} messages wait in its queues: check its log and restart it")
         else:
-            yield warn(f"{last_seen}: start it again, unless you took it away")
+            yield warn(f"{last_seen}: restart it, unless you removed it")
     elif length and worker.running < worker.slots and idle_s > IDLE_AFTER_S:
         yield fail(
-            f"{worker.name} lives, but has taken nothing for {idle_s:.0f} s while {length} messages wait in its "
-            "queues: restart it"
+            f"{worker.name} is alive, but has taken no message for {idle_s:.0f} s while {length} wait in its queues: "
+            "restart it"
         )
 
 

@@ -96,7 +96,7 @@ def _quota(simulator: SimulatorState, request: Request, body: Json) -> object:
 
 
 def _set_quota(simulator: SimulatorState, request: Request, body: Json) -> object:
-    """Set the quota and count anew: ``{"per_second": 5, "per_hour": 1000}``; null or a missing field is no limit."""
+    """Set the quota, reset the count: ``{"per_second": 5, "per_hour": 1000}``; null or a missing field is no limit."""
     limits = _Limits.model_validate(body or {})
     simulator.quota = CallQuota(limits.per_second, limits.per_hour)
     return limits
@@ -147,7 +147,7 @@ def _set_bans(simulator: SimulatorState, request: Request, body: Json) -> object
 
 
 def _forget_bans(simulator: SimulatorState, request: Request, body: Json) -> object:
-    """Let the banned addresses in again, and count anew."""
+    """Lift the bans of addresses, and restart their counts."""
     simulator.bans.forget()
     return _bans(simulator, request, body)
 
@@ -187,5 +187,5 @@ def _usage_point(simulator: SimulatorState, request: Request) -> str:
     if not is_usage_point(usage_point):
         raise ValueError("a usage point has 14 digits")
     if not simulator.meters.knows(usage_point):
-        raise ValueError("no recording of this meter, and no pretend homes beside recordings without --pretend-homes")
+        raise ValueError("no recording of this meter: with --data, pretend homes need --pretend-homes")
     return usage_point

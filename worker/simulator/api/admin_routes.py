@@ -26,7 +26,7 @@ from worker.simulator.state import SimulatorState
 Action = Callable[[SimulatorState, Request, Json], object]
 _BASE: Final = "/__sim__"
 _JSON: Final = "application/json"
-HEALTH: Final = "/health"  # It tells nothing, and whoever looks after the process asks it.
+HEALTH: Final = "/health"  # It tells nothing, and the process's supervisor calls it.
 
 
 def admin_route(simulator: SimulatorState, path: str, **actions: Action) -> Route:
@@ -55,10 +55,12 @@ def _refuse(token: str | None, request: Request) -> JSONResponse | None:
     if token is not None:
         sent = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
         if not secrets.compare_digest(sent.encode(), token.encode()):
-            reason = "send Authorization: Bearer TOKEN, the one of --admin-token or the one printed at the start"
+            reason = "send Authorization: Bearer TOKEN, with the token of --admin-token or the one printed at the start"
             return JSONResponse({"error": reason}, 401, {"WWW-Authenticate": "Bearer"})
     elif not is_loopback(_host_of(request)):
-        return JSONResponse({"error": "without --admin-token /__sim__/ is for this machine: call 127.0.0.1"}, 403)
+        return JSONResponse(
+            {"error": "without --admin-token, /__sim__/ works from this machine only: use 127.0.0.1"}, 403
+        )
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if request.method == "POST" and kind != _JSON:
         return JSONResponse({"error": f"send JSON, with Content-Type: {_JSON}"}, 415)

@@ -82,7 +82,7 @@ def _read_consent_request(
     last_day = _last_day(simulator.clock.today(), parameters["duration"], whole_years_refused)
     callback = simulator.options.redirect_uri or parameters.get("redirect_uri")
     if not callback:
-        text = "no callback is registered here: start the simulator with one, or send redirect_uri"
+        text = "no callback is registered: start the simulator with --redirect-uri, or send redirect_uri"
         raise Refused(oauth_error("invalid_request", text))
     return _ConsentRequest(callback, parameters["state"], last_day, _choose_usage_points(simulator, parameters))
 

@@ -49,14 +49,14 @@ def reader_of(path: Path) -> Callable[[Path], Iterator[RecordedFile]] | None:
 def advice_for(path: Path) -> str:
     """Return why a file or folder without a reader is passed over, and what to do so that it is read."""
     if path.is_dir():
-        return "a folder is not looked into: move its files up"
+        return "a folder is not searched: move its files up"
     name = _plain_name(path)
     if name.startswith("."):
         return "a hidden file"
     if name.endswith(_COMPRESSED):
-        return "unpack it: of compressed files only .gz is read"
+        return "only .gz files are unpacked: unpack it yourself"
     if name.endswith(_SPREADSHEETS):
-        return "a spreadsheet is not read: save its days as <14 digits>.daily.csv, with the columns date,wh"
+        return "a spreadsheet is not supported: save its days as <14 digits>.daily.csv, with the columns date,wh"
     plain = _PLAIN_SERIES.fullmatch(name)
     if plain is None:
         return f"not the name of a recording: name it {NAMES}"

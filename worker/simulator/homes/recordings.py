@@ -135,7 +135,7 @@ def _read(reader: Callable[[Path], Iterator[RecordedFile]], path: Path) -> list[
 def _nothing_to_serve(folder: Path, passed_over: Sequence[PassedOver]) -> str:
     names = [passed.name for passed in passed_over[:3]]
     others = f" and {len(passed_over) - len(names)} more" if len(passed_over) > len(names) else ""
-    found = f"passed over: {', '.join(names)}{others}" if names else "it is empty"
+    found = f"skipped: {', '.join(names)}{others}" if names else "it is empty"
     return f"{folder}: no recorded series ({found}); name files {NAMES}"
 
 
@@ -148,7 +148,7 @@ def _note(recordings: RecordedFolder, name: str, recorded: RecordedFile) -> None
     series = f"load curve of {direction}" if recorded.rows else f"daily {direction}"
     days = sorted(recorded.days or {_day_of(_source_label(row.end)) for row in recorded.rows if row.watts is not None})
     if recorded.rows and recorded.production:
-        reason = f"a {series}, which the simulator does not serve; of production it serves Enedis_Prod_Jour_*.csv"
+        reason = f"a {series}, which the simulator does not serve; for production it serves Enedis_Prod_Jour_*.csv"
         recordings.passed_over.append(PassedOver(name, reason))
     elif not days:
         recordings.passed_over.append(PassedOver(name, "it has no day with a value"))

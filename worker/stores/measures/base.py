@@ -88,7 +88,7 @@ def readings_of(layout: Layout) -> list[str]:
 
 
 def nightly_doctypes(layout: Layout) -> list[str]:
-    """Return the doctypes of a layout whose documents are written anew night after night."""
+    """Return the doctypes of a layout whose documents are rewritten every night."""
     with_long_totals = [series for series in PACKED_SERIES if not series.has_steps]
     if layout is Layout.PACKED:
         return [packed_doctype(series) for series in with_long_totals]
@@ -103,6 +103,6 @@ def database_name(doctype: str) -> str:
 def wrong_layout(layout: Layout) -> str:
     """Return the error text that says what to do where the other layout holds measures."""
     return (
-        f"the store holds measures in the {layout.other.value} layout, and RELEVE_LAYOUT is {layout.value}: run "
+        f"the store has measures in the {layout.other.value} layout, but RELEVE_LAYOUT is {layout.value}: run "
         f"`releve migrate-layout --to {layout.value}`, or set RELEVE_LAYOUT={layout.other.value}"
     )

@@ -96,7 +96,9 @@ class CouchDatabase:
         """
         self.name = prefix + database_name(doctype)
         if not _DATABASE_NAME.fullmatch(self.name):
-            raise ValueError(f"no database can be called {self.name!r}: use a-z, 0-9 and dashes, a letter first")
+            raise ValueError(
+                f"{self.name!r} is not a valid database name: use a-z, 0-9 and dashes, and begin with a letter"
+            )
         self._server = server
         self._sharding = {name: count for name, count in (("q", shards), ("n", replicas)) if count is not None}
         self._partitioned = True
@@ -240,12 +242,12 @@ class CouchDatabase:
         if refused := errors - _ROW_OUTAGES:
             raise WriteRefused(f"bulk write to {self.name}: {', '.join(sorted(refused))}")
         if errors or answered != {document["_id"] for document in documents}:
-            reason = ", ".join(sorted(errors)) or "not every document was answered for"
+            reason = ", ".join(sorted(errors)) or "the answer lacks some documents"
             raise StoreUnavailable(f"bulk write to {self.name}: {reason}")
         return set(failed)
 
     def _unexpected_answer(self) -> StoreUnavailable:
-        return StoreUnavailable(f"{self.name}: the answer has not the shape of CouchDB's: check the address")
+        return StoreUnavailable(f"{self.name}: the answer is not from CouchDB: check the address")
 
 
 def deletion_of(document: Document) -> Document:

@@ -90,7 +90,7 @@ class CouchServer:
             # The package has one function for each method: get_json, put_json and post_json.
             status, _, answer = getattr(resource, f"{method.lower()}_json")(list(path), **extra, **query)
             if status >= 300 or not isinstance(answer, dict | list | int):  # A redirect, or a proxy's HTML page.
-                raise StoreUnavailable(f"{self.origin} does not answer as CouchDB does: check the address")
+                raise StoreUnavailable(f"{self.origin} does not answer like CouchDB: check the address")
             succeeded = True
         except http.HTTPError as error:
             return self._refusal(error, path[0])
@@ -133,7 +133,7 @@ def _to_json(body: Json) -> bytes:
     try:
         return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError):
-        raise WriteRefused("a document holds a value that JSON has no word for") from None
+        raise WriteRefused("a document has a value that JSON can't represent") from None
 
 
 def _status_and_text(failure: http.HTTPError) -> tuple[int, Any]:
@@ -230,7 +230,9 @@ def check_server(server: CouchServer) -> str:
     welcome = server.request("GET", "").body
     known = isinstance(welcome, dict) and ("couchdb" in welcome or _STAND_IN in welcome)
     if not known:
-        raise ServerUnsuitable(f"the server at {server.origin} is no CouchDB: check the address in RELEVE_MEASURES_URL")
+        raise ServerUnsuitable(
+            f"the server at {server.origin} is not CouchDB: check the address in RELEVE_MEASURES_URL"
+        )
     version = str(welcome.get("version") or "of unknown version")
     major = re.match(r"[0-9]{1,4}", version)
     if _STAND_IN not in welcome and major and int(major[0]) < _OLDEST:

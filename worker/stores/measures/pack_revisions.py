@@ -95,4 +95,4 @@ def _version(fields: Fields) -> int:
     try:
         return int(fields["version"])
     except (KeyError, TypeError, ValueError):
-        raise UnknownPack("a packed document is damaged: bring it back from a backup, or delete it") from None
+        raise UnknownPack("a packed document is damaged: restore it from a backup, or delete it") from None

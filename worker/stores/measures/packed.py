@@ -197,8 +197,7 @@ def _group_by_pack(series: Series, documents: Rows, removals: Rows) -> dict[Pack
                 pack = account_of(document), place_of(write.key, doctype)[0]
             except (KeyError, TypeError, ValueError, OverflowError):
                 raise WriteRefused(
-                    f"a document of {doctype.value} is none of Relève's own and can't be packed: "
-                    "keep it with RELEVE_LAYOUT=plain"
+                    f"a document of {doctype.value} is not from Relève and can't be packed: keep RELEVE_LAYOUT=plain"
                 ) from None
             packs.setdefault(pack, {}).setdefault(doctype, []).append(write)
     return packs

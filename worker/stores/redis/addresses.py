@@ -81,7 +81,7 @@ def parse_sentinels(url: str) -> Sentinels:
     if not all(node and node.hostname for node in nodes) or not database.isdecimal():
         raise ValueError(_SHAPES)
     if not options.get("master"):
-        raise ValueError("needs ?master=NAME: the name that the Sentinels watch the server under")
+        raise ValueError("needs ?master=NAME, the server's name at the Sentinels")
     return Sentinels(
         nodes=tuple((node.hostname, node.port or SENTINEL_PORT) for node in nodes if node and node.hostname),
         master=options["master"],
@@ -100,14 +100,14 @@ def parse_url_options(parts: SplitResult, known: frozenset[str]) -> dict[str, st
     options = dict(parse_qsl(parts.query))
     if options.keys() - known:
         allowed = f"only {', '.join(sorted(known))}" if known else "nothing"
-        raise ValueError(f"takes {allowed} behind the question mark of a {parts.scheme}:// URL")
+        raise ValueError(f"allows {allowed} after the question mark of a {parts.scheme}:// URL")
     if options.get("ssl_cert_reqs", "none") not in _CERT_REQS:
-        raise ValueError(f"takes {', '.join(_CERT_REQS)} as ssl_cert_reqs")
+        raise ValueError(f"needs ssl_cert_reqs to be one of {', '.join(_CERT_REQS)}")
     for name in _FILES & options.keys():
         if not Path(options[name]).is_file():
-            raise ValueError(f"names a file as {name} that is not there")
+            raise ValueError(f"{name} is a file that does not exist")
     if not options.get("db", "0").isdecimal():
-        raise ValueError("takes a number as db")
+        raise ValueError("needs a number as db")
     return options
 
 

@@ -37,8 +37,8 @@ _PORTS: Final = range(20_000, 32_000)
 def free_port() -> int:
     """Return a port of 127.0.0.1 on which nothing listened a moment ago.
 
-    It is below those that systems give to whoever asks for any port, so that no other process is given it meanwhile.
-    Raises OSError where none is found.
+    It is below those that systems give to a process that asks for any port, so that no other process is given it
+    meanwhile. Raises OSError where none is found.
     """
     tries = 20
     while True:
@@ -151,10 +151,10 @@ class Supervisor:
 
         ``env`` is added to our own environment; a function is asked at each start.  The output is appended to
         ``log_path``; without one it goes where ours goes.  With ``respawn_after_s``, ``collect_exits`` starts the child
-        again so long after its end.  Raises OSError where the child can't start.
+        again after this time.  Raises OSError where the child can't start.
         """
         if name in self._children:
-            raise ValueError(f"child {name} is running already")
+            raise ValueError(f"child {name} is already running")
         more = env if callable(env) else lambda: env or {}
         child = _Child(name, argv, more, log_path, respawn_after_s)
         pid = self._spawn(child)

@@ -90,15 +90,15 @@ def _describe_error(error: RedisError) -> str:
     """
     if isinstance(error, MasterNotFoundError):
         answered = " : " not in str(error)  # The text quotes the error of each Sentinel after a colon.
-        known = "know no such master, or none that is up: check master=NAME in RELEVE_REDIS_URL"
+        known = "know no such master, or it is down: check master=NAME in RELEVE_REDIS_URL"
         return f"its Sentinels {known if answered else 'do not answer: check that they run, and their addresses'}"
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return "its certificate is not one of a known authority: set ssl_ca_certs in RELEVE_REDIS_URL to the CA's file"
+        return "its certificate is not trusted: set ssl_ca_certs in RELEVE_REDIS_URL to the CA's file"
     if isinstance(error, ResponseError):
         refusal = str(error).rpartition("caused error: ")[2]  # In a pipeline, redis-py quotes the command first.
         return f"it refused with {refusal.partition(' ')[0] or type(error).__name__}"
     text = (str(error) or type(error).__name__).rstrip(".")
-    advice = ": check that it runs and RELEVE_REDIS_URL"
+    advice = ": check that it runs, and RELEVE_REDIS_URL"
     return text + (advice if isinstance(error, RedisConnectionError | RedisTimeoutError) else "")
 
 
@@ -111,8 +111,8 @@ def check_eviction(redis: Redis) -> None:
     policy = redis.info("memory").get("maxmemory_policy", "unknown")
     if policy != "noeviction":
         raise StoreUnavailable(
-            f"this Redis evicts keys (maxmemory-policy {policy}): set maxmemory-policy noeviction, "
-            "or give Relève a Redis of its own"
+            f"this Redis evicts keys (maxmemory-policy {policy}): set maxmemory-policy noeviction, or give Relève "
+            "its own Redis"
         )
 
 

@@ -70,7 +70,7 @@ class ConsentFlows(PrefixedKeys):
     # -- Codes of the consent proxy
 
     def store_code(self, code: str, sealed: str) -> None:
-        """Store for 15 minutes the sealed facts that a code redeems, be it a new one or one that was redeemed."""
+        """Store for 15 minutes the sealed facts that a code redeems, whether it is new or was redeemed."""
         self._redis.set(self._key("proxy_code", _digest(code)), sealed, ex=LIFE_S)
 
     def redeem_code(self, code: str) -> str | None:

@@ -119,7 +119,7 @@ class ServerFolder:
         """
         server = find_server()
         if not _wait_for(lambda: not self.is_running(), ANSWER_TIMEOUT_S):
-            raise StoreUnavailable(f"a Redis server runs in {self.path} already: stop its owner first")
+            raise StoreUnavailable(f"another process runs a Redis server in {self.path}: stop it first")
         for _ in range(STARTS):
             process = self._spawn(server)
             if self._wait_until_up(process):
@@ -147,7 +147,7 @@ class ServerFolder:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                umask=0o077,  # Its files are for our eyes alone, whoever starts it.
+                umask=0o077,  # Its files are private, whatever user starts it.
                 pass_fds=(lock,),
             )
 
@@ -166,7 +166,7 @@ class ServerFolder:
                 self._signal(number)
                 _wait_for(lambda: not self.is_running(), STOP_TIMEOUT_S)
         if self.is_running():
-            raise StoreUnavailable(f"the Redis server in {self.path} does not end")
+            raise StoreUnavailable(f"the Redis server in {self.path} does not stop")
 
     def _signal(self, number: signal.Signals) -> None:
         """Send a signal to the server; while it runs, the pid in its file is its own."""

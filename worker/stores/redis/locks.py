@@ -40,13 +40,13 @@ class Locks(PrefixedKeys):
         StoreUnavailable if the lock stays busy.
 
         The prolonging keeps a promise of token renewals: an exchange may take 90 s and a refresh token is sent by one
-        process alone, but whoever is killed in it holds the others up for 20 s only.
+        process alone, but a process that is killed in it holds the others up for 20 s only.
         """
         # The thread that prolongs the lock needs its token, which redis-py's default keeps from other threads.
         lock = Lock(self._redis, self._key("lock", name), timeout=ttl_s, sleep=LOCK_POLL_S, thread_local=False)
         with redis_errors():
             if not lock.acquire(blocking_timeout=ttl_s if wait_s is None else wait_s):
-                raise StoreUnavailable(f"lock {name} stays busy", retry_after_s=ttl_s)
+                raise StoreUnavailable(f"lock {name} is still held", retry_after_s=ttl_s)
         done = threading.Event()
         args = (lock, ttl_s, most_s, done)
         prolonger = threading.Thread(target=_renew_until, args=args, name=f"keeps {name}", daemon=True)

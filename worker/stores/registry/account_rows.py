@@ -184,7 +184,7 @@ def change_state(connection: Connection, account_id: str, state: AccountState, r
     if it is to become ready without a usage point or with a consent that is over.
     """
     if state is AccountState.ACTION_NEEDED and not describe_code(reason).suspends:
-        raise ValueError(f"no account waits for its owner under the code {reason!r}")
+        raise ValueError(f"no account waits for its holder with the code {reason!r}")
     lock(connection, account_id)
     account = get(connection, account_id)
     if account.state is AccountState.CLOSED and state is not AccountState.CLOSED:
@@ -256,4 +256,4 @@ def _new_id() -> str:
 def _unknown_account_text(account_id: str) -> str:
     # A user may have typed a meter number instead of an id. The message must not repeat it.
     name = f"account {account_id}" if account_id.isalnum() and account_id[0].isalpha() else "such account"
-    return f"no {name} in the registry: `releve accounts list` shows them"
+    return f"no {name} in the registry: `releve accounts list` shows the accounts"

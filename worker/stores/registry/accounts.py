@@ -202,7 +202,7 @@ class AccountRegistry:
             # message quotes the number, so the error is not passed on.
             with suppress(IntegrityError), self.database.writing() as connection:
                 return insert(connection)
-        raise StoreUnavailable("the account could not be added, others were added at the same time: try again")
+        raise StoreUnavailable("the account could not be added, because others were added at the same time: try again")
 
     def get(self, account_id: str) -> Account:
         """Return the account; a removed one is ``deleted`` and has no usage point."""
@@ -213,7 +213,7 @@ class AccountRegistry:
         """Return the account. Raises UnknownAccount, for a removed one too."""
         account = self.get(account_id)
         if account.state is AccountState.DELETED:
-            raise UnknownAccount(f"account {account_id} was removed: `releve accounts list` shows those there are")
+            raise UnknownAccount(f"account {account_id} was removed: `releve accounts list` shows the accounts")
         return account
 
     def find(self, supplier: str, usage_point_id: str) -> Account | None:

@@ -108,7 +108,7 @@ class ApiTokenTable(ClockedTable):
             row = connection.execute(select(API_TOKENS).where(has_id)).one_or_none()
         if row is None:
             # The message doesn't repeat the id: a user may have passed the whole token.
-            raise UnknownToken("no token of this id: `releve tokens list` shows them")
+            raise UnknownToken("no token has this id: `releve tokens list` shows the ids")
         return _to_token(row)
 
     def _load(self, token_id: str) -> ApiToken | None:

@@ -271,7 +271,7 @@ def _find_existing(proofs: Sequence[ConsentProof], consent: GivenConsent) -> Con
     """Return the proof in force if this consent was recorded before; None for a new consent.
 
     ``proofs``: those of the account, the oldest first. A consent is recognised by its dates and its reference: the
-    supplier gives the same reference again to a holder who consents anew. The proof in force may also be a newer one
+    supplier gives the same reference again to a holder who consents again. The proof in force may also be a newer one
     that has replaced this consent. Where none is in force the consent is a new one: what has ended stays so.
     """
     in_force = next((proof for proof in reversed(proofs) if proof.open), None)

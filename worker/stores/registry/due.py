@@ -23,7 +23,7 @@ from worker.stores.registry.tables import ACTIVE, NEVER, SERIES_OUTCOMES
 
 _C = SERIES_OUTCOMES.c
 _ACTIVE = text(ACTIVE)
-# New accounts, and accounts that were away, stand before the floor: while a full page is due, they wait so long.
+# New accounts, and accounts that were away, stand before the floor: while a full page is due, they wait.
 _FLOOR_LIFE_S: Final = 60.0
 
 

@@ -90,7 +90,7 @@ def is_empty(connection: Connection) -> bool:
 
 
 def has_accounts(connection: Connection) -> bool:
-    """Return whether there is an account, be it removed."""
+    """Return whether there is an account, even a removed one."""
     return _has_rows(connection, ACCOUNTS)
 
 

@@ -144,7 +144,7 @@ class InvitationTable(SealedTable):
         with self._database.writing() as connection:
             if connection.execute(select(INVITATIONS.c.id).where(*is_it)).first() is None:
                 # The message doesn't repeat the id: a user may have passed the whole secret.
-                raise UnknownInvitation("no invitation of this id: `releve invitations list` shows them")
+                raise UnknownInvitation("no invitation has this id: `releve invitations list` shows the ids")
             revoking = update(INVITATIONS).where(*is_it, *_UNFINISHED)
             connection.execute(revoking.values(revoked_at=self._now(), sealed_usage_point=null()))
             row = connection.execute(select(INVITATIONS).where(*is_it)).one()

@@ -36,10 +36,10 @@ class PendingRefusals(SealedTable):
         self._chain = EvidenceChain(sealer)
 
     def record_sighting(self, account_id: str, code: str, now: datetime) -> PendingRefusal:
-        """Count one more sighting of a refusal and return the row.
+        """Count a repeated refusal and return the row.
 
-        The database adds up sightings that come at the same time. After ``reinstate`` has set the count to zero, the
-        next sighting is a first one again.
+        The database adds up refusals that come at the same time. After ``reinstate`` has set the count to zero, the
+        next refusal is a first one again.
         """
         statement = build_insert(self._database.dialect, PENDING_REFUSALS).values(
             account_id=account_id, code=code, first_seen=now, last_seen=now, times=1
@@ -69,7 +69,7 @@ class PendingRefusals(SealedTable):
     def count_newly_refused(self, code: str, since: datetime, *, certain: bool, supplier: str) -> int:
         """Return the number of a supplier's accounts refused with ``code`` for the first time since ``since``.
 
-        For a pending refusal the first sighting counts: repeated requests for the same accounts show nothing new. A
+        Of a pending refusal the first one counts: repeated requests for the same accounts show nothing new. A
         ``certain`` refusal suspends its account at once, so the suspension counts.
         """
         if certain:

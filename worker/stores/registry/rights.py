@@ -166,8 +166,8 @@ class RightTable(SealedTable):
     def withdraw_meter(self, connection: Connection, account: Account, *, of_everybody: bool = False) -> int:
         """Let the rights of an account be withdrawn, and return their number; 0 where its supplier registers none.
 
-        Where the table knows none of them, a row stands for what the supplier has. ``of_everybody``: all rights of its
-        meter, of whomever; for an erasure.
+        Where the table knows none of them, a row stands for what the supplier has. ``of_everybody``: the rights of all
+        holders of its meter; for an erasure.
         """
         if account.supplier not in self.suppliers or account.usage_point_id is None:
             return 0
@@ -244,7 +244,7 @@ def withdraw_waiting(connection: Connection, meter: str, moment: datetime) -> No
 
 
 def forget_rights(connection: Connection, account_ids: Sequence[str]) -> None:
-    """Delete the rights of accounts, which are looked up anew or are nobody's any more; withdrawn ones stay."""
+    """Delete the rights of accounts, which are looked up again or belong to nobody any more; withdrawn ones stay."""
     connection.execute(delete(RIGHTS).where(_C.account_id.in_(account_ids), _LIVE))
 
 

@@ -61,7 +61,7 @@ PROOF_SEALS: Final = SealedColumn(
     CONSENT_EVIDENCE.c.recorded_at,
 )
 CHAIN_SEALS: Final = SealedColumn(
-    "ends of the chain of evidence", CONSENT_CHAIN.c.name, CONSENT_CHAIN.c.sealed, CONSENT_CHAIN.c.sequence
+    "ends of the chain of consent proofs", CONSENT_CHAIN.c.name, CONSENT_CHAIN.c.sealed, CONSENT_CHAIN.c.sequence
 )
 INVITATION_SEALS: Final = SealedColumn(
     "invitations", INVITATIONS.c.id, INVITATIONS.c.sealed_usage_point, INVITATIONS.c.created_at, is_kept=False
@@ -116,8 +116,8 @@ def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> in
         unreadable += sum(not is_readable for _, is_readable in rows)
     if unreadable and column.is_kept:
         raise OperatorFault(
-            f"{done} {column.label} are sealed under the first key, {unreadable} can't be read: put the key they were "
-            f"sealed under back into {column.setting} and rotate again"
+            f"{done} {column.label} are encrypted with the first key, {unreadable} can't be read: put their old key "
+            f"back into {column.setting} and rotate again"
         )
     return done
 

@@ -422,7 +422,7 @@ PROXY_REFRESH_TOKENS = Table(
 )
 
 # A household: the accounts that its browsers may see. ``sealed`` counts, under a key that only the web application has;
-# the rows of ``household_accounts`` find its accounts, and whoever deletes one takes the account away.
+# the rows of ``household_accounts`` find its accounts, and deleting one takes the account away.
 HOUSEHOLDS = Table(
     "households",
     METADATA,

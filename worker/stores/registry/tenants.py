@@ -56,7 +56,7 @@ class TenantTable(SealedTable):
         with self._database.writing() as connection:
             known = connection.execute(select(TENANTS.c.id).where(is_it).with_for_update()).first() is not None
             if not known and title is None:
-                raise UnknownTenant(f"the tenant {tenant} is new: give it a --title, which households read")
+                raise UnknownTenant(f"the tenant {tenant} is new: give it a --title, which households see")
             if not known:
                 connection.execute(insert(TENANTS).values(id=tenant, title=title, created_at=self._now()))
             elif title is not None:
@@ -105,4 +105,4 @@ def _place_of(tenant: str) -> str:
 
 
 def _unknown(tenant: str) -> UnknownTenant:
-    return UnknownTenant(f"no tenant {tenant}: `releve tenants set {tenant} --title …` makes it")
+    return UnknownTenant(f"no tenant {tenant}: add it with `releve tenants set {tenant} --title …`")

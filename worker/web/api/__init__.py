@@ -34,12 +34,14 @@ _FOR_CLIENTS: Final = ("/api/invitations", "/api/audit")  # A household's sessio
 async def refuse_unknown_query(request: Request, _: CallerDep) -> None:
     """Refuse a query parameter that the route does not describe: a misspelt one must not widen what is asked for.
 
-    Whoever is not known is told that first.
+    An unknown caller is told that first.
     """
     described = request.app.openapi()["paths"][f"{_PREFIX}{request.scope['route'].path}"][request.method.lower()]
     known = sorted(parameter["name"] for parameter in described.get("parameters", ()) if parameter["in"] == "query")
     if not request.query_params.keys() <= set(known):
-        raise HttpRefusal(422, "invalid_request", f"this route knows {', '.join(known) or 'no parameter'} in the query")
+        raise HttpRefusal(
+            422, "invalid_request", f"unknown query parameter: this route allows {', '.join(known) or 'none'}"
+        )
 
 
 router = APIRouter(prefix=_PREFIX, dependencies=[Depends(refuse_unknown_query)])

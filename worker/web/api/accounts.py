@@ -91,7 +91,9 @@ def add_account(
     the consent page can add an account: 409 `consent_needed`.
     """
     if runtime.clients.account_tokens:
-        raise HttpRefusal(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
+        raise HttpRefusal(
+            409, "consent_needed", "with this supplier, an account is added through the consent page, /connect"
+        )
     try:
         account, created = runtime.assertion.add(
             new.usage_point,
@@ -108,7 +110,7 @@ def add_account(
         raise HttpRefusal(409, "meter_erased", f"{error} (consented_on)") from None
     note_subject(request, account_id=account.id)
     if not created:
-        message = f"account {account.id} has this meter already; nothing was changed: invite its holder to it"
+        message = f"account {account.id} has this meter already, nothing was changed: invite its holder to the account"
         raise HttpRefusal(409, "account_exists", message)
     publish_backfills(runtime, [account.id])
     response.headers["Location"] = f"/api/accounts/{account.id}"
@@ -163,8 +165,8 @@ def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayStop) ->
 def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayErase) -> Receipt:
     """Its measures, tokens and state, now and for good; the receipt counts them. The scope is `erase:accounts`.
 
-    The meter stays closed to every consent that began before. To connect it again its holder consents anew, with v5 and
-    2026 by an invitation; in 2026 they first delete the share in their Enedis account.
+    The meter stays closed to every consent that began before. To connect it again its holder consents again, with v5
+    and 2026 by an invitation; in 2026 they first delete the share in their Enedis account.
 
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
     """
@@ -176,7 +178,7 @@ def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayErase)
 
 @router.get(
     "/accounts/{account_id}/status",
-    summary="How an account stands",
+    summary="Show an account's state",
     responses=error_responses(404, 422),
 )
 def read_status(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountStatus:

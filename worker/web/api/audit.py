@@ -23,18 +23,18 @@ def read_audit(
     runtime: RuntimeDep,
     caller: ReadAudit,
     account: Annotated[
-        str | None, Query(pattern=r"^[a-z][a-z0-9]{0,31}$", description="Only what was done to this account.")
+        str | None, Query(pattern=r"^[a-z][a-z0-9]{0,31}$", description="Only entries about this account.")
     ] = None,
     actor: Annotated[
         str | None,
         Query(
             pattern=r"^[^\x00-\x1f]{1,100}$",
-            description="Only by this session, token, operator or user, or by this kind of actor.",
+            description="Only entries by this session, token, operator or user, or this kind of actor.",
         ),
     ] = None,
     action: Annotated[AuditAction | None, Query(description="Only this.")] = None,
-    since: Annotated[date | None, Query(description="Only from this day on, in Europe/Paris.")] = None,
-    until: Annotated[date | None, Query(description="Only to the end of this day.")] = None,
+    since: Annotated[date | None, Query(description="Only entries from this day on (Europe/Paris).")] = None,
+    until: Annotated[date | None, Query(description="Only entries up to the end of this day.")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES, description="Entries a page.")] = 100,
     before: Annotated[
         str, Query(max_length=32, pattern=r"^[a-z0-9]*$", description="The last id of the page before.")

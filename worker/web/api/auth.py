@@ -44,18 +44,18 @@ BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # By the
 ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, by address.
 
 # For the OpenAPI description alone: the headers are read below, so that each refusal has its reason.
-_bearer = HTTPBearer(auto_error=False, scheme_name="token", description="`releve tokens new` makes one.")
+_bearer = HTTPBearer(auto_error=False, scheme_name="token", description="Create one with `releve tokens new`.")
 _cookie = APIKeyCookie(
     name=SESSION_COOKIE,
     auto_error=False,
     scheme_name="session",
-    description="A household's browser, after it connected its meter: its own accounts alone.",
+    description="Session of a household's browser that has connected a meter. It can only access its own accounts.",
 )
 _csrf = APIKeyHeader(
     name=CSRF_HEADER,
     auto_error=False,
     scheme_name="csrf",
-    description="With a session, on calls that change something: the value of the page's hidden field `csrf`.",
+    description="For changes with a session: the value of the page's hidden field `csrf`.",
 )
 
 
@@ -138,7 +138,7 @@ def _identify(
     session = get_session(request)
     if not session.accounts:
         _count_call(limiter, ANONYMOUS_CALLS, address)
-        raise _unauthorized("send a token as `Authorization: Bearer …`, never in the address; or connect a meter")
+        raise _unauthorized("send a token as `Authorization: Bearer …`, never in the URL; or connect a meter")
     return count_household(runtime, session)
 
 
@@ -194,7 +194,7 @@ async def check_reading_client(caller: CallerDep) -> Caller:
     _check_scope(caller, Scope.READ_ACCOUNTS)
     if caller.session is not None:
         raise HttpRefusal(
-            403, "token_needed", "this needs a token: a session sees its own accounts alone", _challenge()
+            403, "token_needed", "this needs a token: a session can only access its own accounts", _challenge()
         )
     return caller
 

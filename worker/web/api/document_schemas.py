@@ -47,7 +47,7 @@ def list_schemas(runtime: RuntimeDep) -> dict[str, Any]:
 def read_schema(
     doctype: Annotated[
         str,
-        Path(description="A whole name, as the list has them.", examples=["com.grandlyon.enedis.day"], max_length=80),
+        Path(description="A full name, as in the list.", examples=["com.grandlyon.enedis.day"], max_length=80),
     ],
     runtime: RuntimeDep,
 ) -> JSONResponse:

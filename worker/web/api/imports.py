@@ -41,7 +41,7 @@ _BODY: Final[dict[str, Any]] = {
 class ImportedSeries(BaseModel):
     """As a line of `releve import --json`."""
 
-    file: str = Field(description="Its name, with meter numbers cut to their last digits.")
+    file: str = Field(description="File name, with meter numbers shortened to their last digits.")
     format: str = Field(examples=["enedis-hour"])
     usage_point: str | None = Field(description="The last digits of the meter's number.", examples=["…0011"])
     series: Series
@@ -50,7 +50,7 @@ class ImportedSeries(BaseModel):
     days_new: int
     days_same: int
     days_different: int
-    wh: float | None = Field(description="The energy in Wh; of registers that of the days between two readings.")
+    wh: float | None = Field(description="Energy in Wh; for registers, that of the days between two readings.")
 
     @classmethod
     def of(cls, found: FileComparison, digits: str | None) -> ImportedSeries:
@@ -70,9 +70,9 @@ class ImportedSeries(BaseModel):
 
 
 class RefusedFile(BaseModel):
-    file: str = Field(description="Its name, and the row where one is at fault.")
+    file: str = Field(description="File name, and the wrong row if there is one.")
     why: FileFault
-    message: str = Field(description="A line for people.")
+    message: str = Field(description="Text for people, one line.")
 
 
 class ImportAnswer(BaseModel):
@@ -93,7 +93,7 @@ async def import_measures(
     request: Request,
     runtime: RuntimeDep,
     caller: MayImport,
-    dry_run: Annotated[bool, Query(description="Tell what is new in the files, and store nothing.")] = False,
+    dry_run: Annotated[bool, Query(description="Only show what is new in the files; store nothing.")] = False,
 ) -> ImportAnswer:
     """Store the readings of files that people download, 32 MB at most; each is recognised by its content.
 

@@ -31,9 +31,9 @@ MOST_INVITATIONS: Final = 500
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     409: {
         "model": Fault,
-        "description": "`meter_has_account`: for the same person name the account, for another say `new_holder`. "
-        "`meter_has_no_account`: leave out `new_holder`. `METER_ELSEWHERE`: another service reads this meter. "
-        "`no_mail_service`: `RELEVE_NOTIFY_URL` has none.",
+        "description": "`meter_has_account`: give the account for the same person, or `new_holder` for another. "
+        "`meter_has_no_account`: leave out `new_holder`. `METER_ELSEWHERE`: another tenant reads this meter. "
+        "`no_mail_service`: `RELEVE_NOTIFY_URL` has no mail service.",
     }
 }
 _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"model": Fault, "description": "No such invitation."}}
@@ -60,7 +60,7 @@ def invite(new: NewInvitation, request: Request, runtime: RuntimeDep, caller: Wr
         raise meter_elsewhere() from None
     except MeterHasAccount as error:
         # The error's own text is the command line's.
-        message = f"this meter has the account {error.account_id}: invite that account, or say new_holder"
+        message = f"this meter has the account {error.account_id}: invite that account, or set new_holder"
         raise HttpRefusal(409, "meter_has_account", message) from None
     except MeterHasNoAccount:
         raise HttpRefusal(409, "meter_has_no_account", "this meter has no account: leave out new_holder") from None
@@ -79,7 +79,7 @@ def list_invitations(
     after: Annotated[
         str, Query(max_length=32, pattern=r"^[a-z0-9]*$", description="The last id of the page before.")
     ] = "",
-    open_only: Annotated[bool, Query(alias="open", description="Only those that can still be used.")] = False,
+    open_only: Annotated[bool, Query(alias="open", description="Only invitations that can still be used.")] = False,
 ) -> InvitationPage:
     """All invitations of the client's service without their secrets and meters; ended ones stay for a week."""
     # One more than asked for tells whether there is a next page.
@@ -118,7 +118,7 @@ def _create(runtime: Runtime, new: NewInvitation, caller: Caller) -> tuple[Invit
 
 def _check_set_up(runtime: Runtime, supplier: str) -> None:
     if supplier not in runtime.suppliers:
-        raise HttpRefusal(422, "invalid_request", "pce: this service has no gas")
+        raise HttpRefusal(422, "invalid_request", "pce: gas is not set up")
 
 
 def _summarize(invitation: Invitation) -> InvitationSummary:

@@ -58,27 +58,25 @@ def read_measures(
     caller: ReadMeasures,
     series: Annotated[
         Series | None,
-        Query(description="Which series; the consumption without it. Days and curve of one direction go together."),
+        Query(description="Series. Default: consumption. Daily values and load curve are returned together."),
     ] = None,
     by: Annotated[
         Period,
-        Query(description="Which documents; `minute` is one step of a curve. Some series have days alone."),
+        Query(description="Period of the documents; `minute` is one step of a load curve. Some series only have days."),
     ] = Period.DAY,
     first: Annotated[
         date | None,
-        Query(alias="from", description="First day, Europe/Paris; all there is without it.", examples=["2024-07-01"]),
+        Query(alias="from", description="First day (Europe/Paris). Default: everything.", examples=["2024-07-01"]),
     ] = None,
     last: Annotated[
-        date | None, Query(alias="to", description="Last day, **included**; today without it.", examples=["2024-07-31"])
+        date | None, Query(alias="to", description="Last day, **included**. Default: today.", examples=["2024-07-31"])
     ] = None,
     limit: Annotated[
         int | None,
-        Query(
-            ge=1, le=MOST_DOCUMENTS, description="Documents a page: 1000 as JSON without it, while a CSV is whole then."
-        ),
+        Query(ge=1, le=MOST_DOCUMENTS, description="Documents a page. Default: 1000 for JSON, all for CSV."),
     ] = None,
     after: Annotated[
-        str | None, Query(pattern=_KEY, description="As the link to the next page says it: a document's key.")
+        str | None, Query(pattern=_KEY, description="A document's key, as in the link to the next page.")
     ] = None,
     form: Annotated[Form, Query(alias="format")] = Form.JSON,
 ) -> Response:

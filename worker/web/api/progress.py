@@ -52,7 +52,7 @@ _EVENT: Final = {
 
 @router.get(
     "/accounts/{account_id}/progress",
-    summary="How far the first sync is",
+    summary="Progress of the first sync",
     responses=error_responses(404, 422),
 )
 def read_progress(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountProgress:
@@ -62,7 +62,7 @@ def read_progress(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccoun
 
 @router.get(
     "/accounts/{account_id}/progress/stream",
-    summary="The same, as it happens",
+    summary="Progress as a stream of events",
     response_class=Response,
     responses={
         200: {
@@ -70,7 +70,7 @@ def read_progress(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccoun
             "(or `removed`) and the end. Comments in between keep the connection alive.",
             "content": {"text/event-stream": {"itemSchema": _EVENT}},
         },
-        204: {"description": "The last event seen was the end: nothing more will come."},
+        204: {"description": "The last event was the end: nothing more will come."},
         **error_responses(404, 422),
     },
 )
@@ -78,7 +78,7 @@ async def watch_progress(
     account_id: AccountId,
     runtime: RuntimeDep,
     caller: ReadAccounts,
-    last_event_id: Annotated[str | None, Header(description="Sent by browsers that come back.")] = None,
+    last_event_id: Annotated[str | None, Header(description="Sent by browsers that reconnect.")] = None,
 ) -> Response:
     """Server-sent events, for `EventSource`. Where no stream can be had (503), poll `/progress`."""
     # The registry is asked in a thread, as everywhere.

@@ -29,8 +29,8 @@ AccountId = Annotated[
 class Fault(BaseModel):
     """What every refusal and failure answers."""
 
-    error: str = Field(description="A word for programs; it doesn't change.", examples=["unknown_account"])
-    message: str = Field(description="A line for people.", examples=["no such account, or none that you may see"])
+    error: str = Field(description="Code for programs; it does not change.", examples=["unknown_account"])
+    message: str = Field(description="Text for people, one line.", examples=["no such account, or you may not see it"])
 
 
 class AccountPage(BaseModel):
@@ -93,7 +93,7 @@ class SeriesChoices(BaseModel):
     )
 
     series: dict[Series, Literal["on", "off", "fleet"]] = Field(
-        min_length=1, description="The switch by series; `fleet`: as the service's setting says for all accounts."
+        min_length=1, description="Switch of each series; `fleet`: follow RELEVE_SERIES, like all accounts."
     )
 
 
@@ -122,7 +122,7 @@ class NewInvitation(BaseModel):
         description="The gas meter's number (PCE): 14 digits, or GI and 6 digits; where the service has gas.",
     )
     new_holder: bool = Field(
-        False, description="With a meter: another person holds it now; its account is closed by theirs."
+        False, description="With a meter: it has a new holder, whose account closes the present one."
     )
     mail: str | None = Field(
         None, max_length=254, description="Send the link to this address, in French and English; it is not stored."
@@ -156,7 +156,7 @@ class AuditRow(BaseModel):
     id: str = Field(description="Sorts by time.", examples=["0064f0b1a3c2d81f3a9c0b7e5d"])
     at: datetime
     actor_kind: str = Field(
-        description="What authenticated the actor: household, operator, token, client, command or visitor.",
+        description="Kind of actor: household, operator, token, client, command or visitor.",
         examples=["token"],
     )
     actor: str = Field(
@@ -165,11 +165,9 @@ class AuditRow(BaseModel):
     )
     action: str = Field(examples=["account.erase"])
     account: str | None = Field(examples=[EXAMPLE_ID])
-    subject: str | None = Field(
-        description="What else it was done to, such as the id of an invitation.", examples=[None]
-    )
+    subject: str | None = Field(description="Other target, such as the id of an invitation.", examples=[None])
     address: str | None = Field(
-        description="From where: an IPv4 address or an IPv6 network; null for a command.", examples=["192.0.2.7"]
+        description="Origin: an IPv4 address or an IPv6 network; null for a command.", examples=["192.0.2.7"]
     )
     outcome: str = Field(description="`ok`, or the code of the refusal or failure.", examples=["ok"])
 
@@ -214,16 +212,14 @@ class Measure(BaseModel):
 
     model_config = ConfigDict(json_schema_extra=_describe_details)
 
-    load: float = Field(
-        description="In kWh; in kVA of the maximum power and of the contract of electricity.", examples=[0.312]
-    )
+    load: float = Field(description="In kWh; for maximum power and the electricity contract in kVA.", examples=[0.312])
     year: int = Field(examples=[2024])
     month: int = Field(examples=[7])
     day: int = Field(description="0 in documents by month and by year.", examples=[24])
     hour: int
     minute: int
     fold: int | None = Field(None)
-    va: int | None = Field(None, description="`load` in VA, where it is in kVA.")
+    va: int | None = Field(None, description="`load` in VA, if it is in kVA.")
 
 
 class MeasurePage(BaseModel):
@@ -233,8 +229,8 @@ class MeasurePage(BaseModel):
     series: Series | None = Field(None)
     by: str = Field(examples=["hour"])
     doctype: str | None = Field(None, examples=["com.grandlyon.enedis.hour"])
-    unit: str | None = Field(None, description="Of `load`.", examples=["kWh"])
-    documents: list[Measure] = Field(description="In time order; a period without a reading has none.")
+    unit: str | None = Field(None, description="Unit of `load`.", examples=["kWh"])
+    documents: list[Measure] = Field(description="In time order. A period without a reading has no document.")
     next: str | None = Field(description="Path of the next page, null after the last one.", examples=[None])
 
 
@@ -242,7 +238,7 @@ class DescribedDoctype(BaseModel):
     doctype: str = Field(examples=["com.grandlyon.enedis.day"])
     series: Series
     by: Period
-    unit: str = Field(description="Of `load`.", examples=["kWh"])
+    unit: str = Field(description="Unit of `load`.", examples=["kWh"])
     path: str = Field(description="Path of its JSON Schema.", examples=["/api/schemas/com.grandlyon.enedis.day"])
 
 

@@ -16,7 +16,7 @@ router = APIRouter(tags=["accounts"])
 
 @router.get(
     "/accounts/{account_id}/series",
-    summary="Show what an account is asked for",
+    summary="Show an account's series",
     responses=error_responses(404, 422),
 )
 def read_series(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountSeries:
@@ -27,7 +27,7 @@ def read_series(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts
 
 @router.patch(
     "/accounts/{account_id}/series",
-    summary="Choose what an account is asked for",
+    summary="Choose an account's series",
     responses=error_responses(400, 404, 409, 411, 413, 422),
 )
 def choose_series(

@@ -1,8 +1,8 @@
 """The names of a browser in consents: random texts in a cookie, a new one for each handshake.
 
-What a handshake leads to is bound to a name that its own answer sets, never to one that the browser had before. So
-whoever has planted a name in somebody's browser, and knows it, sees nothing of what that browser does afterwards. What
-a browser may go on with is asked of all its names, so that each of its tabs goes its own way.
+What a handshake leads to is bound to a name that its own answer sets, never to one that the browser had before. So a
+person who has planted a name in somebody's browser, and knows it, sees nothing of what that browser does afterwards.
+What a browser may go on with is asked of all its names, so that each of its tabs goes its own way.
 
     releve_connect    67474f2eZr0….67474ee1k3q…    the names, the newest first; each begins with the second in which it
                                                    was made, as eight hexadecimal digits
@@ -37,7 +37,7 @@ class BrowserNames:
 
     @property
     def hashes(self) -> tuple[str, ...]:
-        """How the stores know the names, the newest first: whoever reads them can't make the cookie."""
+        """How the stores know the names, the newest first: their readers can't make the cookie."""
         return tuple(hashlib.sha256(text.encode()).hexdigest() for text in self.texts)
 
     @property

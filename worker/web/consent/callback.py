@@ -3,7 +3,8 @@
 Whatever a callback says can be typed by anybody, so it becomes a connection request (``domain.consent``), which changes
 nothing without a proof. A state works once, and only in the browser that began. The first answer gives the browser a
 new name, to which the request is bound, before anything comes of it: where it waits, the page reloads itself, and the
-outcome is for whoever has this name. A session opens by it once. Where the supplier has to be asked, a task does it.
+outcome is for the browser that has this name. A session opens by it once. If the supplier has to be asked, a task
+does it.
 """
 
 from __future__ import annotations
@@ -206,7 +207,7 @@ def answer_request(request: Request, runtime: Runtime, session: Session, own: Co
         case RequestState.UNPROVEN:
             return _unproven_page(request, runtime, own)
         case RequestState.REFUSED if own.caller is not None and own.page != "invitation_over":
-            # Whoever asked must hear that nothing comes of it, in OAuth's words where there is one.
+            # The caller must hear that nothing comes of it, in OAuth's words where there is one.
             error = "server_error" if own.page in _PAGES_WITHOUT_ERROR else own.page
             return RedirectResponse(own.caller.address(error=error, error_description="the consent was not given"), 302)
         case RequestState.DECLARED:
@@ -256,8 +257,8 @@ def open_accounts(
 ) -> Response:
     """Lead to the accounts, in a session that shows them; who has none of these yet gets it once.
 
-    ``name``: what it opens by, the hash of a browser's name or the id of an invitation. Whoever copies that later gets
-    no other session.
+    ``name``: what it opens by, the hash of a browser's name or the id of an invitation. A person who copies that
+    later gets no other session.
     """
     requests, response = runtime.connection_requests, RedirectResponse(f"/accounts/{accounts[0].id}", 303)
     is_first = requests.mark_opened(name)

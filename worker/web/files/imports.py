@@ -105,7 +105,7 @@ def _take(runtime: Runtime, account: Account, file: FileSeries, report: ImportRe
 @contextmanager
 def _slot() -> Iterator[None]:
     if not _slots.acquire(blocking=False):
-        raise HttpRefusal(503, "busy", "other files are being imported: try again in a moment", wait_s=_AGAIN_S)
+        raise HttpRefusal(503, "busy", "other files are being imported: try again later", wait_s=_AGAIN_S)
     try:
         yield
     finally:

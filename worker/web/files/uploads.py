@@ -24,7 +24,7 @@ async def read_upload(request: Request, most_bytes: int, *, most_files: int, mos
     HttpRefusal 413 where it gets longer than ``most_bytes``.
     """
     if not request.headers.get("Content-Type", "").lower().startswith("multipart/form-data"):
-        raise MultiPartException("the body is no multipart/form-data")
+        raise MultiPartException("the body is not multipart/form-data")
     parser = MultiPartParser(
         request.headers,
         _count_bytes(request, most_bytes),
@@ -44,5 +44,5 @@ async def _count_bytes(request: Request, most_bytes: int) -> AsyncGenerator[byte
     async for chunk in request.stream():
         size += len(chunk)
         if size > most_bytes:
-            raise HttpRefusal(413, "too_large", f"an upload may have {most_bytes} bytes")
+            raise HttpRefusal(413, "too_large", f"an upload may have at most {most_bytes} bytes")
         yield chunk

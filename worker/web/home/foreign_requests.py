@@ -25,13 +25,13 @@ def refuse_foreign(request: Request, public_url: str) -> HttpRefusal | None:
     """Return why a request is refused; None where it comes from a page of this home, or from no page at all."""
     public, host = urlsplit(public_url), _host_of(request)
     if not host or (is_public_host(host) and host != public.hostname):
-        return HttpRefusal(421, "foreign_host", "a home's pages are not reached by this name: set RELEVE_PUBLIC_URL")
+        return HttpRefusal(421, "foreign_host", "this host name is not allowed: set RELEVE_PUBLIC_URL to it")
     if request.method in _SAFE_METHODS:
         return None
     own = {f"{request.url.scheme}://{request.url.netloc}", f"{public.scheme}://{public.netloc}"}
     origin = request.headers.get("Origin")
     is_foreign = origin.lower() not in own if origin else request.headers.get("Sec-Fetch-Site") in _FOREIGN_SITES
-    return HttpRefusal(403, "foreign_origin", "this was sent by a page of another site") if is_foreign else None
+    return HttpRefusal(403, "foreign_origin", "this request came from a page of another site") if is_foreign else None
 
 
 def _host_of(request: Request) -> str:

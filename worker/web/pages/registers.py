@@ -144,7 +144,7 @@ def _about(period: str, words: Words) -> str:
 
 
 def _notes(entries: Sequence[Entry], shown: Sequence[MonthEnergy], words: Words) -> Iterator[str]:
-    """Yield what the totals lack: days without a value, and where counting starts anew."""
+    """Yield what the totals lack: days without a value, and where counting starts again."""
     if lacking := sum(energy.lacking for energy in shown):
         yield words.count("registers.lacking", lacking)
     for sequence_break in find_breaks(entries):

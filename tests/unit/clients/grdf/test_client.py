@@ -181,7 +181,7 @@ def test_a_contract_is_told_without_its_contractual_part_but_not_without_the_tec
 
 def test_a_refusal_is_read_at_its_beginning_alone(adict: ClientHarness) -> None:
     add(adict, f"{METER}/donnees_consos_informatives", b"<html>" + b"x" * 10**6, status=403)
-    with pytest.raises(SupplierUnavailable, match="no JSON"):
+    with pytest.raises(SupplierUnavailable, match="not JSON"):
         adict.client.ask(DAILY, METER, WINDOW)
 
 

@@ -153,7 +153,7 @@ def test_a_curve_that_was_saved_as_csv_says_the_same(separator: str) -> None:
 
 def test_a_decimal_comma_without_quotes_is_never_read_as_whole_kilowatts() -> None:
     text = "Début,Fin,Valeur (en kW)\n01/01/2025 00:00:00,01/01/2025 00:30:00,0,412\n"
-    assert refusal("x", text).startswith("x, line 2: has 4 cells, but its header names 3")
+    assert refusal("x", text).startswith("x, line 2: has 4 cells, but the header has 3")
 
 
 def test_a_formula_has_the_value_that_was_stored_with_it() -> None:
@@ -199,7 +199,7 @@ def test_notes_below_the_data_are_passed_over_and_those_between_are_not() -> Non
     note = ["* Données fournies à titre indicatif"]
     first, second = ["01/01/2025", 1], ["02/01/2025", 2]
     assert len(read_one("x", days_book([note, first, second, [], note])).readings) == 2
-    assert refusal("x", days_book([first, note, second])).startswith("x, sheet 2, row 5: neither a row of data nor")
+    assert refusal("x", days_book([first, note, second])).startswith("x, sheet 2, row 5: neither a data row nor")
 
 
 # -- Formats 7 and 8
@@ -249,8 +249,8 @@ def _cut(book: bytes) -> bytes:
         (curve_book([]), "x: has no row below its header"),
         (days_book([["01/01/2025 10:00", 1]]), "x, sheet 2, row 4: a day must have no time of day"),
         (days_book([[9e9, 1]]), "x, sheet 2, row 4: date must be a date"),
-        (workbook({"a": [["x"]], "b": []}), "x: no known format"),
-        (_cut(days_book([["01/01/2025", 1]])), "x: a damaged or cut archive"),
+        (workbook({"a": [["x"]], "b": []}), "x: unknown format"),
+        (_cut(days_book([["01/01/2025", 1]])), "x: a damaged or incomplete archive"),
         ("debut;fin;kW\n2025-10-26T02:00:00+02:00;2025-10-26T02:30:00;1\n", "x, line 2: one of the two times has an"),
         ("Horodate fin de pas;Puissance moyenne (W)\nhier;1\n", "x, line 2: horodate fin de pas must be a date"),
     ],

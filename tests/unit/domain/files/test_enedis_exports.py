@@ -165,7 +165,7 @@ def test_without_its_first_lines_a_curve_is_known_by_its_columns_alone() -> None
     assert read_one(HOUR_NAME, text).usage_point == METER
     assert read_one(HOUR_NAME.replace("Conso", "Prod"), text).series is Series.PRODUCTION_LOAD_CURVE
     headless = refusal("x.csv", text.partition("\n")[2])
-    assert "no known format" in headless
+    assert "unknown format" in headless
 
 
 def test_a_curve_of_production_is_one() -> None:
@@ -202,7 +202,7 @@ def test_a_summer_midnight_may_be_labelled_an_hour_late_and_an_exact_label_holds
         text = INDEX_HEAD + INDEX_COLUMNS + "".join(index_row(label, [], total) for label, total in order)
         assert amounts(read("x", text)[0]) == {"2024-07-01": 10, "2024-07-02": 22}
     winter = INDEX_HEAD + INDEX_COLUMNS + index_row("2024-01-01T01:00:00+01:00", [], 5)
-    assert "no index of a midnight" in refusal("x", winter)
+    assert "no index at midnight" in refusal("x", winter)
 
 
 def test_no_day_crosses_a_missing_midnight_or_a_replaced_meter() -> None:
@@ -285,22 +285,22 @@ def test_indexes_of_production_stand_in_a_column_of_their_own() -> None:
         (curve(day_of_rows("1", "77")).replace("2024-01-10T01", "2024-02-30T01"), "x, line 5: horodate must be"),
         (
             curve(day_of_rows("1", "77")).replace("2024-01-10T01", "hier"),
-            "x, line 5: neither a row of data nor the foot",
+            "x, line 5: neither a data row nor the foot",
         ),
         (curve(day_of_rows("1")).replace(METER, "0123"), "x, line 2: the meter number (Identifiant PRM) must have 14"),
         (curve(day_of_rows("1")).replace(";W;", ";kVA;"), "x, line 2: the unit of a load curve must be W"),
-        (curve(day_of_rows("1") + " " + "2024-01-10T01:00:00+01:00; " * 200) + "\0", "x, line 205: it is no text"),
-        (curve(day_of_rows("1")) + "1" * 40_000, "x, line 5: the line is longer"),
+        (curve(day_of_rows("1") + " " + "2024-01-10T01:00:00+01:00; " * 200) + "\0", "x, line 205: it is not text"),
+        (curve(day_of_rows("1")) + "1" * 40_000, "x, line 5: a line is too long"),
         (INDEX_HEAD.replace(";Wh", ";kWh") + INDEX_COLUMNS, "x, line 2: the unit of indexes must be Wh"),
         (INDEX_HEAD + REGISTERS + "\n", "x, line 3: no column 'eas t'"),
         (INDEX_HEAD + INDEX_COLUMNS + "2024-01-10T00:00:00+01:00;Arr;1;2\n", "x, line 4: has 4 columns, needs 17"),
-        (INDEX_HEAD + "2024-01-10T00:00:00+01:00;1\n", "x, line 3: a row of data before the line that names"),
+        (INDEX_HEAD + "2024-01-10T00:00:00+01:00;1\n", "x, line 3: a data row before the line with the column names"),
         (
             INDEX_HEAD
             + INDEX_COLUMNS
             + index_row("2024-01-10T00:00:00+01:00", [], 1)
             + f"{FOOTER_HEAD}\nDu hier au;x\n",
-            "x, line 6: the footer must tell a time",
+            "x, line 6: the footer must have a time",
         ),
     ],
 )

@@ -111,7 +111,7 @@ MONTHS = ["Date de relevé", "Volume consommé (m3)", "Energie consommée (kWh)"
     ],
 )
 def test_weeks_and_months_are_refused_for_days(content: bytes) -> None:
-    assert refusal("x", content) == "x: holds weeks or months of gas, of which no days can be made: download it by day"
+    assert refusal("x", content) == "x: has weeks or months of gas instead of days: download it by day"
 
 
 @pytest.mark.parametrize(

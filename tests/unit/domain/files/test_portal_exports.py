@@ -188,8 +188,8 @@ def test_indexes_as_json_say_the_same() -> None:
     ("text", "reason"),
     [
         ("Identifiant PRM;Horodate\n", "x, line 1: no column 'grandeur physique'"),
-        (CURVE_HEAD, "x: no point of active power (PA) in W"),
-        (CURVE_HEAD + curve_row("2024-01-10 00:30:00", 1, "PT7M"), "x, line 2: the step (Pas) is none of PT5M"),
+        (CURVE_HEAD, "x: no value of active power (PA) in W"),
+        (CURVE_HEAD + curve_row("2024-01-10 00:30:00", 1, "PT7M"), "x, line 2: the step (Pas) must be PT5M"),
         (CURVE_HEAD + curve_row("2024-01-10 00:30:00", "x"), "x, line 2: the value is not a number"),
         (CURVE_HEAD + curve_row("2024-01-10 00:30:00", 1, meter="12"), "x, line 2: the meter number"),
         (CURVE_HEAD + curve_row("2024-01-10 00:30:00", 1) + "Total;1\n", "x, line 3: neither a row of data"),
@@ -199,15 +199,15 @@ def test_indexes_as_json_say_the_same() -> None:
         (INDEX_HEAD + index_row("2024-01-10 00:00:00", 1, physical="PMA"), "x: no index of active energy (EA)"),
         (to_json("R63", [{"grandeur": 1}]), "x: grandeur is not a list of objects"),
         (to_json("R63", [{"grandeur": [quantity([{"d": 5, "v": 1, "p": "PT30M"}])]}]), "x, point 1: d must be a date"),
-        (to_json("R63", [{"grandeur": [quantity([{"v": 1, "p": "PT3M"}])]}]), "x, point 1: the step (p) is none"),
+        (to_json("R63", [{"grandeur": [quantity([{"v": 1, "p": "PT3M"}])]}]), "x, point 1: the step (p) must be"),
         (
             to_json("R63", [{"grandeur": [quantity([{"d": "2024-01-10", "v": [], "p": "PT5M"}])]}]),
             "x, point 1: the val",
         ),
-        (to_json("R63", []), "x: no point of active power"),
-        ('{"mesures": [', "x: no JSON, or cut"),
-        ("[" * 5000, "x: no JSON, or cut"),
-        ('{"mesures": [' + "9" * 5000 + "]}", "x: no JSON, or cut"),
+        (to_json("R63", []), "x: no value of active power"),
+        ('{"mesures": [', "x: not JSON, or incomplete"),
+        ("[" * 5000, "x: not JSON, or incomplete"),
+        ('{"mesures": [' + "9" * 5000 + "]}", "x: not JSON, or incomplete"),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_row(text: str, reason: str) -> None:

@@ -119,7 +119,7 @@ def test_the_days_of_gas_are_its_rows_and_its_months_are_refused() -> None:
         assert {name: value for name, value in details.items() if name != "quality"} == facts
         assert details["quality"] == "measured"
     assert series.told_at == datetime(2021, 11, 24, tzinfo=PARIS)
-    assert "of which no days can be made" in refusal("m", (GAS / "Donnees_informatives_PCE_MONTHLY.xlsx").read_bytes())
+    assert "instead of days" in refusal("m", (GAS / "Donnees_informatives_PCE_MONTHLY.xlsx").read_bytes())
 
 
 def test_no_recorded_export_is_left_out() -> None:

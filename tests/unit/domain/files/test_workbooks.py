@@ -32,7 +32,7 @@ def _rows(cells: str) -> str:
 def test_a_document_type_is_refused_so_that_no_entity_is_ever_expanded(document_type: str) -> None:
     cell = '<row r="1"><c r="A1" t="inlineStr"><is><t>&l11;</t></is></c></row>'
     told = refusal("x", workbook(DAYS, sheet=sheet_xml(cell, document_type)))
-    assert told == "x: a workbook with definitions that no export has"
+    assert told == "x: a workbook with definitions that exports never have"
     shared = shared_texts_xml(["x"]).replace("<sst", f"{document_type}<sst")
     assert refusal("x", workbook(DAYS, shared_texts=shared)) == told
 
@@ -47,12 +47,12 @@ def test_a_document_type_is_refused_so_that_no_entity_is_ever_expanded(document_
         (_rows("<c/>" * 300), "x: a sheet with more than"),
         (_rows('<c r="1A"><v>1</v></c>'), "x: a damaged workbook: a cell has no place"),
         (sheet_xml('<row r="-1"/>'), "x: a damaged workbook: a row has no number"),
-        (sheet_xml("<row>"), "x: a damaged or cut workbook"),
-        ("", "x: a damaged or cut workbook"),
-        (sheet_xml("").replace("UTF-8", "UTF-99") + "<", "x: a damaged or cut workbook"),
-        (sheet_xml("").encode("utf-16").decode("latin-1"), "x: a damaged or cut workbook"),
-        (sheet_xml("")[:-20], "x: a damaged or cut workbook"),
-        (_rows("<c/>") + "<si/>", "x: a damaged or cut workbook"),
+        (sheet_xml("<row>"), "x: a damaged or incomplete workbook"),
+        ("", "x: a damaged or incomplete workbook"),
+        (sheet_xml("").replace("UTF-8", "UTF-99") + "<", "x: a damaged or incomplete workbook"),
+        (sheet_xml("").encode("utf-16").decode("latin-1"), "x: a damaged or incomplete workbook"),
+        (sheet_xml("")[:-20], "x: a damaged or incomplete workbook"),
+        (_rows("<c/>") + "<si/>", "x: a damaged or incomplete workbook"),
         (_rows("<c/><si/>"), "x: a damaged workbook: its shared texts are in the wrong place"),
     ],
 )
@@ -63,7 +63,7 @@ def test_a_sheet_that_would_fill_the_memory_or_is_damaged_is_refused(xml: str, r
 def test_a_text_that_is_repeated_beyond_bounds_is_refused() -> None:
     cells = "".join(f'<row r="{row}"><c r="A{row}" t="s"><v>0</v></c></row>' for row in range(1, 2001))
     told = refusal("x", workbook(DAYS, sheet=sheet_xml(cells), shared_texts=shared_texts_xml(["x" * 30_000])))
-    assert told == "x: a workbook with more text than any export"
+    assert told == "x: a workbook with too much text for an export"
 
 
 def test_shared_texts_are_read() -> None:
@@ -83,16 +83,16 @@ def test_a_size_that_a_sheet_declares_is_not_believed() -> None:
 @pytest.mark.parametrize(
     ("members", "reason"),
     [
-        ({"xl/workbook.bin": b""}, "x: a binary workbook (.xlsb) is not read"),
+        ({"xl/workbook.bin": b""}, "x: a binary workbook (.xlsb) is not supported"),
         (
             {"mimetype": b"application/vnd.oasis.opendocument.spreadsheet", "content.xml": b""},
             "x: an OpenDocument file",
         ),
-        ({"Index/Document.iwa": b"", "Data/x.jpg": b""}, "x: a document of Numbers is not read"),
-        ({"[Content_Types].xml": b"", "word/document.xml": b""}, "x: it is a document, no workbook"),
+        ({"Index/Document.iwa": b"", "Data/x.jpg": b""}, "x: a Numbers document is not supported"),
+        ({"[Content_Types].xml": b"", "word/document.xml": b""}, "x: it is a document, not a workbook"),
         ({**workbook_parts(DAYS), "content.xml": ""}, "x/[Content_Types].xml: an XML file is not supported"),
         ({"xl/workbook.xml": "<workbook/>"}, "x: a damaged or protected workbook"),
-        ({**workbook_parts(DAYS), "XL/workbook.xml": "<workbook/>"}, "x: a damaged workbook: a part of it is there"),
+        ({**workbook_parts(DAYS), "XL/workbook.xml": "<workbook/>"}, "x: a damaged workbook: it has a part twice"),
     ],
 )
 def test_other_books_are_named(members: dict[str, bytes | str], reason: str) -> None:

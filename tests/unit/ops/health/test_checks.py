@@ -38,7 +38,7 @@ def test_what_hangs_on_a_fault_is_not_looked_at(build_connections: BuildConnecti
     assert results["redis"].level is Level.FAIL
     for name in ("supplier", "queues", "workers", "beat"):
         assert results[name].level is Level.WARN
-        assert results[name].text in ("not looked at: mend redis first", "not looked at: mend redis and broker first")
+        assert results[name].text in ("not checked: fix redis first", "not checked: fix redis and broker first")
     assert results["quota"].level is Level.WARN, "what is left of it is known to Redis alone"
     assert results["broker"].failed and results["broker"].text.startswith("the same Redis: ")
     assert results["clock"].level is Level.WARN and "not compared with Redis" in results["clock"].text

@@ -50,7 +50,7 @@ def site(
 def test_a_closed_server_whose_set_up_is_finished_is_well(build_connections: BuildConnections) -> None:
     script = [WELCOME, NOBODY, CLOSED, *[CLOSED] * DATABASES, FORBIDDEN, MEMBER]
     with site(build_connections, *script) as (connections, server):
-        assert_result(check_couchdb(connections), Level.OK, "CouchDB 3.5.2, set-up finished, closed to strangers")
+        assert_result(check_couchdb(connections), Level.OK, "CouchDB 3.5.2, setup finished, no anonymous access")
     paths = [path for _, path, _ in server.requests]
     assert paths[:3] == ["/", "/_session", "/_all_dbs"]
     with_password = [path for path, head in zip(paths, server.headers, strict=True) if "authorization" in head]
@@ -133,7 +133,7 @@ def test_databases_not_made_yet_are_no_fault(build_connections: BuildConnections
     script = [*[database()] * (DATABASES - 2), *[MISSING] * (2 + len(PACKED_SERIES))]
     with site(build_connections, *script) as (connections, _):
         assert_result(
-            check_measures(connections), Level.OK, f"2 of {DATABASES} databases are not made yet", "`releve migrate`"
+            check_measures(connections), Level.OK, f"2 of {DATABASES} databases do not exist yet", "`releve migrate`"
         )
 
 
@@ -153,4 +153,4 @@ def test_one_database_out_of_reach_fails_them_all(build_connections: BuildConnec
 
 def test_measures_in_sql_need_no_couchdb(build_connections: BuildConnections) -> None:
     assert_result(check_couchdb(build_connections()), Level.OK, "not in use")
-    assert_result(check_measures(build_connections()), Level.WARN, "not made yet")
+    assert_result(check_measures(build_connections()), Level.WARN, "does not exist yet")

@@ -97,10 +97,13 @@ def test_the_homes_with_gas_are_held_against_its_own_quota(
     for number in range(10):
         twenty_accounts.add("grdf", f"0123456789012{number}", NOW, token_needed=False)
     few = build_connections(**SIMULATED, grdf_calls_per_day=10)
-    words = ("a night takes 12 calls, and the quota carries 7", "totals every 2nd night, the longest unasked first")
+    words = (
+        "a nightly sync needs 12 calls, and the quota allows 7",
+        "totals every 2nd night, the longest waiting accounts first",
+    )
     assert_result(check_gas_quota(few), Level.WARN, *words)
     fewer = build_connections(**SIMULATED, grdf_calls_per_day=2)
-    assert_result(check_gas_quota(fewer), Level.WARN, "do not fit even once a week", "calls a day")
+    assert_result(check_gas_quota(fewer), Level.WARN, "even once a week", "calls a day")
 
 
 def test_a_supplier_that_has_us_wait_is_told_of(build_connections: BuildConnections, redis_url: str) -> None:
@@ -108,5 +111,9 @@ def test_a_supplier_that_has_us_wait_is_told_of(build_connections: BuildConnecti
     connections.redis.flushdb()
     assert_result(check_incidents(connections), Level.OK, "none is open")
     ledger_of(chosen_presets(connections.settings)["grdf"], connections.settings, connections.redis).close_gate(600)
-    assert_result(check_incidents(connections), Level.WARN, "GRDF has us wait: nothing is asked of it for 600 s more")
+    assert_result(
+        check_incidents(connections),
+        Level.WARN,
+        "GRDF has asked for a rate-limit pause: no calls for another 600 s more",
+    )
     connections.redis.flushdb()

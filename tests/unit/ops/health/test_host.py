@@ -35,9 +35,9 @@ def test_a_pretended_time_is_never_overlooked(build_connections: BuildConnection
 
 def test_l5_plain_http_beyond_this_machine_is_never_overlooked(build_connections: BuildConnections) -> None:
     wanted = build_connections(public_url="http://192.168.1.20:8000", plain_http=True)
-    assert_result(host.check_settings(wanted), Level.WARN, "plain http", "RELEVE_PLAIN_HTTP")
+    assert_result(host.check_settings(wanted), Level.WARN, "plain http is allowed", "RELEVE_PLAIN_HTTP")
     refused = build_connections(public_url="http://192.168.1.20:8000")
-    assert_result(host.check_settings(refused), Level.FAIL, "plain http", "RELEVE_PLAIN_HTTP=true")
+    assert_result(host.check_settings(refused), Level.FAIL, "http:// on another machine", "RELEVE_PLAIN_HTTP=true")
     assert_result(host.check_settings(build_connections(plain_http=True)), Level.OK)
 
 
@@ -65,22 +65,28 @@ def test_l16_a_plain_connection_to_a_public_host_is_a_warning(build_connections:
 
 
 def test_l16_tls_this_machine_and_a_private_network_are_no_warning(build_connections: BuildConnections) -> None:
-    assert_result(host.check_plain_connections(build_connections()), Level.OK, "none without TLS")
-    assert_result(host.check_plain_connections(build_connections(**TLS)), Level.OK, "none without TLS")
+    assert_result(
+        host.check_plain_connections(build_connections()), Level.OK, "no connection leaves this machine without TLS"
+    )
+    assert_result(
+        host.check_plain_connections(build_connections(**TLS)),
+        Level.OK,
+        "no connection leaves this machine without TLS",
+    )
     here = build_connections(
         redis_url="unix:///run/redis.sock",
         broker_url="sentinel://:p@127.0.0.1,localhost/0?master=m",
         registry_url="postgresql://u:p@/releve?host=/run/postgresql",
         measures_url="postgresql://u:p@[::1]:5432/releve",
     )
-    assert_result(host.check_plain_connections(here), Level.OK, "none without TLS")
+    assert_result(host.check_plain_connections(here), Level.OK, "no connection leaves this machine without TLS")
     private = build_connections(
         redis_url="sentinel://:p@redis-1,192.168.1.5:26380/0?master=m",
         registry_url="postgresql://u:p@/releve?host=db1:5432,db2.internal&sslmode=prefer",
         measures_url="couchdb+http://u:p@couchdb:5984/",
     )
     said = "Redis at redis-1, Redis at 192.168.1.5, PostgreSQL at db1, PostgreSQL at db2.internal, CouchDB at couchdb"
-    assert_result(host.check_plain_connections(private), Level.OK, f"plain within a private network: {said}")
+    assert_result(host.check_plain_connections(private), Level.OK, f"without TLS within a private network: {said}")
 
 
 @pytest.mark.parametrize(
@@ -128,14 +134,16 @@ def test_a_folder_that_is_not_there_yet_is_looked_at_where_it_will_be(
     build_connections: BuildConnections, tmp_path: Path
 ) -> None:
     assert_result(
-        host.check_disk(build_connections(data_dir=tmp_path / "a" / "b")), Level.OK, "MiB free", "made at first use"
+        host.check_disk(build_connections(data_dir=tmp_path / "a" / "b")), Level.OK, "MiB free", "created at first use"
     )
     assert not (tmp_path / "a").exists()
 
 
 def test_l19_a_folder_that_others_may_look_into_is_named(build_connections: BuildConnections, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    assert_result(host.check_disk(build_connections()), Level.WARN, f"others may look into {tmp_path}: chmod 700 it")
+    assert_result(
+        host.check_disk(build_connections()), Level.WARN, f"other users can read {tmp_path}: run `chmod 700` on it"
+    )
     tmp_path.chmod(0o700)
     assert_result(host.check_disk(build_connections()), Level.OK)
 
@@ -156,7 +164,7 @@ def test_a_full_disk_and_a_place_that_is_no_folder_are_faults(
     [
         (4.0, Level.OK, ""),
         (-4.0, Level.OK, ""),
-        (7.4, Level.WARN, "this machine's clock is 7 s behind Redis: keep both right with NTP"),
+        (7.4, Level.WARN, "this machine's clock is 7 s behind Redis: set both by NTP"),
         (-30, Level.WARN, "30 s ahead of Redis"),
         (61, Level.FAIL, "61 s behind Redis"),
         (-3600, Level.FAIL, "3600 s ahead of Redis"),

@@ -40,7 +40,10 @@ def test_the_newest_key_that_opens_everything_is_well(build_connections: BuildCo
     key = generate_key()
     connections = build_connections(token_keys=key, registry_url=registry_with_token(tmp_path, key))
     assert_result(
-        check_token_keys(connections), Level.OK, "RELEVE_TOKEN_KEYS: 1", "the oldest of 1 seals looked at is 0 days old"
+        check_token_keys(connections),
+        Level.OK,
+        "RELEVE_TOKEN_KEYS: 1",
+        "the oldest of 1 checked texts was encrypted 0 days ago",
     )
 
 
@@ -49,7 +52,7 @@ def test_a_token_under_a_key_of_old_is_to_be_sealed_anew(build_connections: Buil
     connections = build_connections(
         token_keys=f"{generate_key()},{old}", registry_url=registry_with_token(tmp_path, old)
     )
-    assert_result(check_token_keys(connections), Level.WARN, "1 of 1 seals", "`releve keys rotate`")
+    assert_result(check_token_keys(connections), Level.WARN, "1 of 1 stored texts", "`releve keys rotate`")
 
 
 def test_texts_of_older_versions_are_counted_until_they_are_sealed_anew(
@@ -62,7 +65,7 @@ def test_texts_of_older_versions_are_counted_until_they_are_sealed_anew(
         registry.database.change(update(TOKENS).values(sealed=seal_as_before("a token", key)))
         assert_result(check_token_keys(connections), Level.WARN, "1 stored texts", "older versions", "keys rotate`")
         assert rotate_seals(registry.database, registry_sealer(key), TOKEN_SEALS) == 1
-        assert_result(check_token_keys(connections), Level.OK, "0 days old")
+        assert_result(check_token_keys(connections), Level.OK, "0 days ago")
 
 
 def test_a_token_whose_key_is_gone_is_a_fault(build_connections: BuildConnections, tmp_path: Path) -> None:
@@ -70,7 +73,7 @@ def test_a_token_whose_key_is_gone_is_a_fault(build_connections: BuildConnection
         token_keys=generate_key(), registry_url=registry_with_token(tmp_path, generate_key())
     )
     assert_result(
-        check_token_keys(connections), Level.FAIL, "1 of 1 stored tokens and proofs", "put the key", "back into"
+        check_token_keys(connections), Level.FAIL, "1 of 1 stored tokens and proofs", "put their old key", "back into"
     )
 
 
@@ -80,9 +83,9 @@ def test_a_key_file_tells_its_age_and_is_for_its_owner_alone(
     file = tmp_path / "token.keys"
     file.write_text(f"{generate_key()}\n{generate_key()}")
     file.chmod(0o600)
-    assert_result(check_token_keys(build_connections()), Level.OK, f"{file}: 2, 0 days old", "nothing is sealed yet")
+    assert_result(check_token_keys(build_connections()), Level.OK, f"{file}: 2, 0 days old", "nothing is encrypted yet")
     file.chmod(0o640)
-    assert_result(check_token_keys(build_connections()), Level.WARN, "chmod 600 it")
+    assert_result(check_token_keys(build_connections()), Level.WARN, "chmod 600")
 
 
 def test_a_session_key_must_be_long(build_connections: BuildConnections, tmp_path: Path) -> None:
@@ -96,10 +99,12 @@ def test_a_session_key_must_be_long(build_connections: BuildConnections, tmp_pat
     assert_result(check_session_key(build_connections(session_key="k" * 64)), Level.FAIL, "not random")
     key = generate_key()
     assert_result(check_session_key(build_connections(session_key=key)), Level.OK, "in RELEVE_SESSION_KEY")
-    assert_result(check_session_key(build_connections(session_key=f"{key},{key[::-1]}")), Level.OK, "KEY: 2; drop the")
+    assert_result(
+        check_session_key(build_connections(session_key=f"{key},{key[::-1]}")), Level.OK, "KEY: 2; remove the"
+    )
     (tmp_path / "session.key").write_text(key)
     (tmp_path / "session.key").chmod(0o644)
-    assert_result(check_session_key(build_connections()), Level.WARN, "others may read")
+    assert_result(check_session_key(build_connections()), Level.WARN, "other users can read")
 
 
 def test_a_seal_tells_when_it_was_made_even_after_a_change_of_keys() -> None:

@@ -35,7 +35,7 @@ def test_a_current_registry_is_well(build_connections: BuildConnections, file: P
 
 
 def test_one_that_is_not_there_yet_is_not_made_by_looking(build_connections: BuildConnections, tmp_path: Path) -> None:
-    assert_result(check_registry(build_connections()), Level.WARN, "not made yet", "`releve migrate`")
+    assert_result(check_registry(build_connections()), Level.WARN, "does not exist yet", "`releve migrate`")
     assert not (tmp_path / "registry.db").exists()
 
 
@@ -56,9 +56,7 @@ def test_one_that_is_behind_is_told_to_be_migrated_and_left_as_it_is(
 
 def test_one_that_is_ahead_wants_a_newer_program(build_connections: BuildConnections, file: Path) -> None:
     put_step(file, "9999")
-    assert_result(
-        check_registry(build_connections()), Level.FAIL, "at step 9999", "update this one, or restore the backup"
-    )
+    assert_result(check_registry(build_connections()), Level.FAIL, "at step 9999", "update it, or restore the backup")
 
 
 def test_one_from_before_the_first_release_is_named_as_such(build_connections: BuildConnections, file: Path) -> None:

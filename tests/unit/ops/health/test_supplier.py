@@ -28,10 +28,10 @@ NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
             {"calls_per_hour": 2},
             None,
             Level.WARN,
-            ("40 calls", "carries 33", "`releve plan --apply`", "curves every 2nd night"),
+            ("40 calls", "allows 33", "`releve plan --apply`", "curves every 2nd night"),
         ),
         ({"calls_per_hour": 2}, FleetPolicy(1, 2), Level.OK, ("30 calls a night of 33",)),
-        ({}, FleetPolicy(1, 7), Level.OK, ("it carries totals every night, curves every night", "--apply")),
+        ({}, FleetPolicy(1, 7), Level.OK, ("also allows totals every night, curves every night", "--apply")),
         ({"calls_per_hour": 0, "calls_per_second": 0}, None, Level.OK, ("no limit",)),
     ],
     ids=["fits", "too large", "fits by its policy", "policy gives up more than needed", "no limit"],
@@ -54,7 +54,7 @@ def test_one_for_which_no_policy_is_enough_is_told_what_to_ask_for(
 ) -> None:
     for number in range(20, 80):
         twenty_accounts.add("enedis", f"300016400000{number:02}", NOW, token_needed=False)
-    words = ("80 accounts do not fit even once a week", "56 do", "2 calls an hour")
+    words = ("once a week, 80 accounts", "56 are possible", "2 calls an hour")
     assert_result(check_quota(build_connections(calls_per_hour=1)), Level.WARN, *words)
 
 
@@ -92,6 +92,6 @@ def test_the_quota_line_says_what_is_used_and_that_a_gate_is_closed(
     words = ("the quota of the last hour is used up, 2 of 2 calls", "wait", "RELEVE_CALLS_PER_HOUR")
     assert_result(check_pace(connections, "enedis"), Level.WARN, *words)
     ledger.close_gate(3300)
-    words = ("Enedis has us wait", "nothing is asked until", "it opens by itself")
+    words = ("Enedis has asked for a rate-limit pause", "nothing is asked until", "it opens by itself")
     assert_result(check_pace(connections, "enedis"), Level.WARN, *words)
     connections.redis.flushdb()

@@ -33,9 +33,9 @@ def test_l8_doctor_names_the_tokens_that_end_soon_and_those_without_an_end(
         endless, _ = tokens.create("of before", READING)
         assert soon.expires_at is not None
         words = (
-            f"token {soon.id} of dashboard ends on {soon.expires_at.year}-",
-            f"token {endless.id} of of before, made on",
-            "has no end",
+            f"token {soon.id} of dashboard expires on {soon.expires_at.year}-",
+            f"token {endless.id} of of before, created on",
+            "never expires",
             "`releve tokens new`",
         )
         notes = list(check_api_tokens(build_connections(registry_url=url)))

@@ -129,8 +129,8 @@ def test_an_export_of_production_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "complaint"),
     [
-        (f"{METER}.daily.csv", "day,kwh\n", "line 1: no column 'date'; the header must name date, wh"),
-        (f"{METER}.daily.csv", "", "line 1: no column 'date'; the header must name date, wh"),
+        (f"{METER}.daily.csv", "day,kwh\n", "line 1: no column 'date'; the header must have date, wh"),
+        (f"{METER}.daily.csv", "", "line 1: no column 'date'; the header must have date, wh"),
         (f"{METER}.daily.csv", "date,wh\n2024-01-10,12\n2024-01-11,many\n", "line 3: the value is not a number"),
         (f"{METER}.daily.csv", "date,wh\n2024-01-10\n", "line 2: has 1 columns, needs 2"),
         (f"{METER}.load_curve.csv", "date_end_local,watts\n10/01/2024,12\n", "line 2: date_end_local must be a date"),

@@ -195,7 +195,7 @@ OUTAGES = {
     "409 to the whole request": answer(409, {"error": "conflict", "reason": "…"}),
     "429": answer(429, {"error": "too_many_requests", "reason": "…"}, **{"Retry-After": "3"}),
     "500": answer(500, {"error": "internal_server_error", "reason": "No DB shards could be opened."}),
-    "500 with a body that is no JSON": answer(500, "oops"),
+    "500 with a body that is not JSON": answer(500, "oops"),
     "chunked 503 with a page": chunked(503, PAGE),
     "chunked 503 that says JSON": chunked(503, '{"error": "busy"}', "application/json"),
     "503 with a large page": answer(503, PAGE + "x" * 20_000, "text/html"),

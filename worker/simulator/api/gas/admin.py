@@ -83,7 +83,7 @@ def known_pce(simulator: SimulatorState, pce: str) -> str:
     if not is_pce(pce):
         raise ValueError("a PCE has 14 digits, or GI and 6 digits")
     if not simulator.gas.meters.knows(pce) and not simulator.gas.meters.switches_of(pce).unknown:
-        raise ValueError("no recording of this PCE, and no pretend homes beside recordings without --pretend-homes")
+        raise ValueError("no recording of this PCE: with --data, pretend homes need --pretend-homes")
     return pce
 
 
@@ -188,7 +188,7 @@ def _find(simulator: SimulatorState, request: Request) -> AccessRight:
     name = str(request.path_params["right"])
     rights = simulator.gas.rights.of_pce(name, sandbox=True) if is_pce(name) else [simulator.gas.rights.find(name)]
     if not rights or rights[0] is None:
-        raise ValueError("no such right: name its id, or the PCE of one that is declared")
+        raise ValueError("no such right: give its id, or the PCE of a declared one")
     return rights[0]
 
 
@@ -217,7 +217,7 @@ def _quota(simulator: SimulatorState, request: Request, body: Json) -> object:
 
 
 def _set_quota(simulator: SimulatorState, request: Request, body: Json) -> object:
-    """Set the quota and count anew: ``{"per_second": 1, "per_day": 6000}``; null or a missing field is no limit."""
+    """Set the quota, reset the count: ``{"per_second": 1, "per_day": 6000}``; null or a missing field is no limit."""
     limits = _DailyLimits.model_validate(body or {})
     simulator.gas.quota = CallQuota(per_second=limits.per_second, per_day=limits.per_day)
     return limits

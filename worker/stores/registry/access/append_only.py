@@ -1,7 +1,7 @@
-"""Triggers that keep the audit log append-only, whoever writes to the database: no row changes, none goes early.
+"""Triggers that keep the audit log append-only, for every writer to the database: no row changes, none goes early.
 
 The table of a new database gets them when it is created, and an older database by its migration. A change of them
-needs a migration that replaces them; so does one that lets SQLite make the table anew.
+needs a migration that replaces them; so does one that lets SQLite rebuild the table.
 """
 
 from __future__ import annotations

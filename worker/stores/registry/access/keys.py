@@ -2,7 +2,7 @@
 
 A key's text is ``<kind>_<id>_<secret>`` such as ``household_k3q7d0fr2mxx_Zr0…`` (``SecretTexts``); a recovery code is
 one that a person can write down (``RecoveryTexts``). What counts of a row is sealed at its place, under a key that only
-the web application has: whoever can write the table, but lacks this key, can end sessions and make none.
+the web application has: a person who can write the table, but lacks this key, can end sessions and make none.
 """
 
 from __future__ import annotations

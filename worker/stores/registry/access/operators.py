@@ -1,7 +1,8 @@
 """The table of operators (``domain.consent.operators``): made, checked, ended.
 
 The password's argon2id hash, the key of the second factor and its last used step are sealed at the operator's row,
-under a key that only the web application has. Whoever can write the table, but lacks this key, can make no operator.
+under a key that only the web application has. A person who can write the table, but lacks this key, can make no
+operator.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class OperatorTable(SqlTable):
         """
         name = plain_name(name)
         if not is_name(name):
-            raise OperatorRefused(f"a name has 1 to {LONGEST_NAME} letters, digits, dots, dashes or underscores")
+            raise OperatorRefused(f"a name must have 1 to {LONGEST_NAME} letters, digits, dots, dashes or underscores")
         hash_ = None if password is None else _hash(password, name)
         operator_id, now = secrets.token_hex(8), self._now().replace(microsecond=0)
         sealed = self._seal(operator_id, _Sealed(name, hash_, totp_key))
@@ -113,7 +114,7 @@ class OperatorTable(SqlTable):
         name = plain_name(name)
         rows = self._database.fetch(select(OPERATORS).where(_LIVING, OPERATORS.c.name == name))
         if not rows:
-            raise UnknownOperator("there is no operator of this name: `releve operators list` shows those there are")
+            raise UnknownOperator("no operator has this name: `releve operators list` shows the operators")
         return _to_operator(rows[0], self._unseal(rows[0]) or _Sealed(name))
 
     def check(self, name: str, password: str, code: str | None) -> Operator | None:
@@ -149,7 +150,9 @@ class OperatorTable(SqlTable):
         """Set a new password, and end the operator's sessions and links. Raises OperatorRefused, UnknownOperator."""
         operator = self.get(operator_id)
         if operator is None:
-            raise UnknownOperator("this operator can't be read: the session key is another one; end it and add it anew")
+            raise UnknownOperator(
+                "this operator can't be read, because the session key has changed: remove it and add it again"
+            )
         hash_ = _hash(password, operator.name)  # It takes long, so not inside the transaction.
         with self._database.writing() as connection:
             _, sealed = self._load(connection, OPERATORS.c.id == operator_id, lock=True)

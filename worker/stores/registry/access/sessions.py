@@ -32,7 +32,7 @@ class SessionTable(ClockedTable):
             return end_keys_of(connection, owners, kinds, but=but)
 
     def end_all(self, kinds: Collection[KeyKind]) -> int:
-        """End all keys of these kinds, whoever owns them; return how many were ended."""
+        """End all keys of these kinds, of all owners; return how many were ended."""
         return self._database.change(delete(ACCESS_KEYS).where(ACCESS_KEYS.c.kind.in_(kinds)))
 
     def households_of(self, account_ids: Collection[str]) -> list[str]:

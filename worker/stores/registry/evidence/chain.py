@@ -159,7 +159,7 @@ class EvidenceChain:
     def _lock_head(self, connection: Connection) -> ChainPoint:
         """Lock the head until the transaction ends, and return the last row as its seal names it.
 
-        The columns beside the seal are for people: whoever can write to the database can change them.
+        The columns beside the seal are for people: anyone who can write to the database can change them.
         """
         query = select(CONSENT_CHAIN).where(CONSENT_CHAIN.c.name == ChainEnd.HEAD.value).with_for_update()
         head = connection.execute(query).one_or_none()

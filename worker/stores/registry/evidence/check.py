@@ -82,17 +82,17 @@ class EvidenceCheck(SealedTable):
     def _fault_of(self, row: Mapping[Any, Any]) -> str:
         """Return what is wrong with a row by itself; empty where nothing is."""
         if hash_row({name: row[name] for name in _COLUMNS}) != row["hash"]:
-            return "was changed: it doesn't fit its hash"
+            return "was changed: it does not match its hash"
         sealed = row["sealed_personal"]
         if row["event"] is EvidenceEvent.ENDED:
             return "was changed: the end of a consent has no personal part" if sealed else ""
         if sealed is None:
             is_removed = row["account_state"] is AccountState.DELETED
-            return "" if is_removed else "was changed: its personal part is gone, but its account was not removed"
+            return "" if is_removed else "was changed: its personal part is missing, but its account was not removed"
         personal = self._chain.open_personal(sealed, row["consent_id"])
         if personal is None:
-            return "has a personal part that no key opens: it was changed, or its key is gone"
-        return "" if personal.digest == row["personal_digest"] else "was changed: its personal part is another one"
+            return "has a personal part that can't be decrypted: it was changed, or its key is missing"
+        return "" if personal.digest == row["personal_digest"] else "was changed: it has another personal part"
 
     def _open_end(self, connection: Connection, end: ChainEnd) -> tuple[ChainPoint | None, str]:
         """Return the row that an end of the chain names, None if it is missing, and what is wrong with that end."""
@@ -102,8 +102,8 @@ class EvidenceCheck(SealedTable):
             return None, f"the {end} is missing"
         stored, sealed = ChainPoint(row.sequence, row.hash), self._chain.open_end(end, row.sealed)
         if sealed is None:
-            return stored, f"the {end} has a seal that no key opens: it was changed, or its key is gone"
-        return sealed, "" if sealed == stored else f"the {end} was changed: it doesn't fit its seal"
+            return stored, f"the {end} can't be decrypted: it was changed, or its key is missing"
+        return sealed, "" if sealed == stored else f"the {end} was changed: it does not match its encrypted copy"
 
     def _to_export(self, row: Mapping[Any, Any]) -> dict[str, Any]:
         personal = self._chain.open_personal(row["sealed_personal"], row["consent_id"])
@@ -140,7 +140,7 @@ def _read_row(connection: Connection, query: Any) -> Mapping[Any, Any] | None:
 def _left_behind(connection: Connection) -> Iterator[str]:
     """Yield a line where the table of before has rows: they were moved when the chain began, and it was closed."""
     if number := connection.execute(select(func.count()).select_from(CONSENT_PROOFS)).scalar_one():
-        yield f"{number} rows of consent_proofs are foreign: nothing writes there any more"
+        yield f"{number} rows of consent_proofs are foreign: Relève does not write to this table any more"
 
 
 def _to_json(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """The memory of erased meters: what was erased stays closed to every proof that is older than the erasure.
 
-The table has keyed hashes, so it names no meter to whoever reads it. A row goes at the end of the consent that there
+The table has keyed hashes, so its readers learn no meter. A row goes at the end of the consent that there
 was, three years after the erasure at most.
 """
 

@@ -1,7 +1,7 @@
-"""Wrong tries to prove a meter by a reading of its display (P4): three a day and ten in all, whoever tries.
+"""Wrong tries to prove a meter by a reading of its display (P4): three a day and ten in all, over all people who try.
 
-A row has the keyed hash of the meter, so it names no meter to whoever reads it. Rows stay: to forget wrong tries would
-give whoever guesses further ones.
+A row has the keyed hash of the meter, so its readers learn no meter. Rows stay: to forget wrong tries would allow
+further guesses.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Households: which accounts the browsers of one household may see, whichever of them connected them.
 
 What counts is sealed at the household's row, under a key that only the web application has. A row of
-``household_accounts`` makes an account findable: without it the account is not shown either, so whoever deletes the row
+``household_accounts`` makes an account findable: without it the account is not shown either, so a deletion of the row
 (an erasure, by any process) takes it away.
 """
 

@@ -1,8 +1,8 @@
 """Mail addresses of households, to which a link to sign in may be sent, and notices about their accounts.
 
 A row is written when the household has confirmed the address by a link that was mailed there. The address is sealed at
-its household's row, under a key that only the web application has, and found by a keyed hash. Whoever can write the
-table, but lacks this key, can add no address and move none to another household.
+its household's row, under a key that only the web application has, and found by a keyed hash. A person who can write
+the table, but lacks this key, can add no address and move none to another household.
 
 What is sealed is ``{"address": "anne@example.org", "notices": true}``. An address that was confirmed before there were
 notices is sealed as it is: it was given for links alone, so it gets none until its household wants them.

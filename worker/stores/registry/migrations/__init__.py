@@ -93,10 +93,10 @@ def find_step_fault(step: str) -> str:
         return ""
     found = f"the registry's tables are at step {step}"
     if step < min(known_steps()):
-        return f"{found}, from before the first release: begin with an empty registry"
+        return f"{found}, from before the first release: start with an empty registry"
     return (
-        f"{found}, which a newer Relève has made; this one knows {newest_step()}: update this one, or restore the "
-        "backup from before"
+        f"{found}, from a newer version; this version knows {newest_step()}: update it, or restore the backup made "
+        "before"
     )
 
 

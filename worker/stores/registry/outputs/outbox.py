@@ -64,7 +64,7 @@ class WaitingChange:
 
 
 def is_ready(now: datetime, writer_expiry: timedelta) -> ColumnElement[bool]:
-    """Return the condition of the rows that no window is writing; one that noted so long ago was killed.
+    """Return the condition of the rows that no window is writing; one whose note is older was killed.
 
     A note of the future was written before the clock was set back, so nothing tells how old it is.
     """

@@ -205,4 +205,4 @@ def _place_of(output_id: str) -> str:
 
 
 def _unknown(output_id: str) -> UnknownOutput:
-    return UnknownOutput(f"no output {output_id}: `releve outputs list` shows them")
+    return UnknownOutput(f"no output {output_id}: `releve outputs list` shows the outputs")

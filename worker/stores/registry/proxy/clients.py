@@ -63,7 +63,7 @@ class ProxyClientTable(ClockedTable):
             row = connection.execute(select(PROXY_CLIENTS).where(has_id)).one_or_none()
         if row is None:
             # The message doesn't repeat the id: a user may have passed the whole secret.
-            raise UnknownProxyClient("no client of this id: `releve proxy-clients list` shows them")
+            raise UnknownProxyClient("no client has this id: `releve proxy-clients list` shows the ids")
         return _to_client(row)
 
     def _get_row(self, client_id: str) -> Row[Any] | None:

@@ -25,7 +25,7 @@ log = logging.getLogger("releve.proxy")
 
 _ACCESS: Final = SecretTexts("proxyaccess")  # Our logs recognise both.
 _REFRESH: Final = SecretTexts("proxyrefresh")
-# A refresh token that comes again after so long is refused as an unknown one. A grant has up to 24 a day.
+# A refresh token that comes again after this time is refused as an unknown one. A grant has up to 24 a day.
 _USED_TOKENS_KEPT: Final = timedelta(days=30)
 _GRANT_COLUMNS: Final = tuple(column for column in PROXY_GRANTS.c if column.name in ProxyGrant.__dataclass_fields__)
 

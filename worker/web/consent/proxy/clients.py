@@ -73,7 +73,7 @@ def _find_fault(
 ) -> tuple[str, str] | None:
     """Return the error and its description of a request that can't be served; None where it can."""
     if parameters.get("response_type", "code") != "code":
-        return "unsupported_response_type", "only response_type=code is spoken here"
+        return "unsupported_response_type", "only response_type=code is supported"
     if not has_state:
         return "invalid_request", f"state is missing or longer than {LONGEST_STATE} characters"
     method = parameters.get("code_challenge_method")
@@ -82,7 +82,7 @@ def _find_fault(
     if challenge is None and method is None:
         return None
     if challenge is None or method != CHALLENGE_METHOD or not is_code_challenge(challenge):
-        return "invalid_request", f"code_challenge needs the method {CHALLENGE_METHOD}, and 43 characters"
+        return "invalid_request", f"code_challenge must have the method {CHALLENGE_METHOD} and 43 characters"
     return None
 
 

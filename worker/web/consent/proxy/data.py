@@ -29,7 +29,7 @@ _bearer = HTTPBearer(auto_error=False)
 _REFUSALS: Final = {
     AnswerKind.NO_DATA: (404, "no_data", "the supplier has no data for these days"),
     AnswerKind.BEFORE_HISTORY: (400, "invalid_request", "the supplier's history begins later: ask for later days"),
-    AnswerKind.TOO_LONG: (400, "invalid_request", "these are more days than the supplier sends at once"),
+    AnswerKind.TOO_LONG: (400, "invalid_request", "these are more days than the supplier sends in one answer"),
     AnswerKind.END_TOO_LATE: (400, "invalid_request", "the end must be a day earlier"),
 }
 
@@ -45,14 +45,14 @@ def read_data(
     """Return the supplier's answer for a meter that the access token's grant is for."""
     check_supplier(supplier)
     if runtime.clients.account_tokens:
-        message = "the token is the holder's own: use it at the supplier directly"
+        message = "the token is the supplier's: use it there directly"
         raise HttpRefusal(404, "not_found", message)
     grant = _find_grant(request, runtime, bearer)
     pairs = request.query_params.multi_items()
     try:
         query = read_query(runtime.endpoints.preset, f"/{path}", dict(pairs))
         if query is not None and len(dict(pairs)) < len(pairs):
-            raise ValueError("a parameter is named twice")
+            raise ValueError("a parameter is given twice")
     except ValueError as error:
         raise HttpRefusal(400, "invalid_request", str(error)) from None
     if query is None:
@@ -82,7 +82,7 @@ def _find_grant(request: Request, runtime: Runtime, bearer: HTTPAuthorizationCre
     if grant is None:
         if wait_s := limiter.count_call(_WRONG_TOKENS, client_address(request)):
             raise HttpRefusal(429, "temporarily_unavailable", "too many wrong tokens: try again later", wait_s=wait_s)
-        message = "send an access token as `Authorization: Bearer …`; this one is unknown, or no longer in force"
+        message = "send an access token as `Authorization: Bearer …`; this one is unknown or has expired"
         raise HttpRefusal(401, "invalid_token", message, _challenge("invalid_token" if bearer else ""))
     rate = Rate("proxy-grant", runtime.settings.api_calls_per_minute)
     if wait_s := limiter.count_call(rate, grant.id):

@@ -41,7 +41,7 @@ async def read_form(request: Request) -> dict[str, str]:
     except ValueError:
         raise HttpRefusal(400, "invalid_request", "the form can't be read") from None
     if len(dict(pairs)) < len(pairs):
-        raise HttpRefusal(400, "invalid_request", "a parameter is named twice")
+        raise HttpRefusal(400, "invalid_request", "a parameter is given twice")
     return dict(pairs)
 
 
@@ -77,7 +77,7 @@ def _answer(runtime: Runtime, client: ProxyClient, form: Mapping[str, str]) -> T
         case None | "":
             raise HttpRefusal(400, "invalid_request", "grant_type is missing")
         case _:
-            message = "only authorization_code and refresh_token are spoken here"
+            message = "only authorization_code and refresh_token are supported"
             raise HttpRefusal(400, "unsupported_grant_type", message)
 
 
@@ -89,14 +89,14 @@ def to_refusal(error: WorkerError) -> HttpRefusal:
     if isinstance(error, TransientError):
         wait_s = error.retry_after_s or CLIENT_DELAY_S
         if isinstance(error, RateLimited):
-            message = "we wait for our turn with the supplier: try again later"
+            message = "the supplier's rate limit is reached: try again later"
             return HttpRefusal(429, "temporarily_unavailable", message, wait_s=wait_s)
         return HttpRefusal(503, "temporarily_unavailable", "the supplier does not answer: try again", wait_s=wait_s)
     if isinstance(error, AccountError):
         return HttpRefusal(400, "invalid_grant", "the supplier refuses the code or refresh token: consent again")
     if isinstance(error, RequestRefused):
         return HttpRefusal(400, "invalid_request", "the supplier refuses this request")
-    return HttpRefusal(500, "server_error", "the service can't do this: its operator finds the reason in the log")
+    return HttpRefusal(500, "server_error", "the service can't do this: its operator can find the reason in the log")
 
 
 def _required_field(form: Mapping[str, str], name: str) -> str:

@@ -113,7 +113,7 @@ def test_before_the_nights_run_the_day_before_is_told_and_when_yesterday_comes(r
 def test_the_page_says_what_doctor_says_of_workers_and_beat_and_what_the_night_costs(service: ApiService) -> None:
     service.runtime.redis.flushdb()
     text = " ".join(re.sub(r"<[^>]+>", " ", log_in(service)[1]).split())
-    assert "workers no worker has been heard of: start one with releve up" in text
+    assert "workers no worker is running: start one with releve up" in text
     assert "beat no beat has been heard of" in text
     assert "Next nightly sync: 0 calls a night" in text
 
