@@ -32,7 +32,7 @@ def test_before_anything_runs_the_doctor_names_what_is_missing_and_makes_nothing
     assert not list((system.folder / "data").glob("*.*")), "neither database nor key"
     health = system.releve("health", "live", "--role", "worker", code=1)
     assert "worker: no heartbeat for 90 s" in health.err
-    assert "no beat has been heard of" in system.releve("health", "ready", "--role", "beat", code=1).err
+    assert "beat has never sent a message" in system.releve("health", "ready", "--role", "beat", code=1).err
 
 
 def test_a_house_at_work_is_well_and_its_containers_say_nothing(system: System) -> None:

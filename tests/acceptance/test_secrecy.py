@@ -114,7 +114,7 @@ def run_ordinary_cases(traces: Traces) -> str:
     }
     for task in ("tests.unknown", "tasks.pipeline.filter_known"):  # As from workers of another version.
         system.publisher.send_task(task, args=[old_message], argsrepr="(…)")
-    until(lambda: log.read_text().count("thrown away") == 1, "the message that nobody knows")
+    until(lambda: log.read_text().count("was discarded") == 1, "the message that nobody knows")
     until(lambda: "unexpected KeyError" in log.read_text(), "the message that does not fit")
     until(lambda: "SupplierFault" in ask_flower("api/tasks?limit=1000"), "the failures in Flower")
     traces.flower = {

@@ -307,7 +307,7 @@ def test_the_kept_backup_comes_back_by_its_own_version(redis_url: str, tmp_path:
     (tmp_path / "ledger.ndjson").write_bytes((KEPT / "ledger.ndjson").read_bytes())
     with installation_of(tmp_path, redis_url).open() as runtime:
         if migrations.newest_step() != load_kept("secrets")["step"]:
-            with pytest.raises(BackupRefused, match="restore it with that one, then upgrade"):
+            with pytest.raises(BackupRefused, match="restore it with that version, then upgrade"):
                 restore(runtime, KEPT / "backup.zip")
             return
         restore(runtime, KEPT / "backup.zip")

@@ -98,7 +98,7 @@ def test_completeness_counts_days_and_a_rebuild_brings_them_back(household: Expl
 
 
 def test_freshness_is_told_now_and_by_the_hour(household: ExplainedHousehold, releve: Releve) -> None:
-    assert "no hour was kept yet" in releve("freshness")
+    assert "no hour is recorded yet" in releve("freshness")
     household.runtime.registry.completeness.save_freshness(HourFreshness(NOW, Series.DAILY, 4, 3))
     printed = lines(releve("freshness"))
     assert printed[0] == "2024-07-24 daily: 100.0% (1 of 1 active accounts)"

@@ -222,7 +222,7 @@ def test_an_empty_backup_fails_unless_it_is_asked_for(new: Installation, tmp_pat
     """D23: a backup of nothing was a success."""
     file = tmp_path / "deep" / "down" / "backup.zip"
     error = new.releve("backup", str(file), code=1).error_line
-    assert "no account to save" in error and "--allow-empty" in error and "RELEVE_DATA_DIR" in error
+    assert "no account to back up" in error and "--allow-empty" in error and "RELEVE_DATA_DIR" in error
     assert not (tmp_path / "deep").exists()
     assert new.query("backup", str(file), "--allow-empty")["accounts"] == 0
     new.releve("restore", str(file))
@@ -280,11 +280,11 @@ def without_manifest(path: Path) -> None:
     ("spoil", "text"),
     [
         (without_a_member, "is damaged or was changed in registry/tokens"),
-        (no_archive, "is damaged, or no backup"),
-        (another_zip, "no backup of Relève"),
+        (no_archive, "is damaged, or not a backup"),
+        (another_zip, "not a backup of Relève"),
         (without_manifest, "is damaged or was changed in its manifest"),
         (of_a_later_format, "format 4.*update Relève first"),
-        (of_format_1, "format 1, neither sealed nor signed: restore it with the Relève that made it"),
+        (of_format_1, "format 1, neither encrypted nor signed: restore it with the version of Relève that made it"),
         (Path.unlink, "can't be read: No such file"),
     ],
 )

@@ -205,7 +205,7 @@ def test_a_plan_has_a_part_of_each_supplier(installation: Installation, home: Ga
         "grdf-adict" in installation.releve("plan", "--preset", "grdf-adict", "--accounts", "3", "--apply", code=2).err
     )
     assert (
-        "plan each by itself"
+        "plan each separately"
         in installation.releve("plan", "--accounts", "3", "--series", "daily,gas_daily", code=2).err
     )
 

@@ -88,7 +88,7 @@ def test_a_token_on_the_command_line_is_refused(home: Installation, command: str
 @pytest.mark.parametrize(
     "token, reason",
     [
-        ("hello", "this is no token"),
+        ("hello", "this is not a token"),
         (gateway_token()[:60], "the token is damaged"),
         (gateway_token().replace(".", ".x"), "the token is damaged"),
         (gateway_token(ends=ENDS.replace(year=2023)), "the token expired on 2023-07-18"),
@@ -121,7 +121,7 @@ def test_an_account_of_a_consent_at_the_supplier_is_never_joined(
         theirs = add_ready(runtime.registry, METER)
     monkeypatch.setattr("sys.stdin", io.StringIO(gateway_token(OTHER_METER, METER)))
     ended = home.run("home", "add", "--token", "-")
-    assert ended.code == 1 and f"account {theirs} reads this meter by a consent" in ended.error_line
+    assert ended.code == 1 and f"account {theirs} reads this meter with a consent" in ended.error_line
     with home.open() as runtime:
         assert [account.id for account in runtime.registry.list()] == [theirs]
         assert runtime.registry.tokens.find_token_id(theirs) is None
@@ -135,7 +135,7 @@ def test_an_account_that_a_callback_made_is_never_joined(home: Installation, mon
         with runtime.registry.database.writing() as connection:
             runtime.consents.record(connection, [account.id], given, runtime.now())
     monkeypatch.setattr("sys.stdin", io.StringIO(gateway_token()))
-    assert "was made by a consent page" in home.run("home", "add", "--token", "-").error_line
+    assert "has a consent of its own" in home.run("home", "add", "--token", "-").error_line
 
 
 def test_an_account_that_came_by_a_file_gets_its_token(home: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +180,7 @@ def test_an_older_token_does_not_bring_an_erased_meter_back(
     "settings, reason",
     [
         ({"home": "false"}, "RELEVE_HOME is false"),
-        ({"enedis_client_id": "an-application"}, "the installation of a fleet, with Enedis credentials"),
+        ({"enedis_client_id": "an-application"}, "this installation has Enedis credentials"),
     ],
 )
 def test_a_fleets_installation_refuses_in_one_line(
@@ -195,9 +195,7 @@ def test_a_fleets_installation_refuses_in_one_line(
 def test_settings_that_contradict_the_mark_are_one_line(home: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     add(home, monkeypatch, gateway_token())
     assert "unset RELEVE_HOME" in home.run("status", home="false").error_line
-    assert (
-        "a home asks a gateway in place of Enedis" in home.run("status", enedis_client_id="an-application").error_line
-    )
+    assert "a home uses a gateway instead of Enedis" in home.run("status", enedis_client_id="an-application").error_line
     gas = {"grdf_client_id": "mine", "grdf_url": "http://127.0.0.1:9"}
     assert home.run("status", **gas).code == 0
 

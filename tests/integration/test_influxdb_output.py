@@ -100,7 +100,7 @@ def test_it_lists_the_accounts_to_choose_from(server: InfluxDB, sent: MeasureSto
 
 def test_it_refuses_a_wrong_password_and_a_database_that_it_does_not_have(server: InfluxDB) -> None:
     measures = fill_home()
-    assert "takes what is written" in output_to(server, measures).check()
+    assert "accepts data" in output_to(server, measures).check()
     with pytest.raises(OutputRefused, match="refuses the credentials"):
         output_to(server, measures, password="wr0ng").check()
     with pytest.raises(OutputRefused, match=r"credentials|no such database"):

@@ -142,7 +142,7 @@ def test_invite_answers_programs_in_json(house: Installation, runtime: Runtime) 
         (("--usage-point", OTHER_METER, "--mail", "a@example.org\nBcc: b@example.org"), 2, "name@example.org"),
         (("--usage-point", OTHER_METER, "--mail", "a@example.org"), 1, "no mail service"),
         (("k3q7d0fr2mxx",), 1, "releve accounts list"),
-        (("--usage-point", METER), 1, "for another person, say --new-holder"),
+        (("--usage-point", METER), 1, "for another person, give --new-holder"),
         (("--usage-point", OTHER_METER, "--new-holder"), 1, "leave out --new-holder"),
     ],
 )

@@ -99,8 +99,8 @@ def test_a_surprise_is_listed_shown_masked_and_cleared(home: str, releve: Run, r
     assert raw["meter_reading"]["holder"] == "Mme Dupont"
     assert raw["meter_reading"]["usage_point_id"] == "0" * 14
     assert releve("quarantine", "clear", row["id"]) == "cleared\n"
-    assert "nothing in quarantine has this id" in releve("quarantine", "clear", row["id"], code=1)
-    assert "nothing in quarantine has this id" in releve("quarantine", "show", row["id"], code=1)
+    assert "no sample in quarantine has this id" in releve("quarantine", "clear", row["id"], code=1)
+    assert "no sample in quarantine has this id" in releve("quarantine", "show", row["id"], code=1)
     assert releve("quarantine", "list") == "the quarantine is empty\n"
 
 

@@ -52,7 +52,7 @@ def test_where_there_is_no_session_key_the_rotation_leaves_what_is_under_it_and_
     told = installation.releve("keys", "rotate").out
     assert "0 tokens encrypted again" in told
     assert (
-        "sessions, codes, mail addresses and operators stay as they are: RELEVE_SESSION_KEY is not given here" in told
+        "sessions, codes, mail addresses and operators were not changed, because RELEVE_SESSION_KEY is not set" in told
     )
     assert not (installation.folder / "session.key").exists()
     with installation.open() as runtime:

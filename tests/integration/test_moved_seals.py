@@ -44,7 +44,7 @@ from worker.stores.registry.tables import ACCESS_KEYS, CONSENT_EVIDENCE, HOUSEHO
 from worker.stores.registry.tenants import WebhookTarget
 from worker.stores.token_store import ApplicationTokenStore
 
-REFUSED = "a stored text was sealed under a key that is no longer given, or is not where it was stored"
+REFUSED = "a stored text can't be decrypted: its key is missing, or it was moved"
 OF_WEB = {column.seals.table.name: column for column in WEB_SEALS}
 Read = Callable[[], Any]
 
@@ -107,7 +107,7 @@ def test_a_personal_part_of_the_evidence_and_an_end_of_its_chain(runtime: Runtim
     runtime.evidence.verify(faults.append)
     assert len(faults) == 2
     assert faults[0].startswith("the anchor has a seal that no key opens")
-    assert "has a personal part that no key opens" in faults[1]
+    assert "has a personal part that can't be decrypted" in faults[1]
     assert [proof.reference for proof in runtime.consents.list_proofs(second.account_id)] == [None]
 
 

@@ -172,7 +172,7 @@ def test_tls_takes_the_authority_that_is_named_and_no_other(
         over_tls(ca_file=str(certificates.other_authority)).check()
     with pytest.raises(OutputRefused, match="certificate is not trusted"):
         over_tls().check()
-    with pytest.raises(OutputRefused, match="ca_file names can't be read"):
+    with pytest.raises(OutputRefused, match="ca_file can't be read"):
         over_tls(ca_file="/nowhere").check()
 
 

@@ -78,7 +78,7 @@ def test_a_person_types_the_password_twice_and_a_first_code(
     monkeypatch.setattr(sys, "stdin", Terminal())
     answer = installation.releve("operators", "add", "alice")
     assert KEY in answer.out and "otpauth://totp/" in answer.out
-    assert "not the code of this key" in answer.err and PASSWORD not in answer.out + answer.err
+    assert "wrong code" in answer.err and PASSWORD not in answer.out + answer.err
     assert [row["name"] for row in installation.query_rows("operators", "list")] == ["alice"]
 
 
@@ -87,14 +87,14 @@ def test_three_wrong_codes_make_no_operator(installation: Installation, monkeypa
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "000000")
     monkeypatch.setattr(sys, "stdin", Terminal())
     refused = installation.run("operators", "add", "alice")
-    assert refused.code == 1 and "no operator was made" in refused.err
+    assert refused.code == 1 and "no operator was added" in refused.err
     assert installation.query_rows("operators", "list") == []
 
 
 def test_one_without_a_second_factor_is_told_where_it_works(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "on this machine alone" in add(installation, monkeypatch, "bob", "--no-second-factor").out
+    assert "on this machine only" in add(installation, monkeypatch, "bob", "--no-second-factor").out
 
 
 def test_a_password_in_the_command_or_from_nowhere_is_refused(

@@ -441,4 +441,4 @@ def test_an_unknown_kind_or_a_wrong_option_is_recorded_in_one_line(fleet: Fleet)
     fleet.change(account, 1)
     assert fleet.deliver_due() == 0
     errors = {state.kind: state.error for state in fleet.runtime.outputs.list()}
-    assert "no kind of output of this version" in errors["parquet"] and "https:// URL" in errors["webhook"]
+    assert "has no kind of output" in errors["parquet"] and "https:// URL" in errors["webhook"]

@@ -43,7 +43,7 @@ def test_an_output_is_tried_stored_listed_sent_again_and_removed(
         )
         assert (said["check"], said["series"]) == ("the receiver accepts signed requests", 2)
         tested = installation.releve("outputs", "test", said["id"])
-        assert "takes signed requests" in tested.out
+        assert "accepts signed requests" in tested.out
         assert [request[2]["kind"] for request in receiver.requests] == ["test", "test"]
     (row,) = installation.query_rows("outputs", "list")
     assert (row["id"], row["kind"], row["account_id"], row["waiting"]) == (said["id"], "webhook", account, 1)
@@ -101,7 +101,7 @@ def test_a_wrong_option_is_said_in_one_line(
 def test_an_unknown_output_is_said_in_one_line(installation: Installation) -> None:
     for words in (("test", "nothing"), ("resend", "nothing"), ("remove", "nothing", "--yes")):
         result = installation.run("outputs", *words)
-        assert result.code != 0 and "`releve outputs list` shows them" in result.error_line
+        assert result.code != 0 and "`releve outputs list` shows the outputs" in result.error_line
 
 
 def test_status_explain_and_doctor_tell_what_waits_and_why(

@@ -114,7 +114,7 @@ def test_without_a_number_the_registry_is_counted(releve: Releve, registry: Acco
 def test_what_is_applied_holds_from_the_next_night_on_until_it_is_reset(
     releve: Releve, registry: AccountRegistry
 ) -> None:
-    assert "no policy is stored" in releve("--show").out
+    assert "no plan is in use" in releve("--show").out
     plan = read_json(releve("--accounts", "12000", "--without-curve", "3000", "--apply", "--json"))
     assert plan["since"] == "2026-11-03", "the night that begins today goes on as it was"
     policy = registry.policies.load_current(date(2100, 1, 1))
@@ -136,13 +136,13 @@ def test_what_is_applied_holds_from_the_next_night_on_until_it_is_reset(
 @pytest.mark.parametrize(
     "words, text",
     [
-        ((), "the registry has no active account: say --accounts"),
+        ((), "the registry has no active account: give the expected number with --accounts"),
         (("--accounts", "0"), "0 is not in the range"),
         (("--accounts", "1", "--preset", "enedis-v6"), "'enedis-v6' is not one of"),
         (("--accounts", "1", "--without-curve", "2"), "--without-curve needs --accounts"),
         (("--without-curve", "2"), "--without-curve needs --accounts"),
-        (("--apply", "--reset"), "exclude one another"),
-        (("--show", "--reset"), "exclude one another"),
+        (("--apply", "--reset"), "give only one of"),
+        (("--show", "--reset"), "give only one of"),
     ],
 )
 def test_misuse_is_one_clear_line(releve: Releve, words: tuple[str, ...], text: str) -> None:

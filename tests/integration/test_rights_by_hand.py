@@ -69,10 +69,10 @@ def test_where_there_is_none_it_is_declared_as_our_own(
     ("words", "message"),
     [
         (("accounts", "add", "--pce", "123", "--own"), "14 digits, or GI and six digits"),
-        (("accounts", "add", "--pce", PCE), "--pce goes with --own"),
-        (("accounts", "add", "--usage-point", PCE, "--own"), "--pce goes with --own"),
+        (("accounts", "add", "--pce", PCE), "--pce needs --own"),
+        (("accounts", "add", "--usage-point", PCE, "--own"), "--pce needs --own"),
         (("accounts", "add", "--usage-point", PCE, "--pce", PCE, "--own"), "name one meter"),
-        ((*OWN, "--name", "Durand"), "--postcode, and --name or --company"),
+        ((*OWN, "--name", "Durand"), "--postcode and either --name or --company"),
         ((*OWN, "--postcode", "69001", "--name", "a", "--company", "b"), "--name or --company"),
         ((*OWN, "--postcode", "690", "--name", "a"), "five digits"),
         ((*OWN, "--postcode", "75001", "--name", "a"), "another postcode"),
@@ -183,13 +183,13 @@ def test_a_proof_is_sent_once_its_size_is_checked(
     with large.open("wb") as file:
         file.truncate(LARGEST_PROOF + 1)
     for files, message in (
-        ([large], "each file has 1 byte to 4 MB"),
-        ([empty], "each file has 1 byte to 4 MB"),
+        ([large], "a file must have 1 byte to 4 MB"),
+        ([empty], "a file must have 1 byte to 4 MB"),
         ([small] * 4, "3 files"),
         ([tmp_path / "none.pdf"], "does not exist"),
     ):
         assert message in house.run("rights", "proof", right["right"], *map(str, files)).error_line
-    assert "no right of this id" in house.run("rights", "proof", "nothing", str(small)).error_line
+    assert "no right has this id" in house.run("rights", "proof", "nothing", str(small)).error_line
     assert house.query("rights", "proof", right["right"], str(small))["files"] == 1
     assert register.uploads == [("uuid-1", [("consent.pdf", b"%PDF-1.4")])]
     assert house.query_rows("rights")[0]["proof"] == "in_review"

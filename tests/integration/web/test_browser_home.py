@@ -33,7 +33,7 @@ def test_a_household_gives_its_token_and_sees_every_page(
         browser.get(address)
         wait_for(browser, "Ajouter votre jeton")
         look_at(browser, "home-empty")
-        browser.find_element(By.ID, "gateway-token").send_keys("this is no token")
+        browser.find_element(By.ID, "gateway-token").send_keys("this is not a token")
         click(browser, "Enregistrer le jeton")
         wait_for(browser, "Ce jeton n’est pas valable")
         look_at(browser, "home-bad-token")

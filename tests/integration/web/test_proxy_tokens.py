@@ -180,7 +180,7 @@ def test_v4_the_supplier_down_is_a_try_again_and_costs_no_code(v4: ConnectServic
 def test_v4_has_no_data_route_for_the_token_is_the_holders_own(v4: ConnectService) -> None:
     stack = ProxyStack.register(v4)
     answer = stack.read(stack.exchange(stack.walk()["code"])["access_token"])
-    assert answer.status_code == 404 and "at the supplier directly" in answer.json()["error_description"]
+    assert answer.status_code == 404 and "use it there directly" in answer.json()["error_description"]
 
 
 # -- v5 and 2026: tokens of our own, for one meter

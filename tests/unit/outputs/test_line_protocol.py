@@ -78,9 +78,9 @@ def test_lines_go_in_batches_of_five_thousand_and_in_smaller_ones_where_that_is_
         (answer(401, "x"), OutputRefused, "refuses the credentials, or their right to write (status 401)"),
         (answer(403, "x"), OutputRefused, "refuses the credentials, or their right to write (status 403)"),
         (answer(404, "x"), OutputRefused, "no such database or bucket"),
-        (answer(400, {"error": "field type conflict: wh"}), OutputRefused, "a database of Relève's own"),
+        (answer(400, {"error": "field type conflict: wh"}), OutputRefused, "give Relève its own database"),
         (answer(400, {"error": "unable to parse 'releve_day,account=home1 …'"}), OutputRefused, "status 400"),
-        (answer(413, "x"), OutputRefused, "not even one line"),
+        (answer(413, "x"), OutputRefused, "even a single line"),
         (answer(302, "x", Location="https://elsewhere.example/"), OutputRefused, "redirects (status 302)"),
         (answer(503, "x"), NotDelivered, "answers with status 503"),
         (answer(429, "x", **{"Retry-After": "90"}), NotDelivered, "asks to wait"),
@@ -111,7 +111,7 @@ def test_points_beyond_the_retention_are_dropped_by_the_server_and_the_rest_coun
 @pytest.mark.parametrize("reply", [DONE, answer(400, {"message": "writing requires points"})])
 def test_a_check_writes_no_point(reply: CannedAnswer) -> None:
     with canned_server(reply) as server:
-        assert "takes what is written" in output_to(server.url, TOKEN, bucket="home").check()
+        assert "accepts data" in output_to(server.url, TOKEN, bucket="home").check()
         assert parse_lines(server.bodies[0]) == []
     with canned_server(answer(401, "x")) as server, pytest.raises(OutputRefused, match="credentials"):
         output_to(server.url, TOKEN, bucket="home").check()

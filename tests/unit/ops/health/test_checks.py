@@ -43,7 +43,7 @@ def test_what_hangs_on_a_fault_is_not_looked_at(build_connections: BuildConnecti
     assert results["broker"].failed and results["broker"].text.startswith("the same Redis: ")
     assert results["clock"].level is Level.WARN and "not compared with Redis" in results["clock"].text
     for name in ("redis", "broker"):
-        assert results[name].text.endswith("check that it runs and RELEVE_REDIS_URL"), "each fault has its advice"
+        assert results[name].text.endswith("check that it runs, and RELEVE_REDIS_URL"), "each fault has its advice"
 
 
 def test_an_error_becomes_one_line(build_connections: BuildConnections) -> None:

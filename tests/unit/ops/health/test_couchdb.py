@@ -64,14 +64,18 @@ def test_a_closed_server_whose_set_up_is_finished_is_well(build_connections: Bui
         (
             [NOBODY, OPEN, *[CLOSED] * DATABASES, FORBIDDEN, MEMBER],
             Level.FAIL,
-            ("may list its databases", "require_valid_user"),
+            ("can list its databases", "require_valid_user"),
         ),
         (
             [NOBODY, CLOSED, *[CLOSED] * (DATABASES - 1), database(), FORBIDDEN, MEMBER],
             Level.FAIL,
             ("may read com-grandlyon-", "_security"),
         ),
-        ([NOBODY, *[CLOSED] * (1 + DATABASES), MISSING], Level.FAIL, ("no _users database", "`releve migrate`")),
+        (
+            [NOBODY, *[CLOSED] * (1 + DATABASES), MISSING],
+            Level.FAIL,
+            ("the _users database is missing", "`releve migrate`"),
+        ),
         ([NOBODY, *[CLOSED] * (1 + DATABASES), OPEN, ADMIN], Level.WARN, ("as its administrator", "`releve migrate`")),
     ],
     ids=["admin party", "list of databases", "measures", "unfinished set-up", "administrator"],
@@ -96,7 +100,7 @@ def test_a_web_page_is_not_taken_for_couchdb_and_a_server_that_is_away_is_named(
     page = answer(200, "<html>", content_type="text/html")
     with (
         site(build_connections, page) as (connections, _),
-        pytest.raises(StoreUnavailable, match="does not answer as CouchDB does"),
+        pytest.raises(StoreUnavailable, match="does not answer like CouchDB"),
     ):
         list(check_couchdb(connections))
     with pytest.raises(StoreUnavailable, match=r"CouchDB at http://127.0.0.1:\d+ can't be reached"):
@@ -140,7 +144,7 @@ def test_databases_not_made_yet_are_no_fault(build_connections: BuildConnections
 def test_shards_that_are_not_as_told_are_named(build_connections: BuildConnections) -> None:
     script = [database(q=2, n=3), *[database(q=8, n=3)] * (DATABASES - 1), *[MISSING] * len(PACKED_SERIES)]
     with site(build_connections, *script, couchdb_shards=8, couchdb_replicas=3) as (connections, _):
-        assert_result(check_measures(connections), Level.WARN, "made with q=2, not 8", "fixed when a database is made")
+        assert_result(check_measures(connections), Level.WARN, "made with q=2, not 8", "which can't be changed")
 
 
 def test_one_database_out_of_reach_fails_them_all(build_connections: BuildConnections) -> None:

@@ -91,7 +91,7 @@ def test_a_door_that_answers_is_well(build_connections: BuildConnections) -> Non
 @pytest.mark.parametrize("canned, words", [(answer(502, "bad gateway"), "answers 502"), (CUT, "does not answer")])
 def test_a_door_that_fails_is_a_fault(build_connections: BuildConnections, canned: CannedAnswer, words: str) -> None:
     with canned_server(canned) as server:
-        assert_result(check_listener(build_connections(address=server.url)), Level.FAIL, words, "look at its log")
+        assert_result(check_listener(build_connections(address=server.url)), Level.FAIL, words, "check its log")
 
 
 @pytest.mark.sockets

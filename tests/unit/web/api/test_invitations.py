@@ -192,4 +192,4 @@ def test_exactly_one_of_account_meter_and_pce_is_invited(redis_url: str, tmp_pat
 
 def test_a_service_without_gas_invites_to_no_gas_meter(service: ApiService) -> None:
     refused = service.client().post("/api/invitations", json={"pce": "21546000000123"})
-    assert refused.status_code == 422 and "this service has no gas" in refused.text
+    assert refused.status_code == 422 and "gas is not set up" in refused.text
