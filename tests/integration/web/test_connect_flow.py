@@ -264,7 +264,7 @@ def test_a_closed_gate_is_called_our_own_turn_and_spoils_no_consent(v4: ConnectS
     waiting = v4.come_back(browser, back)
     assert waiting.status_code == 202 and "En attente de notre tour" in waiting.text
     english = browser.get(back, headers={"Accept-Language": "en"}).text
-    assert re.search(r"next try at \d\d:\d\d", english)
+    assert re.search(r"Next attempt at \d\d:\d\d", english)
     assert v4.exchanges() == 0
     v4.runtime.redis.delete(*v4.runtime.redis.keys("releve:*gate*"))  # The gate opens.
     assert v4.come_back(browser, back).status_code == 303
