@@ -122,8 +122,8 @@ def test_a_curve_that_nobody_switched_on_is_said_to_be_so(household: Household) 
         (SupplierTooSlow("20 s"), Reason.OUTAGE, "Enedis did not answer in time."),
         (SupplierFault("503"), Reason.OUTAGE, "Enedis reported an error of its own server."),
         (RateLimited("wait", 3600), Reason.QUOTA, "Enedis limits the number of calls, so we space them out."),
-        (SupplierLimited("429", 3600), Reason.QUOTA, "Enedis asked us to wait"),
-        (WrongUnit("kW"), Reason.MALFORMED, "in another unit than was asked for"),
+        (SupplierLimited("429", 3600), Reason.QUOTA, "Enedis asks us to wait"),
+        (WrongUnit("kW"), Reason.MALFORMED, "uses another unit than the one requested"),
         (KeyError("unforeseen"), Reason.BUG, "Our software has failed because of a bug."),
     ],
 )
@@ -245,7 +245,7 @@ def test_the_sentence_of_a_late_day_tells_the_true_time_of_the_next_call(
     explanation = home.explainer.explain(household.registry.get(home.account), date(2024, 7, 25))
     daily = explanation.series[Series.DAILY]
     assert daily.reason is Reason.LATE
-    assert daily.sentences["en"] == f"Enedis has not published the total of 25 July 2024 yet; {again}"
+    assert daily.sentences["en"] == f"Enedis has not yet published the total for 25 July 2024; {again}"
 
 
 def test_a_paused_account_is_asked_at_no_time(home: Home) -> None:
