@@ -40,7 +40,7 @@ def lines(text: str) -> list[str]:
 def test_explain_begins_with_the_sentence_to_read_aloud(household: ExplainedHousehold, releve: Releve) -> None:
     printed = lines(releve("explain", household.account_id, "2024-07-23", "--lang", "fr"))
     assert printed[0] == (
-        "Enedis n’a pas encore publié la courbe par demi-heure du 23 juillet 2024 ; nous redemandons "
+        "Enedis n’a pas encore publié la courbe par demi-heure du 23 juillet 2024 ; nous referons la demande "
         "aujourd’hui, dès que possible."
     )
     assert "daily: complete (complete), 10.997 kWh stored" in printed

@@ -24,7 +24,7 @@ def test_d4_a_failure_is_said_on_both_pages(redis_url: str, tmp_path: Path, brow
             record_outcome(service, account, Series.DAILY, code=code)
         open_pages(browser, service, address, accounts[0])
         browser.get(f"{address}/accounts/{accounts[0]}?lang=fr")
-        assert "La réponse d’Enedis s’est interrompue en route." in text_of(browser, "#connection")
+        assert "La réponse d’Enedis a été interrompue." in text_of(browser, "#connection")
         look_at_all_widths(browser, "error-account")
         operator = add_operator(service.runtime)
         browser.get(f"{address}/operator?lang=fr")

@@ -62,6 +62,6 @@ def test_a_household_gives_its_token_and_sees_every_page(
         wait_for(browser, "Mot de passe")
         look_at(browser, "home-sign-in")
         browser.find_element(By.ID, "code").send_keys(password)
-        click(browser, "Voir mes mesures")
+        click(browser, "Voir mes données")
         wait_for(browser, "Mes compteurs")
         look_at(browser, "home-first-page")

@@ -325,7 +325,7 @@ def test_a_broker_that_is_away_does_not_spoil_a_consent(
 def test_another_supplier_has_a_clear_page(service: ConnectService, path: str) -> None:
     answer = service.browser().get(path)
     assert answer.status_code == 404
-    assert "Fournisseur inconnu" in answer.text
+    assert "Type de compteur inconnu" in answer.text
     assert "Unknown supplier" in service.browser().get(path, headers={"Accept-Language": "en"}).text
 
 

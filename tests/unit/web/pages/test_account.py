@@ -69,9 +69,9 @@ def store_ledgers(service: ApiService, account_id: str, daily: str, curve: str) 
     ("daily", "curve", "text"),
     [
         ("10c", "10l@1", "Activez son enregistrement"),
-        ("10c", "3c 1l@1 6c", "Le compteur n’a pas transmis la courbe de 1 jour du dernier mois"),
-        ("10c", "2c 2l@1 6c", "Le compteur n’a pas transmis la courbe de 2 jours du dernier mois"),
-        ("4c 1l@1 5c", "10c", "Enedis n’a pas encore publié 1 jour du dernier mois"),
+        ("10c", "3c 1l@1 6c", "le compteur n’a pas transmis la courbe de 1 jour ;"),
+        ("10c", "2c 2l@1 6c", "le compteur n’a pas transmis la courbe de 2 jours ;"),
+        ("4c 1l@1 5c", "10c", "Il manque 1 jour du dernier mois : Enedis ne l’a pas encore publié"),
         ("9c 1l@1", "9c 1l@1", None),  # yesterday may come in a moment
         ("10c", "10c", None),
     ],
@@ -127,7 +127,7 @@ def test_a_failure_that_mends_itself_asks_nothing_of_the_owner(service: ApiServi
     [
         ("VENDOR_DOWN", "Enedis n’a pas donné de réponse utilisable."),
         ("VENDOR_DOWN.TIMEOUT", "Enedis n’a pas répondu à temps."),
-        ("VENDOR_DOWN.ANSWER_BROKEN_OFF", "La réponse d’Enedis s’est interrompue en route."),
+        ("VENDOR_DOWN.ANSWER_BROKEN_OFF", "La réponse d’Enedis a été interrompue."),
         ("ANSWER_MALFORMED.UNIT", "La réponse d’Enedis est dans une autre unité que celle demandée."),
         ("APPLICATION_REFUSED", "Enedis refuse notre application, pas ce compteur."),
     ],

@@ -84,10 +84,10 @@ def test_a_gap_is_a_gap_and_a_zero_is_a_zero(service: ApiService) -> None:
     page = page_of(service, account)
     gap = re.search(r'<tr><th scope="row"><a [^>]*>sam. 20 juil.</a></th>(.*?)</tr>', page)
     zero = re.search(r'<tr><th scope="row"><a [^>]*>ven. 19 juil.</a></th>(.*?)</tr>', page)
-    assert gap and 'class="number">–<' in gap[1] and "pas de mesure" in gap[1]
+    assert gap and 'class="number">–<' in gap[1] and "pas de données" in gap[1]
     assert zero and 'class="number">0,000<' in zero[1]
     assert "1 jour manque (hachuré)" in page
-    assert "Aucune mesure pour cette période." in page_of(service, account, "?by=day&at=2024-07-20")
+    assert "Aucune donnée pour cette période." in page_of(service, account, "?by=day&at=2024-07-20")
     assert "<strong>0,00 kWh</strong>" in page_of(service, account, "?by=day&at=2024-07-19")
 
 
@@ -114,7 +114,7 @@ def test_billed_periods_are_a_table_of_their_own(service: ApiService) -> None:
         f"{sum(map(home.volume, days))} m³",
         "11,16",
     ]
-    assert "mesuré" in row[1] and "ne les additionnez pas" in page
+    assert "mesuré" in row[1] and "n’additionnez pas les deux" in page
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_a_missing_half_hour_is_a_gap_and_not_zero() -> None:
     assert shown.slots[10].gap and shown.slots[10].energy is None
     assert shown.slots[12].energy == 0 and not shown.slots[12].gap
     row = to_row(shown.slots[10], View.DAY, FRENCH, STEP_PLACES)
-    assert (row.energy, row.note) == ("–", "pas de mesure")
+    assert (row.energy, row.note) == ("–", "pas de données")
     assert to_row(shown.slots[12], View.DAY, FRENCH, STEP_PLACES).energy == "0,0000"
 
 

@@ -64,8 +64,8 @@ def test_the_highest_of_day_month_and_year_come_as_far_as_the_span_tells_them(sp
 
 
 def test_a_day_is_above_the_power_that_was_subscribed_then() -> None:
-    assert card().above == "En 2024, la puissance maximale a dépassé la puissance souscrite pendant 1 jour."
-    never = "En 2024, la puissance maximale n’a jamais dépassé la puissance souscrite."
+    assert card().above == "En 2024, la puissance souscrite a été dépassée 1 jour."
+    never = "En 2024, la puissance souscrite n’a jamais été dépassée."
     assert card(contracts=CONTRACTS[:1]).above == never
     assert card(contracts=[]).above == "" and card(contracts=[]).subscribed == ""
 
@@ -80,4 +80,4 @@ def test_a_line_goes_in_steps_where_the_subscribed_power_changed() -> None:
 
 def test_a_month_without_a_power_says_so() -> None:
     shown = card(Span(View.MONTH, date(2024, 5, 1)))
-    assert shown.drawings == [] and shown.notes == ["Aucune mesure pour cette période."]
+    assert shown.drawings == [] and shown.notes == ["Aucune donnée pour cette période."]

@@ -68,7 +68,7 @@ def test_the_page_says_of_each_series_what_it_is_and_whether_it_is_asked_for(ser
     assert page.count('type="checkbox"') == sum(service.runtime.offers(series) for series in Series)
     for series in USUAL_SERIES:
         assert is_ticked(page, series) and "Demandé à Enedis." in box_of(page, series)
-    assert not is_ticked(page, Series.CONTRACT) and "Pas demandé." in box_of(page, Series.CONTRACT)
+    assert not is_ticked(page, Series.CONTRACT) and "Non demandé." in box_of(page, Series.CONTRACT)
     assert "La puissance souscrite" in box_of(page, Series.CONTRACT)
     ended = box_of(page, Series.MAX_POWER)
     assert " checked" not in ended and "Enedis ne fournit pas ces données pour ce compteur" in ended
