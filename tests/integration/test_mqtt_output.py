@@ -134,7 +134,7 @@ def test_only_the_kinds_of_energy_that_an_account_has_are_discovered(empty_broke
         "home/energy/home1/availability",
         "home/energy/home1/state",
     ]
-    assert retained["ha/found/sensor/releve_home1/gas_yesterday/config"]["name"] == "Yesterday’s gas"
+    assert retained["ha/found/sensor/releve_home1/gas_yesterday/config"]["name"] == "Yesterday’s gas consumption"
     output_to(empty_broker, measures, discovery_prefix="ha/found", base_topic="home/energy").forget([ACCOUNT])
     assert empty_broker.retained() == {}
 

@@ -143,7 +143,7 @@ def test_a_link_opens_the_page_on_this_machine(
             field.send_keys(link)
         browser.find_element(By.CSS_SELECTOR, "form button").click()
         until(lambda: browser.find_elements(By.ID, "access"), "the operator's page")
-        assert "You are alice" in text_of(browser, "main")
+        assert "You are signed in as alice" in text_of(browser, "main")
         if scripts:
             browser.get(link)
             browser.find_element(By.CSS_SELECTOR, "form button").click()
