@@ -69,9 +69,9 @@ def store_ledgers(service: ApiService, account_id: str, daily: str, curve: str) 
     ("daily", "curve", "text"),
     [
         ("10c", "10l@1", "Activez son enregistrement"),
-        ("10c", "3c 1l@1 6c", "le compteur n’a pas transmis la courbe de 1 jour ;"),
-        ("10c", "2c 2l@1 6c", "le compteur n’a pas transmis la courbe de 2 jours ;"),
-        ("4c 1l@1 5c", "10c", "Il manque 1 jour du dernier mois : Enedis ne l’a pas encore publié"),
+        ("10c", "3c 1l@1 6c", "le compteur n’a pas transmis la courbe de 1 jour"),
+        ("10c", "2c 2l@1 6c", "le compteur n’a pas transmis la courbe de 2 jours"),
+        ("4c 1l@1 5c", "10c", "Enedis ne l’a pas encore publié"),
         ("9c 1l@1", "9c 1l@1", None),  # yesterday may come in a moment
         ("10c", "10c", None),
     ],

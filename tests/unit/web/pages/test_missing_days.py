@@ -92,7 +92,7 @@ def test_d8_two_missing_days_are_late_also_where_nobody_asked(service: ApiServic
 @pytest.mark.parametrize(
     ("at", "shown", "words"),
     [
-        (TODAY, YESTERDAY, "Le 25 juillet 2024 n’est pas terminé"),
+        (TODAY, YESTERDAY, "La journée du 25 juillet 2024 n’est pas terminée"),
         (date(2999, 1, 1), YESTERDAY, "Le 1er janvier 2999 n’est pas encore arrivé"),
         (date(1999, 2, 1), YESTERDAY - STORED * ONE_DAY, "plus ancien que l’historique que nous chargeons"),
     ],
@@ -174,4 +174,5 @@ def test_a_part_of_a_day_that_is_missing_is_told_with_when_it_is_requested_again
     store_ledger(service, account, Series.LOAD_CURVE, day, "1p46@1 1c")
     page = page_of(service, account, f"by=day&at={day}")
     assert "Il manque 1 h de données ce jour-là (partie hachurée)." in page
-    assert "46 demi-heures sur 48 ; nous referons la demande" in page and "fourni" not in page
+    assert "46 demi-heures sur 48 de la courbe du 23 juillet 2024" in page and "fourni" not in page
+    assert "nous referons la demande" in page
