@@ -46,8 +46,8 @@ Made from `requirements/run.lock` and the packages' metadata by `make reference`
 refuses a licence that is not listed here. Relève itself is under the MIT licence.
 
 The image has these packages, unchanged, in `/opt/releve/lib`. Their licence texts are in each `*.dist-info`, their
-versions in the [SBOM](../how-to/production.md#check-packages-and-images). Compiled libraries inside wheels (OpenSSL, libpq,
-Valkey and others) have their own licences: see `licenses` and `sboms` in the same folders. The image's base, Debian and
+versions in the [SBOM](../how-to/production.md#check-packages-and-images). Compiled libraries inside wheels (OpenSSL,
+libpq, Valkey and others) have their own licences: see `licenses` and `sboms` in the same folders. The image's base, Debian and
 Python, is not listed here.
 
 | licence | packages |

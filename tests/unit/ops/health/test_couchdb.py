@@ -76,7 +76,11 @@ def test_a_closed_server_whose_set_up_is_finished_is_well(build_connections: Bui
             Level.FAIL,
             ("the _users database is missing", "`releve migrate`"),
         ),
-        ([NOBODY, *[CLOSED] * (1 + DATABASES), OPEN, ADMIN], Level.WARN, ("uses its administrator", "`releve migrate`")),
+        (
+            [NOBODY, *[CLOSED] * (1 + DATABASES), OPEN, ADMIN],
+            Level.WARN,
+            ("uses its administrator", "`releve migrate`"),
+        ),
     ],
     ids=["admin party", "list of databases", "measures", "unfinished set-up", "administrator"],
 )
