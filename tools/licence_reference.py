@@ -47,8 +47,8 @@ refuses a licence that is not listed here. Relève itself is under the MIT licen
 
 The image has these packages, unchanged, in `/opt/releve/lib`. Their licence texts are in each `*.dist-info`, their
 versions in the [SBOM](../how-to/production.md#check-packages-and-images). Compiled libraries inside wheels (OpenSSL,
-libpq, Valkey and others) have their own licences: see `licenses` and `sboms` in the same folders. The image's base, Debian and
-Python, is not listed here.
+libpq, Valkey and others) have their own licences: see `licenses` and `sboms` in the same folders. The image's base,
+Debian and Python, is not listed here.
 
 | licence | packages |
 | --- | --- |
