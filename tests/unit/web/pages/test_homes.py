@@ -152,7 +152,7 @@ def test_the_sum_says_what_is_added_and_adds_only_days_known_of_both(service: Ap
             for energy in (drawn, heated, drawn + heated):
                 shown = words.energy(energy, places).replace("\N{NO-BREAK SPACE}", " ")
                 assert shown.replace("\N{NARROW NO-BREAK SPACE}", " ") in box
-        assert f"sur {len(year)} jours connus pour les deux" in box
+        assert f"sur {len(year)} jours connus pour les deux énergies" in box
 
 
 def test_a_gap_of_one_energy_leaves_the_day_out_of_the_sum(service: ApiService, power: str) -> None:
