@@ -232,7 +232,7 @@ def test_an_account_that_was_removed_is_gone_for_every_command(releve: Releve) -
 
 def test_who_adds_an_account_vouches_for_it_and_each_command_tells_so(releve: Releve) -> None:
     added = releve("accounts", "add", "--usage-point", METER, "--by", "ada", "--reference", "contract 4711")
-    assert "state new: asserted, waiting for the supplier's first answer" in added.out
+    assert "state new, waiting for the supplier's first answer" in added.out
     (account,) = (row["account"] for row in releve("accounts", "list", "--json").rows)
     evidence = {"proof": "asserted", "vouched_by": "cli:ada", "reference": "contract 4711"}
     shown = json.loads(releve("accounts", "show", account, "--json").out)

@@ -69,14 +69,18 @@ def test_a_closed_server_whose_set_up_is_finished_is_well(build_connections: Bui
         (
             [NOBODY, CLOSED, *[CLOSED] * (DATABASES - 1), database(), FORBIDDEN, MEMBER],
             Level.FAIL,
-            ("may read com-grandlyon-", "_security"),
+            ("can read com-grandlyon-", "_security"),
         ),
         (
             [NOBODY, *[CLOSED] * (1 + DATABASES), MISSING],
             Level.FAIL,
             ("the _users database is missing", "`releve migrate`"),
         ),
-        ([NOBODY, *[CLOSED] * (1 + DATABASES), OPEN, ADMIN], Level.WARN, ("as its administrator", "`releve migrate`")),
+        (
+            [NOBODY, *[CLOSED] * (1 + DATABASES), OPEN, ADMIN],
+            Level.WARN,
+            ("uses its administrator", "`releve migrate`"),
+        ),
     ],
     ids=["admin party", "list of databases", "measures", "unfinished set-up", "administrator"],
 )
@@ -144,7 +148,7 @@ def test_databases_not_made_yet_are_no_fault(build_connections: BuildConnections
 def test_shards_that_are_not_as_told_are_named(build_connections: BuildConnections) -> None:
     script = [database(q=2, n=3), *[database(q=8, n=3)] * (DATABASES - 1), *[MISSING] * len(PACKED_SERIES)]
     with site(build_connections, *script, couchdb_shards=8, couchdb_replicas=3) as (connections, _):
-        assert_result(check_measures(connections), Level.WARN, "made with q=2, not 8", "which can't be changed")
+        assert_result(check_measures(connections), Level.WARN, "created with q=2, not 8", "which can't be changed")
 
 
 def test_one_database_out_of_reach_fails_them_all(build_connections: BuildConnections) -> None:
@@ -156,5 +160,5 @@ def test_one_database_out_of_reach_fails_them_all(build_connections: BuildConnec
 
 
 def test_measures_in_sql_need_no_couchdb(build_connections: BuildConnections) -> None:
-    assert_result(check_couchdb(build_connections()), Level.OK, "not in use")
+    assert_result(check_couchdb(build_connections()), Level.OK, "not used")
     assert_result(check_measures(build_connections()), Level.WARN, "does not exist yet")

@@ -114,6 +114,6 @@ def test_a_supplier_that_has_us_wait_is_told_of(build_connections: BuildConnecti
     assert_result(
         check_incidents(connections),
         Level.WARN,
-        "GRDF has asked for a rate-limit pause: no calls for another 600 s more",
+        "GRDF has asked for a rate-limit pause: no calls for another 600 s",
     )
     connections.redis.flushdb()

@@ -192,5 +192,5 @@ def test_the_dates_of_couchdb_and_the_supplier_are_compared(
 def test_a_date_that_is_none_and_servers_that_are_away_are_passed_over(build_connections: BuildConnections) -> None:
     with canned_server(answer(200, {}, Date="yesterday")) as couch:
         connections = build_connections(measures_url=f"couchdb+{couch.url}")
-        words = ("not compared with the supplier", "no answer")
+        words = ("not compared with the supplier", "did not answer")
         assert_result(host.check_clock(connections), Level.WARN, *words)

@@ -92,6 +92,6 @@ def test_the_quota_line_says_what_is_used_and_that_a_gate_is_closed(
     words = ("the quota of the last hour is used up, 2 of 2 calls", "wait", "RELEVE_CALLS_PER_HOUR")
     assert_result(check_pace(connections, "enedis"), Level.WARN, *words)
     ledger.close_gate(3300)
-    words = ("Enedis has asked for a rate-limit pause", "no calls until", "it opens by itself")
+    words = ("Enedis has asked for a rate-limit pause", "no calls until", "they resume by themselves")
     assert_result(check_pace(connections, "enedis"), Level.WARN, *words)
     connections.redis.flushdb()
