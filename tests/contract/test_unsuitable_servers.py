@@ -65,10 +65,10 @@ OTHERS = {
     "CouchDB 1": (answer(200, {"couchdb": "Welcome", "version": "1.7.2"}), "CouchDB 1.7.2 at {origin} is too old"),
     "another API": (
         answer(200, {"version": {"number": "8.1"}}),
-        "the server at {origin} is no CouchDB",
+        "the server at {origin} is not CouchDB",
     ),
-    "a list": (answer(200, [1]), "the server at {origin} is no CouchDB"),
-    "a page": (answer(200, "<html>hello</html>", "text/html"), "{origin} does not answer as CouchDB does"),
+    "a list": (answer(200, [1]), "the server at {origin} is not CouchDB"),
+    "a page": (answer(200, "<html>hello</html>", "text/html"), "{origin} does not answer like CouchDB"),
 }
 
 
@@ -115,7 +115,7 @@ def test_a_registry_url_to_another_server_is_named(tmp_path: Path, redis_url: st
     url = f"postgresql://releve:password@{urlsplit(redis_url).netloc}/releve?connect_timeout=2"
     env = {"RELEVE_DATA_DIR": str(tmp_path), "RELEVE_REDIS_URL": redis_url, "RELEVE_REGISTRY_URL": url}
     ended = run_releve(tmp_path, env, "status")
-    assert "check that it runs and RELEVE_REGISTRY_URL" in ended.error_line
+    assert "check that it runs, and RELEVE_REGISTRY_URL" in ended.error_line
     assert "password" not in ended.err
 
 

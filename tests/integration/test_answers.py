@@ -71,7 +71,7 @@ def test_history_shows_the_old_and_the_new_value(household: ExplainedHousehold, 
     assert "day 10.879 10.997 2024-07-25 09:00" in printed
     (correction,) = json.loads(releve("history", household.account_id, "2024-07-23", "--json"))["corrections"]
     assert (correction["was_kwh"], correction["became_kwh"]) == (10.879, 10.997)
-    assert "no value of 2024-07-22 was changed" in releve("history", household.account_id, "2024-07-22")
+    assert "no value of 2024-07-22 was corrected" in releve("history", household.account_id, "2024-07-22")
 
 
 def test_completeness_counts_days_and_a_rebuild_brings_them_back(household: ExplainedHousehold, releve: Releve) -> None:
@@ -79,7 +79,7 @@ def test_completeness_counts_days_and_a_rebuild_brings_them_back(household: Expl
     assert printed[0] == f"{household.account_id} daily: from 2024-06-25 to 2024-07-24: 30 complete"
     assert printed[1] == (
         f"{household.account_id} load_curve: from 2024-07-18 to 2024-07-24: 5 complete, 2 late; "
-        "asked next 2024-07-25 09:00"
+        "next try 2024-07-25 09:00"
     )
     assert printed[3:] == [
         "2024-07-23 load_curve late late 2024-07-25 09:00",
@@ -125,7 +125,7 @@ def test_status_says_what_the_holder_can_do_about_a_curve_that_is_not_collected(
 
 def test_a_bundle_is_written_once(household: ExplainedHousehold, releve: Releve, tmp_path: Path) -> None:
     path = tmp_path / "b.zip"
-    assert f"{path}: account {household.account_id} is called account-" in releve(
+    assert f"wrote {path}: it calls account {household.account_id} account-" in releve(
         "support-bundle", household.account_id, "--days", "2", str(path)
     )
     with zipfile.ZipFile(path) as archive:

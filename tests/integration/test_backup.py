@@ -233,7 +233,7 @@ def test_a_registry_in_use_is_not_touched(new: Installation, archive: Path) -> N
         restore(runtime, archive)
         runtime.registry.add("enedis", "30001640000055", NOW, token_needed=False)
         before = registry_rows(runtime)
-        with pytest.raises(BackupRefused, match=r"holds accounts already.*RELEVE_REGISTRY_URL"):
+        with pytest.raises(BackupRefused, match=r"already has accounts.*RELEVE_REGISTRY_URL"):
             restore(runtime, archive)
         assert registry_rows(runtime) == before
 
@@ -304,7 +304,9 @@ def test_of_another_version_it_is_refused(new: Installation, archive: Path, monk
     step = migrations.newest_step()
     with new.open() as runtime:
         monkeypatch.setattr("worker.stores.registry.migrations.newest_step", lambda: "9999")
-        with pytest.raises(BackupRefused, match=rf"another version \(schema {step}\): restore it with that one, then"):
+        with pytest.raises(
+            BackupRefused, match=rf"another version \(schema {step}\): restore it with that version, then"
+        ):
             restore(runtime, archive)
 
 

@@ -108,7 +108,7 @@ def test_a_taken_port_is_left_to_its_taker(tmp_path: Path) -> None:
 def test_two_servers_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "ANSWER_TIMEOUT_S", 0.1)
     with EmbeddedRedis(tmp_path) as server:
-        with pytest.raises(StoreUnavailable, match=r"runs in .* already"):
+        with pytest.raises(StoreUnavailable, match=r"runs a Redis server in"):
             EmbeddedRedis(tmp_path)
         assert alive(server.pid)
 

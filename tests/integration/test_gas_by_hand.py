@@ -159,7 +159,7 @@ def test_a_value_that_becomes_final_is_a_correction_only_where_its_energy_change
     changed = [gas_day("2024-07-01", "33", "final", volume=2.9), gas_day("2024-07-02", "34.5", "final", volume=3.1)]
     result = home.sync(DAILY, changed, DateWindow(TODAY.replace(day=1), TODAY.replace(day=3)))
     assert result["updated"] == 2 + 2, "two days, their month and their year"
-    assert "no value of 2024-07-01 was changed" in installation.releve("history", home.account, "2024-07-01").out
+    assert "no value of 2024-07-01 was corrected" in installation.releve("history", home.account, "2024-07-01").out
     [correction] = installation.query("history", home.account, "2024-07-02")["corrections"]
     assert (correction["was_kwh"], correction["became_kwh"]) == (33.0, 34.5)
     assert installation.releve("history", home.account, "2024-07-02").out.splitlines()[2].split()[0] == "day"

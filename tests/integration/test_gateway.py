@@ -120,7 +120,7 @@ def test_a_ban_is_told_by_doctor_and_status(runtime: Runtime, gateway: Gateway, 
     gateway.switch("bans", limit=1)
     with pytest.raises(GatewayBanned):
         sync(runtime, account, Series.DAILY)
-    with pytest.raises(GatewayBanned, match="shut out this address"):
+    with pytest.raises(GatewayBanned, match="blocks this address"):
         sync(runtime, account, Series.LOAD_CURVE)
     assert issubclass(GatewayBanned, SupplierLimited)
     assert runtime.ledger.closed_for_s() > 23 * 3600

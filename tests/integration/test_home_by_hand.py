@@ -73,7 +73,7 @@ def test_the_registry_of_a_fleet_is_made_no_home(home: Installation, monkeypatch
         add_ready(runtime.registry, "99999999999991")
     monkeypatch.setattr("sys.stdin", io.StringIO(gateway_token()))
     ended = home.run("home", "add", "--token", "-")
-    assert ended.code == 2 and "the registry has accounts of Enedis" in ended.error_line
+    assert ended.code == 2 and "this installation has accounts with Enedis" in ended.error_line
     with home.open() as runtime:
         assert not runtime.settings.is_home
 

@@ -106,7 +106,7 @@ def test_a_personal_part_of_the_evidence_and_an_end_of_its_chain(runtime: Runtim
     move(runtime, CHAIN_SEALS, "head", "anchor")
     runtime.evidence.verify(faults.append)
     assert len(faults) == 2
-    assert faults[0].startswith("the anchor has a seal that no key opens")
+    assert faults[0].startswith("the anchor can't be decrypted")
     assert "has a personal part that can't be decrypted" in faults[1]
     assert [proof.reference for proof in runtime.consents.list_proofs(second.account_id)] == [None]
 

@@ -124,7 +124,7 @@ def test_a_new_password_a_link_and_the_end(installation: Installation, monkeypat
         assert keys.list([row["id"]], set(KeyKind)) == []
     gone = installation.run("operators", "end", "alice")
     assert gone.code == 1 and "releve operators list" in gone.error_line
-    assert "`releve operators add NAME` makes the first" in installation.releve("operators", "list").out
+    assert "add one with `releve operators add NAME`" in installation.releve("operators", "list").out
 
 
 def test_where_the_session_key_is_not_nothing_is_made(

@@ -76,8 +76,8 @@ def test_what_can_not_be_reached_is_one_line_and_not_stored(
     "words, said",
     [
         (["--url", "ftp://x.example", "--secret", "-"], "https:// URL"),
-        (["--url", f"https://{'a' * 64}.example/", "--secret", "-"], "no address"),
-        (["--url", "https://me:secret-path\N{CARE OF}@x.example", "--secret", "-"], "no address"),
+        (["--url", f"https://{'a' * 64}.example/", "--secret", "-"], "not an address"),
+        (["--url", "https://me:secret-path\N{CARE OF}@x.example", "--secret", "-"], "not an address"),
         (["--url", "http://x.example", "--secret", "-"], "RELEVE_WEBHOOK_NETWORKS"),
         (["--url", URL, "--secret", SECRET], "shell's history"),
         (["--url", URL], "32 characters"),

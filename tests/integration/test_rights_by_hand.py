@@ -71,7 +71,7 @@ def test_where_there_is_none_it_is_declared_as_our_own(
         (("accounts", "add", "--pce", "123", "--own"), "14 digits, or GI and six digits"),
         (("accounts", "add", "--pce", PCE), "--pce needs --own"),
         (("accounts", "add", "--usage-point", PCE, "--own"), "--pce needs --own"),
-        (("accounts", "add", "--usage-point", PCE, "--pce", PCE, "--own"), "name one meter"),
+        (("accounts", "add", "--usage-point", PCE, "--pce", PCE, "--own"), "give one meter"),
         ((*OWN, "--name", "Durand"), "--postcode and either --name or --company"),
         ((*OWN, "--postcode", "69001", "--name", "a", "--company", "b"), "--name or --company"),
         ((*OWN, "--postcode", "690", "--name", "a"), "five digits"),

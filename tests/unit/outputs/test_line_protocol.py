@@ -75,8 +75,8 @@ def test_lines_go_in_batches_of_five_thousand_and_in_smaller_ones_where_that_is_
 @pytest.mark.parametrize(
     ("reply", "kind", "says"),
     [
-        (answer(401, "x"), OutputRefused, "refuses the credentials, or their right to write (status 401)"),
-        (answer(403, "x"), OutputRefused, "refuses the credentials, or their right to write (status 403)"),
+        (answer(401, "x"), OutputRefused, "refuses the credentials, or they may not write (status 401)"),
+        (answer(403, "x"), OutputRefused, "refuses the credentials, or they may not write (status 403)"),
         (answer(404, "x"), OutputRefused, "no such database or bucket"),
         (answer(400, {"error": "field type conflict: wh"}), OutputRefused, "give Relève its own database"),
         (answer(400, {"error": "unable to parse 'releve_day,account=home1 …'"}), OutputRefused, "status 400"),
