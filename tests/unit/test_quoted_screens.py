@@ -31,7 +31,7 @@ def texts() -> Iterator[str]:
     for file in sorted((ROOT / "worker" / "locales").glob("*.json")):
         for translations in json.loads(file.read_text(encoding="utf-8")).values():
             yield from (text.replace("{supplier}", "Enedis") for text in translations.values())
-    for file in sorted((ROOT / "worker").rglob("*.py")):
+    for file in sorted(file for folder in ("config", "tasks", "worker") for file in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
@@ -65,3 +65,41 @@ def test_d20_each_quoted_text_is_on_the_screen(page: Path) -> None:
 def test_a_household_s_own_words_are_found_in_both_languages(name: str) -> None:
     text = (DOCS / "how-to" / f"{name}.md").read_text(encoding="utf-8")
     assert len(re.findall(r"“[^”]+” \(« [^»]+ »\)", text)) >= 4
+
+
+# Backquotes also hold a message that the reader compares with the screen: three words or more that are no command.
+MESSAGE = re.compile(r"`([^`\n]*[a-z’']{2,}(?: [\w’',:….]+){2,})`")
+COMMANDS = (
+    "releve",
+    "make",
+    "docker",
+    "pip",
+    "pipx",
+    "kubectl",
+    "celery",
+    "python",
+    "from",
+    "import",
+    "Authorization:",
+)
+
+
+def messages(page: Path) -> list[str]:
+    """Return the messages in backquotes, without commands and code blocks."""
+    prose = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    found = [" ".join(message.split()) for message in MESSAGE.findall(prose)]
+    return [message for message in found if not message.startswith(COMMANDS) and not re.search(r"[=/<>{}|]", message)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_each_message_in_backquotes_is_one_that_is_shown(page: Path) -> None:
+    def is_shown(message: str) -> bool:
+        # A setting's name stands before what is wrong with it, and is put there by the loader of settings.
+        parts = [part.strip() for part in re.split(r"…|\d+|^RELEVE_[A-Z_]+:", message) if part.strip()]
+        return any(all(part in text for part in parts) for text in SHOWN)
+
+    assert [message for message in messages(page) if not is_shown(message)] == []
+
+
+def test_messages_in_backquotes_are_found_at_all() -> None:
+    assert len([message for page in PAGES for message in messages(page)]) > 15
