@@ -55,7 +55,7 @@ def test_an_unknown_or_mistyped_number_is_one_line_that_does_not_repeat_it(
     installation: Installation, account: str
 ) -> None:
     unknown = installation.releve("accounts", "find", "22516914714271", code=1)
-    assert unknown.err.splitlines()[-1].startswith("releve: no account reads this meter: ") and not unknown.out
+    assert unknown.err.splitlines()[-1].startswith("releve: no account has this meter: ") and not unknown.out
     mistyped = installation.releve("accounts", "find", "225169147142", code=2)
     assert "14 digits" in mistyped.err
     assert "2251691" not in unknown.err + mistyped.err

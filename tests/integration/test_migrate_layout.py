@@ -97,7 +97,7 @@ def test_measures_of_unknown_accounts_are_left_until_they_are_named(installation
         sync_days(runtime.measures, {date(2024, 5, 9): 1000}, "stranger")  # type: ignore[arg-type]
     result = installation.run("migrate-layout", "--to", "packed")
     assert result.code == 1
-    assert "left in the plain layout" in result.out
+    assert "the plain layout still has measures" in result.out
     second_result = installation.run("migrate-layout", "--to", "packed", "--account", "stranger")
     assert (second_result.code, "moved 1 accounts" in second_result.out) == (0, True)
     assert not has_other_layout(installation, "packed")

@@ -85,7 +85,7 @@ def test_a_fleet_for_which_no_policy_is_enough_hears_what_to_ask_for(releve: Rel
     assert ended.code == 0
     assert "too much for the quota" in ended.out
     assert ended.error_line.endswith(
-        "1000000, once a week, 58800 are possible; ask the supplier for 17007 calls an hour"
+        "once a week, 1000000 accounts are too many: 58800 are possible; ask the supplier for 17007 calls an hour"
     )
 
 
