@@ -36,21 +36,21 @@ def words(cell: str) -> list[str]:
 
 def test_every_setting_of_keys_has_its_readers_its_file_and_what_its_loss_costs() -> None:
     assert len(SETTINGS) == 4
-    assert {words(row[0])[0] for row in rows("Who has which")} == SETTINGS
+    assert {words(row[0])[0] for row in rows("Which services have which key")} == SETTINGS
     assert {words(row[0])[0] for row in rows("Lost or leaked keys")} == SETTINGS
-    files = {words(row[0])[1] for row in rows("Who has which")}
+    files = {words(row[0])[1] for row in rows("Which services have which key")}
     assert files == {keys.TOKEN_KEYS, keys.SESSION_KEY, keys.ERASURE_KEYS, "backup.keys"}
 
 
 def test_the_readers_are_those_that_get_the_file() -> None:
     files = files_for_services({secret.name: secret.name for secret in SECRETS}, Addresses())
-    for setting, readers, *_ in rows("Who has which"):
+    for setting, readers, *_ in rows("Which services have which key"):
         name = words(setting)[0].removeprefix(PREFIX).lower()
         assert set(words(readers)) == {service for service, contents in files.items() if name in contents}, name
 
 
 def test_every_purpose_stands_there_with_its_setting() -> None:
-    told = {(words(row[1])[0], words(row[0])[0]) for row in rows("What each protects")}
+    told = {(words(row[1])[0], words(row[0])[0]) for row in rows("What each key protects")}
     derived = {(purpose.label, purpose.setting) for purpose in Purpose}
     hashing = "RELEVE_ERASURE_KEYS"
     assert told == derived | {(label, hashing) for label in purposes_of_hashes()}

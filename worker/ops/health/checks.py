@@ -30,26 +30,24 @@ from worker.ops.health.workers import check_workers
 CHECKS: Final = {
     "settings": Check(
         check_settings,
-        "preset, address and calls an hour; plain http that is allowed; misspelt settings",
+        "preset, address, calls per hour; whether plain http is allowed; misspelt settings",
     ),
-    "credentials": Check(check_supplier_credentials, "client id and secret, if Enedis itself is used"),
+    "credentials": Check(check_supplier_credentials, "client id and secret, if Relève calls Enedis itself"),
     "python": Check(check_python, "versions of Python and Relève"),
     "time zone": Check(check_time_zone, "time zone data of Europe/Paris is there and correct"),
     "disk": Check(check_disk, "RELEVE_DATA_DIR is writable, private, and has 200 MiB left"),
     "token keys": Check(check_token_keys, "stored tokens can be decrypted; no old key is still in use"),
-    "session key": Check(check_session_key, "where the web application runs: long enough, random, and private"),
+    "session key": Check(check_session_key, "if this machine has it: long enough, random and private"),
     "ledger": Check(check_ledger, "the ledger of erasures is writable, and no line was changed"),
-    "redis": Check(check_redis, "version, no eviction, append-only file, a primary and not a cluster"),
-    "broker": Check(check_broker, "reachable; its version, if it is not the same Redis"),
-    "plain lines": Check(
-        check_plain_connections, "servers on other hosts that are used without TLS; a warning for public hosts"
-    ),
-    "registry": Check(check_registry, "reachable, version, UTF-8, tables of this version, accounts by state"),
+    "redis": Check(check_redis, "version, no eviction, append-only file, a primary, not a cluster"),
+    "broker": Check(check_broker, "reachable; version, if it is not the same Redis"),
+    "plain lines": Check(check_plain_connections, "connections to other hosts without TLS; a warning for public hosts"),
+    "registry": Check(check_registry, "reachable, version, UTF-8, up-to-date tables, accounts by state"),
     "tokens": Check(check_api_tokens, "API tokens that expire within 14 days, or never", ("registry",)),
-    "outputs": Check(check_outputs, "each output accepts data; since when some waits", ("registry",)),
+    "outputs": Check(check_outputs, "each output accepts data; if not, since when it fails", ("registry",)),
     "measures": Check(
         check_measures,
-        "each database answers; shards and copies as set; no data in the other layout",
+        "each database answers; shards and copies match the settings; no data in the other layout",
     ),
     "couchdb": Check(check_couchdb, "version 3 or newer, setup finished, no access without a password"),
     "supplier": Check(
@@ -59,7 +57,7 @@ CHECKS: Final = {
     ),
     "grdf access": Check(
         check_gas_access,
-        "with gas: GRDF's address; client id and secret, if GRDF itself is used",
+        "with gas: GRDF's address; client id and secret, if Relève calls GRDF itself",
         applies=has_gas,
     ),
     "grdf": Check(
@@ -67,17 +65,16 @@ CHECKS: Final = {
     ),
     "clock": Check(
         check_clock,
-        "this machine's clock against those of Redis, PostgreSQL, CouchDB and the supplier; which of them did not "
-        "answer",
+        "this machine's clock compared with those of Redis, PostgreSQL, CouchDB and the supplier",
     ),
     "quota": Check(
         check_quota_now,
-        "what is left of the quota, rate-limit pauses, and whether the nightly sync fits the quota",
+        "rate-limit pauses, remaining quota, and whether it is enough for the nightly sync",
         ("redis", "registry"),
     ),
     "grdf quota": Check(
         check_gas_quota_now,
-        "with gas: what is left of GRDF's quota, and whether the nightly sync fits it",
+        "with gas: GRDF's remaining quota, and whether it is enough for the nightly sync",
         ("redis", "registry"),
         applies=has_gas,
     ),
