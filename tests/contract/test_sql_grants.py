@@ -78,5 +78,5 @@ def test_tables_that_a_newer_program_has_made_are_left_alone(owner: Database) ->
     upgrade_schema(owner)
     with owner.writing() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(OperatorFault, match=r"9999.*update this one"):
+    with pytest.raises(OperatorFault, match=r"9999.*update it"):
         upgrade_schema(owner)
