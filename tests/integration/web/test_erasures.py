@@ -172,7 +172,7 @@ def test_the_receipt_says_how_to_begin_again(service: ConnectService) -> None:
     receipt = erase(browser, account).text
     assert "Relier de nouveau ce compteur" in receipt
     says = [
-        words in receipt for words in ("Supprimez d’abord ce partage", "nouvelle invitation", "page d’accueil, comme")
+        words in receipt for words in ("Supprimez d’abord le partage", "nouvelle invitation", "page d’accueil, comme")
     ]
     v4, v2026 = service.runtime.clients.account_tokens, service.runtime.settings.preset == "enedis-2026"
     assert says == [v2026, not v4, v4]

@@ -209,8 +209,8 @@ def test_why_a_day_of_gas_is_missing_is_said_as_people_say_it() -> None:
     late = {"now": NOW, "asked_next": datetime(2024, 8, 1, 8, 30, tzinfo=PARIS)}
     daily, published = [Series.GAS_DAILY], [Series.GAS_PUBLISHED]
     assert format_sentences(Reason.LATE, daily, DAY, **late)["fr"] == (
-        "GRDF n’a pas encore publié la consommation de gaz du 10 juillet 2024, ce qui prend un à trois jours ; "
-        "nous referons la demande le 1er août 2024 à 8 h 30."
+        "GRDF n’a pas encore publié la consommation de gaz du 10 juillet 2024, car la publication prend un à trois "
+        "jours ; nous referons la demande le 1er août 2024 à 8 h 30."
     )
     assert format_sentences(Reason.GAP, daily, DAY, **late)["en"] == (
         "GRDF has no value for 10 July 2024 (“Absence de données”), although a later day has one: the value is "

@@ -114,7 +114,7 @@ def test_billed_periods_are_a_table_of_their_own(service: ApiService) -> None:
         f"{sum(map(home.volume, days))} m³",
         "11,16",
     ]
-    assert "mesuré" in row[1] and "n’additionnez pas les deux" in page
+    assert "mesuré" in row[1] and "n’additionnez pas ces valeurs" in page
 
 
 @pytest.mark.parametrize(
