@@ -44,7 +44,7 @@ CHECKS: Final = {
     "plain lines": Check(check_plain_connections, "connections to other hosts without TLS; a warning for public hosts"),
     "registry": Check(check_registry, "reachable, version, UTF-8, up-to-date tables, accounts by state"),
     "tokens": Check(check_api_tokens, "API tokens that expire within 14 days, or never", ("registry",)),
-    "outputs": Check(check_outputs, "each output accepts data; if not, since when it fails", ("registry",)),
+    "outputs": Check(check_outputs, "each output accepts data; if not, since when it has failed", ("registry",)),
     "measures": Check(
         check_measures,
         "each database answers; shards and copies match the settings; no data in the other layout",
