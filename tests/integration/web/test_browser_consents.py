@@ -65,7 +65,7 @@ FRENCH: Final = Words(
     "Un instant",
     "Cette invitation n’est plus valable",
     "Enedis ne répond pas",
-    "En attente de notre tour",
+    "Demande en attente",
 )
 ENGLISH: Final = Words(
     "Your invitation",

@@ -262,7 +262,7 @@ def test_a_closed_gate_is_called_our_own_turn_and_spoils_no_consent(v4: ConnectS
     back = v4.begin(browser)
     v4.runtime.ledger.close_gate(60)
     waiting = v4.come_back(browser, back)
-    assert waiting.status_code == 202 and "En attente de notre tour" in waiting.text
+    assert waiting.status_code == 202 and "Demande en attente" in waiting.text
     english = browser.get(back, headers={"Accept-Language": "en"}).text
     assert re.search(r"Next attempt at \d\d:\d\d", english)
     assert v4.exchanges() == 0

@@ -141,7 +141,7 @@ def test_the_sum_says_what_is_added_and_adds_only_days_known_of_both(service: Ap
     join(browser, power, gas)
     for account in (power, gas):
         box = load(browser, account, "?sum=1").partition('id="sum"')[2].partition("</section>")[0]
-        assert "seulement les jours connus pour les deux" in box
+        assert "seulement les jours où les deux énergies ont une valeur" in box
         first = TODAY - timedelta(days=60)
         months = [day for day in HOME.dates() if (day.year, day.month) == (2024, 7)]
         year = [day for day in HOME.dates() if day.year == 2024 and day >= first]
@@ -152,7 +152,7 @@ def test_the_sum_says_what_is_added_and_adds_only_days_known_of_both(service: Ap
             for energy in (drawn, heated, drawn + heated):
                 shown = words.energy(energy, places).replace("\N{NO-BREAK SPACE}", " ")
                 assert shown.replace("\N{NARROW NO-BREAK SPACE}", " ") in box
-        assert f"sur {len(year)} jours connus pour les deux énergies" in box
+        assert f"sur {len(year)} jours où les deux énergies ont une valeur" in box
 
 
 def test_a_gap_of_one_energy_leaves_the_day_out_of_the_sum(service: ApiService, power: str) -> None:
