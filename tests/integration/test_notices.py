@@ -369,7 +369,10 @@ def test_a_password_is_not_sent_to_a_server_without_tls() -> None:
         ({"notify_url": "ntfy://10.1.2.3/canary", "webhook_networks": "10.9.0.0/16"}, "RELEVE_NOTIFY_URL: a service"),
         ({"webhook_url": "ftp://hook.example", "webhook_secret": SECRET}, "RELEVE_WEBHOOK_URL"),
         ({"webhook_url": "http://hook.example", "webhook_secret": SECRET}, "RELEVE_WEBHOOK_URL: needs https"),  # L6
-        ({"webhook_url": "https://hook.example", "webhook_secret": "s"}, "RELEVE_WEBHOOK_URL: the secret needs at least 32"),
+        (
+            {"webhook_url": "https://hook.example", "webhook_secret": "s"},
+            "RELEVE_WEBHOOK_URL: the secret needs at least 32",
+        ),
         ({"webhook_networks": "10.1.0.0/99"}, "RELEVE_WEBHOOK_NETWORKS: needs networks"),
     ],
 )

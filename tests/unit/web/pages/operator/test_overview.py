@@ -89,7 +89,7 @@ def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(service: A
     assert "Active 3" in text and "To be reconnected 1" in text
     assert "66.7% · 2 / 3" in text and "0% · 0 / 3" in text
     assert "25 Jul 2024, 06:00 50% 25 Jul 2024, 07:00 75%" in text and "24 Jul 2024, 03:00" not in text
-    assert "VENDOR_DOWN Daily totals 1" in text and "VENDOR_DOWN Nothing: Relève retries by itself." in text
+    assert "VENDOR_DOWN Daily totals 1" in text and "VENDOR_DOWN Nothing: it is asked again by itself." in text
     assert "0.1% · 1 / 1,000" in text and "paused for" in text
     assert (
         f"control {queue_lengths(service.runtime.broker_url)['control']}" in text
@@ -114,7 +114,7 @@ def test_the_page_says_what_doctor_says_of_workers_and_beat_and_what_the_night_c
     service.runtime.redis.flushdb()
     text = " ".join(re.sub(r"<[^>]+>", " ", log_in(service)[1]).split())
     assert "workers no worker is running: start one with releve up" in text
-    assert "beat no beat has been heard of" in text
+    assert "beat beat has never sent a message" in text
     assert "Next night: 0 calls a night" in text
 
 
