@@ -16,7 +16,7 @@ WEB = ("releve", "web", "--port", "0")
 PUBLIC = {"PUBLIC_URL": "https://releve.example.org"}
 NO_PROXY_NAMED = "releve: RELEVE_PUBLIC_URL is a public address, but FORWARDED_ALLOW_IPS is not set: set it to"  # M6 d
 PLAIN = {"PUBLIC_URL": "http://192.168.1.20:8000"}
-PLAIN_HTTP = "releve: RELEVE_PUBLIC_URL is plain http and not of this machine"  # L5
+PLAIN_HTTP = "releve: RELEVE_PUBLIC_URL is http:// on another machine"  # L5
 EVICTS = "this Redis evicts keys (maxmemory-policy allkeys-lru): set maxmemory-policy noeviction"
 NO_CREDENTIALS = (
     "releve: set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
