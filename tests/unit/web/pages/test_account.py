@@ -153,9 +153,7 @@ def test_our_own_pacing_is_not_called_an_outage_and_the_next_try_is_told(service
     turn = DueChanges(again_at=NOW + timedelta(hours=5))
     record_outcome(service, account, Series.DAILY, code=RateLimited.code, due_changes=turn)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
-    assert "Demande en attente" in page and "Prochaine tentative : 25 juil. 2024, 14:00" in page.replace(
-        "\xa0", " "
-    )
+    assert "Demande en attente" in page and "Prochaine tentative : 25 juil. 2024, 14:00" in page.replace("\xa0", " ")
     record_outcome(service, account, Series.LOAD_CURVE, code="VENDOR_DOWN")
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
     assert "Nouvelle tentative en cours" in page and "Prochaine tentative" not in page
