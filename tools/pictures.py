@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -99,7 +98,7 @@ def _running(folder: Path, *words: str, environment: Mapping[str, str] | None = 
     try:
         yield log
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait(60)
 
 
