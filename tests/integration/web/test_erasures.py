@@ -215,7 +215,7 @@ def test_without_the_ledger_nothing_is_half_done(service: ConnectService) -> Non
     block_ledger(service.runtime.ledger_file.path)
     for path in (f"/accounts/{account}/remove", f"/accounts/{account}/stop"):
         answer = press(browser, path)
-        assert answer.status_code == 503 and "réessayez" in answer.text
+        assert answer.status_code == 503 and "Réessayez" in answer.text
     with pytest.raises(StoreUnavailable, match="RELEVE_LEDGER_FILE"):
         service.runtime.erase(account)
     assert all_rows(service.runtime.registry.database) == rows
