@@ -11,11 +11,11 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from time import sleep
 from typing import Final
 
 import requests
@@ -68,10 +68,17 @@ def _take_demo(browser: webdriver.Chrome, shown: str) -> None:
 def _take_home(browser: webdriver.Chrome, folder: Path) -> None:
     port, pages = free_port(), free_port()
     gateway = f"http://127.0.0.1:{port}"
-    with _running(folder, "simulate", "--port", str(port)):
+    # A home at noon: before 08:00 yesterday's data is not there yet.
+    noon = datetime.combine(_today() - timedelta(days=1), time(12), PARIS)
+    environment = {
+        **_environment(),
+        f"{PREFIX}HOME": "true",
+        f"{PREFIX}PRETEND_NOW": noon.isoformat(),
+        f"{PREFIX}GATEWAY_URL": f"{gateway}/api",
+    }
+    with _running(folder, "simulate", "--port", str(port), environment=environment):
         until(lambda: answers(f"{gateway}/gateway/token"), "the simulator", _LONGEST_S, not_yet=(OSError,))
         token = requests.get(f"{gateway}/gateway/token", timeout=30).text
-        environment = {**_environment(), f"{PREFIX}GATEWAY_URL": f"{gateway}/api"}
         adding = [*_RELEVE, "home", "add", "--token", "-"]
         added = subprocess.run(
             [*adding, "--json"], cwd=folder, env=environment, input=token, stdout=subprocess.PIPE, text=True, check=True
@@ -123,11 +130,11 @@ def _take(browser: webdriver.Chrome, name: str, address: str, width: int, height
     """Take a picture of a page, as high as it is where no height is given."""
     set_screen(browser, width)
     browser.get(address)
-    time.sleep(2)  # For what scripts draw.
+    sleep(2)  # For what scripts draw.
     high = height or browser.execute_script("return document.documentElement.scrollHeight")
     metrics = {"width": width, "height": high, "deviceScaleFactor": 1, "mobile": width < DESKTOP // 2}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    time.sleep(1)
+    sleep(1)
     browser.save_screenshot(str(IMAGES / f"{name}.png"))
     sys.stdout.write(f"docs/images/{name}.png\n")
 
