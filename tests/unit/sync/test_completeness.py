@@ -153,7 +153,7 @@ def test_where_days_never_come_to_rest_it_says_so(household: Household, home: st
 
     ledgers.replace_if_unchanged(home, Series.LOAD_CURVE, ledgers.load_ledger(home, Series.LOAD_CURVE), DayLedger())
     household.measures[Doctype.MINUTE].before_read = change
-    with pytest.raises(StoreUnavailable, match="keep changing"):
+    with pytest.raises(StoreUnavailable, match="are changing the days"):
         rebuild_of(household).rebuild(home, Series.LOAD_CURVE)
 
 

@@ -297,7 +297,7 @@ def test_half_a_bulk_that_the_server_failed_to_write_may_be_tried_again() -> Non
 
 def test_a_document_without_an_answer_is_not_taken_for_written() -> None:
     documents, _ = bulk_of(None, None)
-    with canned_server(written(documents[0])) as server, pytest.raises(StoreUnavailable, match="not every document"):
+    with canned_server(written(documents[0])) as server, pytest.raises(StoreUnavailable, match="lacks some documents"):
         store_at(server).write(documents)
 
 
