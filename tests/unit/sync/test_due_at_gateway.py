@@ -270,7 +270,10 @@ def test_a_ban_closes_the_gate_for_a_day_is_told_and_passes(home: GatewayHome) -
     assert state.gate_code == "GATEWAY_BANNED" and 0 < state.opens_in_s <= 24 * 3600
     (notice,) = home.claim_due_notices()
     assert (notice.kind, notice.account_id, notice.about) == (NoticeKind.GATEWAY_BANNED, None, "gateway@2026-09-01")
-    assert "24" not in compose_message(notice).texts["en"] and "has blocked this IP address" in compose_message(notice).texts["en"]
+    assert (
+        "24" not in compose_message(notice).texts["en"]
+        and "has blocked this IP address" in compose_message(notice).texts["en"]
+    )
     home.live_until(BEGUN + timedelta(hours=23))
     assert len(home.calls) == 12 and {each.id for each in home.claim_due_notices()} <= {notice.id}
     home.bans.forget()
