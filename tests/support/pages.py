@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tools.doc_words import prose_of
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -23,6 +25,11 @@ def links(text: str) -> Iterator[str]:
 def anchors(text: str) -> set[str]:
     """Return the anchors of the headings, formed as Git forges and our site form them."""
     return {_slug(heading) for heading in re.findall(r"^#{1,6} +(.+?) *$", _without_code(text), re.MULTILINE)}
+
+
+def without_code(text: str) -> str:
+    """Return what a page says outside of code, of the addresses of links and of comments."""
+    return re.sub(r"`[^`\n]*`|^ {4}.*$", "", prose_of(text), flags=re.MULTILINE)
 
 
 def _slug(heading: str) -> str:

@@ -1,4 +1,4 @@
-"""The catalogues hold what is shown and no more: every key is asked for, every text is there in both languages."""
+"""The catalogues hold what is shown and no more; `web/test_texts.py` holds that every text is in every language."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import json
 import re
 from functools import cache
 from pathlib import Path
-from string import Formatter
 
 import pytest
 
 from tests.support.pages import ROOT
-from worker.texts import LANGUAGES
 
 CATALOGUES = sorted((ROOT / "worker" / "locales").glob("*.json"))
 TEMPLATES = sorted((ROOT / "worker" / "web" / "templates").glob("*.html"))
@@ -95,27 +93,6 @@ def test_every_listed_prefix_is_needed() -> None:
 
 def test_a_key_that_nothing_asks_for_is_found() -> None:
     assert not is_used("sign_in.forgotten") and not is_used("connect.right_forgotten.title")
-
-
-@pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
-def test_every_text_is_there_in_every_language_with_the_same_names(path: Path) -> None:
-    wrong = {
-        key: texts
-        for key, texts in catalogue(path).items()
-        if set(texts) != set(LANGUAGES)
-        or not all(text.strip() for text in texts.values())
-        or len({names(text) for text in texts.values()}) > 1
-    }
-    assert wrong == {}
-
-
-def names(text: str) -> frozenset[str]:
-    return frozenset(name for _, name, _, _ in Formatter().parse(text) if name)
-
-
-def test_no_key_is_in_two_catalogues() -> None:
-    keys = [key for path in CATALOGUES for key in catalogue(path)]
-    assert len(keys) == len(set(keys))
 
 
 @pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)

@@ -27,6 +27,10 @@ def test_every_page_is_in_the_side_bar_once() -> None:
     assert sorted(named) == sorted(pages)
 
 
+def test_the_site_has_the_icon_of_the_pages() -> None:
+    assert (ROOT / "docs/images/icon.svg").read_bytes() == (ROOT / "worker/web/static/icon.svg").read_bytes()
+
+
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     texts = {page: page.read_text(encoding="utf-8") for page in site.rglob("*.html")}
     loading = r"<(?:script|img|link|iframe)\b[^>]*?(?:src|href)=[\"'](?:https?:)?//[^\"']+"

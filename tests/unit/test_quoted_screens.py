@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import ROOT
+from tests.support.pages import ROOT, without_code
+from tools.doc_words import prose_of
 
 DOCS = ROOT / "docs"
 PAGES = [
@@ -46,9 +47,7 @@ SHOWN = [" ".join(text.split()) for text in texts()]
 
 def quotes(page: Path) -> list[str]:
     """Return what a page quotes outside of code, on one line each."""
-    prose = re.sub(
-        r"```.*?```|^    .*?$|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
-    )
+    prose = without_code(page.read_text(encoding="utf-8"))
     found = [" ".join((one or other).split()) for one, other in QUOTED.findall(prose)]
     if page.stem in FOR_TROUBLE:
         found += re.findall(r'"([^"]+)"', prose)
@@ -86,7 +85,7 @@ COMMANDS = (
 
 def messages(page: Path) -> list[str]:
     """Return the messages in backquotes, without commands and code blocks."""
-    prose = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    prose = prose_of(page.read_text(encoding="utf-8"))
     found = [" ".join(message.split()) for message in MESSAGE.findall(prose)]
     return [message for message in found if not message.startswith(COMMANDS) and not re.search(r"[=/<>{}|]", message)]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import ROOT, pages
-from tools.doc_words import MOST_WORDS, hand_written, prose_of
+from tests.support.pages import ROOT, pages, without_code
+from tools.doc_words import MOST_WORDS, hand_written
 
 LISTS = tomllib.loads((ROOT / "tools" / "words.toml").read_text(encoding="utf-8"))
 SOURCES = [file for folder in ("config", "tasks", "worker") for file in sorted((ROOT / folder).rglob("*.py"))]
@@ -42,17 +42,13 @@ def read(page: Path) -> str:
     return RELEASED.sub("", text) if page.name == "CHANGELOG.md" else text
 
 
-def without_code(page: Path) -> str:
-    return re.sub(r"`[^`\n]*`|^ {4}.*$", "", prose_of(read(page)), flags=re.MULTILINE)
-
-
 def is_french(page: Path) -> bool:
     return page.name.endswith(".fr.md")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_a_page_is_written_in_our_words(page: Path) -> None:
-    assert find(without_code(page), "french" if is_french(page) else "english") == []
+    assert find(without_code(read(page)), "french" if is_french(page) else "english") == []
 
 
 @pytest.mark.parametrize("catalogue", CATALOGUES, ids=lambda file: file.stem)
@@ -94,7 +90,7 @@ def test_comments_are_written_in_our_words() -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if is_french(page)], ids=lambda page: page.name)
 def test_a_french_page_has_french_apostrophes_and_quotation_marks(page: Path) -> None:
     # The titles of links in Markdown are in straight quotation marks: none is used.
-    assert re.findall(r".{0,20}(?<=\w)['\"].{0,10}", without_code(page)) == []
+    assert re.findall(r".{0,20}(?<=\w)['\"].{0,10}", without_code(read(page))) == []
 
 
 @pytest.mark.parametrize("catalogue", CATALOGUES, ids=lambda file: file.stem)
