@@ -32,7 +32,9 @@ def health() -> None:
 @_role
 @_url
 def live(role: str, url: str | None) -> int:
-    """Check whether the process works; if this fails, restart the process.
+    """Check whether the process works.
+
+    If the command exits with 1, restart the process.
 
     \b
     Example:

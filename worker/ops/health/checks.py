@@ -41,7 +41,7 @@ CHECKS: Final = {
     "ledger": Check(check_ledger, "the ledger of erasures is writable, and no line was changed"),
     "redis": Check(check_redis, "version; no eviction; append-only file; a primary, not a cluster"),
     "broker": Check(check_broker, "reachable; version, if it is not the same Redis"),
-    "plain lines": Check(check_plain_connections, "connections to other hosts without TLS; `warn` if a host is public"),
+    "plain lines": Check(check_plain_connections, "connections to other hosts without TLS; `warn` for public hosts"),
     "registry": Check(check_registry, "reachable, version, UTF-8, up-to-date tables, accounts by state"),
     "tokens": Check(check_api_tokens, "API tokens that expire within 14 days, or never", ("registry",)),
     "outputs": Check(check_outputs, "each output accepts data; if not, since when it has failed", ("registry",)),
