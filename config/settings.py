@@ -186,8 +186,8 @@ class Settings(BaseSettings):
     )
     series: SeriesNames = Field(
         ",".join(USUAL_SERIES),
-        description=f"Series collected from every meter, with commas between them: {', '.join(Series)}. A supplier "
-        "without a series in the list gets its usual ones. `releve accounts series` chooses for one "
+        description=f"Series collected from every meter, with commas between them: {', '.join(Series)}. If the "
+        "list has no series of a supplier, Relève collects its usual ones. `releve accounts series` chooses for one "
         "account.",
     )
     history_load_days: int = Field(
@@ -204,8 +204,8 @@ class Settings(BaseSettings):
     )
     quota_floors: Floors = Field(
         USUAL_FLOORS,
-        description="Percent of the quota reserved for each lane, together 90 at most. Other lanes may use what is "
-        "left over.",
+        description="Percent of the quota that is reserved for each lane, together 90 at most. Other lanes may use "
+        "its unused part.",
     )
     quota_ceilings: Ceilings = Field(
         USUAL_CEILINGS,
@@ -240,8 +240,8 @@ class Settings(BaseSettings):
     )
     plain_http: bool = Field(
         False,
-        description="Allow an http:// RELEVE_PUBLIC_URL on other machines than this one, without TLS: only in your "
-        "own network. Otherwise the web service refuses to start with it.",
+        description="Allow an http:// RELEVE_PUBLIC_URL that other machines reach without TLS. Use this only in your "
+        "own network. If it is false, the web service does not start with such an address.",
     )
     contact: ContactText | None = Field(
         None,
@@ -267,9 +267,17 @@ class Settings(BaseSettings):
         "the operator (`releve requests`).",
     )
     new_accounts_per_address: int = Field(
-        20, ge=1, le=100_000, description="The same for one IPv4 address or one IPv6 /64."
+        20,
+        ge=1,
+        le=100_000,
+        description="New accounts a day that one IPv4 address or one IPv6 /64 may connect without an invitation.",
     )
-    new_accounts_per_day: int = Field(500, ge=1, le=1_000_000, description="The same for all browsers together.")
+    new_accounts_per_day: int = Field(
+        500,
+        ge=1,
+        le=1_000_000,
+        description="New accounts a day that all browsers together may connect without an invitation.",
+    )
     consent_duration: ConsentDuration | None = Field(
         None,
         description="Duration of the consents that are asked for, like P6M or P1095D. Unset: the longest that "
@@ -279,7 +287,9 @@ class Settings(BaseSettings):
         None, description="URL that receives a signed POST when an account waits for its holder."
     )
     webhook_secret: SecretStr | None = Field(
-        None, description="Secret that signs these POSTs (HMAC-SHA256), of 32 characters or more. Also as …_FILE."
+        None,
+        description="Secret that signs the POSTs to RELEVE_WEBHOOK_URL (HMAC-SHA256), of 32 characters or more. Also "
+        "as …_FILE.",
     )
     webhook_networks: Networks = Field(
         "",
@@ -288,7 +298,7 @@ class Settings(BaseSettings):
     )
     notify_url: NotifyUrls | None = Field(
         None,
-        description="Services that receive the operator's notices: apprise URLs with a space between them, "
+        description="Services that receive the operator's notices: apprise URLs with a space between them, like "
         "mailtos://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, ntfys://…, tgram://… or matrixs://…. The "
         "first mail service also sends invitations, sign-in links and the households' notices. Also as "
         "…_FILE.",
@@ -319,7 +329,8 @@ class Settings(BaseSettings):
         0.8,
         gt=0,
         le=1,
-        description="Share of the accounts asked within RELEVE_INCIDENT_MINUTES that must fail alike as well.",
+        description="Share of the accounts asked within RELEVE_INCIDENT_MINUTES that must fail alike, too, before an "
+        "incident opens.",
     )
     incident_minutes: float = Field(
         10, gt=0, le=1440, description="Minutes over which failures are counted for an incident."
@@ -340,7 +351,7 @@ class Settings(BaseSettings):
         ge=0,
         le=3650,
         description="Days for which the supplier's answers are kept, encrypted, for `releve replay`. 0: none are "
-        "kept. Whole months are erased, so up to 31 days later.",
+        "kept. Relève erases whole months, so answers may stay up to 31 days longer.",
     )
     api_calls_per_minute: int = Field(
         600,

@@ -31,9 +31,9 @@ Every command has `-h` and `--help`. `python -m worker` is the same as `releve`.
 An error is one line on standard error that says what to do. `releve` alone, or a group without a subcommand, prints its
 help on standard error and exits with 2.
 
-With `--json`, a list is one object a line, printed while the command runs, and nothing if it is empty. Other results
-are one object. `releve show --format json` is different: it prints one array, like a file. Tables fit 80 columns, or
-`COLUMNS`; codes and ids are never cut.
+With `--json`, a list has one object a line, printed while the command runs. For an empty list, nothing is printed.
+Other results are one object. `releve show --format json` is different: it prints one array, like a file. Tables fit 80
+columns, or `COLUMNS`; codes and ids are never cut.
 
 ## Completion in the shell
 

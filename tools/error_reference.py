@@ -21,12 +21,12 @@ Made from `worker/errors.py` and `worker/locales/codes.json` by `make reference`
 step. `releve status`, the API, notices and logs show these codes. The sections say what Relève does about each.
 
 One code has one cause. If cozy-konnector-libs has a name for an error, the code begins with that name, and the cause
-follows after a dot: `VENDOR_DOWN.TIMEOUT` is a kind of `VENDOR_DOWN`. A program may compare the part before the first
-dot only. `VENDOR_DOWN` and `ANSWER_MALFORMED` are such families.
+follows after a dot: `VENDOR_DOWN.TIMEOUT` is a kind of `VENDOR_DOWN`. A program may compare only the part before the
+first dot. `VENDOR_DOWN` and `ANSWER_MALFORMED` are families of codes.
 """
 _BUG: Final = (
     "Bugs in Relève",
-    "An unexpected exception. The window is retried with growing waits; the log has the traceback.",
+    "An unexpected exception occurred. The window is retried with growing waits; the log has the traceback.",
 )
 _RETIRED: Final = """## Codes of older versions
 
@@ -41,7 +41,7 @@ _KINDS: Final[dict[type[WorkerError], tuple[str, str]]] = {
     AccountError: (
         "The account waits for its holder",
         "Automatic runs skip the account (`action_needed`), stored data stays, and a notice is sent. For a missing "
-        "consent or a changed holder this needs two refusals, six hours apart ([why accounts "
+        "consent or a changed holder, this happens only after two refusals, six hours apart ([why accounts "
         "wait](../explanation/waiting-accounts.md)).",
     ),
     DataError: (

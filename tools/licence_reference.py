@@ -45,16 +45,17 @@ _HEAD: Final = """# Licences
 Made from `requirements/run.lock` and the packages' metadata by `make reference`; a test keeps this page in step, and
 refuses a licence that is not listed here. Relève itself is under the MIT licence.
 
-The image has these packages, unchanged, in `/opt/releve/lib`. Their licence texts are in each `*.dist-info`, their
-versions in the [SBOM](../how-to/production.md#check-packages-and-images). Compiled libraries inside wheels (OpenSSL,
-libpq, Valkey and others) have their own licences: see `licenses` and `sboms` in the same folders. The image's base,
-Debian and Python, is not listed here.
+The image has these packages, unchanged, in `/opt/releve/lib`. Their licence texts are in each `*.dist-info`; their
+versions are in the [SBOM](../how-to/production.md#check-packages-and-images). Compiled libraries inside wheels
+(OpenSSL, libpq, Valkey and others) have their own licences: see `licenses` and `sboms` in the same folders. The
+image's base, Debian and Python, is not listed here.
 
 | licence | packages |
 | --- | --- |
 """
 _ASKED: Final = """
-`AND` means that all of them apply, `OR` that you may choose one. If you distribute the image, each licence requires:
+`AND` means that all of them apply; `OR` means that you may choose one.
+If you distribute the image, each licence requires:
 
 | licence | requires |
 | --- | --- |

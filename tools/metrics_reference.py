@@ -25,17 +25,17 @@ of the quota, and a **night** is a nightly sync.
 `RELEVE_METRICS_PORT` is set. Workers on one host need a port each. If a port is in use, the worker logs one line and
 runs without its endpoint. Counters start at zero when a worker starts.
 
-`process_…` (memory, open files, CPU time) is about the worker's main process, which is all of it with the default pool
-of threads. With a prefork pool, set `PROMETHEUS_MULTIPROC_DIR` to an empty folder, one for each worker
-([prometheus_client](https://prometheus.github.io/client_python/multiprocess/)). The child processes are then added up,
-including those that have ended.
+`process_…` (memory, open files, CPU time) is about the worker's main process. With the default pool of threads, this is
+the whole worker. With a prefork pool, set `PROMETHEUS_MULTIPROC_DIR` to an empty folder, one for each worker
+([prometheus_client](https://prometheus.github.io/client_python/multiprocess/)). The metrics are then sums over all
+child processes, including those that have ended.
 
 **`releve metrics`** serves the metrics of the whole installation; one process is enough. Each scrape asks registry,
 measure store, Redis and broker. If a part does not answer, `releve_up{part="…"}` is 0 and that part's metrics are
 missing. `releve metrics --once` prints the same and exits, with code 1 if a part is down.
 
-By default both listen on this machine only. They have no password. The metrics are not personal, but keep them away
-from the public.
+By default both listen on this machine only. They have no password. The metrics contain no personal data, but keep them
+away from the public.
 """
 _COLUMNS: Final = "| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n"
 _LABELS: Final = """## Labels

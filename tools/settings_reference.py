@@ -17,8 +17,8 @@ Made from `config/settings.py` by `python -m tools.settings_reference`; a test k
 Values come from the environment or from a `.env` file in the working folder. For secrets, `RELEVE_<NAME>_FILE` can
 name a file that holds the value. An empty variable counts as unset. All errors are reported at once, one line each.
 
-An unknown `RELEVE_` variable has no effect. Each command and process prints its name at its start, with the setting
-that you probably meant, and `releve doctor` fails.
+An unknown `RELEVE_` variable has no effect. At its start, each command and process prints the variable's name and the
+setting that you probably meant; `releve doctor` fails.
 
 | variable | default | meaning |
 | --- | --- | --- |
@@ -28,7 +28,7 @@ that you probably meant, and `releve doctor` fails.
 _GONE = """
 ## Renamed and removed settings
 
-They have no effect any more. Each command and process says so at its start, and `releve doctor` warns.
+These settings have no effect any more. Each command and process says so at its start, and `releve doctor` warns.
 
 | variable | removed in | instead |
 | --- | --- | --- |

@@ -279,7 +279,7 @@ class LoginFailed(AccountError):
 
 
 class FilesOnly(AccountError):
-    """A gas account that was made by importing a file, so no calls are made for it."""
+    """An imported file made this gas account, so no calls are made for it."""
 
     code: ClassVar[str] = "FILES_ONLY"
     answer_class = AnswerClass.LOGIN

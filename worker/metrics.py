@@ -95,7 +95,7 @@ OTHER: Final = "other"  # A good answer that holds no measures, of consents for 
 # Windows and their readings
 WINDOWS: Final = WORKER_METRICS.counter(
     "releve_windows_total",
-    "Windows that ended: stored, or failed until their next try, by reason.",
+    "Windows that ended, by outcome: stored, or the kind of failure. A failed window counts at each try.",
     outcome=(STORED, *ERROR_KINDS),
     series=Series,
 )
@@ -103,7 +103,7 @@ READINGS: Final = WORKER_METRICS.counter(
     "releve_readings_stored_total", "Readings received in stored windows, new or already known.", series=Series
 )
 DROPPED: Final = WORKER_METRICS.counter(
-    "releve_readings_dropped_total", "Unusable values in stored windows, which were not stored.", series=Series
+    "releve_readings_dropped_total", "Unusable values that were left out of stored windows.", series=Series
 )
 DOCUMENTS: Final = WORKER_METRICS.counter(
     "releve_documents_total",
@@ -139,7 +139,7 @@ ANSWERS: Final = WORKER_METRICS.counter(
 )
 PERMIT_WAIT: Final = WORKER_METRICS.histogram(
     "releve_permit_wait_seconds",
-    "Wait of a call for a permit of the shared quota, if it got one.",
+    "Time that a call waited for its permit from the shared quota. Calls without a permit do not count.",
     (0.001, 0.05, 0.1, 0.25, 0.5, 1, 2),
     lane=Lane,
 )
@@ -147,7 +147,8 @@ PERMITS_REFUSED: Final = WORKER_METRICS.counter(
     "releve_permits_refused_total", "Calls postponed because no permit was available soon.", lane=Lane
 )
 PERMITS_GIVEN_BACK: Final = WORKER_METRICS.counter(
-    "releve_permits_released_total", "Permits whose call was never sent: no connection, or a rate-limit pause began."
+    "releve_permits_released_total",
+    "Permits whose call was never sent, because there was no connection or a rate-limit pause began.",
 )
 GATE_CLOSINGS: Final = WORKER_METRICS.counter(
     "releve_gate_closings_total", "Answers of the supplier that began a rate-limit pause for all workers."
@@ -190,14 +191,14 @@ TASK_SECONDS: Final = WORKER_METRICS.histogram(
 )
 TASK_WAIT: Final = WORKER_METRICS.histogram(
     "releve_task_wait_seconds",
-    "Wait of a message in its queue, from its publication or the end of its countdown to the start of its task.",
+    "Time that a message waited in its queue: from its publication, or the end of its countdown, to its task's start.",
     (0.05, 0.25, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600),
     lane=Lane,
 )
 TASK_RETRIES: Final = WORKER_METRICS.counter("releve_task_retries_total", "Retries of tasks.", task=())
 TASK_FAILURES: Final = WORKER_METRICS.counter(
     "releve_task_failures_total",
-    "Tasks that failed for good. The kind `unforeseen` is a bug in Relève.",
+    "Tasks that failed for good. The error `unforeseen` is a bug in Relève.",
     task=(),
     error=ERROR_KINDS,
 )

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/reference/asvs.md").read_text(encoding="utf-8")
 # The groups of each chapter of ASVS 5.0.0.
 GROUPS = {1: 5, 2: 4, 3: 7, 4: 4, 5: 4, 6: 8, 7: 6, 8: 4, 9: 2, 10: 7, 11: 7, 12: 3, 13: 4, 14: 3, 15: 4, 16: 5}
-STATES = {"met", "partly met", "not met", "does not apply"}
+STATES = {"met", "partly", "not met", "not applicable"}
 
 
 def rows() -> list[list[str]]:

@@ -84,7 +84,7 @@ accounts.add_command(find_account)
     type=_ConsentDay(),
     is_flag=False,
     flag_value=_TODAY,
-    help="The holder consented on this day, or today. The account is ready at once.",
+    help="Day of the holder's consent, or `today`. The account is ready at once.",
 )
 @click.option(
     "--anew",

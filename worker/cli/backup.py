@@ -26,8 +26,8 @@ def backup(target: Path, allow_empty: bool, as_json: bool) -> None:
     """Back up the registry and the measures to FILE, or to a new file in DIR; workers may keep running.
 
     The file is encrypted and signed with RELEVE_BACKUP_KEYS (or backup.keys in RELEVE_DATA_DIR). A restore also needs
-    the token keys, the erasure keys and the ledger of erasures. Keep the keys away from the backup, and the ledger with
-    it.
+    the token keys, the erasure keys and the ledger of erasures. Keep the keys away from the backup, but keep the
+    ledger with it.
 
     \b
     Examples:

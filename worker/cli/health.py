@@ -32,7 +32,9 @@ def health() -> None:
 @_role
 @_url
 def live(role: str, url: str | None) -> int:
-    """Check whether the process works; if not, restart it.
+    """Check whether the process works.
+
+    If the command exits with 1, restart the process.
 
     \b
     Example:
@@ -45,7 +47,7 @@ def live(role: str, url: str | None) -> int:
 @_role
 @_url
 def ready(role: str, url: str | None) -> int:
-    """Check whether it and its servers answer.
+    """Check whether the process and its servers answer.
 
     \b
     Example:

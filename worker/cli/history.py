@@ -22,7 +22,7 @@ from worker.stores.registry.answers.corrections import Correction
 @click.argument("day", type=Day())
 @json_option
 def history(account_id: str, day: date, as_json: bool) -> None:
-    """Show each correction of DAY: old and new value, first seen, changed when and in which run.
+    """Show each correction of DAY: old and new value, when each was first seen, and the run of the change.
 
     \b
     Example:

@@ -38,7 +38,7 @@ _usage_point_option = click.option(
 @click.pass_context
 @json_option
 def home(context: click.Context, as_json: bool) -> None:
-    """Show your home: what is stored, what is missing, the next sync, and what expires when.
+    """Show your home: what is stored, what is missing, the next sync, and when tokens expire.
 
     \b
     Examples:
@@ -126,7 +126,7 @@ def replace_token(token: str | None, usage_points: Sequence[str], as_json: bool)
 def password(as_json: bool) -> None:
     """Create and print a new password for the pages.
 
-    Other machines in your network need it, and browsers that reach a container. The old password stops working.
+    Other machines in your network, and browsers that reach a container, need it. The old password stops working.
     Browsers that are signed in stay so (`releve sessions`). The password can't be shown again.
 
     \b

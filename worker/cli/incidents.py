@@ -29,7 +29,7 @@ _COLUMNS = {name: name for name in ("began", "kind", "series", "ended")} | {
     "--close",
     "closing",
     is_flag=True,
-    help="Close the open incidents. For a day, refusals of their kind count as real.",
+    help="Close the open incidents. For a day, refusals of their kind open no incident.",
 )
 @json_option
 def incidents(opening: bool, closing: bool, as_json: bool) -> None:

@@ -59,10 +59,10 @@ def invite(
     tenant: str | None,
     as_json: bool,
 ) -> int:
-    """Print a secret link with which one person consents; it works once, for 72 hours.
+    """Print a secret link with which one person consents; it works once, within 72 hours.
 
     With ACCOUNT, the same person consents again and the history is kept. For a closed account, the link only opens its
-    history. You confirm with the link whose meter it is: send it to nobody else.
+    history. With the link you confirm that the meter is this person's: send it to nobody else.
 
     \b
     Examples:

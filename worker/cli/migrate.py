@@ -42,8 +42,8 @@ class MigrationStep:
 def migrate(as_json: bool) -> None:
     """Update registry and measure store to this version; run it before you start workers of a new version.
 
-    It first backs up an older registry into RELEVE_DATA_DIR, encrypted like other backups, for a rollback with the
-    version before. Workers of that version may keep running.
+    It first backs up an older registry into RELEVE_DATA_DIR, encrypted like other backups, so that you can return to
+    the version before. Workers of that version may keep running.
 
     With RELEVE_REGISTRY_ADMIN_URL and RELEVE_MEASURES_ADMIN_URL it also creates the users of RELEVE_REGISTRY_URL and
     RELEVE_MEASURES_URL. They can read and write rows and documents, nothing else. It also finishes the setup of a new

@@ -37,7 +37,7 @@ def migrate_layout(layout: str, account_ids: tuple[str, ...], as_json: bool) -> 
     Each account is copied, read back and compared by counts, sums and documents. Only then is the old copy erased. If
     interrupted, run the same command again. Then set RELEVE_LAYOUT and start the workers.
 
-    The exit code is 1 if the old layout still has measures, of accounts that were not named or are unknown.
+    The exit code is 1 if the old layout still has measures: those of accounts that were not named or are unknown.
 
     \b
     Example:

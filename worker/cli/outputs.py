@@ -139,7 +139,7 @@ def add(
 @outputs.command("list")
 @json_option
 def list_all(as_json: bool) -> None:
-    """List the outputs, with what waits and why.
+    """List the outputs, with their waiting data and last error.
 
     Addresses and secrets are not shown.
 

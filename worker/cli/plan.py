@@ -79,7 +79,7 @@ def plan(
     """Compute whether the nightly syncs fit the quota, and how often each series can be asked for.
 
     Daily values have priority. If the quota is too small for all series every night, load curves are asked for every
-    few nights; one call returns seven days, so none is lost. If that is not enough, daily values are asked for less
+    few nights; one call returns seven days, so no day is lost. If that is not enough, daily values are asked for less
     often, too.
 
     Without --accounts, the accounts of each supplier are planned with its own quota. --apply changes the first

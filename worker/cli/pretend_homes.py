@@ -28,9 +28,9 @@ _RETRY_S: Final = 1.0
 def pretend_homes(web: str | None, patience: int, as_json: bool) -> None:
     """Connect three pretend homes through the pages; workers then fetch their history.
 
-    It needs a running web service and simulator, and RELEVE_PRETEND_HOMES. If browsers use other addresses
-    (RELEVE_PUBLIC_URL, RELEVE_ENEDIS_AUTHORIZE_URL) than this machine, it uses this machine's. For a home that is
-    already connected, it renews the consent.
+    It needs a running web service and simulator, and RELEVE_PRETEND_HOMES. It reaches the
+    pages at --web and the simulator at RELEVE_ENEDIS_URL, even if browsers use other addresses (RELEVE_PUBLIC_URL,
+    RELEVE_ENEDIS_AUTHORIZE_URL). For a home that is already connected, it renews the consent.
 
     \b
     Example:

@@ -45,7 +45,7 @@ def list_samples(as_json: bool) -> None:
 def show(surprise_id: str, raw: bool, as_json: bool) -> None:
     """Show the form of an answer in quarantine.
 
-    Each digit is replaced by 9, each letter by a.
+    Each digit is shown as 9, and each letter is shown as `a`.
 
     \b
     Examples:

@@ -86,7 +86,7 @@ def refuse(request_id: str) -> None:
 def open_reading(usage_point: str) -> None:
     """Allow a meter reading as proof for METER again.
 
-    After too many wrong readings none is accepted.
+    After too many wrong readings, Relève accepts no more.
 
     \b
     Example:

@@ -18,7 +18,7 @@ from worker.runtime.process import Runtime
 @json_option
 @click.pass_context
 def rights(context: click.Context, as_json: bool) -> None:
-    """Show the access rights to gas meters, with their state and the proof that GRDF wants by when.
+    """Show the access rights to gas meters, with their state, the proof that GRDF wants, and its deadline.
 
     GRDF registers a right, and asks the meter's holder by mail. Only the last digits of a meter are shown.
 

@@ -51,10 +51,10 @@ def make(folder: Path, redis: str, postgres: str, couchdb: str, as_json: bool) -
 
     Each service gets its own folder with its secrets.
 
-    A secret in the environment (REDIS_PASSWORD, RELEVE_TOKEN_KEYS, …) is used instead of a new one, and later replaces
-    the stored one. It is refused if that would lock you out. An existing secret is never regenerated. An empty
-    RELEVE_WEBHOOK_SECRET or RELEVE_NOTIFY_URL deletes the stored one. As root, each file is given to the user that
-    reads it.
+    If the environment has a secret (REDIS_PASSWORD, RELEVE_TOKEN_KEYS, …), it is stored instead of a new or an
+    earlier one. It is refused if that would lock you out. If the environment has none, an existing secret stays. An
+    empty RELEVE_WEBHOOK_SECRET or RELEVE_NOTIFY_URL deletes the stored one. If root runs the command, each file belongs
+    to the user that reads it.
 
     \b
     Example:

@@ -63,17 +63,17 @@ _DEFAULT_DAYS: Final = {Period.MINUTE: 7, Period.HOUR: 7, Period.DAY: 31}
 @click.option("--to", "last", type=Day(), help="Last day (included).")
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="table", help="Format of the output.")
 def show(account_id: str, name: str | None, by: str, first: date | None, last: date | None, form: str) -> None:
-    """Print the stored data of ACCOUNT in time order; `load` is in kWh, for power in kVA.
+    """Print the stored data of ACCOUNT in time order; `load` is in kWh, or in kVA for power.
 
-    Without --from and --to, csv and json print everything, table and plot the last days.
+    Without --from and --to, csv and json print everything; table and plot print the last days.
+
+    gas_published has months, too: a month is the sum of the periods that begin in it, with the days that they span.
 
     \b
     Examples:
       releve show 3kq7d0fr2m --by month
       releve show 3kq7d0fr2m --by hour --from 2024-07-01 --to 2024-07-07 --format plot
       releve show 3kq7d0fr2m --series max_power --format plot
-
-    A series of periods has its months too: each is the sum of the periods that begin in it, with the days they span.
     """
     with open_runtime() as runtime:
         account = runtime.registry.get_existing(account_id)

@@ -64,7 +64,8 @@ _HOSTS: Final = ("enedis_url", "enedis_authorize_url", "grdf_url", "grdf_token_u
 def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> None:
     """Run a simulator of Enedis (v4, v5, 2026), GRDF (ADICT) and a gateway, with pretend homes or recordings.
 
-    Every meter number is a pretend home, and every PCE one with gas. The gateway gives tokens at /gateway/token.
+    Every meter number is a pretend home, and every PCE is a pretend home with gas. The gateway gives tokens at
+    /gateway/token.
 
     With --data it serves recordings. It prints each file that it serves or skips, and refuses other meters as the
     supplier does.

@@ -31,7 +31,12 @@ _FEW: Final = 20  # So many accounts are listed below the summary.
 
 @click.command()
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
-@click.option("--error", "code", metavar="CODE", help="List accounts with this error code, or a code below it.")
+@click.option(
+    "--error",
+    "code",
+    metavar="CODE",
+    help="List accounts with this error code, or a code that begins with it and a dot.",
+)
 @state_option
 @limit_option
 @click.option("--all", "everybody", is_flag=True, help="List all accounts.")

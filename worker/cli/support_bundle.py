@@ -18,7 +18,7 @@ from worker.ops.support_bundle import make_bundle
 def support_bundle(account_id: str, path: Path, days: int, with_values: bool) -> None:
     """Write the state of ACCOUNT and the explanation of its last days to FILE.zip, for support.
 
-    The account has an alias in it. There is no meter number, token or secret.
+    The file names the account by an alias. It has no meter number, token or secret.
 
     \b
     Example:

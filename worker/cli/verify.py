@@ -31,9 +31,9 @@ from worker.sync.audit import AuditResult, AuditSummary, sample_accounts
 def verify(account_id: str | None, everybody: bool, sample: int | None, repair: bool, as_json: bool) -> int:
     """Check that readings and totals agree: minutes with hours, load curve with days, days with months and years.
 
-    Registers are compared with daily values, and the maximum power with the load curve. Days that the registry has as
-    stored but the measures lack are reported. A new meter or tariff calendar is only a note, and so are differences in
-    the supplier's own data (docs/explanation/data-quality.md).
+    Registers are compared with daily values, and the maximum power with the load curve. Days are reported, too, if the
+    registry says that they are stored but the measures lack them. A new meter or tariff calendar is only a note, and so
+    are differences in the supplier's own data (docs/explanation/data-quality.md).
 
     The exit code is 1 if something is wrong. After --repair, readings that were asked for again count as wrong until
     they arrive.

@@ -26,7 +26,7 @@ def web(host: str, port: int) -> None:
     """Serve the pages where households connect meters and see their measures, and the API.
 
     Browsers must reach it at RELEVE_PUBLIC_URL (default: where it listens). Register <that URL>/callback/enedis as
-    callback of your application at the supplier. Workers fetch the data: `releve up`, or your own.
+    callback of your application at the supplier. Workers fetch the data: run your own, or `releve up`.
 
     \b
     Example:

@@ -42,8 +42,8 @@ ACCOUNTS: Final = METRICS.define("gauge", "releve_accounts", "Accounts, by state
 FRESHNESS: Final = METRICS.define(
     "gauge",
     "releve_freshness_ratio",
-    "Share of active accounts with all of yesterday's data (Europe/Paris), or of the newest day that the series "
-    "should have. Missing without an active account.",
+    "Share of active accounts with all data of the newest day that the series should have, usually yesterday "
+    "(Europe/Paris). Missing without an active account.",
     series=Series,
 )
 NOTICES: Final = METRICS.define("gauge", "releve_notices_waiting", "Notices that wait for delivery.")
