@@ -346,7 +346,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
             "Daily totals",
             "le total",
             "the total",
-            "Votre consommation de chaque jour. Les mois et les années sont calculés à partir d’elle.",
+            "Votre consommation de chaque jour. Elle sert à calculer les totaux par mois et par an.",
             "Your consumption of each day. Months and years are calculated from it.",
         ),
         inputs=Doctype.DAY,

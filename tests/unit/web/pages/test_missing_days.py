@@ -174,5 +174,5 @@ def test_a_part_of_a_day_that_is_missing_is_told_with_when_it_is_requested_again
     store_ledger(service, account, Series.LOAD_CURVE, day, "1p46@1 1c")
     page = page_of(service, account, f"by=day&at={day}")
     assert "Il manque 1 h de données ce jour-là (partie hachurée)." in page
-    assert "46 demi-heures sur 48 de la courbe du 23 juillet 2024" in page and "fourni" not in page
+    assert "46 des 48 demi-heures de la courbe du 23 juillet 2024" in page and "fourni" not in page
     assert "nous referons la demande" in page

@@ -62,7 +62,7 @@ def test_both_directions_are_in_one_chart_and_the_balance_is_named(service: ApiS
 def test_days_that_are_known_of_one_direction_alone_are_in_no_balance(service: ApiService) -> None:
     page = page_of(service, PanelHome(LAST, days=60, fed_days_late=5), USUAL + PRODUCTION)
     assert "(19 jours comparés)" in page
-    assert "L’énergie injectée pendant 5 jours manque ou n’est pas encore connue." in page
+    assert "Pour 5 jours, l’énergie injectée manque ou n’est pas encore connue." in page
     day = re.search(r'<tr><th scope="row"><a [^>]*>mer. 24 juil.</a></th>(.*?)</tr>', page)
     assert day and re.findall(r'class="number">([^<]+)<', day[1])[1:3] == ["–", "–"]
     assert "pas de valeur" not in page, "a card without a value of the injection has no line for it"
@@ -86,7 +86,7 @@ def test_the_highest_power_stands_against_the_subscribed_one(service: ApiService
     assert page.count('class="limit"') == 2 and "2 kVA" in page
     changed = LAST - timedelta(days=100)
     above = sum(home.peak(day)[0] > (2000 if day >= changed else 9000) for day in home.dates() if day.year == 2024)
-    assert above > 1 and f"la puissance souscrite a été dépassée {above} jours." in page
+    assert above > 1 and f"il y a eu {above} jours de dépassement de la puissance souscrite." in page
 
 
 def test_without_a_contract_the_powers_have_no_line(service: ApiService) -> None:

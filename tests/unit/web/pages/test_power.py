@@ -64,7 +64,7 @@ def test_the_highest_of_day_month_and_year_come_as_far_as_the_span_tells_them(sp
 
 
 def test_a_day_is_above_the_power_that_was_subscribed_then() -> None:
-    assert card().above == "En 2024, la puissance souscrite a été dépassée 1 jour."
+    assert card().above == "En 2024, il y a eu 1 jour de dépassement de la puissance souscrite."
     never = "En 2024, la puissance souscrite n’a jamais été dépassée."
     assert card(contracts=CONTRACTS[:1]).above == never
     assert card(contracts=[]).above == "" and card(contracts=[]).subscribed == ""
