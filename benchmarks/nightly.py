@@ -75,7 +75,7 @@ def night(
         )
         new = stored_documents(runtime, accounts) - documents
         waits_s = system.step_waits_s(pids)
-    windows = len(Series) * len(accounts)
+    windows = len(USUAL_SERIES) * len(accounts)
     return {
         "accounts_per_second": round(len(accounts) / measured["seconds"], 1),
         "windows": windows,
