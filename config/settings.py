@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     )
     enedis_client_id: str = Field("releve-simulator", description="Client id of your application at Enedis.")
     enedis_client_secret: SecretStr = Field(
-        SecretStr(SIMULATOR_SECRET), description="Client secret of this application. Also as …_FILE."
+        SecretStr(SIMULATOR_SECRET), description="Client secret of your application at Enedis. Also as …_FILE."
     )
     grdf_preset: Literal["grdf-adict", "grdf-adict-sandbox"] = Field("grdf-adict", description="API of GRDF, for gas.")
     grdf_url: HttpUrl | None = Field(
@@ -106,7 +106,7 @@ class Settings(BaseSettings):
         None, description="Client id of your application at GRDF (ADICT). Unset: no gas."
     )
     grdf_client_secret: SecretStr = Field(
-        SecretStr(SIMULATOR_SECRET), description="Client secret of this application. Also as …_FILE."
+        SecretStr(SIMULATOR_SECRET), description="Client secret of your application at GRDF. Also as …_FILE."
     )
     grdf_calls_per_second: int | None = Field(
         None, ge=0, description="Most calls a second to GRDF, over all workers. 0: no limit. Unset: the preset's."
@@ -187,8 +187,8 @@ class Settings(BaseSettings):
     series: SeriesNames = Field(
         ",".join(USUAL_SERIES),
         description=f"Series collected from every meter, with commas between them: {', '.join(Series)}. If the "
-        "list has no series of a supplier, Relève collects its usual ones. `releve accounts series` chooses for one "
-        "account.",
+        "list has no series of a supplier, Relève collects that supplier's usual ones. `releve accounts series` "
+        "chooses for one account.",
     )
     history_load_days: int = Field(
         28, ge=0, le=745, description="Days of load curve that a backfill fetches. Unset: 28, for a home 745."
@@ -205,7 +205,7 @@ class Settings(BaseSettings):
     quota_floors: Floors = Field(
         USUAL_FLOORS,
         description="Percent of the quota that is reserved for each lane, together 90 at most. Other lanes may use "
-        "its unused part.",
+        "a lane's unused part.",
     )
     quota_ceilings: Ceilings = Field(
         USUAL_CEILINGS,
@@ -232,7 +232,7 @@ class Settings(BaseSettings):
         description="Seconds after which the broker gives a dead worker's message to another worker.",
     )
     reconcile_every_s: int = Field(
-        30, ge=1, le=3600, description="Seconds between two searches of beat for lost or new work."
+        30, ge=1, le=3600, description="Seconds after which beat searches again for lost or new work."
     )
     public_url: HttpUrl = Field(
         "http://127.0.0.1:8000",
@@ -280,12 +280,10 @@ class Settings(BaseSettings):
     )
     consent_duration: ConsentDuration | None = Field(
         None,
-        description="Duration of the consents that are asked for, like P6M or P1095D. Unset: the longest that "
+        description="Duration of the consents that Relève asks for, like P6M or P1095D. Unset: the longest that "
         "the preset allows.",
     )
-    webhook_url: HttpUrl | None = Field(
-        None, description="URL that receives a signed POST when an account waits for its holder."
-    )
+    webhook_url: HttpUrl | None = Field(None, description="URL that receives the notices as signed POSTs.")
     webhook_secret: SecretStr | None = Field(
         None,
         description="Secret that signs the POSTs to RELEVE_WEBHOOK_URL (HMAC-SHA256), of 32 characters or more. Also "
@@ -323,14 +321,15 @@ class Settings(BaseSettings):
         5,
         ge=0,
         le=500,
-        description="Accounts that must fail alike before an incident opens. 0: no incident opens by itself.",
+        description="An incident opens by itself only if at least this many accounts fail alike. 0: none opens by "
+        "itself.",
     )
     incident_share: float = Field(
         0.8,
         gt=0,
         le=1,
-        description="Share of the accounts asked within RELEVE_INCIDENT_MINUTES that must fail alike, too, before an "
-        "incident opens.",
+        description="An incident that holds windows opens by itself only if at least this share of accounts fails "
+        "alike. Accounts without a call within RELEVE_INCIDENT_MINUTES do not count.",
     )
     incident_minutes: float = Field(
         10, gt=0, le=1440, description="Minutes over which failures are counted for an incident."
@@ -401,8 +400,8 @@ class Settings(BaseSettings):
         50,
         ge=10,
         le=1000,
-        description="Revisions that CouchDB keeps of documents that change every night (_revs_limit). It must "
-        "exceed the nights between two replications. `releve migrate` sets it; CouchDB's own default is "
+        description="Revisions that CouchDB keeps of documents that change every night (_revs_limit). Their "
+        "number must exceed the nights between two replications. `releve migrate` sets it; CouchDB's own default is "
         "1000.",
     )
     flower_password: SecretStr | None = Field(

@@ -35,8 +35,9 @@ Versions before 0.2.0 stored these codes without a cause. Rows may still hold th
 _KINDS: Final[dict[type[WorkerError], tuple[str, str]]] = {
     TransientError: (
         "Retried automatically",
-        "The window is retried with growing waits, or when the supplier says. After five failures in a day it waits "
-        "for the next day. The account keeps its state. `RateLimited` is not counted as a failure.",
+        "The window is retried with growing waits, or after the time that the supplier gives. After five "
+        "failures in a day it waits for the next day. The account keeps its state. `RateLimited` is not "
+        "counted as a failure.",
     ),
     AccountError: (
         "The account waits for its holder",

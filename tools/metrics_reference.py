@@ -32,10 +32,10 @@ child processes, including those that have ended.
 
 **`releve metrics`** serves the metrics of the whole installation; one process is enough. Each scrape asks registry,
 measure store, Redis and broker. If a part does not answer, `releve_up{part="…"}` is 0 and that part's metrics are
-missing. `releve metrics --once` prints the same and exits, with code 1 if a part is down.
+missing. `releve metrics --once` prints these metrics and exits, with code 1 if a part is down.
 
-By default both listen on this machine only. They have no password. The metrics contain no personal data, but keep them
-away from the public.
+By default both endpoints listen on this machine only. They have no password. The metrics contain no personal
+data, but keep them away from the public.
 """
 _COLUMNS: Final = "| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n"
 _LABELS: Final = """## Labels

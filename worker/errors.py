@@ -451,7 +451,7 @@ class RightEmailWrong(RightRefused):
 
 
 class RightRevoked(RightRefused):
-    """The right was revoked, and can't be declared again in this way."""
+    """The supplier says that this right was revoked, and does not register it again."""
 
     code: ClassVar[str] = "right_revoked"
 

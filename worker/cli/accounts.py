@@ -125,7 +125,7 @@ def add(
     A meter that already has an account is refused. A meter whose data were erased is refused, too, unless --consented
     is the day of the erasure or later, or you give --anew.
 
-    With enedis-v4 each holder has a token: give --token-file. enedis-v5 and enedis-2026 need none.
+    With enedis-v4 each holder has a token: give --token-file. enedis-v5 and enedis-2026 need no token file.
 
     \b
     Examples:
@@ -250,8 +250,8 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
     The command prints what was erased. The proof of its consent stays for RELEVE_KEEP_CONSENT_PROOF_DAYS, without the
     meter and the reference. Consents that began before the erasure can't be used for this meter any more.
 
-    The holder can consent again later: with v5 and 2026 through `releve invite`. With 2026 they first delete the share
-    in their Enedis account.
+    The holder can consent again later: with v5 and 2026, `releve invite` makes the link for it. With 2026 they first
+    delete the share in their Enedis account.
 
     \b
     Example:

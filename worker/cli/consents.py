@@ -65,8 +65,8 @@ def verify(as_json: bool) -> None:
     """Check the chain of consent proofs.
 
     The command names each changed, missing or foreign row; the exit code is then 1. It prints the number of rows and
-    the hash of the last one. Write that hash down elsewhere, on paper or in another system: restoring an older registry
-    can't reproduce it.
+    the hash of the last one. Write that hash down elsewhere, on paper or in another system: it shows later whether
+    somebody has replaced the registry by an older one.
 
     \b
     Example:
@@ -95,9 +95,9 @@ def verify(as_json: bool) -> None:
 def export(account_id: str) -> None:
     """Print an account's consent proofs as JSON.
 
-    Use it in a dispute. It has the stored rows with their hashes, and says whether the chain verifies. Meter and
-    reference are in clear text until the account is removed. A removed account works, too, as long as its proofs are
-    kept.
+    Use the output in a dispute. It has the stored rows with their hashes, and says whether the chain verifies. Meter
+    and reference are in clear text until the account is removed. A removed account works, too, as long as its proofs
+    are kept.
 
     \b
     Example:

@@ -36,13 +36,13 @@ _PRESETS: Final = ("enedis-2026", "enedis-2026", "enedis-v4", "enedis-v4")
 @click.option(
     "--store",
     type=click.Choice(["sqlite", "couchdb", "couchdb-packed"]),
-    help="Measure store. By default the seed decides: even seeds use CouchDB, seeds 4 to 7, 12 to 15, … with packed "
+    help="Measure store. By default the seed decides: even seeds use CouchDB; of these, 4, 6, 12, 14, … use packed "
     "documents.",
 )
 @click.option(
     "--preset",
     type=click.Choice(["enedis-v4", "enedis-2026"]),
-    help="API of the simulator. By default the seed decides: 2, 3, 6, 7, … use v4, with rotating tokens.",
+    help="API of the simulator. By default the seed decides: seeds 2, 3, 6, 7, … use v4, with rotating tokens.",
 )
 @click.option("--series", type=SeriesNames(), default=USUAL_SERIES, help="Series to collect, like daily,max_power.")
 @click.option(

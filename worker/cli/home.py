@@ -72,9 +72,9 @@ def home(context: click.Context, as_json: bool) -> None:
 def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
     """Add your meters with the gateway's token.
 
-    The token has your meters' numbers and its expiry date. A hidden prompt asks for it. It is checked, then stored
-    encrypted. A meter that came from a file gets the token, and a newer token replaces an older one. The backfill is
-    queued: `releve up` runs it.
+    The token has your meters' numbers and its expiry date. A hidden prompt asks for the token, which is checked, then
+    stored encrypted. A meter that came from a file gets the token, and a newer token replaces an older one. The
+    backfill is queued: `releve up` runs it.
 
     \b
     Examples:

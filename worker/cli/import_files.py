@@ -62,7 +62,7 @@ def import_files(
     Each file's format is found by its content. An answer of the supplier that is newer than a file has priority.
     Nothing is deleted, and importing a file twice changes nothing.
 
-    A file of a meter without an account is refused. In a home's installation it makes the account instead, and `releve
+    A file of a meter without an account is refused. In a home's installation the account is added instead, and `releve
     home add` can add a token later. A new data folder becomes a home's installation.
 
     With --json each series of a file is one line. The exit code is 1 if a file was refused.

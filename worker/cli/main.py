@@ -94,7 +94,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 def cli(verbose: bool) -> None:
     """Collect the readings of Linky meters from Enedis, and store them in CouchDB or SQL.
 
-    Settings come from RELEVE_* variables and a .env file. None is needed to try it.
+    Settings come from RELEVE_* variables and a .env file. To try Relève, you need no settings.
 
     \b
     Examples:

@@ -60,7 +60,7 @@ def warn_without_operators(runtime: Runtime) -> None:
 def operators() -> None:
     """Add, list and remove operators, the people who can open the page /operator.
 
-    Run it where the web application runs, because it needs the session key.
+    Run these commands where the web application runs, because they need the session key.
 
     \b
     Example:

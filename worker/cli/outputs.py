@@ -160,7 +160,7 @@ def list_all(as_json: bool) -> None:
 def test(output_id: str, as_json: bool) -> None:
     """Test an output's address and secret.
 
-    Nothing is written there. If it works, waiting data is sent at once.
+    The test writes nothing to the output. If it succeeds, waiting data is sent at once.
 
     \b
     Example:

@@ -34,7 +34,7 @@ class _HttpUrl(click.ParamType[Any]):
 
 @click.group()
 def tenants() -> None:
-    """Set up and list the tenants that share this installation; with a single one, nothing is needed.
+    """Set up and list the tenants that share this installation; a single tenant needs no setup.
 
     \b
     Example:
@@ -48,7 +48,7 @@ def tenants() -> None:
 @click.option(
     "--webhook-url",
     type=_HttpUrl(),
-    help="URL that receives a signed POST when one of its accounts waits for its holder.",
+    help="URL that receives the notices about the tenant's accounts as signed POSTs.",
 )
 @click.option(
     "--webhook-secret-file",
@@ -61,7 +61,7 @@ def set_tenant(
 ) -> None:
     """Add the tenant NAME, or change it.
 
-    Other commands take NAME with --tenant. It can't be changed. Accounts, tokens and invitations without a tenant
+    Other commands take NAME with --tenant. NAME can't be changed. Accounts, tokens and invitations without a tenant
     belong to `default`, whose webhook is RELEVE_WEBHOOK_URL.
 
     \b

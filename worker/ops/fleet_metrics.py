@@ -91,7 +91,7 @@ PERMITS_USED_BY_LANE: Final = METRICS.define(
     lane=QUOTA_LANES,
 )
 PERMITS_LIMIT: Final = METRICS.define(
-    "gauge", "releve_permits_limit", "Permits an hour. Missing without a limit.", api=()
+    "gauge", "releve_permits_limit", "Permits that the quota allows an hour. Missing without a limit.", api=()
 )
 GATE_PACE: Final = METRICS.define(
     "gauge",
@@ -107,7 +107,7 @@ INCIDENT_OPEN: Final = METRICS.define(
 NIGHT_DUE: Final = METRICS.define(
     "gauge",
     "releve_night_due",
-    "Active series that this nightly sync has still to ask for; 0 when it is complete.",
+    "Active series that the current nightly sync has not asked for yet; 0 when the sync is complete.",
     series=Series,
 )
 BEAT_PUBLISHED: Final = METRICS.define(
@@ -132,7 +132,7 @@ RESTARTS: Final = METRICS.define(
 AUDIT_AT: Final = METRICS.define(
     "gauge",
     "releve_audit_last_timestamp_seconds",
-    "When the audit last checked a sample of accounts. Missing if not in the last week.",
+    "When the audit last checked a sample of accounts. Missing if no audit ran in the last week.",
 )
 AUDIT_ACCOUNTS: Final = METRICS.define(
     "gauge", "releve_audit_accounts", "Accounts that the last audit checked. Missing without an audit."
@@ -184,7 +184,11 @@ SUPPLIER_PERMITS_USED: Final = METRICS.define(
     api=(),
 )
 SUPPLIER_PERMITS_LIMIT: Final = METRICS.define(
-    "gauge", "releve_supplier_permits_limit", "Permits of a supplier an hour.", supplier=SUPPLIERS, api=()
+    "gauge",
+    "releve_supplier_permits_limit",
+    "Permits that a supplier's quota allows an hour.",
+    supplier=SUPPLIERS,
+    api=(),
 )
 SUPPLIER_PERMITS_USED_IN_A_DAY: Final = METRICS.define(
     "gauge",
@@ -196,7 +200,7 @@ SUPPLIER_PERMITS_USED_IN_A_DAY: Final = METRICS.define(
 SUPPLIER_PERMITS_DAY_LIMIT: Final = METRICS.define(
     "gauge",
     "releve_supplier_permits_day_limit",
-    "Permits of a supplier a day. Missing without a daily limit.",
+    "Permits that a supplier's quota allows a day. Missing without a daily limit.",
     supplier=SUPPLIERS,
     api=(),
 )
@@ -218,7 +222,7 @@ QUEUE_MESSAGES: Final = METRICS.define("gauge", "releve_queue_messages", "Messag
 QUEUE_AGE: Final = METRICS.define(
     "gauge",
     "releve_queue_oldest_message_age_seconds",
-    "Age of the next message in a queue, 0 if it is empty (Redis only, because RabbitMQ does not tell).",
+    "Age of the next message in a queue, 0 for an empty queue (Redis only, because RabbitMQ does not tell).",
     queue=(),
 )
 
