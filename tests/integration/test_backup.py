@@ -228,6 +228,22 @@ def test_an_empty_backup_fails_unless_it_is_asked_for(new: Installation, tmp_pat
     new.releve("restore", str(file))
 
 
+def test_a_path_that_ends_in_a_slash_is_a_folder_and_is_made(old: Installation, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "backups"
+    for _ in range(2):
+        old.releve("backup", f"{folder}/")
+        (file,) = folder.iterdir()
+        assert file.name.startswith("releve-backup-")
+        assert [path.stat().st_mode & 0o777 for path in (folder.parent, folder, file)] == [0o700, 0o700, 0o600]
+        file.unlink()
+
+
+def test_a_file_is_not_taken_for_a_folder(old: Installation, tmp_path: Path) -> None:
+    file = tmp_path / "monday"
+    file.touch()
+    assert f"{file} is a file: " in old.releve("backup", f"{file}/", code=1).error_line
+
+
 def test_a_registry_in_use_is_not_touched(new: Installation, archive: Path) -> None:
     with new.open() as runtime:
         restore(runtime, archive)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from worker.cli.backup import FILE_PREFIX, describe_counts, target_argument
+from worker.cli.backup import FILE_PREFIX, describe_counts
 from worker.cli.common import confirm_on_terminal, json_option, open_runtime, print_result
 from worker.ops.backups.archive import BackupRefused
 from worker.ops.backups.restore import RestoreSummary
@@ -16,7 +16,7 @@ from worker.ops.backups.restore import restore as restore_backup
 
 
 @click.command()
-@target_argument
+@click.argument("target", metavar="FILE|DIR", type=click.Path(path_type=Path))
 @click.option("--without-ledger", is_flag=True, help="Restore even though the ledger of erasures is lost.")
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 @json_option
