@@ -31,14 +31,13 @@ def rows() -> list[str]:
 
 
 def row(plan: Plan, names: list[str]) -> str:
-    alone, beside = plan.hours
     fits = describe_policy(plan.policy) if plan.fits else f"does not fit; {number(most(plan))} accounts would"
     cells = [
         number(plan.fleet.accounts),
         ", ".join(names),
         fits,
         number(plan.calls_a_night),
-        f"{alone:.1f} to {beside:.1f} h",
+        hours(plan),
         f"{plan.backfill_days:.1f} days",
         number(plan.quota.hour_limit_for(plan.fleet.calls_a_night(TYPICAL_POLICIES["everything_every_night"]))),
         number(plan.quota.hour_limit_for(plan.fleet.calls_a_night(TYPICAL_POLICIES["once_a_week"]))),
@@ -74,20 +73,24 @@ def number(value: int) -> str:
     return f"{value:,}".replace(",", " ")
 
 
+def hours(plan: Plan) -> str:
+    alone, beside = (f"{hours:.1f}" for hours in plan.hours)
+    return f"{alone} h" if alone == beside else f"{alone} to {beside} h"
+
+
 def gas_rows() -> list[str]:
     """Return the table of gas: fleets on the limits of GRDF's preset."""
     lines = []
     for accounts in GAS_FLEETS:
         plan = plan_fleet(Fleet(accounts, supplier="grdf"), gas_quota())
         fits = describe_policy(plan.policy) if plan.fits else f"does not fit; {number(most(plan))} homes would"
-        alone, beside = plan.hours
         needed = plan.as_json()["calls_per_day_needed"]["everything_every_night"]
         cells = [
             number(accounts),
             fits,
             number(plan.fleet.naive_calls_a_night),
             number(plan.calls_a_night),
-            f"{alone:.1f} to {beside:.1f} h",
+            hours(plan),
             f"{plan.backfill_days:.1f} days",
             number(needed),
         ]
