@@ -19,6 +19,7 @@ no text stands in for another.
 from __future__ import annotations
 
 import json
+import re
 from datetime import date, datetime
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,8 @@ Texts = dict[str, dict[str, str]]  # Key of a text -> language -> text.
 LANGUAGES: Final = ("fr", "en")
 LOCALES: Final = {"fr": Locale.parse("fr_FR"), "en": Locale.parse("en_GB")}
 _UNKNOWN_CODE: Final = "UNKNOWN_ERROR"
+_SPACE_BEFORE_COLON: Final = re.compile(r" (?=[:»])|(?<=«) ")
+_SPACE_BEFORE_MARK: Final = re.compile(r" (?=[;?!])")
 _FOLDER: Final = Path(__file__).parent / "locales"
 
 
@@ -48,7 +51,13 @@ def load_texts() -> Texts:
         texts[f"series.{series}.name"] = dict(described.label.title)
         texts[f"series.{series}.object"] = dict(described.label.object)
         texts[f"series.{series}.about"] = dict(described.label.about)
-    return texts
+    return {key: {**by_language, "fr": typeset_french(by_language["fr"])} for key, by_language in texts.items()}
+
+
+def typeset_french(text: str) -> str:
+    """Return the text with no-break spaces, so that no line begins with a mark or ends with an opening quote."""
+    text = _SPACE_BEFORE_COLON.sub("\N{NO-BREAK SPACE}", text)
+    return _SPACE_BEFORE_MARK.sub("\N{NARROW NO-BREAK SPACE}", text)
 
 
 def translate(key: str, language: str, **facts: Any) -> str:

@@ -19,6 +19,7 @@ from tests.support.system import BIN
 from tests.support.waiting import until
 from worker.stores.redis.child_processes import answers, free_port
 from worker.stores.redis.embedded import ServerFolder
+from worker.stores.redis.sockets import listen
 
 HEARD_OF = (
     "worker and web are running; logs in releve-data/logs; Ctrl-C ends them",
@@ -61,6 +62,17 @@ def up(tmp_path: Path, environment: Mapping[str, str]) -> Iterator[tuple[subproc
         until(lambda: not ServerFolder(tmp_path / "releve-data").is_running(), "the end of Redis")
 
 
+def refused_up(folder: Path, environment: Mapping[str, str], port: int) -> str:
+    """Run one that must end at once and start nothing; return its line."""
+    command = [BIN / "releve", "up", "--port", str(port)]
+    ended = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (line,) = ended.stderr.splitlines()
+    return line
+
+
 def children_of(pid: int) -> dict[str, int]:
     """Return the pids of a process's children by their last word but options."""
     found = subprocess.run(
@@ -88,6 +100,43 @@ def test_a_home_runs_in_two_small_processes_and_ends_whole(
     assert process.returncode == 0
     assert all(line in output for line in HEARD_OF) and "Flower" not in output
     assert not ServerFolder(tmp_path / "releve-data").is_running()
+
+
+def test_a_second_up_in_the_same_folder_is_refused_at_once(
+    tmp_path: Path, environment: Mapping[str, str], up: tuple[subprocess.Popen[str], str]
+) -> None:
+    process, address = up
+    for port in (int(address.rpartition(":")[2]), free_port()):
+        assert refused_up(tmp_path, environment, port) == (
+            f"releve: `releve up` already runs in releve-data (process {process.pid}): stop it first, or set "
+            "RELEVE_DATA_DIR to another folder"
+        )
+    assert children_of(process.pid).keys() == {"worker.ops.home_worker", "worker web", "guard.py"}
+
+
+def test_up_starts_again_after_a_kill(
+    tmp_path: Path, environment: Mapping[str, str], up: tuple[subprocess.Popen[str], str]
+) -> None:
+    process, address = up
+    process.kill()
+    process.wait()
+    command = [BIN / "releve", "up", "--port", address.rpartition(":")[2]]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as again:
+        until(lambda: children_of(again.pid).keys() >= {"worker web"}, "the parts of the second run")
+        until(lambda: answers(address), "the home's pages", not_yet=(OSError,))
+        again.send_signal(signal.SIGTERM)
+        assert all(line in again.communicate(timeout=60)[0] for line in HEARD_OF)
+
+
+def test_a_taken_port_is_refused_before_anything_is_started(tmp_path: Path, environment: Mapping[str, str]) -> None:
+    releve(tmp_path, environment, "home", "add", "--token", "-", text=gateway_token())
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        line = refused_up(tmp_path, environment, port)
+    assert line == (f"releve: can't listen on 127.0.0.1:{port} (Address already in use): choose another --port")
+    assert not (tmp_path / "releve-data" / "logs").exists()
 
 
 def test_the_end_of_a_part_ends_all_with_one_line(up: tuple[subprocess.Popen[str], str]) -> None:

@@ -308,9 +308,9 @@ def test_the_kept_backup_comes_back_by_its_own_version(redis_url: str, tmp_path:
     with installation_of(tmp_path, redis_url).open() as runtime:
         if migrations.newest_step() != load_kept("secrets")["step"]:
             with pytest.raises(BackupRefused, match="restore it with that version, then upgrade"):
-                restore(runtime, KEPT / "backup.zip")
+                restore(runtime.settings, KEPT / "backup.zip")
             return
-        restore(runtime, KEPT / "backup.zip")
+        restore(runtime.settings, KEPT / "backup.zip")
         assert_evidence_is_whole(runtime)
         accounts = sorted(account.id for account in runtime.registry.list())
         assert documents_of(runtime.measures, accounts) == kept_documents(accounts)
@@ -327,7 +327,7 @@ def test_the_version_before_restores_what_migrate_has_saved(
     settings = {"ledger_file": str(tmp_path / "ledger.ndjson"), "measures_url": url_of(kept)}
     before = installation_of(tmp_path / "before", redis_url, **settings)
     with before.open() as runtime:
-        assert restore(runtime, saved).documents == 0
+        assert restore(runtime.settings, saved).documents == 0
     kept_rows = {name: rows for name, rows in load_kept("registry").items() if name in TABLES}
     restored = read_all_rows(f"sqlite:///{before.folder}/registry.db")
     assert find_lost_rows(without_ended(kept_rows), without_ended(restored)) == {}

@@ -105,6 +105,7 @@ def test_l3_a_backup_and_its_restore_are_recorded(redis_url: str, tmp_path: Path
         fill(runtime)  # It has an entry of the trail, too.
     old.releve("backup", str(tmp_path / "backup.zip"))
     assert [row["action"] for row in trail(old)] == ["account.pause", "backup.make"]
+    new.releve("tokens", "list")  # It makes a registry; without one, a refusal leaves nothing behind.
     new.releve("restore", str(tmp_path / "nothing.zip"), code=1)  # Its entry does not keep the next one from it.
     new.releve("restore", str(tmp_path / "backup.zip"))
     again = new.releve("restore", str(tmp_path / "backup.zip")).out  # As after an interruption.

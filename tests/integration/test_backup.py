@@ -83,7 +83,7 @@ def test_all_comes_back_on_servers_of_another_kind_and_a_backup_of_it_is_the_sam
     with old.open() as runtime:
         before = registry_rows(runtime), documents(runtime)
     with elsewhere.open() as runtime:
-        summary = restore(runtime, archive)
+        summary = restore(runtime.settings, archive)
         assert without_ended(registry_rows(runtime)) == without_ended(before[0])
         assert documents(runtime) == before[1]
         assert (summary.accounts, summary.documents, summary.kept) == (4, 2 * (len(DAYS) + 1), 0)
@@ -107,7 +107,7 @@ def test_what_older_versions_have_sealed_comes_back_and_is_then_sealed_anew(
         runtime.registry.database.change(update(TOKENS).values(sealed=seal_as_before(token, KEY)))
         back_up(runtime, file)
     with new.open() as runtime:
-        restore(runtime, file)
+        restore(runtime.settings, file)
         assert runtime.registry.tokens.load(accounts[0]) == token
     assert "1 tokens encrypted again" in new.releve("keys", "rotate").out
     with new.open() as runtime:
@@ -154,22 +154,22 @@ def test_an_account_removed_while_its_measures_were_saved_does_not_come_back(
         monkeypatch.undo()
     assert read_manifest(tmp_path / "backup.zip")["members"]["measures/com.grandlyon.enedis.day"]["lines"] > len(DAYS)
     with new.open() as runtime:
-        restore(runtime, tmp_path / "backup.zip")
+        restore(runtime.settings, tmp_path / "backup.zip")
         assert all(store.read(ids["paused"], "0", "~") == [] for store in ByDoctype(runtime.measures).values())
 
 
 def test_twice_is_once_and_what_is_younger_in_the_store_stays(new: Installation, archive: Path) -> None:
     with new.open() as runtime:
-        first = restore(runtime, archive)
+        first = restore(runtime.settings, archive)
         before = registry_rows(runtime), documents(runtime)
-        again = restore(runtime, archive)
+        again = restore(runtime.settings, archive)
         assert (registry_rows(runtime), documents(runtime)) == before
         assert (again.documents, again.kept) == (0, first.documents)
         account, store = before[1][0]["source_account"], ByDoctype(runtime.measures)[Doctype.DAY]
         (stored,) = store.read(account, "2023-01-01", "2023-01-02")
         corrected = {**stored, "load": 9.0, "updated_at": "2024-07-26T00:00:00+00:00"}
         assert store.write([corrected]) == []
-        assert restore(runtime, archive).documents == 0
+        assert restore(runtime.settings, archive).documents == 0
         assert store.read(account, "2023-01-01", "2023-01-02")[0]["load"] == 9.0
 
 
@@ -180,9 +180,9 @@ def test_an_interrupted_restore_leaves_the_registry_empty_and_the_next_goes_on(
         with monkeypatch.context() as patch:
             patch.setattr(SqlStore, "write", dying_at(3, SqlStore.write))
             with pytest.raises(KeyboardInterrupt):
-                restore(runtime, archive)
+                restore(runtime.settings, archive)
         assert not any(registry_rows(runtime).values())
-        summary = restore(runtime, archive)
+        summary = restore(runtime.settings, archive)
         assert summary.kept > 0
         assert summary.documents + summary.kept == len(documents(runtime)) == 2 * (len(DAYS) + 1)
 
@@ -202,7 +202,7 @@ def dying_at(time: int, write: Callable[..., Any]) -> Callable[..., Any]:
 def test_a_restore_forgets_what_redis_knew_of_another_store(new: Installation, archive: Path) -> None:
     with new.open() as runtime:
         runtime.progress.mark_done("home1", "daily", DateWindow.parse("2024-01-01/2024-02-01"))
-        restore(runtime, archive)
+        restore(runtime.settings, archive)
         assert runtime.progress.coverage("home1", "daily").windows == []
 
 
@@ -228,24 +228,40 @@ def test_an_empty_backup_fails_unless_it_is_asked_for(new: Installation, tmp_pat
     new.releve("restore", str(file))
 
 
+def test_a_path_that_ends_in_a_slash_is_a_folder_and_is_made(old: Installation, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "backups"
+    for _ in range(2):
+        old.releve("backup", f"{folder}/")
+        (file,) = folder.iterdir()
+        assert file.name.startswith("releve-backup-")
+        assert [path.stat().st_mode & 0o777 for path in (folder.parent, folder, file)] == [0o700, 0o700, 0o600]
+        file.unlink()
+
+
+def test_a_file_is_not_taken_for_a_folder(old: Installation, tmp_path: Path) -> None:
+    file = tmp_path / "monday"
+    file.touch()
+    assert f"{file} is a file: " in old.releve("backup", f"{file}/", code=1).error_line
+
+
 def test_a_registry_in_use_is_not_touched(new: Installation, archive: Path) -> None:
     with new.open() as runtime:
-        restore(runtime, archive)
+        restore(runtime.settings, archive)
         runtime.registry.add("enedis", "30001640000055", NOW, token_needed=False)
         before = registry_rows(runtime)
         with pytest.raises(BackupRefused, match=r"already has accounts.*RELEVE_REGISTRY_URL"):
-            restore(runtime, archive)
+            restore(runtime.settings, archive)
         assert registry_rows(runtime) == before
 
 
 def test_without_the_keys_of_its_tokens_it_is_refused(new: Installation, archive: Path) -> None:
     with new.but(token_keys=generate_key()).open() as runtime:
         with pytest.raises(BackupRefused, match="RELEVE_TOKEN_KEYS"):
-            restore(runtime, archive)
+            restore(runtime.settings, archive)
         assert not any(registry_rows(runtime).values())
         assert all(store.read("", "0", "~") == [] for store in ByDoctype(runtime.measures).values())
     with new.but(token_keys=f"{generate_key()},{KEY}").open() as runtime:
-        assert restore(runtime, archive).accounts == 4
+        assert restore(runtime.settings, archive).accounts == 4
 
 
 def without_a_member(path: Path) -> None:
@@ -295,7 +311,7 @@ def test_what_is_damaged_or_too_new_is_refused_before_anything_is_written(
     spoil(archive)
     with new.open() as runtime:
         with pytest.raises(BackupRefused, match=text) as caught:
-            restore(runtime, archive)
+            restore(runtime.settings, archive)
         assert "\n" not in str(caught.value)
         assert not any(registry_rows(runtime).values())
 
@@ -307,7 +323,7 @@ def test_of_another_version_it_is_refused(new: Installation, archive: Path, monk
         with pytest.raises(
             BackupRefused, match=rf"another version \(schema {step}\): restore it with that version, then"
         ):
-            restore(runtime, archive)
+            restore(runtime.settings, archive)
 
 
 def test_without_the_key_it_was_sealed_under_it_is_refused_and_no_key_is_made(new: Installation, archive: Path) -> None:
@@ -316,7 +332,7 @@ def test_without_the_key_it_was_sealed_under_it_is_refused_and_no_key_is_made(ne
         assert "RELEVE_BACKUP_KEYS" in error and "backup.keys" in error
     assert not (new.folder / "backup.keys").exists()
     with new.but(backup_keys=f"{generate_key()},{BACKUP_KEY}").open() as runtime:
-        assert restore(runtime, archive).accounts == 4
+        assert restore(runtime.settings, archive).accounts == 4
 
 
 def test_what_is_in_it_can_be_looked_at_without_restoring_it(new: Installation, archive: Path) -> None:
@@ -333,7 +349,7 @@ def test_a_store_that_others_write_to_is_named(
     with new.open() as runtime:
         monkeypatch.setattr(SqlStore, "write", lambda _, documents, *__: documents)
         with pytest.raises(StoreUnavailable, match="stop the workers"):
-            restore(runtime, archive)
+            restore(runtime.settings, archive)
 
 
 def test_a_file_that_is_there_is_not_written_over(old: Installation, archive: Path) -> None:

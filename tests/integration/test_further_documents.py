@@ -44,7 +44,7 @@ def test_a_backup_brings_all_fields_and_switches_back_and_an_erasure_leaves_noth
         before = documents(runtime)
         back_up(runtime, tmp_path / "backup.zip")
     with new.open() as runtime:
-        assert restore(runtime, tmp_path / "backup.zip").documents == written
+        assert restore(runtime.settings, tmp_path / "backup.zip").documents == written
         assert documents(runtime) == before and len(before) == written
         assert runtime.registry.outcomes.collected(account_id) == [Series.DAILY, Series.CONTRACT]
         erased = runtime.erase(account_id)

@@ -240,6 +240,6 @@ def test_a_home_survives_backup_and_restore(
     for name in ("backup.keys", "token.keys", "erasure.keys", "session.key", "ledger.ndjson"):
         if (home.folder / name).exists():
             (folder / name).write_bytes((home.folder / name).read_bytes())
-    restored = Installation(folder, home.redis_url, home.settings).but(home="true")
+    restored = Installation(folder, home.redis_url, home.settings)
     restored.releve("restore", str(archive))
     assert restored.query("home")["accounts"][0]["account"] == row["account"]

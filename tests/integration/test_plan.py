@@ -82,11 +82,29 @@ def test_the_lines_for_people_say_the_same(releve: Releve) -> None:
 
 def test_a_fleet_for_which_no_policy_is_enough_hears_what_to_ask_for(releve: Releve) -> None:
     ended = releve("--accounts", "1000000", "--preset", "enedis-2026")
-    assert ended.code == 0
     assert "too much for the quota" in ended.out
     assert ended.error_line.endswith(
         "once a week, 1000000 accounts are too many: 58800 are possible; ask the supplier for 17007 calls an hour"
     )
+
+
+@pytest.mark.parametrize("option", ["--json", "--apply"])
+def test_a_script_hears_by_the_exit_code_that_a_plan_does_not_fit(releve: Releve, option: str) -> None:
+    ended = releve("--accounts", "1000000", "--preset", "enedis-2026", option)
+    assert ended.code == 1
+    if option == "--json":
+        assert json.loads(ended.out)["fits"] is False
+    else:
+        assert releve("--show").code == 0, "what is in use can always be shown"
+
+
+@pytest.mark.parametrize(
+    ("accounts", "hours"), [("1000", "0.1 h of 24 h"), ("100000", "14.7 h, 21.2 h if other lanes are busy, of 24 h")]
+)
+def test_the_hours_of_a_night_are_one_number_where_other_lanes_add_none(
+    releve: Releve, accounts: str, hours: str
+) -> None:
+    assert f", {hours}\n" in releve("--accounts", accounts, "--preset", "enedis-v5").out
 
 
 def test_a_limit_of_ones_own_and_shorter_nights_are_reckoned_with(releve: Releve) -> None:

@@ -21,12 +21,14 @@ from tests.support.backups import (
     write_zip,
 )
 from tests.support.installation import Installation
+from tests.support.own_home import GATEWAY
 from tests.support.registries import METER, NOW, record_consent
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.connection_requests import ConnectionRequest
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.series import Doctype
 from worker.errors import ConsentStopped
+from worker.ops.backups import create as creating
 from worker.ops.backups import restore as restoring
 from worker.ops.backups.archive import BackupRefused, to_line
 from worker.ops.backups.blocks import pack
@@ -94,7 +96,7 @@ def test_n3_a_token_revoked_and_an_account_erased_since_do_not_come_back(lost: L
         runtime.erase(first)
     with new.open() as runtime:
         operator = runtime.web_access.operators.add("alice")
-        summary = restore(runtime, lost.file)
+        summary = restore(runtime.settings, lost.file)
         assert runtime.web_access.operators.list() == [operator], "one who was made before the restore stays"
         (token,) = runtime.api_tokens.list()
         assert token.revoked_at is not None
@@ -122,7 +124,7 @@ def test_n3_measures_of_an_erased_account_are_never_written(lost: Lost, monkeypa
 
     with lost.new.open() as runtime:
         monkeypatch.setattr(SqlStore, "write", watched)
-        restore(runtime, lost.file)
+        restore(runtime.settings, lost.file)
     assert accounts == {lost.ids["paused"]}
 
 
@@ -130,14 +132,14 @@ def test_n3_measures_that_an_interrupted_erasure_left_are_erased(lost: Lost) -> 
     lost.note(LedgerKind.ERASED, lost.ids["first"])
     with lost.new.but(measures_url=f"sqlite:///{lost.installation.folder / 'measures.db'}").open() as runtime:
         assert days_of(runtime, lost.ids["first"])
-        restore(runtime, lost.file)
+        restore(runtime.settings, lost.file)
         assert days_of(runtime, lost.ids["first"]) == []
 
 
 def test_n3_an_account_erased_after_it_was_made_after_the_backup_is_remembered(lost: Lost) -> None:
     with lost.new.open() as runtime:
         lost.note_erasure(runtime, "hhhhhhhhhhhh", "30001640000077")
-        assert restore(runtime, lost.file).since_backup.erased == 0
+        assert restore(runtime.settings, lost.file).since_backup.erased == 0
         assert lost.is_remembered(runtime, "30001640000077")
 
 
@@ -148,7 +150,7 @@ def test_n3_a_right_that_waited_for_a_meter_erased_since_is_withdrawn(
     """Its account was opened after the backup and erased; the backup knows the right alone, with the meter's number."""
     with lost.new.open() as runtime:
         lost.note(LedgerKind.ERASED, "opened-later", since, runtime.erasures.digests("grdf", "12345678901234")[0])
-        restore(runtime, lost.file)
+        restore(runtime.settings, lost.file)
         assert [right.id for right in runtime.rights.list_to_withdraw()] == waiting
 
 
@@ -157,7 +159,7 @@ def test_n3_a_consent_stopped_since_stays_stopped(lost: Lost, new: Installation)
     for account in (first, paused):
         lost.note(LedgerKind.STOPPED, account)
     with new.open() as runtime:
-        assert restore(runtime, lost.file).since_backup.stopped == 2
+        assert restore(runtime.settings, lost.file).since_backup.stopped == 2
         account = runtime.registry.get(first)
         assert (account.state, account.reason) == (AccountState.ACTION_NEEDED, ConsentStopped.code)
         assert runtime.registry.get(paused).refusal_on(NOW.date()) is not None
@@ -170,7 +172,7 @@ def test_n3_a_consent_stopped_since_stays_stopped(lost: Lost, new: Installation)
 def test_n3_a_consent_that_the_backup_knows_to_be_younger_than_the_stop_is_kept(lost: Lost) -> None:
     lost.note(LedgerKind.STOPPED, lost.ids["first"], NOW - timedelta(days=1))
     with lost.new.open() as runtime:
-        assert restore(runtime, lost.file).since_backup.stopped == 0
+        assert restore(runtime.settings, lost.file).since_backup.stopped == 0
         assert runtime.registry.get(lost.ids["first"]).state is AccountState.READY
 
 
@@ -179,7 +181,7 @@ def test_n3_a_meter_that_changed_hands_since_stays_closed(lost: Lost, new: Insta
     lost.note(LedgerKind.STOPPED, first)
     lost.note(LedgerKind.CLOSED, first, LATER + timedelta(hours=1))
     with new.open() as runtime:
-        assert restore(runtime, lost.file).since_backup.closed == 1
+        assert restore(runtime.settings, lost.file).since_backup.closed == 1
         account = runtime.registry.get(first)
         assert (account.state, account.usage_point_id) == (AccountState.CLOSED, None)
         assert runtime.registry.find("enedis", METER) is None
@@ -196,7 +198,7 @@ def test_n3_no_session_invitation_or_grant_of_before_lets_anybody_in(lost: Lost,
         back_up(runtime, lost.folder / "second.zip")
     session = Session(household=Household("h", NOW, {before.id: before.session_number}))
     with new.open() as runtime:
-        restore(runtime, lost.folder / "second.zip")
+        restore(runtime.settings, lost.folder / "second.zip")
         after = runtime.registry.get(before.id)
         assert session.shows(before) and not session.shows(after)
         assert after.session_number < 2**31
@@ -218,7 +220,7 @@ def test_n3_no_code_and_no_mail_address_of_before_lets_anybody_in(lost: Lost, ne
         assert runtime.web_access.ways_back.addresses.set(session.household.id, "anne@example.org", "fr")
         back_up(runtime, lost.folder / "second.zip")
     with new.open(**same) as runtime:
-        restore(runtime, lost.folder / "second.zip")
+        restore(runtime.settings, lost.folder / "second.zip")
         ways_back = runtime.web_access.ways_back
         assert ways_back.use_code(code) is None and ways_back.addresses.find("anne@example.org") == []
 
@@ -231,7 +233,7 @@ def test_n3_a_second_restore_ends_the_sessions_of_the_first(lost: Lost, monkeypa
             restoring, "real_clock", lambda second=second: datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC)
         )
         with installation.open() as runtime:
-            restore(runtime, lost.file)
+            restore(runtime.settings, lost.file)
             numbers.append(runtime.registry.get(lost.ids["first"]).session_number)
     assert numbers[0] < numbers[1]
 
@@ -243,7 +245,7 @@ def test_n3_requests_and_flows_of_before_are_forgotten(lost: Lost) -> None:
         flows = ConsentFlows(runtime.redis)
         state, code = flows.start(ConsentFlow("enedis", "b")), "code"
         flows.store_code(code, "sealed")
-        restore(runtime, lost.file)
+        restore(runtime.settings, lost.file)
         assert runtime.connection_requests.get("r1") is None
         assert runtime.connection_requests.list_due(NOW + timedelta(days=1), 10) == []
         assert flows.read(state) is None and flows.redeem_code(code) is None
@@ -258,7 +260,7 @@ def test_n3_a_planted_token_is_refused(lost: Lost) -> None:
     write_zip(lost.file, {**members, "registry/api_tokens": len(forged).to_bytes(4, "big") + forged})
     with lost.new.open() as runtime:
         with pytest.raises(BackupRefused, match="was changed in registry/api_tokens"):
-            restore(runtime, lost.file)
+            restore(runtime.settings, lost.file)
         assert not any(registry_rows(runtime).values())
 
 
@@ -303,11 +305,7 @@ def test_without_its_ledger_a_backup_is_refused_before_anything_is_written(
     spoil(lost)
     error = lost.new.releve("restore", str(lost.file), code=1).error_line
     assert text in error and "--without-ledger" in error and "nothing was changed" in error
-    with lost.new.open() as runtime:
-        rows = registry_rows(runtime)
-        assert [(row["action"], row["outcome"] == "ok") for row in rows.pop("audit_log")] == [("backup.restore", False)]
-        assert not any(rows.values())
-        assert days_of(runtime, lost.ids["first"]) == []
+    assert list(lost.new.folder.iterdir()) == []
     if spoil is missing:
         assert not lost.ledger_path.exists(), "a new one would hide that the old one is gone"
 
@@ -333,20 +331,20 @@ def test_where_only_an_archive_is_left_it_goes_on_and_says_what_it_cannot_know(
 def test_without_ledger_a_damaged_one_is_still_refused(lost: Lost) -> None:
     damaged(lost)
     with lost.new.open() as runtime, pytest.raises(LedgerRefused, match="was changed"):
-        restore(runtime, lost.file, without_ledger=True)
+        restore(runtime.settings, lost.file, without_ledger=True)
 
 
 def test_without_ledger_what_the_ledger_that_is_there_knows_is_applied(lost: Lost) -> None:
     """A ledger that was begun after a loss knows later erasures; and the right one is never passed over."""
     lost.note(LedgerKind.ERASED, lost.ids["first"])
     with lost.new.open() as runtime:
-        summary = restore(runtime, lost.file, without_ledger=True)
+        summary = restore(runtime.settings, lost.file, without_ledger=True)
         assert (summary.since_backup.erased, summary.erasures_unknown_since) == (1, None)
     another(lost)
     lost.note(LedgerKind.ERASED, lost.ids["paused"])
     newer = installation_with_keys(lost.folder / "newer", lost.redis_url, lost.ledger_path)
     with newer.open() as runtime:
-        summary = restore(runtime, lost.file, without_ledger=True)
+        summary = restore(runtime.settings, lost.file, without_ledger=True)
         assert summary.since_backup.erased == 1 and summary.erasures_unknown_since is not None
         assert runtime.registry.get(lost.ids["paused"]).state is AccountState.DELETED
         assert runtime.registry.find("enedis", PAUSED_METER) is None
@@ -359,16 +357,105 @@ def test_a_backup_without_a_readable_ledger_is_not_made(lost: Lost) -> None:
     assert not (lost.folder / "b.zip").exists()
 
 
+# -- What is refused, and homes
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
+
+
+def without_backup_key(_lost: Lost) -> dict[str, str]:
+    return {"backup_keys": ""}
+
+
+def another_backup_key(_lost: Lost) -> dict[str, str]:
+    return {"backup_keys": generate_key()}
+
+
+def without_token_key(_lost: Lost) -> dict[str, str]:
+    return {"token_keys": ""}
+
+
+def without_erasure_key(_lost: Lost) -> dict[str, str]:
+    return {"erasure_keys": ""}
+
+
+def damaged_file(lost: Lost) -> dict[str, str]:
+    content = lost.file.read_bytes()
+    lost.file.write_bytes(content[: len(content) // 2])
+    return {}
+
+
+def filled_registry(lost: Lost) -> dict[str, str]:
+    """With no key of it at hand, and no sealed value in the backup that would ask for one."""
+    empty = installation_with_keys(lost.folder / "empty", lost.redis_url, lost.ledger_path)
+    lost.file.unlink()
+    empty.releve("backup", str(lost.file), "--allow-empty")
+    return {"registry_url": f"sqlite:///{lost.installation.folder / 'registry.db'}", "token_keys": ""}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [without_backup_key, another_backup_key, without_token_key, without_erasure_key, damaged_file, filled_registry],
+)
+def test_a_refused_restore_leaves_nothing_behind(lost: Lost, spoil: Callable[[Lost], dict[str, str]]) -> None:
+    folder = lost.folder / "nowhere"
+    before = files_below(lost.new.folder), lost.ledger_path.read_bytes()
+    changes = {"data_dir": str(folder), "redis_url": "", **spoil(lost)}
+    ended = lost.new.run("restore", str(lost.file), **changes)
+    assert ended.code in (1, 2) and ended.error_line
+    assert not folder.exists()
+    assert (files_below(lost.new.folder), lost.ledger_path.read_bytes()) == before
+
+
+def test_a_homes_backup_is_restored_as_a_home(lost: Lost) -> None:
+    assert " by a home, " in lost.installation.releve("backup-info", str(back_up_home(lost))).out
+    new = lost.new.but(gateway_url=GATEWAY)
+    assert not new.read_settings().is_home
+    for again in (False, True):
+        out = new.releve("restore", str(lost.file)).out
+        assert "so is this data folder now" in out and out.startswith("an earlier run") is again
+        assert new.read_settings().is_home
+        new.read_settings().home_mark().unlink()  # As if the first run had been interrupted.
+
+
+@pytest.mark.parametrize("settings", [{"home": "false"}, {"enedis_client_id": "of-a-fleet"}], ids=str)
+def test_a_homes_backup_is_refused_by_the_settings_of_a_fleet(lost: Lost, settings: dict[str, str]) -> None:
+    back_up_home(lost)
+    lost.new.releve("restore", str(lost.file), code=2, **settings)
+    assert list(lost.new.folder.iterdir()) == []
+
+
+def back_up_home(lost: Lost) -> Path:
+    lost.file.unlink(missing_ok=True)
+    lost.installation.releve("backup", str(lost.file), home="true", gateway_url=GATEWAY)
+    return lost.file
+
+
+def test_a_backup_that_says_nothing_of_a_home_is_restored_as_before(
+    lost: Lost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 0.2 made such ones, of homes too."""
+    lost.file.unlink()
+    with lost.installation.open() as runtime, monkeypatch.context() as patch:
+        facts = creating._facts
+        patch.setattr(creating, "_facts", lambda *about: {k: v for k, v in facts(*about).items() if k != "home"})
+        back_up(runtime, lost.file)
+    out = lost.new.releve("restore", str(lost.file)).out
+    assert "data folder" not in out and not lost.new.read_settings().is_home
+    assert lost.new.releve("backup-info", str(lost.file)).out.startswith("made ")
+
+
 # -- Twice and interrupted
 
 
 def test_twice_is_once_with_a_ledger_and_ended_tokens_too(lost: Lost, new: Installation) -> None:
     lost.note(LedgerKind.ERASED, lost.ids["first"])
     with new.open() as runtime:
-        restore(runtime, lost.file)
+        restore(runtime.settings, lost.file)
         before = registry_rows(runtime)
         for _ in range(2):
-            again = restore(runtime, lost.file)
+            again = restore(runtime.settings, lost.file)
             assert again.registry_was_there and again.documents == 0
             assert registry_rows(runtime) == before
         out = new.releve("restore", str(lost.file)).out
@@ -378,7 +465,7 @@ def test_twice_is_once_with_a_ledger_and_ended_tokens_too(lost: Lost, new: Insta
 @pytest.mark.parametrize("change", ["a longer ledger", "a lost Redis", "a newer backup"])
 def test_where_it_cannot_be_the_same_restore_it_is_refused(lost: Lost, change: str) -> None:
     with lost.new.open() as runtime:
-        restore(runtime, lost.file)
+        restore(runtime.settings, lost.file)
         before = registry_rows(runtime)
         if change == "a longer ledger":
             lost.note(LedgerKind.ERASED, lost.ids["first"])
@@ -390,7 +477,7 @@ def test_where_it_cannot_be_the_same_restore_it_is_refused(lost: Lost, change: s
                 record_consent(old.consents, lost.ids["paused"], ConsentKind.AUTORISATION, NOW, reference="4712")
                 back_up(old, lost.file)
         with pytest.raises(BackupRefused, match="already has accounts"):
-            restore(runtime, lost.file)
+            restore(runtime.settings, lost.file)
         assert registry_rows(runtime) == before
 
 
@@ -400,9 +487,9 @@ def test_a_ledger_that_cannot_be_applied_leaves_the_registry_empty(lost: Lost, m
         with monkeypatch.context() as patch:
             patch.setattr("worker.stores.registry.consents.ConsentTable.erase_after_removal", dying)
             with pytest.raises(KeyboardInterrupt):
-                restore(runtime, lost.file)
+                restore(runtime.settings, lost.file)
         assert not any(registry_rows(runtime).values())
-        assert restore(runtime, lost.file).since_backup.erased == 1
+        assert restore(runtime.settings, lost.file).since_backup.erased == 1
 
 
 def dying(*_: object) -> None:

@@ -51,6 +51,41 @@ def test_its_settings_are_ours_and_hold_no_secret() -> None:
     assert not [name for name in names if "token" in name or "secret" in name or "key" in name]
 
 
+# Each other setting keeps its default, for one of these reasons.
+NOT_PASSED: Final = {
+    "a home asks a gateway": (
+        "preset", "enedis_sandbox", "enedis_url", "enedis_authorize_url", "enedis_client_id", "enedis_client_secret",
+        "calls_per_second", "calls_per_hour", "calls_per_day", "consent_duration",
+    ),
+    "no secret is in the environment": (
+        "grdf_preset", "grdf_url", "grdf_token_url", "grdf_authorize_url", "grdf_scope", "grdf_client_id",
+        "grdf_client_secret", "grdf_calls_per_second", "grdf_calls_per_day", "webhook_url", "webhook_secret",
+        "session_key", "flower_password",
+    ),
+    "all of it is in the volume": (
+        "data_dir", "redis_url", "broker_url", "registry_url", "registry_admin_url", "measures_url",
+        "measures_admin_url", "token_keys", "erasure_keys", "backup_keys", "ledger_file", "layout", "couchdb_shards",
+        "couchdb_replicas", "couchdb_revisions",
+    ),
+    "it is for many households": (
+        "contact", "pretend_homes", "new_accounts_per_browser", "new_accounts_per_address", "new_accounts_per_day",
+        "api_calls_per_minute", "quota_floors", "quota_ceilings", "incident_accounts", "incident_share",
+        "incident_minutes", "incident_probe_s", "audit_sample", "metrics_host", "metrics_port",
+    ),
+    "its default suits a home": (
+        "plain_http", "daily_limit_kwh", "raw_answers_days", "keep_corrections_days", "keep_consent_proof_days",
+        "log_format", "pretend_now", "supplier_timeout_s", "store_timeout_s", "inflight_expiry_s",
+        "visibility_timeout_s", "reconcile_every_s", "watchdog_silence_s",
+    ),
+}  # fmt: skip
+
+
+def test_each_setting_is_passed_on_or_named_here_with_the_reason() -> None:
+    passed = {name.removeprefix(PREFIX).lower() for name in HOME["environment"] if name.startswith(PREFIX)}
+    left_out = [name for names in NOT_PASSED.values() for name in names]
+    assert sorted([*passed, *left_out]) == sorted(Settings.model_fields)
+
+
 def test_its_commands_are_ours() -> None:
     first, second = shlex.split(HOME["command"])[2].split(" && ")
     check = " ".join(HOME["healthcheck"]["test"][1:])

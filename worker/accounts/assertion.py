@@ -131,5 +131,5 @@ def _check_reference(reference: str | None, usage_point_id: str) -> None:
     if len(reference) > MAX_REFERENCE_LENGTH or not reference.isprintable():
         raise ValueError(f"a reference must be one line of at most {MAX_REFERENCE_LENGTH} characters")
     if usage_point_id in reference:
-        # The evidence outlives the account, and no longer names the meter then.
-        raise ValueError("a reference must not contain the meter's number, because it stays after an erasure")
+        # An erasure removes the reference, but until then commands show it whole, and a meter by its last digits.
+        raise ValueError("a reference must not contain the meter's number, because it is shown unmasked")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,19 +11,18 @@ from typing import Final
 import click
 
 from worker.cli.common import json_option, open_runtime, print_result
+from worker.ops.backups.archive import BackupRefused
 from worker.ops.backups.create import BackupSummary, back_up
 from worker.ops.backups.restore import RestoreSummary
 
 FILE_PREFIX: Final = "releve-backup-"
 
-target_argument = click.argument("target", metavar="FILE|DIR", type=click.Path(path_type=Path))
-
 
 @click.command()
-@target_argument
+@click.argument("target", metavar="FILE|DIR")  # As text, for a Path forgets the slash at its end.
 @click.option("--allow-empty", is_flag=True, help="Also back up a registry without accounts.")
 @json_option
-def backup(target: Path, allow_empty: bool, as_json: bool) -> None:
+def backup(target: str, allow_empty: bool, as_json: bool) -> None:
     """Back up the registry and the measures to FILE, or to a new file in DIR; workers may keep running.
 
     The file is encrypted and signed with RELEVE_BACKUP_KEYS (or backup.keys in RELEVE_DATA_DIR). A restore also needs
@@ -34,7 +34,7 @@ def backup(target: Path, allow_empty: bool, as_json: bool) -> None:
       releve backup /var/backups/releve/
       releve backup monday.zip --json
     """
-    path = target / f"{FILE_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip" if target.is_dir() else target
+    path = _file_in(target)
     with open_runtime() as runtime:
         summary = back_up(runtime, path, allow_empty=allow_empty)
         ledger, keys = runtime.ledger_file.path, runtime.settings.backup_keys
@@ -50,6 +50,16 @@ def backup(target: Path, allow_empty: bool, as_json: bool) -> None:
         f"to restore it you need {key} and the newest {ledger}: copy that file often",
         as_json=as_json,
     )
+
+
+def _file_in(target: str) -> Path:
+    """Return the file to write; a path that ends in a slash is a folder, which the backup makes where it is missing."""
+    path = Path(target)
+    if not (path.is_dir() or target.endswith(os.sep)):
+        return path
+    if path.is_file():
+        raise BackupRefused(f"{path} is a file: leave out the slash, or name a folder")
+    return path / f"{FILE_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip"
 
 
 def describe_counts(summary: BackupSummary | RestoreSummary) -> str:

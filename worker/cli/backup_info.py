@@ -31,7 +31,8 @@ def backup_info(file: Path, as_json: bool) -> None:
         print_json(manifest)
         return
     click.echo(
-        f"made {manifest['made_at']}, format {manifest['format']}, schema {manifest['schema']}; the file is intact"
+        f"made {manifest['made_at']}{' by a home' if manifest.get('home') else ''}, format {manifest['format']}, "
+        f"schema {manifest['schema']}; the file is intact"
     )
     click.echo(
         f"ledger of erasures: {manifest['ledger']['id']}, {manifest['ledger']['entries']} entries when the backup "

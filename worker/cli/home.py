@@ -14,9 +14,10 @@ from worker.accounts.home.gateway_accounts import MeterConnected, TokenAccount, 
 from worker.accounts.home.summary import HomeAccount, HomeSummary, summarize_home
 from worker.cli.audit_trail import note_result
 from worker.cli.common import UsagePoint, json_option, open_runtime, print_result, shell_language, shell_user
-from worker.cli.home_mark import make_home, refuse_fleet
+from worker.cli.home_mark import make_home
 from worker.cli.tables import local_text, print_table
 from worker.errors import StoreUnavailable
+from worker.runtime.home_mark import refuse_fleet
 from worker.runtime.process import Runtime
 from worker.texts import has_text, translate, translate_code
 

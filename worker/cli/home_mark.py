@@ -1,4 +1,4 @@
-"""The mark that makes a data folder that of a home: `releve home add` and `releve import` set it."""
+"""The change of an empty data folder into that of a home, by `releve home add` and `releve import`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from worker.clients.suppliers import ENEDIS
 from worker.domain.clock import clock_from
 from worker.domain.measures.readings import civil_date
 from worker.ops.health.connections import missing_sqlite_file
+from worker.runtime.home_mark import mark_home, refuse_fleet
 from worker.runtime.stores import open_current_database
 from worker.stores.registry.overview import Overview
 
@@ -26,22 +27,9 @@ def make_home(settings: Settings) -> Settings:
         raise ConfigError(
             "this installation has accounts with Enedis: for a home, set RELEVE_DATA_DIR to another folder"
         )
-    mark = settings.home_mark()
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text("This data folder is that of a home: see `releve home --help`.\n", encoding="utf-8")
+    mark_home(settings)
     get_settings.cache_clear()
     return get_settings()
-
-
-def refuse_fleet(settings: Settings) -> None:
-    """Raise ConfigError where the settings are those of a fleet."""
-    if settings.home is False:
-        raise ConfigError("RELEVE_HOME is false: unset it to set up a home")
-    if settings.has_enedis_credentials:
-        raise ConfigError(
-            "this installation has Enedis credentials (RELEVE_ENEDIS_CLIENT_ID): for a home, unset them and set "
-            "RELEVE_DATA_DIR to another folder"
-        )
 
 
 def _has_accounts_of_enedis(settings: Settings) -> bool:

@@ -75,7 +75,7 @@ def plan(
     to_reset: bool,
     as_json: bool,
     **options: Any,
-) -> None:
+) -> int:
     """Compute whether the nightly syncs fit the quota, and how often each series can be asked for.
 
     Daily values have priority. If the quota is too small for all series every night, load curves are asked for every
@@ -83,7 +83,7 @@ def plan(
     often, too.
 
     Without --accounts, the accounts of each supplier are planned with its own quota. --apply changes the first
-    supplier's plan only.
+    supplier's plan only. The exit code is 1 if a plan doesn't fit; --apply applies it anyway.
 
     \b
     Examples:
@@ -101,7 +101,7 @@ def plan(
         if to_show or to_reset:
             policies = PolicyTable(open_current_database(settings, stack))
             _reset(policies, as_json) if to_reset else _show(policies, as_json)
-            return
+            return 0
         days = settings.history_load_days if options["history_days"] is None else options["history_days"]
         preset = options["preset"] or _preset_of(settings, options["series"] or ())
         supplier = supplier_of_preset(preset)
@@ -127,19 +127,20 @@ def plan(
             chosen_presets(settings)[other].name: plan_fleet(fleet, quota_from(settings, None, night_hours, other))
             for other, fleet in fleets.items()
         }
-    _print(result, values, {} if options["preset"] else others, as_json)
+    return _print(result, values, {} if options["preset"] else others, as_json)
 
 
-def _print(result: Plan, values: dict[str, Any], others: Mapping[str, Plan], as_json: bool) -> None:
-    """Print a plan, then those of the other suppliers by preset; warn of each that does not fit."""
+def _print(result: Plan, values: dict[str, Any], others: Mapping[str, Plan], as_json: bool) -> int:
+    """Print a plan, then those of the other suppliers by preset; warn of each that does not fit, and then return 1."""
     rows = {name: {"preset": name, **plan.as_json()} for name, plan in others.items()}
     lines = [*_lines(result, values)]
     for name, other in others.items():
         lines += ["", *_lines(other, rows[name])]
     print_result({**values, **({"others": [*rows.values()]} if rows else {})}, *lines, as_json=as_json)
-    for one in (result, *others.values()):
-        if not one.fits:
-            warn(describe_shortfall(one))
+    too_large = [one for one in (result, *others.values()) if not one.fits]
+    for one in too_large:
+        warn(describe_shortfall(one))
+    return 1 if too_large else 0
 
 
 def _preset_of(settings: Settings, series: Sequence[Series]) -> str:
@@ -222,7 +223,7 @@ def _reset(policies: PolicyTable, as_json: bool) -> None:
 
 
 def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
-    quota, (alone, beside) = result.quota, result.hours
+    quota = result.quota
     limit = f"{quota.per_hour} calls an hour" if quota.per_hour else "no limit an hour"
     hours = SUPPLIERS[supplier_of_preset(values["preset"])].presets[values["preset"]].quota_day_hours
     limit += f", {quota.per_day} {'a day' if hours == HOURS_A_DAY else f'in {hours} hours'}" if quota.per_day else ""
@@ -233,7 +234,7 @@ def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
         f"policy        {describe_policy(result.policy)}"
         + ("" if result.fits else ", which is too much for the quota"),
         f"night         {result.calls_a_night} calls ({result.fleet.naive_calls_a_night} for all series of all "
-        f"accounts), {alone:.1f} h, {beside:.1f} h if other lanes are busy, of {quota.night_hours} h",
+        f"accounts), {_describe_hours(*result.hours)} of {quota.night_hours} h",
     ]
     if result.backfill_days is not None:
         days = result.fleet.history_days
@@ -250,6 +251,12 @@ def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
     if "since" in values:
         lines.append(f"applied       from the night of {values['since']} on")
     return lines
+
+
+def _describe_hours(alone: float, beside: float) -> str:
+    """Return the hours of a night by itself, and beside busy lanes where that is another number."""
+    hours, longer = f"{alone:.1f} h", f"{beside:.1f} h"
+    return hours if hours == longer else f"{hours}, {longer} if other lanes are busy,"
 
 
 def _describe_series(fleet: Fleet) -> str:

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import click
 
-from worker.cli.backup import FILE_PREFIX, describe_counts, target_argument
-from worker.cli.common import confirm_on_terminal, json_option, open_runtime, print_result
+from config.settings import get_settings
+from worker.cli.backup import FILE_PREFIX, describe_counts
+from worker.cli.common import confirm_on_terminal, json_option, print_result, warn
 from worker.ops.backups.archive import BackupRefused
 from worker.ops.backups.restore import RestoreSummary
 from worker.ops.backups.restore import restore as restore_backup
+from worker.runtime.process import announce_pretend_time
 
 
 @click.command()
-@target_argument
+@click.argument("target", metavar="FILE|DIR", type=click.Path(path_type=Path))
 @click.option("--without-ledger", is_flag=True, help="Restore even though the ledger of erasures is lost.")
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 @json_option
@@ -38,8 +40,9 @@ def restore(target: Path, without_ledger: bool, yes: bool, as_json: bool) -> Non
     confirm_on_terminal(
         f"Restore the registry and the measure store from {path.name}?", yes, if_not="nothing was restored"
     )
-    with open_runtime() as runtime:
-        summary = restore_backup(runtime, path, without_ledger=without_ledger)
+    settings = get_settings()
+    announce_pretend_time(settings, warn)
+    summary = restore_backup(settings, path, without_ledger=without_ledger)
     print_result(asdict(summary), *_lines(summary), as_json=as_json)
 
 
@@ -49,6 +52,8 @@ def _lines(summary: RestoreSummary) -> Iterator[str]:
         yield f"an earlier run restored the registry; restored {summary.documents} documents now {made}"
     else:
         yield f"restored {describe_counts(summary)} {made}"
+    if summary.home:
+        yield "the backup is a home's, and so is this data folder now"
     if summary.kept:
         yield f"{summary.kept} documents were there already"
     if not summary.registry_was_there:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Final
+
 import click
 
 from config.settings import ConfigError, Settings, get_settings
-from worker.cli.common import PORT, warn
+from worker.cli.common import PORT, refusing_taken_port, warn
 from worker.cli.operators import warn_without_operators
 from worker.cli.supervise import part_command, public_url
 from worker.ops.flower import DEFAULT_PORT as FLOWER_PORT
@@ -14,11 +20,14 @@ from worker.ops.part_supervisor import PartPlan
 from worker.ops.plain_connections import find_plain_http
 from worker.ops.startup import check_credentials
 from worker.runtime.process import Runtime, announce_pretend_time
+from worker.stores.redis.embedded import open_lock, try_flock
+from worker.stores.redis.guard import GRACE_S
 from worker.stores.redis.sockets import listen
 from worker.web.addresses import trusted_proxies
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 
-_LOOPBACK = "127.0.0.1"
+_LOOPBACK: Final = "127.0.0.1"
+_POLL_S: Final = 0.1
 
 
 @click.command()
@@ -50,19 +59,54 @@ def up(host: str, port: int, flower_port: int | None) -> None:
     trusted_proxies(address)
     if flower_port is None:
         flower_port = 0 if settings.is_home else FLOWER_PORT
-    if flower_port:
-        _check_flower(settings, flower_port)
-    with Runtime(settings) as runtime:  # Opening it migrates the registry and checks the settings.
-        warn_without_operators(runtime)
-    # Without a Redis of the settings each part joins the embedded one, which ends with the last of them.
-    _plan_parts(settings, address, host, port, flower_port).replace_process({"RELEVE_PUBLIC_URL": address})
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with open_lock(settings.data_dir / "up.lock") as lock:
+        ports_free_by = _take_folder(lock, settings.data_dir)
+        with refusing_taken_port(host, port):
+            _check_port(host, port, ports_free_by)
+        if flower_port:
+            _check_flower(settings, flower_port, ports_free_by)
+        with Runtime(settings) as runtime:  # Opening it migrates the registry and checks the settings.
+            warn_without_operators(runtime)
+        os.set_inheritable(lock, True)  # The supervisor, which is this process still, holds it from now on.
+        # Without a Redis of the settings each part joins the embedded one, which ends with the last of them.
+        _plan_parts(settings, address, host, port, flower_port).replace_process({"RELEVE_PUBLIC_URL": address})
 
 
-def _check_flower(settings: Settings, flower_port: int) -> None:
+def _take_folder(lock: int, data_dir: Path) -> float:
+    """Lock the data folder for this process; return when the parts of an earlier run that was killed have ended.
+
+    Raises ClickException where another process holds the lock. The system releases it with the holder's end, however
+    that came.
+    """
+    number = os.pread(lock, 20, 0).decode()
+    if not try_flock(lock, fcntl.LOCK_EX):
+        raise click.ClickException(
+            f"`releve up` already runs in {data_dir} (process {number}): stop it first, or set RELEVE_DATA_DIR to "
+            "another folder"
+        )
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    return time.monotonic() + (GRACE_S + 1 if number else 0)
+
+
+def _check_port(host: str, port: int, free_by: float) -> None:
+    """Raise OSError where the port is still in use at this moment of the monotonic clock."""
+    while True:
+        try:
+            listen(host, port).close()
+            return
+        except OSError:
+            if time.monotonic() >= free_by:
+                raise
+            time.sleep(_POLL_S)
+
+
+def _check_flower(settings: Settings, flower_port: int, port_free_by: float) -> None:
     """Raise ConfigError for what would end Flower right after its start, and the other processes with it."""
     password(settings)
     try:
-        listen(_LOOPBACK, flower_port).close()
+        _check_port(_LOOPBACK, flower_port, port_free_by)
     except OSError as error:
         raise ConfigError(
             f"port {flower_port} for Flower: {error.strerror}; choose another with --flower-port, or give 0 for no "

@@ -23,10 +23,13 @@ SESSION_KEY: Final = "session.key"
 _BACKUP_KEYS: Final = "backup.keys"
 
 
-def build_sealer(settings: Settings, purpose: Purpose) -> Sealer:
-    """Return what seals for a purpose.  Raises ConfigError where a key is too short, or the first can be guessed."""
+def build_sealer(settings: Settings, purpose: Purpose, *, keep_new: bool = True) -> Sealer:
+    """Return what seals for a purpose.  Raises ConfigError where a key is too short, or the first can be guessed.
+
+    ``keep_new=False``: where there is no key, the new one is not stored, and opens nothing.
+    """
     try:
-        return Sealer(_keys_of(settings, purpose), purpose)
+        return Sealer(_keys_of(settings, purpose, keep_new), purpose)
     except ValueError as error:
         raise ConfigError(f"{purpose.setting}: {error}") from None
 
@@ -46,10 +49,13 @@ def open_backup_sealer(settings: Settings) -> Sealer:
     return build_backup_sealer(settings)
 
 
-def build_erasure_hashes(settings: Settings) -> KeyedHashes:
-    """Return what recognises the meters of erased accounts.  Raises ConfigError where a key is too short."""
+def build_erasure_hashes(settings: Settings, *, keep_new: bool = True) -> KeyedHashes:
+    """Return what recognises the meters of erased accounts.  Raises ConfigError where a key is too short.
+
+    ``keep_new`` as for ``build_sealer``.
+    """
     try:
-        return KeyedHashes(_keys(settings.erasure_keys, settings.data_dir, ERASURE_KEYS, _new_key))
+        return KeyedHashes(_keys(settings.erasure_keys, settings.data_dir, ERASURE_KEYS, _new_key, keep_new))
     except ValueError as error:
         raise ConfigError(f"RELEVE_ERASURE_KEYS: {error}") from None
 
@@ -70,19 +76,32 @@ def has_backup_keys(settings: Settings) -> bool:
     return bool(of_backups and (settings.erasure_keys or (settings.data_dir / ERASURE_KEYS).exists()))
 
 
-def _keys_of(settings: Settings, purpose: Purpose) -> list[str]:
+def has_registry_keys(settings: Settings) -> bool:
+    """Return whether the keys that a registry needs are at hand here; makes none."""
+    of_tokens = settings.token_keys or (settings.data_dir / TOKEN_KEYS).exists()
+    return bool(of_tokens and (settings.erasure_keys or (settings.data_dir / ERASURE_KEYS).exists()))
+
+
+def _keys_of(settings: Settings, purpose: Purpose, keep_new: bool) -> list[str]:
     match purpose.setting:
         case "RELEVE_TOKEN_KEYS":
-            return _keys(settings.token_keys, settings.data_dir, TOKEN_KEYS, generate_key)
+            return _keys(settings.token_keys, settings.data_dir, TOKEN_KEYS, generate_key, keep_new)
         case "RELEVE_BACKUP_KEYS":
-            return _keys(settings.backup_keys, settings.data_dir, _BACKUP_KEYS, generate_key)
+            return _keys(settings.backup_keys, settings.data_dir, _BACKUP_KEYS, generate_key, keep_new)
         case _:
             return session_keys(settings)
 
 
-def _keys(setting: SecretStr | None, data_dir: Path, file: str, make: Callable[[], str]) -> list[str]:
+def _keys(
+    setting: SecretStr | None, data_dir: Path, file: str, make: Callable[[], str], keep_new: bool = True
+) -> list[str]:
     """Return the keys of a setting, or of a file in the data folder, the newest first."""
-    text = setting.get_secret_value() if setting else stored_secret(data_dir, file, make).replace("\n", ",")
+    if setting:
+        text = setting.get_secret_value()
+    elif keep_new or (data_dir / file).exists():
+        text = stored_secret(data_dir, file, make).replace("\n", ",")
+    else:
+        text = make()
     return [key.strip() for key in text.split(",") if key.strip()]
 
 

@@ -71,7 +71,8 @@ class History:
             return []
         coverage = self.progress.coverage(account_id, series)
         if not coverage.is_known and not series.is_state:
-            coverage = self._restore_coverage(account_id, series, wanted, coverage.windows)
+            done = self._read_done(account_id, series, wanted, coverage.windows)
+            coverage = self.progress.replace_done(account_id, series, done)
         if subtract_windows(wanted, coverage.windows):
             # A state tells what holds today, whenever the contract or the holder's own days begin.
             first_day = None if series.is_state else self.registry.get(account_id).first_day
@@ -106,8 +107,18 @@ class History:
             return 0, 0
         if series.is_state:
             return (wanted.days if self._is_answered(account_id, series) else 0), wanted.days
-        done = self.progress.coverage(account_id, series).windows
+        done = self._done_windows(account_id, series, wanted)
         return _count(_until_last_turn(wanted, series, done), done)
+
+    def undone_windows(self, account_id: str, series: Series) -> list[DateWindow]:
+        """Return the days that ``count_days`` doesn't count as done."""
+        wanted = self.wanted_window(series)
+        if wanted is None:
+            return []
+        if series.is_state:
+            return [] if self._is_answered(account_id, series) else [wanted]
+        done = self._done_windows(account_id, series, wanted)
+        return subtract_windows(_until_last_turn(wanted, series, done), done)
 
     def covers(self, account_id: str, series: Series, window: DateWindow) -> bool:
         """Return whether every day of the window is done."""
@@ -135,10 +146,24 @@ class History:
         outcome = self.registry.outcomes.load(account_id).get(series)
         return outcome is not None and outcome.last_success_at is not None
 
-    def _restore_coverage(
+    def _done_windows(self, account_id: str, series: Series, wanted: DateWindow) -> list[DateWindow]:
+        """Return what is done, read from the measures where Redis was emptied.
+
+        It is not stored in Redis: whoever only looks must not hide the loss from ``make_lost_histories_due``.
+        """
+        coverage = self.progress.coverage(account_id, series)
+        if coverage.is_known:
+            return coverage.windows
+        done = self._read_done(account_id, series, wanted, coverage.windows)
+        first_day = self.registry.get(account_id).first_day
+        if first_day is not None and wanted.start < first_day:
+            return merge_windows([DateWindow(wanted.start, first_day), *done])
+        return done
+
+    def _read_done(
         self, account_id: str, series: Series, wanted: DateWindow, covered: list[DateWindow]
-    ) -> SeriesCoverage:
-        """Store the coverage again after Redis was emptied, together with the windows finished since then.
+    ) -> list[DateWindow]:
+        """Return what the measures show as done, together with the windows finished since Redis was emptied.
 
         An account of which nothing was ever stored costs no read.
         """
@@ -149,7 +174,7 @@ class History:
             for part in split_window(touched_window(wanted, series), series.description.days_read_at_once):
                 ranges = {doctype: key_range(part, doctype) for doctype in (*series.totals, series.inputs)}
                 days += covered_days(series, self.measures.read(account_id, ranges))
-        return self.progress.replace_done(account_id, series, merge_windows([*covered, *to_windows(days)]))
+        return merge_windows([*covered, *to_windows(days)])
 
 
 def _until_last_turn(wanted: DateWindow, series: Series, done: list[DateWindow]) -> DateWindow:

@@ -22,16 +22,10 @@ LANGUAGE_COOKIE: Final = "releve_language"
 LANGUAGE_LIFE_S: Final = 365 * 24 * 3600
 LANGUAGE_PARAMETER: Final = "lang"  # In the query: `?lang=en`.
 
-_SPACE_BEFORE_MARK: Final = re.compile(r" (?=[:;?!»])|(?<=«) ")
 _WISH: Final = re.compile(r"([a-z]+)(?:-[\w-]+)?(?:;q=(\d(?:\.\d*)?))?")
 _DURATION: Final = re.compile(r"P(\d+)([DWMY])")
 _DAYS_OF_A_YEAR: Final = 365
 _DURATION_UNITS: Final = {"D": "day", "W": "week", "M": "month", "Y": "year"}
-
-
-def typeset_french(text: str) -> str:
-    """Return the text with no-break spaces, so that no line begins with a colon or ends with an opening quote."""
-    return _SPACE_BEFORE_MARK.sub("\N{NO-BREAK SPACE}", text)
 
 
 @dataclass(frozen=True)
@@ -41,22 +35,19 @@ class Words:
     language: str
 
     def __call__(self, key: str, **facts: Any) -> str:
-        return self._typeset(translate(key, self.language, **facts))
-
-    def _typeset(self, text: str) -> str:
-        return typeset_french(text) if self.language == "fr" else text
+        return translate(key, self.language, **facts)
 
     def choose(self, texts: Mapping[str, str]) -> str:
         """Return the text in the reader's language; ``texts``: by language."""
-        return self._typeset(texts[self.language])
+        return texts[self.language]
 
     def what_to_do(self, code: str) -> str:
         """Return what to do about an error code, also about one that another version has stored."""
-        return self._typeset(translate_code(code, "what_to_do", self.language))
+        return translate_code(code, "what_to_do", self.language)
 
     def cause(self, code: str, supplier: str) -> str:
         """Return why a call failed, as a sentence; empty for a code that says it of itself."""
-        return self._typeset(translate_cause(code, supplier, self.language))
+        return translate_cause(code, supplier, self.language)
 
     def count(self, key: str, number: int, **facts: Any) -> str:
         """Return the text ``key.one`` or ``key.other``, as the language's plural rule says, with its ``{number}``."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from config.settings import PREFIX, Settings
 from tests.integration.compose.reading import (
     COMPOSE,
     EXAMPLE,
@@ -208,6 +209,25 @@ def test_each_variable_is_in_the_example_and_explained() -> None:
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
     for block in re.split(r"\n(?=#)", "\n".join(lines)):
         assert block.startswith("#"), f"nothing explains {block!r}"
+
+
+# Each other setting keeps its default, for one of these reasons.
+NOT_PASSED = {
+    "docker-compose.home.yml is for homes": {"home", "gateway_url", "gateway_calls_per_half_day"},
+    "Redis is among the services": {"broker_url"},
+    "the other times of this file depend on it": {"supplier_timeout_s", "store_timeout_s"},
+    "only drills and tests change it": {
+        "inflight_expiry_s", "visibility_timeout_s", "reconcile_every_s", "watchdog_silence_s", "incident_share",
+        "incident_minutes", "incident_probe_s",
+    },
+}  # fmt: skip
+
+
+def test_each_setting_is_passed_on_or_named_here_with_the_reason() -> None:
+    named = {key.removesuffix("_FILE") for name in OURS for key in environment(name)} | {"RELEVE_LEDGER_FILE"}
+    left_out = {PREFIX + name.upper() for names in NOT_PASSED.values() for name in names}
+    settings = {PREFIX + name.upper() for name in Settings.model_fields}
+    assert (settings - named, left_out - settings) == (left_out, set())
 
 
 def test_the_example_names_the_defaults() -> None:

@@ -180,12 +180,12 @@ def test_every_day_has_a_sentence_that_names_it(
 def test_a_sentence_is_said_as_people_say_it() -> None:
     late = {"now": NOW, "asked_next": datetime(2024, 8, 1, 8, 30, tzinfo=PARIS)}
     assert format_sentences(Reason.LATE, [Series.DAILY], DAY, **late)["fr"] == (
-        "Enedis n’a pas encore publié le total du 10 juillet 2024 ; nous referons la demande le 1er août 2024 à 8 h 30."
+        "Enedis n’a pas encore publié le total du 10 juillet 2024 ; nous referons la demande le 1er août 2024 à 8 h 30."
     )
     assert format_sentences(
         Reason.LATE, ELECTRICITY, date(2024, 7, 1), now=NOW, asked_next=NOW.replace(hour=12, minute=30)
     )["fr"] == (
-        "Enedis n’a pas encore publié les données du 1er juillet 2024 ; nous referons la demande aujourd’hui à 14 h 30."
+        "Enedis n’a pas encore publié les données du 1er juillet 2024 ; nous referons la demande aujourd’hui à 14 h 30."
     )
     assert format_sentences(Reason.PARTIAL, [Series.LOAD_CURVE], DAY, half_hours=46, **late)["en"] == (
         "Enedis has sent only 46 of the 48 half-hours of the curve for 10 July 2024; we will request it again on "
@@ -210,7 +210,7 @@ def test_why_a_day_of_gas_is_missing_is_said_as_people_say_it() -> None:
     daily, published = [Series.GAS_DAILY], [Series.GAS_PUBLISHED]
     assert format_sentences(Reason.LATE, daily, DAY, **late)["fr"] == (
         "GRDF n’a pas encore publié la consommation de gaz du 10 juillet 2024, car la publication prend un à trois "
-        "jours ; nous referons la demande le 1er août 2024 à 8 h 30."
+        "jours ; nous referons la demande le 1er août 2024 à 8 h 30."
     )
     assert format_sentences(Reason.GAP, daily, DAY, **late)["en"] == (
         "GRDF has no value for 10 July 2024 (“Absence de données”), although a later day has one: the value is "
@@ -221,7 +221,7 @@ def test_why_a_day_of_gas_is_missing_is_said_as_people_say_it() -> None:
         "reading, monthly or six-monthly; we will request it again later."
     )
     assert format_sentences(Reason.READ_SIX_MONTHLY, daily, DAY, **late)["fr"] == (
-        "Ce compteur est relevé tous les six mois : GRDF n’a pas la consommation de gaz du 10 juillet 2024, mais "
+        "Ce compteur est relevé tous les six mois : GRDF n’a pas la consommation de gaz du 10 juillet 2024, mais "
         "seulement le gaz facturé d’un relevé au suivant."
     )
 

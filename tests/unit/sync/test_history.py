@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from tests.support.factories import content, curve_of, memory_measures, serving_curves, serving_days
 from tests.support.strategies import few
@@ -16,6 +17,7 @@ from worker.domain.measures.answers import Answer, AnswerKind
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.series import USUAL_SERIES, Doctype, Series, intervals_of
 from worker.stores.measures.base import ALL_KEYS, MeasureStore
+from worker.stores.registry.tables import ACCOUNTS
 from worker.sync.history import covered_days
 
 TODAY = date(2024, 7, 25)
@@ -96,6 +98,24 @@ def test_a_night_that_ends_after_redis_was_emptied_does_not_hide_what_was_forgot
     household.supplier.asked.clear()
     assert household.backfill(account) == []
     assert household.supplier.asked == []
+
+
+def test_whoever_looks_after_redis_was_emptied_sees_what_is_stored_and_hides_no_loss(
+    filled: tuple[Household, str],
+) -> None:
+    """D: right after a restore `releve home` showed a whole history as missing."""
+    household, account = filled
+    before = [household.history.count_days(account, series) for series in USUAL_SERIES]
+    household.lose_redis()
+    assert [household.history.count_days(account, series) for series in USUAL_SERIES] == before
+    assert [household.history.undone_windows(account, series) for series in USUAL_SERIES] == [[], []]
+    assert household.progress.is_empty(), "the histories are still to be made due"
+
+
+def test_days_before_the_first_one_are_done_after_redis_was_emptied_too(household: Household) -> None:
+    account = household.add()
+    household.registry.database.change(update(ACCOUNTS).values(activated_on=TODAY - 10 * ONE_DAY))
+    assert household.history.undone_windows(account, DAILY) == [DateWindow(TODAY - 10 * ONE_DAY, TODAY)]
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from starlette.requests import Request
 import worker
 from worker import web
 from worker.domain.measures.series import Series
-from worker.texts import LANGUAGES, load_texts
-from worker.web.texts import Words, language_of, preferred_language, typeset_french
+from worker.texts import LANGUAGES, load_texts, translate, typeset_french
+from worker.web.texts import Words, language_of, preferred_language
 
 ROOT = Path(web.__file__).parent
 _KEY = re.compile(r"""\bt\(\s*'([^']+)'\s*[,)]""")
@@ -93,7 +93,16 @@ def test_a_consents_length_is_said_in_words() -> None:
 
 
 def test_french_marks_keep_to_their_words() -> None:
-    assert typeset_french("Qui ? « Moi »") == "Qui\N{NO-BREAK SPACE}? «\N{NO-BREAK SPACE}Moi\N{NO-BREAK SPACE}»"
+    narrow, wide = "\N{NARROW NO-BREAK SPACE}", "\N{NO-BREAK SPACE}"
+    assert typeset_french("Qui ? « Moi »") == f"Qui{narrow}? «{wide}Moi{wide}»"
+    assert typeset_french("Là : oui ; non !") == f"Là{wide}: oui{narrow}; non{narrow}!"
+
+
+def test_every_french_text_is_typeset_wherever_it_is_written() -> None:
+    loose = re.compile(r" [:;?!»]|« ")
+    assert [key for key, text in load_texts().items() if loose.search(text["fr"])] == []
+    assert translate("stop.title", "fr") == Words("fr")("stop.title") == "Arrêter les relevés\N{NARROW NO-BREAK SPACE}?"
+    assert translate("stop.title", "en") == "Stop data collection?"
 
 
 def test_d31_french_has_typographic_apostrophes() -> None:

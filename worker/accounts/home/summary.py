@@ -96,8 +96,8 @@ def _series_of(account_id: str, supplier: str, history: History, *, is_asked: bo
 
 
 def _count_missing(account_id: str, coverage: Coverage, history: History) -> int:
-    done, total = history.count_days(account_id, coverage.series)
-    return total - done + sum(day.hole is not Hole.NOT_ACTIVATED for day in coverage.open_days)
+    undone = {day for window in history.undone_windows(account_id, coverage.series) for day in window.dates()}
+    return len(undone.union(day.day for day in coverage.open_days if day.hole is not Hole.NOT_ACTIVATED))
 
 
 def _to_json(account: HomeAccount) -> dict[str, Any]:

@@ -8,8 +8,10 @@ Its members:
   other doctype: lines of JSON, one row or document each, in sealed blocks (``backup_blocks``).
 - ``manifest``, written last, sealed as one block of JSON::
 
-    {"format": 3, "made_at": "2024-07-25T09:00:00+00:00", "schema": "0004", "removed_meanwhile": [],
+    {"format": 3, "made_at": "2024-07-25T09:00:00+00:00", "schema": "0004", "removed_meanwhile": [], "home": false,
      "ledger": {"id": "1f0c…", "entries": 12}, "members": {"registry/accounts": {"lines": 4, "sha256": "9f86d081…"}}}
+
+  Backups of version 0.2 lack ``home``.
 
 Nobody can write a manifest without a backup key, and the manifest has the checksum of each member's lines. So rows that
 were changed, added, left out, put in another order or taken from another backup are all found.

@@ -22,7 +22,7 @@ from worker.ops.backups.archive import BackupRefused, Row, write_archive
 from worker.runtime.keys import build_backup_sealer, build_erasure_hashes
 from worker.runtime.process import Runtime
 from worker.stores.database import Database
-from worker.stores.ledger_file import LedgerFile
+from worker.stores.ledger_file import LedgerFile, LedgerPosition
 from worker.stores.measures.base import ALL_KEYS, Document, MeasureStore
 from worker.stores.registry import migrations
 from worker.stores.registry.dump import TABLES, describe_older_tables, has_accounts, open_snapshot, read_rows
@@ -59,7 +59,7 @@ def back_up(runtime: Runtime, path: Path, *, allow_empty: bool = False) -> Backu
         with open_snapshot(runtime.registry.database) as connection:
             rows = {table: archive.add(table_member(table), read_rows(connection, table)) for table in TABLES}
             schema, removed = migrations.current_step(connection), _removed_since(connection, began - _CLOCK_SKEW)
-        archive.finish({"schema": schema, "removed_meanwhile": removed, "ledger": asdict(ledger)})
+        archive.finish(_facts(runtime.settings, schema, removed, ledger))
     return BackupSummary(str(path), made_at, rows["accounts"], sum(rows.values()), documents)
 
 
@@ -76,7 +76,7 @@ def back_up_older_registry(settings: Settings, database: Database, path: Path) -
             names = [table.name for table in older.sorted_tables]
             rows = sum(archive.add(table_member(name), read_rows(connection, name, older)) for name in names)
             schema = migrations.current_step(connection)
-        archive.finish({"schema": schema, "removed_meanwhile": [], "ledger": asdict(ledger)})
+        archive.finish(_facts(settings, schema, [], ledger))
     return rows
 
 
@@ -88,6 +88,11 @@ def measures_member(doctype: Doctype) -> str:
 def table_member(name: str) -> str:
     """Return the name of the archive's member with the rows of a table."""
     return f"registry/{name}"
+
+
+def _facts(settings: Settings, schema: str | None, removed: list[str], ledger: LedgerPosition) -> dict[str, object]:
+    """Return what a manifest says beside its members."""
+    return {"schema": schema, "removed_meanwhile": removed, "ledger": asdict(ledger), "home": settings.is_home}
 
 
 def _require_accounts(runtime: Runtime) -> None:

@@ -1,6 +1,6 @@
 """Restore of a backup: the measures first, then the registry in one transaction, because a worker starts from it.
 
-1. The whole archive and the ledger of erasures are read and checked before anything is written.
+1. The whole archive and the ledger of erasures are read and checked before anything is opened or made (``checked``).
 2. Measures are written, but for those of accounts that were erased since.
 3. Redis forgets what it knew of another store, and requests and flows of people who were connecting.
 4. The registry is filled. In the same transaction everything that lets somebody in is ended (``registry.dump``),
@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from config.settings import Settings
 from worker.domain.clock import real_clock
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.documents import key_of
@@ -29,14 +30,14 @@ from worker.domain.measures.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.ops.backups.archive import Archive, BackupRefused, Row, to_line
 from worker.ops.backups.blocks import Checksum
+from worker.ops.backups.checked import FILLED, CheckedBackup, open_checked
 from worker.ops.backups.create import PAGE_SIZE, measures_member, table_member
 from worker.ops.backups.ledger_replay import LedgerEffect, replay_ledger
-from worker.runtime.keys import open_backup_sealer
+from worker.runtime.home_mark import mark_home
 from worker.runtime.process import Runtime
-from worker.stores.ledger_file import LedgerEntry, LedgerKind, LedgerPosition, LedgerRefused
+from worker.stores.ledger_file import LedgerEntry, LedgerKind
 from worker.stores.measures.base import Document, MeasureStore
 from worker.stores.redis.consent_flows import ConsentFlows
-from worker.stores.registry import migrations
 from worker.stores.registry.dump import (
     TABLES,
     EndedRights,
@@ -46,17 +47,10 @@ from worker.stores.registry.dump import (
     read_rows,
     restore_rows,
 )
-from worker.stores.registry.seals import TEXT_SEALS
 from worker.stores.registry.tables import AUDIT_LOG
-from worker.stores.sealing import Sealer
 
-_SEALS_CHECKED: Final = 20
 _RECORD: Final = "restore"
 _RECORD_LIFE_S: Final = 7 * 24 * 3600
-_FILLED: Final = (
-    "nothing was changed: the registry already has accounts; set RELEVE_REGISTRY_URL (or RELEVE_DATA_DIR) to an "
-    "empty one"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +58,8 @@ class RestoreSummary:
     """What was restored.
 
     ``kept``: documents that the store already had in the same or a newer version. ``registry_was_there``: an earlier
-    run of this restore had filled it. ``erasures_unknown_since``: when the backup was made, if its ledger is lost.
+    run of this restore had filled it. ``home``: whether the backup is known to be a home's, and the data folder is one
+    now. ``erasures_unknown_since``: when the backup was made, if its ledger is lost.
     """
 
     file: str
@@ -74,88 +69,65 @@ class RestoreSummary:
     documents: int
     kept: int
     registry_was_there: bool
+    home: bool
     ended: EndedRights = field(default_factory=EndedRights)
     since_backup: LedgerEffect = field(default_factory=LedgerEffect)
     erasures_unknown_since: str | None = None
 
 
-def restore(runtime: Runtime, path: Path, *, without_ledger: bool = False) -> RestoreSummary:
+def restore(settings: Settings, path: Path, *, without_ledger: bool = False) -> RestoreSummary:
     """Restore the archive at ``path`` into an empty registry and its measure stores.
 
     A stored document stays where it is as new as the one in the archive, or newer. The ledger of erasures must be the
-    one that the backup was made with; with ``without_ledger`` it may be lost, and a new one is begun.
+    one that the backup was made with; with ``without_ledger`` it may be lost, and a new one is begun. A home's backup
+    makes the data folder a home's.
 
-    Raises BackupRefused or LedgerRefused when nothing was changed, and StoreUnavailable when the restore can be run
-    again.
+    Raises BackupRefused, LedgerRefused or ConfigError when nothing was changed, and StoreUnavailable when the restore
+    can be run again.
     """
-    with Archive.open(path, open_backup_sealer(runtime.settings)) as archive:
-        step = archive.manifest["schema"]
-        if step != migrations.newest_step():
-            raise BackupRefused(
-                f"{path} comes from another version (schema {step}): restore it with that version, then upgrade"
-            )
-        archive.check()
-        _check_keys(archive, runtime.registry_sealer)
-        entries, is_whole = _read_ledger(runtime, archive, without_ledger=without_ledger)
-        name = _name_of(archive, entries)
-        was_there = _is_already_restored(runtime, name)
-        written, kept = _restore_measures(runtime, archive, entries)
-        # Redis knows the windows that were stored in another measure store, and they may be missing in this one.
-        runtime.progress.forget_all()
-        runtime.connection_requests.forget_all()
-        ConsentFlows(runtime.redis).forget_all()
-        ended, effect = EndedRights(), LedgerEffect()
-        if was_there:
-            with open_snapshot(runtime.registry.database) as connection:
-                _remember(runtime, name, connection)
-        else:
-            ended, effect = _fill_registry(runtime, archive, entries, name)
+    with (
+        open_checked(settings, path, without_ledger=without_ledger) as backup,
+        Runtime(settings, guarded=True) as runtime,
+    ):
+        summary = _restore(runtime, backup)
         if without_ledger:
             runtime.ledger_file.position()  # It is made where there is none.
-        return RestoreSummary(
-            str(path),
-            archive.manifest["made_at"],
-            archive.count(table_member("accounts")),
-            sum(archive.count(table_member(table)) for table in TABLES),
-            written,
-            kept,
-            was_there,
-            ended,
-            effect,
-            None if is_whole else archive.manifest["made_at"],
-        )
+        if backup.is_home and not settings.is_home:
+            mark_home(settings)
+        return summary
 
 
-# -- What is checked first
+def _restore(runtime: Runtime, backup: CheckedBackup) -> RestoreSummary:
+    archive, entries = backup.archive, backup.entries
+    name = _name_of(archive, entries)
+    was_there = _is_already_restored(runtime, name)
+    written, kept = _restore_measures(runtime, archive, entries)
+    # Redis knows the windows that were stored in another measure store, and they may be missing in this one.
+    runtime.progress.forget_all()
+    runtime.connection_requests.forget_all()
+    ConsentFlows(runtime.redis).forget_all()
+    ended, effect = EndedRights(), LedgerEffect()
+    if was_there:
+        with open_snapshot(runtime.registry.database) as connection:
+            _remember(runtime, name, connection)
+    else:
+        ended, effect = _fill_registry(runtime, archive, entries, name)
+    return RestoreSummary(
+        str(archive.path),
+        archive.manifest["made_at"],
+        archive.count(table_member("accounts")),
+        sum(archive.count(table_member(table)) for table in TABLES),
+        written,
+        kept,
+        was_there,
+        backup.is_home,
+        ended,
+        effect,
+        None if backup.has_its_ledger else archive.manifest["made_at"],
+    )
 
 
-def _check_keys(archive: Archive, sealer: Sealer) -> None:
-    """Raise BackupRefused where our keys open none of the first sealed values of a table.
-
-    One value that opens is enough: a value under a key that was lost long ago must not block the others.
-    """
-    for column in TEXT_SEALS:
-        table, name, key = column.seals.table.name, column.seals.name, column.key.name
-        rows = [row for row in islice(archive.rows(table_member(table)), _SEALS_CHECKED) if row[name]]
-        if rows and not any(sealer.can_unseal(row[name], column.place_of(row[key])) for row in rows):
-            raise BackupRefused(
-                f"nothing was changed: the key of the {table} in {archive.path} is missing; add it to "
-                "RELEVE_TOKEN_KEYS, or restore token.keys from the old RELEVE_DATA_DIR"
-            )
-
-
-def _read_ledger(runtime: Runtime, archive: Archive, *, without_ledger: bool) -> tuple[list[LedgerEntry], bool]:
-    """Return all entries of the ledger, and whether it is the backup's own and whole.
-
-    With ``without_ledger`` whatever ledger is there is applied too: an account that it names must not come back.
-    Raises LedgerRefused.
-    """
-    try:
-        return runtime.ledger_file.read_since(LedgerPosition(**archive.manifest["ledger"])), True
-    except LedgerRefused as error:
-        if not without_ledger:
-            raise LedgerRefused(f"nothing was changed: {error}; if it is lost, give --without-ledger") from None
-    return runtime.ledger_file.read_all(), False
+# -- Whether it has run before
 
 
 def _name_of(archive: Archive, entries: Iterable[LedgerEntry]) -> str:
@@ -174,7 +146,7 @@ def _is_already_restored(runtime: Runtime, name: str) -> bool:
             return False
         record = json.loads(runtime.progress.get_text(_RECORD) or "{}")
         if record != {"restore": name, "rows": _checksum_rows(connection)}:
-            raise BackupRefused(_FILLED)
+            raise BackupRefused(FILLED)
         return True
 
 
@@ -204,7 +176,7 @@ def _fill_registry(
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         if not is_empty(connection):
-            raise BackupRefused(_FILLED)
+            raise BackupRefused(FILLED)
         restore_rows(connection, lambda table: archive.rows(table_member(table)))
         ended = end_rights(connection, real_clock())
         effect = replay_ledger(runtime, connection, entries)

@@ -31,14 +31,13 @@ def rows() -> list[str]:
 
 
 def row(plan: Plan, names: list[str]) -> str:
-    alone, beside = plan.hours
     fits = describe_policy(plan.policy) if plan.fits else f"too many: at most {number(most(plan))} fit"
     cells = [
         number(plan.fleet.accounts),
         ", ".join(names),
         fits,
         number(plan.calls_a_night),
-        f"{alone:.1f} to {beside:.1f} h",
+        hours(plan),
         f"{plan.backfill_days:.1f} days",
     ]
     return f"| {' | '.join(cells)} |"
@@ -83,20 +82,24 @@ def number(value: int) -> str:
     return f"{value:,}".replace(",", " ")
 
 
+def hours(plan: Plan) -> str:
+    alone, beside = (f"{hours:.1f}" for hours in plan.hours)
+    return f"{alone} h" if alone == beside else f"{alone} to {beside} h"
+
+
 def gas_rows() -> list[str]:
     """Return the table of gas: fleets on the limits of GRDF's preset."""
     lines = []
     for accounts in GAS_FLEETS:
         plan = plan_fleet(Fleet(accounts, supplier="grdf"), gas_quota())
         fits = describe_policy(plan.policy) if plan.fits else f"too many: at most {number(most(plan))} fit"
-        alone, beside = plan.hours
         needed = plan.as_json()["calls_per_day_needed"]["everything_every_night"]
         cells = [
             number(accounts),
             fits,
             number(plan.fleet.naive_calls_a_night),
             number(plan.calls_a_night),
-            f"{alone:.1f} to {beside:.1f} h",
+            hours(plan),
             f"{plan.backfill_days:.1f} days",
             number(needed),
         ]
