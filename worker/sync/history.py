@@ -149,7 +149,7 @@ class History:
     def _done_windows(self, account_id: str, series: Series, wanted: DateWindow) -> list[DateWindow]:
         """Return what is done, read from the measures where Redis was emptied.
 
-        It is not stored in Redis: reading must not hide the loss from ``make_lost_histories_due``.
+        It is not stored in Redis: a mere look must not hide the loss from ``make_lost_histories_due``.
         """
         coverage = self.progress.coverage(account_id, series)
         if coverage.is_known:
