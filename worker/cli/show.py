@@ -67,7 +67,7 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
 
     Without --from and --to, csv and json print everything; table and plot print the last days.
 
-    gas_published has months, too: a month is the sum of the periods that begin in it, with the days that they span.
+    A series of published periods also has months: each is the sum of the periods that begin in it, with their days.
 
     \b
     Examples:
