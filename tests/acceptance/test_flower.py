@@ -129,12 +129,13 @@ def test_by_itself_it_serves_this_machine_alone_with_a_password_and_an_embedded_
     system.stop("flower")
 
 
-def test_a_taken_port_is_named_before_anything_starts(system: System, flower: Callable[[str], Any]) -> None:
+def test_a_taken_port_is_named_before_anything_starts(system: System) -> None:
     with socket.socket() as other_socket:
         other_socket.bind(("127.0.0.1", 0))
         other_socket.listen()
         port = str(other_socket.getsockname()[1])
-        errors = system.releve("up", "--flower-port", port, code=2).err
+        ports = ("--port", str(free_port()), "--flower-port", port)
+        errors = system.releve("up", *ports, code=2, DATA_DIR=str(system.folder / "another")).err
     assert errors.endswith(
         f"releve: port {port} for Flower: Address already in use; choose another with --flower-port, or give 0 for "
         "no Flower\n"
