@@ -37,7 +37,7 @@ def balance_of(drawn: SpanMeasures, fed: SpanMeasures) -> Balance | None:
 
 
 def describe_balance(balance: Balance, view: View, words: Words) -> str:
-    """Return the balance in a sentence, such as ``Vous avez injecté 88 kWh de plus que vous n’avez soutiré``."""
+    """Return the balance in a sentence, such as ``Vous avez injecté 88 kWh de plus que vous n’en avez soutiré``."""
     places = 2 if view is View.DAY else None
     key = "equal" if balance.energy == 0 else ("drawn" if balance.energy > 0 else "fed")
     sentence = words(f"balance.{key}", energy=words.energy(abs(balance.energy), places))

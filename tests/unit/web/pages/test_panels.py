@@ -52,7 +52,7 @@ def test_both_directions_are_in_one_chart_and_the_balance_is_named(service: ApiS
     assert page.count('class="chart chart-wide"') == 1 and page.count('class="serie-fed"') == 2
     assert energy(drawn) in page and energy(fed) in page
     assert fed > drawn
-    assert f"Vous avez injecté {energy(fed - drawn)} de plus que vous n’avez prélevé." in page
+    assert f"Vous avez injecté {energy(fed - drawn)} de plus que vous n’en avez prélevé." in page
     assert "Le compteur mesure seulement les échanges avec le réseau" in page
     row = re.search(r'<tr><th scope="row"><a [^>]*>mer. 24 juil.</a></th>(.*?)</tr>', page)
     cells = [sum(home.drawn(LAST)), sum(home.fed(LAST)), sum(home.drawn(LAST)) - sum(home.fed(LAST))]
