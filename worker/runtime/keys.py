@@ -41,7 +41,7 @@ def build_backup_sealer(settings: Settings) -> Sealer:
 
 def open_backup_sealer(settings: Settings) -> Sealer:
     """Return what opens backups.  Raises ConfigError, where there is no key too: a new one would open none."""
-    if settings.backup_keys is None and not (settings.data_dir / _BACKUP_KEYS).exists():
+    if not _is_at_hand(settings.backup_keys, settings.data_dir, _BACKUP_KEYS):
         raise ConfigError(
             "no key of backups is given: put it into RELEVE_BACKUP_KEYS, or bring back the file backup.keys of the "
             "data_dir that the backup was made with"
@@ -67,19 +67,25 @@ def session_keys(settings: Settings) -> list[str]:
 
 def has_session_keys(settings: Settings) -> bool:
     """Return whether the keys of the web application are at hand here; makes none."""
-    return bool(settings.session_key) or (settings.data_dir / SESSION_KEY).exists()
+    return _is_at_hand(settings.session_key, settings.data_dir, SESSION_KEY)
 
 
 def has_backup_keys(settings: Settings) -> bool:
     """Return whether the keys that a backup needs are at hand here, those of the ledger too; makes none."""
-    of_backups = settings.backup_keys or (settings.data_dir / _BACKUP_KEYS).exists()
-    return bool(of_backups and (settings.erasure_keys or (settings.data_dir / ERASURE_KEYS).exists()))
+    return _is_at_hand(settings.backup_keys, settings.data_dir, _BACKUP_KEYS) and _has_erasure_keys(settings)
 
 
 def has_registry_keys(settings: Settings) -> bool:
     """Return whether the keys that a registry needs are at hand here; makes none."""
-    of_tokens = settings.token_keys or (settings.data_dir / TOKEN_KEYS).exists()
-    return bool(of_tokens and (settings.erasure_keys or (settings.data_dir / ERASURE_KEYS).exists()))
+    return _is_at_hand(settings.token_keys, settings.data_dir, TOKEN_KEYS) and _has_erasure_keys(settings)
+
+
+def _has_erasure_keys(settings: Settings) -> bool:
+    return _is_at_hand(settings.erasure_keys, settings.data_dir, ERASURE_KEYS)
+
+
+def _is_at_hand(setting: SecretStr | None, data_dir: Path, file: str) -> bool:
+    return bool(setting) or (data_dir / file).exists()
 
 
 def _keys_of(settings: Settings, purpose: Purpose, keep_new: bool) -> list[str]:
@@ -89,7 +95,7 @@ def _keys_of(settings: Settings, purpose: Purpose, keep_new: bool) -> list[str]:
         case "RELEVE_BACKUP_KEYS":
             return _keys(settings.backup_keys, settings.data_dir, _BACKUP_KEYS, generate_key, keep_new)
         case _:
-            return session_keys(settings)
+            return _keys(settings.session_key, settings.data_dir, SESSION_KEY, _new_key, keep_new)
 
 
 def _keys(

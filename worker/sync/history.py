@@ -76,9 +76,9 @@ class History:
         if subtract_windows(wanted, coverage.windows):
             # A state tells what holds today, whenever the contract or the holder's own days begin.
             first_day = None if series.is_state else self.registry.get(account_id).first_day
-            if first_day is not None and wanted.start < first_day:
+            if before := _days_before(first_day, wanted):
                 # Nothing is asked for before it, so these days are done.
-                coverage = self.progress.mark_done(account_id, series, DateWindow(wanted.start, first_day))
+                coverage = self.progress.mark_done(account_id, series, *before)
         wanted = _until_last_turn(wanted, series, coverage.windows)
         max_days = series.description.max_window_days
         windows = plan_backfill(wanted, coverage.windows, max_days)
@@ -102,23 +102,12 @@ class History:
 
     def count_days(self, account_id: str, series: Series) -> tuple[int, int]:
         """Return the number of days done and of days wanted, for a progress bar."""
-        wanted = self.wanted_window(series)
-        if wanted is None:
-            return 0, 0
-        if series.is_state:
-            return (wanted.days if self._is_answered(account_id, series) else 0), wanted.days
-        done = self._done_windows(account_id, series, wanted)
-        return _count(_until_last_turn(wanted, series, done), done)
+        wanted, undone = self._wanted_and_undone(account_id, series)
+        return (0, 0) if wanted is None else _count(wanted, undone)
 
     def undone_windows(self, account_id: str, series: Series) -> list[DateWindow]:
         """Return the days that ``count_days`` doesn't count as done."""
-        wanted = self.wanted_window(series)
-        if wanted is None:
-            return []
-        if series.is_state:
-            return [] if self._is_answered(account_id, series) else [wanted]
-        done = self._done_windows(account_id, series, wanted)
-        return subtract_windows(_until_last_turn(wanted, series, done), done)
+        return self._wanted_and_undone(account_id, series)[1]
 
     def covers(self, account_id: str, series: Series, window: DateWindow) -> bool:
         """Return whether every day of the window is done."""
@@ -130,8 +119,7 @@ class History:
         ``floor``: the first day for which the supplier has data; all days before it are marked as done too.
         """
         wanted = self.wanted_window(series)
-        before_floor = [DateWindow(wanted.start, floor)] if floor and wanted and wanted.start < floor else []
-        coverage = self.progress.mark_done(account_id, series, window, *before_floor)
+        coverage = self.progress.mark_done(account_id, series, window, *(_days_before(floor, wanted) if wanted else ()))
         if wanted is None:
             return HistoryState(0, 0, loaded=True)
         if series.is_state:
@@ -139,12 +127,23 @@ class History:
         until = _end_without_gap(wanted.start, coverage)
         # A look-back asks for the days that follow anyway.
         loaded = until is not None and until >= wanted.end - timedelta(days=series.description.look_back_days)
-        return HistoryState(*_count(wanted, coverage.windows), loaded)
+        return HistoryState(*_count(wanted, subtract_windows(wanted, coverage.windows)), loaded)
 
     def _is_answered(self, account_id: str, series: Series) -> bool:
         """Return whether a state was ever told: then its history is loaded, whatever Redis remembers."""
         outcome = self.registry.outcomes.load(account_id).get(series)
         return outcome is not None and outcome.last_success_at is not None
+
+    def _wanted_and_undone(self, account_id: str, series: Series) -> tuple[DateWindow | None, list[DateWindow]]:
+        """Return the days that should be there by now, and those of them that are not done."""
+        wanted = self.wanted_window(series)
+        if wanted is None:
+            return None, []
+        if series.is_state:
+            return wanted, [] if self._is_answered(account_id, series) else [wanted]
+        done = self._done_windows(account_id, series, wanted)
+        wanted = _until_last_turn(wanted, series, done)
+        return wanted, subtract_windows(wanted, done)
 
     def _done_windows(self, account_id: str, series: Series, wanted: DateWindow) -> list[DateWindow]:
         """Return what is done, read from the measures where Redis was emptied.
@@ -155,10 +154,7 @@ class History:
         if coverage.is_known:
             return coverage.windows
         done = self._read_done(account_id, series, wanted, coverage.windows)
-        first_day = self.registry.get(account_id).first_day
-        if first_day is not None and wanted.start < first_day:
-            return merge_windows([DateWindow(wanted.start, first_day), *done])
-        return done
+        return merge_windows([*_days_before(self.registry.get(account_id).first_day, wanted), *done])
 
     def _read_done(
         self, account_id: str, series: Series, wanted: DateWindow, covered: list[DateWindow]
@@ -187,8 +183,13 @@ def _until_last_turn(wanted: DateWindow, series: Series, done: list[DateWindow])
     return DateWindow(wanted.start, last) if is_within and not series.is_nightly and last > wanted.start else wanted
 
 
-def _count(wanted: DateWindow, done: list[DateWindow]) -> tuple[int, int]:
-    return wanted.days - sum(window.days for window in subtract_windows(wanted, done)), wanted.days
+def _days_before(first: date | None, wanted: DateWindow) -> list[DateWindow]:
+    """Return the wanted days before the first one that the supplier can have, if there are any."""
+    return [DateWindow(wanted.start, first)] if first is not None and wanted.start < first else []
+
+
+def _count(wanted: DateWindow, undone: list[DateWindow]) -> tuple[int, int]:
+    return wanted.days - sum(window.days for window in undone), wanted.days
 
 
 def _end_without_gap(first: date, coverage: SeriesCoverage) -> date | None:

@@ -100,7 +100,7 @@ def test_a_night_that_ends_after_redis_was_emptied_does_not_hide_what_was_forgot
     assert household.supplier.asked == []
 
 
-def test_whoever_looks_after_redis_was_emptied_sees_what_is_stored_and_hides_no_loss(
+def test_a_look_after_redis_was_emptied_shows_what_is_stored_and_hides_no_loss(
     filled: tuple[Household, str],
 ) -> None:
     """D: right after a restore `releve home` showed a whole history as missing."""
