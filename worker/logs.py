@@ -68,19 +68,19 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
-        self._forms: set[str] = set()
+        self._forms: frozenset[str] = frozenset()
         self._known: re.Pattern[str] | None = None
         self.add_secrets(*secrets)
 
     def add_secrets(self, *secrets: str) -> None:
         """Mask these secrets from now on, except those shorter than ``MIN_SECRET_LENGTH``."""
+        forms = {form for secret in secrets if len(secret) >= MIN_SECRET_LENGTH for form in written_forms(secret)}
         with self._lock:
-            self._forms |= {
-                form for secret in secrets if len(secret) >= MIN_SECRET_LENGTH for form in written_forms(secret)
-            }
-            if self._forms:
-                longest_first = sorted(self._forms, key=len, reverse=True)
-                self._known = re.compile("|".join(map(re.escape, longest_first)))
+            if forms <= self._forms:
+                return
+            self._forms = self._forms | forms
+            longest_first = sorted(self._forms, key=len, reverse=True)
+            self._known = re.compile("|".join(map(re.escape, longest_first)))
 
     def mask_text(self, text: str) -> str:
         """Return the text with everything secret masked."""
@@ -145,7 +145,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 _TRACEBACKS: Final = logging.Formatter()
-REDACTOR: Final = Redactor()  # The process's own.  Code that reads a secret passes it to `learn`.
+REDACTOR: Final = Redactor()  # The process's own.  Code that reads a secret calls `add_secrets`.
 
 
 _NO_CONTEXT: Final[Mapping[str, Any]] = {}
