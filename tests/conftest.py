@@ -74,7 +74,7 @@ def _name_a_broker() -> None:
 
 @pytest.fixture(autouse=True)
 def forgotten_secrets() -> Iterator[None]:
-    """Let the process forget each test's secrets: each key of thousands of installations would slow every later line."""
+    """Let the process forget a test's secrets: the keys of thousands of installations would slow every later line."""
     before = vars(REDACTOR).copy()
     yield
     vars(REDACTOR).update(before)
