@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from worker.ops.machine import in_container
@@ -49,9 +50,17 @@ def create_app(runtime: Runtime) -> FastAPI:
         modules = _of_home(runtime)
         is_open = not (in_container() or names_proxy(runtime.settings.public_url))
         app.state.local_session = LocalSession(runtime.web_access, is_open=is_open)
-    for module in modules:
-        app.include_router(module.router)
+    app.router.routes.extend(_build_router(modules).routes)
     return app
+
+
+@cache
+def _build_router(modules: tuple[ModuleType, ...]) -> APIRouter:
+    """Return the router of these modules. It is kept, because FastAPI needs most of a second to build its routes."""
+    router = APIRouter()
+    for module in modules:
+        router.include_router(module.router)
+    return router
 
 
 def _of_home(runtime: Runtime) -> tuple[ModuleType, ...]:
