@@ -13,7 +13,7 @@ from redis import Redis
 from sqlalchemy import create_engine, text
 
 from tests.support.fakes import ByDoctype, memory_measures, packed_memory_measures
-from tests.support.registries import open_registry
+from tests.support.registries import open_registry, prepare_registry
 from worker.stores.measures.factory import open_measures
 from worker.stores.redis.connection import connect
 from worker.stores.registry.accounts import AccountRegistry
@@ -58,10 +58,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def registry(url: str) -> Iterator[AccountRegistry]:
+def registry(url: str, tmp_path: Path) -> Iterator[AccountRegistry]:
     """An empty registry at ``url``."""
+    is_file = url.startswith("sqlite")
+    if is_file:
+        prepare_registry(tmp_path)
     registry = open_registry(url)
-    upgrade_schema(registry.database)
+    if not is_file:
+        upgrade_schema(registry.database)
     yield registry
     registry.database.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
 from tests.support.kept_installation import create_kept_tables
+from tests.support.processes import NEW_PROCESSES
 from tests.support.registries import (
     METER,
     NOW,
@@ -33,7 +33,6 @@ from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.tables import METADATA
 
 HEAD = migrations.newest_step()
-SPAWN = multiprocessing.get_context("spawn")
 
 
 # The schema
@@ -90,8 +89,8 @@ def migrate_in_process(url: str, start: Any, failures: Any) -> None:
 
 @pytest.mark.slow
 def test_processes_that_migrate_at_once_take_turns(url: str) -> None:
-    start, failures = SPAWN.Barrier(3), SPAWN.SimpleQueue()
-    processes = [SPAWN.Process(target=migrate_in_process, args=(url, start, failures)) for _ in range(3)]
+    start, failures = NEW_PROCESSES.Barrier(3), NEW_PROCESSES.SimpleQueue()
+    processes = [NEW_PROCESSES.Process(target=migrate_in_process, args=(url, start, failures)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:

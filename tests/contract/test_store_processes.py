@@ -12,11 +12,11 @@ import pytest
 
 from tests.contract.conftest import couch_databases
 from tests.support.fakes import ByDoctype
+from tests.support.processes import NEW_PROCESSES
 from worker.domain.measures.documents import Document
 from worker.domain.measures.series import Doctype
 from worker.stores.measures.factory import open_measures
 
-SPAWN = multiprocessing.get_context("spawn")
 FIELDS = {"year": 2024, "month": 1, "day": 1, "hour": 0, "minute": 0}
 
 
@@ -81,8 +81,8 @@ def write_at_once(url: str, prefix: str, number: int, answers: multiprocessing.Q
 @pytest.mark.slow
 def test_processes_that_meet_an_empty_store_at_once_make_it_and_share_it(place: tuple[str, str]) -> None:
     url, prefix = place
-    answers: multiprocessing.Queue[tuple[int, int]] = SPAWN.Queue()
-    processes = [SPAWN.Process(target=write_at_once, args=(url, prefix, n, answers)) for n in range(4)]
+    answers: multiprocessing.Queue[tuple[int, int]] = NEW_PROCESSES.Queue()
+    processes = [NEW_PROCESSES.Process(target=write_at_once, args=(url, prefix, n, answers)) for n in range(4)]
     for process in processes:
         process.start()
     lost = dict(answers.get(timeout=60) for _ in processes)

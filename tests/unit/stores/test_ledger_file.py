@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
 import signal
 from datetime import UTC, date, datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import NEW_PROCESSES
 from worker.errors import StoreUnavailable
 from worker.stores.encryption import KeyedHashes
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind, LedgerRefused
@@ -111,7 +111,7 @@ def test_an_entry_that_a_full_disk_cut_off_is_no_entry_and_is_told(ledger: Ledge
     start = ledger.position()
     ledger.append(erased("a"))
     before = ledger.path.read_bytes()
-    writer = multiprocessing.get_context("spawn").Process(target=_append_on_a_full_disk, args=(ledger.path, room))
+    writer = NEW_PROCESSES.Process(target=_append_on_a_full_disk, args=(ledger.path, room))
     writer.start()
     writer.join()
     assert writer.exitcode == 0
@@ -125,8 +125,7 @@ def _append_many(path: Path, name: str) -> None:
 
 
 def test_processes_append_at_once_and_lose_nothing(ledger: LedgerFile) -> None:
-    start_processes = multiprocessing.get_context("spawn")
-    writers = [start_processes.Process(target=_append_many, args=(ledger.path, name)) for name in "xyz"]
+    writers = [NEW_PROCESSES.Process(target=_append_many, args=(ledger.path, name)) for name in "xyz"]
     for writer in writers:
         writer.start()
     for writer in writers:
