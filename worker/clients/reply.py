@@ -22,13 +22,14 @@ _LONGEST_PAGE: Final = 20_000
 _STRUCTURE: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # Texts are passed over.
 # A code is written to logs and messages. So it must consist of words and a short number: no meter, no token.
 _CODE_FORM: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0-9]{1,7})?|[0-9]{1,6}")
+_NESTING: Final = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 
 
 def is_too_deep(body: bytes, most: int = StreamLimits().depth) -> bool:
     """Return whether JSON opens more than ``most`` lists and objects in each other."""
     depth = 0
     for match in _STRUCTURE.finditer(body):
-        depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(match[0], 0)
+        depth += _NESTING.get(match[0], 0)
         if depth > most:
             return True
     return False
