@@ -10,6 +10,7 @@ import base64
 import gzip
 import json
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -237,6 +238,7 @@ def any_text_is_a_token_or_none(text: str) -> None:
 
 @given(mutated_file(FILES), st.booleans())
 @example(("98765432109876.daily.csv", b"date,wh\n0001-01-01,5\n9999-12-31,7\n"), False)
+@example(("98765432109876.daily.csv", "date,wh\n2024-07-24,41566\n".encode("utf-16")), False)
 @example(
     ("98765432109876.load_curve.csv", b"date_end_local,watts\n9999-12-31T23:59:59-23:00,5\n0001-01-01T00:00+20:00,1"),
     False,
@@ -293,7 +295,8 @@ def energy_of(power: Decimal, minutes: int) -> int:
 
 
 def floats_in(content: bytes) -> Iterator[float]:
-    for word in re.split(r"[;,\s\x00]", content.decode("utf-8", "replace").replace("\ufeff", "")):
+    encoding = "utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8"
+    for word in re.split(r"[;,\s\x00]", content.decode(encoding, "replace").replace("\ufeff", "")):
         try:
             yield float(word)
         except ValueError:

@@ -296,6 +296,17 @@ def test_no_order_of_events_makes_a_store_that_differs_from_what_was_told_last()
     run_state_machine_as_test(WriteProtocol, settings=explored(150, 40))
 
 
+def test_the_latest_steps_hold_although_an_older_answer_of_longer_ones_is_stored_between_read_and_write() -> None:
+    """Half of the keys of the latest answer lose the race; its other half alone would give way to the older steps."""
+    run = OtherStepsProtocol()
+    run.a_window_is_fetched(first=0, length=1)  # Half-hours.
+    run.the_supplier_corrects(day=DAYS[0])
+    run.a_window_is_fetched(first=0, length=1)  # Quarters of an hour.
+    run.a_worker_moves(which=1, touches=2)  # The second has read what is stored: nothing.
+    run.chains[0].worker.finish()
+    run.teardown()
+
+
 @pytest.mark.slow
 def test_nor_where_the_supplier_serves_other_steps_each_time() -> None:
     run_state_machine_as_test(OtherStepsProtocol, settings=explored(60, 40))
