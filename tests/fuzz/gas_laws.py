@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final, cast
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
@@ -106,6 +106,7 @@ def a_line_of_any_length_takes_bounded_memory(chunks: int, filling: bytes, in_te
 
 
 @given(mutated_bytes(STREAMS) | mutated(RECORDS).map(lambda records: json.dumps(records).encode()), _statuses)
+@example(ndjson([{"liste_acces": [right(), right()]}]), 200)
 def any_reply_of_grdf_has_a_class(content: bytes, status: int) -> None:
     streamed, reports = read_values([content]), list[Deviation]()
     reply = Reply(status, CaseInsensitiveDict(), b"" if status // 100 == 2 else content, streamed)

@@ -171,8 +171,9 @@ def error_in(record: Json) -> BusinessError | None:
 
 
 def is_right(record: Json) -> bool:
-    """Return whether a record of a stream is about a right, and no data."""
-    return isinstance(record, dict) and bool({"code_statut_traitement", "id_droit_acces"} & clean_names(record).keys())
+    """Return whether a record of a stream is about a right or a list of rights, and no data."""
+    names = {"code_statut_traitement", "id_droit_acces", "liste_acces"}
+    return isinstance(record, dict) and bool(names & clean_names(record).keys())
 
 
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
