@@ -78,7 +78,7 @@ class Redactor:
         with self._lock:
             if forms <= self._forms:
                 return
-            self._forms = self._forms | forms
+            self._forms |= forms
             longest_first = sorted(self._forms, key=len, reverse=True)
             self._known = re.compile("|".join(map(re.escape, longest_first)))
 

@@ -312,11 +312,7 @@ class WindowSync:
         written_keys: set[str] = set()
         series = messages.series_of(writes)
         inputs = series.inputs
-        # All of them are compared again after a lost race: steps of other bounds only hold together.  They have no
-        # revisions, because the other run has replaced these.
-        readings = messages.to_entries(writes["answer"]) or [
-            Entry(*entry.reading) for entry in messages.to_entries(writes["changed"])
-        ]
+        first = writes
         for _ in range(MAX_RACES):
             if part := messages.changed_part(writes):
                 note(part)
@@ -344,7 +340,12 @@ class WindowSync:
             written_keys |= {entry.key for entry in entries[inputs]} - lost_keys[inputs]
             if not any(lost_keys.values()):
                 return counts, writes, written_keys
-            writes = self.aggregate(self._compare(writes, readings, writes["facts"]), written_keys)
+            # All of them, because steps of other bounds only hold together.  Without their revisions, because the
+            # other run has replaced these.
+            entries_again = messages.to_entries(first["answer"]) or [
+                Entry(*entry.reading) for entry in messages.to_entries(first["changed"])
+            ]
+            writes = self.aggregate(self._compare(writes, entries_again, writes["facts"]), written_keys)
         raise StoreUnavailable("other processes are changing these documents: try again later")
 
 
