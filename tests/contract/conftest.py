@@ -13,7 +13,7 @@ from redis import Redis
 from sqlalchemy import create_engine, text
 
 from tests.support.fakes import ByDoctype, memory_measures, packed_memory_measures
-from tests.support.registries import open_registry, prepare_registry
+from tests.support.registries import opened_registry, prepare_registry
 from worker.stores.measures.factory import open_measures
 from worker.stores.redis.connection import connect
 from worker.stores.registry.accounts import AccountRegistry
@@ -60,14 +60,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def registry(url: str, tmp_path: Path) -> Iterator[AccountRegistry]:
     """An empty registry at ``url``."""
-    is_file = url.startswith("sqlite")
-    if is_file:
-        prepare_registry(tmp_path)
-    registry = open_registry(url)
-    if not is_file:
+    if url.startswith("sqlite"):
+        prepare_registry(tmp_path)  # So that no step is left to take.
+    with opened_registry(url) as registry:
         upgrade_schema(registry.database)
-    yield registry
-    registry.database.close()
+        yield registry
 
 
 @pytest.fixture(params=STORES, ids="-".join)
