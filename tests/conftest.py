@@ -6,6 +6,7 @@ in CI too.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections import Counter
@@ -17,6 +18,7 @@ from tests.support import redis_servers, servers
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.missing import or_skip
 from tests.support.mosquitto import Mosquitto, mosquitto
+from tests.support.passwords import CHEAP_HASHER, set_hasher
 from tests.support.profiles import load_profile
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
 from tests.support.real_couchdb import delete_databases
@@ -37,6 +39,7 @@ SERVER_FIXTURES = {
 }
 
 load_profile()
+gc.disable()  # Until all tests are collected: nothing of them is garbage.
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,6 +62,12 @@ def _is_quick(item: pytest.Item) -> bool:
     return not needs_server and not item.get_closest_marker("sockets") and not item.get_closest_marker("slow")
 
 
+def pytest_collection_finish() -> None:
+    """Keep modules and tests out of the collector's sight: each full collection would look at a million objects."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--quick"):
         sys.addaudithook(_refuse_sockets)
@@ -78,6 +87,13 @@ def forgotten_secrets() -> Iterator[None]:
     before = vars(REDACTOR).copy()
     yield
     vars(REDACTOR).update(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cheap_passwords() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        set_hasher(patch, CHEAP_HASHER)
+        yield
 
 
 def _refuse_sockets(event: str, arguments: tuple[object, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,7 @@ HEARD_OF = (
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def environment() -> Mapping[str, str]:
     others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     return {**others, f"{PREFIX}GATEWAY_URL": GATEWAY}
@@ -40,14 +41,27 @@ def releve(folder: Path, environment: Mapping[str, str], *words: str, text: str 
     ).stdout
 
 
-@pytest.fixture
-def up(tmp_path: Path, environment: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    added = releve(tmp_path, environment, "home", "add", "--token", "-", text=gateway_token())
+@pytest.fixture(scope="module")
+def added_home(tmp_path_factory: pytest.TempPathFactory, environment: Mapping[str, str]) -> Path:
+    """Return a folder with a home, as the command leaves it; each test takes a copy."""
+    folder = tmp_path_factory.mktemp("home")
+    added = releve(folder, environment, "home", "add", "--token", "-", text=gateway_token())
     assert "…0077 added" in added or "…0077 ajouté" in added
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, added_home: Path) -> Path:
+    """Copy the home into the test's folder, and return that."""
+    return shutil.copytree(added_home, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def up(home: Path, environment: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
     port = free_port()
     command = [BIN / "releve", "up", "--port", str(port)]
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     address = f"http://127.0.0.1:{port}"
     try:
@@ -59,7 +73,7 @@ def up(tmp_path: Path, environment: Mapping[str, str]) -> Iterator[tuple[subproc
         process.wait()
         if process.stdout:
             process.stdout.close()
-        until(lambda: not ServerFolder(tmp_path / "releve-data").is_running(), "the end of Redis")
+        until(lambda: not ServerFolder(home / "releve-data").is_running(), "the end of Redis")
 
 
 def refused_up(folder: Path, environment: Mapping[str, str], port: int) -> str:
@@ -94,7 +108,7 @@ def test_a_home_runs_in_two_small_processes_and_ends_whole(
         rows = [json.loads(line) for line in releve(tmp_path, environment, "doctor", "--json").splitlines()]
         return {row["check"]: row["level"] == "ok" for row in rows}
 
-    until(lambda: checks()["workers"] and checks()["beat"], "a worker and beat that are heard of")
+    until(lambda: {"workers", "beat"} <= {name for name, is_ok in checks().items() if is_ok}, "a worker and beat")
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -130,13 +144,12 @@ def test_up_starts_again_after_a_kill(
         assert all(line in again.communicate(timeout=60)[0] for line in HEARD_OF)
 
 
-def test_a_taken_port_is_refused_before_anything_is_started(tmp_path: Path, environment: Mapping[str, str]) -> None:
-    releve(tmp_path, environment, "home", "add", "--token", "-", text=gateway_token())
+def test_a_taken_port_is_refused_before_anything_is_started(home: Path, environment: Mapping[str, str]) -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        line = refused_up(tmp_path, environment, port)
+        line = refused_up(home, environment, port)
     assert line == (f"releve: can't listen on 127.0.0.1:{port} (Address already in use): choose another --port")
-    assert not (tmp_path / "releve-data" / "logs").exists()
+    assert not (home / "releve-data" / "logs").exists()
 
 
 def test_the_end_of_a_part_ends_all_with_one_line(up: tuple[subprocess.Popen[str], str]) -> None:

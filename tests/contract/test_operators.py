@@ -11,6 +11,7 @@ import pyotp
 import pytest
 from sqlalchemy import select, update
 
+from tests.support.passwords import REAL_HASHER, set_hasher
 from tests.support.registries import KEY, NOW
 from worker.domain.consent.access_keys import KeyKind
 from worker.domain.consent.operators import new_totp_key
@@ -80,7 +81,11 @@ def test_l4_a_weak_password_is_refused_in_one_line_that_says_what_to_do(
     assert [operator.name for operator in setting.table.list()] == ["alice"]
 
 
-def test_l4_the_row_has_an_argon2id_hash_and_shows_neither_hash_nor_key(setting: Setting) -> None:
+def test_l4_the_row_has_an_argon2id_hash_and_shows_neither_hash_nor_key(
+    registry: AccountRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_hasher(monkeypatch, REAL_HASHER)
+    setting = Setting(registry)
     sealed = setting.sealed(setting.id)
     assert setting.key not in sealed and "argon2" not in sealed
     opened = setting.sealer.unseal(sealed, place_of(OPERATORS.c.sealed, setting.id))

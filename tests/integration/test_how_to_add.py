@@ -78,7 +78,7 @@ class BuiltPage:
 def build(page: str, folder: Path) -> BuiltPage:
     """Copy the code, and put in what the page says, where it says."""
     for name in ("worker", "config", "tasks"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name)  # With the bytecode, which is right for copies too.
     text = (ROOT / "docs" / "how-to" / page).read_text(encoding="utf-8")
     steps = STEP.findall(text)
     files = NEW_FILE.findall(text)

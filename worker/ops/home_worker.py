@@ -33,7 +33,8 @@ class BeatInWorker(bootsteps.StartStopStep):
         self._is_ending = False
 
     def start(self, parent: Any) -> None:
-        self._service = Service(parent.app, max_interval=1)  # How long ``stop`` waits for it.
+        # ``stop`` waits for the interval.
+        self._service = Service(parent.app, max_interval=1, scheduler_cls=parent.app.conf.beat_scheduler)
         threading.Thread(target=self._run, name="beat", daemon=True).start()
 
     def stop(self, parent: Any) -> None:

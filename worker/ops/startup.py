@@ -198,15 +198,19 @@ def prepare_beat(stack: ExitStack) -> Callable[..., None]:
         except StoreUnavailable as error:  # The message itself has been sent.
             log.warning("beat could not record its heartbeat: %s", error)
 
-    record_beat()  # Its first message may be a minute away.
     return record_beat
 
 
 class BeatScheduler(PersistentScheduler):
-    """Celery's own scheduler, which first makes the folder of its file: beat opens the file before its checks."""
+    """Celery's own scheduler, which makes the folder of its file, and is heard of at once.
+
+    The folder is made here because beat opens the file before its checks.
+    """
 
     schedule_filename: str
 
     def setup_schedule(self) -> None:
         Path(self.schedule_filename).parent.mkdir(parents=True, exist_ok=True)
         super().setup_schedule()
+        tick = self.schedule["tick"]
+        tick.last_run_at -= tick.schedule.run_every  # Due now: by it `releve doctor` knows that beat and workers work.

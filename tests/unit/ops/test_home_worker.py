@@ -14,12 +14,15 @@ from worker.ops import home_worker
 from worker.ops.home_worker import BeatInWorker
 
 
+WORKER = SimpleNamespace(app=SimpleNamespace(conf=SimpleNamespace(beat_scheduler="any:Scheduler")))
+
+
 class Service:
     """A beat that runs until it is stopped, or that fails."""
 
     fails = False
 
-    def __init__(self, app: Any, max_interval: int) -> None:
+    def __init__(self, app: Any, max_interval: int, scheduler_cls: str) -> None:
         self.stopped = threading.Event()
 
     def start(self) -> None:
@@ -47,7 +50,7 @@ def beat_threads() -> list[threading.Thread]:
 def test_a_worker_ends_with_its_beat(signals: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Service, "fails", True)
     step = BeatInWorker(SimpleNamespace())
-    step.start(SimpleNamespace(app=None))
+    step.start(WORKER)
     for thread in beat_threads():
         thread.join()
     assert signals == [(os.getpid(), SIGTERM)]
@@ -55,7 +58,7 @@ def test_a_worker_ends_with_its_beat(signals: list[tuple[int, int]], monkeypatch
 
 def test_a_beat_that_was_stopped_ends_nothing(signals: list[tuple[int, int]]) -> None:
     step = BeatInWorker(SimpleNamespace())
-    step.start(SimpleNamespace(app=None))
+    step.start(WORKER)
     (thread,) = beat_threads()
     step.stop(SimpleNamespace())
     thread.join()

@@ -1,0 +1,18 @@
+"""Operators' passwords in tests: a real hash takes 64 MiB and a tenth of a second of all cores, a cheap one nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+from argon2 import PasswordHasher, profiles
+
+from worker.stores.registry.access import operators
+
+REAL_HASHER: Final = operators._HASHER
+CHEAP_HASHER: Final = PasswordHasher.from_parameters(profiles.CHEAPEST)
+
+
+def set_hasher(patch: pytest.MonkeyPatch, hasher: PasswordHasher) -> None:
+    """Hash with this one from here on."""
+    patch.setattr(operators, "_HASHER", hasher)
