@@ -8,7 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -30,53 +31,61 @@ STEP = re.compile(
 NEW_FILE = re.compile(r"^`([\w/.]+)`, a new file:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 METER = "30001640000011"
 TODAY = date(2024, 7, 25)
-DUE_TONIGHT = """
-import json
+# A process of the copy that runs one command after the other, or names the series that a night begins with.
+COPY = """
+import json, os, sys
+from pathlib import Path
 from config.settings import get_settings
+from tests.support.commands import run_releve
 from worker.runtime.process import Runtime
-with Runtime(get_settings()) as runtime:
-    print(json.dumps([job["series"] for job in runtime.due_windows.night(runtime.now()).jobs]))
+for line in sys.stdin:
+    words, settings = json.loads(line)
+    if words:
+        result = run_releve(Path.cwd(), settings, *words)
+        answer = [result.code, result.out, result.err]
+    else:
+        os.environ.update(settings)
+        with Runtime(get_settings()) as runtime:
+            answer = [job["series"] for job in runtime.due_windows.night(runtime.now()).jobs]
+    print(json.dumps(answer), flush=True)
 """
 
 
 @dataclass(frozen=True)
 class BuiltPage:
-    """A copy of the code with what a page adds; ``touched``: the files that the page changes or makes."""
+    """A copy of the code with what a page adds, in a process; ``touched``: the files that the page changes or makes."""
 
-    folder: Path
+    process: subprocess.Popen[str]
     touched: frozenset[str]
+    settings: Mapping[str, str]
 
-    def run(self, *words: str, **settings: str) -> Any:
+    def run(self, *words: str) -> Any:
         """Run a command of the copy, and return its JSON where it prints any."""
-        out = self._run("-m", "worker", *words, **settings)
+        out = self._run(*words)
         return json.loads(out) if out.startswith(("{", "[")) else out
 
-    def list_accounts(self, **settings: str) -> list[dict[str, Any]]:
-        out = self._run("-m", "worker", "accounts", "list", "--json", **settings)
-        return [json.loads(line) for line in out.splitlines()]
+    def list_accounts(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._run("accounts", "list", "--json").splitlines()]
 
-    def due_tonight(self, **settings: str) -> Any:
+    def due_tonight(self) -> Any:
         """Return the series of the windows that a night begins with."""
-        return json.loads(self._run("-c", DUE_TONIGHT, **settings))
+        return self._ask()
 
-    def _run(self, *words: str, **settings: str) -> str:
-        env = {name: value for name, value in os.environ.items() if not name.startswith("RELEVE_")}
-        env |= {f"RELEVE_{name.upper()}": value for name, value in settings.items()}
-        done = subprocess.run(
-            [sys.executable, *words],
-            cwd=self.folder,
-            env=env,
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    def _run(self, *words: str) -> str:
+        code, out, err = self._ask(*words)
+        assert code == 0, out + err
+        return str(out)
+
+    def _ask(self, *words: str) -> Any:
+        env = {f"RELEVE_{name.upper()}": value for name, value in self.settings.items()}
+        assert self.process.stdin and self.process.stdout
+        print(json.dumps([words, env]), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
 
 
-def build(page: str, folder: Path) -> BuiltPage:
-    """Copy the code, and put in what the page says, where it says."""
+@contextmanager
+def built_page(page: str, folder: Path, settings: Mapping[str, str]) -> Iterator[BuiltPage]:
+    """Copy the code, put in what the page says, where it says, and start a process of the copy."""
     for name in ("worker", "config", "tasks"):
         shutil.copytree(ROOT / name, folder / name)  # With the bytecode, which is right for copies too.
     text = (ROOT / "docs" / "how-to" / page).read_text(encoding="utf-8")
@@ -94,7 +103,16 @@ def build(page: str, folder: Path) -> BuiltPage:
         place = at + (where == "below")
         lines[place:place] = code.removesuffix("\n").split("\n")
         (folder / name).write_text("\n".join(lines), encoding="utf-8")
-    return BuiltPage(folder, frozenset([name for name, *_ in (*steps, *files)]))
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RELEVE_")}
+    with subprocess.Popen(
+        [sys.executable, "-c", COPY],
+        cwd=folder,  # The copy's code comes first, the tests' own from here.
+        env=env | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield BuiltPage(process, frozenset([name for name, *_ in (*steps, *files)]), settings)
 
 
 def days_asked(request: Request) -> list[date]:
@@ -134,8 +152,6 @@ def supplier() -> Iterator[str]:
 
 
 def test_a_series_is_a_description_a_parser_and_a_path(tmp_path: Path, redis_url: str, supplier: str) -> None:
-    built = build("add-a-series.md", tmp_path / "code")
-    assert len(built.touched) <= 3
     settings = {
         "data_dir": str(tmp_path / "data"),
         "redis_url": redis_url,
@@ -144,24 +160,26 @@ def test_a_series_is_a_description_a_parser_and_a_path(tmp_path: Path, redis_url
         "pretend_now": NOW.isoformat(),
         "series": "daily,load_curve,shared_daily",
     }
-    built.run("migrate", **settings)
-    built.run("accounts", "add", "--usage-point", METER, "--consented", "2024-07-01", **settings)
-    account = built.list_accounts(**settings)[0]["account"]
-    built.run("sync", account, "--inline", **settings)
-    documents = built.run("show", account, "--series", "shared_daily", "--by", "day", "--format", "json", **settings)
+    with built_page("add-a-series.md", tmp_path / "code", settings) as built:
+        use_series(built)
+
+
+def use_series(built: BuiltPage) -> None:
+    assert len(built.touched) <= 3
+    built.run("migrate")
+    built.run("accounts", "add", "--usage-point", METER, "--consented", "2024-07-01")
+    account = built.list_accounts()[0]["account"]
+    built.run("sync", account, "--inline")
+    documents = built.run("show", account, "--series", "shared_daily", "--by", "day", "--format", "json")
     assert documents[-1]["load"] == pytest.approx(1.024)
     assert [document["day"] for document in documents][-1] == 24
-    months = built.run("show", account, "--series", "shared_daily", "--by", "month", "--format", "json", **settings)
+    months = built.run("show", account, "--series", "shared_daily", "--by", "month", "--format", "json")
     assert months[-1]["load"] == pytest.approx(sum(1.0 + day / 1000 for day in range(1, 25)))
-    assert "shared_daily" in json.dumps(built.run("completeness", account, "--json", **settings))
-    built.run("verify", "--all", **settings)
+    assert "shared_daily" in json.dumps(built.run("completeness", account, "--json"))
+    built.run("verify", "--all")
 
 
 def test_a_supplier_is_a_folder_and_six_places_more(tmp_path: Path, redis_url: str, supplier: str) -> None:
-    built = build("add-a-supplier.md", tmp_path / "code")
-    folder = "worker/clients/aqua"
-    places = {folder if name.startswith(folder) else name for name in built.touched}
-    assert len(places) <= 7
     settings = {
         "data_dir": str(tmp_path / "data"),
         "redis_url": redis_url,
@@ -172,26 +190,32 @@ def test_a_supplier_is_a_folder_and_six_places_more(tmp_path: Path, redis_url: s
         "pretend_now": NOW.isoformat(),
         "series": "daily,load_curve,water_daily",
     }
-    built.run("migrate", **settings)
+    with built_page("add-a-supplier.md", tmp_path / "code", settings) as built:
+        use_supplier(built)
+
+
+def use_supplier(built: BuiltPage) -> None:
+    folder = "worker/clients/aqua"
+    places = {folder if name.startswith(folder) else name for name in built.touched}
+    assert len(places) <= 7
+    built.run("migrate")
     for name in ("aqua", "enedis"):
-        built.run(
-            "accounts", "add", "--supplier", name, "--usage-point", METER, "--consented", "2024-07-01", **settings
-        )
-    accounts = [row["account"] for row in built.list_accounts(**settings)]
-    chosen = {account: built.run("accounts", "series", account, "--json", **settings)["series"] for account in accounts}
+        built.run("accounts", "add", "--supplier", name, "--usage-point", METER, "--consented", "2024-07-01")
+    accounts = [row["account"] for row in built.list_accounts()]
+    chosen = {account: built.run("accounts", "series", account, "--json")["series"] for account in accounts}
     (water,) = [account for account in accounts if "water_daily" in chosen[account]]
     (power,) = [account for account in accounts if "daily" in chosen[account]]
-    assert sorted(built.due_tonight(**settings)) == ["daily", "load_curve", "water_daily"]
+    assert sorted(built.due_tonight()) == ["daily", "load_curve", "water_daily"]
     for account in (water, power):
-        built.run("sync", account, "--inline", **settings)
+        built.run("sync", account, "--inline")
     shown = ("--series", "water_daily", "--format", "json")
-    assert built.run("show", water, *shown, **settings)[-1]["load"] == pytest.approx(0.024)
-    assert built.run("show", water, "--format", "json", **settings)[-1]["load"] == pytest.approx(0.024)
-    built.run("backfill", water, "--inline", **settings)
-    months = built.run("show", water, *shown, "--by", "month", **settings)
+    assert built.run("show", water, *shown)[-1]["load"] == pytest.approx(0.024)
+    assert built.run("show", water, "--format", "json")[-1]["load"] == pytest.approx(0.024)
+    built.run("backfill", water, "--inline")
+    months = built.run("show", water, *shown, "--by", "month")
     assert [month["load"] for month in months[-2:]] == [
         pytest.approx(sum(day / 1000 for day in range(1, end))) for end in (31, 25)
     ]
-    told = built.run("explain", water, "2024-07-20", "--json", **settings)
+    told = built.run("explain", water, "2024-07-20", "--json")
     assert told["totals"]["agree"] is True
-    built.run("verify", "--all", **settings)
+    built.run("verify", "--all")

@@ -13,7 +13,6 @@ import pytest
 from worker.ops import home_worker
 from worker.ops.home_worker import BeatInWorker
 
-
 WORKER = SimpleNamespace(app=SimpleNamespace(conf=SimpleNamespace(beat_scheduler="any:Scheduler")))
 
 
