@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -212,5 +213,5 @@ class BeatScheduler(PersistentScheduler):
     def setup_schedule(self) -> None:
         Path(self.schedule_filename).parent.mkdir(parents=True, exist_ok=True)
         super().setup_schedule()
-        tick = self.schedule["tick"]
-        tick.last_run_at -= tick.schedule.run_every  # Due now: by it `releve doctor` knows that beat and workers work.
+        # Due now: by the tick, `releve doctor` knows that beat and workers work.
+        self.schedule["tick"].last_run_at = datetime.fromtimestamp(0, UTC)
