@@ -87,7 +87,8 @@ class BuiltPage:
 def built_page(page: str, folder: Path, settings: Mapping[str, str]) -> Iterator[BuiltPage]:
     """Copy the code, put in what the page says, where it says, and start a process of the copy."""
     for name in ("worker", "config", "tasks"):
-        shutil.copytree(ROOT / name, folder / name)  # With the bytecode, which is right for copies too.
+        # With the bytecode, which is right for copies too, but for what another process is just writing.
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.pyc.*"))
     text = (ROOT / "docs" / "how-to" / page).read_text(encoding="utf-8")
     steps = STEP.findall(text)
     files = NEW_FILE.findall(text)
