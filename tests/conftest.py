@@ -63,7 +63,7 @@ def _is_quick(item: pytest.Item) -> bool:
 
 
 def pytest_collection_finish() -> None:
-    """Leave modules and tests out of garbage collection, and collect seldom: one took a second of a million objects."""
+    """Leave modules and tests out of garbage collection, and collect seldom: a full one looks at each object."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     gc.enable()

@@ -8,8 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -39,8 +39,8 @@ from config.settings import get_settings
 from tests.support.commands import run_releve
 from worker.runtime.process import Runtime
 for line in sys.stdin:
-    words, settings = json.loads(line)
-    if words:
+    asked, words, settings = json.loads(line)
+    if asked == "command":
         result = run_releve(Path.cwd(), settings, *words)
         answer = [result.code, result.out, result.err]
     else:
@@ -69,18 +69,21 @@ class BuiltPage:
 
     def due_tonight(self) -> Any:
         """Return the series of the windows that a night begins with."""
-        return self._ask()
+        return self._ask("due tonight")
 
     def _run(self, *words: str) -> str:
-        code, out, err = self._ask(*words)
+        code, out, err = self._ask("command", *words)
         assert code == 0, out + err
         return str(out)
 
-    def _ask(self, *words: str) -> Any:
+    def _ask(self, asked: str, *words: str) -> Any:
         env = {f"RELEVE_{name.upper()}": value for name, value in self.settings.items()}
         assert self.process.stdin and self.process.stdout
-        print(json.dumps([words, env]), file=self.process.stdin, flush=True)
+        print(json.dumps([asked, words, env]), file=self.process.stdin, flush=True)
         return json.loads(self.process.stdout.readline())
+
+
+Build = Callable[[str, Mapping[str, str]], BuiltPage]
 
 
 @contextmanager
@@ -114,6 +117,12 @@ def built_page(page: str, folder: Path, settings: Mapping[str, str]) -> Iterator
         text=True,
     ) as process:
         yield BuiltPage(process, frozenset([name for name, *_ in (*steps, *files)]), settings)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Iterator[Build]:
+    with ExitStack() as opened:
+        yield lambda page, settings: opened.enter_context(built_page(page, tmp_path / "code", settings))
 
 
 def days_asked(request: Request) -> list[date]:
@@ -152,7 +161,9 @@ def supplier() -> Iterator[str]:
         yield address
 
 
-def test_a_series_is_a_description_a_parser_and_a_path(tmp_path: Path, redis_url: str, supplier: str) -> None:
+def test_a_series_is_a_description_a_parser_and_a_path(
+    build: Build, tmp_path: Path, redis_url: str, supplier: str
+) -> None:
     settings = {
         "data_dir": str(tmp_path / "data"),
         "redis_url": redis_url,
@@ -161,11 +172,7 @@ def test_a_series_is_a_description_a_parser_and_a_path(tmp_path: Path, redis_url
         "pretend_now": NOW.isoformat(),
         "series": "daily,load_curve,shared_daily",
     }
-    with built_page("add-a-series.md", tmp_path / "code", settings) as built:
-        use_series(built)
-
-
-def use_series(built: BuiltPage) -> None:
+    built = build("add-a-series.md", settings)
     assert len(built.touched) <= 3
     built.run("migrate")
     built.run("accounts", "add", "--usage-point", METER, "--consented", "2024-07-01")
@@ -180,7 +187,9 @@ def use_series(built: BuiltPage) -> None:
     built.run("verify", "--all")
 
 
-def test_a_supplier_is_a_folder_and_six_places_more(tmp_path: Path, redis_url: str, supplier: str) -> None:
+def test_a_supplier_is_a_folder_and_six_places_more(
+    build: Build, tmp_path: Path, redis_url: str, supplier: str
+) -> None:
     settings = {
         "data_dir": str(tmp_path / "data"),
         "redis_url": redis_url,
@@ -191,11 +200,7 @@ def test_a_supplier_is_a_folder_and_six_places_more(tmp_path: Path, redis_url: s
         "pretend_now": NOW.isoformat(),
         "series": "daily,load_curve,water_daily",
     }
-    with built_page("add-a-supplier.md", tmp_path / "code", settings) as built:
-        use_supplier(built)
-
-
-def use_supplier(built: BuiltPage) -> None:
+    built = build("add-a-supplier.md", settings)
     folder = "worker/clients/aqua"
     places = {folder if name.startswith(folder) else name for name in built.touched}
     assert len(places) <= 7

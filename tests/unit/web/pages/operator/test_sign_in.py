@@ -27,6 +27,7 @@ from tests.support.operators import (
     sign_in,
     signed_in,
 )
+from tests.support.passwords import set_hasher
 from worker.cli.operators import new_operator_link
 from worker.domain.clock import real_clock
 from worker.domain.consent.access_keys import KeyKind
@@ -201,7 +202,7 @@ def test_m6_two_passwords_are_hashed_at_once_and_no_more(door: Door, monkeypatch
             running.discard(threading.get_ident())
             return False
 
-    monkeypatch.setattr(operator_table, "_HASHER", Hasher())
+    set_hasher(monkeypatch, Hasher())
     monkeypatch.setattr(operator_table, "_nobodys_hash", lambda: "")
     check = door.service.runtime.web_access.operators.check
     threads = [threading.Thread(target=check, args=("nobody", "x", None)) for _ in range(6)]
