@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from redis import Redis
 
 from tests.support import redis_servers, servers
 from tests.support.certificates import Certificates, make_certificates
@@ -33,6 +34,7 @@ SERVER_FIXTURES = {
     "postgres_database",
     "postgres_url",
     "rabbitmq_node",
+    "redis_server_url",
     "redis_url",
     "sentinel_redis",
     "tls_redis",
@@ -114,10 +116,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
-    """Yield the URL of a Redis-protocol server; a test that needs it empty empties it itself."""
+def redis_server_url() -> Iterator[str]:
+    """Yield the URL of a Redis-protocol server, for what outlives a test module."""
     with or_skip(servers.redis_server()) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def redis_url(redis_server_url: str) -> str:
+    """Return the URL of a Redis-protocol server, emptied for each module: claims and incidents outlive their test."""
+    with Redis.from_url(redis_server_url) as redis:
+        redis.flushall()
+    return redis_server_url
 
 
 @pytest.fixture(scope="session")

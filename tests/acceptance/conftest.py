@@ -23,5 +23,5 @@ def _no_settings_from_outside() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _needs_a_redis(redis_url: str) -> None:
+def _needs_a_redis(redis_server_url: str) -> None:
     """Skip all tests on machines without a Redis-protocol server."""

@@ -27,6 +27,6 @@ def runtime(installation: Installation) -> Iterator[Runtime]:
 
 
 @pytest.fixture(scope="session")
-def servers(redis_url: str) -> Iterator[ConnectServers]:
-    with open_connect_servers(redis_url) as servers:
+def servers(redis_server_url: str) -> Iterator[ConnectServers]:
+    with open_connect_servers(redis_server_url) as servers:
         yield servers
