@@ -23,6 +23,7 @@ from tests.support.passwords import CHEAP_HASHER, set_hasher
 from tests.support.profiles import load_profile
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
 from tests.support.real_couchdb import delete_databases
+from tests.support.sqlite_connections import commit_without_disk
 from worker.logs import REDACTOR, ConsoleFormatter
 
 # A test that asks for one of these needs a server, so the quick set leaves it out.
@@ -41,6 +42,7 @@ SERVER_FIXTURES = {
 }
 
 load_profile()
+commit_without_disk()
 gc.disable()  # Until all tests are collected: nothing of them is garbage.
 
 

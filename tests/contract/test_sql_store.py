@@ -8,9 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 
 from tests.support.fakes import ByDoctype, DoctypeView
+from tests.support.sqlite_connections import committing_to_disk
 from worker.domain.measures.documents import Document
 from worker.domain.measures.series import Doctype
 from worker.errors import StoreUnavailable, WriteRefused
@@ -90,13 +91,20 @@ def test_a_write_that_fails_half_way_leaves_nothing_behind(file: Path) -> None:
 
 def test_a_power_cut_takes_nothing_back_and_readers_don_t_wait(file: Path) -> None:
     """The database has a write-ahead log, and FULL synchronisation, which is SQLite's default."""
-    open_days(file).write([DOCUMENT])
-    connection = sqlite3.connect(file)
+    found: set[tuple[str, int]] = set()
+
+    def look(connection: sqlite3.Connection, _record: object) -> None:
+        pragmas = ("journal_mode", "synchronous")
+        mode, synchronous = (connection.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in pragmas)
+        found.add((mode, synchronous))
+
+    event.listen(Engine, "checkin", look)
     try:
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        with committing_to_disk():
+            open_days(file).write([DOCUMENT])
     finally:
-        connection.close()
+        event.remove(Engine, "checkin", look)
+    assert found == {("wal", 2)}
 
 
 def test_a_number_too_large_for_postgresql_is_refused_without_its_values(postgres_database: str) -> None:

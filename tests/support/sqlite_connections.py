@@ -1,4 +1,4 @@
-"""Connections to SQLite files, and whether somebody closed them."""
+"""Connections to SQLite files: whether they wait for the disk, and whether somebody closed them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,27 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
+
+
+def commit_without_disk() -> None:
+    """Let commits not wait for the disk from here on: each would take some milliseconds, for a power cut's sake."""
+    event.listen(Engine, "connect", _commit_without_disk)
+
+
+@contextmanager
+def committing_to_disk() -> Iterator[None]:
+    """Let commits on connections that are opened meanwhile wait for the disk, as those of a service do."""
+    event.remove(Engine, "connect", _commit_without_disk)
+    try:
+        yield
+    finally:
+        commit_without_disk()
+
+
+def _commit_without_disk(connection: Any, _record: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 @contextmanager
