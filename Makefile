@@ -40,10 +40,11 @@ ifdef T
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest --durations=10 $(ARGS) $(T)
 else
-# Three processes, a file each at a time, in order: the long ones come first, and wait more than they work.
-# ARGS="-n 0" runs one test after the other.
+# A file a process at a time, in order: the long ones come first, and wait more than they work, so there is one process
+# more than cores. More than 8 would wait for the longest file. ARGS="-n 0" runs one test after the other.
+PROCESSES = $(shell $(PYTHON) -c "import os; print(min((os.cpu_count() or 1) + 1, 8))")
 test: lint servers $(TOOLS)/.installed
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
 endif
 
 # No server and no socket: tests/conftest.py skips tests that need one, and refuses any socket.

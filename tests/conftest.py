@@ -17,6 +17,7 @@ from redis import Redis
 
 from tests.support import redis_servers, servers
 from tests.support.certificates import Certificates, make_certificates
+from tests.support.compiled_statements import share_compiled_statements
 from tests.support.missing import or_skip
 from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.passwords import CHEAP_HASHER, set_hasher
@@ -43,6 +44,7 @@ SERVER_FIXTURES = {
 
 load_profile()
 commit_without_disk()
+share_compiled_statements()
 gc.disable()  # Until all tests are collected: nothing of them is garbage.
 
 

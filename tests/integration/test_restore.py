@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from worker.ops.backups.blocks import pack
 from worker.ops.backups.create import back_up
 from worker.ops.backups.restore import restore
 from worker.runtime.process import Runtime
-from worker.stores.encryption import Purpose, generate_key
+from worker.stores.encryption import KeyedHashes, Purpose, generate_key
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind, LedgerRefused
 from worker.stores.measures.base import Document
 from worker.stores.measures.sql import SqlStore
@@ -51,14 +52,11 @@ FORGET_ON = date(2027, 7, 24)
 class Lost:
     """An installation that was backed up and lives on, until its registry is lost; the ledger is beside the backup."""
 
-    def __init__(self, folder: Path, redis_url: str) -> None:
-        self.folder, self.redis_url = folder, redis_url
+    def __init__(self, folder: Path, redis_url: str, ids: Mapping[str, str], hashes: KeyedHashes) -> None:
+        self.folder, self.redis_url, self.ids, self.hashes = folder, redis_url, ids, hashes
         self.ledger_path, self.file = folder / "ledger.ndjson", folder / "backup.zip"
+        self.ledger = LedgerFile(self.ledger_path, hashes)
         self.installation = installation_with_keys(folder / "old", redis_url, self.ledger_path)
-        with self.installation.open() as runtime:
-            self.ids = fill(runtime)
-            back_up(runtime, self.file)
-            self.ledger = LedgerFile(self.ledger_path, runtime.erasure_hashes)
         self.new = installation_with_keys(folder / "new", redis_url, self.ledger_path)
 
     def note(self, kind: LedgerKind, account: str, at: datetime = LATER, meter: str | None = None) -> None:
@@ -73,9 +71,21 @@ class Lost:
             return runtime.erasures.find(connection, "enedis", meter) is not None
 
 
+@pytest.fixture(scope="module")
+def filled(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Lost:
+    """Return one that no test changes: filling and backing it up takes longer than most tests."""
+    folder = tmp_path_factory.mktemp("filled")
+    with installation_with_keys(folder / "old", redis_url, folder / "ledger.ndjson").open() as runtime:
+        lost = Lost(folder, redis_url, fill(runtime), runtime.erasure_hashes)
+        back_up(runtime, lost.file)
+    return lost
+
+
 @pytest.fixture
-def lost(redis_url: str, tmp_path: Path) -> Lost:
-    return Lost(tmp_path, redis_url)
+def lost(filled: Lost, tmp_path: Path) -> Lost:
+    """Return a copy."""
+    shutil.copytree(filled.folder, tmp_path, dirs_exist_ok=True)
+    return Lost(tmp_path, filled.redis_url, filled.ids, filled.hashes)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,0 +1,29 @@
+"""Compiled SQL of one test for the next: each test has a database of its own, and SQLAlchemy compiles for each anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+
+
+class _OfAllEngines(dict[Any, Any]):
+    """A cache that knows a dialect by its name: those of all our engines compile alike."""
+
+    def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
+        dialect, *statement = key
+        return super().get((dialect.name, *statement), default)
+
+    def __setitem__(self, key: tuple[Any, ...], compiled: Any) -> None:
+        dialect, *statement = key
+        super().__setitem__((dialect.name, *statement), compiled)
+
+
+def share_compiled_statements() -> None:
+    """Let all engines of this process share their compiled statements from here on."""
+    cache = _OfAllEngines()
+
+    def use_cache(connection: Connection) -> None:
+        connection.execution_options(compiled_cache=cache)
+
+    event.listen(Engine, "engine_connect", use_cache)
