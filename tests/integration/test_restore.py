@@ -73,7 +73,7 @@ class Lost:
 
 @pytest.fixture(scope="module")
 def filled(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Lost:
-    """Return one that no test changes: filling and backing it up takes longer than most tests."""
+    """Return an installation that no test changes: to fill it and back it up takes longer than most tests."""
     folder = tmp_path_factory.mktemp("filled")
     with installation_with_keys(folder / "old", redis_url, folder / "ledger.ndjson").open() as runtime:
         lost = Lost(folder, redis_url, fill(runtime), runtime.erasure_hashes)
@@ -83,7 +83,7 @@ def filled(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Lost:
 
 @pytest.fixture
 def lost(filled: Lost, tmp_path: Path) -> Lost:
-    """Return a copy."""
+    """Return a copy of the filled installation, for one test."""
     shutil.copytree(filled.folder, tmp_path, dirs_exist_ok=True)
     return Lost(tmp_path, filled.redis_url, filled.ids, filled.hashes)
 

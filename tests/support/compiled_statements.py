@@ -1,4 +1,4 @@
-"""Compiled SQL of one test for the next: each test has a database of its own, and SQLAlchemy compiles for each anew."""
+"""Compiled SQL that all databases of a test process share: alone, SQLAlchemy compiles anew for each test's database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, event
 
 
 class _OfAllEngines(dict[Any, Any]):
-    """A cache that knows a dialect by its name: those of all our engines compile alike."""
+    """A cache of SQLAlchemy whose keys have the dialect's name: each engine has a dialect object of its own."""
 
     def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
         dialect, *statement = key

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, event
 
 
 def commit_without_disk() -> None:
-    """Let commits not wait for the disk from here on: each would take some milliseconds, for a power cut's sake."""
+    """Let commits not wait for the disk from here on: that takes milliseconds, and no test cuts the power."""
     event.listen(Engine, "connect", _commit_without_disk)
 
 
