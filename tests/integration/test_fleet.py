@@ -81,7 +81,6 @@ class Fleet:
     def write_progress(self) -> None:
         """Write to Redis what workers and beat write there."""
         with connect(self.redis_url) as redis:
-            redis.flushdb()
             ledger = QuotaLedger(redis, "enedis-2026", per_second=None, per_hour=1000)
             for _ in range(3):
                 ledger.take_permit("mesure_synchrone_auto")
