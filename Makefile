@@ -9,15 +9,17 @@ PIP    := $(BIN)/pip --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick fuzz lint lock wheel sbom audit digests format docs \
+.PHONY: help demo test test-rest test-all quick fuzz lint lock wheel sbom audit digests format docs \
   reference pictures servers bench bench-original clean
 
 help:
 	@echo "make demo       run three simulated homes, from consent to correct totals; Ctrl-C stops"
-	@echo "make test       install what the tests need, then lint and run all tests; T=tests/unit/… runs one place"
-	@echo "make quick      ruff, and the tests that need no server; about a minute"
+	@echo "make test       install what the tests need, lint, and run the tests of every change; T=tests/unit/… runs one place"
+	@echo "make test-rest  run all that make test leaves out: browsers, other brokers, other Pythons, more examples, …"
+	@echo "make test-all   both"
+	@echo "make quick      ruff, and the rules alone: domain, clients, stores, sync; needs no server, takes a minute"
 	@echo "make fuzz       test the parsers with damaged answers, for some minutes (EXAMPLES=20000)"
-	@echo "make lint       ruff, mypy, import layers, compatible versions"
+	@echo "make lint       ruff, mypy, import layers, texts and pages, compatible versions"
 	@echo "make format     format and fix the code with ruff"
 	@echo "make docs       build the documentation in build/site"
 	@echo "make reference  renew the pages and the drawing that are generated from the code"
@@ -35,22 +37,42 @@ help:
 demo: $(VENV)/.installed
 	@$(BIN)/releve demo $(ARGS)
 
-# T=tests/unit/… runs one place, without lint, servers and processes.
+# A file a process at a time, in order.  Tests with servers wait more than they work, so there is one process more than
+# cores; more than 8 would wait for the longest file.  ARGS="-n 0" runs one test after the other.
+CORES  = $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 7))")
+PYTEST = $(BIN)/pytest --dist loadfile --no-loadscope-reorder
+
+# T=tests/unit/… runs one place, whatever its set, without lint, servers and processes.
 ifdef T
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest --durations=10 $(ARGS) $(T)
 else
-# A file a process at a time, in order: the long ones come first, and wait more than they work, so there is one process
-# more than cores. More than 8 would wait for the longest file. ARGS="-n 0" runs one test after the other.
-PROCESSES = $(shell $(PYTHON) -c "import os; print(min((os.cpu_count() or 1) + 1, 8))")
-test: lint servers $(TOOLS)/.installed
-	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
+# Two runs, since each process collects all that its run may need.
+test: lint servers
+	@failed=; \
+	$(PYTEST) --set change -n $(CORES) $(ARGS) tests/unit tests/golden || failed=yes; \
+	$(PYTEST) --set change -n $$(($(CORES) + 1)) $(ARGS) tests/contract tests/integration tests/acceptance tests/browser \
+	  || failed=yes; \
+	test -z "$$failed"
 endif
 
-# No server and no socket: tests/conftest.py skips tests that need one, and refuses any socket.
+# With as many examples as CI wants, in another order each time, then what needs no server on the other Pythons.
+SEED := $(or $(SEED),$(shell date +%s))
+test-rest: export TEST_PROFILE := full
+test-rest: $(VENV)/.installed-dev servers $(TOOLS)/.installed
+	@failed=; \
+	$(PYTEST) --set rest --shuffle $(SEED) -n $$(($(CORES) + 1)) $(ARGS) \
+	  || { failed=yes; echo "make test-rest SEED=$(SEED) runs this order again"; }; \
+	sh tests/other_pythons.sh $(BIN)/python || failed=yes; \
+	test -z "$$failed"
+
+test-all: test test-rest
+
+# No server and no socket: tests/conftest.py leaves out tests that need one, and refuses any socket.
+PLACES ?= $(patsubst %,tests/unit/%,domain clients config stores sync tasks) tests/golden
 quick: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/pytest --quick -n 2 --dist loadfile $(ARGS) tests/unit tests/golden tests/contract
+	$(PYTEST) --quick --set change -n $(CORES) $(ARGS) $(PLACES)
 
 EXAMPLES ?= 20000
 fuzz: $(VENV)/.installed-dev
@@ -61,6 +83,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m tools.check_texts
 	$(BIN)/pip check --disable-pip-version-check
 
 # The newest versions within the ranges, for Python 3.11 and later on every platform, with the hashes of their files.

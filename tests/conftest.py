@@ -1,7 +1,6 @@
 """Real servers as fixtures, each started once a session when the first test asks for it.
 
-Without its server a test is skipped, but in CI it fails: nobody would notice the skip there. PostgreSQL is skipped
-in CI too.
+Without its server a test is skipped, but in CI it fails: nobody would notice the skip there.
 """
 
 from __future__ import annotations
@@ -21,26 +20,14 @@ from tests.support.compiled_statements import share_compiled_statements
 from tests.support.missing import or_skip
 from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.passwords import CHEAP_HASHER, set_hasher
+from tests.support.processor_time import ProcessorTime
 from tests.support.profiles import load_profile
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
 from tests.support.real_couchdb import delete_databases
 from tests.support.sqlite_connections import commit_without_disk
 from worker.logs import REDACTOR, ConsoleFormatter
 
-# A test that asks for one of these needs a server, so the quick set leaves it out.
-SERVER_FIXTURES = {
-    "certificates",
-    "couchdb_url",
-    "empty_couchdb_url",
-    "mosquitto_broker",
-    "postgres_database",
-    "postgres_url",
-    "rabbitmq_node",
-    "redis_server_url",
-    "redis_url",
-    "sentinel_redis",
-    "tls_redis",
-}
+pytest_plugins = ["tests.support.sets"]
 
 load_profile()
 commit_without_disk()
@@ -48,34 +35,15 @@ share_compiled_statements()
 gc.disable()  # Until all tests are collected: nothing of them is garbage.
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--quick", action="store_true", help="only tests that need no server, no socket and no exploration"
-    )
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out of the quick set whatever needs a server or a socket, or explores for long."""
-    if not config.getoption("--quick"):
-        return
-    slow = [item for item in items if not _is_quick(item)]
-    config.hook.pytest_deselected(items=slow)
-    items[:] = [item for item in items if _is_quick(item)]
-
-
-def _is_quick(item: pytest.Item) -> bool:
-    needs_server = SERVER_FIXTURES & set(getattr(item, "fixturenames", ()))
-    return not needs_server and not item.get_closest_marker("sockets") and not item.get_closest_marker("slow")
-
-
 def pytest_collection_finish() -> None:
     """Leave modules and tests out of garbage collection, and collect seldom: a full one looks at each object."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(50_000, 10, 5)
     gc.enable()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(ProcessorTime())
     if config.getoption("--quick"):
         sys.addaudithook(_refuse_sockets)
         _name_a_broker()
@@ -156,11 +124,11 @@ def empty_couchdb_url(_emptied_couchdb: str) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """Yield a PostgreSQL server's URL; RELEVE_TEST_POSTGRES_URL names another, whose user may create databases."""
+    """Yield a PostgreSQL server's URL; RELEVE_TEST_POSTGRES_URL names another, whose user must be a superuser."""
     if configured_url := os.environ.get("RELEVE_TEST_POSTGRES_URL"):
         yield configured_url
         return
-    with or_skip(servers.postgres_server(), needed_in_ci=False) as url:
+    with or_skip(servers.postgres_server()) as url:
         yield url
 
 
@@ -194,6 +162,13 @@ def sentinel_redis() -> Iterator[redis_servers.SentinelRedis]:
     """Yield Redis behind Sentinels, for one test module: killing its leader uses it up."""
     with or_skip(redis_servers.sentinel_redis()) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def shared_postgres(postgres_url: str) -> Iterator[str]:
+    """Yield the URL of one database for all tests of the session; each deletes what earlier ones have left."""
+    with servers.fresh_database(postgres_url) as url:
+        yield url
 
 
 @pytest.fixture

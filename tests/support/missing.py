@@ -14,19 +14,19 @@ from tests.support.servers import NotInstalled
 Server = TypeVar("Server")
 
 
-def skip(reason: str, *, needed_in_ci: bool = True) -> NoReturn:
-    if needed_in_ci and os.environ.get("CI"):
+def skip(reason: str) -> NoReturn:
+    if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 @contextmanager
-def or_skip(server: AbstractContextManager[Server], *, needed_in_ci: bool = True) -> Iterator[Server]:
+def or_skip(server: AbstractContextManager[Server]) -> Iterator[Server]:
     """Yield the running server, or skip the test where it is not installed."""
     try:
         running = server.__enter__()
     except NotInstalled as missing:
-        skip(str(missing), needed_in_ci=needed_in_ci)
+        skip(str(missing))
     try:
         yield running
     finally:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -23,6 +23,7 @@ import psycopg
 import redis
 
 from tests.support.real_couchdb import own_databases, real_couchdb_url, whole_server
+from tests.support.waiting import DEADLINE_S
 from worker.drill.servers import find_couchdb_program
 from worker.errors import StoreUnavailable
 from worker.stores.redis.child_processes import Guard, free_port
@@ -30,6 +31,17 @@ from worker.stores.redis.embedded import find_server
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 60.0
+# What PostgreSQL does beside its clients' statements, and plans that only large tables repay.
+_BARE: Final = {
+    "autovacuum": "off",
+    "bgwriter_lru_maxpages": 0,
+    "checkpoint_timeout": "1h",
+    "jit": "off",
+    "max_logical_replication_workers": 0,
+    "max_parallel_workers_per_gather": 0,
+    "max_wal_senders": 0,
+    "wal_level": "minimal",
+}
 
 
 class NotInstalled(Exception):
@@ -77,7 +89,7 @@ def _stand_in() -> Iterator[str]:
     options = ["--in-memory", "--host", "127.0.0.1", "--port", str(port), "--no-stdout-logs"]
 
     def answers() -> bool:
-        with urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{port}/", timeout=DEADLINE_S) as answer:
             return bool(answer.status == 200)
 
     with _folder() as folder, _running([*program, *options], folder, answers, URLError):
@@ -96,6 +108,8 @@ def postgres_server(*, durable: bool = False, password: str | None = None) -> It
     port = free_port()
     settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": ""}
     settings |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "on" if durable else "off")
+    if not durable:
+        settings |= _BARE
     url = f"postgresql://releve:{password or 'secret'}@127.0.0.1:{port}/postgres"
 
     def answers() -> bool:

@@ -18,6 +18,7 @@ def until(
     """Return the result of ``condition`` once it is true; fail after ``timeout_s``. ``not_yet`` may be raised."""
     give_up = time.monotonic() + timeout_s
     while True:
+        began = time.monotonic()
         try:
             result = condition()
         except not_yet:
@@ -26,4 +27,4 @@ def until(
             return result
         text = description() if callable(description) else description
         assert time.monotonic() < give_up, f"{text[-3000:]} did not happen in {timeout_s:.0f} s"
-        time.sleep(0.05)
+        time.sleep(min(max(0.05, 2 * (time.monotonic() - began)), 0.5))  # Looking takes a third of the time at most.
