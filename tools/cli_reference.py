@@ -1,6 +1,6 @@
 """Generate docs/reference/cli.md from the commands: ``python -m tools.cli_reference > docs/reference/cli.md``.
 
-Hidden commands are left out.  A test compares the page with the commands.
+Hidden commands are left out.  `make lint` compares the page with the commands.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from worker.cli.main import cli
 
 _HEAD: Final = """# Commands
 
-Made from `worker/cli/` by `python -m tools.cli_reference`; a test keeps this page in step.
+Made from `worker/cli/` by `python -m tools.cli_reference`; `make lint` checks it.
 
 Every command has `-h` and `--help`. `python -m worker` is the same as `releve`.
 

@@ -20,10 +20,14 @@ MOST_WORDS: Final = 24_000
 
 
 def prose_of(text: str) -> str:
-    """Return a page of Markdown without code blocks, HTML comments and the addresses of links."""
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    """Return a page of Markdown without code blocks, HTML comments and the addresses of links, line by line."""
+    text = re.sub(r"<!--.*?-->", _line_breaks, text, flags=re.DOTALL)
+    text = re.sub(r"^( *)```.*?^\1```$", _line_breaks, text, flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"\]\([^)\s]*\)", "]", text)
+
+
+def _line_breaks(left_out: re.Match[str]) -> str:
+    return "\n" * left_out[0].count("\n")
 
 
 def count_words(text: str) -> int:
@@ -31,9 +35,9 @@ def count_words(text: str) -> int:
     return sum(bool(re.search(r"[^\W\d_]", word)) for word in prose_of(text).split())
 
 
-def hand_written() -> dict[str, int]:
+def hand_written(docs: Path = DOCS) -> dict[str, int]:
     """Return the words of each page that is written by hand, in English."""
-    pages = {page.relative_to(DOCS).as_posix(): page for page in sorted(DOCS.rglob("*.md"))}
+    pages = {page.relative_to(docs).as_posix(): page for page in sorted(docs.rglob("*.md"))}
     return {
         name: count_words(page.read_text(encoding="utf-8"))
         for name, page in pages.items()

@@ -1,7 +1,7 @@
 """Generate docs/reference/errors.md: ``python -m tools.error_reference > docs/reference/errors.md``.
 
-Codes, meanings and remedies come from the error tree, the others from the codes' texts.  A test compares the page with
-them.
+Codes, meanings and remedies come from the error tree, the others from the codes' texts.  `make lint` compares them
+with the page.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from worker.texts import translate
 
 _HEAD: Final = """# Error codes
 
-Made from `worker/errors.py` and `worker/locales/codes.json` by `make reference`; a test keeps this page in
-step. `releve status`, the API, notices and logs show these codes. The sections say what Relève does about each.
+Made from `worker/errors.py` and `worker/locales/codes.json` by `make reference`; `make lint` checks it.
+`releve status`, the API, notices and logs show these codes. The sections say what Relève does about each.
 
 One code has one cause. If cozy-konnector-libs has a name for an error, the code begins with that name, and the cause
 follows after a dot: `VENDOR_DOWN.TIMEOUT` is a kind of `VENDOR_DOWN`. A program may compare only the part before the

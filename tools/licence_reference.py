@@ -1,7 +1,8 @@
 """Generate docs/reference/licences.md: ``python -m tools.licence_reference > docs/reference/licences.md``.
 
 The packages are those of requirements/run.lock, the licences what each package's metadata declares.  Versions are left
-out, so that the page changes only when a package or a licence does.  A test compares the page with what is installed.
+out, so that the page changes only when a package or a licence does.  `make lint` compares the page with what is
+installed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ ELSEWHERE: Final = {"async-timeout": "Apache-2.0"}
 
 _HEAD: Final = """# Licences
 
-Made from `requirements/run.lock` and the packages' metadata by `make reference`; a test keeps this page in step, and
+Made from `requirements/run.lock` and the packages' metadata by `make reference`; `make lint` checks it. A test
 refuses a licence that is not listed here. Relève itself is under the MIT licence.
 
 The image has these packages, unchanged, in `/opt/releve/lib`. Their licence texts are in each `*.dist-info`; their

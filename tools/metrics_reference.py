@@ -11,8 +11,8 @@ from worker.ops import fleet_metrics
 
 _HEAD: Final = """# Metrics
 
-Made from `worker/metrics.py` and `worker/ops/fleet_metrics.py` by `make reference`; a test keeps this page in
-step, and another checks the dashboard and the alerts in `deploy/` against these names.
+Made from `worker/metrics.py` and `worker/ops/fleet_metrics.py` by `make reference`; `make lint` checks it.
+A test checks the dashboard and the alerts in `deploy/` against these names.
 
 No label holds an account, a meter, a run or an address. Labels take the values listed below and no others.
 

@@ -12,7 +12,7 @@ from config.unknown_settings import REMOVED, GoneSetting
 
 _HEAD = """# Settings
 
-Made from `config/settings.py` by `python -m tools.settings_reference`; a test keeps this page in step.
+Made from `config/settings.py` by `python -m tools.settings_reference`; `make lint` checks it.
 
 Values come from the environment or from a `.env` file in the working folder. For secrets, `RELEVE_<NAME>_FILE` can
 name a file that holds the value. An empty variable counts as unset. All errors are reported at once, one line each.
