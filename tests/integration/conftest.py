@@ -1,4 +1,4 @@
-"""What several of these tests share: an installation with an empty Redis, and the servers of connect services."""
+"""What several of these tests share: an installation, empty but for its tables, and the servers of connect services."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from redis import Redis
 
 from tests.support.connect_service import ConnectServers, open_connect_servers
 from tests.support.installation import Installation, new_installation
+from tests.support.registries import prepare_registry
 from worker.runtime.process import Runtime
 
 
@@ -17,6 +18,7 @@ from worker.runtime.process import Runtime
 def installation(redis_url: str, tmp_path: Path) -> Installation:
     with Redis.from_url(redis_url) as redis:
         redis.flushdb()
+    prepare_registry(tmp_path)
     return new_installation(tmp_path, redis_url)
 
 

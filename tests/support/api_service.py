@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from tests.support.factories import NOW
-from tests.support.installation import new_installation
-from tests.support.registries import prepare_registry
+from tests.support.installation import KeptRuntime, new_installation, prepare_installation
 from worker.domain.consent.scopes import Scope
 from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.domain.measures.documents import Entry, period_key, to_document
@@ -85,9 +85,45 @@ class ApiService:
 
 @contextmanager
 def open_api_service(redis_url: str, folder: Path, **changes: Any) -> Iterator[ApiService]:
-    prepare_registry(folder)
+    """Open a service in the empty ``folder``; what an earlier one has left in Redis is deleted."""
+    with _open_runtime(redis_url, folder, changes) as runtime:
+        yield ApiService(runtime, create_app(runtime))
+
+
+class ApiServices:
+    """The services of several tests, one after the other, over one runtime."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._kept = KeptRuntime(runtime)
+
+    def new(self) -> ApiService:
+        """Return a service in which nothing is left of those before."""
+        self._kept.empty()
+        return ApiService(self._kept.runtime, create_app(self._kept.runtime))
+
+
+@contextmanager
+def open_api_services(redis_url: str, folder: Path, **changes: Any) -> Iterator[ApiServices]:
+    with _open_runtime(redis_url, folder, changes) as runtime:
+        yield ApiServices(runtime)
+
+
+@contextmanager
+def open_services_once(redis_url: str, new_folder: Callable[[], Path]) -> Iterator[Callable[..., ApiServices]]:
+    """Yield what returns the services with some settings, which are opened at their first use."""
+    with ExitStack() as opened:
+
+        @cache
+        def services_with(**settings: str) -> ApiServices:
+            return opened.enter_context(open_api_services(redis_url, new_folder(), **settings))
+
+        yield services_with
+
+
+@contextmanager
+def _open_runtime(redis_url: str, folder: Path, changes: dict[str, Any]) -> Iterator[Runtime]:
+    prepare_installation(folder)
     with new_installation(folder, redis_url).open(**changes) as runtime:
-        service = ApiService(runtime, create_app(runtime))
-        service.forget_limits()
-        yield service
-        service.forget_limits()
+        runtime.redis.flushdb()
+        yield runtime
+        runtime.redis.flushdb()

@@ -7,27 +7,30 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from selenium import webdriver
 
 from tests.support.missing import skip
 
+ALL_RULES: Final[dict[str, Any]] = {}
+COLOURS: Final = {"runOnly": ["color-contrast"]}
+ALL_BUT_COLOURS: Final = {"rules": {"color-contrast": {"enabled": False}}}
 _PROGRAM: Final = Path(__file__).parents[2] / ".test-servers/node_modules/axe-core/axe.min.js"
 _RUN: Final = """
-    const done = arguments[0];
-    axe.run(document, {resultTypes: ["violations"]}).then(
+    const [options, done] = arguments;
+    axe.run(document, {resultTypes: ["violations"], preload: false, ...options}).then(
         (results) => done(results.violations.flatMap((rule) => rule.nodes.map(
             (node) => `${rule.id}: ${node.target.join(" ")}: ${node.failureSummary}`))),
         (error) => done([String(error)]));
 """
 
 
-def find_barriers(browser: webdriver.Chrome) -> list[str]:
+def find_barriers(browser: webdriver.Chrome, options: dict[str, Any] = ALL_RULES) -> list[str]:
     """Return what axe finds on the page as the browser shows it now, one text an element and rule."""
     if not browser.execute_script("return typeof axe === 'object'"):
         browser.execute_script(_program())
-    found: list[str] = browser.execute_async_script(_RUN)
+    found: list[str] = browser.execute_async_script(_RUN, options)
     return found
 
 

@@ -1,50 +1,107 @@
-"""The pages of a service in this process for a real browser, and a household's session in it.
+"""The pages of a service in this process for a real browser, served as `releve web` serves them.
 
-Documents are written straight into the store; nobody asks a supplier.
+The worker's work is done when a test says so: each page between the supplier and the account can be looked at.
 """
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from selenium import webdriver
+from starlette.types import ASGIApp
 
-from tests.support.api_service import ApiService, open_api_service, sign_in
-from tests.support.browser import DESKTOP, check_page, look_at, set_screen
-from tests.support.simulators import run_in_background
+from tests.support.api_service import ApiService, sign_in
+from tests.support.browser import check_page, click, text_of, wait_for
+from tests.support.connect_service import METER, ConnectServers, ConnectService, open_connect_service
+from tests.support.waiting import until
+from worker.runtime.process import Runtime
 from worker.stores.redis.child_processes import free_port
+from worker.stores.redis.sockets import listen
+from worker.web.connection_limits import ConnectionLimits
+from worker.web.server import WebServer
 from worker.web.sessions import SESSION_COOKIE
+
+SUPPLIER: Final = "aucun compteur réel"  # What the supplier's page says, which the simulator has in French alone.
+
+
+@dataclass(frozen=True)
+class Site:
+    """A web service that a browser can reach, its supplier, and its households' documents."""
+
+    service: ConnectService
+    address: str
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.service.runtime
+
+    @property
+    def api(self) -> ApiService:
+        return ApiService(self.runtime, self.service.app)
+
+    def invite(self, meter: str = METER) -> str:
+        return f"{self.address}/invitation#{self.service.invite(meter)}"
+
+    def work(self) -> None:
+        """Do what the worker does for the requests that are due; there must be one, soon."""
+        for request_id in until(self._list_due, "a request that is due"):
+            self.runtime.connector.conclude(request_id)
+
+    def _list_due(self) -> list[str]:
+        """Return the due requests: their index in Redis counts whole seconds, and names some a little early."""
+        requests, now = self.runtime.connection_requests, datetime.now(UTC)
+        found = {request_id: requests.get(request_id) for request_id in requests.list_due(now, 10)}
+        return [request_id for request_id, request in found.items() if request and request.is_due(now)]
+
+    def sign_in(self, browser: webdriver.Chrome, *accounts: str) -> None:
+        """Give the browser the session of a new household with these accounts."""
+        self.set_cookie(browser, SESSION_COOKIE, sign_in(self.runtime, *accounts)[0])
+
+    def set_cookie(self, browser: webdriver.Chrome, name: str, text: str) -> None:
+        browser.get(f"{self.address}/static/icon.svg")  # A cookie can only be set for the host that is shown.
+        browser.add_cookie({"name": name, "value": text})
 
 
 @contextmanager
-def open_browsed_service(redis_url: str, folder: Path, **settings: Any) -> Iterator[tuple[ApiService, str]]:
-    """Serve the pages of a service, and yield it with its address."""
+def open_site(servers: ConnectServers, folder: Path, preset: str = "enedis-2026", **settings: Any) -> Iterator[Site]:
     port = free_port()
-    usual = {"public_url": f"http://127.0.0.1:{port}", "api_calls_per_minute": 1000}
+    address = f"http://127.0.0.1:{port}"
+    usual = {"public_url": address, "api_calls_per_minute": 1000}
     with (
-        open_api_service(redis_url, folder, **(usual | settings)) as service,
-        run_in_background(service.app, port) as address,
+        open_connect_service(servers, folder, preset, consent_page=True, **(usual | settings)) as service,
+        _served(service.app, port),
     ):
-        yield service, address
+        yield Site(service, address)
 
 
-def open_pages(browser: webdriver.Chrome, service: ApiService, address: str, *accounts: str) -> None:
-    """Give the browser the session of a household with these accounts."""
-    cookie, _ = sign_in(service.runtime, *accounts)
-    set_session(browser, address, SESSION_COOKIE, cookie)
+@contextmanager
+def _served(app: ASGIApp, port: int) -> Iterator[None]:
+    server = WebServer(app, ConnectionLimits())
+    with listen("127.0.0.1", port) as listener:
+        thread = threading.Thread(target=server.run, args=(listener,))
+        thread.start()
+        try:
+            yield
+        finally:
+            server.stop()
+            thread.join()
 
 
-def set_session(browser: webdriver.Chrome, address: str, name: str, cookie: str) -> None:
-    """Give the browser a session's cookie, which takes a page of that host."""
-    browser.get(f"{address}/static/icon.svg")
-    browser.add_cookie({"name": name, "value": cookie})
-
-
-def look_at_all_widths(browser: webdriver.Chrome, name: str) -> None:
-    """Look at a page, also on the narrowest phone."""
-    set_screen(browser, 320)
+def agree(browser: webdriver.Chrome) -> None:
+    """Agree on the supplier's page, where the browser must have come to."""
+    wait_for(browser, SUPPLIER)
     check_page(browser)
-    look_at(browser, name, width=DESKTOP)
+    click(browser, "Accepter")
+
+
+def wait_for_account(browser: webdriver.Chrome) -> str:
+    """Wait until the browser is on an account's page, and return the account's id."""
+    match = until(lambda: re.search(r"/accounts/([a-z0-9]+)$", browser.current_url), lambda: text_of(browser, "main"))
+    return str(match[1])

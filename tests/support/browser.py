@@ -1,8 +1,8 @@
 """A headless Chromium for tests: Debian's own, never a download. Where it is missing, tests skip, and fail in CI.
 
 One Chromium can be several persons' (``open_profile``), each with cookies of its own: starting one takes a second.
-``look_at`` judges a page as people see it, on a phone and on a desktop. With RELEVE_TEST_SCREENSHOTS, the name
-of a folder, it also keeps a picture of each.
+``look_at`` judges a page as people see it, on a phone and on a small desktop. With RELEVE_TEST_SCREENSHOTS, the
+name of a folder, it also keeps pictures of each.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from typing import Final
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
-from tests.support.axe import find_barriers
+from tests.support.axe import ALL_RULES, COLOURS, find_barriers
 from tests.support.missing import skip
 from tests.support.waiting import until
 
-PHONE, DESKTOP = 320, 1280  # Widths in pixels.
+PHONE, SMALL_DESKTOP, DESKTOP = 320, 1000, 1280  # Widths in pixels.
 _FLAGS: Final = (
     "--headless=new",
     "--no-sandbox",  # Tests may run as root.
@@ -35,9 +37,11 @@ _FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
+    "--js-flags=--no-opt --no-maglev",  # No page lives so long that optimised code would pay.
 )
-_LOOKS: Final = ((PHONE, False), (DESKTOP, True))
-_ALL_LOOKS: Final = (*_LOOKS, (PHONE, True), (DESKTOP, False))
+# Width, whether in dark colours, and the rules of axe: all of them once, and the other colours once.
+_LOOKS: Final = ((PHONE, False, ALL_RULES), (SMALL_DESKTOP, True, COLOURS))
+_PICTURES: Final = ((PHONE, False), (PHONE, True), (DESKTOP, False), (DESKTOP, True))
 VARIABLE: Final = "RELEVE_TEST_SCREENSHOTS"
 _SCREENSHOTS: Final = os.environ.get(VARIABLE)
 
@@ -98,8 +102,7 @@ def open_profile(browser: webdriver.Chrome, *, language: str = "fr", width: int 
 
 
 def set_screen(browser: webdriver.Chrome, width: int, *, dark: bool = False) -> None:
-    phone = width < 500
-    metrics = {"width": width, "height": 844, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
+    metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
@@ -112,6 +115,19 @@ def allow_scripts(browser: webdriver.Chrome, allowed: bool) -> None:
 def click(browser: webdriver.Chrome, text: str) -> None:
     """Click on the first link, button or summary with the text."""
     browser.find_element(By.XPATH, f"//*[self::a or self::button or self::summary][contains(., '{text}')]").click()
+
+
+def press(browser: webdriver.Chrome, text: str, awaited: str) -> None:
+    """Go by the key Tab to the link or button with the text or label, press Enter, and wait for the awaited text."""
+    browser.execute_script("document.activeElement && document.activeElement.blur()")
+    for _ in range(60):
+        ActionChains(browser).send_keys(Keys.TAB).perform()
+        reached = browser.switch_to.active_element
+        if text in f"{reached.text} {reached.get_attribute('aria-label')}":
+            reached.send_keys(Keys.ENTER)
+            wait_for(browser, awaited)
+            return
+    raise AssertionError(f"the key Tab reaches no {text}")
 
 
 def text_of(browser: webdriver.Chrome, selector: str) -> str:
@@ -137,32 +153,46 @@ def go(browser: webdriver.Chrome, text: str, awaited: str) -> None:
 
 def check_page(browser: webdriver.Chrome) -> None:
     """Check that nothing was refused by the content policy, nothing is missing and nothing wider than the window."""
-    messages = [message for message in _messages(browser) if "favicon.ico" not in message]
-    assert messages == [], messages
+    faults = find_faults(browser)
+    assert faults == [], faults
+
+
+def find_faults(browser: webdriver.Chrome) -> list[str]:
+    """Return what the browser's log says of the page, and whether it is wider than the window."""
     width, reach = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
-    assert reach <= width, f"{reach} px in a window of {width}"
+    return _messages(browser) + ([f"{reach} px in a window of {width}"] if reach > width else [])
 
 
 def _messages(browser: webdriver.Chrome) -> list[str]:
     """Return the messages of the browser's log, without the one that the page itself came with a status like 403."""
     messages = [entry["message"] for entry in browser.get_log("browser")]
     of_page = f"{browser.current_url} - Failed to load resource: the server responded with a status"
-    return [message for message in messages if not message.startswith(of_page)]
+    return [message for message in messages if not message.startswith(of_page) and "favicon.ico" not in message]
 
 
-def look_at(browser: webdriver.Chrome, name: str, *, width: int = DESKTOP) -> None:
-    """Check the page on a phone in light colours and on a desktop in dark ones, also by axe.
+def look_at(browser: webdriver.Chrome, name: str) -> None:
+    """Check the page as ``find_all_faults`` does, and leave the window as wide as it was, in light colours.
 
-    ``name`` is that of its pictures. ``width`` is that of the window, as it is left.
+    ``name`` is that of the page's pictures.
     """
-    for of_look, dark in _ALL_LOOKS if _SCREENSHOTS else _LOOKS:
-        set_screen(browser, of_look, dark=dark)
-        check_page(browser)
-        barriers = find_barriers(browser)
-        assert barriers == [], f"{name}, {of_look} px, {'dark' if dark else 'light'}: {barriers}"
-        if _SCREENSHOTS:
-            _keep_picture(browser, Path(_SCREENSHOTS), f"{name}-{of_look}-{'dark' if dark else 'light'}")
+    width = browser.execute_script("return innerWidth")
+    faults = find_all_faults(browser, name)
     set_screen(browser, width)
+    assert faults == [], faults
+
+
+def find_all_faults(browser: webdriver.Chrome, name: str, *, by_axe: bool = True) -> list[str]:
+    """Return what is wrong with the page on a phone in light colours and on a small desktop in dark ones."""
+    faults = []
+    for of_look, dark, rules in _LOOKS:
+        set_screen(browser, of_look, dark=dark)
+        found = find_faults(browser) + (find_barriers(browser, rules) if by_axe else [])
+        faults += [f"{name}, {of_look} px, {'dark' if dark else 'light'}: {fault}" for fault in found]
+    if _SCREENSHOTS:
+        for of_picture, dark in _PICTURES:
+            set_screen(browser, of_picture, dark=dark)
+            _keep_picture(browser, Path(_SCREENSHOTS), f"{name}-{of_picture}-{'dark' if dark else 'light'}")
+    return faults
 
 
 def _keep_picture(browser: webdriver.Chrome, folder: Path, name: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import httpx2
+import pytest
 import requests
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -18,9 +19,9 @@ from starlette.types import Receive, Scope, Send
 
 from tests.support.factories import NOW
 from tests.support.household_pages import csrf_of
-from tests.support.installation import new_installation
-from tests.support.registries import prepare_registry
+from tests.support.installation import KeptRuntime, new_installation, prepare_installation
 from tests.support.simulators import run_in_background
+from tests.support.waiting import DEADLINE_S
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.invitations import InvitationPurpose
 from worker.runtime.process import Runtime
@@ -32,7 +33,9 @@ from worker.web.sessions import SESSION_COOKIE, Session, load_session
 
 PUBLIC = "http://testserver"
 QUEUE = "releve:celery:control"
-PRESETS = ("enedis-v4", "enedis-v5", "enedis-2026")
+NEWEST = "enedis-2026"
+PRESETS = [NEWEST, *(pytest.param(name, marks=pytest.mark.other_generation) for name in ("enedis-v4", "enedis-v5"))]
+INVITED_PRESETS = [PRESETS[0], PRESETS[2]]  # Where a proof needs an invitation; v4's is its code.
 METER, OTHER = "30001640000011", "30001640000022"
 CREDENTIALS = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
 
@@ -51,14 +54,14 @@ class ConnectService:
         return TestClient(self.app, base_url=PUBLIC, follow_redirects=False)
 
     def simulate(self, method: str, path: str, body: Any = None) -> Any:
-        answer = requests.request(method, f"{self.supplier}/__sim__/{path}", json=body, timeout=10)
+        answer = requests.request(method, f"{self.supplier}/__sim__/{path}", json=body, timeout=DEADLINE_S)
         answer.raise_for_status()
         return answer.json()
 
     def agree(self, page: str) -> str:
         """Consent on the simulator's page. Return the callback as path and query."""
         assert page.startswith(self.supplier)
-        answer = requests.get(f"{page}&decision=approve", allow_redirects=False, timeout=10)
+        answer = requests.get(f"{page}&decision=approve", allow_redirects=False, timeout=DEADLINE_S)
         assert answer.status_code == 302, answer.text
         back = urlsplit(answer.headers["location"])
         return f"{back.path}?{back.query}"
@@ -150,21 +153,47 @@ def open_connect_servers(redis_url: str) -> Iterator[ConnectServers]:
 
 @contextmanager
 def open_connect_service(
-    servers: ConnectServers, folder: Path, preset: str, *, consent_page: bool = False, **changes: Any
+    servers: ConnectServers, folder: Path, preset: str = NEWEST, *, consent_page: bool = False, **changes: Any
 ) -> Iterator[ConnectService]:
     servers.clear(consent_page=consent_page)
-    prepare_registry(folder)
+    with _open_runtime(servers, folder, preset, changes) as runtime:
+        yield ConnectService(runtime, create_app(runtime), servers.supplier)
+
+
+class ConnectServices:
+    """Connect services that are opened once for several tests, one for each generation and its settings."""
+
+    def __init__(self, servers: ConnectServers, new_folder: Callable[[], Path]) -> None:
+        self._servers, self._new_folder = servers, new_folder
+        self._opened = ExitStack()
+        self._kept: dict[tuple[str, ...], KeptRuntime] = {}
+
+    def __enter__(self) -> ConnectServices:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def empty(self, preset: str = NEWEST, **changes: str | None) -> ConnectService:
+        """Return a service as if it were new: nothing of another test is in stores, files, memory or simulator."""
+        settings = (preset, *map(str, changes.items()))
+        self._servers.clear()
+        if settings not in self._kept:
+            opening = _open_runtime(self._servers, self._new_folder(), preset, changes)
+            self._kept[settings] = KeptRuntime(self._opened.enter_context(opening))
+        kept = self._kept[settings]
+        kept.empty()
+        return ConnectService(kept.runtime, create_app(kept.runtime), self._servers.supplier)
+
+
+@contextmanager
+def _open_runtime(servers: ConnectServers, folder: Path, preset: str, changes: dict[str, Any]) -> Iterator[Runtime]:
+    prepare_installation(folder)
     settings = {"enedis_url": servers.supplier, "public_url": PUBLIC, "calls_per_second": "0", "calls_per_hour": "0"}
     with new_installation(folder, servers.redis_url, **settings).open(preset=preset, **changes) as runtime:
-        _empty(runtime)
-        yield ConnectService(runtime, create_app(runtime), servers.supplier)
-        _empty(runtime)
-
-
-def _empty(runtime: Runtime) -> None:
-    """Delete all keys: all tests share one server, and call from one address."""
-    for key in runtime.redis.scan_iter("releve:*"):
-        runtime.redis.delete(key)
+        runtime.redis.flushdb()  # All tests share one server, and call from one address.
+        yield runtime
+        runtime.redis.flushdb()
 
 
 def changed(way_back: str, **query: str | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 
 from tests.support.factories import NOW
 from worker.domain.measures.documents import Entry, to_document
@@ -85,6 +86,7 @@ class GasHome:
         details = {"frequency": self.frequency, "transport_tariff": "T2", "activated_on": "2018-08-31"}
         yield Entry((self.last - 30 * ONE_DAY).isoformat(), self.yearly * _MWH_PER_KWH, details=details)
 
+    @cache  # noqa: B019
     def entries(self) -> dict[Doctype, list[Entry]]:
         daily = list(self.daily())
         month, year = DAILY.totals

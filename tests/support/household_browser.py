@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
@@ -15,20 +14,18 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 import requests
 
 from tests.support.household_pages import csrf_of
+from tests.support.waiting import DEADLINE_S
 
 _LONGEST_S: Final = 30.0
-_OF_ONE_ANSWER: Final = ("date", "set-cookie", "content-length")  # These headers differ from answer to answer.
 
 
 @dataclass(frozen=True)
 class Page:
-    """Where the browser has come to. ``reloads``: how often the page before it loaded itself again."""
+    """Where the browser has come to."""
 
     status: int
     path: str
     text: str
-    headers: Mapping[str, str]
-    reloads: int = 0
 
     @property
     def account(self) -> str | None:
@@ -36,21 +33,16 @@ class Page:
         match = re.fullmatch(r"/accounts/([a-z0-9]+)", self.path)
         return match[1] if match and self.status == 200 else None
 
-    @property
-    def content(self) -> tuple[int, dict[str, str], str]:
-        """All that a person or program could tell two pages apart by."""
-        return self.status, dict(self.headers), self.text
-
 
 class HouseholdBrowser:
     """A browser at the web service ``address``, that goes to the supplier's page at ``supplier`` and back."""
 
-    def __init__(self, address: str, supplier: str, language: str = "en") -> None:
+    def __init__(self, address: str, supplier: str) -> None:
         self.address, self.supplier = address, supplier
         self.last_callback: dict[str, str] = {}
         self._session = requests.Session()
         self._session.trust_env = False  # Other threads of a test may change the environment.
-        self._session.headers["Accept-Language"] = language
+        self._session.headers["Accept-Language"] = "en"
 
     def __enter__(self) -> HouseholdBrowser:
         return self
@@ -61,20 +53,14 @@ class HouseholdBrowser:
     def get(self, path: str, token: str = "") -> requests.Response:
         """Load an address of ours, without following where it leads; ``token``: of the API."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return self._session.get(self.address + path, headers=headers, allow_redirects=False, timeout=60)
+        return self._session.get(self.address + path, headers=headers, allow_redirects=False, timeout=DEADLINE_S)
 
     def visit(self, path: str) -> Page:
         """Load an address of ours, follow where it leads, and reload while the page says so."""
         return self.follow(self.get(path))
 
     def submit(self, path: str, **fields: str) -> requests.Response:
-        return self._session.post(self.address + path, fields, allow_redirects=False, timeout=60)
-
-    def upload(self, path: str, proof: tuple[str, bytes], **fields: str) -> requests.Response:
-        """Send a form with a file, by its name and content."""
-        return self._session.post(
-            self.address + path, fields, files={"proof": proof}, allow_redirects=False, timeout=60
-        )
+        return self._session.post(self.address + path, fields, allow_redirects=False, timeout=DEADLINE_S)
 
     def press(self, page: Page, action: str) -> requests.Response:
         """Press the button of the page's form that goes to ``action``, with its hidden fields."""
@@ -85,50 +71,34 @@ class HouseholdBrowser:
 
     # -- Consents
 
-    def connect(self, meter: str | None = None) -> Page:
-        """Connect without an invitation; the simulator's holder agrees for ``meter``, or for one of its own."""
-        return self.visit(f"/connect/enedis?usage_point_id={meter}" if meter else "/connect/enedis")
+    def connect(self, meter: str) -> Page:
+        """Connect without an invitation; the simulator's holder agrees for ``meter``."""
+        return self.visit(f"/connect/enedis?usage_point_id={meter}")
 
-    def begin(self, path: str = "/connect/enedis") -> str:
-        """Begin a consent and return its state, without going to the supplier."""
-        return self.state_of(self.get(path))
-
-    @staticmethod
-    def state_of(answer: requests.Response) -> str:
-        """Return the state in an answer that leads to the supplier's page."""
-        assert answer.status_code == 303, f"{answer.status_code} {answer.text[-800:]}"
-        return parse_qs(urlsplit(answer.headers["Location"]).query)["state"][0]
-
-    def agree(self, path: str, **chosen: str) -> str:
-        """Begin a consent, agree on the supplier's page, and return the callback's path without loading it.
-
-        ``chosen``: what the simulator's holder chooses on its page, like ``usage_point_id``.
-        """
-        return self.agree_on(self.get(path), **chosen)
-
-    def agree_on(self, answer: requests.Response, **chosen: str) -> str:
-        """Do the same from an answer that leads to the supplier's page."""
-        supplier = answer.headers["Location"]
-        page = self._session.get(supplier, params=chosen, allow_redirects=False, timeout=60)
+    def agree_on(self, answer: requests.Response) -> str:
+        """Agree on the supplier's page, to which an answer leads, and return the callback's path without loading it."""
+        page = self._session.get(answer.headers["Location"], allow_redirects=False, timeout=DEADLINE_S)
         return self._remember_callback(page.headers["Location"])
 
     def type_callback(self, **query: str) -> Page:
         """Begin a consent, and load a callback that was typed by hand instead of going to the supplier."""
-        return self.visit(self.callback(self.begin(), **query))
+        return self.follow(self.load_callback(**query))
 
     def load_callback(self, **query: str) -> requests.Response:
-        """Do the same without following where it leads; give back the refusal where no consent can be begun now."""
+        """Do the same without following where it leads."""
         page = self.get("/connect/enedis")
-        return self.get(self.callback(self.state_of(page), **query)) if page.is_redirect else page
+        assert page.status_code == 303, f"{page.status_code} {page.text[-800:]}"
+        state = parse_qs(urlsplit(page.headers["Location"]).query)["state"][0]
+        return self.get(self.callback(**{**query, "state": state}))
 
     @staticmethod
-    def callback(state: str, **query: str) -> str:
-        return f"/callback/enedis?{urlencode({'state': state, **query})}"
+    def callback(**query: str) -> str:
+        return f"/callback/enedis?{urlencode(query)}"
 
     def open_invitation(self, link: str) -> requests.Response:
         """Load the page of the link, as with a click, and press its button. What stands behind # stays here."""
         page_address, _, secret = link.partition("#")
-        page = self._session.get(page_address, allow_redirects=False, timeout=60)
+        page = self._session.get(page_address, allow_redirects=False, timeout=DEADLINE_S)
         assert page.status_code == 200, f"{page.status_code} {page.text[-800:]}"
         assert secret and secret not in page.text
         return self.submit("/invitation", invitation=secret, csrf=csrf_of(page.text))
@@ -156,7 +126,7 @@ class HouseholdBrowser:
 
     def follow(self, answer: requests.Response) -> Page:
         """Follow where an answer leads, and reload while the page says so."""
-        deadline, reloads = time.monotonic() + _LONGEST_S, 0
+        deadline = time.monotonic() + _LONGEST_S
         while True:
             if answer.is_redirect:
                 target = urljoin(answer.url, answer.headers["Location"])
@@ -164,15 +134,10 @@ class HouseholdBrowser:
                     self._remember_callback(target)
             elif "Refresh" in answer.headers and time.monotonic() < deadline:
                 time.sleep(min(float(answer.headers["Refresh"]), max(0.0, deadline - time.monotonic())))
-                target, reloads = answer.url, reloads + 1
+                target = answer.url
             else:
-                return self._page(answer, reloads)
-            answer = self._session.get(target, allow_redirects=False, timeout=60)
-
-    def _page(self, answer: requests.Response, reloads: int) -> Page:
-        headers = {name.lower(): value for name, value in answer.headers.items()}
-        kept = {name: value for name, value in headers.items() if name not in _OF_ONE_ANSWER}
-        return Page(answer.status_code, urlsplit(answer.url).path, answer.text, kept, reloads)
+                return Page(answer.status_code, urlsplit(answer.url).path, answer.text)
+            answer = self._session.get(target, allow_redirects=False, timeout=DEADLINE_S)
 
     def _remember_callback(self, address: str) -> str:
         parts = urlsplit(address)

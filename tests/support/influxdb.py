@@ -13,6 +13,7 @@ from typing import Any, Final
 import requests
 
 from tests.support.servers import START_TIMEOUT_S, NotInstalled
+from tests.support.waiting import DEADLINE_S
 from worker.stores.redis.child_processes import Supervisor, free_port
 
 USER, PASSWORD, DATABASE = "releve", "s3cret-of-influx", "home"
@@ -55,7 +56,7 @@ class InfluxDB:
 
     def _ask(self, text: str, login: tuple[str, str] | None, method: str) -> list[dict[str, Any]]:
         parameters = {"q": text, "db": DATABASE, "epoch": "s"}
-        answer = requests.request(method, f"{self.url}/query", params=parameters, auth=login, timeout=30).json()
+        answer = requests.request(method, f"{self.url}/query", params=parameters, auth=login, timeout=DEADLINE_S).json()
         assert "error" not in answer, answer
         (result,) = answer["results"]
         assert "error" not in result, result
@@ -78,7 +79,7 @@ def influxdb() -> Iterator[InfluxDB]:
         server = InfluxDB(f"http://127.0.0.1:{port}")
 
         def answers() -> bool:
-            return requests.get(f"{server.url}/ping", timeout=5).status_code == 204
+            return requests.get(f"{server.url}/ping", timeout=DEADLINE_S).status_code == 204
 
         children.wait_until_ready("influxdb", answers, START_TIMEOUT_S)
         server.set_up()

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import secrets
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from config.settings import PREFIX, Settings
 from tests.support.commands import CommandResult, run_releve
 from tests.support.factories import NOW
+from tests.support.kept_state import KeptState
+from tests.support.registries import empty_registry, prepare_registry
+from worker.logs import REDACTOR
+from worker.runtime.keys import ERASURE_KEYS, SESSION_KEY, TOKEN_KEYS
 from worker.runtime.process import Runtime
+from worker.stores.encryption import generate_key
+from worker.stores.measures.sql import TABLES
 
 
 @dataclass(frozen=True)
@@ -59,3 +69,48 @@ class Installation:
 
 def new_installation(folder: Path, redis_url: str = "", **settings: str) -> Installation:
     return Installation(folder, redis_url, settings)
+
+
+def prepare_installation(folder: Path) -> None:
+    """Create an empty registry in ``folder``, and the keys that all installations of this process have."""
+    prepare_registry(folder)
+    for name, key in _keys().items():
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_text(key)
+
+
+@cache
+def _keys() -> dict[str, str]:
+    """Return keys by file; new ones for each installation would cost more than all else of its start."""
+    return {TOKEN_KEYS: generate_key(), **{name: secrets.token_urlsafe(48) for name in (ERASURE_KEYS, SESSION_KEY)}}
+
+
+class KeptRuntime:
+    """A runtime that several tests share. It is as new after each ``empty``, but for its keys."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        # What is made at first use is made once.
+        assert runtime.web_access
+        runtime.measures.read("nobody", {})
+        self._memory, self._secrets = KeptState(runtime), vars(REDACTOR).copy()
+
+    def empty(self) -> None:
+        """Delete all rows, measures and keys of Redis, and the ledger; forget what was kept in memory."""
+        self._memory.restore()
+        vars(REDACTOR).update(self._secrets)  # Each test's end lets the process forget them.
+        self.runtime.redis.flushdb()
+        empty_registry(self.runtime.registry.database)
+        _empty_measures(Path(self.runtime.settings.measures().removeprefix("sqlite:///")))
+        ledger = self.runtime.ledger_file.path
+        if ledger.is_dir():  # So that nothing could be written to it.
+            ledger.rmdir()
+        ledger.unlink(missing_ok=True)
+
+
+def _empty_measures(file: Path) -> None:
+    if file.exists():
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("PRAGMA synchronous = OFF")
+            for table in TABLES.values():
+                connection.execute(f"DELETE FROM {table.name}")

@@ -6,7 +6,9 @@ import base64
 import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from redis import Redis
@@ -17,6 +19,7 @@ from tests.support.fakes import MemoryStore, memory_measures, packed_memory_meas
 from worker.domain.measures.series import Doctype
 
 KEPT: Final = FOLDER / "release_0.2.0"
+_SQLITE: Final = "sqlite:///"
 
 Rows = Mapping[str, list[dict[str, Any]]]
 
@@ -28,6 +31,21 @@ def load_kept(name: str) -> Any:
 
 def create_kept_tables(url: str) -> None:
     """Create the tables of registry and measures in an empty database, as they were kept, with their rows."""
+    if url.startswith(_SQLITE):
+        Path(url.removeprefix(_SQLITE)).write_bytes(_sqlite_file())
+    else:
+        _create_tables(url)
+
+
+@cache
+def _sqlite_file() -> bytes:
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "kept.db")
+        _create_tables(f"{_SQLITE}{file}")
+        return file.read_bytes()
+
+
+def _create_tables(url: str) -> None:
     engine = create_engine(url)
     with engine.begin() as connection:
         for statement in load_kept("schema")[connection.dialect.name]:

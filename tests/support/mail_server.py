@@ -26,6 +26,10 @@ class MailReceiver:
     recipients: list[list[str]] = field(default_factory=list)  # Of each message, those of its envelope.
     logins: list[tuple[str, str, bool]] = field(default_factory=list)  # User, password, over TLS.
 
+    def forget(self) -> None:
+        """Be as new, on the same port."""
+        vars(self).update(vars(MailReceiver(self.port)))
+
     async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:
         if self.refusal:
             return self.refusal

@@ -84,8 +84,8 @@ def signed_in(app: FastAPI, runtime: Runtime, name: str = NAME, address: str = E
     access = runtime.web_access
     known = {operator.name: operator.id for operator in access.operators.list()}
     operator_id = known.get(name) or add_operator(runtime, name).id
-    _, text = access.keys.create(KeyKind.OPERATOR_SESSION, operator_id, device="Firefox, Linux")
+    key, text = access.keys.create(KeyKind.OPERATOR_SESSION, operator_id, device="Firefox, Linux")
     browser = browser_at(app, address)
     browser.cookies.set(OPERATOR_COOKIE, text)
-    browser.headers[CSRF_HEADER] = csrf_of(browser.get("/operator").text)
+    browser.headers[CSRF_HEADER] = access.signer.csrf_token(key.id)
     return browser

@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 import requests
 
 from tests.support.household_browser import HouseholdBrowser
-from tests.support.outside_view import V4, V2026, Service
+from tests.support.outside_view import Service
 from tests.support.proxy_stack import fields_of
-from tests.support.waiting import until
+from tests.support.waiting import DEADLINE_S, until
 
 STACK = "https://stack.example/accounts/enedis/redirect"  # Nobody answers there: the tests stop before it.
 
@@ -33,7 +33,7 @@ class OutsideStack:
         asked = {"client_id": self.client_id, "redirect_uri": STACK, "response_type": "code", "state": "their-state"}
         page = browser.get(f"/proxy/enedis/auth?{urlencode({**asked, 'usage_point_id': meter})}")
         assert page.status_code == 200 and "A stack" in page.text and "stack.example" in page.text
-        invitation = "" if self.service.generation == V4 else self.service.invite("--usage-point", meter)
+        invitation = self.service.invite("--usage-point", meter)
         answer = browser.submit("/proxy/enedis/auth", **fields_of(page.text), invitation=invitation)
         return browser.agree_on(answer)
 
@@ -52,7 +52,7 @@ class OutsideStack:
 
     def token(self, **form: str) -> requests.Response:
         credentials = {"client_id": self.client_id, "client_secret": self.secret}
-        return requests.post(f"{self.service.address}/proxy/enedis/token", {**credentials, **form}, timeout=60)
+        return requests.post(f"{self.service.address}/proxy/enedis/token", {**credentials, **form}, timeout=DEADLINE_S)
 
     def exchange(self, code: str) -> requests.Response:
         return self.token(grant_type="authorization_code", code=code, redirect_uri=STACK)
@@ -64,12 +64,9 @@ class OutsideStack:
         """Ask for two days of the daily series."""
         preset = self.service.system.runtime.endpoints.preset
         names = (preset.usage_point_parameter, preset.start_parameter, preset.end_parameter)
-        path = "/mesure_synchrone_auto/v2/consommation_quotidienne"
-        if self.service.generation != V2026:
-            path = "/metering_data_dc/v5/daily_consumption"
         return requests.get(
-            f"{self.service.address}/proxy/enedis/data{path}",
+            f"{self.service.address}/proxy/enedis/data/mesure_synchrone_auto/v2/consommation_quotidienne",
             dict(zip(names, (meter, "2024-07-20", "2024-07-22"), strict=True)),
             headers={"Authorization": f"Bearer {access_token}"},
-            timeout=60,
+            timeout=DEADLINE_S,
         )

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 
 from sqlalchemy import insert, select
 
@@ -38,7 +39,9 @@ class PanelHome:
     def dates(self, late: int = 0) -> Iterator[date]:
         return (self.last - (self.days - 1 - number) * ONE_DAY for number in range(self.days - late))
 
-    def drawn(self, day: date) -> list[int]:
+    @staticmethod
+    @cache
+    def drawn(day: date) -> list[int]:
         """Return the Wh of each half-hour that the home drew from the grid; less where panels cover it."""
         winter = 1 + 0.8 * math.cos((day.timetuple().tm_yday - 15) / 365 * 2 * math.pi)
         wave = 1 + 0.3 * math.sin(day.toordinal() * 1.7)
@@ -49,7 +52,9 @@ class PanelHome:
             steps.append(round(110 * winter + 1100 * wave * winter * evening * (0.25 if 10 <= hour < 17 else 1)))
         return steps
 
-    def fed(self, day: date) -> list[int]:
+    @staticmethod
+    @cache
+    def fed(day: date) -> list[int]:
         """Return the Wh of each half-hour that was fed in: nothing at night."""
         summer = 1 - 0.55 * math.cos((day.timetuple().tm_yday + 10) / 365 * 2 * math.pi)
         clouds = 0.35 + 0.65 * abs(math.sin(day.toordinal() * 2.3))

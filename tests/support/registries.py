@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from sqlalchemy import insert, select, update
 
 from worker.accounts.notices import NoticeSender
 from worker.domain.consent.consents import ConsentKind, ConsentProof
-from worker.domain.measures.readings import PARIS
+from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.series import Series, SeriesSwitch
 from worker.stores.database import Database
 from worker.stores.encryption import Purpose, generate_key
@@ -24,7 +25,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.evidence.check import EvidenceCheck
 from worker.stores.registry.migrations import upgrade_schema
-from worker.stores.registry.tables import AUDIT_LOG, METADATA, NO_DAY, SERIES_OUTCOMES
+from worker.stores.registry.tables import AUDIT_LOG, METADATA, NEVER, NO_DAY, SERIES_OUTCOMES
 from worker.stores.sealing import Sealer
 
 KEY = generate_key()
@@ -47,6 +48,28 @@ def _empty_registry() -> bytes:
         upgrade_schema(registry.database)
         registry.database.close()
         return Path(folder, "registry.db").read_bytes()
+
+
+def empty_registry(database: Database) -> None:
+    """Delete every row of the registry but the schema's step, under whoever has it open; sequences go on."""
+    if database.dialect == "sqlite":
+        with closing(database._engine.raw_connection()) as connection:
+            _empty_copy().backup(connection.driver_connection)
+        return
+    with database.writing() as connection:
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")  # The audit log refuses otherwise.
+        connection.exec_driver_sql(";".join(f"DELETE FROM {table.name}" for table in METADATA.sorted_tables))
+
+
+@cache
+def _empty_copy() -> sqlite3.Connection:
+    """Return an empty registry in memory, to be copied from in one thread."""
+    with TemporaryDirectory() as folder:
+        prepare_registry(Path(folder))
+        copy = sqlite3.connect(":memory:")
+        with closing(sqlite3.connect(Path(folder, "registry.db"))) as prepared:
+            prepared.backup(copy)
+    return copy
 
 
 def open_registry(url: str, *keys: str) -> AccountRegistry:
@@ -85,6 +108,12 @@ def add_ready(registry: AccountRegistry, usage_point_id: str = METER) -> str:
     account, created = registry.add("enedis", usage_point_id, NOW, token_needed=False)
     assert created
     return account.id
+
+
+def make_due_in_all_lanes(registry: AccountRegistry, at: datetime) -> None:
+    """Let each series be due in each lane at ``at``."""
+    values = {"again_at": at, "history_due_at": at, "next_ask": at.date() - 2 * ONE_DAY, "asked_at": NEVER}
+    registry.database.change(update(SERIES_OUTCOMES).values(active=True, failures=0, **values))
 
 
 def meter_on_record(database: Database, proof: ConsentProof, *keys: str) -> str | None:

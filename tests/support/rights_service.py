@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +33,8 @@ from worker.stores.registry.seals import TEXT_SEALS
 
 GAS: Final = "grdf"
 DAILY: Final = daily_of(supplier=GAS)
-STATE: Final = "/connect/right/state"
-TYPED: Final = {"name": "Durand-Okonkwo", "email": "durand.okonkwo@example.org", "consent": "yes"}
+_STATE: Final = "/connect/right/state"
+_TYPED: Final = {"name": "Durand-Okonkwo", "email": "durand.okonkwo@example.org", "consent": "yes"}
 # One minute past a quarter: GRDF's e-mail goes out at the next one.
 _MORNING: Final = "2024-07-25T09:01+02:00"
 _TO_THE_ANSWER_S: Final = 17 * 60  # From any moment past the next e-mail and the minute in which the holder answers it.
@@ -54,10 +54,10 @@ class RightsService:
 
     # -- GRDF
 
-    def meter(self, **switches: Any) -> str:
+    def meter(self) -> str:
         """Return a gas meter with daily values that no test has used."""
         meter = str(next(_NUMBERS))
-        self.grdf("POST", f"meters/{meter}", {"frequency": "1M", **switches})
+        self.grdf("POST", f"meters/{meter}", {"frequency": "1M"})
         return meter
 
     def grdf(self, method: str, path: str, body: Any = None) -> Any:
@@ -79,11 +79,6 @@ class RightsService:
         """Move the supplier's clock past its next e-mail, and past the answers of the holders."""
         self.system.simulator("POST", "clock", {"advance_s": _TO_THE_ANSWER_S})
 
-    def calls(self) -> int:
-        """Return how many requests GRDF has had; tokens of the application are about nobody."""
-        report = self.grdf("GET", "report")
-        return int(report["calls"] - report["tokens"].get("client_credentials", 0))
-
     def data_calls(self, meter: str) -> int:
         """Return how many requests have named a meter in their path."""
         return int(self.grdf("GET", "report")["by_usage_point"].get(meter, 0))
@@ -101,21 +96,15 @@ class RightsService:
         assert answer.status_code == 303, answer.text[-1500:]
         return urlsplit(answer.headers["Location"]).path
 
-    def declare(self, browser: HouseholdBrowser, meter: str, path: str = "", **typed: str) -> requests.Response:
-        """Fill the form of an invitation for the meter, or of ``path``, and return the page of what came of it."""
-        self._forget_limits()
-        path = path or self.invite(browser, "--pce", meter)
-        form = {**TYPED, "postcode": self.postcode(meter), "csrf": csrf_of(browser.get(path).text), **typed}
+    def declare(self, browser: HouseholdBrowser, meter: str) -> requests.Response:
+        """Fill the form of an invitation for the meter, and return the page of what came of it."""
+        path = self.invite(browser, "--pce", meter)
+        form = {**_TYPED, "postcode": self.postcode(meter), "csrf": csrf_of(browser.get(path).text)}
         answer = browser.submit(path, **form)
-        assert answer.headers.get("Location") == STATE, f"{answer.status_code} {answer.text[-1500:]}"
+        assert answer.headers.get("Location") == _STATE, f"{answer.status_code} {answer.text[-1500:]}"
         return self.state(browser)
 
-    def _forget_limits(self) -> None:
-        """Delete the counts of invitations and declarations: all browsers have one address here."""
-        for key in self.system.redis.scan_iter("releve:limit:*"):
-            self.system.redis.delete(key)
-
-    def state(self, browser: HouseholdBrowser, path: str = STATE) -> requests.Response:
+    def state(self, browser: HouseholdBrowser, path: str = _STATE) -> requests.Response:
         """Return the page of what came of a browser's declaration, once no task works on it."""
 
         def load() -> list[requests.Response]:
@@ -138,18 +127,6 @@ class RightsService:
     def right(self, meter: str) -> Right:
         """Return the newest right of a meter in our registry."""
         return self.system.runtime.rights.of_meter(GAS, meter)[0]
-
-    def open(self, browsers: Mapping[str, HouseholdBrowser]) -> None:
-        """Let invited households declare their meters and the holders answer, wait for the histories, and look."""
-        for meter, browser in browsers.items():
-            page = self.declare(browser, meter)
-            assert page.status_code == 202, page.text[-1500:]
-        self.let_holders_answer()
-        self.sweep(pending_only=True)
-        for meter, browser in browsers.items():
-            if self.account_of(meter) is not None:
-                self.wait_loaded(meter)
-                assert self.state(browser).status_code == 200
 
     # -- The worker
 
@@ -176,16 +153,8 @@ class RightsService:
     def series(self, account_id: str) -> list[Series]:
         return list(self.system.runtime.registry.outcomes.collected(account_id))
 
-    def night(self, *meters: str) -> None:
-        """Run one more night over the fleet, and wait until the accounts of these meters were asked."""
-        run = self.system.start_night()
-        for meter in meters:
-            account = self.account(meter)
-            until(lambda account=account: self.system.has_run(account.id, run, [DAILY]), f"the night of {meter}")
-        self.settle()
-
-    def notices(self, account_id: str | None = None) -> list[Notice]:
-        """Return the notices about an account; without one, those to the operator."""
+    def notices(self, account_id: str) -> list[Notice]:
+        """Return the notices about an account."""
         rows = self.system.runtime.registry.database.fetch(NOTICE_QUERY)
         return [notice for row in rows if (notice := Notice(**row._asdict())).account_id == account_id]
 
@@ -202,7 +171,7 @@ class RightsService:
 
 
 @contextmanager
-def open_rights_service(folder: Path, **settings: str) -> Iterator[RightsService]:
+def open_rights_service(folder: Path) -> Iterator[RightsService]:
     """Yield a service of electricity (v4, which takes no invitation) and gas; all its processes end with the block."""
     usual = {
         "PRESET": "enedis-v4",
@@ -217,7 +186,7 @@ def open_rights_service(folder: Path, **settings: str) -> Iterator[RightsService
     }
     address = f"http://127.0.0.1:{free_port()}"
     with ExitStack() as opened:
-        system = opened.enter_context(open_system(folder, PUBLIC_URL=address, **usual, **settings))
+        system = opened.enter_context(open_system(folder, PUBLIC_URL=address, **usual))
         system.settings["GRDF_URL"] = system.settings["ENEDIS_URL"]
         system.start_simulator()
         log = system.start_worker(*QUICK_START)

@@ -31,12 +31,15 @@ from celery import Celery
 from config.settings import PREFIX, Settings
 from tests.support import servers
 from tests.support.commands import CommandResult, run_releve
-from tests.support.waiting import until
+from tests.support.simulators import run_in_background
+from tests.support.waiting import DEADLINE_S, until
 from worker.cli.progress import asked_at
 from worker.cli.totals_check import Loads, Truth, count_repeats, loads_by_key
 from worker.domain.measures.readings import PARIS
 from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.runtime.process import Runtime
+from worker.simulator.app import create_app
+from worker.simulator.options import SimulatorOptions
 from worker.stores.measures.base import ALL_KEYS
 from worker.stores.redis.child_processes import Supervisor, answers, free_port
 
@@ -85,6 +88,14 @@ class System:
         self.start_process("simulator", [BIN / "releve", "simulate", "--port", port, *options])
         health = f"{self.settings['ENEDIS_URL']}/__sim__/health"
         self._supervisor.wait_until_ready("simulator", lambda: answers(health))
+
+    def serve_simulator(self, **options: Any) -> None:
+        """Serve a simulator in a thread of this process, which saves the start of a process."""
+        pretended = self._present(self.settings).get("PRETEND_NOW")
+        now = datetime.fromisoformat(pretended) if pretended else None
+        port = urlsplit(self.settings["ENEDIS_URL"]).port
+        app = create_app(SimulatorOptions(pretend_now=now, client_id=None, client_secret="", **options))
+        self._opened.enter_context(run_in_background(app, port or 0))
 
     def start_worker(self, *options: str, app: str = "worker", **settings: str) -> Path:
         """Start a worker, wait until it is ready, and return its log; QUICK_START saves a second."""
@@ -179,7 +190,7 @@ class System:
     def simulator(self, method: str, path: str, body: Any = None) -> Any:
         """Call the simulator's admin interface, below ``/__sim__/``."""
         url = f"{self.settings['ENEDIS_URL']}/__sim__/{path}"
-        answer = requests.request(method, url, json=body, timeout=10)
+        answer = requests.request(method, url, json=body, timeout=DEADLINE_S)
         answer.raise_for_status()
         return answer.json()
 
@@ -197,11 +208,11 @@ class System:
             f"{self.settings['ENEDIS_URL']}/dataconnect/v1/oauth2/authorize",
             {**parameters, "usage_point_id": usage_point, "redirect_uri": CALLBACK},
             allow_redirects=False,
-            timeout=10,
+            timeout=DEADLINE_S,
         )
         code = parse_qs(urlsplit(page.headers["location"]).query)["code"][0]
         grant = {"grant_type": "authorization_code", "code": code, **client}
-        answer = requests.post(f"{self.settings['ENEDIS_URL']}/v1/oauth2/token", grant, timeout=10)
+        answer = requests.post(f"{self.settings['ENEDIS_URL']}/v1/oauth2/token", grant, timeout=DEADLINE_S)
         file = self.folder / f"token-{usage_point}.json"
         file.write_text(answer.text)
         return file

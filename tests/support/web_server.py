@@ -14,11 +14,10 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tests.support.waiting import DEADLINE_S
 from worker.stores.redis.sockets import listen
 from worker.web.connection_limits import ConnectionLimits
 from worker.web.server import WebServer
-
-PATIENCE_S = 20.0  # Until a test gives up; nothing takes that long.
 
 
 @dataclass
@@ -32,7 +31,7 @@ class RunningServer:
 
     def connect(self, host: str = "127.0.0.1") -> socket.socket:
         """Open a connection from an address of loopback."""
-        connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE_S, source_address=(host, 0))
+        connection = socket.create_connection(("127.0.0.1", self.port), DEADLINE_S, source_address=(host, 0))
         self.opened.append(connection)
         return connection
 
@@ -57,7 +56,7 @@ class RunningServer:
         return int(self._in_loop(self._count()))
 
     def wait_for_count(self, wanted: int) -> None:
-        give_up = time.monotonic() + PATIENCE_S
+        give_up = time.monotonic() + DEADLINE_S
         while (count := self.count()) != wanted:
             assert time.monotonic() < give_up, f"{count} connections in place of {wanted}"
 
@@ -71,7 +70,7 @@ class RunningServer:
 
     def _in_loop(self, work: Any) -> Any:
         assert self.server.loop is not None
-        return asyncio.run_coroutine_threadsafe(work, self.server.loop).result(PATIENCE_S)
+        return asyncio.run_coroutine_threadsafe(work, self.server.loop).result(DEADLINE_S)
 
     async def _sweep(self) -> int:
         self.server.connections.sweep(time.monotonic() + self.ahead_s)
@@ -93,7 +92,7 @@ def running_server(app: ASGIApp, limits: ConnectionLimits | None = None) -> Iter
         thread.start()
         try:
             running.send(b"").close()
-            give_up = time.monotonic() + PATIENCE_S
+            give_up = time.monotonic() + DEADLINE_S
             while server.loop is None and time.monotonic() < give_up:
                 time.sleep(0.01)
             running.wait_for_count(0)

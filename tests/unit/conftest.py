@@ -16,7 +16,7 @@ from redis import Redis
 
 from tests.support.factories import NOW, PretendSupplier, memory_measures
 from tests.support.fakes import MemoryStore
-from tests.support.registries import prepare_registry, registry_sealer
+from tests.support.registries import empty_registry, prepare_registry, registry_sealer
 from worker.accounts.assertion import AccountAssertion
 from worker.accounts.channels import NoticeChannels, NoticeLog
 from worker.accounts.explain import Explainer
@@ -25,7 +25,7 @@ from worker.domain.consent.consents import Notice
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.messages import NIGHTLY, WindowJob, WindowResult
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.measures.series import Doctype, Series, of_supplier
 from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
 from worker.stores.database import Database
@@ -232,7 +232,11 @@ class Household:
         return self.registry.due.list_histories(series, self.at, 100)
 
     def due_windows(self, **options: Any) -> DueWindows:
-        usual = {"calls_per_hour": None, "policies": self.registry.policies}
+        usual = {
+            "calls_per_hour": None,
+            "policies": self.registry.policies,
+            "series": of_supplier("enedis"),
+        }
         return DueWindows(table=self.registry.due, claims=self.claims, now=self.now, **(usual | options))
 
     def lose_redis(self) -> None:
@@ -245,16 +249,35 @@ Service = TypeVar("Service", bound=Household)
 
 @contextmanager
 def open_household(redis_url: str, folder: Path, kind: type[Service] = Household) -> Iterator[Service]:
+    with opened_database(folder) as database, new_household(redis_url, database, kind) as service:
+        yield service
+
+
+@contextmanager
+def opened_database(folder: Path) -> Iterator[Database]:
     prepare_registry(folder)
-    registry = AccountRegistry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_sealer(generate_key()))
+    database = Database(f"sqlite:///{folder / 'registry.db'}")
+    yield database
+    database.close()
+
+
+@contextmanager
+def new_household(redis_url: str, database: Database, kind: type[Service] = Household) -> Iterator[Service]:
+    """Yield a service over a registry that is emptied, with keys of its own in registry and Redis."""
+    empty_registry(database)
     with connect(redis_url) as redis:
-        service = kind(registry, redis)
+        service = kind(AccountRegistry(database, registry_sealer(generate_key())), redis)
         yield service
         service.lose_redis()
-    registry.database.close()
+
+
+@pytest.fixture(scope="module")
+def household_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    with opened_database(tmp_path_factory.mktemp("household")) as database:
+        yield database
 
 
 @pytest.fixture
-def household(redis_url: str, tmp_path: Path) -> Iterator[Household]:
-    with open_household(redis_url, tmp_path) as service:
+def household(redis_url: str, household_database: Database) -> Iterator[Household]:
+    with new_household(redis_url, household_database) as service:
         yield service

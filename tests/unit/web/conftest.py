@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from tests.support.api_service import TODAY, ApiService, open_api_service
+from tests.support.api_service import TODAY, ApiService, ApiServices, open_services_once
 from tests.support.household_pages import record_outcome
+from tests.support.one_event_loop import one_event_loop
 from worker.domain.measures.series import USUAL_SERIES
 from worker.stores.redis.connection import connect
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_event_loop() -> Iterator[None]:
+    with one_event_loop():
+        yield
 
 
 @pytest.fixture
@@ -21,10 +27,30 @@ def redis(redis_url: str) -> Iterator[Redis]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def service_settings() -> dict[str, str]:
+    """Return the settings of the module's service; a module with others overrides this."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def services_with(
+    redis_server_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., ApiServices]]:
+    with open_services_once(redis_server_url, lambda: tmp_path_factory.mktemp("service")) as services:
+        yield services
+
+
+@pytest.fixture(scope="module")
+def services(
+    redis_url: str, services_with: Callable[..., ApiServices], service_settings: dict[str, str]
+) -> ApiServices:
+    return services_with(**service_settings)
+
+
 @pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path) as built:
-        yield built
+def service(services: ApiServices) -> ApiService:
+    return services.new()
 
 
 @pytest.fixture

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select, update
 
-from tests.support.api_service import TODAY, ApiService, open_api_service
+from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import window_job
 from tests.support.household_pages import ENGLISH, FRENCH
 from tests.support.mail_server import MailReceiver, mail_url
@@ -34,10 +32,9 @@ ENDS_ON = TODAY + timedelta(days=20)
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
 
-@pytest.fixture
-def service(redis_url: str, tmp_path: Path, mails: MailReceiver) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path, notify_url=mail_url(mails, to="operator@example.org")) as built:
-        yield built
+@pytest.fixture(scope="module")
+def service_settings(mail_box: MailReceiver) -> dict[str, str]:
+    return {"notify_url": mail_url(mail_box, to="operator@example.org")}
 
 
 def household(service: ApiService, account: str, mails: MailReceiver, headers: dict[str, str]) -> TestClient:

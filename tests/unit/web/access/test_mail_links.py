@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,9 @@ def rows_of(service: ApiService, table: Table) -> list[Row[Any]]:
     return service.runtime.registry.database.fetch(select(table))
 
 
-@pytest.fixture
-def service(redis_url: str, tmp_path: Path, mails: MailReceiver) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path, notify_url=mail_url(mails, to="operator@example.org")) as built:
-        yield built
+@pytest.fixture(scope="module")
+def service_settings(mail_box: MailReceiver) -> dict[str, str]:
+    return {"notify_url": mail_url(mail_box, to="operator@example.org")}
 
 
 def test_d1_a_household_comes_back_by_mail_once_and_by_its_button_alone(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.support.api_service import ApiService, open_api_service
+from tests.support.api_service import ApiService, ApiServices, open_api_service
 from tests.support.gas_homes import GAS, GAS_SETTINGS, OTHER_PCE, PCE
 from tests.support.household_pages import csrf_of
 from worker.clients.suppliers import GRDF
@@ -118,12 +118,14 @@ class GasService:
         return browser.get("/connect/right/state")
 
 
+@pytest.fixture(scope="module")
+def service_settings() -> dict[str, str]:
+    return GAS_SETTINGS
+
+
 @pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[GasService]:
-    with open_api_service(redis_url, tmp_path, **GAS_SETTINGS) as api:
-        for key in api.runtime.redis.scan_iter("releve:*"):
-            api.runtime.redis.delete(key)
-        yield GasService(api)
+def service(services: ApiServices) -> GasService:
+    return GasService(services.new())
 
 
 def faults_of(page: str) -> list[str]:
@@ -153,7 +155,7 @@ def test_the_form_says_who_reads_what_for_how_long(service: GasService) -> None:
 
 def test_a_declaration_becomes_a_request_that_a_task_makes(service: GasService) -> None:
     browser, path = service.invited()
-    answer = service.declare(browser, path)
+    answer = service.declare(browser, path, pce=OTHER_PCE)  # The meter is the invitation's, whatever is sent.
     assert (answer.status_code, answer.headers["location"]) == (303, "/connect/right/state")
     assert service.grdf.declared == [], "no request thread waits for GRDF"
     waiting = service.state(browser)
@@ -211,24 +213,24 @@ def test_a_company_is_declared_as_one(service: GasService) -> None:
 
 
 @pytest.mark.parametrize(
-    ("refusal", "words"),
+    ("refusal", "status", "words"),
     [
-        (RightPostcodeWrong("x"), "The postcode does not match"),
-        (RightNameWrong("x"), "The name is not accepted"),
-        (RightEmailWrong("x"), "GRDF does not accept this email address"),
-        (RightContractEnded("x"), "This meter’s contract has ended"),
-        (RightRevoked("x"), "Your consent was withdrawn at GRDF"),
-        (RightScopeWrong("x"), "GRDF refuses the requested data"),
-        (UnknownUsagePoint("x"), "GRDF does not know this meter"),
+        (RightPostcodeWrong("x"), 409, "The postcode does not match"),
+        (RightNameWrong("x"), 409, "The name is not accepted"),
+        (RightEmailWrong("x"), 409, "GRDF does not accept this email address"),
+        (RightContractEnded("x"), 410, "This meter’s contract has ended"),
+        (RightRevoked("x"), 403, "Your consent was withdrawn at GRDF"),
+        (RightScopeWrong("x"), 502, "GRDF refuses the requested data"),
+        (UnknownUsagePoint("x"), 404, "GRDF does not know this meter"),
     ],
 )
-def test_each_refusal_says_what_to_do(service: GasService, refusal: Exception, words: str) -> None:
+def test_each_refusal_says_what_to_do(service: GasService, refusal: Exception, status: int, words: str) -> None:
     browser, path = service.invited()
     service.grdf.refusal = refusal
     service.declare(browser, path)
     service.work()
     page = service.state(browser)
-    assert page.status_code >= 400 and words in html.unescape(page.text) and "Refresh" not in page.headers
+    assert page.status_code == status and words in html.unescape(page.text) and "Refresh" not in page.headers
     french = browser.get("/connect/right/state?lang=fr").text
     assert "{" not in french
     if "/connect/right/again" in page.text:
@@ -246,17 +248,17 @@ def test_grdf_that_does_not_answer_is_waited_for_under_its_own_name(service: Gas
 
 
 @pytest.mark.parametrize(
-    ("state", "proof", "words"),
+    ("state", "proof", "status", "words"),
     [
-        (RightState.REFUSED, None, "The request was refused"),
-        (RightState.REVOKED, None, "withdrawn at GRDF"),
-        (RightState.OBSOLETE, None, "Your consent has ended"),
-        (RightState.TO_CHECK, None, "GRDF is checking your consent"),
-        (RightState.PENDING, ProofState.AWAITED, "by 2 August 2024"),
+        (RightState.REFUSED, None, 403, "The request was refused"),
+        (RightState.REVOKED, None, 403, "withdrawn at GRDF"),
+        (RightState.OBSOLETE, None, 410, "Your consent has ended"),
+        (RightState.TO_CHECK, None, 202, "GRDF is checking your consent"),
+        (RightState.PENDING, ProofState.AWAITED, 202, "by 2 August 2024"),
     ],
 )
-def test_each_state_of_a_right_has_its_page(
-    service: GasService, state: RightState, proof: ProofState | None, words: str
+def test_each_state_of_a_right_has_its_page_and_opens_nothing(
+    service: GasService, state: RightState, proof: ProofState | None, status: int, words: str
 ) -> None:
     browser, path = service.invited()
     service.declare(browser, path)
@@ -267,7 +269,9 @@ def test_each_state_of_a_right_has_its_page(
         page = browser.get(f"/connect/right/state?lang={language}")
         assert "…0123" in page.text or state is RightState.REVOKED
         assert "{" not in page.text
-    assert words in html.unescape(browser.get("/connect/right/state?lang=en").text)
+    page = browser.get("/connect/right/state?lang=en")
+    assert page.status_code == status and words in html.unescape(page.text)
+    assert service.runtime.registry.find(GAS, PCE) is None
 
 
 def test_an_active_right_opens_its_account_in_the_browser_that_declared_it(service: GasService) -> None:
@@ -282,6 +286,18 @@ def test_an_active_right_opens_its_account_in_the_browser_that_declared_it(servi
     assert answer.headers["location"] == f"/accounts/{account.id}"
     assert browser.get(f"/accounts/{account.id}").status_code == 200
     assert service.state(service.browser()).status_code == 404
+
+
+def test_a_right_that_becomes_active_shows_nobody_an_account_that_exists(service: GasService) -> None:
+    browser, path = service.invited()
+    service.declare(browser, path)
+    service.work()
+    account = service.runtime.registry.add(GAS, PCE, service.runtime.now(), token_needed=False)[0]
+    service.grdf.state = RightState.ACTIVE
+    service.sweep()
+    page = service.state(browser)
+    assert page.status_code == 409 and "This meter needs an invitation" in page.text
+    assert browser.get(f"/accounts/{account.id}").status_code == 404
 
 
 def test_m2_whoever_planted_a_name_before_the_declaration_sees_nothing_of_the_right(service: GasService) -> None:
@@ -311,12 +327,15 @@ def test_a_stranger_sees_no_form(service: GasService) -> None:
     stranger.get("/invitation")
     assert stranger.get(path).status_code == 410
     csrf = csrf_of(stranger.get("/invitation").text)
-    assert stranger.post(path, data={**FORM, "csrf": csrf}).status_code == 410
+    assert {stranger.post(at, data={**FORM, "csrf": csrf}).status_code for at in (path, f"{path}/page")} == {410}
     assert browser.get("/invitation/aaaaaaaaaaaa/right").status_code == 410
     account = service.api.add()
     assert stranger.get(f"/accounts/{account}/gas").status_code == 404
-    assert stranger.post(f"/accounts/{account}/gas", data=FORM).status_code == 404
+    for at in (f"/accounts/{account}/gas", f"/accounts/{account}/gas/page"):
+        assert stranger.post(at, data={**FORM, "csrf": csrf}).status_code in (403, 404)
     assert service.state(stranger).status_code == 404
+    service.work()
+    assert service.grdf.declared == []
 
 
 def test_a_form_of_another_site_declares_nothing(service: GasService) -> None:

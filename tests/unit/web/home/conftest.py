@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from tests.support.api_service import ApiService, open_api_service
+from tests.support.api_service import ApiService, ApiServices
 from tests.support.own_home import SETTINGS, gateway_token
 
 
 @pytest.fixture
-def empty_home(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path, **SETTINGS) as built:
-        built.app.state.local_session.is_open = True  # Tests may run in a container.
-        yield built
+def empty_home(services_with: Callable[..., ApiServices]) -> ApiService:
+    home = services_with(**SETTINGS).new()
+    home.app.state.local_session.is_open = True  # Tests may run in a container.
+    return home
 
 
 @pytest.fixture

@@ -26,10 +26,9 @@ BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 EVERY_FILE = [(series, by) for series in Series for by in periods_of(series)]
 
 
-@pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path, **GAS_SETTINGS) as built:
-        yield built
+@pytest.fixture(scope="module")
+def service_settings() -> dict[str, str]:
+    return GAS_SETTINGS
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -20,10 +19,9 @@ FR = Words("fr")
 ELECTRICITY = ("Enedis", "Linky", "emi-heure", "kVA", "kW<", "uissance", "lectricité prélevée", "Injecté", "tarifaire")
 
 
-@pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path, **GAS_SETTINGS) as built:
-        yield built
+@pytest.fixture(scope="module")
+def service_settings() -> dict[str, str]:
+    return GAS_SETTINGS
 
 
 def page_of(service: ApiService, account: str, query: str = "", language: str = "fr") -> str:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.support.api_service import TODAY, ApiService, open_api_service
+from tests.support.api_service import TODAY, ApiService
 from tests.support.gas_homes import GAS_SETTINGS, OTHER_PCE, GasHome, add_gas
 from tests.support.household_pages import FRENCH, csrf_of, record_outcome
 from worker.domain.consent.accounts import AccountState
@@ -23,10 +21,9 @@ HOME = GasHome(LAST)
 WATT_HOURS = 5000
 
 
-@pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path, **GAS_SETTINGS) as built:
-        yield built
+@pytest.fixture(scope="module")
+def service_settings() -> dict[str, str]:
+    return GAS_SETTINGS
 
 
 @pytest.fixture

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.support.api_service import ApiService, open_api_service
+from tests.support.api_service import ApiService, ApiServices
 from tests.support.factories import NOW
 from tests.support.gas_homes import GAS, GAS_SETTINGS, PCE
 from tests.support.household_pages import csrf_of
@@ -20,6 +19,7 @@ from tests.support.operators import signed_in
 from worker.clients.suppliers import GRDF
 from worker.domain.consent.rights import ProofState, Right, RightState
 from worker.errors import RightProofRefused, SupplierUnavailable
+from worker.stores.registry.tables import RIGHTS
 from worker.web.errors import LARGEST_UPLOAD
 
 RIGHT = "0123456789abcdef0123"
@@ -39,25 +39,29 @@ class Sent:
         self.files.append((right_id, files))
 
 
+@pytest.fixture(scope="module")
+def service_settings() -> dict[str, str]:
+    return GAS_SETTINGS
+
+
 @pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path, **GAS_SETTINGS) as built:
-        for key in built.runtime.redis.scan_iter("releve:*"):
-            built.runtime.redis.delete(key)
-        right = Right(
-            id=RIGHT,
-            supplier=GAS,
-            tenant="default",
-            state=RightState.PENDING,
-            state_since=NOW,
-            meter=PCE,
-            supplier_id="right-at-grdf",
-            proof=ProofState.AWAITED,
-            proof_until=date(2024, 8, 2),
-        )
-        with built.runtime.registry.database.writing() as connection:
-            built.runtime.rights.insert(connection, right)
-        yield built
+def service(services: ApiServices) -> ApiService:
+    """A service that awaits the proof of a right."""
+    service = services.new()
+    right = Right(
+        id=RIGHT,
+        supplier=GAS,
+        tenant="default",
+        state=RightState.PENDING,
+        state_since=NOW,
+        meter=PCE,
+        supplier_id="right-at-grdf",
+        proof=ProofState.AWAITED,
+        proof_until=date(2024, 8, 2),
+    )
+    with service.runtime.registry.database.writing() as connection:
+        service.runtime.rights.insert(connection, right)
+    return service
 
 
 @pytest.fixture
@@ -85,6 +89,15 @@ def test_the_page_lists_what_is_awaited_until_when(service: ApiService) -> None:
     page = operator(service).get("/operator").text
     assert "Gas meter …0123" in page and "until 2 August 2024" in page and PCE not in page
     assert f'action="/operator/rights/{RIGHT}/proofs"' in page and 'enctype="multipart/form-data"' in page
+
+
+@pytest.mark.parametrize(("proof", "listed"), [(ProofState.REJECTED, True), (ProofState.ACCEPTED, False)])
+def test_a_rejected_proof_can_be_replaced_and_an_accepted_one_is_done(
+    service: ApiService, proof: ProofState, listed: bool
+) -> None:
+    with service.runtime.registry.database.writing() as connection:
+        connection.execute(RIGHTS.update().values(proof=proof))
+    assert (f'action="/operator/rights/{RIGHT}/proofs"' in operator(service).get("/operator").text) is listed
 
 
 def test_a_proof_waits_sealed_until_a_worker_sends_it(service: ApiService, sent: Sent) -> None:

@@ -1,0 +1,78 @@
+"""Rights of access that households declare, in a runtime whose supplier's register is in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from tests.support.factories import NOW
+from tests.support.right_register import RightRegister
+from worker.domain.clock import real_clock
+from worker.domain.consent.accounts import Account
+from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
+from worker.domain.consent.consents import Notice
+from worker.domain.consent.invitations import Invitation
+from worker.domain.consent.rights import HouseholdDeclaration, Right, RightState
+from worker.runtime.process import Runtime
+from worker.stores.registry.consent_rows import NOTICE_QUERY
+
+PCE, OTHER = "12345678901234", "GI123456"
+SEVERAL = tuple(f"GI00000{number}" for number in range(4))
+TYPED = HouseholdDeclaration(meter=PCE, postcode="69001", email="durand@example.org", name="Durand")
+BROWSER, STRANGER = "b" * 64, "s" * 64
+GAS = {"grdf_url": "http://127.0.0.1:9", "grdf_client_id": "grdf-test", "grdf_client_secret": "s3cret-of-grdf"}
+
+
+def invite(runtime: Runtime, meter: str = PCE, browser: str = BROWSER, **options: Any) -> Invitation:
+    """Return an invitation for a gas meter, or for an account, that the browser has opened."""
+    if account := options.get("account_id"):
+        created = runtime.inviter.invite_account(account, "cli:test")
+    else:
+        created = runtime.inviter.invite_meter("grdf", meter, "cli:test", **options)
+    opened = runtime.invitations.open(created[1].partition("#")[2], browser)
+    assert opened is not None
+    return opened
+
+
+def declare(runtime: Runtime, typed: HouseholdDeclaration = TYPED, **options: Any) -> ConnectionRequest:
+    """Declare a right as the page does, let the worker's task do its step, and return what came of it."""
+    usual: dict[str, Any] = {"browser": BROWSER, "address": "192.0.2.7", "session": {}, "invitation": None}
+    request = runtime.connector.declarations.begin("grdf", typed, **{**usual, **options})
+    return step(runtime, request)
+
+
+def step(runtime: Runtime, request: ConnectionRequest, hours: int = 0) -> ConnectionRequest:
+    later = real_clock() + timedelta(hours=hours)
+    after = replace(runtime.connector, real_now=lambda: later).conclude(request.id)
+    assert after is not None
+    return after
+
+
+def declared(runtime: Runtime, request: ConnectionRequest) -> Right:
+    assert (request.state, request.page) == (RequestState.DECLARED, "")
+    right = runtime.rights.of_request(request.id)
+    assert right is not None
+    return right
+
+
+def opened(runtime: Runtime, register: RightRegister, meter: str = PCE, browser: str = BROWSER) -> Account:
+    """Return the account of a household that was invited, has declared and has said yes to the supplier."""
+    invitation = invite(runtime, meter, browser)
+    declared(runtime, declare(runtime, replace(TYPED, meter=meter), browser=browser, invitation=invitation))
+    register.change(meter, state=RightState.ACTIVE)
+    (account_id,) = runtime.right_sweep.run(pending_only=True).opened
+    return runtime.registry.get(account_id)
+
+
+def all_notices(runtime: Runtime) -> list[Notice]:
+    rows = runtime.registry.database.fetch(NOTICE_QUERY)
+    return [Notice(**row._asdict()) for row in rows]
+
+
+def gas_accounts(runtime: Runtime) -> list[Account]:
+    return [account for account in runtime.registry.list() if account.supplier == "grdf"]
+
+
+def electricity(runtime: Runtime) -> Account:
+    return runtime.registry.add("enedis", "30001640000011", NOW, token_needed=False)[0]
