@@ -6,26 +6,33 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import couchdb
+import psycopg
 import pytest
 from redis import Redis
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine
 
 from tests.support.fakes import ByDoctype, memory_measures, packed_memory_measures
-from tests.support.registries import opened_registry, prepare_registry
+from tests.support.registries import empty_registry, opened_registry, prepare_registry, registry_sealer
+from worker.stores.database import Database
 from worker.stores.measures.factory import open_measures
+from worker.stores.measures.sql import METADATA as MEASURES
 from worker.stores.redis.connection import connect
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.migrations import upgrade_schema
 
+OpenDatabase: TypeAlias = tuple[str, Database]  # With its URL.
+
+COUCHDB = (pytest.mark.sockets, pytest.mark.couchdb)
 STORES = (
-    ("memory", "plain"),
+    pytest.param(("memory", "plain"), marks=pytest.mark.rest),
     ("memory", "packed"),
     ("sqlite", "plain"),
     pytest.param(("postgresql", "plain"), marks=pytest.mark.sockets),
-    pytest.param(("couchdb", "plain"), marks=pytest.mark.sockets),
-    pytest.param(("couchdb", "packed"), marks=pytest.mark.sockets),
+    pytest.param(("couchdb", "plain"), marks=COUCHDB),
+    pytest.param(("couchdb", "packed"), marks=(*COUCHDB, pytest.mark.rest)),
 )
 
 
@@ -42,35 +49,71 @@ def prefix() -> str:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.sockets)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database for a registry; on PostgreSQL a schema of its own, so that one server serves all tests."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/registry.db"
-        return
-    server = request.getfixturevalue("postgres_url")
-    schema = f"registry_{uuid.uuid4().hex}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE SCHEMA {schema}"))
-        yield f"{server}{'&' if '?' in server else '?'}options=-csearch_path%3D{schema}"
-        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-    engine.dispose()
+def dialect(request: pytest.FixtureRequest) -> str:
+    """The kind of database that holds the registry."""
+    return str(request.param)
 
 
 @pytest.fixture
-def registry(url: str, tmp_path: Path) -> Iterator[AccountRegistry]:
-    """An empty registry at ``url``."""
-    if url.startswith("sqlite"):
-        prepare_registry(tmp_path)  # So that no step is left to take.
-    with opened_registry(url) as registry:
+def empty_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without tables; on PostgreSQL a schema, which costs the server a twentieth of a database."""
+    if dialect == "sqlite":
+        yield f"sqlite:///{tmp_path}/registry.db"
+        return
+    server, schema = request.getfixturevalue("shared_postgres"), f"empty_{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}")
+        yield f"{server}{'&' if '?' in server else '?'}options=-csearch_path%3D{schema}"
+        connection.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
+@pytest.fixture(scope="session")
+def sqlite_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenDatabase]:
+    folder = tmp_path_factory.mktemp("registry")
+    prepare_registry(folder)
+    with opened_registry(url := f"sqlite:///{folder}/registry.db") as registry:
+        yield url, registry.database
+
+
+@pytest.fixture(scope="session")
+def postgresql_registry(shared_postgres: str) -> Iterator[OpenDatabase]:
+    with opened_registry(shared_postgres) as registry:
         upgrade_schema(registry.database)
-        yield registry
+        yield shared_postgres, registry.database
+
+
+@pytest.fixture
+def opened(dialect: str, request: pytest.FixtureRequest) -> OpenDatabase:
+    """A migrated database that all tests of the session share."""
+    database: OpenDatabase = request.getfixturevalue(f"{dialect}_registry")
+    return database
+
+
+@pytest.fixture
+def url(opened: OpenDatabase) -> str:
+    """The database of ``registry``."""
+    return opened[0]
+
+
+@pytest.fixture
+def registry(opened: OpenDatabase) -> AccountRegistry:
+    """An empty registry."""
+    empty_registry(opened[1])
+    return AccountRegistry(opened[1], registry_sealer())
 
 
 @pytest.fixture(params=STORES, ids="-".join)
-def measures(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ByDoctype]:
-    """A measure store, in one layout, that nobody has written to yet."""
+def kind_and_layout(request: pytest.FixtureRequest) -> tuple[str, str]:
     kind, layout = request.param
+    return kind, layout
+
+
+@pytest.fixture
+def new_measures(
+    kind_and_layout: tuple[str, str], request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[ByDoctype]:
+    """A measure store, in one layout, that nobody has used yet."""
+    kind, layout = kind_and_layout
     with ExitStack() as opened:
         if kind == "memory":
             yield ByDoctype(memory_measures() if layout == "plain" else packed_memory_measures())
@@ -81,6 +124,47 @@ def measures(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ByDocty
         elif kind == "couchdb":
             url, prefix = opened.enter_context(couch_databases(request.getfixturevalue("couchdb_url")))
         yield ByDoctype(opened.enter_context(closing(open_measures(url, prefix=prefix, layout=layout))))
+
+
+@pytest.fixture
+def measures(kind_and_layout: tuple[str, str], request: pytest.FixtureRequest) -> ByDoctype:
+    """An empty measure store, in one layout; a database of SQL has its tables already."""
+    kind, _ = kind_and_layout
+    if kind not in ("sqlite", "postgresql"):
+        store: ByDoctype = request.getfixturevalue("new_measures")
+        return store
+    shared: SharedMeasures = request.getfixturevalue(f"{kind}_measures")
+    return shared.emptied()
+
+
+class SharedMeasures:
+    """A measure store in SQL that all tests of the session use, one after the other."""
+
+    def __init__(self, url: str) -> None:
+        self._store, self._engine = open_measures(url), create_engine(url)
+        self._store.prepare()
+
+    def emptied(self) -> ByDoctype:
+        with self._engine.begin() as connection:
+            for table in MEASURES.sorted_tables:
+                connection.execute(table.delete())
+        return ByDoctype(self._store)
+
+    def close(self) -> None:
+        self._store.close()
+        self._engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def sqlite_measures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedMeasures]:
+    with closing(SharedMeasures(f"sqlite:///{tmp_path_factory.mktemp('measures')}/measures.db")) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def postgresql_measures(shared_postgres: str) -> Iterator[SharedMeasures]:
+    with closing(SharedMeasures(shared_postgres)) as shared:
+        yield shared
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def test_evidence_says_who_vouches_with_reference_and_day_and_the_account_is_rea
     assert assertion.consents.newest_proofs([account.id, "nobody"]) == {account.id: proof}
 
 
-def test_without_a_day_it_is_new_and_asked_for_until_the_first_answer_makes_it_ready(
+def test_d29_without_a_day_it_is_new_and_asked_for_until_the_first_answer_makes_it_ready(
     registry: AccountRegistry, assertion: AccountAssertion
 ) -> None:
     account = add(assertion)
@@ -210,7 +210,7 @@ def test_evidence_that_can_not_be_kept_is_refused_without_repeating_the_number(
     assert registry.list() == []
 
 
-def test_an_erased_meter_is_added_where_its_consent_is_said_to_be_younger(assertion: AccountAssertion) -> None:
+def test_h3_an_erased_meter_is_added_where_its_consent_is_said_to_be_younger(assertion: AccountAssertion) -> None:
     with assertion.registry.database.writing() as connection:
         for meter in (METER, OTHER_METER):
             digest = assertion.erasures.digests("enedis", meter)[0]

@@ -6,12 +6,21 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
-from tests.support.registries import METER, NOW, OTHER_METER, add_ready, record_consent, registry_sealer
-from tests.support.strategies import CLOCK_CHANGE_DAYS, days, few
+from tests.support.profiles import examples
+from tests.support.registries import (
+    METER,
+    NOW,
+    OTHER_METER,
+    add_ready,
+    make_due_in_all_lanes,
+    record_consent,
+    registry_sealer,
+)
+from tests.support.strategies import CLOCK_CHANGE_DAYS, days
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, EndReason, NoticeKind
 from worker.domain.measures.readings import ONE_DAY, PARIS, local_midnight
@@ -71,12 +80,6 @@ def test_a_new_account_has_the_last_day_of_its_consent_at_once(registry: Account
     assert last_days_to_ask(registry) == {TODAY}
 
 
-def make_due_in_all_lanes(registry: AccountRegistry, at: datetime) -> None:
-    """Let each series be due in each lane at ``at``."""
-    values = {"again_at": at, "history_due_at": at, "next_ask": at.date() - 2 * ONE_DAY, "asked_at": NEVER}
-    registry.database.change(update(SERIES_OUTCOMES).values(active=True, failures=0, **values))
-
-
 def lanes(registry: AccountRegistry, now: datetime) -> dict[str, int]:
     """Return how many rows each lane has at ``now``; each has one for a series that may be asked."""
     due, today = registry.due, now.astimezone(PARIS).date()
@@ -108,7 +111,7 @@ LAST_DAYS = st.one_of(
 def test_each_lane_asks_on_the_last_day_and_none_after_it(registry: AccountRegistry) -> None:
     add_ready(registry)
 
-    @few
+    @settings(max_examples=examples(25, desk=8), deadline=None)
     @given(LAST_DAYS, st.integers(-26 * 60, 26 * 60))
     def walk_over_midnight(last_day: date, minutes: int) -> None:
         midnight = local_midnight(last_day + ONE_DAY).astimezone(UTC)
@@ -286,7 +289,7 @@ def test_a_new_consent_lets_a_stopped_account_run_again(registry: AccountRegistr
     registry.set_state(account_id, AccountState.READY, now=NOW)
 
 
-def test_a_consent_that_was_stopped_stays_on_record_beside_the_new_one_of_the_same_number(
+def test_h6_a_consent_that_was_stopped_stays_on_record_beside_the_new_one_of_the_same_number(
     registry: AccountRegistry, consents: ConsentTable
 ) -> None:
     account_id = add_ready(registry)

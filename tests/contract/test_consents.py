@@ -374,10 +374,11 @@ def test_a_notice_nobody_takes_is_tried_eight_times_with_growing_waits_and_then_
     now, tries = NOW, []
     while tables.notices.list_due(now + 2 * DAY):
         claimed = tables.notices.claim(posted.id, now)
-        if claimed is not None:
-            tables.notices.record_failure(posted.id, "webhook: status 500")
-            tries.append(claimed.next_attempt_at - now)
-        now += timedelta(minutes=1)
+        assert claimed is not None
+        tables.notices.record_failure(posted.id, "webhook: status 500")
+        tries.append(claimed.next_attempt_at - now)
+        now = claimed.next_attempt_at
+        assert tables.notices.claim(posted.id, now - timedelta(seconds=1)) is None
     assert tries == list(NOTICE_DELAYS)
     assert tries == sorted(tries)
     assert len(tries) == MAX_ATTEMPTS == 8

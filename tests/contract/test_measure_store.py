@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.support.fakes import ByDoctype, DoctypeView
 from tests.support.gas_entries import gas_documents
 from tests.support.plain_readings import to_entries
+from tests.support.profiles import examples
 from worker.domain.measures.documents import Document, Entry, key_of, period_key, to_document, to_entry, to_load
 from worker.domain.measures.readings import PARIS, IntervalReading, day_length, local_midnight
 from worker.domain.measures.series import Doctype, Period, Series
@@ -65,12 +66,12 @@ def test_a_doctype_nobody_wrote_to_has_no_documents(store: DoctypeView, account:
     assert store.write([]) == []
 
 
-def test_databases_are_made_ahead_of_the_first_document_and_once(measures: ByDoctype, account: str) -> None:
-    made = measures.prepare()
+def test_databases_are_made_ahead_of_the_first_document_and_once(new_measures: ByDoctype, account: str) -> None:
+    made = new_measures.prepare()
     assert set(made) in [set(doctypes_of(layout)) for layout in Layout]
     assert all(made.values())
-    assert not any(measures.prepare().values())
-    store = measures[Doctype.MINUTE]
+    assert not any(new_measures.prepare().values())
+    store = new_measures[Doctype.MINUTE]
     assert store.read(account, *ALL_KEYS) == []
     documents = half_hours(account, 3)
     assert store.write(documents) == []
@@ -270,7 +271,7 @@ def test_a_write_leaves_the_documents_it_was_given_alone(store: DoctypeView, acc
     assert without_revision(store.read(account, *ALL_KEYS)) == copies
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15, desk=5), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(energies=st.lists(st.integers(0, 10**12), min_size=1, max_size=60))
 def test_a_load_of_six_decimals_comes_back_equal(store: DoctypeView, energies: list[int]) -> None:
     account = uuid.uuid4().hex[:12]
@@ -282,7 +283,7 @@ def test_a_load_of_six_decimals_comes_back_equal(store: DoctypeView, energies: l
     assert without_revision(store.read(account, *ALL_KEYS)) == documents
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15, desk=5), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_writes_in_any_order_and_twice_give_the_same_content(store: DoctypeView, data: Any) -> None:
     account = uuid.uuid4().hex[:12]

@@ -204,4 +204,5 @@ def test_the_quarantine_is_bounded(registry: AccountRegistry) -> None:
     assert results.count(QuarantineResult.NEW) == MAX_ROWS == len(list(quarantine.list()))
     assert results[MAX_ROWS:] == [QuarantineResult.FULL] * 5
     assert quarantine.record(make_deviation(3), 1, "enedis-v5", NOW + ONE_DAY, notice_of) is QuarantineResult.KNOWN
+    assert quarantine.delete_before(NOW) == 0
     assert quarantine.delete_before(NOW + timedelta(seconds=1)) == MAX_ROWS - 1

@@ -60,16 +60,16 @@ def assert_has_the_tables_of_today(url: str) -> None:
     engine.dispose()
 
 
-def test_a_new_registry_has_the_tables_that_the_program_uses(url: str) -> None:
-    registry = open_registry(url)
+def test_a_new_registry_has_the_tables_that_the_program_uses(empty_url: str) -> None:
+    registry = open_registry(empty_url)
     assert registry.schema_version() is None
     registry.database.close()
-    assert_has_the_tables_of_today(url)
+    assert_has_the_tables_of_today(empty_url)
 
 
-def test_the_steps_lead_from_a_kept_release_to_the_tables_that_the_program_uses(url: str) -> None:
-    create_kept_tables(url)
-    assert_has_the_tables_of_today(url)
+def test_the_steps_lead_from_a_kept_release_to_the_tables_that_the_program_uses(empty_url: str) -> None:
+    create_kept_tables(empty_url)
+    assert_has_the_tables_of_today(empty_url)
 
 
 def test_the_steps_read_from_the_files_names_are_those_that_alembic_walks() -> None:
@@ -88,22 +88,22 @@ def migrate_in_process(url: str, start: Any, failures: Any) -> None:
 
 
 @pytest.mark.slow
-def test_processes_that_migrate_at_once_take_turns(url: str) -> None:
+def test_processes_that_migrate_at_once_take_turns(empty_url: str) -> None:
     start, failures = NEW_PROCESSES.Barrier(3), NEW_PROCESSES.SimpleQueue()
-    processes = [NEW_PROCESSES.Process(target=migrate_in_process, args=(url, start, failures)) for _ in range(3)]
+    processes = [NEW_PROCESSES.Process(target=migrate_in_process, args=(empty_url, start, failures)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
     assert failures.empty()
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    registry = open_registry(url)
+    registry = open_registry(empty_url)
     assert registry.schema_version() == HEAD
     registry.database.close()
 
 
-def test_threads_that_open_a_new_registry_at_once_take_turns(url: str) -> None:
-    registries = [open_registry(url) for _ in range(6)]
+def test_threads_that_open_a_new_registry_at_once_take_turns(empty_url: str) -> None:
+    registries = [open_registry(empty_url) for _ in range(6)]
     with ThreadPoolExecutor(6) as threads:
         list(
             threads.map(
@@ -116,8 +116,8 @@ def test_threads_that_open_a_new_registry_at_once_take_turns(url: str) -> None:
         registry.database.close()
 
 
-def test_a_registry_without_tables_says_to_migrate(url: str) -> None:
-    registry = open_registry(url)
+def test_a_registry_without_tables_says_to_migrate(empty_url: str) -> None:
+    registry = open_registry(empty_url)
     with pytest.raises(StoreUnavailable, match="run `releve migrate`"):
         registry.list()
     registry.database.close()

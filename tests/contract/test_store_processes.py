@@ -24,7 +24,7 @@ FIELDS = {"year": 2024, "month": 1, "day": 1, "hour": 0, "minute": 0}
     params=[
         "sqlite",
         pytest.param("postgresql", marks=pytest.mark.sockets),
-        pytest.param("couchdb", marks=pytest.mark.sockets),
+        pytest.param("couchdb", marks=(pytest.mark.sockets, pytest.mark.couchdb)),
     ]
 )
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:

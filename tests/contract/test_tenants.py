@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from tests.support.profiles import examples
 from tests.support.registries import (
     KEY,
     METER,
@@ -143,7 +144,7 @@ def test_accounts_tokens_and_invitations_belong_to_the_default_tenant_unless_it_
     assert their_token.tenant == THEIRS
 
 
-@settings(max_examples=15, deadline=None)  # Each example writes to a file.
+@settings(max_examples=examples(15, desk=5), deadline=None)  # Each example writes to a file.
 @given(tenants=st.lists(st.sampled_from((OURS, THEIRS, "third")), max_size=12), limit=st.integers(1, 5))
 def test_pages_and_lists_of_a_tenant_have_its_own_rows_and_no_others(
     tmp_path_factory: pytest.TempPathFactory, tenants: list[str], limit: int
@@ -189,7 +190,7 @@ def test_an_invitation_of_another_tenant_is_neither_revoked_nor_ended_by_a_newer
 # One meter, one account that is read
 
 
-def test_a_second_tenant_that_adds_or_invites_a_meter_is_told_that_it_is_elsewhere(
+def test_h4_a_second_tenant_that_adds_or_invites_a_meter_is_told_that_it_is_elsewhere(
     registry: AccountRegistry, assertion: AccountAssertion, inviter: Inviter
 ) -> None:
     account, _ = assertion.add(METER, "cli:ada")

@@ -64,12 +64,12 @@ Later = Callable[..., None]
 
 
 @pytest.fixture
-def kept(url: str, tmp_path: Path) -> Installation:
+def kept(empty_url: str, tmp_path: Path) -> Installation:
     """Return the kept installation; its Redis is the one that the test loads."""
-    create_kept_tables(url)
+    create_kept_tables(empty_url)
     ledger = tmp_path / "ledger.ndjson"
     ledger.write_bytes((KEPT / "ledger.ndjson").read_bytes())
-    return installation_of(tmp_path, "redis://127.0.0.1:9", registry_url=url, measures_url=url)
+    return installation_of(tmp_path, "redis://127.0.0.1:9", registry_url=empty_url, measures_url=empty_url)
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_a_new_consent_for_one_meter_leaves_the_other_its_token(registry: Accoun
     assert rows(url, "tokens") == 2
 
 
-def test_a_token_waits_to_be_revoked_when_its_last_account_is_gone(registry: AccountRegistry, url: str) -> None:
+def test_h3_a_token_waits_to_be_revoked_when_its_last_account_is_gone(registry: AccountRegistry, url: str) -> None:
     first, second = add_accounts(registry, A, B)
     token_id = str(registry.tokens.find_token_id(first))
     assert registry.remove(first)["tokens"] == 1

@@ -57,11 +57,11 @@ LOG_CALLS = {"critical", "debug", "error", "exception", "info", "log", "warning"
 @dataclass(frozen=True)
 class Module:
     name: str
-    nodes: list[Any]
+    nodes: dict[type[ast.AST], list[Any]]
     assigned: dict[str, list[ast.expr]]  # What each name is given, wherever in the module.
 
     def calls(self, *names: str) -> Iterator[ast.Call]:
-        return (node for node in self.nodes if isinstance(node, ast.Call) and name_of(node.func) in names)
+        return (call for call in self.nodes[ast.Call] if name_of(call.func) in names)
 
 
 @cache
@@ -71,10 +71,12 @@ def modules() -> list[Module]:
 
 
 def to_module(file: Path) -> Module:
-    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    nodes: dict[type[ast.AST], list[Any]] = defaultdict(list)
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        nodes[type(node)].append(node)
     assigned: dict[str, list[ast.expr]] = defaultdict(list)
-    for node in nodes:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+    for node in (*nodes[ast.Assign], *nodes[ast.AnnAssign]):
+        if node.value:
             assigned[name_of(node.targets[0] if isinstance(node, ast.Assign) else node.target)].append(node.value)
     name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     return Module(name, nodes, assigned)
@@ -82,7 +84,7 @@ def to_module(file: Path) -> Module:
 
 @cache
 def definitions(kind: type[ast.AST]) -> list[tuple[Module, Any]]:
-    return [(module, node) for module in modules() for node in module.nodes if isinstance(node, kind)]
+    return [(module, node) for module in modules() for node in module.nodes[kind]]
 
 
 @cache
@@ -167,8 +169,8 @@ def redis_keys() -> Iterator[str]:
             yield from (f"limit {text}" for text in texts(call.args[0], module))
         for call in module.calls("record_task", "record_success"):
             yield from (f"task field {field}" for field in keywords(call, module))
-        for node in module.nodes:
-            for text in texts(node, module) if isinstance(node, ast.Constant | ast.JoinedStr) else ():
+        for node in (*module.nodes[ast.Constant], *module.nodes[ast.JoinedStr]):
+            for text in texts(node, module):
                 if re.fullmatch(r"(releve|celery|heartbeat|unacked\w*):\S*", text):
                     yield f"literal {text}"
                 elif "redis.call(" in text:
@@ -208,11 +210,12 @@ def error_codes() -> Iterator[str]:
         ):
             yield from (f"code {text}" for text in texts(part.value, module))
     for module in modules():
-        for node in module.nodes:
-            pairs = [node.args[:2]] if isinstance(node, ast.Call) and len(node.args) > 1 else []
-            for status, code in zip(node.keys, node.values, strict=True) if isinstance(node, ast.Dict) else pairs:
-                if re.fullmatch(r"[45]\d\d|error\.status_code", ast.unparse(status) if status else ""):
-                    yield from (f"answer {ast.unparse(status)} {text}" for text in texts(code, module))
+        calls = (call.args[:2] for call in module.nodes[ast.Call] if len(call.args) > 1)
+        rows = (row for node in module.nodes[ast.Dict] for row in zip(node.keys, node.values, strict=True))
+        for status, code in (*calls, *rows):
+            name = ast.unparse(status) if isinstance(status, ast.Constant | ast.Attribute) else ""
+            if re.fullmatch(r"[45]\d\d|error\.status_code", name):
+                yield from (f"answer {name} {text}" for text in texts(code, module))
 
 
 def metrics() -> Iterator[str]:
