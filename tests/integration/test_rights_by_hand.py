@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_rights import GAS, OTHER, PCE, opened
+from tests.support.declared_rights import GAS, OTHER, PCE, opened
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.right_register import RightRegister
@@ -65,9 +65,13 @@ def test_where_there_is_none_it_is_declared_as_our_own(
     assert (sent.name, sent.company) == (("Durand", None) if holder[0] == "--name" else (None, "Ferme du Lac"))
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
+def test_without_gas_there_are_no_commands_for_it(installation: Installation) -> None:
+    assert "No such command" in installation.run("rights").err
+    assert "gas is not set up here" in installation.run("invite", "--pce", PCE).error_line
+
+
+def test_what_cannot_be_is_one_line(house: Installation) -> None:
+    wrong = [
         (("accounts", "add", "--pce", "123", "--own"), "14 digits, or GI and six digits"),
         (("accounts", "add", "--pce", PCE), "--pce needs --own"),
         (("accounts", "add", "--usage-point", PCE, "--own"), "--pce needs --own"),
@@ -83,11 +87,10 @@ def test_where_there_is_none_it_is_declared_as_our_own(
         (("invite", "--pce", "123"), "14 digits, or GI and six digits"),
         (("invite", "--pce", PCE, "--usage-point", PCE), "give one ACCOUNT, or --usage-point or --pce"),
         (("invite", "x", "--new-holder"), "--new-holder needs --usage-point or --pce"),
-    ],
-)
-def test_what_cannot_be_is_one_line(house: Installation, words: tuple[str, ...], message: str) -> None:
-    line = house.run(*words).error_line
-    assert message in line and PCE not in line
+    ]
+    lines = {words: house.run(*words).error_line for words, _ in wrong}
+    assert {words: lines[words] for words, message in wrong if message not in lines[words]} == {}
+    assert [line for line in lines.values() if PCE in line] == []
 
 
 def test_a_right_that_waits_opens_later(house: Installation, runtime: Runtime, register: RightRegister) -> None:

@@ -8,9 +8,11 @@ import pytest
 
 from tests.support.supplier_server import USAGE_POINT
 from worker.accounts.proxy.data import DataQuery, read_query
+from worker.accounts.proxy.supplier_calls import SupplierCalls
 from worker.clients.endpoints import Preset
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.measures.readings import DateWindow
+from worker.errors import ProxyBusy
 
 WINDOW = DateWindow(date(2024, 7, 1), date(2024, 7, 8))
 ALL = pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
@@ -43,3 +45,11 @@ def test_a_parameter_that_the_supplier_needs_has_its_one_value() -> None:
         with pytest.raises(ValueError, match="mesuresPas") as caught:
             read_query(preset, preset.paths[series], asked(preset, **wrong))
         assert USAGE_POINT not in str(caught.value)
+
+
+def test_so_many_calls_at_once_go_to_the_supplier_and_the_next_when_one_has_ended() -> None:
+    calls = SupplierCalls(most=2)
+    with calls.take():
+        for _ in range(3):
+            with calls.take(), pytest.raises(ProxyBusy), calls.take():
+                pass

@@ -9,7 +9,7 @@ from worker.accounts.status import AccountStatus, SeriesStatus, status_of
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import PARIS
 from worker.domain.measures.series import Series
-from worker.errors import WrongUnit
+from worker.errors import RateLimited, WrongUnit
 
 
 def stored_until(last_day: date | None) -> SeriesStatus:
@@ -49,3 +49,20 @@ def test_what_failed_for_this_night_is_tried_in_the_afternoon_and_never_of_a_pau
     assert (daily.error, daily.next_try) == (WrongUnit.code, datetime(2024, 7, 25, 14, 30, tzinfo=PARIS))
     registry.set_state(account_id, AccountState.PAUSED, now=household.at)
     assert status_of(registry.get(account_id), household.history).series[Series.DAILY].next_try is None
+
+
+def test_the_failure_of_an_account_is_the_first_that_is_no_pacing_of_ours() -> None:
+    def failing(error: str | None) -> SeriesStatus:
+        return stored_until(None).model_copy(update={"error": error})
+
+    series = dict(zip(Series, [None, RateLimited.code, WrongUnit.code], strict=False))
+    status = AccountStatus(
+        account="home1",
+        state=AccountState.READY,
+        reason="",
+        series={one: failing(error) for one, error in series.items()},
+    )
+    assert status.failure == WrongUnit.code
+    paced = {Series.DAILY: failing(RateLimited.code), Series.CONTRACT: failing(None)}
+    only_paced = status.model_copy(update={"series": paced})
+    assert (only_paced.failure, only_paced.waits_for_turn) == ("", True)

@@ -19,13 +19,13 @@ from worker.clients.ndjson import StreamLimits
 from worker.clients.reply import Reply
 from worker.clients.session import Transport
 from worker.clients.tokens import Token
-from worker.errors import MalformedAnswer, SupplierUnavailable
+from worker.errors import AnswerTooLarge, MalformedAnswer, SupplierUnavailable
 
 pytestmark = pytest.mark.sockets
 
 TOKEN = Token("access-token-one")
 MEGABYTE = 1024**2
-ZEROS = b'{"a": "' + b"0" * (160 * MEGABYTE)
+_GZIP, _DEFLATE = 31, 15  # What zlib calls wbits.
 
 
 def packed(content: bytes, encoding: str) -> CannedAnswer:
@@ -33,11 +33,24 @@ def packed(content: bytes, encoding: str) -> CannedAnswer:
     return CannedAnswer(head.encode() + content)
 
 
+def zeros(megabytes: int) -> Iterator[bytes]:
+    """Yield the beginning of a JSON object with a long text."""
+    yield b'{"a": "'
+    for _ in range(megabytes):
+        yield b"0" * MEGABYTE
+
+
+def bomb_of(wbits: int) -> bytes:
+    """Return 160 MB packed, piece by piece: the tests' process keeps the most that it ever took."""
+    packer = zlib.compressobj(wbits=wbits)
+    return b"".join([*map(packer.compress, zeros(160)), packer.flush()])
+
+
 BOMBS = {
-    "gzip": lambda: packed(gzip.compress(ZEROS), "gzip"),
-    "deflate": lambda: packed(zlib.compress(ZEROS), "deflate"),
-    "packed twice": lambda: packed(gzip.compress(gzip.compress(ZEROS)), "gzip, gzip"),
-    "not packed": lambda: packed(ZEROS[: 9 * MEGABYTE], "identity"),
+    "gzip": lambda: packed(bomb_of(_GZIP), "gzip"),
+    "deflate": lambda: packed(bomb_of(_DEFLATE), "deflate"),
+    "packed twice": lambda: packed(gzip.compress(bomb_of(_GZIP)), "gzip, gzip"),
+    "not packed": lambda: packed(b"".join(zeros(9)), "identity"),
 }
 
 
@@ -64,6 +77,15 @@ def test_a_large_answer_that_is_packed_as_any_text_is_read() -> None:
     words = b"".join(b"%d," % number for number in range(300_000))
     with canned_server(packed(gzip.compress(words), "gzip")) as server:
         assert Transport(server.url.rstrip("/")).send("GET", server.url, TOKEN).body == words
+
+
+def test_an_answer_may_be_as_long_as_its_limit_and_no_byte_longer() -> None:
+    with canned_server(*[packed(b"0123456789", "identity")] * 2) as server, requests.Session() as session:
+        session.mount("http://", BoundedHttp(BodyLimits(longest=10)))
+        assert session.get(server.url).content == b"0123456789"
+        session.mount("http://", BoundedHttp(BodyLimits(longest=9)))
+        with pytest.raises(AnswerTooLarge):
+            session.get(server.url)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.supplier_server import FakeTokenStore
-from worker.clients.tokens import ApplicationTokens, Token, UserTokens
+from worker.clients.tokens import ApplicationTokens, BearerTokens, Token, UserTokens
 from worker.errors import (
     ConsentRevoked,
     OperatorFault,
@@ -17,6 +17,7 @@ from worker.errors import (
     RequestRefused,
     StoreUnavailable,
     SupplierUnavailable,
+    TokenNeeded,
     WorkerError,
 )
 
@@ -182,3 +183,9 @@ def test_a_dead_token_is_told_from_a_lost_answer(
             tokens.renew(before)
         assert store.token == before
     assert (type(caught.value), store.refreshing) == (last, owed)
+
+
+def test_a_gateways_token_serves_until_the_second_in_which_it_ends() -> None:
+    assert BearerTokens(FakeTokenStore(token(life_s=1))).current() == token(life_s=1)
+    with pytest.raises(TokenNeeded):
+        BearerTokens(FakeTokenStore(token(life_s=0))).current()

@@ -77,7 +77,7 @@ def test_a_proof_is_of_the_supplier_or_of_an_invitation_that_names_the_meter(
     assert found == ((Proof.INVITED, tuple(of_invited)) if of_invited else None)
 
 
-def test_a_consent_of_yesterday_is_no_proof_for_a_handshake_of_today() -> None:
+def test_h2_a_consent_of_yesterday_is_no_proof_for_a_handshake_of_today() -> None:
     for since, proven in ((TODAY - timedelta(days=1), False), (TODAY, True), (TODAY + timedelta(days=1), True)):
         meters = [SharedMeter(METER, since)]
         assert (find_proof(ConsentKind.AUTORISATION, meters, TODAY, METER) is not None) is proven

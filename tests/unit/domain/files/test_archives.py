@@ -160,8 +160,9 @@ class _Endless(io.RawIOBase):
 )
 def test_a_gigabyte_is_refused_without_being_read(start: bytes, line: bytes, reason: str) -> None:
     content = _Endless(start, line)
-    with pytest.raises(FileRefused, match=reason):
+    with pytest.raises(FileRefused, match=reason) as caught:
         list(read_file("x", content))  # type: ignore[arg-type]
+    assert not reason.endswith("rows") or caught.value.why is FileFault.TOO_LARGE
     assert content.read_bytes <= MAX_BYTES + (1 << 20)
 
 
@@ -173,7 +174,7 @@ def _deflated_zeros(megabytes: int) -> Iterator[bytes]:
 
 
 def test_a_packed_bomb_is_unpacked_to_its_bound_alone() -> None:
-    assert refusal("x", b"".join(_deflated_zeros(200))).startswith("x: ")
+    assert refusal("x", b"".join(_deflated_zeros(80))).startswith("x: ")
 
 
 def test_a_workbook_in_an_archive_has_the_bounds_of_a_workbook() -> None:
@@ -195,12 +196,11 @@ def test_a_workbook_in_an_archive_has_the_bounds_of_a_workbook() -> None:
         (CURVE_HEAD, FileFault.EMPTY),
         (PORTAL_HEAD + curve_row("2024-01-10 00:30:00", 1, step="P1D"), FileFault.UNSUPPORTED),
         (PORTAL_HEAD + curve_row("2024-01-10 00:30:00", 1, physical="PMA"), FileFault.UNSUPPORTED),
-        ("Horodate;Valeur\n" + "2024-01-10T00:30:00+01:00;1\n" * (MAX_ROWS + 1), FileFault.TOO_LARGE),
         (gzip.compress(b"Horodate;Valeur\n" + b"\n" * (4 * MAX_ROWS)), FileFault.TOO_LARGE),
         (gzip.compress(CURVE_HEAD.encode() + (b"x" * 30_000 + b"\n")), FileFault.DAMAGED),
         (CURVE_HEAD + "2024-01-10T00:3", FileFault.DAMAGED),
     ],
-    ids=range(13),
+    ids=range(12),
 )
 def test_why_a_file_is_refused_is_told_apart(content: str | bytes, why: FileFault) -> None:
     """Pages advise by it: to download again what is too large or of another kind helps nobody."""

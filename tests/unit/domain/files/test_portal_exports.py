@@ -204,6 +204,10 @@ def test_indexes_as_json_say_the_same() -> None:
             to_json("R63", [{"grandeur": [quantity([{"d": "2024-01-10", "v": [], "p": "PT5M"}])]}]),
             "x, point 1: the val",
         ),
+        (
+            to_json("R63", [{"grandeur": [quantity([{}], grandeurPhysique="PRI"), quantity([{"p": "PT3M"}])]}]),
+            "x, point 2: the step (p) must be",
+        ),
         (to_json("R63", []), "x: no value of active power"),
         ('{"mesures": [', "x: not JSON, or incomplete"),
         ("[" * 5000, "x: not JSON, or incomplete"),

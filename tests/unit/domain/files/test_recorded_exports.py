@@ -10,6 +10,7 @@ import gzip
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,6 +29,7 @@ GAS = RECORDINGS / "gas"
 pytestmark = needs_recordings
 
 
+@cache
 def _read(path: Path) -> list[FileSeries]:
     return read(path.name, path.read_bytes())
 

@@ -119,6 +119,14 @@ def test_what_lies_before_the_suppliers_reach_is_no_hole() -> None:
     assert list(judged.values()) == [BEFORE, BEFORE, COMPLETE]
 
 
+@pytest.mark.parametrize("hours, mark", [(10, DayMark(DayState.PARTIAL, 20, 22)), (0, DayMark(DayState.LATE, 0, 22))])
+def test_the_suppliers_first_day_is_asked_for_again_until_it_is_whole(hours: int, mark: DayMark) -> None:
+    floor = date(2024, 7, 3)
+    window = DateWindow(floor - ONE_DAY, floor + ONE_DAY)
+    judged = mark_days(window, open_days(window, {floor: timedelta(hours=hours)}), TODAY, floor)
+    assert judged == {floor - ONE_DAY: BEFORE, floor: mark}
+
+
 def test_open_days_are_asked_for_again_with_falling_frequency() -> None:
     day, asked = date(2024, 1, 1), []
     mark = DayMark(DayState.LATE, 0, 0)

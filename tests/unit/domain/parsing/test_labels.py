@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.factories import end_labels
 from tests.support.strategies import ALL_DAYS, CLOCK_CHANGE_DAYS, several
 from worker.domain.measures.readings import ONE_DAY, PARIS, day_length, local_midnight
-from worker.domain.parsing.labels import Label, to_starts
+from worker.domain.parsing.labels import Label, parse_step_minutes, to_starts
 
 AUTUMN_DAYS = [day for day in CLOCK_CHANGE_DAYS if day_length(day) == timedelta(hours=25)]
 AUTUMN, SPRING = date(2024, 10, 27), date(2024, 3, 31)
@@ -41,8 +41,14 @@ def starts_of(labels: Sequence[Label]) -> list[datetime]:
     return [start.astimezone(UTC) for start in to_starts(labels)]
 
 
-@pytest.mark.parametrize("minutes", [30, 60])
-@pytest.mark.parametrize("year", range(2020, 2031))
+@pytest.mark.parametrize(
+    "year, minutes",
+    [
+        (2024, 60),
+        (2024, 30),
+        *(pytest.param(year, 30, marks=pytest.mark.rest) for year in range(2020, 2031) if year != 2024),
+    ],
+)
 def test_true_labels_give_back_true_starts_on_every_day(year: int, minutes: int) -> None:
     days = [day for day in ALL_DAYS if day.year == year]
     labels = [label for day in days for label in true_labels(day, minutes)]
@@ -52,24 +58,24 @@ def test_true_labels_give_back_true_starts_on_every_day(year: int, minutes: int)
 
 
 @pytest.mark.parametrize("minutes", [5, 10, 15, 20, 30, 60])
-@pytest.mark.parametrize("day", CLOCK_CHANGE_DAYS, ids=str)
-def test_every_way_to_label_a_clock_change_day_gives_its_true_starts(day: date, minutes: int) -> None:
-    starts = true_starts(day, minutes)
-    assert starts_of(true_labels(day, minutes)) == starts
-    assert starts_of(true_labels(day, minutes)[::-1]) == starts[::-1]
-    assert starts_of(wall_clock_labels(day, minutes)) == starts
-    assert starts_of(wall_clock_labels(day, minutes)[::-1]) == starts[::-1]
+def test_every_way_to_label_a_clock_change_day_gives_its_true_starts(minutes: int) -> None:
+    for day in CLOCK_CHANGE_DAYS:
+        assert_starts([day], minutes)
 
 
 @pytest.mark.parametrize("minutes", [5, 10, 15, 30, 60])
-@pytest.mark.parametrize("day", AUTUMN_DAYS, ids=str)
-def test_the_autumn_day_in_the_middle_of_its_week_is_no_different(day: date, minutes: int) -> None:
-    week = [day + number * ONE_DAY for number in range(-3, 4)]
-    starts = [start for one in week for start in true_starts(one, minutes)]
+def test_the_autumn_day_in_the_middle_of_its_week_is_no_different(minutes: int) -> None:
+    for day in AUTUMN_DAYS if minutes >= 30 else AUTUMN_DAYS[:3]:
+        assert_starts([day + number * ONE_DAY for number in range(-3, 4)], minutes)
+
+
+def assert_starts(days: Sequence[date], minutes: int) -> None:
+    """Check the starts of these days for each way to label them, and backwards."""
+    starts = [start for day in days for start in true_starts(day, minutes)]
     for style in (true_labels, wall_clock_labels):
-        labels = [label for one in week for label in style(one, minutes)]
-        assert starts_of(labels) == starts
-        assert starts_of(labels[::-1]) == starts[::-1]
+        labels = [label for day in days for label in style(day, minutes)]
+        assert starts_of(labels) == starts, (days, style)
+        assert starts_of(labels[::-1]) == starts[::-1], (days, style)
 
 
 @several
@@ -82,13 +88,12 @@ def test_a_hole_elsewhere_does_not_move_the_other_steps(day: date, first: int, s
     assert starts_of([labels[index] for index in remaining]) == [starts[index] for index in remaining]
 
 
-@pytest.mark.parametrize("missing", range(50))
 @pytest.mark.parametrize("day", AUTUMN_DAYS[:3], ids=str)
-def test_one_missing_label_of_the_autumn_day_loses_no_other(day: date, missing: int) -> None:
+def test_one_missing_label_of_the_autumn_day_loses_no_other(day: date) -> None:
     labels, starts = true_labels(day, 30), true_starts(day, 30)
-    resolved = starts_of(labels[:missing] + labels[missing + 1 :])
-    assert len(set(resolved)) == 49
-    assert set(resolved) <= set(starts)
+    for missing in range(50):
+        resolved = set(starts_of(labels[:missing] + labels[missing + 1 :]))
+        assert len(resolved) == 49 and resolved <= set(starts), labels[missing]
 
 
 @several
@@ -171,3 +176,8 @@ def test_mixed_steps_on_the_autumn_day_are_told_apart() -> None:
 
 def test_no_labels_give_no_starts() -> None:
     assert to_starts([]) == []
+
+
+def test_a_step_in_seconds_has_at_most_five_digits() -> None:
+    texts = ["1800", "03600", "003600"]
+    assert [parse_step_minutes(text) for text in texts] == [30, 60, None]

@@ -134,6 +134,16 @@ def test_a_missing_database_is_empty_and_made_by_the_first_write() -> None:
     assert server.requests[2][2] == {"docs": [DOCUMENT]}
 
 
+def test_a_database_is_empty_when_it_has_no_document_or_is_missing() -> None:
+    script = [answer(404, NO_DATABASE), answer(200, rows()), answer(200, rows(DOCUMENT)), *[answer(500, {})] * 2]
+    with canned_server(*script) as server:
+        store = store_at(server)
+        assert [store.is_empty() for _ in range(3)] == [True, True, False]
+        with pytest.raises(StoreUnavailable):
+            store.is_empty()
+    assert {path for _, path, _ in server.requests} == {f"{ALL_DOCS}?limit=1"}
+
+
 def test_a_database_of_a_cluster_is_made_with_its_shards_and_copies() -> None:
     with canned_server(answer(202, {"ok": True}), answer(412, {"error": "file_exists", "reason": "…"})) as server:
         link = CouchServer(server.url, None, 5.0)

@@ -1,0 +1,145 @@
+"""Accounts that rights open: whose they are, and which right opens none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import pytest
+
+import tasks.consent
+from tests.support.declared_rights import (
+    BROWSER,
+    PCE,
+    STRANGER,
+    declare,
+    declared,
+    electricity,
+    gas_accounts,
+    invite,
+    opened,
+)
+from tests.support.factories import NOW
+from tests.support.right_register import RightRegister
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.consents import ConsentKind, EndReason, Proof
+from worker.domain.consent.invitations import InvitationPurpose
+from worker.domain.consent.rights import RightState
+from worker.runtime.process import Runtime
+
+
+def test_a_right_that_becomes_active_opens_one_new_account_with_its_evidence(
+    runtime: Runtime, register: RightRegister
+) -> None:
+    right = declared(runtime, declare(runtime, invitation=invite(runtime)))
+    assert runtime.right_sweep.run(pending_only=True).opened == []
+    register.change(PCE, state=RightState.ACTIVE)
+    (account_id,) = runtime.right_sweep.run(pending_only=True).opened
+    account = runtime.registry.get(account_id)
+    assert (account.supplier, account.usage_point_id, account.state) == ("grdf", PCE, AccountState.READY)
+    assert (account.consent_from, account.consent_until) == (NOW.date(), date(2027, 7, 24))
+    (proof,) = runtime.consents.list_proofs(account_id)
+    assert (proof.kind, proof.proof, proof.vouched_by) == (ConsentKind.RIGHT, Proof.RIGHT, "cli:test")
+    assert (proof.browser, proof.reference) == (BROWSER, "uuid-1")
+    assert [row["meter"] for row in runtime.evidence.export(account_id)] == [PCE]
+    after = runtime.rights.of_request(right.id)
+    assert after is not None and (after.account_id, after.page) == (account_id, "")
+    assert runtime.right_sweep.run(pending_only=True).opened == runtime.right_sweep.run().opened == []
+    faults: list[str] = []
+    runtime.evidence.verify(faults.append)
+    assert faults == []
+
+
+def test_an_account_is_opened_for_the_tenant_of_the_account_whose_page_the_form_was_on(
+    runtime: Runtime, register: RightRegister
+) -> None:
+    """A session may show accounts of several services; the form has named one of them as the reader."""
+    first = electricity(runtime)
+    second, _ = runtime.registry.add("enedis", "30001640000022", NOW, token_needed=False, tenant="ville")
+    session = {account.id: account.session_number for account in (first, second)}
+    right = declared(runtime, declare(runtime, session=session, account_id=second.id))
+    assert right.tenant == "ville"
+
+
+def test_an_account_is_opened_for_the_tenant_of_its_invitation(runtime: Runtime, register: RightRegister) -> None:
+    declared(runtime, declare(runtime, invitation=invite(runtime, tenant="ville")))
+    register.change(PCE, state=RightState.ACTIVE)
+    runtime.right_sweep.run(pending_only=True)
+    assert [account.tenant for account in gas_accounts(runtime)] == ["ville"]
+
+
+def test_the_task_starts_the_history_of_what_it_opens(
+    runtime: Runtime, register: RightRegister, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(tasks.consent, "get_runtime", lambda: runtime)
+    monkeypatch.setattr(tasks.consent.backfill_account, "delay", started.append)
+    declared(runtime, declare(runtime, invitation=invite(runtime)))
+    register.change(PCE, state=RightState.ACTIVE)
+    tasks.consent.check_rights(True)
+    assert started == [account.id for account in gas_accounts(runtime)]
+
+
+def test_a_right_never_opens_an_account_that_exists(runtime: Runtime, register: RightRegister) -> None:
+    """Somebody adds the meter while the holder's answer is awaited."""
+    right = declared(runtime, declare(runtime, invitation=invite(runtime)))
+    account = runtime.registry.add("grdf", PCE, NOW, token_needed=False)[0]
+    register.change(PCE, state=RightState.ACTIVE)
+    assert runtime.right_sweep.run().opened == []
+    assert runtime.registry.get(account.id) == account and runtime.consents.list_proofs(account.id) == []
+    after = runtime.rights.of_request(right.id)
+    assert after is not None and (after.account_id, after.page) == (None, "right_exists")
+
+
+def test_a_sweep_that_has_read_a_right_before_it_opened_opens_nothing_again(
+    runtime: Runtime, register: RightRegister
+) -> None:
+    """Two sweeps at once, of beat and by hand; the right is a new holder's, who closes whatever account is there."""
+    before = opened(runtime, register)
+    register.change(PCE, state=RightState.OBSOLETE)
+    invitation = invite(runtime, browser=STRANGER, new_holder=True)
+    right = declared(runtime, declare(runtime, browser=STRANGER, invitation=invitation))
+    register.rights[str(right.supplier_id)] = replace(register.rights[str(right.supplier_id)], state=RightState.ACTIVE)
+    (account_id,) = runtime.right_sweep.run(pending_only=True).opened
+    openings = runtime.right_sweep.openings
+    assert openings.open(replace(right, state=RightState.ACTIVE)) is None
+    states = {account.id: account.state for account in gas_accounts(runtime)}
+    assert states == {before.id: AccountState.CLOSED, account_id: AccountState.READY}
+    assert len(runtime.consents.list_proofs(account_id)) == 1
+
+
+@pytest.mark.parametrize("by", ["invitation", "session"])
+def test_the_same_person_renews_their_account(runtime: Runtime, register: RightRegister, by: str) -> None:
+    account = opened(runtime, register)
+    register.change(PCE, state=RightState.REVOKED)
+    runtime.right_sweep.run()
+    options: dict[str, Any] = {"browser": STRANGER}
+    if by == "invitation":
+        options["invitation"] = invite(runtime, browser=STRANGER, account_id=account.id)
+    else:
+        options["session"] = {account.id: account.session_number}
+    register.change(PCE, state=RightState.OBSOLETE)
+    right = declared(runtime, declare(runtime, **options))
+    assert right.account_id == account.id and right.opened_at is None
+    register.change(PCE, state=RightState.ACTIVE)
+    assert runtime.right_sweep.run(pending_only=True).opened == [account.id]
+    assert runtime.registry.get(account.id).state is AccountState.READY
+    assert [proof.open for proof in runtime.consents.list_proofs(account.id)] == [True, False]
+    assert runtime.consents.browser_of(account.id) == STRANGER
+
+
+def test_a_new_holder_who_is_invited_gets_an_account_of_their_own(runtime: Runtime, register: RightRegister) -> None:
+    before = opened(runtime, register)
+    register.change(PCE, state=RightState.OBSOLETE)
+    invitation = invite(runtime, browser=STRANGER, new_holder=True)
+    assert invitation.purpose is InvitationPurpose.NEW_HOLDER
+    declared(runtime, declare(runtime, browser=STRANGER, invitation=invitation))
+    assert register.declarations[-1].data_from == NOW.date()
+    register.change(PCE, state=RightState.ACTIVE)
+    (account_id,) = runtime.right_sweep.run(pending_only=True).opened
+    assert account_id != before.id
+    assert runtime.registry.get(before.id).state is AccountState.CLOSED
+    assert runtime.registry.get(account_id).data_from == NOW.date()
+    assert runtime.consents.list_proofs(before.id)[0].end_reason == EndReason.HOLDER_CHANGED
+    assert [right.account_id for right in runtime.rights.of_meter("grdf", PCE)] == [account_id]
