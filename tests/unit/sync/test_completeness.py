@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.factories import Row, curve_of, serving_curves, serving_days
+from tests.support.profiles import examples
 from tests.unit.conftest import Household
 from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayLedger, DayMark, DayState
 from worker.domain.measures.readings import ONE_DAY, DateWindow, day_length
@@ -52,7 +53,7 @@ def sync(household: Household, home: str, values: dict[date, int], rows: dict[da
     household.look_back(home)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(8, desk=4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([SPRING, AUTUMN]),
     st.dictionaries(st.integers(1, 30), st.integers(1, 45), max_size=5),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.factories import NOW, PretendSupplier, serving_days
 from tests.support.metric_counts import MetricGrowth
-from tests.support.registries import record_consent
+from tests.support.registries import make_due_in_all_lanes, record_consent, record_outcome
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
 from worker.domain.consent.accounts import Account, AccountState
@@ -20,6 +20,8 @@ from worker.domain.consent.consents import ConsentKind, NoticeKind
 from worker.domain.fleet.incidents import IncidentKind, ProbeResult, judge_probe
 from worker.domain.laws.conservation import Cause, Discrepancy, Law
 from worker.domain.measures.answers import Answer, AnswerKind
+from worker.domain.measures.completeness import DayMark, DayState
+from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, local_midnight
 from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import (
@@ -58,6 +60,54 @@ def ended(household: Household, number: int = 11) -> str:
     account_id = household.add(number)
     end_consent(household, account_id)
     return account_id
+
+
+def in_line(household: Household) -> Inline:
+    return Inline(
+        claims=household.claims,
+        windows=household.history,
+        window_sync=household.window_sync,
+        results=household.results,
+        collected=household.registry.outcomes.collected,
+        print_line=lambda line: None,
+    )
+
+
+def next_windows(household: Household) -> list[WindowJob]:
+    due = household.due_windows()
+    return [job for pair in due.histories() for job in due.next_of_history(*pair)]
+
+
+# How an account comes to be asked: each returns the windows to run, or runs them itself.
+WAYS: dict[str, Callable[[Household, str], Iterable[WindowJob]]] = {
+    "night": lambda household, _: household.due_windows().night(local_midnight(TODAY)).jobs,
+    "catch-up": lambda household, _: household.due_windows().catch_up(local_midnight(TODAY), household.at).jobs,
+    "repairs": lambda household, _: household.due_windows().repairs(),
+    "histories": lambda household, _: next_windows(household),
+    "asked by hand": lambda household, account_id: household.claims.look_backs(account_id),
+    "here": lambda household, account_id: [*in_line(household).look_back(account_id)] and [],
+    "history here": lambda household, account_id: [*in_line(household).history(account_id)] and [],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_by_each_way_an_account_is_asked_on_its_last_day_and_nobody_the_day_after(
+    household: Household, way: str
+) -> None:
+    account_id = household.add_another(TODAY)
+    late = {TODAY - 15 * ONE_DAY: DayMark(DayState.LATE)}
+    record_outcome(household.registry, account_id, "r", now=household.at, stored=True, days=late)
+    for lasts in (True, False):
+        household.at = local_midnight(TODAY + (not lasts) * ONE_DAY) + timedelta(hours=18)
+        make_due_in_all_lanes(household.registry, household.at - timedelta(hours=1))
+        jobs = [*WAYS[way](household, account_id)]
+        assert lasts or jobs == [], "nothing is published"
+        for job in jobs:
+            household.run(job)
+        assert bool(household.supplier.asked) is lasts
+        household.supplier.asked.clear()
+        household.lose_redis()  # What has been asked is no reason to ask nothing.
+    assert household.claims.in_flight("nightly") == {} == household.claims.in_flight("repair")
 
 
 def test_after_its_last_day_a_window_in_flight_asks_nobody_and_the_account_waits(
@@ -259,14 +309,7 @@ def test_the_audit_asks_for_nothing_where_the_consent_is_over(household: Househo
 
 def test_by_hand_the_reason_is_said_and_nobody_is_asked(household: Household) -> None:
     lines: list[str] = []
-    here = Inline(
-        claims=household.claims,
-        windows=household.history,
-        window_sync=household.window_sync,
-        results=household.results,
-        collected=household.registry.outcomes.collected,
-        print_line=lines.append,
-    )
+    here = replace(in_line(household), print_line=lines.append)
     over = ended(household)
     assert list(here.look_back(over)) == [] == list(here.history(over))
     assert household.supplier.asked == []

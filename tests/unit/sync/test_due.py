@@ -247,14 +247,14 @@ def test_a_policy_shares_the_fleet_over_its_nights_the_longest_unasked_first(
 ) -> None:
     household, asked_by_night = queue.household, []
     household.registry.policies.apply(FleetPolicy(1, 3), household.at.date(), household.at, {})
-    for _ in range(9):
+    for _ in range(6):
         queue.asked.clear()
         feed_until_done(queue, household.at)
         asked_by_night.append({account for account, series in queue.asked if series == "load_curve"})
         assert len([1 for _, series in queue.asked if series == "daily"]) == 30
         household.at += DAY
-    assert [len(asked) for asked in asked_by_night] == [10] * 9
-    for place in range(7):
+    assert [len(asked) for asked in asked_by_night] == [10] * 6
+    for place in range(4):
         assert set.union(*asked_by_night[place : place + 3]) == set(accounts), "each one in three nights in a row"
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.factories import NOW
+from tests.support.profiles import examples
 from tests.support.registries import prepare_registry, registry_sealer
-from tests.support.strategies import several
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.measures.series import USUAL_SERIES, Series, of_supplier
 from worker.errors import SupplierUnavailable
 from worker.stores.database import Database
 from worker.stores.encryption import generate_key
@@ -86,6 +86,7 @@ class SimulatedFleet:
             policies=self.registry.policies,
             calls_per_hour=6,
             now=lambda: self.at,
+            series=of_supplier("enedis"),
         )
 
     def serve(self, job: WindowJob) -> None:
@@ -115,7 +116,7 @@ class SimulatedFleet:
     paused=st.sets(st.integers(0, 8), max_size=2),
     lost=st.sets(st.integers(0, 5), max_size=2),
 )
-@several
+@settings(max_examples=examples(40, desk=8), deadline=None)
 def test_nobody_waits_longer_than_the_fleets_fair_share(
     tmp_path_factory: pytest.TempPathFactory,
     number: int,

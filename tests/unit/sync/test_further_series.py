@@ -14,11 +14,14 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.policy import night_start
 from worker.domain.measures.documents import ALL_KEYS, key_of
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
-from worker.domain.measures.series import Series, SeriesSwitch
+from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch
 from worker.errors import SeriesNotOffered, WorkerError
 from worker.sync.completeness import LedgerRebuilder
 
 VA = {"unit": "VA", "measurement_kind": "power", "aggregate": "maximum", "measuring_period": "P1D"}
+
+ASKED_FOR = (*USUAL_SERIES, Series.MAX_POWER, Series.CONTRACT)
+FURTHER = (Series.MAX_POWER, Series.CONTRACT)
 
 
 def highest_powers(window: DateWindow) -> Any:
@@ -53,7 +56,7 @@ class Years:
     def live(self, days: int) -> None:
         """Do what beat starts in a day: the night, histories, the afternoon, the repair."""
         for _ in range(days):
-            due = self.household.due_windows()
+            due = self.household.due_windows(series=FURTHER)
             night = night_start(self.household.at, time(8))
             self.do(due.night(night).jobs)
             while jobs := [job for pair in due.histories() for job in due.next_of_history(*pair)]:

@@ -192,5 +192,6 @@ class Packed(WriteProtocol):
 
 
 @pytest.mark.slow
+@pytest.mark.hypothesis  # `make test-rest` runs it with more examples.
 def test_no_order_of_events_makes_packs_that_differ_from_what_was_told_last() -> None:
     run_state_machine_as_test(Packed, settings=explored(100, 40))

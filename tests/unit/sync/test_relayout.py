@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -70,6 +71,13 @@ def fill(measures: MeasureStore, home: str = "home1") -> None:
     sync_curve(stores, {date(2024, 3, 31): curve_of(date(2024, 3, 31), 99, minutes=10)}, home)
 
 
+def copy_of(filled: Place) -> Place:
+    place = Place()
+    for store, other in zip(place.stores, filled.stores, strict=True):
+        store.documents = deepcopy(other.documents)
+    return place
+
+
 def documents(measures: MeasureStore, home: str = "home1") -> list[Document]:
     stored = [document for rows in measures.read(home, dict.fromkeys(Doctype, ALL_KEYS)).values() for document in rows]
     return [{name: value for name, value in document.items() if name != "_rev"} for document in stored]
@@ -108,10 +116,11 @@ def test_there_and_back_again_is_what_it_was() -> None:
 @pytest.mark.parametrize("written_before", [0, 1, 10**6])
 def test_killed_at_any_write_it_goes_on_and_loses_nothing(to_packed: bool, written_before: int) -> None:
     kills = 0
+    filled = Place()
+    fill(filled.ends(to_packed)[0])
     for number in range(1, 40):
-        place = Place()
+        place = copy_of(filled)
         old, new = place.ends(to_packed)
-        fill(old)
         before, whole = documents(old), content(old)
         crash_at_write(place.stores, number, written_before, Killed)
         try:
@@ -129,10 +138,11 @@ def test_killed_at_any_write_it_goes_on_and_loses_nothing(to_packed: bool, writt
 
 def test_killed_between_any_two_erasures_it_goes_on(to_packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     kills = 0
+    filled = Place()
+    fill(filled.ends(to_packed)[0])
     for number in range(5):
-        place = Place()
+        place = copy_of(filled)
         old, new = place.ends(to_packed)
-        fill(old)
         before = documents(old)
         die_before_erasure(place, number, monkeypatch)
         try:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.factories import v5_answer
 from tests.unit.conftest import Household
-from tests.unit.sync.test_further_series import contract
+from tests.unit.sync.test_further_series import ASKED_FOR, contract
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.policy import night_start
 from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
@@ -36,7 +36,7 @@ def connected(household: Household, *further: Series) -> str:
 def live(household: Household, hours: int) -> None:
     """Do what is due of nights and repairs, hour by hour."""
     for _ in range(hours):
-        due, night = household.due_windows(), night_start(household.at, time(8))
+        due, night = household.due_windows(series=ASKED_FOR), night_start(household.at, time(8))
         for job in [*due.night(night).jobs, *due.catch_up(night, household.at).jobs, *due.repairs()]:
             household.run(job)
         household.at += timedelta(hours=1)

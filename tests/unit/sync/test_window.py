@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.factories import (
@@ -27,6 +27,7 @@ from tests.support.factories import (
     v5_answer,
     window_job,
 )
+from tests.support.profiles import examples
 from tests.support.strategies import few
 from tests.support.window_runs import (
     FIRST_RUN,
@@ -81,7 +82,7 @@ def test_days_give_the_same_store_in_whatever_windows_and_order_they_come(values
     assert revisions(measures) == before
 
 
-@few
+@settings(max_examples=examples(25, desk=8), deadline=None)
 @given(
     st.permutations(range(7)), st.sampled_from([date(2024, 3, 28), date(2024, 10, 24), date(2024, 7, 1)]), st.randoms()
 )

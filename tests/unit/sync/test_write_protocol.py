@@ -31,6 +31,7 @@ from tests.support.factories import (
     window_job,
 )
 from tests.support.fakes import ByDoctype, DoctypeStores, memory_measures
+from tests.support.profiles import DESK_EXAMPLES, examples
 from tests.support.stepped_stores import SteppedStore, SteppedWorker
 from tests.support.window_runs import truth_of_days
 from worker.domain.measures.documents import Entry, KeyRange
@@ -282,9 +283,9 @@ def totals_first(writes: Writes) -> Iterator[tuple[Doctype, list[Entry]]]:
     yield readings
 
 
-def explored(examples: int, steps: int) -> settings:
+def explored(number: int, steps: int, desk: int = DESK_EXAMPLES) -> settings:
     return settings(
-        max_examples=examples,
+        max_examples=examples(number, desk),
         stateful_step_count=steps,
         deadline=None,
         suppress_health_check=list(HealthCheck),
@@ -292,6 +293,7 @@ def explored(examples: int, steps: int) -> settings:
 
 
 @pytest.mark.slow
+@pytest.mark.hypothesis  # `make test-rest` runs it with more examples.
 def test_no_order_of_events_makes_a_store_that_differs_from_what_was_told_last() -> None:
     run_state_machine_as_test(WriteProtocol, settings=explored(150, 40))
 
@@ -308,33 +310,38 @@ def test_the_latest_steps_hold_although_an_older_answer_of_longer_ones_is_stored
 
 
 @pytest.mark.slow
+@pytest.mark.hypothesis  # `make test-rest` runs it with more examples.
 def test_nor_where_the_supplier_serves_other_steps_each_time() -> None:
     run_state_machine_as_test(OtherStepsProtocol, settings=explored(60, 40))
 
 
 @pytest.mark.slow
+@pytest.mark.hypothesis  # `make test-rest` runs it with more examples.
 def test_nor_of_daily_production() -> None:
     run_state_machine_as_test(ProductionProtocol, settings=explored(40, 40))
 
 
 @pytest.mark.slow
+@pytest.mark.hypothesis  # `make test-rest` runs it with more examples.
 def test_nor_on_the_sql_store() -> None:
-    run_state_machine_as_test(SqlWriteProtocol, settings=explored(25, 30))
+    run_state_machine_as_test(SqlWriteProtocol, settings=explored(25, 30, desk=8))
 
 
 @pytest.mark.slow
+@pytest.mark.rest
 def test_a_walk_that_reads_inputs_before_revisions_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(window, "ranges_to_read", inputs_first)
     assert_found_out(OnlyRaces)
 
 
 @pytest.mark.slow
+@pytest.mark.rest
 def test_a_walk_that_writes_totals_before_readings_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(window, "entries_in_write_order", totals_first)
     assert_found_out(OnlyRaces)
 
 
 def assert_found_out(machine: type[WriteProtocol]) -> None:
-    unshrunk = settings(explored(3000, 40), phases=[Phase.generate], derandomize=True, database=None)
+    unshrunk = settings(explored(1, 40), max_examples=3000, phases=[Phase.generate], derandomize=True, database=None)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(machine, settings=unshrunk)
