@@ -68,20 +68,42 @@ def labels_of(names: set[str]) -> set[str]:
     return OF_TARGETS | {label for name in names & set(DEFINED) for label in DEFINED[name].labels}
 
 
-@pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_an_expression_asks_for_metrics_and_labels_that_there_are(expression: str) -> None:
+def test_expressions_ask_for_metrics_and_labels_that_there_are() -> None:
+    unknown = {expression: found for expression in EXPRESSIONS if (found := list(unknown_names(expression)))}
+    assert unknown == {}
+
+
+def unknown_names(expression: str) -> Iterator[str]:
+    """Yield the metrics, labels and values of an expression that there are not."""
     names = set(re.findall(METRIC_NAME, re.sub(r"\{[^}]*\}", "", expression)))
-    assert names and names <= set(DEFINED) | FOREIGN | RECORDED
+    yield from names - set(DEFINED) - FOREIGN - RECORDED if names else ["no metric"]
     labels = labels_of(names)
     selected = re.findall(rf"({METRIC_NAME})\{{([^}}]*)\}}", expression)
-    assert len(selected) == expression.count("{"), "each selector stands behind a metric's name"
+    if len(selected) != expression.count("{"):
+        yield "a selector that stands behind no metric's name"
     for name, matchers in selected:
         for label, kind, value in re.findall(r'(\w+)(=~|!=|!~|=)"([^"]*)"', matchers):
-            assert label in labels_of({name})
-            listed = DEFINED[name].labels.get(label) if name in DEFINED else None
-            assert not listed or set(value.split("|") if "~" in kind else [value]) <= set(listed)
+            if label not in labels_of({name}):
+                yield f"{name}: {label}"
+            if listed := DEFINED[name].labels.get(label) if name in DEFINED else None:
+                yield from set(value.split("|") if "~" in kind else [value]) - set(listed)
     for grouping in re.findall(GROUPING, expression):
-        assert set(filter(None, re.split(r"[ ,]+", grouping))) <= labels
+        yield from set(filter(None, re.split(r"[ ,]+", grouping))) - labels
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "1 > 0",
+        "releve_nothing",
+        'releve_up{nothing="x"}',
+        'releve_up{part="nothing"}',
+        "sum by (nothing) (releve_up)",
+        'sum(releve_up){part="registry"}',
+    ],
+)
+def test_a_name_that_is_not_there_is_found(expression: str) -> None:
+    assert list(unknown_names(expression))
 
 
 def test_an_alert_s_texts_name_labels_of_its_metrics() -> None:

@@ -92,7 +92,11 @@ def test_a_secret_that_is_known_never_comes_out_wherever_it_is_put(
     assert as_written(secret) not in shown
 
 
-@given(TEXTS, st.from_regex(r"(?a:\A(?:[^0-9]*[^0-9.])?)", fullmatch=True), st.sampled_from(WAYS))
+# What stands before the number: no digit, and no point at its end, or else the number is a part of a longer one.
+BEFORE = st.text(st.characters(exclude_characters="0123456789", exclude_categories=["Cs"])).map(lambda t: t.rstrip("."))
+
+
+@given(TEXTS, BEFORE, st.sampled_from(WAYS))
 def test_a_meter_number_never_comes_out_wherever_it_is_put(
     after: str, before: str, way: Callable[[str], logging.LogRecord]
 ) -> None:

@@ -41,15 +41,16 @@ def help_of(*path: str) -> str:
     return CliRunner().invoke(cli, [*path, "--help"]).output
 
 
-PATHS = [path for path in commands(cli) if path[:1] != ("rights",) and path not in PRETENDING]
-
-
-@pytest.mark.parametrize("path", PATHS, ids=" ".join)
-def test_without_gas_no_help_speaks_of_it(path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_gas_no_help_speaks_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RELEVE_GRDF_CLIENT_ID", raising=False)
+    paths = [path for path in commands(cli) if path[:1] != ("rights",) and path not in PRETENDING]
+    said = {" ".join(path): words for path in paths if (words := words_of_gas(path))}
+    assert said == {} and len(paths) > 80
+
+
+def words_of_gas(path: tuple[str, ...]) -> list[str]:
     lines = [line for line in help_of(*path).lower().splitlines() if not line.strip().startswith("simulate ")]
-    words = re.split(r"[^a-z]+", " ".join(lines))
-    assert [word for word in words if word in WORDS] == []
+    return [word for word in re.split(r"[^a-z]+", " ".join(lines)) if word in WORDS]
 
 
 def test_with_gas_help_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pkgutil import iter_modules
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from tests.support.commands import run_releve
 from worker.cli.command_list import COMMANDS, GROUPS
@@ -110,16 +111,25 @@ def test_d32_each_group_has_an_example_and_a_choice_of_account_is_in_brackets() 
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])  # Bash is asked for its version first, and may not be there.
-def test_d32_the_shell_completes_commands_as_the_reference_says(shell: str, tmp_path: Path) -> None:
+def test_d32_the_shell_completes_commands_as_the_reference_says(shell: str) -> None:
     root = Path(__file__).parents[3]
     page = (root / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     assert f"_RELEVE_COMPLETE={shell}_source releve" in page and "_RELEVE_COMPLETE=bash_source releve" in page
 
     def complete(instruction: str) -> str:
         words = {"COMP_WORDS": "releve comp", "COMP_CWORD": "comp" if shell == "fish" else "1"}
-        env = {"PYTHONPATH": str(root), "_RELEVE_COMPLETE": f"{shell}_{instruction}", **words}
-        argv = [sys.executable, "-m", "worker"]
-        return subprocess.run(argv, check=False, env=env, cwd=tmp_path, capture_output=True, text=True).stdout
+        env = {"_RELEVE_COMPLETE": f"{shell}_{instruction}", **words}
+        return CliRunner().invoke(cli, prog_name="releve", env=env).output
 
     assert f"_RELEVE_COMPLETE={shell}_complete" in complete("source")
     assert "completeness" in complete("complete") and COMMANDS["completeness"] in complete("complete")
+
+
+def test_d32_the_program_itself_answers_the_shell(tmp_path: Path) -> None:
+    words = {"_RELEVE_COMPLETE": "zsh_complete", "COMP_WORDS": "releve comp", "COMP_CWORD": "1"}
+    env = {"PYTHONPATH": str(Path(__file__).parents[3]), **words}
+    argv = [sys.executable, "-m", "worker"]
+    assert (
+        "completeness"
+        in subprocess.run(argv, check=False, env=env, cwd=tmp_path, capture_output=True, text=True).stdout
+    )

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from tests.support.commands import run_releve
 from tests.support.simulators import serve_in_background
+from tests.support.waiting import DEADLINE_S
 from worker.cli import simulate as simulate_module
 from worker.simulator.app import create_app
 from worker.simulator.options import SimulatorOptions
@@ -61,8 +62,10 @@ def test_l12_with_a_token_nothing_goes_without_it() -> None:
 def test_l12_a_real_browser_s_simple_request_changes_nothing() -> None:
     with serve_in_background(SimulatorOptions()) as url:
         simple = {"Content-Type": "text/plain", "Origin": "https://evil.example"}
-        refused = requests.post(f"{url}/__sim__/switches", data=SWITCH, headers=simple, timeout=5)
-        preflight = requests.options(f"{url}/__sim__/switches", headers={"Origin": "https://evil.example"}, timeout=5)
+        refused = requests.post(f"{url}/__sim__/switches", data=SWITCH, headers=simple, timeout=DEADLINE_S)
+        preflight = requests.options(
+            f"{url}/__sim__/switches", headers={"Origin": "https://evil.example"}, timeout=DEADLINE_S
+        )
     assert refused.status_code == 415
     assert "access-control-allow-origin" not in preflight.headers
 

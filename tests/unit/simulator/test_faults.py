@@ -7,6 +7,7 @@ import requests
 
 from tests.support.enedis_caller import CALLBACK, HOME, NOW, SimulatorCaller
 from tests.support.simulators import serve_in_background
+from tests.support.waiting import DEADLINE_S
 from worker.simulator.faults import KINDS
 from worker.simulator.options import SimulatorOptions
 
@@ -87,7 +88,7 @@ def test_over_the_wire_a_cut_answer_never_ends_and_the_refresh_token_is_gone() -
 @pytest.mark.sockets
 def test_a_call_that_is_held_back_does_not_hold_the_end_back(capfd: pytest.CaptureFixture[str]) -> None:
     with serve_in_background(SimulatorOptions(pretend_now=NOW)) as url:
-        requests.post(f"{url}/__sim__/faults", json={"path": "token", "kind": "timeout"}, timeout=5)
+        requests.post(f"{url}/__sim__/faults", json={"path": "token", "kind": "timeout"}, timeout=DEADLINE_S)
         with pytest.raises(requests.ReadTimeout):
             requests.post(f"{url}/oauth2/v3/token", data={"grant_type": "client_credentials"}, timeout=0.2)
     assert capfd.readouterr() == ("", "")

@@ -10,6 +10,7 @@ import requests
 from click.testing import CliRunner, Result
 
 from tests.support.simulators import serve_in_background
+from tests.support.waiting import DEADLINE_S
 from worker.cli.simulate import simulate
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve
@@ -18,11 +19,11 @@ from worker.simulator.server import serve
 @pytest.mark.sockets
 def test_it_serves_quietly_and_ends(capfd: pytest.CaptureFixture[str]) -> None:
     with serve_in_background(SimulatorOptions()) as url:
-        assert requests.get(f"{url}/__sim__/health", timeout=5).json()["ok"] is True
-        assert requests.get(f"{url}/nowhere", timeout=5).status_code == 404
+        assert requests.get(f"{url}/__sim__/health", timeout=DEADLINE_S).json()["ok"] is True
+        assert requests.get(f"{url}/nowhere", timeout=DEADLINE_S).status_code == 404
     assert capfd.readouterr() == ("", "")
     with pytest.raises(requests.ConnectionError):
-        requests.get(f"{url}/__sim__/health", timeout=5)
+        requests.get(f"{url}/__sim__/health", timeout=DEADLINE_S)
 
 
 @pytest.mark.sockets
