@@ -9,12 +9,12 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from tests.support.axe import find_barriers
-from tests.support.browser import DESKTOP, PHONE, open_profile, set_screen, wait_for
+from tests.support.axe import ALL_BUT_COLOURS, ALL_RULES, COLOURS, find_barriers
+from tests.support.browser import DESKTOP, PHONE, find_faults, open_profile, set_screen, wait_for
 from tests.support.docs_site import build_site, copy_docs, serve_site
 
-# Together they show each kind of element, so these are looked at in dark colours, too.
-IN_DARK = ("index.html", "reference/cli.html", "reference/documents.html", "how-to/send-measures.html")
+# Together they show each kind of element, so the colours of these, and their looks on a phone, are those of all.
+OF_EACH_KIND = ("index.html", "reference/cli.html", "reference/documents.html", "how-to/send-measures.html")
 
 
 @pytest.fixture(scope="module")
@@ -34,24 +34,20 @@ def page(browser: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
         yield browser
 
 
-def test_axe_finds_nothing_on_any_page(site: Path, address: str, page: webdriver.Chrome) -> None:
+def test_axe_finds_nothing_on_any_page_and_none_is_wider_than_a_phone(
+    site: Path, address: str, page: webdriver.Chrome
+) -> None:
     names = [file.relative_to(site).as_posix() for file in sorted(site.rglob("*.html"))]
-    looks = [(name, False) for name in names] + [(name, True) for name in IN_DARK]
-    found = {}
-    for name, dark in looks:
-        set_screen(page, DESKTOP, dark=dark)
+    looks = [(name, DESKTOP, False, ALL_RULES if name in OF_EACH_KIND else ALL_BUT_COLOURS) for name in names]
+    looks += [(name, PHONE, False, ALL_RULES) for name in OF_EACH_KIND]
+    looks += [(name, DESKTOP, True, COLOURS) for name in OF_EACH_KIND]
+    faults = {}
+    for name, width, dark, rules in looks:
+        set_screen(page, width, dark=dark)
         page.get(f"{address}/{name}")
-        if barriers := find_barriers(page):
-            found[name, dark] = barriers
-    assert found == {}
-
-
-@pytest.mark.parametrize("name", IN_DARK)
-def test_a_page_is_no_wider_than_a_phone(address: str, page: webdriver.Chrome, name: str) -> None:
-    set_screen(page, PHONE)
-    page.get(f"{address}/{name}")
-    assert find_barriers(page) == []
-    assert page.execute_script("return document.documentElement.scrollWidth") <= PHONE
+        if found := find_barriers(page, rules) + find_faults(page):
+            faults[name, width, dark] = found
+    assert faults == {}
 
 
 def test_the_search_finds_a_page_and_nothing_is_asked_of_another_host(address: str, page: webdriver.Chrome) -> None:

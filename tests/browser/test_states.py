@@ -1,0 +1,215 @@
+"""Every page that only shows a state, in both languages, on the narrowest phone and on a small desktop.
+
+Documents are written straight into the store of one installation; nobody asks a supplier.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date, timedelta
+from urllib.parse import urlencode
+
+import pytest
+from selenium import webdriver
+
+from tests.support.api_service import TODAY, ApiService, sign_in
+from tests.support.browsed_pages import Site, open_site
+from tests.support.browser import find_all_faults, open_profile
+from tests.support.cast import OPERATOR, Cast
+from tests.support.connect_service import ConnectServers
+from tests.support.factories import NOW
+from tests.support.gas_homes import CONTRACT, GAS_SETTINGS, OTHER_PCE, PUBLISHED, GasHome, add_gas
+from tests.support.household_pages import csrf_of, record_outcome
+from tests.support.panel_homes import TEMPO, PanelHome, store_home
+from tests.support.proxy_stack import ProxyStack
+from worker.domain.consent.access_keys import KeyKind
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.completeness import DayLedger
+from worker.domain.measures.readings import ONE_DAY
+from worker.domain.measures.series import Series
+from worker.web.api.auth import CSRF_HEADER
+from worker.web.sessions import OPERATOR_COOKIE, SESSION_COOKIE, load_session
+
+YESTERDAY = TODAY - ONE_DAY
+FIRST = date(2023, 5, 29)
+PANELS = PanelHome(YESTERDAY, days=120, fed_days_late=5, periods=TEMPO)
+FEEDING = PanelHome(YESTERDAY, days=200)
+GAS = GasHome(TODAY - timedelta(days=2), gaps=(6,), zeros=(9, 10), excess=40)
+CODES = ("VENDOR_DOWN.ANSWER_BROKEN_OFF", "RATE_LIMITED.BY_SUPPLIER", "ANSWER_MALFORMED.UNIT", "UNKNOWN_ERROR")
+SETTINGS = {
+    **GAS_SETTINGS,
+    "contact": "operator@example.org",
+    "notify_url": "mailto://127.0.0.1:9?from=releve@example.org&to=operator@example.org",
+}
+
+
+@pytest.fixture(scope="module")
+def site(servers: ConnectServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with open_site(servers, tmp_path_factory.mktemp("states"), **SETTINGS) as site:
+        yield site
+
+
+def add_late_home(api: ApiService) -> str:
+    """Add a year of days with a gap, without yesterday, which Enedis has not published yet."""
+    account = api.add(31)
+    api.store_days(account, FIRST, [5000] * (date(2024, 7, 10) - FIRST).days)
+    api.store_days(account, date(2024, 7, 12), [6000] * 12)
+    record_outcome(api, account, Series.DAILY, day=YESTERDAY - ONE_DAY)
+    ledger = DayLedger.parse("2024-07-10 1l@8 1a 12c 1l@1")
+    table = api.runtime.registry.completeness
+    assert table.replace_if_unchanged(account, Series.DAILY, table.load_ledger(account, Series.DAILY), ledger)
+    return account
+
+
+def add_in_state(api: ApiService, number: int, state: AccountState, reason: str = "") -> str:
+    account = api.add(number)
+    api.store_days(account, date(2024, 7, 1), [5000] * 24)
+    record_outcome(api, account, Series.DAILY)
+    api.runtime.registry.set_state(account, state, reason, now=NOW)
+    return account
+
+
+def add_panels(api: ApiService) -> str:
+    account = api.add(33)
+    store_home(api.runtime, account, PANELS)
+    return account
+
+
+def add_feeding(api: ApiService) -> str:
+    account = api.add(34)
+    store_home(api.runtime, account, FEEDING, [Series.DAILY, Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE])
+    return account
+
+
+def add_both(api: ApiService) -> tuple[str, str]:
+    """Add accounts of electricity and gas that their household has joined."""
+    power, gas = api.add(40), add_gas(api.runtime, GAS)
+    store_home(api.runtime, power, PanelHome(YESTERDAY, days=120), [Series.DAILY, Series.LOAD_CURVE, Series.CONTRACT])
+    household = api.browser(power, gas)
+    csrf = csrf_of(household.get(f"/accounts/{power}/stop").text)
+    household.post(f"/accounts/{power}/home", data={"csrf": csrf, "other": gas})
+    assert len({api.runtime.registry.get(account).home for account in (power, gas)}) == 1
+    return power, gas
+
+
+def pages_of_households(api: ApiService) -> dict[str, str]:
+    late, first_day, panels, feeding = add_late_home(api), api.add(32), add_panels(api), add_feeding(api)
+    power, gas = add_both(api)
+    half_yearly = add_gas(api.runtime, GasHome(TODAY, frequency="6M"), OTHER_PCE, only=(PUBLISHED, CONTRACT))
+    failed = [api.add(number) for number in range(11, 11 + len(CODES))]
+    for account, code in zip(failed, CODES, strict=True):
+        record_outcome(api, account, Series.DAILY, code=code)
+    return {
+        "late-month": late,
+        "late-day": f"{late}?by=day&at={YESTERDAY}",
+        "late-week": f"{late}?by=week&compare=year",
+        "late-year": f"{late}?by=year",
+        "beyond": f"{late}?by=day&at=1999-01-01",
+        "first-day": first_day,
+        "feeding-week": f"{feeding}?by=week",
+        "feeding-day": f"{feeding}?by=day",
+        "feeding-year": f"{feeding}?by=year",  # Its sums are long.
+        "paused": add_in_state(api, 35, AccountState.PAUSED),
+        "action": add_in_state(api, 36, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED"),
+        "closed": add_in_state(api, 37, AccountState.CLOSED),
+        "error": failed[0],
+        "panels-month": panels,
+        "panels-day": f"{panels}?by=day&at=2024-07-18",
+        "panels-year": f"{panels}?by=year",
+        "download": f"{panels}/download",
+        "series": f"{panels}/series",
+        "series-saved": f"{panels}/series?saved=1",
+        "import": f"{panels}/import",
+        "stop": f"{panels}/stop",
+        "remove": f"{panels}/remove",
+        "right-form": f"{panels}/gas",
+        "gas-joined": power,
+        "gas-month": gas,
+        "gas-day": f"{gas}?by=day&at=2024-07-10",
+        "gas-week": f"{gas}?by=week&at=2024-07-10",
+        "gas-year": f"{gas}?by=year",
+        "gas-sum": f"{gas}?sum=1",
+        "gas-download": f"{gas}/download",
+        "gas-half-yearly": half_yearly,
+    }
+
+
+def pages_of_strangers(site: Site) -> dict[str, str]:
+    stack = ProxyStack.register(site.service, f"{site.address}/")
+    proxy, unknown = (
+        f"proxy/enedis/auth?{urlencode(stack.parameters(client_id=client))}" for client in (stack.client_id, "x")
+    )
+    return {
+        "home": "",
+        "nowhere": "nowhere",
+        "invitation": "invitation",
+        "invitation-read": "invitation#invite_secret",
+        "sign-in": "sign-in",
+        "sign-in-link": "sign-in/link",
+        "access-confirm": "access/confirm#address_link_secret",
+        "proxy": proxy,
+        "proxy-read": f"{proxy}#invite_secret",
+        "proxy-unknown": unknown,
+        "operator-sign-in": "operator",
+        "operator-link": "operator/link#operator_link_secret",
+    }
+
+
+def leave_a_trail(api: ApiService) -> str:
+    """Let a program and a household do what the audit trail keeps; return the text of an operator's cookie."""
+    cast = Cast(api, 51)
+    household = api.browser(cast.other_home.id)
+    api.client().post(f"/api/accounts/{cast.home.id}/pause")
+    household.post(f"/accounts/{cast.other_home.id}/stop", data={"csrf": household.headers[CSRF_HEADER]})
+    return cast.client(OPERATOR).cookies[OPERATOR_COOKIE]
+
+
+def sign_in_twice(api: ApiService, accounts: set[str]) -> str:
+    """Sign a household in on two devices, and return the text of the first one's cookie."""
+    text, _ = sign_in(api.runtime, *accounts)
+    household = load_session(api.runtime.web_access, text).household
+    assert household is not None
+    api.runtime.web_access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id, device="Safari, iPhone")
+    return text
+
+
+@pytest.fixture(scope="module")
+def visits(site: Site) -> list[tuple[dict[str, str], dict[str, str]]]:
+    """The cookies and pages of a stranger, of a household with all accounts, and of an operator."""
+    of_households = pages_of_households(site.api)
+    accounts = {re.split("[?/]", page)[0] for page in of_households.values()}
+    of_households = {name: f"accounts/{page}" for name, page in of_households.items()}
+    account = of_households["late-month"]
+    of_operators = {
+        "operator": "operator",
+        "operator-codes": "operator/accounts?code=VENDOR_DOWN.ANSWER_BROKEN_OFF",
+        "operator-accounts": "operator/accounts",
+        "operator-account": f"operator/{account}",
+        "operator-audit": "operator/audit",
+        "operator-audit-none": "operator/audit?until=2026-01-01",
+    }
+    return [
+        ({}, pages_of_strangers(site) | {"account-unknown": account}),
+        (
+            {SESSION_COOKIE: sign_in_twice(site.api, accounts)},
+            of_households | {"home-connected": "", "access": "access", "sessions": "access/sessions"},
+        ),
+        ({OPERATOR_COOKIE: leave_a_trail(site.api)}, of_operators),
+    ]
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_no_page_keeps_anybody_out(
+    browser: webdriver.Chrome, site: Site, visits: list[tuple[dict[str, str], dict[str, str]]], language: str
+) -> None:
+    faults = []
+    for cookies, pages in visits:
+        with open_profile(browser, language=language):
+            for cookie, text in cookies.items():
+                site.set_cookie(browser, cookie, text)
+            for name, page in pages.items():
+                browser.get(f"{site.address}/{page}")
+                browser.execute_script("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+                faults += find_all_faults(browser, name, by_axe=language == "fr")
+    assert faults == []
