@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from tests.support.system import BIN, System, open_system, until
+from tests.support.waiting import DEADLINE_S
 from worker.stores.redis.child_processes import free_port
 
 METER, SILENT, REFUSED = "12345678901299", "20123456789012", "21345678901234"
@@ -36,12 +37,12 @@ def flower(system: System) -> Callable[[str], Any]:
     until(lambda: listens(port), "Flower's start")
 
     def ask(path: str) -> Any:
-        answer = requests.get(f"http://127.0.0.1:{port}/{path}", auth=("releve", PASSWORD), timeout=10)
+        answer = requests.get(f"http://127.0.0.1:{port}/{path}", auth=("releve", PASSWORD), timeout=DEADLINE_S)
         answer.raise_for_status()
         return answer.json() if "json" in answer.headers["Content-Type"] else answer.text
 
-    assert requests.get(f"http://127.0.0.1:{port}/tasks", timeout=10).status_code == 401
-    assert requests.get(f"http://127.0.0.1:{port}/api/tasks", timeout=10).status_code == 401
+    assert requests.get(f"http://127.0.0.1:{port}/tasks", timeout=DEADLINE_S).status_code == 401
+    assert requests.get(f"http://127.0.0.1:{port}/api/tasks", timeout=DEADLINE_S).status_code == 401
     worker_log = Path(system.settings["DATA_DIR"]) / "logs/worker.log"
     until(lambda: "Events of group {task} enabled by remote" in worker_log.read_text(), "events turned on by Flower")
     return ask
@@ -122,7 +123,9 @@ def test_by_itself_it_serves_this_machine_alone_with_a_password_and_an_embedded_
     assert file.stat().st_mode & 0o077 == 0
     password = file.read_text()
     address = f"http://127.0.0.1:{port}/api/workers?refresh=1"
-    assert [requests.get(address, auth=auth, timeout=20).status_code for auth in (None, ("releve", password))] == [
+    assert [
+        requests.get(address, auth=auth, timeout=DEADLINE_S).status_code for auth in (None, ("releve", password))
+    ] == [
         401,
         200,
     ]

@@ -17,8 +17,9 @@ import requests
 from config.settings import PREFIX
 from tests.support.own_home import GATEWAY, gateway_token
 from tests.support.system import BIN
-from tests.support.waiting import until
+from tests.support.waiting import DEADLINE_S, until
 from worker.stores.redis.child_processes import answers, free_port
+from worker.stores.redis.connection import connect
 from worker.stores.redis.embedded import ServerFolder
 from worker.stores.redis.sockets import listen
 
@@ -97,17 +98,21 @@ def children_of(pid: int) -> dict[str, int]:
     return {next((name for name in names if name in args), args): int(number) for number, args in rows}
 
 
+@pytest.mark.change
 def test_a_home_runs_in_two_small_processes_and_ends_whole(
     tmp_path: Path, environment: Mapping[str, str], up: tuple[subprocess.Popen[str], str]
 ) -> None:
     process, address = up
     assert children_of(process.pid).keys() == {"worker.ops.home_worker", "worker web", "guard.py"}
-    assert "…0077" in requests.get(address, timeout=20).text  # No cookie and no password.
+    assert "…0077" in requests.get(address, timeout=DEADLINE_S).text  # No cookie and no password.
 
     def checks() -> dict[str, bool]:
         rows = [json.loads(line) for line in releve(tmp_path, environment, "doctor", "--json").splitlines()]
         return {row["check"]: row["level"] == "ok" for row in rows}
 
+    # Asked of Redis first: each call of the command is a process.
+    with connect(ServerFolder(tmp_path / "releve-data").url) as redis:
+        until(lambda: redis.hexists("releve:heartbeat", "beat"), "a task of beat's that the worker has run")
     until(lambda: {"workers", "beat"} <= {name for name, is_ok in checks().items() if is_ok}, "a worker and beat")
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)

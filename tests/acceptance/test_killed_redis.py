@@ -19,6 +19,8 @@ from worker.drill.couchdb_relay import CouchdbRelay
 from worker.drill.schedule import FaultKind
 from worker.drill.servers import DrillRedis
 
+pytestmark = pytest.mark.change
+
 METER = "40000000000031"
 
 
@@ -53,7 +55,7 @@ def test_a_retry_that_waits_in_a_living_worker_outlives_a_killed_redis(
         **NO_QUOTA,
     }
     system = System(tmp_path, redis.url, settings, opened)
-    system.start_simulator()
+    system.serve_simulator()
     log = system.start_worker(*QUICK_START)
     relay.fault = FaultKind.COUCH_ERRORS
     account = system.add_account(METER)

@@ -31,7 +31,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """Yield a system without a worker, since each test starts its own; lost work is looked for every second."""
     settings = {"PRETEND_NOW": "2024-07-25T09:00+02:00", "ENEDIS_CLIENT_SECRET": SECRET, "HISTORY_LOAD_DAYS": "14"}
     with open_system(tmp_path_factory.mktemp("lost"), **settings, **NO_QUOTA, **QUICK_HEALING) as system:
-        system.start_simulator()
+        system.serve_simulator()
         yield system
 
 
@@ -56,8 +56,10 @@ def delete_messages(system: System, queue: str) -> int:
     return int(count)
 
 
-def test_a_worker_killed_in_the_middle_of_a_backfill_costs_repeats_alone(system: System) -> None:
-    meter = "40000000000001"
+@pytest.mark.change
+def test_a_worker_killed_in_the_middle_of_a_backfill_and_a_lost_message_cost_repeats_alone(system: System) -> None:
+    """The reconciler begins the backfill of the second meter, whose message is lost while no worker runs."""
+    meter, meter_of_lost = "40000000000001", "40000000000002"
     system.simulator("POST", "faults", SLOW)
     system.start_worker(*QUICK_START)
     system.start_beat()
@@ -69,25 +71,20 @@ def test_a_worker_killed_in_the_middle_of_a_backfill_costs_repeats_alone(system:
         system.kill("worker")
         assert not system.loaded(account, Series.LOAD_CURVE)
         left_messages += system.messages()
+        if series is Series.LOAD_CURVE:
+            account_of_lost = system.add_account(meter_of_lost)
+            assert any(account_of_lost in message for message in system.messages())
+            delete_messages(system, "control")  # With those of beat.
+            assert not any(account_of_lost in message for message in system.messages())
         system.start_worker(*QUICK_START)
-    system.wait_loaded(account)
-    assert system.content(account) == system.truth(meter).expected_loads()
+    for loading, number in ((account, meter), (account_of_lost, meter_of_lost)):
+        system.wait_loaded(loading)
+        assert system.content(loading) == system.truth(number).expected_loads()
     assert left_messages  # The messages of a killed worker are still in Redis, and must name nobody.
     for message in left_messages:
         assert SECRET not in message
         assert TOKEN not in message
         assert not METER_NUMBER.search(message)
-    until(lambda: system.loaded(account, Series.DAILY), "the end of the history")
-
-
-def test_a_backfill_whose_message_is_lost_is_begun_by_the_reconciler(system: System) -> None:
-    meter = "40000000000002"
-    account = system.add_account(meter)
-    assert delete_messages(system, "control") == 1
-    system.start_worker(*QUICK_START)
-    system.start_beat()
-    system.wait_loaded(account)
-    assert system.content(account) == system.truth(meter).expected_loads()
 
 
 def test_a_backfill_that_loses_a_message_on_its_way_goes_on(system: System) -> None:
@@ -124,6 +121,7 @@ def test_a_night_whose_messages_are_lost_is_mended(system: System) -> None:
         assert system.content(account) == system.truth(meter).expected_loads()
 
 
+@pytest.mark.change
 def test_every_message_delivered_twice_gives_the_same_store(system: System) -> None:
     meter = "40000000000006"
     log = system.start_worker(*QUICK_START, app="worker.drill.crash_worker", DRILL_TWICE="1")
@@ -138,6 +136,7 @@ def test_every_message_delivered_twice_gives_the_same_store(system: System) -> N
     assert system.revisions(account) == before
 
 
+@pytest.mark.change
 def test_no_log_of_all_this_names_a_meter_or_a_secret(system: System) -> None:
     logs = system.logs()
     assert SECRET not in logs
@@ -148,6 +147,6 @@ def test_no_log_of_all_this_names_a_meter_or_a_secret(system: System) -> None:
         for account in system.runtime.registry.list()
         for outcome in system.runtime.registry.outcomes.load(account.id).values()
     ]
-    assert len(outcomes) == 2 * 6
+    assert len(outcomes) == 2 * len(system.runtime.registry.list()) > 0
     assert not METER_NUMBER.search(" ".join(outcomes))
     assert SECRET not in " ".join(outcomes)

@@ -12,6 +12,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.system import QUICK_START, System, open_system, until
+from tests.support.waiting import DEADLINE_S
 from worker.domain.measures.series import Doctype
 from worker.stores.redis.child_processes import free_port, process_exists
 
@@ -28,7 +29,7 @@ class WorkerMetrics:
         self.account = ""
 
     def text(self) -> str:
-        answer = requests.get(f"http://127.0.0.1:{self.port}/metrics", timeout=10)
+        answer = requests.get(f"http://127.0.0.1:{self.port}/metrics", timeout=DEADLINE_S)
         answer.raise_for_status()
         return answer.text
 

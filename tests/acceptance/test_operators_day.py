@@ -19,6 +19,7 @@ import requests
 from tests.support.household_pages import csrf_of
 from tests.support.operators import ELSEWHERE
 from tests.support.system import BIN, ROOT, System, open_system, until
+from tests.support.waiting import DEADLINE_S
 from worker.stores.redis.child_processes import free_port
 
 PASSWORD = "marmotte vapeur tuile 12"
@@ -71,11 +72,13 @@ class Browser:
         self._session.headers.update({"X-Forwarded-For": ELSEWHERE, "Accept-Language": "en"})
 
     def get(self, path: str) -> requests.Response:
-        return self._session.get(self._address + path, timeout=20)
+        return self._session.get(self._address + path, timeout=DEADLINE_S)
 
     def submit(self, path: str, page: str = "/operator", **form: str) -> requests.Response:
         csrf = csrf_of(self.get(page).text)
-        return self._session.post(self._address + path, {"csrf": csrf, **form}, timeout=20, allow_redirects=False)
+        return self._session.post(
+            self._address + path, {"csrf": csrf, **form}, timeout=DEADLINE_S, allow_redirects=False
+        )
 
     def copy(self) -> Browser:
         other = Browser(self._address)

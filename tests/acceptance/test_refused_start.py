@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,18 +26,23 @@ OWN_HOSTS = {"ENEDIS_URL": ""}
 PRETENDED = {**OWN_HOSTS, "PRETEND_NOW": "2024-07-25T09:00+02:00"}
 
 
+def of_every_change(*values: Any) -> Any:
+    """Return a case that `make test` runs; the others are left to `make test-rest`."""
+    return pytest.param(*values, marks=pytest.mark.change)
+
+
 @pytest.mark.parametrize(
     "words, settings, policy, message",
     [
-        (WEB, PUBLIC, "noeviction", NO_PROXY_NAMED),
+        of_every_change(WEB, PUBLIC, "noeviction", NO_PROXY_NAMED),
         ((*UP, "--port", "0"), PUBLIC, "noeviction", NO_PROXY_NAMED),
         (WEB, PLAIN, "noeviction", PLAIN_HTTP),
         ((*WEB, "--host", "192.0.2.1"), {}, "noeviction", PLAIN_HTTP),
         ((*UP, "--port", "0"), PLAIN, "noeviction", PLAIN_HTTP),
-        (WORKER, {}, "allkeys-lru", EVICTS),
+        of_every_change(WORKER, {}, "allkeys-lru", EVICTS),
         (("releve", "status"), {}, "allkeys-lru", "evicts keys"),
         (WORKER, PRETENDED, "noeviction", "releve: RELEVE_PRETEND_NOW"),
-        (BEAT, PRETENDED, "noeviction", "releve: RELEVE_PRETEND_NOW"),
+        of_every_change(BEAT, PRETENDED, "noeviction", "releve: RELEVE_PRETEND_NOW"),
         (WORKER, OWN_HOSTS, "noeviction", NO_CREDENTIALS),
         (UP, OWN_HOSTS, "noeviction", NO_CREDENTIALS),
         (("releve", "accounts", "list"), OWN_HOSTS, "noeviction", None),  # The registry can be looked at.
@@ -56,6 +62,7 @@ def test_what_can_not_work_is_refused_with_the_reason(
     assert (message or "") in output
 
 
+@pytest.mark.change
 def test_beat_needs_neither_keys_nor_registry_nor_the_suppliers_secret(tmp_path: Path) -> None:
     unreachable = {
         "REGISTRY_URL": "postgresql://nobody@127.0.0.1:1/none",

@@ -22,6 +22,7 @@ from tests.support import servers
 from tests.support.factories import window_job
 from tests.support.redis_recorder import RedisTraffic, record_traffic
 from tests.support.system import BIN, NO_QUOTA, QUICK_START, System, until
+from tests.support.waiting import DEADLINE_S
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Series
 from worker.logs import written_forms
@@ -121,7 +122,9 @@ def run_ordinary_cases(traces: Traces) -> str:
         page: ask_flower(page) for page in ("api/tasks?limit=1000", "api/workers?refresh=1", "tasks", "metrics")
     }
     traces.flower |= {uuid: ask_flower(f"task/{uuid}") for uuid in json.loads(traces.flower["api/tasks?limit=1000"])}
-    traces.metrics = requests.get(f"http://127.0.0.1:{system.settings['METRICS_PORT']}/metrics", timeout=10).text
+    traces.metrics = requests.get(
+        f"http://127.0.0.1:{system.settings['METRICS_PORT']}/metrics", timeout=DEADLINE_S
+    ).text
     system.stop("worker")
     system.stop("flower")
     return accounts[GOOD]
@@ -147,7 +150,7 @@ def start_flower(system: System) -> Any:
 
     def ask(path: str) -> str:
         try:
-            answer = requests.get(f"http://127.0.0.1:{port}/{path}", auth=("releve", FLOWER), timeout=20)
+            answer = requests.get(f"http://127.0.0.1:{port}/{path}", auth=("releve", FLOWER), timeout=DEADLINE_S)
         except requests.ConnectionError:
             return ""
         assert answer.ok, f"{path}: {answer.status_code}"

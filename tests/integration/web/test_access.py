@@ -11,16 +11,19 @@ docs/explanation/access.md explains the rules behind these functions.
 
 from __future__ import annotations
 
-import itertools
+import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
-from httpx2 import Response
+from httpx2 import Cookies, Response
+from sqlalchemy import update
 from starlette.routing import Mount
 
 from tests.support.api_service import ApiService, open_api_service
@@ -39,11 +42,12 @@ from tests.support.cast import (
     Cast,
 )
 from tests.support.gas_homes import GAS_SETTINGS
-from tests.support.operators import add_operator
 from tests.support.sql_statements import changes_something, watch_statements
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
+from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.stores.registry.tables import ACCESS_KEYS
 from worker.web.api.auth import CSRF_HEADER
 
 CANARY = "canary-" + "c" * 40  # In the place of the application's token, which no answer may have (H5).
@@ -522,34 +526,66 @@ TABLE = (
 # What the table is held to
 
 
+class Stage:
+    """One service with its cast, both as they were at first whenever ``put_back`` is called."""
+
+    def __init__(self, service: ApiService, folder: Path) -> None:
+        self.service, self.cast = service, Cast(service, 1001)
+        self._clients = {member: self.cast.client(member) for member in CAST}
+        self._cookies = {member: Cookies(client.cookies) for member, client in self._clients.items()}
+        self._stored = {folder / name: sqlite3.connect(":memory:") for name in ("registry.db", "measures.db")}
+        for file, copy in self._stored.items():
+            with closing(sqlite3.connect(file)) as connection:
+                connection.backup(copy)
+
+    def put_back(self, state: AccountState = AccountState.READY) -> None:
+        for file, copy in self._stored.items():
+            with closing(sqlite3.connect(file)) as connection:
+                copy.backup(connection)
+        runtime = self.service.runtime
+        with runtime.registry.database.writing() as connection:  # A visit is recorded again after a minute.
+            connection.execute(update(ACCESS_KEYS).values(last_seen_at=datetime.now(UTC)))
+        runtime.redis.flushdb()
+        runtime.clients.application_token.save(Token(CANARY).to_text(), None)
+        if state is not AccountState.READY:
+            runtime.registry.set_state(self.cast.home.id, state, now=runtime.now())
+
+    def client(self, member: str) -> TestClient:
+        client = self._clients[member]
+        client.cookies = self._cookies[member]
+        return client
+
+    def close(self) -> None:
+        for copy in self._stored.values():
+            copy.close()
+
+
 @pytest.fixture(scope="module")
-def service(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiService]:
+def stage(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Yield one service for the whole table; nothing leaves it for the broker."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        open_api_service(redis_url, tmp_path_factory.mktemp("access"), **GAS_SETTINGS) as built,
-    ):
+    folder = tmp_path_factory.mktemp("access")
+    with pytest.MonkeyPatch.context() as patch, open_api_service(redis_url, folder, **GAS_SETTINGS) as service:
         patch.setattr("worker.web.context.enqueue_backfill", lambda *_, **__: None)
-        add_operator(built.runtime)
-        built.runtime.clients.application_token.save(Token(CANARY).to_text(), None)
-        yield built
+        with closing(Stage(service, folder)) as stage:
+            yield stage
 
 
-_NUMBERS = itertools.count(1001, 3)  # Each home's meter has four last digits of its own.
+@pytest.fixture
+def service(stage: Stage) -> ApiService:
+    return stage.service
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.route}{'?' + '&'.join(row.query) if row.query else ''}")
-def test_each_member_of_the_cast_sees_what_the_table_says_and_nothing_else(service: ApiService, row: Row) -> None:
-    cast = Cast(service, next(_NUMBERS), row.state)
+def test_each_member_of_the_cast_sees_what_the_table_says_and_nothing_else(stage: Stage, row: Row) -> None:
+    stage.put_back(row.state)
     for member, cell in row.cells.items():
-        service.forget_limits()
-        check_cell(cast, row, member, cell)
+        stage.service.forget_limits()
+        check_cell(stage.cast, stage.client(member), row, member, cell)
         if cell.changes:
-            cast = Cast(service, next(_NUMBERS), row.state)
+            stage.put_back(row.state)
 
 
-def check_cell(cast: Cast, row: Row, member: str, cell: Sees) -> None:
-    client = cast.client(member)
+def check_cell(cast: Cast, client: TestClient, row: Row, member: str, cell: Sees) -> None:
     with watch_statements(changes_something) as writes:
         answer = ask(client, row, cast.home.id, cast)
     text, where = text_of(answer), f"{row.route} by {member}"
@@ -563,6 +599,7 @@ def check_cell(cast: Cast, row: Row, member: str, cell: Sees) -> None:
     for hidden in names.keys() - shown - said_by_caller:
         assert names[hidden] not in text, f"{where}: {hidden} is seen"
     assert bool(writes) is cell.changes, f"{where}: {writes or 'nothing is written'}"
+    assert cell is not ELSEWHERE or DEFAULT_TENANT not in answer.text, f"{where}: it tells who reads the meter"
     if row.names_account and cell.status >= 400 and member not in (HOLDER, HOLDER_WITHOUT_CSRF):
         nobodys = text_of(ask(client, row, NOBODYS_ID, cast))
         assert text == nobodys.replace(NOBODYS_ID, cast.home.id), f"{where}: it tells that the account exists"
@@ -642,23 +679,23 @@ def test_every_row_has_a_cell_for_each_member() -> None:
     assert [row.route for row in TABLE if set(row.cells) != set(CAST)] == []
 
 
-def test_a_method_that_no_route_declares_is_refused(service: ApiService) -> None:
-    cast, declared = Cast(service, next(_NUMBERS)), declared_routes(service)
-    clients = [cast.client(member) for member in (HOLDER, PROGRAM, OPERATOR)]
-    for row in {route.partition(" ")[2]: Row(route, {}) for route in declared}.values():
-        path = row.route.partition(" ")[2]
-        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
-            if f"{method} {path}" not in declared:
-                at = (
-                    "/static/page.css"
-                    if path == "/static"
-                    else path.replace("{ticket}", "x.0")
-                    if "{ticket}" in path
-                    else ""
-                )
-                refused = Row(f"{method} {path}", {}, path=at)
-                statuses = {ask(client, refused, cast.home.id, cast).status_code for client in clients}
-                # 404 is what /connect/{supplier} says to a path below /connect/ that takes a form alone. A method of
-                # /api/accounts/search may be one of an account of that id: 401 for who is nobody to the API.
-                nobody = {401} if path == "/api/accounts/search" else set()
-                assert statuses <= {404, 405} | nobody, f"{method} {path}"
+def test_a_method_that_no_route_declares_is_refused(stage: Stage) -> None:
+    """One request a method; tests/unit/web/test_routes.py asks the router about all routes."""
+    stage.put_back()
+    undeclared = {
+        "HEAD /": {405},
+        "PUT /accounts/{account_id}": {405},
+        "PATCH /operator": {405},
+        "TRACE /connect/{supplier}": {405},
+        "OPTIONS /api/accounts": {405},
+        "POST /api/accounts/{account_id}": {405},
+        "DELETE /static/page.css": {405},
+        # There is no such supplier, and no such account: 401 for who is nobody to the API.
+        "GET /connect/new-holder": {404},
+        "GET /api/accounts/search": {401, 404},
+        "DELETE /api/accounts/search": {401, 404},
+    }
+    for client in map(stage.client, (HOLDER, PROGRAM, OPERATOR)):
+        for route, statuses in undeclared.items():
+            answer = ask(client, Row(route, {}), stage.cast.home.id, stage.cast)
+            assert answer.status_code in statuses, route

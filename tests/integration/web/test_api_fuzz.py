@@ -21,6 +21,8 @@ from worker.domain.measures.series import USUAL_SERIES
 from worker.stores.redis.rate_limits import Rate
 from worker.web.api import auth, create_described_app, router
 
+pytestmark = pytest.mark.rest
+
 INVITATION_ID = re.compile(r"[a-z0-9]{12}")
 ACCOUNT_ID = re.compile(r"[a-z][a-z0-9]{0,31}")
 

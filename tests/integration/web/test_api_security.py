@@ -9,7 +9,6 @@ import base64
 import json
 import logging
 import zlib
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from tests.support.api_service import ApiService, open_api_service
+from tests.support.api_service import ApiService, ApiServices, open_api_service
 from tests.support.factories import NOW
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
@@ -39,9 +38,8 @@ READ_PATHS = (
 
 
 @pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path) as built:
-        yield built
+def service(kept_apis: ApiServices) -> ApiService:
+    return kept_apis.new()
 
 
 # A household does these with its own account alone, and only by its own page.

@@ -5,9 +5,7 @@ from __future__ import annotations
 import html
 import logging
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from fastapi.routing import iter_route_contexts
@@ -15,7 +13,7 @@ from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
 from tests.golden.test_outside_names import installation
-from tests.support.api_service import ApiService, open_api_service
+from tests.support.api_service import ApiService, ApiServices
 from tests.support.cast import OPERATOR, OTHER_TENANT, Cast
 from tests.support.connect_service import METER, ConnectService
 from tests.support.operators import NAME, add_operator, browser_at, sign_in
@@ -36,9 +34,8 @@ NEW_METER = "30001640000099"
 
 
 @pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path) as built:
-        yield built
+def service(kept_apis: ApiServices) -> ApiService:
+    return kept_apis.new()
 
 
 def entries(runtime: Runtime) -> list[AuditEntry]:

@@ -6,7 +6,7 @@ Source of the rule: R0 of docs/explanation/ownership.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -16,15 +16,8 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.connect_service import (
-    METER,
-    OTHER,
-    PRESETS,
-    ConnectServers,
-    ConnectService,
-    open_connect_service,
-    query_of,
-)
+from tests.support.connect_service import METER, OTHER, PRESETS, ConnectService, ConnectServices, query_of
+from tests.support.profiles import examples
 from tests.support.registries import all_rows
 from worker.domain.fleet.lanes import BROKER_PREFIX, Lane
 
@@ -43,16 +36,19 @@ class House:
 
 
 @pytest.fixture(scope="module", params=PRESETS)
-def house(
-    request: pytest.FixtureRequest, servers: ConnectServers, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp(request.param)
-    with open_connect_service(servers, folder, request.param) as service:
-        victim = service.browser()
-        back = service.begin(victim)
-        service.come_back(victim, back)
-        assert len(service.accounts()) == 1
-        yield House(service, victim, back, query_of(back))
+def house(request: pytest.FixtureRequest, kept_services: ConnectServices) -> House:
+    service = kept_services.empty(request.param)
+    victim = service.browser()
+    back = service.begin(victim)
+    service.come_back(victim, back)
+    service.begin_uninvited(service.browser(), OTHER)  # Another holder has consented, and is not back yet.
+    assert len(service.accounts()) == 1
+    return House(service, victim, back, query_of(back))
+
+
+def forget_limits(service: ConnectService) -> None:
+    for key in service.runtime.redis.scan_iter("releve:limit:*"):
+        service.runtime.redis.delete(key)
 
 
 def snapshot_of(service: ConnectService) -> dict[str, Any]:
@@ -112,12 +108,12 @@ def address_of(house: House, browser: TestClient, callback: Mapping[str, Any]) -
     return f"{callback['path']}?{urlencode(pairs)}"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(thrown=st.lists(callbacks(), min_size=1, max_size=4))
+@pytest.mark.generations
+@settings(max_examples=examples(40) // 2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(thrown=st.lists(callbacks(), min_size=4, max_size=8))
 def test_no_callback_changes_anything_without_a_proof(house: House, thrown: list[dict[str, Any]]) -> None:
     service = house.service
-    for key in service.runtime.redis.scan_iter("releve:limit:*"):
-        service.runtime.redis.delete(key)
+    forget_limits(service)
     service.simulate("DELETE", "report")
     before, calls = snapshot_of(service), 0
     for callback in thrown:
@@ -164,28 +160,27 @@ def unproven_pages(house: House, **parameters: str) -> set[tuple[int, bytes, tup
         {"usage_point_id": OTHER},
         {"usage_point_id": f"{METER};{OTHER}"},
         {"autorisation_id": "900001"},
+        {"autorisation_id": "900002"},
         {"autorisation_id": "900777"},
     ],
 )
-def test_the_page_is_the_same_for_every_meter_byte_by_byte(house: House, claims: dict[str, str]) -> None:
+def test_n8_the_page_is_the_same_for_every_meter_byte_by_byte(house: House, claims: dict[str, str]) -> None:
     (told,) = unproven_pages(house, **claims)
     (nobodys,) = unproven_pages(house, usage_point_id="30009999999999")
     assert told == nobodys
-    assert told[0] == 403 and PAGE_OF_UNPROVEN.encode() in told[1]
+    assert told[0] == 403 and PAGE_OF_UNPROVEN.encode() in told[1] and b'href="/invitation"' in told[1]
     without_versions = re.sub(rb"\?v=[0-9a-f]+", b"", told[1])
     assert not re.search(rb"[0-9]{6,}", without_versions), "no number of a meter or a consent"
 
 
 @pytest.mark.parametrize("house", ["enedis-2026"], indirect=True)
-def test_guesses_around_living_consents_cost_nothing(house: House) -> None:
+def test_h2_guesses_around_living_consents_cost_nothing(house: House) -> None:
     service = house.service
+    forget_limits(service)
     before, kept = snapshot_of(service), count_requests(service)
     service.simulate("DELETE", "report")
     browser = service.browser()
-    for guess in range(899_850, 900_150):
-        if guess % 50 == 0:
-            for key in service.runtime.redis.scan_iter("releve:limit:*"):
-                service.runtime.redis.delete(key)
+    for guess in range(899_980, 900_020):  # The living ones are 900001 and 900002.
         state = query_of(browser.get("/connect/enedis").headers["location"])["state"]
         assert browser.get(f"/callback/enedis?state={state}&autorisation_id={guess}").status_code == 403
     service.work()

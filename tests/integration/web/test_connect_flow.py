@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 
 import pytest
 
 import worker.runtime.current
 from tasks.nightly import resume_backfills
 from tests.support.connect_service import (
+    INVITED_PRESETS,
     METER,
     OTHER,
-    ConnectServers,
     ConnectService,
+    ConnectServices,
     changed,
-    open_connect_service,
     query_of,
 )
 from worker.app import app
@@ -39,12 +37,6 @@ class Crash(Exception):
     """The process dies here."""
 
 
-@pytest.fixture
-def a_year(servers: ConnectServers, tmp_path: Path) -> Iterator[ConnectService]:
-    with open_connect_service(servers, tmp_path, "enedis-2026", consent_duration="P1Y") as service:
-        yield service
-
-
 # The line whose answer proved the consent, and who told its dates.
 ASKED = {
     "enedis-v4": ("enedis-v4 POST /v1/oauth2/token", "requested"),
@@ -53,6 +45,7 @@ ASKED = {
 }
 
 
+@pytest.mark.generations
 def test_a_consent_makes_an_account_a_session_and_one_backfill(service: ConnectService) -> None:
     browser = service.browser()
     done = service.connect(browser)
@@ -71,8 +64,11 @@ def test_a_consent_makes_an_account_a_session_and_one_backfill(service: ConnectS
     (row,) = service.runtime.evidence.export(account.id)
     assert (row["line"], row["dates_from"]) == ASKED[service.runtime.settings.preset]
     assert (row["answer_digest"] is None) == (row["line"] is None)
+    assert (row["event"], row["meter"]) == ("given", METER)
+    assert service.runtime.settings.preset != "enedis-2026" or row["reference"] == "900001"
 
 
+@pytest.mark.generations
 def test_the_page_is_asked_with_the_parameters_of_its_generation(service: ConnectService) -> None:
     page = service.browser().get(f"/connect/enedis?usage_point_id={METER}").headers["location"]
     query = query_of(page)
@@ -90,20 +86,22 @@ def test_the_page_is_asked_with_the_parameters_of_its_generation(service: Connec
 
 
 def test_l11_a_gateway_of_ones_own_is_told_nothing_that_only_a_simulator_needs(
-    servers: ConnectServers, tmp_path: Path
+    kept_services: ConnectServices,
 ) -> None:
-    with open_connect_service(servers, tmp_path, "enedis-2026", pretend_now=None) as service:
-        page = service.browser().get(f"/connect/enedis?usage_point_id={METER}").headers["location"]
+    service = kept_services.empty(pretend_now=None)
+    page = service.browser().get(f"/connect/enedis?usage_point_id={METER}").headers["location"]
     assert query_of(page).keys() == {"client_id", "response_type", "duration", "state"}
     assert METER not in page
 
 
-def test_years_are_told_in_months_to_the_newest_page(a_year: ConnectService) -> None:
+def test_years_are_told_in_months_to_the_newest_page(kept_services: ConnectServices) -> None:
+    a_year = kept_services.empty(consent_duration="P1Y")
     a_year.simulate("POST", "switches", {"whole_years_refused": True})
     a_year.connect(a_year.browser())
     assert a_year.accounts()[0].consent_until == date(2025, 7, 24)
 
 
+@pytest.mark.generations
 def test_the_portal_glues_parent_to_addresses_and_values(service: ConnectService) -> None:
     browser = service.browser()
     back = service.begin(browser)
@@ -127,18 +125,16 @@ def test_all_meters_that_the_supplier_confirms_are_connected_at_once(v4: Connect
     assert tokens.find_token_id(by_meter[METER].id) == tokens.find_token_id(by_meter[OTHER].id)
 
 
+@pytest.mark.generations
+@pytest.mark.parametrize("service", INVITED_PRESETS, indirect=True)
 @pytest.mark.parametrize("separator", [";", ","])
-def test_an_invitation_proves_its_own_meter_alone(servers: ConnectServers, tmp_path: Path, separator: str) -> None:
-    for preset in ("enedis-v5", "enedis-2026"):
-        folder = tmp_path / preset
-        folder.mkdir()
-        with open_connect_service(servers, folder, preset) as service:
-            service.simulate("POST", "switches", {"usage_point_separator": separator})
-            browser = service.browser()
-            page = service.open_invitation(browser, service.invite()).headers["location"]
-            both = page.replace(f"usage_point_id={METER}", f"usage_point_id={OTHER},{METER}")
-            assert service.come_back(browser, service.agree(both)).status_code == 303
-            assert [account.usage_point_id for account in service.accounts()] == [METER]
+def test_an_invitation_proves_its_own_meter_alone(service: ConnectService, separator: str) -> None:
+    service.simulate("POST", "switches", {"usage_point_separator": separator})
+    browser = service.browser()
+    page = service.open_invitation(browser, service.invite()).headers["location"]
+    both = page.replace(f"usage_point_id={METER}", f"usage_point_id={OTHER},{METER}")
+    assert service.come_back(browser, service.agree(both)).status_code == 303
+    assert [account.usage_point_id for account in service.accounts()] == [METER]
 
 
 def test_accounts_of_one_consent_outlive_the_renewals_of_each_other(v4: ConnectService) -> None:
@@ -152,6 +148,7 @@ def test_accounts_of_one_consent_outlive_the_renewals_of_each_other(v4: ConnectS
     assert all(account.active for account in v4.accounts())
 
 
+@pytest.mark.generations
 def test_a_second_consent_for_the_meter_keeps_its_account_and_history(service: ConnectService) -> None:
     browser = service.browser()
     service.connect(browser)
@@ -164,18 +161,20 @@ def test_a_second_consent_for_the_meter_keeps_its_account_and_history(service: C
     assert (after.id, after.state, after.reason) == (before.id, AccountState.READY, "")
 
 
-def test_an_invitation_for_an_account_opens_it_with_its_history_in_any_browser(service: ConnectService) -> None:
+def test_n5_an_invitation_for_an_account_opens_it_with_its_history_in_any_browser(service: ConnectService) -> None:
     service.connect(service.browser())
     (account,) = service.accounts()
     elsewhere = service.browser()
     sent = service.open_invitation(elsewhere, service.invite())
     assert service.session(elsewhere).accounts == {}  # The link opens no measure by itself.
+    assert elsewhere.get(f"/accounts/{account.id}").status_code == 404
     done = service.come_back(elsewhere, service.agree(sent.headers["location"]))
     assert done.headers["location"] == f"/accounts/{account.id}"
     assert service.session(elsewhere).accounts == {account.id: 1}
     assert len(service.accounts()) == 1
 
 
+@pytest.mark.generations
 def test_an_invitation_that_ends_with_another_meter_opens_nothing(service: ConnectService) -> None:
     service.connect(service.browser())
     (former,) = service.accounts()
@@ -204,6 +203,7 @@ def test_an_invitation_that_is_forged_used_or_of_a_removed_account_says_so(servi
         assert answer.status_code == 410 and "location" not in answer.headers
 
 
+@pytest.mark.generations
 @pytest.mark.parametrize("switch", ["refused", "server_error", "bare_server_error"])
 def test_each_failure_has_its_page_and_changes_nothing(service: ConnectService, switch: str) -> None:
     browser = service.browser()
@@ -247,7 +247,7 @@ def test_a_consent_that_is_not_there_yet_comes_by_itself(v2026: ConnectService) 
     assert len(v2026.accounts()) == 1
 
 
-def test_a_supplier_that_is_down_spoils_no_consent(v4: ConnectService) -> None:
+def test_d4_a_supplier_that_is_down_spoils_no_consent(v4: ConnectService) -> None:
     browser = v4.browser()
     back = v4.begin(browser)
     v4.simulate("POST", "faults", {"path": "/v1/oauth2/token", "status": 503, "body": "<html>", "count": 1})
@@ -329,7 +329,6 @@ def test_another_supplier_has_a_clear_page(service: ConnectService, path: str) -
     assert "Unknown supplier" in service.browser().get(path, headers={"Accept-Language": "en"}).text
 
 
-def test_a_sandbox_without_a_consent_page_says_so(servers: ConnectServers, tmp_path: Path) -> None:
-    with open_connect_service(servers, tmp_path, "enedis-v5") as service:
-        object.__setattr__(service.runtime.endpoints, "authorize_url", None)
-        assert service.browser().get("/connect/enedis").status_code == 503
+def test_a_sandbox_without_a_consent_page_says_so(v5: ConnectService) -> None:
+    object.__setattr__(v5.runtime.endpoints, "authorize_url", None)
+    assert v5.browser().get("/connect/enedis").status_code == 503

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.connect_service import METER, OTHER, PRESETS, ConnectService, changed, query_of
+from tests.support.connect_service import INVITED_PRESETS, METER, OTHER, ConnectService, changed, query_of
 from tests.support.proxy_stack import STACK, STATE, ProxyStack
 from worker.domain.consent.invitations import InvitationPurpose
 from worker.domain.consent.proxy import challenge_of
 from worker.stores.registry.tables import ACCOUNTS, INVITATIONS
 
 VERIFIER = "v" * 50
-NEEDS_INVITATION = pytest.mark.parametrize("service", PRESETS[1:], indirect=True)
+NEEDS_INVITATION = pytest.mark.parametrize("service", INVITED_PRESETS, indirect=True)
 
 
 @pytest.fixture
@@ -28,6 +28,7 @@ def v4_stack(v4: ConnectService) -> ProxyStack:
     return ProxyStack.register(v4)
 
 
+@pytest.mark.generations
 def test_the_walk_of_a_stack_from_page_to_renewal(service: ConnectService, stack: ProxyStack) -> None:
     query = stack.walk()
     assert query["state"] == STATE
@@ -41,6 +42,7 @@ def test_the_walk_of_a_stack_from_page_to_renewal(service: ConnectService, stack
     assert service.accounts() == []  # The stack has accounts of its own.
 
 
+@pytest.mark.generations
 def test_the_page_names_who_asks_and_the_button_names_the_browser(service: ConnectService, stack: ProxyStack) -> None:
     browser = service.browser()
     page = stack.show(browser)
@@ -95,6 +97,7 @@ def test_m1_a_browser_that_did_not_begin_gets_no_code_and_the_state_stays(
     assert "code" in query_of(service.come_back(eve, back).headers["location"])
 
 
+@pytest.mark.generations
 def test_a_failure_is_handed_on(service: ConnectService, stack: ProxyStack) -> None:
     service.simulate("POST", "switches", {"callback": "refused"})
     query = stack.walk()
@@ -102,16 +105,18 @@ def test_a_failure_is_handed_on(service: ConnectService, stack: ProxyStack) -> N
     assert "code" not in query and "usage_point_id" not in query
 
 
-def test_without_a_proof_there_is_no_code_but_the_one_page(service: ConnectService, stack: ProxyStack) -> None:
+@pytest.mark.generations
+def test_h5_without_a_proof_there_is_no_code_but_the_one_page(service: ConnectService, stack: ProxyStack) -> None:
     if service.runtime.clients.account_tokens:
         browser = service.browser()
         query = query_of(service.come_back(browser, changed(stack.begin(browser), code="typed")).headers["location"])
         form = {"grant_type": "authorization_code", "code": query["code"], "redirect_uri": STACK}
         assert stack.token(form).json()["error"] == "invalid_grant"
         return
-    for other in (OTHER, "30009999999999"):
+    service.connect(service.browser(), OTHER)
+    for other, consent in ((OTHER, "900001"), (OTHER, None), ("30009999999999", None)):
         browser = service.browser()
-        typed = changed(stack.begin(browser), usage_point_id=other, autorisation_id=None, code="typed")
+        typed = changed(stack.begin(browser), usage_point_id=other, autorisation_id=consent, code="typed")
         answer = service.come_back(browser, typed)
         assert answer.status_code == 403 and "Il manque une invitation" in answer.text
         assert "location" not in answer.headers
@@ -340,6 +345,7 @@ def test_a_language_can_be_chosen_on_the_page(service: ConnectService, stack: Pr
     assert "/proxy/enedis/auth?client_id=" in page.text  # The other language's link stays on this page.
 
 
+@pytest.mark.generations
 def test_nothing_personal_stays_in_redis_or_logs_in_the_clear(
     service: ConnectService, stack: ProxyStack, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,19 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from tests.support.connect_service import (
-    METER,
-    OTHER,
-    ConnectServers,
-    ConnectService,
-    changed,
-    open_connect_service,
-    query_of,
-)
+from tests.support.connect_service import METER, OTHER, ConnectService, changed, query_of
 from worker.stores.redis.consent_flows import ConsentFlows
 from worker.web.consent.browser_names import BROWSER_COOKIE
 from worker.web.sessions import SESSION_COOKIE, Session, load_session, open_session
@@ -53,6 +44,7 @@ def test_a_state_works_once(service: ConnectService) -> None:
     assert [account.usage_point_id for account in service.accounts()] == [METER]
 
 
+@pytest.mark.generations
 def test_ten_callbacks_at_once_are_one(service: ConnectService) -> None:
     browser = service.browser()
     back = service.begin(browser)
@@ -95,11 +87,9 @@ def test_a_state_of_one_house_is_forgotten_after_a_quarter_of_an_hour(service: C
     assert "Max-Age=604800" in cookie and "HttpOnly" in cookie and "SameSite=lax" in cookie
 
 
-def test_cookies_insist_on_https_where_browsers_come_so(servers: ConnectServers, tmp_path: Path) -> None:
-    with open_connect_service(servers, tmp_path, "enedis-v5") as service:
-        secure = service.runtime.settings.model_copy(update={"public_url": "https://releve.example"})
-        service.runtime.settings = secure
-        assert "Secure" in service.browser().get("/connect/enedis").headers["set-cookie"]
+def test_cookies_insist_on_https_where_browsers_come_so(v5: ConnectService) -> None:
+    v5.runtime.settings = v5.runtime.settings.model_copy(update={"public_url": "https://releve.example"})
+    assert "Secure" in v5.browser().get("/connect/enedis").headers["set-cookie"]
 
 
 def test_a_forged_browser_cookie_is_nobodys(service: ConnectService) -> None:
@@ -143,7 +133,8 @@ def test_a_hint_that_is_no_meter_is_dropped_and_a_real_supplier_gets_none(v4: Co
     assert set(query_of(page)) == {"client_id", "response_type", "state", "duration"}
 
 
-def test_whoever_writes_anothers_meter_into_a_callback_sees_nothing_of_it(service: ConnectService) -> None:
+@pytest.mark.generations
+def test_h1_whoever_writes_anothers_meter_into_a_callback_sees_nothing_of_it(service: ConnectService) -> None:
     victim, thief = service.browser(), service.browser()
     at_victim = service.begin(victim)
     service.come_back(victim, at_victim)
@@ -151,12 +142,14 @@ def test_whoever_writes_anothers_meter_into_a_callback_sees_nothing_of_it(servic
     query = query_of(at_victim)
     stolen = {name: query[name] for name in ("usage_point_id", "autorisation_id") if name in query}
     for begin in (service.begin, service.begin_uninvited):
-        answer = service.come_back(thief, changed(begin(thief, OTHER), **stolen))
-        assert answer.status_code in (400, 403)
-        assert not service.session(thief).accounts
+        for named in (stolen, {**stolen, "usage_point_id": "30001640000033"}):  # A customer's meter, and nobody's.
+            answer = service.come_back(thief, changed(begin(thief, OTHER), **named))
+            assert answer.status_code in (400, 403)
+            assert not service.session(thief).accounts
     assert service.runtime.registry.get(account.id) == account
 
 
+@pytest.mark.generations
 def test_codes_meters_and_tokens_stay_out_of_addresses_pages_and_logs(
     service: ConnectService, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -175,6 +168,7 @@ def test_codes_meters_and_tokens_stay_out_of_addresses_pages_and_logs(
     assert "default-src 'none'" in done.headers["content-security-policy"]
 
 
+@pytest.mark.generations
 def test_redis_holds_no_meter_and_no_token_after_a_consent(service: ConnectService) -> None:
     browser = service.browser()
     back = service.begin(browser)

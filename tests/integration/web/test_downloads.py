@@ -6,13 +6,13 @@ import http.client
 import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.api_service import TODAY, ApiService, open_api_service, sign_in
-from tests.support.web_server import PATIENCE_S, RunningServer, running_server
+from tests.support.api_service import TODAY, ApiService, ApiServices, sign_in
+from tests.support.waiting import DEADLINE_S
+from tests.support.web_server import RunningServer, running_server
 from worker.domain.consent.access_keys import KeyKind
 from worker.domain.consent.scopes import Scope
 from worker.errors import StoreUnavailable
@@ -26,10 +26,9 @@ Interruption = Callable[[ApiService, str], None]
 
 
 @pytest.fixture
-def service(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiService]:
+def service(kept_apis: ApiServices, monkeypatch: pytest.MonkeyPatch) -> ApiService:
     monkeypatch.setattr("worker.web.files.stored_range.MOST_DOCUMENTS", 100)
-    with open_api_service(redis_url, tmp_path) as built:
-        yield built
+    return kept_apis.new()
 
 
 @pytest.fixture
@@ -47,7 +46,7 @@ def web(service: ApiService) -> Iterator[RunningServer]:
 
 def fetch(web: RunningServer, path: str, headers: dict[str, str]) -> bytes:
     """Return the body. Raises IncompleteRead where the connection ended before it."""
-    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=PATIENCE_S)
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=DEADLINE_S)
     try:
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()

@@ -64,7 +64,7 @@ def ask_as_another(v4: ConnectService) -> tuple[TestClient, dict[str, str]]:
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_callback_of_before_shows_and_makes_no_account(
+def test_h3_a_callback_of_before_shows_and_makes_no_account(
     service: ConnectService, monkeypatch: pytest.MonkeyPatch, kept: bool
 ) -> None:
     if kept:
@@ -82,7 +82,7 @@ def test_a_callback_of_before_shows_and_makes_no_account(
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_second_tab_that_was_begun_before_makes_no_account(
+def test_h3_a_second_tab_that_was_begun_before_makes_no_account(
     service: ConnectService, monkeypatch: pytest.MonkeyPatch, kept: bool
 ) -> None:
     if kept:
@@ -167,6 +167,7 @@ def test_an_erasure_between_the_proof_and_its_account_wins(
 # The receipt
 
 
+@pytest.mark.generations
 def test_the_receipt_says_how_to_begin_again(service: ConnectService) -> None:
     browser, account = connected(service)
     receipt = erase(browser, account).text
@@ -263,7 +264,7 @@ def _die(*_: object) -> None:
 # The token (v4)
 
 
-def test_the_token_of_an_ended_consent_is_revoked_at_the_supplier(v4: ConnectService) -> None:
+def test_h3_the_token_of_an_ended_consent_is_revoked_at_the_supplier(v4: ConnectService) -> None:
     browser, account = connected(v4)
     press(browser, f"/accounts/{account}/stop")
     assert v4.runtime.token_revocation.run() == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -11,8 +10,9 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.support.connect_service import METER, OTHER, ConnectServers, ConnectService, changed, open_connect_service
+from tests.support.connect_service import INVITED_PRESETS, METER, OTHER, ConnectService, ConnectServices, changed
 from tests.support.household_pages import csrf_of
+from tests.support.registries import all_rows
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.connection_requests import RequestState
 from worker.domain.consent.consents import EndReason, Proof
@@ -52,7 +52,8 @@ def store_day(service: ConnectService, account_id: str) -> None:
     service.runtime.measures.write({Doctype.DAY: [document]})
 
 
-def test_a_new_holder_and_the_one_before_see_nothing_of_each_other(service: ConnectService) -> None:
+@pytest.mark.generations
+def test_n6_a_new_holder_and_the_one_before_see_nothing_of_each_other(service: ConnectService) -> None:
     before, after = service.browser(), service.browser()
     service.connect(before)
     (old,) = service.accounts()
@@ -76,7 +77,7 @@ def test_a_new_holder_and_the_one_before_see_nothing_of_each_other(service: Conn
     }
 
 
-def test_the_data_of_a_new_holder_begin_on_the_day_of_the_proof(service: ConnectService) -> None:
+def test_n6_the_data_of_a_new_holder_begin_on_the_day_of_the_proof(service: ConnectService) -> None:
     service.connect(service.browser())
     (old,) = service.accounts()
     come_as_new_holder(service, service.browser())
@@ -90,7 +91,7 @@ def test_the_data_of_a_new_holder_begin_on_the_day_of_the_proof(service: Connect
     assert service.simulate("GET", "report")["calls"] == 0
 
 
-def test_the_same_person_may_decline_and_nothing_changes(v4: ConnectService) -> None:
+def test_n6_the_same_person_may_decline_and_nothing_changes(v4: ConnectService) -> None:
     v4.connect(v4.browser())
     (account,) = v4.accounts()
     asked = v4.connect(v4.browser())
@@ -112,30 +113,31 @@ def test_the_choice_is_the_browsers_own(v4: ConnectService) -> None:
     assert v4.accounts() == [account]
 
 
-def test_an_invitation_opens_a_closed_accounts_history_without_a_consent(service: ConnectService) -> None:
+def test_n6_an_invitation_opens_a_closed_accounts_history_without_a_consent(service: ConnectService) -> None:
     service.connect(service.browser())
     (old,) = service.accounts()
+    store_day(service, old.id)
     come_as_new_holder(service, service.browser())
     _, link = service.runtime.inviter.invite_account(old.id, "cli:test")
     way_back = service.browser()
     done = service.open_invitation(way_back, link)
     assert done.headers["location"] == f"/accounts/{old.id}"
     assert way_back.get(f"/accounts/{old.id}").status_code == 200
+    assert way_back.get(f"/api/accounts/{old.id}/measures?by=day").json()["documents"]
+    (new,) = (account for account in service.accounts() if account.id != old.id)
+    assert way_back.get(f"/accounts/{new.id}").status_code == 404
     assert service.runtime.registry.get(old.id).state is AccountState.CLOSED
     assert service.open_invitation(service.browser(), link).status_code == 410
 
 
-def test_a_first_invitation_does_not_take_a_meter_that_has_got_an_account_since(
-    servers: ConnectServers, tmp_path: Any
-) -> None:
-    with open_connect_service(servers, tmp_path, "enedis-v5") as service:
-        first, second = service.invite(), service.browser()
-        browser = service.browser()
-        page = service.open_invitation(second, first).headers["location"]
-        service.runtime.registry.add("enedis", METER, service.runtime.now(), token_needed=False)
-        asked = service.come_back(second, service.agree(page))
-        assert asked.status_code == 200 and "a déjà un compte" in asked.text
-        assert len(service.accounts()) == 1 and not service.session(browser).accounts
+def test_a_first_invitation_does_not_take_a_meter_that_has_got_an_account_since(v5: ConnectService) -> None:
+    first, second = v5.invite(), v5.browser()
+    browser = v5.browser()
+    page = v5.open_invitation(second, first).headers["location"]
+    v5.runtime.registry.add("enedis", METER, v5.runtime.now(), token_needed=False)
+    asked = v5.come_back(second, v5.agree(page))
+    assert asked.status_code == 200 and "a déjà un compte" in asked.text
+    assert len(v5.accounts()) == 1 and not v5.session(browser).accounts
 
 
 # Crashes
@@ -199,10 +201,8 @@ def test_a_crash_after_the_commit_gives_the_account_to_its_own_browser_alone(
 
 
 @pytest.fixture
-def bounded(servers: ConnectServers, tmp_path: Any) -> Any:
-    changes = {"new_accounts_per_browser": "1", "new_accounts_per_address": "2"}
-    with open_connect_service(servers, tmp_path, "enedis-v4", **changes) as service:
-        yield service
+def bounded(kept_services: ConnectServices) -> ConnectService:
+    return kept_services.empty("enedis-v4", new_accounts_per_browser="1", new_accounts_per_address="2")
 
 
 def test_new_accounts_beyond_the_bounds_wait_for_the_operator(bounded: ConnectService) -> None:
@@ -254,7 +254,8 @@ def test_who_is_invited_is_not_counted(bounded: ConnectService) -> None:
     assert len(bounded.accounts()) == 2
 
 
-def test_eleven_meters_or_a_long_address_are_refused_as_a_whole(service: ConnectService) -> None:
+@pytest.mark.generations
+def test_h7_eleven_meters_or_a_long_address_are_refused_as_a_whole(service: ConnectService) -> None:
     browser = service.browser()
     back = service.begin(browser)
     meters = ";".join(f"300016400{number:05}" for number in range(11))
@@ -282,11 +283,14 @@ def test_a_session_names_fifty_accounts_and_the_first_page_twenty_in_one_query(s
 # Several browsers and tabs
 
 
-def test_the_wrong_browser_gets_a_clear_word_and_the_right_one_goes_on(service: ConnectService) -> None:
+def test_n5_the_wrong_browser_gets_a_clear_word_and_the_right_one_goes_on(service: ConnectService) -> None:
     right, wrong, secret = service.browser(), service.browser(), service.invite()
     page = service.open_invitation(right, secret).headers["location"]
+    rows = all_rows(service.runtime.registry.database)
     refused = service.open_invitation(wrong, secret)
     assert refused.status_code == 410 and "plus valable" in refused.text
+    assert all_rows(service.runtime.registry.database) == rows
+    assert right.get("/api/accounts").status_code == wrong.get("/api/accounts").status_code == 401
     back = service.agree(page)
     assert wrong.get(back).status_code == 403
     assert service.come_back(right, back).status_code == 303
@@ -301,7 +305,7 @@ def test_a_second_tab_of_the_same_browser_is_the_same_consent(service: ConnectSe
     assert len({answer.headers["location"] for answer in answers}) == len(service.accounts()) == 1
 
 
-def test_loading_the_page_of_an_invitation_uses_nothing_up(service: ConnectService) -> None:
+def test_n5_loading_the_page_of_an_invitation_uses_nothing_up(service: ConnectService) -> None:
     secret = service.invite()
     for _ in range(3):  # A mail program, without the fragment.
         assert service.browser().get("/invitation").status_code == 200
@@ -317,48 +321,37 @@ def test_an_invitation_needs_its_own_pages_form(service: ConnectService) -> None
     assert service.open_invitation(browser, secret).status_code == 303
 
 
-def test_a_revoked_invitation_ends_a_consent_under_way(servers: ConnectServers, tmp_path: Any) -> None:
-    with open_connect_service(servers, tmp_path, "enedis-v5") as service:
-        browser, secret = service.browser(), service.invite()
-        back = service.agree(service.open_invitation(browser, secret).headers["location"])
-        (invitation,) = service.runtime.invitations.list()
-        service.runtime.invitations.revoke(invitation.id)
-        assert service.come_back(browser, back).status_code == 403
-        assert service.accounts() == []
+def test_a_revoked_invitation_ends_a_consent_under_way(v5: ConnectService) -> None:
+    browser, secret = v5.browser(), v5.invite()
+    back = v5.agree(v5.open_invitation(browser, secret).headers["location"])
+    (invitation,) = v5.runtime.invitations.list()
+    v5.runtime.invitations.revoke(invitation.id)
+    assert v5.come_back(browser, back).status_code == 403
+    assert v5.accounts() == []
 
 
-def test_a_consent_begun_before_an_erasure_brings_nothing_back(servers: ConnectServers, tmp_path: Any) -> None:
-    for preset in ("enedis-v5", "enedis-2026"):
-        folder = tmp_path / preset
-        folder.mkdir()
-        with open_connect_service(servers, folder, preset) as service:
-            browser = service.browser()
-            service.connect(browser)
-            second_tab = service.begin(browser)
-            (account,) = service.accounts()
-            service.runtime.erase(account.id)
-            assert service.come_back(browser, second_tab).status_code == 403
-            assert service.accounts() == []
+@pytest.mark.parametrize("service", INVITED_PRESETS, indirect=True)
+def test_a_consent_begun_before_an_erasure_brings_nothing_back(service: ConnectService) -> None:
+    browser = service.browser()
+    service.connect(browser)
+    second_tab = service.begin(browser)
+    (account,) = service.accounts()
+    service.runtime.erase(account.id)
+    assert service.come_back(browser, second_tab).status_code == 403
+    assert service.accounts() == []
 
 
 # v4's exchange
 
 
-def test_a_token_answer_without_a_meter_is_no_consent(v4: ConnectService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_m3_a_token_answer_without_a_meter_is_no_consent(v4: ConnectService) -> None:
     v4.connect(v4.browser())
     (victim,) = v4.accounts()
     token = v4.runtime.registry.tokens.load(victim.id)
-    supplier = v4.runtime.supplier_consents
-
-    def without_meter(code: str) -> Any:
-        return replace(supplier.exchange_code(code), extras={})
-
-    suppliers = {"enedis": replace(supplier, exchange_code=without_meter)}
-    connector = replace(v4.runtime.connector, suppliers=suppliers)
-    monkeypatch.setattr(v4.runtime, "connector", connector)
-    for named in (METER, OTHER):
+    v4.simulate("POST", "switches", {"token_without_meter": True})
+    for own, named in ((METER, METER), (OTHER, METER), (METER, OTHER)):
         browser = v4.browser()
-        answer = v4.come_back(browser, changed(v4.begin(browser, named), usage_point_id=METER))
+        answer = v4.come_back(browser, changed(v4.begin(browser, own), usage_point_id=named))
         assert answer.status_code == 400 and not v4.session(browser).accounts
     assert v4.accounts() == [victim] and v4.runtime.registry.tokens.load(victim.id) == token
     (proof,) = v4.runtime.consents.list_proofs(victim.id)

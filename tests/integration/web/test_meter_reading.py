@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.support.connect_service import (
-    METER,
-    OTHER,
-    ConnectServers,
-    ConnectService,
-    open_connect_service,
-)
+from tests.support.connect_service import METER, OTHER, ConnectService
 from tests.support.household_pages import csrf_of
 from worker.domain.consent.consents import Proof
 from worker.domain.consent.meter_reading import MOST_TRIES_A_DAY
@@ -24,9 +15,8 @@ FORM, OUTCOME = "/connect/reading", "/connect/reading/outcome"
 
 
 @pytest.fixture
-def service(servers: ConnectServers, tmp_path: Path) -> Iterator[ConnectService]:
-    with open_connect_service(servers, tmp_path, "enedis-2026") as opened:
-        yield opened
+def service(v2026: ConnectService) -> ConnectService:
+    return v2026
 
 
 def shown_by(service: ConnectService, meter: str = METER) -> dict[str, int]:

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.connect_service import (
-    CREDENTIALS,
-    METER,
-    OTHER,
-    PRESETS,
-    ConnectServers,
-    ConnectService,
-    open_connect_service,
-)
+from tests.support.connect_service import CREDENTIALS, INVITED_PRESETS, METER, OTHER, ConnectService
 from tests.support.proxy_stack import STACK, ProxyStack
 from worker.accounts.proxy.supplier_calls import MOST_AT_ONCE
 from worker.clients.tokens import Token
@@ -32,18 +22,12 @@ from worker.stores.token_store import ApplicationTokenStore
 
 VERIFIER = "v" * 50
 CHALLENGE = {"code_challenge": challenge_of(VERIFIER), "code_challenge_method": "S256"}
-OWN_TOKENS = pytest.mark.parametrize("service", PRESETS[1:], indirect=True)  # v4 hands on the holder's.
+OWN_TOKENS = pytest.mark.parametrize("service", INVITED_PRESETS, indirect=True)  # v4 hands on the holder's.
 
 
 @pytest.fixture
 def stack(service: ConnectService) -> ProxyStack:
     return ProxyStack.register(service)
-
-
-@pytest.fixture
-def v5(servers: ConnectServers, tmp_path: Path) -> Iterator[ConnectService]:
-    with open_connect_service(servers, tmp_path, "enedis-v5") as service:
-        yield service
 
 
 def forget_limits(service: ConnectService) -> None:
@@ -121,6 +105,7 @@ def test_a_form_that_is_none_is_refused(v4: ConnectService, content: bytes, cont
     assert (answer.status_code, answer.json()["error"]) in ((400, "invalid_request"), (413, "too_large"))
 
 
+@pytest.mark.generations
 def test_a_code_works_once_and_for_its_client_address_and_challenge_alone(
     service: ConnectService, stack: ProxyStack
 ) -> None:
@@ -186,6 +171,7 @@ def test_v4_has_no_data_route_for_the_token_is_the_holders_own(v4: ConnectServic
 # -- v5 and 2026: tokens of our own, for one meter
 
 
+@pytest.mark.generations
 @OWN_TOKENS
 def test_h5_a_token_reads_its_own_meter_and_counts_in_the_quota(service: ConnectService, stack: ProxyStack) -> None:
     token = stack.exchange(stack.walk()["code"])["access_token"]
@@ -210,6 +196,7 @@ def test_h5_a_token_asks_for_another_meter_and_hears_the_same_for_each(
     assert service.simulate("GET", "report")["calls"] == 0
 
 
+@pytest.mark.generations
 @OWN_TOKENS
 @pytest.mark.parametrize(
     ("changes", "status"),
@@ -233,6 +220,7 @@ def test_a_question_is_checked_before_it_is_asked(
     assert service.simulate("GET", "report")["calls"] == 0
 
 
+@pytest.mark.generations
 @OWN_TOKENS
 def test_paths_that_no_series_has_are_not_asked(service: ConnectService, stack: ProxyStack) -> None:
     headers = {"Authorization": f"Bearer {stack.exchange(stack.walk()['code'])['access_token']}"}

@@ -18,7 +18,7 @@ from tests.support.web_server import running_server, statuses
 from worker.stores.redis.rate_limits import Rate
 from worker.web.api import auth
 
-pytestmark = [pytest.mark.sockets, pytest.mark.slow]
+pytestmark = [pytest.mark.sockets, pytest.mark.slow, pytest.mark.rest]
 
 METHODS = (b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"TRACE", b"CONNECT", b"get", b"G\xe9T")
 TARGETS = (

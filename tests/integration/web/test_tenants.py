@@ -51,7 +51,7 @@ def test_an_account_belongs_to_the_tenant_of_its_invitation(service: ConnectServ
 
 
 @pytest.mark.parametrize("new_holder", [False, True])
-def test_another_person_with_another_tenants_invitation_sees_the_one_page_and_nothing_changes(
+def test_h4_another_person_with_another_tenants_invitation_sees_the_one_page_and_nothing_changes(
     service: ConnectService, new_holder: bool
 ) -> None:
     service.connect(service.browser())

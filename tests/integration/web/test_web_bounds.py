@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 from fastapi.routing import iter_route_contexts
 
-from tests.support.api_service import ApiService, open_api_service
+from tests.support.api_service import ApiService, ApiServices
 from tests.support.canned_server import SILENT, canned_server
 from tests.support.connect_service import ConnectServers, open_connect_service
 from tests.support.proxy_stack import ProxyStack
@@ -25,10 +25,14 @@ HOST = b"Host: testserver\r\n"
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"
 
 
+@pytest.fixture(scope="module")
+def api_settings() -> dict[str, str]:
+    return {"operator_password": "correct horse battery staple"}
+
+
 @pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path, operator_password="correct horse battery staple") as built:
-        yield built
+def service(kept_apis: ApiServices) -> ApiService:
+    return kept_apis.new()
 
 
 @pytest.fixture

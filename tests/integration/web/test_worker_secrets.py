@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import jwt
@@ -17,7 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import delete, insert, select, update
 
-from tests.support.api_service import ApiService, open_api_service, sign_in
+from tests.support.api_service import ApiService, ApiServices, sign_in
 from worker.domain.consent.access_keys import KeyKind
 from worker.stores.database import place_of
 from worker.stores.encryption import KeyedHashes, Purpose, SecretTexts, Signer
@@ -60,19 +59,24 @@ class Worker(ApiService):
     def tries(self, cookie: str) -> list[tuple[int, str]]:
         """Return what the application answers to a browser with this cookie, of whichever kind."""
         self.forget_limits()
-        with TestClient(self.app, follow_redirects=False) as browser:
-            browser.cookies.update({SESSION_COOKIE: cookie, OPERATOR_COOKIE: cookie})
-            paths = ("/api/accounts", f"/accounts/{self.account}", f"/api/accounts/{self.account}", "/operator")
-            return [(answer.status_code, answer.text) for answer in map(browser.get, paths)]
+        browser = TestClient(
+            self.app, cookies={SESSION_COOKIE: cookie, OPERATOR_COOKIE: cookie}, follow_redirects=False
+        )
+        paths = ("/api/accounts", f"/accounts/{self.account}", f"/api/accounts/{self.account}", "/operator")
+        return [(answer.status_code, answer.text) for answer in map(browser.get, paths)]
+
+
+@pytest.fixture(scope="module")
+def api_settings() -> dict[str, str]:
+    return {"token_keys": TOKEN_KEY, "erasure_keys": ERASURE_KEY}
 
 
 @pytest.fixture
-def worker(redis_url: str, tmp_path: Path) -> Iterator[Worker]:
-    settings = {"token_keys": TOKEN_KEY, "erasure_keys": ERASURE_KEY}
-    with open_api_service(redis_url, tmp_path, **settings) as service:
-        worker = Worker(service.runtime, service.app)
-        worker.account = worker.add()
-        yield worker
+def worker(kept_apis: ApiServices) -> Worker:
+    service = kept_apis.new()
+    worker = Worker(service.runtime, service.app)
+    worker.account = worker.add()
+    return worker
 
 
 def assert_outside(worker: Worker, cookie: str) -> None:
@@ -198,11 +202,11 @@ def test_no_form_can_be_made_for_a_session_that_is_known(worker: Worker) -> None
     sid = text.split("_")[1]
     forged = [Signer([key]).csrf_token(sid) for key in worker.keys]
     forged += [KeyedHashes([key]).hash("csrf", sid) for key in worker.keys]
-    with TestClient(worker.app, cookies={SESSION_COOKIE: text}) as browser:
-        for csrf in forged:
-            refused = browser.delete(f"/api/accounts/{worker.account}", headers={CSRF_HEADER: csrf})
-            assert refused.status_code == 403
-        assert browser.delete(f"/api/accounts/{worker.account}", headers={CSRF_HEADER: right}).status_code == 200
+    browser = TestClient(worker.app, cookies={SESSION_COOKIE: text})
+    for csrf in forged:
+        refused = browser.delete(f"/api/accounts/{worker.account}", headers={CSRF_HEADER: csrf})
+        assert refused.status_code == 403
+    assert browser.delete(f"/api/accounts/{worker.account}", headers={CSRF_HEADER: right}).status_code == 200
 
 
 def test_tables_under_a_workers_keys_are_read_by_nobody(worker: Worker) -> None:
