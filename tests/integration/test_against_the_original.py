@@ -11,6 +11,8 @@ from benchmarks.original import theirs
 from tests.support import servers
 from worker.cli.totals_check import Truth
 
+pytestmark = pytest.mark.rest
+
 
 def measured(days: int) -> Truth:
     """Return the last days before today, at 600 W and slowly more."""

@@ -82,6 +82,7 @@ def test_l3_tokens_made_and_revoked_leave_their_ids(cli: Installation) -> None:
 
 
 def test_l3_a_secret_that_is_shown_leaves_an_entry(cli: Installation, tmp_path: Path) -> None:
+    (tmp_path / "registry.db").unlink()
     folder = tmp_path / "secrets"
     cli.releve("secrets", "make", str(folder))
     nowhere = cli.releve("secrets", "show", "token_keys", "--folder", str(folder))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_rights import BROWSER, GAS, OTHER, PCE, STRANGER
+from tests.support.declared_rights import BROWSER, GAS, OTHER, PCE, STRANGER
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.right_register import RightRegister

@@ -52,6 +52,14 @@ def server_pid(url: str) -> int:
 # -- a server of our own
 
 
+@pytest.fixture(autouse=True)
+def reaped_servers() -> Iterator[None]:
+    """Wait for servers that this process began and others ended: Python warns at its exit of a child nobody reaped."""
+    yield
+    while embedded._shared_processes:
+        embedded._shared_processes.pop().wait()
+
+
 def test_the_embedded_server_is_up_safe_and_gone_at_the_end(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path) as server:
         with client_of(server.url) as client:
@@ -356,8 +364,10 @@ def test_stubborn_children_and_grandchildren_are_killed(tmp_path: Path) -> None:
     until(lambda: not any(alive(pid) for pid in pids))
 
 
+# Where a shell has started the tests in the background, SIGINT is ignored, and would be by the child.
 PARENT = """
-import subprocess, sys, time
+import signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from worker.stores.redis.child_processes import Supervisor
 supervisor = Supervisor()
 sleep = [sys.executable, "-c", "import time; time.sleep(60)"]

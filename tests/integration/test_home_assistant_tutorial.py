@@ -20,6 +20,8 @@ from worker.domain.measures.readings import local_midnight
 from worker.domain.measures.series import Doctype, Series
 from worker.runtime.process import Runtime
 
+pytestmark = pytest.mark.rest
+
 PAGES = [ROOT / "docs" / "tutorial" / name for name in ("home-assistant.md", "home-assistant.fr.md")]
 
 

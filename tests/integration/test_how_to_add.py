@@ -25,6 +25,8 @@ from tests.support.factories import NOW
 from tests.support.pages import ROOT
 from tests.support.simulators import run_in_background
 
+pytestmark = pytest.mark.rest
+
 STEP = re.compile(
     r"^In `([\w/.]+)`, (above|below) `(.+?)`:\n\n```(?:python|json)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )

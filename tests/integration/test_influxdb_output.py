@@ -19,7 +19,7 @@ from worker.outputs.line_protocol import LineProtocolOutput, build
 from worker.outputs.options import OutputOptions, OutputParts
 from worker.stores.measures.base import MeasureStore
 
-pytestmark = pytest.mark.sockets
+pytestmark = [pytest.mark.sockets, pytest.mark.rest]
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,8 @@ from worker.cli.health import ready as ready_command
 from worker.cli.main import cli
 from worker.ops.health.liveness import ROLE_CHECKS
 
+pytestmark = pytest.mark.rest
+
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 BUILDS = ("base", "overlays/example", "overlays/example-rabbitmq")
 VERSIONS = ("1.30", "1.37")

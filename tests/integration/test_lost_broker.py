@@ -10,6 +10,7 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport import resolve_transport
 from redis import RedisError
 
+from tests.support.waiting import DEADLINE_S
 from worker.ops.kombu_redis import RedisTransport, SentinelTransport, register_transports
 
 
@@ -34,7 +35,7 @@ def test_a_channel_closed_after_its_connection_says_that_the_connection_is_lost(
         consumer = connection.Consumer([Queue("lost")], callbacks=[lambda _, message: received.append(message)])
         channel = consumer.channel
         with consumer:
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=DEADLINE_S)
         expected = connection.connection_errors
         connection._do_close_transport()  # Celery's clean-up leaves this state where closing fails midway.
         with pytest.raises(AttributeError if transport is kombu_redis.Transport else RedisError) as caught:

@@ -24,6 +24,7 @@ from tests.support.installation import Installation
 from tests.support.recorded_gas import ABSENT, DAILY, DAYS_FILE, GAS, PERIODS_FILE, PUBLISHED, number, recorded_gas
 from tests.support.simulators import serve_in_background
 from tests.support.supplier_server import BASE_URL, NOW, FakePermits, FakeTokenStore, three_hours_ahead
+from tests.support.waiting import DEADLINE_S
 from worker.clients.answer_shapes import find_deviations
 from worker.clients.grdf.answers import ANSWER_SHAPES
 from worker.clients.grdf.client import GrdfClient
@@ -191,7 +192,9 @@ def served(folder: Path, now: datetime, periods: str) -> Iterator[dict[str, str]
     ``periods``: which an answer holds: those that begin in the days asked for, overlap them or lie within them.
     """
     with serve_in_background(SimulatorOptions(data_dir=folder, pretend_now=now)) as address:
-        requests.post(f"{address}/__sim__/gas/switches", json={"periods": periods}, timeout=10).raise_for_status()
+        requests.post(
+            f"{address}/__sim__/gas/switches", json={"periods": periods}, timeout=DEADLINE_S
+        ).raise_for_status()
         yield {
             "grdf_url": address,
             "grdf_client_id": CLIENT_ID,
@@ -200,7 +203,14 @@ def served(folder: Path, now: datetime, periods: str) -> Iterator[dict[str, str]
         }
 
 
-@pytest.mark.parametrize("store, periods", [("sqlite", "begin"), ("couchdb", "overlap"), ("couchdb packed", "within")])
+@pytest.mark.parametrize(
+    "store, periods",
+    [
+        ("sqlite", "begin"),
+        pytest.param("couchdb", "overlap", marks=pytest.mark.rest),
+        pytest.param("couchdb packed", "within", marks=pytest.mark.rest),
+    ],
+)
 def test_the_home_served_by_the_simulator_is_stored_exactly(
     installation: Installation, tmp_path: Path, store: str, periods: str, request: pytest.FixtureRequest
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.backups import (
+    DAYS,
     PAUSED_METER,
     days_of,
     fill,
@@ -23,7 +24,7 @@ from tests.support.backups import (
 )
 from tests.support.installation import Installation
 from tests.support.own_home import GATEWAY
-from tests.support.registries import METER, NOW, record_consent
+from tests.support.registries import METER, NOW, prepare_registry, record_consent
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.connection_requests import ConnectionRequest
 from worker.domain.consent.consents import ConsentKind
@@ -59,6 +60,11 @@ class Lost:
         self.installation = installation_with_keys(folder / "old", redis_url, self.ledger_path)
         self.new = installation_with_keys(folder / "new", redis_url, self.ledger_path)
 
+    def open_new(self) -> Runtime:
+        """Return a runtime on the empty installation, with the tables of this version."""
+        prepare_registry(self.new.folder)
+        return self.new.open()
+
     def note(self, kind: LedgerKind, account: str, at: datetime = LATER, meter: str | None = None) -> None:
         self.ledger.append(LedgerEntry(kind, account, at, meter, FORGET_ON if meter else None))
 
@@ -76,7 +82,7 @@ def filled(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Lost:
     """Return an installation that no test changes: to fill it and back it up takes longer than most tests."""
     folder = tmp_path_factory.mktemp("filled")
     with installation_with_keys(folder / "old", redis_url, folder / "ledger.ndjson").open() as runtime:
-        lost = Lost(folder, redis_url, fill(runtime), runtime.erasure_hashes)
+        lost = Lost(folder, redis_url, fill(runtime, DAYS[:5]), runtime.erasure_hashes)
         back_up(runtime, lost.file)
     return lost
 
@@ -88,10 +94,11 @@ def lost(filled: Lost, tmp_path: Path) -> Lost:
     return Lost(tmp_path, filled.redis_url, filled.ids, filled.hashes)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.rest)])
 def new(request: pytest.FixtureRequest, lost: Lost) -> Installation:
     """Return an empty installation, on either kind of server."""
     if request.param == "sqlite":
+        prepare_registry(lost.new.folder)
         return lost.new
     return lost.new.but(registry_url=request.getfixturevalue("postgres_database"))
 
@@ -132,7 +139,7 @@ def test_n3_measures_of_an_erased_account_are_never_written(lost: Lost, monkeypa
         accounts.update(row["_id"].partition(":")[0] for rows in documents.values() for row in rows)
         return write(store, documents, *options)
 
-    with lost.new.open() as runtime:
+    with lost.open_new() as runtime:
         monkeypatch.setattr(SqlStore, "write", watched)
         restore(runtime.settings, lost.file)
     assert accounts == {lost.ids["paused"]}
@@ -147,7 +154,7 @@ def test_n3_measures_that_an_interrupted_erasure_left_are_erased(lost: Lost) -> 
 
 
 def test_n3_an_account_erased_after_it_was_made_after_the_backup_is_remembered(lost: Lost) -> None:
-    with lost.new.open() as runtime:
+    with lost.open_new() as runtime:
         lost.note_erasure(runtime, "hhhhhhhhhhhh", "30001640000077")
         assert restore(runtime.settings, lost.file).since_backup.erased == 0
         assert lost.is_remembered(runtime, "30001640000077")
@@ -158,7 +165,7 @@ def test_n3_a_right_that_waited_for_a_meter_erased_since_is_withdrawn(
     lost: Lost, since: datetime, waiting: list[str]
 ) -> None:
     """Its account was opened after the backup and erased; the backup knows the right alone, with the meter's number."""
-    with lost.new.open() as runtime:
+    with lost.open_new() as runtime:
         lost.note(LedgerKind.ERASED, "opened-later", since, runtime.erasures.digests("grdf", "12345678901234")[0])
         restore(runtime.settings, lost.file)
         assert [right.id for right in runtime.rights.list_to_withdraw()] == waiting
@@ -181,7 +188,7 @@ def test_n3_a_consent_stopped_since_stays_stopped(lost: Lost, new: Installation)
 
 def test_n3_a_consent_that_the_backup_knows_to_be_younger_than_the_stop_is_kept(lost: Lost) -> None:
     lost.note(LedgerKind.STOPPED, lost.ids["first"], NOW - timedelta(days=1))
-    with lost.new.open() as runtime:
+    with lost.open_new() as runtime:
         assert restore(runtime.settings, lost.file).since_backup.stopped == 0
         assert runtime.registry.get(lost.ids["first"]).state is AccountState.READY
 
@@ -249,7 +256,7 @@ def test_n3_a_second_restore_ends_the_sessions_of_the_first(lost: Lost, monkeypa
 
 
 def test_n3_requests_and_flows_of_before_are_forgotten(lost: Lost) -> None:
-    with lost.new.open() as runtime:
+    with lost.open_new() as runtime:
         request = ConnectionRequest(id="r1", supplier="enedis", browser="b", begun_on=NOW.date(), created_at=NOW)
         assert runtime.connection_requests.create(request)
         flows = ConsentFlows(runtime.redis)
@@ -268,7 +275,7 @@ def test_n3_a_planted_token_is_refused(lost: Lost) -> None:
     lines = b"".join(to_line({**row, "hash": "0" * 64}) for row in rows)
     forged = pack(lines, Sealer([generate_key()], Purpose.BACKUP), "registry/api_tokens/0")
     write_zip(lost.file, {**members, "registry/api_tokens": len(forged).to_bytes(4, "big") + forged})
-    with lost.new.open() as runtime:
+    with lost.open_new() as runtime:
         with pytest.raises(BackupRefused, match="was changed in registry/api_tokens"):
             restore(runtime.settings, lost.file)
         assert not any(registry_rows(runtime).values())
@@ -340,14 +347,14 @@ def test_where_only_an_archive_is_left_it_goes_on_and_says_what_it_cannot_know(
 
 def test_without_ledger_a_damaged_one_is_still_refused(lost: Lost) -> None:
     damaged(lost)
-    with lost.new.open() as runtime, pytest.raises(LedgerRefused, match="was changed"):
+    with lost.open_new() as runtime, pytest.raises(LedgerRefused, match="was changed"):
         restore(runtime.settings, lost.file, without_ledger=True)
 
 
 def test_without_ledger_what_the_ledger_that_is_there_knows_is_applied(lost: Lost) -> None:
     """A ledger that was begun after a loss knows later erasures; and the right one is never passed over."""
     lost.note(LedgerKind.ERASED, lost.ids["first"])
-    with lost.new.open() as runtime:
+    with lost.open_new() as runtime:
         summary = restore(runtime.settings, lost.file, without_ledger=True)
         assert (summary.since_backup.erased, summary.erasures_unknown_since) == (1, None)
     another(lost)
@@ -474,7 +481,7 @@ def test_twice_is_once_with_a_ledger_and_ended_tokens_too(lost: Lost, new: Insta
 
 @pytest.mark.parametrize("change", ["a longer ledger", "a lost Redis", "a newer backup"])
 def test_where_it_cannot_be_the_same_restore_it_is_refused(lost: Lost, change: str) -> None:
-    with lost.new.open() as runtime:
+    with lost.open_new() as runtime:
         restore(runtime.settings, lost.file)
         before = registry_rows(runtime)
         if change == "a longer ledger":
@@ -493,7 +500,7 @@ def test_where_it_cannot_be_the_same_restore_it_is_refused(lost: Lost, change: s
 
 def test_a_ledger_that_cannot_be_applied_leaves_the_registry_empty(lost: Lost, monkeypatch: pytest.MonkeyPatch) -> None:
     lost.note(LedgerKind.ERASED, lost.ids["first"])
-    with lost.new.open() as runtime:
+    with lost.open_new() as runtime:
         with monkeypatch.context() as patch:
             patch.setattr("worker.stores.registry.consents.ConsentTable.erase_after_removal", dying)
             with pytest.raises(KeyboardInterrupt):

@@ -1,6 +1,6 @@
 """The SBOM holds what is installed, each package at its version, and nothing else (L14).
 
-The tool is that of `make sbom` and of the image.  It stands apart from what it lists; `make test` installs it.
+The tool is that of `make sbom` and of the image.  It stands apart from what it lists; `make test-rest` installs it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from importlib.metadata import distribution
 from pathlib import Path
 from shutil import copytree
 
+import pytest
 from packaging.utils import canonicalize_name
 
 from tests.support.missing import skip
 from tools.lock_files import FOLDER, ROOT, read_lock
+
+pytestmark = pytest.mark.rest
 
 TOOL = Path(sys.prefix, "tools", "bin", "cyclonedx-py")
 LIST = "import importlib.metadata as m; [print(d.name, d.version) for d in m.distributions()]"
@@ -29,7 +32,7 @@ Packages = set[tuple[str, str]]
 def listed(folder: Path, python: str, *options: str) -> Packages:
     """Return the names and versions in the SBOM of an environment."""
     if not TOOL.exists():
-        skip("cyclonedx-py is not here: make test installs it")
+        skip("cyclonedx-py is not here: make test-rest installs it")
     file = folder / "sbom.cdx.json"
     command = [TOOL, "environment", "--output-reproducible", "--output-file", file, *options, python]
     subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True)
@@ -55,7 +58,7 @@ def locked() -> Packages:
 def test_the_sbom_of_this_environment_is_what_is_installed_here(tmp_path: Path) -> None:
     packages = listed(tmp_path, sys.executable, "--no-validate")
     assert packages == installed(tmp_path, sys.executable)
-    assert locked() <= packages, "what is locked isn't what is installed: make test installs it"
+    assert locked() <= packages, "what is locked isn't what is installed: make test-rest installs it"
     assert "releve" in {name for name, _ in packages}
 
 

@@ -23,6 +23,8 @@ from worker.stores.measures.base import ALL_KEYS
 from worker.stores.measures.factory import open_measures
 from worker.stores.redis.connection import check_eviction, connect
 
+pytestmark = pytest.mark.rest
+
 RELEVE = Path(sys.executable).with_name("releve")
 
 

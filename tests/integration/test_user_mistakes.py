@@ -11,6 +11,7 @@ import pytest
 from tests.support.commands import run_releve
 from tests.support.installation import Installation
 from tests.support.system import BIN
+from tests.support.waiting import DEADLINE_S
 
 
 @pytest.fixture
@@ -69,7 +70,11 @@ def test_d22_the_doctor_fails_for_it(installation: Installation) -> None:
     assert (ended.code, ended.err) == (1, "")
 
 
-@pytest.mark.parametrize("words", [("worker",), ("beat",), ("flower",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [("worker",), *(pytest.param((name,), marks=pytest.mark.rest) for name in ("beat", "flower"))],
+    ids=" ".join,
+)
 def test_d22_so_does_every_process_of_celery(tmp_path: Path, words: tuple[str, ...]) -> None:
     """Each ends at once, for nobody listens where its broker should be."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("RELEVE_")}
@@ -83,7 +88,7 @@ def test_d22_so_does_every_process_of_celery(tmp_path: Path, words: tuple[str, .
         mistyped["RELEVE_FLOWER_PASSWORD"] = ""
         command += ["--port=-1"]
     completed = subprocess.run(
-        command, env={**env, **mistyped}, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        command, env={**env, **mistyped}, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S, check=False
     )
     assert (
         "RELEVE_CALS_PER_HOUR is not a setting: did you mean RELEVE_CALLS_PER_HOUR?"

@@ -15,6 +15,8 @@ import pytest
 from tests.support.releases import VERSION
 from tools.lock_files import ROOT
 
+pytestmark = pytest.mark.rest
+
 FOLDERS = ("config", "tasks", "worker")
 CACHES = ignore_patterns("__pycache__", "*.egg-info")
 COMMIT = "0123456789ab"

@@ -23,7 +23,7 @@ from tests.integration.compose.reading import SERVICES, environment, mounts, wor
 from tests.support import servers
 from tests.support.commands import CommandResult, run_releve
 from tests.support.couchdb_users import new_user
-from tests.support.waiting import until
+from tests.support.waiting import DEADLINE_S, until
 from worker.stores.measures.factory import couchdb_user
 from worker.stores.redis.child_processes import Supervisor, free_port
 from worker.stores.redis.embedded import find_server
@@ -57,7 +57,7 @@ class ComposeProcesses:
             stack.enter_context(new_user(url, "releve"))
             return address, url
         # The entry point of the image makes the first administrator in this way.
-        answer = requests.put(f"{address}_config/admins/admin", data=f'"{ADMIN_PASSWORD}"', timeout=10)
+        answer = requests.put(f"{address}_config/admins/admin", data=f'"{ADMIN_PASSWORD}"', timeout=DEADLINE_S)
         answer.raise_for_status()
         return address, None
 

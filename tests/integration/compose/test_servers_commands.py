@@ -12,6 +12,8 @@ import pytest
 from tests.integration.compose.reading import SERVICES
 from tests.support.canned_server import CUT, CannedAnswer, answer, canned_server
 
+pytestmark = pytest.mark.rest
+
 
 def test_couchdb_starts_as_its_image_does_with_the_password_from_the_file(tmp_path: Path) -> None:
     (tmp_path / "admin_password").write_text("from-the-file")

@@ -15,7 +15,9 @@ import requests
 from tests.integration.compose.by_hand import ADMIN_PASSWORD, TIMEOUT_S, ComposeProcesses, open_processes
 from tests.integration.compose.reading import ONCE, OURS, words
 from tests.support.missing import or_skip
-from tests.support.waiting import until
+from tests.support.waiting import DEADLINE_S, until
+
+pytestmark = pytest.mark.rest
 
 OPERATOR_VALUES = {"POSTGRES_ADMIN_PASSWORD": ADMIN_PASSWORD, "COUCHDB_ADMIN_PASSWORD": ADMIN_PASSWORD}
 # Beat is asked last, because it writes its first heartbeat when it sends its first message.
@@ -71,7 +73,7 @@ def _sets_up(processes: ComposeProcesses) -> None:
 def _accounts_with_days(processes: ComposeProcesses) -> set[str]:
     """Return the accounts with daily documents, as the workers' own CouchDB user sees them."""
     password = (processes.folder / "secrets/kept/couchdb_password").read_text()
-    answer = requests.get(f"{processes.couchdb}{DAY}/_all_docs", auth=("releve", password), timeout=10)
+    answer = requests.get(f"{processes.couchdb}{DAY}/_all_docs", auth=("releve", password), timeout=DEADLINE_S)
     answer.raise_for_status()
     return {row["id"].partition(":")[0] for row in answer.json()["rows"]}
 
