@@ -165,7 +165,7 @@ def test_a_lane_that_wakes_has_its_floor_at_once(redis: Redis, asleep_s: int) ->
     assert hour.total() >= 0.97 * 1000
 
 
-@settings(once_per_example, max_examples=examples(6, desk=2))
+@settings(once_per_example, max_examples=6)
 @given(st.lists(st.tuples(lanes, st.integers(1, 400), st.integers(0, 1500)), max_size=12), st.integers(0, 9))
 def test_each_lane_gets_its_floor_evenly_whatever_was_taken_before(
     redis: Redis, bursts: list[tuple[Lane, int, int]], seed: int
@@ -177,7 +177,7 @@ def test_each_lane_gets_its_floor_evenly_whatever_was_taken_before(
                 break
         fleet.now_s += pause_s
     for quarters in (1, 2, 3):
-        fleet.run(HOUR_S / 4, dict.fromkeys(QUOTA_LANES, ALL), seed)
+        fleet.run(HOUR_S / 4, dict.fromkeys(QUOTA_LANES, ALL), seed, step_s=30)
         hour = Counter(lane for at_s, lane in fleet.granted if at_s > fleet.now_s - HOUR_S)
         for lane in QUOTA_LANES:
             # A bucket begins and ends between two calls: three more or less.
