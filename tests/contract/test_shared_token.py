@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+
+import pytest
 from redis import Redis
 
 from tests.support.registries import METER, NOW, registry_sealer
@@ -31,3 +34,17 @@ def test_a_killed_renewal_keeps_nobody_waiting_in_vain(registry: AccountRegistry
         with tokens.renewal_lock():
             tokens.save("new", None)
         assert tokens.load() == "new"
+
+
+def test_a_renewal_says_that_a_new_consent_came_meanwhile_and_only_then(
+    registry: AccountRegistry, redis: Redis, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ((account, _),) = registry.add_all("enedis", [METER], NOW, NewConsent(token="old"))
+    tokens = UserTokenStore(account.id, registry, ProgressStore(redis, prefix))
+    with caplog.at_level(logging.INFO, "releve"), tokens.renewal_lock():
+        tokens.save("renewed", None)
+        assert (tokens.load(), caplog.messages) == ("renewed", [])
+        registry.add_all("enedis", [METER], NOW, NewConsent(token="of a new consent"))
+        tokens.save("renewed again", None)
+    assert tokens.load() == "of a new consent"
+    assert [message.partition(":")[0] for message in caplog.messages] == ["token renewed and discarded"]

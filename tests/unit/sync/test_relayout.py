@@ -22,7 +22,7 @@ from tests.support.fakes import (
 )
 from tests.support.stepped_stores import Killed
 from tests.support.window_runs import CORRECTED_CURVE, CURVE, FIRST_RUN, sync_curve, sync_days, truth_of_days
-from worker.domain.measures.documents import Entry, to_document
+from worker.domain.measures.documents import Entry, to_amount, to_document
 from worker.domain.measures.packing import PACKED_SERIES
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Doctype, Series
@@ -94,8 +94,10 @@ def test_all_of_an_account_is_moved_and_nothing_of_another(to_packed: bool) -> N
     for home in ("home1", "home2"):
         fill(old, home)
     before = documents(old)
+    days = [document["load"] for document in old.read("home1", {Doctype.DAY: ALL_KEYS})[Doctype.DAY]]
     counts = place.move(to_packed)
     assert (counts.accounts, counts.documents, counts.written, counts.erased) == (1, *[len(before)] * 3)
+    assert counts.energy[Doctype.DAY] == sum(map(to_amount, days)) > 0
     assert counts.recounted == 0
     assert (documents(new), documents(old)) == (before, [])
     assert len(documents(old, "home2")) == len(before)

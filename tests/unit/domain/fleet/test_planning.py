@@ -206,3 +206,8 @@ def test_a_policy_is_for_the_series_of_its_own_supplier() -> None:
 def test_a_plan_without_a_limit_a_day_says_nothing_of_one() -> None:
     plan = plan_fleet(Fleet(20), QuotaBudget(1_000)).as_json()
     assert not {"calls_per_day", "calls_per_day_needed"} & plan.keys()
+
+
+def test_a_curve_that_is_not_there_is_looked_for_once_a_week() -> None:
+    fleet = Fleet(700, without_curve=70)
+    assert fleet.calls_a_night(FleetPolicy(1, 2)) == 700 + 315 + 10
