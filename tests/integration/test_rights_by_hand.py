@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,11 @@ import pytest
 from tests.support.declared_rights import GAS, OTHER, PCE, opened
 from tests.support.factories import NOW
 from tests.support.installation import Installation
+from tests.support.registries import record_consent
 from tests.support.right_register import RightRegister
 from worker.clients.grdf.consent import LARGEST_PROOF
+from worker.domain.clock import real_clock
+from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Proof
 from worker.domain.consent.rights import ProofState, RightRole, RightState
 from worker.errors import RightEnded
@@ -50,6 +53,17 @@ def test_an_active_right_is_used_and_nothing_is_declared(
     assert (account.supplier, account.usage_point_id, account.consent_until) == ("grdf", PCE, date(2026, 12, 31))
     (proof,) = runtime.consents.list_proofs(account.id)
     assert (proof.kind, proof.proof, proof.vouched_by) == (ConsentKind.RIGHT, Proof.OWN, "cli:Alice")
+    assert "has this meter already" in house.run(*OWN).error_line
+
+
+def test_an_account_that_became_a_households_is_no_own_meter_any_more(
+    house: Installation, runtime: Runtime, register: RightRegister
+) -> None:
+    register.grant(PCE, role=RightRole.OWN)
+    account = house.query(*OWN)["account"]
+    later = real_clock() + timedelta(days=1)
+    record_consent(runtime.consents, account, ConsentKind.RIGHT, later, proof=Proof.RIGHT)
+    runtime.registry.set_state(account, AccountState.ACTION_NEEDED, RightEnded.code, now=later)
     assert "has this meter already" in house.run(*OWN).error_line
 
 

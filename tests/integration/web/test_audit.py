@@ -17,6 +17,7 @@ from tests.support.api_service import ApiService, ApiServices
 from tests.support.cast import OPERATOR, OTHER_TENANT, Cast
 from tests.support.connect_service import METER, ConnectService
 from tests.support.operators import NAME, add_operator, browser_at, sign_in
+from tests.support.proxy_stack import ProxyStack
 from tests.support.ways_back import enter_code, keep_code, press
 from worker.domain.consent.audit import AuditEntry, AuditFilter
 from worker.domain.consent.scopes import Scope
@@ -213,6 +214,14 @@ def test_l3_a_callback_that_opens_an_account_names_the_new_session(v4: ConnectSe
 def test_l3_a_callback_that_anybody_types_leaves_no_entry(v4: ConnectService) -> None:
     v4.browser().get("/callback/enedis", params={"state": "s" * 43, "code": "x", "usage_point_id": METER})
     assert entries(v4.runtime) == []
+
+
+def test_l3_a_consent_for_a_client_names_the_invitation_that_it_needs(v2026: ConnectService) -> None:
+    stack, browser, secret = ProxyStack.register(v2026), v2026.browser(), v2026.invite()
+    assert stack.press(browser, stack.show(browser), secret).status_code == 303
+    (invitation,) = v2026.runtime.invitations.list()
+    begun = [(entry.action, entry.subject, entry.outcome) for entry in entries(v2026.runtime)]
+    assert ("consent.begin", invitation.id, "ok") in begun
 
 
 def test_l3_an_invitation_is_opened_by_a_visitor(v2026: ConnectService) -> None:
