@@ -15,6 +15,7 @@ from worker.domain.measures.messages import LOOK_BACK, new_run_id
 from worker.domain.measures.readings import ONE_DAY
 from worker.domain.measures.series import Series
 from worker.errors import ConsentRevoked, MalformedAnswer
+from worker.stores.redis.claims import member_of, series_of_member
 
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
 TODAY = date(2024, 7, 25)
@@ -163,3 +164,8 @@ def test_today_is_the_meter_s_whatever_the_worker_s_clock_says(household: Househ
 def test_run_ids_sort_as_time_does(household: Household) -> None:
     moments = [household.at + timedelta(microseconds=number * 250_000) for number in range(8)]
     assert [new_run_id(moment) for moment in moments] == sorted({new_run_id(moment) for moment in moments})
+
+
+def test_what_is_in_flight_tells_its_series() -> None:
+    """A supplier's lanes count the windows of its own series alone."""
+    assert [series_of_member(member_of("acc", series)) for series in Series] == list(Series)
