@@ -56,7 +56,7 @@ test: lint servers
 	test -z "$$failed"
 endif
 
-# With as many examples as CI wants, in another order each time, then what needs no server on the other Pythons.
+# With all examples, in another order each time; then, on the other Pythons, what needs no server.
 SEED := $(or $(SEED),$(shell date +%s))
 test-rest: export TEST_PROFILE := full
 test-rest: $(VENV)/.installed-dev servers $(TOOLS)/.installed
