@@ -19,6 +19,8 @@ COPY pyproject.toml setup.cfg setup.py README.md LICENSE ./
 COPY config config
 COPY tasks tasks
 COPY worker worker
+COPY simulator simulator
+COPY drill drill
 RUN /tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /tools/bin/pip --python /opt/releve/bin/python install --no-deps --no-index --compile --find-links /wheels releve \
  && /tools/bin/pip --python /opt/releve/bin/python check \

@@ -31,11 +31,11 @@ from sqlalchemy import func, select, text  # noqa: E402
 
 from benchmarks.fleet_seed import NIGHT, account_id_of, seed_registry  # noqa: E402
 from config.settings import Settings  # noqa: E402
+from drill.servers import MeasuresReceiver  # noqa: E402
 from tests.support.factories import PretendSupplier, serving_days, window_job  # noqa: E402
 from worker.domain.measures.messages import ChangedPart  # noqa: E402
 from worker.domain.measures.readings import ONE_DAY, DateWindow, local_midnight  # noqa: E402
 from worker.domain.measures.series import USUAL_SERIES, Series  # noqa: E402
-from worker.drill.receiver import MeasuresReceiver  # noqa: E402
 from worker.runtime.process import Runtime  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402

@@ -25,6 +25,7 @@ from typing import Any, Final
 from common import Json, machine
 
 from config.settings import Settings
+from simulator.switches import SimulatorOptions
 from tests.support import servers
 from tests.support.counting_proxy import CountingProxy
 from tests.support.factories import (
@@ -39,12 +40,12 @@ from tests.support.factories import (
 from tests.support.real_couchdb import real_couchdb_url
 from tests.support.simulators import serve_in_background
 from worker.clients.suppliers import ENEDIS
+from worker.domain.measures.documents import ALL_KEYS
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
 from worker.domain.measures.series import USUAL_SERIES, Doctype
 from worker.domain.measures.windows import plan_look_back
 from worker.runtime.process import Runtime
-from worker.simulator.options import SimulatorOptions
-from worker.stores.measures.base import ALL_KEYS, Document, Layout, database_name, doctypes_of
+from worker.stores.measures.base import Document, Layout, database_name, doctypes_of
 from worker.stores.measures.couchdb import CouchDatabase
 from worker.stores.measures.factory import open_couchdb, open_measures
 from worker.stores.redis.embedded import EmbeddedRedis

@@ -19,7 +19,6 @@ try:
 except ConfigError as error:  # Celery would print a traceback above it.
     raise SystemExit("\n".join(f"releve: {line}" for line in str(error).splitlines())) from None
 _hour, _minute = _settings.nightly_at.split(":")
-
 # Broker
 _broker = _settings.broker_options()
 broker_url = _broker.url  # For None worker.app takes the embedded Redis.
@@ -40,7 +39,6 @@ accept_content = ["json"]
 task_compression = "gzip"  # The chain names its steps at length, and sealed readings are base64.
 broker_connection_retry_on_startup = True  # The broker may start later than the worker.
 broker_connection_max_retries = None  # Retry for ever when the broker restarts.
-
 # Delivery
 task_acks_late = True  # A message is acknowledged after its task, so that a killed worker loses nothing.
 task_reject_on_worker_lost = True
@@ -51,7 +49,6 @@ worker_detect_quorum_queues = True
 # A finished step publishes the next one.  Where the broker is away it retries for some 20 s, as long as a restart
 # takes.  When it gives up, the window counts as lost after LOST_AFTER_S, and the reconciler publishes it again.
 task_publish_retry_policy = dict(PUBLISH_POLICY)
-
 # Pool: the work waits on the network most of the time, so that threads do; every outside call has a time-out.
 worker_pool = "threads"
 worker_concurrency = 16
@@ -60,7 +57,6 @@ worker_send_task_events = False  # Flower turns them on while it runs.
 task_send_sent_event = False  # It costs one more message a task; the time of receipt is enough.
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_redirect_stdouts = False  # Log lines are formatted by worker/logs.py, through Celery's setup_logging signal.
-
 # Queues, in the order in which a worker on Redis serves them.
 _exchange = Exchange("releve", type=_broker.exchange_type)
 task_queues = [Queue(name, _exchange, routing_key=name, queue_arguments=_broker.queue_arguments) for name in QUEUES]
@@ -74,7 +70,6 @@ task_routes: dict[str, dict[str, str]] = {
     "tasks.pipeline.*": {"queue": Lane.STEPS.value},
     "tasks.*": {"queue": "control"},
 }
-
 # Beat
 timezone = "Europe/Paris"  # The meters' time zone holds for all civil times.
 enable_utc = True

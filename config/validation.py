@@ -25,7 +25,6 @@ from worker.stores.redis.addresses import check_redis_url, split_url
 PRODUCTION_DOMAIN: Final = "enedis.fr"
 GAS_PRODUCTION_DOMAIN: Final = "grdf.fr"
 GATEWAY_DOMAIN: Final = "conso.boris.sh"
-
 MAIL_ADDRESS: Final = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+\.[^\s@<>,;]+")
 _LONGEST_CONTACT: Final = 200
 MIN_WEBHOOK_SECRET: Final = 32
@@ -177,7 +176,6 @@ def _checked_folder(folder: Path) -> Path:
 
 Folder = Annotated[Path, AfterValidator(_checked_folder)]
 FileToMake = Annotated[Path, AfterValidator(lambda file: _checked_folder(file.parent) / file.name)]
-
 
 OPTIONAL_FILES: Final = frozenset({"webhook_secret", "notify_url"})  # A compose file always names them.
 UNREADABLE: Final[Any] = object()  # In place of a value whose file can't be read or is empty.

@@ -30,8 +30,11 @@ from worker.errors import (
 from worker.logs import fields
 from worker.runtime.current import get_runtime
 
-log = logging.getLogger("releve.tasks")
+if TYPE_CHECKING:
+    from celery.worker.request import _InfoDict
 
+
+log = logging.getLogger("releve.tasks")
 # Celery's delays on RabbitMQ are whole seconds: a shorter one is an error there.
 SHORTEST_COUNTDOWN_S: Final = 1.0
 _WAITS: Final = "releve_waits"  # The header of a message that counts its waits for a permit.
@@ -146,10 +149,6 @@ def _job_from(args: Any, kwargs: Any) -> WindowJob:
         run_id=kwargs["run_id"],
         claim=kwargs.get("claim"),
     )
-
-
-if TYPE_CHECKING:
-    from celery.worker.request import _InfoDict
 
 
 class QuietRequest(Request):

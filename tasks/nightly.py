@@ -18,7 +18,6 @@ from worker.runtime.current import get_runtime
 from worker.sync.due import Due
 
 log = logging.getLogger("releve.nightly")
-
 MORE_SOON_S: Final = 5.0
 _A_DAY_S: Final = 24 * 3600
 

@@ -25,7 +25,6 @@ from worker.stores.registry.completeness import HourFreshness
 from worker.sync.audit import AuditSummary, sample_accounts, save_audit_summary
 
 log = logging.getLogger("releve.tasks")
-
 # In one run, an hour: some minutes of work.
 MAX_MONTHS_PACKED: Final = 5_000
 KEEP_UNKNOWN_ANSWERS: Final = timedelta(days=400)

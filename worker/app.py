@@ -36,7 +36,6 @@ _resources = ExitStack()
 # The embedded server ends with the last of its users.
 atexit.register(_resources.close)
 
-
 # `celery -A worker flower` reads its options when it has loaded this module.
 if "flower" in sys.argv[1:]:
     from worker.ops.flower import set_defaults

@@ -28,7 +28,6 @@ from typing import ClassVar, Final, Literal
 from worker.domain.fleet.outcomes import AnswerClass
 
 IncidentName = Literal["outage", "application", "answers", "consent", "holder", "meter", "login"]
-
 _ASKED_AGAIN: Final = "Nothing: Relève retries by itself."
 _REPORT: Final = "Run `releve -v sync ACCOUNT --inline` and report its output."
 
@@ -486,7 +485,6 @@ RETIRED_CODES: Final[dict[str, type[WorkerError]]] = {
     "VENDOR_DOWN": SupplierUnavailable,
     "UNKNOWN_ERROR": WorkerError,
 }
-
 ERROR_CLASSES: Final = [
     value for value in list(globals().values()) if isinstance(value, type) and issubclass(value, WorkerError)
 ]

@@ -25,7 +25,6 @@ from urllib.parse import quote, quote_plus, unquote
 MASK: Final = "***"
 # A shorter secret occurs in ordinary words.  After a name like password= it is masked all the same.
 MIN_SECRET_LENGTH: Final = 6
-
 _VALUE = r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s"'&,;(){}<>\[\]]+)"""
 _EQUALS = r"""(["']?\s*(?:[=:]|%3[Dd])\s*)"""
 # Patterns and replacements.  No pattern backtracks far, so that no text takes long.
@@ -147,11 +146,9 @@ def _message(record: logging.LogRecord) -> str:
 _TRACEBACKS: Final = logging.Formatter()
 REDACTOR: Final = Redactor()  # The process's own.  Code that reads a secret calls `add_secrets`.
 
-
 _NO_CONTEXT: Final[Mapping[str, Any]] = {}
 _context: ContextVar[Mapping[str, Any]] = ContextVar("releve.logs", default=_NO_CONTEXT)
 _NEEDS_QUOTES: Final = re.compile(r"[\s\"=]|^$")
-
 # At DEBUG celery.pool logs whole messages, and with them what a household used.  The others log as much.
 _NEVER_AT_DEBUG: Final = ("celery.pool", "amqp", "python_multipart", "celery.utils.functional", "sse_starlette")
 

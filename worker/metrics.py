@@ -19,7 +19,6 @@ from worker.domain.measures.series import Series
 from worker.errors import ERROR_CLASSES, WorkerError
 
 MetricKind = Literal["counter", "gauge", "histogram"]
-
 # For each label whose values are not listed: where they come from.
 OPEN_LABELS: Final[Mapping[str, str]] = {
     "output": "the kinds of outputs in `releve outputs add --help`",
@@ -27,7 +26,6 @@ OPEN_LABELS: Final[Mapping[str, str]] = {
     "queue": "the queues of `config/celery_options.py`",
     "task": "the tasks' names, `tasks.…`",
 }
-
 REGISTRY: Final = CollectorRegistry()  # Not the library's default registry: Flower counts there.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # Nobody reads when a series began.
 
@@ -83,7 +81,6 @@ class MetricRegistry:
 
 
 WORKER_METRICS: Final = MetricRegistry()
-
 STORED: Final = "stored"
 ERROR_KINDS: Final = tuple(dict.fromkeys(error_class.kind for error_class in ERROR_CLASSES))
 _OWN_KINDS: Final = ("held", "store_unavailable", "removed")  # No answer of a supplier has these kinds.
@@ -91,7 +88,6 @@ NO_ANSWER: Final = "none"
 STATUSES: Final = ("2xx", "3xx", "4xx", "429", "5xx", NO_ANSWER)
 TOKEN_REFUSED: Final = "token_refused"  # noqa: S105 - It is a kind of answer, no secret.
 OTHER: Final = "other"  # A good answer that holds no measures, of consents for example.
-
 # Windows and their readings
 WINDOWS: Final = WORKER_METRICS.counter(
     "releve_windows_total",
@@ -116,7 +112,6 @@ CORRECTIONS: Final = WORKER_METRICS.counter(
     "Corrections: readings that replace a stored value. A window that is written again counts again.",
     series=Series,
 )
-
 # Calls to the supplier
 CALLS: Final = WORKER_METRICS.counter(
     "releve_supplier_calls_total",
@@ -153,14 +148,12 @@ PERMITS_GIVEN_BACK: Final = WORKER_METRICS.counter(
 GATE_CLOSINGS: Final = WORKER_METRICS.counter(
     "releve_gate_closings_total", "Answers of the supplier that began a rate-limit pause for all workers."
 )
-
 INCIDENTS: Final = WORKER_METRICS.counter(
     "releve_incidents_total", "Incidents that this worker opened.", kind=IncidentKind
 )
 WINDOWS_HELD: Final = WORKER_METRICS.counter(
     "releve_windows_held_total", "Windows that ended without a call because of an open incident.", series=Series
 )
-
 # Stores
 STORE_SECONDS: Final = WORKER_METRICS.histogram(
     "releve_store_request_seconds",
@@ -173,7 +166,6 @@ STORE_ERRORS: Final = WORKER_METRICS.counter(
     "Operations that failed because a store was unreachable or refused them.",
     store=("measures", "registry", "redis"),
 )
-
 # Outputs
 OUTPUT_SERIES: Final = WORKER_METRICS.counter(
     "releve_output_series_sent_total", "Changed series of accounts that an output accepted.", output=()
@@ -181,7 +173,6 @@ OUTPUT_SERIES: Final = WORKER_METRICS.counter(
 OUTPUT_FAILURES: Final = WORKER_METRICS.counter(
     "releve_output_failures_total", "Failed deliveries to an output. They are retried.", output=()
 )
-
 # Tasks
 TASK_SECONDS: Final = WORKER_METRICS.histogram(
     "releve_task_seconds",

@@ -32,7 +32,6 @@ from worker.domain.measures.readings import PARIS
 from worker.domain.measures.series import SERIES_DESCRIPTIONS
 
 Texts = dict[str, dict[str, str]]  # Key of a text -> language -> text.
-
 LANGUAGES: Final = ("fr", "en")
 LOCALES: Final = {"fr": Locale.parse("fr_FR"), "en": Locale.parse("en_GB")}
 _UNKNOWN_CODE: Final = "UNKNOWN_ERROR"

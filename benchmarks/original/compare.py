@@ -30,8 +30,8 @@ from benchmarks.common import TODAY, Deadline, DeadlinePassed, Json, machine, mo
 from benchmarks.original import ours, theirs  # noqa: E402
 from benchmarks.original.rounds import CURVE_DAYS, KINDS, Comparison, Outcome, WrongContent  # noqa: E402
 from config.settings import PREFIX  # noqa: E402
+from drill.expected_documents import Truth  # noqa: E402
 from tests.support import servers  # noqa: E402
-from worker.cli.totals_check import Truth  # noqa: E402
 from worker.domain.measures.readings import DateWindow  # noqa: E402
 from worker.stores.redis.child_processes import Supervisor, answers, free_port  # noqa: E402
 

@@ -12,17 +12,16 @@ from typing import Any, Final
 from benchmarks.common import TODAY, morning
 from benchmarks.original.theirs import SyncMeasurement
 from config.settings import Settings
-from worker.cli.totals_check import Loads
+from drill.expected_documents import Loads
 from worker.clients.supplier import SupplierClient
 from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.answers import Answer
-from worker.domain.measures.documents import key_of
+from worker.domain.measures.documents import ALL_KEYS, key_of
 from worker.domain.measures.messages import WindowResult
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Doctype, Series
 from worker.runtime.process import Runtime
-from worker.stores.measures.base import ALL_KEYS
 from worker.sync.inline import Inline
 
 METER: Final = "30000000000001"

@@ -15,8 +15,8 @@ import requests
 from benchmarks import processes
 from benchmarks.original import ours, theirs
 from benchmarks.original.aged import age_ours, age_theirs
+from drill.expected_documents import Loads
 from tests.support.counting_proxy import CountingProxy
-from worker.cli.totals_check import Loads
 
 FIRST, UNCHANGED, AGED = KINDS = ("first", "unchanged", "unchanged in an older home")
 CURVE_DAYS: Final = 28

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import requests
 
+from drill.expected_documents import Loads, Truth
 from tests.support.servers import ROOT, NotInstalled
-from worker.cli.totals_check import Loads, Truth
 from worker.domain.measures.readings import PARIS
 from worker.domain.measures.series import Doctype
 

@@ -13,9 +13,9 @@ from tests.support.waiting import until
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import NoticeKind
 from worker.domain.consent.rights import ProofState, RightState
+from worker.domain.measures.documents import ALL_KEYS
 from worker.domain.measures.series import Doctype
 from worker.errors import RightEnded
-from worker.stores.measures.base import ALL_KEYS
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 
+from drill.faults import CouchdbRelay, FaultKind
+from drill.servers import DrillRedis
 from tests.support.system import NO_QUOTA, QUEUE_PREFIX, QUICK_START, System, until
 from worker.domain.measures.series import Series
-from worker.drill.couchdb_relay import CouchdbRelay
-from worker.drill.schedule import FaultKind
-from worker.drill.servers import DrillRedis
 
 pytestmark = pytest.mark.change
 

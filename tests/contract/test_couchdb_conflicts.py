@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.contract.conftest import couch_databases
-from worker.domain.measures.documents import Entry, to_document
+from worker.domain.measures.documents import ALL_KEYS, Entry, to_document
 from worker.domain.measures.series import Doctype
-from worker.stores.measures.base import ALL_KEYS
 from worker.stores.measures.factory import open_couchdb, open_measures
 
 

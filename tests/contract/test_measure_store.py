@@ -17,10 +17,19 @@ from tests.support.fakes import ByDoctype, DoctypeView
 from tests.support.gas_entries import gas_documents
 from tests.support.plain_readings import to_entries
 from tests.support.profiles import examples
-from worker.domain.measures.documents import Document, Entry, key_of, period_key, to_document, to_entry, to_load
+from worker.domain.measures.documents import (
+    ALL_KEYS,
+    Document,
+    Entry,
+    key_of,
+    period_key,
+    to_document,
+    to_entry,
+    to_load,
+)
 from worker.domain.measures.readings import PARIS, IntervalReading, day_length, local_midnight
 from worker.domain.measures.series import Doctype, Period, Series
-from worker.stores.measures.base import ALL_KEYS, DocumentsByDoctype, Layout, doctypes_of
+from worker.stores.measures.base import DocumentsByDoctype, Layout, doctypes_of
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
 HALF_HOUR = timedelta(minutes=30)

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from tests.support.factories import USAGE_POINT, answer_2026, curve_of, v5_answer
 from tests.support.recordings import RECORDINGS, RESPONSES
-from tests.unit.simulator.homes.gas.test_gas_recordings import DAYS as GAS_DAYS
-from tests.unit.simulator.homes.gas.test_gas_recordings import PERIODS as GAS_PERIODS
-from tests.unit.simulator.homes.test_recorded_folder import PRODUCTION
-from tests.unit.simulator.homes.test_recordings import HOUR_EXPORT, INDEX_EXPORT, METER
+from tests.unit.simulator.test_gas_recordings import DAYS as GAS_DAYS
+from tests.unit.simulator.test_gas_recordings import PERIODS as GAS_PERIODS
+from tests.unit.simulator.test_recorded_folder import PRODUCTION
+from tests.unit.simulator.test_recordings import HOUR_EXPORT, INDEX_EXPORT, METER
 from worker.domain.measures.series import Series
 
 _MOST_POINTS: Final = 12

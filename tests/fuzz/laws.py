@@ -24,6 +24,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
+from simulator.electricity_recordings import read_folder
+from simulator.recorded_files import BrokenRecording
 from tests.fuzz import corpus
 from tests.fuzz.mutations import mutated, mutated_bytes, mutated_file
 from tests.support.factories import (
@@ -49,8 +51,6 @@ from worker.domain.measures.readings import PARIS, DateWindow
 from worker.domain.measures.series import USUAL_SERIES, Doctype, Series, of_supplier
 from worker.domain.parsing.parsers import parse
 from worker.errors import MalformedAnswer, WorkerError
-from worker.simulator.homes.recording_formats import BrokenRecording
-from worker.simulator.homes.recordings import read_folder
 
 NOW: Final = datetime(2026, 10, 4, 9, 0, tzinfo=UTC)
 WINDOW: Final = DateWindow(date(2024, 10, 1), date(2024, 11, 1))

@@ -43,6 +43,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.connection_requests import ConnectionRequest
 from worker.domain.consent.operators import new_totp_key
 from worker.domain.fleet.incidents import Incident, IncidentKind
+from worker.domain.measures.documents import ALL_KEYS
 from worker.domain.measures.messages import LOOK_BACK
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Doctype, Series
@@ -51,7 +52,7 @@ from worker.ops.backups.create import back_up
 from worker.runtime.process import Runtime
 from worker.stores.database import Database
 from worker.stores.measures import sql
-from worker.stores.measures.base import ALL_KEYS, Document
+from worker.stores.measures.base import Document
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.stores.redis.heartbeats import WorkerHeartbeat
 from worker.stores.registry import migrations

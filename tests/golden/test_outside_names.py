@@ -30,6 +30,7 @@ from starlette.routing import Mount
 
 from config import celery_options
 from config.settings import PREFIX, Settings
+from simulator.control_routes import admin_routes
 from tests.support.pages import ROOT
 from worker import metrics as worker_metrics
 from worker.cli.gas_option import REFERENCE as WITH_GAS
@@ -39,14 +40,13 @@ from worker.domain.measures.packing import PACKED_SERIES
 from worker.domain.measures.series import Doctype
 from worker.logs import JsonFormatter, add_context, bind, fields
 from worker.ops import fleet_metrics
-from worker.simulator.api.admin import admin_routes
 from worker.stores.measures.sql import METADATA as MEASURES
 from worker.stores.redis.rate_limits import Rate
 from worker.stores.registry.tables import METADATA as REGISTRY
 from worker.web.app import create_app
 
 RECORDED = Path(__file__).parent / "outside_names.json"
-PACKAGES = ("config", "tasks", "worker")
+PACKAGES = ("config", "tasks", "worker", "simulator", "drill")
 NO_RUNTIME: Any = None  # In place of a runtime that no route asks for before it is called.
 HOLE = "{}"
 DEEPEST = 4  # How far a name is followed to what it is given.

@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from benchmarks.original import theirs
+from drill.expected_documents import Truth
 from tests.support import servers
-from worker.cli.totals_check import Truth
 
 pytestmark = pytest.mark.rest
 

@@ -12,6 +12,8 @@ import pytest
 import requests
 from starlette.types import ASGIApp
 
+from simulator.application import create_app
+from simulator.switches import SimulatorOptions
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.simulators import run_in_background
@@ -23,8 +25,6 @@ from worker.domain.measures.readings import ONE_DAY
 from worker.domain.measures.series import USUAL_SERIES, Series
 from worker.errors import GatewayBanned, SupplierLimited, TokenRefused
 from worker.runtime.process import Runtime
-from worker.simulator.app import create_app
-from worker.simulator.options import SimulatorOptions
 from worker.sync.due_at_gateway import GatewayWindows
 
 

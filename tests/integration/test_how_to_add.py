@@ -91,7 +91,7 @@ Build = Callable[[str, Mapping[str, str]], BuiltPage]
 @contextmanager
 def built_page(page: str, folder: Path, settings: Mapping[str, str]) -> Iterator[BuiltPage]:
     """Copy the code, put in what the page says, where it says, and start a process of the copy."""
-    for name in ("worker", "config", "tasks"):
+    for name in ("worker", "config", "tasks", "simulator", "drill"):
         # With the bytecode, which is right for copies too, but for what another process is just writing.
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.pyc.*"))
     text = (ROOT / "docs" / "how-to" / page).read_text(encoding="utf-8")

@@ -19,12 +19,11 @@ from tests.support.made_files import hour_export
 from tests.support.recordings import RECORDINGS, needs_recordings
 from tests.support.registries import METER, OTHER_METER, add_ready
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.documents import key_of, to_entry
+from worker.domain.measures.documents import ALL_KEYS, key_of, to_entry
 from worker.domain.measures.registers import day_energies
 from worker.domain.measures.series import Doctype, Series
 from worker.domain.reasons import Reason
 from worker.errors import FilesOnly, TokenNeeded
-from worker.stores.measures.base import ALL_KEYS
 
 COLUMNS: Final = (
     *("file", "format", "usage_point", "series", "first", "last", "days_new", "days_same", "days_different", "wh"),

@@ -17,6 +17,7 @@ import pytest
 import requests
 import responses
 
+from simulator.switches import CLIENT_ID, SimulatorOptions
 from tests.support.factories import PretendSupplier, make_window_sync, memory_measures, window_job
 from tests.support.fakes import DoctypeStores
 from tests.support.gas_answers import absent, day, ndjson, period
@@ -39,7 +40,6 @@ from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
 from worker.domain.measures.series import Series, contract_series
 from worker.domain.measures.windows import split_window
 from worker.domain.parsing.parsers import parse
-from worker.simulator.options import CLIENT_ID, SimulatorOptions
 
 METER = "09900000000001"
 CONTRACT = contract_series("grdf")

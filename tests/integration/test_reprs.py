@@ -31,7 +31,7 @@ from worker.web.sessions import Session
 ROOT = Path(__file__).parents[2]
 METER = "98765432109876"
 TOKENS = ("canary-access-token", "canary-refresh-token")
-OURS = ("worker", "config", "tasks")
+OURS = ("worker", "config", "tasks", "simulator", "drill")
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from simulator.switches import SimulatorOptions
 from tests.support.counting_proxy import CountingProxy
 from tests.support.factories import NOW
 from tests.support.fakes import ByDoctype
@@ -15,7 +16,6 @@ from tests.support.simulators import serve_in_background
 from worker.clients.suppliers import ENEDIS
 from worker.domain.measures.series import Doctype
 from worker.runtime.process import Runtime
-from worker.simulator.options import SimulatorOptions
 
 MOST_REQUESTS = {"plain": (40, 6), "packed": (20, 2)}  # Of a first and of an unchanged sync.
 

@@ -17,7 +17,7 @@ from tools.lock_files import ROOT
 
 pytestmark = pytest.mark.rest
 
-FOLDERS = ("config", "tasks", "worker")
+FOLDERS = ("config", "tasks", "worker", "simulator", "drill")
 CACHES = ignore_patterns("__pycache__", "*.egg-info")
 COMMIT = "0123456789ab"
 

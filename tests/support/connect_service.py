@@ -17,6 +17,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
+from simulator.application import create_app as create_simulator
+from simulator.switches import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
 from tests.support.factories import NOW
 from tests.support.household_pages import csrf_of
 from tests.support.installation import KeptRuntime, new_installation, prepare_installation
@@ -25,8 +27,6 @@ from tests.support.waiting import DEADLINE_S
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.invitations import InvitationPurpose
 from worker.runtime.process import Runtime
-from worker.simulator.app import create_app as create_simulator
-from worker.simulator.options import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
 from worker.web.app import create_app
 from worker.web.context import publish_backfills
 from worker.web.sessions import SESSION_COOKIE, Session, load_session

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.drill.couchdb_relay import CouchdbRelay
+from drill.faults import CouchdbRelay
 
 
 class CountingProxy(CouchdbRelay):

@@ -20,11 +20,11 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
-from worker.domain.measures.documents import to_entry
+from worker.domain.measures.documents import ALL_KEYS, to_entry
 from worker.domain.measures.overlaps import interval_of
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.series import Doctype, Series
-from worker.stores.measures.base import ALL_KEYS, MeasureStore
+from worker.stores.measures.base import MeasureStore
 from worker.sync.window import WindowSync
 
 DAY: Final = date(2024, 5, 10)

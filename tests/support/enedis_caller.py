@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 from httpx2 import Response
 from starlette.testclient import TestClient
 
-from worker.simulator.app import create_app
-from worker.simulator.options import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
+from simulator.application import create_app
+from simulator.switches import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
 
 NOW = datetime.fromisoformat("2024-11-05T09:00+01:00")
 HOME = "98765432109876"

@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 
 from tests.support.fakes import memory_measures
 from worker.domain.measures.aggregation import total_entries
-from worker.domain.measures.documents import Entry, period_key, to_document, to_entry
+from worker.domain.measures.documents import ALL_KEYS, Entry, period_key, to_document, to_entry
 from worker.domain.measures.readings import local_midnight
 from worker.domain.measures.series import Doctype, Series
 from worker.outputs.base import Change, OutputAccount
-from worker.stores.measures.base import ALL_KEYS, MeasureStore
+from worker.stores.measures.base import MeasureStore
 
 ACCOUNT = OutputAccount("home1", "home1", "default", consent_until=date(2024, 12, 31))
 NOW = datetime(2024, 10, 29, 7, 0, tzinfo=UTC)  # Two days after the longest day of the year.

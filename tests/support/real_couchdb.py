@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import couchdb
 
-from worker.drill.couchdb_relay import CouchdbRelay
+from drill.faults import CouchdbRelay
 
 VARIABLE: Final = "RELEVE_TEST_COUCHDB_URL"
 _ALL_DATABASES: Final = "/_all_dbs"

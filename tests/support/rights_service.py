@@ -17,12 +17,12 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from sqlalchemy import select
 
+from drill.expected_documents import count_wrong_details, fetch_truth, find_differences, read_stored
 from tests.support.household_browser import HouseholdBrowser
 from tests.support.household_pages import csrf_of
 from tests.support.registries import all_rows
 from tests.support.system import NO_QUOTA, QUICK_START, System, open_system
 from tests.support.waiting import until
-from worker.cli.totals_check import count_wrong_details, fetch_truth, find_differences, read_stored
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import Notice
 from worker.domain.consent.rights import Right

@@ -8,9 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 from starlette.types import ASGIApp
 
-from worker.simulator.app import create_app
-from worker.simulator.options import SimulatorOptions
-from worker.simulator.server import build_server
+from simulator.application import build_server, create_app
+from simulator.switches import SimulatorOptions
 from worker.stores.redis.sockets import address_of, listen
 
 

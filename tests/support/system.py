@@ -29,18 +29,18 @@ import requests
 from celery import Celery
 
 from config.settings import PREFIX, Settings
+from drill.expected_documents import Loads, Truth, count_repeats, loads_by_key
+from simulator.application import create_app
+from simulator.switches import SimulatorOptions
 from tests.support import servers
 from tests.support.commands import CommandResult, run_releve
 from tests.support.simulators import run_in_background
 from tests.support.waiting import DEADLINE_S, until
 from worker.cli.progress import asked_at
-from worker.cli.totals_check import Loads, Truth, count_repeats, loads_by_key
+from worker.domain.measures.documents import ALL_KEYS
 from worker.domain.measures.readings import PARIS
 from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
 from worker.runtime.process import Runtime
-from worker.simulator.app import create_app
-from worker.simulator.options import SimulatorOptions
-from worker.stores.measures.base import ALL_KEYS
 from worker.stores.redis.child_processes import Supervisor, answers, free_port
 
 ROOT: Final = Path(__file__).parents[2]

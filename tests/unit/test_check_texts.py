@@ -286,7 +286,7 @@ CASES: dict[Any, tuple[dict[str, str], list[str]]] = {
         ],
     ),
     code.layers: (
-        {"setup.cfg": SETUP, "worker/web/__init__.py": "", "worker/sync/a.py": "", "worker/simulator/a.py": ""},
+        {"setup.cfg": SETUP, "worker/web/__init__.py": "", "worker/sync/a.py": "", "simulator/a.py": ""},
         ["setup.cfg:9: worker.gone stands on a layer and is not there", "setup.cfg:9: worker.sync stands on no layer"],
     ),
     code.class_names: (

@@ -52,7 +52,7 @@ class _Named:
     """What the code and the templates name: constant texts, and patterns of the texts that are put together."""
 
     def __init__(self, project: Project) -> None:
-        modules = [module for module in project.modules if module.path.startswith("worker/")]
+        modules = [module for module in project.modules if not module.path.startswith(("config/", "tasks/"))]
         self._texts = {text for module in modules for _, text in module.strings}
         patterns = {
             "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else "(.+)" for part in joined.values)

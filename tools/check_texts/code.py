@@ -60,7 +60,7 @@ _PROTOCOLS = {
 }
 _TESTED = ("domain", "clients", "stores", "sync", "accounts", "ops", "cli", "web")
 # Where a series may be named: its description, what reads and asks for it, and the simulator, which has homes with all.
-_NAMES_SERIES = ("worker/domain/measures/series.py", "worker/domain/parsing/", "worker/simulator/")
+_NAMES_SERIES = ("worker/domain/measures/series.py", "worker/domain/parsing/", "simulator/")
 _SERIES = sorted({f'"{series.value}"' for series in Series} - {'"daily"', '"contract"', '"registers"'})
 _DECIDES = re.compile(rf"(?:==|!=|\bin\b|case)\s*[(\[{{]?\s*(?:{'|'.join(map(re.escape, _SERIES))})")
 # Error classes that say nothing of the cause: a subclass is raised in their place.
@@ -80,8 +80,7 @@ def layers(project: Project) -> Iterator[Fault]:
     on_a_layer = {part.strip() for row in rows for part in row.replace(":", "|").split("|")}
     parts = {PurePosixPath(module.path).with_suffix("").parts for module in project.modules}
     ours = {f"worker.{path[1]}" for path in parts if path[0] == "worker" and not path[1].startswith("__")}
-    # The simulator pretends to be the supplier: a contract of its own says what it may import.
-    expected = {"tasks", *ours} - {"worker.simulator"}
+    expected = {"tasks", *ours}
     for name in sorted(on_a_layer ^ expected):
         what = "stands on no layer: add it" if name in expected else "stands on a layer and is not there"
         yield project.page("setup.cfg").fault("[importlinter:contract:floors]", f"{name} {what}")

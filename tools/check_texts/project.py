@@ -13,7 +13,7 @@ from typing import Any
 
 from tools.doc_words import prose_of
 
-PACKAGES = ("config", "tasks", "worker")
+PACKAGES = ("config", "tasks", "worker", "simulator", "drill")
 # The open part of the CHANGELOG is written in our words; what was released stays as it was.
 _RELEASED = re.compile(r"^## \d.*", re.MULTILINE | re.DOTALL)
 

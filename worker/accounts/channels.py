@@ -28,6 +28,7 @@ from worker.texts import LANGUAGES
 if TYPE_CHECKING:
     from worker.accounts.access.household_mails import HouseholdMails
 
+
 log = logging.getLogger("releve.notices")
 
 

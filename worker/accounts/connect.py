@@ -53,7 +53,6 @@ from worker.stores.redis.connection_requests import ConnectionRequests
 from worker.stores.redis.locks import Locks
 
 log = logging.getLogger("releve.consents")
-
 # The longest answer of the supplier takes less; after it a killed process counts as dead.
 _STEP_S: Final = 90.0
 _LONGEST_STEP_S: Final = 600.0

@@ -17,13 +17,12 @@ from worker.domain.measures.completeness import (
     interval_days,
 )
 from worker.domain.measures.coverage import find_gaps
-from worker.domain.measures.documents import Entry, KeyRange, key_range, touched_window
+from worker.domain.measures.documents import ALL_KEYS, Entry, KeyRange, key_range, touched_window
 from worker.domain.measures.peaks import Peak, to_peaks
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.registers import DayEnergy, SequenceBreak, day_energies, find_breaks
 from worker.domain.measures.series import Doctype, Granularity, Series
 from worker.domain.measures.states import state_on
-from worker.stores.measures.base import ALL_KEYS
 
 EntriesByDoctype = Mapping[Doctype, Sequence[Entry]]
 

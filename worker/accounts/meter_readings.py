@@ -26,7 +26,6 @@ from worker.stores.redis.locks import Locks
 from worker.stores.registry.hashed_meters.reading_tries import ReadingTryTable
 
 log = logging.getLogger("releve.consents")
-
 _LOCK_S, _LONGEST_S = 90.0, 600.0
 # The newest midnight that is told begins yesterday, or before the morning's publication the day before. An older one
 # would allow too wide a range.

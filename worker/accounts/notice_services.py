@@ -23,6 +23,7 @@ from worker.domain.networks import Network, may_be_named, may_be_reached
 if TYPE_CHECKING:
     from apprise import Apprise
 
+
 # "Unauthorized, error=401." of a web service, "Socket Exception: (550, b'no such user')" of a mail server.
 _STATUS: Final = re.compile(r"\berror=(\d{3})\b|^Socket Exception: \((\d{3}),", re.MULTILINE)
 MAIL_SCHEMES: Final = ("mailto", "mailtos")

@@ -37,9 +37,7 @@ from worker.domain.consent.evidence import HOUSEHOLD, DatesSource
 from worker.domain.consent.invitations import Invitation, InvitationPurpose
 from worker.domain.consent.proxy import ProxyCaller
 from worker.domain.measures.readings import civil_date
-from worker.errors import (
-    StoreUnavailable,
-)
+from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.redis.connection_requests import ConnectionRequests
@@ -53,7 +51,6 @@ from worker.stores.registry.proxy.grants import ProxyGrantTable
 from worker.stores.registry.rights import forget_rights
 
 log = logging.getLogger("releve.consents")
-
 _A_DAY_S: Final = 86_400
 
 

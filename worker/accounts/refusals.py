@@ -44,7 +44,6 @@ from worker.stores.registry.refusals import PendingRefusals
 from worker.sync.incidents import Incidents
 
 log = logging.getLogger("releve.refusals")
-
 # A pending refusal is confirmed by a second refusal at least this long after the first.
 CONFIRMATION_INTERVAL: Final = timedelta(hours=6)
 # First refusals within this time count together. It is shorter than the wait before a refused account is asked again,

@@ -25,7 +25,6 @@ from worker.sync.claims import WindowClaims
 from worker.sync.incidents import Incidents
 
 log = logging.getLogger("releve.tokens")
-
 _MAX_PER_TICK: Final = 200
 _TICKS_PER_HOUR: Final = 60
 _QUOTA_DIVISOR: Final = 10  # A tick spends a tenth of a minute's quota.

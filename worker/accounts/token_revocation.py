@@ -19,7 +19,6 @@ from worker.logs import fields
 from worker.stores.registry.tokens import TokenTable, UnusedToken
 
 log = logging.getLogger("releve.tokens")
-
 _MOST_AT_ONCE: Final = 200
 _LONGEST_WAIT: Final = timedelta(days=7)
 

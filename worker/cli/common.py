@@ -17,14 +17,14 @@ import click
 
 from config.settings import get_settings
 from worker.cli.gas_option import shows_gas
-from worker.cli.tables import local_text as local_text
-from worker.cli.tables import print_table as print_table
+from worker.cli.tables import print_table
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.rights import is_gas_meter
 from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
 from worker.domain.laws.published_months import MonthComparison
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.series import Doctype, Period, Series, parse_series, usual_series
+from worker.ops.logging_setup import warn
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import open_current_database
 from worker.stores.database import Database
@@ -33,9 +33,7 @@ from worker.sync.audit import all_accounts
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d?")
 LONGEST_NAME: Final = 100
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
 PORT: Final = click.IntRange(0, 65_535)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 limit_option = click.option("--limit", type=click.IntRange(1), metavar="N", help="Show at most this many.")
@@ -215,11 +213,6 @@ def shell_language() -> str:
     """Return the language of this shell, ``fr`` or ``en``, as LC_ALL, LC_MESSAGES or LANG names it."""
     names = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
     return "fr" if next(filter(None, names), "").lower().startswith("fr") else "en"
-
-
-def warn(text: str) -> None:
-    """Print one line on the error stream."""
-    click.echo(f"releve: {text}", err=True)
 
 
 def print_result(value: Mapping[str, Any], *lines: str, as_json: bool) -> None:

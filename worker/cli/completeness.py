@@ -8,15 +8,8 @@ import click
 
 from worker.accounts.explanations import AccountCoverage, coverage_of, coverage_to_json
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
-from worker.cli.common import (
-    chosen_accounts,
-    json_option,
-    local_text,
-    open_runtime,
-    print_json,
-    print_table,
-    require_one_or_all,
-)
+from worker.cli.common import chosen_accounts, json_option, open_runtime, print_json, require_one_or_all
+from worker.cli.tables import local_text, print_table
 from worker.domain.measures.completeness import DayState
 from worker.domain.measures.coverage import Coverage
 from worker.domain.measures.holes import Hole, MissingCurve

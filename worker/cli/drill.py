@@ -11,14 +11,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from worker.cli.common import SeriesNames, json_option, print_json, warn
-from worker.cli.totals_check import DIFFERENCES
+from drill.expected_documents import DIFFERENCES
+from drill.faults import plan_faults
+from drill.fleet import DrillFleet
+from drill.run import Drill, DrillReport
+from drill.servers import find_couchdb_program, open_servers
+from worker.cli.common import SeriesNames, json_option, print_json
 from worker.domain.measures.series import USUAL_SERIES, Series
-from worker.drill.fleet import DrillFleet
-from worker.drill.report import DrillReport
-from worker.drill.run import Drill
-from worker.drill.schedule import plan_faults
-from worker.drill.servers import find_couchdb_program, open_servers
+from worker.ops.logging_setup import warn
 
 _ACCOUNTS: Final = 12
 _PRESETS: Final = ("enedis-2026", "enedis-2026", "enedis-v4", "enedis-v4")

@@ -18,13 +18,13 @@ from worker.cli.common import (
     describe_month,
     describe_removal,
     json_option,
-    local_text,
     name_beside_key,
     open_runtime,
     print_result,
     shell_language,
 )
 from worker.cli.output_lines import describe_output
+from worker.cli.tables import local_text
 from worker.domain.exports.public_documents import to_plain_number
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.completeness import half_hours_of

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import click
 
-from worker.cli.common import json_option, open_runtime, print_json, print_table
+from worker.cli.common import json_option, open_runtime, print_json
+from worker.cli.tables import print_table
 from worker.domain.measures.amounts import format_percent, round_share
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.series import Series
@@ -18,7 +19,6 @@ from worker.stores.registry.completeness import HourFreshness
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _UNKNOWN: Final = "·"
-
 Counts = tuple[int, int]  # Complete and active accounts; the latter are not 0.
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from worker.accounts.explanations import correction_to_json
-from worker.cli.common import Day, describe_removal, json_option, local_text, open_runtime, print_json, print_table
+from worker.cli.common import Day, describe_removal, json_option, open_runtime, print_json
+from worker.cli.tables import local_text, print_table
 from worker.domain.measures.amounts import format_kwh
 from worker.domain.measures.readings import PARIS
 from worker.domain.measures.series import Period, curve_of, daily_of

@@ -22,7 +22,6 @@ from worker.runtime.process import Runtime
 from worker.texts import has_text, translate, translate_code
 
 _FROM_STDIN: Final = "-"
-
 _token_option = click.option(
     "--token", metavar="-", help="Give - to read the token from standard input. Default: a prompt asks for it."
 )

@@ -13,17 +13,17 @@ from worker.cli.common import (
     GasMeterNumber,
     UsagePoint,
     json_option,
-    local_text,
     open_runtime,
     print_json,
     shell_user,
     tenant_option,
-    warn,
 )
 from worker.cli.gas_option import GasOption, shows_gas
+from worker.cli.tables import local_text
 from worker.clients.suppliers import ENEDIS, GRDF
 from worker.domain.consent.invitations import Invitation
 from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.ops.logging_setup import warn
 from worker.stores.registry.tenants import require_tenant
 
 

@@ -24,9 +24,57 @@ from worker.ops.version import describe_version
 FAILED: Final = 1
 MISUSE: Final = 2
 INTERRUPTED: Final = 130
-
 _SAY_IT_THEMSELVES: Final = ("doctor", "health")  # Or nothing, as containers ask every few seconds.
 _GAS_SETTING: Final = "RELEVE_GRDF_CLIENT_ID"
+PLACES: Final = {
+    "account_series": ("worker.cli.account_series", "account_series"),
+    "accounts": ("worker.cli.accounts", "accounts"),
+    "audit": ("worker.cli.audit", "audit"),
+    "backfill": ("worker.cli.backfill", "backfill"),
+    "backup": ("worker.cli.backup", "backup"),
+    "backup_info": ("worker.cli.backup_info", "backup_info"),
+    "completeness": ("worker.cli.completeness", "completeness"),
+    "consents": ("worker.cli.consents", "consents"),
+    "demo": ("drill.demo", "demo"),
+    "doctor": ("worker.cli.doctor", "doctor"),
+    "drill": ("worker.cli.drill", "drill"),
+    "explain": ("worker.cli.explain", "explain"),
+    "freshness": ("worker.cli.freshness", "freshness"),
+    "health": ("worker.cli.health", "health"),
+    "history": ("worker.cli.history", "history"),
+    "home": ("worker.cli.home", "home"),
+    "import_files": ("worker.cli.import_files", "import_files"),
+    "incidents": ("worker.cli.incidents", "incidents"),
+    "invitations": ("worker.cli.invitations", "invitations"),
+    "invite": ("worker.cli.invite", "invite"),
+    "keys": ("worker.cli.keys", "keys"),
+    "main": ("worker.cli.main", "main"),
+    "metrics": ("worker.cli.metrics", "metrics"),
+    "migrate": ("worker.cli.migrate", "migrate"),
+    "migrate_layout": ("worker.cli.migrate_layout", "migrate_layout"),
+    "operators": ("worker.cli.operators", "operators"),
+    "outputs": ("worker.cli.outputs", "outputs"),
+    "plan": ("worker.cli.plan", "plan"),
+    "pretend_homes": ("drill.demo", "pretend_homes"),
+    "proxy_clients": ("worker.cli.proxy_clients", "proxy_clients"),
+    "quarantine": ("worker.cli.quarantine", "quarantine"),
+    "replay": ("worker.cli.replay", "replay"),
+    "requests": ("worker.cli.requests", "requests"),
+    "restore": ("worker.cli.restore", "restore"),
+    "rights": ("worker.cli.rights", "rights"),
+    "secrets": ("worker.cli.secrets", "secrets"),
+    "sessions": ("worker.cli.sessions", "sessions"),
+    "show": ("worker.cli.show", "show"),
+    "simulate": ("worker.cli.simulate", "simulate"),
+    "status": ("worker.cli.status", "status"),
+    "support_bundle": ("worker.cli.support_bundle", "support_bundle"),
+    "sync": ("worker.cli.sync", "sync"),
+    "tenants": ("worker.cli.tenants", "tenants"),
+    "tokens": ("worker.cli.tokens", "tokens"),
+    "up": ("worker.cli.up", "up"),
+    "verify": ("worker.cli.verify", "verify"),
+    "web": ("worker.cli.web", "web"),
+}
 _MODULES: Final = {"import": "import_files"}  # A word of Python is no name there.
 
 
@@ -42,7 +90,7 @@ class LazyGroup(click.Group):
         from worker.cli.audit_trail import record_command
 
         name = _MODULES.get(cmd_name, cmd_name.replace("-", "_"))
-        command: click.Command = getattr(import_module(f"worker.cli.{name}"), name)
+        command: click.Command = getattr(import_module(PLACES[name][0]), PLACES[name][1])
         command.short_help = COMMANDS[cmd_name]  # The completion of a shell shows it.
         return record_command(command, cmd_name)
 

@@ -11,10 +11,11 @@ from typing import Final
 import click
 
 from config.settings import Settings, get_settings
-from worker.cli.common import json_option, print_json, warn
+from worker.cli.common import json_option, print_json
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Series
 from worker.errors import StoreUnavailable
+from worker.ops.logging_setup import warn
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import build_measures
 from worker.stores.measures.base import Layout, MeasureStore

@@ -11,14 +11,7 @@ import click
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.accounts.explanations import to_row
-from worker.cli.common import (
-    confirm_on_terminal,
-    json_option,
-    open_registry_database,
-    print_json,
-    print_rows,
-    warn,
-)
+from worker.cli.common import confirm_on_terminal, json_option, open_registry_database, print_json, print_rows
 from worker.domain.clock import real_clock
 from worker.domain.consent.access_keys import KeyKind
 from worker.domain.consent.operators import (
@@ -30,6 +23,7 @@ from worker.domain.consent.operators import (
     plain_name,
     totp_address,
 )
+from worker.ops.logging_setup import warn
 from worker.runtime.keys import has_session_keys
 from worker.runtime.process import Runtime
 from worker.runtime.web import OperatorAccess, build_operator_access
@@ -37,7 +31,6 @@ from worker.stores.registry.access.operators import OperatorRefused
 
 _FROM_STDIN: Final = "-"
 _CODE_TRIES: Final = 3
-
 _password_option = click.option(
     "--password", metavar="-", help="Give - to read the password from standard input. Default: a prompt asks for it."
 )

@@ -12,7 +12,7 @@ import click
 
 from config.settings import Settings, get_settings
 from worker.accounts.explanations import to_row
-from worker.cli.common import SeriesNames, json_option, print_result, warn
+from worker.cli.common import SeriesNames, json_option, print_result
 from worker.cli.gas_option import ChoiceWithGas
 from worker.clients.suppliers import GRDF, SUPPLIERS
 from worker.domain.clock import clock_from
@@ -22,6 +22,7 @@ from worker.domain.measures.readings import ONE_DAY, civil_date
 from worker.domain.measures.series import Series, of_supplier
 from worker.domain.measures.windows import MAX_LOAD_CURVE_HISTORY_DAYS
 from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from, is_applied
+from worker.ops.logging_setup import warn
 from worker.runtime.series import fleet_series
 from worker.runtime.stores import open_current_database
 from worker.runtime.supplier import chosen_presets, quota_from, supplier_of_preset

@@ -9,9 +9,10 @@ from typing import Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from worker.cli.common import print_json, warn
+from worker.cli.common import print_json
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.series import Series
+from worker.ops.logging_setup import warn
 from worker.runtime.process import Runtime
 from worker.stores.redis.claims import member_of
 from worker.sync.claims import LANES
@@ -19,7 +20,6 @@ from worker.sync.claims import LANES
 _POLL_S: Final = 0.5
 # A history that goes on later than this has failed too often today.
 _GIVEN_UP: Final = timedelta(hours=1)
-
 ProgressCounter = Callable[[Account], tuple[int, int]]  # Returns the numbers done and wanted.
 
 

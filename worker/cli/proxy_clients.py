@@ -16,10 +16,10 @@ from worker.cli.common import (
     print_rows,
     tenant_column,
     tenant_option,
-    warn,
 )
 from worker.domain.consent.proxy import check_redirect_uri
 from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.ops.logging_setup import warn
 from worker.stores.registry.proxy.clients import ProxyClientTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
 from worker.stores.registry.tenants import require_tenant

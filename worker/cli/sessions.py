@@ -13,7 +13,6 @@ from worker.domain.consent.access_keys import KeyKind
 from worker.stores.registry.access.sessions import SESSIONS, SessionTable
 
 _KINDS: Final = {"household": KeyKind.HOUSEHOLD_SESSION, "operator": KeyKind.OPERATOR_SESSION}
-
 _kind_option = click.option(
     "--kind", type=click.Choice(list(_KINDS)), help="Only sessions of households, or of operators."
 )

@@ -14,8 +14,9 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
-from worker.cli.common import Day, open_runtime, print_table
+from worker.cli.common import Day, open_runtime
 from worker.cli.gas_option import SERIES
+from worker.cli.tables import print_table
 from worker.domain.exports.public_documents import (
     MONTH_FIELDS,
     PUBLIC_FIELDS,

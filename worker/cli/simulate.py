@@ -10,15 +10,15 @@ import click
 
 from config.settings import PREFIX, ConfigError, Settings
 from config.validation import is_suppliers
-from worker.cli.common import PORT, refusing_taken_port, warn
-from worker.ops.logging_setup import configure_process
+from simulator.application import DEFAULT_HOST, DEFAULT_PORT, serve
+from simulator.control_routes import is_loopback
+from simulator.electricity_recordings import RecordedFolder
+from simulator.recorded_files import BrokenRecording
+from simulator.switches import SimulatorOptions
+from worker.cli.common import PORT, refusing_taken_port
+from worker.ops.logging_setup import configure_process, warn
 from worker.ops.startup import own_credentials
 from worker.runtime.process import announce_pretend_time
-from worker.simulator.api.admin_routes import is_loopback
-from worker.simulator.homes.recording_formats import BrokenRecording
-from worker.simulator.homes.recordings import RecordedFolder
-from worker.simulator.options import SimulatorOptions
-from worker.simulator.server import DEFAULT_HOST, DEFAULT_PORT, serve
 
 _HOSTS: Final = ("enedis_url", "enedis_authorize_url", "grdf_url", "grdf_token_url", "grdf_authorize_url")
 

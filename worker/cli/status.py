@@ -13,15 +13,14 @@ from worker.accounts.status import AccountStatus, status_of
 from worker.cli.common import (
     json_option,
     limit_option,
-    local_text,
     open_runtime,
     print_json,
     print_json_lines,
     print_rows,
-    print_table,
     state_option,
 )
 from worker.cli.status_summary import load_summary, print_summary
+from worker.cli.tables import local_text, print_table
 from worker.domain.consent.accounts import AccountState
 from worker.runtime.process import Runtime
 from worker.texts import translate_code

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from config.settings import PREFIX, SIMULATOR_SECRET, Settings, get_settings
-from worker.cli.common import warn
 from worker.clients.enedis.presets import PRESETS
+from worker.ops.logging_setup import warn
 from worker.stores.encryption import generate_key
 from worker.stores.redis.child_processes import Supervisor
 

@@ -13,16 +13,16 @@ from worker.cli.common import (
     DayCount,
     checked_name,
     json_option,
-    local_text,
     open_registry_database,
     print_json,
     print_rows,
     tenant_column,
     tenant_option,
-    warn,
 )
+from worker.cli.tables import local_text
 from worker.domain.consent.scopes import Scope
 from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.ops.logging_setup import warn
 from worker.stores.registry.api_tokens import LONGEST_LIFE, USUAL_LIFE, ApiTokenTable
 from worker.stores.registry.tenants import require_tenant
 

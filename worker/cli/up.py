@@ -11,11 +11,12 @@ from typing import Final
 import click
 
 from config.settings import ConfigError, Settings, get_settings
-from worker.cli.common import PORT, refusing_taken_port, warn
+from worker.cli.common import PORT, refusing_taken_port
 from worker.cli.operators import warn_without_operators
 from worker.cli.supervise import part_command, public_url
 from worker.ops.flower import DEFAULT_PORT as FLOWER_PORT
 from worker.ops.flower import USER, password, password_source
+from worker.ops.logging_setup import warn
 from worker.ops.part_supervisor import PartPlan
 from worker.ops.plain_connections import find_plain_http
 from worker.ops.startup import check_credentials

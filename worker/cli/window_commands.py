@@ -17,7 +17,6 @@ from worker.sync.inline import Inline
 
 _NEED_TOKEN: Final = (TokenNeeded.code, TokenRefused.code)
 _NO_WORKER: Final = "no worker is running: start one with `releve up` or `celery -A worker worker`, or use --inline"
-
 inline_option = click.option("--inline", is_flag=True, help="Run now in this process, without the queue.")
 wait_option = click.option("--wait", is_flag=True, help="Queue it, then show progress until it is done.")
 

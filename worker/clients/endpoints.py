@@ -17,7 +17,6 @@ from worker.domain.measures.series import Series
 
 TokenMode = Literal["user", "application", "bearer"]
 ConsentStyle = Literal["usage_point", "autorisation", "right"]
-
 TOKEN_API: Final = "token"  # noqa: S105 - the name of a quota, not a secret
 SHARED_QUOTA: Final = "data"  # Of all calls that have no quota of their own.
 

@@ -1,6 +1,6 @@
 """The usage points (meters) that the claims of an ``id_token`` name.
 
-    GRDF   {"consentements": "[{\"pce\": \"01234567890123\", \"id_accreditation\": \"…\"}]"}, a text that holds JSON
+    GRDF   {"consentements": "[{"pce": "01234567890123", "id_accreditation": "…"}]"}, a text that holds JSON
     Enedis {"usage_point_id": "98765432109876"}
 
 GRDF sends an id_token. No answer of Enedis with one is known, but the documentation of the original konnector mentions

@@ -1,7 +1,7 @@
-"""A reader of JSON values that come one after another in chunks of bytes, from a buffer of a bounded size.
+r"""A reader of JSON values that come one after another in chunks of bytes, from a buffer of a bounded size.
 
-    {"a": 1}\\n{"a": 2}\\n      one a line (NDJSON)
-    {\\n "a": 1}{"a": 2}       over several lines, glued together
+    {"a": 1}\n{"a": 2}\n      one a line (NDJSON)
+    {\n "a": 1}{"a": 2}       over several lines, glued together
     [{"a": 1}, {"a": 2}]      the items of a list
 
 No more is kept than the value that is not over yet. Whatever is wrong has one reason: an answer that breaks off, or

@@ -68,7 +68,6 @@ DEFAULT_TIMEOUTS: Final[Timeouts] = (5.0, 20.0)
 SHORT_ANSWER: Final = StreamLimits(stream_bytes=64 * 1024)  # Of a call that changes something.
 _LONGEST_REFUSAL: Final = 64 * 1024  # Bytes; what comes after them is not read.
 _CHUNK: Final = 16 * 1024
-
 # At DEBUG the first two loggers write tokens and secrets, and the third the query with the meter's number. With
 # malformed headers the third does so at WARNING too. Nothing is lost: failures are raised as our errors.
 for _name, _level in (

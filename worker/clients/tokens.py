@@ -27,6 +27,7 @@ from worker.errors import (
 if TYPE_CHECKING:
     from worker.clients.oauth import OAuthClient
 
+
 # A token that ends within this time is renewed before a call.
 RENEW_AHEAD_S: Final = 300.0
 _CONSENT_AGAIN: Final = "this account has no usable token: its holder must consent again"

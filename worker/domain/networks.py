@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from typing import Final
 
 _PRIVATE_ENDINGS: Final = (".local", ".lan", ".home.arpa", ".internal", ".localhost")
-
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 _TRANSLATED: Final = ipaddress.ip_network("64:ff9b::/96")
 _COMPATIBLE: Final = ipaddress.ip_network("::/96")
-
 # The networks of a home: its own machine, its router's addresses, and those of a private network laid over others.
 HOME_NETWORKS: Final[tuple[Network, ...]] = tuple(
     ipaddress.ip_network(text)

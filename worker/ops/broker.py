@@ -21,7 +21,6 @@ from worker.errors import StoreUnavailable
 
 PUBLISHED_AT: Final = "releve_published_at"  # A message header: seconds since 1970, like 1721890800.25.
 
-
 # -- errors
 
 

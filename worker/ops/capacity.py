@@ -18,7 +18,6 @@ from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.policies import PolicyTable
 
 APPLY: Final = "`releve plan --apply`"
-
 log = logging.getLogger("releve.capacity")
 
 

@@ -29,14 +29,12 @@ from worker.errors import WorkerError
 from worker.metrics import Definition, MetricRegistry
 
 METRICS: Final = MetricRegistry()
-
 UP: Final = METRICS.define(
     "gauge",
     "releve_up",
     "1 if this part answers. If it does not, its metrics are missing.",
     part=("registry", "measures", "redis", "broker"),
 )
-
 # -- the registry
 ACCOUNTS: Final = METRICS.define("gauge", "releve_accounts", "Accounts, by state.", state=AccountState)
 FRESHNESS: Final = METRICS.define(
@@ -76,7 +74,6 @@ NIGHT_CALLS_LIMIT: Final = METRICS.define(
     "releve_night_calls_limit",
     "Calls that the quota leaves for a nightly sync if other lanes are busy. Missing without a limit.",
 )
-
 # -- Redis
 GATE_OPEN: Final = METRICS.define("gauge", "releve_gate_open", "1 if calls are allowed, 0 during a rate-limit pause.")
 GATE_OPENS_IN: Final = METRICS.define(
@@ -149,14 +146,12 @@ AUDIT_FINDINGS: Final = METRICS.define(
     law=Law,
     cause=Cause,
 )
-
 AUDIT_DEVIATIONS: Final = METRICS.define(
     "gauge",
     "releve_audit_deviations",
     "Months of gas in the last audit whose days differ by more than 1 m³ from the published month. Not an error. "
     "Missing without gas.",
 )
-
 # -- each supplier, where there are several; those above are then Enedis' alone
 SUPPLIER_GATE_OPEN: Final = METRICS.define(
     "gauge",
@@ -216,7 +211,6 @@ SUPPLIER_NIGHT_CALLS_LIMIT: Final = METRICS.define(
     "Calls that a supplier's quota leaves for a nightly sync if other lanes are busy.",
     supplier=SUPPLIERS,
 )
-
 # -- the broker
 QUEUE_MESSAGES: Final = METRICS.define("gauge", "releve_queue_messages", "Messages waiting in a queue.", queue=())
 QUEUE_AGE: Final = METRICS.define(
@@ -225,11 +219,8 @@ QUEUE_AGE: Final = METRICS.define(
     "Age of the next message in a queue, 0 for an empty queue (Redis only, because RabbitMQ does not tell).",
     queue=(),
 )
-
 log = logging.getLogger("releve.metrics")
-
 TIMEOUT_S: Final = 6.0  # Prometheus itself waits 10 s by default.
-
 # A metric's value, None where it has none; with labels its values by the value of the label, or by a tuple of several.
 Value = float | None | Mapping[Any, float]
 Samples = Iterable[tuple[Definition, Value]]

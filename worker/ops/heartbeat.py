@@ -21,7 +21,6 @@ from worker.stores.redis.broker import BrokerMessages
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 
 log = logging.getLogger("releve.heartbeat")
-
 INTERVAL_S: Final = 4.0
 WORKER_ID: Final = f"{platform.node() or 'host'}-{os.getpid()}-{secrets.token_hex(3)}".replace(":", "-")
 # The watchdog restarts the program in its own process, which keeps its environment.

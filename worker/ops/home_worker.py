@@ -20,7 +20,6 @@ from config.settings import get_settings
 from worker.app import app
 
 log = logging.getLogger("releve")
-
 # They log each task that is sent, received and done: a dozen a minute, for ever, on a card that wears out.
 _LOGGERS: Final = ("celery.app.trace", "celery.beat", "celery.worker.strategy")
 

@@ -9,11 +9,18 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+import click
 from pydantic import SecretStr
 
 from config.settings import ConfigError, Settings
 from worker import logs
 from worker.logs import REDACTOR
+
+
+def warn(text: str) -> None:
+    """Print one line on the error stream."""
+    click.echo(f"releve: {text}", err=True)
+
 
 # They are made in data_dir at first use. The web application alone reads ``session.key``, which it masks when it does.
 _SECRET_FILES: Final = ("token.keys", "flower.password")

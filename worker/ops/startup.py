@@ -33,7 +33,6 @@ from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.heartbeats import Heartbeats
 
 log = logging.getLogger("releve")
-
 SIMULATOR_CREDENTIALS: Final = {
     "enedis_client_id": Settings.model_fields["enedis_client_id"].default,
     "enedis_client_secret": Settings.model_fields["enedis_client_secret"].default,
@@ -152,7 +151,10 @@ def _check_couchdb(settings: Settings) -> None:
     server = open_couchdb(settings.measures(), settings.store_timeout_s)
     if server is None:
         return
-    from worker.stores.measures.couchdb_http import ServerUnsuitable, check_server  # Not where measures are in SQL.
+    from worker.stores.measures.couchdb_http import (
+        ServerUnsuitable,
+        check_server,  # Not where measures are in SQL.
+    )
 
     try:
         check_server(server)

@@ -33,7 +33,6 @@ from worker.ops.heartbeat import RESTARTS_VARIABLE, Heartbeat, WorkerActivity
 from worker.runtime.current import get_runtime
 
 log = logging.getLogger("releve.watchdog")
-
 CHECK_EVERY_S: Final = 15.0
 RECONNECTING_S: Final = 35.0  # Celery waits up to 30 s between two attempts to connect.
 GRACE_BEYOND_CALL_S: Final = 10.0  # Our supervisor grants the same time: worker/cli/up.py.
@@ -46,7 +45,6 @@ _IO_TIME_OUTS: Final = {
     "redis": {"socket_timeout": ANSWER_S, "socket_connect_timeout": _CONNECT_S},
     "amqp": {"read_timeout": ANSWER_S, "write_timeout": ANSWER_S},
 }
-
 
 # -- watchdog
 

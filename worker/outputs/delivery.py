@@ -40,7 +40,6 @@ from worker.stores.registry.outputs.outbox import BEGINNING, OutboxTable, Waitin
 from worker.stores.registry.outputs.outputs import OutputState, OutputTable
 
 log = logging.getLogger("releve.outputs")
-
 LONGEST_RUN_S: Final = 60.0  # After which the next run goes on.
 NOTICE_AFTER: Final = timedelta(days=1)
 _LOCK_S: Final = 30.0

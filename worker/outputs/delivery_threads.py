@@ -11,7 +11,6 @@ from worker.errors import WorkerError
 from worker.logs import fields
 
 log = logging.getLogger("releve.outputs")
-
 MOST_THREADS: Final = 4
 
 

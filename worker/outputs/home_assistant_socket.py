@@ -38,7 +38,6 @@ _NO_HOME_ASSISTANT: Final = f"this is not Home Assistant: give the address of it
 # The library logs each frame, the one with the token too, at level DEBUG.
 _SILENT: Final = logging.getLogger("worker.outputs.home_assistant_frames")
 _SILENT.setLevel(logging.CRITICAL)
-
 Message = dict[str, Any]
 Version = tuple[int, int]
 

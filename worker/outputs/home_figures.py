@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from worker.domain.measures.documents import Document, KeyRange, key_of, key_range
+from worker.domain.measures.documents import ALL_KEYS, Document, KeyRange, key_of, key_range
 from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
 from worker.domain.measures.series import Period, Series
-from worker.stores.measures.base import ALL_KEYS, MeasureStore
+from worker.stores.measures.base import MeasureStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ from typing import Final
 
 from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, MILLIWATT_HOURS_PER_WH
 from worker.domain.measures.completeness import interval_days
-from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry, key_range, period_key, to_entry
+from worker.domain.measures.documents import ALL_KEYS, USUAL_STEP_MINUTES, Entry, key_range, period_key, to_entry
 from worker.domain.measures.peaks import to_peaks
 from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date, local_midnight
 from worker.domain.measures.registers import day_energies, read_registers
 from worker.domain.measures.series import Doctype, Granularity, Period, Series, contract_series
 from worker.outputs.base import Change
-from worker.stores.measures.base import ALL_KEYS, MeasureStore
+from worker.stores.measures.base import MeasureStore
 
 _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
 _ALL_REGISTERS: Final = "total"  # The tariff period of a meter that counts in one register alone.

@@ -7,14 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import takewhile
 
-from worker.domain.exports.statistics import (
-    DayAmounts,
-    Statistic,
-    StatisticRow,
-    daily_amounts,
-    to_days,
-    to_rows,
-)
+from worker.domain.exports.statistics import DayAmounts, Statistic, StatisticRow, daily_amounts, to_days, to_rows
 from worker.domain.measures.documents import ALL_KEYS, key_range, to_reading
 from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
 from worker.domain.measures.series import Doctype

@@ -15,11 +15,9 @@ from worker.domain.fleet.lanes import EQUAL_SHARES, LANES, QUOTA_LANES, Lane, Sh
 
 SECOND_MS: Final = 1000
 HOUR_MS: Final = 3_600_000
-
 RAMP_US: Final = 60_000_000  # The gate opens gradually over this time, after it was closed.
 # Without a limit a second, the gate's ramp ends at four calls a second.
 RAMP_SPACING_US: Final = 250_000
-
 # A bucket of an hour has 22.5 s. A call may wait for up to one bucket longer than needed.
 BUCKETS: Final = 160
 # For each lane before it, a lane above its floor leaves a four-hundredth of the limit.

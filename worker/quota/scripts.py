@@ -37,7 +37,6 @@ if now <= 0 then
   now = clock[1] * 1000000 + clock[2]
 end
 """
-
 # KEYS: the gate, the pace, then one for each window.
 # ARGV, with the numbers of 5 calls a second, 10 000 an hour and the usual shares:
 #    1  0          now; 0 takes the server's clock
@@ -192,7 +191,6 @@ if ramp_step > 0 then redis.call('HSET', KEYS[1], 'next', text(at + ramp_step)) 
 return {1, math.ceil(wait), now, text(at)}
 """
 )
-
 # KEYS: the gate.
 # ARGV:
 #   1  0                 now; 0 takes the server's clock

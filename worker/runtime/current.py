@@ -12,6 +12,7 @@ from config.settings import get_settings
 if TYPE_CHECKING:
     from worker.runtime.process import Runtime
 
+
 _lock = threading.Lock()
 _runtime: tuple[int, Runtime] | None = None
 

@@ -43,7 +43,9 @@ from sqlalchemy.exc import (
     ProgrammingError,
     SQLAlchemyError,
 )
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import (
+    TimeoutError as PoolTimeout,
+)
 
 from worker.domain.clock import Clock, real_clock
 from worker.errors import OperatorFault, StoreUnavailable
@@ -51,6 +53,7 @@ from worker.metrics import STORE_ERRORS
 
 if TYPE_CHECKING:
     from worker.stores.sealing import Sealer
+
 
 _DRIVERS: Final = ("pysqlite", "psycopg")
 _TIMEOUT_S: Final = 30.0

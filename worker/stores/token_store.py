@@ -20,7 +20,6 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.sealing import Sealer
 
 log = logging.getLogger("releve.tokens")
-
 _LOCK_MAX_S: Final = 90.0  # Longer than one exchange of tokens with all its time-outs.
 _LOCK_TTL_S: Final = 20.0  # The lock of a worker that was killed during a renewal expires after this time.
 _LOCK_WAIT_S: Final = 30.0  # Longer than the expiry, so a waiting worker gets the lock of a killed one.

@@ -26,7 +26,6 @@ from worker.stores.registry.answers.raw_answers import RawAnswerTable
 from worker.stores.registry.answers.unknown_answers import QuarantineResult, QuarantineTable
 
 log = logging.getLogger("releve.answers")
-
 _WRITE_EVERY: Final = timedelta(minutes=1)
 # Bounds the memory if a supplier sends a new deviation each time.
 _MAX_COUNTS: Final = 1000

@@ -22,12 +22,12 @@ from worker.domain.measures.completeness import (
     covered_time_by_day,
     half_hours_in,
 )
-from worker.domain.measures.documents import key_range, to_entry
+from worker.domain.measures.documents import ALL_KEYS, key_range, to_entry
 from worker.domain.measures.readings import ONE_DAY, DateWindow, day_length
 from worker.domain.measures.series import Series
 from worker.domain.measures.windows import split_window
 from worker.errors import StoreUnavailable
-from worker.stores.measures.base import ALL_KEYS, MeasureStore
+from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.completeness import CompletenessTable
 

@@ -20,13 +20,7 @@ from worker.domain.laws.conservation import beyond
 from worker.domain.measures import messages
 from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_WH
 from worker.domain.measures.comparison import ranges_to_read
-from worker.domain.measures.completeness import (
-    DayLedger,
-    DayMark,
-    DayState,
-    civil_day_of,
-    half_hours_in,
-)
+from worker.domain.measures.completeness import DayLedger, DayMark, DayState, civil_day_of, half_hours_in
 from worker.domain.measures.documents import Entry, entry_of, to_entry
 from worker.domain.measures.messages import WindowJob, WindowResult, Writes
 from worker.domain.measures.overlaps import find_clusters
@@ -42,7 +36,6 @@ from worker.sync.results import ResultRecorder
 from worker.sync.window import WindowSync
 
 log = logging.getLogger("releve.import")
-
 _MINUTE: Final = timedelta(minutes=1)
 _ENERGIES: Final = (Quantity.ENERGY, Quantity.POWER, Quantity.GAS)
 

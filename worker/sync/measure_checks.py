@@ -22,12 +22,12 @@ from worker.domain.laws.meter_laws import check_peak_days, check_peaks, check_re
 from worker.domain.laws.provisional import overdue_days
 from worker.domain.laws.published_months import MonthComparison, find_deviations
 from worker.domain.measures.completeness import civil_day, civil_day_of, interval_days
-from worker.domain.measures.documents import Document, Entry, KeyRange, key_range, to_entry
+from worker.domain.measures.documents import ALL_KEYS, Document, Entry, KeyRange, key_range, to_entry
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.registers import SequenceBreak, day_energies, find_breaks
 from worker.domain.measures.series import Doctype, Granularity, Series, of_supplier
 from worker.domain.measures.windows import split_window
-from worker.stores.measures.base import ALL_KEYS, MeasureStore
+from worker.stores.measures.base import MeasureStore
 from worker.stores.registry.answers.corrections import CorrectionTable
 
 _DAYS_AT_ONCE: Final = 31

@@ -24,7 +24,6 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.incidents import Incidents
 
 log = logging.getLogger("releve.incidents")
-
 # Nobody else is asked during an incident, so a probe may use a lane that has a permit at once.
 _LANE: Final = "first_screen"
 # More than necessary, because some accounts may have been removed or have answers that say nothing.

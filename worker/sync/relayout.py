@@ -14,17 +14,16 @@ from typing import Any, Final
 
 from worker.domain.measures.amounts import to_kwh
 from worker.domain.measures.completeness import civil_day
-from worker.domain.measures.documents import key_of, key_range, to_amount
+from worker.domain.measures.documents import ALL_KEYS, key_of, key_range, to_amount
 from worker.domain.measures.packing import PACKED_SERIES
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Doctype, Series
 from worker.errors import StoreUnavailable
-from worker.stores.measures.base import ALL_KEYS, Document, DocumentsByDoctype, MeasureStore
+from worker.stores.measures.base import Document, DocumentsByDoctype, MeasureStore
 
 # Days of load curve in memory and in one request.
 _CURVE_DAYS: Final = 31
 _OTHER_WRITER: Final = "another process writes to the store: stop workers, beat and web, and run it again"
-
 # Computes the totals of an account, series and window again, and returns the number of documents written.
 RecomputeTotals = Callable[[str, Series, DateWindow], int]
 

@@ -26,7 +26,6 @@ from worker.sync.results import ResultRecorder
 from worker.sync.window import MAX_RACES, WindowSync
 
 log = logging.getLogger("releve.replay")
-
 _NOT_EXPECTED: Final = (DayState.ABSENT, DayState.BEFORE)
 
 

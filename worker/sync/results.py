@@ -46,7 +46,6 @@ from worker.sync.incidents import Incidents
 from worker.sync.retries import A_DAY, due_after_failure, due_after_success, next_try
 
 log = logging.getLogger("releve.sync")
-
 _NOT_OF_THIS_METER: Final = "by its contract, this meter is not read often enough, or in the right way, for this series"
 
 

@@ -11,15 +11,7 @@ from typing import Final, NamedTuple
 from worker.accounts.refusals import CONFIRMATION_INTERVAL, Ruling
 from worker.domain.fleet.backoff import WINDOW_DELAYS
 from worker.domain.fleet.outcomes import AnswerClass
-from worker.domain.measures.messages import (
-    REPAIR,
-    WindowJob,
-    is_backfill,
-    is_look_back,
-    run_kind,
-    series_of,
-    window_of,
-)
+from worker.domain.measures.messages import REPAIR, WindowJob, is_backfill, is_look_back, run_kind, series_of, window_of
 from worker.domain.measures.readings import ONE_DAY, civil_date
 from worker.errors import AccountError, DataError, OperatorFault, RateLimited, StoreUnavailable, WorkerError
 from worker.stores.registry.outcomes import DueChanges

@@ -77,7 +77,6 @@ class Recorder(Protocol):
 
 # Called with each part of a series that is about to be written.
 NotePart = Callable[[ChangedPart], None]
-
 # Called with the account's id and each answer, before it is parsed.
 AnswerObserver = Callable[[str, RawAnswer], None]
 

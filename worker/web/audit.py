@@ -28,7 +28,6 @@ from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address
 
 log = logging.getLogger("releve.audit")
-
 ACTIONS: Final[Mapping[str, AuditAction]] = {
     "POST /api/accounts": AuditAction.ACCOUNT_ADD,
     "POST /api/accounts/{account_id}/pause": AuditAction.ACCOUNT_PAUSE,

@@ -19,7 +19,6 @@ from worker.logs import fields
 from worker.web.addresses import network_of
 
 log = logging.getLogger("releve.web")
-
 _LOG_EVERY_S: Final = 60.0
 # Beside the connections: those that wait to be accepted, and what the process has open itself.
 _OTHER_DESCRIPTORS: Final = 256

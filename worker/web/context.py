@@ -31,7 +31,6 @@ from worker.web.sessions import SESSION_COOKIE, Session, load_session, open_sess
 from worker.web.texts import Words
 
 log = logging.getLogger("releve.web")
-
 FORM_COOKIE: Final = "releve_form"
 RIGHT_STATE: Final = "/connect/right/state"  # Where a browser sees what has become of the right that it declared.
 

@@ -24,7 +24,6 @@ from worker.web.render import SIGN_IN, render_message
 from worker.web.security import set_security_headers
 
 log = logging.getLogger("releve.web")
-
 # Of a body of the API and of a form, because both are read before the caller is authenticated.
 _LONGEST_CALL: Final = 10_000
 LONGEST_FORM: Final = 16 * 1024

@@ -17,7 +17,6 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 
 log = logging.getLogger("releve.notices")
-
 _EVERY_S: Final = 60.0
 _GRACE_S: Final = 20.0  # A mail that is being sent may take as long; a claimed one is sent again later.
 

@@ -19,14 +19,7 @@ from worker.web.access.notices import find_access_notice
 from worker.web.audit import note_refusal
 from worker.web.context import FORM_COOKIE, gas_suffix, get_runtime, get_session, new_form, set_cookie
 from worker.web.sessions import Session
-from worker.web.texts import (
-    LANGUAGE_COOKIE,
-    LANGUAGE_LIFE_S,
-    LANGUAGE_PARAMETER,
-    Words,
-    chosen_language,
-    language_of,
-)
+from worker.web.texts import LANGUAGE_COOKIE, LANGUAGE_LIFE_S, LANGUAGE_PARAMETER, Words, chosen_language, language_of
 
 SIGN_IN: Final = ("/sign-in", "sign_in.go")  # What to do next, for ``render_message``.
 _NOT_LET_IN: Final = (403, 404, 409, 410)

@@ -21,7 +21,6 @@ from worker.texts import LANGUAGES, LOCALES, format_day, translate, translate_ca
 LANGUAGE_COOKIE: Final = "releve_language"
 LANGUAGE_LIFE_S: Final = 365 * 24 * 3600
 LANGUAGE_PARAMETER: Final = "lang"  # In the query: `?lang=en`.
-
 _WISH: Final = re.compile(r"([a-z]+)(?:-[\w-]+)?(?:;q=(\d(?:\.\d*)?))?")
 _DURATION: Final = re.compile(r"P(\d+)([DWMY])")
 _DAYS_OF_A_YEAR: Final = 365

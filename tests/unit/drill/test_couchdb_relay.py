@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from drill.faults import CouchdbRelay, FaultKind
 from tests.support.canned_server import answer, canned_server
-from worker.drill.couchdb_relay import CouchdbRelay
-from worker.drill.schedule import FaultKind
 from worker.errors import StoreUnavailable
 from worker.stores.measures.couchdb_http import CouchServer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.drill.crash_worker import CrashPoint
+from drill.crash_worker import CrashPoint
 
 
 class Killed(BaseException):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from drill.run import count_repeats
 from tests.support.factories import NOW
 from worker.domain.measures.messages import AnswerFacts, WindowResult
-from worker.drill.report import count_repeats
 from worker.logs import ConsoleFormatter
 from worker.sync.results import _stored_fields
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from worker.drill.schedule import INSTANT, KILLS, FaultKind, PlannedFault, lasting_kinds, plan_faults
+from drill.faults import INSTANT, KILLS, FaultKind, PlannedFault, lasting_kinds, plan_faults
 
 SEEDS = range(40)
 STORES = pytest.mark.parametrize("couchdb", [True, False], ids=["couchdb", "sqlite"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from worker.drill.servers import DrillRedis
+from drill.servers import DrillRedis
 
 pytestmark = pytest.mark.sockets
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from config.settings import Settings
 from tests.support.registries import METER, NOW
 from tests.support.sqlite_connections import assert_all_closed, recorded_connections
+from worker.domain.measures.documents import ALL_KEYS
 from worker.domain.measures.series import Doctype
 from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
-from worker.stores.measures.base import ALL_KEYS
 
 
 def test_a_closed_runtime_leaves_no_connection_to_its_databases(tmp_path: Path, redis_url: str) -> None:

@@ -9,12 +9,12 @@ import pytest
 import requests
 from starlette.testclient import TestClient
 
+from simulator.application import create_app
+from simulator.switches import SimulatorOptions
 from tests.support.commands import run_releve
 from tests.support.simulators import serve_in_background
 from tests.support.waiting import DEADLINE_S
 from worker.cli import simulate as simulate_module
-from worker.simulator.app import create_app
-from worker.simulator.options import SimulatorOptions
 
 JSON = "application/json"
 SWITCH = b'{"unsubscribed_apis": []}'

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import requests
 
+from simulator.switches import KINDS, SimulatorOptions
 from tests.support.enedis_caller import CALLBACK, HOME, NOW, SimulatorCaller
 from tests.support.simulators import serve_in_background
 from tests.support.waiting import DEADLINE_S
-from worker.simulator.faults import KINDS
-from worker.simulator.options import SimulatorOptions
 
 
 def test_a_canned_answer_is_given_as_often_as_ordered(supplier: SimulatorCaller) -> None:

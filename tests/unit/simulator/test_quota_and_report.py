@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator.running_state import CallQuota, CallReport, Peaks
 from tests.support.enedis_caller import HOME, SimulatorCaller
-from worker.simulator.quota import CallQuota, CallReport, Peaks
 
 NOON = datetime(2024, 11, 5, 12, 59, 30, tzinfo=UTC)
 

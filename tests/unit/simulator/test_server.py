@@ -9,11 +9,11 @@ import pytest
 import requests
 from click.testing import CliRunner, Result
 
+from simulator.application import serve
+from simulator.switches import SimulatorOptions
 from tests.support.simulators import serve_in_background
 from tests.support.waiting import DEADLINE_S
 from worker.cli.simulate import simulate
-from worker.simulator.options import SimulatorOptions
-from worker.simulator.server import serve
 
 
 @pytest.mark.sockets

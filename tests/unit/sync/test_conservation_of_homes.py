@@ -17,11 +17,11 @@ from tests.support.interleaving import Turns
 from tests.support.strategies import few, several
 from tests.support.whole_homes import FAMILIES, WholeHome, sync_entries, whole_homes
 from worker.domain.measures.completeness import civil_day
-from worker.domain.measures.documents import Entry, round_as_stored, to_entry
+from worker.domain.measures.documents import ALL_KEYS, Entry, round_as_stored, to_entry
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.registers import day_energies, find_breaks
 from worker.domain.measures.series import Doctype, Period, Series, find_doctype, of_supplier
-from worker.stores.measures.base import ALL_KEYS, MeasureStore
+from worker.stores.measures.base import MeasureStore
 from worker.sync.measure_checks import MeasureChecks
 
 ELECTRICITY = of_supplier("enedis")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from simulator.running_state import Bans
 from tests.support.registries import prepare_registry, registry_sealer
 from tests.unit.conftest import Household
 from worker.accounts.notice_texts import compose_message
@@ -26,7 +27,6 @@ from worker.domain.measures.series import Series, of_supplier
 from worker.domain.reasons import Reason
 from worker.errors import GatewayBanned, TokenNeeded, TokenRefused
 from worker.quota.ledger import QuotaLedger
-from worker.simulator.bans import Bans
 from worker.stores.database import Database
 from worker.stores.encryption import generate_key
 from worker.stores.redis.connection import connect

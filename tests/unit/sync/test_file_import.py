@@ -20,11 +20,10 @@ from tests.support.strategies import few, many, several
 from tests.support.window_runs import revisions
 from worker.domain.files.file_series import FileSeries
 from worker.domain.measures.completeness import DayState
-from worker.domain.measures.documents import to_entry
+from worker.domain.measures.documents import ALL_KEYS, to_entry
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.registers import day_energies
 from worker.domain.measures.series import Doctype, Series
-from worker.stores.measures.base import ALL_KEYS
 from worker.sync.file_import import FileImporter
 
 EIGHT = NOW - timedelta(hours=1)

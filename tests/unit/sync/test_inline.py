@@ -12,14 +12,7 @@ from tests.support.factories import NOW, window_job
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import USUAL_SERIES, Series
-from worker.errors import (
-    ConsentRevoked,
-    IncidentOpen,
-    MalformedAnswer,
-    RateLimited,
-    SupplierUnavailable,
-    WorkerError,
-)
+from worker.errors import ConsentRevoked, IncidentOpen, MalformedAnswer, RateLimited, SupplierUnavailable, WorkerError
 from worker.sync.inline import MOST_TRIES, Inline
 
 WEEK = DateWindow(date(2024, 7, 18), date(2024, 7, 25))

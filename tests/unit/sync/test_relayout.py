@@ -22,12 +22,12 @@ from tests.support.fakes import (
 )
 from tests.support.stepped_stores import Killed
 from tests.support.window_runs import CORRECTED_CURVE, CURVE, FIRST_RUN, sync_curve, sync_days, truth_of_days
-from worker.domain.measures.documents import Entry, to_amount, to_document
+from worker.domain.measures.documents import ALL_KEYS, Entry, to_amount, to_document
 from worker.domain.measures.packing import PACKED_SERIES
 from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Doctype, Series
 from worker.errors import StoreUnavailable
-from worker.stores.measures.base import ALL_KEYS, Document, DocumentsByDoctype, MeasureStore
+from worker.stores.measures.base import Document, DocumentsByDoctype, MeasureStore
 from worker.sync.relayout import LayoutMigrator, MigrationCounts
 
 

@@ -44,13 +44,7 @@ from worker.domain.measures.documents import to_timestamp
 from worker.domain.measures.overlaps import REMOVED
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
-from worker.errors import (
-    DataError,
-    SupplierUnavailable,
-    UnknownAccount,
-    UnknownUsagePoint,
-    WriteRefused,
-)
+from worker.errors import DataError, SupplierUnavailable, UnknownAccount, UnknownUsagePoint, WriteRefused
 from worker.stores.measures.base import Document
 
 JUNE = DateWindow(date(2024, 6, 1), date(2024, 6, 11))

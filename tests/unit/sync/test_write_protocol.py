@@ -34,6 +34,7 @@ from tests.support.fakes import ByDoctype, DoctypeStores, memory_measures
 from tests.support.profiles import DESK_EXAMPLES, examples
 from tests.support.stepped_stores import SteppedStore, SteppedWorker
 from tests.support.window_runs import truth_of_days
+from worker.domain.measures import comparison
 from worker.domain.measures.documents import Entry, KeyRange
 from worker.domain.measures.messages import WindowJob, Writes
 from worker.domain.measures.readings import ONE_DAY, DateWindow
@@ -49,7 +50,7 @@ DAYS: Final = [
 STEPS: Final = ("filter_known", "aggregate", "store")
 ACCOUNT: Final = "home1"
 HOURS: Final = (10, 11)  # Of a day in Paris; in winter they begin an hour earlier in UTC.
-READING_ORDER: Final = window.ranges_to_read
+READING_ORDER: Final = comparison.ranges_to_read
 WRITING_ORDER: Final = window.entries_in_write_order
 
 

@@ -15,8 +15,8 @@ from tests.support.made_files import hour_export
 from worker.domain.consent.audit import AuditFilter
 from worker.domain.consent.scopes import Scope
 from worker.domain.files.file_series import FileFault
+from worker.domain.measures.documents import ALL_KEYS
 from worker.domain.measures.series import Doctype
-from worker.stores.measures.base import ALL_KEYS
 from worker.stores.redis.rate_limits import Rate
 from worker.texts import LANGUAGES, translate
 from worker.web.files import imports

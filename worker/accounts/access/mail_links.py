@@ -25,7 +25,6 @@ from worker.stores.registry.households.mail_addresses import MailAddress, MailAd
 from worker.texts import translate
 
 log = logging.getLogger("releve.access")
-
 MAILS_OF_ADDRESS: Final = Rate("mail-address", calls=3, window_s=3600)
 _SIGN_IN_PATH, _CONFIRM_PATH = "/sign-in/link", "/access/confirm"
 

@@ -28,7 +28,6 @@ from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable, ProxyTokens
 
 log = logging.getLogger("releve.proxy")
-
 TokenAnswer = dict[str, Any]  # The JSON of RFC 6749, 5.1, with the meters as a Cozy stack keeps them.
 _DEFAULT_TOKEN_LIFE_S: Final = 12_600
 

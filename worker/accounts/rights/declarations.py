@@ -48,7 +48,6 @@ from worker.stores.redis.locks import Locks
 from worker.stores.registry.rights import RightTable, new_right_id
 
 log = logging.getLogger("releve.consents")
-
 _STEP_S: Final = 90.0
 _LONGEST_STEP_S: Final = 600.0
 

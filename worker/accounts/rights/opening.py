@@ -32,7 +32,6 @@ from worker.stores.registry.consents import GivenConsent
 from worker.stores.registry.rights import RightTable
 
 log = logging.getLogger("releve.consents")
-
 _LONGEST_RIGHT: Final = "P3Y"  # As rights are asked for, where the supplier tells no last day.
 
 

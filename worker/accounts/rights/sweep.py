@@ -27,7 +27,6 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.rights import RightTable
 
 log = logging.getLogger("releve.rights")
-
 REMINDER: Final = timedelta(days=3)  # Before the last day for a proof, the operator is told once more.
 
 

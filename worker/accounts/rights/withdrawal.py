@@ -20,7 +20,6 @@ from worker.logs import fields
 from worker.stores.registry.rights import RightTable
 
 log = logging.getLogger("releve.rights")
-
 _MOST_AT_ONCE: Final = 200
 _LONGEST_WAIT: Final = timedelta(days=7)
 

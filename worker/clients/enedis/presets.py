@@ -16,11 +16,9 @@ from worker.clients.endpoints import Preset, StateCall
 from worker.domain.measures.series import Series
 
 SUBSCRIBED_SERVICES: Final = "/subscribed_services/v1"
-
 _CONSENT_HOST: Final = "https://mon-compte-particulier.enedis.fr"
 _MEASURES_V4: Final = "/v4/metering_data"
 _MEASURES_2026: Final = "/mesure_synchrone_auto/v2"
-
 # The measures of 2026 by their names, and what some need besides. Gateways have the same.
 MEASURES: Final[Mapping[Series, str]] = {
     Series.DAILY: "consommation_quotidienne",
@@ -35,7 +33,6 @@ MEASURES: Final[Mapping[Series, str]] = {
 MEASURE_PARAMETERS: Final[Mapping[Series, Mapping[str, str]]] = {
     Series.MAX_POWER: {"mesuresPas": "P1D", "grandeurPhysique": "PMA"}
 }
-
 _CONTRACTS: Final = "contracts"
 _KEPT_OF_CONTRACTS: Final = {
     "customer": {
@@ -51,7 +48,6 @@ _KEPT_OF_CONTRACTS: Final = {
         }
     }
 }
-
 _V5: Final = Preset(
     name="enedis-v5",
     base_url="https://gw.ext.prod.api.enedis.fr",
@@ -79,7 +75,6 @@ _V5: Final = Preset(
     consent_style="usage_point",
     consent_duration="P3Y",  # Enedis allows at most three years.
 )
-
 _V4: Final = replace(
     _V5,
     name="enedis-v4",
@@ -99,7 +94,6 @@ _V4: Final = replace(
     },
     state_calls={Series.CONTRACT: (StateCall(_CONTRACTS, "/v3/customers/usage_points/contracts", _KEPT_OF_CONTRACTS),)},
 )
-
 _2026: Final = replace(
     _V5,
     name="enedis-2026",
@@ -141,9 +135,7 @@ _2026: Final = replace(
     calls_per_hour=1_000,
     quota_by_api=True,
 )
-
 PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (_V4, _V5, _2026)}
-
 # The series that a subscribed service (2026) is about, by its type of measure.
 SERIES_OF_SERVICES: Final[Mapping[str, frozenset[Series]]] = {
     "ENERGIE": frozenset({Series.DAILY, Series.PRODUCTION_DAILY}),

@@ -37,5 +37,4 @@ _CONSO_API: Final = Preset(
     calls_per_day=60,
     quota_day_hours=12,  # A span is safer than its half-days of the clock, wherever these begin.
 )
-
 PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (_CONSO_API,)}

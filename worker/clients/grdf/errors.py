@@ -60,9 +60,7 @@ _OUR_CONTRACT: Final = (
 )
 _OUTAGE: Final = (SupplierFault, "GRDF could not answer because of an error of its server")
 _BAD_REQUEST: Final = (RequestRefused, "GRDF says that the request is wrong")
-
 Meaning = AnswerKind | tuple[type[WorkerError], str]
-
 MEANING_BY_CODE: Final[Mapping[str, Meaning]] = {
     "1000000": _MOVED,
     "1000001": _EXPIRED,

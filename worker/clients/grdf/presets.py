@@ -26,7 +26,6 @@ SERIES_OF_PARTS: Final[Mapping[str, Series]] = {
     "perim_donnees_publiees": Series.GAS_PUBLISHED,
     "perim_donnees_techniques": Series.GAS_CONTRACT,
 }
-
 _PRODUCTION: Final = Preset(
     name="grdf-adict",
     title="GRDF",
@@ -78,7 +77,5 @@ _PRODUCTION: Final = Preset(
     calls_per_hour=3_600,
     calls_per_day=6_000,
 )
-
 _SANDBOX: Final = replace(_PRODUCTION, name="grdf-adict-sandbox", data_path="/adict/bas/v6", scope="/adict/bas/v6")
-
 PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (_PRODUCTION, _SANDBOX)}

@@ -12,7 +12,6 @@ from worker.domain.measures.documents import PLACE_HOLDERS
 from worker.domain.measures.series import Detail, DetailType, Doctype, Granularity, Period
 
 Schema = dict[str, Any]
-
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _ACCOUNT: Final = "[a-z][a-z0-9]{0,31}"
 _DAY: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"

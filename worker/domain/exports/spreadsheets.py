@@ -20,7 +20,6 @@ from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.series import Detail, DetailType, Doctype, Granularity, Period
 
 Cell = date | datetime | Decimal | None
-
 _HOUR: Final = timedelta(hours=1)
 _WH_TO_KWH: Final = -3  # A shift of the decimal point.
 _LOADS: Final = {"kWh": "kwh", "kVA": "kva", "m³": "volume"}

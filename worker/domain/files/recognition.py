@@ -11,15 +11,7 @@ from typing import Any, Final
 from worker.domain.files import customer_site, enedis_exports, grdf_exports, other_tools, portal_exports
 from worker.domain.files.file_series import FileFault, FileSeries
 from worker.domain.files.sources import MAX_ROWS, MEGABYTE, UTF_16, Source, read_lines
-from worker.domain.files.tables import (
-    DELIMITERS,
-    Table,
-    TableFormat,
-    TableLine,
-    bounded_rows,
-    split_cells,
-    split_lines,
-)
+from worker.domain.files.tables import DELIMITERS, Table, TableFormat, TableLine, bounded_rows, split_cells, split_lines
 from worker.domain.files.unsupported import explain_bytes, explain_flux, explain_name, explain_rows
 
 # The first that a header fits holds.

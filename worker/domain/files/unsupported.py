@@ -14,7 +14,6 @@ from worker.domain.files.tables import TableLine, plain_name
 
 _SITE: Final = "download the load curve or the daily energy from your account at Enedis"
 _PORTAL: Final = "ask for the load curve (R63) or the indexes (R64) as CSV or JSON"
-
 # The beginning of a file, and what it is.
 _SIGNATURES: Final[Sequence[tuple[bytes, str]]] = (
     (b"%PDF", f"a PDF is not supported: {_SITE}"),
@@ -36,7 +35,6 @@ _SIGNATURES: Final[Sequence[tuple[bytes, str]]] = (
 )
 _HTML: Final = re.compile(rb"<(?:!doctype\s+html|html|head|body|script)\b", re.IGNORECASE)
 _XML_FLUX: Final = re.compile(rb"<(?:\w+:)?(R\d{2,3}|C\d{2}|F\d{2})\b")
-
 _FLUXES: Final = {
     "R65": f"flux R65 (daily energy) is not supported: {_PORTAL}",
     "R66": f"flux R66 (maximum power) is not supported: {_PORTAL}",

@@ -66,7 +66,6 @@ BY_HAND_LASTS: Final = timedelta(hours=24)
 # How an incident of refusals ended, and how long refusals of its kind are believed from then on. Without it those that
 # are true would open the next incident within the hour, and no account would ever be suspended.
 _BELIEF_LASTS: Final = {"believed": timedelta(days=7), "by_hand": timedelta(days=1)}
-
 # An incident that holds concerns one series, as a supplier may lose the curve and keep daily values. One of refusals
 # concerns both. There is at most one open incident in each slot.
 SLOTS: Final = (*(series.value for series in Series), *(kind.value for kind in REFUSALS))

@@ -26,7 +26,6 @@ _CURVE: Final = curve_of(daily_of())
 USUAL_SHARES: Final = Shares.parse(USUAL_FLOORS, USUAL_CEILINGS)
 # The share of the calls a second that the ledger uses: it spaces calls so that a jitter never makes one too many.
 _PACE: Final = 4, 5
-
 # A small quota first costs fresh curves, then fresh totals. A curve is never fresher than its totals.
 POLICIES_FRESHEST_FIRST: Final = tuple(
     FleetPolicy(daily, curve) for daily in range(1, MOST_NIGHTS + 1) for curve in range(daily, MOST_NIGHTS + 1)

@@ -23,7 +23,6 @@ from worker.domain.measures.readings import DateWindow
 from worker.domain.measures.series import Series
 
 _PRESET: Final = 1  # Ten times faster than the default of 6, for a quarter more bytes.
-
 Json = Any  # A body as the supplier sent it, before it is parsed.
 
 

@@ -21,7 +21,6 @@ from worker.domain.measures.series import Doctype, Period, Quantity, Series
 Document = dict[str, Any]
 KeyRange = tuple[str, str]  # The first key, and the first key after the range.
 ALL_KEYS: Final[KeyRange] = ("0", "~")
-
 USUAL_STEP_MINUTES: Final = 30
 _MINUTE: Final = timedelta(minutes=1)
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}

@@ -25,10 +25,8 @@ MIN_EMPTY_DAYS: Final = 3
 # After a first curve the next ones may only be late for days because of the supplier. Nobody should be asked to switch
 # on what is on already.
 MIN_EMPTY_DAYS_AFTER_CURVE: Final = 8
-
 # Of the usual series, the ledgers of these two are compared, in this order.
 COMPARED_SERIES: Final = (daily_of(), curve_of(daily_of()))
-
 _EMPTY: Final = frozenset({DayState.LATE, DayState.ABSENT})
 _CURVE: Final = frozenset({DayState.COMPLETE, DayState.FILE, DayState.PARTIAL, DayState.AGAIN})
 

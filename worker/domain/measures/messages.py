@@ -17,7 +17,6 @@ from worker.domain.measures.series import Series
 
 _A_SECOND: Final = timedelta(seconds=1)
 Row = Sequence[Any]  # An Entry, or its array.
-
 _RUN_ID = "%Y%m%dT%H%M%S.%f"
 _OF_FILE: Final = "-file"
 # The kinds of runs: what a window is asked for. All but the last two ask for the last days of a series.

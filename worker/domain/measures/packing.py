@@ -45,7 +45,6 @@ from worker.domain.measures.series import Doctype, Period, Series
 FORMAT: Final = 1
 _MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
 _MILLIWATT_HOURS_PER_WATT_HOUR: Final = 1_000
-
 Fields = Mapping[str, Any]
 
 

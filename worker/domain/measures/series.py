@@ -21,7 +21,6 @@ from worker.domain.fleet.lanes import Lane
 
 ENEDIS_DOCTYPES: Final = "com.grandlyon.enedis."
 GRDF_DOCTYPES: Final = "com.grandlyon.grdf."
-
 FREQUENCY: Final = "frequency"  # The detail of a contract that says how often the meter is read.
 _GAS: Final = "gas."  # GRDF's day is not Enedis' day: their values differ, their whole names by the prefix alone.
 
@@ -566,10 +565,8 @@ class SeriesSwitch(StrEnum):
 
 
 _SERIES_OF: Final = {doctype: series for series in Series for doctype in series.doctypes}
-
 # The series that few accounts have, or few calls load, come before those of everybody.
 SMALLEST_FIRST: Final = tuple(reversed(Series))
-
 
 # A gateway passes on what a grid operator tells, to the holder of a token.
 _OPERATORS_OF_GATEWAYS: Final = {"gateway": "enedis"}

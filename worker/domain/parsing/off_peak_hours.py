@@ -16,7 +16,6 @@ from worker.domain.measures.answers import Json
 from worker.domain.parsing.values import parse_text
 
 TimeRange = tuple[time, time]  # From, and until; a range whose end comes before its start passes midnight.
-
 _WHOLE: Final = re.compile(r"(?:HC)? ?\(?([^()]*)\)?", re.IGNORECASE | re.ASCII)
 _RANGE: Final = re.compile(r"(\d{1,2})[H:](\d{2})? ?- ?(\d{1,2})[H:](\d{2})?", re.IGNORECASE | re.ASCII)
 

@@ -35,7 +35,6 @@ from worker.errors import WrongShape
 _DISTRIBUTOR: Final = "D"
 _MILLIWATT_HOURS: Final = 1000  # Of a Wh.
 _ROOTS: Final = ("contexte", *ROOTS_2026)
-
 Registers = dict[str, int]  # Wh by the name of a period.
 
 

@@ -44,7 +44,6 @@ _ABOUT: Final = "an encrypted backup of Relève: `releve backup-info FILE` shows
 _MAX_HEADER: Final = 10_000
 _MAX_SEALED_MANIFEST: Final = MAX_UNPACKED + 10_000
 Row = Mapping[str, Any]
-
 # Errors that zipfile and zlib raise for a file with a wrong byte in it.  RuntimeError is raised for a flag that
 # marks a member as encrypted, NotImplementedError (a RuntimeError too) for unknown compression methods and versions,
 # and OSError for offsets before the beginning of the file.

@@ -87,7 +87,6 @@ CHECKS: Final = {
     ),
     "beat": Check(check_beat, "beat sends messages, and workers run the task that it sends every minute", ("redis",)),
 }
-
 READINESS_CHECKS: Final = {
     "worker": ("redis", "broker", "registry", "measures"),
     "beat": ("redis", "broker"),

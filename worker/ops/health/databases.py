@@ -28,7 +28,6 @@ _HOW_TO_CLOSE: Final = (
     "[chttpd] require_valid_user = true"
 )
 
-
 # -- CouchDB
 
 

@@ -40,7 +40,6 @@ _MEAN_FRACTION_S: Final = 0.5  # A Date header has no fraction of a second; on a
 _LONGEST_DAY: Final = datetime(2024, 10, 27, tzinfo=UTC).date()  # The end of summer time gives it 25 hours.
 _LEAST_FREE_MIB: Final = 200
 
-
 # -- clock
 
 
@@ -131,7 +130,6 @@ _SERVER_CLOCKS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
     "the supplier": _supplier,
     "GRDF": _gas_supplier,
 }
-
 
 # -- settings, Python and disk
 

@@ -18,7 +18,6 @@ from worker.stores.redis.connection import connect, redis_errors
 
 LONG_S: Final = 300.0
 
-
 # -- broker and queues
 
 

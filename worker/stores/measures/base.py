@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from worker.domain.measures.documents import ALL_KEYS as ALL_KEYS
 from worker.domain.measures.documents import KeyRange, packed_doctype
 from worker.domain.measures.packing import PACKED_SERIES, UNPACKED_DOCTYPES
 from worker.domain.measures.series import Doctype
@@ -20,7 +19,6 @@ Ranges = Mapping[Doctype, KeyRange]
 ReadRequest = tuple[str, Ranges]  # An account and what is read of it.
 DocumentsByDoctype = dict[Doctype, list[Document]]
 Rows = Mapping[Doctype, Sequence[Document]]
-
 NO_ROWS: Final[Rows] = {}
 
 

@@ -22,7 +22,6 @@ from couchdb import http
 from worker.errors import StoreUnavailable, WriteRefused
 
 Json = Any
-
 _STATUS_OF: Final = {
     http.Unauthorized: 401,
     http.Forbidden: 403,

@@ -14,6 +14,7 @@ from worker.stores.measures.instrumented import InstrumentedStore
 if TYPE_CHECKING:
     from worker.stores.measures.couchdb_http import CouchServer
 
+
 _COUCHDB: Final = "couchdb+"
 
 

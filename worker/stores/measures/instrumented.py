@@ -14,6 +14,7 @@ from worker.stores.measures.base import NO_ROWS, DocumentsByDoctype, Layout, Mea
 if TYPE_CHECKING:
     from worker.stores.measures.couchdb import CouchDatabase
 
+
 RECHECK_S: Final = 60.0
 
 

@@ -14,14 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.measures.documents import account_of, key_of, packed_doctype
-from worker.domain.measures.packing import (
-    UnknownPack,
-    from_value,
-    pack_range,
-    place_of,
-    to_value,
-    unpack_values,
-)
+from worker.domain.measures.packing import UnknownPack, from_value, pack_range, place_of, to_value, unpack_values
 from worker.domain.measures.series import Doctype, Series
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.measures.base import NO_ROWS, Document, DocumentsByDoctype, Ranges, Rows
@@ -30,11 +23,11 @@ from worker.stores.measures.pack_revisions import ValueWrite, decide_writes, rev
 if TYPE_CHECKING:
     from worker.stores.measures.couchdb import CouchDatabase, CouchStore
 
+
 MOST_RACES: Final = 20  # Races for one pack, before the store counts as unavailable.
 # Values of a complete pack, for reads with a limit: the hours of a day, or the months of a year.
 _FEWEST_HOURS, _FEWEST_MONTHS = 23, 12
 _ALL_PACKS: Final = ("", "~")
-
 PackId = tuple[str, str]  # The account id and the pack's key, such as ("k9x4w", "2024-07-25").
 Changes = dict[Doctype, list[ValueWrite]]
 

@@ -44,7 +44,6 @@ METADATA: Final = MetaData()
 # Keys sort by their bytes, as in CouchDB; PostgreSQL would sort them by the rules of a language.
 _BYTES: Final = String().with_variant(String(collation="C"), "postgresql")
 _TABLES_LOCK: Final = 7_238_163  # The number is arbitrary.
-
 _REQUIRED: Final = ("load", "year", "month", "day", "hour", "minute")
 _OPTIONAL: Final = ("fold", "step", "created_at", "updated_at")  # NULL where the document has no such field.
 VALUES: Final = (*_REQUIRED, *_OPTIONAL)
@@ -56,7 +55,6 @@ _DETAIL_COLUMNS: Final[dict[DetailType, TypeEngine[Any]]] = {
 }
 _NO_REVISION: Final = 0  # No row has this revision.
 _BY_ID: Final = itemgetter("_id")
-
 Row = dict[str, Any]  # By names of columns or parameters.
 
 

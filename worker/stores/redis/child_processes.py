@@ -26,7 +26,6 @@ from worker.errors import ProcessFailed
 from worker.stores.redis import guard
 
 log = logging.getLogger("releve.processes")
-
 POLL_S: Final = 0.1
 START_S: Final = 60.0
 ANSWER_S: Final = 5.0

@@ -20,7 +20,6 @@ from worker.domain.measures.series import Series
 from worker.stores.redis.connection import PrefixedKeys
 
 FAILURES_TTL_S: Final = 24 * 3600
-
 # KEYS: releve:inflight:nightly.  ARGV: µs that a claim lives (900000000), then members (k9x4w:daily …).
 # Returns the claim of each member as text (1721890000123456), empty where it is claimed already.
 _CLAIM = """

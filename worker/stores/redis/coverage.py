@@ -23,7 +23,6 @@ from worker.stores.redis.connection import PrefixedKeys
 # Ids begin with one of 22 letters and go on with one of 32 signs, so a million accounts make 44 fields a hash.  By
 # default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
 BUCKET_LETTERS: Final = 3
-
 # Merges windows with the stored ones.  ISO dates sort as texts.
 # KEYS: releve:history:daily:k9x.  ARGV: account (k9x4w), ``add`` or ``replace``, then windows (2024-03-04/2024-03-11).
 # Returns the text that is stored then.

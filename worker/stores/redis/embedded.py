@@ -35,7 +35,6 @@ ANSWER_TIMEOUT_S: Final = 5.0
 STOP_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.01
 STARTS: Final = 3  # Another process may take the port between our check and the server's start.
-
 # The password is in a file that only its owner can read; arguments are visible to every user of the machine.
 _CONFIG = """\
 bind 127.0.0.1

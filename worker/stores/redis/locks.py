@@ -24,7 +24,6 @@ from worker.logs import fields
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
 log = logging.getLogger("releve.locks")
-
 LOCK_POLL_S: Final = 0.05
 
 

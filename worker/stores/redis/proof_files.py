@@ -20,7 +20,6 @@ from worker.stores.redis.connection import PrefixedKeys
 from worker.stores.sealing import Sealer
 
 _LIFE_S: Final = 24 * 3600
-
 ProofFile = tuple[str, bytes]  # Name and content.
 
 

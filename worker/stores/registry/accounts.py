@@ -36,6 +36,7 @@ from worker.stores.registry.tokens import TokenTable, detach_token
 if TYPE_CHECKING:
     from worker.stores.sealing import Sealer
 
+
 PAGE = 500
 Inserted = TypeVar("Inserted")
 

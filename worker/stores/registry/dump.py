@@ -42,7 +42,6 @@ _LEFT_OUT: Final = (HOUSEHOLDS, HOUSEHOLD_ACCOUNTS, MAIL_ADDRESSES, OPERATORS, A
 TABLES: Final = tuple(table.name for table in METADATA.sorted_tables if table not in _LEFT_OUT)
 _PAGE_SIZE: Final = 500
 _SESSIONS_SINCE: Final = datetime(2020, 1, 1, tzinfo=UTC)
-
 Rows = Iterable[Mapping[str, Any]]
 
 

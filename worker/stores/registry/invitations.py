@@ -25,6 +25,7 @@ from worker.stores.registry.tables import INVITATIONS, belongs_to
 if TYPE_CHECKING:
     from worker.stores.sealing import Sealer
 
+
 _TEXTS: Final = SecretTexts("invite")  # Our logs recognise it, too.
 _UNFINISHED: Final = (INVITATIONS.c.used_at.is_(None), INVITATIONS.c.revoked_at.is_(None))
 

@@ -30,7 +30,6 @@ _SECRET = re.compile(r"(?<!\d)\d{14}(?!\d)|[\w+/=-]{32,}")
 _MAX_MESSAGE_LENGTH = 500
 # An account without a load curve is asked for it once a week: when the collection begins, one call returns all of it.
 NIGHTS_WITHOUT_CURVE: Final = 7
-
 _C = SERIES_OUTCOMES.c
 _ROW = (_C.account_id == bindparam("p_account"), _C.series == bindparam("p_series"))
 # Building these statements costs more than running them.

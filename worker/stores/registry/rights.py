@@ -26,6 +26,7 @@ from worker.stores.registry.tables import ACCOUNTS, RIGHTS, USAGE_POINTS
 if TYPE_CHECKING:
     from worker.stores.sealing import Sealer
 
+
 PAGE: Final = 500
 _C: Final = RIGHTS.c
 _SEALED: Final = ("meter", "supplier_id", "digest")

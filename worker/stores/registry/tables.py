@@ -61,7 +61,6 @@ def _word(kind: type[StrEnum], length: int) -> Enum:
 NEVER: Final = datetime(2000, 1, 1, tzinfo=UTC)  # Before every other moment, so never asked comes first.
 NO_DAY: Final = date(2000, 1, 1)
 ACTIVE: Final = "active = true"  # The condition of the lanes' indexes, in words that SQLite and PostgreSQL share.
-
 METADATA = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -91,7 +90,6 @@ TENANTS = Table(
     Column("sealed_webhook", Text),  # JSON: the URL and the secret that signs.
     Column("created_at", UtcDateTime, nullable=False),
 )
-
 ACCOUNTS = Table(
     "accounts",
     METADATA,
@@ -111,7 +109,6 @@ ACCOUNTS = Table(
     Index("ix_accounts_state_id", "state", "id"),  # Pages of active accounts and counts by state use it.
     Index("ix_accounts_tenant_id", "tenant", "id"),  # A service pages through its own accounts.
 )
-
 USAGE_POINTS = Table(
     "usage_points",
     METADATA,
@@ -121,7 +118,6 @@ USAGE_POINTS = Table(
     Column("direction", String(16), nullable=False),
     UniqueConstraint("usage_point_id", "supplier", "direction"),
 )
-
 TOKENS = Table(
     "tokens",
     METADATA,
@@ -134,7 +130,6 @@ TOKENS = Table(
     Index("ix_tokens_expires_at", "expires_at"),  # Tokens are renewed before they expire.
     Index("ix_tokens_revoke_since", "revoke_since"),
 )
-
 TOKEN_USERS = Table(
     "token_users",
     METADATA,
@@ -142,7 +137,6 @@ TOKEN_USERS = Table(
     Column("token_id", _sortable(32), ForeignKey("tokens.id"), nullable=False),
     Index("ix_token_users_token_id", "token_id"),
 )
-
 # A row for each series that an account is or was asked for (``series_choice.py``): when it was asked, when it is due,
 # what came of it.
 # The partial indexes are the lanes' orders (``due.py``). A query must repeat an index's condition word for word.
@@ -187,7 +181,6 @@ SERIES_OUTCOMES = Table(
     ),
     Index(f"ix_{_R}_updated_at", "updated_at"),  # Recently requested accounts are counted by it.
 )
-
 # What proves the consents: rows are appended and never changed. Each has the hash of the one before it, and its own.
 # A consent is a row ``given``; its end is a row ``ended`` with the same consent_id. The meter and the reference are
 # sealed beside the chain, which hashes a digest of them under a key of that row; an erasure deletes the sealed part.
@@ -217,7 +210,6 @@ CONSENT_EVIDENCE = Table(
     UniqueConstraint("consent_id", "event"),
     Index("ix_consent_evidence_account_id", "account_id"),
 )
-
 # The two ends of that chain, sealed, so that nobody can move them without the token keys. ``head`` is the lock of all
 # who append.
 CONSENT_CHAIN = Table(
@@ -228,7 +220,6 @@ CONSENT_CHAIN = Table(
     Column("hash", String(64), nullable=False),
     Column("sealed", Text, nullable=False),
 )
-
 # The consents of before step 0004. The first process that has the keys moves them into the evidence.
 CONSENT_PROOFS = Table(
     "consent_proofs",
@@ -251,7 +242,6 @@ CONSENT_PROOFS = Table(
     Index("ix_consent_proofs_account_id", "account_id"),
     Index("ix_consent_proofs_ended_at", "ended_at"),
 )
-
 # The meters of erased accounts, so that no older proof opens them again. A digest needs the erasure keys.
 ERASURES = Table(
     "erasures",
@@ -261,7 +251,6 @@ ERASURES = Table(
     Column("forget_on", Date, nullable=False),  # The end of the consent, three years after the erasure at most.
     Index("ix_erasures_forget_on", "forget_on"),
 )
-
 # The rights of access that a supplier registers. Name, postcode and e-mail of a declaration are in no table.
 RIGHTS = Table(
     "rights",
@@ -297,7 +286,6 @@ RIGHTS = Table(
     Index("ix_rights_withdraw_since", "withdraw_since"),
     Index("ix_rights_supplier_state", "supplier", "state", "id"),  # Those that are checked are paged by it.
 )
-
 INVITATIONS = Table(
     "invitations",
     METADATA,
@@ -318,7 +306,6 @@ INVITATIONS = Table(
     Index("ix_invitations_account_id", "account_id"),
     Index("ix_invitations_expires_at", "expires_at"),  # Old ones are deleted by it.
 )
-
 PENDING_REFUSALS = Table(
     "pending_refusals",
     METADATA,
@@ -329,7 +316,6 @@ PENDING_REFUSALS = Table(
     Column("times", Integer, nullable=False),  # Zero: it was seen, but it was the supplier's fault.
     Index("ix_pending_refusals_code_last_seen", "code", "last_seen"),  # Refused accounts are counted by code.
 )
-
 NOTICES = Table(
     "notices",
     METADATA,
@@ -349,7 +335,6 @@ NOTICES = Table(
     Index("ix_notices_account_id", "account_id"),
     Index("ix_notices_next_attempt_at", "next_attempt_at"),
 )
-
 API_TOKENS = Table(
     "api_tokens",
     METADATA,
@@ -363,7 +348,6 @@ API_TOKENS = Table(
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
 )
-
 # The applications that use the consent proxy, such as a Cozy stack.
 # Wrong tries to prove a meter by a reading of its display, by the keyed hash of the meter.
 READING_TRIES = Table(
@@ -374,7 +358,6 @@ READING_TRIES = Table(
     Column("tries", SmallInteger, nullable=False),  # On that day.
     Column("wrong", Integer, nullable=False),  # In all.
 )
-
 PROXY_CLIENTS = Table(
     "proxy_clients",
     METADATA,
@@ -387,7 +370,6 @@ PROXY_CLIENTS = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
 )
-
 # What a client of the proxy may read: the meters of one consent, until the grant ends.
 PROXY_GRANTS = Table(
     "proxy_grants",
@@ -409,7 +391,6 @@ PROXY_GRANTS = Table(
     Index("ix_proxy_grants_meter", "meter"),
     Index("ix_proxy_grants_client_id", "client_id"),
 )
-
 # The refresh tokens of a grant. One that is used again ends the grant.
 PROXY_REFRESH_TOKENS = Table(
     "proxy_refresh_tokens",
@@ -420,7 +401,6 @@ PROXY_REFRESH_TOKENS = Table(
     Column("used_at", UtcDateTime),
     Index("ix_proxy_refresh_tokens_grant_id", "grant_id"),
 )
-
 # A household: the accounts that its browsers may see. ``sealed`` counts, under a key that only the web application has;
 # the rows of ``household_accounts`` find its accounts, and deleting one takes the account away.
 HOUSEHOLDS = Table(
@@ -430,7 +410,6 @@ HOUSEHOLDS = Table(
     Column("sealed", Text, nullable=False),  # JSON: each account with the session number that it had.
     Column("created_at", UtcDateTime, nullable=False),
 )
-
 HOUSEHOLD_ACCOUNTS = Table(
     "household_accounts",
     METADATA,
@@ -438,7 +417,6 @@ HOUSEHOLD_ACCOUNTS = Table(
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Index("ix_household_accounts_account_id", "account_id"),
 )
-
 # A household's mail address, to which a link to sign in may be sent. Only an address that was confirmed is here.
 MAIL_ADDRESSES = Table(
     "mail_addresses",
@@ -450,7 +428,6 @@ MAIL_ADDRESSES = Table(
     Column("confirmed_at", UtcDateTime, nullable=False),
     Index("ix_mail_addresses_hash", "hash"),
 )
-
 OPERATORS = Table(
     "operators",
     METADATA,
@@ -469,7 +446,6 @@ OPERATORS = Table(
         postgresql_where=text("ended_at IS NULL"),
     ),
 )
-
 # Sessions, recovery codes and links (``domain.consent.access_keys``). What counts is sealed, under a key that only the
 # web application has: the secret's hash, kind, owner and end. The other columns are for lists and for deleting.
 ACCESS_KEYS = Table(
@@ -486,7 +462,6 @@ ACCESS_KEYS = Table(
     Index("ix_access_keys_owner", "owner", "kind"),
     Index("ix_access_keys_last_seen_at", "last_seen_at"),  # Those that are over are deleted by it.
 )
-
 # Who did what to which account, when, from where, and what came of it. Rows are appended and never changed.
 AUDIT_LOG = Table(
     "audit_log",
@@ -527,7 +502,6 @@ CORRECTIONS = Table(
     Column("run_id", _sortable(64), nullable=False),
     Index("ix_corrections_changed_at", "changed_at"),  # Old rows are deleted by it.
 )
-
 FRESHNESS = Table(
     "freshness",
     METADATA,
@@ -536,7 +510,6 @@ FRESHNESS = Table(
     Column("active", Integer, nullable=False),
     Column("complete", Integer, nullable=False),  # The active accounts with a complete yesterday.
 )
-
 RAW_ANSWERS = Table(
     "raw_answers",
     METADATA,
@@ -551,7 +524,6 @@ RAW_ANSWERS = Table(
     Index("ix_raw_answers_packed", "packed", "month", "account_id"),  # The months to pack are found by it.
     Index("ix_raw_answers_last_at", "last_at"),  # Old rows are deleted by it.
 )
-
 QUARANTINE = Table(
     "quarantine",
     METADATA,
@@ -565,7 +537,6 @@ QUARANTINE = Table(
     Column("times", BigInteger, nullable=False),
     Column("sealed_sample", LargeBinary, nullable=False),  # Made by to_sample; without the meter's number.
 )
-
 POLICIES = Table(
     "policies",
     METADATA,
@@ -575,7 +546,6 @@ POLICIES = Table(
     Column("applied_at", UtcDateTime, nullable=False),
     Column("arithmetic", Text, nullable=False),  # The plan behind the choice, as JSON.
 )
-
 # Where measures are sent when they change: for all accounts of a tenant, or for one.
 OUTPUTS = Table(
     "outputs",
@@ -595,7 +565,6 @@ OUTPUTS = Table(
     Index("ix_outputs_account_id", "account_id"),
     Index("ix_outputs_tenant", "tenant"),
 )
-
 # The outbox: what is still to be sent, one row for each output, account and series, whatever changes in the meantime.
 OUTPUT_CHANGES = Table(
     "output_changes",
@@ -613,6 +582,5 @@ OUTPUT_CHANGES = Table(
     Index("ix_output_changes_output_id", "output_id", "turn_at", "account_id"),
     Index("ix_output_changes_account_id", "account_id"),
 )
-
 # The tables from which a removal deletes the account's rows. Its token is deleted separately.
 PERSONAL = (SERIES_OUTCOMES, USAGE_POINTS, CORRECTIONS, RAW_ANSWERS, OUTPUT_CHANGES, OUTPUTS)

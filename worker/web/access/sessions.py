@@ -20,10 +20,8 @@ from worker.web.render import refuse_form, render
 from worker.web.sessions import SESSION_COOKIE, Session
 
 router = APIRouter(prefix="/access", include_in_schema=False)
-
 PATH: Final = "/access/sessions"
 _HOUSEHOLD: Final = (KeyKind.HOUSEHOLD_SESSION,)
-
 Csrf = Annotated[str, Form()]
 
 

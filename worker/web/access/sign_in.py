@@ -22,22 +22,14 @@ from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.stores.registry.access.recovery_texts import RecoveryTexts
 from worker.stores.registry.households.households import Household
 from worker.web.addresses import client_address
-from worker.web.context import (
-    RuntimeDep,
-    SessionDep,
-    is_own_form,
-    note_household,
-    set_session_cookie,
-)
+from worker.web.context import RuntimeDep, SessionDep, is_own_form, note_household, set_session_cookie
 from worker.web.devices import name_device
 from worker.web.errors import HttpRefusal
 from worker.web.render import refuse_form, render_message, render_with_form
 from worker.web.sessions import Session, replace_session
 
 log = logging.getLogger("releve.access")
-
 router = APIRouter(include_in_schema=False)
-
 PATH: Final = "/sign-in"
 _FORM_LIFE_S: Final = 24 * 3600
 LONGEST_ADDRESS: Final = 254  # RFC 5321, 4.5.3.1.3

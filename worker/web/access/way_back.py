@@ -21,7 +21,6 @@ from worker.web.render import refuse_form, render, render_message, words_of
 from worker.web.sessions import Session
 
 router = APIRouter(include_in_schema=False)
-
 PATH: Final = "/access"
 _CONFIRM: Final = "/access/confirm"
 _ADDRESSES: Final = Rate("address-links", calls=5, window_s=3600)

@@ -19,7 +19,6 @@ A household's browser session sees its own accounts alone. Everything else is re
 Refusals and failures all have the shape `{"error": code, "message": text}`. Calls are limited by token, session and
 address: 429 says in `Retry-After` when to come back. Lists come in pages; follow `next` until it is null.
 """
-
 _PREFIX: Final = "/api"
 _BY_TOKEN: Final[dict[str, list[str]]] = {"token": []}
 _SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {  # FastAPI can describe "or", not "and".

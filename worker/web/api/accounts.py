@@ -14,20 +14,12 @@ from worker.domain.consent.evidence import HOUSEHOLD
 from worker.errors import MeterElsewhere
 from worker.runtime.process import Runtime
 from worker.web.api.auth import Caller, MayErase, MayStop, ReadAccounts, ReadAsClient, WriteAccounts
-from worker.web.api.schemas import (
-    AccountId,
-    AccountPage,
-    AccountSearch,
-    NewAccount,
-    Receipt,
-    error_responses,
-)
+from worker.web.api.schemas import AccountId, AccountPage, AccountSearch, NewAccount, Receipt, error_responses
 from worker.web.audit import note_subject
 from worker.web.context import RuntimeDep, publish_backfills, publish_revocation
 from worker.web.errors import HttpRefusal, meter_elsewhere
 
 router = APIRouter(tags=["accounts"])
-
 MOST_ACCOUNTS = 500
 
 

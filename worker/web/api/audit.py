@@ -14,7 +14,6 @@ from worker.web.api.schemas import AuditPage, AuditRow, error_responses
 from worker.web.context import RuntimeDep
 
 router = APIRouter(tags=["audit"])
-
 MOST_ENTRIES: Final = 500
 
 

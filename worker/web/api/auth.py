@@ -33,16 +33,13 @@ from worker.web.errors import HttpRefusal
 from worker.web.sessions import SESSION_COOKIE, Session, reload_session
 
 log = logging.getLogger("releve.api")
-
 REALM: Final = 'Bearer realm="releve"'
 CSRF_HEADER: Final = "X-CSRF-Token"
 _HOUSEHOLD_SCOPES: Final = frozenset({Scope.READ_ACCOUNTS, Scope.READ_MEASURES})
-
 # A secret of 256 bits can't be guessed, and the right one is always heard. These limits make tries visible and cheap.
 BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)  # By address.
 BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # By the id of the token that is tried.
 ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, by address.
-
 # For the OpenAPI description alone: the headers are read below, so that each refusal has its reason.
 _bearer = HTTPBearer(auto_error=False, scheme_name="token", description="Create one with `releve tokens new`.")
 _cookie = APIKeyCookie(

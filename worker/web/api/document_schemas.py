@@ -15,7 +15,6 @@ from worker.web.context import RuntimeDep
 from worker.web.errors import HttpRefusal
 
 router = APIRouter(tags=["schemas"])
-
 _MEDIA_TYPE = "application/schema+json"
 
 

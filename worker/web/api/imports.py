@@ -21,7 +21,6 @@ from worker.web.errors import HttpRefusal
 from worker.web.files.imports import FIELD, import_files, read_files
 
 router = APIRouter(tags=["accounts"])
-
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,

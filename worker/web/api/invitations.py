@@ -26,7 +26,6 @@ from worker.web.context import RuntimeDep
 from worker.web.errors import HttpRefusal, meter_elsewhere
 
 router = APIRouter(tags=["invitations"])
-
 MOST_INVITATIONS: Final = 500
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     409: {

@@ -19,17 +19,10 @@ from worker.web.api.auth import ReadMeasures
 from worker.web.api.schemas import AccountId, MeasurePage, error_responses
 from worker.web.context import RuntimeDep
 from worker.web.files.formats import CSV_TYPE, FieldsCsv
-from worker.web.files.stored_range import (
-    MOST_DOCUMENTS,
-    check_days,
-    find_asked_doctype,
-    find_stored_range,
-    name_file,
-)
+from worker.web.files.stored_range import MOST_DOCUMENTS, check_days, find_asked_doctype, find_stored_range, name_file
 from worker.web.files.stream import attachment_header, stream_file
 
 router = APIRouter(tags=["measures"])
-
 _USUAL_DOCUMENTS: Final = 1000
 _KEY: Final = r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9]{2}:[0-9]{2}Z)?)?)?$"
 

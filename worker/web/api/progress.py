@@ -27,17 +27,13 @@ from worker.web.context import RuntimeDep
 from worker.web.errors import HttpRefusal
 
 log = logging.getLogger("releve.api")
-
 router = APIRouter(tags=["progress"])
-
 POLL_EVERY_S: Final = 2.0
 LONGEST_S: Final = 900.0  # Then the browser reconnects.
 MOST_STREAMS: Final = 400  # In one process.
 _RECONNECT_MS: Final = 3000
-
 _streams = asyncio.Semaphore(MOST_STREAMS)
 _limits = StreamCounter()
-
 _EVENT: Final = {
     "type": "object",
     "properties": {

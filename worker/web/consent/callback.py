@@ -44,7 +44,6 @@ from worker.web.render import SIGN_IN, render, render_message, render_with_form,
 from worker.web.sessions import Session
 
 log = logging.getLogger("releve.web")
-
 _STATE: Final = re.compile(rf"[A-Za-z0-9_-]{{20,{LONGEST_STATE}}}", re.ASCII)
 _SHORTEST_WAIT_S: Final = 2
 _PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # However often the page is loaded.

@@ -27,7 +27,6 @@ from worker.web.security import policy_with_form_to
 from worker.web.sessions import Session
 
 router = APIRouter(include_in_schema=False)
-
 _PRETENDER: Final = "simulator"
 
 

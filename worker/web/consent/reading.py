@@ -21,7 +21,6 @@ from worker.web.render import refuse_form, render_with_form
 from worker.web.sessions import Session
 
 router = APIRouter(include_in_schema=False)
-
 _AN_HOUR_S: Final = 3600
 REQUEST_TRIES: Final = Rate("reading-request", calls=5, window_s=_AN_HOUR_S)
 ADDRESS_TRIES: Final = Rate("reading-address", calls=20, window_s=_AN_HOUR_S)

@@ -24,7 +24,6 @@ from worker.web.render import refuse_form
 from worker.web.sessions import Session
 
 router = APIRouter(include_in_schema=False)
-
 PORTAL_SUFFIX: Final = "_parent"  # Enedis' portal of 2026 sometimes appends it to the redirect address.
 
 

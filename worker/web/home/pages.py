@@ -18,10 +18,8 @@ from worker.web.render import refuse_form, render
 from worker.web.sessions import Session
 
 router = APIRouter(include_in_schema=False)
-
 _SIGN_IN: Final = "/sign-in"
 _LONGEST_TOKEN: Final = 8000
-
 Csrf = Annotated[str, Form()]
 
 

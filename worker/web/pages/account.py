@@ -33,7 +33,6 @@ from worker.web.render import render, words_of
 from worker.web.texts import Words
 
 router = APIRouter()
-
 # Whether all is well, the household waits or it has to act.
 KINDS: Final = {
     AccountState.NEW: "wait",

@@ -15,7 +15,6 @@ from worker.web.security import policy_with_form_to
 
 router = APIRouter()
 
-
 ACCOUNTS_A_PAGE: Final = 20
 
 

@@ -8,19 +8,11 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Request, Response
 
 from worker.domain.consent.evidence import HOUSEHOLD
-from worker.web.context import (
-    RuntimeDep,
-    SessionDep,
-    has_shares,
-    is_session_form,
-    needs_invitation,
-    publish_revocation,
-)
+from worker.web.context import RuntimeDep, SessionDep, has_shares, is_session_form, needs_invitation, publish_revocation
 from worker.web.pages.own_account import OwnAccount
 from worker.web.render import refuse_form, render
 
 router = APIRouter()
-
 # The other counts of an erasure are of our own upkeep.
 _RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_kept")
 

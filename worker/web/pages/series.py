@@ -17,7 +17,6 @@ from worker.web.pages.own_account import OwnAccount
 from worker.web.render import refuse_form, render, render_message
 
 router = APIRouter()
-
 # A series that is switched on is asked for at once, which takes calls of the quota that all households share.
 _CHANGES: Final = Rate("series-choice", calls=10, window_s=3600)
 

@@ -30,7 +30,6 @@ _BEFORE_SHARE, _NOW_SHARE = 0.84, 0.5  # Widths of the bars in a slot.
 _ROUND: Final = 3.0
 _TOP, _MARGIN_BOTTOM = 16, 24
 _DIGIT_PX: Final = 7
-
 Positions = list[tuple[float, float]]  # Where each slot begins, and its width.
 
 

@@ -16,12 +16,7 @@ from hypothesis import strategies as st
 
 from tests.support.supplier_server import BASE_URL, NOW, ClientHarness
 from worker.clients.callback import Callback
-from worker.clients.enedis.consent import (
-    authorize_url,
-    fetch_shared_meters,
-    read_callback,
-    usage_points_of_grant,
-)
+from worker.clients.enedis.consent import authorize_url, fetch_shared_meters, read_callback, usage_points_of_grant
 from worker.clients.enedis.presets import PRESETS
 from worker.clients.id_token import usage_points_from_id_token
 from worker.clients.oauth import Grant

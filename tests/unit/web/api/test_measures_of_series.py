@@ -16,8 +16,8 @@ from tests.support.api_service import TODAY, ApiService
 from tests.support.gas_homes import GAS_SETTINGS, GasHome, add_gas
 from tests.support.panel_homes import PanelHome, store_home
 from worker.domain.consent.scopes import Scope
+from worker.domain.measures.documents import ALL_KEYS
 from worker.domain.measures.series import Doctype, Period, Series, find_doctype, of_supplier, periods_of
-from worker.stores.measures.base import ALL_KEYS
 
 HOME = PanelHome(TODAY - timedelta(days=1), days=110)
 

@@ -8,8 +8,8 @@ from tests.support.api_service import ApiService
 from tests.support.factories import NOW
 from tests.support.household_pages import FRENCH, METER, csrf_of
 from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.documents import ALL_KEYS
 from worker.domain.measures.series import Doctype
-from worker.stores.measures.base import ALL_KEYS
 from worker.web.sessions import Session
 
 

@@ -28,10 +28,8 @@ from worker.stores.registry.tables import ACCESS_KEYS
 from worker.stores.sealing import Sealer
 
 log = logging.getLogger("releve.access")
-
 # A visit is recorded once in this time: SQLite has one writer.
 _VISIT_RECORDED_EVERY: Final = timedelta(minutes=1)
-
 
 _TEXTS: Final[Mapping[KeyKind, SecretTexts | RecoveryTexts]] = {
     kind: RecoveryTexts() if kind is KeyKind.RECOVERY_CODE else SecretTexts(kind.value) for kind in KeyKind

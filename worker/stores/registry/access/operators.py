@@ -39,7 +39,6 @@ from worker.stores.registry.tables import OPERATORS
 from worker.stores.sealing import Sealer
 
 log = logging.getLogger("releve.access")
-
 _HASHER: Final = PasswordHasher()  # argon2id (RFC 9106) as the library sets it.
 # A check takes 64 MiB and a tenth of a second of all cores: tries must not take all memory and all threads.
 _CHECKS_AT_ONCE: Final = threading.BoundedSemaphore(2)

@@ -43,7 +43,6 @@ from worker.stores.registry.account_rows import NOT_REMOVED
 from worker.stores.registry.tables import ACCOUNTS, OUTPUT_CHANGES, OUTPUTS, SERIES_OUTCOMES
 
 log = logging.getLogger("releve.outputs")
-
 # The beginning of a series of which everything is to be sent.
 BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _ROW: Final = OUTPUT_CHANGES.c
@@ -224,7 +223,6 @@ _is_sent_to: Final = or_(
     OUTPUTS.c.account_id == ACCOUNTS.c.id,
     and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == ACCOUNTS.c.tenant),
 )
-
 
 # The outputs that an account is sent to; none of one that was removed. A window runs these statements, and building one
 # costs more than running it, so each is built once.

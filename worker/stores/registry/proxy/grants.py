@@ -22,7 +22,6 @@ from worker.stores.encryption import SecretTexts
 from worker.stores.registry.tables import PROXY_CLIENTS, PROXY_GRANTS, PROXY_REFRESH_TOKENS
 
 log = logging.getLogger("releve.proxy")
-
 _ACCESS: Final = SecretTexts("proxyaccess")  # Our logs recognise both.
 _REFRESH: Final = SecretTexts("proxyrefresh")
 # A refresh token that comes again after this time is refused as an unknown one. A grant has up to 24 a day.

@@ -10,13 +10,7 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.security import HTTPBasicCredentials
 
-from worker.domain.consent.proxy import (
-    CHALLENGE_METHOD,
-    LONGEST_STATE,
-    ProxyCaller,
-    ProxyClient,
-    is_code_challenge,
-)
+from worker.domain.consent.proxy import CHALLENGE_METHOD, LONGEST_STATE, ProxyCaller, ProxyClient, is_code_challenge
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow
@@ -26,7 +20,6 @@ from worker.web.errors import HttpRefusal
 from worker.web.render import render_message
 
 log = logging.getLogger("releve.proxy")
-
 # A secret of 256 bits can't be guessed, and the right one is always heard. These bounds make tries visible and cheap.
 _WRONG_OF_ADDRESS = Rate("proxy-address", calls=10, window_s=300)
 _WRONG_OF_CLIENT = Rate("proxy-client", calls=50, window_s=300)

@@ -21,7 +21,6 @@ from worker.web.context import RuntimeDep
 from worker.web.errors import HttpRefusal
 
 router = APIRouter()
-
 _REALM: Final = 'Bearer realm="releve"'
 _MOST_BYTES: Final = 5_000_000  # Of an answer: a week of load curve has some 100 kB, three years of days some 200 kB.
 _WRONG_TOKENS: Final = Rate("proxy-token", calls=60, window_s=300)

@@ -22,7 +22,6 @@ from worker.web.render import refuse_form, render_with_form
 from worker.web.security import policy_with_form_to
 
 router = APIRouter()
-
 _FIELDS = ("client_id", "redirect_uri", "response_type", "state", "code_challenge", "code_challenge_method")
 
 

@@ -26,7 +26,6 @@ from worker.web.errors import HttpRefusal
 
 log = logging.getLogger("releve.proxy")
 router = APIRouter()
-
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _basic = HTTPBasic(realm="releve", auto_error=False)
 

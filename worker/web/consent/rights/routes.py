@@ -38,7 +38,6 @@ from worker.web.render import refuse_form, words_of
 from worker.web.sessions import Session
 
 router = APIRouter(include_in_schema=False)
-
 AGAIN: Final = "/connect/right/again"
 # Each declaration takes a call of the supplier's quota, which all households share.
 DECLARATIONS: Final = Rate("right-declared", calls=20, window_s=3600)

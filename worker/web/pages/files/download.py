@@ -10,7 +10,7 @@ from datetime import date
 
 from fastapi import APIRouter, Request, Response
 
-from worker.domain.measures.documents import to_reading
+from worker.domain.measures.documents import ALL_KEYS, to_reading
 from worker.domain.measures.series import (
     Doctype,
     Period,
@@ -21,13 +21,11 @@ from worker.domain.measures.series import (
     periods_of,
 )
 from worker.runtime.process import Runtime
-from worker.stores.measures.base import ALL_KEYS
 from worker.web.context import RuntimeDep
 from worker.web.pages.own_account import OwnAccount
 from worker.web.render import render
 
 router = APIRouter()
-
 FirstDays = dict[Doctype, date | None]
 
 

@@ -24,7 +24,6 @@ from worker.web.sessions import Session
 from worker.web.texts import Words
 
 router = APIRouter()
-
 _LOOK: Final = "look"  # The button that only looks.
 _MEGABYTE: Final = 1024 * 1024
 

@@ -14,7 +14,6 @@ from worker.texts import load_texts
 from worker.web.texts import Words
 
 DayDetails = Mapping[date, Mapping[str, Any]]
-
 PROVISIONAL: Final = "provisional"
 _NUMBERS: Final = {"volume": "m³", "coefficient": "kWh/m³", "index_start": "m³", "index_end": "m³"}
 _WORDS: Final = ("quality", "status")

@@ -29,7 +29,6 @@ from worker.web.pages.operator.sessions import PATH, form_token, load_form_sessi
 from worker.web.render import refuse_form, render, render_message, words_of
 
 router = APIRouter(prefix=PATH)
-
 ACCOUNTS_A_PAGE: Final = 100
 ENDING_WITHIN: Final = timedelta(days=30)
 _MOST_DAYS: Final = 10

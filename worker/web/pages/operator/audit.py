@@ -15,7 +15,6 @@ from worker.web.pages.operator.sessions import PATH, is_logged_in
 from worker.web.render import render
 
 router = APIRouter(prefix="/operator/audit", include_in_schema=False)
-
 ENTRIES_A_PAGE: Final = 50
 _LONGEST: Final = 100
 _FILTERS: Final = ("account", "actor", "action", "since", "until")

@@ -26,7 +26,6 @@ from worker.web.audit import note_refusal
 from worker.web.pages.operator.sessions import OperatorSession
 
 log = logging.getLogger("releve.web")
-
 _WRONG_TRIES: Final = Rate("operator-login", calls=5, window_s=300)
 _LATE_TRIES: Final = Rate("operator-login-late", calls=1, window_s=10)
 _CONFIRMED: Final = "confirmed_at"

@@ -17,7 +17,6 @@ from worker.web.pages.remove import receipt_of
 from worker.web.render import refuse_form, render
 
 router = APIRouter(prefix=PATH)
-
 _LONGEST_ID: Final = 32
 
 

@@ -26,7 +26,6 @@ from worker.web.pages.operator.sessions import PATH, load_form_session, may_chan
 from worker.web.render import refuse_form, render, render_message
 
 router = APIRouter(prefix="/operator/invitations")
-
 _BACK: Final = "/operator#invitations"
 _METER: Final = re.compile(r"[0-9]{14}")  # Of electricity; one of gas may have the same form.
 

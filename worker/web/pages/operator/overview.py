@@ -38,9 +38,7 @@ from worker.web.pages.operator.sign_in import sign_in_page
 from worker.web.render import render, render_message
 
 log = logging.getLogger("releve.web")
-
 router = APIRouter()
-
 MOST_INVITATIONS: Final = 20
 
 

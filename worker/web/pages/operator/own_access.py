@@ -15,7 +15,6 @@ from worker.web.pages.operator.sessions import PATH, load_form_session, open_ope
 from worker.web.render import refuse_form
 
 router = APIRouter(prefix=PATH)
-
 _BACK: Final = "/operator#access"
 
 

@@ -30,9 +30,7 @@ from worker.web.pages.operator.sessions import PATH, is_logged_in, may_change
 from worker.web.render import refuse_form, render_message
 
 log = logging.getLogger("releve.web")
-
 router = APIRouter(prefix="/operator/rights")
-
 _BACK: Final = "/operator#proofs"
 _NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _MOST_FIELDS: Final = 2

@@ -23,9 +23,7 @@ from worker.web.render import refuse_form, render_message, render_with_form
 from worker.web.sessions import OPERATOR_COOKIE
 
 log = logging.getLogger("releve.web")
-
 router = APIRouter(prefix=PATH)
-
 LINK_PATH: Final = "/operator/link"
 _FORM_LIFE_S: Final = 86_400
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from worker.stores.registry.migrations import MigrationPhase
 
+
 revision = "0007"  # The number that they had before: a registry of the weeks before the release has these very tables.
 down_revision = None
 phase = MigrationPhase.EXPAND
-
 
 def upgrade() -> None:
     """Do nothing: this is where upgrades begin."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-
 from worker.stores.database import UtcDateTime
 from worker.stores.registry.migrations import MigrationPhase
+
 
 revision = "0008"
 down_revision = "0007"
 phase = MigrationPhase.EXPAND
-
 
 def upgrade() -> None:
     """Create both tables, empty."""
@@ -52,7 +51,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_output_changes_output_id", "output_changes", ["output_id", "turn_at", "account_id"])
     op.create_index("ix_output_changes_account_id", "output_changes", ["account_id"])
-
 
 def _sortable() -> sa.String:
     return sa.String(32).with_variant(sa.String(32, collation="C"), "postgresql")

@@ -1,0 +1,221 @@
+"""The documents that a store must hold for a meter, computed independently of the worker, and how a store differs.
+
+Demo, drill and tests compare with these figures, which come from the simulator's values by arithmetic of their own:
+the worker's sums must not judge themselves.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, Final, Self
+
+import requests
+
+from worker.domain.measures.documents import ALL_KEYS, Document
+from worker.domain.measures.readings import ONE_DAY, DateWindow
+from worker.domain.measures.series import Doctype, Granularity, Period, Series, curve_of, daily_of, of_supplier
+from worker.runtime.process import Runtime
+
+# For each kind of document its load in kWh by its key, like {Doctype.HOUR: {"2024-07-10T14:00Z": 0.412}}.
+Loads = dict[Doctype, dict[str, float]]
+# For each kind of document its further fields by its key.
+Details = dict[Doctype, dict[str, Mapping[str, Any]]]
+_DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
+_KEY_LENGTHS: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
+_KEY_FORMATS: Final = {Period.MINUTE: "%Y-%m-%dT%H:%MZ", Period.HOUR: "%Y-%m-%dT%H:00Z"}
+# The field of the simulator's values that is a document's load, and what makes it thousandths of the load's unit.
+_LOAD_FIELDS: Final = {
+    Granularity.INSTANT: ("va", 1),
+    Granularity.REGISTER: ("total", 1),
+    Granularity.STATE: ("subscribed_kva", 1000),
+}
+_GAS_LOAD: Final = ("load", 1000)  # The values of gas have the names and units of the documents.
+_CIVIL: Final = ("year", "month", "day", "hour", "minute", "fold")
+_TIMEOUT_S: Final = 60.0
+_STATES_DAYS: Final = 366  # How long ago a state may have been asked for.
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Ground truth: what a meter measured.
+
+    ``daily``: Wh by day.  ``curve``: for each step its start in UTC as ISO text, its minutes and its mean power in W.
+    ``further``: the values of further series, as the simulator tells them (docs/reference/simulator.md).
+    """
+
+    daily: Mapping[str, float]
+    curve: Sequence[Sequence[Any]]
+    further: Mapping[Series, Any] = field(default_factory=dict)
+
+    @classmethod
+    def fetch(
+        cls,
+        simulator: str,
+        usage_point: str,
+        daily: DateWindow,
+        curve: DateWindow,
+        further: Mapping[Series, DateWindow] | None = None,
+    ) -> Self:
+        """Return what the simulator at this URL says that the meter measured.  Raises the errors of requests.
+
+        ``further``: the days of each further series.
+        """
+        return cls(
+            _fetch_truth(simulator, usage_point, daily_of(), daily),
+            _fetch_truth(simulator, usage_point, curve_of(daily_of()), curve),
+            {series: _fetch_truth(simulator, usage_point, series, days) for series, days in (further or {}).items()},
+        )
+
+    def expected_loads(self) -> Loads:
+        """Return the load of every reading and total that a right store holds; of a state, that of every day."""
+        sums: dict[Doctype, defaultdict[str, Decimal]] = {doctype: defaultdict(Decimal) for doctype in Doctype}
+        for series, values in {daily_of(): self.daily, curve_of(daily_of()): self.curve, **self.further}.items():
+            for doctype, key, thousandths in _parts(series, values):
+                sums[doctype][key] += thousandths
+        return {doctype: {key: _load(value, doctype) for key, value in of.items()} for doctype, of in sums.items()}
+
+    def expected_details(self) -> Details:
+        """Return what the further fields of documents must say."""
+        details: Details = {}
+        for series, values in self.further.items():
+            if not series.is_state and series.inputs.details:
+                # Values of a register that has no periods tell no calendar.
+                details[series.inputs] = {
+                    day: {name: value[name] for name in series.inputs.detail_names if value.get(name) not in (None, {})}
+                    for day, value in values.items()
+                }
+        return details
+
+
+def _parts(series: Series, values: Any) -> Iterator[tuple[Doctype, str, Decimal]]:
+    """Yield what each value of the simulator adds to each document, in thousandths of the unit of its load."""
+    granularity = series.description.granularity
+    if series.has_steps:
+        for start, minutes, watts in values:
+            begin, energy = datetime.fromisoformat(start), Decimal(str(watts)) * minutes / 60
+            yield from ((doctype, f"{begin:{_KEY_FORMATS[doctype.period]}}", energy) for doctype in series.doctypes)
+        return
+    for day, value in values.items():
+        name, factor = _GAS_LOAD if series.is_gas else _LOAD_FIELDS.get(granularity, (None, 1))
+        number = Decimal(str(value if name is None else value[name])) * factor
+        yield from ((doctype, day[: _KEY_LENGTHS[doctype.period]], number) for doctype in series.doctypes)
+
+
+# Counts of documents that differ from the truth.  ``lost``: readings that are not stored.  ``doubled``: documents
+# beyond the first of one moment.  ``wrong``: readings of another value, or never measured.  ``wrong_totals``: totals
+# missing, of another value, or of nothing.  ``wrong_zeros``: zeros stored where none was measured.
+Differences = Counter[str]
+DIFFERENCES: Final = ("lost", "doubled", "wrong", "wrong_totals", "wrong_zeros")
+
+
+def read_account(
+    runtime: Runtime, simulator: str, usage_point: str, account_id: str
+) -> tuple[Loads, dict[Doctype, list[Document]]]:
+    """Return the loads that a right store holds of an account's history, and all documents that the store has."""
+    return fetch_truth(runtime, simulator, usage_point, account_id).expected_loads(), read_stored(runtime, account_id)
+
+
+def read_stored(runtime: Runtime, account_id: str) -> dict[Doctype, list[Document]]:
+    """Return all documents that the store has of an account."""
+    return runtime.measures.read(account_id, dict.fromkeys(Doctype, ALL_KEYS))
+
+
+def fetch_truth(runtime: Runtime, simulator: str, usage_point: str, account_id: str) -> Truth:
+    """Return what the simulator measured of an account's history, of all series that it is asked for."""
+    supplier, known = runtime.registry.get(account_id).supplier, runtime.registry.outcomes.known(account_id)
+    windows = {series: runtime.history.wanted_window(series) for series in of_supplier(supplier)}
+    daily, curve = (windows.pop(series, None) for series in (daily_of(), curve_of(daily_of())))
+    further = {series: _reach_back(series, days) for series, days in windows.items() if days and series in known}
+    if supplier != daily_of().description.supplier:
+        return Truth(
+            {}, [], {series: _fetch_truth(simulator, usage_point, series, of) for series, of in further.items()}
+        )
+    if daily is None or curve is None:
+        raise ValueError("the settings ask for no history of both series")
+    return Truth.fetch(simulator, usage_point, daily, curve, further)
+
+
+def _reach_back(series: Series, window: DateWindow) -> DateWindow:
+    """Return the days of a series' history; of a state, those on which it may have been asked for."""
+    if not series.is_state:
+        return window
+    return DateWindow(window.end - _STATES_DAYS * ONE_DAY, window.end)
+
+
+def find_differences(truth: Loads, stored: Mapping[Doctype, Sequence[Mapping[str, Any]]]) -> Differences:
+    """Count how an account's documents, as the store returns them, differ from the expected loads."""
+    differences = Differences()
+    for doctype in Doctype:
+        compare = _compare_states if doctype.series.is_state else _compare_period
+        differences += compare(doctype, truth[doctype], stored[doctype])
+    return differences
+
+
+def count_wrong_details(expected: Details, stored: Mapping[Doctype, Sequence[Mapping[str, Any]]]) -> int:
+    """Return how many documents have other further fields than expected; instants count without their offset.
+
+    The supplier sends instants without one, so in the hour that comes twice in autumn it can't be known.
+    """
+    wrong = 0
+    for doctype, by_key in expected.items():
+        documents = {document["_id"].partition(":")[2]: document for document in stored[doctype]}
+        for key, details in by_key.items():
+            told = documents.get(key, {})
+            wrong += any(_without_offset(told.get(name)) != _without_offset(value) for name, value in details.items())
+    return wrong
+
+
+def _without_offset(value: Any) -> Any:
+    return value[:19] if isinstance(value, str) else value
+
+
+def loads_by_key(documents: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the documents' loads in kWh by their keys."""
+    return {document["_id"].partition(":")[2]: document["load"] for document in documents}
+
+
+def count_repeats(documents: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many documents there are beyond the first of each civil time."""
+    return len(documents) - len({tuple(document.get(name) for name in _CIVIL) for document in documents})
+
+
+def _compare_period(
+    doctype: Doctype, truth: Mapping[str, float], documents: Sequence[Mapping[str, Any]]
+) -> Differences:
+    stored = loads_by_key(documents)
+    different = {key for key, load in stored.items() if truth.get(key) != load}
+    zeros = sum(stored[key] == 0 for key in different)
+    missing, values = len(truth.keys() - stored.keys()), len(different) - zeros
+    doubled = count_repeats(documents)
+    if doctype is doctype.series.inputs:
+        return Differences(lost=missing, doubled=doubled, wrong=values, wrong_zeros=zeros)
+    return Differences(doubled=doubled, wrong_totals=missing + values, wrong_zeros=zeros)
+
+
+def _compare_states(
+    doctype: Doctype, truth: Mapping[str, float], documents: Sequence[Mapping[str, Any]]
+) -> Differences:
+    """Compare the rows of a state, which is stored where it changes, with what held on each day."""
+    stored = loads_by_key(documents)
+    newest = stored[max(stored)] if stored else None
+    return Differences(
+        lost=int(bool(truth) and truth[max(truth)] != newest),
+        doubled=count_repeats(documents),
+        wrong=sum(truth.get(day) != load for day, load in stored.items()),
+    )
+
+
+def _load(thousandths: Decimal, doctype: Doctype) -> float:
+    places = Decimal(1).scaleb(-_DECIMALS[doctype.period])
+    return float((thousandths / 1000).quantize(places, ROUND_HALF_UP))
+
+
+def _fetch_truth(simulator: str, usage_point: str, series: Series, window: DateWindow) -> Any:
+    query = {"start": window.start.isoformat(), "end": window.end.isoformat(), "series": series.value}
+    answer = requests.get(f"{simulator}/__sim__/truth/{usage_point}", params=query, timeout=_TIMEOUT_S)
+    answer.raise_for_status()
+    return answer.json()[series]

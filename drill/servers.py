@@ -1,0 +1,459 @@
+"""Servers of a drill: Redis, CouchDB behind a relay, the simulator, the worker processes and a Runtime.
+
+``open_servers`` starts them all.  The pretended day is 4 November 2024: every history contains the day of 25 hours.
+
+Worker and beat processes of a drill, and their restart after a kill, as an operator's supervisor does it.
+
+The receiver of a drill's webhook of measures: it keeps what it is sent; the drill compares it with the store.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import random
+import resource
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import requests
+
+from config.settings import PREFIX, get_settings
+from drill.crash_worker import CLOCK_AHEAD_VARIABLE, CRASH_FOLDER_VARIABLE, set_clock
+from drill.faults import CouchdbRelay
+from worker.cli.supervise import start_part, use_pretend_settings
+from worker.clients.signed_webhook import SIGNATURE_HEADER, sign_body
+from worker.domain.clock import real_clock
+from worker.domain.fleet.lanes import BROKER_PREFIX
+from worker.domain.measures.documents import ALL_KEYS, key_of, start_of
+from worker.domain.measures.readings import PARIS
+from worker.domain.measures.series import Series
+from worker.errors import PageNotReady
+from worker.runtime.process import Runtime
+from worker.stores.redis.child_processes import Supervisor, answers, free_port, process_exists
+from worker.stores.redis.connection import connect
+from worker.stores.redis.embedded import EmbeddedRedis
+from worker.stores.registry.outputs.outbox import OutboxTable
+
+_RESPAWN_AFTER_S: Final = 0.5
+_GRACE_S: Final = 20.0  # From SIGTERM to the supervisor's SIGKILL.
+_CRASH_WITHIN_S: Final = 8.0  # An idle process reaches no crash point, so it is killed after this time.
+_QUICK_START_OPTIONS: Final = ("--without-mingle", "--without-gossip", "-l", "INFO")
+POOLS: Final[Mapping[str, tuple[str, ...]]] = {
+    "worker-1": ("-P", "threads", "-c", "6"),
+    "worker-2": ("-P", "threads", "-c", "6"),
+    "worker-3": ("-P", "processes", "-c", "2"),  # Celery takes "prefork" for its default, which a setting overrides.
+}
+PREFORK: Final = "worker-3"
+
+
+class DrillProcesses(Supervisor):
+    """Workers and beats of a drill, restarted when they end; ``env`` returns the environment for each start."""
+
+    def __init__(self, folder: Path, env: Callable[[], Mapping[str, str]]) -> None:
+        super().__init__(grace_s=_GRACE_S)
+        self.env = env
+        self._folder, self._crash_folder = folder, folder / "crashes"
+        self._crash_folder.mkdir()
+        self._extra_env: dict[str, Mapping[str, str]] = {}  # By name.
+        # Moment of the order and process ids, by name.
+        self._scheduled_crashes: dict[str, tuple[float, list[int]]] = {}
+        self._file_limit: int | None = None
+
+    def add_worker(self, name: str) -> None:
+        """Start a worker of POOLS; ``tick`` keeps it running."""
+        self._add(name, "worker", *_QUICK_START_OPTIONS, "-n", f"{name}@drill", *POOLS[name])
+
+    def add_beat(self, name: str) -> None:
+        """Start a beat; ``tick`` keeps it running."""
+        self._add(name, "beat", "-l", "INFO", "-s", str(self._folder / f"{name}-schedule"))
+
+    def _add(self, name: str, *command: str) -> None:
+        def env() -> Mapping[str, str]:
+            return {**self.env(), CRASH_FOLDER_VARIABLE: str(self._crash_folder), **self._extra_env.get(name, {})}
+
+        argv = [sys.executable, "-m", "celery", "-A", "drill.crash_worker", *command]
+        self.start(
+            name, argv, env=env, log_path=self._folder / "logs" / f"{name}.log", respawn_after_s=_RESPAWN_AFTER_S
+        )
+
+    def killable_workers(self) -> list[str]:
+        """Return the workers that run and have neither a scheduled crash nor a SIGTERM."""
+        return [
+            name
+            for name in POOLS
+            if self.pid(name) and not self.is_ending(name) and name not in self._scheduled_crashes
+        ]
+
+    def forks(self, name: str) -> list[int]:
+        """Return the processes that this one has forked."""
+        parent = self.pid(name)
+        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
+        pairs = (line.split() for line in listing.stdout.splitlines())
+        return [int(pid) for pid, parent_pid in pairs if int(parent_pid) == parent]
+
+    def tick(self) -> list[tuple[str, int, int]]:
+        """Start missing processes and kill overdue ones; return name, process id and exit code of those that ended.
+
+        Call it every 0.1 s or so.
+        """
+        ends = [(end.name, end.pid, end.code) for end in self.collect_exits()]
+        for name, _, _ in ends:
+            self._cancel_crash(name)
+        for name, (since, process_ids) in list(self._scheduled_crashes.items()):
+            pid = self.pid(name)
+            if pid and not all(map(process_exists, process_ids)):
+                # A child crashed: its parent goes on, so the supervisor sees no exit.
+                self._cancel_crash(name)
+                ends.append((name, pid, -signal.SIGKILL))
+            elif pid and time.monotonic() - since > _CRASH_WITHIN_S:
+                self.kill(name)
+        if self._file_limit is not None:  # A worker that has just started has no limit, and its children inherit it.
+            for name in POOLS:
+                _set_file_limit(self.pid(name), self._file_limit)
+        return ends
+
+    def kill_fork(self, name: str, source: random.Random) -> bool:
+        """Send SIGKILL to one forked process; return False where none runs."""
+        forks = self.forks(name)
+        with suppress(ProcessLookupError):
+            if forks:
+                os.kill(source.choice(forks), signal.SIGKILL)
+                return True
+        return False
+
+    def schedule_crash(self, name: str, crash_points: int) -> None:
+        """Let a process crash after so many crash points; in a pool of processes the first child that gets there."""
+        if not (pid := self.pid(name)):
+            return
+        process_ids = self.forks(name) if name == PREFORK else [pid]
+        for process_id in process_ids:
+            # A rename is atomic, so the process never reads half a number.
+            draft = self._crash_folder / f"{process_id}.draft"
+            draft.write_text(str(crash_points))
+            draft.rename(self._crash_folder / str(process_id))
+        self._scheduled_crashes[name] = time.monotonic(), process_ids
+
+    def _cancel_crash(self, name: str) -> None:
+        """Cancel the crash of those processes that have not reached it."""
+        for pid in self._scheduled_crashes.pop(name, (0.0, []))[1]:
+            (self._crash_folder / str(pid)).unlink(missing_ok=True)
+
+    def restart_with(self, name: str, **extra_env: str) -> None:
+        """Kill a process and let it start again with more environment variables; without them with the usual ones."""
+        self._extra_env[name] = extra_env
+        self.kill(name)
+
+    def limit_file_size(self, most_bytes: int | None) -> None:
+        """Let no worker write beyond ``most_bytes`` of any file, as on a full disk; None lifts the limit."""
+        self._file_limit = most_bytes
+        for name in POOLS:
+            for process_id in (self.pid(name), *self.forks(name)):
+                _set_file_limit(process_id, most_bytes)
+
+
+def _set_file_limit(pid: int | None, most_bytes: int | None) -> None:
+    if pid is None:
+        return
+    with suppress(ProcessLookupError):  # It ended meanwhile, so nothing is left to limit.
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if most_bytes is None else most_bytes, hard))
+
+
+_LATER: Final = timedelta(days=1)
+Readings = dict[datetime, float]
+
+
+class MeasuresReceiver:
+    """A web server that takes signed measures; while ``away`` it answers 503."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.requests = 0
+        self._secret = secrets.token_hex(32)
+        self._readings: defaultdict[tuple[str, str], Readings] = defaultdict(dict)
+        self._lock = Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server.daemon_threads = True
+        self._server.receiver = self  # type: ignore[attr-defined]
+        self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="receiver", daemon=True)
+        self._output_id = ""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def set_up(self, runtime: Runtime) -> None:
+        """Add this receiver as an output of all accounts."""
+        url = f"http://127.0.0.1:{self._server.server_address[1]}/measures"
+        options = {"url": url, "secret": self._secret, "more": {}}
+        self._output_id = runtime.outputs.insert("webhook", options, runtime.now())
+
+    def deliver_rest(self, runtime: Runtime) -> bool:
+        """Deliver what waits, now that no window runs any more, and return whether all is sent."""
+        # A day later each window that was killed counts as killed.
+        outbox = OutboxTable(runtime.registry.database, lambda: runtime.now() + _LATER, timedelta(hours=2))
+        runtime.outputs.end_wait(self._output_id)
+        replace(runtime.output_delivery, outbox=outbox).deliver(self._output_id)
+        return not runtime.outputs.get(self._output_id).waiting
+
+    def count_differences(self, runtime: Runtime, account_ids: Sequence[str]) -> int:
+        """Return how many readings the receiver has otherwise than the store, or one of the two alone."""
+        return sum(self._count_differences(runtime, account, series) for account in account_ids for series in Series)
+
+    def _count_differences(self, runtime: Runtime, account_id: str, series: Series) -> int:
+        if series.is_state:
+            return 0
+        documents = runtime.measures.read(account_id, {series.inputs: ALL_KEYS})[series.inputs]
+        stored = {start_of(key_of(document)): document["load"] for document in documents}
+        received = self._readings[account_id, series.value]
+        return sum(stored.get(start) != received.get(start) for start in stored.keys() | received.keys())
+
+    def take(self, signature: str, body: bytes) -> int:
+        """Keep the readings of a signed request, and return the status of the answer."""
+        if self.away:
+            return 503
+        sent_at = signature.partition(",")[0].removeprefix("t=")
+        if not hmac.compare_digest(signature, sign_body(self._secret, int(sent_at or 0), body)):
+            return 401
+        message = json.loads(body)
+        with self._lock:
+            self.requests += 1
+            readings = self._readings[message["account"], message["series"]]
+            begin, until = (datetime.fromisoformat(message[name]) for name in ("from", "until"))
+            for start in [start for start in readings if begin <= start < until]:
+                del readings[start]
+            readings |= {datetime.fromisoformat(row["start"]): row["value"] for row in message["readings"]}
+        return 204
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        receiver: Any = self.server.receiver  # type: ignore[attr-defined]
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(receiver.take(self.headers[SIGNATURE_HEADER] or "", body))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log no requests."""
+
+
+_TIMEOUT_S: Final = 30.0
+MEASURES: Final = "mesure_synchrone_auto|metering_data"  # Paths of Data Connect 2026, and of v4 and v5.
+_USUAL_DELAY: Final = {"path": MEASURES, "delay_s": 0.25}
+POUCHDB: Final = Path(".test-servers/node_modules/.bin/pouchdb-server")
+
+
+def find_couchdb_program() -> list[str] | None:
+    """Return the command of a checkout's pouchdb-server (tests/install_servers.sh); None without it or node."""
+    node, program = shutil.which("node"), Path(__file__).parents[1] / POUCHDB
+    return [node, str(program)] if node and program.exists() else None
+
+
+class DrillRedis(EmbeddedRedis):
+    """Embedded Redis server with the faults of the drill."""
+
+    def kill(self) -> None:
+        """Send SIGKILL to the server."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.stop()
+
+    def start(self) -> None:
+        """Start the server at its address.  Raises PageNotReady where its port was taken meanwhile."""
+        address = getattr(self, "url", None)
+        super().start()
+        if address not in (None, self.url):
+            raise PageNotReady("redis restarted at another address, because its port was in use")
+
+    def stall(self, seconds: float) -> None:
+        """Let the server answer nobody for this time; connections stay open."""
+        with connect(self.url) as client:
+            client.client_pause(round(seconds * 1000), all=True)
+
+    def cut(self) -> None:
+        """Close all connections, those that wait for messages too."""
+        with connect(self.url) as client:
+            for kind in ("normal", "pubsub"):
+                client.client_kill_filter(_type=kind, skipme=True)
+
+    def lose_messages(self) -> None:
+        """Delete all that the broker holds: messages that wait, and those that workers have taken."""
+        with connect(self.url) as client:
+            for kind in ("list", "hash", "zset"):
+                for key in client.scan_iter(f"{BROKER_PREFIX}*", _type=kind):
+                    client.delete(key)
+
+
+class DrillCouchdb:
+    """CouchDB-protocol server behind a relay: our own pouchdb-server, or the one of ``--measures-url``."""
+
+    def __init__(self, supervisor: Supervisor, folder: Path, url: str | None) -> None:
+        """Take the server at ``url`` (``couchdb+http://…``), or our own with None.  Raises PageNotReady."""
+        self._supervisor, self._folder = supervisor, folder
+        self._is_own = url is None
+        self.url = url or f"couchdb+http://127.0.0.1:{free_port()}/"
+        if urlsplit(self.url).scheme != "couchdb+http":
+            raise PageNotReady("the drill can't use TLS: give a couchdb+http:// URL")
+        self.relay = CouchdbRelay(self.url)
+
+    def __enter__(self) -> Self:
+        if self._is_own:
+            self.start()
+        self.relay.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.relay.__exit__(*error)
+
+    def kill(self) -> bool:
+        """Kill the server and return True; return False where it is not our own."""
+        if self._is_own:
+            self._supervisor.kill_child("couchdb")
+        return self._is_own
+
+    def start(self) -> None:
+        """Start our own server, and wait until it answers.
+
+        Raises PageNotReady where it is not installed, and ProcessFailed where it does not start.
+        """
+        program = find_couchdb_program()
+        if program is None:
+            raise PageNotReady("no CouchDB server was found: give --measures-url, or --store sqlite")
+        port = urlsplit(self.url).port
+        files = {"--dir": "couchdb", "--config": "couchdb.json"}
+        paths = [word for name, file in files.items() for word in (name, str(self._folder / file))]
+        command = [*program, "--host", "127.0.0.1", "--port", str(port), "--no-stdout-logs", "--no-color", *paths]
+        (self._folder / "couchdb.json").write_text(f'{{"log": {{"file": "{self._folder / "logs" / "couchdb.log"}"}}}}')
+        self._supervisor.start("couchdb", command, log_path=self._folder / "logs" / "couchdb-server.log")
+        self._supervisor.wait_until_ready("couchdb", lambda: answers(f"http://127.0.0.1:{port}/"))
+
+
+class DrillSimulator:
+    """Simulator of the suppliers; ``admin`` calls its routes below ``/__sim__/``."""
+
+    def __init__(self, supervisor: Supervisor, logs: Path) -> None:
+        self._supervisor, self._logs = supervisor, logs
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    def start(self, env: Mapping[str, str]) -> None:
+        """Start the simulator with this environment, and wait until it answers.  Raises WorkerError."""
+        start_part(self._supervisor, "simulator", "--port", str(self._port), env=env, logs=self._logs)
+        self._supervisor.wait_until_ready("simulator", lambda: answers(f"{self.url}/__sim__/health"))
+        self.clear_faults()
+
+    def admin(self, method: str, path: str, body: Any = None) -> Any:
+        """Call a route below ``/__sim__/`` and return its JSON."""
+        answer = requests.request(method, f"{self.url}/__sim__/{path}", json=body, timeout=_TIMEOUT_S)
+        answer.raise_for_status()
+        return answer.json()
+
+    def inject_faults(self, *faults: Mapping[str, Any]) -> None:
+        """Let matching calls fail until ``clear_faults``; all others take 0.25 s, as with the real supplier."""
+        self.admin("DELETE", "faults")
+        self.admin("POST", "faults", [{"count": None, **fault} for fault in (*faults, _USUAL_DELAY)])
+
+    def clear_faults(self) -> None:
+        """End the faults; calls still take 0.25 s."""
+        self.inject_faults()
+
+
+PRETEND_NOW: Final = datetime(2024, 11, 4, 9, 0, tzinfo=PARIS)
+_SUPPLIER_TIMEOUT_S: Final = 2
+_CALLS_PER_SECOND: Final = 25
+_FIRST_PROBE_S: Final = 1  # Faults last seconds here instead of hours.
+
+
+@dataclass
+class DrillServers:
+    """Running servers and processes of a drill; ``folder`` has their logs and databases."""
+
+    folder: Path
+    runtime: Runtime
+    redis: DrillRedis
+    couchdb: DrillCouchdb | None
+    simulator: DrillSimulator
+    processes: DrillProcesses
+    receiver: MeasuresReceiver
+
+
+@contextmanager
+def open_servers(
+    folder: Path, *, preset: str, store: str, series: Sequence[Series], measures_url: str | None
+) -> Iterator[DrillServers]:
+    """Start servers, simulator and processes; at the end of the block stop everything, the workers first.
+
+    The environment of this process is replaced by the drill's, so that a drill never uses the user's own settings.
+    Raises PageNotReady where a server does not start.
+    """
+    ahead = PRETEND_NOW - datetime.now(UTC)
+    with ExitStack() as resources:
+        redis = DrillRedis(folder)
+        resources.callback(redis.stop)
+        supervisor = resources.enter_context(Supervisor())
+        couchdb_server = (
+            resources.enter_context(DrillCouchdb(supervisor, folder, measures_url)) if store != "sqlite" else None
+        )
+        simulator = DrillSimulator(supervisor, folder / "logs")
+        environment = use_pretend_settings(
+            folder,
+            preset,
+            redis.url,
+            simulator.url,
+            **({"measures_url": couchdb_server.url} if couchdb_server else {}),
+            layout="packed" if store == "couchdb-packed" else "plain",
+            calls_per_second=_CALLS_PER_SECOND,
+            calls_per_hour=0,
+            grdf_calls_per_second=_CALLS_PER_SECOND,
+            grdf_calls_per_day=0,
+            series=",".join(series),
+            supplier_timeout_s=_SUPPLIER_TIMEOUT_S,
+            incident_probe_s=_FIRST_PROBE_S,
+            pretend_now=PRETEND_NOW.isoformat(),
+        )
+        simulator.start(environment)
+
+        def env() -> Mapping[str, str]:
+            """Return the environment of a process that starts now, with the current pretended time."""
+            relayed = {f"{PREFIX}MEASURES_URL": couchdb_server.relay.url} if couchdb_server else {}
+            paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+            return {
+                **environment,
+                **relayed,
+                f"{PREFIX}PRETEND_NOW": (real_clock() + ahead).isoformat(),
+                CLOCK_AHEAD_VARIABLE: str(ahead.total_seconds()),
+                "PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in paths if path),
+            }
+
+        set_clock(ahead)
+        runtime = resources.enter_context(Runtime(get_settings()))
+        receiver = resources.enter_context(MeasuresReceiver())
+        receiver.set_up(runtime)
+        processes = resources.enter_context(DrillProcesses(folder, env))
+        for name in POOLS:
+            processes.add_worker(name)
+        processes.add_beat("beat")
+        yield DrillServers(folder, runtime, redis, couchdb_server, simulator, processes, receiver)

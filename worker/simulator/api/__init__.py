@@ -1,1 +1,0 @@
-"""What the simulator answers: consent, tokens, measures, contracts, errors."""

@@ -1,1 +1,0 @@
-"""What GRDF ADICT is asked: tokens, consent page, rights, contract, technical data, daily and billed values."""

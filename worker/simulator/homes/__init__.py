@@ -1,1 +1,0 @@
-"""What the simulator knows: pretend households and recorded meters."""
