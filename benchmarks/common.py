@@ -34,9 +34,9 @@ from config.settings import PREFIX, Settings  # noqa: E402
 from tests.support import servers  # noqa: E402
 from tests.support.real_couchdb import real_couchdb_url  # noqa: E402
 from worker.clients.suppliers import ENEDIS  # noqa: E402
-from worker.domain.fleet.lanes import BROKER_PREFIX, QUEUES  # noqa: E402
-from worker.domain.measures.documents import ALL_KEYS  # noqa: E402
-from worker.domain.measures.series import USUAL_SERIES, Doctype  # noqa: E402
+from worker.domain.documents import ALL_KEYS  # noqa: E402
+from worker.domain.lanes import BROKER_PREFIX, QUEUES  # noqa: E402
+from worker.domain.series import USUAL_SERIES, Doctype  # noqa: E402
 from worker.runtime.process import Runtime  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.redis.broker import BrokerMessages  # noqa: E402

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.downloaded_files import sheet_xml, workbook
-from worker.domain.files.reading import read_file
-from worker.domain.files.sources import MAX_ROWS
-from worker.domain.measures.readings import PARIS
+from worker.domain.files import read_file
+from worker.domain.files.cells import MAX_ROWS
+from worker.domain.windows import PARIS
 
 _METER: Final = "99000000000011"
 _HEAD: Final = "Identifiant PRM;{}Grandeur physique;Grandeur metier;Etape metier;Unite{}\n"

@@ -15,11 +15,11 @@ from typing import Any, Final
 
 from sqlalchemy import insert
 
-from worker.domain.consent.consents import ConsentKind, Proof
-from worker.domain.consent.evidence import DatesSource, PersonalPart
-from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.measures.series import USUAL_SERIES
-from worker.domain.measures.windows import plan_history
+from worker.domain.account import DEFAULT_TENANT
+from worker.domain.consents import ConsentKind, Proof
+from worker.domain.evidence import DatesSource, PersonalPart
+from worker.domain.series import USUAL_SERIES
+from worker.domain.windows import plan_history
 from worker.runtime.process import Runtime
 from worker.stores.registry import consent_rows
 from worker.stores.registry.accounts import AccountRegistry

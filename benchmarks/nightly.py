@@ -16,8 +16,8 @@ from datetime import date, datetime, time, timedelta
 from common import TODAY, BenchmarkSystem, Json, morning, next_day, parse_options, run, stored_documents
 
 from drill.servers import MeasuresReceiver
-from worker.domain.measures.readings import PARIS, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.series import USUAL_SERIES, Series
+from worker.domain.windows import PARIS, DateWindow
 from worker.runtime.process import Runtime
 
 HISTORY_DAYS = {Series.DAILY: 365, Series.LOAD_CURVE: 7}

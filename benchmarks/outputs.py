@@ -33,9 +33,9 @@ from benchmarks.fleet_seed import NIGHT, account_id_of, seed_registry  # noqa: E
 from config.settings import Settings  # noqa: E402
 from drill.servers import MeasuresReceiver  # noqa: E402
 from tests.support.factories import PretendSupplier, serving_days, window_job  # noqa: E402
-from worker.domain.measures.messages import ChangedPart  # noqa: E402
-from worker.domain.measures.readings import ONE_DAY, DateWindow, local_midnight  # noqa: E402
-from worker.domain.measures.series import USUAL_SERIES, Series  # noqa: E402
+from worker.domain.messages import ChangedPart  # noqa: E402
+from worker.domain.series import USUAL_SERIES, Series  # noqa: E402
+from worker.domain.windows import ONE_DAY, DateWindow, local_midnight  # noqa: E402
 from worker.runtime.process import Runtime  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402

@@ -32,8 +32,8 @@ from benchmarks.simulated_time import SimulatedTime
 from config.settings import Settings
 from simulator.running_state import CallQuota, Peaks
 from tests.support import servers
-from worker.domain.fleet.backoff import retry_delay_s
-from worker.domain.fleet.lanes import enter_lane
+from worker.domain.lanes import enter_lane
+from worker.domain.retry import retry_delay_s
 from worker.errors import RateLimited
 from worker.quota.ledger import QuotaLedger
 from worker.stores.redis.connection import connect

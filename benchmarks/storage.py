@@ -40,10 +40,9 @@ from tests.support.factories import (
 from tests.support.real_couchdb import real_couchdb_url
 from tests.support.simulators import serve_in_background
 from worker.clients.suppliers import ENEDIS
-from worker.domain.measures.documents import ALL_KEYS
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Doctype
-from worker.domain.measures.windows import plan_look_back
+from worker.domain.documents import ALL_KEYS
+from worker.domain.series import USUAL_SERIES, Doctype
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, plan_look_back
 from worker.runtime.process import Runtime
 from worker.stores.measures.base import Document, Layout, database_name, doctypes_of
 from worker.stores.measures.couchdb import CouchDatabase

@@ -14,7 +14,7 @@ from celery import Task, signals
 
 from config.settings import get_settings
 from worker.app import app
-from worker.domain.fleet.lanes import Lane
+from worker.domain.lanes import Lane
 from worker.ops.broker import PUBLISHED_AT
 
 __all__ = ["app"]

@@ -12,11 +12,11 @@ from datetime import UTC, date, timedelta
 
 from common import TODAY, BenchmarkSystem, Json, parse_options, run
 
-from worker.domain.measures.aggregation import total_entries
-from worker.domain.measures.completeness import half_hours_of
-from worker.domain.measures.documents import Entry, period_key, to_document
-from worker.domain.measures.readings import ONE_DAY, local_midnight
-from worker.domain.measures.series import Doctype
+from worker.domain.completeness import half_hours_of
+from worker.domain.documents import Entry, period_key, to_document
+from worker.domain.series import Doctype
+from worker.domain.totals import total_entries
+from worker.domain.windows import ONE_DAY, local_midnight
 from worker.runtime.process import Runtime
 from worker.sync.audit import Auditor, AuditSummary
 

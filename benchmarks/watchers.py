@@ -25,9 +25,9 @@ from pathlib import Path
 import uvicorn
 
 from config.settings import Settings
-from worker.domain.consent.scopes import Scope
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import USUAL_SERIES
+from worker.domain.series import USUAL_SERIES
+from worker.domain.sessions import Scope
+from worker.domain.windows import DateWindow
 from worker.runtime.process import Runtime
 from worker.stores.redis.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis

@@ -41,7 +41,7 @@ sys.path.insert(0, str(ROOT))
 from config.settings import Settings  # noqa: E402
 from worker.clients.session import Transport  # noqa: E402
 from worker.clients.tokens import Token  # noqa: E402
-from worker.domain.consent.tenants import DEFAULT_TENANT  # noqa: E402
+from worker.domain.account import DEFAULT_TENANT  # noqa: E402
 from worker.errors import WorkerError  # noqa: E402
 from worker.ops.logging_setup import configure_process  # noqa: E402
 from worker.runtime.process import Runtime  # noqa: E402

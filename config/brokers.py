@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, quote, urlencode
 
-from worker.domain.fleet.lanes import BROKER_PREFIX
+from worker.domain.lanes import BROKER_PREFIX
 from worker.stores.redis.addresses import (
     TLS_OPTIONS,
     Sentinels,

@@ -10,9 +10,9 @@ from celery.schedules import crontab
 from kombu import Exchange, Queue
 
 from config.settings import ConfigError, get_settings
-from worker.domain.fleet.backoff import PUBLISH_POLICY
-from worker.domain.fleet.lanes import QUEUES, Lane
-from worker.domain.fleet.next_request import CATCH_UP_HOURS, CATCH_UP_MINUTE, REPAIR_MINUTE
+from worker.domain.lanes import QUEUES, Lane
+from worker.domain.retry import PUBLISH_POLICY
+from worker.domain.schedule import CATCH_UP_HOURS, CATCH_UP_MINUTE, REPAIR_MINUTE
 
 try:
     _settings = get_settings()

@@ -41,8 +41,8 @@ from config.validation import (
     is_production,
     is_suppliers,
 )
-from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares
-from worker.domain.measures.series import USUAL_SERIES, Series, complete_fleet, parse_series
+from worker.domain.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares
+from worker.domain.series import USUAL_SERIES, Series, complete_fleet, parse_series
 
 PREFIX: Final = "RELEVE_"
 SIMULATOR_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - everybody may know it

@@ -17,9 +17,9 @@ from pydantic import AfterValidator, SecretStr
 from pydantic_settings import PydanticBaseSettingsSource
 
 from config.brokers import check_broker_url
-from worker.domain.consent.durations import last_day_of
-from worker.domain.fleet.lanes import parse_ceilings, parse_floors
-from worker.domain.measures.series import parse_series
+from worker.domain.consents import last_day_of
+from worker.domain.lanes import parse_ceilings, parse_floors
+from worker.domain.series import parse_series
 from worker.stores.redis.addresses import check_redis_url, split_url
 
 PRODUCTION_DOMAIN: Final = "enedis.fr"

@@ -48,10 +48,9 @@ from worker.cli.supervise import public_url, shown_command, start_part, use_pret
 from worker.clients.endpoints import Preset
 from worker.clients.enedis.presets import PRESETS
 from worker.clients.suppliers import GRDF
-from worker.domain.measures.amounts import format_kwh, to_kwh
-from worker.domain.measures.documents import Document, key_range, to_amount
-from worker.domain.measures.series import Direction, Doctype, Series, SeriesSwitch, curve_of, daily_of, intervals_of
-from worker.domain.measures.windows import plan_look_back
+from worker.domain.documents import Document, format_kwh, key_range, to_amount, to_kwh
+from worker.domain.series import Direction, Doctype, Series, SeriesSwitch, curve_of, daily_of, intervals_of
+from worker.domain.windows import plan_look_back
 from worker.errors import PageNotReady, ProcessFailed
 from worker.ops.flower import USER as FLOWER_USER
 from worker.runtime.process import Runtime

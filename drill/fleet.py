@@ -23,10 +23,10 @@ from drill.servers import DrillSimulator
 from worker.app import enqueue, enqueue_backfill, enqueue_look_back, queue_lengths
 from worker.clients.enedis.consent import read_callback
 from worker.clients.suppliers import ENEDIS, GRDF
+from worker.domain.account import AccountState
 from worker.domain.clock import real_clock
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
-from worker.domain.consent.invitations import InvitationPurpose
+from worker.domain.connection_request import ConnectionRequest, RequestState
+from worker.domain.invitation import InvitationPurpose
 from worker.errors import ConsentRevoked, LoginFailed, PageNotReady, RefreshAnswerLost, StoreUnavailable
 from worker.runtime.process import Runtime
 

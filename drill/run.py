@@ -31,7 +31,7 @@ from drill.fault_injection import FaultInjector, Undo
 from drill.faults import KILLS, WORK_CONTINUES, FaultKind, PlannedFault
 from drill.fleet import DrillFleet
 from drill.servers import DrillServers
-from worker.domain.fleet.lanes import BROKER_PREFIX
+from worker.domain.lanes import BROKER_PREFIX
 from worker.errors import TransientError
 from worker.stores.redis.broker import UNACKED
 from worker.stores.redis.connection import redis_errors

@@ -39,10 +39,10 @@ from drill.faults import CouchdbRelay
 from worker.cli.supervise import start_part, use_pretend_settings
 from worker.clients.signed_webhook import SIGNATURE_HEADER, sign_body
 from worker.domain.clock import real_clock
-from worker.domain.fleet.lanes import BROKER_PREFIX
-from worker.domain.measures.documents import ALL_KEYS, key_of, start_of
-from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Series
+from worker.domain.documents import ALL_KEYS, key_of, start_of
+from worker.domain.lanes import BROKER_PREFIX
+from worker.domain.series import Series
+from worker.domain.windows import PARIS
 from worker.errors import PageNotReady
 from worker.runtime.process import Runtime
 from worker.stores.redis.child_processes import Supervisor, answers, free_port, process_exists

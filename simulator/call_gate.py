@@ -28,7 +28,7 @@ from simulator.electricity_meters import Meter
 from simulator.enedis_refusals import ERROR_TABLE, Generation, Refusal, Refused, invalid_request, throttled
 from simulator.running_state import Consent, ReachedLimit, SimulatorState
 from simulator.switches import take_fault
-from worker.domain.measures.series import Direction, Series
+from worker.domain.series import Direction, Series
 
 _USAGE_POINT: Final = re.compile(r"[0-9]{14}", re.ASCII)
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)

@@ -24,7 +24,7 @@ from simulator.call_gate import RESOURCES, Resource, gateway_route, is_usage_poi
 from simulator.enedis_endpoints import measures_of
 from simulator.enedis_refusals import Generation, Refusal, Refused
 from simulator.running_state import SimulatorState
-from worker.domain.measures.answers import Json
+from worker.domain.answers import Json
 
 _LIFE_DAYS: Final = 1_093
 _MOST_METERS: Final = 20

@@ -45,10 +45,10 @@ from simulator.running_state import (
     SimulatorState,
 )
 from simulator.switches import InjectedFault, SwitchModel
-from worker.domain.consent.rights import ProofState, RightState
-from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import PARIS, DateWindow
-from worker.domain.measures.series import Series, of_supplier
+from worker.domain.access_right import ProofState, RightState
+from worker.domain.answers import Json
+from worker.domain.series import Series, of_supplier
+from worker.domain.windows import PARIS, DateWindow
 
 Action = Callable[[SimulatorState, Request, Json], object]
 _BASE: Final = "/__sim__"

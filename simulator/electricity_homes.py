@@ -39,8 +39,8 @@ from hashlib import blake2b
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, day_length, local_midnight
-from worker.domain.measures.series import Direction
+from worker.domain.series import Direction
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length, local_midnight
 
 
 def outside_celsius(day: date) -> float:

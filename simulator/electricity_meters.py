@@ -27,9 +27,9 @@ from simulator.electricity_homes import (
 )
 from simulator.electricity_recordings import METERS, RecordedMeter
 from simulator.switches import ContractChange, MeterSwitches, SimulatedClock, SimulatorOptions
-from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
-from worker.domain.measures.series import Direction, Granularity, Series
+from worker.domain.answers import Json
+from worker.domain.series import Direction, Granularity, Series
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 
 _DEFAULT_SWITCHES: Final = MeterSwitches()
 PUBLISHED_AT: Final = time(8)  # Local time: Enedis publishes the previous day at about 08:00.

@@ -21,11 +21,10 @@ from simulator.electricity_homes import Number, Point
 from simulator.gas_recordings import RecordedGasHome, merge_gas
 from simulator.recorded_files import NAMES, BrokenRecording, RecordedFile, advice_for, reader_of
 from simulator.switches import MeterSwitches
-from worker.domain.files.file_series import FileRefused
-from worker.domain.files.names import shown_name
-from worker.domain.files.steps import infer_minutes
-from worker.domain.measures.readings import PARIS
-from worker.domain.parsing.labels import to_instants
+from worker.domain.files.cells import FileRefused, shown_name
+from worker.domain.files.file_series import infer_minutes
+from worker.domain.parsing.timestamps import to_instants
+from worker.domain.windows import PARIS
 
 # Sources that ignore the clock change have two labels for one instant, so a point's key is its end and its label.
 _PointKey = tuple[datetime, str]

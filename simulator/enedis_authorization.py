@@ -42,9 +42,9 @@ from simulator.enedis_refusals import (
     oauth_error,
 )
 from simulator.running_state import Consent, SimulatorState
-from worker.domain.consent.durations import last_day_of
-from worker.domain.measures.answers import Json
-from worker.domain.measures.series import Direction
+from worker.domain.answers import Json
+from worker.domain.consents import last_day_of
+from worker.domain.series import Direction
 
 _LONGEST_STATE: Final = 100
 _LONGEST_DURATION: Final = "P3Y1D"

@@ -39,9 +39,9 @@ from simulator.electricity_homes import Contract, Number, RegisterReading, to_la
 from simulator.electricity_meters import Meter
 from simulator.enedis_refusals import ERROR_TABLE, OUTSIDE_THE_SWAGGER, Generation, Refused
 from simulator.running_state import Consent, SimulatorState
-from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import DateWindow, local_midnight
-from worker.domain.measures.series import Direction, Granularity, Series
+from worker.domain.answers import Json
+from worker.domain.series import Direction, Granularity, Series
+from worker.domain.windows import DateWindow, local_midnight
 
 # Value, stamp, and of a curve's points length, nature, likelihood and state.
 Row = tuple[str, ...]

@@ -13,7 +13,7 @@ from typing import Final
 
 from starlette.responses import JSONResponse, Response
 
-from worker.domain.measures.answers import Json
+from worker.domain.answers import Json
 
 # The names are English, so ``strftime`` must not write them: it follows the locale of the machine.
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

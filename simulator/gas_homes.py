@@ -32,8 +32,8 @@ from pydantic import Field, model_validator
 
 from simulator.electricity_homes import outside_celsius
 from simulator.switches import SwitchModel, SwitchSet
-from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import ONE_DAY
+from worker.domain.answers import Json
+from worker.domain.windows import ONE_DAY
 
 _HALF_YEARLY_MONTHS: Final = (4, 10)
 PUBLISHED_AFTER: Final = 2 * ONE_DAY  # After the reading.

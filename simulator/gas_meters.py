@@ -32,9 +32,9 @@ from simulator.gas_homes import (
 )
 from simulator.gas_recordings import SANDBOX_METERS, RecordedGasHome
 from simulator.switches import SimulatedClock, SimulatorOptions
-from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.answers import Json
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY, DateWindow
 
 _DEFAULT_SWITCHES: Final = GasMeterSwitches()
 PUBLISHED_AT: Final = time(8)  # Local time.

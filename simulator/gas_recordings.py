@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from simulator.gas_homes import GasMeterSwitches, GasReading, PeriodCuts
-from worker.domain.consent.rights import RightState
+from worker.domain.access_right import RightState
 
 _USUAL_READING_DAY = 3
 

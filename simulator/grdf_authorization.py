@@ -28,7 +28,7 @@ from simulator.call_gate import gateway_route
 from simulator.enedis_refusals import Generation, Refusal, Refused, oauth_error
 from simulator.grdf_endpoints import BASES, is_pce
 from simulator.running_state import CLIENT_CONNECT, Consent, SimulatorState
-from worker.domain.measures.answers import Json
+from worker.domain.answers import Json
 
 TOKEN_PATH: Final = "/oauth2/aus5y2ta2uEHjCWIR417/v1/token"  # noqa: S105 - an address
 ISSUER: Final = "https://sofit-sso-oidc.grdf.fr:443/openam/oauth2/externeGrdf"

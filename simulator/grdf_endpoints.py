@@ -38,9 +38,9 @@ from simulator.gas_homes import GasReading, GasServiceSwitches, first_of_next_mo
 from simulator.gas_meters import GasMeter
 from simulator.grdf_refusals import STATUSES, authentication_error, bad_request
 from simulator.running_state import BY_HOLDER, BY_THIRD_PARTY, AccessRight, SimulatorState
-from worker.domain.consent.rights import ProofState, RightState
-from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
+from worker.domain.access_right import ProofState, RightState
+from worker.domain.answers import Json
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 
 API: Final = "adict"  # All calls share one quota.
 BASES: Final = ("/adict/v2", "/adict/bas/v6")

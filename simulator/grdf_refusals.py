@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from simulator.enedis_refusals import Refusal, Refused
-from worker.domain.measures.answers import Json
+from worker.domain.answers import Json
 
 NDJSON: Final = "application/x-ndjson"
 DONE: Final = "0000000000"

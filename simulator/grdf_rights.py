@@ -37,8 +37,8 @@ from simulator.grdf_endpoints import (
 )
 from simulator.grdf_refusals import DONE, WAITS, malformed_right, proof_refused, right_refused, treatment
 from simulator.running_state import AUTHORIZED, BY_THIRD_PARTY, OWN, AccessRight, SimulatorState
-from worker.domain.consent.rights import ProofState, RightState
-from worker.domain.measures.answers import Json
+from worker.domain.access_right import ProofState, RightState
+from worker.domain.answers import Json
 
 _ROLES: Final = (AUTHORIZED, OWN)  # Those of injection are not simulated.
 _POSTCODE: Final = re.compile(r"[0-9]{5}", re.ASCII)

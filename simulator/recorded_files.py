@@ -24,13 +24,11 @@ from typing import BinaryIO, Final, NamedTuple, cast
 
 from simulator.electricity_homes import Number, to_label
 from simulator.gas_homes import ABSENT, CORRECTED, ESTIMATED, MEASURED, GasReading
-from worker.domain.files.file_series import FileRefused, FileSeries
-from worker.domain.files.reading import read_file
-from worker.domain.files.sources import Source, open_bounded, read_lines
-from worker.domain.files.tables import TableLine, split_lines
-from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_WH
-from worker.domain.measures.readings import ONE_DAY, IntervalReading
-from worker.domain.measures.series import Direction
+from worker.domain.documents import MILLIWATT_HOURS_PER_WH
+from worker.domain.files import read_file
+from worker.domain.files.cells import FileRefused, FileSeries, Source, TableLine, open_bounded, read_lines, split_lines
+from worker.domain.series import Direction
+from worker.domain.windows import ONE_DAY, IntervalReading
 from worker.errors import DataError
 
 _GZIP: Final = b"\x1f\x8b"

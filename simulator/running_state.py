@@ -32,9 +32,9 @@ from simulator.gas_homes import GasServiceSwitches
 from simulator.gas_meters import GasMeters
 from simulator.gas_recordings import ALL_SCOPES, SANDBOX_METERS
 from simulator.switches import InjectedFault, ServiceSwitches, SimulatedClock, SimulatorOptions
-from worker.domain.consent.rights import ProofState, RightState
-from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import ONE_DAY
+from worker.domain.access_right import ProofState, RightState
+from worker.domain.answers import Json
+from worker.domain.windows import ONE_DAY
 
 _FIRST_AUTORISATION_ID: Final = 900_001
 _CODE_LIFE: Final = timedelta(minutes=3)

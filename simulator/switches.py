@@ -25,10 +25,10 @@ from starlette.types import Receive, Scope, Send
 
 from simulator.electricity_homes import HALF_HOUR, LARGEST_WP, SMALLEST_WP, Tariff, read_off_peak_hours
 from simulator.enedis_refusals import ERROR_TABLE, Generation
+from worker.domain.answers import Json
 from worker.domain.clock import clock_from
-from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Direction
+from worker.domain.series import Direction
+from worker.domain.windows import PARIS
 
 Step = Literal[5, 10, 15, 30, 60]
 # Names of the supplier's APIs, each with a quota of its own; all of v4 and v5 is one.

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 from celery import Task
 from celery.worker.request import Request
 
-from worker.domain.fleet.backoff import LONGEST_DELAY_S, MAX_RETRIES, retry_delay_s
-from worker.domain.measures.messages import SealedMessage, WindowJob, job_of, window_fields
+from worker.domain.messages import SealedMessage, WindowJob, job_of, window_fields
+from worker.domain.retry import LONGEST_DELAY_S, MAX_RETRIES, retry_delay_s
 from worker.errors import (
     IncidentOpen,
     OperatorFault,

@@ -9,7 +9,7 @@ from celery import shared_task
 from tasks.backfill import backfill_account
 from tasks.base import ControlTask
 from worker.domain.clock import real_clock
-from worker.domain.fleet.lanes import request_lane
+from worker.domain.lanes import request_lane
 from worker.runtime.current import get_runtime
 
 _PAGE: Final = 100

@@ -10,8 +10,8 @@ from celery import shared_task
 
 from tasks.base import ControlTask
 from tasks.pipeline import publish
-from worker.domain.fleet.policy import night_start
-from worker.domain.measures.readings import PARIS, civil_date
+from worker.domain.schedule import night_start
+from worker.domain.windows import PARIS, civil_date
 from worker.logs import fields
 from worker.ops.capacity import log_capacity
 from worker.runtime.current import get_runtime

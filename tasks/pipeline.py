@@ -14,7 +14,7 @@ from celery.canvas import Signature
 from celery.exceptions import Ignore
 
 from tasks.base import WindowTask, seal, unseal
-from worker.domain.measures.messages import SealedMessage, WindowJob, is_backfill
+from worker.domain.messages import SealedMessage, WindowJob, is_backfill
 from worker.errors import TransientError
 from worker.runtime.current import get_runtime
 from worker.sync.claims import queue_of

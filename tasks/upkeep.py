@@ -11,12 +11,11 @@ from celery import shared_task
 from tasks.base import ControlTask
 from tasks.pipeline import publish
 from worker.accounts.notices import notify_ending_tokens, notify_missing_curves
+from worker.domain.audit_entry import AUDIT_KEPT
 from worker.domain.clock import real_clock
-from worker.domain.consent.audit import AUDIT_KEPT
-from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series, complete_fleet, parse_series
-from worker.domain.measures.windows import newest_wanted_day
+from worker.domain.messages import WindowJob
+from worker.domain.series import Series, complete_fleet, parse_series
+from worker.domain.windows import DateWindow, newest_wanted_day
 from worker.logs import fields
 from worker.ops import heartbeat
 from worker.outputs.delivery_threads import DeliveryThreads

@@ -13,9 +13,9 @@ import sys
 from datetime import date, timedelta
 
 from tests.support.statistic_homes import ACCOUNT, NOW, StatisticHome, hours_of
-from worker.domain.exports.statistics import STATISTICS
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
+from worker.domain.statistics import STATISTICS
+from worker.domain.windows import ONE_DAY
 from worker.outputs.base import Change
 from worker.outputs.home_assistant import HomeAssistant, statistic_id
 from worker.outputs.home_assistant_socket import HomeAssistantAddress, parse_address

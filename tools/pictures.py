@@ -25,7 +25,7 @@ from selenium.webdriver.common.by import By
 from config.settings import PREFIX
 from tests.support.browser import DESKTOP, PHONE, open_browser, set_screen, wait_for
 from tests.support.waiting import until
-from worker.domain.measures.readings import PARIS
+from worker.domain.windows import PARIS
 from worker.stores.redis.child_processes import answers, free_port
 
 IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"

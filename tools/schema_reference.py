@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
-from worker.domain.exports.document_schemas import document_schema
-from worker.domain.measures.series import Doctype
+from worker.domain.exports import document_schema
+from worker.domain.series import Doctype
 
 
 def to_json() -> str:

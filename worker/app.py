@@ -16,9 +16,9 @@ from kombu import Connection
 from kombu.pools import connections
 
 from config.settings import ConfigError, get_settings
-from worker.domain.fleet.backoff import SHORT_PUBLISH_POLICY
-from worker.domain.fleet.lanes import Lane, request_lane
-from worker.domain.measures.messages import WindowJob
+from worker.domain.lanes import Lane, request_lane
+from worker.domain.messages import WindowJob
+from worker.domain.retry import SHORT_PUBLISH_POLICY
 from worker.ops import metrics_endpoint, task_signals
 from worker.ops.broker import broker_errors, oldest_ages
 from worker.ops.broker import queue_lengths as lengths_of

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, Literal
 
-from worker.domain.fleet.outcomes import AnswerClass
+from worker.domain.calls import AnswerClass
 
 IncidentName = Literal["outage", "application", "answers", "consent", "holder", "meter", "login"]
 _ASKED_AGAIN: Final = "Nothing: Relève retries by itself."

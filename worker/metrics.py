@@ -12,10 +12,10 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-from worker.domain.fleet.incidents import IncidentKind
-from worker.domain.fleet.lanes import Lane
-from worker.domain.measures.answers import AnswerKind
-from worker.domain.measures.series import Series
+from worker.domain.answers import AnswerKind
+from worker.domain.incident import IncidentKind
+from worker.domain.lanes import Lane
+from worker.domain.series import Series
 from worker.errors import ERROR_CLASSES, WorkerError
 
 MetricKind = Literal["counter", "gauge", "histogram"]

@@ -28,8 +28,8 @@ from typing import Any, Final
 from babel import Locale
 from babel.dates import format_date, format_time
 
-from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import SERIES_DESCRIPTIONS
+from worker.domain.series import SERIES_DESCRIPTIONS
+from worker.domain.windows import PARIS
 
 Texts = dict[str, dict[str, str]]  # Key of a text -> language -> text.
 LANGUAGES: Final = ("fr", "en")

@@ -10,9 +10,9 @@ import requests
 
 from benchmarks.common import TODAY
 from benchmarks.original import ours, theirs
-from worker.domain.measures.documents import Entry, period_key, to_document
-from worker.domain.measures.readings import PARIS, local_midnight
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import Entry, period_key, to_document
+from worker.domain.series import Doctype
+from worker.domain.windows import PARIS, local_midnight
 
 _STEPS: Final = {Doctype.MINUTE: (timedelta(minutes=30), 153_000), Doctype.HOUR: (timedelta(hours=1), 306_000)}  # mWh
 _BATCH_SIZE: Final = 2_000

@@ -15,12 +15,12 @@ from config.settings import Settings
 from drill.expected_documents import Loads
 from worker.clients.supplier import SupplierClient
 from worker.clients.suppliers import ENEDIS
-from worker.domain.consent.accounts import Account
-from worker.domain.measures.answers import Answer
-from worker.domain.measures.documents import ALL_KEYS, key_of
-from worker.domain.measures.messages import WindowResult
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.account import Account
+from worker.domain.answers import Answer
+from worker.domain.documents import ALL_KEYS, key_of
+from worker.domain.messages import WindowResult
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import DateWindow
 from worker.runtime.process import Runtime
 from worker.sync.inline import Inline
 

@@ -17,8 +17,8 @@ import requests
 
 from drill.expected_documents import Loads, Truth
 from tests.support.servers import ROOT, NotInstalled
-from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Doctype
+from worker.domain.series import Doctype
+from worker.domain.windows import PARIS
 
 HERE: Final = Path(__file__).parent
 MODULES: Final = ROOT / ".test-servers/original/node_modules"

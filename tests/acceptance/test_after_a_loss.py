@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.system import NO_QUOTA, QUICK_START, System, open_system
-from worker.domain.consent.accounts import AccountState
+from worker.domain.account import AccountState
 from worker.stores.encryption import generate_key
 
 FIRST, PAUSED = "12345678901299", "20123456789012"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.system import NO_QUOTA, QUICK_START, System, open_system, until
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.account import AccountState
+from worker.domain.series import Doctype, Series
 
 WITHOUT_CURVE = "32320647321714"  # A customer of the supplier's own sandbox.
 MEASURES = "mesure_synchrone_auto"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.system import QUICK_START, System, open_system
-from worker.domain.measures.series import Doctype
+from worker.domain.series import Doctype
 
 pytestmark = pytest.mark.change
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.system import NO_QUOTA, QUICK_HEALING, QUICK_START, System, open_system
 from tests.support.waiting import until
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.series import USUAL_SERIES, Series
 
 METER, OTHER = "12345678901299", "20123456789012"
 

@@ -10,11 +10,11 @@ import pytest
 from tests.support.household_pages import csrf_of
 from tests.support.rights_service import GAS, RightsService, dump, open_rights_service
 from tests.support.waiting import until
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import NoticeKind
-from worker.domain.consent.rights import ProofState, RightState
-from worker.domain.measures.documents import ALL_KEYS
-from worker.domain.measures.series import Doctype
+from worker.domain.access_right import ProofState, RightState
+from worker.domain.account import AccountState
+from worker.domain.consents import NoticeKind
+from worker.domain.documents import ALL_KEYS
+from worker.domain.series import Doctype
 from worker.errors import RightEnded
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.system import NO_QUOTA, QUICK_START, System, open_system, until
-from worker.domain.fleet.incidents import IncidentKind
-from worker.domain.measures.series import USUAL_SERIES
+from worker.domain.incident import IncidentKind
+from worker.domain.series import USUAL_SERIES
 
 MEASURES = "mesure_synchrone_auto"
 METERS = [f"3000000000{number:04}" for number in range(1, 8)]

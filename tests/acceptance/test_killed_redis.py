@@ -16,7 +16,7 @@ import pytest
 from drill.faults import CouchdbRelay, FaultKind
 from drill.servers import DrillRedis
 from tests.support.system import NO_QUOTA, QUEUE_PREFIX, QUICK_START, System, until
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 
 pytestmark = pytest.mark.change
 

@@ -17,8 +17,8 @@ from tests.support.system import (
     open_system,
     until,
 )
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.series import Series
 
 SECRET = "canary-of-a-secret"
 # How the simulator's tokens begin: '{"alg":' in base64. Its first three letters alone stand in sealed bytes by chance.

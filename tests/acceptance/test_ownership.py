@@ -18,7 +18,7 @@ from tests.support.outside_stack import OutsideStack
 from tests.support.outside_view import Service, new_meter, open_service
 from tests.support.system import NO_QUOTA, QUICK_START
 from worker.clients.tokens import Token
-from worker.domain.measures.series import Doctype
+from worker.domain.series import Doctype
 
 HOURLY_CALLS: Final = 200
 OF_STRANGERS: Final = HOURLY_CALLS // 20  # 5 %.

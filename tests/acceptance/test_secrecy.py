@@ -23,8 +23,8 @@ from tests.support.factories import window_job
 from tests.support.redis_recorder import RedisTraffic, record_traffic
 from tests.support.system import BIN, NO_QUOTA, QUICK_START, System, until
 from tests.support.waiting import DEADLINE_S
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow
 from worker.logs import written_forms
 from worker.stores.encryption import generate_key
 from worker.stores.redis.child_processes import free_port

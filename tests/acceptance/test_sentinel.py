@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.redis_servers import PASSWORD, SentinelRedis
 from tests.support.system import NO_QUOTA, QUICK_HEALING, QUICK_START, System, open_system, until
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 
 
 @pytest.fixture(scope="module")

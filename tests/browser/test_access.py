@@ -34,7 +34,7 @@ from tests.support.mail_server import MailReceiver, mail_receiver, mail_url
 from tests.support.own_home import SETTINGS, gateway_token
 from tests.support.waiting import until
 from tests.support.ways_back import CODE, links_of
-from worker.domain.measures.series import USUAL_SERIES
+from worker.domain.series import USUAL_SERIES
 
 HOME = "anne.home@example.org"
 KEPT, SESSIONS = "Je l’ai noté", "Appareils connectés"

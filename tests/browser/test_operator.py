@@ -17,7 +17,7 @@ from tests.support.household_pages import METER, record_outcome
 from tests.support.operators import NAME, PASSWORD, add_operator, set_clock
 from tests.support.waiting import until
 from worker.cli.operators import new_operator_link
-from worker.domain.measures.series import USUAL_SERIES
+from worker.domain.series import USUAL_SERIES
 
 
 def wait_for_element(browser: webdriver.Chrome, selector: str) -> None:

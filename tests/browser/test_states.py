@@ -23,11 +23,11 @@ from tests.support.gas_homes import CONTRACT, GAS_SETTINGS, OTHER_PCE, PUBLISHED
 from tests.support.household_pages import csrf_of, record_outcome
 from tests.support.panel_homes import TEMPO, PanelHome, store_home
 from tests.support.proxy_stack import ProxyStack
-from worker.domain.consent.access_keys import KeyKind
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.completeness import DayLedger
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.completeness import DayLedger
+from worker.domain.series import Series
+from worker.domain.sessions import KeyKind
+from worker.domain.windows import ONE_DAY
 from worker.web.api.auth import CSRF_HEADER
 from worker.web.sessions import OPERATOR_COOKIE, SESSION_COOKIE, load_session
 

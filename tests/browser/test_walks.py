@@ -26,7 +26,7 @@ from tests.support.browser import (
 from tests.support.connect_service import METER, OTHER, ConnectServers
 from tests.support.household_pages import record_outcome
 from tests.support.waiting import until
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 
 pytestmark = pytest.mark.change
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select, update
 
 from tests.support.registries import METER, NOW, OTHER_METER, add_ready
-from worker.domain.consent.access_keys import KEY_LIVES, AccessKey, KeyKind
+from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind
 from worker.stores.encryption import Purpose
 from worker.stores.registry.access.keys import AccessKeyTable
 from worker.stores.registry.access.recovery_texts import RecoveryTexts

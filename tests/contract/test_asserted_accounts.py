@@ -19,9 +19,9 @@ from tests.support.registries import (
     registry_sealer,
 )
 from worker.accounts.assertion import AccountAssertion, MeterErased
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.consents import ConsentKind, Proof
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.account import Account, AccountState
+from worker.domain.consents import ConsentKind, Proof
+from worker.domain.series import USUAL_SERIES, Series
 from worker.errors import StoreUnavailable
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.accounts import AccountRegistry

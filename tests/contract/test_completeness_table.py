@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.completeness import COMPLETE, DayLedger, DayMark, DayState
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.account import AccountState
+from worker.domain.completeness import COMPLETE, DayLedger, DayMark, DayState
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import ONE_DAY
 from worker.errors import UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.answers.corrections import Correction, CorrectionTable

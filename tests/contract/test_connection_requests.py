@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from worker.domain.consent.connection_requests import (
+from worker.domain.connection_request import (
     ConnectedAccount,
     ConnectionRequest,
     ProvenMeters,
     RequestEvent,
     RequestState,
 )
-from worker.domain.consent.consents import ConsentKind, Proof
+from worker.domain.consents import ConsentKind, Proof
 from worker.stores.encryption import Purpose, generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.connection_requests import ConnectionRequests

@@ -21,10 +21,10 @@ from tests.support.registries import (
     registry_sealer,
 )
 from tests.support.strategies import CLOCK_CHANGE_DAYS, days
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind, EndReason, NoticeKind
-from worker.domain.measures.readings import ONE_DAY, PARIS, local_midnight
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.consents import ConsentKind, EndReason, NoticeKind
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY, PARIS, local_midnight
 from worker.errors import AccountClosed, ConsentEnded, ConsentStopped
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.consent_rows import build_notices

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from tests.support.registries import METER, NOW, meter_on_record, record_consent, registry_sealer
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
-from worker.domain.fleet.backoff import NOTICE_DELAYS
-from worker.domain.measures.readings import PARIS
+from worker.domain.account import AccountState
+from worker.domain.consents import ConsentKind, Notice, NoticeKind
+from worker.domain.retry import NOTICE_DELAYS
+from worker.domain.windows import PARIS
 from worker.errors import UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consent_rows import new_id

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.contract.conftest import couch_databases
-from worker.domain.measures.documents import ALL_KEYS, Entry, to_document
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import ALL_KEYS, Entry, to_document
+from worker.domain.series import Doctype
 from worker.stores.measures.factory import open_couchdb, open_measures
 
 

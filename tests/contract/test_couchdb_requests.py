@@ -10,8 +10,8 @@ import pytest
 from tests.contract.conftest import couch_databases
 from tests.support.counting_proxy import CountingProxy
 from tests.support.fakes import ByDoctype
-from worker.domain.measures.documents import Document, Entry, to_document
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import Document, Entry, to_document
+from worker.domain.series import Doctype
 from worker.stores.measures.factory import open_measures
 
 ACCOUNT = "acc"

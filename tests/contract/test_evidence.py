@@ -26,9 +26,9 @@ from tests.support.registries import (
     registry_sealer,
     seal_as_before,
 )
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind, ConsentProof, EndReason, Proof
-from worker.domain.consent.evidence import ChainEnd, ChainPoint, DatesSource, hash_row
+from worker.domain.account import AccountState
+from worker.domain.consents import ConsentKind, ConsentProof, EndReason, Proof
+from worker.domain.evidence import ChainEnd, ChainPoint, DatesSource, hash_row
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import generate_key
 from worker.stores.registry.accounts import AccountRegistry

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from tests.support.factories import NOW
-from worker.domain.fleet.incidents import FailureCount, Incident, IncidentKind, failures_alike
-from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.series import Series
+from worker.domain.incident import FailureCount, Incident, IncidentKind, failures_alike
+from worker.domain.messages import WindowJob
+from worker.domain.series import Series
 from worker.stores.redis.incidents import DAY_S, MOST_FAILED, MOST_PAST, MOST_RECENT, IncidentStore
 
 MINUTES = 10.0

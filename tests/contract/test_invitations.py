@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine, select, text
 
 from tests.support.registries import KEY, METER, NOW, OTHER_METER, add_ready, open_registry, registry_sealer
-from worker.domain.consent.invitations import INVITATION_LIFE, Invitation, InvitationPurpose, InvitationState
+from worker.domain.invitation import INVITATION_LIFE, Invitation, InvitationPurpose, InvitationState
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import generate_key
 from worker.stores.registry.accounts import AccountRegistry

@@ -17,18 +17,9 @@ from tests.support.fakes import ByDoctype, DoctypeView
 from tests.support.gas_entries import gas_documents
 from tests.support.plain_readings import to_entries
 from tests.support.profiles import examples
-from worker.domain.measures.documents import (
-    ALL_KEYS,
-    Document,
-    Entry,
-    key_of,
-    period_key,
-    to_document,
-    to_entry,
-    to_load,
-)
-from worker.domain.measures.readings import PARIS, IntervalReading, day_length, local_midnight
-from worker.domain.measures.series import Doctype, Period, Series
+from worker.domain.documents import ALL_KEYS, Document, Entry, key_of, period_key, to_document, to_entry, to_load
+from worker.domain.series import Doctype, Period, Series
+from worker.domain.windows import PARIS, IntervalReading, day_length, local_midnight
 from worker.stores.measures.base import DocumentsByDoctype, Layout, doctypes_of
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
@@ -165,7 +156,7 @@ def test_any_texts_bound_a_range(measures: ByDoctype, account: str, period: Doct
     texts += [f"{key} " for key in (keys[0], keys[len(keys) // 2], keys[-1])]
     for first, end in zip(
         texts, [*texts[7:], *texts[:7]], strict=True
-    ):  # All pairs are in tests/unit/domain/measures/test_packing.py.
+    ):  # All pairs are in tests/unit/domain/test_packing.py.
         stored = [key_of(document) for document in measures[period].read(account, first, end)]
         assert stored == [key for key in keys if first <= key < end], (first, end)
 

@@ -13,8 +13,7 @@ from sqlalchemy import select, update
 
 from tests.support.passwords import REAL_HASHER, set_hasher
 from tests.support.registries import KEY, NOW
-from worker.domain.consent.access_keys import KeyKind
-from worker.domain.consent.operators import new_totp_key
+from worker.domain.sessions import KeyKind, new_totp_key
 from worker.stores.database import place_of
 from worker.stores.encryption import Purpose, generate_key
 from worker.stores.registry.access.keys import AccessKeyTable

@@ -14,7 +14,7 @@ from tests.support.factories import NOW
 from tests.support.fakes import ByDoctype
 from tests.support.made_files import curve_file, importer_in_memory
 from tests.support.profiles import examples
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Connection, func, select
 
 from tests.support.registries import KEY, METER, OTHER_METER, add_ready, registry_sealer
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.messages import ChangedPart
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.messages import ChangedPart
+from worker.domain.series import Series
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownOutput, UnknownTenant
 from worker.stores.database import SqlTable
 from worker.stores.registry.accounts import AccountRegistry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
-from worker.domain.fleet.policy import FleetPolicy
+from worker.domain.schedule import FleetPolicy
 from worker.stores.registry.accounts import AccountRegistry
 
 NOW = datetime(2026, 11, 1, 15, 0, tzinfo=UTC)

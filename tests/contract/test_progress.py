@@ -17,10 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from worker.domain.fleet.outcomes import AnswerClass, Call
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
-from worker.domain.measures.windows import merge_windows
+from worker.domain.calls import AnswerClass, Call
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow, merge_windows
 from worker.errors import StoreUnavailable
 from worker.stores.redis.child_processes import free_port
 from worker.stores.redis.claims import member_of

@@ -9,8 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from tests.support.registries import all_rows
-from worker.domain.consent.consents import EndReason, Proof
-from worker.domain.consent.proxy import ACCESS_LIFE, ProxyClient
+from worker.domain.consents import EndReason, Proof
+from worker.domain.oauth_proxy import ACCESS_LIFE, ProxyClient
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.proxy.clients import ProxyClientTable, UnknownProxyClient
 from worker.stores.registry.proxy.grants import ProxyGrantTable, ProxyTokens

@@ -14,7 +14,7 @@ from redis import Redis
 
 from benchmarks.quota import MIX, SHARES, simulated
 from tests.support.metric_counts import MetricGrowth
-from worker.domain.fleet.lanes import Lane, enter_lane, leave_lane
+from worker.domain.lanes import Lane, enter_lane, leave_lane
 from worker.errors import RateLimited, StoreUnavailable
 from worker.quota.ledger import PermitDecision, QuotaLedger
 from worker.quota.limits import SECOND_MS, spacing_us

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from tests.support.profiles import examples
-from worker.domain.fleet.lanes import QUOTA_LANES, Lane, Shares, enter_lane, leave_lane
+from worker.domain.lanes import QUOTA_LANES, Lane, Shares, enter_lane, leave_lane
 from worker.quota.ledger import QuotaLedger
 
 FIRST, NIGHTLY, REPAIR, BACKFILL, STRANGERS = QUOTA_LANES

@@ -10,11 +10,10 @@ from sqlalchemy import select
 
 from tests.support.factories import USAGE_POINT, curve_of, v5_answer
 from tests.support.registries import KEY, registry_sealer
-from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.deviations import Deviation, DeviationKind
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.answers import Deviation, DeviationKind, RawAnswer
+from worker.domain.consents import Notice, NoticeKind
+from worker.domain.series import USUAL_SERIES, Series
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import generate_key
 from worker.stores.registry.accounts import AccountRegistry

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.registries import LATER, METER, NOW, add_ready, open_registry, record_outcome, switch_on
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.account import AccountState
+from worker.domain.series import USUAL_SERIES, Series
 from worker.errors import SeriesNotOffered, UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.migrations import upgrade_schema

@@ -24,7 +24,7 @@ from tests.support.registries import (
     record_outcome,
     registry_sealer,
 )
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 from worker.errors import StoreUnavailable
 from worker.stores.database import Database
 from worker.stores.registry import migrations

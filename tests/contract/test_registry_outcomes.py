@@ -8,7 +8,7 @@ from datetime import UTC, date
 import pytest
 
 from tests.support.registries import LATER, METER, NOW, add_ready, record_outcome
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 from worker.stores.registry.accounts import AccountRegistry
 
 

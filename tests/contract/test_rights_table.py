@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import select
 
 from tests.support.registries import KEY, NOW, all_rows, registry_sealer
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.rights import HouseholdDeclaration, ProofState, Right, RightRecord, RightRole, RightState
+from worker.domain.access_right import HouseholdDeclaration, ProofState, Right, RightRecord, RightRole, RightState
+from worker.domain.account import Account
 from worker.stores.encryption import KeyedHashes, generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import delete, select
 
 from tests.support.registries import LATER, METER, NOW, OTHER_METER, add_ready, record_outcome, registry_sealer
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch
+from worker.domain.account import AccountState
+from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch
 from worker.errors import SeriesNotOffered, UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.tables import SERIES_OUTCOMES

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, create_engine, event, text
 
 from tests.support.fakes import ByDoctype, DoctypeView
 from tests.support.sqlite_connections import committing_to_disk
-from worker.domain.measures.documents import ALL_KEYS, Document
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import ALL_KEYS, Document
+from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.measures.factory import open_measures
 

@@ -27,9 +27,8 @@ from tests.support.registries import (
 from worker.accounts.assertion import AccountAssertion
 from worker.accounts.channels import NoticeChannels, NoticeLog, NotifyService, Webhook
 from worker.accounts.invitations import Inviter, MeterHasAccount, MeterHasNoAccount
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.invitations import InvitationPurpose
-from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
+from worker.domain.account import DEFAULT_TENANT, AccountState, check_tenant
+from worker.domain.invitation import InvitationPurpose
 from worker.errors import MeterElsewhere, UnknownTenant
 from worker.stores.encryption import KeyedHashes, generate_key
 from worker.stores.registry import account_rows

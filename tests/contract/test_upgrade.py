@@ -33,10 +33,10 @@ from tests.support.kept_installation import (
     read_all_rows,
     write_steps,
 )
-from worker.domain.consent.access_keys import KeyKind
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.series import Series
+from worker.domain.sessions import KeyKind
+from worker.domain.windows import DateWindow
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.ops.backups.archive import Archive, BackupRefused
 from worker.ops.backups.restore import restore

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from sqlalchemy import create_engine, text
 
-from worker.domain.consent.accounts import AccountState
+from worker.domain.account import AccountState
 from worker.errors import UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
 

@@ -16,7 +16,7 @@ from tests.unit.simulator.test_gas_recordings import DAYS as GAS_DAYS
 from tests.unit.simulator.test_gas_recordings import PERIODS as GAS_PERIODS
 from tests.unit.simulator.test_recorded_folder import PRODUCTION
 from tests.unit.simulator.test_recordings import HOUR_EXPORT, INDEX_EXPORT, METER
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 
 _MOST_POINTS: Final = 12
 _MOST_LINES: Final = 16

@@ -18,10 +18,9 @@ from tests.fuzz.mutations import mutated_bytes, mutated_file
 from tests.support.downloaded_files import pack, workbook, workbook_parts
 from tests.unit.domain.files import test_customer_site, test_grdf_exports, test_portal_exports
 from tests.unit.domain.files.test_enedis_exports import FOOTER_HEAD, INDEX_COLUMNS, INDEX_HEAD, footer_row, index_row
-from worker.domain.files.file_series import FileRefused, FileSeries
-from worker.domain.files.names import shown_name
-from worker.domain.files.reading import read_file
-from worker.domain.measures.readings import day_length
+from worker.domain.files import read_file
+from worker.domain.files.cells import FileRefused, FileSeries, shown_name
+from worker.domain.windows import day_length
 
 _SECRET: Final = "99000000000011"
 _MOST_MEMORY: Final = 30 << 20

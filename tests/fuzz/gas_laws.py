@@ -26,15 +26,21 @@ from worker.clients.grdf.errors import interpret
 from worker.clients.ndjson import StreamLimits, read_values
 from worker.clients.reply import Reply
 from worker.clients.session import SupplierSession
-from worker.domain.measures.answers import AnswerKind, RawAnswer, pack_raw_answers, unpack_raw_answers
-from worker.domain.measures.deviations import Deviation, to_masked, to_sample
-from worker.domain.measures.documents import Entry, to_entry
-from worker.domain.measures.messages import WindowResult
-from worker.domain.measures.overlaps import interval_of
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import contract_series, daily_of, intervals_of, of_supplier
-from worker.domain.parsing.parsers import parse
+from worker.domain.answers import (
+    AnswerKind,
+    Deviation,
+    RawAnswer,
+    pack_raw_answers,
+    to_masked,
+    to_sample,
+    unpack_raw_answers,
+)
+from worker.domain.documents import Entry, interval_of, to_entry
+from worker.domain.messages import WindowResult
+from worker.domain.parsing import parse
 from worker.domain.parsing.values import parse_decimal, to_whole
+from worker.domain.series import contract_series, daily_of, intervals_of, of_supplier
+from worker.domain.windows import DateWindow
 from worker.errors import MalformedAnswer, SupplierUnavailable, WorkerError
 
 NOW: Final = datetime(2026, 10, 4, 9, 0, tzinfo=UTC)

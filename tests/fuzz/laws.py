@@ -42,14 +42,12 @@ from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.errors import classify, unexpected_refusal
 from worker.clients.id_token import usage_points_from_id_token
 from worker.clients.reply import Reply, token_refused
-from worker.domain.files.names import shown_name
-from worker.domain.measures.answers import AnswerKind, RawAnswer, pack_raw_answers, unpack_raw_answers
-from worker.domain.measures.deviations import to_masked, to_sample
-from worker.domain.measures.documents import key_range, to_amount, to_entry
-from worker.domain.measures.overlaps import interval_of
-from worker.domain.measures.readings import PARIS, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series, of_supplier
-from worker.domain.parsing.parsers import parse
+from worker.domain.answers import AnswerKind, RawAnswer, pack_raw_answers, to_masked, to_sample, unpack_raw_answers
+from worker.domain.documents import interval_of, key_range, to_amount, to_entry
+from worker.domain.files.cells import shown_name
+from worker.domain.parsing import parse
+from worker.domain.series import USUAL_SERIES, Doctype, Series, of_supplier
+from worker.domain.windows import PARIS, DateWindow
 from worker.errors import MalformedAnswer, WorkerError
 
 NOW: Final = datetime(2026, 10, 4, 9, 0, tzinfo=UTC)

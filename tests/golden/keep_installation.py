@@ -38,15 +38,14 @@ from tests.support.gas_household import GasHousehold
 from tests.support.installation import Installation, new_installation
 from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
 from worker.accounts.invitations import Inviter
-from worker.domain.consent.access_keys import KeyKind
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.connection_requests import ConnectionRequest
-from worker.domain.consent.operators import new_totp_key
-from worker.domain.fleet.incidents import Incident, IncidentKind
-from worker.domain.measures.documents import ALL_KEYS
-from worker.domain.measures.messages import LOOK_BACK
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.account import AccountState
+from worker.domain.connection_request import ConnectionRequest
+from worker.domain.documents import ALL_KEYS
+from worker.domain.incident import Incident, IncidentKind
+from worker.domain.messages import LOOK_BACK
+from worker.domain.series import Doctype, Series
+from worker.domain.sessions import KeyKind, new_totp_key
+from worker.domain.windows import DateWindow
 from worker.errors import ConsentRevoked
 from worker.ops.backups.create import back_up
 from worker.runtime.process import Runtime

@@ -34,9 +34,9 @@ from tests.support.factories import (
 )
 from tests.support.fakes import ByDoctype
 from worker.clients.ndjson import read_values
-from worker.domain.measures.documents import Entry, details_of, to_document
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Doctype, Period, Series
+from worker.domain.documents import Entry, details_of, to_document
+from worker.domain.series import Doctype, Period, Series
+from worker.domain.windows import DateWindow
 from worker.stores.measures.base import Document
 from worker.stores.measures.factory import open_measures
 

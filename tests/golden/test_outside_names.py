@@ -35,9 +35,9 @@ from tests.support.pages import ROOT
 from worker import metrics as worker_metrics
 from worker.cli.gas_option import REFERENCE as WITH_GAS
 from worker.cli.main import cli
-from worker.domain.measures.documents import packed_doctype
-from worker.domain.measures.packing import PACKED_SERIES
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import packed_doctype
+from worker.domain.packing import PACKED_SERIES
+from worker.domain.series import Doctype
 from worker.logs import JsonFormatter, add_context, bind, fields
 from worker.ops import fleet_metrics
 from worker.stores.measures.sql import METADATA as MEASURES

@@ -12,7 +12,7 @@ import pytest
 from tests.support.commands import CommandResult
 from tests.support.installation import new_installation
 from tests.support.registries import add_ready, new_registry
-from worker.domain.measures.series import USUAL_SERIES, Series, of_supplier
+from worker.domain.series import USUAL_SERIES, Series, of_supplier
 from worker.stores.registry.accounts import AccountRegistry
 
 Releve = Callable[..., CommandResult]

@@ -11,10 +11,10 @@ import pytest
 
 from tests.support.factories import NOW
 from tests.support.installation import Installation
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.audit import AuditAction, AuditFilter
-from worker.domain.measures.completeness import DayMark, DayState
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.audit_entry import AuditAction, AuditFilter
+from worker.domain.completeness import DayMark, DayState
+from worker.domain.series import Series
 from worker.runtime.process import Runtime
 
 METER = "22516914714270"

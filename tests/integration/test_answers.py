@@ -13,8 +13,8 @@ import pytest
 from tests.support.explained_household import METER, ExplainedHousehold
 from tests.support.factories import NOW
 from tests.support.installation import Installation
-from worker.domain.measures.completeness import DayLedger
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.completeness import DayLedger
+from worker.domain.series import USUAL_SERIES, Series
 from worker.runtime.process import Runtime
 from worker.stores.registry.completeness import HourFreshness
 

@@ -32,8 +32,8 @@ from tests.support.backups import (
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation
 from tests.support.registries import NOW, prepare_registry, seal_as_before
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Doctype
+from worker.domain.series import Doctype
+from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
 from worker.ops.backups.archive import MANIFEST, BackupRefused
 from worker.ops.backups.create import back_up

@@ -18,11 +18,11 @@ from worker.clients.callback import Callback
 from worker.clients.oauth import Grant
 from worker.clients.supplier import ConsentCalls
 from worker.clients.tokens import Token
+from worker.domain.access_right import RightState
+from worker.domain.account import AccountState
 from worker.domain.clock import real_clock
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
-from worker.domain.consent.consents import ConsentKind, Proof
-from worker.domain.consent.rights import RightState
+from worker.domain.connection_request import ConnectionRequest, RequestState
+from worker.domain.consents import ConsentKind, Proof
 from worker.runtime.process import Runtime
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import update
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import METER, record_consent
-from worker.domain.consent.consents import ConsentKind
+from worker.domain.consents import ConsentKind
 from worker.stores.registry.tables import CONSENT_EVIDENCE
 
 

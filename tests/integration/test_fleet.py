@@ -12,13 +12,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.commands import CommandResult
 from tests.support.installation import new_installation
 from tests.support.registries import registry_sealer
-from worker.domain.consent.accounts import AccountState
-from worker.domain.fleet.lanes import QUEUES
-from worker.domain.laws.conservation import Cause, Law
-from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
-from worker.domain.measures.deviations import Deviation, DeviationKind
-from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.account import AccountState
+from worker.domain.answers import Deviation, DeviationKind
+from worker.domain.completeness import COMPLETE, DayMark, DayState
+from worker.domain.consistency import Cause, Law
+from worker.domain.lanes import QUEUES
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import PARIS
 from worker.ops.fleet_metrics import METRICS
 from worker.quota.ledger import QuotaLedger
 from worker.stores.database import Database

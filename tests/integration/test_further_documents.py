@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tests.support.backups import documents, installation_with_keys
 from tests.support.registries import METER, NOW
-from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.series import Doctype, Series, SeriesSwitch
+from worker.domain.documents import Entry, to_document
+from worker.domain.series import Doctype, Series, SeriesSwitch
 from worker.ops.backups.create import back_up
 from worker.ops.backups.restore import restore
 from worker.runtime.process import Runtime

@@ -16,8 +16,8 @@ from tests.support.gas_homes import OTHER_PCE, GasHome, add_gas
 from tests.support.gas_household import ABSENT, DAILY, FIRST, PUBLISHED, TODAY, GasHousehold
 from tests.support.installation import Installation
 from tests.support.registries import prepare_registry
-from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.readings import DateWindow
+from worker.domain.documents import Entry, to_document
+from worker.domain.windows import DateWindow
 from worker.runtime.process import Runtime
 
 WITH_GAS = {"grdf_client_id": "id", "grdf_client_secret": "secret", "grdf_url": "http://127.0.0.1:9"}

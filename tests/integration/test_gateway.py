@@ -20,9 +20,9 @@ from tests.support.simulators import run_in_background
 from tests.support.waiting import DEADLINE_S
 from worker.clients.gateway.consent import read_gateway_token
 from worker.clients.tokens import BearerTokens, Token
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.account import AccountState
+from worker.domain.series import USUAL_SERIES, Series
+from worker.domain.windows import ONE_DAY
 from worker.errors import GatewayBanned, SupplierLimited, TokenRefused
 from worker.runtime.process import Runtime
 from worker.sync.due_at_gateway import GatewayWindows

@@ -14,10 +14,10 @@ from tests.support.home_assistant_server import TOKEN, home_assistant_server
 from tests.support.installation import Installation
 from tests.support.pages import ROOT
 from tests.support.registries import METER, add_ready
-from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.messages import ChangedPart
-from worker.domain.measures.readings import local_midnight
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.documents import Entry, to_document
+from worker.domain.messages import ChangedPart
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import local_midnight
 from worker.runtime.process import Runtime
 
 pytestmark = pytest.mark.rest

@@ -12,9 +12,9 @@ from tests.support.installation import Installation
 from tests.support.own_home import ENDS, GATEWAY, METER, OPAQUE, OTHER_METER, gateway_token
 from tests.support.registries import add_ready
 from worker.clients.tokens import Token
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind, Proof
-from worker.domain.consent.evidence import DatesSource
+from worker.domain.account import AccountState
+from worker.domain.consents import ConsentKind, Proof
+from worker.domain.evidence import DatesSource
 from worker.errors import TokenRefused
 from worker.stores.registry.consents import GivenConsent
 

@@ -18,11 +18,11 @@ from tests.support.installation import Installation
 from tests.support.made_files import hour_export
 from tests.support.recordings import RECORDINGS, needs_recordings
 from tests.support.registries import METER, OTHER_METER, add_ready
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.documents import ALL_KEYS, key_of, to_entry
-from worker.domain.measures.registers import day_energies
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.account import AccountState
+from worker.domain.documents import ALL_KEYS, key_of, to_entry
 from worker.domain.reasons import Reason
+from worker.domain.series import Doctype, Series
+from worker.domain.tariffs import day_energies
 from worker.errors import FilesOnly, TokenNeeded
 
 COLUMNS: Final = (

@@ -12,8 +12,8 @@ from tests.support.home_dashboard import DASHBOARD, queries
 from tests.support.influxdb import DATABASE, PASSWORD, USER, InfluxDB, influxdb
 from tests.support.missing import or_skip
 from tests.support.output_home import FIRST, LAST, NOW, change_of, fill_home, put_days
-from worker.domain.measures.readings import local_midnight
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import local_midnight
 from worker.outputs.base import OutputRefused
 from worker.outputs.line_protocol import LineProtocolOutput, build
 from worker.outputs.options import OutputOptions, OutputParts

@@ -14,8 +14,8 @@ import tasks.upkeep
 from tests.support.installation import Installation
 from tests.support.mail_server import mail_receiver, mail_url
 from worker.accounts.invitations import MeterHasAccount, MeterHasNoAccount, NoMailService
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.invitations import INVITATION_LIFE
+from worker.domain.account import AccountState
+from worker.domain.invitation import INVITATION_LIFE
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
 

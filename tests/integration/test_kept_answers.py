@@ -14,8 +14,8 @@ from tests.support.factories import NOW, PretendSupplier, content, serving_days,
 from tests.support.installation import Installation
 from tests.unit.sync.test_replay import DAYS, FIRST, WEEK, halving
 from worker.clients.suppliers import SupplierClients
-from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.answers import RawAnswer
+from worker.domain.series import Doctype, Series
 from worker.runtime.process import Runtime
 
 METER = "30001640000011"

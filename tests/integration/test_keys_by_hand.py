@@ -7,7 +7,7 @@ from sqlalchemy import select
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import METER
-from worker.domain.consent.access_keys import KeyKind
+from worker.domain.sessions import KeyKind
 from worker.runtime.process import Runtime
 from worker.stores.registry.tables import ACCESS_KEYS
 

@@ -16,9 +16,9 @@ from tests.support.registries import METER, OTHER_METER, add_ready, record_outco
 from worker.cli import status
 from worker.cli.gas_option import REFERENCE
 from worker.cli.main import cli
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.completeness import DayMark, DayState
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.account import AccountState
+from worker.domain.completeness import DayMark, DayState
+from worker.domain.series import Doctype, Series
 from worker.stores.registry.answers.corrections import Correction
 
 LAST = "30001640000033"

@@ -15,9 +15,9 @@ from tests.support.fakes import MemoryStore, memory_measures
 from tests.support.installation import Installation
 from tests.support.registries import METER, NOW, OTHER_METER
 from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
-from worker.domain.measures.documents import ALL_KEYS
-from worker.domain.measures.packing import PACKED_SERIES, UNPACKED_DOCTYPES
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import ALL_KEYS
+from worker.domain.packing import PACKED_SERIES, UNPACKED_DOCTYPES
+from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.ops import startup
 from worker.stores.measures.base import Layout

@@ -13,16 +13,15 @@ from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import METER, OTHER_METER, record_consent
 from worker.accounts.proxy.codes import ProxyCode
-from worker.domain.consent.access_keys import KeyKind
-from worker.domain.consent.connection_requests import ConnectionRequest
-from worker.domain.consent.consents import ConsentKind
-from worker.domain.consent.invitations import InvitationPurpose
-from worker.domain.consent.proxy import ProxyCaller
-from worker.domain.consent.rights import Right, RightState
-from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.deviations import Deviation, DeviationKind
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.access_right import Right, RightState
+from worker.domain.answers import Deviation, DeviationKind, RawAnswer
+from worker.domain.connection_request import ConnectionRequest
+from worker.domain.consents import ConsentKind
+from worker.domain.invitation import InvitationPurpose
+from worker.domain.oauth_proxy import ProxyCaller
+from worker.domain.series import Series
+from worker.domain.sessions import KeyKind
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import OperatorFault
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlows

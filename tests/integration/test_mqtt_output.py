@@ -19,8 +19,8 @@ from tests.support.mosquitto import NARROW_USER, PASSWORD, USER, Mosquitto
 from tests.support.output_home import ACCOUNT, LAST, NOW, change_of, fill_home, put_days
 from tests.support.registries import add_ready
 from tests.support.waiting import until
-from worker.domain.measures.series import Doctype, Series
 from worker.domain.networks import parse_networks
+from worker.domain.series import Doctype, Series
 from worker.errors import NotDelivered
 from worker.outputs.base import OutputAccount, OutputRefused
 from worker.outputs.mqtt import KIND, MqttOutput, build

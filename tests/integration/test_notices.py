@@ -26,14 +26,13 @@ from tests.support.registries import deliver_due, record_consent
 from worker.accounts.channels import NoticeChannels, NotifyService, Webhook
 from worker.accounts.notice_texts import Message, compose_message
 from worker.clients.signed_webhook import SIGNATURE_HEADER
-from worker.domain.consent.access_keys import KeyKind
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
-from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.fleet.backoff import NOTICE_DELAYS
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.account import DEFAULT_TENANT, AccountState
+from worker.domain.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.networks import parse_networks
+from worker.domain.retry import NOTICE_DELAYS
+from worker.domain.series import Series
+from worker.domain.sessions import KeyKind
+from worker.domain.windows import DateWindow
 from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
 from worker.runtime.process import Runtime
 from worker.stores.registry.consent_rows import build_notices

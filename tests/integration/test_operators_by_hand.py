@@ -15,7 +15,7 @@ from config.settings import Settings
 from config.unknown_settings import removed_settings
 from tests.support.commands import CommandResult
 from tests.support.installation import Installation, new_installation
-from worker.domain.consent.access_keys import KeyKind
+from worker.domain.sessions import KeyKind
 from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
 

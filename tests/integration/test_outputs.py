@@ -25,11 +25,11 @@ from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import METER, OTHER_METER, add_ready
 from worker.clients.signed_webhook import SIGNATURE_HEADER
-from worker.domain.consent.consents import NoticeKind
-from worker.domain.measures.documents import Entry, start_of, to_document
-from worker.domain.measures.messages import ChangedPart
-from worker.domain.measures.readings import ONE_DAY, local_midnight
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.consents import NoticeKind
+from worker.domain.documents import Entry, start_of, to_document
+from worker.domain.messages import ChangedPart
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import ONE_DAY, local_midnight
 from worker.errors import NotDelivered, StoreUnavailable, UnexpectedError
 from worker.outputs.base import Change, OutputRefused
 from worker.outputs.delivery import OutputDelivery

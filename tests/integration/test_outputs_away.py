@@ -17,9 +17,9 @@ from tests.support.line_server import TOKEN, LineServer, line_server
 from tests.support.mosquitto import PASSWORD, USER, Mosquitto
 from tests.support.output_home import put_curve, put_days
 from tests.support.registries import METER, OTHER_METER, add_ready, new_registry, registry_sealer
-from worker.domain.measures.messages import ChangedPart
-from worker.domain.measures.readings import PARIS, civil_date, local_midnight
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.messages import ChangedPart
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import PARIS, civil_date, local_midnight
 from worker.outputs.delivery import OutputDelivery
 from worker.outputs.kinds import KINDS
 from worker.outputs.options import OutputOptions, OutputParts

@@ -12,8 +12,8 @@ from tests.support.canned_server import answer, canned_server
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import METER, add_ready
-from worker.domain.measures.messages import ChangedPart
-from worker.domain.measures.series import Series
+from worker.domain.messages import ChangedPart
+from worker.domain.series import Series
 from worker.outputs.options import OutputOptions
 
 SECRET = "between us and the receiver of measures"

@@ -7,8 +7,8 @@ from contextlib import closing
 import pytest
 
 from tests.support.real_couchdb import database_names, own_databases, whole_server
-from worker.domain.measures.documents import ALL_KEYS
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import ALL_KEYS
+from worker.domain.series import Doctype
 from worker.stores.measures.factory import open_measures
 
 DAY = {"_id": "acc:2024-01-01", "load": 0.5}

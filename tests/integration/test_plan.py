@@ -14,10 +14,10 @@ import pytest
 from tests.support.commands import CommandResult
 from tests.support.installation import new_installation
 from tests.support.registries import add_ready, new_registry
-from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Series
+from worker.domain.completeness import COMPLETE, DayMark, DayState
+from worker.domain.schedule import FleetPolicy
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY
 from worker.stores.registry.accounts import AccountRegistry
 
 NIGHT = date(2026, 11, 2)

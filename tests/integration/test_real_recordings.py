@@ -29,11 +29,11 @@ from tests.support.factories import (
 )
 from tests.support.recordings import RECORDINGS, RESPONSES, load_response, needs_recordings
 from tests.support.window_runs import Stores
-from worker.domain.measures.documents import to_reading
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, day_length, local_midnight
-from worker.domain.measures.series import Doctype, Series
-from worker.domain.parsing.enedis import parse_daily, parse_load_curve
-from worker.domain.parsing.parsed_answer import ParsedAnswer
+from worker.domain.documents import to_reading
+from worker.domain.parsing.electricity import parse_daily, parse_load_curve
+from worker.domain.parsing.values import ParsedAnswer
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length, local_midnight
 from worker.errors import MalformedAnswer
 from worker.web.pages.measures import Span, View, measures_by_step
 

@@ -34,12 +34,11 @@ from worker.clients.ndjson import read_values
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import SupplierSession, Transport
 from worker.clients.tokens import ApplicationTokens, Token
-from worker.domain.measures.answers import Json
-from worker.domain.measures.documents import ALL_KEYS, details_of, key_of
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
-from worker.domain.measures.series import Series, contract_series
-from worker.domain.measures.windows import split_window
-from worker.domain.parsing.parsers import parse
+from worker.domain.answers import Json
+from worker.domain.documents import ALL_KEYS, details_of, key_of
+from worker.domain.parsing import parse
+from worker.domain.series import Series, contract_series
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, split_window
 
 METER = "09900000000001"
 CONTRACT = contract_series("grdf")

@@ -26,11 +26,10 @@ from worker.clients.enedis.presets import PRESETS
 from worker.clients.reply import Reply
 from worker.clients.session import SupplierSession
 from worker.clients.tokens import Token
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.deviations import Deviation
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.account import Account, AccountState
+from worker.domain.answers import Deviation, RawAnswer
+from worker.domain.series import USUAL_SERIES, Series
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 from worker.errors import (
     AnswerNotJson,
     ApplicationRefused,

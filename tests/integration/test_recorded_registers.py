@@ -13,12 +13,12 @@ import pytest
 
 from tests.support.plain_readings import to_entries
 from tests.support.recordings import RECORDINGS, load_response, needs_recordings
-from worker.domain.laws.meter_laws import check_peaks, check_registers
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.readings import ONE_DAY, PARIS
-from worker.domain.measures.registers import day_energies, find_breaks
-from worker.domain.measures.series import Doctype, Series
-from worker.domain.parsing.enedis import parse_load_curve
+from worker.domain.consistency import check_peaks, check_registers
+from worker.domain.documents import Entry
+from worker.domain.parsing.electricity import parse_load_curve
+from worker.domain.series import Doctype, Series
+from worker.domain.tariffs import day_energies, find_breaks
+from worker.domain.windows import ONE_DAY, PARIS
 
 PERIODS = [f"EAS F{number}" for number in range(1, 11)]
 

@@ -32,10 +32,10 @@ from worker.clients.enedis.presets import PRESETS
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import SupplierSession, Transport
 from worker.clients.tokens import ApplicationTokens, Token
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Doctype, Series
-from worker.domain.parsing.parsed_answer import ParsedAnswer
-from worker.domain.parsing.parsers import parse
+from worker.domain.parsing import parse
+from worker.domain.parsing.values import ParsedAnswer
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import ONE_DAY, DateWindow
 
 DAY = DateWindow(date(2026, 9, 30), date(2026, 10, 1))
 

@@ -11,12 +11,12 @@ from tests.support.factories import window_job
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation
 from tests.support.registries import record_consent
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind
-from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.readings import PARIS, DateWindow
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.account import AccountState
+from worker.domain.answers import RawAnswer
+from worker.domain.consents import ConsentKind
+from worker.domain.documents import Entry, to_document
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import PARIS, DateWindow
 from worker.errors import ConsentRevoked, LoginFailed
 from worker.runtime.process import Runtime
 

@@ -16,7 +16,7 @@ import worker.runtime.current
 from tasks.upkeep import renew_tokens
 from tests.support.connect_service import METER, OTHER, ConnectServers, ConnectService, open_connect_service
 from worker.clients.tokens import TokenProvider
-from worker.domain.consent.accounts import AccountState
+from worker.domain.account import AccountState
 from worker.errors import RefreshAnswerLost, SupplierUnavailable
 
 TOKEN_PATH = "/v1/oauth2/token"

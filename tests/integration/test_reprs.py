@@ -19,8 +19,8 @@ from worker.clients.callback import Callback
 from worker.clients.reply import Reply
 from worker.clients.splitting import SplitFetch
 from worker.clients.tokens import Token, UserTokens
-from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.measures.answers import Answer, AnswerKind
+from worker.domain.answers import Answer, AnswerKind
+from worker.domain.consents import Notice, NoticeKind
 from worker.logs import REDACTOR, Redactor, written_forms
 from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key

@@ -25,10 +25,10 @@ from tests.support.backups import (
 from tests.support.installation import Installation
 from tests.support.own_home import GATEWAY
 from tests.support.registries import METER, NOW, prepare_registry, record_consent
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.connection_requests import ConnectionRequest
-from worker.domain.consent.consents import ConsentKind
-from worker.domain.measures.series import Doctype
+from worker.domain.account import AccountState
+from worker.domain.connection_request import ConnectionRequest
+from worker.domain.consents import ConsentKind
+from worker.domain.series import Doctype
 from worker.errors import ConsentStopped
 from worker.ops.backups import create as creating
 from worker.ops.backups import restore as restoring

@@ -14,10 +14,10 @@ from tests.support.installation import Installation
 from tests.support.registries import record_consent
 from tests.support.right_register import RightRegister
 from worker.clients.grdf.consent import LARGEST_PROOF
+from worker.domain.access_right import ProofState, RightRole, RightState
+from worker.domain.account import AccountState
 from worker.domain.clock import real_clock
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind, Proof
-from worker.domain.consent.rights import ProofState, RightRole, RightState
+from worker.domain.consents import ConsentKind, Proof
 from worker.errors import RightEnded
 from worker.runtime.process import Runtime
 

@@ -14,7 +14,7 @@ from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.panel_homes import PanelHome, store_home
 from tests.support.registries import prepare_registry
-from worker.domain.measures.series import Period, of_supplier, periods_of
+from worker.domain.series import Period, of_supplier, periods_of
 
 HOME = PanelHome(TODAY - timedelta(days=1), days=40)
 

@@ -16,8 +16,8 @@ from tests.support.canned_server import answer, canned_server
 from tests.support.certificates import Certificates
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis_servers import PASSWORD as REDIS_PASSWORD
-from worker.domain.measures.documents import ALL_KEYS
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import ALL_KEYS
+from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.ops.broker import broker_errors
 from worker.stores.measures.factory import open_measures

@@ -11,9 +11,9 @@ from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import switch_on
 from tests.support.whole_homes import index_entry
-from worker.domain.measures.completeness import COMPLETE, DayLedger
-from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.completeness import COMPLETE, DayLedger
+from worker.domain.documents import Entry, to_document
+from worker.domain.series import Doctype, Series
 from worker.runtime.process import Runtime
 
 DAYS = [Entry("2024-07-01", 5_000_000), Entry("2024-07-02", 6_000_000)]

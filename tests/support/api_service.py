@@ -15,11 +15,11 @@ from fastapi.testclient import TestClient
 
 from tests.support.factories import NOW
 from tests.support.installation import KeptRuntime, new_installation, prepare_installation
-from worker.domain.consent.scopes import Scope
-from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.measures.documents import Entry, period_key, to_document
-from worker.domain.measures.readings import local_midnight
-from worker.domain.measures.series import Doctype
+from worker.domain.account import DEFAULT_TENANT
+from worker.domain.documents import Entry, period_key, to_document
+from worker.domain.series import Doctype
+from worker.domain.sessions import Scope
+from worker.domain.windows import local_midnight
 from worker.runtime.process import Runtime
 from worker.web.api.auth import CSRF_HEADER
 from worker.web.app import create_app

@@ -15,17 +15,16 @@ from tests.support.factories import window_job
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation, new_installation
 from tests.support.registries import METER, NOW, OTHER_METER, record_consent
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.audit import ActorKind, AuditAction, new_entry
-from worker.domain.consent.consents import ConsentKind, Proof
-from worker.domain.consent.rights import Right, RightState
-from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.completeness import COMPLETE, DayLedger
-from worker.domain.measures.deviations import Deviation, DeviationKind
-from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.access_right import Right, RightState
+from worker.domain.account import AccountState
+from worker.domain.answers import Deviation, DeviationKind, RawAnswer
+from worker.domain.audit_entry import ActorKind, AuditAction, new_entry
+from worker.domain.completeness import COMPLETE, DayLedger
+from worker.domain.consents import ConsentKind, Proof
+from worker.domain.documents import Entry, to_document
+from worker.domain.schedule import FleetPolicy
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import ConsentRevoked, LoginFailed
 from worker.ops.backups.archive import Archive
 from worker.runtime.process import Runtime

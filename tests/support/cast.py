@@ -23,10 +23,9 @@ from fastapi.testclient import TestClient
 from tests.support.api_service import TODAY, ApiService
 from tests.support.household_pages import record_outcome
 from tests.support.operators import signed_in
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.scopes import Scope
-from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.measures.series import USUAL_SERIES
+from worker.domain.account import DEFAULT_TENANT, AccountState
+from worker.domain.series import USUAL_SERIES
+from worker.domain.sessions import Scope
 from worker.web.api.auth import CSRF_HEADER
 
 HOLDER: Final = "holder"

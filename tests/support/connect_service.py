@@ -24,8 +24,8 @@ from tests.support.household_pages import csrf_of
 from tests.support.installation import KeptRuntime, new_installation, prepare_installation
 from tests.support.simulators import run_in_background
 from tests.support.waiting import DEADLINE_S
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.invitations import InvitationPurpose
+from worker.domain.account import Account
+from worker.domain.invitation import InvitationPurpose
 from worker.runtime.process import Runtime
 from worker.web.app import create_app
 from worker.web.context import publish_backfills

@@ -20,10 +20,9 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
-from worker.domain.measures.documents import ALL_KEYS, to_entry
-from worker.domain.measures.overlaps import interval_of
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.documents import ALL_KEYS, interval_of, to_entry
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.stores.measures.base import MeasureStore
 from worker.sync.window import WindowSync
 

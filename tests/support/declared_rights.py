@@ -8,12 +8,12 @@ from typing import Any
 
 from tests.support.factories import NOW
 from tests.support.right_register import RightRegister
+from worker.domain.access_right import HouseholdDeclaration, Right, RightState
+from worker.domain.account import Account
 from worker.domain.clock import real_clock
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
-from worker.domain.consent.consents import Notice
-from worker.domain.consent.invitations import Invitation
-from worker.domain.consent.rights import HouseholdDeclaration, Right, RightState
+from worker.domain.connection_request import ConnectionRequest, RequestState
+from worker.domain.consents import Notice
+from worker.domain.invitation import Invitation
 from worker.runtime.process import Runtime
 from worker.stores.registry.consent_rows import NOTICE_QUERY
 

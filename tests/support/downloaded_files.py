@@ -11,8 +11,8 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from worker.domain.files.file_series import FileRefused, FileSeries
-from worker.domain.files.reading import read_file
+from worker.domain.files import read_file
+from worker.domain.files.cells import FileRefused, FileSeries
 
 _MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"

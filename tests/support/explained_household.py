@@ -7,9 +7,9 @@ from datetime import date
 
 from tests.support.factories import NOW, PretendSupplier, Row, curve_of, serving_curves, serving_days
 from tests.support.registries import record_consent
-from worker.domain.consent.consents import ConsentKind
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import USUAL_SERIES
+from worker.domain.consents import ConsentKind
+from worker.domain.series import USUAL_SERIES
+from worker.domain.windows import ONE_DAY
 from worker.runtime.process import Runtime
 
 METER = "30001640000011"

@@ -8,13 +8,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from tests.support.fakes import memory_measures
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.answers import Answer, AnswerKind, Json
-from worker.domain.measures.documents import ALL_KEYS, Entry
-from worker.domain.measures.messages import WindowJob, WindowResult, Writes
-from worker.domain.measures.readings import PARIS, DateWindow, day_length, local_midnight
-from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
-from worker.domain.measures.series import Direction, Doctype, Quantity, Series
+from worker.domain.account import Account, AccountState
+from worker.domain.answers import Answer, AnswerKind, Json
+from worker.domain.comparison import FinishedAnswer, RecentAnswers
+from worker.domain.documents import ALL_KEYS, Entry
+from worker.domain.messages import WindowJob, WindowResult, Writes
+from worker.domain.series import Direction, Doctype, Quantity, Series
+from worker.domain.windows import PARIS, DateWindow, day_length, local_midnight
 from worker.errors import UnknownAccount
 from worker.stores.measures.base import MeasureStore
 from worker.sync.window import WindowSync

@@ -8,8 +8,8 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
-from worker.domain.measures.packing import PACKED_SERIES, UNPACKED_DOCTYPES
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.packing import PACKED_SERIES, UNPACKED_DOCTYPES
+from worker.domain.series import Doctype, Series
 from worker.stores.measures.base import Document, MeasureStore
 from worker.stores.measures.couchdb import CouchStore
 from worker.stores.measures.packed import PackedStore

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 from typing import Any, Final
 
-from worker.domain.measures.readings import ONE_DAY, PARIS
+from worker.domain.windows import ONE_DAY, PARIS
 
 METER: Final = "09900000000001"
 SIX: Final = time(6)

@@ -13,10 +13,10 @@ import pytest
 
 from tests.support.factories import NOW
 from tests.support.recordings import RECORDINGS
-from worker.domain.measures.aggregation import total_entries
-from worker.domain.measures.documents import Document, Entry, to_document
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Doctype, contract_series, daily_of, intervals_of
+from worker.domain.documents import Document, Entry, to_document
+from worker.domain.series import Doctype, contract_series, daily_of, intervals_of
+from worker.domain.totals import total_entries
+from worker.domain.windows import ONE_DAY
 
 GAS = RECORDINGS / "gas"
 QUALITIES = {"Mesuré": "measured", "Estimé": "estimated", "Corrigé": "corrected"}

@@ -11,9 +11,9 @@ from datetime import date, timedelta
 from functools import cache
 
 from tests.support.factories import NOW
-from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Doctype, Period, Series, contract_series, daily_of, intervals_of
+from worker.domain.documents import Entry, to_document
+from worker.domain.series import Doctype, Period, Series, contract_series, daily_of, intervals_of
+from worker.domain.windows import ONE_DAY
 from worker.runtime.process import Runtime
 
 GAS = "grdf"

@@ -10,10 +10,10 @@ from typing import Any
 from tests.support.gas_entries import gas_day, gas_period
 from tests.support.registries import switch_on
 from tests.support.whole_homes import fetched_of
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.messages import WindowResult
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Series, contract_series, daily_of, intervals_of, of_supplier
+from worker.domain.documents import Entry
+from worker.domain.messages import WindowResult
+from worker.domain.series import Series, contract_series, daily_of, intervals_of, of_supplier
+from worker.domain.windows import ONE_DAY, DateWindow
 
 GAS_METER = "01234567890123"
 DAILY, PUBLISHED, CONTRACT = daily_of(supplier="grdf"), intervals_of("grdf"), contract_series("grdf")

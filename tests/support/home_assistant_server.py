@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
-from worker.domain.measures.readings import PARIS
+from worker.domain.windows import PARIS
 
 TOKEN = "long-lived-token-of-the-tests"
 NEWEST = "2026.11.0"

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import NOW
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 from worker.stores.registry.outcomes import DueChanges
 
 FRENCH = {"Accept-Language": "fr"}

@@ -16,7 +16,7 @@ from sqlalchemy import Column, Connection, MetaData, Table, create_engine, inser
 
 from tests.golden.keep_installation import FOLDER, packed_databases
 from tests.support.fakes import MemoryStore, memory_measures, packed_memory_measures
-from worker.domain.measures.series import Doctype
+from worker.domain.series import Doctype
 
 KEPT: Final = FOLDER / "release_0.2.0"
 _SQLITE: Final = "sqlite:///"

@@ -8,12 +8,12 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from tests.support.factories import NOW, MemoryRecorder, PretendSupplier, Row, make_window_sync, v5_answer
-from worker.domain.files.file_series import FileSeries
-from worker.domain.measures.completeness import DayLedger, DayMark
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.recent_answers import FinishedAnswer
-from worker.domain.measures.series import Series
-from worker.domain.parsing.parsers import parse
+from worker.domain.comparison import FinishedAnswer
+from worker.domain.completeness import DayLedger, DayMark
+from worker.domain.files.cells import FileSeries
+from worker.domain.parsing import parse
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow
 from worker.stores.measures.base import MeasureStore
 from worker.sync.file_import import FileImporter
 

@@ -13,8 +13,7 @@ from httpx2 import Response
 
 from tests.support.household_pages import csrf_of
 from worker.domain.clock import Clock
-from worker.domain.consent.access_keys import KeyKind
-from worker.domain.consent.operators import new_totp_key
+from worker.domain.sessions import KeyKind, new_totp_key
 from worker.runtime.process import Runtime
 from worker.stores.registry.access.keys import AccessKeyTable
 from worker.stores.registry.access.operators import OperatorTable

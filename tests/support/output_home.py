@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 from tests.support.fakes import memory_measures
-from worker.domain.measures.aggregation import total_entries
-from worker.domain.measures.documents import ALL_KEYS, Entry, period_key, to_document, to_entry
-from worker.domain.measures.readings import local_midnight
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.documents import ALL_KEYS, Entry, period_key, to_document, to_entry
+from worker.domain.series import Doctype, Series
+from worker.domain.totals import total_entries
+from worker.domain.windows import local_midnight
 from worker.outputs.base import Change, OutputAccount
 from worker.stores.measures.base import MeasureStore
 

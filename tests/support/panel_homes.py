@@ -14,9 +14,9 @@ from functools import cache
 from sqlalchemy import insert, select
 
 from tests.support.factories import NOW
-from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.readings import ONE_DAY, PARIS, local_midnight
-from worker.domain.measures.series import Doctype, Series, of_supplier
+from worker.domain.documents import Entry, to_document
+from worker.domain.series import Doctype, Series, of_supplier
+from worker.domain.windows import ONE_DAY, PARIS, local_midnight
 from worker.runtime.process import Runtime
 from worker.stores.registry.tables import SERIES_OUTCOMES
 

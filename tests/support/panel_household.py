@@ -9,9 +9,9 @@ from typing import Any
 
 from tests.support.registries import switch_on
 from tests.support.whole_homes import FAMILIES, curve_of_day, fetched_of, index_entry
-from worker.domain.measures.documents import Entry, entry_of
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Series, of_supplier
+from worker.domain.documents import Entry, entry_of
+from worker.domain.series import Series, of_supplier
+from worker.domain.windows import ONE_DAY, DateWindow
 
 LOADS = (2, 0, 7, 5, 3)
 SUBSCRIBED, PEAK = 9_000_000, 4_638_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from worker.domain.measures.documents import Entry, entry_of, period_key
-from worker.domain.measures.readings import IntervalReading
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import Entry, entry_of, period_key
+from worker.domain.series import Doctype
+from worker.domain.windows import IntervalReading
 
 
 def total_by_period(readings: Iterable[IntervalReading], period: Doctype) -> dict[str, int]:

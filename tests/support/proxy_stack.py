@@ -12,7 +12,7 @@ import httpx2
 from fastapi.testclient import TestClient
 
 from tests.support.connect_service import METER, ConnectService, query_of
-from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.account import DEFAULT_TENANT
 
 STACK = "https://oauthcallback.cozy.example/accounts/enedis/redirect"
 STATE = "of the stack " + "s" * 300  # Longer than the supplier takes.

@@ -13,8 +13,8 @@ from functools import cache
 from typing import Any, Final
 
 from tests.support.recordings import RECORDINGS
-from worker.domain.measures.documents import ALL_KEYS, Document, details_of, key_of
-from worker.domain.measures.series import Doctype, Period, daily_of, find_doctype, intervals_of
+from worker.domain.documents import ALL_KEYS, Document, details_of, key_of
+from worker.domain.series import Doctype, Period, daily_of, find_doctype, intervals_of
 from worker.stores.measures.base import MeasureStore
 
 GAS: Final = RECORDINGS / "gas"

@@ -15,9 +15,9 @@ from cryptography.fernet import Fernet
 from sqlalchemy import insert, select, update
 
 from worker.accounts.notices import NoticeSender
-from worker.domain.consent.consents import ConsentKind, ConsentProof
-from worker.domain.measures.readings import ONE_DAY, PARIS
-from worker.domain.measures.series import Series, SeriesSwitch
+from worker.domain.consents import ConsentKind, ConsentProof
+from worker.domain.series import Series, SeriesSwitch
+from worker.domain.windows import ONE_DAY, PARIS
 from worker.stores.database import Database
 from worker.stores.encryption import Purpose, generate_key
 from worker.stores.registry.account_rows import new_series_row

@@ -11,7 +11,7 @@ import pytest
 
 from worker.clients.supplier import RightCalls
 from worker.clients.suppliers import GRDF
-from worker.domain.consent.rights import DeclaredRight, ProofState, RightDeclaration, RightRecord, RightRole, RightState
+from worker.domain.access_right import DeclaredRight, ProofState, RightDeclaration, RightRecord, RightRole, RightState
 from worker.errors import RightPostcodeWrong, SupplierUnavailable, UnknownUsagePoint
 from worker.runtime import supplier
 

@@ -23,10 +23,10 @@ from tests.support.household_pages import csrf_of
 from tests.support.registries import all_rows
 from tests.support.system import NO_QUOTA, QUICK_START, System, open_system
 from tests.support.waiting import until
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.consents import Notice
-from worker.domain.consent.rights import Right
-from worker.domain.measures.series import Series, daily_of
+from worker.domain.access_right import Right
+from worker.domain.account import Account
+from worker.domain.consents import Notice
+from worker.domain.series import Series, daily_of
 from worker.stores.redis.child_processes import free_port
 from worker.stores.registry.consent_rows import NOTICE_QUERY
 from worker.stores.registry.seals import TEXT_SEALS

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from tests.support.fakes import memory_measures
 from tests.support.home_assistant_server import TOKEN, HomeAssistantServer
-from worker.domain.measures.readings import day_length, local_midnight
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import day_length, local_midnight
 from worker.outputs.base import Change, OutputAccount
 from worker.outputs.home_assistant import HomeAssistant
 from worker.outputs.home_assistant_socket import HomeAssistantAddress, parse_address

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.factories import Row
 from tests.support.profiles import examples
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, day_length, local_midnight
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length, local_midnight
 
 FIRST_DAY, LAST_DAY = date(2020, 1, 1), date(2030, 12, 31)
 ALL_DAYS: Final = [FIRST_DAY + number * ONE_DAY for number in range((LAST_DAY - FIRST_DAY).days + 1)]

@@ -16,7 +16,7 @@ from worker.clients.oauth import OAuthClient
 from worker.clients.session import SupplierSession
 from worker.clients.supplier import SupplierClient
 from worker.clients.tokens import Token
-from worker.domain.measures.readings import PARIS
+from worker.domain.windows import PARIS
 
 BASE_URL = "http://127.0.0.1:9"
 USAGE_POINT = "98765432109876"

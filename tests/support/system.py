@@ -37,9 +37,9 @@ from tests.support.commands import CommandResult, run_releve
 from tests.support.simulators import run_in_background
 from tests.support.waiting import DEADLINE_S, until
 from worker.cli.progress import asked_at
-from worker.domain.measures.documents import ALL_KEYS
-from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
+from worker.domain.documents import ALL_KEYS
+from worker.domain.series import USUAL_SERIES, Doctype, Series
+from worker.domain.windows import PARIS
 from worker.runtime.process import Runtime
 from worker.stores.redis.child_processes import Supervisor, answers, free_port
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.support.factories import MemoryRecorder, PretendSupplier, make_window_sync, window_job
 from tests.support.strategies import CLOCK_CHANGE_DAYS
-from worker.domain.measures.documents import Entry, entry_of, key_range, to_timestamp
-from worker.domain.measures.messages import Fetched, WindowJob, WindowResult
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, IntervalReading, day_length, local_midnight
-from worker.domain.measures.series import Series, of_supplier
+from worker.domain.documents import Entry, entry_of, key_range, to_timestamp
+from worker.domain.messages import Fetched, WindowJob, WindowResult
+from worker.domain.series import Series, of_supplier
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, IntervalReading, day_length, local_midnight
 from worker.stores.measures.base import MeasureStore
 from worker.sync.window import WindowSync
 

@@ -16,10 +16,10 @@ from tests.support.factories import (
 )
 from tests.support.fakes import DoctypeStores
 from tests.support.whole_homes import index_entry, sync_entries
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.messages import WindowResult
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.documents import Entry
+from worker.domain.messages import WindowResult
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import ONE_DAY, DateWindow
 
 Stores = DoctypeStores
 

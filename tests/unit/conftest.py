@@ -21,12 +21,12 @@ from worker.accounts.assertion import AccountAssertion
 from worker.accounts.channels import NoticeChannels, NoticeLog
 from worker.accounts.explain import Explainer
 from worker.accounts.refusals import RefusalPolicy
-from worker.domain.consent.consents import Notice
-from worker.domain.fleet.incidents import Thresholds
-from worker.domain.measures.deviations import Deviation
-from worker.domain.measures.messages import NIGHTLY, WindowJob, WindowResult
-from worker.domain.measures.series import Doctype, Series, of_supplier
-from worker.domain.measures.windows import plan_look_back
+from worker.domain.answers import Deviation
+from worker.domain.consents import Notice
+from worker.domain.incident import Thresholds
+from worker.domain.messages import NIGHTLY, WindowJob, WindowResult
+from worker.domain.series import Doctype, Series, of_supplier
+from worker.domain.windows import plan_look_back
 from worker.errors import WorkerError
 from worker.stores.database import Database
 from worker.stores.encryption import KeyedHashes, generate_key

@@ -10,13 +10,13 @@ import pytest
 from tests.unit.test_errors import TREE
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, DESCRIPTIONS, compose_message
 from worker.clients.suppliers import SUPPLIERS
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.fleet.incidents import IncidentKind
-from worker.domain.fleet.outcomes import AnswerClass
-from worker.domain.measures.series import SERIES_DESCRIPTIONS, Doctype, Series, grid_operator_of
-from worker.domain.parsing.parsers import PARSERS
+from worker.domain.account import AccountState
+from worker.domain.calls import AnswerClass
+from worker.domain.consents import Notice, NoticeKind
+from worker.domain.incident import IncidentKind
+from worker.domain.parsing import PARSERS
 from worker.domain.reasons import _REASON_BY_FAILURE, _REASON_BY_REFUSAL, Reason
+from worker.domain.series import SERIES_DESCRIPTIONS, Doctype, Series, grid_operator_of
 from worker.errors import (
     CLASS_BY_CODE,
     RETIRED_CODES,
@@ -119,9 +119,9 @@ def test_every_notice_says_what_to_do_in_both_languages(kind: NoticeKind) -> Non
 def missing_of_series(series: Series) -> Iterator[str]:
     """Yield what a series lacks beside its description."""
     if series not in SERIES_DESCRIPTIONS:
-        yield "description: SERIES_DESCRIPTIONS in worker/domain/measures/series.py"
+        yield "description: SERIES_DESCRIPTIONS in worker/domain/series.py"
     if series not in PARSERS:
-        yield "parser: PARSERS in worker/domain/parsing/parsers.py"
+        yield "parser: PARSERS in worker/domain/parsing/__init__.py"
     supplier = SUPPLIERS.get(series.description.supplier)
     if supplier is None:
         yield f"supplier: {series.description.supplier} in SUPPLIERS in worker/clients/suppliers.py"

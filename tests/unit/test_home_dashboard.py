@@ -9,7 +9,7 @@ import yaml
 
 from tests.support.home_dashboard import DASHBOARD, PROVISIONED, queries
 from tests.support.pages import ROOT
-from worker.domain.measures.series import Direction
+from worker.domain.series import Direction
 from worker.outputs.points import MEASUREMENTS
 
 SENT = {measurement.name: measurement for measurement in MEASUREMENTS}

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tools.check_texts.project import PACKAGES, Fault, Project
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 
 _SUPPLIER_FILES = {"__init__", "client", "presets", "answers", "errors", "consent"}
 # Pictures and participles that once named modules here.
@@ -60,7 +60,7 @@ _PROTOCOLS = {
 }
 _TESTED = ("domain", "clients", "stores", "sync", "accounts", "ops", "cli", "web")
 # Where a series may be named: its description, what reads and asks for it, and the simulator, which has homes with all.
-_NAMES_SERIES = ("worker/domain/measures/series.py", "worker/domain/parsing/", "simulator/")
+_NAMES_SERIES = ("worker/domain/series.py", "worker/domain/parsing/", "simulator/")
 _SERIES = sorted({f'"{series.value}"' for series in Series} - {'"daily"', '"contract"', '"registers"'})
 _DECIDES = re.compile(rf"(?:==|!=|\bin\b|case)\s*[(\[{{]?\s*(?:{'|'.join(map(re.escape, _SERIES))})")
 # Error classes that say nothing of the cause: a subclass is raised in their place.

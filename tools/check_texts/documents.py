@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tools.check_texts.project import Fault, Project
-from worker.domain.measures.documents import Entry, to_document
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import Entry, to_document
+from worker.domain.series import Doctype
 
 _NOW = datetime(2024, 10, 28, 7, 31, 2, tzinfo=UTC)
 _REGISTERS = {"calendar": "FC000040", "registers": {"HC": 8_679_347, "HP": 12_978_248}}

@@ -22,7 +22,7 @@ from tools import (
 from tools.check_texts.pages import SECRET_FILES, SETTINGS
 from tools.check_texts.project import Fault, Page, Project, cells
 from worker import metrics
-from worker.domain.consent.connection_requests import TRANSITIONS, RequestState
+from worker.domain.connection_request import TRANSITIONS, RequestState
 from worker.ops import fleet_metrics
 from worker.ops.secrets import SECRETS, Addresses, files_for_services
 from worker.runtime import keys

@@ -9,13 +9,11 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from worker.domain.account import DEFAULT_TENANT, Account
 from worker.domain.clock import Clock, real_clock
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.consents import ConsentKind, Proof
-from worker.domain.consent.erasures import is_asserted_younger
-from worker.domain.consent.evidence import DatesSource
-from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.measures.readings import civil_date
+from worker.domain.consents import ConsentKind, Proof, is_asserted_younger
+from worker.domain.evidence import DatesSource
+from worker.domain.windows import civil_date
 from worker.errors import DataError, MeterElsewhere
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable, GivenConsent

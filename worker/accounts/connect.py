@@ -30,7 +30,7 @@ from worker.accounts.rights.declarations import RightDeclarations
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.clients.callback import Callback
 from worker.domain.clock import Clock, real_clock
-from worker.domain.consent.connection_requests import (
+from worker.domain.connection_request import (
     MOST_UNKNOWN,
     ConnectionRequest,
     ProvenMeters,
@@ -38,7 +38,7 @@ from worker.domain.consent.connection_requests import (
     RequestState,
     find_proof,
 )
-from worker.domain.consent.consents import ConsentKind, Proof
+from worker.domain.consents import ConsentKind, Proof
 from worker.errors import (
     AccountError,
     OperatorFault,

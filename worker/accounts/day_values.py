@@ -6,23 +6,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from worker.domain.laws.conservation import Discrepancy, check_days, check_totals
-from worker.domain.laws.meter_laws import check_peak_days, check_peaks, check_registers, compared_with
-from worker.domain.laws.published_months import MonthComparison, compare_months
-from worker.domain.measures.completeness import (
+from worker.domain.completeness import (
     civil_day,
     covered_time_by_day,
+    find_gaps,
     half_hours_in,
     half_hours_of,
     interval_days,
 )
-from worker.domain.measures.coverage import find_gaps
-from worker.domain.measures.documents import ALL_KEYS, Entry, KeyRange, key_range, touched_window
-from worker.domain.measures.peaks import Peak, to_peaks
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.registers import DayEnergy, SequenceBreak, day_energies, find_breaks
-from worker.domain.measures.series import Doctype, Granularity, Series
-from worker.domain.measures.states import state_on
+from worker.domain.consistency import (
+    Discrepancy,
+    MonthComparison,
+    check_days,
+    check_peak_days,
+    check_peaks,
+    check_registers,
+    check_totals,
+    compare_months,
+    compared_with,
+)
+from worker.domain.documents import ALL_KEYS, Entry, KeyRange, key_range, touched_window
+from worker.domain.series import Doctype, Granularity, Series
+from worker.domain.tariffs import DayEnergy, SequenceBreak, day_energies, find_breaks
+from worker.domain.totals import Peak, state_on, to_peaks
+from worker.domain.windows import ONE_DAY, DateWindow
 
 EntriesByDoctype = Mapping[Doctype, Sequence[Entry]]
 

@@ -12,10 +12,9 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.consents import EndReason
-from worker.domain.consent.erasures import forget_on
-from worker.domain.measures.readings import civil_date
+from worker.domain.account import Account, AccountState
+from worker.domain.consents import EndReason, forget_on
+from worker.domain.windows import civil_date
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.connection_requests import ConnectionRequests

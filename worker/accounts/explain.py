@@ -18,20 +18,17 @@ from worker.accounts.day_values import (
     stored_of,
 )
 from worker.accounts.reason_texts import format_sentences
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.consents import ConsentProof
-from worker.domain.fleet.asking_hours import AskingHours
-from worker.domain.fleet.outcomes import AnswerClass, Call, calls_from_fields, last_failure
-from worker.domain.laws.conservation import Discrepancy
-from worker.domain.laws.published_months import MonthComparison
-from worker.domain.measures.completeness import DayLedger, DayMark, DayState
-from worker.domain.measures.documents import ALL_KEYS, key_range, to_entry
-from worker.domain.measures.holes import Hole, find_all_holes
-from worker.domain.measures.messages import NIGHTLY
-from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
-from worker.domain.measures.series import Series, SeriesSwitch, daily_of, of_supplier
-from worker.domain.measures.windows import plan_look_back
+from worker.domain.account import Account
+from worker.domain.calls import AnswerClass, Call, calls_from_fields, last_failure
+from worker.domain.completeness import DayLedger, DayMark, DayState, Hole, find_all_holes
+from worker.domain.consents import ConsentProof
+from worker.domain.consistency import Discrepancy, MonthComparison
+from worker.domain.documents import ALL_KEYS, key_range, to_entry
+from worker.domain.messages import NIGHTLY
 from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
+from worker.domain.schedule import AskingHours
+from worker.domain.series import Series, SeriesSwitch, daily_of, of_supplier
+from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_look_back
 from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry

@@ -11,22 +11,24 @@ from typing import Any, Final
 
 from worker.accounts.day_values import StoredDay
 from worker.accounts.explain import Explanation, SeriesExplanation
-from worker.domain.fleet.asking_hours import AskingHours
-from worker.domain.laws.conservation import Discrepancy
-from worker.domain.laws.published_months import MonthComparison
-from worker.domain.measures.amounts import to_kwh
-from worker.domain.measures.completeness import DayLedger, DayState, half_hours_of
-from worker.domain.measures.coverage import Coverage, summarize_days
-from worker.domain.measures.holes import (
+from worker.domain.completeness import (
     COMPARED_SERIES,
+    Coverage,
+    DayLedger,
+    DayState,
     Hole,
     MissingCurve,
     daily_of_curve,
     find_all_holes,
     find_missing_curve,
+    half_hours_of,
+    summarize_days,
 )
-from worker.domain.measures.registers import SequenceBreak
-from worker.domain.measures.series import Series
+from worker.domain.consistency import Discrepancy, MonthComparison
+from worker.domain.documents import to_kwh
+from worker.domain.schedule import AskingHours
+from worker.domain.series import Series
+from worker.domain.tariffs import SequenceBreak
 from worker.stores.registry.answers.corrections import Correction
 from worker.stores.registry.outputs.outputs import OutputState
 from worker.sync.history import History

@@ -16,10 +16,9 @@ from worker.accounts.assertion import check_tenant_of
 from worker.accounts.notice_services import MailService
 from worker.accounts.status import EXAMPLE_ID
 from worker.clients.suppliers import SUPPLIERS
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.invitations import Invitation, InvitationPurpose, InvitationState
-from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.measures.readings import PARIS
+from worker.domain.account import DEFAULT_TENANT, AccountState
+from worker.domain.invitation import Invitation, InvitationPurpose, InvitationState
+from worker.domain.windows import PARIS
 from worker.errors import DataError
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry

@@ -13,13 +13,13 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from worker.clients.supplier import SupplierClient
+from worker.domain.answers import AnswerKind
 from worker.domain.clock import Clock
-from worker.domain.consent.connection_requests import ConnectionRequest, SharedMeter
-from worker.domain.consent.meter_reading import LARGEST_POWER_VA, confirms
-from worker.domain.measures.answers import AnswerKind
-from worker.domain.measures.readings import DateWindow, IntervalReading, civil_date
-from worker.domain.measures.series import Series, contract_series, registers_of
-from worker.domain.parsing.parsers import parse
+from worker.domain.connection_request import ConnectionRequest, SharedMeter
+from worker.domain.consents import LARGEST_POWER_VA, confirms
+from worker.domain.parsing import parse
+from worker.domain.series import Series, contract_series, registers_of
+from worker.domain.windows import DateWindow, IntervalReading, civil_date
 from worker.errors import AccountError, DataError, TransientError
 from worker.logs import fields
 from worker.stores.redis.locks import Locks

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from worker.domain.consent.consents import Notice, NoticeKind
+from worker.domain.consents import Notice, NoticeKind
 from worker.errors import describe_code
 from worker.texts import LANGUAGES, format_day, has_text, translate, translate_all
 

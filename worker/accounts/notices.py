@@ -15,12 +15,10 @@ from typing import assert_never
 from worker.accounts.channels import NoticeChannels
 from worker.accounts.notice_texts import compose_message
 from worker.accounts.refusals import RefusalPolicy
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.measures.completeness import DayLedger
-from worker.domain.measures.holes import COMPARED_SERIES, find_missing_curve
-from worker.domain.measures.readings import civil_date
+from worker.domain.account import DEFAULT_TENANT, Account
+from worker.domain.completeness import COMPARED_SERIES, DayLedger, find_missing_curve
+from worker.domain.consents import Notice, NoticeKind
+from worker.domain.windows import civil_date
 from worker.errors import NotDelivered, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry

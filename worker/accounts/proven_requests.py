@@ -21,22 +21,20 @@ from sqlalchemy import Connection
 
 from worker.accounts.proxy.codes import ProxyCode, ProxyCodes
 from worker.accounts.supplier_consents import SupplierConsents
+from worker.domain.account import Account
 from worker.domain.clock import Clock
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.connection_requests import (
+from worker.domain.connection_request import (
     ConnectedAccount,
     ConnectionRequest,
     ProvenMeters,
     RequestEvent,
     RequestState,
 )
-from worker.domain.consent.consents import EndReason
-from worker.domain.consent.durations import last_day_of
-from worker.domain.consent.erasures import is_younger
-from worker.domain.consent.evidence import HOUSEHOLD, DatesSource
-from worker.domain.consent.invitations import Invitation, InvitationPurpose
-from worker.domain.consent.proxy import ProxyCaller
-from worker.domain.measures.readings import civil_date
+from worker.domain.consents import EndReason, is_younger, last_day_of
+from worker.domain.evidence import HOUSEHOLD, DatesSource
+from worker.domain.invitation import Invitation, InvitationPurpose
+from worker.domain.oauth_proxy import ProxyCaller
+from worker.domain.windows import civil_date
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind

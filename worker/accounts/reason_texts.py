@@ -6,10 +6,10 @@ from collections.abc import Collection
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from worker.domain.measures.completeness import half_hours_of
-from worker.domain.measures.readings import civil_date
-from worker.domain.measures.series import Series
+from worker.domain.completeness import half_hours_of
 from worker.domain.reasons import Reason
+from worker.domain.series import Series
+from worker.domain.windows import civil_date
 from worker.texts import LANGUAGES, format_clock, format_day, has_text, translate
 
 _SOON: Final = timedelta(minutes=1)

@@ -20,11 +20,11 @@ from enum import StrEnum
 from typing import Final
 
 from worker.accounts.channels import NoticeChannels
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.consents import Notice, NoticeKind, PendingRefusal
-from worker.domain.fleet.incidents import LEAST_SHARE_OF_REFUSALS, FailureCount, kind_of
-from worker.domain.measures.readings import civil_date
-from worker.domain.measures.series import is_gateway
+from worker.domain.account import Account, AccountState
+from worker.domain.consents import Notice, NoticeKind, PendingRefusal
+from worker.domain.incident import LEAST_SHARE_OF_REFUSALS, FailureCount, kind_of
+from worker.domain.series import is_gateway
+from worker.domain.windows import civil_date
 from worker.errors import (
     AccountError,
     ConsentEnded,

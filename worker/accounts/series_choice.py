@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from worker.accounts.status import EXAMPLE_ID
 from worker.domain.clock import Clock
-from worker.domain.measures.series import Series, SeriesSwitch
+from worker.domain.series import Series, SeriesSwitch
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.series_choice import ChosenSeries
 

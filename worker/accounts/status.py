@@ -12,10 +12,9 @@ from typing import Final
 from pydantic import BaseModel, Field
 
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.fleet.asking_hours import AskingHours
-from worker.domain.fleet.next_request import Turn, next_look_back
-from worker.domain.measures.series import Series, curve_of, daily_of
+from worker.domain.account import Account, AccountState
+from worker.domain.schedule import AskingHours, Turn, next_look_back
+from worker.domain.series import Series, curve_of, daily_of
 from worker.errors import RateLimited, SupplierLimited
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History

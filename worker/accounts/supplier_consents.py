@@ -15,10 +15,9 @@ from worker.clients.oauth import Grant
 from worker.clients.session import SupplierSession
 from worker.clients.supplier import ConsentCalls
 from worker.domain.clock import Clock
-from worker.domain.consent.connection_requests import ConnectionRequest, SharedMeter
-from worker.domain.consent.consents import ConsentKind
-from worker.domain.consent.durations import without_years
-from worker.domain.measures.readings import civil_date
+from worker.domain.connection_request import ConnectionRequest, SharedMeter
+from worker.domain.consents import ConsentKind, without_years
+from worker.domain.windows import civil_date
 from worker.errors import UnknownUsagePoint
 
 

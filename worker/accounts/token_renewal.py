@@ -14,10 +14,10 @@ from typing import Final
 
 from worker.accounts.refusals import RefusalPolicy
 from worker.clients.tokens import RENEW_AHEAD_S, TokenProvider
+from worker.domain.account import Account
 from worker.domain.clock import Clock
-from worker.domain.consent.accounts import Account
-from worker.domain.measures.readings import civil_date
-from worker.domain.measures.series import daily_of
+from worker.domain.series import daily_of
+from worker.domain.windows import civil_date
 from worker.errors import AccountError, ConsentEnded, RateLimited, TransientError, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry

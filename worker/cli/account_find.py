@@ -11,9 +11,9 @@ import click
 from worker.accounts.explanations import missing_days_of
 from worker.cli.audit_trail import note_result
 from worker.cli.common import UsagePoint, json_option, open_runtime, print_json
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.rights import is_gas_meter
-from worker.domain.measures.readings import ONE_DAY
+from worker.domain.access_right import is_gas_meter
+from worker.domain.account import Account
+from worker.domain.windows import ONE_DAY
 from worker.runtime.process import Runtime
 from worker.texts import translate_code
 

@@ -8,7 +8,7 @@ from worker.accounts.series_choice import AccountSeries
 from worker.cli.common import json_option, open_runtime, print_result
 from worker.cli.gas_option import SERIES
 from worker.cli.tables import local_text, print_table
-from worker.domain.measures.series import Series, SeriesSwitch
+from worker.domain.series import Series, SeriesSwitch
 from worker.errors import StoreUnavailable
 from worker.runtime.process import Runtime
 

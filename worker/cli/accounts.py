@@ -35,9 +35,8 @@ from worker.cli.gas_option import GasOption
 from worker.cli.own_meters import add_own, check_gas
 from worker.clients.suppliers import ENEDIS, SUPPLIERS
 from worker.clients.tokens import Token
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.consents import ConsentProof
-from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.account import DEFAULT_TENANT, Account, AccountState
+from worker.domain.consents import ConsentProof
 from worker.errors import StoreUnavailable
 from worker.runtime.process import Runtime
 from worker.stores.registry.tenants import require_tenant

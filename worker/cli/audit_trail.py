@@ -17,8 +17,8 @@ from typing import Any, Final
 import click
 
 from config.settings import ConfigError, get_settings
+from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditEntry, new_entry
 from worker.domain.clock import real_clock
-from worker.domain.consent.audit import DONE, ActorKind, AuditAction, AuditEntry, new_entry
 from worker.errors import OperatorFault, WorkerError
 
 _NOTES: Final = "worker.cli.audit_trail"  # In the command's context.

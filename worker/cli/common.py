@@ -18,12 +18,11 @@ import click
 from config.settings import get_settings
 from worker.cli.gas_option import shows_gas
 from worker.cli.tables import print_table
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.rights import is_gas_meter
-from worker.domain.consent.tenants import DEFAULT_TENANT, check_tenant
-from worker.domain.laws.published_months import MonthComparison
-from worker.domain.measures.amounts import format_kwh
-from worker.domain.measures.series import Doctype, Period, Series, parse_series, usual_series
+from worker.domain.access_right import is_gas_meter
+from worker.domain.account import DEFAULT_TENANT, Account, AccountState, check_tenant
+from worker.domain.consistency import MonthComparison
+from worker.domain.documents import format_kwh
+from worker.domain.series import Doctype, Period, Series, parse_series, usual_series
 from worker.ops.logging_setup import warn
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import open_current_database

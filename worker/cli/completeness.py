@@ -10,10 +10,8 @@ from worker.accounts.explanations import AccountCoverage, coverage_of, coverage_
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.cli.common import chosen_accounts, json_option, open_runtime, print_json, require_one_or_all
 from worker.cli.tables import local_text, print_table
-from worker.domain.measures.completeness import DayState
-from worker.domain.measures.coverage import Coverage
-from worker.domain.measures.holes import Hole, MissingCurve
-from worker.domain.measures.readings import ONE_DAY
+from worker.domain.completeness import Coverage, DayState, Hole, MissingCurve
+from worker.domain.windows import ONE_DAY
 from worker.texts import translate
 
 

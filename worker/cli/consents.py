@@ -20,8 +20,8 @@ from worker.cli.common import (
     print_rows,
     state_option,
 )
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.consents import ConsentProof
+from worker.domain.account import Account, AccountState
+from worker.domain.consents import ConsentProof
 from worker.runtime.process import Runtime
 from worker.stores.registry.accounts import PAGE
 

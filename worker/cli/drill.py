@@ -17,7 +17,7 @@ from drill.fleet import DrillFleet
 from drill.run import Drill, DrillReport
 from drill.servers import find_couchdb_program, open_servers
 from worker.cli.common import SeriesNames, json_option, print_json
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.series import USUAL_SERIES, Series
 from worker.ops.logging_setup import warn
 
 _ACCOUNTS: Final = 12

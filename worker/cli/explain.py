@@ -25,13 +25,12 @@ from worker.cli.common import (
 )
 from worker.cli.output_lines import describe_output
 from worker.cli.tables import local_text
-from worker.domain.exports.public_documents import to_plain_number
-from worker.domain.measures.amounts import format_kwh
-from worker.domain.measures.completeness import half_hours_of
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.messages import is_file_run
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Series
+from worker.domain.completeness import half_hours_of
+from worker.domain.documents import Entry, format_kwh
+from worker.domain.exports import to_plain_number
+from worker.domain.messages import is_file_run
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY
 from worker.texts import LANGUAGES, translate_cause
 
 _DAYS_AGO: Final = re.compile(r"-([0-9]{1,4})")

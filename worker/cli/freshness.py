@@ -11,10 +11,9 @@ import click
 
 from worker.cli.common import json_option, open_runtime, print_json
 from worker.cli.tables import print_table
-from worker.domain.measures.amounts import format_percent, round_share
-from worker.domain.measures.readings import ONE_DAY, PARIS
-from worker.domain.measures.series import Series
-from worker.domain.measures.windows import newest_wanted_day
+from worker.domain.documents import format_percent, round_share
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY, PARIS, newest_wanted_day
 from worker.stores.registry.completeness import HourFreshness
 
 _BARS: Final = "▁▂▃▄▅▆▇█"

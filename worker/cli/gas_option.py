@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from config.settings import ConfigError, get_settings
-from worker.domain.measures.series import Series, daily_of, of_supplier
+from worker.domain.series import Series, daily_of, of_supplier
 
 REFERENCE: Final = "reference"  # A context's object where the commands are only described.
 

@@ -12,9 +12,9 @@ import click
 from worker.accounts.explanations import correction_to_json
 from worker.cli.common import Day, describe_removal, json_option, open_runtime, print_json
 from worker.cli.tables import local_text, print_table
-from worker.domain.measures.amounts import format_kwh
-from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Period, curve_of, daily_of
+from worker.domain.documents import format_kwh
+from worker.domain.series import Period, curve_of, daily_of
+from worker.domain.windows import PARIS
 from worker.stores.registry.answers.corrections import Correction
 
 

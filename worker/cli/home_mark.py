@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from config.settings import ConfigError, Settings, get_settings
 from worker.clients.suppliers import ENEDIS
 from worker.domain.clock import clock_from
-from worker.domain.measures.readings import civil_date
+from worker.domain.windows import civil_date
 from worker.ops.health.connections import missing_sqlite_file
 from worker.runtime.home_mark import mark_home, refuse_fleet
 from worker.runtime.stores import open_current_database

@@ -18,10 +18,10 @@ from worker.cli.account_find import MeterNumber
 from worker.cli.audit_trail import note_result
 from worker.cli.common import counts_line, json_option, open_runtime, print_json
 from worker.cli.home_mark import make_home
-from worker.domain.consent.accounts import Account
-from worker.domain.files.file_series import FileRefused, FileSeries
-from worker.domain.files.reading import read_file
-from worker.domain.measures.amounts import format_kwh
+from worker.domain.account import Account
+from worker.domain.documents import format_kwh
+from worker.domain.files import read_file
+from worker.domain.files.cells import FileRefused, FileSeries
 from worker.ops.logging_setup import warn
 from worker.runtime.process import Runtime
 from worker.sync.file_accounts import FileAccounts, mask, number_of

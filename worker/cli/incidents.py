@@ -8,7 +8,7 @@ import click
 
 from worker.accounts.explanations import to_row
 from worker.cli.common import json_option, open_runtime, print_rows
-from worker.domain.fleet.incidents import Incident
+from worker.domain.incident import Incident
 from worker.runtime.process import Runtime
 
 _MOST_ROWS = 20

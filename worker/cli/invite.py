@@ -21,8 +21,8 @@ from worker.cli.common import (
 from worker.cli.gas_option import GasOption, shows_gas
 from worker.cli.tables import local_text
 from worker.clients.suppliers import ENEDIS, GRDF
-from worker.domain.consent.invitations import Invitation
-from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.account import DEFAULT_TENANT
+from worker.domain.invitation import Invitation
 from worker.ops.logging_setup import warn
 from worker.stores.registry.tenants import require_tenant
 

@@ -12,8 +12,8 @@ import click
 
 from config.settings import Settings, get_settings
 from worker.cli.common import json_option, print_json
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
 from worker.ops.logging_setup import warn
 from worker.runtime.process import Runtime, announce_pretend_time

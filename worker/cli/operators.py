@@ -13,9 +13,9 @@ from config.settings import ConfigError, Settings, get_settings
 from worker.accounts.explanations import to_row
 from worker.cli.common import confirm_on_terminal, json_option, open_registry_database, print_json, print_rows
 from worker.domain.clock import real_clock
-from worker.domain.consent.access_keys import KeyKind
-from worker.domain.consent.operators import (
+from worker.domain.sessions import (
     PASSWORD_FAULTS,
+    KeyKind,
     Operator,
     find_password_fault,
     find_totp_step,

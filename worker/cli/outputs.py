@@ -24,8 +24,8 @@ from worker.cli.common import (
     tenant_option,
 )
 from worker.cli.tables import local_text
-from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.measures.readings import local_midnight
+from worker.domain.account import DEFAULT_TENANT
+from worker.domain.windows import local_midnight
 from worker.errors import NotDelivered, OperatorFault, UnknownAccount
 from worker.outputs.kinds import KINDS
 from worker.outputs.options import OutputKind, OutputOptions

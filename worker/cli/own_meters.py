@@ -9,7 +9,7 @@ from worker.accounts.rights.own import OwnHolder
 from worker.cli.audit_trail import note_result
 from worker.cli.common import print_result
 from worker.clients.suppliers import GRDF
-from worker.domain.consent.rights import is_postcode
+from worker.domain.access_right import is_postcode
 from worker.errors import RightRefused, UnknownUsagePoint
 from worker.runtime.process import Runtime
 from worker.texts import translate

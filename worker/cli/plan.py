@@ -16,11 +16,10 @@ from worker.cli.common import SeriesNames, json_option, print_result
 from worker.cli.gas_option import ChoiceWithGas
 from worker.clients.suppliers import GRDF, SUPPLIERS
 from worker.domain.clock import clock_from
-from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, QuotaBudget, plan_fleet
-from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.measures.readings import ONE_DAY, civil_date
-from worker.domain.measures.series import Series, of_supplier
-from worker.domain.measures.windows import MAX_LOAD_CURVE_HISTORY_DAYS
+from worker.domain.planning import HOURS_A_DAY, Fleet, Plan, QuotaBudget, plan_fleet
+from worker.domain.schedule import FleetPolicy
+from worker.domain.series import Series, of_supplier
+from worker.domain.windows import MAX_LOAD_CURVE_HISTORY_DAYS, ONE_DAY, civil_date
 from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from, is_applied
 from worker.ops.logging_setup import warn
 from worker.runtime.series import fleet_series

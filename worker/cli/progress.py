@@ -10,8 +10,8 @@ from typing import Final
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from worker.cli.common import print_json
-from worker.domain.consent.accounts import Account
-from worker.domain.measures.series import Series
+from worker.domain.account import Account
+from worker.domain.series import Series
 from worker.ops.logging_setup import warn
 from worker.runtime.process import Runtime
 from worker.stores.redis.claims import member_of

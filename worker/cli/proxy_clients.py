@@ -17,8 +17,8 @@ from worker.cli.common import (
     tenant_column,
     tenant_option,
 )
-from worker.domain.consent.proxy import check_redirect_uri
-from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.account import DEFAULT_TENANT
+from worker.domain.oauth_proxy import check_redirect_uri
 from worker.ops.logging_setup import warn
 from worker.stores.registry.proxy.clients import ProxyClientTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable

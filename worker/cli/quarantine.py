@@ -9,7 +9,7 @@ import click
 
 from worker.accounts.explanations import to_row
 from worker.cli.common import json_option, open_runtime, print_result, print_rows
-from worker.domain.measures.deviations import to_masked
+from worker.domain.answers import to_masked
 from worker.stores.registry.answers.unknown_answers import QuarantineEntry
 
 

@@ -16,8 +16,8 @@ from worker.cli.common import (
     print_json,
     require_one_or_all,
 )
-from worker.domain.measures.messages import new_run_id
-from worker.domain.measures.readings import DateWindow
+from worker.domain.messages import new_run_id
+from worker.domain.windows import DateWindow
 from worker.sync.replay import ReplayCounts, Replayer
 
 _FIRST, _LAST = date(2000, 1, 1), date(2100, 1, 1)

@@ -10,7 +10,7 @@ from worker.app import enqueue_backfill
 from worker.cli.common import json_option, open_runtime, print_rows, shell_user
 from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.suppliers import ENEDIS
-from worker.domain.consent.connection_requests import ConnectionRequest
+from worker.domain.connection_request import ConnectionRequest
 from worker.errors import UnknownRequest
 
 

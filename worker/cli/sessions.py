@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from worker.cli.common import json_option, open_registry_database, print_rows
-from worker.domain.consent.access_keys import KeyKind
+from worker.domain.sessions import KeyKind
 from worker.stores.registry.access.sessions import SESSIONS, SessionTable
 
 _KINDS: Final = {"household": KeyKind.HOUSEHOLD_SESSION, "operator": KeyKind.OPERATOR_SESSION}

@@ -17,7 +17,17 @@ from rich.table import Table
 from worker.cli.common import Day, open_runtime
 from worker.cli.gas_option import SERIES
 from worker.cli.tables import print_table
-from worker.domain.exports.public_documents import (
+from worker.domain.documents import (
+    DAY_PLACES,
+    STEP_PLACES,
+    Document,
+    count_places,
+    format_kwh,
+    key_range,
+    to_amount,
+    to_entry,
+)
+from worker.domain.exports import (
     MONTH_FIELDS,
     PUBLIC_FIELDS,
     VOLT_AMPERES,
@@ -27,20 +37,9 @@ from worker.domain.exports.public_documents import (
     to_month_fields,
     to_public_fields,
 )
-from worker.domain.measures.amounts import DAY_PLACES, STEP_PLACES, count_places, format_kwh
-from worker.domain.measures.documents import Document, key_range, to_amount, to_entry
-from worker.domain.measures.interval_months import months_of_intervals
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import (
-    DetailType,
-    Doctype,
-    Period,
-    Series,
-    daily_of,
-    find_doctype,
-    of_supplier,
-    periods_of,
-)
+from worker.domain.series import DetailType, Doctype, Period, Series, daily_of, find_doctype, of_supplier, periods_of
+from worker.domain.totals import months_of_intervals
+from worker.domain.windows import DateWindow
 from worker.runtime.process import Runtime
 
 _FIRST_DAY: Final = date(2000, 1, 1)

@@ -15,11 +15,11 @@ import click
 from worker.accounts.explanations import output_to_json, to_plain
 from worker.cli.output_lines import describe_output
 from worker.cli.tables import local_text, print_table
-from worker.domain.consent.accounts import AccountState
-from worker.domain.fleet.incidents import Incident
-from worker.domain.measures.amounts import format_percent
-from worker.domain.measures.series import Series
-from worker.domain.measures.windows import newest_wanted_day
+from worker.domain.account import AccountState
+from worker.domain.documents import format_percent
+from worker.domain.incident import Incident
+from worker.domain.series import Series
+from worker.domain.windows import newest_wanted_day
 from worker.quota.ledger import QuotaState
 from worker.runtime.process import Runtime
 from worker.stores.registry.completeness import HourFreshness

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from worker.domain.measures.readings import PARIS
+from worker.domain.windows import PARIS
 
 _SAMPLE: Final = 200  # Rows that are looked at before the first one is printed.
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")

@@ -20,8 +20,8 @@ from worker.cli.common import (
     tenant_option,
 )
 from worker.cli.tables import local_text
-from worker.domain.consent.scopes import Scope
-from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.account import DEFAULT_TENANT
+from worker.domain.sessions import Scope
 from worker.ops.logging_setup import warn
 from worker.stores.registry.api_tokens import LONGEST_LIFE, USUAL_LIFE, ApiTokenTable
 from worker.stores.registry.tenants import require_tenant

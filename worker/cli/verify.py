@@ -18,7 +18,7 @@ from worker.cli.common import (
     open_runtime,
     print_result,
 )
-from worker.domain.laws.conservation import Law
+from worker.domain.consistency import Law
 from worker.sync.audit import AuditResult, AuditSummary, sample_accounts
 
 

@@ -9,8 +9,8 @@ import click
 
 from worker.cli.common import counts_line, print_json, print_result
 from worker.cli.progress import ProgressCounter, wait_with_progress
-from worker.domain.consent.accounts import Account
-from worker.domain.measures.messages import WindowResult
+from worker.domain.account import Account
+from worker.domain.messages import WindowResult
 from worker.errors import TokenNeeded, TokenRefused
 from worker.runtime.process import Runtime
 from worker.sync.inline import Inline

@@ -13,15 +13,7 @@ from typing import Any, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from worker.domain.measures.answers import Json
-from worker.domain.measures.deviations import (
-    Deviation,
-    DeviationKind,
-    clean_name,
-    mask_text,
-    mask_unless_code,
-    names_of,
-)
+from worker.domain.answers import Deviation, DeviationKind, Json, clean_name, mask_text, mask_unless_code, names_of
 
 MAX_DEVIATIONS: Final = 20  # Of one answer.
 

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 
 TokenMode = Literal["user", "application", "bearer"]
 ConsentStyle = Literal["usage_point", "autorisation", "right"]

@@ -18,7 +18,7 @@ from typing import Final
 import jwt
 from jwt.types import Options
 
-from worker.domain.measures.answers import Json
+from worker.domain.answers import Json
 from worker.errors import UnusableToken
 
 _METER: Final = re.compile(r"[0-9]{14}|GI[0-9]{6}")

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final, NoReturn
 
-from worker.domain.measures.answers import Json
+from worker.domain.answers import Json
 from worker.errors import (
     AnswerBrokenOff,
     AnswerNotJson,

@@ -21,10 +21,10 @@ from requests_oauthlib import OAuth2Session
 
 from worker.clients.endpoints import TOKEN_API, Endpoints
 from worker.clients.reply import Reply, wait_of
-from worker.clients.retry_after import retry_after_s
 from worker.clients.session import Permits, Transport, as_signed
 from worker.clients.tokens import Token
-from worker.domain.measures.answers import Json
+from worker.domain.answers import Json
+from worker.domain.retry import retry_after_s
 from worker.errors import (
     AnswerNotJson,
     ApplicationRefused,

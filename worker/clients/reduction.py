@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from worker.domain.measures.answers import Json
+from worker.domain.answers import Json
 
 # The name for the value itself, where an object may come as a single text or number.
 ITSELF: Final = ""

@@ -13,8 +13,8 @@ from typing import Final
 
 from worker.clients.endpoints import TokenMode
 from worker.clients.ndjson import StreamedValues, StreamLimits
-from worker.clients.retry_after import quota_wait_s
-from worker.domain.measures.answers import Json
+from worker.domain.answers import Json
+from worker.domain.retry import quota_wait_s
 
 # Of the API gateway that stands before many suppliers (WSO2), and of OAuth.
 BAD_TOKEN_CODES: Final = {"900901", "900902", "900903", "unauthorized", "invalid-token"}

@@ -26,8 +26,8 @@ from worker.clients.endpoints import Endpoints
 from worker.clients.ndjson import StreamLimits, read_values
 from worker.clients.reply import Reply, token_refused
 from worker.clients.tokens import REFUSED_FOR_GOOD, Token, TokenProvider
-from worker.domain.fleet.lanes import current_lane
-from worker.domain.measures.answers import Answer, Json
+from worker.domain.answers import Answer, Json
+from worker.domain.lanes import current_lane
 from worker.errors import (
     AnswerBrokenOff,
     ApplicationRefused,

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import assert_never
 
-from worker.domain.measures.answers import Answer, AnswerKind, Json
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.windows import split_window
+from worker.domain.answers import Answer, AnswerKind, Json
+from worker.domain.windows import ONE_DAY, DateWindow, split_window
 from worker.errors import RequestRefused
 
 FetchPiece = Callable[[DateWindow], Answer]

@@ -24,13 +24,12 @@ from worker.clients.callback import Callback
 from worker.clients.endpoints import Endpoints, Preset
 from worker.clients.oauth import Grant
 from worker.clients.session import SupplierSession
+from worker.domain.access_right import DeclaredRight, RightDeclaration, RightRecord
+from worker.domain.answers import Answer, Deviation
 from worker.domain.clock import Clock
-from worker.domain.consent.connection_requests import SharedMeter
-from worker.domain.consent.rights import DeclaredRight, RightDeclaration, RightRecord
-from worker.domain.measures.answers import Answer
-from worker.domain.measures.deviations import Deviation
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.connection_request import SharedMeter
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow
 
 
 class SupplierClient(Protocol):

@@ -32,11 +32,11 @@ from worker.clients.tokens import (
     TokenStore,
     UserTokens,
 )
+from worker.domain.access_right import PCE
+from worker.domain.account import Account
+from worker.domain.answers import Deviation
 from worker.domain.clock import Clock
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.rights import PCE
-from worker.domain.measures.deviations import Deviation
-from worker.domain.measures.readings import civil_date
+from worker.domain.windows import civil_date
 from worker.errors import OperatorFault
 
 ENEDIS: Final = Supplier(

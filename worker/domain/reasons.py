@@ -13,11 +13,10 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
 
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.fleet.outcomes import AnswerClass
-from worker.domain.measures.completeness import UNKNOWN, DayMark, DayState
-from worker.domain.measures.holes import Hole
-from worker.domain.measures.series import Series
+from worker.domain.account import Account, AccountState
+from worker.domain.calls import AnswerClass
+from worker.domain.completeness import UNKNOWN, DayMark, DayState, Hole
+from worker.domain.series import Series
 from worker.errors import ConsentEnded, FilesOnly, describe_code
 
 

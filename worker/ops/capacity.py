@@ -8,9 +8,9 @@ from datetime import date
 from typing import Final
 
 from config.settings import Settings
-from worker.domain.fleet.planning import Fleet, Plan, plan_fleet
-from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.measures.series import Series, curve_of, daily_of, of_supplier
+from worker.domain.planning import Fleet, Plan, plan_fleet
+from worker.domain.schedule import FleetPolicy
+from worker.domain.series import Series, curve_of, daily_of, of_supplier
 from worker.logs import fields
 from worker.runtime.supplier import chosen_presets, main_supplier, quota_from
 from worker.stores.database import Database

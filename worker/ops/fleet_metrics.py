@@ -20,11 +20,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from worker.clients.suppliers import SUPPLIERS
-from worker.domain.consent.accounts import AccountState
-from worker.domain.fleet.incidents import IncidentKind
-from worker.domain.fleet.lanes import QUOTA_LANES
-from worker.domain.laws.conservation import Cause, Law
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.consistency import Cause, Law
+from worker.domain.incident import IncidentKind
+from worker.domain.lanes import QUOTA_LANES
+from worker.domain.series import Series
 from worker.errors import WorkerError
 from worker.metrics import Definition, MetricRegistry
 

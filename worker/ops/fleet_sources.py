@@ -15,13 +15,12 @@ from typing import Final
 from config.settings import Settings
 from worker.app import queue_ages, queue_lengths
 from worker.domain.clock import clock_from
-from worker.domain.fleet.incidents import IncidentKind
-from worker.domain.fleet.planning import Plan
-from worker.domain.fleet.policy import night_start
-from worker.domain.laws.conservation import Cause, Law
-from worker.domain.measures.readings import ONE_DAY, civil_date
-from worker.domain.measures.series import daily_of
-from worker.domain.measures.windows import newest_wanted_day
+from worker.domain.consistency import Cause, Law
+from worker.domain.incident import IncidentKind
+from worker.domain.planning import Plan
+from worker.domain.schedule import night_start
+from worker.domain.series import daily_of
+from worker.domain.windows import ONE_DAY, civil_date, newest_wanted_day
 from worker.ops import fleet_metrics
 from worker.ops.capacity import capacity_of, further_capacities
 from worker.ops.fleet_metrics import Samples

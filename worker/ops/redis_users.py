@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from worker.domain.fleet.lanes import BROKER_PREFIX, QUEUES
+from worker.domain.lanes import BROKER_PREFIX, QUEUES
 
 _STATE: Final = "releve:"
 _QUEUES: Final = tuple(BROKER_PREFIX + queue for queue in QUEUES)

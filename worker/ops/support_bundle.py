@@ -24,8 +24,8 @@ from typing import Any, Final
 from config.settings import Settings
 from worker.accounts.explanations import coverage_of, coverage_to_json, explanation_to_json, to_row
 from worker.accounts.status import status_of
-from worker.domain.consent.accounts import Account
-from worker.domain.measures.readings import ONE_DAY
+from worker.domain.account import Account
+from worker.domain.windows import ONE_DAY
 from worker.ops.version import find_commit
 from worker.runtime.process import Runtime
 

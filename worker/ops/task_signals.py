@@ -18,7 +18,7 @@ from celery import Task, current_app, signals
 
 from config.settings import get_settings
 from worker import logs
-from worker.domain.fleet.lanes import current_lane, enter_lane, leave_lane
+from worker.domain.lanes import current_lane, enter_lane, leave_lane
 from worker.metrics import ERROR_KINDS, TASK_FAILURES, TASK_RETRIES, TASK_SECONDS, TASK_WAIT, TASKS_RUNNING, error_kind
 from worker.ops.broker import PUBLISHED_AT
 from worker.ops.logging_setup import configure_process

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
 
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 from worker.errors import OperatorFault
 
 

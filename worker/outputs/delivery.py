@@ -17,10 +17,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from worker.domain.account import Account, AccountState
 from worker.domain.clock import Clock
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.documents import ALL_KEYS, key_of, start_of
-from worker.domain.measures.readings import ONE_DAY, PARIS, civil_date, local_midnight
+from worker.domain.documents import ALL_KEYS, key_of, start_of
+from worker.domain.windows import ONE_DAY, PARIS, civil_date, local_midnight
 from worker.errors import (
     NotDelivered,
     OperatorFault,

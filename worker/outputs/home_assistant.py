@@ -24,10 +24,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from worker.domain.clock import Clock
-from worker.domain.exports.statistics import STATISTICS, Statistic, StatisticRow
-from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH
-from worker.domain.measures.readings import ONE_DAY, civil_date, local_midnight
+from worker.domain.documents import MILLIWATT_HOURS_PER_KWH
 from worker.domain.networks import HOME_NETWORKS
+from worker.domain.statistics import STATISTICS, Statistic, StatisticRow
+from worker.domain.windows import ONE_DAY, civil_date, local_midnight
 from worker.errors import NotDelivered
 from worker.outputs.base import Change, OutputAccount
 from worker.outputs.home_assistant_socket import HomeAssistantAddress, HomeAssistantSession, parse_address

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from worker.domain.measures.documents import ALL_KEYS, Document, KeyRange, key_of, key_range
-from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
-from worker.domain.measures.series import Period, Series
+from worker.domain.documents import ALL_KEYS, Document, KeyRange, key_of, key_range
+from worker.domain.series import Period, Series
+from worker.domain.windows import ONE_DAY, DateWindow, civil_date
 from worker.stores.measures.base import MeasureStore
 
 

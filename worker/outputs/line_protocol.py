@@ -29,9 +29,9 @@ from urllib3.exceptions import HTTPError
 
 from worker.clients.guarded_http import GuardedHttp
 from worker.clients.guarded_socket import AddressRefused
-from worker.clients.retry_after import retry_after_s
 from worker.domain.clock import Clock
 from worker.domain.networks import HOME_NETWORKS, Network
+from worker.domain.retry import retry_after_s
 from worker.errors import AnswerTooLarge, NotDelivered, SupplierTooSlow
 from worker.outputs.base import Change, OutputRefused
 from worker.outputs.options import OutputKind, OutputOptions, OutputParts

@@ -23,8 +23,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from worker.domain.clock import Clock
-from worker.domain.measures.readings import ONE_DAY, civil_date, local_midnight
 from worker.domain.networks import HOME_NETWORKS
+from worker.domain.windows import ONE_DAY, civil_date, local_midnight
 from worker.outputs.base import Change, OutputAccount
 from worker.outputs.home_figures import EnergyFigures, read_figures
 from worker.outputs.mqtt_client import PORTS, MqttBroker, RetainedMessage

@@ -15,13 +15,21 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, MILLIWATT_HOURS_PER_WH
-from worker.domain.measures.completeness import interval_days
-from worker.domain.measures.documents import ALL_KEYS, USUAL_STEP_MINUTES, Entry, key_range, period_key, to_entry
-from worker.domain.measures.peaks import to_peaks
-from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date, local_midnight
-from worker.domain.measures.registers import day_energies, read_registers
-from worker.domain.measures.series import Doctype, Granularity, Period, Series, contract_series
+from worker.domain.completeness import interval_days
+from worker.domain.documents import (
+    ALL_KEYS,
+    MILLIWATT_HOURS_PER_KWH,
+    MILLIWATT_HOURS_PER_WH,
+    USUAL_STEP_MINUTES,
+    Entry,
+    key_range,
+    period_key,
+    to_entry,
+)
+from worker.domain.series import Doctype, Granularity, Period, Series, contract_series
+from worker.domain.tariffs import day_energies, read_registers
+from worker.domain.totals import to_peaks
+from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
 from worker.outputs.base import Change
 from worker.stores.measures.base import MeasureStore
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import takewhile
 
-from worker.domain.exports.statistics import DayAmounts, Statistic, StatisticRow, daily_amounts, to_days, to_rows
-from worker.domain.measures.documents import ALL_KEYS, key_range, to_reading
-from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import ALL_KEYS, key_range, to_reading
+from worker.domain.series import Doctype
+from worker.domain.statistics import DayAmounts, Statistic, StatisticRow, daily_amounts, to_days, to_rows
+from worker.domain.windows import ONE_DAY, DateWindow, civil_date
 from worker.stores.measures.base import Document, MeasureStore
 
 

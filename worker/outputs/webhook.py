@@ -19,9 +19,9 @@ from uuid import uuid4
 import requests
 
 from worker.clients.signed_webhook import TIMEOUTS_S, open_session, post_signed
-from worker.domain.measures.documents import USUAL_STEP_MINUTES, Document, key_of, key_range, start_of
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, civil_date, local_midnight
+from worker.domain.documents import USUAL_STEP_MINUTES, Document, key_of, key_range, start_of
 from worker.domain.networks import HOME_NETWORKS, Network, is_loopback_host
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date, local_midnight
 from worker.errors import NotDelivered
 from worker.outputs.base import Change, OutputRefused
 from worker.outputs.options import OutputKind, OutputOptions, OutputParts

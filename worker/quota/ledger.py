@@ -26,7 +26,7 @@ from typing import Final
 
 from redis import Redis
 
-from worker.domain.fleet.lanes import EQUAL_SHARES, LANES, QUOTA_LANES, Lane, Shares, current_lane
+from worker.domain.lanes import EQUAL_SHARES, LANES, QUOTA_LANES, Lane, Shares, current_lane
 from worker.errors import CLASS_BY_CODE, RateLimited, SupplierLimited
 from worker.metrics import GATE_CLOSINGS, PERMIT_WAIT, PERMITS_GIVEN_BACK, PERMITS_REFUSED
 from worker.quota import scripts

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from worker.domain.fleet.lanes import EQUAL_SHARES, LANES, QUOTA_LANES, Lane, Shares
+from worker.domain.lanes import EQUAL_SHARES, LANES, QUOTA_LANES, Lane, Shares
 
 SECOND_MS: Final = 1000
 HOUR_MS: Final = 3_600_000

@@ -43,14 +43,14 @@ from worker.clients.session import Transport
 from worker.clients.supplier import ConsentCalls, SupplierClient
 from worker.clients.suppliers import ENEDIS, GATEWAY, GRDF, SUPPLIERS, SupplierClients
 from worker.clients.tokens import TokenProvider
+from worker.domain.account import Account
 from worker.domain.clock import clock_from, real_clock
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.evidence import HOUSEHOLD
-from worker.domain.fleet.incidents import Thresholds
-from worker.domain.fleet.lanes import QUEUES
-from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.series import Series, grid_operator_of, is_gateway, of_supplier, registers_of
+from worker.domain.evidence import HOUSEHOLD
+from worker.domain.incident import Thresholds
+from worker.domain.lanes import QUEUES
+from worker.domain.messages import WindowJob
 from worker.domain.networks import parse_networks
+from worker.domain.series import Series, grid_operator_of, is_gateway, of_supplier, registers_of
 from worker.errors import OperatorFault
 from worker.outputs.delivery import OutputDelivery
 from worker.outputs.options import OutputParts

@@ -6,7 +6,7 @@ A file of its own, because metrics and the planner need it without the rest of a
 from __future__ import annotations
 
 from config.settings import Settings
-from worker.domain.measures.series import Series, suppliers_of
+from worker.domain.series import Series, suppliers_of
 from worker.runtime.supplier import chosen_presets
 
 

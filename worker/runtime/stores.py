@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from config.settings import ConfigError, Settings
-from worker.domain.fleet.lanes import BROKER_PREFIX
+from worker.domain.lanes import BROKER_PREFIX
 from worker.stores.database import Database
 from worker.stores.measures.base import Layout
 from worker.stores.measures.factory import open_measures

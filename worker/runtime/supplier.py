@@ -12,8 +12,8 @@ from config.settings import ConfigError, Settings
 from worker.clients.endpoints import Endpoints, Preset, host_of
 from worker.clients.supplier import Supplier
 from worker.clients.suppliers import ENEDIS, GATEWAY, GRDF, SUPPLIERS
-from worker.domain.fleet.lanes import EQUAL_SHARES, Shares
-from worker.domain.fleet.planning import HOURS_A_DAY, QuotaBudget
+from worker.domain.lanes import EQUAL_SHARES, Shares
+from worker.domain.planning import HOURS_A_DAY, QuotaBudget
 from worker.quota.ledger import QuotaLedger
 
 

@@ -15,11 +15,10 @@ from threading import Lock
 from typing import Final
 
 from worker.clients.answer_shapes import AnswerShape, find_deviations
-from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.deviations import Deviation
-from worker.domain.measures.readings import civil_date
-from worker.domain.measures.series import Series
+from worker.domain.answers import Deviation, RawAnswer
+from worker.domain.consents import Notice, NoticeKind
+from worker.domain.series import Series
+from worker.domain.windows import civil_date
 from worker.errors import StoreUnavailable
 from worker.stores.registry import consent_rows
 from worker.stores.registry.answers.raw_answers import RawAnswerTable

@@ -11,16 +11,13 @@ from datetime import date, datetime
 from itertools import chain, islice
 from typing import Any, Final
 
-from worker.domain.consent.accounts import Account
-from worker.domain.laws.conservation import Cause, Discrepancy, Law
-from worker.domain.laws.meter_laws import compared_with
-from worker.domain.laws.published_months import MonthComparison
-from worker.domain.measures.completeness import DayState, civil_day
-from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.registers import SequenceBreak
-from worker.domain.measures.series import Series
-from worker.domain.measures.windows import plan_look_back, plan_repair
+from worker.domain.account import Account
+from worker.domain.completeness import DayState, civil_day
+from worker.domain.consistency import Cause, Discrepancy, Law, MonthComparison, compared_with
+from worker.domain.messages import WindowJob
+from worker.domain.series import Series
+from worker.domain.tariffs import SequenceBreak
+from worker.domain.windows import ONE_DAY, DateWindow, plan_look_back, plan_repair
 from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker.domain.clock import Clock
-from worker.domain.measures.messages import (
+from worker.domain.messages import (
     BACKFILL,
     LOOK_BACK,
     LOOK_BACKS,
@@ -29,9 +29,8 @@ from worker.domain.measures.messages import (
     to_job,
     window_of,
 )
-from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
-from worker.domain.measures.series import Series
-from worker.domain.measures.windows import plan_look_back
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_look_back
 from worker.stores.redis.claims import member_of
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-from worker.domain.measures.completeness import (
+from worker.domain.completeness import (
     COMPLETE,
     UNKNOWN,
     DayLedger,
@@ -22,10 +22,9 @@ from worker.domain.measures.completeness import (
     covered_time_by_day,
     half_hours_in,
 )
-from worker.domain.measures.documents import ALL_KEYS, key_range, to_entry
-from worker.domain.measures.readings import ONE_DAY, DateWindow, day_length
-from worker.domain.measures.series import Series
-from worker.domain.measures.windows import split_window
+from worker.domain.documents import ALL_KEYS, key_range, to_entry
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY, DateWindow, day_length, split_window
 from worker.errors import StoreUnavailable
 from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.progress import ProgressStore

@@ -19,13 +19,12 @@ from datetime import date, datetime
 from typing import Final, NamedTuple
 
 from worker.domain.clock import Clock
-from worker.domain.measures.messages import AGAIN, CATCH_UP, NIGHTLY, REPAIR, WindowJob
-from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
-from worker.domain.measures.series import SMALLEST_FIRST, Series
-from worker.domain.measures.windows import plan_look_back, plan_repair
+from worker.domain.messages import AGAIN, CATCH_UP, NIGHTLY, REPAIR, WindowJob
+from worker.domain.schedule import NIGHTS_WITHOUT_CURVE
+from worker.domain.series import SMALLEST_FIRST, Series
+from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_look_back, plan_repair
 from worker.stores.redis.claims import member_of, series_of_member
 from worker.stores.registry.due import DueRow, DueTable, SeriesDays
-from worker.stores.registry.outcomes import NIGHTS_WITHOUT_CURVE
 from worker.stores.registry.policies import PolicyTable
 from worker.sync.claims import HISTORY_LANES, NIGHTLY_LANE, REPAIR_LANE, WindowClaims, most_waiting
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from worker.domain.fleet.asking_hours import AskingHours, is_afternoon, is_asking_hour, start_of_afternoon
-from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import civil_date
-from worker.domain.measures.series import Series
+from worker.domain.messages import WindowJob
+from worker.domain.schedule import AskingHours, is_afternoon, is_asking_hour, start_of_afternoon
+from worker.domain.series import Series
+from worker.domain.windows import civil_date
 from worker.stores.redis.claims import member_of
 from worker.stores.registry.due import DueRow
 from worker.sync.claims import LANES, NIGHTLY_LANE, REPAIR_LANE

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.series import Series
+from worker.domain.messages import WindowJob
+from worker.domain.series import Series
 from worker.sync.due import Due, DueWindows
 
 

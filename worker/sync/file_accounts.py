@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from worker.accounts.assertion import AccountAssertion
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.files.file_series import FileFault, FileRefused, FileSeries
-from worker.domain.measures.series import grid_operator_of, of_supplier
+from worker.domain.account import Account, AccountState
+from worker.domain.files.cells import FileFault, FileRefused, FileSeries
+from worker.domain.series import grid_operator_of, of_supplier
 from worker.errors import FilesOnly, MeterElsewhere, TokenNeeded
 from worker.stores.registry.accounts import AccountRegistry
 

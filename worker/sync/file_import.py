@@ -15,20 +15,16 @@ from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from worker.domain.files.file_series import FileSeries
-from worker.domain.laws.conservation import beyond
-from worker.domain.measures import messages
-from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_WH
-from worker.domain.measures.comparison import ranges_to_read
-from worker.domain.measures.completeness import DayLedger, DayMark, DayState, civil_day_of, half_hours_in
-from worker.domain.measures.documents import Entry, entry_of, to_entry
-from worker.domain.measures.messages import WindowJob, WindowResult, Writes
-from worker.domain.measures.overlaps import find_clusters
-from worker.domain.measures.readings import ONE_DAY, DateWindow, IntervalReading, civil_date
-from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
-from worker.domain.measures.registers import day_energies
-from worker.domain.measures.series import Granularity, Quantity, Series
-from worker.domain.measures.windows import to_windows
+from worker.domain import messages
+from worker.domain.comparison import FinishedAnswer, RecentAnswers, ranges_to_read
+from worker.domain.completeness import DayLedger, DayMark, DayState, civil_day_of, half_hours_in
+from worker.domain.consistency import beyond
+from worker.domain.documents import MILLIWATT_HOURS_PER_WH, Entry, entry_of, find_clusters, to_entry
+from worker.domain.files.cells import FileSeries
+from worker.domain.messages import WindowJob, WindowResult, Writes
+from worker.domain.series import Granularity, Quantity, Series
+from worker.domain.tariffs import day_energies
+from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, civil_date, to_windows
 from worker.logs import fields
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.outcomes import OutcomeTable

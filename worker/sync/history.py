@@ -12,12 +12,15 @@ from datetime import date, datetime, time, timedelta
 from typing import Final, NamedTuple
 
 from worker.domain.clock import Clock
-from worker.domain.measures.aggregation import keep_different, total_entries, total_key
-from worker.domain.measures.completeness import civil_day_of, covered_time_by_day
-from worker.domain.measures.documents import key_range, to_entry, touched_window
-from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date, day_length
-from worker.domain.measures.series import Doctype, Series, is_gateway
-from worker.domain.measures.windows import (
+from worker.domain.completeness import civil_day_of, covered_time_by_day
+from worker.domain.documents import key_range, to_entry, touched_window
+from worker.domain.series import Doctype, Series, is_gateway
+from worker.domain.totals import keep_different, total_entries, total_key
+from worker.domain.windows import (
+    ONE_DAY,
+    DateWindow,
+    civil_date,
+    day_length,
     merge_windows,
     plan_backfill,
     plan_history,

@@ -1,6 +1,6 @@
 """Incidents at work: opened by failed windows and refused accounts, asked before a call, closed by probes or by hand.
 
-``worker.domain.fleet.incidents`` explains the two families and when one opens.
+``worker.domain.incident`` explains the two families and when one opens.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import secrets
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
-from worker.domain.consent.consents import NoticeKind
-from worker.domain.fleet.incidents import (
+from worker.domain.consents import NoticeKind
+from worker.domain.incident import (
     PROBE,
     REFUSALS,
     FailureCount,
@@ -24,9 +24,9 @@ from worker.domain.fleet.incidents import (
     kind_of,
     slot_of,
 )
-from worker.domain.fleet.lanes import Lane, current_lane
-from worker.domain.measures.messages import WindowJob, series_of
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.lanes import Lane, current_lane
+from worker.domain.messages import WindowJob, series_of
+from worker.domain.series import USUAL_SERIES, Series
 from worker.errors import IncidentOpen, StoreUnavailable, WorkerError
 from worker.logs import fields
 from worker.metrics import INCIDENTS, WINDOWS_HELD

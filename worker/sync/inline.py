@@ -10,10 +10,10 @@ from datetime import timedelta
 from itertools import count
 from typing import Final
 
-from worker.domain.fleet.backoff import MAX_RETRIES, retry_delay_s
-from worker.domain.measures.messages import WindowJob, WindowResult
-from worker.domain.measures.readings import PARIS, DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.messages import WindowJob, WindowResult
+from worker.domain.retry import MAX_RETRIES, retry_delay_s
+from worker.domain.series import Series
+from worker.domain.windows import PARIS, DateWindow
 from worker.errors import AccountError, IncidentOpen, RateLimited, TransientError, WorkerError
 from worker.sync.claims import WindowClaims
 from worker.sync.history import History

@@ -10,23 +10,26 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
-from worker.domain.laws.conservation import (
+from worker.domain.completeness import civil_day, civil_day_of, interval_days
+from worker.domain.consistency import (
     Discrepancy,
+    MonthComparison,
     check_days,
     check_limit,
     check_overlaps,
+    check_peak_days,
+    check_peaks,
+    check_registers,
     check_stored,
     check_totals,
+    compared_with,
+    find_deviations,
+    overdue_days,
 )
-from worker.domain.laws.meter_laws import check_peak_days, check_peaks, check_registers, compared_with
-from worker.domain.laws.provisional import overdue_days
-from worker.domain.laws.published_months import MonthComparison, find_deviations
-from worker.domain.measures.completeness import civil_day, civil_day_of, interval_days
-from worker.domain.measures.documents import ALL_KEYS, Document, Entry, KeyRange, key_range, to_entry
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.registers import SequenceBreak, day_energies, find_breaks
-from worker.domain.measures.series import Doctype, Granularity, Series, of_supplier
-from worker.domain.measures.windows import split_window
+from worker.domain.documents import ALL_KEYS, Document, Entry, KeyRange, key_range, to_entry
+from worker.domain.series import Doctype, Granularity, Series, of_supplier
+from worker.domain.tariffs import SequenceBreak, day_energies, find_breaks
+from worker.domain.windows import ONE_DAY, DateWindow, split_window
 from worker.stores.measures.base import MeasureStore
 from worker.stores.registry.answers.corrections import CorrectionTable
 

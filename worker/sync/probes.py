@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker.domain.clock import Clock
-from worker.domain.fleet.incidents import PROBE, PROBES_TO_PASS, Incident, ProbeResult, judge_probe
-from worker.domain.fleet.lanes import enter_lane, leave_lane
-from worker.domain.measures.messages import WindowJob, series_of
-from worker.domain.measures.readings import civil_date
-from worker.domain.measures.series import Series
+from worker.domain.incident import PROBE, PROBES_TO_PASS, Incident, ProbeResult, judge_probe
+from worker.domain.lanes import enter_lane, leave_lane
+from worker.domain.messages import WindowJob, series_of
+from worker.domain.series import Series
+from worker.domain.windows import civil_date
 from worker.errors import WorkerError
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry

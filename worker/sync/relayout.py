@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
 
-from worker.domain.measures.amounts import to_kwh
-from worker.domain.measures.completeness import civil_day
-from worker.domain.measures.documents import ALL_KEYS, key_of, key_range, to_amount
-from worker.domain.measures.packing import PACKED_SERIES
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.completeness import civil_day
+from worker.domain.documents import ALL_KEYS, key_of, key_range, to_amount, to_kwh
+from worker.domain.packing import PACKED_SERIES
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
 from worker.stores.measures.base import Document, DocumentsByDoctype, MeasureStore
 

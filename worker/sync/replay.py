@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final
 
-from worker.domain.measures import messages
-from worker.domain.measures.completeness import UNKNOWN, DayLedger, DayMark, DayState, mark_days
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.messages import WindowJob, WindowResult, Writes, to_job
-from worker.domain.measures.readings import DateWindow, civil_date
-from worker.domain.measures.recent_answers import RecentAnswers
+from worker.domain import messages
+from worker.domain.comparison import RecentAnswers
+from worker.domain.completeness import UNKNOWN, DayLedger, DayMark, DayState, mark_days
+from worker.domain.documents import Entry
+from worker.domain.messages import WindowJob, WindowResult, Writes, to_job
+from worker.domain.windows import DateWindow, civil_date
 from worker.errors import MalformedAnswer, StoreUnavailable
 from worker.stores.registry.answers.raw_answers import RawAnswerTable
 from worker.stores.registry.completeness import CompletenessTable

@@ -13,16 +13,16 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from worker.accounts.refusals import RefusalPolicy, Ruling
-from worker.domain.consent.consents import NoticeKind
-from worker.domain.fleet.outcomes import BY_HAND, Call, call_to_fields, classify_answer
-from worker.domain.measures import messages
-from worker.domain.measures.completeness import mark_days
-from worker.domain.measures.deviations import Deviation, DeviationKind
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.messages import WindowJob, WindowResult, Writes, is_backfill, window_fields
-from worker.domain.measures.readings import civil_date
-from worker.domain.measures.recent_answers import FinishedAnswer, RecentAnswers
-from worker.domain.measures.series import Series
+from worker.domain import messages
+from worker.domain.answers import Deviation, DeviationKind
+from worker.domain.calls import BY_HAND, Call, call_to_fields, classify_answer
+from worker.domain.comparison import FinishedAnswer, RecentAnswers
+from worker.domain.completeness import mark_days
+from worker.domain.consents import NoticeKind
+from worker.domain.documents import Entry
+from worker.domain.messages import WindowJob, WindowResult, Writes, is_backfill, window_fields
+from worker.domain.series import Series
+from worker.domain.windows import civil_date
 from worker.errors import (
     AccountError,
     ConsentEnded,

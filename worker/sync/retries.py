@@ -1,6 +1,6 @@
 """When a series is due again after a window has ended, and when a window that failed is tried again.
 
-The tries inside a task, seconds apart, are in ``worker.domain.fleet.backoff``; these come after them.
+The tries inside a task, seconds apart, are in ``worker.domain.retry``; these come after them.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from worker.accounts.refusals import CONFIRMATION_INTERVAL, Ruling
-from worker.domain.fleet.backoff import WINDOW_DELAYS
-from worker.domain.fleet.outcomes import AnswerClass
-from worker.domain.measures.messages import REPAIR, WindowJob, is_backfill, is_look_back, run_kind, series_of, window_of
-from worker.domain.measures.readings import ONE_DAY, civil_date
+from worker.domain.calls import AnswerClass
+from worker.domain.messages import REPAIR, WindowJob, is_backfill, is_look_back, run_kind, series_of, window_of
+from worker.domain.retry import WINDOW_DELAYS
+from worker.domain.windows import ONE_DAY, civil_date
 from worker.errors import AccountError, DataError, OperatorFault, RateLimited, StoreUnavailable, WorkerError
 from worker.stores.registry.outcomes import DueChanges
 

@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from functools import cache
 
-from worker.domain.fleet.asking_hours import AskingHours
-from worker.domain.fleet.next_request import Turn, next_request
-from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.measures.completeness import DayMark
-from worker.domain.measures.series import Series
+from worker.domain.completeness import DayMark
+from worker.domain.schedule import AskingHours, FleetPolicy, Turn, next_request
+from worker.domain.series import Series
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History
 

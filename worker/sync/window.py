@@ -31,21 +31,29 @@ from typing import Final, Protocol
 
 from worker.clients.splitting import SplitFetch
 from worker.clients.supplier import SupplierClient
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.laws.conservation import DAILY_LIMIT_KWH, beyond
-from worker.domain.measures import messages
-from worker.domain.measures.aggregation import keep_different, total_entries, total_key
-from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.comparison import compare, ranges_to_read
-from worker.domain.measures.completeness import civil_day_of, last_day_of
-from worker.domain.measures.documents import Entry, entry_of, key_of, key_range, to_document, to_timestamp
-from worker.domain.measures.messages import AnswerFacts, ChangedPart, Changes, Fetched, WindowJob, WindowResult, Writes
-from worker.domain.measures.overlaps import REMOVED, keep_last, keep_latest_periods
-from worker.domain.measures.readings import DateWindow, IntervalReading, civil_date
-from worker.domain.measures.recent_answers import RecentAnswers
-from worker.domain.measures.series import Doctype
-from worker.domain.measures.states import activation_in, lacking_in
-from worker.domain.parsing.parsers import parse
+from worker.domain import messages
+from worker.domain.account import Account, AccountState
+from worker.domain.answers import RawAnswer
+from worker.domain.comparison import RecentAnswers, compare, ranges_to_read
+from worker.domain.completeness import civil_day_of, last_day_of
+from worker.domain.consistency import beyond
+from worker.domain.documents import (
+    DAILY_LIMIT_KWH,
+    REMOVED,
+    Entry,
+    entry_of,
+    keep_last,
+    keep_latest_periods,
+    key_of,
+    key_range,
+    to_document,
+    to_timestamp,
+)
+from worker.domain.messages import AnswerFacts, ChangedPart, Changes, Fetched, WindowJob, WindowResult, Writes
+from worker.domain.parsing import parse
+from worker.domain.series import Doctype
+from worker.domain.totals import activation_in, keep_different, lacking_in, total_entries, total_key
+from worker.domain.windows import DateWindow, IntervalReading, civil_date
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
 from worker.stores.measures.base import DocumentsByDoctype, MeasureStore
 from worker.stores.registry.accounts import AccountRegistry

@@ -19,8 +19,8 @@ from fastapi import FastAPI, Request
 from fastapi.routing import iter_route_contexts
 from starlette.concurrency import run_in_threadpool
 
+from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditEntry, new_entry
 from worker.domain.clock import real_clock
-from worker.domain.consent.audit import DONE, ActorKind, AuditAction, AuditEntry, new_entry
 from worker.errors import WorkerError
 from worker.logs import fields
 from worker.runtime.process import Runtime

@@ -16,11 +16,11 @@ from fastapi import Depends, Request, Response
 
 from worker.app import enqueue_backfill, enqueue_revocation, enqueue_withdrawal
 from worker.clients.suppliers import GRDF
-from worker.domain.consent.access_keys import KEY_LIVES, KeyKind
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.audit import ActorKind, AuditAction
-from worker.domain.consent.connection_requests import ConnectedAccount
-from worker.domain.measures.series import Series, SeriesSwitch
+from worker.domain.account import Account
+from worker.domain.audit_entry import ActorKind, AuditAction
+from worker.domain.connection_request import ConnectedAccount
+from worker.domain.series import Series, SeriesSwitch
+from worker.domain.sessions import KEY_LIVES, KeyKind
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime

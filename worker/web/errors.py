@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
-from worker.domain.fleet.backoff import CLIENT_DELAY_S
+from worker.domain.retry import CLIENT_DELAY_S
 from worker.errors import IncidentOpen, MeterElsewhere, RateLimited, TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
 from worker.web.audit import note_refusal

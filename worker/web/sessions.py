@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from worker.accounts.access.ways_back import CODE
-from worker.domain.consent.access_keys import AccessKey, KeyKind
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.connection_requests import ConnectedAccount
+from worker.domain.account import Account
+from worker.domain.connection_request import ConnectedAccount
+from worker.domain.sessions import AccessKey, KeyKind
 from worker.runtime.web import WebAccess
 from worker.stores.registry.households.households import Household
 

@@ -14,8 +14,8 @@ from babel.dates import format_date, format_skeleton, format_time
 from babel.numbers import format_decimal, format_percent
 from fastapi import Request
 
-from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, count_places, round_kwh, round_percent
-from worker.domain.measures.readings import PARIS
+from worker.domain.documents import MILLIWATT_HOURS_PER_KWH, count_places, round_kwh, round_percent
+from worker.domain.windows import PARIS
 from worker.texts import LANGUAGES, LOCALES, format_day, translate, translate_cause, translate_code
 
 LANGUAGE_COOKIE: Final = "releve_language"

@@ -44,9 +44,8 @@ from tests.support.cast import (
 from tests.support.gas_homes import GAS_SETTINGS
 from tests.support.sql_statements import changes_something, watch_statements
 from worker.clients.tokens import Token
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.scopes import Scope
-from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.account import DEFAULT_TENANT, AccountState
+from worker.domain.sessions import Scope
 from worker.stores.registry.tables import ACCESS_KEYS
 from worker.web.api.auth import CSRF_HEADER
 

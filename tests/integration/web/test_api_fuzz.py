@@ -16,8 +16,8 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.support.api_service import ApiService, open_api_service
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.series import USUAL_SERIES
+from worker.domain.account import AccountState
+from worker.domain.series import USUAL_SERIES
 from worker.stores.redis.rate_limits import Rate
 from worker.web.api import auth, create_described_app, router
 

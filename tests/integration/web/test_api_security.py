@@ -18,8 +18,8 @@ from pydantic import SecretStr
 
 from tests.support.api_service import ApiService, ApiServices, open_api_service
 from tests.support.factories import NOW
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.scopes import Scope
+from worker.domain.account import AccountState
+from worker.domain.sessions import Scope
 from worker.runtime.web import build_web_access
 from worker.stores.redis.rate_limits import RateLimiter
 from worker.web.api import auth

@@ -19,8 +19,8 @@ from tests.support.connect_service import METER, ConnectService
 from tests.support.operators import NAME, add_operator, browser_at, sign_in
 from tests.support.proxy_stack import ProxyStack
 from tests.support.ways_back import enter_code, keep_code, press
-from worker.domain.consent.audit import AuditEntry, AuditFilter
-from worker.domain.consent.scopes import Scope
+from worker.domain.audit_entry import AuditEntry, AuditFilter
+from worker.domain.sessions import Scope
 from worker.errors import StoreUnavailable
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.support.connect_service import METER, OTHER, PRESETS, ConnectService, ConnectServices, query_of
 from tests.support.profiles import examples
 from tests.support.registries import all_rows
-from worker.domain.fleet.lanes import BROKER_PREFIX, Lane
+from worker.domain.lanes import BROKER_PREFIX, Lane
 
 STRANGERS_METER = "30001640000033"
 PAGE_OF_UNPROVEN = "n’importe qui pourrait indiquer le compteur d’une autre personne"

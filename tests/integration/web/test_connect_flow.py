@@ -20,10 +20,10 @@ from tests.support.connect_service import (
     query_of,
 )
 from worker.app import app
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind, Proof
-from worker.domain.fleet.lanes import BROKER_PREFIX, QUEUES
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.consents import ConsentKind, Proof
+from worker.domain.lanes import BROKER_PREFIX, QUEUES
+from worker.domain.series import Series
 from worker.errors import StoreUnavailable
 
 KINDS = {

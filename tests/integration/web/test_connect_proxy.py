@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.connect_service import INVITED_PRESETS, METER, OTHER, ConnectService, changed, query_of
 from tests.support.proxy_stack import STACK, STATE, ProxyStack
-from worker.domain.consent.invitations import InvitationPurpose
-from worker.domain.consent.proxy import challenge_of
+from worker.domain.invitation import InvitationPurpose
+from worker.domain.oauth_proxy import challenge_of
 from worker.stores.registry.tables import ACCOUNTS, INVITATIONS
 
 VERIFIER = "v" * 50

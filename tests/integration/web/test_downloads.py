@@ -13,8 +13,7 @@ import pytest
 from tests.support.api_service import TODAY, ApiService, ApiServices, sign_in
 from tests.support.waiting import DEADLINE_S
 from tests.support.web_server import RunningServer, running_server
-from worker.domain.consent.access_keys import KeyKind
-from worker.domain.consent.scopes import Scope
+from worker.domain.sessions import KeyKind, Scope
 from worker.errors import StoreUnavailable
 from worker.stores.registry.households.households import find_households
 from worker.web.sessions import SESSION_COOKIE

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from tests.support.connect_service import METER, OTHER, ConnectService
 from tests.support.household_pages import csrf_of
 from tests.support.registries import all_rows
-from worker.domain.consent.accounts import AccountState
+from worker.domain.account import AccountState
 from worker.errors import StoreUnavailable
 from worker.stores.ledger_file import LedgerEntry, LedgerKind, LedgerPosition
 from worker.stores.redis.connection_requests import ConnectionRequests

@@ -13,12 +13,12 @@ from fastapi.testclient import TestClient
 from tests.support.connect_service import INVITED_PRESETS, METER, OTHER, ConnectService, ConnectServices, changed
 from tests.support.household_pages import csrf_of
 from tests.support.registries import all_rows
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.connection_requests import RequestState
-from worker.domain.consent.consents import EndReason, Proof
-from worker.domain.measures.documents import Entry, period_key, to_document
-from worker.domain.measures.readings import DateWindow, local_midnight
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.account import AccountState
+from worker.domain.connection_request import RequestState
+from worker.domain.consents import EndReason, Proof
+from worker.domain.documents import Entry, period_key, to_document
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import DateWindow, local_midnight
 
 TODAY = date(2024, 7, 25)
 

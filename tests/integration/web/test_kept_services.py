@@ -7,7 +7,7 @@ from typing import Any
 from tests.integration.web.test_holders import store_day
 from tests.support.connect_service import ConnectService, ConnectServices
 from tests.support.registries import all_rows
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.series import Doctype, Series
 from worker.logs import REDACTOR
 from worker.runtime.keys import SESSION_KEY
 

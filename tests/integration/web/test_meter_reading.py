@@ -8,8 +8,7 @@ from fastapi.testclient import TestClient
 
 from tests.support.connect_service import METER, OTHER, ConnectService
 from tests.support.household_pages import csrf_of
-from worker.domain.consent.consents import Proof
-from worker.domain.consent.meter_reading import MOST_TRIES_A_DAY
+from worker.domain.consents import MOST_TRIES_A_DAY, Proof
 
 FORM, OUTCOME = "/connect/reading", "/connect/reading/outcome"
 

@@ -16,7 +16,7 @@ from tests.integration.web.test_meter_reading import shown_by, type_reading
 from tests.support.connect_service import METER, OTHER, PRESETS, PUBLIC, ConnectService, ConnectServices
 from tests.support.household_pages import csrf_of
 from tests.support.proxy_stack import STACK, ProxyStack
-from worker.domain.consent.access_keys import KeyKind
+from worker.domain.sessions import KeyKind
 from worker.web.consent.browser_names import BROWSER_COOKIE, MOST_NAMES
 from worker.web.context import FORM_COOKIE
 from worker.web.sessions import SESSION_COOKIE

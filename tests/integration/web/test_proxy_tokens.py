@@ -14,8 +14,8 @@ from tests.support.connect_service import CREDENTIALS, INVITED_PRESETS, METER, O
 from tests.support.proxy_stack import STACK, ProxyStack
 from worker.accounts.proxy.supplier_calls import MOST_AT_ONCE
 from worker.clients.tokens import Token
-from worker.domain.consent.consents import EndReason
-from worker.domain.consent.proxy import challenge_of
+from worker.domain.consents import EndReason
+from worker.domain.oauth_proxy import challenge_of
 from worker.stores.registry.proxy.grants import ProxyGrantTable
 from worker.stores.registry.tables import PROXY_GRANTS
 from worker.stores.token_store import ApplicationTokenStore

@@ -11,10 +11,9 @@ from fastapi.testclient import TestClient
 from tests.support.connect_service import METER, OTHER, ConnectServers, ConnectService, open_connect_service
 from tests.support.household_pages import csrf_of
 from tests.support.registries import all_rows
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.connection_requests import RequestState
-from worker.domain.consent.invitations import InvitationPurpose
-from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.account import DEFAULT_TENANT, AccountState
+from worker.domain.connection_request import RequestState
+from worker.domain.invitation import InvitationPurpose
 from worker.errors import StoreUnavailable
 
 THEIRS = "kilowatt"

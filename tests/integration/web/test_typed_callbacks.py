@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from tests.support.connect_service import INVITED_PRESETS, OTHER, ConnectService, changed, query_of
 from tests.support.registries import all_rows
-from worker.domain.consent.accounts import AccountState
+from worker.domain.account import AccountState
 
 WITHDRAWN = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
 NEXT_STEPS = ('href="/invitation"', 'href="/connect/enedis"')

@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import delete, insert, select, update
 
 from tests.support.api_service import ApiService, ApiServices, sign_in
-from worker.domain.consent.access_keys import KeyKind
+from worker.domain.sessions import KeyKind
 from worker.stores.database import place_of
 from worker.stores.encryption import KeyedHashes, Purpose, SecretTexts, Signer
 from worker.stores.registry.access.keys import AccessKeyTable

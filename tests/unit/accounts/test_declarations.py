@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from tests.support.gas_homes import GAS, PCE
 from tests.support.registries import METER, NOW
-from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
-from worker.domain.consent.rights import HouseholdDeclaration
+from worker.domain.access_right import HouseholdDeclaration
+from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.runtime.process import Runtime
 
 TYPED = HouseholdDeclaration(meter=PCE, postcode="69001", email="durand@example.org", name="Durand")

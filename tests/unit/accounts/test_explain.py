@@ -10,14 +10,14 @@ from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
 from worker.accounts.explain import Explanation
 from worker.accounts.explanations import explanation_to_json
-from worker.domain.consent.accounts import AccountState
-from worker.domain.fleet.outcomes import AnswerClass
-from worker.domain.laws.conservation import Cause, Law
-from worker.domain.measures.completeness import DayState
-from worker.domain.measures.deviations import DeviationKind
-from worker.domain.measures.readings import ONE_DAY, PARIS
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
+from worker.domain.account import AccountState
+from worker.domain.answers import DeviationKind
+from worker.domain.calls import AnswerClass
+from worker.domain.completeness import DayState
+from worker.domain.consistency import Cause, Law
 from worker.domain.reasons import Reason
+from worker.domain.series import USUAL_SERIES, Doctype, Series
+from worker.domain.windows import ONE_DAY, PARIS
 from worker.errors import (
     RateLimited,
     RefreshTokenDead,

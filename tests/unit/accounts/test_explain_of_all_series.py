@@ -10,12 +10,12 @@ from tests.unit.conftest import Household
 from worker.accounts.explain import Explanation
 from worker.accounts.explanations import coverage_of, coverage_to_json, explanation_to_json
 from worker.cli.explain import _lines
-from worker.domain.laws.conservation import Law
-from worker.domain.measures.completeness import DayState
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.registers import BreakCause
-from worker.domain.measures.series import Series, of_supplier
+from worker.domain.completeness import DayState
+from worker.domain.consistency import Law
 from worker.domain.reasons import Reason
+from worker.domain.series import Series, of_supplier
+from worker.domain.tariffs import BreakCause
+from worker.domain.windows import ONE_DAY
 from worker.ops.support_bundle import _Anonymizer
 
 

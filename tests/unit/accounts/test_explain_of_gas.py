@@ -13,9 +13,9 @@ from worker.accounts.explanations import coverage_of, explanation_to_json
 from worker.accounts.reason_texts import format_sentences
 from worker.cli.completeness import awaited_days
 from worker.cli.explain import _lines
-from worker.domain.measures.readings import ONE_DAY, PARIS
-from worker.domain.measures.series import SeriesSwitch
 from worker.domain.reasons import Reason
+from worker.domain.series import SeriesSwitch
+from worker.domain.windows import ONE_DAY, PARIS
 from worker.ops.support_bundle import _Anonymizer
 
 

@@ -14,8 +14,8 @@ from tests.support.factories import PretendSupplier, calendar_2026, registers_20
 from tests.support.fakes import NoLocks
 from tests.support.registries import METER, new_registry
 from worker.accounts.meter_readings import MeterReadings
-from worker.domain.consent.connection_requests import ConnectionRequest, SharedMeter
-from worker.domain.measures.series import contract_series, registers_of
+from worker.domain.connection_request import ConnectionRequest, SharedMeter
+from worker.domain.series import contract_series, registers_of
 from worker.errors import OperatorFault, SeriesNotOffered, SupplierUnavailable, WorkerError
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.accounts import AccountRegistry

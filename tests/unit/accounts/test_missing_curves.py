@@ -12,9 +12,9 @@ from tests.unit.conftest import Household
 from worker.accounts.channels import NoticeChannels
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, Message
 from worker.accounts.notices import NoticeSender, notify_missing_curves
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.measures.readings import ONE_DAY
+from worker.domain.account import AccountState
+from worker.domain.consents import Notice, NoticeKind
+from worker.domain.windows import ONE_DAY
 from worker.texts import translate_all
 
 

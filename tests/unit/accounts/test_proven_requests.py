@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from tests.support.registries import METER, NOW
 from worker.accounts.proven_requests import Invited
-from worker.domain.consent.connection_requests import ConnectionRequest
-from worker.domain.consent.invitations import InvitationPurpose
+from worker.domain.connection_request import ConnectionRequest
+from worker.domain.invitation import InvitationPurpose
 from worker.runtime.process import Runtime
 
 BROWSER, NEWER, STRANGER = "b" * 64, "n" * 64, "s" * 64

@@ -11,7 +11,7 @@ from worker.accounts.proxy.data import DataQuery, read_query
 from worker.accounts.proxy.supplier_calls import SupplierCalls
 from worker.clients.endpoints import Preset
 from worker.clients.enedis.presets import PRESETS
-from worker.domain.measures.readings import DateWindow
+from worker.domain.windows import DateWindow
 from worker.errors import ProxyBusy
 
 WINDOW = DateWindow(date(2024, 7, 1), date(2024, 7, 8))

@@ -16,9 +16,9 @@ from tests.support.profiles import examples
 from tests.support.registries import record_consent, record_outcome
 from tests.unit.conftest import Household, new_household, open_household
 from worker.accounts.refusals import CONFIRMATION_INTERVAL, Ruling
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind, NoticeKind
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.consents import ConsentKind, NoticeKind
+from worker.domain.series import Series
 from worker.errors import (
     AccountError,
     ConsentRevoked,

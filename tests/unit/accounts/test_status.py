@@ -6,9 +6,9 @@ from datetime import date, datetime
 
 from tests.unit.conftest import Household
 from worker.accounts.status import AccountStatus, SeriesStatus, status_of
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.series import Series
+from worker.domain.windows import PARIS
 from worker.errors import RateLimited, WrongUnit
 
 

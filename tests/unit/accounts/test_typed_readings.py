@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from worker.accounts.connect import AccountConnector
-from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
+from worker.domain.connection_request import ConnectionRequest, RequestState
 
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)
 UNPROVEN = ConnectionRequest(

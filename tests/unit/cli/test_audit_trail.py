@@ -12,7 +12,7 @@ from worker.cli import audit_trail
 from worker.cli.audit_trail import RECORDED, UNRECORDED, machine_user, note_result, record_command
 from worker.cli.gas_option import REFERENCE
 from worker.cli.main import LazyGroup, cli
-from worker.domain.consent.audit import AuditEntry
+from worker.domain.audit_entry import AuditEntry
 from worker.errors import UnknownAccount
 from worker.stores.registry.api_tokens import UnknownToken
 

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from worker.cli.freshness import count_by_hour_of_day, print_freshness, sparkline
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY
 from worker.stores.registry.completeness import HourFreshness
 
 

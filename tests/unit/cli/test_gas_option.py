@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from config.settings import get_settings
 from worker.cli.gas_option import REFERENCE
 from worker.cli.main import cli
-from worker.domain.measures.series import of_supplier
+from worker.domain.series import of_supplier
 
 WORDS = ("gas", "grdf", "pce")
 PRETENDING = {("demo",), ("simulate",)}  # They have gas wherever they run.

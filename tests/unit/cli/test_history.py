@@ -6,8 +6,8 @@ import pytest
 
 from tests.support.factories import NOW
 from worker.cli.history import _to_row
-from worker.domain.measures.overlaps import REMOVED
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import REMOVED
+from worker.domain.series import Doctype
 from worker.stores.registry.answers.corrections import Correction
 
 

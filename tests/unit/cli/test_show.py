@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from worker.cli.show import plot_loads, table_of_loads
-from worker.domain.exports.public_documents import to_csv_fields
-from worker.domain.measures.series import Doctype
+from worker.domain.exports import to_csv_fields
+from worker.domain.series import Doctype
 
 CIVIL = {"year": 2024, "month": 7, "day": 24, "hour": 0, "minute": 0}
 

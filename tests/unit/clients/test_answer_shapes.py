@@ -16,10 +16,10 @@ from tests.support.factories import USAGE_POINT, answer_2026, calendar_2026, cur
 from tests.support.strategies import json_values, many
 from worker.clients.answer_shapes import MAX_DEVIATIONS, find_deviations
 from worker.clients.suppliers import SUPPLIERS
-from worker.domain.measures.deviations import MAX_CHARACTERS, Deviation, DeviationKind, to_masked, to_sample
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series
-from worker.domain.parsing.parsers import parse
+from worker.domain.answers import MAX_CHARACTERS, Deviation, DeviationKind, to_masked, to_sample
+from worker.domain.parsing import parse
+from worker.domain.series import USUAL_SERIES, Series
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import MalformedAnswer
 
 ANSWER_SHAPES = {series: shape for supplier in SUPPLIERS.values() for series, shape in supplier.shapes.items()}

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import many
 from worker.clients.splitting import SplitFetch
-from worker.domain.measures.answers import Answer, AnswerKind
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.windows import merge_windows
+from worker.domain.answers import Answer, AnswerKind
+from worker.domain.windows import ONE_DAY, DateWindow, merge_windows
 from worker.errors import RequestRefused
 
 FIRST = date(2024, 3, 1)

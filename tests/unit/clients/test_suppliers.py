@@ -16,10 +16,10 @@ from worker.clients.session import Transport
 from worker.clients.supplier import SupplierClient
 from worker.clients.suppliers import ENEDIS, SUPPLIERS, SupplierClients
 from worker.clients.tokens import Token
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.answers import AnswerKind
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series, daily_of
+from worker.domain.account import Account, AccountState
+from worker.domain.answers import AnswerKind
+from worker.domain.series import Series, daily_of
+from worker.domain.windows import DateWindow
 from worker.errors import ConsentEnded
 
 WINDOW = DateWindow(date(2024, 7, 18), date(2024, 7, 25))

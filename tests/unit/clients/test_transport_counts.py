@@ -11,9 +11,9 @@ import requests
 from tests.support.factories import v5_answer
 from tests.support.metric_counts import MetricGrowth
 from tests.support.supplier_server import BASE_URL, USAGE_POINT, ClientHarness
-from worker.domain.fleet.lanes import enter_lane, leave_lane
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.lanes import enter_lane, leave_lane
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow
 from worker.errors import WorkerError
 
 WINDOW = DateWindow(date(2024, 7, 1), date(2024, 7, 20))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from config.celery_options import task_publish_retry_policy
-from worker.domain.fleet.backoff import SHORT_PUBLISH_POLICY
+from worker.domain.retry import SHORT_PUBLISH_POLICY
 
 
 def total_wait_s(policy: Mapping[str, float]) -> float:

@@ -11,7 +11,7 @@ import pytest
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.domain.clock import clock_from, real_clock
-from worker.domain.measures.series import USUAL_GAS_SERIES, USUAL_SERIES, Series
+from worker.domain.series import USUAL_GAS_SERIES, USUAL_SERIES, Series
 
 SECRET = "canary-7f3a"
 

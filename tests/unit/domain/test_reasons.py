@@ -12,20 +12,12 @@ from hypothesis import strategies as st
 from tests.support.strategies import many, several
 from worker import errors
 from worker.accounts.reason_texts import format_sentences
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.fleet.outcomes import (
-    AnswerClass,
-    Call,
-    call_to_fields,
-    calls_from_fields,
-    classify_answer,
-    last_failure,
-)
-from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayMark, DayState
-from worker.domain.measures.holes import Hole
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series, of_supplier
+from worker.domain.account import Account, AccountState
+from worker.domain.calls import AnswerClass, Call, call_to_fields, calls_from_fields, classify_answer, last_failure
+from worker.domain.completeness import BEFORE, COMPLETE, UNKNOWN, DayMark, DayState, Hole
 from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
+from worker.domain.series import USUAL_SERIES, Series, of_supplier
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 from worker.errors import StoreUnavailable, WorkerError
 from worker.texts import LANGUAGES
 

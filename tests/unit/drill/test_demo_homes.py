@@ -16,8 +16,8 @@ from drill.expected_documents import Truth
 from simulator.switches import SimulatorOptions
 from tests.support.simulators import serve_in_background
 from worker.clients.enedis.presets import PRESETS
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
+from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
+from worker.domain.windows import DateWindow
 
 NOW = datetime(2026, 11, 26, 9, tzinfo=UTC)
 

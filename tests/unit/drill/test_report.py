@@ -7,7 +7,7 @@ from pathlib import Path
 
 from drill.run import count_repeats
 from tests.support.factories import NOW
-from worker.domain.measures.messages import AnswerFacts, WindowResult
+from worker.domain.messages import AnswerFacts, WindowResult
 from worker.logs import ConsoleFormatter
 from worker.sync.results import _stored_fields
 

@@ -18,8 +18,8 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
-from worker.domain.measures.readings import ONE_DAY, DateWindow, day_length, local_midnight
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
+from worker.domain.series import USUAL_SERIES, Doctype, Series
+from worker.domain.windows import ONE_DAY, DateWindow, day_length, local_midnight
 
 Stored = dict[Doctype, list[dict[str, Any]]]
 

@@ -14,7 +14,7 @@ from celery import Celery, signals
 from celery.app.task import Context
 
 from tests.support.metric_counts import MetricGrowth
-from worker.domain.fleet.lanes import Lane, current_lane
+from worker.domain.lanes import Lane, current_lane
 from worker.errors import RateLimited, WorkerError
 from worker.ops import task_signals
 from worker.ops.broker import PUBLISHED_AT

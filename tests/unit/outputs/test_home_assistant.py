@@ -19,9 +19,9 @@ from tests.support.certificates import make_certificates
 from tests.support.fakes import memory_measures
 from tests.support.home_assistant_server import TOKEN, HomeAssistantServer, home_assistant_server
 from tests.support.statistic_homes import ACCOUNT, NOW, StatisticHome, hours_of
-from worker.domain.exports.statistics import STATISTICS
-from worker.domain.measures.series import Series
 from worker.domain.networks import HOME_NETWORKS
+from worker.domain.series import Series
+from worker.domain.statistics import STATISTICS
 from worker.errors import NotDelivered, WorkerError
 from worker.outputs.base import OutputAccount, OutputRefused
 from worker.outputs.home_assistant import KIND, HomeAssistant, statistic_id

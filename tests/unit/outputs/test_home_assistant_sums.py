@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.support.home_assistant_server import HomeAssistantServer, home_assistant_server
 from tests.support.statistic_homes import HOUR, StatisticHome, hours_of
 from tests.support.strategies import several
-from worker.domain.measures.documents import ALL_KEYS
-from worker.domain.measures.readings import ONE_DAY, civil_date, local_midnight
-from worker.domain.measures.series import Series
+from worker.domain.documents import ALL_KEYS
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY, civil_date, local_midnight
 from worker.errors import NotDelivered
 from worker.outputs.base import Change
 

@@ -12,7 +12,7 @@ from tests.support.canned_server import CUT, CannedAnswer, answer, canned_server
 from tests.support.fakes import memory_measures
 from tests.support.line_parser import parse_lines
 from tests.support.output_home import LAST, NOW, change_of, fill_home
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 from worker.errors import NotDelivered
 from worker.outputs.base import OutputRefused
 from worker.outputs.line_protocol import LineProtocolOutput, build, to_target

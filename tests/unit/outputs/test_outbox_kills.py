@@ -20,10 +20,10 @@ from tests.support.factories import NOW, MemoryRecorder, PretendSupplier, conten
 from tests.support.fakes import memory_measures
 from tests.support.profiles import examples
 from tests.support.registries import add_ready, prepare_registry, registry_sealer
-from worker.domain.measures.documents import ALL_KEYS, key_of, start_of
-from worker.domain.measures.messages import WindowResult
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.documents import ALL_KEYS, key_of, start_of
+from worker.domain.messages import WindowResult
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.outputs.base import Change, OutputAccount
 from worker.stores.database import Database
 from worker.stores.measures.base import NO_ROWS, Rows

@@ -12,9 +12,9 @@ from tests.support.factories import content
 from tests.support.fakes import memory_measures
 from tests.support.line_parser import Point, parse_lines
 from tests.support.output_home import ACCOUNT, FIRST, LAST, change_of, fill_home, put, put_days
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.readings import PARIS, local_midnight
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.documents import Entry
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import PARIS, local_midnight
 from worker.outputs.base import Change
 from worker.outputs.points import MEASUREMENTS, energy_measurement, to_lines
 from worker.stores.measures.base import MeasureStore

@@ -7,8 +7,8 @@ from pathlib import Path
 from config.settings import Settings
 from tests.support.registries import METER, NOW
 from tests.support.sqlite_connections import assert_all_closed, recorded_connections
-from worker.domain.measures.documents import ALL_KEYS
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import ALL_KEYS
+from worker.domain.series import Doctype
 from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
 

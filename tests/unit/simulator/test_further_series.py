@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.enedis_caller import HOME, PATHS, PEAK_PARAMETERS, SimulatorCaller, error_of, points
-from worker.domain.measures.readings import ONE_DAY
+from worker.domain.windows import ONE_DAY
 
 GENERATIONS = ["v4", "v5", "2026"]
 PRODUCES = "24880057139941"  # A customer of the sandbox, who only feeds in.

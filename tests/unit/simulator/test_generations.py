@@ -7,9 +7,9 @@ from datetime import date, datetime
 import pytest
 
 from tests.support.enedis_caller import HOME, PATHS, SimulatorCaller, points
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
-from worker.domain.parsing.parsers import parse
+from worker.domain.parsing import parse
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow
 
 WEEK = DateWindow(date(2024, 10, 25), date(2024, 11, 1))
 

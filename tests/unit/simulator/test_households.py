@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.electricity_homes import STEPS, PretendHome, apportion, energy_wh, regroup, rescale, step_ends
-from worker.domain.measures.readings import ONE_DAY, day_length
+from worker.domain.windows import ONE_DAY, day_length
 
 DAYS = st.dates(date(2015, 1, 1), date(2030, 12, 31)) | st.sampled_from([date(2024, 3, 31), date(2024, 10, 27)])
 METERS = st.integers(10**13, 10**14 - 1).map(str)

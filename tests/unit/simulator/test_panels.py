@@ -14,8 +14,8 @@ from simulator.electricity_meters import Meter
 from simulator.switches import MeterSwitches
 from tests.support.enedis_caller import HOME, SimulatorCaller, points
 from tests.unit.simulator.test_households import DAYS, METERS
-from worker.domain.measures.readings import ONE_DAY, PARIS, day_length
-from worker.domain.measures.series import Direction
+from worker.domain.series import Direction
+from worker.domain.windows import ONE_DAY, PARIS, day_length
 
 PANELS = st.integers(100, 36_000)
 

@@ -15,7 +15,7 @@ from simulator.recorded_files import BrokenRecording
 from simulator.switches import SimulatorOptions
 from tests.support.enedis_caller import CALLBACK, SimulatorCaller, error_of, points
 from tests.support.recordings import RECORDINGS, needs_recordings
-from worker.domain.files.steps import infer_lengths
+from worker.domain.files.file_series import infer_lengths
 
 METER = "01234567890123"
 HOUR_EXPORT = """\ufeffIdentifiant PRM;Type de donnees;Date de debut;Date de fin;Grandeur physique;Grandeur metier;\

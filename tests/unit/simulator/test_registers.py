@@ -26,8 +26,8 @@ from simulator.switches import ContractChange, MeterSwitches, ScheduledCorrectio
 from tests.support.enedis_caller import HOME, SimulatorCaller
 from tests.support.profiles import examples
 from tests.unit.simulator.test_households import METERS
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Direction
+from worker.domain.series import Direction
+from worker.domain.windows import ONE_DAY, DateWindow
 
 CHANGES = [date(2024, 3, 31), date(2024, 10, 27)]
 # Days on which the meters of all homes count; a sum since the installation of a meter takes less if it is near.

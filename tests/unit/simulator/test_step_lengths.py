@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.files.steps import infer_minutes
-from worker.domain.parsing.labels import to_instants
+from worker.domain.files.file_series import infer_minutes
+from worker.domain.parsing.timestamps import to_instants
 
 MIDNIGHT = datetime(2024, 1, 10, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from worker.clients.answer_shapes import find_deviations
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.errors import unexpected_refusal
 from worker.clients.reply import Reply
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 
 
 def test_a_hole_is_an_absent_point_and_fills_when_it_is_taken_away(supplier: SimulatorCaller) -> None:

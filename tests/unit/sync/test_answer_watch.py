@@ -16,9 +16,9 @@ from tests.unit.conftest import Household
 from tests.unit.sync.test_replay import FIRST, WEEK
 from worker.accounts.notice_texts import compose_message
 from worker.clients.enedis.answers import ANSWER_SHAPES
-from worker.domain.consent.consents import NoticeKind
-from worker.domain.measures.deviations import Deviation, DeviationKind
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.answers import Deviation, DeviationKind
+from worker.domain.consents import NoticeKind
+from worker.domain.series import Doctype, Series
 from worker.errors import MalformedAnswer, StoreUnavailable
 from worker.stores.encryption import generate_key
 from worker.stores.registry.answers.unknown_answers import MAX_ROWS, QuarantineTable

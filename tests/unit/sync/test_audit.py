@@ -8,11 +8,11 @@ import pytest
 
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
-from worker.domain.laws.conservation import Cause, Law
-from worker.domain.measures.completeness import DayLedger
-from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
+from worker.domain.completeness import DayLedger
+from worker.domain.consistency import Cause, Law
+from worker.domain.messages import WindowJob
+from worker.domain.series import USUAL_SERIES, Doctype, Series
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.stores.registry.answers.corrections import CorrectionTable
 from worker.sync.audit import AuditSummary
 

@@ -9,11 +9,11 @@ import pytest
 from tests.support.panel_household import PanelHousehold
 from tests.support.whole_homes import index_entry
 from tests.unit.conftest import Household
-from worker.domain.laws.conservation import Cause, Law
-from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.registers import BreakCause, SequenceBreak
-from worker.domain.measures.series import Doctype, Series, SeriesSwitch, of_supplier
+from worker.domain.consistency import Cause, Law
+from worker.domain.messages import WindowJob
+from worker.domain.series import Doctype, Series, SeriesSwitch, of_supplier
+from worker.domain.tariffs import BreakCause, SequenceBreak
+from worker.domain.windows import ONE_DAY
 from worker.stores.registry.tables import SERIES_OUTCOMES
 from worker.sync.audit import AuditResult
 

@@ -10,10 +10,10 @@ import pytest
 
 from tests.support.factories import Answer, AnswerKind, curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.messages import LOOK_BACK, new_run_id
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.messages import LOOK_BACK, new_run_id
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY
 from worker.errors import ConsentRevoked, MalformedAnswer
 from worker.stores.redis.claims import member_of, series_of_member
 

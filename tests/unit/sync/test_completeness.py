@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests.support.factories import Row, curve_of, serving_curves, serving_days
 from tests.support.profiles import examples
 from tests.unit.conftest import Household
-from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayLedger, DayMark, DayState
-from worker.domain.measures.readings import ONE_DAY, DateWindow, day_length
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
+from worker.domain.completeness import BEFORE, COMPLETE, UNKNOWN, DayLedger, DayMark, DayState
+from worker.domain.series import USUAL_SERIES, Doctype, Series
+from worker.domain.windows import ONE_DAY, DateWindow, day_length
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.sync.completeness import LedgerRebuilder, rebuild_ledger
 

@@ -15,15 +15,15 @@ from tests.support.metric_counts import MetricGrowth
 from tests.support.registries import make_due_in_all_lanes, record_consent, record_outcome
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.consents import ConsentKind, NoticeKind
-from worker.domain.fleet.incidents import IncidentKind, ProbeResult, judge_probe
-from worker.domain.laws.conservation import Cause, Discrepancy, Law
-from worker.domain.measures.answers import Answer, AnswerKind
-from worker.domain.measures.completeness import DayMark, DayState
-from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, local_midnight
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.account import Account, AccountState
+from worker.domain.answers import Answer, AnswerKind
+from worker.domain.completeness import DayMark, DayState
+from worker.domain.consents import ConsentKind, NoticeKind
+from worker.domain.consistency import Cause, Discrepancy, Law
+from worker.domain.incident import IncidentKind, ProbeResult, judge_probe
+from worker.domain.messages import WindowJob
+from worker.domain.series import USUAL_SERIES, Series
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, local_midnight
 from worker.errors import (
     AccountClosed,
     AccountError,

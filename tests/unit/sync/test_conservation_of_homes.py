@@ -16,11 +16,11 @@ from tests.support.fakes import MemoryStore, memory_measures
 from tests.support.interleaving import Turns
 from tests.support.strategies import few, several
 from tests.support.whole_homes import FAMILIES, WholeHome, sync_entries, whole_homes
-from worker.domain.measures.completeness import civil_day
-from worker.domain.measures.documents import ALL_KEYS, Entry, round_as_stored, to_entry
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.registers import day_energies, find_breaks
-from worker.domain.measures.series import Doctype, Period, Series, find_doctype, of_supplier
+from worker.domain.completeness import civil_day
+from worker.domain.documents import ALL_KEYS, Entry, round_as_stored, to_entry
+from worker.domain.series import Doctype, Period, Series, find_doctype, of_supplier
+from worker.domain.tariffs import day_energies, find_breaks
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.stores.measures.base import MeasureStore
 from worker.sync.measure_checks import MeasureChecks
 

@@ -15,12 +15,12 @@ from tests.support.factories import serving_days
 from tests.support.registries import record_outcome
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
-from worker.domain.consent.accounts import AccountState
-from worker.domain.fleet.policy import FleetPolicy, night_start
-from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
-from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import ONE_DAY, PARIS
-from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch
+from worker.domain.account import AccountState
+from worker.domain.completeness import COMPLETE, DayMark, DayState
+from worker.domain.messages import WindowJob
+from worker.domain.schedule import FleetPolicy, night_start
+from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch
+from worker.domain.windows import ONE_DAY, PARIS
 from worker.errors import StoreUnavailable, SupplierUnavailable
 from worker.stores.registry.due import DueTable
 from worker.sync.claims import most_waiting, queue_of

@@ -16,15 +16,14 @@ from simulator.running_state import Bans
 from tests.support.registries import prepare_registry, registry_sealer
 from tests.unit.conftest import Household
 from worker.accounts.notice_texts import compose_message
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import NoticeKind
-from worker.domain.fleet.asking_hours import AskingHours, is_afternoon, is_asking_hour
-from worker.domain.fleet.policy import night_start
-from worker.domain.measures.answers import Answer, AnswerKind
-from worker.domain.measures.messages import WindowJob, run_kind
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, civil_date
-from worker.domain.measures.series import Series, of_supplier
+from worker.domain.account import AccountState
+from worker.domain.answers import Answer, AnswerKind
+from worker.domain.consents import NoticeKind
+from worker.domain.messages import WindowJob, run_kind
 from worker.domain.reasons import Reason
+from worker.domain.schedule import AskingHours, is_afternoon, is_asking_hour, night_start
+from worker.domain.series import Series, of_supplier
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date
 from worker.errors import GatewayBanned, TokenNeeded, TokenRefused
 from worker.quota.ledger import QuotaLedger
 from worker.stores.database import Database

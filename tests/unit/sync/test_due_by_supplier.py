@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.unit.conftest import Household
-from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.series import USUAL_GAS_SERIES, USUAL_SERIES, Series, of_supplier
+from worker.domain.messages import WindowJob
+from worker.domain.series import USUAL_GAS_SERIES, USUAL_SERIES, Series, of_supplier
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.sync.due_by_supplier import DueBySupplier
 

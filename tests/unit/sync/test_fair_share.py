@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tests.support.factories import NOW
 from tests.support.profiles import examples
 from tests.support.registries import prepare_registry, registry_sealer
-from worker.domain.consent.accounts import AccountState
-from worker.domain.fleet.outcomes import AnswerClass
-from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.series import USUAL_SERIES, Series, of_supplier
+from worker.domain.account import AccountState
+from worker.domain.calls import AnswerClass
+from worker.domain.messages import WindowJob
+from worker.domain.series import USUAL_SERIES, Series, of_supplier
 from worker.errors import SupplierUnavailable
 from worker.stores.database import Database
 from worker.stores.encryption import generate_key

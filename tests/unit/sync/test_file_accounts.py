@@ -9,8 +9,8 @@ import pytest
 from tests.support.made_files import METER, days_file
 from tests.unit.conftest import Household
 from worker.accounts.assertion import AccountAssertion
-from worker.domain.files.file_series import FileRefused
-from worker.domain.measures.series import daily_of
+from worker.domain.files.cells import FileRefused
+from worker.domain.series import daily_of
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.sync.file_accounts import FileAccounts

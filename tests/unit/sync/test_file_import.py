@@ -18,12 +18,12 @@ from tests.support.interleaving import Turns
 from tests.support.made_files import FilesInMemory, curve_file, days_file, importer_in_memory
 from tests.support.strategies import few, many, several
 from tests.support.window_runs import revisions
-from worker.domain.files.file_series import FileSeries
-from worker.domain.measures.completeness import DayState
-from worker.domain.measures.documents import ALL_KEYS, to_entry
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.registers import day_energies
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.completeness import DayState
+from worker.domain.documents import ALL_KEYS, to_entry
+from worker.domain.files.cells import FileSeries
+from worker.domain.series import Doctype, Series
+from worker.domain.tariffs import day_energies
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.sync.file_import import FileImporter
 
 EIGHT = NOW - timedelta(hours=1)

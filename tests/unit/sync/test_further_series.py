@@ -10,11 +10,11 @@ import pytest
 
 from tests.support.factories import v5_answer
 from tests.unit.conftest import Household
-from worker.domain.consent.accounts import AccountState
-from worker.domain.fleet.policy import night_start
-from worker.domain.measures.documents import ALL_KEYS, key_of
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch
+from worker.domain.account import AccountState
+from worker.domain.documents import ALL_KEYS, key_of
+from worker.domain.schedule import night_start
+from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 from worker.errors import SeriesNotOffered, WorkerError
 from worker.sync.completeness import LedgerRebuilder
 

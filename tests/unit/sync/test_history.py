@@ -13,10 +13,10 @@ from tests.support.factories import content, curve_of, memory_measures, serving_
 from tests.support.strategies import few
 from tests.support.window_runs import days, sync_curve, sync_days
 from tests.unit.conftest import Household
-from worker.domain.measures.answers import Answer, AnswerKind
-from worker.domain.measures.documents import ALL_KEYS
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series, intervals_of
+from worker.domain.answers import Answer, AnswerKind
+from worker.domain.documents import ALL_KEYS
+from worker.domain.series import USUAL_SERIES, Doctype, Series, intervals_of
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.stores.measures.base import MeasureStore
 from worker.stores.registry.tables import ACCOUNTS
 from worker.sync.history import covered_days

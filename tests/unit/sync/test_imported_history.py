@@ -10,13 +10,13 @@ from tests.support.factories import NOW, PretendSupplier, curve_of, serving_curv
 from tests.support.made_files import curve_file, days_file
 from tests.unit.conftest import Household
 from worker.accounts.explain import SeriesExplanation
-from worker.domain.consent.accounts import AccountState
-from worker.domain.files.file_series import FileSeries
-from worker.domain.measures.completeness import DayMark, DayState
-from worker.domain.measures.messages import is_file_run
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.completeness import DayMark, DayState
+from worker.domain.files.cells import FileSeries
+from worker.domain.messages import is_file_run
 from worker.domain.reasons import Reason
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import UnknownAccount
 from worker.stores.registry.answers.corrections import CorrectionTable
 from worker.sync.completeness import LedgerRebuilder

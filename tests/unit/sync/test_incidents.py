@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from tests.support.factories import serving_days
 from tests.support.window_runs import days
 from tests.unit.conftest import Household, open_household
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import NoticeKind
-from worker.domain.fleet.incidents import PROBE, PROBES_TO_PASS, IncidentKind, Thresholds
-from worker.domain.fleet.lanes import enter_lane, leave_lane
-from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.account import AccountState
+from worker.domain.answers import Json
+from worker.domain.consents import NoticeKind
+from worker.domain.incident import PROBE, PROBES_TO_PASS, IncidentKind, Thresholds
+from worker.domain.lanes import enter_lane, leave_lane
+from worker.domain.series import USUAL_SERIES, Series
+from worker.domain.windows import DateWindow
 from worker.errors import (
     ConsentRevoked,
     HolderChanged,

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.support.factories import NOW, window_job
-from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.messages import WindowJob
+from worker.domain.series import USUAL_SERIES, Series
+from worker.domain.windows import DateWindow
 from worker.errors import ConsentRevoked, IncidentOpen, MalformedAnswer, RateLimited, SupplierUnavailable, WorkerError
 from worker.sync.inline import MOST_TRIES, Inline
 

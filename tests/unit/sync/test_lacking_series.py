@@ -17,17 +17,10 @@ from tests.support.factories import (
 )
 from tests.support.gas_answers import METER, day, period
 from tests.unit.conftest import Household
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.answers import Answer, AnswerKind
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import (
-    USUAL_GAS_SERIES,
-    SeriesSwitch,
-    contract_series,
-    daily_of,
-    intervals_of,
-    of_supplier,
-)
+from worker.domain.account import AccountState
+from worker.domain.answers import Answer, AnswerKind
+from worker.domain.series import USUAL_GAS_SERIES, SeriesSwitch, contract_series, daily_of, intervals_of, of_supplier
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import SeriesNotOffered
 from worker.stores.registry.outcomes import OutcomeTable
 

@@ -19,8 +19,8 @@ from tests.support.crossing_answers import (
 from tests.support.factories import memory_measures
 from tests.support.interleaving import Turns
 from tests.support.strategies import many, several
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY, DateWindow
 
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
 

@@ -41,9 +41,9 @@ from tests.support.window_runs import (
     window_over,
 )
 from tests.unit.sync.test_write_protocol import WriteProtocol, explored
-from worker.domain.measures.documents import ALL_KEYS, Entry, to_document
-from worker.domain.measures.packing import PACKED_SERIES
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
+from worker.domain.documents import ALL_KEYS, Entry, to_document
+from worker.domain.packing import PACKED_SERIES
+from worker.domain.series import USUAL_SERIES, Doctype, Series
 from worker.errors import StoreUnavailable, UnknownAccount, WriteRefused
 from worker.stores.measures.base import Document, MeasureStore
 from worker.stores.measures.packed import PackedStore

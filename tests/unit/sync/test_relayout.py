@@ -22,10 +22,10 @@ from tests.support.fakes import (
 )
 from tests.support.stepped_stores import Killed
 from tests.support.window_runs import CORRECTED_CURVE, CURVE, FIRST_RUN, sync_curve, sync_days, truth_of_days
-from worker.domain.measures.documents import ALL_KEYS, Entry, to_amount, to_document
-from worker.domain.measures.packing import PACKED_SERIES
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.documents import ALL_KEYS, Entry, to_amount, to_document
+from worker.domain.packing import PACKED_SERIES
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
 from worker.stores.measures.base import Document, DocumentsByDoctype, MeasureStore
 from worker.sync.relayout import LayoutMigrator, MigrationCounts

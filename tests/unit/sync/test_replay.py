@@ -27,14 +27,14 @@ from tests.support.registries import registry_sealer
 from tests.support.strategies import few
 from tests.support.window_runs import revisions
 from tests.unit.conftest import Household
-from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.completeness import COMPLETE, DayLedger, DayMark, DayState
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.messages import Writes
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series, of_supplier
-from worker.domain.parsing import parsers
-from worker.domain.parsing.parsed_answer import ParsedAnswer
+from worker.domain import parsing as parsers
+from worker.domain.answers import RawAnswer
+from worker.domain.completeness import COMPLETE, DayLedger, DayMark, DayState
+from worker.domain.documents import Entry
+from worker.domain.messages import Writes
+from worker.domain.parsing.values import ParsedAnswer
+from worker.domain.series import USUAL_SERIES, Doctype, Series, of_supplier
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import MalformedAnswer, StoreUnavailable, UnknownAccount
 from worker.stores.encryption import generate_key
 from worker.stores.registry.answers.corrections import CorrectionTable

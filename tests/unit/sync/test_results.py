@@ -13,11 +13,11 @@ from tests.support.metric_counts import MetricGrowth
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
 from worker.accounts.refusals import CONFIRMATION_INTERVAL
-from worker.domain.consent.accounts import AccountState
-from worker.domain.fleet.backoff import WINDOW_DELAYS
-from worker.domain.measures.messages import BACKFILL, CATCH_UP, NIGHTLY, WindowJob
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.account import AccountState
+from worker.domain.messages import BACKFILL, CATCH_UP, NIGHTLY, WindowJob
+from worker.domain.retry import WINDOW_DELAYS
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import (
     AccountError,
     ConsentRevoked,

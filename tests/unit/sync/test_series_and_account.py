@@ -10,10 +10,10 @@ import pytest
 from tests.support.factories import v5_answer
 from tests.unit.conftest import Household
 from tests.unit.sync.test_further_series import ASKED_FOR, contract
-from worker.domain.consent.accounts import AccountState
-from worker.domain.fleet.policy import night_start
-from worker.domain.measures.readings import ONE_DAY, DateWindow, civil_date
-from worker.domain.measures.series import Series, SeriesSwitch
+from worker.domain.account import AccountState
+from worker.domain.schedule import night_start
+from worker.domain.series import Series, SeriesSwitch
+from worker.domain.windows import ONE_DAY, DateWindow, civil_date
 from worker.errors import AccountError, ConsentRevoked, HolderChanged, UnknownUsagePoint
 from worker.stores.registry.tables import ACCOUNTS
 

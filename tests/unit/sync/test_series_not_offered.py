@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.conftest import Household
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.series import curve_of, daily_of
+from worker.domain.account import AccountState
+from worker.domain.series import curve_of, daily_of
 from worker.errors import SeriesNotOffered
 
 CONSUMED = daily_of()

@@ -19,9 +19,9 @@ from tests.support.factories import (
 )
 from tests.support.fakes import MemoryStore
 from tests.support.window_runs import FIRST_RUN, RUNS, SECOND_RUN, Stores, days, sync_days, truth_of_days, window_over
-from worker.domain.measures.messages import WindowResult
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.messages import WindowResult
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.stores.measures.base import Document
 
 RESERVED_DAY = date(2024, 7, 24)

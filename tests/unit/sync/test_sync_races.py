@@ -33,7 +33,7 @@ from tests.support.window_runs import (
     truth_of_days,
     window_over,
 )
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
+from worker.domain.series import USUAL_SERIES, Doctype, Series
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.stores.measures.base import Document
 

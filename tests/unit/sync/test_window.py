@@ -39,11 +39,10 @@ from tests.support.window_runs import (
     truth_of_days,
     window_over,
 )
-from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.documents import to_timestamp
-from worker.domain.measures.overlaps import REMOVED
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Doctype, Series
+from worker.domain.answers import RawAnswer
+from worker.domain.documents import REMOVED, to_timestamp
+from worker.domain.series import USUAL_SERIES, Doctype, Series
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import DataError, SupplierUnavailable, UnknownAccount, UnknownUsagePoint, WriteRefused
 from worker.stores.measures.base import Document
 

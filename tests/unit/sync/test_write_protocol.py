@@ -34,11 +34,11 @@ from tests.support.fakes import ByDoctype, DoctypeStores, memory_measures
 from tests.support.profiles import DESK_EXAMPLES, examples
 from tests.support.stepped_stores import SteppedStore, SteppedWorker
 from tests.support.window_runs import truth_of_days
-from worker.domain.measures import comparison
-from worker.domain.measures.documents import Entry, KeyRange
-from worker.domain.measures.messages import WindowJob, Writes
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Doctype, Series
+from worker.domain import comparison
+from worker.domain.documents import Entry, KeyRange
+from worker.domain.messages import WindowJob, Writes
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.stores.measures.base import MeasureStore
 from worker.stores.measures.factory import open_measures
 from worker.sync import window

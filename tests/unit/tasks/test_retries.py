@@ -10,7 +10,7 @@ from celery import Celery, current_app, signals
 from celery.exceptions import Retry
 
 from tasks import pipeline
-from worker.domain.fleet.backoff import MAX_RETRIES
+from worker.domain.retry import MAX_RETRIES
 from worker.errors import RateLimited, StoreUnavailable, TransientError
 
 WAIT, FAILURE = RateLimited("no permit in time", retry_after_s=1.0), StoreUnavailable("down")

@@ -9,7 +9,7 @@ import pytest
 
 from config import celery_options
 from tasks import upkeep
-from worker.domain.measures.series import Series, of_supplier
+from worker.domain.series import Series, of_supplier
 from worker.errors import StoreUnavailable
 
 

@@ -16,9 +16,9 @@ from kombu.utils.imports import symbol_by_name
 from config import celery_options
 from tasks import base, pipeline
 from tests.support.factories import window_job
-from worker.domain.measures.messages import WindowJob
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.messages import WindowJob
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
 from worker.stores.encryption import Purpose, generate_key
 from worker.stores.sealing import Sealer

@@ -11,7 +11,7 @@ from redis import Redis
 from tests.support.api_service import TODAY, ApiService, ApiServices, open_services_once
 from tests.support.household_pages import record_outcome
 from tests.support.one_event_loop import one_event_loop
-from worker.domain.measures.series import USUAL_SERIES
+from worker.domain.series import USUAL_SERIES
 from worker.stores.redis.connection import connect
 
 

@@ -12,11 +12,11 @@ from fastapi.testclient import TestClient
 from tests.support.api_service import ApiService
 from tests.support.household_pages import FRENCH, csrf_of
 from tests.support.made_files import hour_export
-from worker.domain.consent.audit import AuditFilter
-from worker.domain.consent.scopes import Scope
-from worker.domain.files.file_series import FileFault
-from worker.domain.measures.documents import ALL_KEYS
-from worker.domain.measures.series import Doctype
+from worker.domain.audit_entry import AuditFilter
+from worker.domain.documents import ALL_KEYS
+from worker.domain.files.cells import FileFault
+from worker.domain.series import Doctype
+from worker.domain.sessions import Scope
 from worker.stores.redis.rate_limits import Rate
 from worker.texts import LANGUAGES, translate
 from worker.web.files import imports

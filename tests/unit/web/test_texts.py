@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 import worker
 from worker import web
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 from worker.texts import LANGUAGES, load_texts, translate, typeset_french
 from worker.web.texts import Words, language_of, preferred_language
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.domain.consent.access_keys import KeyKind
+from worker.domain.sessions import KeyKind
 from worker.stores.registry.access.keys import AccessKeyTable
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.households.households import Household, HouseholdTable

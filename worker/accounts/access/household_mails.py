@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from worker.accounts.notice_services import MailService
 from worker.accounts.notice_texts import Message, write_day
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.consents import Notice, NoticeKind
+from worker.domain.account import Account
+from worker.domain.consents import Notice, NoticeKind
 from worker.errors import NotDelivered
 from worker.stores.encryption import Signer
 from worker.stores.registry.accounts import AccountRegistry

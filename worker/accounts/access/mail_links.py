@@ -13,8 +13,8 @@ from typing import Final
 
 from worker.accounts.access.ways_back import ADDRESS, LANGUAGE
 from worker.accounts.notice_services import MailService
-from worker.domain.consent.access_keys import KeyKind
-from worker.domain.consent.accounts import AccountState
+from worker.domain.account import AccountState
+from worker.domain.sessions import KeyKind
 from worker.errors import WorkerError
 from worker.logs import fields
 from worker.stores.redis.rate_limits import Rate, RateLimiter

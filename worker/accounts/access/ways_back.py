@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from worker.domain.consent.access_keys import KeyKind
+from worker.domain.sessions import KeyKind
 from worker.stores.registry.access.keys import AccessKeyTable
 from worker.stores.registry.access.recovery_texts import RecoveryTexts
 from worker.stores.registry.households.households import Household, HouseholdTable

@@ -12,11 +12,11 @@ from sqlalchemy import Connection
 from worker.accounts.assertion import MAX_VOUCHER_LENGTH, AccountAssertion
 from worker.clients.gateway.consent import read_gateway_token
 from worker.clients.tokens import Token
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.consents import ConsentKind, Proof
-from worker.domain.consent.evidence import DatesSource
-from worker.domain.measures.readings import civil_date
-from worker.domain.measures.series import grid_operator_of
+from worker.domain.account import Account
+from worker.domain.consents import ConsentKind, Proof
+from worker.domain.evidence import DatesSource
+from worker.domain.series import grid_operator_of
+from worker.domain.windows import civil_date
 from worker.errors import DataError
 from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.consents import GivenConsent

@@ -7,12 +7,10 @@ from datetime import date, datetime
 from typing import Any
 
 from worker.accounts.explanations import coverage_of, to_plain
-from worker.domain.consent.accounts import AccountState
-from worker.domain.fleet.asking_hours import AskingHours
-from worker.domain.fleet.next_request import next_look_back
-from worker.domain.measures.coverage import Coverage
-from worker.domain.measures.holes import Hole
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.completeness import Coverage, Hole
+from worker.domain.schedule import AskingHours, next_look_back
+from worker.domain.series import Series
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.history import History
 from worker.sync.turns import turns_of

@@ -13,9 +13,9 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from worker.domain.consent.connection_requests import ConnectionRequest, RequestEvent
-from worker.domain.consent.consents import Proof
-from worker.domain.consent.proxy import ProxyCaller
+from worker.domain.connection_request import ConnectionRequest, RequestEvent
+from worker.domain.consents import Proof
+from worker.domain.oauth_proxy import ProxyCaller
 from worker.errors import OperatorFault
 from worker.stores.redis.consent_flows import ConsentFlows, place_of_code
 from worker.stores.sealing import Sealer

@@ -15,12 +15,12 @@ from worker.accounts.proxy.supplier_calls import SupplierCalls
 from worker.clients.endpoints import Preset
 from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.supplier import SupplierClient
+from worker.domain.answers import Answer
 from worker.domain.clock import Clock
-from worker.domain.consent.proxy import ProxyGrant
-from worker.domain.fleet.lanes import Lane, in_lane
-from worker.domain.measures.answers import Answer
-from worker.domain.measures.readings import DateWindow, civil_date
-from worker.domain.measures.series import Series
+from worker.domain.lanes import Lane, in_lane
+from worker.domain.oauth_proxy import ProxyGrant
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow, civil_date
 from worker.stores.registry.hashed_meters.erasures import ErasureTable
 from worker.stores.registry.proxy.grants import ProxyGrantTable
 

@@ -17,9 +17,9 @@ from worker.accounts.proxy.supplier_calls import SupplierCalls
 from worker.accounts.supplier_consents import SupplierConsents
 from worker.clients.tokens import Token
 from worker.domain.clock import Clock
-from worker.domain.consent.proxy import ACCESS_LIFE, ProxyClient, is_proven
-from worker.domain.fleet.lanes import in_lane, request_lane
-from worker.domain.measures.readings import civil_date
+from worker.domain.lanes import in_lane, request_lane
+from worker.domain.oauth_proxy import ACCESS_LIFE, ProxyClient, is_proven
+from worker.domain.windows import civil_date
 from worker.errors import DataError, TransientError
 from worker.logs import fields
 from worker.stores.database import Database

@@ -22,14 +22,7 @@ from typing import Final
 from worker.accounts.proven_requests import Invited, ProvenRequests, RequestEnded
 from worker.accounts.rights.opening import RightOpenings
 from worker.clients.suppliers import SupplierClients
-from worker.domain.clock import Clock, real_clock
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.connection_requests import ConnectedAccount, ConnectionRequest, RequestEvent
-from worker.domain.consent.consents import Proof
-from worker.domain.consent.durations import last_day_of
-from worker.domain.consent.erasures import is_younger
-from worker.domain.consent.invitations import Invitation, InvitationPurpose, InvitationState
-from worker.domain.consent.rights import (
+from worker.domain.access_right import (
     HouseholdDeclaration,
     Right,
     RightDeclaration,
@@ -39,8 +32,12 @@ from worker.domain.consent.rights import (
     best_record,
     is_fresh,
 )
-from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.measures.readings import civil_date
+from worker.domain.account import DEFAULT_TENANT, Account, AccountState
+from worker.domain.clock import Clock, real_clock
+from worker.domain.connection_request import ConnectedAccount, ConnectionRequest, RequestEvent
+from worker.domain.consents import Proof, is_younger, last_day_of
+from worker.domain.invitation import Invitation, InvitationPurpose, InvitationState
+from worker.domain.windows import civil_date
 from worker.errors import RateLimited, RightRefused, UnknownUsagePoint
 from worker.logs import fields
 from worker.stores.redis.connection_requests import ConnectionRequests

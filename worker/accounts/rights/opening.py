@@ -17,15 +17,13 @@ from typing import Final
 from sqlalchemy import Connection
 
 from worker.accounts.proven_requests import ProvenRequests, RequestEnded
+from worker.domain.access_right import Right, RightRole
+from worker.domain.account import Account
 from worker.domain.clock import Clock, real_clock
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.consents import ConsentKind, Proof
-from worker.domain.consent.durations import last_day_of
-from worker.domain.consent.erasures import is_younger
-from worker.domain.consent.evidence import HOUSEHOLD, DatesSource
-from worker.domain.consent.rights import Right, RightRole
-from worker.domain.measures.readings import civil_date
-from worker.domain.measures.series import Series
+from worker.domain.consents import ConsentKind, Proof, is_younger, last_day_of
+from worker.domain.evidence import HOUSEHOLD, DatesSource
+from worker.domain.series import Series
+from worker.domain.windows import civil_date
 from worker.logs import fields
 from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.consents import GivenConsent

@@ -9,12 +9,7 @@ from datetime import date, datetime, timedelta
 from worker.accounts.assertion import MeterErased, check_tenant_of
 from worker.accounts.rights.opening import RightOpenings
 from worker.clients.suppliers import SupplierClients
-from worker.domain.clock import Clock, real_clock
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.consents import Proof
-from worker.domain.consent.durations import last_day_of
-from worker.domain.consent.erasures import is_asserted_younger
-from worker.domain.consent.rights import (
+from worker.domain.access_right import (
     ProofState,
     Right,
     RightDeclaration,
@@ -23,7 +18,10 @@ from worker.domain.consent.rights import (
     RightState,
     best_record,
 )
-from worker.domain.measures.readings import civil_date
+from worker.domain.account import Account, AccountState
+from worker.domain.clock import Clock, real_clock
+from worker.domain.consents import Proof, is_asserted_younger, last_day_of
+from worker.domain.windows import civil_date
 from worker.errors import ConsentEnded, DataError, RightChanging, RightEnded, SupplierFault
 from worker.stores.registry.rights import RightTable, new_right_id
 

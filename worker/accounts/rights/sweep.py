@@ -16,11 +16,11 @@ from typing import Final
 from worker.accounts.refusals import RefusalPolicy
 from worker.accounts.rights.opening import RightOpenings
 from worker.clients.suppliers import SupplierClients
+from worker.domain.access_right import ProofState, Right, RightRecord, RightRole, RightState, best_record
+from worker.domain.account import Account, AccountState
 from worker.domain.clock import Clock
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.consents import NoticeKind
-from worker.domain.consent.rights import ProofState, Right, RightRecord, RightRole, RightState, best_record
-from worker.domain.measures.readings import civil_date
+from worker.domain.consents import NoticeKind
+from worker.domain.windows import civil_date
 from worker.errors import RightEnded
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry

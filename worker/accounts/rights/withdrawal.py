@@ -13,8 +13,8 @@ from datetime import timedelta
 from typing import Final
 
 from worker.clients.suppliers import SupplierClients
+from worker.domain.access_right import Right, RightRole, best_record
 from worker.domain.clock import Clock, real_clock
-from worker.domain.consent.rights import Right, RightRole, best_record
 from worker.errors import OperatorFault, StoreUnavailable, TransientError, WorkerError
 from worker.logs import fields
 from worker.stores.registry.rights import RightTable

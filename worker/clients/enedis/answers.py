@@ -22,12 +22,11 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from worker.clients.answer_shapes import AnswerPart, AnswerShape, check_scalar
-from worker.domain.measures.answers import Json
-from worker.domain.measures.deviations import DeviationKind
-from worker.domain.measures.series import Granularity, Series, of_supplier
-from worker.domain.parsing.envelopes import QUANTITIES, ROOTS_2026
-from worker.domain.parsing.labels import parse_step_minutes
-from worker.domain.parsing.off_peak_hours import parse_off_peak_hours
+from worker.domain.answers import DeviationKind, Json
+from worker.domain.parsing.timestamps import parse_step_minutes
+from worker.domain.parsing.values import QUANTITIES, ROOTS_2026
+from worker.domain.series import Granularity, Series, of_supplier
+from worker.domain.tariffs import parse_off_peak_hours
 
 _VALUE: Final = re.compile(r"\s*(?:-?\d{1,12}(?:\.\d{0,12})?|null|)\s*", re.ASCII)
 

@@ -14,10 +14,9 @@ from worker.clients.enedis.errors import interpret
 from worker.clients.reduction import find_values, keep_fields, keep_meter
 from worker.clients.reply import Reply
 from worker.clients.session import SupplierSession
-from worker.domain.measures.answers import Answer, AnswerKind, Json
-from worker.domain.measures.deviations import Deviation
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.answers import Answer, AnswerKind, Deviation, Json
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow
 from worker.errors import AccountError, OperatorFault, RequestRefused, WrongMeter
 
 USAGE_POINT: Final = re.compile(r"[0-9]{14}")

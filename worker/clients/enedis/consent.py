@@ -26,10 +26,10 @@ from worker.clients.id_token import split_meters, usage_points_from_id_token
 from worker.clients.oauth import Grant
 from worker.clients.reply import Reply
 from worker.clients.session import SupplierSession, as_signed
-from worker.domain.consent.connection_requests import SharedMeter
-from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Direction, Series
+from worker.domain.answers import Json
+from worker.domain.connection_request import SharedMeter
+from worker.domain.series import Direction, Series
+from worker.domain.windows import ONE_DAY
 
 # The portal of 2026 sometimes appends this to the callback's address.
 _PORTAL_SUFFIX: Final = "_parent"

@@ -17,10 +17,9 @@ from datetime import date, datetime
 from typing import Final
 
 from worker.clients.reply import BAD_TOKEN_CODES, Reply, wait_of
-from worker.clients.retry_after import retry_after_s
-from worker.domain.measures.answers import Answer, AnswerKind, Json
-from worker.domain.measures.deviations import Deviation, DeviationKind, names_of
-from worker.domain.measures.readings import civil_date
+from worker.domain.answers import Answer, AnswerKind, Deviation, DeviationKind, Json, names_of
+from worker.domain.retry import retry_after_s
+from worker.domain.windows import civil_date
 from worker.errors import (
     AnswerNotJson,
     ApplicationRefused,

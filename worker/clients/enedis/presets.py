@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from worker.clients.endpoints import Preset, StateCall
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 
 SUBSCRIBED_SERVICES: Final = "/subscribed_services/v1"
 _CONSENT_HOST: Final = "https://mon-compte-particulier.enedis.fr"

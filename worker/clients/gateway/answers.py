@@ -14,7 +14,7 @@ from typing import Final
 from worker.clients.answer_shapes import AnswerShape
 from worker.clients.enedis.answers import ANSWER_SHAPES as ENEDIS_SHAPES
 from worker.clients.gateway.presets import PRESETS
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 
 ANSWER_SHAPES: Final[Mapping[Series, Sequence[AnswerShape]]] = {
     series: shapes for series, shapes in ENEDIS_SHAPES.items() if any(one.offers(series) for one in PRESETS.values())

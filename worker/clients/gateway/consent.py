@@ -17,7 +17,7 @@ import jwt
 
 from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.id_token import split_meters
-from worker.domain.measures.answers import Json
+from worker.domain.answers import Json
 
 # What may stand after "Bearer" (RFC 6750, 2.1); shorter texts are meters, names or slips of the hand.
 _BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]{16,8000}=*")

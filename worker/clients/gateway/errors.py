@@ -17,9 +17,8 @@ from typing import Final
 
 from worker.clients.enedis import errors as enedis
 from worker.clients.reply import Reply, wait_of
-from worker.clients.retry_after import retry_after_s
-from worker.domain.measures.answers import Answer
-from worker.domain.measures.deviations import Deviation
+from worker.domain.answers import Answer, Deviation
+from worker.domain.retry import retry_after_s
 from worker.errors import (
     AnswerNotJson,
     ApplicationRefused,

@@ -16,13 +16,11 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator
 
 from worker.clients.answer_shapes import AnswerPart, AnswerShape, check_scalar
-from worker.domain.measures.answers import Json
-from worker.domain.measures.deviations import DeviationKind
-from worker.domain.measures.series import Series, of_supplier
-from worker.domain.parsing.gas import CONSUMPTION, DAILY_TYPES, PUBLISHED_TYPES
-from worker.domain.parsing.gas_contract import CONTRACTUAL, FREQUENCIES, TARIFFS, TECHNICAL
-from worker.domain.parsing.gas_records import KNOWN_QUALITIES, KNOWN_STATES
+from worker.domain.answers import DeviationKind, Json
+from worker.domain.parsing.contracts import CONTRACTUAL, FREQUENCIES, TARIFFS, TECHNICAL
+from worker.domain.parsing.gas import CONSUMPTION, DAILY_TYPES, KNOWN_QUALITIES, KNOWN_STATES, PUBLISHED_TYPES
 from worker.domain.parsing.values import parse_date, parse_decimal, to_plain
+from worker.domain.series import Series, of_supplier
 
 
 def _is_number(value: Json) -> bool:

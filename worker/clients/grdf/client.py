@@ -12,12 +12,11 @@ from worker.clients.ndjson import StreamLimits
 from worker.clients.reduction import keep_fields
 from worker.clients.reply import Reply
 from worker.clients.session import SupplierSession
-from worker.domain.consent.rights import PCE
-from worker.domain.measures.answers import Answer, AnswerKind, Json
-from worker.domain.measures.deviations import Deviation
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
-from worker.domain.parsing.gas_records import clean_names, object_of
+from worker.domain.access_right import PCE
+from worker.domain.answers import Answer, AnswerKind, Deviation, Json
+from worker.domain.parsing.gas import clean_names, object_of
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow
 from worker.errors import AccountError, OperatorFault, RequestRefused, SeriesNotOffered, WrongMeter
 
 LIMITS: Final = StreamLimits()

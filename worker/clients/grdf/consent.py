@@ -32,7 +32,7 @@ from worker.clients.ndjson import StreamLimits
 from worker.clients.oauth import Grant
 from worker.clients.reply import Reply
 from worker.clients.session import SupplierSession, as_signed
-from worker.domain.consent.rights import (
+from worker.domain.access_right import (
     PCE,
     DeclaredRight,
     ProofState,
@@ -41,10 +41,10 @@ from worker.domain.consent.rights import (
     RightRole,
     RightState,
 )
-from worker.domain.measures.answers import Json
-from worker.domain.measures.series import Series
-from worker.domain.parsing.gas_records import clean_names
-from worker.domain.parsing.values import parse_date, parse_text, to_plain
+from worker.domain.answers import Json, parse_text
+from worker.domain.parsing.gas import clean_names
+from worker.domain.parsing.values import parse_date, to_plain
+from worker.domain.series import Series
 from worker.errors import RightProofRefused
 
 MOST_PROOFS: Final = 3

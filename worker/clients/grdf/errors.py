@@ -18,12 +18,11 @@ from datetime import date, datetime
 from typing import Final
 
 from worker.clients.reply import Reply, wait_of
-from worker.clients.retry_after import retry_after_s
-from worker.domain.measures.answers import Answer, AnswerKind, Json
-from worker.domain.measures.deviations import Deviation, DeviationKind
-from worker.domain.measures.readings import civil_date
-from worker.domain.parsing.gas_records import clean_names, object_of
-from worker.domain.parsing.values import parse_text, to_plain
+from worker.domain.answers import Answer, AnswerKind, Deviation, DeviationKind, Json, parse_text
+from worker.domain.parsing.gas import clean_names, object_of
+from worker.domain.parsing.values import to_plain
+from worker.domain.retry import retry_after_s
+from worker.domain.windows import civil_date
 from worker.errors import (
     AnswerNotJson,
     ApplicationRefused,

@@ -13,7 +13,7 @@ from typing import Final
 
 from worker.clients.endpoints import Preset, StateCall
 from worker.clients.reduction import ITSELF
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 
 RIGHTS: Final = "/droits_acces"
 RIGHT_OF_METER: Final = "/pce/{meter}/droit_acces"

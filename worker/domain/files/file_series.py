@@ -1,61 +1,265 @@
-"""What a reader makes of a file: the series of one meter, as the readings that an answer of the supplier has too."""
+"""Series of a file, made by the parsers of answers: the file's rows are put in the form of an answer of 2026.
+
+The lengths of the steps of a curve whose file tells the end of each step alone: its neighbours say them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
 
-from worker.domain.measures.readings import IntervalReading
-from worker.domain.measures.series import Series
-from worker.errors import DataError
+from worker.domain.documents import MILLIWATT_HOURS_PER_WH, Entry, keep_last
+from worker.domain.files.cells import FileSeries, Source
+from worker.domain.parsing.electricity import parse_daily, parse_load_curve, parse_registers
+from worker.domain.parsing.timestamps import is_newest_first, to_instants
+from worker.domain.parsing.values import NAMES_OF_DIRECTIONS_2026, ParsedAnswer
+from worker.domain.series import Direction, Series, curve_of, daily_of, registers_of
+from worker.domain.tariffs import day_energies
+from worker.domain.windows import ONE_DAY, PARIS, IntervalReading, civil_date, day_length, local_midnight
 
-
-class FileFault(StrEnum):
-    """Why a file is refused; pages have a sentence for each (``import.why``)."""
-
-    DAMAGED = "damaged"  # It is damaged, cut, or was changed: the text has the row.
-    EMPTY = "empty"
-    UNKNOWN = "unknown"
-    UNSUPPORTED = "unsupported"  # It is known for what it is, and not read.
-    NO_DAYS = "no_days"  # It tells weeks or months.
-    TOO_LARGE = "too_large"
-    OTHER_METER = "other_meter"
-    OTHER_ENERGY = "other_energy"
-    CLOSED = "closed"  # Nothing is stored for the account any more.
+STEPS: Final = (5, 10, 15, 30, 60)  # In minutes: the step lengths that Enedis publishes.
+_USUAL_STEP: Final = 30
+_ONE_MINUTE: Final = timedelta(minutes=1)
 
 
-class FileRefused(DataError):
-    """File that can't be read, or not for what it is; the text names the file, the row where there is one, and why.
+def infer_lengths(ends: Sequence[datetime], usual: int = _USUAL_STEP) -> list[int]:
+    """Return the length of the step before each end label, in minutes, in the order of ``ends``.
 
-    It quotes nothing of the file, which may hold a meter's number or an address.
+    Labels are naive local times or have an offset, oldest or newest first. ``usual``: of a step without neighbours.
+    """
+    if is_newest_first(ends):
+        return infer_lengths(ends[::-1], usual)[::-1]
+    instants = to_instants(ends)
+    order = sorted(range(len(ends)), key=lambda place: instants[place])
+    lengths = dict(zip(order, infer_minutes([instants[place] for place in order], usual), strict=True))
+    return [lengths[place] for place in range(len(ends))]
+
+
+def infer_minutes(ends: Sequence[datetime], usual: int = _USUAL_STEP) -> list[int]:
+    """Return the length of the step before each of ``ends`` (rising instants), in minutes."""
+    if not ends:
+        return []
+    gaps = [None, *((later - earlier) // _ONE_MINUTE for earlier, later in pairwise(ends))]
+    plausible_gaps = [
+        gap if gap in STEPS and end.minute % gap == 0 else None for end, gap in zip(ends, gaps, strict=True)
+    ]
+    step_gaps = [_without_missing_step(plausible_gaps, index) for index in range(len(plausible_gaps))]
+    return _fill_unknown_steps(step_gaps, usual)
+
+
+def _without_missing_step(gaps: Sequence[int | None], index: int) -> int | None:
+    """Return the gap at ``index``, or a shorter neighbour where no neighbour is as long: a step is missing there."""
+    gap = gaps[index]
+    before = gaps[index - 1] if index else None
+    after = gaps[index + 1] if index + 1 < len(gaps) else None
+    if gap is None or gap in (before, after):
+        return gap
+    shorter = [other for other in (after, before) if other is not None and other < gap]
+    return shorter[0] if shorter else gap
+
+
+def _fill_unknown_steps(steps: Sequence[int | None], usual: int) -> list[int]:
+    """Replace each unknown step by the next known one, else by the one before, else by the usual one."""
+    filled = list(steps)
+    for index in reversed(range(len(filled) - 1)):
+        filled[index] = filled[index] or filled[index + 1]
+    complete: list[int] = []
+    for step in filled:
+        complete.append(step or (complete[-1] if complete else usual))
+    return complete
+
+
+_MINUTE: Final = timedelta(minutes=1)
+_TICK: Final = timedelta(microseconds=1)
+
+
+class StepRow(NamedTuple):
+    """Row of a curve: the end of a step (naive local time, or with its offset) and its mean power.
+
+    ``watts``: None where the value is missing. ``minutes``: None where the file doesn't tell the length. ``marks``:
+    nature, likelihood and state of the value, where the file tells them.
     """
 
-    def __init__(self, text: str, why: FileFault = FileFault.DAMAGED) -> None:
-        super().__init__(text)
-        self.why = why
+    end: datetime
+    watts: Decimal | None
+    minutes: int | None = None
+    marks: tuple[str, str, str] | None = None
+
+
+class IndexRow(NamedTuple):
+    """What one register showed at the midnight that begins ``day``; ``period`` is empty for the total of all."""
+
+    day: date
+    watt_hours: Decimal | None
+    calendar: str = ""
+    period: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class FileSeries:
-    """One series of one meter in a file.
+class Origin:
+    """Where the rows of a series come from; ``exported_at`` is None where the file doesn't tell it."""
 
-    ``file``: its name as it is shown, with the member's where it came in a ZIP. ``format``: the name of the format,
-    such as ``enedis-hour``. ``usage_point``: the number of the meter, or of the delivery point of gas; None where the
-    file has none. ``readings``: in time order, each step or day once, as ``worker.domain.parsing`` makes them of an
-    answer. ``told_at``: when the file was exported, or the end of the last label's day where it tells no such time;
-    zone-aware. ``dropped``: rows without a usable value. ``step_minutes``: the lengths of the steps of a curve.
-    ``marks``: nature, likelihood and state of the values that have unusual ones, by the local time of the end
-    of their step, such as ``2023-03-13 00:30:00``.
-    """
-
-    file: str
+    source: Source
     format: str
     usage_point: str | None = field(repr=False)
-    series: Series
-    readings: Sequence[IntervalReading] = field(repr=False)
-    told_at: datetime
-    dropped: int = 0
-    step_minutes: tuple[int, ...] = ()
-    marks: Mapping[str, tuple[str, str, str]] = field(default_factory=dict, repr=False)
+    direction: Direction = Direction.CONSUMPTION
+    exported_at: datetime | None = None
+
+    def series(
+        self,
+        series: Series,
+        parsed: ParsedAnswer,
+        ends: Iterable[datetime],
+        **fields: Any,
+    ) -> FileSeries:
+        """Return the series; ``ends``: the ends of its labels, of those with a value if there are any."""
+        last = (max(ends).astimezone(PARIS) - _TICK).date() + ONE_DAY
+        told_at = max(local_midnight(last), self.exported_at or local_midnight(last))
+        return FileSeries(
+            self.source.file,
+            self.format,
+            self.usage_point,
+            series,
+            parsed.readings,
+            told_at,
+            fields.pop("dropped", parsed.dropped),
+            **fields,
+        )
+
+    def grandeur(self, physical: str, unit: str, **content: Any) -> dict[str, Any]:
+        """Return a quantity as an answer of 2026 has it."""
+        direction = NAMES_OF_DIRECTIONS_2026[self.direction]
+        return {"grandeurMetier": direction, "grandeurPhysique": physical, "unite": unit, **content}
+
+
+def build_curve(origin: Origin, rows: Sequence[StepRow], usual: int = 30) -> FileSeries:
+    """Return the curve of rows in the order of the file; ``usual``: the step of a row without neighbours."""
+    lengths = [row.minutes for row in rows]
+    if None in lengths:
+        inferred = infer_lengths([row.end for row in rows], usual)
+        lengths = [minutes or step for minutes, step in zip(lengths, inferred, strict=True)]
+    points = [
+        {"d": row.end.isoformat(), "v": _to_text(row.watts), "p": f"PT{minutes}M"}
+        for row, minutes in zip(rows, lengths, strict=True)
+    ]
+    series = curve_of(daily_of(origin.direction))
+    parsed = parse_load_curve({"grandeur": [origin.grandeur("PA", "W", points=points)]}, series)
+    return origin.series(
+        series,
+        parsed,
+        _ends_of(parsed) or [_to_local(row.end) for row in rows],
+        step_minutes=_steps_of(parsed.readings),
+        marks={_to_label(row.end): row.marks for row in rows if row.marks},
+    )
+
+
+def merge_stages(curves: Sequence[FileSeries]) -> FileSeries:
+    """Return the curve of several stages of one meter; of one step, the value of the last stage holds."""
+    if len(curves) == 1:
+        return curves[0]
+    by_bounds: dict[tuple[datetime, timedelta], IntervalReading] = {}
+    for curve in curves:
+        for reading in curve.readings:
+            bounds = reading.start.astimezone(UTC), reading.length
+            by_bounds.pop(bounds, None)
+            by_bounds[bounds] = reading
+    readings = keep_last(list(by_bounds.values()))
+    return replace(
+        curves[-1],
+        readings=readings,
+        told_at=max(curve.told_at for curve in curves),
+        dropped=sum(curve.dropped for curve in curves),
+        step_minutes=_steps_of(readings),
+    )
+
+
+def _steps_of(readings: Iterable[IntervalReading]) -> tuple[int, ...]:
+    return tuple(sorted({reading.length // _MINUTE for reading in readings}))
+
+
+def build_days(origin: Origin, days: Sequence[tuple[date, Decimal | None]]) -> FileSeries:
+    """Return the daily energy of rows in Wh."""
+    points = [{"d": day.isoformat(), "v": _to_text(value), "p": "P1D"} for day, value in days]
+    series = daily_of(origin.direction)
+    parsed = parse_daily({"grandeur": [origin.grandeur("EA", "Wh", points=points)]}, series)
+    return origin.series(series, parsed, _ends_of(parsed) or [local_midnight(day + ONE_DAY) for day, _ in days])
+
+
+def build_registers(origin: Origin, rows: Sequence[IndexRow], dropped: int = 0) -> list[FileSeries]:
+    """Return the registers, and the daily energy between consecutive midnights; ``dropped``: rows of no midnight.
+
+    An index that falls, or rises beyond what a meter can deliver, is that of another meter: that day has no energy.
+    """
+    payload = {"contexte": [{"grandeur": [origin.grandeur("EA", "Wh", **_to_registers(rows))]}]}
+    series = registers_of(origin.direction)
+    parsed = parse_registers(payload, series)
+    midnights = [reading.start for reading in parsed.readings] or [local_midnight(row.day) for row in rows]
+    told = {reading.start.date() for reading in parsed.readings}
+    lost = len({row.day for row in rows} - told) + dropped
+    registers = origin.series(series, parsed, midnights, dropped=lost)
+    entries = [Entry(reading.start.date().isoformat(), reading.amount) for reading in parsed.readings]
+    days = [
+        IntervalReading(local_midnight(energy.day), day_length(energy.day), energy.total * MILLIWATT_HOURS_PER_WH)
+        for energy in day_energies(entries)
+    ]
+    daily = origin.series(daily_of(origin.direction), ParsedAnswer(days), midnights)
+    return [registers, daily]
+
+
+def _to_registers(rows: Iterable[IndexRow]) -> dict[str, Any]:
+    total: list[dict[str, Any]] = []
+    calendars: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for row in rows:
+        if row.watt_hours is None:
+            continue
+        point = {"d": row.day.isoformat(), "v": _to_text(row.watt_hours)}
+        if row.period:
+            calendars.setdefault(row.calendar, {}).setdefault(row.period, []).append(point)
+        else:
+            total.append(point)
+    return {
+        "cadranTotalisateur": {"valeur": total},
+        "calendrier": [
+            {"idCalendrier": name, "classeTemporelle": _to_periods(periods)} for name, periods in calendars.items()
+        ],
+    }
+
+
+def _to_periods(periods: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [{"idClasseTemporelle": period, "valeur": points} for period, points in periods.items()]
+
+
+def _ends_of(parsed: ParsedAnswer) -> list[datetime]:
+    return [reading.start.astimezone(UTC) + reading.length for reading in parsed.readings]
+
+
+def _to_label(end: datetime) -> str:
+    local = end.astimezone(PARIS).replace(tzinfo=None) if end.tzinfo else end
+    return local.isoformat(" ", "seconds")
+
+
+def _to_local(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=PARIS)
+
+
+def _to_text(number: Decimal | None) -> str | None:
+    """Return a number as an answer has it: without an exponent."""
+    return None if number is None else format(number, "f")
+
+
+def day_of_midnight(moment: datetime) -> tuple[date, bool] | None:
+    """Return the civil day that an index begins, and whether its label is exact; None for another time of day.
+
+    Exports of early 2024 write a midnight of summer as ``01:00+02:00``: the index is that of midnight (measured).
+    """
+    local = moment.astimezone(PARIS) if moment.tzinfo else moment.replace(tzinfo=PARIS)
+    clock = (local.hour, local.minute, local.second)
+    if clock == (0, 0, 0):
+        return local.date(), True
+    if clock == (1, 0, 0) and local.dst():
+        return civil_date(local), False
+    return None

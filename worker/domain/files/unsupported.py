@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from worker.domain.files.tables import TableLine, plain_name
+from worker.domain.files.cells import TableLine, plain_name
 
 _SITE: Final = "download the load curve or the daily energy from your account at Enedis"
 _PORTAL: Final = "ask for the load curve (R63) or the indexes (R64) as CSV or JSON"

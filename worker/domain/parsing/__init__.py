@@ -1,1 +1,45 @@
-"""Parsers of suppliers' answers: units and time stamps are converted here and nowhere else."""
+"""Parsers of suppliers' answers: units and time stamps are converted here and nowhere else.
+
+The parser of each series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from worker.domain.answers import Json
+from worker.domain.parsing.contracts import parse_contract, parse_gas_contract
+from worker.domain.parsing.electricity import parse_daily, parse_load_curve, parse_max_power, parse_registers
+from worker.domain.parsing.gas import parse_gas_days, parse_gas_periods
+from worker.domain.parsing.values import ParsedAnswer
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow
+
+# An answer and the window that was asked for. Raises MalformedAnswer where it is no answer of the series at all.
+Parser = Callable[[Json, DateWindow], ParsedAnswer]
+
+
+def _for(series: Series, parse_series: Callable[[Json, Series], ParsedAnswer]) -> Parser:
+    """Return a parser of answers that tell their days themselves."""
+    return lambda payload, window: parse_series(payload, series)
+
+
+PARSERS: Final[Mapping[Series, Parser]] = {
+    Series.DAILY: _for(Series.DAILY, parse_daily),
+    Series.LOAD_CURVE: _for(Series.LOAD_CURVE, parse_load_curve),
+    Series.PRODUCTION_DAILY: _for(Series.PRODUCTION_DAILY, parse_daily),
+    Series.PRODUCTION_LOAD_CURVE: _for(Series.PRODUCTION_LOAD_CURVE, parse_load_curve),
+    Series.MAX_POWER: _for(Series.MAX_POWER, parse_max_power),
+    Series.REGISTERS: _for(Series.REGISTERS, parse_registers),
+    Series.PRODUCTION_REGISTERS: _for(Series.PRODUCTION_REGISTERS, parse_registers),
+    Series.CONTRACT: parse_contract,
+    Series.GAS_DAILY: lambda payload, window: parse_gas_days(payload),
+    Series.GAS_PUBLISHED: lambda payload, window: parse_gas_periods(payload),
+    Series.GAS_CONTRACT: parse_gas_contract,
+}
+
+
+def parse(payload: Json, series: Series, window: DateWindow) -> ParsedAnswer:
+    """Parse an answer of a series to the request for a window. Raises MalformedAnswer."""
+    return PARSERS[series](payload, window)

@@ -18,6 +18,11 @@ in another way.
 
 Source: GRDF, swagger of ADICT v2; recorded answers; the code of lowatt-grdf, PyGazpar and aeneria. That a day without
 ``journee_gaziere`` is the one of its first instant is inferred.
+
+The records of GRDF's answers: their names as they are meant, the words in them, and what a record says of itself.
+
+GRDF has misspelt one of its own names with a colon at its end (``"perim_donnees_techniques:"``), so blanks and colons
+there are no part of any name. Its words come with accents and without, in any case.
 """
 
 from __future__ import annotations
@@ -28,13 +33,55 @@ from datetime import UTC, date, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from worker.domain.measures.answers import Json
-from worker.domain.measures.overlaps import keep_latest_periods
-from worker.domain.measures.readings import ONE_DAY, DateWindow, IntervalReading, civil_date, local_midnight
-from worker.domain.parsing.gas_records import clean_names, is_absent, object_of, translate_quality, translate_status
-from worker.domain.parsing.parsed_answer import ParsedAnswer
-from worker.domain.parsing.values import parse_date, parse_decimal, parse_text, to_plain, to_whole
+from worker.domain.answers import Json, parse_text
+from worker.domain.documents import keep_latest_periods
+from worker.domain.parsing.values import ParsedAnswer, parse_date, parse_decimal, to_plain, to_whole
+from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, civil_date, local_midnight
 from worker.errors import WrongShape
+
+_ABSENT: Final = "absence de donnees"
+_QUALITIES: Final = {"mesure": "measured", "estime": "estimated", "corrige": "corrected"}
+_STATES: Final = {
+    "provisoire": "provisional",
+    "definitive": "final",
+    "definitif": "final",
+}
+KNOWN_QUALITIES: Final = frozenset({*_QUALITIES, _ABSENT})
+KNOWN_STATES: Final = frozenset(_STATES)
+
+
+def clean_names(record: Json) -> Mapping[str, Json]:
+    """Return the fields of a record by their names without what a typing error has added; empty if it is no object."""
+    if not isinstance(record, dict):
+        return {}
+    # A name that is right as it stands wins over a misspelt one.
+    return {name.rstrip(": "): value for name, value in sorted(record.items(), key=lambda field: -len(field[0]))}
+
+
+def object_of(fields: Mapping[str, Json], name: str) -> Mapping[str, Json]:
+    """Return the object of this name; empty where there is none."""
+    return clean_names(fields.get(name))
+
+
+def is_absent(quality: Json) -> bool:
+    """Return whether the word says that there is no reading."""
+    return to_plain(parse_text(quality) or "") == _ABSENT
+
+
+def translate_quality(raw: Json) -> str | None:
+    """Return ``measured``, ``estimated`` or ``corrected``; an unknown word in lower case."""
+    return _translate(raw, _QUALITIES)
+
+
+def translate_status(raw: Json) -> str | None:
+    """Return ``provisional`` or ``final``; an unknown word in lower case."""
+    return _translate(raw, _STATES)
+
+
+def _translate(raw: Json, words: Mapping[str, str]) -> str | None:
+    text = parse_text(raw)
+    return None if text is None else words.get(to_plain(text), text.lower())
+
 
 DAILY_TYPES: Final = frozenset({"informative journalier", "informative journaliere"})
 PUBLISHED_TYPES: Final = frozenset({"publiee"})

@@ -15,9 +15,9 @@ from typing import Final
 from sqlalchemy import Connection
 
 from config.settings import Settings
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.documents import ALL_KEYS, key_of
-from worker.domain.measures.series import Doctype
+from worker.domain.account import AccountState
+from worker.domain.documents import ALL_KEYS, key_of
+from worker.domain.series import Doctype
 from worker.ops.backups.archive import BackupRefused, Row, write_archive
 from worker.runtime.keys import build_backup_sealer, build_erasure_hashes
 from worker.runtime.process import Runtime

@@ -14,8 +14,8 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.readings import civil_date
+from worker.domain.account import Account, AccountState
+from worker.domain.windows import civil_date
 from worker.errors import ConsentStopped
 from worker.runtime.process import Runtime
 from worker.stores.ledger_file import LedgerEntry, LedgerKind

@@ -23,10 +23,10 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from config.settings import Settings
+from worker.domain.account import AccountState
 from worker.domain.clock import real_clock
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.documents import key_of
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import key_of
+from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.ops.backups.archive import Archive, BackupRefused, Row, to_line
 from worker.ops.backups.blocks import Checksum

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from config.settings import Settings
-from worker.domain.measures.series import Doctype
+from worker.domain.series import Doctype
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.runtime.stores import build_measures

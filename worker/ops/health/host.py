@@ -23,7 +23,7 @@ from config.unknown_settings import removed_settings, unknown_settings
 from config.validation import is_production
 from worker.clients.endpoints import host_of
 from worker.clients.suppliers import GRDF
-from worker.domain.measures.readings import day_length
+from worker.domain.windows import day_length
 from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.keys import OTHERS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worker.domain.measures.readings import PARIS
+from worker.domain.windows import PARIS
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, ok, warn
 from worker.stores.registry.outputs.outputs import list_outputs

@@ -12,8 +12,8 @@ from worker.clients.session import Transport
 from worker.clients.suppliers import ENEDIS, SUPPLIERS
 from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import clock_from
-from worker.domain.measures.readings import PARIS, civil_date
-from worker.domain.measures.series import is_gateway
+from worker.domain.series import is_gateway
+from worker.domain.windows import PARIS, civil_date
 from worker.errors import GatewayBanned
 from worker.ops.capacity import capacity_of
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worker.domain.measures.readings import civil_date
+from worker.domain.windows import civil_date
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, ok, warn
 from worker.stores.registry.api_tokens import ApiToken, ApiTokenTable

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from worker.domain.measures.documents import KeyRange, packed_doctype
-from worker.domain.measures.packing import PACKED_SERIES, UNPACKED_DOCTYPES
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import KeyRange, packed_doctype
+from worker.domain.packing import PACKED_SERIES, UNPACKED_DOCTYPES
+from worker.domain.series import Doctype
 
 Document = dict[str, Any]
 Ranges = Mapping[Doctype, KeyRange]

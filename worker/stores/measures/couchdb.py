@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from worker.domain.measures.series import Doctype
+from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.measures.base import NO_ROWS, Document, DocumentsByDoctype, Ranges, Rows, database_name
 from worker.stores.measures.couchdb_http import CouchAnswer, CouchServer, error_name

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-from worker.domain.measures.documents import packed_doctype
-from worker.domain.measures.packing import PACKED_SERIES, UNPACKED_DOCTYPES
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import packed_doctype
+from worker.domain.packing import PACKED_SERIES, UNPACKED_DOCTYPES
+from worker.domain.series import Doctype
 from worker.stores.measures.base import Layout
 from worker.stores.measures.instrumented import InstrumentedStore
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from worker.domain.measures.packing import (
+from worker.domain.packing import (
     FORMAT,
     Fields,
     PackedValue,
@@ -22,7 +22,7 @@ from worker.domain.measures.packing import (
     pack_values,
     unpack_values,
 )
-from worker.domain.measures.series import Doctype
+from worker.domain.series import Doctype
 
 
 class ValueWrite(NamedTuple):

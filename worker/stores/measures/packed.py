@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.measures.documents import account_of, key_of, packed_doctype
-from worker.domain.measures.packing import UnknownPack, from_value, pack_range, place_of, to_value, unpack_values
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.documents import account_of, key_of, packed_doctype
+from worker.domain.packing import UnknownPack, from_value, pack_range, place_of, to_value, unpack_values
+from worker.domain.series import Doctype, Series
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.measures.base import NO_ROWS, Document, DocumentsByDoctype, Ranges, Rows
 from worker.stores.measures.pack_revisions import ValueWrite, decide_writes, revision_of

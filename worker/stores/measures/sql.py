@@ -29,7 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TypeEngine
 
-from worker.domain.measures.series import DetailType, Doctype
+from worker.domain.series import DetailType, Doctype
 from worker.errors import WriteRefused
 from worker.stores.database import Database, DatabaseUse, build_insert
 from worker.stores.measures.base import NO_ROWS, Document, DocumentsByDoctype, Ranges, Rows

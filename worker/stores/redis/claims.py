@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow
 from worker.stores.redis.connection import PrefixedKeys
 
 FAILURES_TTL_S: Final = 24 * 3600

@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from worker.domain.fleet.backoff import REDIS_FIRST_DELAY_S, REDIS_LONGEST_DELAY_S, REDIS_RETRIES
+from worker.domain.retry import REDIS_FIRST_DELAY_S, REDIS_LONGEST_DELAY_S, REDIS_RETRIES
 from worker.errors import StoreUnavailable
 from worker.metrics import STORE_ERRORS
 from worker.stores.redis.addresses import Sentinels, parse_sentinels

@@ -26,7 +26,8 @@ from pydantic import TypeAdapter
 from redis import Redis
 from redis.client import Pipeline
 
-from worker.domain.consent.connection_requests import REQUEST_LIFE, ConnectionRequest, RequestState
+from worker.domain.connection_request import ConnectionRequest, RequestState
+from worker.domain.consents import REQUEST_LIFE
 from worker.errors import OperatorFault
 from worker.stores.redis.connection import PrefixedKeys
 from worker.stores.sealing import Sealer

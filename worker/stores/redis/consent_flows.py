@@ -17,8 +17,8 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from worker.domain.consent.proxy import ProxyCaller
-from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.account import DEFAULT_TENANT
+from worker.domain.oauth_proxy import ProxyCaller
 from worker.stores.redis.connection import PrefixedKeys
 
 LIFE_S: Final = 900

@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow
 from worker.stores.redis.connection import PrefixedKeys
 
 # Ids begin with one of 22 letters and go on with one of 32 signs, so a million accounts make 44 fields a hash.  By

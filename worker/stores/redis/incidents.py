@@ -23,8 +23,8 @@ from typing import Any, Final, cast
 
 from redis.client import Pipeline
 
-from worker.domain.fleet.incidents import BY_HAND_LASTS, LONGEST_WAIT, SLOTS, Incident, IncidentKind, RecentAnswer
-from worker.domain.measures.messages import WindowJob
+from worker.domain.incident import BY_HAND_LASTS, LONGEST_WAIT, SLOTS, Incident, IncidentKind, RecentAnswer
+from worker.domain.messages import WindowJob
 from worker.stores.redis.connection import PrefixedKeys
 
 MOST_RECENT: Final = 1_000

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from worker.domain.fleet.outcomes import Call, call_to_fields, calls_from_fields
+from worker.domain.calls import Call, call_to_fields, calls_from_fields
 from worker.stores.redis.claims import ClaimStore
 from worker.stores.redis.connection import escape_glob
 from worker.stores.redis.coverage import CoverageStore

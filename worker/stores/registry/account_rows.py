@@ -12,12 +12,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, insert, or_, select, update
 
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.consents import ConsentKind
-from worker.domain.consent.evidence import EvidenceEvent
-from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.measures.readings import civil_date
-from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
+from worker.domain.account import DEFAULT_TENANT, Account, AccountState
+from worker.domain.consents import ConsentKind
+from worker.domain.evidence import EvidenceEvent
+from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
+from worker.domain.windows import civil_date
 from worker.errors import ConsentEnded, ConsentStopped, UnknownAccount, describe_code
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_EVIDENCE, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
 

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Connection, Select, delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.invitations import Invitation
-from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.measures.series import USUAL_SERIES, Series
+from worker.domain.account import DEFAULT_TENANT, Account, AccountState
+from worker.domain.invitation import Invitation
+from worker.domain.series import USUAL_SERIES, Series
 from worker.errors import ConsentEnded, ConsentStopped, StoreUnavailable, UnknownAccount
 from worker.stores.database import Database
 from worker.stores.registry import account_rows, migrations, series_choice

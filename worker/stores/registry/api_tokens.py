@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row, insert, or_, select, update
 
-from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.account import DEFAULT_TENANT
 from worker.errors import DataError
 from worker.stores.database import ClockedTable
 from worker.stores.encryption import SecretTexts

@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, or_, select, text
 
-from worker.domain.measures.completeness import DayLedger
-from worker.domain.measures.holes import COMPARED_SERIES, MissingCurve, find_missing_curve
-from worker.domain.measures.series import Series
+from worker.domain.completeness import COMPARED_SERIES, DayLedger, MissingCurve, find_missing_curve
+from worker.domain.series import Series
 from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry import account_rows, outcomes
 from worker.stores.registry.due import may_be_asked_on

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, select
 
-from worker.domain.consent.consents import HOUSEHOLD_CHANNEL, Notice, NoticeKind
+from worker.domain.consents import HOUSEHOLD_CHANNEL, Notice, NoticeKind
 from worker.stores.database import build_insert
 from worker.stores.registry.tables import HOUSEHOLD_ACCOUNTS, MAIL_ADDRESSES, NOTICES, PENDING_REFUSALS
 

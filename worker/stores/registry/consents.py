@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select
 
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.consents import ConsentKind, ConsentProof, EndReason, Proof
-from worker.domain.consent.evidence import HOUSEHOLD, LAST_DAY, DatesSource, PersonalPart
-from worker.domain.measures.readings import local_midnight
+from worker.domain.account import Account, AccountState
+from worker.domain.consents import ConsentKind, ConsentProof, EndReason, Proof
+from worker.domain.evidence import HOUSEHOLD, LAST_DAY, DatesSource, PersonalPart
+from worker.domain.windows import local_midnight
 from worker.errors import ConsentStopped
 from worker.stores.database import Database, SealedTable
 from worker.stores.registry import account_rows, consent_rows

@@ -14,11 +14,11 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, tuple_
 
-from worker.domain.measures.completeness import DayLedger
-from worker.domain.measures.readings import civil_date
-from worker.domain.measures.series import Series
+from worker.domain.completeness import DayLedger
+from worker.domain.schedule import NIGHTS_WITHOUT_CURVE
+from worker.domain.series import Series
+from worker.domain.windows import civil_date
 from worker.stores.database import Database
-from worker.stores.registry.outcomes import NIGHTS_WITHOUT_CURVE
 from worker.stores.registry.tables import ACTIVE, NEVER, SERIES_OUTCOMES
 
 _C = SERIES_OUTCOMES.c

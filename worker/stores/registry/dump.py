@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Insert, MetaData, String, Table, case, insert, literal, null, select, update
 
-from worker.domain.consent.consents import EndReason
+from worker.domain.consents import EndReason
 from worker.stores.database import Database, build_insert
 from worker.stores.registry.proxy.grants import end_grants
 from worker.stores.registry.tables import (

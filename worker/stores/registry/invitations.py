@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, null, select, update
 
+from worker.domain.account import DEFAULT_TENANT
 from worker.domain.clock import Clock, real_clock
-from worker.domain.consent.invitations import INVITATION_LIFE, Invitation, InvitationPurpose
-from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.invitation import INVITATION_LIFE, Invitation, InvitationPurpose
 from worker.errors import DataError, OperatorFault
 from worker.stores.database import Database, SealedTable, place_of
 from worker.stores.encryption import SecretTexts

@@ -12,8 +12,8 @@ from typing import Final
 
 from sqlalchemy import delete, select, update
 
-from worker.domain.consent.consents import HOUSEHOLD_CHANNEL, Notice
-from worker.domain.fleet.backoff import NOTICE_DELAYS
+from worker.domain.consents import HOUSEHOLD_CHANNEL, Notice
+from worker.domain.retry import NOTICE_DELAYS
 from worker.stores.database import SqlTable
 from worker.stores.registry import consent_rows
 from worker.stores.registry.tables import NOTICES

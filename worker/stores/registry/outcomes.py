@@ -12,15 +12,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Final, TypedDict
+from typing import Any, TypedDict
 
 from sqlalchemy import Connection, Row, bindparam, case, select, update
 
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.completeness import DayLedger, DayMark, DayState
-from worker.domain.measures.holes import MIN_EMPTY_DAYS_AFTER_CURVE, find_missing_curve
-from worker.domain.measures.recent_answers import Answered, FinishedAnswer, RecentAnswers
-from worker.domain.measures.series import Series, SeriesSwitch
+from worker.domain.account import AccountState
+from worker.domain.comparison import Answered, FinishedAnswer, RecentAnswers
+from worker.domain.completeness import MIN_EMPTY_DAYS_AFTER_CURVE, DayLedger, DayMark, DayState, find_missing_curve
+from worker.domain.schedule import NIGHTS_WITHOUT_CURVE
+from worker.domain.series import Series, SeriesSwitch
 from worker.stores.registry import account_rows, consent_rows, series_choice
 from worker.stores.registry.series_choice import SeriesChoice
 from worker.stores.registry.tables import ACCOUNTS, NEVER, NO_DAY, SERIES_OUTCOMES
@@ -28,8 +28,6 @@ from worker.stores.registry.tables import ACCOUNTS, NEVER, NO_DAY, SERIES_OUTCOM
 # A meter number (14 digits), or any long word that may be a token.
 _SECRET = re.compile(r"(?<!\d)\d{14}(?!\d)|[\w+/=-]{32,}")
 _MAX_MESSAGE_LENGTH = 500
-# An account without a load curve is asked for it once a week: when the collection begins, one call returns all of it.
-NIGHTS_WITHOUT_CURVE: Final = 7
 _C = SERIES_OUTCOMES.c
 _ROW = (_C.account_id == bindparam("p_account"), _C.series == bindparam("p_series"))
 # Building these statements costs more than running them.

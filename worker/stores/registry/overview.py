@@ -7,8 +7,8 @@ from datetime import date, datetime
 
 from sqlalchemy import case, distinct, func, null, or_, select
 
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.series import Series, SeriesSwitch
+from worker.domain.account import AccountState
+from worker.domain.series import Series, SeriesSwitch
 from worker.stores.database import SqlTable
 from worker.stores.registry.account_rows import IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.notices import MAX_ATTEMPTS

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import delete, select
 
-from worker.domain.fleet.policy import FleetPolicy
+from worker.domain.schedule import FleetPolicy
 from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry.tables import POLICIES
 

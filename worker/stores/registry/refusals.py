@@ -11,11 +11,11 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, case, func, or_, select, update
 
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.consents import Notice, PendingRefusal
-from worker.domain.consent.evidence import SUPPLIER
-from worker.domain.measures.readings import civil_date
-from worker.domain.measures.series import of_supplier
+from worker.domain.account import Account, AccountState
+from worker.domain.consents import Notice, PendingRefusal
+from worker.domain.evidence import SUPPLIER
+from worker.domain.series import of_supplier
+from worker.domain.windows import civil_date
 from worker.errors import ConsentEnded, ConsentStopped
 from worker.stores.database import Database, SealedTable, build_insert
 from worker.stores.registry import account_rows, consent_rows

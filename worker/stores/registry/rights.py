@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
+from worker.domain.access_right import ProofState, Right, RightRecord, RightState
+from worker.domain.account import Account, AccountState
 from worker.domain.clock import real_clock
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.rights import ProofState, Right, RightRecord, RightState
 from worker.stores.database import Database, SealedTable, place_of
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry import account_rows

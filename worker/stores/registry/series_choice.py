@@ -31,8 +31,8 @@ from sqlalchemy import (
     update,
 )
 
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier, suppliers_of
+from worker.domain.account import AccountState
+from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier, suppliers_of
 from worker.errors import SeriesNotOffered
 from worker.stores.database import Database, SqlTable, build_insert
 from worker.stores.registry import account_rows

@@ -34,15 +34,14 @@ from sqlalchemy import (
     true,
 )
 
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind, NoticeKind, Proof
-from worker.domain.consent.evidence import DatesSource, EvidenceEvent
-from worker.domain.consent.invitations import InvitationPurpose
-from worker.domain.consent.rights import ProofState, RightRole, RightState
-from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.fleet.outcomes import AnswerClass
-from worker.domain.measures.deviations import DeviationKind
-from worker.domain.measures.series import Doctype, Series, SeriesSwitch
+from worker.domain.access_right import ProofState, RightRole, RightState
+from worker.domain.account import DEFAULT_TENANT, AccountState
+from worker.domain.answers import DeviationKind
+from worker.domain.calls import AnswerClass
+from worker.domain.consents import ConsentKind, NoticeKind, Proof
+from worker.domain.evidence import DatesSource, EvidenceEvent
+from worker.domain.invitation import InvitationPurpose
+from worker.domain.series import Doctype, Series, SeriesSwitch
 from worker.stores.database import UtcDateTime
 
 
@@ -469,7 +468,7 @@ AUDIT_LOG = Table(
     Column("id", _sortable(32), primary_key=True),  # Sorts by time: the moment in µs, then random letters.
     Column("at", UtcDateTime, nullable=False),
     Column("tenant", _sortable(32)),  # NULL: of the installation, or not known.
-    Column("actor_kind", String(16), nullable=False),  # A worker.domain.consent.audit.ActorKind.
+    Column("actor_kind", String(16), nullable=False),  # A worker.domain.audit_entry.ActorKind.
     Column("actor", String(100), nullable=False),  # Id of session or token, name of operator or of the machine's user.
     Column("action", String(64), nullable=False),
     Column("account_id", _sortable(32)),

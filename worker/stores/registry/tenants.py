@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from sqlalchemy import insert, select, update
 
+from worker.domain.account import DEFAULT_TENANT
 from worker.domain.clock import Clock, real_clock
-from worker.domain.consent.tenants import DEFAULT_TENANT
 from worker.errors import UnknownTenant
 from worker.stores.database import Database, SealedTable, place_of
 from worker.stores.registry.tables import TENANTS

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 
 from sqlalchemy import Connection, Select, delete, func, insert, or_, select, update
 
-from worker.domain.consent.accounts import AccountState
+from worker.domain.account import AccountState
 from worker.stores.database import SealedTable, place_of
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import ACCOUNTS, TOKEN_USERS, TOKENS

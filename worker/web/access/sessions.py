@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.domain.consent.access_keys import KeyKind
+from worker.domain.sessions import KeyKind
 from worker.runtime.process import Runtime
 from worker.web.consent.browser_names import BROWSER_COOKIE
 from worker.web.context import RuntimeDep, SessionDep, delete_cookie, is_session_form

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.accounts.access.ways_back import CODE
 from worker.accounts.notice_services import is_mail_address
-from worker.domain.consent.access_keys import KEY_LIVES, AccessKey, KeyKind
+from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.stores.registry.households.households import Household

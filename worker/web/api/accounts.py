@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 from worker.accounts.assertion import MeterErased
 from worker.accounts.status import AccountStatus, AccountSummary, status_of
 from worker.clients.suppliers import ENEDIS, GRDF
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.evidence import HOUSEHOLD
+from worker.domain.account import Account, AccountState
+from worker.domain.evidence import HOUSEHOLD
 from worker.errors import MeterElsewhere
 from worker.runtime.process import Runtime
 from worker.web.api.auth import Caller, MayErase, MayStop, ReadAccounts, ReadAsClient, WriteAccounts

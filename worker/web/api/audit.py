@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 
-from worker.domain.consent.audit import AuditAction, AuditFilter, days_of
+from worker.domain.audit_entry import AuditAction, AuditFilter, days_of
 from worker.web.api.auth import ReadAudit
 from worker.web.api.schemas import AuditPage, AuditRow, error_responses
 from worker.web.context import RuntimeDep

@@ -17,11 +17,10 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.audit import ActorKind, AuditEntry, AuditFilter
-from worker.domain.consent.invitations import Invitation
-from worker.domain.consent.scopes import Scope
-from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.account import DEFAULT_TENANT, Account, AccountState
+from worker.domain.audit_entry import ActorKind, AuditEntry, AuditFilter
+from worker.domain.invitation import Invitation
+from worker.domain.sessions import Scope
 from worker.errors import UnknownAccount
 from worker.logs import fields
 from worker.runtime.process import Runtime

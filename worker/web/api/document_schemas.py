@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse
 
-from worker.domain.exports.document_schemas import document_schema
-from worker.domain.measures.series import Doctype, suppliers_of
+from worker.domain.exports import document_schema
+from worker.domain.series import Doctype, suppliers_of
 from worker.runtime.process import Runtime
 from worker.web.api.schemas import SchemaList, error_responses
 from worker.web.context import RuntimeDep

@@ -11,8 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartException
 
 from worker.accounts.status import EXAMPLE_ID
-from worker.domain.files.file_series import FileFault
-from worker.domain.measures.series import Series
+from worker.domain.files.cells import FileFault
+from worker.domain.series import Series
 from worker.sync.file_import import FileComparison
 from worker.web.api.auth import MayImport
 from worker.web.api.schemas import AccountId, error_responses

@@ -15,7 +15,7 @@ from worker.accounts.invitations import (
     SentInvitation,
 )
 from worker.clients.suppliers import ENEDIS, GRDF
-from worker.domain.consent.invitations import Invitation
+from worker.domain.invitation import Invitation
 from worker.errors import MeterElsewhere
 from worker.runtime.process import Runtime
 from worker.stores.registry.invitations import UnknownInvitation

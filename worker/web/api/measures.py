@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
-from worker.domain.exports.public_documents import to_public_fields
-from worker.domain.measures.documents import key_of
-from worker.domain.measures.series import Period, Series, daily_of
+from worker.domain.documents import key_of
+from worker.domain.exports import to_public_fields
+from worker.domain.series import Period, Series, daily_of
 from worker.web.api.auth import ReadMeasures
 from worker.web.api.schemas import AccountId, MeasurePage, error_responses
 from worker.web.context import RuntimeDep

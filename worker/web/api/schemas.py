@@ -12,9 +12,9 @@ from worker.accounts.assertion import MAX_REFERENCE_LENGTH
 from worker.accounts.invitations import InvitationSummary
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.status import EXAMPLE_ID, AccountSummary
-from worker.domain.consent.audit import AuditEntry
-from worker.domain.exports.document_schemas import detail_schema
-from worker.domain.measures.series import Doctype, Period, Series, SeriesSwitch
+from worker.domain.audit_entry import AuditEntry
+from worker.domain.exports import detail_schema
+from worker.domain.series import Doctype, Period, Series, SeriesSwitch
 
 AccountId = Annotated[
     str,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from worker.accounts.series_choice import AccountSeries
-from worker.domain.measures.series import Series, SeriesSwitch
+from worker.domain.series import Series, SeriesSwitch
 from worker.web.api.auth import ReadAccounts, WriteAccounts
 from worker.web.api.schemas import AccountId, SeriesChoices, SeriesSwitches, error_responses
 from worker.web.context import RuntimeDep, switch_series

@@ -20,7 +20,7 @@ from typing import Final
 from fastapi import Request, Response
 
 from worker.domain.clock import real_clock
-from worker.domain.consent.connection_requests import REQUEST_LIFE
+from worker.domain.consents import REQUEST_LIFE
 from worker.runtime.process import Runtime
 from worker.web.context import read_cookie, set_cookie
 

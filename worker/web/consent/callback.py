@@ -22,9 +22,9 @@ from fastapi.responses import RedirectResponse
 from worker.app import enqueue_request
 from worker.clients.callback import LONGEST_STATE, Callback
 from worker.clients.suppliers import ENEDIS
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.audit import AuditAction
-from worker.domain.consent.connection_requests import (
+from worker.domain.account import Account
+from worker.domain.audit_entry import AuditAction
+from worker.domain.connection_request import (
     LONGEST_QUERY,
     MOST_METERS,
     ConnectedAccount,

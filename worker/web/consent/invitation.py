@@ -13,8 +13,8 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.clients.suppliers import ENEDIS
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.invitations import Invitation, InvitationPurpose
+from worker.domain.account import Account, AccountState
+from worker.domain.invitation import Invitation, InvitationPurpose
 from worker.runtime.process import Runtime
 from worker.web.audit import note_subject
 from worker.web.consent.browser_names import BrowserNames, read_browser_names, set_browser_names

@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
+from worker.domain.account import DEFAULT_TENANT
 from worker.domain.clock import real_clock
-from worker.domain.consent.invitations import Invitation
-from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.invitation import Invitation
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.browser_names import BrowserNames, read_browser_names, set_browser_names

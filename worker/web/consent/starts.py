@@ -10,7 +10,7 @@ from typing import Final
 
 from fastapi import Request
 
-from worker.domain.consent.invitations import Invitation
+from worker.domain.invitation import Invitation
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.addresses import client_address

@@ -15,10 +15,17 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
 
-from worker.domain.exports.public_documents import csv_columns, to_csv_fields, to_public_fields
-from worker.domain.exports.spreadsheets import Cell, Heading, spreadsheet_cells, spreadsheet_headings
-from worker.domain.measures.documents import Document
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import Document
+from worker.domain.exports import (
+    Cell,
+    Heading,
+    csv_columns,
+    spreadsheet_cells,
+    spreadsheet_headings,
+    to_csv_fields,
+    to_public_fields,
+)
+from worker.domain.series import Doctype
 from worker.texts import translate
 
 CSV_TYPE: Final = "text/csv; charset=utf-8"

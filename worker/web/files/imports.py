@@ -12,9 +12,9 @@ from typing import Final
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
-from worker.domain.consent.accounts import Account
-from worker.domain.files.file_series import FileFault, FileRefused, FileSeries
-from worker.domain.files.reading import read_file
+from worker.domain.account import Account
+from worker.domain.files import read_file
+from worker.domain.files.cells import FileFault, FileRefused, FileSeries
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.sync.file_import import FileComparison, describe_counts

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
-from worker.domain.exports.public_documents import csv_varies, find_tariff_periods
-from worker.domain.measures.documents import Document, key_of, key_range
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Doctype, Period, Series, find_doctype, periods_of
+from worker.domain.documents import Document, key_of, key_range
+from worker.domain.exports import csv_varies, find_tariff_periods
+from worker.domain.series import Doctype, Period, Series, find_doctype, periods_of
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.stores.measures.base import MeasureStore
 from worker.web.errors import HttpRefusal
 

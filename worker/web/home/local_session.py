@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
-from worker.domain.consent.access_keys import KeyKind
 from worker.domain.networks import is_loopback_host, is_public_host
+from worker.domain.sessions import KeyKind
 from worker.runtime.web import WebAccess
 from worker.web.sessions import Session, load_session
 

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.accounts.assertion import MeterErased
 from worker.accounts.home.gateway_accounts import MeterConnected
-from worker.domain.consent.evidence import HOUSEHOLD
+from worker.domain.evidence import HOUSEHOLD
 from worker.runtime.process import Runtime
 from worker.web.audit import note_subject
 from worker.web.context import RuntimeDep, SessionDep, gas_suffix, is_session_form, publish_backfills

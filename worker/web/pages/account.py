@@ -14,10 +14,10 @@ from worker.accounts.explanations import coverage_of
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.accounts.status import AccountStatus, status_of
 from worker.clients.suppliers import GRDF
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.holes import Hole
-from worker.domain.measures.readings import ONE_DAY, civil_date
-from worker.domain.measures.series import Direction, Quantity, daily_of, find_curve, is_gateway, of_supplier
+from worker.domain.account import Account, AccountState
+from worker.domain.completeness import Hole
+from worker.domain.series import Direction, Quantity, daily_of, find_curve, is_gateway, of_supplier
+from worker.domain.windows import ONE_DAY, civil_date
 from worker.errors import ConsentStopped, FilesOnly
 from worker.runtime.process import Runtime
 from worker.web.context import RuntimeDep, SessionDep, name_service, needs_invitation

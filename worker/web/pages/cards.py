@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from worker.domain.measures.series import Granularity, Quantity, Series
+from worker.domain.series import Granularity, Quantity, Series
 from worker.runtime.process import Runtime
 from worker.web.pages.contract import ContractCard, to_contract
 from worker.web.pages.gas.billed import BilledCard, build_billed

@@ -13,9 +13,9 @@ from typing import Final
 
 from markupsafe import Markup
 
-from worker.domain.measures.amounts import DAY_PLACES, STEP_PLACES, count_places
-from worker.domain.measures.readings import ONE_DAY, day_length
-from worker.domain.measures.series import Quantity, Series, daily_of, find_curve
+from worker.domain.documents import DAY_PLACES, STEP_PLACES, count_places
+from worker.domain.series import Quantity, Series, daily_of, find_curve
+from worker.domain.windows import ONE_DAY, day_length
 from worker.web.pages.balance import balance_of, describe_balance, rows_of_both
 from worker.web.pages.day_slots import Slot
 from worker.web.pages.gas.details import count_marks, describe_day, list_marks, notes_on_marks

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.series import Series
+from worker.domain.documents import Entry
+from worker.domain.series import Series
 from worker.texts import load_texts
 from worker.web.pages.gas.contract import describe_gas_contract, gas_contract_in_short
 from worker.web.texts import Words

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from worker.domain.measures.readings import (
+from worker.domain.windows import (
     ONE_DAY,
     PARIS,
     IntervalReading,

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
-from worker.domain.consent.accounts import Account
-from worker.domain.measures.completeness import DayState
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.series import Direction, Series, dailies_of, find_curve
+from worker.domain.account import Account
+from worker.domain.completeness import DayState
+from worker.domain.series import Direction, Series, dailies_of, find_curve
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.runtime.process import Runtime
 from worker.web.pages.charts import Chart, Summary, summarize, to_chart
 from worker.web.pages.measures import (

@@ -6,8 +6,8 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from worker.domain.measures.series import daily_of
-from worker.domain.measures.windows import history_length
+from worker.domain.series import daily_of
+from worker.domain.windows import history_length
 from worker.web.context import RuntimeDep, SessionDep, gas_suffix, needs_invitation
 from worker.web.pages.account import KINDS
 from worker.web.render import render, words_of

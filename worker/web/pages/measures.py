@@ -13,11 +13,9 @@ from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from worker.domain.measures.amounts import round_change
-from worker.domain.measures.documents import ALL_KEYS, Entry, key_range, to_entry, to_reading
-from worker.domain.measures.readings import ONE_DAY, DateWindow, IntervalReading, day_length, local_midnight
-from worker.domain.measures.series import Doctype, Series, daily_of, find_curve
-from worker.domain.measures.windows import merge_windows
+from worker.domain.documents import ALL_KEYS, Entry, key_range, round_change, to_entry, to_reading
+from worker.domain.series import Doctype, Series, daily_of, find_curve
+from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, day_length, local_midnight, merge_windows
 from worker.stores.measures.base import MeasureStore
 from worker.web.pages.day_slots import Slot, day_slots
 

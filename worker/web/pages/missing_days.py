@@ -8,10 +8,10 @@ from typing import Final
 
 from worker.accounts.explain import SeriesExplanation
 from worker.accounts.status import AccountStatus
-from worker.domain.consent.accounts import Account
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Series, find_curve
+from worker.domain.account import Account
 from worker.domain.reasons import Reason
+from worker.domain.series import Series, find_curve
+from worker.domain.windows import ONE_DAY
 from worker.runtime.process import Runtime
 from worker.texts import has_text
 from worker.web.pages.measures import SpanMeasures, View

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-from worker.domain.measures.readings import ONE_DAY
+from worker.domain.windows import ONE_DAY
 from worker.web.pages.day_slots import Slot
 from worker.web.pages.measures import Against, Span, View
 from worker.web.texts import Words

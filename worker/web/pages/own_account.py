@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from worker.domain.consent.accounts import Account
+from worker.domain.account import Account
 from worker.errors import UnknownAccount
 from worker.web.context import RuntimeDep, SessionDep
 

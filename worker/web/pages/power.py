@@ -12,10 +12,10 @@ from typing import Final
 
 from markupsafe import Markup
 
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.peaks import Peak, find_highest, subscribed_on, to_peaks
-from worker.domain.measures.readings import ONE_DAY, DateWindow, day_length, local_midnight
-from worker.domain.measures.series import Series
+from worker.domain.documents import Entry
+from worker.domain.series import Series
+from worker.domain.totals import Peak, find_highest, subscribed_on, to_peaks
+from worker.domain.windows import ONE_DAY, DateWindow, day_length, local_midnight
 from worker.stores.measures.base import MeasureStore
 from worker.web.pages.charts import slot_label
 from worker.web.pages.day_slots import Slot

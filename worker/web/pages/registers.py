@@ -11,18 +11,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_WH
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.registers import (
-    BreakCause,
-    MonthEnergy,
-    day_energies,
-    find_breaks,
-    month_energies,
-    read_registers,
-)
-from worker.domain.measures.series import Direction, Series
+from worker.domain.documents import MILLIWATT_HOURS_PER_WH, Entry
+from worker.domain.series import Direction, Series
+from worker.domain.tariffs import BreakCause, MonthEnergy, day_energies, find_breaks, month_energies, read_registers
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.stores.measures.base import MeasureStore
 from worker.texts import load_texts
 from worker.web.pages.measures import Span, View, read_entries

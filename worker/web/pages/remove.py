@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request, Response
 
-from worker.domain.consent.evidence import HOUSEHOLD
+from worker.domain.evidence import HOUSEHOLD
 from worker.web.context import RuntimeDep, SessionDep, has_shares, is_session_form, needs_invitation, publish_revocation
 from worker.web.pages.own_account import OwnAccount
 from worker.web.render import refuse_form, render

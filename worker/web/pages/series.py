@@ -8,8 +8,8 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.domain.consent.accounts import Account
-from worker.domain.measures.series import Series, SeriesSwitch, daily_of
+from worker.domain.account import Account
+from worker.domain.series import Series, SeriesSwitch, daily_of
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter
 from worker.web.context import RuntimeDep, SessionDep, is_session_form, switch_series

@@ -17,7 +17,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from worker.domain.measures.amounts import MILLIWATT_HOURS_PER_KWH, count_places
+from worker.domain.documents import MILLIWATT_HOURS_PER_KWH, count_places
 from worker.web.pages.day_slots import Slot
 from worker.web.pages.measures import SpanMeasures, View
 from worker.web.render import ENVIRONMENT

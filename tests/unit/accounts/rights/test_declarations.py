@@ -26,9 +26,9 @@ from tests.support.declared_rights import (
 from tests.support.factories import NOW
 from tests.support.registries import all_rows
 from tests.support.right_register import LINE, RightRegister
-from worker.domain.consent.connection_requests import RequestState
-from worker.domain.consent.consents import ConsentKind, Proof
-from worker.domain.consent.rights import DeclaredRight, RightRole, RightState
+from worker.domain.access_right import DeclaredRight, RightRole, RightState
+from worker.domain.connection_request import RequestState
+from worker.domain.consents import ConsentKind, Proof
 from worker.errors import RateLimited, WorkerError
 from worker.runtime.process import Runtime
 

@@ -22,10 +22,10 @@ from tests.support.declared_rights import (
 )
 from tests.support.factories import NOW
 from tests.support.right_register import RightRegister
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind, EndReason, Proof
-from worker.domain.consent.invitations import InvitationPurpose
-from worker.domain.consent.rights import RightState
+from worker.domain.access_right import RightState
+from worker.domain.account import AccountState
+from worker.domain.consents import ConsentKind, EndReason, Proof
+from worker.domain.invitation import InvitationPurpose
 from worker.runtime.process import Runtime
 
 

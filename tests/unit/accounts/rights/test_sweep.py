@@ -12,10 +12,10 @@ from tests.support.declared_rights import PCE, SEVERAL, all_notices, declare, de
 from tests.support.factories import NOW
 from tests.support.right_register import RightRegister
 from worker.accounts.refusals import Ruling
-from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.consents import NoticeKind
-from worker.domain.consent.rights import ProofState, RightState
-from worker.domain.fleet.incidents import IncidentKind
+from worker.domain.access_right import ProofState, RightState
+from worker.domain.account import Account, AccountState
+from worker.domain.consents import NoticeKind
+from worker.domain.incident import IncidentKind
 from worker.errors import ConsentRevoked, RightEnded, SupplierUnavailable
 from worker.runtime.process import Runtime
 from worker.stores.registry.accounts import NewConsent

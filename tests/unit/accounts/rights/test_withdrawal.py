@@ -27,10 +27,10 @@ from tests.support.installation import Installation
 from tests.support.registries import all_rows
 from tests.support.right_register import RightRegister
 from worker.clients.tokens import ApplicationTokens
+from worker.domain.access_right import RightState
+from worker.domain.account import AccountState
 from worker.domain.clock import real_clock
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.connection_requests import RequestState
-from worker.domain.consent.rights import RightState
+from worker.domain.connection_request import RequestState
 from worker.errors import ConsentStopped, OperatorFault
 from worker.runtime.process import Runtime
 from worker.stores.registry.tables import RIGHTS

@@ -13,9 +13,9 @@ import requests
 import responses
 
 from tests.support.supplier_server import BASE_URL, SECRETS, USAGE_POINT, ClientHarness
-from worker.domain.measures.answers import AnswerKind
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import USUAL_SERIES, Series, of_supplier
+from worker.domain.answers import AnswerKind
+from worker.domain.series import USUAL_SERIES, Series, of_supplier
+from worker.domain.windows import DateWindow
 from worker.errors import (
     ConsentRevoked,
     LoginFailed,

@@ -21,8 +21,8 @@ from worker.clients.enedis.presets import PRESETS
 from worker.clients.id_token import usage_points_from_id_token
 from worker.clients.oauth import Grant
 from worker.clients.tokens import Token
-from worker.domain.consent.connection_requests import SharedMeter
-from worker.domain.measures.series import Direction, Series, of_supplier
+from worker.domain.connection_request import SharedMeter
+from worker.domain.series import Direction, Series, of_supplier
 from worker.errors import ConsentRevoked, MalformedAnswer, RequestRefused, SupplierUnavailable
 
 A, B = "98765432109876", "98765432109877"

@@ -20,11 +20,10 @@ from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.presets import PRESETS
 from worker.clients.reduction import keep_fields
-from worker.domain.measures.answers import AnswerKind, RawAnswer, pack_raw_answers, unpack_raw_answers
-from worker.domain.measures.deviations import Deviation
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series, of_supplier
-from worker.domain.parsing.contract import parse_contract
+from worker.domain.answers import AnswerKind, Deviation, RawAnswer, pack_raw_answers, unpack_raw_answers
+from worker.domain.parsing.contracts import parse_contract
+from worker.domain.series import Series, of_supplier
+from worker.domain.windows import DateWindow
 from worker.errors import (
     ConsentRevoked,
     MalformedAnswer,

@@ -11,7 +11,7 @@ from requests.structures import CaseInsensitiveDict
 
 from worker.clients.enedis.errors import classify
 from worker.clients.reply import Reply, token_refused
-from worker.domain.measures.answers import AnswerKind
+from worker.domain.answers import AnswerKind
 from worker.errors import (
     ApplicationRefused,
     ConsentRevoked,

@@ -4,7 +4,7 @@ import pytest
 
 from worker.clients.endpoints import Preset
 from worker.clients.enedis.presets import PRESETS, SUBSCRIBED_SERVICES
-from worker.domain.measures.series import Granularity, Series, of_supplier
+from worker.domain.series import Granularity, Series, of_supplier
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -15,9 +15,9 @@ from tests.support.supplier_server import NOW, USAGE_POINT, ClientHarness
 from tests.unit.clients.enedis.test_errors import ERRORS, THROTTLED, VERDICTS, reply
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.errors import classify, unexpected_refusal
-from worker.domain.measures.deviations import Deviation, DeviationKind
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.answers import Deviation, DeviationKind
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow
 from worker.errors import RequestRefused, WorkerError
 
 NEW_CODES = {"SOMETHING-NEW", "something_new"}

@@ -23,11 +23,10 @@ from worker.clients.splitting import SplitFetch
 from worker.clients.supplier import SupplierClient
 from worker.clients.suppliers import GATEWAY
 from worker.clients.tokens import BearerTokens, Token
-from worker.domain.measures.answers import AnswerKind
-from worker.domain.measures.deviations import Deviation
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Direction, Series, of_supplier
-from worker.domain.parsing.parsers import parse
+from worker.domain.answers import AnswerKind, Deviation
+from worker.domain.parsing import parse
+from worker.domain.series import Direction, Series, of_supplier
+from worker.domain.windows import DateWindow
 from worker.errors import (
     ConsentRevoked,
     GatewayBanned,

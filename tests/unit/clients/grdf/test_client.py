@@ -17,9 +17,9 @@ from tests.support.supplier_server import BASE_URL, SECRETS, ClientHarness
 from worker.clients.answer_shapes import find_deviations
 from worker.clients.grdf.answers import ANSWER_SHAPES
 from worker.clients.grdf.presets import PRESETS
-from worker.domain.measures.answers import AnswerKind
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series, contract_series, daily_of, intervals_of, of_supplier
+from worker.domain.answers import AnswerKind
+from worker.domain.series import Series, contract_series, daily_of, intervals_of, of_supplier
+from worker.domain.windows import DateWindow
 from worker.errors import (
     ConsentRevoked,
     MalformedAnswer,

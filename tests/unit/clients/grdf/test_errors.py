@@ -14,8 +14,7 @@ from tests.support.gas_answers import METER, day, done, ndjson, refusal
 from worker.clients.grdf.errors import interpret
 from worker.clients.ndjson import read_values
 from worker.clients.reply import Reply
-from worker.domain.measures.answers import Answer, AnswerKind
-from worker.domain.measures.deviations import Deviation, DeviationKind
+from worker.domain.answers import Answer, AnswerKind, Deviation, DeviationKind
 from worker.errors import (
     AnswerBrokenOff,
     AnswerNotJson,

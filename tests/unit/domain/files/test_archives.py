@@ -16,10 +16,9 @@ from tests.unit.domain.files.test_customer_site import days_book
 from tests.unit.domain.files.test_enedis_exports import CURVE_HEAD, METER, curve, day_of_rows
 from tests.unit.domain.files.test_portal_exports import CURVE_HEAD as PORTAL_HEAD
 from tests.unit.domain.files.test_portal_exports import curve_row
-from worker.domain.files.archives import MAX_MEMBERS
-from worker.domain.files.file_series import FileFault, FileRefused
-from worker.domain.files.reading import read_file
-from worker.domain.files.sources import MAX_BYTES, MAX_ROWS
+from worker.domain.files import read_file
+from worker.domain.files.cells import MAX_BYTES, MAX_ROWS, FileFault, FileRefused
+from worker.domain.files.workbooks import MAX_MEMBERS
 
 CURVE = curve(day_of_rows("252", "286"))
 

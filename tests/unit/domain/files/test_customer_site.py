@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support.downloaded_files import amounts, read, read_one, refusal, sheet_xml, workbook
-from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
+from worker.domain.windows import PARIS
 
 METER = "99000000000011"
 CURVE_NAME = f"{METER}_Export_courbe_de_charge_Consommation_01012025-07012025.xlsx"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from tests.support.pages import ROOT
-from worker.domain.files.archives import MAX_MEMBERS, MAX_UNPACKED
-from worker.domain.files.recognition import FORMAT_NAMES
-from worker.domain.files.sources import MAX_BYTES, MAX_ROWS, MEGABYTE
+from worker.domain.files import FORMAT_NAMES
+from worker.domain.files.cells import MAX_BYTES, MAX_ROWS, MEGABYTE
+from worker.domain.files.workbooks import MAX_MEMBERS, MAX_UNPACKED
 
 PAGE = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
 

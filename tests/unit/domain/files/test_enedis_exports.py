@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.support.downloaded_files import amounts, read, read_one, refusal
-from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Series
-from worker.domain.parsing.enedis import parse_load_curve
+from worker.domain.parsing.electricity import parse_load_curve
+from worker.domain.series import Series
+from worker.domain.windows import PARIS
 
 METER = "99000000000011"
 HEAD = "Identifiant PRM;Type de donnees;Date de debut;Date de fin;Grandeur physique;Grandeur metier;Etape metier;Unite"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.support.downloaded_files import amounts, read_one, refusal, workbook
-from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Series
 from worker.domain.parsing.gas import parse_gas_days
+from worker.domain.series import Series
+from worker.domain.windows import PARIS
 
 HEADER = [
     "Date de relevé",

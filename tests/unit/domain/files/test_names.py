@@ -6,9 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from worker.domain.files.names import names_production, number_in_name, shown_name, time_in_name
-from worker.domain.files.sources import Source
-from worker.domain.measures.readings import PARIS
+from worker.domain.files.cells import Source, names_production, number_in_name, shown_name, time_in_name
+from worker.domain.windows import PARIS
 
 
 @pytest.mark.parametrize(

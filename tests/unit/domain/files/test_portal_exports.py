@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support.downloaded_files import amounts, read, read_one, refusal
-from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
+from worker.domain.windows import PARIS
 
 METER = "99000000000033"
 OTHER = "99000000000077"

@@ -19,9 +19,9 @@ from python_calamine import CalamineWorkbook
 
 from tests.support.downloaded_files import amounts, read, read_one, refusal
 from tests.support.recordings import RECORDINGS, needs_recordings
-from worker.domain.files.file_series import FileSeries
-from worker.domain.measures.readings import PARIS
-from worker.domain.measures.series import Series
+from worker.domain.files.cells import FileSeries
+from worker.domain.series import Series
+from worker.domain.windows import PARIS
 
 EXPORTS = RECORDINGS / "exports"
 GAS = RECORDINGS / "gas"

@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from worker.domain.files.series_builders import Origin, StepRow, build_curve
-from worker.domain.files.sources import Source
+from worker.domain.files.cells import Source
+from worker.domain.files.file_series import Origin, StepRow, build_curve
 
 ORIGIN = Origin(Source.of("curve.csv"), "made", None)
 

@@ -108,7 +108,7 @@ def test_the_largest_workbook_is_read_in_bounded_memory() -> None:
     code = """
 import io, resource
 from tests.support.downloaded_files import sheet_xml, workbook
-from worker.domain.files.reading import read_file
+from worker.domain.files import read_file
 rows = "".join(f'<row><c><v>{45658 + n}</v></c><c><v>{n}</v></c></row>' for n in range(20_000))
 header = "".join(f'<c t="inlineStr"><is><t>{name}</t></is></c>' for name in ("Date", "Valeur (en kWh)"))
 book = workbook({"x": []}, sheet=sheet_xml(f"<row>{header}</row>{rows}"))

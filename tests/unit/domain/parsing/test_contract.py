@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import json_values, many
-from worker.domain.measures.readings import DateWindow
-from worker.domain.parsing.contract import parse_contract
+from worker.domain.parsing.contracts import parse_contract
+from worker.domain.windows import DateWindow
 from worker.errors import MalformedAnswer
 
 WINDOW = DateWindow(date(2024, 7, 24), date(2024, 7, 25))

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from tests.support.factories import USAGE_POINT, Row, answer_2026, end_labels, v5_answer
 from tests.support.strategies import bad_values, curve_days, days, good_values, json_values, many, several
-from worker.domain.measures.readings import PARIS, DateWindow, IntervalReading, day_length, local_midnight
-from worker.domain.measures.series import USUAL_SERIES, Series, of_supplier
-from worker.domain.parsing.enedis import parse_daily, parse_load_curve
-from worker.domain.parsing.parsed_answer import ParsedAnswer
-from worker.domain.parsing.parsers import parse
+from worker.domain.parsing import parse
+from worker.domain.parsing.electricity import parse_daily, parse_load_curve
+from worker.domain.parsing.values import ParsedAnswer
+from worker.domain.series import USUAL_SERIES, Series, of_supplier
+from worker.domain.windows import PARIS, DateWindow, IntervalReading, day_length, local_midnight
 from worker.errors import MalformedAnswer
 
 WINDOW = DateWindow(date(2024, 1, 1), date(2024, 2, 1))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support.factories import USAGE_POINT, answer_2026, v5_answer
-from worker.domain.measures.series import Series
-from worker.domain.parsing.envelopes import RawRow, open_envelope
+from worker.domain.parsing.values import RawRow, open_envelope
+from worker.domain.series import Series
 from worker.errors import MalformedAnswer
 
 ROW = {"value": "412", "date": "2024-01-15 00:30:00", "interval_length": "PT30M"}

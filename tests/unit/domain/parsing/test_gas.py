@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from tests.support.gas_answers import absent, day, done, period, refusal
 from tests.support.strategies import json_values, many
-from worker.domain.measures.readings import DateWindow, IntervalReading, day_length, local_midnight
-from worker.domain.measures.series import daily_of, intervals_of
+from worker.domain.parsing import parse
 from worker.domain.parsing.gas import parse_gas_days, parse_gas_periods
-from worker.domain.parsing.parsed_answer import ParsedAnswer
-from worker.domain.parsing.parsers import parse
+from worker.domain.parsing.values import ParsedAnswer
+from worker.domain.series import daily_of, intervals_of
+from worker.domain.windows import DateWindow, IntervalReading, day_length, local_midnight
 from worker.errors import MalformedAnswer
 
 DAILY, PUBLISHED = daily_of(supplier="grdf"), intervals_of("grdf")

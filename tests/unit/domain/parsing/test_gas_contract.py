@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from worker.domain.measures.readings import DateWindow
-from worker.domain.parsing.gas_contract import parse_gas_contract
+from worker.domain.parsing.contracts import parse_gas_contract
+from worker.domain.windows import DateWindow
 from worker.errors import MalformedAnswer
 
 WINDOW = DateWindow(date(2024, 7, 24), date(2024, 7, 25))

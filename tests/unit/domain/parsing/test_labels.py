@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.support.factories import end_labels
 from tests.support.strategies import ALL_DAYS, CLOCK_CHANGE_DAYS, several
-from worker.domain.measures.readings import ONE_DAY, PARIS, day_length, local_midnight
-from worker.domain.parsing.labels import Label, parse_step_minutes, to_starts
+from worker.domain.parsing.timestamps import Label, parse_step_minutes, to_starts
+from worker.domain.windows import ONE_DAY, PARIS, day_length, local_midnight
 
 AUTUMN_DAYS = [day for day in CLOCK_CHANGE_DAYS if day_length(day) == timedelta(hours=25)]
 AUTUMN, SPRING = date(2024, 10, 27), date(2024, 3, 31)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.support.factories import v5_answer
 from tests.support.strategies import many
-from worker.domain.parsing.max_power import parse_max_power
-from worker.domain.parsing.parsed_answer import ParsedAnswer
+from worker.domain.parsing.electricity import parse_max_power
+from worker.domain.parsing.values import ParsedAnswer
 from worker.errors import MalformedAnswer
 
 VA = {"unit": "VA", "measurement_kind": "power", "aggregate": "maximum", "measuring_period": "P1D"}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import json_values, many
-from worker.domain.parsing.off_peak_hours import format_off_peak_hours, parse_off_peak_hours
+from worker.domain.tariffs import format_off_peak_hours, parse_off_peak_hours
 
 FORMS = [
     ("HC (22H00-6H00)", "HC (22H00-6H00)", [(time(22), time(6))]),

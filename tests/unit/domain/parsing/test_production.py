@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.support.factories import answer_2026, end_labels, v5_answer
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series, curve_of, daily_of
-from worker.domain.parsing.parsed_answer import ParsedAnswer
-from worker.domain.parsing.parsers import parse
+from worker.domain.parsing import parse
+from worker.domain.parsing.values import ParsedAnswer
+from worker.domain.series import Series, curve_of, daily_of
+from worker.domain.windows import DateWindow
 
 WINDOW = DateWindow(date(2024, 10, 26), date(2024, 10, 28))
 DAYS = [["2024-10-26", "8263"], ["2024-10-27", "0"]]

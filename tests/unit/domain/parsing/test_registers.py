@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.support.factories import USAGE_POINT, calendar_2026, registers_2026
 from tests.support.strategies import many
-from worker.domain.measures.series import Series
-from worker.domain.parsing.parsed_answer import ParsedAnswer
-from worker.domain.parsing.registers import parse_registers
+from worker.domain.parsing.electricity import parse_registers
+from worker.domain.parsing.values import ParsedAnswer
+from worker.domain.series import Series
 from worker.errors import MalformedAnswer
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import bad_values, json_values, many, watts
-from worker.domain.parsing.labels import parse_step_minutes
+from worker.domain.parsing.timestamps import parse_step_minutes
 from worker.domain.parsing.values import parse_number, to_energy
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from tests.support.canned_server import CannedAnswer, CannedServer, answer, canned_server
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
-from worker.domain.measures.documents import packed_doctype
-from worker.domain.measures.packing import PACKED_SERIES
-from worker.domain.measures.series import Doctype
+from worker.domain.documents import packed_doctype
+from worker.domain.packing import PACKED_SERIES
+from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.databases import check_couchdb, check_measures

@@ -8,7 +8,7 @@ from config.settings import ConfigError
 from tests.support.canned_server import answer, canned_server
 from tests.support.registries import NOW
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
-from worker.domain.measures.series import USUAL_GAS_SERIES
+from worker.domain.series import USUAL_GAS_SERIES
 from worker.errors import WorkerError
 from worker.ops.health.checks import CHECKS
 from worker.ops.health.gas import check_gas_access, check_gas_quota, check_gas_token

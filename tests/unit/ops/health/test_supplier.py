@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.canned_server import answer, canned_server
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
-from worker.domain.fleet.policy import FleetPolicy
+from worker.domain.schedule import FleetPolicy
 from worker.errors import WorkerError
 from worker.ops.health.results import Level
 from worker.ops.health.supplier import check_pace, check_quota, check_supplier

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.domain.measures.series import Doctype
+from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.stores.measures.factory import open_measures
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.fakes import memory_measures
 from tests.support.metric_counts import MetricGrowth
-from worker.domain.measures.series import Doctype
+from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.measures.instrumented import InstrumentedStore
 

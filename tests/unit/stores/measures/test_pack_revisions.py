@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import many
-from worker.domain.measures.packing import PackedValue, UnknownPack, unpack_values
-from worker.domain.measures.series import Doctype
+from worker.domain.packing import PackedValue, UnknownPack, unpack_values
+from worker.domain.series import Doctype
 from worker.stores.measures.pack_revisions import ValueWrite, decide_writes, revision_of
 
 DAY = "2024-07-01"

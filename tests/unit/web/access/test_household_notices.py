@@ -17,9 +17,9 @@ from tests.support.household_pages import ENGLISH, FRENCH
 from tests.support.mail_server import MailReceiver, mail_url
 from tests.support.ways_back import confirm_address, press
 from worker.accounts.access.ways_back import HouseholdAccess
-from worker.domain.fleet.backoff import NOTICE_DELAYS
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series
+from worker.domain.retry import NOTICE_DELAYS
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow
 from worker.errors import RefreshTokenDead
 from worker.stores.database import place_of
 from worker.stores.registry.tables import ACCOUNTS, MAIL_ADDRESSES

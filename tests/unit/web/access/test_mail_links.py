@@ -13,7 +13,7 @@ from tests.support.api_service import ApiService, open_api_service
 from tests.support.mail_server import MailReceiver, mail_url
 from tests.support.sql_statements import changes_something, watch_statements
 from tests.support.ways_back import ask_by_mail, confirm_address, keep_code, links_of, press, session_of
-from worker.domain.consent.access_keys import KeyKind
+from worker.domain.sessions import KeyKind
 from worker.stores.registry.tables import ACCESS_KEYS, MAIL_ADDRESSES
 
 pytestmark = pytest.mark.sockets

@@ -11,7 +11,7 @@ from sqlalchemy import delete, update
 
 from tests.support.api_service import ApiService
 from tests.support.household_pages import FRENCH, csrf_of
-from worker.domain.consent.access_keys import KeyKind
+from worker.domain.sessions import KeyKind
 from worker.stores.registry.tables import ACCESS_KEYS, ACCOUNTS, HOUSEHOLDS
 from worker.web.devices import name_device
 from worker.web.sessions import SESSION_COOKIE, Session, load_session, open_session

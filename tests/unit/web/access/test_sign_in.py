@@ -12,7 +12,7 @@ from tests.support.api_service import ApiService
 from tests.support.household_pages import FRENCH, csrf_of
 from tests.support.sql_statements import changes_something, watch_statements
 from tests.support.ways_back import CODE, enter_code, keep_code, press, session_of, shown_code
-from worker.domain.consent.access_keys import KEY_LIVES, KeyKind
+from worker.domain.sessions import KEY_LIVES, KeyKind
 from worker.web.access.notices import find_access_notice
 from worker.web.sessions import open_session
 

@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.factories import NOW
 from worker.accounts.status import status_of
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import Proof
-from worker.domain.measures.series import USUAL_SERIES
+from worker.domain.account import AccountState
+from worker.domain.consents import Proof
+from worker.domain.series import USUAL_SERIES
 from worker.errors import StoreUnavailable
 
 METER = "30001640000011"

@@ -17,7 +17,7 @@ from tests.support.factories import NOW
 from tests.support.profiles import examples
 from tests.support.registries import registry_sealer
 from worker.cli.main import cli
-from worker.domain.consent.scopes import Scope
+from worker.domain.sessions import Scope
 from worker.stores.database import Database
 from worker.stores.encryption import generate_key
 from worker.stores.registry.accounts import AccountRegistry

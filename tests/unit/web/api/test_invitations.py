@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from tests.support.api_service import ApiService, open_api_service
 from tests.support.gas_homes import GAS_SETTINGS
 from tests.support.mail_server import mail_receiver, mail_url
-from worker.domain.consent.scopes import Scope
+from worker.domain.sessions import Scope
 
 METER, OTHER_METER = "30001640000011", "30001640000022"
 LINK = re.compile(r"http://127\.0\.0\.1:\d+/invitation#invite_[a-z0-9]{12}_[\w-]{43}")

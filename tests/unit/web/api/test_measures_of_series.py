@@ -15,9 +15,9 @@ from jsonschema import Draft202012Validator
 from tests.support.api_service import TODAY, ApiService
 from tests.support.gas_homes import GAS_SETTINGS, GasHome, add_gas
 from tests.support.panel_homes import PanelHome, store_home
-from worker.domain.consent.scopes import Scope
-from worker.domain.measures.documents import ALL_KEYS
-from worker.domain.measures.series import Doctype, Period, Series, find_doctype, of_supplier, periods_of
+from worker.domain.documents import ALL_KEYS
+from worker.domain.series import Doctype, Period, Series, find_doctype, of_supplier, periods_of
+from worker.domain.sessions import Scope
 
 HOME = PanelHome(TODAY - timedelta(days=1), days=110)
 

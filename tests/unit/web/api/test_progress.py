@@ -14,10 +14,9 @@ from sse_starlette import EventSourceResponse
 
 from tests.support.api_service import ApiService
 from worker.accounts.status import AccountProgress, SeriesProgress
-from worker.domain.consent.access_keys import KeyKind
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.scopes import Scope
-from worker.domain.measures.series import USUAL_SERIES
+from worker.domain.account import AccountState
+from worker.domain.series import USUAL_SERIES
+from worker.domain.sessions import KeyKind, Scope
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.web.api import progress as streams
 from worker.web.api.auth import Caller

@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.support.api_service import ApiService
-from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
+from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from worker.domain.consent.proxy import ProxyCaller
+from worker.domain.oauth_proxy import ProxyCaller
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 
 

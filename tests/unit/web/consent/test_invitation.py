@@ -11,8 +11,8 @@ from tests.support.api_service import ApiService
 from tests.support.factories import NOW
 from tests.support.household_pages import csrf_of
 from tests.support.registries import METER, record_consent
-from worker.domain.consent.consents import ConsentKind
-from worker.domain.consent.invitations import InvitationPurpose
+from worker.domain.consents import ConsentKind
+from worker.domain.invitation import InvitationPurpose
 from worker.web.consent.browser_names import BROWSER_COOKIE
 
 

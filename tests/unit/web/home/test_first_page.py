@@ -12,7 +12,7 @@ from tests.support.household_pages import csrf_of
 from tests.support.own_home import METER, OPAQUE, OTHER_METER, gateway_token
 from tests.support.registries import add_ready
 from tests.support.ways_back import CODE
-from worker.domain.consent.accounts import AccountState
+from worker.domain.account import AccountState
 from worker.errors import TokenRefused
 from worker.web import context
 

@@ -12,7 +12,7 @@ from tests.support.api_service import ApiService
 from tests.support.household_pages import csrf_of
 from tests.support.made_files import hour_export
 from tests.support.own_home import METER
-from worker.domain.files.reading import read_file
+from worker.domain.files import read_file
 
 _GAS = """N° PCE :;GI123456
 Date de relevé;Index de début de période (m3);Index de fin de période (m3);Volume consommé (m3);Energie consommée (kWh)

@@ -11,10 +11,10 @@ from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import NOW
 from tests.support.household_pages import FRENCH, METER, record_outcome
 from tests.support.registries import record_consent
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind
-from worker.domain.measures.completeness import DayLedger
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.completeness import DayLedger
+from worker.domain.consents import ConsentKind
+from worker.domain.series import Series
 from worker.errors import RateLimited
 from worker.stores.registry.outcomes import DueChanges
 

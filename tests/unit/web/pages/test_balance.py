@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.measures.readings import PARIS, IntervalReading
+from worker.domain.windows import PARIS, IntervalReading
 from worker.web.pages.balance import balance_of, describe_balance, rows_of_both
 from worker.web.pages.measures import Span, View, measures_by_day, measures_by_step
 from worker.web.texts import Words

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.series import Series
+from worker.domain.documents import Entry
+from worker.domain.series import Series
 from worker.web.pages.contract import describe_off_peak, to_contract
 from worker.web.texts import Words
 

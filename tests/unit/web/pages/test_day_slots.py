@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import days, many
-from worker.domain.measures.readings import ONE_DAY, PARIS, IntervalReading, day_length, local_midnight
+from worker.domain.windows import ONE_DAY, PARIS, IntervalReading, day_length, local_midnight
 from worker.web.pages.charts import to_chart, to_row
 from worker.web.pages.day_slots import day_slots
 from worker.web.pages.measures import Span, View, measures_by_step

@@ -8,7 +8,7 @@ from datetime import timedelta
 from tests.support.api_service import TODAY, ApiService
 from tests.support.household_pages import FRENCH
 from tests.support.panel_homes import PanelHome, store_home
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
 
 
 def test_everything_stored_can_be_downloaded(service: ApiService, account: str) -> None:

@@ -18,8 +18,8 @@ from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.gas_homes import GAS_SETTINGS, GasHome, add_gas
 from tests.support.household_pages import ENGLISH, FRENCH
 from tests.support.panel_homes import PanelHome, store_home
-from worker.domain.measures.documents import ALL_KEYS
-from worker.domain.measures.series import Doctype, Series, daily_of, find_doctype, of_supplier, periods_of
+from worker.domain.documents import ALL_KEYS
+from worker.domain.series import Doctype, Series, daily_of, find_doctype, of_supplier, periods_of
 from worker.errors import StoreUnavailable
 
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"

@@ -12,8 +12,8 @@ from fastapi.testclient import TestClient
 from tests.support.api_service import TODAY, ApiService
 from tests.support.gas_homes import GAS_SETTINGS, OTHER_PCE, GasHome, add_gas
 from tests.support.household_pages import FRENCH, csrf_of, record_outcome
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.series import Series
 from worker.web.texts import Words
 
 LAST = TODAY - timedelta(days=2)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.measures.amounts import DAY_PLACES, STEP_PLACES
-from worker.domain.measures.readings import ONE_DAY, PARIS, IntervalReading, day_length, local_midnight
+from worker.domain.documents import DAY_PLACES, STEP_PLACES
+from worker.domain.windows import ONE_DAY, PARIS, IntervalReading, day_length, local_midnight
 from worker.web.pages.charts import listed_places, summarize, to_chart, to_row
 from worker.web.pages.day_slots import Slot
 from worker.web.pages.measures import Span, SpanMeasures, View, measures_by_day, measures_by_step

@@ -10,10 +10,10 @@ import pytest
 from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import NOW
 from tests.support.household_pages import FRENCH, record_outcome
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.completeness import DayLedger
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.completeness import DayLedger
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY
 
 YESTERDAY = TODAY - ONE_DAY
 STORED = 30  # Days before yesterday.

@@ -12,8 +12,8 @@ from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.gas_homes import GAS_SETTINGS, GasHome, add_gas
 from tests.support.household_pages import FRENCH, record_outcome
 from tests.support.panel_homes import PanelHome, store_home
-from worker.domain.measures.readings import ONE_DAY
-from worker.domain.measures.series import Series
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY
 from worker.web.pages.charts import summarize, to_chart, to_rows
 from worker.web.pages.measures import Against, Span, View, measures_by_day
 from worker.web.pages.navigation import title_of

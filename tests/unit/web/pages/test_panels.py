@@ -11,7 +11,7 @@ import pytest
 from tests.support.api_service import TODAY, ApiService
 from tests.support.household_pages import FRENCH
 from tests.support.panel_homes import PanelHome, ask_for, store_home
-from worker.domain.measures.series import Series, of_supplier
+from worker.domain.series import Series, of_supplier
 from worker.web.texts import Words
 
 LAST = TODAY - timedelta(days=1)

@@ -6,9 +6,9 @@ from datetime import date
 
 import pytest
 
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.peaks import to_peaks
-from worker.domain.measures.series import Series
+from worker.domain.documents import Entry
+from worker.domain.series import Series
+from worker.domain.totals import to_peaks
 from worker.web.pages.measures import Span, View
 from worker.web.pages.power import PowerCard, to_power
 from worker.web.texts import Words

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import date
 
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.series import Series
+from worker.domain.documents import Entry
+from worker.domain.series import Series
 from worker.web.pages.measures import Span, View
 from worker.web.pages.registers import RegistersCard, to_registers
 from worker.web.texts import Words

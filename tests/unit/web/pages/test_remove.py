@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.api_service import ApiService
 from tests.support.household_pages import FRENCH, csrf_of
-from worker.domain.consent.accounts import AccountState
+from worker.domain.account import AccountState
 from worker.web.sessions import SESSION_COOKIE, Session, load_session
 
 

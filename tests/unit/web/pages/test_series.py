@@ -10,8 +10,8 @@ from httpx2 import Response
 from tests.support.api_service import ApiService
 from tests.support.factories import NOW
 from tests.support.household_pages import FRENCH, METER, csrf_of
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.series import USUAL_SERIES, Series, SeriesSwitch
+from worker.domain.account import AccountState
+from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch
 from worker.web import context
 from worker.web.sessions import Session
 

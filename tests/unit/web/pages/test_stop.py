@@ -7,9 +7,9 @@ import pytest
 from tests.support.api_service import ApiService
 from tests.support.factories import NOW
 from tests.support.household_pages import FRENCH, METER, csrf_of
-from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.documents import ALL_KEYS
-from worker.domain.measures.series import Doctype
+from worker.domain.account import AccountState
+from worker.domain.documents import ALL_KEYS
+from worker.domain.series import Doctype
 from worker.web.sessions import Session
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from worker.domain.consent.audit import AUDIT_KEPT
+from worker.domain.audit_entry import AUDIT_KEPT
 
 _REFUSAL: Final = "audit_log is append-only"
 _KEPT: Final = f"{AUDIT_KEPT.days} days"

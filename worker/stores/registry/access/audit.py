@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, delete, insert, or_, select
 
-from worker.domain.consent.audit import AuditEntry, AuditFilter
+from worker.domain.audit_entry import AuditEntry, AuditFilter
 from worker.stores.database import SqlTable
 from worker.stores.registry.tables import ACCOUNTS, AUDIT_LOG
 

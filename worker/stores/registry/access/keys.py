@@ -17,7 +17,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from worker.domain.clock import Clock, real_clock
-from worker.domain.consent.access_keys import KEY_LIVES, AccessKey, KeyKind
+from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind
 from worker.errors import OperatorFault
 from worker.logs import fields
 from worker.stores.database import Database, place_of

@@ -21,10 +21,10 @@ from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.domain.clock import Clock, real_clock
-from worker.domain.consent.access_keys import KeyKind
-from worker.domain.consent.operators import (
+from worker.domain.sessions import (
     LONGEST_NAME,
     PASSWORD_FAULTS,
+    KeyKind,
     Operator,
     find_password_fault,
     find_totp_step,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select
 
-from worker.domain.consent.access_keys import KEY_LIVES, AccessKey, KeyKind
+from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind
 from worker.stores.database import ClockedTable
 from worker.stores.registry.tables import ACCESS_KEYS, HOUSEHOLD_ACCOUNTS
 

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from sqlalchemy import delete, func, select
 
-from worker.domain.measures.overlaps import REMOVED
-from worker.domain.measures.series import Doctype, Series
+from worker.domain.documents import REMOVED
+from worker.domain.series import Doctype, Series
 from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import CORRECTIONS

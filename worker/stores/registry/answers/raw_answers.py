@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
 
-from worker.domain.measures.answers import RawAnswer, pack_raw_answers, unpack_raw_answers
+from worker.domain.answers import RawAnswer, pack_raw_answers, unpack_raw_answers
 from worker.errors import UnknownAccount
 from worker.stores.database import SealedTable, place_of
 from worker.stores.registry import account_rows, consent_rows

@@ -10,8 +10,8 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from worker.domain.consent.consents import Notice
-from worker.domain.measures.deviations import Deviation, DeviationKind, to_sample
+from worker.domain.answers import Deviation, DeviationKind, to_sample
+from worker.domain.consents import Notice
 from worker.stores.database import SealedTable, build_insert, place_of
 from worker.stores.registry import consent_rows
 from worker.stores.registry.tables import QUARANTINE

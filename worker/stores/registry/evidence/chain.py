@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
-from worker.domain.consent.evidence import (
+from worker.domain.evidence import (
     START,
     SUPPLIER_INCIDENT,
     ChainEnd,

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.evidence import (
+from worker.domain.account import AccountState
+from worker.domain.evidence import (
     START,
     ChainEnd,
     ChainPoint,

@@ -12,9 +12,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select
 
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind
-from worker.domain.consent.evidence import DatesSource, PersonalPart
+from worker.domain.account import AccountState
+from worker.domain.consents import ConsentKind
+from worker.domain.evidence import DatesSource, PersonalPart
 from worker.errors import OperatorFault
 from worker.stores.database import Database, place_of
 from worker.stores.registry.evidence.chain import EvidenceChain

@@ -10,7 +10,7 @@ from datetime import date
 
 from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
 
-from worker.domain.consent.meter_reading import MOST_TRIES_A_DAY, MOST_WRONG
+from worker.domain.consents import MOST_TRIES_A_DAY, MOST_WRONG
 from worker.stores.database import Database, SqlTable, build_insert
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.tables import READING_TRIES

@@ -35,8 +35,8 @@ from sqlalchemy import (
 )
 
 from worker.domain.clock import Clock
-from worker.domain.measures.messages import ChangedPart
-from worker.domain.measures.series import Series
+from worker.domain.messages import ChangedPart
+from worker.domain.series import Series
 from worker.errors import StoreUnavailable
 from worker.stores.database import Database, SqlTable, build_insert
 from worker.stores.registry.account_rows import NOT_REMOVED

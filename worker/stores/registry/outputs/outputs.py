@@ -23,8 +23,8 @@ from sqlalchemy import (
     update,
 )
 
-from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.fleet.backoff import OUTPUT_DELAYS
+from worker.domain.account import DEFAULT_TENANT
+from worker.domain.retry import OUTPUT_DELAYS
 from worker.errors import UnknownOutput
 from worker.stores.database import Database, SealedTable, place_of
 from worker.stores.registry import account_rows

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from sqlalchemy import Row, insert, select, update
 
-from worker.domain.consent.consents import EndReason
-from worker.domain.consent.proxy import ProxyClient
+from worker.domain.consents import EndReason
+from worker.domain.oauth_proxy import ProxyClient
 from worker.errors import DataError
 from worker.stores.database import ClockedTable
 from worker.stores.encryption import SecretTexts

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
-from worker.domain.consent.consents import EndReason, Proof
-from worker.domain.consent.proxy import ACCESS_LIFE, ProxyGrant
+from worker.domain.consents import EndReason, Proof
+from worker.domain.oauth_proxy import ACCESS_LIFE, ProxyGrant
 from worker.logs import fields
 from worker.stores.database import ClockedTable
 from worker.stores.encryption import SecretTexts

@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.security import HTTPBasicCredentials
 
-from worker.domain.consent.proxy import CHALLENGE_METHOD, LONGEST_STATE, ProxyCaller, ProxyClient, is_code_challenge
+from worker.domain.oauth_proxy import CHALLENGE_METHOD, LONGEST_STATE, ProxyCaller, ProxyClient, is_code_challenge
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow

@@ -9,8 +9,8 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from worker.accounts.proxy.data import OtherMeter, TooEarly, read_query
-from worker.domain.consent.proxy import ProxyGrant
-from worker.domain.measures.answers import Answer, AnswerKind
+from worker.domain.answers import Answer, AnswerKind
+from worker.domain.oauth_proxy import ProxyGrant
 from worker.errors import AccountError, SeriesNotOffered, WorkerError
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request, Response
 
 from worker.clients.suppliers import ENEDIS
-from worker.domain.consent.invitations import Invitation
-from worker.domain.consent.proxy import LONGEST_ADDRESS, host_of
+from worker.domain.invitation import Invitation
+from worker.domain.oauth_proxy import LONGEST_ADDRESS, host_of
 from worker.runtime.process import Runtime
 from worker.web.audit import note_subject
 from worker.web.consent.browser_names import BrowserNames, read_browser_names, set_browser_names

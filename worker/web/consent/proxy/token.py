@@ -12,9 +12,9 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from worker.accounts.proxy.grants import InvalidGrant, TokenAnswer
-from worker.domain.consent.audit import ActorKind
-from worker.domain.consent.proxy import ProxyClient
-from worker.domain.fleet.backoff import CLIENT_DELAY_S
+from worker.domain.audit_entry import ActorKind
+from worker.domain.oauth_proxy import ProxyClient
+from worker.domain.retry import CLIENT_DELAY_S
 from worker.errors import AccountError, RateLimited, RequestRefused, TransientError, WorkerError
 from worker.logs import fields
 from worker.runtime.process import Runtime

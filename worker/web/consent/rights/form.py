@@ -8,10 +8,10 @@ from typing import Annotated, Final
 from fastapi import Form, Request, Response
 
 from worker.clients.suppliers import GRDF
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.invitations import Invitation
-from worker.domain.consent.rights import HouseholdDeclaration
-from worker.domain.measures.series import daily_of, intervals_of
+from worker.domain.access_right import HouseholdDeclaration
+from worker.domain.account import Account
+from worker.domain.invitation import Invitation
+from worker.domain.series import daily_of, intervals_of
 from worker.runtime.process import Runtime
 from worker.web.context import name_service
 from worker.web.render import render_with_form, words_of

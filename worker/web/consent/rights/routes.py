@@ -12,11 +12,11 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.clients.suppliers import GRDF
+from worker.domain.access_right import Right
+from worker.domain.account import AccountState
 from worker.domain.clock import real_clock
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.connection_requests import RequestState
-from worker.domain.consent.invitations import InvitationState
-from worker.domain.consent.rights import Right
+from worker.domain.connection_request import RequestState
+from worker.domain.invitation import InvitationState
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from worker.domain.consent.accounts import Account
-from worker.domain.measures.series import Doctype, Period, Series, daily_of
+from worker.domain.account import Account
+from worker.domain.series import Doctype, Period, Series, daily_of
 from worker.web.api.auth import count_household
 from worker.web.context import RuntimeDep, SessionDep
 from worker.web.files.formats import FieldsCsv, FileFormat, JsonFile, SpreadsheetCsv

@@ -11,8 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException
 
-from worker.domain.consent.accounts import Account
-from worker.domain.measures.series import daily_of
+from worker.domain.account import Account
+from worker.domain.series import daily_of
 from worker.runtime.process import Runtime
 from worker.sync.file_import import FileComparison
 from worker.web.context import RuntimeDep, SessionDep, is_session_form

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from worker.domain.laws.published_months import MonthComparison, compare_months
-from worker.domain.measures.amounts import count_places
-from worker.domain.measures.completeness import interval_days
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.interval_months import IntervalMonth, calendar_month, months_of_intervals
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import Series, daily_of
+from worker.domain.completeness import interval_days
+from worker.domain.consistency import MonthComparison, compare_months
+from worker.domain.documents import Entry, count_places
+from worker.domain.series import Series, daily_of
+from worker.domain.totals import IntervalMonth, calendar_month, months_of_intervals
+from worker.domain.windows import DateWindow
 from worker.stores.measures.base import MeasureStore
 from worker.web.pages.gas.details import quality_of, with_unit
 from worker.web.pages.measures import Span, View, read_entries

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.clients.suppliers import GRDF
-from worker.domain.measures.documents import Entry
-from worker.domain.measures.series import daily_of
+from worker.domain.documents import Entry
+from worker.domain.series import daily_of
 from worker.texts import load_texts
 from worker.web.texts import Words
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from worker.domain.consent.accounts import Account
-from worker.domain.measures.readings import DateWindow
-from worker.domain.measures.series import daily_of
+from worker.domain.account import Account
+from worker.domain.series import daily_of
+from worker.domain.windows import DateWindow
 from worker.runtime.process import Runtime
 from worker.web.pages.measures import CALENDAR_VIEWS, Days, Span, View, read_days
 from worker.web.pages.navigation import title_of

@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.account import Account, AccountState
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
 from worker.web.context import RuntimeDep, SessionDep, is_session_form

@@ -15,9 +15,9 @@ from fastapi.responses import RedirectResponse
 
 from worker.accounts.explanations import missing_days_of
 from worker.accounts.status import status_of
-from worker.domain.consent.accounts import Account
-from worker.domain.consent.rights import is_gas_meter
-from worker.domain.measures.readings import ONE_DAY
+from worker.domain.access_right import is_gas_meter
+from worker.domain.account import Account
+from worker.domain.windows import ONE_DAY
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
 from worker.stores.registry.overview import Overview

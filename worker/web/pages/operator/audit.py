@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.domain.consent.audit import DONE, ActorKind, AuditAction, AuditFilter, days_of
+from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditFilter, days_of
 from worker.web.context import RuntimeDep
 from worker.web.pages.operator.sessions import PATH, is_logged_in
 from worker.web.render import render

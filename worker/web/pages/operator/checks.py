@@ -17,7 +17,7 @@ from typing import Any, Final
 from fastapi import Request, Response
 
 from worker.domain.clock import real_clock
-from worker.domain.consent.operators import Operator, plain_name
+from worker.domain.sessions import Operator, plain_name
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.rate_limits import Rate, RateLimiter

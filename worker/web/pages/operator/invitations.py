@@ -11,9 +11,9 @@ from fastapi.responses import RedirectResponse
 from worker.accounts.invitations import MeterHasAccount, MeterHasNoAccount
 from worker.accounts.notice_services import is_mail_address
 from worker.clients.suppliers import ENEDIS, GRDF
-from worker.domain.consent.invitations import Invitation
-from worker.domain.consent.rights import is_gas_meter
-from worker.domain.consent.tenants import DEFAULT_TENANT
+from worker.domain.access_right import is_gas_meter
+from worker.domain.account import DEFAULT_TENANT
+from worker.domain.invitation import Invitation
 from worker.errors import MeterElsewhere, UnknownAccount, UnknownTenant
 from worker.runtime.process import Runtime
 from worker.stores.registry.invitations import UnknownInvitation

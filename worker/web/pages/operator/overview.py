@@ -15,11 +15,10 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from worker.app import queue_lengths
-from worker.domain.consent.tenants import DEFAULT_TENANT
-from worker.domain.fleet.policy import night_start
-from worker.domain.measures.readings import ONE_DAY, PARIS
-from worker.domain.measures.series import Series
-from worker.domain.measures.windows import newest_wanted_day
+from worker.domain.account import DEFAULT_TENANT
+from worker.domain.schedule import night_start
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY, PARIS, newest_wanted_day
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.ops.capacity import capacity_of

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.domain.consent.operators import find_password_fault
+from worker.domain.sessions import find_password_fault
 from worker.web.context import RuntimeDep
 from worker.web.pages.operator.checks import check_again
 from worker.web.pages.operator.overview import operator_page

@@ -8,9 +8,8 @@ from typing import Final
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.domain.consent.access_keys import KEY_LIVES, AccessKey, KeyKind
-from worker.domain.consent.audit import ActorKind
-from worker.domain.consent.operators import Operator
+from worker.domain.audit_entry import ActorKind
+from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind, Operator
 from worker.runtime.process import Runtime
 from worker.web.audit import note_actor
 from worker.web.context import read_cookie, set_cookie

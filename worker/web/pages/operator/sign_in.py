@@ -12,8 +12,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.domain.consent.access_keys import KeyKind
-from worker.domain.consent.operators import Operator
+from worker.domain.sessions import KeyKind, Operator
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.web.context import RuntimeDep, delete_cookie, is_own_form

@@ -14,11 +14,11 @@ from httpx2 import Response
 from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import NOW
 from tests.support.operators import ENGLISH, signed_in
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.audit import AuditAction, AuditFilter
-from worker.domain.consent.scopes import Scope
-from worker.domain.measures.completeness import DayMark, DayState
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.audit_entry import AuditAction, AuditFilter
+from worker.domain.completeness import DayMark, DayState
+from worker.domain.series import Series
+from worker.domain.sessions import Scope
 from worker.web.api.auth import CSRF_HEADER
 
 METER = "30001640000042"

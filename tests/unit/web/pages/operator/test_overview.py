@@ -12,10 +12,10 @@ from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.factories import NOW
 from tests.support.operators import ENGLISH, signed_in
 from worker.app import enqueue_backfill, queue_lengths
-from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.connection_requests import ConnectionRequest, RequestState
-from worker.domain.measures.completeness import COMPLETE
-from worker.domain.measures.series import Series
+from worker.domain.account import AccountState
+from worker.domain.completeness import COMPLETE
+from worker.domain.connection_request import ConnectionRequest, RequestState
+from worker.domain.series import Series
 from worker.runtime.supplier import ledger_of
 from worker.stores.registry.completeness import HourFreshness
 

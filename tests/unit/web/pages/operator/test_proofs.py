@@ -17,7 +17,7 @@ from tests.support.gas_homes import GAS, GAS_SETTINGS, PCE
 from tests.support.household_pages import csrf_of
 from tests.support.operators import signed_in
 from worker.clients.suppliers import GRDF
-from worker.domain.consent.rights import ProofState, Right, RightState
+from worker.domain.access_right import ProofState, Right, RightState
 from worker.errors import RightProofRefused, SupplierUnavailable
 from worker.stores.registry.tables import RIGHTS
 from worker.web.errors import LARGEST_UPLOAD

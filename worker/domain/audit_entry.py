@@ -1,0 +1,185 @@
+"""The audit trail: who did what to which account, when, from where, and with what outcome.
+
+An entry names accounts, sessions and tokens by their ids. Of a person it has what an operator is called, and the
+address that a request came from; no meter, no mail address, no name of a household.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from worker.domain.windows import ONE_DAY, local_midnight
+
+AUDIT_KEPT: Final = timedelta(days=400)
+DONE: Final = "ok"  # The outcome of what was done; any other one is the code of a refusal or failure.
+LONGEST_ACTOR: Final = 100
+_FIRST_DAY, _LAST_DAY = date(2026, 1, 1), date(2099, 12, 31)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST_OUTCOME: Final = 64
+# The forms of an account's id, of other ids and names of settings, and what may be the number of a meter.
+_ACCOUNT: Final = re.compile(r"[a-z][a-z0-9]{0,31}")
+_SUBJECT: Final = re.compile(r"[a-z0-9_-]{1,40}")
+_METER: Final = re.compile(r"(gi)?[0-9_-]+")
+
+
+class ActorKind(StrEnum):
+    """What authenticated who acted."""
+
+    HOUSEHOLD = "household"  # A session of a household; the actor is the session's id.
+    OPERATOR = "operator"  # A session of an operator, by name.
+    TOKEN = "token"  # noqa: S105 - A program with an API token; the actor is the token's id.
+    CLIENT = "client"  # A client of the consent proxy, by its id.
+    COMMAND = "command"  # The command line; the actor is the machine's user.
+    VISITOR = "visitor"  # A browser or program that nothing authenticated; it has no name.
+
+
+class AuditAction(StrEnum):
+    """What was done, or tried: the kind of thing, a dot, and the verb."""
+
+    ACCOUNT_ADD = "account.add"
+    ACCOUNT_BACKFILL = "account.backfill"
+    ACCOUNT_ERASE = "account.erase"
+    ACCOUNT_FIND = "account.find"  # By the number of its meter, which is not in the entry.
+    ACCOUNT_IMPORT = "account.import"  # Of files; the subject tells how many days were new, the same and different.
+    ACCOUNT_JOIN = "account.join"
+    ACCOUNT_PART = "account.part"
+    ACCOUNT_PAUSE = "account.pause"
+    ACCOUNT_REBUILD = "account.rebuild"
+    ACCOUNT_REPAIR = "account.repair"
+    ACCOUNT_REPLAY = "account.replay"
+    ACCOUNT_RESUME = "account.resume"
+    ACCOUNT_SERIES = "account.series"
+    ACCOUNT_STOP = "account.stop"
+    ACCOUNT_SYNC = "account.sync"
+    ACCOUNT_TOKEN = "account.token"  # noqa: S105 - A home's account takes another token of its gateway.
+    ADDRESS_CONFIRM = "address.confirm"  # A household's mail address.
+    ADDRESS_GIVE = "address.give"
+    ADDRESS_NOTICES = "address.notices"
+    ADDRESS_REMOVE = "address.remove"
+    BACKUP_MAKE = "backup.make"
+    BACKUP_RESTORE = "backup.restore"
+    CONSENT_BEGIN = "consent.begin"
+    CONSENT_CONNECT = "consent.connect"
+    CONSENT_NEW_HOLDER = "consent.new_holder"
+    EVIDENCE_EXPORT = "evidence.export"
+    GRANT_TOKEN = "grant.token"  # noqa: S105 - The exchange of a code of the proxy.
+    INCIDENT_CLOSE = "incident.close"
+    INCIDENT_OPEN = "incident.open"
+    INVITATION_CREATE = "invitation.create"
+    INVITATION_OPEN = "invitation.open"
+    INVITATION_REVOKE = "invitation.revoke"
+    KEYS_ROTATE = "keys.rotate"
+    LAYOUT_MIGRATE = "layout.migrate"
+    OPERATOR_ADD = "operator.add"
+    OPERATOR_END = "operator.end"
+    OPERATOR_LINK = "operator.link"
+    OPERATOR_PASSWORD = "operator.password"  # noqa: S105
+    OUTPUT_ADD = "output.add"
+    OUTPUT_REMOVE = "output.remove"
+    OUTPUT_RESEND = "output.resend"
+    POLICY_SET = "policy.set"
+    PROXY_CLIENT_CREATE = "proxy_client.create"
+    PROXY_CLIENT_REVOKE = "proxy_client.revoke"
+    READING_OPEN = "reading.open"
+    READING_TRY = "reading.try"
+    RECOVERY_CODE = "recovery_code.create"
+    REQUEST_ACCEPT = "request.accept"
+    REQUEST_REFUSE = "request.refuse"
+    RIGHT_CHECK = "right.check"
+    RIGHT_DECLARE = "right.declare"
+    RIGHT_PROOF = "right.proof"
+    SAMPLE_CLEAR = "sample.clear"
+    SAMPLE_SHOW = "sample.show"
+    SCHEMA_MIGRATE = "schema.migrate"
+    SECRET_SHOW = "secret.show"  # noqa: S105
+    SESSION_END = "session.end"
+    SESSION_OPEN = "session.open"
+    SESSION_END_OTHERS = "session.end_others"
+    SIGN_IN_MAIL = "sign_in.mail"
+    SUPPORT_BUNDLE = "support.bundle"
+    TENANT_SET = "tenant.set"
+    TOKEN_CREATE = "token.create"  # noqa: S105
+    TOKEN_REVOKE = "token.revoke"  # noqa: S105
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One entry. ``tenant``: whose service it concerns; None for the installation, or where that is not known.
+
+    ``subject``: what else it was done to, such as the id of a token. ``address``: from where; None for a command.
+    """
+
+    id: str
+    at: datetime
+    actor_kind: str
+    actor: str
+    action: str
+    outcome: str = DONE
+    tenant: str | None = None
+    account_id: str | None = None
+    subject: str | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries are asked for; None for all. ``actor``: an id or a name, or the kind of actor.
+
+    ``since`` is included, ``until`` is not.
+    """
+
+    account_id: str | None = None
+    actor: str | None = None
+    action: str | None = None
+    tenant: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def days_of(since: date | None, until: date | None) -> tuple[datetime | None, datetime | None]:
+    """Return ``since`` and ``until`` of a filter for whole civil days, the last one included.
+
+    A day before the first entry, or after every one, bounds nothing.
+    """
+    start = local_midnight(since) if since and since > _FIRST_DAY else None
+    return start, local_midnight(until + ONE_DAY) if until and until < _LAST_DAY else None
+
+
+def new_entry(
+    at: datetime,
+    actor_kind: ActorKind,
+    actor: str,
+    action: AuditAction,
+    outcome: str = DONE,
+    *,
+    tenant: str | None = None,
+    account_id: str | None = None,
+    subject: str | None = None,
+    address: str | None = None,
+) -> AuditEntry:
+    """Return a new entry. Ids of entries sort by time: the moment in µs comes first.
+
+    An account or subject that has not the form of an id is left out: somebody may have typed a meter's number.
+    """
+    return AuditEntry(
+        f"{(at - _EPOCH) // timedelta(microseconds=1):014x}{secrets.token_hex(5)}",
+        at,
+        actor_kind.value,
+        actor[:LONGEST_ACTOR],
+        action.value,
+        outcome[:_LONGEST_OUTCOME],
+        tenant,
+        account_id if account_id and _is_no_meter(_ACCOUNT, account_id) else None,
+        subject if subject and _is_no_meter(_SUBJECT, subject) else None,
+        address,
+    )
+
+
+def _is_no_meter(form: re.Pattern[str], text: str) -> bool:
+    """Return whether a text has this form, and can't be a meter's number."""
+    return form.fullmatch(text) is not None and _METER.fullmatch(text) is None

@@ -1,0 +1,110 @@
+"""The last calls to the supplier for a series: when, for which window, and what class of answer.
+
+A series keeps its last call of each class of answer and kind of run, as one field of its progress hash:
+
+    answer:outage:nightly = 2024-07-25T04:12:09+00:00 2024-06-25/2024-07-25
+
+So there are few fields, however often the supplier is asked. An outage does not replace the last good answer, and
+a window of the history does not replace that of the night.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Final
+
+from worker.domain.windows import DateWindow, civil_date
+
+_FIELD: Final = "answer"
+BY_HAND: Final = "hand"
+
+
+class AnswerClass(StrEnum):
+    """The classes of answers and failures of a call."""
+
+    DATA = "data"
+    NO_DATA = "no_data"
+    UNUSABLE = "unusable"  # It held points, but none could be used.
+    BEFORE_HISTORY = "before_history"
+    QUOTA = "quota"  # Our ledger had no permit, or the supplier answered 429.
+    BANNED = "banned"  # A gateway has shut out our address.
+    OUTAGE = "outage"
+    CONSENT = "consent"
+    HOLDER = "holder"
+    METER = "meter"
+    LOGIN = "login"
+    TOKEN = "token"  # noqa: S105 - A gateway's token is missing, has ended or is refused.
+    MALFORMED = "malformed"
+    APPLICATION = "application"  # The supplier refuses our credentials or our subscription.
+    STORE = "store"  # A store of ours failed; the answer itself was fine.
+    BUG = "bug"
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the supplier answered what it was asked, even if there are no readings."""
+        return self in (AnswerClass.DATA, AnswerClass.NO_DATA, AnswerClass.BEFORE_HISTORY)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call to the supplier; ``run`` is its purpose, such as nightly, backfill, repair or hand."""
+
+    at: datetime
+    window: DateWindow
+    answer: AnswerClass
+    run: str = BY_HAND
+
+    def covers(self, day: date) -> bool:
+        """Return whether the call asked for this day."""
+        return self.window.start <= day < self.window.end
+
+
+def classify_answer(fetched: int, dropped: int, floor: date | None) -> AnswerClass:
+    """Return the class of an answer by its number of points that were kept and that were dropped.
+
+    ``floor`` is the first day for which the supplier has data, if this answer showed it.
+    """
+    if fetched:
+        return AnswerClass.DATA
+    if dropped:
+        return AnswerClass.UNUSABLE
+    return AnswerClass.BEFORE_HISTORY if floor else AnswerClass.NO_DATA
+
+
+def call_to_fields(call: Call) -> dict[str, str]:
+    """Return the field of the progress hash that keeps this call."""
+    at = call.at.astimezone(UTC).isoformat(timespec="seconds")
+    return {f"{_FIELD}:{call.answer}:{call.run}": f"{at} {call.window}"}
+
+
+def calls_from_fields(state: Mapping[str, str]) -> list[Call]:
+    """Return the calls that the fields of a progress hash keep, newest first; other fields are ignored."""
+    calls = []
+    for name, text in state.items():
+        if name.startswith(f"{_FIELD}:"):
+            _, answer, run = name.split(":", 2)
+            at, _, window = text.partition(" ")
+            calls.append(Call(datetime.fromisoformat(at), DateWindow.parse(window), AnswerClass(answer), run))
+    return sorted(calls, key=lambda call: call.at, reverse=True)
+
+
+def last_failure(
+    calls: Iterable[Call], day: date, asked_on: date | None, last_success: datetime | None
+) -> AnswerClass | None:
+    """Return why the last call for a day failed, or None if it did not.
+
+    ``asked_on`` is the date on which the day was last answered, from the completeness table. It is needed because the
+    call that answered may have been replaced by a newer call for another window.
+    """
+    last = max((call for call in calls if call.covers(day)), key=lambda call: call.at, default=None)
+    if last is None or last.answer.is_answer:
+        return None
+    failed_on = civil_date(last.at)
+    if asked_on is not None and failed_on < asked_on:
+        return None
+    if asked_on == failed_on and last_success is not None and last.at < last_success:
+        return None
+    return last.answer

@@ -1,0 +1,292 @@
+"""The comparison of an answer with what is stored: which readings are written, which go, and what their totals need.
+
+When a series was asked for lately, so that of two answers the one that was asked for last holds (rule K6).
+
+A document has the time of the answer that wrote it. An answer that confirms it writes nothing, so its time is kept
+here, as one short text for each account and series:
+
+    1721890000123456 2024-06-25/2024-07-25@1721976400123456 2024-07-18/2024-07-25@1721980000123456
+
+    1721890000123456    When the newest answer that is no longer listed was asked for, in µs since 1970; 0 for none.
+    …/…@…               A window, and when the answer that was stored for it was asked for.
+
+The answers of one day are listed, eight at most. One that was asked for before them loses wherever something is stored.
+A file counts as an answer that was asked for when the file was made. It is stored in parts, which are listed as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final, NamedTuple
+
+from worker.domain import messages
+from worker.domain.completeness import civil_day_of, covered_time_by_day, open_days
+from worker.domain.consistency import beyond
+from worker.domain.documents import (
+    ALL_KEYS,
+    DAILY_LIMIT_KWH,
+    Document,
+    Entry,
+    KeyRange,
+    find_replaced,
+    key_of,
+    key_range,
+    settle,
+    shift_key,
+    to_entry,
+    to_timestamp,
+    touched_window,
+)
+from worker.domain.messages import AnswerFacts, Changes, WindowJob, WindowResult
+from worker.domain.series import Doctype
+from worker.domain.totals import compare_states, keep_changed, total_entries
+from worker.domain.windows import DateWindow, merge_spans
+
+MOST: Final = 8
+_A_DAY_US: Final = 24 * 3600 * 1_000_000
+
+
+class Answered(NamedTuple):
+    """A stored answer: ``asked_us`` is the moment of the question in µs since 1970."""
+
+    asked_us: int
+    window: DateWindow
+
+    @classmethod
+    def of(cls, job: WindowJob, facts: AnswerFacts) -> Answered:
+        return cls(round(facts["asked_at"] * 1e6), messages.window_of(job))
+
+    def __str__(self) -> str:
+        return f"{self.window}@{self.asked_us}"
+
+    def days_in(self, window: DateWindow) -> set[date]:
+        common = self.window.overlap(window)
+        return set(common.dates()) if common else set()
+
+
+@dataclass(frozen=True, slots=True)
+class RecentAnswers:
+    """The answers of one series, in the order of asking."""
+
+    answers: tuple[Answered, ...] = ()
+    forgotten_us: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> RecentAnswers:
+        """Read what ``str`` wrote; an empty text stands for none. Raises ValueError."""
+        if not text:
+            return cls()
+        forgotten, *answers = text.split(" ")
+        parts = [answer.split("@") for answer in answers]
+        return cls(tuple(Answered(int(asked), DateWindow.parse(window)) for window, asked in parts), int(forgotten))
+
+    def __str__(self) -> str:
+        return " ".join([str(self.forgotten_us), *map(str, self.answers)])
+
+    def with_answer(self, answer: Answered) -> RecentAnswers:
+        """Return these answers and one more, without those that need not be listed any longer."""
+        return self._keep_latest({*self.answers, answer})
+
+    def with_part(self, answer: Answered) -> RecentAnswers:
+        """Return the same with a part of a file, which is listed together with the parts before it."""
+        return self._keep_latest(_merge_parts({*self.answers, answer}, answer.asked_us))
+
+    def _keep_latest(self, all_answers: Iterable[Answered]) -> RecentAnswers:
+        answers = sorted(all_answers)
+        oldest_us = answers[-1].asked_us - _A_DAY_US
+        kept = [listed for listed in answers if listed.asked_us >= oldest_us][-MOST:]
+        forgotten = [listed.asked_us for listed in answers[: len(answers) - len(kept)]]
+        return RecentAnswers(tuple(kept), max([self.forgotten_us, *forgotten]))
+
+    def days_answered_later(self, answer: Answered, now_us: int) -> set[date]:
+        """Return the days of an answer that were asked for after it.
+
+        A time in the future comes from a wrong clock, then or now, and does not count.
+        """
+        if answer.asked_us < self.forgotten_us <= now_us:
+            return set(answer.window.dates())
+        return self.days_listed_later(answer, now_us)
+
+    def days_listed_later(self, answer: Answered, now_us: int) -> set[date]:
+        """Return the same without those that are no longer listed: of them no day is known."""
+        later = (listed for listed in self.answers if answer.asked_us < listed.asked_us <= now_us)
+        return {day for listed in later for day in listed.days_in(answer.window)}
+
+    def days_in_doubt(self, finished: FinishedAnswer) -> set[date]:
+        """Return the days that must be asked for again, because it is not sure that the later answer holds there."""
+        answer, unseen = finished.answer, set(self.answers) - set(finished.seen.answers) - {finished.answer}
+        if self.forgotten_us > finished.seen.forgotten_us:
+            return set(answer.window.dates())  # One that was not seen may be listed no longer.
+        # Two answers were compared with the store at the same time: each saw it without the other.
+        crossing = {other for other in unseen if finished.wrote or other.asked_us <= answer.asked_us}
+        if finished.overwrote:
+            crossing |= {other for other in self.answers if other.asked_us == answer.asked_us} - {answer}
+        return set(finished.late_days).union(*(other.days_in(answer.window) for other in crossing))
+
+
+def _merge_parts(answers: Collection[Answered], asked_us: int) -> Iterator[Answered]:
+    """Yield the answers, those of this moment whose windows touch as one."""
+    yield from (answer for answer in answers if answer.asked_us != asked_us)
+    windows = [(one.window.start, one.window.end) for one in answers if one.asked_us == asked_us]
+    yield from (Answered(asked_us, DateWindow(*span)) for span in merge_spans(windows))
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedAnswer:
+    """What became of an answer.
+
+    ``seen``: the answers known when it was compared with the store. ``wrote``: whether it changed the store;
+    ``overwrote``: whether it replaced a value. ``late_days``: the days in which a later answer left a value of it out.
+    ``changed_days``: the days of which it wrote a value.
+    """
+
+    answer: Answered
+    seen: RecentAnswers
+    wrote: bool
+    overwrote: bool
+    late_days: frozenset[date]
+    changed_days: frozenset[date] = frozenset()
+
+    @classmethod
+    def of(cls, result: WindowResult) -> FinishedAnswer:
+        """Return what a window's result says of its answer."""
+        replaced = result["updated"] + result["removed"]
+        return cls(
+            answer=Answered.of(result, result["facts"]),
+            seen=RecentAnswers.parse(result["seen"]),
+            wrote=bool(result["created"] + replaced),
+            overwrote=bool(replaced),
+            late_days=frozenset(map(date.fromisoformat, result["late_days"])),
+            changed_days=frozenset(map(date.fromisoformat, result["changed_days"])),
+        )
+
+
+_AN_HOUR: Final = timedelta(hours=1)
+
+
+def ranges_to_read(job: WindowJob) -> dict[Doctype, KeyRange]:
+    """Return the ranges of the touched totals, then those of their readings: the store reads in this order.
+
+    Of a load curve they begin an hour earlier and end an hour later, because a step may reach over midnight. Of states
+    and of periods all rows are read, which are few: the neighbours of a day may lie years away.
+    """
+    series, window = messages.series_of(job), messages.window_of(job)
+    if series.is_state or series.has_intervals:
+        return {series.inputs: ALL_KEYS}
+    windows = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
+    ranges = {doctype: key_range(part, doctype) for doctype, part in windows.items()}
+    if not series.has_steps:
+        return ranges
+    return {
+        doctype: (shift_key(first, -_AN_HOUR), shift_key(end, _AN_HOUR)) for doctype, (first, end) in ranges.items()
+    }
+
+
+def compare(
+    job: WindowJob,
+    entries: Sequence[Entry],
+    facts: AnswerFacts,
+    documents: Mapping[Doctype, Sequence[Document]],
+    recent: RecentAnswers,
+    now: datetime,
+    daily_limit_kwh: float = DAILY_LIMIT_KWH,
+) -> Changes:
+    """Return the entries that the store lacks or has with another value, and what their totals need.
+
+    ``documents``: what is stored in ``ranges_to_read``. ``recent``: read before them. ``daily_limit_kwh``: stored daily
+    values above it go (rule K7).
+    """
+    series, window, ranges = messages.series_of(job), messages.window_of(job), ranges_to_read(job)
+    inputs = documents[series.inputs]
+    stored = {entry.key: entry for entry in map(to_entry, inputs)}
+    later_keys = _later_keys(job, inputs, facts, recent, now)
+    if series.is_state:
+        # A later answer that repeated the row before it has no row of its own.
+        listed = recent.days_listed_later(Answered.of(job, facts), _to_us(now))
+        return _compare_states(job, entries, facts, stored, recent, later_keys | {str(day) for day in listed})
+    out_of_order = find_replaced(inputs) if series.has_steps or series.has_intervals else []
+    out_of_order_keys = {entry.key for entry in out_of_order}
+    in_order = [entry for key, entry in stored.items() if key not in out_of_order_keys]
+    settled = settle(entries, in_order, later_keys)
+    changed = list(keep_changed(settled.entries, stored))
+    held_keys = {entry.key for entry in settled.entries}
+    first_key, end_key = key_range(window, series.inputs)
+    # What no meter can deliver is no reading, although it was stored once.
+    impossible = beyond(in_order, daily_limit_kwh) if series.has_daily_limit else {}
+    unreal = [entry for entry in in_order if entry.key in impossible and first_key <= entry.key < end_key]
+    replaced = [entry for entry in (*out_of_order, *settled.replaced, *unreal) if entry.key not in held_keys]
+    gone_keys = {entry.key for entry in (*changed, *replaced)}
+    rest = [entry for key, entry in stored.items() if key not in gone_keys]
+    # A stored period that begins before the window may cover days of it.
+    stays = rest if series.has_intervals else [entry for entry in rest if first_key <= entry.key < end_key]
+    asked_for = [*changed, *stays]
+    return Changes(
+        **messages.job_of(job),
+        changed=changed,
+        unchanged=len(settled.entries) - len(changed),
+        replaced=replaced,
+        reshaped=sorted(settled.reshaped),
+        answer=[entry.reading for entry in entries] if settled.reshaped else [],
+        left_out=settled.left_out,
+        seen=str(recent),
+        late_days=sorted({civil_day_of(entry.key, series).isoformat() for entry in settled.late}),
+        stored_totals={doctype.value: list(map(to_entry, documents[doctype])) for doctype in series.totals},
+        rest={doctype.value: sums_within(ranges[doctype], rest, doctype) for doctype in series.totals},
+        facts={**facts, "open": open_days(window, covered_time_by_day(series, asked_for))},
+    )
+
+
+def _compare_states(
+    job: WindowJob,
+    entries: Sequence[Entry],
+    facts: AnswerFacts,
+    stored: Mapping[str, Entry],
+    recent: RecentAnswers,
+    later_keys: Collection[str],
+) -> Changes:
+    """Return the changes of a series that tells states (``states``); a day is covered where an answer told it."""
+    series = messages.series_of(job)
+    changes = compare_states(entries, stored, later_keys)
+    return Changes(
+        **messages.job_of(job),
+        changed=changes.changed,
+        unchanged=len(entries) - len(changes.late) - len(changes.changed),
+        replaced=changes.gone,
+        reshaped=[],
+        answer=[],
+        left_out=len(changes.late),
+        seen=str(recent),
+        late_days=sorted(entry.key for entry in changes.late),
+        stored_totals={},
+        rest={},
+        facts={**facts, "open": open_days(messages.window_of(job), covered_time_by_day(series, entries))},
+    )
+
+
+def _later_keys(
+    job: WindowJob, documents: Iterable[Document], facts: AnswerFacts, recent: RecentAnswers, now: datetime
+) -> set[str]:
+    """Return the keys of stored readings that were told or confirmed by an answer that was asked for later."""
+    series = messages.series_of(job)
+    later_days = recent.days_answered_later(Answered.of(job, facts), _to_us(now))
+    # These are texts of one format in UTC, so they compare as times do. A time in the future is a wrong clock's.
+    fetched_at, latest = facts["fetched_at"], to_timestamp(now)
+    return {
+        key
+        for document in documents
+        if fetched_at < document["updated_at"] <= latest
+        or (later_days and civil_day_of(key_of(document), series) in later_days)
+        for key in [key_of(document)]
+    }
+
+
+def _to_us(moment: datetime) -> int:
+    return round(moment.timestamp() * 1e6)
+
+
+def sums_within(keys: KeyRange, entries: Iterable[Entry], doctype: Doctype) -> dict[str, int]:
+    """Return the sums of the entries for the totals that the window touches."""
+    first_key, end_key = keys
+    return {key: energy for key, energy in total_entries(entries, doctype).items() if first_key <= key < end_key}

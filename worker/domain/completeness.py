@@ -1,0 +1,434 @@
+"""Which days of a series are complete, as one short text per account and series.
+
+A *mark* says what is stored of one civil day and how old the day was when the supplier was last asked. A ledger is
+the first day and one mark for each day after it, written as runs:
+
+    2024-01-01 1090c 1p46@8 3l@1
+
+    2024-01-01   The first day.
+    1090c        1 090 complete days. The letters are the values of ``DayState``.
+    1p46@8       One partial day with 46 half-hours, 8 days old when it was last asked for.
+    3l@1         Three days without a reading yet, each 1 day old when it was last asked for.
+
+Three years of a healthy meter take 20 bytes.
+
+Open days are asked for again when they are 1, 2, 4 and 8 days old, then weekly. A day without a reading counts as
+absent for good when it is ``GIVE_UP_AGE`` days old. A day for which two answers crossed is asked for at once.
+
+Summary of a ledger of days for display: counts, the days still open, and when they are asked for next.
+
+Why a day has no load curve: a comparison of the ledgers of days of daily values and curve, of each direction.
+
+Enedis collects a load curve only if the holder has switched its collection on; daily values are always collected. The
+answer is ``no_data_found`` both for a curve that is not collected and for a gap, so the ledgers are compared:
+
+* many days in a row up to the newest with a daily value and no curve: the collection is not switched on;
+* a single day without a curve between days with one: a gap in the transmission;
+* a day without a daily value either: the supplier has published nothing, yet or ever.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from functools import lru_cache
+from itertools import groupby
+from typing import Final
+
+from worker.domain.documents import USUAL_STEP_MINUTES, Entry, interval_of
+from worker.domain.series import Series, curve_of, daily_of
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date, day_length, find_uncovered
+
+GIVE_UP_AGE: Final = 64
+ASKED_AT_AGES: Final = (1, 2, 4, *range(8, GIVE_UP_AGE + 1, 7))
+_HALF_HOUR: Final = timedelta(minutes=30)
+_MINUTE: Final = timedelta(minutes=1)
+_RUN: Final = re.compile(r"(\d+)([a-z])(\d*)(?:@(\d+))?", re.ASCII)
+
+
+class DayState(StrEnum):
+    """States of a day; the values are the letters of a ledger's text."""
+
+    COMPLETE = "c"
+    FILE = "f"  # All of it is stored, and a file was the last to tell anything new of it.
+    PARTIAL = "p"
+    LATE = "l"  # It was asked for, and nothing has come yet.
+    ABSENT = "a"  # It was asked for until ``GIVE_UP_AGE``, and nothing came.
+    BEFORE = "b"  # It lies before activation, consent or the supplier's history; the answer does not say which.
+    UNKNOWN = "u"  # It was never asked for.
+    SET_ASIDE = "s"  # A value came that no meter can deliver (rule K7): it is not stored.
+    AGAIN = "r"  # All of it is stored, but two answers crossed: it is requested again.
+
+
+@dataclass(frozen=True, slots=True)
+class DayMark:
+    """The state of one day.
+
+    ``half_hours``: how many are stored of a partial day. ``asked_at_age``: the day's age in days when it was last asked
+    for.
+    """
+
+    state: DayState
+    half_hours: int = 0
+    asked_at_age: int | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether the day is asked for again: more readings may come, or other values."""
+        return self.state in (DayState.LATE, DayState.PARTIAL, DayState.SET_ASIDE, DayState.AGAIN)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the day is stored."""
+        return self.state in (DayState.COMPLETE, DayState.FILE, DayState.AGAIN)
+
+    def __str__(self) -> str:
+        half_hours = str(self.half_hours) if self.state is DayState.PARTIAL else ""
+        return f"{self.state}{half_hours}" + (f"@{self.asked_at_age}" if self.asked_at_age is not None else "")
+
+
+COMPLETE: Final = DayMark(DayState.COMPLETE)
+BEFORE: Final = DayMark(DayState.BEFORE)
+UNKNOWN: Final = DayMark(DayState.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class DayLedger:
+    """One mark for each day from ``start`` on; days outside are unknown."""
+
+    start: date | None = None
+    marks: Sequence[DayMark] = field(default=(), repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> DayLedger:
+        """Read what ``str`` wrote; an empty text is an empty ledger. Raises ValueError."""
+        if not text:
+            return cls()
+        first_day, *runs = text.split(" ")
+        marks: list[DayMark] = []
+        for run in runs:
+            if not (match := _RUN.fullmatch(run)):
+                raise ValueError("this is not a record of days")
+            count, state, half_hours, age = match.groups()
+            marks += [DayMark(DayState(state), int(half_hours or 0), int(age) if age else None)] * int(count)
+        return cls(date.fromisoformat(first_day), marks)
+
+    def __str__(self) -> str:
+        if self.start is None:
+            return ""
+        runs = (f"{sum(1 for _ in equal_marks)}{mark}" for mark, equal_marks in groupby(self.marks))
+        return " ".join([self.start.isoformat(), *runs])
+
+    def mark_of(self, day: date) -> DayMark:
+        """Return the day's mark; UNKNOWN outside of the ledger."""
+        place = (day - self.start).days if self.start else -1
+        return self.marks[place] if 0 <= place < len(self.marks) else UNKNOWN
+
+    def days(self) -> Iterator[tuple[date, DayMark]]:
+        """Yield each day with its mark, oldest first."""
+        if self.start is not None:
+            for place, mark in enumerate(self.marks):
+                yield self.start + place * ONE_DAY, mark
+
+    def stored_days(self) -> list[date]:
+        """Return the days of which something is stored, oldest first."""
+        return [day for day, mark in self.days() if mark.complete or mark.state is DayState.PARTIAL]
+
+    def with_marks(self, new_marks: Mapping[date, DayMark]) -> DayLedger:
+        """Return a ledger in which these marks replace those of the same days."""
+        if not new_marks:
+            return self
+        ends = [self.start, self.start + (len(self.marks) - 1) * ONE_DAY] if self.start else []
+        start, last = min([*new_marks, *ends]), max([*new_marks, *ends])
+        marks = [UNKNOWN] * ((last - start).days + 1)
+        if self.start is not None:
+            place = (self.start - start).days
+            marks[place : place + len(self.marks)] = self.marks
+        for day, mark in new_marks.items():
+            marks[(day - start).days] = mark
+        return DayLedger(start, marks)
+
+    def ask_again(self, days: Iterable[date]) -> DayLedger:
+        """Return a ledger in which these days are due at once, where there is anything to ask for."""
+        marks = {day: self.mark_of(day) for day in days}
+        again = {
+            day: DayMark(DayState.AGAIN) if mark.complete else replace(mark, asked_at_age=0)
+            for day, mark in marks.items()
+            if mark.complete or mark.open
+        }
+        return self.with_marks(again)
+
+    def due_days(self, today: date, series: Series) -> list[date]:
+        """Return the open days that are due to be asked for again, oldest first."""
+        return [day for day, when in self._open_days(series) if when <= today]
+
+    def next_ask(self, series: Series) -> date | None:
+        """Return when the first of the open days is due; None if no day is open."""
+        return min((when for _, when in self._open_days(series)), default=None)
+
+    def _open_days(self, series: Series) -> Iterator[tuple[date, date]]:
+        """Yield each open day with the date on which it is due."""
+        for day, mark in self.days():
+            if mark.open and (when := next_ask(day, mark, series)):
+                yield day, when
+
+    def last_complete(self) -> date | None:
+        """Return the newest complete day."""
+        if self.start is not None:
+            for place in range(len(self.marks) - 1, -1, -1):
+                if self.marks[place].complete:
+                    return self.start + place * ONE_DAY
+        return None
+
+
+def next_ask(day: date, mark: DayMark, series: Series) -> date | None:
+    """Return when the repair asks for an open day again; None if it never does.
+
+    Of a series that not every night asks for, the repair has only the days that its look-back does not reach any more,
+    weekly like those of others: it is never asked for more often than its cadence. A state has none: what held on a day
+    that is over can't be asked for later.
+    """
+    if series.is_state:
+        return None
+    if mark.state is DayState.AGAIN:
+        return day
+    last_age = mark.asked_at_age or 0
+    if not series.is_nightly:
+        last_age = max(last_age, series.description.look_back_days)
+    return next((day + timedelta(days=age) for age in ASKED_AT_AGES if age > last_age), None)
+
+
+def half_hours_of(day: date) -> int:
+    """Return how many half-hours the civil day has: 46, 48 or 50."""
+    return half_hours_in(day_length(day))
+
+
+def half_hours_in(length: timedelta) -> int:
+    """Return how many whole half-hours fit into ``length``."""
+    return length // _HALF_HOUR
+
+
+def open_days(window: DateWindow, covered: Mapping[date, timedelta]) -> dict[str, int]:
+    """Return the minutes stored of each incomplete day of a window, as ``{"2024-07-24": 1380}``.
+
+    ``covered``: how much of each day is stored; a daily value covers its whole day.
+    """
+    lengths = {day: covered.get(day, timedelta()) for day in window.dates()}
+    return {str(day): length // _MINUTE for day, length in lengths.items() if length < day_length(day)}
+
+
+def mark_days(
+    window: DateWindow,
+    stored_minutes: Mapping[str, int],
+    today: date,
+    floor: date | None = None,
+    set_aside: Collection[str] = (),
+    give_up_age: int = GIVE_UP_AGE,
+) -> dict[date, DayMark]:
+    """Return a mark for each day of a window that was asked for today.
+
+    ``stored_minutes``: of the incomplete days, as ``open_days`` returns them. ``floor``: the first day for which the
+    supplier has data, if that was found out. ``set_aside``: the days of which a value was set aside.
+    ``give_up_age``: from which age on an empty day counts as absent.
+    """
+    marks = {}
+    for day in window.dates():
+        minutes, age = stored_minutes.get(str(day)), (today - day).days
+        if str(day) in set_aside:
+            marks[day] = DayMark(DayState.SET_ASIDE, 0, age)
+        elif minutes is None:
+            marks[day] = COMPLETE
+        elif floor is not None and day < floor:
+            marks[day] = BEFORE
+        elif minutes:
+            marks[day] = DayMark(DayState.PARTIAL, half_hours_in(minutes * _MINUTE), age)
+        else:
+            marks[day] = DayMark(DayState.ABSENT) if age >= give_up_age else DayMark(DayState.LATE, 0, age)
+    return marks
+
+
+def covered_time_by_day(series: Series, entries: Iterable[Entry]) -> dict[date, timedelta]:
+    """Return how much of each civil day the stored readings cover: the time of steps that overlap counts once.
+
+    A step belongs to the day in which it starts.
+    """
+    if series.has_intervals:
+        return {day: day_length(day) for entry in entries for day in interval_days(entry).dates()}
+    if not series.has_steps:
+        return {(day := date.fromisoformat(entry.key)): day_length(day) for entry in entries}
+    minutes_by_day: Counter[date] = Counter()
+    covered_until = 0
+    for start, end, day in sorted((*interval_of(entry), civil_day(entry.key)) for entry in entries):
+        minutes_by_day[day] += max(0, end - max(start, covered_until))
+        covered_until = max(covered_until, end)
+    return {day: timedelta(minutes=minutes) for day, minutes in minutes_by_day.items()}
+
+
+@lru_cache(maxsize=8192)  # All accounts have the same keys in one night.
+def civil_day(key: str) -> date:
+    """Return the civil day of the meter that holds a key in UTC."""
+    return civil_date(datetime.fromisoformat(key))
+
+
+def civil_day_of(key: str, series: Series) -> date:
+    """Return the civil day of a reading's key: of a period its first."""
+    return civil_day(key) if series.has_steps else date.fromisoformat(key)
+
+
+def last_day_of(entry: Entry, series: Series) -> date:
+    """Return the last civil day of a reading."""
+    return interval_days(entry).end - ONE_DAY if series.has_intervals else civil_day_of(entry.key, series)
+
+
+def interval_days(entry: Entry) -> DateWindow:
+    """Return the days of a stored period."""
+    return DateWindow(date.fromisoformat(entry.key), date.fromisoformat((entry.details or {})["ends_on"]))
+
+
+# How many days with a daily value and without a curve show that the collection is not switched on.
+MIN_EMPTY_DAYS: Final = 3
+# After a first curve the next ones may only be late for days because of the supplier. Nobody should be asked to switch
+# on what is on already.
+MIN_EMPTY_DAYS_AFTER_CURVE: Final = 8
+# Of the usual series, the ledgers of these two are compared, in this order.
+COMPARED_SERIES: Final = (daily_of(), curve_of(daily_of()))
+_EMPTY: Final = frozenset({DayState.LATE, DayState.ABSENT})
+_CURVE: Final = frozenset({DayState.COMPLETE, DayState.FILE, DayState.PARTIAL, DayState.AGAIN})
+
+
+class Hole(StrEnum):
+    """Reasons why a day has no load curve."""
+
+    NOT_ACTIVATED = "not_activated"  # The holder must switch the collection on.
+    NOT_YET_ACTIVATED = "not_yet_activated"  # The collection was switched on later; these days never come.
+    TRANSMISSION = "transmission"  # The gap lies between two curves.
+    LATE = "late"  # These are the newest days, and too few to decide.
+    NOTHING = "nothing"  # There is no daily value either: it is late or absent.
+
+
+@dataclass(frozen=True, slots=True)
+class MissingCurve:
+    """A collection that is not switched on: the first day without a curve, and the last day before it with one."""
+
+    since: date
+    last_curve: date | None
+
+
+def find_missing_curve(daily: DayLedger, curve: DayLedger) -> MissingCurve | None:
+    """Return since when the curve is missing; None unless enough of the newest days have a daily value and no curve."""
+    newest = max((day for day, mark in curve.days() if mark.state is not DayState.UNKNOWN), default=None)
+    if newest is None or curve.start is None:
+        return None
+    count, since, day = 0, newest, newest
+    while day >= curve.start and curve.mark_of(day).state in _EMPTY:
+        if daily.mark_of(day).complete:  # A day without a value is skipped: it proves nothing.
+            count, since = count + 1, day
+        day -= ONE_DAY
+    last_curve = max(_days_in(curve, _CURVE), default=None)
+    needed = MIN_EMPTY_DAYS if last_curve is None else MIN_EMPTY_DAYS_AFTER_CURVE
+    return MissingCurve(since, last_curve) if count >= needed else None
+
+
+def find_holes(daily: DayLedger, curve: DayLedger) -> dict[date, Hole]:
+    """Return why each day that was asked for has no curve."""
+    missing, with_curve, empty = find_missing_curve(daily, curve), _days_in(curve, _CURVE), _days_in(curve, _EMPTY)
+    with_value = [day for day in empty if daily.mark_of(day).complete]
+    began_later = bool(with_curve) and sum(day < with_curve[0] for day in with_value) >= MIN_EMPTY_DAYS_AFTER_CURVE
+    holes = {day: Hole.NOTHING for day in empty if daily.mark_of(day).state in _EMPTY}
+    for day in with_value:
+        if missing is not None and day >= missing.since:
+            holes[day] = Hole.NOT_ACTIVATED
+        elif began_later and day < with_curve[0]:
+            holes[day] = Hole.NOT_YET_ACTIVATED
+        else:
+            holes[day] = Hole.TRANSMISSION if with_curve and day < with_curve[-1] else Hole.LATE
+    return holes
+
+
+def find_all_holes(ledgers: Mapping[Series, DayLedger]) -> dict[Series, dict[date, Hole]]:
+    """Return the holes of each curve among these series that is compared with daily values."""
+    return {
+        series: find_holes(ledgers.get(daily, DayLedger()), ledger)
+        for series, ledger in ledgers.items()
+        if (daily := daily_of_curve(series)) is not None
+    }
+
+
+def daily_of_curve(series: Series) -> Series | None:
+    """Return the daily values that a curve is compared with; None if the series is no curve that may lack."""
+    return series.description.adds_up_to if series.has_steps and series.description.optional else None
+
+
+def _days_in(curve: DayLedger, states: Collection[DayState]) -> list[date]:
+    return [day for day, mark in curve.days() if mark.state in states]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDay:
+    """A day that is not complete. ``asked_next``: None if it is never asked for again. ``hole``: of a curve only."""
+
+    day: date
+    mark: DayMark
+    asked_next: datetime | None
+    hole: Hole | None = None
+
+    @property
+    def state_text(self) -> str:
+        """The state as text: ``partial 46 of 48`` or ``late``."""
+        if self.mark.state is DayState.PARTIAL:
+            return f"partial {self.mark.half_hours} of {half_hours_of(self.day)}"
+        return self.mark.state.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The summary of one series. ``first`` and ``last``: the ends of its ledger, None if that is empty.
+
+    ``missing``: since when a curve is missing, if its collection is not switched on.
+    """
+
+    series: Series
+    first: date | None
+    last: date | None
+    counts: Mapping[DayState, int]
+    open_days: tuple[OpenDay, ...]
+    missing: MissingCurve | None = None
+
+    @property
+    def asked_next(self) -> datetime | None:
+        """The first moment at which an open day is asked for."""
+        return min((day.asked_next for day in self.open_days if day.asked_next), default=None)
+
+
+def summarize_days(
+    series: Series,
+    ledger: DayLedger,
+    asked_next: Callable[[date, DayMark], datetime | None],
+    holes: Mapping[date, Hole] | None = None,
+    missing: MissingCurve | None = None,
+) -> Coverage:
+    """Return the summary of a ledger. ``asked_next``: when a day is asked for again (``worker.domain``).
+
+    ``holes`` and ``missing``: of a curve, from ``holes.py``.
+    """
+    days = list(ledger.days())
+    return Coverage(
+        series,
+        ledger.start,
+        days[-1][0] if days else None,
+        Counter(DayState.COMPLETE if mark.complete else mark.state for _, mark in days),
+        tuple(OpenDay(day, mark, asked_next(day, mark), (holes or {}).get(day)) for day, mark in days if mark.open),
+        missing,
+    )
+
+
+def find_gaps(day: date, steps: Iterable[Entry]) -> list[tuple[datetime, datetime]]:
+    """Return the parts of a civil day that no stored step covers, in the meter's zone. ``steps``: in key order."""
+    starts = ((datetime.fromisoformat(entry.key), entry.step or USUAL_STEP_MINUTES) for entry in steps)
+    spans = ((start, start + timedelta(minutes=minutes)) for start, minutes in starts)
+    gaps = find_uncovered(*DateWindow(day, day + ONE_DAY).instants(), spans)
+    return [(first.astimezone(PARIS), after.astimezone(PARIS)) for first, after in gaps]

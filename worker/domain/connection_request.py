@@ -1,0 +1,263 @@
+"""Connection requests: what comes back from the supplier's consent page, until there is a proof or none.
+
+Everything in a callback's address can be typed by anybody, so a callback changes nothing by itself. It makes a request,
+and only a proof (``find_proof``) leads on to an account. docs/explanation/ownership.md draws the table of transitions
+and says what each proof is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from worker.domain.access_right import HouseholdDeclaration
+from worker.domain.account import DEFAULT_TENANT
+from worker.domain.consents import ConsentKind, Proof
+from worker.domain.oauth_proxy import ProxyCaller
+from worker.domain.series import Series
+
+MOST_METERS: Final = 10  # Of one callback; more are refused as a whole.
+LONGEST_QUERY: Final = 2048  # In bytes.
+# The supplier knows a consent of 2026 some seconds after it was given. An id that nobody knows is not asked for longer.
+MOST_UNKNOWN: Final = 12
+_WAITS_S: Final = (2, 3, 5, 10, 20, 40, 60, 120, 300)  # By the number of tries before.
+
+
+class RequestState(StrEnum):
+    """How far a request has come; from ``connected`` on it is final."""
+
+    ASKING = "asking"  # The supplier is asked, until it answers.
+    CHOICE = "choice"  # Proven, but the meter has another person's account: the person chooses.
+    HELD = "held"  # Proven, but too many accounts are new: the operator decides.
+    UNPROVEN = "unproven"  # There is no proof. A reading off the meter's display (P4) leads on from here.
+    CONNECTED = "connected"
+    HANDED_OVER = "handed_over"  # A client of the proxy gets a code for it, and no account is made.
+    DECLARED = "declared"  # Its right is declared to the supplier, which asks the holder: the table of rights goes on.
+    REFUSED = "refused"
+
+
+class RequestEvent(StrEnum):
+    """What happens to a request."""
+
+    NO_ANSWER = "no_answer"  # The supplier is silent, or it is not our turn.
+    PROVEN = "proven"
+    NOT_PROVEN = "not_proven"
+    OTHER_PERSON = "other_person"  # Proven, for a meter with an account of another person.
+    TOO_MANY = "too_many"  # Proven, beyond the bounds of new accounts.
+    LET_IN = "let_in"  # By the operator.
+    TURNED_AWAY = "turned_away"  # By the operator.
+    READING_TYPED = "reading_typed"  # The person has typed what the meter's display shows.
+    HANDED_OVER = "handed_over"  # To a client of the proxy: proven, or with a code of v4, which may be a proof.
+    DECLARED = "declared"  # The supplier has registered the right that the household declares.
+    REFUSED = "refused"  # By the supplier, or because the invitation has ended.
+
+
+_S, _E = RequestState, RequestEvent
+TRANSITIONS: Final[Mapping[tuple[RequestState, RequestEvent], RequestState]] = {
+    (_S.ASKING, _E.NO_ANSWER): _S.ASKING,
+    (_S.ASKING, _E.NOT_PROVEN): _S.UNPROVEN,
+    (_S.ASKING, _E.REFUSED): _S.REFUSED,
+    (_S.ASKING, _E.OTHER_PERSON): _S.CHOICE,
+    (_S.ASKING, _E.TOO_MANY): _S.HELD,
+    (_S.ASKING, _E.PROVEN): _S.CONNECTED,
+    (_S.ASKING, _E.HANDED_OVER): _S.HANDED_OVER,
+    (_S.ASKING, _E.DECLARED): _S.DECLARED,
+    # The person says: it is my meter now, not that of the account's holder.
+    (_S.CHOICE, _E.TOO_MANY): _S.HELD,
+    (_S.CHOICE, _E.PROVEN): _S.CONNECTED,
+    (_S.CHOICE, _E.REFUSED): _S.REFUSED,
+    (_S.HELD, _E.LET_IN): _S.CONNECTED,
+    (_S.HELD, _E.OTHER_PERSON): _S.CHOICE,
+    (_S.HELD, _E.REFUSED): _S.REFUSED,
+    (_S.HELD, _E.TURNED_AWAY): _S.REFUSED,
+    # An account of another service has come to read the meter meanwhile.
+    (_S.CHOICE, _E.NOT_PROVEN): _S.UNPROVEN,
+    (_S.HELD, _E.NOT_PROVEN): _S.UNPROVEN,
+    # The supplier is asked for the meter and its registers.
+    (_S.UNPROVEN, _E.READING_TYPED): _S.ASKING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenMeters:
+    """What a proof is for: the meters, the dates of the consent, and the token if each account has its own.
+
+    ``since`` and ``until`` are the first and the last day as the supplier tells them, or None. ``line`` and
+    ``answer_digest``: the supplier's endpoint that was asked, and the SHA-256 of its answer; None where none was.
+    ``offered``: the series that the consent covers, of the meters of which the supplier says so.
+    """
+
+    proof: Proof
+    kind: ConsentKind
+    usage_points: tuple[str, ...] = field(repr=False)
+    reference: str | None = field(default=None, repr=False)
+    since: date | None = None
+    until: date | None = None
+    token: str | None = field(default=None, repr=False)
+    token_expires_at: datetime | None = None
+    line: str | None = None
+    answer_digest: str | None = None
+    offered: Mapping[str, frozenset[Series]] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectedAccount:
+    """An account that a request has connected, with the number that the browser's session must name."""
+
+    id: str
+    session_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionRequest:
+    """A callback and what came of it.
+
+    ``browser``: SHA-256 of the name that the browser got when it came back, and that nobody else knows: the outcome of
+    the request is for the browser that has it. ``known_as``: those of the names that it had before. ``address``:
+    where it called from.
+    ``invitation_id``: the invitation that it was begun with; ``tenant``: the invitation's, to whom a new account will
+    belong. ``begun_on``: the day (Europe/Paris) on which the person was sent to the supplier's page, and ``begun_at``
+    the moment; None where it is not known. ``session``: the accounts of the browser's session with their numbers.
+    ``usage_points``, ``autorisation_id`` and ``code``: what the callback says, by generation.
+    ``new_holder``: whether the person has said that the meter's account is another person's.
+    ``caller``: the client of the proxy that it is for; ``returns_to``: the address that its code was handed over by.
+    ``readings``: what the person has typed off the meter's display, in kWh by tariff period.
+    ``declaration``: what the person has typed for the supplier to register a right; gone once the request is final.
+    ``page``: the name of the page that says what it waits for or why it ended, where that is not the account's own.
+    ``created_at``, ``begun_at`` and ``next_try_at`` are real moments even where the fleet runs at a simulated time.
+    """
+
+    id: str
+    supplier: str
+    browser: str = field(repr=False)
+    begun_on: date
+    created_at: datetime
+    begun_at: datetime | None = None
+    known_as: tuple[str, ...] = field(default=(), repr=False)
+    address: str = field(default="", repr=False)
+    invitation_id: str | None = None
+    tenant: str = DEFAULT_TENANT
+    session: Mapping[str, int] = field(default_factory=dict)
+    usage_points: tuple[str, ...] = field(default=(), repr=False)
+    autorisation_id: int | None = field(default=None, repr=False)
+    code: str | None = field(default=None, repr=False)
+    state: RequestState = RequestState.ASKING
+    proven: ProvenMeters | None = None
+    tries: int = 0
+    next_try_at: datetime | None = None
+    new_holder: bool = False
+    accounts: tuple[ConnectedAccount, ...] = ()
+    caller: ProxyCaller | None = None
+    returns_to: str = field(default="", repr=False)
+    readings: Mapping[str, int] = field(default_factory=dict, repr=False)
+    declaration: HouseholdDeclaration | None = field(default=None, repr=False)
+    page: str = ""
+
+    def after(self, event: RequestEvent, **changes: Any) -> Self:
+        """Return the request after an event. Raises ValueError for an event that can't happen in its state."""
+        state = TRANSITIONS.get((self.state, event))
+        if state is None:
+            raise ValueError(f"a request that is {self.state} can't be {event}")
+        return replace(self, state=state, **changes)
+
+    def waiting(self, page: str, now: datetime, wait_s: float | None = None) -> Self:
+        """Return the request with its next try, after ``wait_s`` or, where nobody says how long, after a usual wait."""
+        usual = _WAITS_S[min(self.tries, len(_WAITS_S) - 1)]
+        next_try_at = now + timedelta(seconds=max(usual, wait_s or 0.0))
+        return self.after(RequestEvent.NO_ANSWER, tries=self.tries + 1, next_try_at=next_try_at, page=page)
+
+    def is_due(self, now: datetime) -> bool:
+        """Return whether the supplier may be asked now."""
+        return not self.done and (self.next_try_at is None or self.next_try_at <= now)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more comes of it by itself."""
+        return self.state is not RequestState.ASKING
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names of its browser, by their hashes, the newest first."""
+        return (self.browser, *self.known_as)
+
+    @property
+    def asks_supplier(self) -> bool:
+        """Whether its next step asks the supplier, so that a task takes it and never a request's thread."""
+        if self.done or self.proven is not None or self.keeps_code:
+            return False
+        return self.code is not None or self.autorisation_id is not None or self.declaration is not None
+
+    @property
+    def vouched(self) -> bool:
+        """Whether its calls come before those of strangers: the person was invited, or is signed in and declares.
+
+        The calls of a reading do not.
+        """
+        return (self.invitation_id is not None or self.declaration is not None) and not self.readings
+
+    @property
+    def keeps_code(self) -> bool:
+        """Whether its code of v4 is exchanged later, when a client of the proxy redeems the one of ours."""
+        return self.caller is not None and self.code is not None
+
+    @property
+    def names_meters(self) -> tuple[str, ...]:
+        """The meters that the callback, its proof or the declaration names."""
+        declared = (self.declaration.meter,) if self.declaration else ()
+        proven = self.proven.usage_points if self.proven else ()
+        return tuple(dict.fromkeys((*self.usage_points, *proven, *declared)))
+
+    @property
+    def subject(self) -> str | None:
+        """What a callback without a proof is about: its meters, or the number of its consent.
+
+        None with an invitation or a code: a person who consents may have these, and must not lose the request to
+        strangers who type the same meter.
+        """
+        if self.invitation_id is not None or self.code is not None or self.declaration is not None:
+            return None
+        if self.autorisation_id is not None:
+            return f"consent {self.autorisation_id}"
+        return ",".join(sorted(self.usage_points)) or None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedMeter:
+    """A meter of a consent as the supplier tells it, with the consent's first and last day.
+
+    ``offered``: the series that the consent covers; None where the supplier does not say.
+    """
+
+    usage_point_id: str = field(repr=False)
+    since: date | None = None
+    until: date | None = None
+    offered: frozenset[Series] | None = None
+
+
+def find_proof(
+    kind: ConsentKind,
+    meters: Sequence[SharedMeter],
+    begun_on: date,
+    invited_meter: str | None,
+) -> tuple[Proof, tuple[SharedMeter, ...]] | None:
+    """Return what proves a consent and for which of its meters, or None.
+
+    - P1: the supplier's own token answer names the meters (``CODE``, ``ID_TOKEN``).
+    - P2: the consent was begun with an invitation that names one of the meters; it is a proof for that one alone.
+    - P3, besides P2, in 2026 (``AUTORISATION``): the consent is no older than the day it was begun on, because the
+      same holder gets the same id again, and ids can be guessed.
+
+    ``invited_meter``: the meter of the invitation that the browser opened, or of the account that it is for; None
+    without an invitation.
+    """
+    if kind in (ConsentKind.CODE, ConsentKind.ID_TOKEN):
+        return (Proof.EXCHANGE, tuple(meters)) if meters else None
+    if invited_meter is None:
+        return None
+    invited = tuple(meter for meter in meters if meter.usage_point_id == invited_meter)
+    if kind is ConsentKind.AUTORISATION:
+        invited = tuple(meter for meter in invited if meter.since is not None and meter.since >= begun_on)
+    return (Proof.INVITED, invited) if invited else None

@@ -1,1 +1,0 @@
-"""Accounts, consents, their durations, and the scopes of API tokens."""

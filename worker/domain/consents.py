@@ -1,0 +1,266 @@
+"""Consents: the proof of a consent, a refusal that awaits confirmation, and the notices to owner and operator.
+
+The duration of a consent, as an ISO 8601 duration of years, months, weeks and days.
+
+Erased meters: how long an erasure is remembered, and which proofs are younger than it.
+
+What was erased stays closed to everything that began before: another tab, an invitation, a consent that is still in
+force at the supplier. Moments are real ones, even where the fleet runs at a simulated time; days are the fleet's own.
+
+Proof P4: what a person reads off the meter's display, compared with the supplier's registers (pure).
+
+A display shows each register in whole kWh. Who stands before the meter reads what it shows now: no less than at the
+last midnight that the supplier has told, and no more than the subscribed power allows until now. A number that is
+guessed is rarely within these bounds, and tries are few (``MOST_TRIES_A_DAY``, ``MOST_WRONG``).
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import monthrange
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+REQUEST_LIFE: Final = timedelta(days=7)
+
+
+class ConsentKind(StrEnum):
+    """The proof of a consent that the supplier's callback contained, by generation of its API."""
+
+    CODE = "code"  # In v4 it is exchanged for the holder's tokens.
+    USAGE_POINT = "usage_point"  # The callback of v5 names the meter.
+    AUTORISATION = "autorisation"  # The callback of 2026 names a consent, whose meter is asked for.
+    ID_TOKEN = "id_token"  # noqa: S105 - GRDF
+    RIGHT = "right"  # The supplier registers a right of access, and asks the holder itself (GRDF).
+    ASSERTED = "asserted"  # The person who added the account says so; there was no callback.
+
+
+class Proof(StrEnum):
+    """What shows that a consent is the meter's holder's; what each is worth stands in docs/explanation/ownership.md."""
+
+    NONE = "none"
+    EXCHANGE = "exchange"  # P1: the supplier's own token answer names the meter (v4).
+    INVITED = "invited"  # P2, in 2026 with P3: an invitation for this meter, opened and ended by one browser.
+    REGISTER = "register"  # P4, in 2026 with P3: the meter's registers, read off its display.
+    RIGHT = "right"  # P5: the supplier itself asked the holder, for a person who was invited or signed in.
+    OWN = "own"  # The contract is the operator's own, so nobody has to consent.
+    ASSERTED = "asserted"  # An operator or a service vouches for it.
+
+
+class EndReason(StrEnum):
+    """The reasons why a consent, or a grant of the proxy, ended, other than the error codes of a refusal."""
+
+    RENEWED = "renewed"  # A newer consent replaced it.
+    EXPIRED = "expired"
+    REMOVED = "removed"  # Its account was removed.
+    HOLDER_CHANGED = "holder_changed"  # Another person proved that the meter is theirs.
+    WITHDRAWN = "withdrawn"  # The household stopped it here.
+    CLIENT_REVOKED = "client_revoked"  # The client of the proxy that it was given to was revoked.
+    TOKEN_REUSED = "token_reused"  # noqa: S105 - A refresh token of the proxy was used twice.
+    RESTORED = "restored"  # A backup was restored: the grants in it come back ended.
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentProof:
+    """The proof that a holder consented, when and for how long.
+
+    The meter's number is not here: the consents table keeps it encrypted, and ``names_meter`` says whether it does.
+    ``consent_until`` is the last day, included. ``reference`` is the supplier's number of the consent, or the one that
+    ``vouched_by`` gave it. ``browser``: the SHA-256 of the name of the browser that brought the consent.
+    """
+
+    id: str
+    account_id: str
+    supplier: str
+    kind: ConsentKind
+    consented_at: datetime
+    consent_from: date | None = None
+    consent_until: date | None = None
+    reference: str | None = None
+    proof: Proof = Proof.NONE
+    vouched_by: str | None = None
+    browser: str | None = field(default=None, repr=False)
+    names_meter: bool = False
+    ended_at: datetime | None = None
+    end_reason: str = ""
+
+    @property
+    def open(self) -> bool:
+        return self.ended_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRefusal:
+    """A refusal of an account that is not confirmed yet, because it may be the supplier's mistake.
+
+    ``times`` counts it since the last success or incident of refusals; it stays 0 during such an incident.
+    """
+
+    account_id: str
+    code: str
+    first_seen: datetime
+    last_seen: datetime
+    times: int
+
+
+class NoticeKind(StrEnum):
+    """The kinds of notices; those about the supplier, incidents, proofs, tokens and outputs go to the operator."""
+
+    ACTION_NEEDED = "action_needed"  # The account's owner must act.
+    CONSENT_ENDS_30 = "consent_ends_30"  # The consent ends within 30 days.
+    CONSENT_ENDS_7 = "consent_ends_7"
+    CURVE_NOT_ACTIVATED = "curve_not_activated"  # The supplier sends daily values but does not collect the curve.
+    GATEWAY_BANNED = "gateway_banned"  # A gateway has shut out our address for a day.
+    INCIDENT = "incident"  # Many accounts fail in the same way, so the supplier is the cause.
+    INCIDENT_OVER = "incident_over"
+    OUTPUT_FAILS = "output_fails"  # Nothing could be sent to an output for a day.
+    RIGHT_PROOF_AWAITED = "right_proof_awaited"  # The supplier wants a proof of a consent until a day.
+    RIGHT_PROOF_ENDS = "right_proof_ends"  # The same, a few days before that day.
+    RIGHT_PROOF_REJECTED = "right_proof_rejected"
+    SUPPLIER_CHANGED = "supplier_changed"  # The supplier's answers differ from its documentation.
+    TOKEN_ENDS = "token_ends"  # noqa: S105 - An API token ends within two weeks.
+
+
+HOUSEHOLD_CHANNEL: Final = "household"  # By mail, to the address that the account's household has confirmed.
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One message to send over one channel.
+
+    ``about`` distinguishes notices of the same kind: the day on which a consent ends, the moment at which an account
+    was suspended, a right's id, an @ and the last day for its proof, a token's id, an @ and the day of its end, a
+    supplier, an @ and the day of a ban, or an output's id, an @ and the day since when it fails.
+    ``account_id`` is None for notices to the operator.
+    """
+
+    id: str
+    account_id: str | None
+    kind: NoticeKind
+    reason: str
+    about: str
+    channel: str
+    created_at: datetime
+    next_attempt_at: datetime
+    attempts: int = 0
+    delivered_at: datetime | None = None
+    last_error: str = ""
+
+    @property
+    def key(self) -> str:
+        """The key that makes a notice unique: a second notice with the same key is not sent."""
+        return f"{self.kind}:{self.account_id or '-'}:{self.about}:{self.channel}"
+
+
+_DURATION: Final = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
+
+
+def last_day_of(first_day: date, duration: str) -> date:
+    """Return the last day, included, of a consent that begins on ``first_day``.
+
+    A month without that day counts to its end, so ``P6M`` from 31 August ends in February. Raises ValueError for a
+    text that is no duration, and for a date after the year 9999.
+    """
+    years, months, weeks, days = _parts(duration)
+    month = first_day.month - 1 + 12 * years + months
+    year, month = first_day.year + month // 12, month % 12 + 1
+    try:
+        after_months = date(year, month, min(first_day.day, monthrange(year, month)[1]))
+        return after_months + timedelta(weeks=weeks, days=days - 1)
+    except (ValueError, OverflowError):
+        raise ValueError(f"a consent of {duration} does not end in this calendar") from None
+
+
+def without_years(duration: str) -> str:
+    """Return the same duration in months, weeks and days.
+
+    The consent page of 2026 may show an error for whole years: it is seen to read months and days only
+    (homey.enedis.connect.proxy; conso-api, issue 159).
+    """
+    years, months, weeks, days = _parts(duration)
+    parts = ((12 * years + months, "M"), (weeks, "W"), (days, "D"))
+    return "P" + "".join(f"{count}{unit}" for count, unit in parts if count)
+
+
+def _parts(duration: str) -> tuple[int, int, int, int]:
+    match = _DURATION.fullmatch(duration)
+    if match is None or not any(int(count or 0) for count in match.groups()):
+        raise ValueError("a consent's duration is written like P6M, P1Y or P1095D")
+    years, months, weeks, days = (int(count or 0) for count in match.groups())
+    return years, months, weeks, days
+
+
+_LONGEST: Final = "P3Y"  # No supplier of ours accepts a longer consent.
+# A consent flow that was begun before, and its request, may still be on their way for as long as this.
+_SHORTEST: Final = REQUEST_LIFE + timedelta(days=1)
+
+
+def forget_on(erased_on: date, consent_until: date | None) -> date:
+    """Return the day on which an erasure is forgotten: after the consent's last day, at most three years later.
+
+    ``consent_until`` is the last day, included; None where it is not known, so that three years count.
+    """
+    latest = last_day_of(erased_on, _LONGEST) + timedelta(days=1)
+    after_consent = latest if consent_until is None else consent_until + timedelta(days=1)
+    return max(min(after_consent, latest), erased_on + _SHORTEST)
+
+
+def is_younger(proof: Proof, erased_at: datetime, begun_at: datetime | None, invited_at: datetime | None) -> bool:
+    """Return whether a proof is younger than the erasure of its meter.
+
+    ``begun_at``: when the person was sent to the supplier's page. ``invited_at``: when the invitation that the consent
+    was begun with was made. A moment that is not known counts as older. In 2026 the proof itself has checked that the
+    consent is no older than the day it was begun on, which is then no earlier than the erasure's. A right that the
+    supplier has asked the holder for is as young as the declaration.
+    """
+    if begun_at is None or begun_at <= erased_at:
+        return False
+    by_itself = (Proof.EXCHANGE, Proof.REGISTER, Proof.RIGHT)
+    return proof in by_itself or (invited_at is not None and invited_at > erased_at)
+
+
+def is_asserted_younger(erased_on: date, consented_on: date | None, *, anew: bool) -> bool:
+    """Return whether somebody vouches for a consent since the erasure, by its day or by saying so."""
+    return anew or (consented_on is not None and consented_on >= erased_on)
+
+
+MOST_TRIES_A_DAY: Final = 3  # For one meter, over all people who try.
+MOST_WRONG: Final = 10  # For one meter, until an operator opens it again.
+LARGEST_POWER_VA: Final = 36_000  # The largest connection that a home may have, where the contract tells no power.
+# The tariff periods that a Linky display names, by contract: base, peak and off-peak hours, Tempo.
+# Source: the Enedis files and the answers that docs/reference/simulator.md names.
+DISPLAYED_PERIODS: Final[Mapping[str, tuple[str, ...]]] = {
+    "base": ("BASE",),
+    "peak": ("HC", "HP"),
+    "tempo": ("BUHC", "BUHP", "BCHC", "BCHP", "RHC", "RHP"),
+}
+_WH_PER_KWH: Final = 1000
+_HOUR: Final = timedelta(hours=1)
+_MOST_DIGITS: Final = 9
+
+
+def parse_displayed(text: str) -> int | None:
+    """Return the whole kWh of a display, such as ``012 345``; None for anything else."""
+    digits = "".join(text.split()).removesuffix("kWh")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS else None
+
+
+def confirms(
+    displayed: Mapping[str, int], registers: Mapping[str, int], midnight: datetime, power_va: int, now: datetime
+) -> bool:
+    """Return whether a display can show this now, each register by itself and all of them together.
+
+    ``displayed``: whole kWh by tariff period. ``registers``: Wh by tariff period at ``midnight``. ``power_va``: the
+    subscribed power.
+    """
+    if not registers or displayed.keys() != registers.keys() or now < midnight:
+        return False
+    most_wh = power_va * ((now - midnight) / _HOUR)
+    # A display cuts the Wh off.
+    least_wh = {name: kwh * _WH_PER_KWH for name, kwh in displayed.items()}
+    if any(least_wh[name] + _WH_PER_KWH <= wh for name, wh in registers.items()):
+        return False
+    return sum(max(0, least_wh[name] - wh) for name, wh in registers.items()) <= most_wh

@@ -1,0 +1,379 @@
+"""Checks that the stored documents agree with one another, each difference with its likely cause.
+
+Six laws of energy, for consumption and production each: no two steps overlap in time, the steps of an hour add up to
+the hour, the curve of a complete day to the day's value (to the watt-hour), the days of a month to the month, the days
+of a year to the year, and no day is more than a meter can deliver. The law of the day does not apply to a day with a
+gap in its curve. The recordings of real meters satisfy all six (tests/integration/test_real_recordings.py). Before them
+comes what makes documents worth comparing: the days that the registry calls stored are there. The laws of registers
+and of the maximum power are in ``meter_laws.py``.
+
+The laws of what else a meter tells: its registers make the daily values, its maximum power is above all steps.
+
+Registers and daily values are counted by the same meter, so the registers of a day's tariff periods add up to the
+day's value to the watt-hour. Apparent power (VA) is never below active power (W), and the highest of a day never below
+the mean of a step, so a step above the maximum power shows that one of the two is wrong. The public recordings satisfy
+both laws: two meters' registers, and the one day of which a maximum power and a curve are recorded
+(tests/integration/test_recorded_registers.py).
+
+Days whose value is still provisional although it should be final: a note to an operator, no fault.
+
+It stands alone because the law is about time, and compares no two documents.
+
+The days of a calendar month against what was published for it: two series that nearly agree, and are never added.
+
+A supplier of gas rounds each day's volume to whole m³ and corrects a period when it publishes it, so there is no exact
+law as between a curve and its days. A month agrees within one m³ of gas. What lies beyond is a *deviation*: it is told
+with both numbers, it is no error, and nothing repairs it.
+Source: measured on one home of 35 months (GRDF): 1 month equal, the others off by -10 to +12 kWh.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+from worker.domain.completeness import civil_day, civil_day_of, covered_time_by_day
+from worker.domain.documents import (
+    MILLIWATT_HOURS_PER_KWH,
+    MILLIWATT_HOURS_PER_WH,
+    USUAL_STEP_MINUTES,
+    Document,
+    Entry,
+    find_replaced,
+    interval_of,
+    length_of,
+    round_as_stored,
+    to_entry,
+)
+from worker.domain.series import Doctype, Period, Series
+from worker.domain.tariffs import DayEnergy
+from worker.domain.totals import calendar_month, coefficients_of, months_of_intervals, total_entries
+from worker.domain.windows import ONE_DAY, civil_date, day_length, local_midnight, to_windows
+
+_MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
+_ONE_WATT_HOUR: Final = 1000  # In milliwatt-hours: the resolution of daily values.
+_ONE_PERCENT: Final = 100
+
+
+class Law(StrEnum):
+    """Laws that the stored documents must satisfy."""
+
+    STORED = "a series is stored according to the registry"
+    STEPS = "no two steps overlap"
+    HOUR = "minutes make the hour"
+    DAY = "the curve makes the day"
+    MONTH = "days make the month"
+    YEAR = "days make the year"
+    LIMIT = "a day is what a meter can deliver"
+    REGISTERS = "the tariff periods make the day"
+    PEAK = "no step is above the maximum power"
+    PEAK_DAY = "the maximum power is of its day"
+
+
+class Cause(StrEnum):
+    """Likely causes of a difference."""
+
+    MISSING_DOCUMENTS = "missing in the measures"
+    OVERLAPPING_STEPS = "overlapping steps"
+    STALE_TOTAL = "the total is stale"
+    MISSING_TOTAL = "the total is missing"
+    ORPHAN_TOTAL = "a total without its readings"
+    WATTS_AS_ENERGY = "power was taken for energy"
+    FACTOR_OF_TWO = "a factor of two"
+    SHIFTED = "the curve is shifted by one step"
+    SHIFTED_DAY = "the registers are shifted by one day"
+    OTHER_DAY = "its instant is of another day"
+    CLOCK_CHANGE = "the clock change"
+    REPROCESSED = "one of the two was corrected by the supplier, the other not"
+    FACTOR_OF_THOUSAND = "a factor of 1000"
+    METER_REPLACED = "the meter was replaced on that day"
+    BEYOND_LIMIT = "more than a meter can deliver"
+    SET_ASIDE = "the supplier sent more than a meter can deliver, which was not stored"
+    UNKNOWN = "not known"
+
+    @property
+    def repairable(self) -> bool:
+        """Whether settling stored readings and computing totals again repairs it. Others need a new request, if any."""
+        return self in (Cause.OVERLAPPING_STEPS, Cause.STALE_TOTAL, Cause.MISSING_TOTAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Discrepancy:
+    """A stored value that breaks a law.
+
+    ``expected``: the sum of the finer documents, ``stored``: the stored value, both as amounts (millionths of the unit
+    of ``load``) and None if there is no document. ``key`` is the document's; of missing documents it is the days,
+    "2024-07-01/2024-07-08" without the last one. ``series``: the one whose readings are added up or looked at.
+    """
+
+    law: Law
+    key: str
+    expected: int | None
+    stored: int | None
+    cause: Cause
+    series: Series
+
+
+_LAWS: Final = {Period.HOUR: Law.HOUR, Period.MONTH: Law.MONTH, Period.YEAR: Law.YEAR}
+
+
+def check_totals(inputs: Sequence[Entry], totals: Sequence[Entry], doctype: Doctype) -> Iterator[Discrepancy]:
+    """Compare hours with their steps, months or years with their days; both of the same time. Yields in key order."""
+    sums = {key: round_as_stored(energy, doctype) for key, energy in total_entries(inputs, doctype).items()}
+    energies = {entry.key: entry.amount for entry in totals}
+    for key in sorted(sums.keys() | energies.keys()):
+        expected, stored = sums.get(key), energies.get(key)
+        if expected != stored:
+            cause = _cause_of_total(expected, stored)
+            yield Discrepancy(_LAWS[doctype.period], key, expected, stored, cause, doctype.series)
+
+
+def check_stored(series: Series, expected: Iterable[date], stored: Collection[date]) -> Iterator[Discrepancy]:
+    """Yield each run of days that the registry calls stored and that have no document, the oldest first.
+
+    Of a series of states, which has a row for each change, any row from before a day on is that day's document.
+    """
+    if stored and series.is_state:
+        first = min(stored)
+        expected, stored = [day for day in expected if day < first], ()
+    for window in to_windows(day for day in expected if day not in stored):
+        yield Discrepancy(Law.STORED, str(window), None, None, Cause.MISSING_DOCUMENTS, series)
+
+
+def beyond(days: Iterable[Entry], limit_kwh: float) -> dict[str, int]:
+    """Return the daily values in milliwatt-hours, by day, that are more than a meter can deliver."""
+    limit = limit_kwh * _MILLIWATT_HOURS_PER_KWH
+    return {entry.key: entry.amount for entry in days if entry.amount > limit}
+
+
+def check_limit(
+    series: Series, days: Sequence[Entry], set_aside: Iterable[date], limit_kwh: float
+) -> Iterator[Discrepancy]:
+    """Yield the stored days that are more than a meter can deliver, and those of which such a value was set aside."""
+    limit = round(limit_kwh * _MILLIWATT_HOURS_PER_KWH)
+    for day, stored in beyond(days, limit_kwh).items():
+        yield Discrepancy(Law.LIMIT, day, limit, stored, Cause.BEYOND_LIMIT, series)
+    for missing in set_aside:
+        yield Discrepancy(Law.LIMIT, missing.isoformat(), limit, None, Cause.SET_ASIDE, series)
+
+
+def check_overlaps(series: Series, documents: Sequence[Document]) -> Iterator[Discrepancy]:
+    """Compare the steps of each day with those that hold where some overlap; yields in the order of days.
+
+    Of periods, those that begin on a day.
+    """
+    gone = {entry.key for entry in find_replaced(documents)}
+    for day in sorted({civil_day_of(key, series) for key in gone}):
+        steps = [entry for entry in map(to_entry, documents) if civil_day_of(entry.key, series) == day]
+        stored = sum(entry.amount for entry in steps)
+        expected = sum(entry.amount for entry in steps if entry.key not in gone)
+        yield Discrepancy(Law.STEPS, day.isoformat(), expected, stored, Cause.OVERLAPPING_STEPS, series)
+
+
+def _cause_of_total(expected: int | None, stored: int | None) -> Cause:
+    if stored is None:
+        return Cause.MISSING_TOTAL
+    return Cause.ORPHAN_TOTAL if expected is None else Cause.STALE_TOTAL
+
+
+def check_days(
+    series: Series, steps: Sequence[Entry], days: Sequence[Entry], corrected: Collection[date] = ()
+) -> Iterator[Discrepancy]:
+    """Compare the curve of each complete day with the day's value; ``series``: the curve's.
+
+    ``steps``: in key order, of whole civil days, best with one day more at both ends. ``corrected``: days for which the
+    supplier changed a value.
+    """
+    curve = steps_by_day(steps)
+    covered = covered_time_by_day(series, steps)
+    for entry in sorted(days):
+        day = date.fromisoformat(entry.key)
+        if covered.get(day) != day_length(day):
+            continue  # The curve has a gap or is missing, which the ledger of days records.
+        energy = sum(step.amount for step in curve[day])
+        if abs(energy - entry.amount) >= _ONE_WATT_HOUR:
+            cause = _cause_of_day(day, curve, energy, entry.amount, corrected)
+            yield Discrepancy(Law.DAY, entry.key, energy, entry.amount, cause, series)
+
+
+def _cause_of_day(
+    day: date, curve: Mapping[date, Sequence[Entry]], energy: int, value: int, corrected: Collection[date]
+) -> Cause:
+    if _is_shifted(day, curve, energy, value):
+        return Cause.SHIFTED
+    steps = {entry.step or USUAL_STEP_MINUTES for entry in curve[day]}
+    if any(minutes < 60 and is_near(energy * minutes, value * 60) for minutes in steps):
+        return Cause.WATTS_AS_ENERGY
+    if is_near(energy, 2 * value) or is_near(2 * energy, value):
+        return Cause.FACTOR_OF_TWO
+    if is_near(energy, 1000 * value) or is_near(1000 * energy, value):
+        return Cause.FACTOR_OF_THOUSAND
+    if 2 * value < energy:
+        return Cause.METER_REPLACED  # The new meter has counted since its installation only.
+    if day in corrected:
+        return Cause.REPROCESSED
+    return Cause.CLOCK_CHANGE if day_length(day) != timedelta(hours=24) else Cause.UNKNOWN
+
+
+def _is_shifted(day: date, curve: Mapping[date, Sequence[Entry]], energy: int, value: int) -> bool:
+    """Return whether the curve adds up to the day's value when it is read one step earlier or later."""
+    steps, steps_before, steps_after = curve[day], curve.get(day - ONE_DAY), curve.get(day + ONE_DAY)
+    later = energy - steps[0].amount + steps_after[0].amount if steps_after else None
+    earlier = energy - steps[-1].amount + steps_before[-1].amount if steps_before else None
+    return any(total is not None and abs(total - value) < _ONE_WATT_HOUR for total in (later, earlier))
+
+
+def is_near(value: int, reference: int) -> bool:
+    """Return whether two values are equal to one percent; two zeros prove nothing."""
+    return reference != 0 and abs(value - reference) * _ONE_PERCENT <= abs(reference)
+
+
+def steps_by_day(steps: Iterable[Entry]) -> dict[date, list[Entry]]:
+    """Return the steps of a curve by the civil day in which they start."""
+    by_day: defaultdict[date, list[Entry]] = defaultdict(list)
+    for entry in steps:
+        by_day[civil_day(entry.key)].append(entry)
+    return by_day
+
+
+_ONE_VOLT_AMPERE: Final = 1000  # In mVA. Both powers are rounded to whole watts and volt-amperes.
+_ONE_HOUR_MINUTES: Final = 60
+
+
+def compared_with(series: Series) -> Series | None:
+    """Return the series with whose values a law compares these readings; None if there is no such law."""
+    return series.description.bounds or series.description.adds_up_to
+
+
+def check_registers(
+    series: Series, energies: Iterable[DayEnergy], days: Iterable[Entry], corrected: Collection[date] = ()
+) -> Iterator[Discrepancy]:
+    """Compare the sum over the tariff periods of each day with the day's value, to the watt-hour.
+
+    ``energies``: from ``registers.day_energies``, which has no day with a midnight missing or a new sequence of
+    registers. ``days``: daily values. ``corrected``: days for which the supplier changed a value.
+    """
+    values = {date.fromisoformat(entry.key): entry.amount for entry in days}
+    for energy in energies:
+        counted = sum(energy.by_period.values()) if energy.by_period else energy.total
+        expected, stored = counted * MILLIWATT_HOURS_PER_WH, values.get(energy.day)
+        if stored is not None and stored != expected:
+            cause = _cause_of_registers(energy.day, expected, values, corrected)
+            yield Discrepancy(Law.REGISTERS, energy.day.isoformat(), expected, stored, cause, series)
+
+
+def _cause_of_registers(day: date, expected: int, values: Mapping[date, int], corrected: Collection[date]) -> Cause:
+    if expected and expected in (values.get(day - ONE_DAY), values.get(day + ONE_DAY)):
+        return Cause.SHIFTED_DAY
+    stored = values[day]
+    if is_near(expected, 1000 * stored) or is_near(1000 * expected, stored):
+        return Cause.FACTOR_OF_THOUSAND
+    if is_near(expected, 2 * stored) or is_near(2 * expected, stored):
+        return Cause.FACTOR_OF_TWO
+    if day in corrected:
+        return Cause.REPROCESSED
+    return Cause.CLOCK_CHANGE if day_length(day) != timedelta(hours=24) else Cause.UNKNOWN
+
+
+def check_peak_days(series: Series, peaks: Iterable[Entry]) -> Iterator[Discrepancy]:
+    """Yield the maximum powers whose instant is of another civil day than their own: a day has one maximum power."""
+    for entry in peaks:
+        at = (entry.details or {}).get("at")
+        if at and civil_date(datetime.fromisoformat(at)).isoformat() != entry.key:
+            yield Discrepancy(Law.PEAK_DAY, entry.key, None, None, Cause.OTHER_DAY, series)
+
+
+def check_peaks(
+    series: Series, peaks: Iterable[Entry], steps: Sequence[Entry], corrected: Collection[date] = ()
+) -> Iterator[Discrepancy]:
+    """Compare the maximum power of each day with the highest mean power of a step, where the day has a step.
+
+    A step that reaches over midnight is left out: its maximum power may be the next day's.
+    """
+    curve = steps_by_day(steps)
+    for entry in peaks:
+        day = date.fromisoformat(entry.key)
+        midnight = int(local_midnight(day + ONE_DAY).timestamp()) // _ONE_HOUR_MINUTES
+        within = [step for step in curve.get(day, ()) if interval_of(step).end <= midnight]
+        mean = max((step.amount * _ONE_HOUR_MINUTES // length_of(step) for step in within), default=0)
+        if mean > entry.amount + _ONE_VOLT_AMPERE:
+            if is_near(mean, 1000 * entry.amount):
+                cause = Cause.FACTOR_OF_THOUSAND
+            else:
+                cause = Cause.REPROCESSED if day in corrected else Cause.UNKNOWN
+            yield Discrepancy(Law.PEAK, entry.key, mean, entry.amount, cause, series)
+
+
+PROVISIONAL: Final = "provisional"  # The status of a document, as the parsers translate it.
+
+
+def overdue_days(series: Series, rows: Iterable[Entry], today: date) -> list[date]:
+    """Return the provisional days of months whose values should be final by now, in the order of the rows.
+
+    The values of a month settle until ``settles_on`` of the next one; a series without that day has none.
+    """
+    settles_on = series.description.settles_on
+    if settles_on is None:
+        return []
+    settled_before = today.replace(day=1)
+    if today.day <= settles_on:
+        settled_before = (settled_before - ONE_DAY).replace(day=1)
+    provisional = (row for row in rows if (row.details or {}).get("status") == PROVISIONAL)
+    return [day for day in (date.fromisoformat(row.key) for row in provisional) if day < settled_before]
+
+
+# In kWh a m³, where neither the days nor the periods tell one. France has about 10 to 12.
+USUAL_COEFFICIENT: Final = Decimal("11.2")
+
+
+@dataclass(frozen=True, slots=True)
+class MonthComparison:
+    """A month that is whole in both series, in amounts (mWh). ``allowed``: how far apart they may be."""
+
+    key: str
+    daily: int
+    published: int
+    allowed: int
+
+    @property
+    def difference(self) -> int:
+        """How much more the days have than what was published."""
+        return self.daily - self.published
+
+    @property
+    def agrees(self) -> bool:
+        """Whether they are within one m³ of gas of each other."""
+        return abs(self.difference) <= self.allowed
+
+
+def compare_months(
+    daily: Iterable[Entry], published: Iterable[Entry], usual_coefficient: Decimal = USUAL_COEFFICIENT
+) -> list[MonthComparison]:
+    """Compare the calendar months that are whole in both series, the oldest first.
+
+    ``daily``: rows of days. ``published``: rows of periods; a month whose periods don't begin at its first day and end
+    with its last one, or leave a day out, is compared with nothing. One m³ has the energy of the highest coefficient
+    that a day or a period of the month tells, or of ``usual_coefficient``.
+    """
+    days_by_month: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
+    for entry in daily:
+        days_by_month[entry.key[:7]][entry.key] = entry
+    comparisons = []
+    for month in months_of_intervals(published):
+        days = days_by_month.get(month.key, {}).values()
+        if month.is_whole and len(days) == calendar_month(month.key).days:
+            told = [Decimal(str(one)) for one in (*month.coefficients, *coefficients_of(days))]
+            allowed = int(max(told, default=usual_coefficient) * MILLIWATT_HOURS_PER_KWH)
+            total = sum(entry.amount for entry in days)
+            comparisons.append(MonthComparison(month.key, total, month.amount, allowed))
+    return comparisons
+
+
+def find_deviations(daily: Iterable[Entry], published: Iterable[Entry]) -> list[MonthComparison]:
+    """Return the months that don't agree, the oldest first."""
+    return [month for month in compare_months(daily, published) if not month.agrees]

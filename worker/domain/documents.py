@@ -1,0 +1,513 @@
+"""Conversion of readings and totals to documents and back: keys, fields, kWh and rounding.
+
+The fields are those of the original konnector's doctypes: ``load`` in kWh and the local civil time as numbers. Keys of
+minutes and hours are in UTC, so the two passes of the autumn hour have different keys and keys sort as time does.
+``fold`` is 1 in the second pass and absent elsewhere. ``step`` is the length of a load-curve step in minutes and absent
+for the usual 30. Some doctypes have further fields (``series.Detail``). A document of each doctype is shown in
+docs/reference/documents.md.
+
+Amounts as texts: stored energy in kWh, shares and changes in percent; rounded half up, away from zero.
+
+Energy comes in whole milliwatt-hours (mWh), the sixth decimal of a kWh, and nothing here is reckoned in floats: a value
+at the half would be rounded by chance, or to the even neighbour.
+
+What is listed is shown with all its places (``count_places``), so that it adds up to its total exactly. A total that is
+shown with fewer is the true total rounded, never the sum of rounded parts. Days are whole Wh: 3 places. Half-hours of
+whole watts are half Wh: 4 places. Steps of 5 and 10 minutes have thirds of a Wh, and are stored in whole mWh: 6 places.
+What lies beyond these is lost when they are stored: 288 steps at 1 kW are 23.999904 kWh, shown as 24.00.
+
+Which of the steps that overlap in time are stored (rules K5 and K6): stored steps of a meter never overlap.
+
+Steps of different bounds that overlap, directly or through others, are one *cluster*, which is taken as a whole. If the
+steps of the later answer cover all the time of the earlier ones, they replace them; if they cover less, the earlier
+ones stay. Readings of the same bounds are no cluster: the later value holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from itertools import groupby, pairwise
+from typing import Any, Final, NamedTuple
+
+from worker.domain.series import Doctype, Period, Quantity, Series, curve_of, daily_of
+from worker.domain.windows import (
+    PARIS,
+    DateWindow,
+    IntervalReading,
+    civil_date,
+    day_length,
+    find_uncovered,
+    local_midnight,
+)
+
+# What a meter of 36 kVA, the largest that a home may have, delivers in the longest day, of 25 hours (rule K7).
+DAILY_LIMIT_KWH: Final = 900.0
+
+
+MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
+MILLIWATT_HOURS_PER_WH: Final = 1000
+DAY_PLACES: Final = 3
+STEP_PLACES: Final = 4
+_MOST_PLACES: Final = 6
+
+
+def round_half_up(value: int, unit: int) -> int:
+    """Round to a multiple of ``unit``; a half is rounded away from zero."""
+    size = (2 * abs(value) + unit) // (2 * unit) * unit
+    return size if value >= 0 else -size
+
+
+def round_kwh(milliwatt_hours: int, places: int) -> Decimal:
+    """Return the energy in kWh with so many decimals, at most six."""
+    unit = 10 ** (_MOST_PLACES - places)
+    return Decimal(round_half_up(milliwatt_hours, unit) // unit).scaleb(-places)
+
+
+def format_kwh(milliwatt_hours: int, places: int | None = None) -> str:
+    """Return the energy in kWh as ``0.063``; without ``places`` with all it has and at least three, as ``0.0625``.
+
+    It has a point and no groups, for files and the command line. Pages write ``round_kwh`` as their language does.
+    """
+    return f"{round_kwh(milliwatt_hours, count_places([milliwatt_hours]) if places is None else places):f}"
+
+
+def count_places(energies: Iterable[int], least: int = DAY_PLACES) -> int:
+    """Return how many decimals of a kWh show each of the energies (mWh) exactly, at least ``least``."""
+    places = least
+    for energy in energies:
+        while energy % 10 ** (_MOST_PLACES - places):
+            places += 1
+    return places
+
+
+def to_kwh(milliwatt_hours: int) -> float:
+    """Return the energy in kWh as a number for JSON, where its shortest text has all its places."""
+    return milliwatt_hours / MILLIWATT_HOURS_PER_KWH
+
+
+def round_share(part: int, whole: int, steps: int) -> int:
+    """Return ``part`` of ``whole`` (not 0) as a number of ``steps``.
+
+    It is ``steps`` only where nothing lacks, and 0 only where nothing is there.
+    """
+    share = round_half_up(part * steps, whole) // whole
+    if 0 < part < whole:
+        return min(max(share, 1), steps - 1)
+    return share
+
+
+def round_percent(part: int, whole: int) -> Decimal:
+    """Return the share of ``whole`` (not 0) in percent with one decimal; 100 only where nothing lacks."""
+    return Decimal(round_share(part, whole, 1000)).scaleb(-1)
+
+
+def format_percent(part: int, whole: int) -> str:
+    """Return the share of ``whole`` (not 0) as ``99.6%``, for the command line."""
+    return f"{round_percent(part, whole)}%"
+
+
+def round_change(now: int, before: int) -> int:
+    """Return the change from ``before`` (not 0) in whole percents: 13 from 8 to 9; -100 only where nothing is left."""
+    change = round_half_up(100 * (now - before), before) // before
+    return max(change, -99) if now else change
+
+
+Document = dict[str, Any]
+KeyRange = tuple[str, str]  # The first key, and the first key after the range.
+ALL_KEYS: Final[KeyRange] = ("0", "~")
+USUAL_STEP_MINUTES: Final = 30
+_MINUTE: Final = timedelta(minutes=1)
+_DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
+# The energy of gas is stored with all the decimals that the supplier sends: it is whole kWh, or hundredths and more.
+_LAST_PLACES: Final[dict[Doctype, int]] = {
+    doctype: 1 if doctype.series.description.quantity is Quantity.GAS else 10 ** (6 - _DECIMALS[doctype.period])
+    for doctype in Doctype
+}
+_IN_UTC: Final = (Period.MINUTE, Period.HOUR)
+_LOCAL_KEY_LENGTH: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
+_DETAIL_NAMES: Final = tuple(dict.fromkeys(name for doctype in Doctype for name in doctype.detail_names))
+# The original konnector fills the parts that a period does not have with these values. No reader may use them.
+PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
+    Period.MINUTE: {},
+    Period.HOUR: {"minute": 0},
+    Period.DAY: {"hour": 0, "minute": 0},
+    Period.MONTH: {"day": 0, "hour": 0, "minute": 0},
+    Period.YEAR: {"month": 1, "day": 0, "hour": 0, "minute": 0},
+}
+
+
+class Entry(NamedTuple):
+    """A document in its shortest form. Tasks pass it to each other as a JSON array, so the order of fields is fixed.
+
+    ``amount``: millionths of the unit of ``load``, such as mWh. ``revision``, ``created_at`` and ``replaced_amount``
+    are those of the stored document that it replaces, and None for a new one. ``details``: the further fields of the
+    doctype.
+    """
+
+    key: str
+    amount: int
+    step: int | None = None
+    revision: str | None = None
+    created_at: str | None = None
+    replaced_amount: int | None = None
+    details: Mapping[str, Any] | None = None
+
+    @property
+    def reading(self) -> tuple[Any, ...]:
+        """The shortest array of what was read, without the stored document that it replaces."""
+        return self[:3] if self.details is None else (*self[:3], None, None, None, self.details)
+
+    def has_value_of(self, other: Entry) -> bool:
+        """Return whether both tell the same of their key."""
+        return (self.amount, self.step, self.details) == (other.amount, other.step, other.details)
+
+
+def packed_doctype(series: Series) -> str:
+    """Return the doctype of a series' packs in the packed layout."""
+    return f"{series.inputs.prefix}packed-{series.value.replace('_', '-')}"
+
+
+def period_key(start: datetime, doctype: Doctype) -> str:
+    """Return the text key of the document whose period holds ``start`` (zone-aware); keys sort as time does."""
+    if doctype.period in _IN_UTC:  # The local hour 02 comes twice in October, so these keys are in UTC.
+        text = start.astimezone(UTC).isoformat()
+        return f"{text[:16]}Z" if doctype.period is Period.MINUTE else f"{text[:13]}:00Z"
+    return civil_date(start).isoformat()[: _LOCAL_KEY_LENGTH[doctype.period]]
+
+
+def key_range(window: DateWindow, doctype: Doctype) -> tuple[str, str]:
+    """Return the first key that the window touches, and the first key after the window."""
+    if doctype.period in _IN_UTC:
+        start, end = window.instants()
+        return period_key(start, doctype), period_key(end, doctype)
+    last = window.end - timedelta(days=1)
+    after = {
+        Period.DAY: window.end,
+        Period.MONTH: last.replace(day=1) + timedelta(days=31),
+        Period.YEAR: date(last.year + 1, 1, 1),
+    }
+    length = _LOCAL_KEY_LENGTH[doctype.period]
+    return window.start.isoformat()[:length], after[doctype.period].isoformat()[:length]
+
+
+def shift_key(key: str, by: timedelta) -> str:
+    """Return the key of a minute or an hour so much later."""
+    return f"{(datetime.fromisoformat(key) + by).astimezone(UTC).isoformat()[:16]}Z"
+
+
+def start_of(key: str) -> datetime:
+    """Return the start of the reading with this key: of minutes in UTC, of days at local midnight."""
+    return datetime.fromisoformat(key) if "T" in key else local_midnight(date.fromisoformat(key))
+
+
+def touched_window(window: DateWindow, series: Series) -> DateWindow:
+    """Return the days whose readings belong to the totals that the window touches.
+
+    Hours end where days do, because the zone is a whole number of hours from UTC. Months and years do not.
+    """
+    periods, last = {doctype.period for doctype in series.totals}, window.end - timedelta(days=1)
+    if Period.YEAR in periods:
+        return DateWindow(date(window.start.year, 1, 1), date(last.year + 1, 1, 1))
+    if Period.MONTH in periods:
+        after = last.replace(day=1) + timedelta(days=31)
+        return DateWindow(window.start.replace(day=1), after.replace(day=1))
+    return window
+
+
+def to_reading(document: Document, doctype: Doctype) -> IntervalReading:
+    """Return the reading that a stored minute or day document was made from."""
+    key, amount, details = key_of(document), to_amount(document["load"]), details_of(document)
+    if doctype.period is Period.DAY:
+        day = date.fromisoformat(key)
+        return IntervalReading(local_midnight(day), day_length(day), amount, details)
+    start = datetime.fromisoformat(key).astimezone(PARIS)
+    return IntervalReading(start, timedelta(minutes=document.get("step", USUAL_STEP_MINUTES)), amount, details)
+
+
+def entry_of(reading: IntervalReading, doctype: Doctype) -> Entry:
+    """Return a reading as an entry of its own doctype, minute or day."""
+    minutes = reading.length // _MINUTE
+    step = None if doctype.period is Period.DAY or minutes == USUAL_STEP_MINUTES else minutes
+    amount = round_as_stored(reading.amount, doctype)
+    return Entry(period_key(reading.start, doctype), amount, step, details=reading.details)
+
+
+def to_document(account_id: str, doctype: Doctype, entry: Entry, now: datetime) -> Document:
+    """Return the document of the original doctype, ready to be written at ``now``."""
+    written_at = to_timestamp(now)
+    document: Document = {
+        "_id": f"{account_id}:{entry.key}",
+        "load": to_load(entry.amount, doctype),
+        **civil_fields(entry.key, doctype),
+        "created_at": entry.created_at or written_at,
+        "updated_at": written_at,
+        "source_account": account_id,
+    }
+    if entry.details:
+        document.update(_instant_fields(entry.details), **entry.details)
+    if entry.step is not None:
+        document["step"] = entry.step
+    if entry.revision is not None:
+        document["_rev"] = entry.revision
+    return document
+
+
+def to_timestamp(instant: datetime) -> str:
+    """Format an instant as documents store it: in UTC, to the second, so that texts sort as time does."""
+    return instant.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def to_entry(document: Document) -> Entry:
+    """Return a stored document as an entry."""
+    # This runs for every document of a night, so it calls none of our functions.
+    get = document.get
+    amount = round(document["load"] * MILLIWATT_HOURS_PER_KWH)
+    details = {name: document[name] for name in _DETAIL_NAMES if name in document} or None
+    return Entry(
+        document["_id"].partition(":")[2], amount, get("step"), get("_rev"), get("created_at"), details=details
+    )
+
+
+def details_of(document: Document) -> Document | None:
+    """Return the further fields of the document's doctype; None where it has none."""
+    return {name: document[name] for name in _DETAIL_NAMES if name in document} or None
+
+
+def _instant_fields(details: Mapping[str, Any]) -> Document:
+    """Return the civil hour and minute of a value that belongs to one instant of its day."""
+    if "at" not in details:
+        return {}
+    at = datetime.fromisoformat(details["at"])
+    return {"hour": at.hour, "minute": at.minute}
+
+
+def account_of(document: Document) -> str:
+    """Return the id of the document's account."""
+    return str(document["_id"]).partition(":")[0]
+
+
+def key_of(document: Document) -> str:
+    """Return the document's key without its account."""
+    return str(document["_id"]).partition(":")[2]
+
+
+def to_load(amount: int, doctype: Doctype) -> float:
+    """Convert to the unit of ``load``, rounded half up to the decimals of the doctype."""
+    return round_as_stored(amount, doctype) / MILLIWATT_HOURS_PER_KWH
+
+
+def round_as_stored(amount: int, doctype: Doctype) -> int:
+    """Round to the decimals of the doctype; a half is rounded away from zero."""
+    return round_half_up(amount, _LAST_PLACES[doctype])
+
+
+def to_amount(load: float) -> int:
+    """Convert a stored load to its whole millionths; exact, because a load has at most six decimals."""
+    return round(load * MILLIWATT_HOURS_PER_KWH)
+
+
+# All accounts have the same keys in one night. The result is shared, so callers must copy it.
+@lru_cache(maxsize=8192)
+def civil_fields(key: str, doctype: Doctype) -> dict[str, int]:
+    """Return year to minute and fold of a period's start, as its document has them."""
+    if doctype.period in _IN_UTC:
+        local = datetime.fromisoformat(key).astimezone(PARIS)
+        names = ("year", "month", "day", "hour", "minute")
+        fields = {name: getattr(local, name) for name in names}
+        return fields | {"fold": 1} if local.fold else fields
+    numbers = dict(zip(("year", "month", "day"), map(int, key.split("-")), strict=False))
+    return {**numbers, **PLACE_HOLDERS[doctype.period]}
+
+
+# What a removed reading became in the journal of corrections: nothing.  The energy of a step is in other steps.
+REMOVED: Final = -1
+_STEPS: Final = curve_of(daily_of()).inputs
+
+
+class Interval(NamedTuple):
+    """Minutes since 1970, ``end`` excluded."""
+
+    start: int
+    end: int
+
+
+@dataclass
+class Cluster:
+    """The steps of a time in which some overlap, in time order."""
+
+    newcomers: list[Entry] = field(default_factory=list)
+    stored: list[Entry] = field(default_factory=list)
+    end: int = 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing of it overlaps but a newcomer and the stored step of the same bounds."""
+        bounds = {interval_of(entry) for entry in (*self.newcomers, *self.stored)}
+        return len(bounds) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What of an answer may be stored.
+
+    ``entries``: the newcomers that hold. ``replaced``: the stored steps that go. ``reshaped``: the keys of newcomers
+    that take the place of steps of other bounds. ``left_out``: how many newcomers don't hold. ``late``: those of them
+    that a later answer kept out.
+    """
+
+    entries: list[Entry]
+    replaced: list[Entry]
+    reshaped: set[str]
+    left_out: int
+    late: list[Entry] = field(default_factory=list)
+
+
+def interval_of(entry: Entry) -> Interval:
+    """Return the time of a minute document, or of a period of days."""
+    start = _minute_of(entry.key)
+    return Interval(start, start + length_of(entry))
+
+
+@lru_cache(maxsize=8192)  # All accounts have the same keys in one night.
+def _minute_of(key: str) -> int:
+    moment = datetime.fromisoformat(key)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) // 60
+
+
+def length_of(entry: Entry) -> int:
+    """Return the minutes of a minute document's step; of a period of days those of days that all have 24 hours."""
+    if ends_on := (entry.details or {}).get("ends_on"):
+        return _minute_of(ends_on) - _minute_of(entry.key)
+    return entry.step or USUAL_STEP_MINUTES
+
+
+def keep_last(readings: Sequence[IntervalReading]) -> list[IntervalReading]:
+    """Return the readings of one answer in time order without overlaps; ``readings`` in the order of the answer.
+
+    The steps of one grid count as told where the last of them stands, and replace earlier ones as those of a later
+    answer do. A zero never wins over a measured value.
+    """
+    in_time_order = sorted(readings, key=lambda reading: reading.start.astimezone(UTC))
+    if not any(first.start.astimezone(UTC) + first.length > second.start for first, second in pairwise(in_time_order)):
+        return in_time_order
+    by_entry = {entry_of(reading, _STEPS)[:3]: reading for reading in readings}
+    entries = [Entry(*fields) for fields in by_entry]
+    measured, zeros = (
+        _settle_in_order([entry for entry in entries if bool(entry.amount) is wanted]) for wanted in (True, False)
+    )
+    taken = list(map(interval_of, measured))
+    free = [zero for zero in zeros if find_uncovered(*interval_of(zero), taken) == [interval_of(zero)]]
+    return [by_entry[entry[:3]] for entry in sorted([*measured, *free])]
+
+
+def _settle_in_order(entries: Sequence[Entry]) -> list[Entry]:
+    """Return those that hold of entries in the order of their answer, the steps of one grid as an answer of its own."""
+    last_place = {_grid_of(entry): place for place, entry in enumerate(entries)}
+    kept: list[Entry] = []
+    for grid in sorted(last_place, key=lambda grid: last_place[grid]):
+        settlement = settle(sorted(entry for entry in entries if _grid_of(entry) == grid), kept)
+        gone = {entry.key for entry in (*settlement.replaced, *settlement.entries)}
+        kept = sorted([entry for entry in kept if entry.key not in gone] + settlement.entries)
+    return kept
+
+
+def _grid_of(entry: Entry) -> tuple[int, int]:
+    """Return length and offset of a step: steps that have both in common don't overlap."""
+    return length_of(entry), interval_of(entry).start % length_of(entry)
+
+
+def keep_latest_periods(readings: Sequence[IntervalReading]) -> list[IntervalReading]:
+    """Return periods of one answer in time order without overlaps; ``readings`` in the order of the answer.
+
+    Of periods that overlap, the one that ends last holds, and of those that end together the last one.
+    """
+    kept: list[tuple[datetime, datetime, IntervalReading]] = []
+    spans = [(start := reading.start.astimezone(UTC), start + reading.length, reading) for reading in readings]
+    by_end = sorted(spans, key=lambda span: span[1])
+    for start, end, reading in reversed(by_end):
+        if not kept or end <= kept[-1][0]:
+            kept.append((start, end, reading))
+    return [reading for _, _, reading in reversed(kept)]
+
+
+def settle(newcomers: Sequence[Entry], stored: Sequence[Entry], later_keys: Container[str] = ()) -> Settlement:
+    """Decide which steps of an answer are stored, and which of the stored ones go.
+
+    Neither the newcomers nor, in a store in order, the stored steps overlap among themselves. ``later_keys``: of the
+    stored steps that come from an answer that was asked for later than the newcomers.
+    """
+    entries: list[Entry] = []
+    replaced: list[Entry] = []
+    reshaped: set[str] = set()
+    late: list[Entry] = []
+    for cluster in find_clusters(newcomers, stored):
+        earlier = [entry for entry in cluster.stored if entry.key not in later_keys]
+        later = [entry for entry in cluster.stored if entry.key in later_keys]
+        if cluster.is_settled and (not later or _same_values(later, cluster.newcomers)):
+            entries += cluster.newcomers
+        elif (
+            not cluster.is_settled
+            and cluster.newcomers
+            and covers(cluster.newcomers, earlier)
+            and not covers(later, cluster.newcomers)
+        ):
+            entries += cluster.newcomers
+            keys = {entry.key for entry in cluster.newcomers}
+            replaced += [entry for entry in cluster.stored if entry.key not in keys]
+            reshaped |= keys
+        elif later:
+            late += cluster.newcomers
+    return Settlement(entries, replaced, reshaped, len(newcomers) - len(entries), late)
+
+
+def _same_values(some: Sequence[Entry], others: Sequence[Entry]) -> bool:
+    return [(entry.amount, entry.details) for entry in some] == [(entry.amount, entry.details) for entry in others]
+
+
+def find_replaced(documents: Sequence[Document]) -> list[Entry]:
+    """Return the stored steps that have to go because later ones overlap them; none where the store is in order.
+
+    A worker killed between the writing of newcomers and the removal of what they replace leaves such steps, and so did
+    versions that knew steps by their start alone. The answers are taken in their order, by ``updated_at``.
+    """
+    times = {key_of(document): document["updated_at"] for document in documents}
+    replaced: list[Entry] = []
+    for cluster in find_clusters((), map(to_entry, documents)):
+        if len(cluster.stored) > 1:
+            kept: list[Entry] = []
+            in_order = sorted(cluster.stored, key=lambda entry: times[entry.key])
+            for _, of_one_answer in groupby(in_order, key=lambda entry: times[entry.key]):
+                longest_last = sorted(of_one_answer, key=length_of)
+                settlement = settle(_settle_in_order(longest_last), kept)
+                gone = {entry.key for entry in settlement.replaced}
+                kept = sorted([entry for entry in kept if entry.key not in gone] + settlement.entries)
+            kept_keys = {entry.key for entry in kept}
+            replaced += [entry for entry in cluster.stored if entry.key not in kept_keys]
+    return replaced
+
+
+def find_clusters(newcomers: Iterable[Entry], stored: Iterable[Entry]) -> Iterator[Cluster]:
+    """Yield the steps in groups of those that overlap, in time order; a step that overlaps no other is one, too."""
+    steps = [
+        (interval_of(entry), is_stored, entry)
+        for is_stored, entries in enumerate((newcomers, stored))
+        for entry in entries
+    ]
+    cluster = Cluster()
+    for interval, is_stored, entry in sorted(steps, key=lambda step: step[:2]):
+        if interval.start >= cluster.end and (cluster.newcomers or cluster.stored):
+            yield cluster
+            cluster = Cluster()
+        (cluster.stored if is_stored else cluster.newcomers).append(entry)
+        cluster.end = max(cluster.end, interval.end)
+    if cluster.newcomers or cluster.stored:
+        yield cluster
+
+
+def covers(steps: Sequence[Entry], others: Iterable[Entry]) -> bool:
+    """Return whether the steps cover all the time of the others; no steps cover only no time."""
+    return not any(find_uncovered(*interval_of(other), map(interval_of, steps)) for other in others)

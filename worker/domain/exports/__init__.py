@@ -1,1 +1,0 @@
-"""Documents as their readers get them: public fields, columns of CSV, JSON Schemas."""

@@ -1,0 +1,448 @@
+"""Rows of tables, from text or from a workbook, and the values in their cells.
+
+A cell is a text such as ``1 234,5``, ``31/01/2025 00:30:00`` or ``NA``, or what a workbook holds: a number, a date or a
+time. What says that a value is missing (empty, NA, null) is none, never zero.
+
+The file that is read: its name as errors show it, its bytes within bounds, its lines as text.
+
+What the name of a file tells: the meter's number, the time of the export and the direction, where content has none.
+
+    Enedis_Conso_Heure_20221024-20240725_99000000000011.csv          the meter's number
+    99000000000011_Export_energie_Consommation_01012025-07012025.xlsx
+    ENEDIS_R63_P_CdC_M0000001_00001_20250313101500.csv               the time of the export
+    historique_prod_99000000000011.csv                               the direction
+
+People rename files, so a name never says what the format is, and content wins over it.
+
+What a reader makes of a file: the series of one meter, as the readings that an answer of the supplier has too.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import math
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, BinaryIO, Final, NoReturn
+from zipfile import BadZipFile
+
+from worker.domain.parsing.values import to_plain
+from worker.domain.series import Series
+from worker.domain.windows import PARIS, IntervalReading
+from worker.errors import DataError
+
+# A number that lost its first zero in a spreadsheet is a meter's as well.
+_METER: Final = re.compile(r"(?:[0-9]{6,}|GI[0-9]{2})(?=[0-9]{4}(?![0-9]))", re.IGNORECASE)
+_NAMES_NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{14}(?![0-9])", re.ASCII)
+_EXPORTED: Final = re.compile(
+    r"ENEDIS_[RC][0-9]{2}[A-Z]?_.*?(20[0-9]{6})([0-9]{6})?(?:_[0-9]{1,5})?(?=\.[A-Z]|$)", re.IGNORECASE
+)
+_TIME: Final = re.compile(r"20[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:[01][0-9]|2[0-3])(?:[0-5][0-9]){2}")
+_PRODUCTION: Final = re.compile(r"(?<![a-z])prod(?:uction)?(?![a-z])")
+
+
+def shown_name(name: str) -> str:
+    """Return a file's name with meter numbers cut to their last four digits: ``…0011.daily.csv``."""
+    return _METER.sub("…", "".join(letter if letter.isprintable() else "?" for letter in name))
+
+
+def number_in_name(name: str) -> str | None:
+    """Return the meter's number; None where there is none, or several. A time such as 20250313101500 is none."""
+    numbers = {number for number in _NAMES_NUMBER.findall(name) if not _TIME.fullmatch(number)}
+    return numbers.pop() if len(numbers) == 1 else None
+
+
+def time_in_name(name: str) -> datetime | None:
+    """Return when the portal wrote a file; of a name with a date alone its first instant, which is early enough."""
+    match = _EXPORTED.search(name.removesuffix(".gz"))
+    if match is None:
+        return None
+    with suppress(ValueError):
+        return datetime.strptime(match[1] + (match[2] or "000000"), "%Y%m%d%H%M%S").replace(tzinfo=PARIS)
+    return None
+
+
+def names_production(name: str) -> bool:
+    """Return whether a name says that the file is of what a meter feeds in."""
+    return bool(_PRODUCTION.search(to_plain(name)))
+
+
+class FileFault(StrEnum):
+    """Why a file is refused; pages have a sentence for each (``import.why``)."""
+
+    DAMAGED = "damaged"  # It is damaged, cut, or was changed: the text has the row.
+    EMPTY = "empty"
+    UNKNOWN = "unknown"
+    UNSUPPORTED = "unsupported"  # It is known for what it is, and not read.
+    NO_DAYS = "no_days"  # It tells weeks or months.
+    TOO_LARGE = "too_large"
+    OTHER_METER = "other_meter"
+    OTHER_ENERGY = "other_energy"
+    CLOSED = "closed"  # Nothing is stored for the account any more.
+
+
+class FileRefused(DataError):
+    """File that can't be read, or not for what it is; the text names the file, the row where there is one, and why.
+
+    It quotes nothing of the file, which may hold a meter's number or an address.
+    """
+
+    def __init__(self, text: str, why: FileFault = FileFault.DAMAGED) -> None:
+        super().__init__(text)
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class FileSeries:
+    """One series of one meter in a file.
+
+    ``file``: its name as it is shown, with the member's where it came in a ZIP. ``format``: the name of the format,
+    such as ``enedis-hour``. ``usage_point``: the number of the meter, or of the delivery point of gas; None where the
+    file has none. ``readings``: in time order, each step or day once, as ``worker.domain.parsing`` makes them of an
+    answer. ``told_at``: when the file was exported, or the end of the last label's day where it tells no such time;
+    zone-aware. ``dropped``: rows without a usable value. ``step_minutes``: the lengths of the steps of a curve.
+    ``marks``: nature, likelihood and state of the values that have unusual ones, by the local time of the end
+    of their step, such as ``2023-03-13 00:30:00``.
+    """
+
+    file: str
+    format: str
+    usage_point: str | None = field(repr=False)
+    series: Series
+    readings: Sequence[IntervalReading] = field(repr=False)
+    told_at: datetime
+    dropped: int = 0
+    step_minutes: tuple[int, ...] = ()
+    marks: Mapping[str, tuple[str, str, str]] = field(default_factory=dict, repr=False)
+
+
+MAX_BYTES: Final = 64 * 1024 * 1024  # Of a file, unpacked: two years of half-hours of a dozen meters.
+MAX_ROWS: Final = 200_000  # Of a file: four years of ten-minute steps.
+_MOST_LINES: Final = 4 * MAX_ROWS  # With the blank ones.
+MEGABYTE: Final = 1024 * 1024
+_LONGEST_LINE: Final = 32 * 1024  # Footers of indexes have three thousand characters.
+_LONGEST_NAME: Final = 255  # No system of files has longer ones; an archive and a form may.
+# What the readers of packed files raise for damaged ones.
+DAMAGE: Final = (OSError, EOFError, RuntimeError, ValueError, zlib.error, struct.error, BadZipFile)
+UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """File, or sheet of a workbook, that is read; ``name`` as it was given, ``file`` as it is shown.
+
+    ``noun``: what a row is called where it comes from. ``sheet``: the name of the sheet.
+    """
+
+    name: str = field(repr=False)
+    file: str
+    noun: str = "line"
+    sheet: str = ""
+
+    @classmethod
+    def of(cls, name: str) -> Source:
+        """Return the source of a file of this name."""
+        name = name[-_LONGEST_NAME:]
+        return cls(name, shown_name(name))
+
+    def member(self, name: str) -> Source:
+        """Return the source of a file in this archive."""
+        name = name[-_LONGEST_NAME:]
+        return Source(name.rsplit("/", 1)[-1], f"{self.file}/{shown_name(name)}")
+
+    def fail(self, reason: str, number: int | None = None, why: FileFault = FileFault.DAMAGED) -> NoReturn:
+        """Raise FileRefused with the file and, where it is one row's fault, its number."""
+        place = "" if number is None else f", {self.noun} {number}"
+        raise FileRefused(f"{self.file}{place}: {reason}", why) from None
+
+
+class BoundedReader(io.RawIOBase):
+    """Bytes of a file up to a limit; it leaves the file open. Raises FileRefused beyond it, and for damaged files."""
+
+    def __init__(self, stream: BinaryIO, source: Source, limit: int = MAX_BYTES) -> None:
+        super().__init__()
+        self._stream, self._source, self._limit, self._left = stream, source, limit, limit
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Fill the buffer with the next bytes and return their number."""
+        try:
+            content = self._stream.read(len(buffer))
+        except DAMAGE as error:
+            raise FileRefused(f"{self._source.file}: can't be read ({type(error).__name__})") from None
+        self._left -= len(content)
+        if self._left < 0:
+            self._source.fail(
+                f"larger than {self._limit // MEGABYTE} MB unpacked: split it",
+                why=FileFault.TOO_LARGE,
+            )
+        buffer[: len(content)] = content
+        return len(content)
+
+
+def open_bounded(stream: BinaryIO, source: Source, limit: int = MAX_BYTES) -> io.BufferedReader:
+    """Return the bytes of a file within bounds, with a beginning that can be peeked at."""
+    return io.BufferedReader(BoundedReader(stream, source, limit))
+
+
+def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int, str]]:
+    """Yield number and text of the lines that are not blank.
+
+    Text is UTF-8, else Windows-1252 line by line, with a byte order mark or without; UTF-16 has one.
+    """
+    is_utf_16 = stream.peek(2).startswith(UTF_16)
+    text = io.TextIOWrapper(
+        stream,
+        encoding="utf-16" if is_utf_16 else "utf-8-sig",
+        errors="replace" if is_utf_16 else "surrogateescape",
+        newline=None,
+    )
+    number = 0
+    while line := text.readline(_LONGEST_LINE + 1):
+        number += 1
+        if len(line) > _LONGEST_LINE:
+            source.fail("a line is too long for a file of measures", number)
+        if number > _MOST_LINES:
+            source.fail(f"more than {_MOST_LINES} lines, blank ones among them", why=FileFault.TOO_LARGE)
+        if "\0" in line:
+            source.fail("it is not text", number)
+        if line.strip():
+            yield number, _decode(line.rstrip("\n"))
+
+
+def _decode(line: str) -> str:
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return line.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+    return line
+
+
+DELIMITERS: Final = (";", ",", "\t")
+_YEARS: Final = range(1980, 2100)  # Near the ends of the calendar no time zone can be applied.
+_MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "null", "none", "nan", "-", "--"})
+_NUMBER: Final = re.compile(r"[+-]?\d{1,12}(?:[.,]\d{0,12})?", re.ASCII)
+_GROUPED: Final = re.compile(r"\d{1,3}(?:[\u0020\u00a0\u202f]\d{3})+(?:[.,]\d{0,12})?", re.ASCII)
+_MOST_CELLS: Final = 500  # Of a line; footers of indexes have a hundred.
+_PLACES: Final = Decimal("1e-9")  # Below it, a number of a workbook is what its binary form has added.
+_LARGEST: Final = 10**12  # No meter shows more.
+_ISO: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
+_FRENCH: Final = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:[ T]+(\d{1,2})[:hH](\d\d)(?::(\d\d))?)?", re.ASCII)
+_FIRST_SERIAL: Final = datetime(1899, 12, 30)  # noqa: DTZ001  # Day 0 of a workbook, in local time.
+_SERIALS: Final = range(29_221, 73_051)  # From 1980 to 2099.
+_SCIENTIFIC: Final = re.compile(r"\d(?:[.,]\d+)?E\+?1\d", re.IGNORECASE)
+_HALF_SECOND: Final = timedelta(milliseconds=500)
+
+
+@dataclass(frozen=True, slots=True)
+class TableLine:
+    """One row of a table; ``columns``: the place of each column by its plain name. Its readers raise FileRefused."""
+
+    source: Source
+    number: int
+    cells: Sequence[Any] = field(repr=False)
+    columns: Mapping[str, int] = field(default_factory=dict, repr=False)
+
+    def fail(self, reason: str) -> NoReturn:
+        """Raise FileRefused with the number of the row."""
+        self.source.fail(reason, self.number)
+
+    def cell(self, column: str) -> Any:
+        """Return what is in a cell; a text without the blanks around it."""
+        index = self.columns[column]
+        if index >= len(self.cells):
+            self.fail(f"has {len(self.cells)} columns, needs {index + 1}")
+        return self.cells[index]
+
+    def text(self, column: str) -> str:
+        """Return the text of a cell; empty for a column that the table doesn't have."""
+        return "" if column not in self.columns else str(self.cell(column))
+
+    def value(self, column: str) -> Any:
+        """Return what is in a cell; None for a column that the table doesn't have, or before which the row ends."""
+        index = self.columns.get(column, len(self.cells))
+        return self.cells[index] if index < len(self.cells) else None
+
+    def names(self) -> dict[str, int]:
+        """Return the place of each column, where this row is the one that names them; names have no accents."""
+        names: dict[str, int] = {}
+        for index, cell in enumerate(self.cells):
+            if isinstance(cell, str) and (name := plain_name(cell)):
+                names.setdefault(name, index)
+        return names
+
+    def need(self, *columns: str) -> None:
+        """Check, on the row that names the columns, that these are there."""
+        names = self.names()
+        if missing := [name for name in columns if name not in names]:
+            self.fail(f"no column {missing[0]!r}; the header must have {', '.join(columns)}")
+
+    def moment(self, column: str, is_iso: bool = False) -> datetime:
+        """Return a time as it is told: naive local time, or with its offset; ``is_iso``: French dates are none."""
+        cell = self.cell(column)
+        moment = None if is_iso and isinstance(cell, str) and "/" in cell else _to_moment(cell)
+        if moment is None:
+            self.fail(f"{column} must be a date and time like 2024-01-31 00:30:00")
+        if moment.year not in _YEARS:
+            self.fail(f"the year of {column} is impossible for a reading")
+        return moment
+
+    def number_or_none(self, column: str) -> Decimal | None:
+        """Return a number with its digits; None where it says that there is none."""
+        cell = self.cell(column)
+        if cell is None or (isinstance(cell, str) and cell.casefold() in _MISSING):
+            return None
+        number = _to_number(cell)
+        if number is None or abs(number) >= _LARGEST:
+            self.fail("the value is not a number")
+        return number
+
+    def check_width(self) -> None:
+        """Check that no cell stands beyond the columns: a decimal comma between commas would make one."""
+        named = max(self.columns.values(), default=-1) + 1
+        if isinstance(self.cells[0], str) and any(cell not in (None, "") for cell in self.cells[named:]):
+            self.fail(f"has {len(self.cells)} cells, but the header has {named}")
+
+    def usage_point(self, column: str = "identifiant prm") -> str | None:
+        """Return the meter's number; None where there is none, or a spreadsheet has lost its digits."""
+        text = digits_of(self.cell(column))
+        if not text or _SCIENTIFIC.fullmatch(text):
+            return None
+        text = text.zfill(14) if len(text) == 13 else text  # A spreadsheet drops the zero at the beginning.
+        if len(text) != 14 or not (text.isascii() and text.isdigit()):
+            self.fail("the meter number (Identifiant PRM) must have 14 digits")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Table whose format is known: the rows above its header, the header, and the rows below."""
+
+    source: Source
+    above: Sequence[TableLine]
+    header: TableLine
+    below: Iterator[TableLine]
+
+    def rows(self, *needed: str) -> Iterator[TableLine]:
+        """Yield the rows below with their columns. Checks the columns.
+
+        The header may come again, where somebody has put several files together.
+        """
+        self.header.need(*needed)
+        columns = self.header.names()
+        for line in self.below:
+            if line.cells[: len(self.header.cells)] == self.header.cells:
+                continue
+            yield TableLine(line.source, line.number, line.cells, columns)
+
+    def words_above(self) -> str:
+        """Return the plain text above the header and of the sheet's name."""
+        cells = [cell for line in self.above for cell in line.cells if isinstance(cell, str)]
+        return " ".join(map(plain_name, [self.source.sheet, *cells]))
+
+
+@dataclass(frozen=True, slots=True)
+class TableFormat:
+    """Format of tables, known by the columns that its header names. ``read`` yields its series."""
+
+    name: str
+    columns: frozenset[str]
+    read: Callable[[Table], Iterator[FileSeries]]
+
+
+def split_lines(lines: Iterable[tuple[int, str]], source: Source, delimiter: str) -> Iterator[TableLine]:
+    """Yield the rows of a text; those whose cells are all empty are left out."""
+    for number, text in lines:
+        cells = split_cells(text, delimiter)
+        if cells is None:
+            source.fail("its cells can't be separated", number)
+        if any(cells):
+            yield TableLine(source, number, cells)
+
+
+def split_cells(text: str, delimiter: str) -> list[str] | None:
+    """Return the cells of one line without quotes and blanks; None where that can't be done, or for too many."""
+    if text.count(delimiter) >= _MOST_CELLS:
+        return None
+    try:
+        return [cell.strip() for cell in next(csv.reader([text], delimiter=delimiter), [])]
+    except csv.Error:
+        return None
+
+
+def bounded_rows(lines: Iterable[TableLine], limit: int = MAX_ROWS) -> Iterator[TableLine]:
+    """Yield rows up to a limit. Raises FileRefused beyond it."""
+    for count, line in enumerate(lines, start=1):
+        if count > limit:
+            line.source.fail(f"more than {limit} rows: split the file by year", line.number, FileFault.TOO_LARGE)
+        yield line
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a column without accents and capitals, also where its accents were encoded twice."""
+    if "Ã" in name:
+        name = _repair(name)
+    return to_plain(name.replace("\ufeff", ""))
+
+
+def _repair(text: str) -> str:
+    try:
+        return text.encode("cp1252").decode()
+    except UnicodeError:
+        return text
+
+
+def _to_moment(cell: Any) -> datetime | None:
+    if isinstance(cell, datetime):
+        return (cell + _HALF_SECOND).replace(microsecond=0) if 1 < cell.year < 9999 else cell
+    if isinstance(cell, date):
+        return datetime.combine(cell, datetime.min.time())
+    if isinstance(cell, int | float) and not isinstance(cell, bool):
+        if not math.isfinite(cell) or int(cell) not in _SERIALS:
+            return None
+        return _FIRST_SERIAL + timedelta(seconds=round(cell * 86_400))
+    return _read_moment(cell) if isinstance(cell, str) else None
+
+
+def _read_moment(text: str) -> datetime | None:
+    try:
+        if _ISO.fullmatch(text):
+            return datetime.fromisoformat(text)
+        if match := _FRENCH.fullmatch(text):
+            day, month, year, hour, minute, second = (int(part or 0) for part in match.groups())
+            if (hour, minute, second) == (24, 0, 0):
+                return datetime(year, month, day) + timedelta(days=1)  # noqa: DTZ001
+            return datetime(year, month, day, hour, minute, second)  # noqa: DTZ001
+    except (ValueError, OverflowError):  # For example the 31st of February.
+        pass
+    return None
+
+
+def _to_number(cell: Any) -> Decimal | None:
+    if isinstance(cell, bool) or not isinstance(cell, int | float | str):
+        return None
+    if isinstance(cell, str):
+        text = re.sub(r"\s", "", cell) if _GROUPED.fullmatch(cell) else cell
+        return Decimal(text.replace(",", ".")) if _NUMBER.fullmatch(text) else None
+    if not math.isfinite(cell) or abs(cell) >= _LARGEST:
+        return None
+    return Decimal(repr(cell)).quantize(_PLACES).normalize() if isinstance(cell, float) else Decimal(cell)
+
+
+def digits_of(cell: Any) -> str:
+    """Return a meter's number as text; workbooks hold it as a number, exports of spreadsheets as ``="0123"``."""
+    if isinstance(cell, float) and math.isfinite(cell) and cell == int(cell):
+        return str(int(cell)) if abs(cell) < _LARGEST * 1000 else ""
+    return "" if cell is None else str(cell).strip("'\"= ")

@@ -1,0 +1,425 @@
+"""The files of Enedis' customer site since 2025, as workbooks and as the CSV that people save of them.
+
+    Point Référence Mesure (PRM) :  | 99000000000011 | Type de comptage :  | Consommation Quotidienne
+    Date       | Valeur (en kWh)
+    01/01/2025 | 6.329
+    03/01/2025 | NA
+
+    Début               | Fin                 | Valeur (en kW)
+    26/10/2025 02:30:00 | 26/10/2025 02:00:00 | 0,412
+
+The header stands anywhere, its columns too. Times are texts, dates of the workbook or serial numbers of days, in local
+time; start and end together tell the length of a step, the order of the rows tells the two passes of the autumn hour.
+Below the data there may be notes.
+
+The CSV files of Enedis' customer site until 2024: the load curve, and the indexes of consumption and production.
+
+    Identifiant PRM;Type de donnees;Date de debut;Date de fin;Grandeur physique;Grandeur metier;Etape metier;Unite
+    99000000000011;Index;09/01/2024;25/07/2024;Energie active;Consommation;Comptage Brut;Wh
+    Horodate;Type de releve;EAS F1;…;EAS F10;EAS D1;…;EAS D4;EAS T
+    2024-01-10T00:00:00+01:00;Arrêté quotidien;17424711;…;18623827
+    Periode;Identifiant calendrier fournisseur;…;Identifiant classe temporelle 1;…;Cadran classe temporelle 1;…
+    Du 2024-01-10T00:00:00+01:00 au;FC000050;…;BUHC;…;EAS F1;…
+
+``Courbe de charge`` has ``Horodate;Valeur``, end labels and mean W, in place of the registers. A file has one block or
+several; a block of the day's maximum power (``Puissance maximale quotidienne``) is passed over. The footer names the
+registers: those of the supplier (F) and of the distributor (D) for the time from its label on.
+
+The files that other people's tools make of Enedis' customer site.
+
+    debut;fin;kW                                                       a browser's extension (October 2025)
+    2025-10-01T00:00:00+02:00;2025-10-01T00:30:00+02:00;"0,412"
+
+    Courbe de charge Linky (pas 30 min) - PRM 99000000000011           a script beside a simulator of prices (July 2026)
+    Horodate fin de pas;Puissance moyenne (W)
+    2026-07-13T23:00:00;420
+
+The first tells start and end with their offset, ``null`` is a missing value; whether it is production, its name tells
+alone. The second has end labels in local time, of which the second pass of the autumn hour is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from worker.domain.files.cells import (
+    FileFault,
+    FileSeries,
+    Table,
+    TableFormat,
+    TableLine,
+    digits_of,
+    names_production,
+    number_in_name,
+    plain_name,
+    time_in_name,
+)
+from worker.domain.files.file_series import (
+    STEPS,
+    IndexRow,
+    Origin,
+    StepRow,
+    build_curve,
+    build_days,
+    build_registers,
+    day_of_midnight,
+)
+from worker.domain.series import Direction
+from worker.domain.windows import PARIS, day_length
+
+CURVE: Final = "enedis-site-curve"
+DAYS: Final = "enedis-site-days"
+_KILO: Final = 1000
+_DAY: Final = timedelta(hours=24)
+_MINUTE: Final = timedelta(minutes=1)
+_NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{14}(?![0-9])", re.ASCII)
+
+
+def _read_curve(table: Table, unit: str = "valeur (en kw)", factor: int = _KILO) -> Iterator[FileSeries]:
+    rows = []
+    for line in data_rows(table, ("debut", "fin", unit)):
+        start, end = line.moment("debut"), line.moment("fin")
+        rows.append(StepRow(end, _times(line.number_or_none(unit), factor), minutes_between(line, start, end)))
+    yield build_curve(origin_of(table, CURVE), rows)
+
+
+def _read_curve_in_watts(table: Table) -> Iterator[FileSeries]:
+    return _read_curve(table, "valeur (en w)", 1)
+
+
+def _read_days(table: Table, unit: str = "valeur (en kwh)", factor: int = _KILO) -> Iterator[FileSeries]:
+    rows: list[tuple[date, Decimal | None]] = []
+    for line in data_rows(table, ("date", unit)):
+        moment = line.moment("date")
+        if (moment.hour, moment.minute) != (0, 0):
+            line.fail("a day must have no time of day")
+        rows.append((moment.date(), _times(line.number_or_none(unit), factor)))
+    yield build_days(origin_of(table, DAYS), rows)
+
+
+def _read_days_in_watt_hours(table: Table) -> Iterator[FileSeries]:
+    return _read_days(table, "valeur (en wh)", 1)
+
+
+def _times(value: Decimal | None, factor: int) -> Decimal | None:
+    return None if value is None else value * factor
+
+
+def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
+    """Yield the rows of data; what stands below them without any value in these columns but the first is a note."""
+    note: TableLine | None = None
+    rows = 0
+    for line in table.rows(*columns):
+        cells = [line.value(column) for column in columns]
+        line.check_width()
+        if not any(cell not in (None, "") for cell in cells[1:]) and not is_time(cells[0]):
+            note = note or (line if rows else None)
+            continue
+        if note is not None:
+            note.fail("neither a data row nor a note after the last one")
+        rows += 1
+        yield line
+    if not rows:
+        table.source.fail("has no row below its header", why=FileFault.EMPTY)
+
+
+def is_time(cell: Any) -> bool:
+    """Return whether a cell begins as a date does."""
+    return isinstance(cell, date | float) or (isinstance(cell, str) and cell[:1].isdigit())
+
+
+def minutes_between(line: TableLine, start: datetime, end: datetime) -> int:
+    """Return the length of a step in minutes; local times across a clock change are an hour apart from it."""
+    if (start.tzinfo is None) is not (end.tzinfo is None):
+        line.fail("one of the two times has an offset, the other has none")
+    length = end - start
+    change = _DAY - day_length(start.date())  # An hour in spring, less than nothing in autumn.
+    candidates = {length, length - change} if start.tzinfo is None else {length}
+    minutes = [step for step in STEPS if step * _MINUTE in candidates]
+    if not minutes:
+        line.fail("the step does not end 5, 10, 15, 30 or 60 minutes after it starts")
+    return minutes[0]
+
+
+def origin_of(table: Table, format_name: str) -> Origin:
+    """Return where a table's series come from: meter and direction from above its header, else from the name."""
+    source = table.source
+    usage_point = find_usage_point(table) or number_in_name(source.name)
+    return Origin(source, format_name, usage_point, direction_of(table), time_in_name(source.name))
+
+
+def direction_of(table: Table) -> Direction:
+    """Return the direction that the sheet's name, a row above the header, or at last the name of the file says."""
+    rows = [[table.source.sheet], *(line.cells for line in reversed(table.above))]
+    for cells in rows:
+        words = " ".join(plain_name(cell) for cell in cells if isinstance(cell, str))
+        is_production, is_consumption = "production" in words, "consommation" in words
+        if is_production is not is_consumption:
+            return Direction.PRODUCTION if is_production else Direction.CONSUMPTION
+    return Direction.PRODUCTION if names_production(table.source.name) else Direction.CONSUMPTION
+
+
+def find_usage_point(table: Table) -> str | None:
+    """Return the meter's number from above the header: in a cell that names it, or in the next one that isn't empty."""
+    for line in table.above:
+        for place, cell in enumerate(line.cells):
+            if not isinstance(cell, str) or not re.search(r"\bprm\b|point reference mesure", plain_name(cell)):
+                continue
+            if match := _NUMBER.search(cell):
+                return match[0]
+            number = next((digits_of(other) for other in line.cells[place + 1 :] if other not in (None, "")), "")
+            if number.isascii() and number.isdigit() and len(number) in (13, 14):
+                return number.zfill(14)
+    return None
+
+
+FORMATS: Final = (
+    TableFormat(CURVE, frozenset({"debut", "fin", "valeur (en kw)"}), _read_curve),
+    TableFormat(CURVE, frozenset({"debut", "fin", "valeur (en w)"}), _read_curve_in_watts),
+    TableFormat(DAYS, frozenset({"date", "valeur (en kwh)"}), _read_days),
+    TableFormat(DAYS, frozenset({"date", "valeur (en wh)"}), _read_days_in_watt_hours),
+)
+
+
+HOUR: Final = "enedis-hour"
+INDEX: Final = "enedis-index"
+PRODUCTION_INDEX: Final = "enedis-production-index"
+_TOTALS: Final = {Direction.CONSUMPTION: "eas t", Direction.PRODUCTION: "eai t"}
+_SUPPLIER: Final = [f"eas f{number}" for number in range(1, 11)]
+_DISTRIBUTOR: Final = [f"eas d{number}" for number in range(1, 5)]
+_CURVES: Final = "courbe"
+_INDEXES: Final = "index"
+
+
+@dataclass(frozen=True, slots=True)
+class _Calendar:
+    """The names of the registers from a moment on: calendar and period by column."""
+
+    since: datetime
+    periods: Mapping[str, tuple[str, str]]
+
+
+@dataclass(slots=True)
+class _Block:
+    """Part of a file: its two lines on the meter, its rows, its footer."""
+
+    usage_point: str | None = None
+    direction: Direction | None = None
+    kind: str = ""
+    usual_step: int = 30
+    header: TableLine | None = None
+    steps: list[StepRow] = field(default_factory=list)
+    indexes: list[TableLine] = field(default_factory=list)
+    calendars: list[_Calendar] = field(default_factory=list)
+
+
+def _read(table: Table) -> Iterator[FileSeries]:
+    """Read the blocks of a file, each by what its header names."""
+    block = _Block()
+    lines = _from_first_line(table)
+    rows = 0
+    while (line := next(lines, None)) is not None:
+        names = line.names()
+        if "identifiant prm" in names and "type de donnees" in names:
+            yield from _series_of(table, block)
+            block = _read_head(line, names, next(lines, None))
+        elif "horodate" in names:
+            if block.header is not None:  # The next block, whose two lines on the meter were cut away.
+                yield from _series_of(table, block)
+                block = replace(block, header=None, steps=[], indexes=[], calendars=[])
+            block.header = _check_header(line, names, block)
+        elif plain_name(str(line.cells[0])).startswith("periode"):
+            later: list[TableLine] = []
+            block.calendars = list(_read_footer(lines, names, later))
+            if later:
+                lines = _again(later[0], lines)
+        else:
+            rows += 1
+            _add_row(line, block)
+    if not rows:
+        table.source.fail("has no row below its header", why=FileFault.EMPTY)
+    yield from _series_of(table, block)
+
+
+def _from_first_line(table: Table) -> Iterator[TableLine]:
+    yield table.header
+    yield from table.below
+
+
+def _again(line: TableLine, lines: Iterator[TableLine]) -> Iterator[TableLine]:
+    yield line
+    yield from lines
+
+
+def _read_head(line: TableLine, names: Mapping[str, int], values: TableLine | None) -> _Block:
+    line.need("identifiant prm", "type de donnees", "grandeur metier")
+    if values is None:
+        line.source.fail("ends after its first line")
+    values = replace(values, columns=names)
+    step = values.value("pas en minutes")
+    unit = values.value("unite") or ""
+    kind = plain_name(values.text("type de donnees"))
+    if kind.startswith(_CURVES) and unit not in ("", "W"):
+        values.fail("the unit of a load curve must be W")
+    if kind.startswith(_INDEXES) and unit not in ("", "Wh"):
+        values.fail("the unit of indexes must be Wh")
+    is_production = plain_name(values.text("grandeur metier")).startswith("prod")
+    return _Block(
+        values.usage_point(),
+        Direction.PRODUCTION if is_production else Direction.CONSUMPTION,
+        kind,
+        int(step) if str(step) in ("5", "10", "15", "30", "60") else 30,
+    )
+
+
+def _check_header(line: TableLine, names: dict[str, int], block: _Block) -> TableLine:
+    if block.kind.startswith(_INDEXES) or not (block.kind or "valeur" in names):
+        total = _TOTALS[block.direction or _direction_of(line, names)]
+        line.need("horodate", total)
+    else:
+        line.need("horodate", "valeur")
+    return replace(line, columns=names)
+
+
+def _direction_of(line: TableLine, names: Mapping[str, int]) -> Direction:
+    """Return the direction of a file whose first lines were cut away."""
+    is_production = "eas t" not in names if "eai t" in names else names_production(line.source.name)
+    return Direction.PRODUCTION if is_production else Direction.CONSUMPTION
+
+
+def _add_row(line: TableLine, block: _Block) -> None:
+    if not str(line.cells[0])[:1].isdigit() and not isinstance(line.cells[0], datetime):
+        line.fail("neither a data row nor the footer, which begins with Periode")
+    if block.header is None:
+        line.fail("a data row before the line with the column names")
+    line = replace(line, columns=block.header.columns)
+    if "eas t" in line.columns or "eai t" in line.columns:
+        block.indexes.append(line)
+    elif not block.kind or block.kind.startswith(_CURVES):
+        is_first = not block.steps
+        if any(line.cells[2:]) and not is_first:  # Some files have a third field in their first row.
+            line.fail(f"has {len(line.cells)} columns, needs 2")
+        block.steps.append(StepRow(line.moment("horodate"), line.number_or_none("valeur")))
+
+
+def _read_footer(lines: Iterator[TableLine], names: Mapping[str, int], later: list[TableLine]) -> Iterator[_Calendar]:
+    """Yield the calendars of a footer; the row behind it, if there is one, is put into ``later``."""
+    for line in lines:
+        if not plain_name(str(line.cells[0])).startswith("du "):
+            later.append(line)
+            return
+        words = str(line.cells[0]).split()
+        try:
+            since = datetime.fromisoformat(words[1])
+        except ValueError:
+            line.fail("the footer must have a time like 2024-01-10T00:00:00+01:00")
+        cells = replace(line, cells=[*line.cells, *[""] * (len(names) - len(line.cells))], columns=names)
+        yield _Calendar(since if since.tzinfo else since.replace(tzinfo=PARIS), dict(_name_registers(cells)))
+
+
+def _name_registers(line: TableLine) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield each column that has a name, with the names of calendar and period."""
+    for owner, suffix, number in (("fournisseur", "", 10), ("distributeur", "distributeur ", 4)):
+        calendar = line.text(f"identifiant calendrier {owner}") or line.text(f"libelle calendrier {owner}")
+        for place in range(1, number + 1):
+            of_period = f"classe temporelle {suffix}{place}"
+            period = line.text(f"identifiant {of_period}") or line.text(f"libelle {of_period}")
+            if column := plain_name(line.text(f"cadran {of_period}")):
+                yield column, (calendar, period)
+
+
+def _series_of(table: Table, block: _Block) -> Iterator[FileSeries]:
+    source, name = table.source, table.source.name
+    header = block.header
+    if header is None or not (block.steps or block.indexes):
+        return
+    direction = block.direction or _direction_of(header, header.columns)
+    usage_point = block.usage_point or number_in_name(name)
+    format_name = PRODUCTION_INDEX if direction is Direction.PRODUCTION else INDEX
+    origin = Origin(source, HOUR if block.steps else format_name, usage_point, direction, time_in_name(name))
+    if block.steps:
+        yield build_curve(origin, block.steps, block.usual_step)
+    else:
+        rows, dropped = _to_index_rows(block, _TOTALS[direction])
+        if rows:
+            yield from build_registers(origin, rows, dropped)
+        else:
+            source.fail("has no index at midnight")
+
+
+def _to_index_rows(block: _Block, total: str) -> tuple[list[IndexRow], int]:
+    """Return the registers at each midnight; where it is labelled twice, an exact label holds. And the other rows."""
+    by_day: dict[object, tuple[bool, list[IndexRow]]] = {}
+    dropped = 0
+    for line in block.indexes:
+        moment = line.moment("horodate")
+        midnight = day_of_midnight(moment)
+        if midnight is None:
+            dropped += 1
+            continue
+        day, is_exact = midnight
+        rows = [IndexRow(day, line.number_or_none(total))]
+        if total == _TOTALS[Direction.CONSUMPTION]:
+            names = _names_at(block, moment)
+            rows += [
+                IndexRow(day, value, *names[column])
+                for column in (*_SUPPLIER, *_DISTRIBUTOR)
+                if column in line.columns and column in names and (value := _register(line, column)) is not None
+            ]
+        known = by_day.get(day)
+        if known is None or is_exact or not known[0]:
+            by_day[day] = is_exact, rows
+    return [row for _, rows in by_day.values() for row in rows], dropped
+
+
+def _register(line: TableLine, column: str) -> Decimal | None:
+    return None if line.value(column) is None else line.number_or_none(column)
+
+
+def _names_at(block: _Block, moment: datetime) -> Mapping[str, tuple[str, str]]:
+    """Return the names of the registers at a moment; without a footer the supplier's, as the meter numbers them."""
+    if not block.calendars:
+        return {column: ("", column.removeprefix("eas ").upper()) for column in _SUPPLIER}
+    local = moment if moment.tzinfo else moment.replace(tzinfo=PARIS)
+    begun = [calendar for calendar in block.calendars if calendar.since <= local]
+    named = max(begun, key=lambda calendar: calendar.since).periods if begun else {}
+    return {column: names for column, names in named.items() if names[1]}
+
+
+ENEDIS_EXPORTS_FORMATS: Final = (
+    TableFormat(HOUR, frozenset({"identifiant prm", "type de donnees"}), _read),
+    TableFormat(HOUR, frozenset({"horodate", "valeur"}), _read),
+    TableFormat(INDEX, frozenset({"horodate", "eas t"}), _read),
+    TableFormat(PRODUCTION_INDEX, frozenset({"horodate", "eai t"}), _read),
+    TableFormat(INDEX, frozenset({"horodate", "type de releve"}), _read),
+)
+
+
+EXTENSION: Final = "extension-history"
+SCRIPT: Final = "script-curve"
+_END: Final = "horodate fin de pas"
+_WATTS: Final = "puissance moyenne (w)"
+
+
+def _read_extension(table: Table) -> Iterator[FileSeries]:
+    rows = []
+    for line in data_rows(table, ("debut", "fin", "kw")):
+        start, end, power = line.moment("debut"), line.moment("fin"), line.number_or_none("kw")
+        rows.append(StepRow(end, None if power is None else power * 1000, minutes_between(line, start, end)))
+    yield build_curve(origin_of(table, EXTENSION), rows)
+
+
+def _read_script(table: Table) -> Iterator[FileSeries]:
+    rows = [StepRow(line.moment(_END), line.number_or_none(_WATTS)) for line in data_rows(table, (_END, _WATTS))]
+    yield build_curve(origin_of(table, SCRIPT), rows)
+
+
+OTHER_TOOLS_FORMATS: Final = (
+    TableFormat(EXTENSION, frozenset({"debut", "fin", "kw"}), _read_extension),
+    TableFormat(SCRIPT, frozenset({_END, _WATTS}), _read_script),
+)

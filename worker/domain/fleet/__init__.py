@@ -1,1 +1,0 @@
-"""What concerns all accounts together: planning, policy, lanes, incidents, outcomes."""

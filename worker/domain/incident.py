@@ -1,0 +1,206 @@
+"""Incidents: the same failure on many accounts, which is the supplier's fault. When one opens and when it ends.
+
+There are two families. In the first the supplier serves nobody, so no account is asked: the incident *holds*
+(outage, application, answers, by_hand). In the second the supplier refuses some accounts and serves others
+(consent, holder, meter, login): windows are still asked for, but no refusal changes the state of an account.
+
+No function here reads or writes a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from worker.domain.messages import WindowJob
+from worker.domain.series import Series
+from worker.errors import AccountError, ConsentEnded, RequestRefused, SeriesNotOffered, UnknownAccount, WorkerError
+
+# A window with this claim is a probe: it is asked for although the incident holds all others.
+PROBE: Final = "probe/"
+PROBES_TO_PASS: Final = 3
+# The share is one of the accounts that were asked.
+LEAST_SHARE_OF_REFUSALS: Final = 0.2
+# The unit is the first wait, so 15 means fifteen times as long.
+LONGEST_WAIT: Final = 15
+
+
+class IncidentKind(StrEnum):
+    """The kinds of incidents; four of them hold all windows, four freeze the refusals of accounts."""
+
+    OUTAGE = "outage"  # The supplier fails (5xx), does not answer in time, or sends HTML.
+    APPLICATION = "application"  # Our credentials, our token or our subscription are refused.
+    ANSWERS = "answers"  # Answers arrive but can't be read or used.
+    CONSENT = "consent"
+    HOLDER = "holder"
+    METER = "meter"
+    LOGIN = "login"
+    BY_HAND = "by_hand"  # An operator opened it, for example for an announced maintenance.
+
+    @property
+    def holds(self) -> bool:
+        """Whether no account is asked and no failure counts while the incident is open."""
+        return self not in _MAX_DURATION
+
+    @property
+    def max_duration(self) -> timedelta | None:
+        """How long refusals are taken for a mistake although all probes fail; None for kinds that hold."""
+        return _MAX_DURATION.get(self)
+
+
+# Enedis sent wrong refusals for days (consents) and for weeks (holders: ha-linky, issues 193 and 202). There must be
+# an end all the same: consents that were all given on one day also end on one day.
+_MAX_DURATION: Final = {
+    IncidentKind.CONSENT: timedelta(days=3),
+    IncidentKind.HOLDER: timedelta(days=45),
+    IncidentKind.METER: timedelta(days=3),
+    IncidentKind.LOGIN: timedelta(days=3),
+}
+HOLDING: Final = (IncidentKind.OUTAGE, IncidentKind.APPLICATION, IncidentKind.ANSWERS)
+REFUSALS: Final = tuple(_MAX_DURATION)
+# An incident that an operator opened and forgot must not stop the fleet for good.
+BY_HAND_LASTS: Final = timedelta(hours=24)
+# How an incident of refusals ended, and how long refusals of its kind are believed from then on. Without it those that
+# are true would open the next incident within the hour, and no account would ever be suspended.
+_BELIEF_LASTS: Final = {"believed": timedelta(days=7), "by_hand": timedelta(days=1)}
+# An incident that holds concerns one series, as a supplier may lose the curve and keep daily values. One of refusals
+# concerns both. There is at most one open incident in each slot.
+SLOTS: Final = (*(series.value for series in Series), *(kind.value for kind in REFUSALS))
+
+
+def kind_of(error: WorkerError) -> IncidentKind | None:
+    """Return the kind of incident that many such errors make; None if the error isn't the supplier's.
+
+    Errors of our stores, of the quota and bugs are not the supplier's.
+    """
+    return IncidentKind(error.incident) if error.incident else None
+
+
+def slot_of(kind: IncidentKind, series: Series) -> str:
+    """Return the slot of an incident: the series if its kind holds, else the kind."""
+    return series.value if kind.holds else kind.value
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """How many accounts must fail alike to open an incident; with ``accounts`` 0 none ever opens.
+
+    ``share`` is a share of the accounts that were asked in the last ``minutes``.
+    """
+
+    accounts: int = 5
+    share: float = 0.8
+    minutes: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCount:
+    """How many accounts were asked lately, and how many of them failed in the same way the last time."""
+
+    failed: int
+    asked: int
+
+
+def is_incident(kind: IncidentKind, failures: FailureCount, limits: Thresholds) -> bool:
+    """Return whether so many accounts fail in the same way that the supplier must be the cause."""
+    share = limits.share if kind.holds else LEAST_SHARE_OF_REFUSALS
+    return 0 < limits.accounts <= failures.failed and failures.failed >= share * max(failures.asked, failures.failed)
+
+
+class RecentAnswer(NamedTuple):
+    """The end of one call: ``at`` in seconds since 1970, and the kind of its failure, None for a good answer."""
+
+    at: float
+    kind: IncidentKind | None
+    job: WindowJob
+
+
+def failures_alike(answers: Sequence[RecentAnswer], kind: IncidentKind) -> tuple[list[WindowJob], FailureCount]:
+    """Return the newest window of each account whose last call failed with this kind, and how many accounts that is.
+
+    ``answers`` are those of one series, the newest first.
+    """
+    newest: dict[str, RecentAnswer] = {}
+    for answer in answers:
+        newest.setdefault(answer.job["account_id"], answer)
+    jobs = [answer.job for answer in newest.values() if answer.kind is kind]
+    return jobs, FailureCount(len(jobs), len(newest))
+
+
+class ProbeResult(StrEnum):
+    """The result of asking for one account while an incident is open."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SAYS_NOTHING = "says_nothing"
+
+
+def judge_probe(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
+    """Return what a probe says about an open incident; ``error`` is None if the supplier answered.
+
+    If the supplier was thought to serve nobody, a refusal counts as an answer too. So does the refusal of a refresh
+    token whose answer was lost. An outage may lose the tokens of all probed accounts: if their refusals said nothing,
+    it would never end. An account that was not asked, as it is gone or its consent is over, says nothing.
+    """
+    if isinstance(error, ConsentEnded | UnknownAccount):
+        return ProbeResult.SAYS_NOTHING
+    probe_kind = kind_of(error) if error else None
+    if error is None or (kind.holds and isinstance(error, AccountError | RequestRefused | SeriesNotOffered)):
+        return ProbeResult.PASSED
+    return ProbeResult.FAILED if probe_kind is kind or probe_kind in HOLDING else ProbeResult.SAYS_NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """An incident, open or past.
+
+    ``failed_calls``: calls that failed, including the last of each account before it was opened.
+    ``windows_failed``: windows that failed meanwhile; their failures don't count as attempts.
+    ``windows_held``: windows that ended without a call.
+    ``accounts``: the number of accounts it touched, exact to about 1 %.
+    ``rounds``: the rounds of probes so far.
+    ``how``: how it ended (probes, by_hand, believed, expired); empty while it is open.
+    """
+
+    id: str
+    slot: str
+    kind: IncidentKind
+    began_at: datetime
+    failed_calls: int = 0
+    windows_failed: int = 0
+    windows_held: int = 0
+    accounts: int = 0
+    rounds: int = 0
+    ended_at: datetime | None = None
+    how: str = ""
+
+    @property
+    def series(self) -> list[Series]:
+        """The series that it concerns."""
+        return [series for series in Series if series.value == self.slot] or list(Series)
+
+    def expiry_reason(self, now: datetime) -> str:
+        """Return ``how`` it ends because of its age alone; empty if it may stay open."""
+        if self.kind is IncidentKind.BY_HAND:
+            return "expired" if now - self.began_at >= BY_HAND_LASTS else ""
+        max_duration = self.kind.max_duration
+        return "believed" if max_duration is not None and now - self.began_at >= max_duration else ""
+
+    def next_round_at(self, first_wait_s: float) -> datetime:
+        """Return when the next round of probes is due: the waits double, up to LONGEST_WAIT times the first."""
+        waits = (min(2 ** min(number, 10), LONGEST_WAIT) for number in range(self.rounds + 1))
+        return self.began_at + timedelta(seconds=first_wait_s * sum(waits))
+
+
+def is_believed(kind: IncidentKind, past: Iterable[Incident], now: datetime) -> bool:
+    """Return whether refusals of this kind are believed for now, because of how an incident of it ended."""
+    return any(
+        incident.kind is kind
+        and incident.how in _BELIEF_LASTS
+        and incident.ended_at is not None
+        and now - incident.ended_at < _BELIEF_LASTS[incident.how]
+        for incident in past
+    )

@@ -1,0 +1,78 @@
+"""Invitations: a secret link for one person, which proves whose meter a consent is for (P2 in ownership.md).
+
+An operator or a service makes one for a meter or an account. It works once, in the browser that opened it, for 72 h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from worker.domain.account import DEFAULT_TENANT
+
+INVITATION_LIFE: Final = timedelta(hours=72)
+
+
+class InvitationPurpose(StrEnum):
+    """What an invitation allows its holder."""
+
+    ACCOUNT = "account"  # Consent again for this account, or open the history of a closed one.
+    METER = "meter"  # Connect a meter that has no account.
+    NEW_HOLDER = "new_holder"  # Connect a meter whose account is another person's, which is closed then.
+
+
+class InvitationState(StrEnum):
+    """How far an invitation has come."""
+
+    SENT = "sent"  # Nobody has opened it.
+    OPENED = "opened"  # A browser has opened it, and no other can.
+    USED = "used"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """An invitation without its secret.
+
+    ``usage_point_id`` is set unless the invitation is for an account. ``browser``: SHA-256 of the name of the browser
+    that opened it. ``created_by``: the person, program or API token that vouches for its recipient. ``tenant``: the
+    service for which it was made, that of its account.
+    """
+
+    id: str
+    purpose: InvitationPurpose
+    supplier: str
+    created_by: str
+    created_at: datetime
+    expires_at: datetime
+    account_id: str | None = None
+    usage_point_id: str | None = field(default=None, repr=False)
+    opened_at: datetime | None = None
+    browser: str | None = field(default=None, repr=False)
+    used_at: datetime | None = None
+    revoked_at: datetime | None = None
+    tenant: str = DEFAULT_TENANT
+
+    @property
+    def last_digits(self) -> str | None:
+        """The last four digits of the meter's number: ``…0011``, as an account shows them."""
+        return f"…{self.usage_point_id[-4:]}" if self.usage_point_id else None
+
+    def state_at(self, now: datetime) -> InvitationState:
+        """Return the state; a used one stays used."""
+        if self.used_at is not None:
+            return InvitationState.USED
+        if self.revoked_at is not None:
+            return InvitationState.REVOKED
+        if now >= self.expires_at:
+            return InvitationState.EXPIRED
+        return InvitationState.SENT if self.opened_at is None else InvitationState.OPENED
+
+    def may_be_opened_by(self, names: Collection[str], now: datetime) -> bool:
+        """Return whether the browser with these names may go on with it: the first to open it, until its use."""
+        state = self.state_at(now)
+        return state is InvitationState.SENT or (state is InvitationState.OPENED and self.browser in names)

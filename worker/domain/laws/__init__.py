@@ -1,1 +1,0 @@
-"""Laws that stored measures must satisfy, within a series and between two."""

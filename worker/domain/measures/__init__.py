@@ -1,1 +1,0 @@
-"""Readings and documents: windows, totals, completeness, packing, messages."""

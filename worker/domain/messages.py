@@ -1,0 +1,237 @@
+"""Messages between the four tasks of one window: compact JSON, which the broker carries sealed.
+
+A message holds at most 7 days of load curve or 365 days of daily values, each as the array of a ``documents.Entry``:
+
+    ["2024-10-26T22:00Z", 206000, null, "1-a", "2024-10-28T07:31:02+00:00", 198500]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, NamedTuple, TypedDict, cast
+
+from worker.domain.documents import Entry, start_of
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow
+
+_A_SECOND: Final = timedelta(seconds=1)
+Row = Sequence[Any]  # An Entry, or its array.
+_RUN_ID = "%Y%m%dT%H%M%S.%f"
+_OF_FILE: Final = "-file"
+# The kinds of runs: what a window is asked for. All but the last two ask for the last days of a series.
+NIGHTLY: Final = "nightly"
+CATCH_UP: Final = "catch-up"
+AGAIN: Final = "again"
+LOOK_BACK: Final = "look-back"
+REPAIR: Final = "repair"
+BACKFILL: Final = "backfill"
+LOOK_BACKS: Final = frozenset({NIGHTLY, CATCH_UP, AGAIN, LOOK_BACK})
+
+
+class WindowJob(TypedDict):
+    """The window that a message is about, and its run."""
+
+    account_id: str
+    series: str
+    start: str
+    end: str
+    run_id: str
+    claim: str | None  # The claim that this chain holds and releases at its end: ``nightly/1721890000123456``.
+
+
+class AnswerFacts(TypedDict):
+    """Facts of the answer that all tasks pass on unchanged: how many readings were taken, how many points were not."""
+
+    fetched: int
+    asked_at: float  # Seconds since 1970.
+    fetched_at: str  # The same instant as text in UTC, like ``updated_at`` in documents.
+    dropped: int
+    differing: int
+    left_out: int  # Points of the answer whose time a later point of other bounds covers.
+    set_aside: dict[str, int]  # Daily values that no meter can deliver (rule K7), in milliwatt-hours by day.
+    last_day: str | None  # The last civil day with a reading.
+    floor: str | None  # The first day for which the supplier has data, if this window found it out.
+    activated_on: str | None  # The day on which the contract began, if the answer tells it.
+    lacks: list[str]  # The series that the answer, a contract, says the meter doesn't have.
+    open: dict[str, int]  # The minutes stored of each incomplete day (``completeness.open_days``).
+
+
+class Fetched(WindowJob):
+    """The message from ``fetch`` to ``filter_known``: the readings in time order, of each the first three fields."""
+
+    readings: Sequence[Row]
+    facts: AnswerFacts
+
+
+class Changes(WindowJob):
+    """The message from ``filter_known`` to ``aggregate``: the changed inputs, and what their totals need.
+
+    ``stored_totals``: the touched totals, with the revisions that they had BEFORE the inputs were read. If another run
+    writes a total in between, the write of ours fails and the total is computed again. ``rest``: by period and key, the
+    sum of the stored inputs that are not being replaced. ``replaced``: the stored steps of other bounds that go
+    (``overlaps``), ``reshaped``: the keys of those that come for them; where there are any, ``answer`` has all readings
+    of the answer, because such steps are settled together. ``seen``: the answers known before the comparison
+    (``recent_answers``); ``late_days``: the days of readings that a later answer kept out.
+    """
+
+    changed: Sequence[Row]
+    unchanged: int
+    replaced: Sequence[Row]
+    reshaped: Sequence[str]
+    answer: Sequence[Row]
+    left_out: int
+    seen: str
+    late_days: Sequence[str]
+    stored_totals: dict[str, Sequence[Row]]
+    rest: dict[str, dict[str, int]]
+    facts: AnswerFacts
+
+
+class Writes(WindowJob):
+    """The message from ``aggregate`` to ``store``: all that has to be written, and nothing else.
+
+    ``removals``: by period, what has to go: steps of other bounds, and totals of which no reading is left.
+    """
+
+    changed: Sequence[Row]
+    totals: dict[str, Sequence[Row]]
+    removals: dict[str, Sequence[Row]]
+    reshaped: Sequence[str]
+    answer: Sequence[Row]
+    left_out: int
+    seen: str
+    late_days: Sequence[str]
+    unchanged: int
+    facts: AnswerFacts
+
+
+class ChangedPart(NamedTuple):
+    """A part of a series: from the start of the first reading that changes to the start of the last one; zone-aware."""
+
+    first: datetime
+    last: datetime
+
+
+class SealedMessage(WindowJob):
+    """A message between two tasks as the broker carries it: the window in the clear, and all of it sealed.
+
+    ``sealed``: the message as JSON, compressed, then encrypted, in base64: ``AgAAAABm…``. It is bound to its window and
+    step, so that nobody can put one account's readings under another's id.
+    """
+
+    sealed: str
+
+
+class WindowResult(WindowJob):
+    """The result of the window, counted in documents over all doctypes; ``changed_days``: the days of what it wrote."""
+
+    created: int
+    updated: int
+    removed: int
+    unchanged: int
+    left_out: int
+    seen: str
+    late_days: Sequence[str]
+    changed_days: Sequence[str]
+    facts: AnswerFacts
+
+
+def job_of(message: WindowJob) -> WindowJob:
+    """Return only the part of a message that says which window it is about."""
+    return cast(WindowJob, {name: value for name, value in message.items() if name in WindowJob.__annotations__})
+
+
+def to_job(account_id: str, series: Series, window: DateWindow, run_id: str, claim: str | None) -> WindowJob:
+    """Return the job of a window; ``claim`` is the claim that its chain of tasks holds, if any."""
+    return WindowJob(
+        account_id=account_id,
+        series=series.value,
+        start=window.start.isoformat(),
+        end=window.end.isoformat(),
+        run_id=run_id,
+        claim=claim,
+    )
+
+
+def new_run_id(now: datetime) -> str:
+    """Return a run id such as ``20240725T070000.000001``; ids sort by time, so a late result can be recognized."""
+    return now.astimezone(UTC).strftime(_RUN_ID)
+
+
+def new_file_run_id(now: datetime) -> str:
+    """Return the id of an import, such as ``20240725T070000.000001-file``, by which its corrections tell their origin.
+
+    It sorts among the ids of runs.
+    """
+    return f"{new_run_id(now)}{_OF_FILE}"
+
+
+def is_file_run(run_id: str) -> bool:
+    """Return whether a run was the import of a file."""
+    return run_id.endswith(_OF_FILE)
+
+
+def window_fields(job: WindowJob) -> dict[str, str]:
+    """Return the fields of a log line that say which window it is about."""
+    return {
+        "account_id": job["account_id"],
+        "series": job["series"],
+        "window_start": job["start"],
+        "window_end": job["end"],
+        "run": job["run_id"],
+    }
+
+
+def split_claim(claim: str | None) -> tuple[str, str]:
+    """Return the kind of run of a claim, and the claim as Redis has it; two empty texts for None."""
+    kind, _, text = (claim or "").partition("/")
+    return kind, text
+
+
+def run_kind(job: WindowJob) -> str:
+    """Return what the window is asked for; empty where it has no claim."""
+    return split_claim(job["claim"])[0]
+
+
+def is_look_back(job: WindowJob) -> bool:
+    """Return whether the window is one that a lane of look-backs asks for."""
+    return run_kind(job) in LOOK_BACKS
+
+
+def is_backfill(job: WindowJob) -> bool:
+    """Return whether the window is one of the history that was published."""
+    return run_kind(job) == BACKFILL
+
+
+def published_at(job: WindowJob) -> datetime:
+    """Return the moment that the run id tells."""
+    return datetime.strptime(job["run_id"], _RUN_ID).replace(tzinfo=UTC)
+
+
+def series_of(message: WindowJob) -> Series:
+    """Return the series that a message is about."""
+    return Series(message["series"])
+
+
+def window_of(message: WindowJob) -> DateWindow:
+    """Return the window that a message is about."""
+    return DateWindow(date.fromisoformat(message["start"]), date.fromisoformat(message["end"]))
+
+
+def to_entries(rows: Iterable[Row]) -> list[Entry]:
+    """Return the entries of a message, in their order; JSON made arrays of them."""
+    return [Entry(*row) for row in rows]
+
+
+def changed_part(writes: Writes) -> ChangedPart | None:
+    """Return the part in which readings are written or removed; of totals alone, the whole window. None for nothing."""
+    series = series_of(writes)
+    entries = (*writes["changed"], *writes["removals"].get(series.inputs.value, ()))
+    starts = [start_of(entry[0]) for entry in entries]
+    if starts:
+        return ChangedPart(min(starts), max(starts))
+    if any(writes["totals"].values()) or any(writes["removals"].values()):
+        first, end = window_of(writes).instants()
+        return ChangedPart(first, end - _A_SECOND)
+    return None

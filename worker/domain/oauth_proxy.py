@@ -1,0 +1,120 @@
+"""The consent proxy's rules: its clients, their addresses, and the proof key of a code (PKCE).
+
+A client is an application with accounts of its own, such as a Cozy stack. Source: RFC 6749 (addresses are compared as
+they are, 3.1.2.3) and RFC 7636 (PKCE, of which only S256 is accepted).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Final
+from urllib.parse import urlencode, urlsplit
+
+from worker.domain.consents import Proof
+
+ACCESS_LIFE: Final = timedelta(hours=1)  # Of an access token of the proxy.
+LONGEST_ADDRESS: Final = 2000
+LONGEST_STATE: Final = 512
+CHALLENGE_METHOD: Final = "S256"
+# Only plain addresses are accepted: browsers and libraries differ about \, @, # and control characters, and a
+# difference would let an attacker choose where a person is sent. Codes travel there, so http is for one's own machine.
+_ADDRESS: Final = re.compile(
+    r"(?:https://[a-z0-9-]+(?:\.[a-z0-9-]+)+|https?://(?:localhost|127\.0\.0\.1))(?::\d{1,5})?"
+    r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?",
+    re.ASCII,
+)
+_CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+_VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyClient:
+    """A client of the proxy without its secret; ``id`` is its client_id. ``pkce``: each request needs a challenge."""
+
+    id: str
+    tenant: str
+    name: str
+    redirect_uris: tuple[str, ...]
+    pkce: bool
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyCaller:
+    """The client of the proxy that asked for a consent, and what its code is bound to."""
+
+    client_id: str
+    redirect_uri: str = field(repr=False)
+    state: str = field(repr=False)
+    code_challenge: str | None = field(default=None, repr=False)
+
+    def address(self, **parameters: str) -> str:
+        """Return the client's address with its own state and these parameters."""
+        separator = "&" if "?" in self.redirect_uri else "?"
+        return f"{self.redirect_uri}{separator}{urlencode({'state': self.state, **parameters})}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyGrant:
+    """What a client may read: one meter, by its keyed hash, until the last day of the consent or its own end.
+
+    ``data_from``: the first day that may be read, where the meter was another person's before.
+    """
+
+    id: str
+    client_id: str
+    supplier: str
+    meter: str
+    data_from: date | None
+    consent_until: date | None
+    proof: Proof
+    vouched_by: str | None
+    granted_at: datetime
+    access_expires_at: datetime
+    ended_at: datetime | None = None
+    end_reason: str = ""
+
+    def is_over(self, today: date) -> bool:
+        """Return whether nothing may be read any more; ``today`` is the date in Europe/Paris."""
+        return self.ended_at is not None or (self.consent_until is not None and today > self.consent_until)
+
+
+def check_redirect_uri(address: str) -> str:
+    """Return an address that a client may have. Raises ValueError with what it needs."""
+    if len(address) > LONGEST_ADDRESS or not _ADDRESS.fullmatch(address):
+        raise ValueError(
+            "needs a whole address like https://stack.example.org/accounts/enedis/redirect, without * and #; http is "
+            "for localhost alone"
+        )
+    return address
+
+
+def host_of(address: str) -> str:
+    """Return the host of an address that was checked, with its port if it names one."""
+    return urlsplit(address).netloc
+
+
+def is_code_challenge(text: str) -> bool:
+    """Return whether the text can be a challenge of the method S256."""
+    return _CHALLENGE.fullmatch(text) is not None
+
+
+def challenge_of(verifier: str) -> str:
+    """Return the challenge of a verifier by the method S256."""
+    return urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+
+
+def is_proven(challenge: str | None, verifier: str | None) -> bool:
+    """Return whether a code with this challenge may be redeemed with this verifier.
+
+    A verifier without a challenge is refused too: somebody has taken the challenge out of the request.
+    """
+    if challenge is None or verifier is None:
+        return challenge is None and verifier is None
+    return _VERIFIER.fullmatch(verifier) is not None and hmac.compare_digest(challenge, challenge_of(verifier))

@@ -1,0 +1,157 @@
+"""The parser of the contract: subscribed power, tariff, off-peak hours, activation, state of the meter.
+
+    v4, v5   {"contracts": {"customer": {"usage_points": [{"usage_point": {"usage_point_status": "com"},
+                "contracts": {"segment": "C5", "subscribed_power": "9 kVA", "last_activation_date": "2013-08-14+01:00",
+                              "distribution_tariff": "BTINFCUST", "offpeak_hours": "HC (23h00-7h30)"}}]}}}
+             v4 has a list of customers
+    2026     {"situation_contrat": [{"segment": "C5", "subscribed_power": {"unit": "kVA", "value": "12"},
+                                     "distribution_tariff": "Tarif BT<=36kVA …"}],
+              "synth_contrat": {"consumption_last_activation_date": "2018-08-31T00:00:00+0200",
+                                "services_level": "Communicant (ouvert aux services)"},
+              "comptage": {"relais": {"plageHeuresCreuses": "HC (22H00-6H00)"}}}
+
+The answers of 2026 are three; only the first must be there. The client has taken names and addresses out already, and
+nothing but the fields above is read. A meter whose home also feeds in has a contract of
+its own for that, without a power: the one with a power is read. Without any, there is no reading. The day of a reading
+is the last of the window that was asked for, because an answer tells what holds today.
+
+Source: Enedis, swagger customers_upc v5; swaggers Situation contractuelle, Synthèse contractuelle and Situation
+comptage of 2026; recorded answers.
+
+The parser of the contract of gas: how often the meter is read, the tariff, the yearly reference consumption (CAR).
+
+    {"donnees_techniques": {"caracteristiques_compteur": {"frequence": "1M"}},
+     "donnees_contractuelles": {"car": 9426, "tarif_acheminement": "T2", "date_mes": "2020-12-07"}}
+
+Newer answers have ``"car": {"car_actuelle": 9426}``. The client has left out the address already. The contractual part
+may lack. The day of a reading is the last of the window that was asked for, because an answer tells what holds today.
+
+Source: GRDF, swagger of ADICT v2 (the number) and the digest of its kit 1.9 (the object); recorded answers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from worker.domain.answers import Json, parse_text
+from worker.domain.parsing.gas import clean_names, object_of
+from worker.domain.parsing.values import (
+    ParsedAnswer,
+    list_of_objects,
+    parse_date,
+    parse_decimal,
+    parse_number,
+    to_whole,
+)
+from worker.domain.tariffs import format_off_peak_hours, parse_off_peak_hours
+from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, day_length, local_midnight
+from worker.errors import WrongShape
+
+_POWER: Final = re.compile(r"([\d.,]+) ?([a-z]+)", re.ASCII | re.IGNORECASE)
+_MILLIONTHS: Final = {"kva": 1_000_000, "va": 1_000}  # Of a kVA.
+
+
+def parse_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
+    """Parse the contract in force to one reading, whose load is the subscribed power in kVA."""
+    contracts = list(_contracts(payload))
+    powers = [(power, details) for raw, details in contracts if (power := _parse_power(raw)) is not None]
+    if not powers:
+        return ParsedAnswer((), sum(raw is not None for raw, _ in contracts))
+    power, details = next((found for found in powers if _is_consumers(found[1])), powers[0])
+    day = window.end - ONE_DAY
+    known = {name: value for name, value in details.items() if value is not None}
+    return ParsedAnswer([IntervalReading(local_midnight(day), day_length(day), power, known or None)])
+
+
+def _is_consumers(details: Mapping[str, Any]) -> bool:
+    return str(details["segment"]).startswith("C")
+
+
+def _contracts(payload: Json) -> Iterator[tuple[Json, dict[str, Any]]]:
+    """Yield the power as sent and the details of each contract."""
+    if not isinstance(payload, dict) or not {"contracts", "situation_contrat"} & payload.keys():
+        raise WrongShape("the answer is not about a contract")
+    if "situation_contrat" in payload:
+        yield from _contracts_2026(payload)
+        return
+    customers = payload["contracts"]
+    for body in list_of_objects([customers] if isinstance(customers, dict) else customers, "contracts"):
+        customer = body.get("customer")
+        if not isinstance(customer, dict):
+            raise WrongShape("customer is not an object")
+        for point in list_of_objects(customer.get("usage_points"), "usage_points"):
+            contracts = point.get("contracts")
+            for contract in list_of_objects([contracts] if isinstance(contracts, dict) else contracts, "contracts"):
+                hours = format_off_peak_hours(parse_off_peak_hours(contract.get("offpeak_hours")))
+                yield (
+                    contract.get("subscribed_power"),
+                    {
+                        "tariff": parse_text(contract.get("distribution_tariff")),
+                        "off_peak_hours": hours,
+                        "activated_on": parse_date(contract.get("last_activation_date")),
+                        "meter_status": parse_text(_object(point.get("usage_point")).get("usage_point_status")),
+                        "segment": parse_text(contract.get("segment")),
+                    },
+                )
+
+
+def _contracts_2026(payload: Mapping[str, Json]) -> Iterator[tuple[Json, dict[str, Any]]]:
+    summary = _object(payload.get("synth_contrat"))
+    relay = _object(_object(payload.get("comptage")).get("relais"))
+    # Consumption and production may have begun on different days: history begins on the first of them.
+    activations = (parse_date(summary.get(f"{kind}_last_activation_date")) for kind in ("consumption", "generation"))
+    shared = {
+        "off_peak_hours": format_off_peak_hours(parse_off_peak_hours(relay.get("plageHeuresCreuses"))),
+        "activated_on": min((day for day in activations if day), default=None),
+        "meter_status": parse_text(summary.get("services_level")),
+    }
+    for item in list_of_objects(payload["situation_contrat"], "situation_contrat"):
+        tariff, segment = parse_text(item.get("distribution_tariff")), parse_text(item.get("segment"))
+        yield item.get("subscribed_power"), {**shared, "tariff": tariff, "segment": segment}
+
+
+def _object(raw: Json) -> Mapping[str, Json]:
+    return raw if isinstance(raw, dict) else {}
+
+
+def _parse_power(raw: Json) -> int | None:
+    """Return a power in millionths of a kVA, sent as ``9 kVA`` or as value and unit; None for anything else."""
+    if isinstance(raw, dict):
+        value, unit = raw.get("value"), parse_text(raw.get("unit"))
+    else:
+        match = _POWER.fullmatch(text) if (text := parse_text(raw)) else None
+        value, unit = (match[1], match[2]) if match else (None, None)
+    number = parse_number(value.replace(",", ".") if isinstance(value, str) else value)
+    scale = _MILLIONTHS.get((unit or "").lower())
+    return to_whole(number * scale) if number is not None and scale else None
+
+
+TECHNICAL: Final = "donnees_techniques"
+CONTRACTUAL: Final = "donnees_contractuelles"
+FREQUENCIES: Final = frozenset({"6m", "1m", "mm", "jj"})
+TARIFFS: Final = frozenset({"t1", "t2", "t3", "t4", "tp"})
+_GAS_CONTRACT_MILLIONTHS: Final = 1_000_000  # Of a kWh.
+
+
+def parse_gas_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
+    """Parse the contract in force to one reading; its amount is the CAR in millionths of a kWh, 0 where not told."""
+    fields = clean_names(payload)
+    if not {TECHNICAL, CONTRACTUAL} & fields.keys():
+        raise WrongShape("the answer is not about a gas contract")
+    meter = object_of(object_of(fields, TECHNICAL), "caracteristiques_compteur")
+    contract = object_of(fields, CONTRACTUAL)
+    number = parse_decimal(object_of(contract, "car").get("car_actuelle", contract.get("car")))
+    frequency = parse_text(meter.get("frequence"))
+    details = {
+        "frequency": frequency.upper() if frequency else None,
+        "transport_tariff": parse_text(contract.get("tarif_acheminement")),
+        "activated_on": parse_date(contract.get("date_mes")),
+    }
+    known = {name: value for name, value in details.items() if value is not None}
+    if number is None and not known:
+        return ParsedAnswer(())
+    day, amount = window.end - ONE_DAY, to_whole((number or Decimal()) * _GAS_CONTRACT_MILLIONTHS)
+    return ParsedAnswer([IntervalReading(local_midnight(day), day_length(day), amount, known or None)])

@@ -1,0 +1,306 @@
+"""The parsers of Enedis' energies and curves, of consumption and production, to interval readings.
+
+A point with an unusable value, date or step is left out and counted. Only an answer that is no answer of measures at
+all raises an error, which is always MalformedAnswer.
+
+The parser of the maximum power of each day, in VA, with its instant.
+
+    v4, v5      {"value": "4638", "date": "2023-04-01 12:06:20"}
+    2026        {"v": "4638", "d": "2023-04-01 12:06:20"}
+
+The label is the instant of the maximum power, so it is on no grid. A reading belongs to the civil day of its label. Of
+two readings of one civil day the higher holds, of two alike the earlier. Instants in the hour that comes twice in
+autumn are its first pass, as in rule 1 of ``labels``: a day has one such label, so no order could tell the second pass.
+An instant in the hour that spring skips is an hour later. Source: Enedis, guide d'implémentation Data Connect v5
+(daily_consumption_max_power), swagger mesure_synchrone_auto v2 of 2026, and a recorded answer.
+
+The parser of meter registers (2026): what a meter shows at each midnight, by period of the tariff.
+
+    {"idPrm": "…", "periode": {…}, "grandeur": [], "contexte": [{"typeReleve": "AQ", "grandeur": [
+      {"grandeurMetier": "CONS", "grandeurPhysique": "EA", "unite": "Wh",
+       "calendrier": [{"idCalendrier": "FC000050", "libelleCalendrier": "6 cadrans", "classeTemporelle": [
+         {"idClasseTemporelle": "BUHP", "codeCadran": "F2", "valeur": [{"d": "2023-04-01 00:00:00", "v": 710732}]}]}],
+       "cadranTotalisateur": {"codeCadran": "T", "valeur": [{"d": "2023-04-01 00:00:00", "v": 18623827}]}}]}]}
+
+Values are Wh since the meter was installed, whole numbers or texts, labelled by the midnight that begins a civil day;
+readings at other times of day (a visit, a change of the tariff) are left out.
+
+Of one midnight several calendars may be told: the supplier's, whose periods are billed, and the distributor's, whose
+ids begin with D. One holds: a calendar with all its registers before one that lacks some, then the supplier's before
+the distributor's, then the one whose values go on longest, then the one whose id comes last. The total is that of
+``cadranTotalisateur``, else the sum of the registers. A sum needs all of them, so without a total a midnight that lacks
+one is left out. Source: swagger mesure_synchrone_auto v2 of 2026; files of flux R64 with the same names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
+
+from worker.domain.answers import Json, parse_text
+from worker.domain.documents import keep_last
+from worker.domain.parsing.timestamps import Label, parse_day, parse_step_minutes, to_starts
+from worker.domain.parsing.values import (
+    ROOTS_2026,
+    ParsedAnswer,
+    RawRow,
+    list_of_objects,
+    open_envelope,
+    parse_number,
+    pick_quantities_2026,
+    to_energy,
+    to_thousandths,
+    to_whole,
+)
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY, PARIS, IntervalReading, civil_date, day_length, local_midnight
+from worker.errors import WrongShape
+
+_ONE_DAY_STEPS: Final = (None, "", "P1D", "86400", 86_400)
+# Only whole minutes are accepted, because keys have no seconds: two steps would have the same key.
+_LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
+_MINUTE: Final = timedelta(minutes=1)
+_MAX_RANK: Final = 500_000  # More steps than any answer has. The bound prevents an overflow of dates.
+_MAX_DAY_RANK: Final = 4_000
+
+
+def parse_daily(payload: Json, series: Series = Series.DAILY) -> ParsedAnswer:
+    """Parse Wh per civil day; the date is read as text, without a time zone."""
+    rows = open_envelope(payload, series)
+    readings = []
+    for row in rows:
+        energy, day = to_energy(row.value, 60), _row_day(row)
+        if energy is not None and day is not None:
+            readings.append(IntervalReading(local_midnight(day), day_length(day), energy))
+    return _collect(readings, len(rows))
+
+
+def parse_load_curve(payload: Json, series: Series = Series.LOAD_CURVE) -> ParsedAnswer:
+    """Parse mean W per step, labelled by the step's end in local time, to energy and start.
+
+    A point's own step length wins over the header's, because the length may change within a day.
+    """
+    rows = open_envelope(payload, series)
+    # The label of a point with a bad value stays in the sequence: only the order of labels separates the two passes of
+    # the autumn hour.
+    labelled = [(row, label) for row in rows if (label := _row_label(row)) is not None]
+    starts = to_starts([label for _, label in labelled])
+    readings = [
+        IntervalReading(start, label.length, energy)
+        for (row, label), start in zip(labelled, starts, strict=True)
+        if (energy := to_energy(row.value, label.length // _MINUTE)) is not None
+    ]
+    return _collect(readings, len(rows))
+
+
+def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
+    """Return the readings in time order; of a step that comes twice, the last in the answer wins, but never a zero.
+
+    Some suppliers pad the skipped hour of a spring day with zeros (rule T5).
+    """
+    by_bounds: dict[tuple[datetime, timedelta], IntervalReading] = {}
+    usable = differing = 0
+    for reading in readings:
+        usable += 1
+        bounds = reading.start.astimezone(UTC), reading.length
+        if bounds in by_bounds and by_bounds[bounds] != reading:
+            differing += 1
+        if bounds not in by_bounds or reading.amount:
+            by_bounds.pop(bounds, None)  # The last one's place in the answer counts, too.
+            by_bounds[bounds] = reading
+    kept = keep_last(list(by_bounds.values()))
+    return ParsedAnswer(kept, rows - usable, differing, len(by_bounds) - len(kept))
+
+
+def _row_day(row: RawRow) -> date | None:
+    if row.step not in _ONE_DAY_STEPS:  # This is a step of a curve, in watts and not in watt-hours.
+        return None
+    if row.label is not None:
+        return parse_day(row.label)
+    origin, rank = parse_day(row.origin), _to_rank(row.rank)
+    return origin + (rank - 1) * ONE_DAY if origin and rank and rank <= _MAX_DAY_RANK else None
+
+
+def _row_label(row: RawRow) -> Label | None:
+    minutes = parse_step_minutes(row.step)
+    if minutes is None:
+        return None
+    length = minutes * _MINUTE
+    end = _to_label(row.label) if row.label is not None else _ranked_end(row, length)
+    return Label(end, length) if end is not None else None
+
+
+def _to_label(raw: Json) -> datetime | None:
+    text = raw.strip() if isinstance(raw, str) else ""
+    return _read_label(text) if _LABEL.fullmatch(text) else None
+
+
+@lru_cache(maxsize=8192)  # All accounts have the same labels in one night.
+def _read_label(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:  # For example the 25th hour.
+        return None
+
+
+def _ranked_end(row: RawRow, length: timedelta) -> datetime | None:
+    """Return the end of a ranked step; ranks count elapsed steps, so clock changes need no rule."""
+    origin, rank = parse_day(row.origin), _to_rank(row.rank)
+    if origin is None or rank is None:
+        return None
+    return (local_midnight(origin).astimezone(UTC) + rank * length).astimezone(PARIS)
+
+
+def _to_rank(raw: Json) -> int | None:
+    number = parse_number(raw)
+    if number is None or number != int(number) or not 1 <= number <= _MAX_RANK:
+        return None
+    return int(number)
+
+
+_INSTANT: Final = re.compile(
+    r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d{1,6})?(?:Z|[+-]\d\d:?\d\d)?",
+    re.ASCII,
+)
+_NO_STEPS: Final = (None, "", "P1D", "86400", 86_400)
+
+
+def parse_max_power(payload: Json, series: Series = Series.MAX_POWER) -> ParsedAnswer:
+    """Parse a reading for each civil day; its detail ``at`` is the instant, absent where only the day is told."""
+    rows = open_envelope(payload, series)
+    readings = [reading for row in rows if (reading := _to_reading(row)) is not None]
+    highest: dict[datetime, IntervalReading] = {}
+    for reading in readings:
+        known = highest.get(reading.start)
+        if known is None or _rank(reading) < _rank(known):
+            highest[reading.start] = reading
+    kept = [highest[start] for start in sorted(highest)]
+    return ParsedAnswer(kept, len(rows) - len(readings), left_out=len(readings) - len(kept))
+
+
+def _rank(reading: IntervalReading) -> tuple[int, bool, datetime]:
+    """Return what sorts the reading that holds first."""
+    at = (reading.details or {}).get("at")
+    return -reading.amount, at is None, datetime.fromisoformat(at) if at else reading.start
+
+
+def _to_reading(row: RawRow) -> IntervalReading | None:
+    amount, instant = to_thousandths(row.value), _to_instant(row.label)
+    day = parse_day(row.label) if instant is None else civil_date(instant)
+    if amount is None or day is None or row.step not in _NO_STEPS:
+        return None
+    details = {"at": instant.isoformat(timespec="seconds")} if instant else None
+    return IntervalReading(local_midnight(day), day_length(day), amount, details)
+
+
+def _to_instant(raw: Json) -> datetime | None:
+    """Return the instant with the offset of Europe/Paris; None for a date alone and for anything else."""
+    text = raw.strip() if isinstance(raw, str) else ""
+    try:
+        moment = datetime.fromisoformat(text) if _INSTANT.fullmatch(text) else None
+    except ValueError:  # For example the 25th hour.
+        return None
+    if moment is None:
+        return None
+    # By way of UTC, which turns an instant that the clocks skip into the one that they showed.
+    return (moment if moment.tzinfo else moment.replace(tzinfo=PARIS)).astimezone(UTC).astimezone(PARIS)
+
+
+_DISTRIBUTOR: Final = "D"
+_MILLIWATT_HOURS: Final = 1000  # Of a Wh.
+_ROOTS: Final = ("contexte", *ROOTS_2026)
+Registers = dict[str, int]  # Wh by the name of a period.
+
+
+@dataclass
+class _Points:
+    """The values of an answer by midnight; registers by calendar, too."""
+
+    totals: dict[date, int] = field(default_factory=dict)
+    registers: dict[str, dict[date, Registers]] = field(default_factory=dict)
+    dropped: int = 0
+    differing: int = 0
+
+    def add_total(self, point: Mapping[str, Json]) -> None:
+        if (value := self._read(point)) is not None:
+            self.differing += self.totals.get(value[0], value[1]) != value[1]
+            self.totals[value[0]] = value[1]
+
+    def add_register(self, calendar: str, name: str | None, point: Mapping[str, Json]) -> None:
+        value = self._read(point)
+        if value is None or name is None:
+            self.dropped += value is not None
+            return
+        registers = self.registers.setdefault(calendar, {}).setdefault(value[0], {})
+        self.differing += registers.get(name, value[1]) != value[1]
+        registers[name] = value[1]
+
+    def _read(self, point: Mapping[str, Json]) -> tuple[date, int] | None:
+        day, number = parse_day(point.get("d")), parse_number(point.get("v"))
+        if day is None or number is None:
+            self.dropped += 1
+            return None
+        return day, to_whole(number)
+
+    def days(self) -> list[date]:
+        return sorted({*self.totals, *(day for days in self.registers.values() for day in days)})
+
+    def calendar_of(self, day: date) -> tuple[str, bool] | None:
+        """Return the calendar that holds at a midnight, and whether all its registers are there."""
+        ranked = [
+            (self.registers[name][day].keys() == self._names(name), not name.startswith(_DISTRIBUTOR), max(days), name)
+            for name, days in self.registers.items()
+            if day in days
+        ]
+        if not ranked:
+            return None
+        is_whole, _, _, calendar = max(ranked)
+        return calendar, is_whole
+
+    def _names(self, calendar: str) -> set[str]:
+        return {name for registers in self.registers[calendar].values() for name in registers}
+
+
+def parse_registers(payload: Json, series: Series = Series.REGISTERS) -> ParsedAnswer:
+    """Parse a reading for each midnight: the total, with ``calendar`` and ``registers`` (Wh) as details."""
+    if not isinstance(payload, dict) or not any(root in payload for root in _ROOTS):
+        raise WrongShape("the answer is not about registers")
+    points = _Points()
+    for context in list_of_objects(payload.get("contexte"), "contexte"):
+        for item in pick_quantities_2026(context.get("grandeur"), series):
+            _registers_collect(item, points)
+    days = points.days()
+    readings = [reading for day in days if (reading := _registers_to_reading(points, day)) is not None]
+    return ParsedAnswer(readings, points.dropped + len(days) - len(readings), points.differing)
+
+
+def _registers_collect(item: Mapping[str, Json], points: _Points) -> None:
+    total = item.get("cadranTotalisateur")
+    for register in list_of_objects([total] if isinstance(total, dict) else total, "cadranTotalisateur"):
+        for point in list_of_objects(register.get("valeur"), "valeur"):
+            points.add_total(point)
+    for calendar in list_of_objects(item.get("calendrier"), "calendrier"):
+        calendar_name = parse_text(calendar.get("idCalendrier")) or parse_text(calendar.get("libelleCalendrier")) or ""
+        for period in list_of_objects(calendar.get("classeTemporelle"), "classeTemporelle"):
+            name = parse_text(period.get("idClasseTemporelle")) or parse_text(period.get("codeCadran"))
+            for point in list_of_objects(period.get("valeur"), "valeur"):
+                points.add_register(calendar_name, name, point)
+
+
+def _registers_to_reading(points: _Points, day: date) -> IntervalReading | None:
+    total, details = points.totals.get(day), dict[str, Any]()
+    if chosen := points.calendar_of(day):
+        calendar, is_whole = chosen
+        registers = points.registers[calendar][day]
+        details = {"registers": dict(sorted(registers.items()))}
+        if calendar:
+            details["calendar"] = calendar
+        if total is None and is_whole:
+            total = sum(registers.values())
+    if total is None:
+        return None
+    return IntervalReading(local_midnight(day), day_length(day), total * _MILLIWATT_HOURS, details or None)

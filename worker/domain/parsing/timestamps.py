@@ -1,0 +1,182 @@
+"""The times of steps: their lengths, and local end labels as instants, so that no hour is lost at a clock change.
+
+Enedis labels each step with its END in French civil time, without an offset. On the autumn day the labels of one hour
+come twice and only their order separates them; in spring the labels of one hour are missing. These rules apply in this
+order:
+
+1. Each label is resolved by itself. An ambiguous label is the earlier instant, unless that does not come after the
+   previous reading's instant and the later one does.
+2. If the instants of a clock-change day then do not rise, but the day has as many readings as its true length requires
+   and the clock change alone explains the disorder, then the instants follow from the position. In spring, labels of
+   the skipped hour are there and only they are out of order. In autumn, the labels fall once, between 01:30 and 03:30.
+3. Otherwise the answer is out of order: rows that changed places keep their labels, and a label that comes a second
+   time is the second pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from worker.domain.answers import Json
+from worker.domain.windows import PARIS, day_length, local_midnight
+
+_ONE_TICK = timedelta(microseconds=1)
+_USUAL_STEP_MINUTES: Final = 30  # For a point without a step length of its own.
+_CLOCK_CHANGE_HOUR: Final = 2  # French clocks skip or repeat the hour from 02:00 to 03:00.
+# Labels are ends, so the repeated hour's may be half an hour later; some files double it half an hour early.
+_FALL_FROM, _FALL_UNTIL = time(1, 30), time(3, 30)
+_MINUTES_PER_DAY: Final = 24 * 60
+_LONGEST_STEP: Final = len("PT99H9999M")
+# A day is labelled by its date alone or by its midnight. Another time of day is that of the day's maximum power.
+_DAY: Final = re.compile(r"(20\d\d)-(\d\d)-(\d\d)(?:[T ]00:00(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
+_DURATION = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?", re.ASCII)
+
+
+class Label(NamedTuple):
+    """The end of a step, naive local time or with the supplier's offset, and the length of the step."""
+
+    end: datetime
+    length: timedelta
+
+
+def parse_day(raw: Json) -> date | None:
+    """Parse the label of a civil day; the date is read as text, without a time zone. None for anything else."""
+    match = _DAY.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    try:
+        return date(int(match[1]), int(match[2]), int(match[3])) if match else None
+    except ValueError:  # For example the 31st of February.
+        return None
+
+
+def parse_step_minutes(raw: Json) -> int | None:
+    """Parse the length of a step: ``PT30M``, ``PT1H`` or seconds as in the oldest answers ("1800"); absent means 30.
+
+    None if it is no length that divides a day evenly.
+    """
+    if raw is None or raw == "":
+        return _USUAL_STEP_MINUTES
+    if not isinstance(raw, str | int) or isinstance(raw, bool):
+        return None
+    text = str(raw).strip() if isinstance(raw, str) or 0 <= raw <= 86_400 else ""
+    return _read_step_minutes(text) if len(text) <= _LONGEST_STEP else None
+
+
+@lru_cache(maxsize=64)  # All points of an answer have the same.
+def _read_step_minutes(text: str) -> int | None:
+    if text.isascii() and text.isdigit() and len(text) <= 5:
+        seconds = int(text)
+        minutes = seconds // 60 if seconds % 60 == 0 else 0
+    else:
+        match = _DURATION.fullmatch(text)
+        minutes = int(match[1] or 0) * 60 + int(match[2] or 0) if match else 0
+    return minutes if 0 < minutes <= 60 and _MINUTES_PER_DAY % minutes == 0 else None
+
+
+def to_starts(labels: Sequence[Label]) -> list[datetime]:
+    """Return the start of each labelled step, zone-aware in the meter's zone, in the order of ``labels``."""
+    if is_newest_first([label.end for label in labels]):
+        return to_starts(labels[::-1])[::-1]
+    ends = to_instants([label.end for label in labels])
+    by_day: defaultdict[date, list[int]] = defaultdict(list)
+    for index, label in enumerate(labels):
+        by_day[(label.end - _ONE_TICK).date()].append(index)
+    for day, indexes in by_day.items():
+        if day_length(day) != timedelta(hours=24):
+            day_labels = [labels[index] for index in indexes]
+            day_ends = _resolve_clock_change_day(day, day_labels, [ends[index] for index in indexes])
+            for index, end in zip(indexes, day_ends, strict=True):
+                ends[index] = end
+    return [(end - label.length).astimezone(PARIS) for end, label in zip(ends, labels, strict=True)]
+
+
+def is_newest_first(ends: Sequence[datetime]) -> bool:
+    """Return whether naive end labels fall from each to the next, most of them; those with an offset need no order.
+
+    First and last alone don't tell it: of several files put together a later one may come first. A single fall within a
+    day may be the end of the autumn hour's first pass.
+    """
+    if len(ends) < 2 or any(end.tzinfo is not None for end in ends):
+        return False
+    falls = sum(later < earlier for earlier, later in pairwise(ends))
+    return 2 * falls > len(ends) - 1 and (falls > 1 or ends[0].date() > ends[-1].date())
+
+
+def to_instants(ends: Sequence[datetime]) -> list[datetime]:
+    """Return the moments of end labels by rule 1 alone, in UTC: of steps whose length is not known yet."""
+    instants: list[datetime] = []
+    previous: datetime | None = None
+    for end in ends:
+        previous = _instant(end, previous)
+        instants.append(previous)
+    return instants
+
+
+def _instant(label: datetime, previous: datetime | None) -> datetime:
+    """Return the label's instant by rule 1; a label with its own offset is not ambiguous."""
+    if label.tzinfo is not None:
+        return label.astimezone(UTC)
+    earlier, later = _both_passes(label)
+    return later if previous is not None and earlier <= previous < later else earlier
+
+
+# All accounts have the same labels in one night. Only naive labels and instants in UTC may be cached: to Python the two
+# passes of the autumn hour, which differ in ``fold`` only, are equal.
+@lru_cache(maxsize=8192)
+def _both_passes(label: datetime) -> tuple[datetime, datetime]:
+    """Return the earlier and the later instant of a label; they are equal unless the label is ambiguous.
+
+    A label inside the spring gap resolves rightly with fold 0; its fold 1 would come earlier and is ignored.
+    """
+    passes = [label.replace(tzinfo=PARIS, fold=fold).astimezone(UTC) for fold in (0, 1)]
+    return (passes[0], max(passes)) if passes[0] < passes[1] else (passes[0], passes[0])
+
+
+def _resolve_clock_change_day(day: date, labels: Sequence[Label], ends: Sequence[datetime]) -> Sequence[datetime]:
+    if any(label.end.tzinfo is not None for label in labels) or _is_rising(ends):
+        return ends
+    if _is_complete(day, labels) and _is_explained_by_clock_change(day, [label.end for label in labels]):
+        return _by_position(day, labels)
+    return _by_occurrence(labels)
+
+
+def _is_rising(instants: Sequence[datetime]) -> bool:
+    return all(earlier < later for earlier, later in pairwise(instants))
+
+
+def _is_complete(day: date, labels: Sequence[Label]) -> bool:
+    return sum((label.length for label in labels), timedelta()) == day_length(day)
+
+
+def _is_explained_by_clock_change(day: date, ends: Sequence[datetime]) -> bool:
+    """Return whether the clock change alone disturbs the order of these instants; rows may also have changed places."""
+    if day_length(day) < timedelta(hours=24):
+        skipped = [end for end in ends if end.hour == _CLOCK_CHANGE_HOUR]
+        others = [end for end in ends if end.hour != _CLOCK_CHANGE_HOUR]
+        return bool(skipped) and _is_rising(skipped) and _is_rising(others)
+    falls = [(earlier.time(), later.time()) for earlier, later in pairwise(ends) if later <= earlier]
+    return len(falls) == 1 and all(_FALL_FROM <= at <= _FALL_UNTIL for at in falls[0])
+
+
+def _by_position(day: date, labels: Sequence[Label]) -> list[datetime]:
+    instant = local_midnight(day).astimezone(UTC)
+    ends = []
+    for label in labels:
+        instant += label.length
+        ends.append(instant)
+    return ends
+
+
+def _by_occurrence(labels: Sequence[Label]) -> list[datetime]:
+    counts: Counter[datetime] = Counter()
+    ends = []
+    for label in labels:
+        passes = _both_passes(label.end)
+        ends.append(passes[min(counts[label.end], 1)])
+        counts[label.end] += 1
+    return ends

@@ -1,0 +1,266 @@
+"""Capacity planning: how often a quota allows to ask for a fleet, and what it leaves for the other lanes.
+
+This is arithmetic without any store. A *night* asks for the look-back of each account and may use what the floors of
+the other lanes leave of its hours. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7 days of
+curve, so an account costs one call a series and turn, however many nights lie between two turns. Totals are made of
+daily values, so the curve does not replace the call for these. A series has its turn no more often than its cadence.
+Each supplier has a quota of its own, so a fleet is planned for one supplier at a time.
+Source of the limits: Enedis, guide d'implémentation Data Connect v5, and its 2026 swagger (mesure_synchrone_auto v2);
+for those of gas the presets of GRDF.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from worker.domain.lanes import QUOTA_LANES, USUAL_CEILINGS, USUAL_FLOORS, Lane, Shares
+from worker.domain.schedule import MOST_NIGHTS, FleetPolicy
+from worker.domain.series import Series, curve_of, daily_of, usual_series
+from worker.domain.windows import history_length
+
+HOURS_A_DAY: Final = 24
+_CURVE: Final = curve_of(daily_of())
+USUAL_SHARES: Final = Shares.parse(USUAL_FLOORS, USUAL_CEILINGS)
+# The share of the calls a second that the ledger uses: it spaces calls so that a jitter never makes one too many.
+_PACE: Final = 4, 5
+# A small quota first costs fresh curves, then fresh totals. A curve is never fresher than its totals.
+POLICIES_FRESHEST_FIRST: Final = tuple(
+    FleetPolicy(daily, curve) for daily in range(1, MOST_NIGHTS + 1) for curve in range(daily, MOST_NIGHTS + 1)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The size of a fleet: its accounts, those of them without a curve, and the days of curve to backfill.
+
+    ``asked``: the number of accounts that each series is asked for; None for the usual series of all of them.
+    ``supplier``: whose accounts they are.
+    """
+
+    accounts: int
+    without_curve: int = 0
+    history_days: int = 28
+    asked: Mapping[Series, int] | None = None
+    supplier: str = "enedis"
+
+    @property
+    def numbers(self) -> Mapping[Series, int]:
+        """The number of accounts that each series is asked for."""
+        if self.asked is None:
+            return dict.fromkeys(usual_series(self.supplier), self.accounts)
+        return self.asked
+
+    def calls_a_night(self, policy: FleetPolicy) -> int:
+        """Return the calls of an average night under ``policy``."""
+        calls = 0
+        for series, number in self.numbers.items():
+            without = min(number, self.without_curve) if series is _CURVE else 0
+            calls += _divide_rounding_up(number - without, policy.every(series))
+            calls += _divide_rounding_up(without, MOST_NIGHTS)
+        return calls
+
+    @property
+    def naive_calls_a_night(self) -> int:
+        """The calls of a night in which every series of every account has its turn."""
+        return sum(
+            _divide_rounding_up(number, series.description.cadence_nights) for series, number in self.numbers.items()
+        )
+
+    def history_calls(self, series: Series) -> int:
+        """Return the calls for the histories of all accounts; those of the daily values come first."""
+        days = history_length(series, self.history_days)
+        return self.numbers.get(series, 0) * _divide_rounding_up(days, series.description.max_window_days)
+
+    def history_calls_in(self, lane: Lane) -> int:
+        """Return the calls for the histories that are loaded in a lane."""
+        return sum(self.history_calls(series) for series in self.numbers if series.description.history_lane is lane)
+
+    def scaled_to(self, accounts: int) -> Fleet:
+        """Return a fleet of another size with the same shares of accounts without a curve and with each series."""
+        of = max(1, self.accounts)
+        asked = self.asked and {series: -(-number * accounts // of) for series, number in self.asked.items()}
+        without_curve = accounts * self.without_curve // of
+        return Fleet(accounts, without_curve, self.history_days, asked, self.supplier)
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaBudget:
+    """The quota of one application for all series together; None means no limit.
+
+    The night leaves the other lanes their floors of the hour and of the day, and stops at its own ceiling (``shares``).
+    """
+
+    per_hour: int | None
+    per_second: int | None = 5
+    night_hours: int = HOURS_A_DAY
+    shares: Shares = USUAL_SHARES
+    per_day: int | None = None
+
+    @property
+    def nights_percent(self) -> int:
+        """The percent of each hour that a night can use while the other lanes use all of their floors."""
+        others = sum(self.shares.floor(lane) for lane in QUOTA_LANES if lane is not Lane.NIGHTLY)
+        return max(1, min(self.shares.ceiling(Lane.NIGHTLY), 100 - others))
+
+    @property
+    def pace_limit(self) -> int | None:
+        """The calls an hour that the limit a second allows at the ledger's pace."""
+        return None if self.per_second is None else self.per_second * 3600 * _PACE[0] // _PACE[1]
+
+    @property
+    def hour_limit(self) -> int | None:
+        """The calls that an hour allows: the lower of the two limits."""
+        return min((limit for limit in (self.per_hour, self.pace_limit) if limit is not None), default=None)
+
+    @property
+    def day_limit(self) -> int | None:
+        """The calls that 24 hours allow: those of their hours, or the limit a day where that is lower."""
+        of_hours = None if self.hour_limit is None else self.hour_limit * HOURS_A_DAY
+        return min((limit for limit in (of_hours, self.per_day) if limit is not None), default=None)
+
+    @property
+    def night_limit(self) -> int | None:
+        """The largest number of calls that a night may take."""
+        calls = (
+            None if self.hour_limit is None else self.hour_limit * self.night_hours,
+            self.per_day,
+        )
+        return min((limit * self.nights_percent // 100 for limit in calls if limit is not None), default=None)
+
+    def hours_for(self, calls: int, percent: int = 100) -> float:
+        """Return the hours that ``calls`` take with ``percent`` of each hour."""
+        if self.hour_limit is None:
+            return 0.0
+        an_hour = None if self.per_hour is None else max(1, self.per_hour * percent // 100)
+        if self.pace_limit is not None and (an_hour is None or self.pace_limit <= an_hour):
+            return calls / self.pace_limit
+        assert an_hour is not None  # noqa: S101 - one limit there is
+        # An hour's count may be used up at once, so the last hour takes only as long as the pace needs.
+        whole_hours = max(0, calls - 1) // an_hour
+        return whole_hours + ((calls - whole_hours * an_hour) / self.pace_limit if self.pace_limit else 0.0)
+
+    def hour_limit_for(self, calls: int) -> int:
+        """Return the limit an hour with which a night of ``calls`` ends in time beside the other lanes."""
+        return _divide_rounding_up(calls * 100, self.nights_percent * self.night_hours)
+
+    def day_limit_for(self, calls: int) -> int:
+        """Return the limit a day that carries a night of ``calls`` beside the other lanes."""
+        return _divide_rounding_up(calls * 100, self.nights_percent)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The plan of a fleet: the freshest policy that fits its quota, or the one with the fewest calls if none fits."""
+
+    fleet: Fleet
+    quota: QuotaBudget
+    policy: FleetPolicy
+
+    @property
+    def calls_a_night(self) -> int:
+        """The calls of an average night under the plan's policy."""
+        return self.fleet.calls_a_night(self.policy)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the quota carries the nights of this policy."""
+        return self.quota.night_limit is None or self.calls_a_night <= self.quota.night_limit
+
+    @property
+    def hours(self) -> tuple[float, float]:
+        """The hours of a night, first without other work, then beside lanes that use all of their floors."""
+        percents = (100, self.quota.nights_percent)
+        alone, beside = (self.quota.hours_for(self.calls_a_night, percent) for percent in percents)
+        return alone, beside
+
+    @property
+    def daily_calls_by_lane(self) -> dict[str, int] | None:
+        """The calls a day of each lane, or None without a limit; the backfill gets what the night leaves."""
+        if self.quota.day_limit is None or self.quota.night_limit is None:
+            return None
+        floors = (self.quota.shares.floor(lane) for lane in (Lane.FIRST_SCREEN, Lane.REPAIR))
+        first_screen, repair = (self.quota.day_limit * percent // 100 for percent in floors)
+        rest = self.quota.day_limit - first_screen - repair - min(self.calls_a_night, self.quota.night_limit)
+        return {"first_screen": first_screen, "nightly": self.quota.night_limit, "repair": repair, "backfill": rest}
+
+    @property
+    def backfill_days(self) -> float | None:
+        """The days until all histories are loaded if all accounts came at once, with nights in between."""
+        lanes = self.daily_calls_by_lane
+        calls = sum(self.fleet.history_calls(series) for series in self.fleet.numbers)
+        if lanes is None:
+            return None
+        return calls / max(1, lanes["first_screen"] + lanes["backfill"])
+
+    def most_accounts(self, policy: FleetPolicy) -> int | None:
+        """Return the most accounts whose nights fit under ``policy``; None without a limit."""
+        if self.quota.night_limit is None:
+            return None
+        bound = self.quota.night_limit * MOST_NIGHTS
+        # All smaller fleets fit where a larger one does.
+        fleets = range(1, bound + 2)
+        return bisect_left(fleets, True, key=lambda size: not Plan(self.fleet.scaled_to(size), self.quota, policy).fits)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``releve plan --json`` prints."""
+        fleet, quota, calls_by_lane = self.fleet, self.quota, self.daily_calls_by_lane or {}
+        needed = {
+            "first_screen": fleet.history_calls_in(Lane.FIRST_SCREEN),
+            "nightly": self.calls_a_night,
+            "repair": None,
+            "backfill": fleet.history_calls_in(Lane.BACKFILL),
+        }
+        return {
+            "accounts": fleet.accounts,
+            "without_curve": fleet.without_curve,
+            "series": {series.value: number for series, number in fleet.numbers.items()},
+            "history_days": fleet.history_days,
+            "calls_per_hour": quota.per_hour,
+            "calls_per_second": quota.per_second,
+            **({"calls_per_day": quota.per_day} if quota.per_day else {}),
+            "night_hours": quota.night_hours,
+            "fits": self.fits,
+            "policy": {"daily_every": self.policy.daily_every, "curve_every": self.policy.curve_every},
+            "calls_a_night": self.calls_a_night,
+            "naive_calls_a_night": fleet.naive_calls_a_night,
+            "hours_a_night": [round(hours, 2) for hours in self.hours],
+            "backfill_days": None if self.backfill_days is None else round(self.backfill_days, 1),
+            "lanes": {lane: {"needed": needed[lane], "a_day": calls_by_lane.get(lane)} for lane in needed},
+            "most_accounts": {name: self.most_accounts(self._own(policy)) for name, policy in TYPICAL_POLICIES.items()},
+            "calls_per_hour_needed": {name: quota.hour_limit_for(calls) for name, calls in self._typical_calls.items()},
+            **({"calls_per_day_needed": self._calls_per_day_needed} if quota.per_day else {}),
+        }
+
+    @property
+    def _typical_calls(self) -> dict[str, int]:
+        return {name: self.fleet.calls_a_night(self._own(policy)) for name, policy in TYPICAL_POLICIES.items()}
+
+    @property
+    def _calls_per_day_needed(self) -> dict[str, int]:
+        return {name: self.quota.day_limit_for(calls) for name, calls in self._typical_calls.items()}
+
+    def _own(self, policy: FleetPolicy) -> FleetPolicy:
+        """Return a policy for the series of this fleet's supplier."""
+        return replace(policy, supplier=self.fleet.supplier)
+
+
+# The policies that a plan compares: for each, the most accounts and the limit an hour that it needs.
+TYPICAL_POLICIES: Final[Mapping[str, FleetPolicy]] = {
+    "everything_every_night": FleetPolicy(1, 1),
+    "totals_every_night": FleetPolicy(1, MOST_NIGHTS),
+    "once_a_week": FleetPolicy(MOST_NIGHTS, MOST_NIGHTS),
+}
+
+
+def plan_fleet(fleet: Fleet, quota: QuotaBudget) -> Plan:
+    """Return the plan with the freshest policy that the quota allows."""
+    policies = [replace(policy, supplier=fleet.supplier) for policy in POLICIES_FRESHEST_FIRST]
+    plans = (Plan(fleet, quota, policy) for policy in policies)
+    return next((plan for plan in plans if plan.fits), Plan(fleet, quota, policies[-1]))
+
+
+def _divide_rounding_up(number: int, by: int) -> int:
+    return -(-number // by)

@@ -1,0 +1,163 @@
+"""How often what failed is tried again, and after which delays: the one table of retries.
+
+Not here, because they count something else: the days after which a gap is asked for again
+(``domain.measures.completeness``), the probes of an incident (``domain.fleet.incidents``) and the gate after a 429
+(``worker.quota.ledger``).
+
+The wait that a supplier asks for when it refuses a call (429), in each of the forms in which it says so.
+
+    body (v5)        {"nextAccessTime": "2030-Jan-17 05:00:00+0000 UTC", "description": "... access API after 2030-..."}
+    body (gateways)  {"quota_reset_at": "2030-01-17T06:00:00"}, local time
+    body (v4)        {"error_description": "Quota Q4 reached ..."}: Q3 is the second's, Q4 the hour's
+    header           Retry-After: 120, or an HTTP date
+
+English month names are read as those of an HTTP date: those of the locale may be French.
+Source: RFC 9110, 10.2.3; real refusals in the issues of DomoticzLinky (84) and ha-linky (192).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from worker.domain.answers import Json
+from worker.domain.windows import PARIS
+
+# A window's step, by its task or by a command's --inline: after 2, 4, 8 and 16 s (``retry_delay_s``).
+MAX_RETRIES: Final = 4
+FIRST_DELAY_S: Final = 2.0
+# A worker holds a delayed message in memory until it is due, so longer waits are left to the next scheduled run.
+LONGEST_DELAY_S: Final = 60.0
+# A window whose tries have ended, after the first failure, the second …; after the last of them the series waits for
+# its next night.
+WINDOW_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120))
+# A notice: the first seven delays add up to about a day, and the last one follows an attempt that was given up.
+NOTICE_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720, 720))
+# An output that took nothing, after the first failure, the second …; the last delay stays: nothing is given up.
+OUTPUT_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30))
+# Publishing a message, in kombu's words.  A finished step outlasts a restart of the broker, some 20 s; a person who
+# waits for an answer does not.
+PUBLISH_POLICY: Final[Mapping[str, float]] = {
+    "max_retries": 23,
+    "interval_start": 0.1,
+    "interval_step": 0.2,
+    "interval_max": 1.0,
+}
+SHORT_PUBLISH_POLICY: Final[Mapping[str, float]] = {
+    "max_retries": 2,
+    "interval_start": 0.1,
+    "interval_step": 0.2,
+    "interval_max": 0.5,
+}
+# A command to Redis, after a time-out or a lost connection: doubled from the first delay on, with jitter.
+REDIS_RETRIES: Final = 3
+REDIS_FIRST_DELAY_S: Final = 0.05
+REDIS_LONGEST_DELAY_S: Final = 1.0
+# What a browser or an API client is asked to wait while a server of ours is away.
+CLIENT_DELAY_S: Final = 5.0
+
+
+def retry_delay_s(retries: int, asked_s: float | None, jitter: Callable[[], float]) -> float:
+    """Return the seconds to wait after ``retries`` earlier retries: doubled each time, spread by ``jitter`` (0 to 1).
+
+    ``asked_s`` is the wait that the other side asked for. It is never shortened; up to the doubled delay is added, so
+    that clients that wait for the same moment do not all return at once: the more come, the further they spread.
+    """
+    ceiling = min(FIRST_DELAY_S * float(2 ** min(retries, 10)), LONGEST_DELAY_S)
+    if asked_s is not None:
+        return asked_s + ceiling * jitter()
+    return ceiling * (0.5 + 0.5 * jitter())
+
+
+DEFAULT_WAIT_S: Final = 60.0
+_LONGEST_WAIT_S: Final = 24 * 3600.0
+_SECOND_QUOTA_WAIT_S: Final = 1.0
+_MAX_CLOCK_ERROR: Final = timedelta(minutes=15)
+_GATEWAY_TIME: Final = re.compile(r"([0-9]{4})-([A-Za-z]{3})-([0-9]{1,2}) ([0-9]{2}:[0-9]{2}:[0-9]{2})([+-][0-9]{4})")
+_V4_QUOTA: Final = re.compile(r"\bquota q([34])\b", re.IGNORECASE)
+_SECONDS: Final = re.compile(r"[0-9]{1,9}")
+
+
+def quota_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: datetime) -> float:
+    """Return the seconds until the next call is allowed: from the body, else from ``Retry-After``, else a minute.
+
+    A moment in the past means a minute too, and no wait is longer than a day. ``now`` is zone-aware. If the answer's
+    ``Date`` is close to it, ``Date`` is used instead, because the moment is one of the supplier's clock.
+    """
+    next_access, now = _next_access(envelope), _supplier_time(headers, now)
+    if next_access is not None:
+        return _seconds_until(next_access, now)
+    if (wait_s := retry_after_s(headers, now)) is not None:
+        return wait_s
+    # In v4 only the text says which of the two quotas is used up.
+    if match := _V4_QUOTA.search(_text(envelope.get("error_description"))):
+        return _SECOND_QUOTA_WAIT_S if match[1] == "3" else _seconds_until(_next_hour(now), now)
+    return DEFAULT_WAIT_S
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Return the seconds that the header ``Retry-After`` asks for; None without a readable one."""
+    value = headers.get("Retry-After", "").strip()
+    if _SECONDS.fullmatch(value):
+        return min(max(float(value), 1.0), _LONGEST_WAIT_S)
+    moment = _http_date(value)
+    return None if moment is None else _seconds_until(moment, now)
+
+
+def _supplier_time(headers: Mapping[str, str], now: datetime) -> datetime:
+    """Return the answer's ``Date``, or ``now`` if they are far apart: then our time is a simulated one."""
+    date = _http_date(headers.get("Date", ""))
+    return date if date is not None and abs(date - now) <= _MAX_CLOCK_ERROR else now
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _next_access(envelope: Mapping[str, Json]) -> datetime | None:
+    for field in ("nextAccessTime", "description"):
+        if moment := _gateway_time(_text(envelope.get(field))):
+            return moment
+    return _local_time(_text(envelope.get("quota_reset_at")))
+
+
+def _gateway_time(text: str) -> datetime | None:
+    """Return the moment of a text that contains ``2030-Jan-17 05:00:00+0000 UTC``, or None."""
+    match = _GATEWAY_TIME.search(text)
+    if match is None:
+        return None
+    year, month, day, time, offset = match.groups()
+    return _http_date(f"{day} {month} {year} {time} {offset}")
+
+
+def _local_time(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=PARIS)
+
+
+def _next_hour(now: datetime) -> datetime:
+    """Return the next full hour, at which the supplier's count of an hour starts again."""
+    return now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+
+
+def _seconds_until(moment: datetime, now: datetime) -> float:
+    try:
+        wait_s = (moment - now).total_seconds()
+    except OverflowError:
+        # A date near the years 1 and 9999 leaves the calendar when its zone changes.
+        return DEFAULT_WAIT_S
+    return min(wait_s, _LONGEST_WAIT_S) if wait_s > 0 else DEFAULT_WAIT_S
+
+
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,177 @@
+"""Access keys: what lets a browser in. Sessions, recovery codes, links that are sent by mail, an operator's first link.
+
+Only the text that its holder has opens a key. A session belongs to a household or to an operator, its *owner*, and so
+does everything that leads to one.
+
+Operators: the people who run this Relève. Each has a name, a password and, as a rule, a second factor (TOTP).
+
+The rules of names and passwords, and the codes of the second factor, are here; who may use what stands in the table
+(``stores.registry.access.operators``) and on the pages (``web.pages.operator``).
+
+The scopes of API tokens: what a client of the API may do.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+import pyotp
+
+
+class KeyKind(StrEnum):
+    """What a key opens, and how long it lives."""
+
+    HOUSEHOLD_SESSION = "household"
+    OPERATOR_SESSION = "operator"
+    RECOVERY_CODE = "recovery_code"  # Opens a session of its household, once.
+    SIGN_IN_LINK = "sign_in_link"  # The same by mail.
+    ADDRESS_LINK = "address_link"  # Confirms a mail address.
+    OPERATOR_LINK = "operator_link"  # Opens a session of its operator, once.
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLife:
+    """How long a key is valid: ``longest`` in all, and ``idle`` after it was last seen. None: until it is ended."""
+
+    longest: timedelta | None
+    idle: timedelta | None = None
+
+
+KEY_LIVES: Final[Mapping[KeyKind, KeyLife]] = {
+    KeyKind.HOUSEHOLD_SESSION: KeyLife(timedelta(days=90), idle=timedelta(days=30)),
+    KeyKind.OPERATOR_SESSION: KeyLife(timedelta(hours=12), idle=timedelta(minutes=30)),
+    KeyKind.RECOVERY_CODE: KeyLife(None),
+    KeyKind.SIGN_IN_LINK: KeyLife(timedelta(minutes=10)),
+    KeyKind.ADDRESS_LINK: KeyLife(timedelta(days=1)),
+    KeyKind.OPERATOR_LINK: KeyLife(timedelta(minutes=10)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """A key without its secret text.
+
+    ``owner``: the id of a household or of an operator. ``expires_at``: the end of its longest life. ``device``: the
+    browser as its person would name it, such as ``Firefox, Windows``. ``details``: facts that only the web application
+    can write and read.
+    """
+
+    id: str
+    kind: KeyKind
+    owner: str
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime | None
+    device: str = ""
+    details: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def is_valid(self, now: datetime) -> bool:
+        """Return whether the key has neither reached its end nor been idle for too long."""
+        idle = KEY_LIVES[self.kind].idle
+        return (self.expires_at is None or now < self.expires_at) and (idle is None or now < self.last_seen_at + idle)
+
+
+LONGEST_NAME: Final = 32
+SHORTEST_PASSWORD: Final = 12
+LONGEST_PASSWORD: Final = 200
+_ESTIMATED: Final = 72  # zxcvbn takes no more characters, for its time grows with their number.
+_LEAST_SCORE: Final = 3  # Of 0 to 4: more than 10^8 guesses.
+_OUR_WORDS: Final = ("releve", "relève", "operator", "linky", "enedis", "grdf")
+_NAME: Final = re.compile(rf"[\w.-]{{1,{LONGEST_NAME}}}")
+_ISSUER: Final = "Relève"
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """An operator without the secrets. One without a password signs in by a link of ``releve operators link``."""
+
+    id: str
+    name: str
+    created_at: datetime
+    signed_in_at: datetime | None
+    has_password: bool
+    has_second_factor: bool
+
+    @property
+    def actor(self) -> str:
+        """How evidence and invitations name the operator, such as ``operator alice``."""
+        return f"operator {self.name}"
+
+
+class PasswordFault(StrEnum):
+    """Why a password is refused."""
+
+    SHORT = "short"
+    LONG = "long"
+    NAMED = "named"
+    COMMON = "common"
+
+
+PASSWORD_FAULTS: Final[Mapping[PasswordFault, str]] = {
+    PasswordFault.SHORT: f"the password is too short: use {SHORTEST_PASSWORD} characters or more",
+    PasswordFault.LONG: f"the password is too long: use at most {LONGEST_PASSWORD} characters",
+    PasswordFault.NAMED: "the password contains the operator's name: use another",
+    PasswordFault.COMMON: "the password is easy to guess: use four or five unrelated words",
+}
+
+
+def plain_name(text: str) -> str:
+    """Return how a name is stored and compared: in small letters, without blanks around it."""
+    return unicodedata.normalize("NFC", text.strip().casefold())
+
+
+def is_name(text: str) -> bool:
+    """Return whether a plain name may be an operator's."""
+    return _NAME.fullmatch(text) is not None
+
+
+def find_password_fault(password: str, name: str) -> PasswordFault | None:
+    """Return why an operator of this name can't have this password; None where it is good."""
+    if len(password) < SHORTEST_PASSWORD:
+        return PasswordFault.SHORT
+    if len(password) > LONGEST_PASSWORD:
+        return PasswordFault.LONG
+    if len(name) > 2 and name in plain_name(password):
+        return PasswordFault.NAMED
+    from zxcvbn import zxcvbn  # Imported here, because its lists of words take 12 MB.
+
+    score: int = zxcvbn(password[:_ESTIMATED], user_inputs=[name, *_OUR_WORDS])["score"]
+    return PasswordFault.COMMON if score < _LEAST_SCORE else None
+
+
+def new_totp_key() -> str:
+    """Return a new key of a second factor, in base 32."""
+    return pyotp.random_base32()
+
+
+def totp_address(key: str, name: str) -> str:
+    """Return the address that an authenticator app reads, ``otpauth://totp/…``."""
+    return pyotp.TOTP(key).provisioning_uri(name=name, issuer_name=_ISSUER)
+
+
+def find_totp_step(key: str, code: str, now: datetime, *, after: int = 0) -> int | None:
+    """Return the step of 30 s that a code belongs to: the present one, the one before or the next (RFC 6238, 5.2).
+
+    Steps up to ``after`` don't count: their codes were used. None where the code is wrong.
+    """
+    totp, sent = pyotp.TOTP(key), "".join(code.split()).encode("utf-8", "replace")
+    present = totp.timecode(now)
+    steps = [step for step in (present - 1, present, present + 1) if step > after]
+    return next((step for step in steps if hmac.compare_digest(totp.generate_otp(step).encode(), sent)), None)
+
+
+class Scope(StrEnum):
+    """The permissions that an API token can have."""
+
+    READ_ACCOUNTS = "read:accounts"  # List accounts, their states, and the progress of their first sync.
+    READ_MEASURES = "read:measures"
+    WRITE_ACCOUNTS = "write:accounts"  # Add, invite, pause, resume and stop; it permits no reading.
+    READ_AUDIT = "read:audit"  # Read who did what to what belongs to the token's tenant.
+    ERASE_ACCOUNTS = "erase:accounts"  # Erase accounts with their measures, for good; it permits nothing else.

@@ -1,0 +1,149 @@
+"""Hourly statistics with cumulative sums, made from daily values and the hours of curves.
+
+A row, such as ``2026-11-23T23:00+00:00``, 412000, 8731000: an hour's start, the amount of the time that begins with it,
+and the sum of all amounts up to its end, in millionths of kWh or m³. Before the oldest stored reading the sum is 0.
+Hours are in UTC: in one zone, Python takes the two passes of the autumn hour for the same.
+
+A day's amount is its daily value, and without one the sum of its hours. So sums at the ends of days are those of the
+store, also where a curve has gaps or differs from the daily value:
+
+* A day without a curve is one row at its start.
+* A day with a curve is all its hours. What the daily value has more than the hours goes into the first one; what it has
+  less is taken from the first ones, none of which falls below 0.
+* An hour or a day of which nothing is known, between others, has a row without an amount. It carries the sum on, and
+  overwrites what may have been sent before a correction. Nothing follows the newest day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final, NamedTuple
+
+from worker.domain.documents import Document, key_of, to_amount
+from worker.domain.series import Doctype, Period, Series, find_curve, find_doctype
+from worker.domain.windows import PARIS, civil_date, day_length, local_midnight
+
+_HOUR: Final = timedelta(hours=1)
+_GAS_DAY_STARTS_AT: Final = 6  # Hours, local.
+_VOLUME: Final = "volume"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistic:
+    """A statistic that grows: ``name`` is the end of its identifier.
+
+    ``series``: those whose changes change it. ``days`` and ``hours``: the doctypes of its values. ``detail``: the field
+    of the daily documents that has the value, if not ``load``. ``starts_at``: the local hour at which its days begin.
+    """
+
+    name: str
+    series: frozenset[Series]
+    days: Doctype
+    hours: Doctype | None = None
+    detail: str = "load"
+    unit: str = "kWh"
+    unit_class: str = "energy"
+    starts_at: int = 0
+
+
+def _statistics_of(daily: Series) -> Iterator[Statistic]:
+    """Yield the statistics of a series of daily energy; the series of billed periods is the same energy again."""
+    statistic = Statistic(
+        name="gas" if daily.is_gas else daily.description.direction.value,
+        series=frozenset(series for series in (daily, find_curve(daily)) if series),
+        days=daily.inputs,
+        hours=find_doctype(daily, Period.HOUR),
+        starts_at=_GAS_DAY_STARTS_AT if daily.is_gas else 0,
+    )
+    yield statistic
+    if _VOLUME in daily.inputs.detail_names:
+        yield replace(statistic, name=f"{statistic.name}_{_VOLUME}", detail=_VOLUME, unit="m³", unit_class=_VOLUME)
+
+
+STATISTICS: Final = tuple(
+    statistic for series in Series if series.is_daily_energy for statistic in _statistics_of(series)
+)
+
+
+class DayAmounts(NamedTuple):
+    """What is stored of a day.
+
+    ``daily``: its daily value; None if there is none. ``hours``: the amounts of its hours by their start, in UTC.
+    """
+
+    day: date
+    daily: int | None
+    hours: Mapping[datetime, int]
+
+    @property
+    def is_known(self) -> bool:
+        return self.daily is not None or bool(self.hours)
+
+    @property
+    def amount(self) -> int:
+        """The amount that counts."""
+        return sum(self.hours.values()) if self.daily is None else self.daily
+
+
+class StatisticRow(NamedTuple):
+    """A row of a statistic; ``start`` is in UTC."""
+
+    start: datetime
+    amount: int | None
+    total: int
+
+
+def to_days(dates: Iterable[date], daily: Mapping[date, int], hours: Iterable[Document]) -> Iterator[DayAmounts]:
+    """Yield what is stored of each of these days, from the daily values and the documents of hours."""
+    by_day: dict[date, dict[datetime, int]] = {}
+    for document in hours:
+        start = datetime.fromisoformat(key_of(document))
+        by_day.setdefault(civil_date(start), {})[start] = to_amount(document["load"])
+    for day in dates:
+        yield DayAmounts(day, daily.get(day), by_day.get(day, {}))
+
+
+def daily_amounts(documents: Iterable[Document], statistic: Statistic) -> dict[date, int]:
+    """Return the daily values of a statistic; a day whose document lacks its field is none of them."""
+    field = statistic.detail
+    return {date.fromisoformat(key_of(row)): to_amount(row[field]) for row in documents if row.get(field) is not None}
+
+
+def to_rows(days: Iterable[DayAmounts], total: int, statistic: Statistic) -> Iterator[StatisticRow]:
+    """Yield the rows of these days, ``total`` being the sum before the first of them.
+
+    They end with the last day of which something is known.
+    """
+    pending: list[DayAmounts] = []
+    for values in days:
+        pending.append(values)
+        if values.is_known:
+            for day in pending:
+                for start, amount in _split(day, statistic):
+                    total += amount or 0
+                    yield StatisticRow(start, amount, total)
+            pending.clear()
+
+
+def _split(values: DayAmounts, statistic: Statistic) -> Iterator[tuple[datetime, int | None]]:
+    """Yield the starts of a day's rows and their amounts."""
+    if not values.hours:
+        start = datetime.combine(values.day, time(statistic.starts_at), PARIS)
+        yield start.astimezone(UTC), values.daily
+        return
+    missing = values.amount - sum(values.hours.values())
+    for start in _hours_of(values.day):
+        amount = values.hours.get(start)
+        if missing > 0 or (missing < 0 and amount):
+            changed = max((amount or 0) + missing, 0)
+            missing -= changed - (amount or 0)
+            amount = changed
+        yield start, amount
+
+
+def _hours_of(day: date) -> Iterator[datetime]:
+    """Yield the starts of a day's hours, 23 to 25 of them."""
+    midnight = local_midnight(day).astimezone(UTC)
+    return (midnight + place * _HOUR for place in range(day_length(day) // _HOUR))

@@ -1,0 +1,190 @@
+"""A meter's registers: the energy of each civil day by tariff period, as the difference of two midnights.
+
+An entry of a series of registers says what the meter showed at the midnight that begins its day. Two midnights one day
+apart are the day's energy; a day of which either is missing has none. Registers count upwards for as long as meter and
+calendar of tariff periods stay the same: that is one *sequence*. Where a register falls back, the calendar changes or
+a register rises by more than a meter can deliver, a new sequence begins: no difference is taken across, so no energy
+is ever negative or invented, and ``find_breaks`` names the place.
+
+Off-peak hours: every form that suppliers send, one text form, and their time ranges.
+
+    sent        HC (22H00-6H00)    HC (2H00-7H00;12h30-14h00)    HC (23h00-7h30)    hc(22H-6H)
+    text form   HC (22H00-6H00)    HC (2H00-7H00;12H30-14H00)    HC (23H00-7H30)    HC (22H00-6H00)
+
+A range may pass midnight. Source: Enedis, swagger customers_upc v5, and answers of v5 and SGE seen in public.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import monthrange
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, time
+from enum import StrEnum
+from itertools import groupby, pairwise
+from typing import Final
+
+from worker.domain.answers import Json, parse_text
+from worker.domain.documents import DAILY_LIMIT_KWH, MILLIWATT_HOURS_PER_WH, Entry
+from worker.domain.windows import ONE_DAY
+
+_MOST_WATT_HOURS_A_DAY: Final = 1000 * DAILY_LIMIT_KWH
+
+
+class BreakCause(StrEnum):
+    """Why a new sequence of registers begins."""
+
+    FELL_BACK = "a register fell back"
+    CALENDAR_CHANGED = "the calendar of tariff periods changed"
+    METER_REPLACED = "the meter was replaced"  # All that it has counted fell back, or rose beyond what it can deliver.
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceBreak:
+    """The end of a sequence and the beginning of the next.
+
+    ``last``: the day at whose first midnight the old sequence was read last. ``day``: the day at whose first midnight
+    the new one was read first. The days from ``last`` up to the day before ``day`` have no energy by period.
+    """
+
+    last: date
+    day: date
+    cause: BreakCause
+
+
+@dataclass(frozen=True, slots=True)
+class DayEnergy:
+    """The energy of one civil day in Wh: ``by_period``, in the order of the registers, and ``total`` of the index.
+
+    ``by_period`` is empty where the supplier tells the total alone.
+    """
+
+    day: date
+    by_period: Mapping[str, int]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class MonthEnergy:
+    """The sums of the days of a month, such as "2024-07", in Wh.
+
+    ``days``: how many days have an energy. ``lacking``: how many days of the month that are over have none.
+    """
+
+    month: str
+    by_period: Mapping[str, int]
+    total: int
+    days: int
+    lacking: int
+
+
+def day_energies(entries: Sequence[Entry]) -> Iterator[DayEnergy]:
+    """Yield the energy of each day of which both midnights are known and in one sequence; ``entries`` in key order."""
+    for first, second in pairwise(entries):
+        day = date.fromisoformat(first.key)
+        if date.fromisoformat(second.key) == day + ONE_DAY and _break_cause(first, second) is None:
+            yield DayEnergy(day, _differences(first, second), _watt_hours(second) - _watt_hours(first))
+
+
+def find_breaks(entries: Sequence[Entry]) -> Iterator[SequenceBreak]:
+    """Yield where a new sequence begins, oldest first; ``entries`` in key order, also with midnights missing."""
+    for first, second in pairwise(entries):
+        if (cause := _break_cause(first, second)) is not None:
+            yield SequenceBreak(date.fromisoformat(first.key), date.fromisoformat(second.key), cause)
+
+
+def month_energies(days: Iterable[DayEnergy], today: date) -> list[MonthEnergy]:
+    """Return the sums of the months that have a day, oldest first; ``days`` in order.
+
+    The days of the month from ``today`` on are not lacking: they are not over.
+    """
+    months = []
+    for month, of_month in groupby(days, key=lambda energy: energy.day.isoformat()[:7]):
+        energies = list(of_month)
+        by_period: Counter[str] = Counter()
+        for energy in energies:
+            by_period.update(energy.by_period)
+        first = energies[0].day.replace(day=1)
+        over = min(monthrange(first.year, first.month)[1], max((today - first).days, 0))
+        total = sum(energy.total for energy in energies)
+        months.append(MonthEnergy(month, dict(by_period), total, len(energies), max(over - len(energies), 0)))
+    return months
+
+
+def _break_cause(first: Entry, second: Entry) -> BreakCause | None:
+    """Return why two readings that follow each other are not of one sequence; None if they are."""
+    risen, days = _watt_hours(second) - _watt_hours(first), (_day_of(second) - _day_of(first)).days
+    if _has_other_calendar(first, second):
+        return BreakCause.CALENDAR_CHANGED
+    if risen < 0 or risen > days * _MOST_WATT_HOURS_A_DAY:
+        return BreakCause.METER_REPLACED
+    if any(difference < 0 for difference in _differences(first, second).values()):
+        return BreakCause.FELL_BACK
+    return None
+
+
+def _has_other_calendar(first: Entry, second: Entry) -> bool:
+    """Return whether the periods differ, or the calendar's name where both readings tell it."""
+    names = [calendar for entry in (first, second) if (calendar := (entry.details or {}).get("calendar"))]
+    return len(set(names)) > 1 or read_registers(first).keys() != read_registers(second).keys()
+
+
+def _differences(first: Entry, second: Entry) -> dict[str, int]:
+    """Return what each register has counted between two readings of the same periods, in Wh."""
+    after = read_registers(second)
+    return {period: after[period] - before for period, before in read_registers(first).items()}
+
+
+def read_registers(entry: Entry) -> Mapping[str, int]:
+    """Return what each register showed in Wh by tariff period; empty where the supplier tells the total alone."""
+    return (entry.details or {}).get("registers") or {}
+
+
+def _watt_hours(entry: Entry) -> int:
+    return entry.amount // MILLIWATT_HOURS_PER_WH
+
+
+def _day_of(entry: Entry) -> date:
+    return date.fromisoformat(entry.key)
+
+
+TimeRange = tuple[time, time]  # From, and until; a range whose end comes before its start passes midnight.
+_WHOLE: Final = re.compile(r"(?:HC)? ?\(?([^()]*)\)?", re.IGNORECASE | re.ASCII)
+_RANGE: Final = re.compile(r"(\d{1,2})[H:](\d{2})? ?- ?(\d{1,2})[H:](\d{2})?", re.IGNORECASE | re.ASCII)
+
+
+def parse_off_peak_hours(raw: Json) -> tuple[TimeRange, ...]:
+    """Return the ranges of local time in order of their start; none where the text can't be read as a whole."""
+    text = parse_text(raw)
+    whole = _WHOLE.fullmatch(text) if text else None
+    if whole is None:
+        return ()
+    ranges = [_parse_range(part.strip()) for part in re.split(r"[;,]", whole[1])]
+    return tuple(sorted({found for found in ranges if found})) if all(ranges) else ()
+
+
+def format_off_peak_hours(ranges: tuple[TimeRange, ...]) -> str | None:
+    """Return the text form of the ranges, such as ``HC (2H00-7H00;12H30-14H00)``; None without a range."""
+    parts = (f"{_format_time(start)}-{_format_time(end)}" for start, end in ranges)
+    return f"HC ({';'.join(parts)})" if ranges else None
+
+
+def _parse_range(text: str) -> TimeRange | None:
+    match = _RANGE.fullmatch(text)
+    if match is None:
+        return None
+    start, end = _parse_time(match[1], match[2]), _parse_time(match[3], match[4])
+    return (start, end) if start is not None and end is not None and start != end else None
+
+
+def _parse_time(hours: str, minutes: str | None) -> time | None:
+    hour, minute = int(hours), int(minutes or 0)
+    if (hour, minute) == (24, 0):
+        return time()
+    return time(hour, minute) if hour < 24 and minute < 60 else None
+
+
+def _format_time(moment: time) -> str:
+    return f"{moment.hour}H{moment.minute:02}"

@@ -1,0 +1,238 @@
+"""Which readings are new or changed, and the totals by hour, month and year of stored readings.
+
+Totals are always computed again from what is stored, for every doctype that a window touches. So a repeated run
+repairs a wrong total, and no reading is counted twice.
+
+A state that holds until another one is told, such as a contract: a row for each change, not one for each answer.
+
+An answer tells the state of one day. A row is stored only where the state differs from the row before it, so the state
+of a day is the newest row up to that day. Answers of different days may come in any order, and each asked day reads as
+it was told, with one exception that rows can't tell: a day whose answer repeated the row before it has no row of its
+own. If the answer for an earlier day comes afterwards and differs, that day reads like this one until the next row.
+
+The maximum power of days, months and years with its instant, against the subscribed power in force on the day.
+
+The months of a series of periods: computed on reading, because no document holds them.
+
+A month is the sum of the periods that begin in it. A supplier that cuts its periods at the first of each month makes
+calendar months so; a meter that is read every six months has "months" of half a year, which ``is_whole`` tells apart.
+Source: measured on 64 published periods of one home (GRDF): cut at the 1st and at the day of the reading.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import groupby
+from typing import Final, NamedTuple
+
+from worker.domain.completeness import interval_days
+from worker.domain.documents import Entry, round_as_stored, round_share
+from worker.domain.series import FREQUENCY, Doctype, Period, Series, of_supplier
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow
+
+# How many characters of an input's key name its total: "2024-10-27T01" is an hour, "2024-10" a month.
+_INPUT_KEY_LENGTH: Final = {Period.HOUR: 13, Period.MONTH: 7, Period.YEAR: 4}
+
+
+def keep_changed(entries: Iterable[Entry], stored: Mapping[str, Entry]) -> Iterator[Entry]:
+    """Yield the new entries, and the changed entries with the revision that they replace.
+
+    Values are compared and not only keys, because a value that the supplier corrected must be stored.
+    """
+    for entry in entries:
+        known = stored.get(entry.key)
+        if known is None:
+            yield entry
+        elif not entry.has_value_of(known):
+            yield entry._replace(revision=known.revision, created_at=known.created_at, replaced_amount=known.amount)
+
+
+def total_entries(inputs: Iterable[Entry], doctype: Doctype) -> dict[str, int]:
+    """Add stored entries up by key alone: minutes into hours, days into months and years, in milliwatt-hours."""
+    length = _INPUT_KEY_LENGTH[doctype.period]
+    sums: defaultdict[str, int] = defaultdict(int)
+    for key, energy, *_ in inputs:
+        sums[key[:length]] += energy
+    return {total_key(start, doctype): energy for start, energy in sums.items()}
+
+
+def total_key(input_key: str, doctype: Doctype) -> str:
+    """Return the key of the total that an input with this key belongs to."""
+    start = input_key[: _INPUT_KEY_LENGTH[doctype.period]]
+    return f"{start}:00Z" if doctype.period is Period.HOUR else start
+
+
+def keep_different(
+    totals: Mapping[str, int], stored: Mapping[str, Entry], doctype: Doctype, touched: Container[str] = ()
+) -> list[Entry]:
+    """Return the totals that the store lacks or has with another value, rounded as stored, in key order.
+
+    A total in ``touched`` is returned even where its value stays the same. Its new revision makes a concurrent run,
+    which computed the total from older inputs, fail its write and compute the total again.
+    """
+    different = []
+    for key in sorted(totals):
+        energy = round_as_stored(totals[key], doctype)
+        known = stored.get(key)
+        if known is None:
+            different.append(Entry(key, energy))
+        elif known.amount != energy or key in touched:
+            different.append(Entry(key, energy, None, known.revision, known.created_at))
+    return different
+
+
+class StateChanges(NamedTuple):
+    """What an answer changes: rows that come or get another value, rows that go, and entries that came too late."""
+
+    changed: list[Entry]
+    gone: list[Entry]
+    late: list[Entry]
+
+
+def compare_states(entries: Iterable[Entry], stored: Mapping[str, Entry], later_keys: Collection[str]) -> StateChanges:
+    """Return what these states change in the rows of ``stored``, which are all of the account's by key.
+
+    ``later_keys``: days that a later answer has told; an entry of one of them is too late.
+    """
+    answered = {entry.key: entry for entry in entries}
+    late = [entry for key, entry in answered.items() if key in later_keys]
+    rows = {**stored, **{key: entry for key, entry in answered.items() if key not in later_keys}}
+    kept: list[Entry] = []
+    for key in sorted(rows):
+        if not kept or not _is_same_state(rows[key], kept[-1]):
+            kept.append(rows[key])
+    kept_keys = {entry.key for entry in kept}
+    return StateChanges(
+        changed=list(keep_changed((entry for entry in kept if entry.key in answered), stored)),
+        gone=[entry for key, entry in sorted(stored.items()) if key not in kept_keys],
+        late=late,
+    )
+
+
+def state_on(day: date, rows: Sequence[Entry]) -> Entry | None:
+    """Return the row in force on a day: the latest not after it, else the first; None where there is none.
+
+    ``rows``: in key order. The first row holds for the days before it, too: a state is told only when it is asked for,
+    and nothing says that it was another one before.
+    """
+    earlier = [row for row in rows if row.key <= day.isoformat()] or rows[:1]
+    return earlier[-1] if earlier else None
+
+
+def activation_in(entries: Sequence[Entry], series: Series, answered_on: date) -> str | None:
+    """Return the day of activation that the newest of these readings tells; None for one that is still to come."""
+    if not series.description.tells_activation:
+        return None
+    days = [entry.details["activated_on"] for entry in entries if entry.details and "activated_on" in entry.details]
+    return next((day for day in days[-1:] if date.fromisoformat(day) <= answered_on), None)
+
+
+def lacking_in(entries: Sequence[Entry], series: Series) -> list[Series]:
+    """Return the series that the newest of these readings, a contract, says the meter doesn't have."""
+    if not series.is_state or not entries:
+        return []
+    frequency = (entries[-1].details or {}).get(FREQUENCY)
+    others = of_supplier(series.description.supplier)
+    return [other for other in others if frequency in other.description.not_of_meters_read]
+
+
+def _is_same_state(entry: Entry, other: Entry) -> bool:
+    return (entry.amount, entry.details) == (other.amount, other.details)
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The maximum power of a civil day: ``amount`` in mVA (millionths of a kVA).
+
+    ``at``: its instant in the meter's zone, None where it is not told. ``subscribed``: the subscribed power in force
+    on that day, in mVA, None where no contract is known.
+    """
+
+    day: date
+    at: datetime | None
+    amount: int
+    subscribed: int | None = None
+
+    @property
+    def percent(self) -> int | None:
+        """The share of the subscribed power in percent, 100 only where it is reached; None where that is unknown."""
+        return None if self.subscribed is None else round_share(self.amount, self.subscribed, 100)
+
+    @property
+    def exceeds(self) -> bool:
+        """Whether it is more than the subscribed power."""
+        return self.subscribed is not None and self.amount > self.subscribed
+
+
+def subscribed_on(day: date, contracts: Sequence[Entry]) -> int | None:
+    """Return the subscribed power on a day in mVA, None where it is not known; ``contracts`` in key order."""
+    contract = state_on(day, contracts)
+    return contract.amount or None if contract else None
+
+
+def to_peaks(entries: Iterable[Entry], contracts: Sequence[Entry] = ()) -> list[Peak]:
+    """Return the stored daily maxima with the subscribed power of their day; ``contracts`` in key order."""
+    return [_to_peak(entry, contracts) for entry in entries]
+
+
+def find_highest(peaks: Iterable[Peak]) -> Peak | None:
+    """Return the maximum power, the earliest of equal ones; None of none."""
+    return max(peaks, key=lambda peak: (peak.amount, -peak.day.toordinal()), default=None)
+
+
+def _to_peak(entry: Entry, contracts: Sequence[Entry]) -> Peak:
+    day, at = date.fromisoformat(entry.key), (entry.details or {}).get("at")
+    instant = datetime.fromisoformat(at).astimezone(PARIS) if at else None
+    return Peak(day, instant, entry.amount, subscribed_on(day, contracts))
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalMonth:
+    """The periods that begin in a month; ``amount`` as in ``documents.Entry``.
+
+    ``key``: the month, as 2024-07. ``span``: from the first day of its first period to the end of its last. ``days``:
+    how many days its periods have together, fewer than the span's where there is a gap.
+    """
+
+    key: str
+    amount: int
+    span: DateWindow
+    days: int
+    coefficients: tuple[float, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its periods are the calendar month, day for day."""
+        return self.span == calendar_month(self.key) and self.days == self.span.days
+
+
+def months_of_intervals(periods: Iterable[Entry]) -> list[IntervalMonth]:
+    """Return the months in which periods begin, the oldest first. ``periods``: stored rows of a series of periods."""
+    in_order = sorted(periods, key=lambda entry: entry.key)
+    return [_sum_up(key, list(rows)) for key, rows in groupby(in_order, key=lambda entry: entry.key[:7])]
+
+
+def calendar_month(key: str) -> DateWindow:
+    """Return the days of a month such as 2024-07."""
+    first = date.fromisoformat(f"{key}-01")
+    return DateWindow(first, (first + 31 * ONE_DAY).replace(day=1))
+
+
+def coefficients_of(rows: Iterable[Entry]) -> tuple[float, ...]:
+    """Return the coefficients (kWh a m³) that these rows tell, each once."""
+    values = ((row.details or {}).get("coefficient") for row in rows)
+    return tuple(dict.fromkeys(value for value in values if value is not None))
+
+
+def _sum_up(key: str, periods: list[Entry]) -> IntervalMonth:
+    spans = [interval_days(period) for period in periods]
+    return IntervalMonth(
+        key,
+        sum(period.amount for period in periods),
+        DateWindow(spans[0].start, max(span.end for span in spans)),
+        sum(span.days for span in spans),
+        coefficients_of(periods),
+    )

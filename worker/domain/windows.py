@@ -1,0 +1,214 @@
+"""Basic types: interval readings and windows of days.
+
+All code counts in whole *amounts*, the sixth decimal of a document's ``load``: milliwatt-hours of energy, millivolt-
+amperes of apparent power. So stored and fetched values add up exactly and to the same sum.
+
+Windows of days to ask the supplier for: look-back, backfill and repair.
+
+A *window* is a run of whole local days with an excluded end, no longer than the supplier accepts. Each nightly run asks
+for the *look-back* again, so values that the supplier publishes late, corrects or fills in are stored without further
+action. A *backfill* is the history before the look-back, in windows that are marked done one by one. ``today`` is
+always an argument, so that a test can choose the day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Any, Final, TypeVar
+from zoneinfo import ZoneInfo
+
+from worker.domain.series import Series
+
+PARIS = ZoneInfo("Europe/Paris")  # All civil dates are in the meter's zone, never in the worker's.
+ONE_DAY = timedelta(days=1)
+Point = TypeVar("Point", int, date, datetime)  # Where a span begins or ends.
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalReading:
+    """What was measured from ``start`` (zone-aware, Europe/Paris) during ``length``.
+
+    ``details``: the further fields of its doctype (``series.Doctype``), without those that the supplier does not tell.
+    """
+
+    start: datetime
+    length: timedelta
+    amount: int
+    details: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DateWindow:
+    """A run of whole local days, ``start`` included, ``end`` excluded; never empty."""
+
+    start: date
+    end: date
+
+    def __post_init__(self) -> None:
+        if self.start >= self.end:
+            raise ValueError(f"window {self.start}/{self.end}: the first day must come before the end")
+
+    @property
+    def days(self) -> int:
+        """The number of days."""
+        return (self.end - self.start).days
+
+    def dates(self) -> Iterator[date]:
+        """Yield each of its days, oldest first."""
+        return (self.start + place * ONE_DAY for place in range(self.days))
+
+    def overlap(self, other: DateWindow) -> DateWindow | None:
+        """Return the days that both windows have; None if there are none."""
+        start, end = max(self.start, other.start), min(self.end, other.end)
+        return DateWindow(start, end) if start < end else None
+
+    def __str__(self) -> str:
+        return f"{self.start}/{self.end}"
+
+    @classmethod
+    def parse(cls, text: str) -> DateWindow:
+        """Read what ``str`` wrote: ``2024-01-01/2024-01-08``. Raises ValueError."""
+        start, _, end = text.partition("/")
+        return cls(date.fromisoformat(start), date.fromisoformat(end))
+
+    def instants(self) -> tuple[datetime, datetime]:
+        """Return local midnight of the first day and of the day after the last, in UTC."""
+        return local_midnight(self.start).astimezone(UTC), local_midnight(self.end).astimezone(UTC)
+
+
+def merge_spans(spans: Iterable[tuple[Point, Point]]) -> list[tuple[Point, Point]]:
+    """Return the same time in the fewest spans (start, and end excluded), in order."""
+    merged: list[tuple[Point, Point]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end)
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def find_uncovered(start: Point, end: Point, spans: Iterable[tuple[Point, Point]]) -> list[tuple[Point, Point]]:
+    """Return the parts from ``start`` to ``end`` that no span covers, in order."""
+    uncovered: list[tuple[Point, Point]] = []
+    for first, after in merge_spans(spans):
+        if first >= end:
+            break
+        if start < first:
+            uncovered.append((start, first))
+        start = max(start, after)
+    if start < end:
+        uncovered.append((start, end))
+    return uncovered
+
+
+def civil_date(moment: datetime) -> date:
+    """Return the date of a zone-aware moment, in the meter's zone."""
+    return moment.astimezone(PARIS).date()
+
+
+def local_midnight(day: date) -> datetime:
+    """Return the first instant of a civil day, in the meter's zone."""
+    return datetime.combine(day, time(), PARIS)
+
+
+@lru_cache(maxsize=8192)  # All accounts have the same days in one night.
+def day_length(day: date) -> timedelta:
+    """Return the length of a civil day: 23, 24 or 25 hours."""
+    return local_midnight(day + ONE_DAY).astimezone(UTC) - local_midnight(day).astimezone(UTC)
+
+
+MAX_LOAD_CURVE_HISTORY_DAYS: Final = 745  # Enedis keeps 24 months and 15 days.
+
+
+def plan_look_back(today: date, series: Series, last_complete: date | None = None) -> DateWindow:
+    """Return the look-back of a series: the last days up to yesterday, with today as the excluded end.
+
+    It begins at the latest after the last whole day, as far as one call reaches: so no day is left out after a gap. As
+    long as values of the last month may become final, it begins with that month.
+    """
+    described = series.description
+    start = today - timedelta(days=described.look_back_days)
+    if described.settles_on is not None and today.day <= described.settles_on:
+        start = min(start, (today.replace(day=1) - ONE_DAY).replace(day=1))
+    if last_complete is not None:
+        start = max(min(start, last_complete + ONE_DAY), today - timedelta(days=described.max_window_days))
+    return DateWindow(start, today)
+
+
+def newest_wanted_day(today: date, series: Series) -> date:
+    """Return the newest day that should be stored by now: yesterday, or before the last turn of a series."""
+    return today - timedelta(days=series.description.cadence_nights - 1 + series.description.published_after_days)
+
+
+def history_length(series: Series, curve_days: int) -> int:
+    """Return the number of days of a series' history; ``curve_days`` is the setting of the installation."""
+    days = series.description.history_days
+    return curve_days if days is None else days
+
+
+def plan_history(today: date, series: Series, curve_days: int) -> DateWindow | None:
+    """Return all days that an account should have; None if the depth of its load curve is set to 0 days."""
+    days = history_length(series, curve_days)
+    return DateWindow(today - timedelta(days=days), today) if days > 0 else None
+
+
+def merge_windows(windows: Iterable[DateWindow]) -> list[DateWindow]:
+    """Return the same days in the fewest windows, oldest first."""
+    return [DateWindow(*span) for span in merge_spans((window.start, window.end) for window in windows)]
+
+
+def subtract_windows(whole: DateWindow, done_windows: Iterable[DateWindow]) -> list[DateWindow]:
+    """Return the days of ``whole`` that are in no window of ``done_windows``, oldest first."""
+    done = ((window.start, window.end) for window in done_windows)
+    return [DateWindow(*span) for span in find_uncovered(whole.start, whole.end, done)]
+
+
+def plan_backfill(whole: DateWindow, done_windows: Iterable[DateWindow], max_days: int) -> list[DateWindow]:
+    """Return the windows that fetch all missing days of ``whole`` in the fewest calls, newest first.
+
+    A call costs the same for one day or for ``max_days``. So one window may span several holes, and asking again for
+    the days between costs nothing.
+    """
+    merged = merge_windows(done_windows)
+    windows: list[DateWindow] = []
+    missing = subtract_windows(whole, merged)
+    while missing:
+        end = missing[-1].end
+        longest = DateWindow(max(whole.start, end - timedelta(days=max_days)), end)
+        start = subtract_windows(longest, merged)[0].start
+        windows.append(DateWindow(start, end))
+        missing = subtract_windows(DateWindow(whole.start, start), merged) if start > whole.start else []
+    return windows
+
+
+def reach_on(windows: Iterable[DateWindow], end: date, max_days: int) -> list[DateWindow]:
+    """Return windows that begin as these do, and reach as near to ``end`` as one call does.
+
+    For series of periods: of one that reaches over the end of a window, no window alone may hold all days.
+    """
+    return [DateWindow(one.start, max(one.end, min(one.start + timedelta(days=max_days), end))) for one in windows]
+
+
+def plan_repair(days: Iterable[date], max_days: int) -> list[DateWindow]:
+    """Return the windows that fetch these days in the fewest calls, newest first."""
+    windows: list[DateWindow] = []
+    for day in sorted(days, reverse=True):
+        if windows and windows[-1].end - day <= timedelta(days=max_days):
+            windows[-1] = DateWindow(day, windows[-1].end)
+        else:
+            windows.append(DateWindow(day, day + ONE_DAY))
+    return windows
+
+
+def to_windows(days: Iterable[date]) -> list[DateWindow]:
+    """Convert single days to merged windows, oldest first."""
+    return merge_windows(DateWindow(day, day + ONE_DAY) for day in days)
+
+
+def split_window(window: DateWindow, max_days: int) -> list[DateWindow]:
+    """Return the same days in windows of at most ``max_days``, oldest first."""
+    starts = (window.start + timedelta(days=offset) for offset in range(0, window.days, max_days))
+    return [DateWindow(start, min(start + timedelta(days=max_days), window.end)) for start in starts]
