@@ -38,10 +38,10 @@ from worker.domain.documents import ALL_KEYS  # noqa: E402
 from worker.domain.lanes import BROKER_PREFIX, QUEUES  # noqa: E402
 from worker.domain.series import USUAL_SERIES, Doctype  # noqa: E402
 from worker.runtime.process import Runtime  # noqa: E402
+from worker.stores.child_processes import Supervisor, answers, free_port  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
-from worker.stores.redis.broker import BrokerMessages  # noqa: E402
-from worker.stores.redis.child_processes import Supervisor, answers, free_port  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
+from worker.stores.redis.heartbeats import BrokerMessages  # noqa: E402
 
 STORES: Final = ("sqlite", "postgresql", "couchdb")
 TODAY: Final = date(2024, 7, 25)  # Always the same day: how much of the year is stored matters.

@@ -31,14 +31,17 @@ from benchmarks.fleet_seed import NIGHT, seed_registry  # noqa: E402
 from worker.domain.messages import WindowJob  # noqa: E402
 from worker.domain.series import USUAL_SERIES, Series  # noqa: E402
 from worker.stores.database import Database  # noqa: E402
-from worker.stores.encryption import Purpose, generate_key  # noqa: E402
+from worker.stores.encryption import (  # noqa: E402
+    Purpose,
+    Sealer,
+    generate_key,
+)
+from worker.stores.redis.claims import ProgressStore  # noqa: E402
 from worker.stores.redis.connection import connect  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
-from worker.stores.redis.progress import ProgressStore  # noqa: E402
 from worker.stores.registry.accounts import AccountRegistry  # noqa: E402
 from worker.stores.registry.migrations import upgrade_schema  # noqa: E402
 from worker.stores.registry.tables import SERIES_OUTCOMES  # noqa: E402
-from worker.stores.sealing import Sealer  # noqa: E402
 from worker.sync.claims import WindowClaims, most_waiting  # noqa: E402
 from worker.sync.due import DueWindows  # noqa: E402
 

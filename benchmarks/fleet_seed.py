@@ -21,9 +21,9 @@ from worker.domain.evidence import DatesSource, PersonalPart
 from worker.domain.series import USUAL_SERIES
 from worker.domain.windows import plan_history
 from worker.runtime.process import Runtime
-from worker.stores.registry import consent_rows
+from worker.stores.registry import notices as consent_rows
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.evidence.chain import EvidenceChain
+from worker.stores.registry.evidence import EvidenceChain
 from worker.stores.registry.tables import ACCOUNTS, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
 
 NIGHT: Final = datetime(2026, 11, 25, 7, 30, tzinfo=UTC)

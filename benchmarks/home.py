@@ -30,7 +30,7 @@ from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, get_settings  # noqa: E402
 from worker.domain.windows import plan_history  # noqa: E402
 from worker.runtime.process import Runtime  # noqa: E402
-from worker.stores.redis.child_processes import Supervisor, answers, free_port  # noqa: E402
+from worker.stores.child_processes import Supervisor, answers, free_port  # noqa: E402
 from worker.stores.registry.tables import SERIES_OUTCOMES  # noqa: E402
 
 _METER: Final = "30001610071843"  # A pretend one.

@@ -44,9 +44,9 @@ from worker.domain.documents import ALL_KEYS
 from worker.domain.series import USUAL_SERIES, Doctype
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, plan_look_back
 from worker.runtime.process import Runtime
-from worker.stores.measures.base import Document, Layout, database_name, doctypes_of
+from worker.stores.measures import open_couchdb, open_measures
 from worker.stores.measures.couchdb import CouchDatabase
-from worker.stores.measures.factory import open_couchdb, open_measures
+from worker.stores.measures.measure_store import Document, Layout, database_name, doctypes_of
 from worker.stores.redis.embedded import EmbeddedRedis
 
 YEAR: Final = 2023

@@ -12,14 +12,7 @@ from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, quote, urlencode
 
 from worker.domain.lanes import BROKER_PREFIX
-from worker.stores.redis.addresses import (
-    TLS_OPTIONS,
-    Sentinels,
-    check_redis_url,
-    parse_sentinels,
-    parse_url_options,
-    split_url,
-)
+from worker.stores.redis import TLS_OPTIONS, Sentinels, check_redis_url, parse_sentinels, parse_url_options, split_url
 
 AMQP_SCHEMES: Final = ("amqp", "amqps")
 _CERT_REQS: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}

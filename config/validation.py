@@ -20,7 +20,7 @@ from config.brokers import check_broker_url
 from worker.domain.consents import last_day_of
 from worker.domain.lanes import parse_ceilings, parse_floors
 from worker.domain.series import parse_series
-from worker.stores.redis.addresses import check_redis_url, split_url
+from worker.stores.redis import check_redis_url, split_url
 
 PRODUCTION_DOMAIN: Final = "enedis.fr"
 GAS_PRODUCTION_DOMAIN: Final = "grdf.fr"

@@ -25,9 +25,9 @@ from worker.app import app
 from worker.domain.clock import Clock, real_clock
 from worker.stores.measures.couchdb import CouchDatabase
 from worker.stores.measures.sql import SqlStore
-from worker.stores.redis.progress import ProgressStore
-from worker.stores.registry.answers.corrections import CorrectionTable
+from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry.outcomes import OutcomeTable
+from worker.stores.registry.supplier_answers import CorrectionTable
 
 __all__ = ["CLOCK_AHEAD_VARIABLE", "CRASH_FOLDER_VARIABLE", "TWICE_VARIABLE", "app", "set_clock"]
 CRASH_FOLDER_VARIABLE: Final = "DRILL_CRASH_FOLDER"

@@ -54,7 +54,7 @@ from worker.domain.windows import plan_look_back
 from worker.errors import PageNotReady, ProcessFailed
 from worker.ops.flower import USER as FLOWER_USER
 from worker.runtime.process import Runtime
-from worker.stores.redis.child_processes import Supervisor, answers, free_port
+from worker.stores.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 

@@ -33,8 +33,8 @@ from drill.fleet import DrillFleet
 from drill.servers import DrillServers
 from worker.domain.lanes import BROKER_PREFIX
 from worker.errors import TransientError
-from worker.stores.redis.broker import UNACKED
 from worker.stores.redis.connection import redis_errors
+from worker.stores.redis.heartbeats import UNACKED
 from worker.sync.claims import HISTORY_LANES, LANES
 
 _ASK_AGAIN: Final = timedelta(seconds=5)  # A fault may lose a request for a look-back.

@@ -45,10 +45,10 @@ from worker.domain.series import Series
 from worker.domain.windows import PARIS
 from worker.errors import PageNotReady
 from worker.runtime.process import Runtime
-from worker.stores.redis.child_processes import Supervisor, answers, free_port, process_exists
+from worker.stores.child_processes import Supervisor, answers, free_port, process_exists
 from worker.stores.redis.connection import connect
 from worker.stores.redis.embedded import EmbeddedRedis
-from worker.stores.registry.outputs.outbox import OutboxTable
+from worker.stores.registry.outputs import OutboxTable
 
 _RESPAWN_AFTER_S: Final = 0.5
 _GRACE_S: Final = 20.0  # From SIGTERM to the supervisor's SIGKILL.

@@ -32,7 +32,7 @@ from simulator.grdf_refusals import authentication_error
 from simulator.grdf_rights import right_routes
 from simulator.running_state import SimulatorState
 from simulator.switches import SimulatorOptions
-from worker.stores.redis.sockets import address_of, listen
+from worker.stores.sockets import address_of, listen
 
 
 def gas_routes(simulator: SimulatorState) -> list[Route]:

@@ -20,7 +20,7 @@ from worker.logs import fields
 from worker.ops import heartbeat
 from worker.outputs.delivery_threads import DeliveryThreads
 from worker.runtime.current import get_runtime
-from worker.stores.registry.completeness import HourFreshness
+from worker.stores.registry.outcomes import HourFreshness
 from worker.sync.audit import AuditSummary, sample_accounts, save_audit_summary
 
 log = logging.getLogger("releve.tasks")

@@ -26,7 +26,7 @@ from config.settings import PREFIX
 from tests.support.browser import DESKTOP, PHONE, open_browser, set_screen, wait_for
 from tests.support.waiting import until
 from worker.domain.windows import PARIS
-from worker.stores.redis.child_processes import answers, free_port
+from worker.stores.child_processes import answers, free_port
 
 IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"
 _RELEVE: Final = (sys.executable, "-m", "worker")

@@ -55,8 +55,8 @@ if "flower" in sys.argv[1:]:
 def _use_embedded_broker(sender: Celery, **_: Any) -> None:
     """Use the embedded server where the settings name no broker; this user's other commands share it."""
     from worker.ops.heartbeat import WORKER_ID
-    from worker.stores.redis.broker import broker_keys
     from worker.stores.redis.connection import is_redis
+    from worker.stores.redis.heartbeats import broker_keys
 
     if not sender.conf.broker_url:
         from worker.runtime.stores import redis_address

@@ -33,7 +33,7 @@ from config.settings import PREFIX  # noqa: E402
 from drill.expected_documents import Truth  # noqa: E402
 from tests.support import servers  # noqa: E402
 from worker.domain.windows import DateWindow  # noqa: E402
-from worker.stores.redis.child_processes import Supervisor, answers, free_port  # noqa: E402
+from worker.stores.child_processes import Supervisor, answers, free_port  # noqa: E402
 
 DAILY_DAYS: Final = 3 * 365
 RELEVE, ASKING, PACKED = "releve", "asking the supplier", "packed"

@@ -14,7 +14,7 @@ import requests
 
 from tests.support.system import BIN, System, open_system, until
 from tests.support.waiting import DEADLINE_S
-from worker.stores.redis.child_processes import free_port
+from worker.stores.child_processes import free_port
 
 METER, SILENT, REFUSED = "12345678901299", "20123456789012", "21345678901234"
 PASSWORD = "canary,of a:password"  # It has characters that Flower's own variable can't hold.

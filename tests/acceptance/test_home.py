@@ -18,10 +18,10 @@ from config.settings import PREFIX
 from tests.support.own_home import GATEWAY, gateway_token
 from tests.support.system import BIN
 from tests.support.waiting import DEADLINE_S, until
-from worker.stores.redis.child_processes import answers, free_port
+from worker.stores.child_processes import answers, free_port
 from worker.stores.redis.connection import connect
 from worker.stores.redis.embedded import ServerFolder
-from worker.stores.redis.sockets import listen
+from worker.stores.sockets import listen
 
 HEARD_OF = (
     "worker and web are running; logs in releve-data/logs; Ctrl-C ends them",

@@ -20,7 +20,7 @@ from tests.support.household_pages import csrf_of
 from tests.support.operators import ELSEWHERE
 from tests.support.system import BIN, ROOT, System, open_system, until
 from tests.support.waiting import DEADLINE_S
-from worker.stores.redis.child_processes import free_port
+from worker.stores.child_processes import free_port
 
 PASSWORD = "marmotte vapeur tuile 12"
 FIRST_LINE = "there is no operator yet: add one with `releve operators add NAME`, who then signs in at /operator"

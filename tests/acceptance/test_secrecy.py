@@ -26,8 +26,8 @@ from tests.support.waiting import DEADLINE_S
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow
 from worker.logs import written_forms
+from worker.stores.child_processes import free_port
 from worker.stores.encryption import generate_key
-from worker.stores.redis.child_processes import free_port
 
 GOOD, REFUSED, SILENT, ODD = "98765432109801", "98765432109802", "98765432109803", "98765432109804"
 METERS = (GOOD, REFUSED, SILENT, ODD)

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine
 from tests.support.fakes import ByDoctype, memory_measures, packed_memory_measures
 from tests.support.registries import empty_registry, opened_registry, prepare_registry, registry_sealer
 from worker.stores.database import Database
-from worker.stores.measures.factory import open_measures
+from worker.stores.measures import open_measures
 from worker.stores.measures.sql import METADATA as MEASURES
 from worker.stores.redis.connection import connect
 from worker.stores.registry.accounts import AccountRegistry

@@ -12,13 +12,11 @@ from sqlalchemy import delete, insert, select, update
 
 from tests.support.registries import METER, NOW, OTHER_METER, add_ready
 from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind
-from worker.stores.encryption import Purpose
-from worker.stores.registry.access.keys import AccessKeyTable
-from worker.stores.registry.access.recovery_texts import RecoveryTexts
+from worker.stores.encryption import Purpose, Sealer
+from worker.stores.registry.access_keys import AccessKeyTable, RecoveryTexts
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.households.households import HouseholdTable, forget_account
+from worker.stores.registry.households import HouseholdTable, forget_account
 from worker.stores.registry.tables import ACCESS_KEYS, HOUSEHOLD_ACCOUNTS, HOUSEHOLDS, MAIL_ADDRESSES
-from worker.stores.sealing import Sealer
 
 WEB_KEY, OTHER_KEY = "the key of the web application alone", "a key of somebody else, just as long"
 SECOND = timedelta(seconds=1)

@@ -25,9 +25,8 @@ from worker.domain.series import USUAL_SERIES, Series
 from worker.errors import StoreUnavailable
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.hashed_meters.erasures import ErasureTable
-from worker.stores.registry.refusals import PendingRefusals
+from worker.stores.registry.consents import ConsentTable, PendingRefusals
+from worker.stores.registry.erased_meters import ErasureTable
 
 TODAY = NOW.date()
 REAL_NOW = NOW + timedelta(days=800)  # The fleet runs at a simulated time.

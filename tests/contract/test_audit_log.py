@@ -11,8 +11,8 @@ from sqlalchemy.exc import DatabaseError
 from tests.support.registries import METER, add_ready
 from worker.domain.audit_entry import AUDIT_KEPT, ActorKind, AuditAction, AuditEntry, AuditFilter, new_entry
 from worker.stores.database import Database
-from worker.stores.registry.access.audit import AuditTable
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.audit import AuditTable
 
 EVERYTHING = AuditFilter()
 

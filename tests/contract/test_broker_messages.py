@@ -13,8 +13,7 @@ from redis import Redis
 from config import celery_options
 from tests.support.metric_counts import MetricGrowth
 from worker.ops.heartbeat import Heartbeat, requeue_orphans
-from worker.stores.redis.broker import BrokerMessages, broker_keys
-from worker.stores.redis.heartbeats import Heartbeats
+from worker.stores.redis.heartbeats import BrokerMessages, Heartbeats, broker_keys
 
 
 class Broker:

@@ -13,8 +13,8 @@ from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY
 from worker.errors import UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.answers.corrections import Correction, CorrectionTable
-from worker.stores.registry.completeness import HourFreshness
+from worker.stores.registry.outcomes import HourFreshness
+from worker.stores.registry.supplier_answers import Correction, CorrectionTable
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 TODAY = date(2024, 7, 25)

@@ -18,10 +18,9 @@ from worker.domain.connection_request import (
     RequestState,
 )
 from worker.domain.consents import ConsentKind, Proof
-from worker.stores.encryption import Purpose, generate_key
+from worker.stores.encryption import Purpose, Sealer, generate_key
 from worker.stores.redis.connection import connect
-from worker.stores.redis.connection_requests import ConnectionRequests
-from worker.stores.sealing import Sealer
+from worker.stores.redis.pending_consents import ConnectionRequests
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
 METER, OTHER = "30001640000011", "30001640000022"

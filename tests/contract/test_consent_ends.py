@@ -27,11 +27,9 @@ from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, PARIS, local_midnight
 from worker.errors import AccountClosed, ConsentEnded, ConsentStopped
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
-from worker.stores.registry.consent_rows import build_notices
-from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.consents import ConsentTable, PendingRefusals
 from worker.stores.registry.due import DueRow
-from worker.stores.registry.notices import NoticeTable
-from worker.stores.registry.refusals import PendingRefusals
+from worker.stores.registry.notices import NoticeTable, build_notices
 from worker.stores.registry.tables import ACCOUNTS, NEVER, SERIES_OUTCOMES
 
 TODAY = NOW.astimezone(PARIS).date()

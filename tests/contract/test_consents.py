@@ -17,10 +17,8 @@ from worker.domain.retry import NOTICE_DELAYS
 from worker.domain.windows import PARIS
 from worker.errors import UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.consent_rows import new_id
-from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable
-from worker.stores.registry.refusals import PendingRefusals
+from worker.stores.registry.consents import ConsentTable, PendingRefusals
+from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable, new_id
 
 TODAY = NOW.date()
 DAY = timedelta(days=1)

@@ -10,7 +10,7 @@ import pytest
 from tests.contract.conftest import couch_databases
 from worker.domain.documents import ALL_KEYS, Entry, to_document
 from worker.domain.series import Doctype
-from worker.stores.measures.factory import open_couchdb, open_measures
+from worker.stores.measures import open_couchdb, open_measures
 
 
 @pytest.mark.parametrize("layout, doctype", [("plain", "day"), ("packed", "packed-daily")])

@@ -12,7 +12,7 @@ from tests.support.counting_proxy import CountingProxy
 from tests.support.fakes import ByDoctype
 from worker.domain.documents import Document, Entry, to_document
 from worker.domain.series import Doctype
-from worker.stores.measures.factory import open_measures
+from worker.stores.measures import open_measures
 
 ACCOUNT = "acc"
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)

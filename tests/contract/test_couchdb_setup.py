@@ -11,7 +11,8 @@ from tests.contract.conftest import couch_databases
 from tests.support.couchdb_users import new_user, user_url
 from tests.support.real_couchdb import real_couchdb_url
 from tests.support.waiting import until
-from worker.stores.measures.couchdb_http import (
+from worker.stores.measures import couchdb_user, open_couchdb, open_measures
+from worker.stores.measures.couchdb import (
     SYSTEM_DATABASES,
     CouchServer,
     UserRefused,
@@ -20,7 +21,6 @@ from worker.stores.measures.couchdb_http import (
     limit_revisions,
     set_up_user,
 )
-from worker.stores.measures.factory import couchdb_user, open_couchdb, open_measures
 
 SOON_S = 5.0
 

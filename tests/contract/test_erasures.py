@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from tests.support.registries import METER, NOW, OTHER_METER, add_ready, all_rows
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
-from worker.stores.registry.hashed_meters.erasures import ErasureTable
+from worker.stores.registry.erased_meters import ErasureTable
 
 OLD, NEW = "o" * 40, "n" * 40
 A_DAY = timedelta(days=1)

@@ -32,11 +32,9 @@ from worker.domain.evidence import ChainEnd, ChainPoint, DatesSource, hash_row
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import generate_key
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.evidence.check import EvidenceCheck
-from worker.stores.registry.evidence.older_consents import import_older_consents
-from worker.stores.registry.refusals import PendingRefusals
-from worker.stores.registry.seals import CHAIN_SEALS, PROOF_SEALS, rotate_seals
+from worker.stores.registry.consents import ConsentTable, PendingRefusals
+from worker.stores.registry.evidence import EvidenceCheck, import_older_consents
+from worker.stores.registry.key_rotation import CHAIN_SEALS, PROOF_SEALS, rotate_seals
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_CHAIN, CONSENT_EVIDENCE, CONSENT_PROOFS, USAGE_POINTS
 
 DAY = timedelta(days=1)

@@ -16,7 +16,7 @@ from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.invitations import InvitationTable, UnknownInvitation
-from worker.stores.registry.seals import INVITATION_SEALS, rotate_seals
+from worker.stores.registry.key_rotation import INVITATION_SEALS, rotate_seals
 from worker.stores.registry.tables import INVITATIONS
 
 ALICE, BOB = "a" * 64, "b" * 64  # The hashes of two browsers' ids.

@@ -24,12 +24,11 @@ from tests.support.registries import (
     registry_sealer,
 )
 from worker.errors import OperatorFault
-from worker.stores.encryption import Purpose, generate_key
+from worker.stores.encryption import Purpose, Sealer, generate_key
+from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import connect
-from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
-from worker.stores.registry.seals import SEALED_COLUMNS, TOKEN_SEALS, WEB_SEALS, SealedColumn, rotate_seals
-from worker.stores.sealing import Sealer
+from worker.stores.registry.key_rotation import SEALED_COLUMNS, TOKEN_SEALS, WEB_SEALS, SealedColumn, rotate_seals
 from worker.stores.token_store import ApplicationTokenStore
 
 ROTATE = Sealer.rotate
@@ -43,7 +42,7 @@ def add_accounts(registry: AccountRegistry, *meters: str, token: str = "old") ->
 def test_an_interrupted_rotation_leaves_all_readable_and_the_next_ends_it(
     registry: AccountRegistry, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.stores.registry.seals.PAGE", 2)
+    monkeypatch.setattr("worker.stores.registry.key_rotation.PAGE", 2)
     ids = [add_accounts(registry, f"{30001640000000 + n}", token=f"token {n}")[0] for n in range(5)]
     new_key, calls = generate_key(), [0]
     with_both_keys, with_new_key = open_registry(url, new_key, KEY), open_registry(url, new_key)

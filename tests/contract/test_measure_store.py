@@ -20,7 +20,7 @@ from tests.support.profiles import examples
 from worker.domain.documents import ALL_KEYS, Document, Entry, key_of, period_key, to_document, to_entry, to_load
 from worker.domain.series import Doctype, Period, Series
 from worker.domain.windows import PARIS, IntervalReading, day_length, local_midnight
-from worker.stores.measures.base import DocumentsByDoctype, Layout, doctypes_of
+from worker.stores.measures.measure_store import DocumentsByDoctype, Layout, doctypes_of
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
 HALF_HOUR = timedelta(minutes=30)

@@ -15,12 +15,10 @@ from tests.support.passwords import REAL_HASHER, set_hasher
 from tests.support.registries import KEY, NOW
 from worker.domain.sessions import KeyKind, new_totp_key
 from worker.stores.database import place_of
-from worker.stores.encryption import Purpose, generate_key
-from worker.stores.registry.access.keys import AccessKeyTable
-from worker.stores.registry.access.operators import OperatorRefused, OperatorTable, UnknownOperator
+from worker.stores.encryption import Purpose, Sealer, generate_key
+from worker.stores.registry.access_keys import AccessKeyTable, OperatorRefused, OperatorTable, UnknownOperator
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.tables import OPERATORS
-from worker.stores.sealing import Sealer
 
 PASSWORD, NEW_PASSWORD = "marmotte vapeur tuile 12", "girafe lundi moquette 7"
 WEB_KEY, WORKERS_KEY = generate_key(), KEY

@@ -16,12 +16,18 @@ from worker.domain.messages import ChangedPart
 from worker.domain.series import Series
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownOutput, UnknownTenant
 from worker.stores.database import SqlTable
+from worker.stores.registry import outputs as outbox
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.outputs import outbox
-from worker.stores.registry.outputs.outbox import BEGINNING, OutboxTable, WaitingChange, count_waiting_by_kind
-from worker.stores.registry.outputs.outputs import OutputTable, list_outputs_of
+from worker.stores.registry.api_tokens import TenantTable
+from worker.stores.registry.outputs import (
+    BEGINNING,
+    OutboxTable,
+    OutputTable,
+    WaitingChange,
+    count_waiting_by_kind,
+    list_outputs_of,
+)
 from worker.stores.registry.tables import OUTPUT_CHANGES, OUTPUTS
-from worker.stores.registry.tenants import TenantTable
 
 T0 = datetime(2024, 7, 25, 9, 0, tzinfo=UTC)
 EXPIRY = timedelta(minutes=15)

@@ -21,10 +21,9 @@ from worker.domain.calls import AnswerClass, Call
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow, merge_windows
 from worker.errors import StoreUnavailable
-from worker.stores.redis.child_processes import free_port
-from worker.stores.redis.claims import member_of
+from worker.stores.child_processes import free_port
+from worker.stores.redis.claims import ProgressStore, member_of
 from worker.stores.redis.connection import check_eviction, connect
-from worker.stores.redis.progress import ProgressStore
 
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
 WEEK = DateWindow(date(2024, 3, 4), date(2024, 3, 11))
@@ -234,7 +233,7 @@ def test_the_lock_of_a_killed_holder_is_free_when_its_time_is_over(
 ) -> None:
     die_holding = f"""
 import os, redis
-from worker.stores.redis.progress import ProgressStore
+from worker.stores.redis.claims import ProgressStore
 client = redis.Redis.from_url({redis_url!r}, decode_responses=True)
 with ProgressStore(client, {prefix!r}).lock("token", ttl_s=1, most_s=30):
     os._exit(9)

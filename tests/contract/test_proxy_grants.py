@@ -12,8 +12,7 @@ from tests.support.registries import all_rows
 from worker.domain.consents import EndReason, Proof
 from worker.domain.oauth_proxy import ACCESS_LIFE, ProxyClient
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.proxy.clients import ProxyClientTable, UnknownProxyClient
-from worker.stores.registry.proxy.grants import ProxyGrantTable, ProxyTokens
+from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable, ProxyTokens, UnknownProxyClient
 
 ADDRESSES = ("https://a.example/back", "https://b.example/back?x=y")
 DIGEST, OTHER_DIGEST = "1" * 64, "2" * 64

@@ -18,7 +18,7 @@ from worker.domain.lanes import Lane, enter_lane, leave_lane
 from worker.errors import RateLimited, StoreUnavailable
 from worker.quota.ledger import PermitDecision, QuotaLedger
 from worker.quota.limits import SECOND_MS, spacing_us
-from worker.stores.redis.child_processes import free_port
+from worker.stores.child_processes import free_port
 from worker.stores.redis.connection import connect
 
 

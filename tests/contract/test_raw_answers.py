@@ -17,10 +17,9 @@ from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import generate_key
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.answers.raw_answers import RawAnswerTable
-from worker.stores.registry.answers.unknown_answers import MAX_ROWS, QuarantineResult, QuarantineTable
-from worker.stores.registry.overview import Overview
-from worker.stores.registry.seals import ANSWER_SEALS, SAMPLE_SEALS, rotate_seals
+from worker.stores.registry.fleet_counts import Overview
+from worker.stores.registry.key_rotation import ANSWER_SEALS, SAMPLE_SEALS, rotate_seals
+from worker.stores.registry.supplier_answers import MAX_ROWS, QuarantineResult, QuarantineTable, RawAnswerTable
 from worker.stores.registry.tables import NOTICES, QUARANTINE, RAW_ANSWERS
 
 NEW = generate_key()

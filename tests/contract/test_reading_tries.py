@@ -8,7 +8,7 @@ import pytest
 
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.hashed_meters.reading_tries import ReadingTryTable
+from worker.stores.registry.erased_meters import ReadingTryTable
 
 TODAY = date(2026, 11, 26)
 METER, OTHER = "30001640000011", "30001640000022"

@@ -14,8 +14,8 @@ from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES, Series
 from worker.errors import SeriesNotOffered, UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.fleet_counts import CodeCount, Overview
 from worker.stores.registry.migrations import upgrade_schema
-from worker.stores.registry.overview import CodeCount, Overview
 
 
 def test_an_added_account_is_read_back_whole(registry: AccountRegistry) -> None:

@@ -16,8 +16,8 @@ from worker.domain.account import Account
 from worker.stores.encryption import KeyedHashes, generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.key_rotation import RIGHT_SEALS, rotate_seals
 from worker.stores.registry.rights import RightTable, withdraw_rights
-from worker.stores.registry.seals import RIGHT_SEALS, rotate_seals
 from worker.stores.registry.tables import RIGHTS
 
 METER, OTHER = "12345678901234", "GI123456"

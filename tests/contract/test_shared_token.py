@@ -10,7 +10,7 @@ from redis import Redis
 from tests.support.registries import METER, NOW, registry_sealer
 from worker.stores import token_store
 from worker.stores.encryption import generate_key
-from worker.stores.redis.progress import ProgressStore
+from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore
 

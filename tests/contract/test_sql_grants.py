@@ -12,8 +12,7 @@ import pytest
 from tests.support.registries import add_ready, opened_registry
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.stores.database import Database
-from worker.stores.registry.migrations import upgrade_schema
-from worker.stores.registry.migrations.grants import grant_rows, set_up_role
+from worker.stores.registry.migrations import grant_rows, set_up_role, upgrade_schema
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.support.sqlite_connections import committing_to_disk
 from worker.domain.documents import ALL_KEYS, Document
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.factory import open_measures
+from worker.stores.measures import open_measures
 
 DOCUMENT: Document = {
     "_id": "acc:2024-01-15",

@@ -15,7 +15,7 @@ from tests.support.fakes import ByDoctype
 from tests.support.processes import NEW_PROCESSES
 from worker.domain.documents import Document
 from worker.domain.series import Doctype
-from worker.stores.measures.factory import open_measures
+from worker.stores.measures import open_measures
 
 FIELDS = {"year": 2024, "month": 1, "day": 1, "hour": 0, "minute": 0}
 

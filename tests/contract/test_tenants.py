@@ -33,13 +33,12 @@ from worker.errors import MeterElsewhere, UnknownTenant
 from worker.stores.encryption import KeyedHashes, generate_key
 from worker.stores.registry import account_rows
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.api_tokens import ApiTokenTable
+from worker.stores.registry.api_tokens import ApiTokenTable, Tenant, TenantTable, WebhookTarget, require_tenant
 from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.hashed_meters.erasures import ErasureTable
+from worker.stores.registry.erased_meters import ErasureTable
 from worker.stores.registry.invitations import UnknownInvitation
-from worker.stores.registry.seals import WEBHOOK_SEALS, rotate_seals
+from worker.stores.registry.key_rotation import WEBHOOK_SEALS, rotate_seals
 from worker.stores.registry.tables import TENANTS
-from worker.stores.registry.tenants import Tenant, TenantTable, WebhookTarget, require_tenant
 
 OURS, THEIRS = DEFAULT_TENANT, "kilowatt"
 HOOK = WebhookTarget("https://kilowatt.example/hook", "between them and us")

@@ -42,15 +42,13 @@ from worker.ops.backups.archive import Archive, BackupRefused
 from worker.ops.backups.restore import restore
 from worker.runtime.process import Runtime
 from worker.stores.database import Database
-from worker.stores.encryption import Purpose
+from worker.stores.encryption import Purpose, Sealer
 from worker.stores.registry import migrations
-from worker.stores.registry.access.keys import AccessKeyTable
-from worker.stores.registry.access.operators import OperatorTable
+from worker.stores.registry.access_keys import AccessKeyTable, OperatorTable
 from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.dump import TABLES
 from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.migrations import require_schema, upgrade_schema
-from worker.stores.sealing import Sealer
 
 STEPS = Path(migrations.__file__).parent
 ADD = 'op.add_column("accounts", sa.Column("nickname", sa.String(40)))'

@@ -51,15 +51,14 @@ from worker.ops.backups.create import back_up
 from worker.runtime.process import Runtime
 from worker.stores.database import Database
 from worker.stores.measures import sql
-from worker.stores.measures.base import Document
-from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
+from worker.stores.measures.measure_store import Document
 from worker.stores.redis.heartbeats import WorkerHeartbeat
+from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
+from worker.stores.registry import audit as append_only
 from worker.stores.registry import migrations
-from worker.stores.registry.access import append_only
-from worker.stores.registry.access.keys import AccessKeyTable
+from worker.stores.registry.access_keys import AccessKeyTable
 from worker.stores.registry.api_tokens import ApiTokenTable
-from worker.stores.registry.households.households import HouseholdTable
-from worker.stores.registry.households.mail_addresses import MailAddressTable
+from worker.stores.registry.households import HouseholdTable, MailAddressTable
 from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.tables import METADATA
 

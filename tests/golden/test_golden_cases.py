@@ -37,8 +37,8 @@ from worker.clients.ndjson import read_values
 from worker.domain.documents import Entry, details_of, to_document
 from worker.domain.series import Doctype, Period, Series
 from worker.domain.windows import DateWindow
-from worker.stores.measures.base import Document
-from worker.stores.measures.factory import open_measures
+from worker.stores.measures import open_measures
+from worker.stores.measures.measure_store import Document
 
 CASES = json.loads((Path(__file__).parent / "cases.json").read_text(encoding="utf-8"))
 GENERATIONS = {"v5": lambda rows, series: v5_answer(rows), "2026": answer_2026}

@@ -41,7 +41,7 @@ from worker.domain.series import Doctype
 from worker.logs import JsonFormatter, add_context, bind, fields
 from worker.ops import fleet_metrics
 from worker.stores.measures.sql import METADATA as MEASURES
-from worker.stores.redis.rate_limits import Rate
+from worker.stores.redis.locks import Rate
 from worker.stores.registry.tables import METADATA as REGISTRY
 from worker.web.app import create_app
 

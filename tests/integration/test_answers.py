@@ -16,7 +16,7 @@ from tests.support.installation import Installation
 from worker.domain.completeness import DayLedger
 from worker.domain.series import USUAL_SERIES, Series
 from worker.runtime.process import Runtime
-from worker.stores.registry.completeness import HourFreshness
+from worker.stores.registry.outcomes import HourFreshness
 
 Releve = Callable[..., str]
 

@@ -38,11 +38,10 @@ from worker.errors import StoreUnavailable
 from worker.ops.backups.archive import MANIFEST, BackupRefused
 from worker.ops.backups.create import back_up
 from worker.ops.backups.restore import restore
-from worker.stores.encryption import generate_key
+from worker.stores.encryption import OLD_FORM, generate_key
 from worker.stores.measures.sql import SqlStore
 from worker.stores.registry import dump, migrations
 from worker.stores.registry.tables import TOKENS
-from worker.stores.sealing import OLD_FORM
 
 
 @pytest.fixture(scope="module")

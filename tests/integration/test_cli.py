@@ -17,7 +17,7 @@ from tests.support.registries import METER as REGISTRY_METER
 from tests.support.registries import OTHER_METER, add_ready, record_outcome
 from worker.cli.main import cli
 from worker.errors import RateLimited
-from worker.stores.redis.child_processes import free_port
+from worker.stores.child_processes import free_port
 from worker.stores.registry.outcomes import DueChanges
 
 METER = "60000000000001"

@@ -16,8 +16,8 @@ from redis import Redis, RedisError
 
 from tests.support.waiting import until
 from worker.errors import StoreUnavailable, WorkerError
+from worker.stores.child_processes import ChildExit, Supervisor, answers, free_port
 from worker.stores.redis import embedded
-from worker.stores.redis.child_processes import ChildExit, Supervisor, answers, free_port
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.embedded import EmbeddedRedis, ServerFolder, find_server, shared_redis
 
@@ -368,7 +368,7 @@ def test_stubborn_children_and_grandchildren_are_killed(tmp_path: Path) -> None:
 PARENT = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from worker.stores.redis.child_processes import Supervisor
+from worker.stores.child_processes import Supervisor
 supervisor = Supervisor()
 sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
 family = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(61)']);"

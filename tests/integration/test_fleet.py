@@ -21,17 +21,16 @@ from worker.domain.series import Doctype, Series
 from worker.domain.windows import PARIS
 from worker.ops.fleet_metrics import METRICS
 from worker.quota.ledger import QuotaLedger
+from worker.stores.child_processes import free_port
 from worker.stores.database import Database
 from worker.stores.encryption import generate_key
-from worker.stores.redis.child_processes import free_port
+from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
-from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.answers.corrections import Correction, CorrectionTable
-from worker.stores.registry.answers.unknown_answers import QuarantineTable
 from worker.stores.registry.migrations import upgrade_schema
-from worker.stores.registry.outputs.outputs import OutputTable
+from worker.stores.registry.outputs import OutputTable
+from worker.stores.registry.supplier_answers import Correction, CorrectionTable, QuarantineTable
 from worker.sync.audit import AuditSummary, save_audit_summary
 
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)

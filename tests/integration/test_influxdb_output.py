@@ -17,7 +17,7 @@ from worker.domain.windows import local_midnight
 from worker.outputs.base import OutputRefused
 from worker.outputs.line_protocol import LineProtocolOutput, build
 from worker.outputs.options import OutputOptions, OutputParts
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 
 pytestmark = [pytest.mark.sockets, pytest.mark.rest]
 

@@ -19,7 +19,7 @@ from worker.cli.main import cli
 from worker.domain.account import AccountState
 from worker.domain.completeness import DayMark, DayState
 from worker.domain.series import Doctype, Series
-from worker.stores.registry.answers.corrections import Correction
+from worker.stores.registry.supplier_answers import Correction
 
 LAST = "30001640000033"
 DAY = "2024-07-24"

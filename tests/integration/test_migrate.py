@@ -6,8 +6,8 @@ import pytest
 
 from tests.support.installation import Installation
 from tests.support.real_couchdb import real_couchdb_url
-from worker.stores.measures.base import Layout, database_name, doctypes_of
-from worker.stores.measures.factory import open_couchdb
+from worker.stores.measures import open_couchdb
+from worker.stores.measures.measure_store import Layout, database_name, doctypes_of
 
 NIGHTLY = {
     Layout.PLAIN: {"month", "year", "production.month", "production.year"},

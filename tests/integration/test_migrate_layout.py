@@ -20,8 +20,8 @@ from worker.domain.packing import PACKED_SERIES, UNPACKED_DOCTYPES
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.ops import startup
-from worker.stores.measures.base import Layout
-from worker.stores.measures.instrumented import RECHECK_S, InstrumentedStore
+from worker.stores.measures import RECHECK_S, InstrumentedStore
+from worker.stores.measures.measure_store import Layout
 
 
 @pytest.fixture

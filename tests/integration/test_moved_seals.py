@@ -24,9 +24,9 @@ from worker.domain.sessions import KeyKind
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import OperatorFault
 from worker.runtime.process import Runtime
-from worker.stores.redis.consent_flows import ConsentFlows
-from worker.stores.redis.proof_files import ProofFiles
-from worker.stores.registry.seals import (
+from worker.stores.redis.pending_consents import ConsentFlows, ProofFiles
+from worker.stores.registry.api_tokens import WebhookTarget
+from worker.stores.registry.key_rotation import (
     ANSWER_SEALS,
     CHAIN_SEALS,
     INVITATION_SEALS,
@@ -40,7 +40,6 @@ from worker.stores.registry.seals import (
     SealedColumn,
 )
 from worker.stores.registry.tables import ACCESS_KEYS, CONSENT_EVIDENCE, HOUSEHOLDS, METADATA
-from worker.stores.registry.tenants import WebhookTarget
 from worker.stores.token_store import ApplicationTokenStore
 
 REFUSED = "a stored text can't be decrypted: its key is missing, or it was moved"

@@ -26,7 +26,7 @@ from worker.outputs.base import OutputAccount, OutputRefused
 from worker.outputs.mqtt import KIND, MqttOutput, build
 from worker.outputs.mqtt_client import RetainedMessage
 from worker.outputs.options import OutputOptions, OutputParts
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 
 CONFIG = "homeassistant/sensor/releve_home1"
 STATE, AVAILABILITY = "releve/home1/state", "releve/home1/availability"

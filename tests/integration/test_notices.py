@@ -35,8 +35,8 @@ from worker.domain.sessions import KeyKind
 from worker.domain.windows import DateWindow
 from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
 from worker.runtime.process import Runtime
-from worker.stores.registry.consent_rows import build_notices
-from worker.stores.registry.tenants import WebhookTarget
+from worker.stores.registry.api_tokens import WebhookTarget
+from worker.stores.registry.notices import build_notices
 from worker.texts import format_day
 
 METER = "30001640000011"

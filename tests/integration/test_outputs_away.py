@@ -24,8 +24,7 @@ from worker.outputs.delivery import OutputDelivery
 from worker.outputs.kinds import KINDS
 from worker.outputs.options import OutputOptions, OutputParts
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.outputs.outbox import OutboxTable, count_waiting_by_kind
-from worker.stores.registry.outputs.outputs import OutputTable
+from worker.stores.registry.outputs import OutboxTable, OutputTable, count_waiting_by_kind
 
 BEGIN = datetime(2024, 10, 21, 5, 30, tzinfo=UTC)
 MORNING_HOUR = 7  # In Europe/Paris; the clock begins then.

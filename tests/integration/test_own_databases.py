@@ -9,7 +9,7 @@ import pytest
 from tests.support.real_couchdb import database_names, own_databases, whole_server
 from worker.domain.documents import ALL_KEYS
 from worker.domain.series import Doctype
-from worker.stores.measures.factory import open_measures
+from worker.stores.measures import open_measures
 
 DAY = {"_id": "acc:2024-01-01", "load": 0.5}
 

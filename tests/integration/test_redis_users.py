@@ -21,7 +21,7 @@ from tests.support.missing import skip
 from tests.support.waiting import until
 from worker.domain.lanes import BROKER_PREFIX, QUEUES
 from worker.ops.redis_users import REDIS_USERS, redis_conf
-from worker.stores.redis.child_processes import Supervisor, free_port
+from worker.stores.child_processes import Supervisor, free_port
 from worker.stores.redis.embedded import find_server
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "redis-keys.md"

@@ -24,7 +24,7 @@ from worker.domain.consents import Notice, NoticeKind
 from worker.logs import REDACTOR, Redactor, written_forms
 from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
-from worker.stores.measures.couchdb_http import CouchAnswer
+from worker.stores.measures.couchdb import CouchAnswer
 from worker.stores.token_store import UserTokenStore
 from worker.web.sessions import Session
 

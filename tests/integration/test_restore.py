@@ -37,13 +37,12 @@ from worker.ops.backups.blocks import pack
 from worker.ops.backups.create import back_up
 from worker.ops.backups.restore import restore
 from worker.runtime.process import Runtime
-from worker.stores.encryption import KeyedHashes, Purpose, generate_key
-from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind, LedgerRefused
-from worker.stores.measures.base import Document
+from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key
+from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind, LedgerRefused
+from worker.stores.measures.measure_store import Document
 from worker.stores.measures.sql import SqlStore
-from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
-from worker.stores.registry.households.households import Household
-from worker.stores.sealing import Sealer
+from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
+from worker.stores.registry.households import Household
 from worker.web.sessions import Session, open_session
 
 LATER = NOW + timedelta(hours=1)

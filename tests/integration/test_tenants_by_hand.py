@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.installation import Installation
 from worker.runtime.process import Runtime
-from worker.stores.registry.tenants import WebhookTarget
+from worker.stores.registry.api_tokens import WebhookTarget
 
 METER, OTHER = "30001640000011", "30001640000022"
 

@@ -20,7 +20,7 @@ from worker.domain.documents import ALL_KEYS
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.ops.broker import broker_errors
-from worker.stores.measures.factory import open_measures
+from worker.stores.measures import open_measures
 from worker.stores.redis.connection import check_eviction, connect
 
 pytestmark = pytest.mark.rest

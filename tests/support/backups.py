@@ -28,13 +28,12 @@ from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import ConsentRevoked, LoginFailed
 from worker.ops.backups.archive import Archive
 from worker.runtime.process import Runtime
-from worker.stores.encryption import Purpose, generate_key
+from worker.stores.encryption import Purpose, Sealer, generate_key
 from worker.stores.registry import tables
 from worker.stores.registry.accounts import NewConsent
-from worker.stores.registry.answers.corrections import Correction
-from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.dump import TABLES, open_snapshot, read_rows
-from worker.stores.sealing import Sealer
+from worker.stores.registry.outcomes import HourFreshness
+from worker.stores.registry.supplier_answers import Correction
 
 KEY, BACKUP_KEY, ERASURE_KEY = generate_key(), generate_key(), "k" * 40
 SEALER: Final = Sealer([BACKUP_KEY], Purpose.BACKUP)

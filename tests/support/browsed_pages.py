@@ -22,8 +22,8 @@ from tests.support.browser import check_page, click, text_of, wait_for
 from tests.support.connect_service import METER, ConnectServers, ConnectService, open_connect_service
 from tests.support.waiting import until
 from worker.runtime.process import Runtime
-from worker.stores.redis.child_processes import free_port
-from worker.stores.redis.sockets import listen
+from worker.stores.child_processes import free_port
+from worker.stores.sockets import listen
 from worker.web.connection_limits import ConnectionLimits
 from worker.web.server import WebServer
 from worker.web.sessions import SESSION_COOKIE

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from worker.stores.measures.couchdb_http import SYSTEM_DATABASES, read_or_none
-from worker.stores.measures.factory import open_couchdb
+from worker.stores.measures import open_couchdb
+from worker.stores.measures.couchdb import SYSTEM_DATABASES, read_or_none
 
 
 def user_url(url: str, name: str, password: str) -> str:

@@ -23,7 +23,7 @@ from tests.support.factories import (
 from worker.domain.documents import ALL_KEYS, interval_of, to_entry
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 from worker.sync.window import WindowSync
 
 DAY: Final = date(2024, 5, 10)

@@ -15,7 +15,7 @@ from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.consents import Notice
 from worker.domain.invitation import Invitation
 from worker.runtime.process import Runtime
-from worker.stores.registry.consent_rows import NOTICE_QUERY
+from worker.stores.registry.notices import NOTICE_QUERY
 
 PCE, OTHER = "12345678901234", "GI123456"
 SEVERAL = tuple(f"GI00000{number}" for number in range(4))

@@ -16,7 +16,7 @@ from worker.domain.messages import WindowJob, WindowResult, Writes
 from worker.domain.series import Direction, Doctype, Quantity, Series
 from worker.domain.windows import PARIS, DateWindow, day_length, local_midnight
 from worker.errors import UnknownAccount
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 from worker.sync.window import WindowSync
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)

@@ -10,8 +10,8 @@ from typing import Any
 
 from worker.domain.packing import PACKED_SERIES, UNPACKED_DOCTYPES
 from worker.domain.series import Doctype, Series
-from worker.stores.measures.base import Document, MeasureStore
 from worker.stores.measures.couchdb import CouchStore
+from worker.stores.measures.measure_store import Document, MeasureStore
 from worker.stores.measures.packed import PackedStore
 
 MOST_DOCUMENTS_A_REQUEST = 500

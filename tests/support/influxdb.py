@@ -14,7 +14,7 @@ import requests
 
 from tests.support.servers import START_TIMEOUT_S, NotInstalled
 from tests.support.waiting import DEADLINE_S
-from worker.stores.redis.child_processes import Supervisor, free_port
+from worker.stores.child_processes import Supervisor, free_port
 
 USER, PASSWORD, DATABASE = "releve", "s3cret-of-influx", "home"
 _ROOT: Final = ("root", "s3cret-of-root")

@@ -14,7 +14,7 @@ from worker.domain.files.cells import FileSeries
 from worker.domain.parsing import parse
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 from worker.sync.file_import import FileImporter
 
 METER: Final = "30001640000011"

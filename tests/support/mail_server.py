@@ -13,7 +13,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope
 
-from worker.stores.redis.child_processes import free_port
+from worker.stores.child_processes import free_port
 
 
 @dataclass

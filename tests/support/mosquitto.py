@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.certificates import Certificates
 from tests.support.servers import START_TIMEOUT_S, NotInstalled
-from worker.stores.redis.child_processes import Supervisor, free_port
+from worker.stores.child_processes import Supervisor, free_port
 
 USER, PASSWORD = "releve", "s3cret-of-mosquitto"
 NARROW_USER: Final = "narrow"  # It may write our own topics, and no discovery.

@@ -11,7 +11,7 @@ from worker.domain.series import Doctype, Series
 from worker.domain.totals import total_entries
 from worker.domain.windows import local_midnight
 from worker.outputs.base import Change, OutputAccount
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 
 ACCOUNT = OutputAccount("home1", "home1", "default", consent_until=date(2024, 12, 31))
 NOW = datetime(2024, 10, 29, 7, 0, tzinfo=UTC)  # Two days after the longest day of the year.

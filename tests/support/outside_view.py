@@ -14,7 +14,7 @@ from tests.support.household_browser import HouseholdBrowser, Page
 from tests.support.registries import all_rows
 from tests.support.system import QUICK_START, System, open_system
 from tests.support.waiting import until
-from worker.stores.redis.child_processes import free_port
+from worker.stores.child_processes import free_port
 
 _MORNING: Final = "2024-07-25T09:00+02:00"
 _METERS = itertools.count(30001640000011, 11)

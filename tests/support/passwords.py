@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 from argon2 import PasswordHasher, profiles
 
-from worker.stores.registry.access import operators
+from worker.stores.registry import access_keys as operators
 
 REAL_HASHER: Final = operators._HASHER
 CHEAP_HASHER: Final = PasswordHasher.from_parameters(profiles.CHEAPEST)

@@ -15,7 +15,7 @@ import amqp
 
 from tests.support.certificates import Certificates
 from tests.support.servers import START_TIMEOUT_S, NotInstalled
-from worker.stores.redis.child_processes import Supervisor, free_port
+from worker.stores.child_processes import Supervisor, free_port
 
 # Debian's own program: the one on the PATH changes user and folders.
 PROGRAM: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")

@@ -15,7 +15,7 @@ from typing import Any, Final
 from tests.support.recordings import RECORDINGS
 from worker.domain.documents import ALL_KEYS, Document, details_of, key_of
 from worker.domain.series import Doctype, Period, daily_of, find_doctype, intervals_of
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 
 GAS: Final = RECORDINGS / "gas"
 DAYS_FILE: Final = GAS / "gas_home.days.csv.gz"

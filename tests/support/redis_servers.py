@@ -14,7 +14,7 @@ import redis
 from tests.support.certificates import Certificates
 from tests.support.servers import START_TIMEOUT_S, NotInstalled
 from tests.support.waiting import until
-from worker.stores.redis.child_processes import Supervisor, free_port
+from worker.stores.child_processes import Supervisor, free_port
 
 PASSWORD: Final = "s3cret-of-redis"
 MASTER: Final = "homes"

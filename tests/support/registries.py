@@ -19,14 +19,13 @@ from worker.domain.consents import ConsentKind, ConsentProof
 from worker.domain.series import Series, SeriesSwitch
 from worker.domain.windows import ONE_DAY, PARIS
 from worker.stores.database import Database
-from worker.stores.encryption import Purpose, generate_key
+from worker.stores.encryption import Purpose, Sealer, generate_key
 from worker.stores.registry.account_rows import new_series_row
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable, GivenConsent
-from worker.stores.registry.evidence.check import EvidenceCheck
+from worker.stores.registry.evidence import EvidenceCheck
 from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.tables import AUDIT_LOG, METADATA, NEVER, NO_DAY, SERIES_OUTCOMES
-from worker.stores.sealing import Sealer
 
 KEY = generate_key()
 METER, OTHER_METER = "30001640000011", "30001640000022"

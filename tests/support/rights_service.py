@@ -27,9 +27,9 @@ from worker.domain.access_right import Right
 from worker.domain.account import Account
 from worker.domain.consents import Notice
 from worker.domain.series import Series, daily_of
-from worker.stores.redis.child_processes import free_port
-from worker.stores.registry.consent_rows import NOTICE_QUERY
-from worker.stores.registry.seals import TEXT_SEALS
+from worker.stores.child_processes import free_port
+from worker.stores.registry.key_rotation import TEXT_SEALS
+from worker.stores.registry.notices import NOTICE_QUERY
 
 GAS: Final = "grdf"
 DAILY: Final = daily_of(supplier=GAS)

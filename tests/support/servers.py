@@ -26,7 +26,7 @@ from drill.servers import find_couchdb_program
 from tests.support.real_couchdb import own_databases, real_couchdb_url, whole_server
 from tests.support.waiting import DEADLINE_S
 from worker.errors import StoreUnavailable
-from worker.stores.redis.child_processes import Guard, free_port
+from worker.stores.child_processes import Guard, free_port
 from worker.stores.redis.embedded import find_server
 
 ROOT = Path(__file__).parents[2]

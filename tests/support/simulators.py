@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from simulator.application import build_server, create_app
 from simulator.switches import SimulatorOptions
-from worker.stores.redis.sockets import address_of, listen
+from worker.stores.sockets import address_of, listen
 
 
 def serve_in_background(options: SimulatorOptions) -> AbstractContextManager[str]:

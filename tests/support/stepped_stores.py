@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from threading import Event, Thread, local
 from typing import Any, Final
 
-from worker.stores.measures.base import Document
+from worker.stores.measures.measure_store import Document
 
 # A worker that neither stops nor ends is an error of the test, which then fails.
 LONGEST_WAIT_S: Final = 30.0

@@ -41,7 +41,7 @@ from worker.domain.documents import ALL_KEYS
 from worker.domain.series import USUAL_SERIES, Doctype, Series
 from worker.domain.windows import PARIS
 from worker.runtime.process import Runtime
-from worker.stores.redis.child_processes import Supervisor, answers, free_port
+from worker.stores.child_processes import Supervisor, answers, free_port
 
 ROOT: Final = Path(__file__).parents[2]
 BIN: Final = Path(sys.executable).parent

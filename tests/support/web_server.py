@@ -15,7 +15,7 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.support.waiting import DEADLINE_S
-from worker.stores.redis.sockets import listen
+from worker.stores.sockets import listen
 from worker.web.connection_limits import ConnectionLimits
 from worker.web.server import WebServer
 

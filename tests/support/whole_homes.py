@@ -15,7 +15,7 @@ from worker.domain.documents import Entry, entry_of, key_range, to_timestamp
 from worker.domain.messages import Fetched, WindowJob, WindowResult
 from worker.domain.series import Series, of_supplier
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, IntervalReading, day_length, local_midnight
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 from worker.sync.window import WindowSync
 
 PERIODS = ("HC", "HP", "BUHC")

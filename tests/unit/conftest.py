@@ -30,16 +30,15 @@ from worker.domain.windows import plan_look_back
 from worker.errors import WorkerError
 from worker.stores.database import Database
 from worker.stores.encryption import KeyedHashes, generate_key
+from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.answers.corrections import CorrectionTable
-from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.consents import ConsentTable, PendingRefusals
 from worker.stores.registry.due import DueRow
-from worker.stores.registry.hashed_meters.erasures import ErasureTable
+from worker.stores.registry.erased_meters import ErasureTable
 from worker.stores.registry.notices import NoticeTable
-from worker.stores.registry.refusals import PendingRefusals
+from worker.stores.registry.supplier_answers import CorrectionTable
 from worker.sync.audit import Auditor
 from worker.sync.claims import WindowClaims
 from worker.sync.completeness import LedgerRebuilder

@@ -55,7 +55,7 @@ _PROTOCOLS = {
     "worker/clients/supplier.py": {"SupplierClient"},
     "worker/clients/tokens.py": {"RotatingTokenStore", "TokenStore"},
     "worker/outputs/base.py": {"Output"},
-    "worker/stores/measures/base.py": {"MeasureStore"},
+    "worker/stores/measures/measure_store.py": {"MeasureStore"},
     "worker/sync/window.py": {"Recorder"},
 }
 _TESTED = ("domain", "clients", "stores", "sync", "accounts", "ops", "cli", "web")

@@ -17,7 +17,7 @@ from worker.domain.windows import civil_date
 from worker.errors import DataError, MeterElsewhere
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable, GivenConsent
-from worker.stores.registry.hashed_meters.erasures import ErasureTable
+from worker.stores.registry.erased_meters import ErasureTable
 
 MAX_REFERENCE_LENGTH: Final = 64
 MAX_VOUCHER_LENGTH: Final = 100

@@ -22,7 +22,7 @@ from worker.domain.consents import HOUSEHOLD_CHANNEL
 from worker.domain.networks import Network
 from worker.errors import NotDelivered, OperatorFault
 from worker.logs import fields
-from worker.stores.registry.tenants import TenantTable
+from worker.stores.registry.api_tokens import TenantTable
 from worker.texts import LANGUAGES
 
 if TYPE_CHECKING:

@@ -49,8 +49,8 @@ from worker.errors import (
     WorkerError,
 )
 from worker.logs import fields
-from worker.stores.redis.connection_requests import ConnectionRequests
 from worker.stores.redis.locks import Locks
+from worker.stores.redis.pending_consents import ConnectionRequests
 
 log = logging.getLogger("releve.consents")
 # The longest answer of the supplier takes less; after it a killed process counts as dead.

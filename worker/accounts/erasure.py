@@ -15,15 +15,15 @@ from sqlalchemy import Connection
 from worker.domain.account import Account, AccountState
 from worker.domain.consents import EndReason, forget_on
 from worker.domain.windows import civil_date
-from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
-from worker.stores.measures.base import MeasureStore
-from worker.stores.redis.connection_requests import ConnectionRequests
-from worker.stores.redis.progress import ProgressStore
+from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind
+from worker.stores.measures.measure_store import MeasureStore
+from worker.stores.redis.claims import ProgressStore
+from worker.stores.redis.pending_consents import ConnectionRequests
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.hashed_meters.erasures import ErasureTable
-from worker.stores.registry.households.households import forget_account
-from worker.stores.registry.proxy.grants import ProxyGrantTable
+from worker.stores.registry.erased_meters import ErasureTable
+from worker.stores.registry.households import forget_account
+from worker.stores.registry.proxy import ProxyGrantTable
 from worker.stores.registry.rights import RightTable
 
 

@@ -29,13 +29,13 @@ from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason
 from worker.domain.schedule import AskingHours
 from worker.domain.series import Series, SeriesSwitch, daily_of, of_supplier
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_look_back
-from worker.stores.measures.base import MeasureStore
-from worker.stores.redis.progress import ProgressStore
+from worker.stores.measures.measure_store import MeasureStore
+from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.answers.corrections import Correction, CorrectionTable
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.outcomes import SeriesOutcome
-from worker.stores.registry.outputs.outputs import OutputState, list_outputs_of
+from worker.stores.registry.outputs import OutputState, list_outputs_of
+from worker.stores.registry.supplier_answers import Correction, CorrectionTable
 from worker.sync.history import History
 from worker.sync.turns import next_requests_of
 

@@ -29,8 +29,8 @@ from worker.domain.documents import to_kwh
 from worker.domain.schedule import AskingHours
 from worker.domain.series import Series
 from worker.domain.tariffs import SequenceBreak
-from worker.stores.registry.answers.corrections import Correction
-from worker.stores.registry.outputs.outputs import OutputState
+from worker.stores.registry.outputs import OutputState
+from worker.stores.registry.supplier_answers import Correction
 from worker.sync.history import History
 from worker.sync.turns import next_requests_of
 from worker.texts import LANGUAGES, translate_cause

@@ -23,7 +23,7 @@ from worker.domain.windows import DateWindow, IntervalReading, civil_date
 from worker.errors import AccountError, DataError, TransientError
 from worker.logs import fields
 from worker.stores.redis.locks import Locks
-from worker.stores.registry.hashed_meters.reading_tries import ReadingTryTable
+from worker.stores.registry.erased_meters import ReadingTryTable
 
 log = logging.getLogger("releve.consents")
 _LOCK_S, _LONGEST_S = 90.0, 600.0

@@ -23,9 +23,8 @@ from worker.errors import NotDelivered, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.api_tokens import ApiTokenTable
-from worker.stores.registry.consent_rows import build_notices
-from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable
-from worker.stores.registry.outputs.outputs import OutputState
+from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable, build_notices
+from worker.stores.registry.outputs import OutputState
 
 log = logging.getLogger("releve.notices")
 

@@ -37,15 +37,15 @@ from worker.domain.oauth_proxy import ProxyCaller
 from worker.domain.windows import civil_date
 from worker.errors import StoreUnavailable
 from worker.logs import fields
-from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
-from worker.stores.redis.connection_requests import ConnectionRequests
-from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind
+from worker.stores.redis.locks import Rate, RateLimiter
+from worker.stores.redis.pending_consents import ConnectionRequests
 from worker.stores.registry import account_rows
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.consents import ConsentTable, GivenConsent
-from worker.stores.registry.hashed_meters.erasures import ErasureTable
+from worker.stores.registry.erased_meters import ErasureTable
 from worker.stores.registry.invitations import InvitationTable
-from worker.stores.registry.proxy.grants import ProxyGrantTable
+from worker.stores.registry.proxy import ProxyGrantTable
 from worker.stores.registry.rights import forget_rights
 
 log = logging.getLogger("releve.consents")

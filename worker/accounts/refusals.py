@@ -37,10 +37,8 @@ from worker.errors import (
 )
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.consent_rows import build_notices
-from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.notices import NoticeTable
-from worker.stores.registry.refusals import PendingRefusals
+from worker.stores.registry.consents import ConsentTable, PendingRefusals
+from worker.stores.registry.notices import NoticeTable, build_notices
 from worker.sync.incidents import Incidents
 
 log = logging.getLogger("releve.refusals")

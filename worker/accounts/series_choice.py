@@ -13,7 +13,7 @@ from worker.accounts.status import EXAMPLE_ID
 from worker.domain.clock import Clock
 from worker.domain.series import Series, SeriesSwitch
 from worker.stores.registry.outcomes import OutcomeTable
-from worker.stores.registry.series_choice import ChosenSeries
+from worker.stores.registry.series_switches import ChosenSeries
 
 # What a person may choose; ``ended`` is the supplier's word.
 CHOICES: Final = (SeriesSwitch.ON, SeriesSwitch.OFF, SeriesSwitch.FLEET)

@@ -16,7 +16,7 @@ from typing import Final
 from worker.domain.clock import Clock, real_clock
 from worker.errors import StoreUnavailable, TransientError, WorkerError
 from worker.logs import fields
-from worker.stores.registry.tokens import TokenTable, UnusedToken
+from worker.stores.registry.user_tokens import TokenTable, UnusedToken
 
 log = logging.getLogger("releve.tokens")
 _MOST_AT_ONCE: Final = 200

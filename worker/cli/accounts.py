@@ -39,7 +39,7 @@ from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.consents import ConsentProof
 from worker.errors import StoreUnavailable
 from worker.runtime.process import Runtime
-from worker.stores.registry.tenants import require_tenant
+from worker.stores.registry.api_tokens import require_tenant
 
 _TODAY: Final = "today"
 

@@ -11,7 +11,7 @@ import click
 from worker.cli.common import Day, json_option, open_registry_database, print_rows, tenant_option
 from worker.cli.tables import local_text
 from worker.domain.audit_entry import AuditAction, AuditEntry, AuditFilter, days_of
-from worker.stores.registry.access.audit import AuditTable
+from worker.stores.registry.audit import AuditTable
 
 _MOST: Final = 10_000
 _ACTIONS: Final = [action.value for action in AuditAction]

@@ -207,7 +207,7 @@ def _append_to_registry(entry: AuditEntry) -> None:
     # Imported late: most commands need no database driver before they begin.
     from worker.ops.health.connections import missing_sqlite_file
     from worker.runtime.stores import open_database
-    from worker.stores.registry.access.audit import AuditTable
+    from worker.stores.registry.audit import AuditTable
 
     settings = get_settings()
     if missing_sqlite_file(settings.registry()):

@@ -14,7 +14,7 @@ from worker.cli.tables import print_table
 from worker.domain.documents import format_percent, round_share
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, PARIS, newest_wanted_day
-from worker.stores.registry.completeness import HourFreshness
+from worker.stores.registry.outcomes import HourFreshness
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _UNKNOWN: Final = "·"

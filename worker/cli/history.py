@@ -15,7 +15,7 @@ from worker.cli.tables import local_text, print_table
 from worker.domain.documents import format_kwh
 from worker.domain.series import Period, curve_of, daily_of
 from worker.domain.windows import PARIS
-from worker.stores.registry.answers.corrections import Correction
+from worker.stores.registry.supplier_answers import Correction
 
 
 @click.command()

@@ -11,7 +11,7 @@ from worker.domain.windows import civil_date
 from worker.ops.health.connections import missing_sqlite_file
 from worker.runtime.home_mark import mark_home, refuse_fleet
 from worker.runtime.stores import open_current_database
-from worker.stores.registry.overview import Overview
+from worker.stores.registry.fleet_counts import Overview
 
 
 def make_home(settings: Settings) -> Settings:

@@ -10,7 +10,7 @@ import click
 from worker.accounts.invitations import InvitationSummary
 from worker.cli.common import json_option, open_runtime, print_rows, tenant_column, tenant_option
 from worker.domain.invitation import Invitation, InvitationState
-from worker.stores.registry.tenants import require_tenant
+from worker.stores.registry.api_tokens import require_tenant
 
 
 @click.group()

@@ -24,7 +24,7 @@ from worker.clients.suppliers import ENEDIS, GRDF
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.invitation import Invitation
 from worker.ops.logging_setup import warn
-from worker.stores.registry.tenants import require_tenant
+from worker.stores.registry.api_tokens import require_tenant
 
 
 class MailRecipient(click.ParamType[Any]):

@@ -10,8 +10,8 @@ from config.settings import get_settings
 from worker.runtime.keys import build_sealer, has_session_keys
 from worker.runtime.stores import open_current_database
 from worker.stores.encryption import Purpose, generate_key
-from worker.stores.registry.evidence.older_consents import import_older_consents
-from worker.stores.registry.seals import SEALED_COLUMNS, WEB_SEALS, rotate_seals
+from worker.stores.registry.evidence import import_older_consents
+from worker.stores.registry.key_rotation import SEALED_COLUMNS, WEB_SEALS, rotate_seals
 
 
 @click.group()

@@ -14,8 +14,8 @@ from worker.cli.common import json_option, print_result
 from worker.ops.backups.create import back_up_older_registry
 from worker.runtime.keys import has_backup_keys
 from worker.stores.database import Database
-from worker.stores.measures.base import Layout, database_name, doctypes_of, nightly_doctypes
-from worker.stores.measures.couchdb_http import (
+from worker.stores.measures import couchdb_user, open_couchdb, open_measures
+from worker.stores.measures.couchdb import (
     SYSTEM_DATABASES,
     CouchServer,
     check_server,
@@ -24,9 +24,8 @@ from worker.stores.measures.couchdb_http import (
     limit_revisions,
     set_up_user,
 )
-from worker.stores.measures.factory import couchdb_user, open_couchdb, open_measures
-from worker.stores.registry.migrations import find_step, newest_step, upgrade_schema
-from worker.stores.registry.migrations.grants import grant_rows, set_up_role
+from worker.stores.measures.measure_store import Layout, database_name, doctypes_of, nightly_doctypes
+from worker.stores.registry.migrations import find_step, grant_rows, newest_step, set_up_role, upgrade_schema
 
 
 @dataclass(frozen=True, slots=True)

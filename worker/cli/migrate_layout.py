@@ -18,7 +18,7 @@ from worker.errors import StoreUnavailable
 from worker.ops.logging_setup import warn
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import build_measures
-from worker.stores.measures.base import Layout, MeasureStore
+from worker.stores.measures.measure_store import Layout, MeasureStore
 from worker.sync.audit import all_accounts
 from worker.sync.relayout import LayoutMigrator, MigrationCounts, RecomputeTotals
 

@@ -27,7 +27,7 @@ from worker.ops.logging_setup import warn
 from worker.runtime.keys import has_session_keys
 from worker.runtime.process import Runtime
 from worker.runtime.web import OperatorAccess, build_operator_access
-from worker.stores.registry.access.operators import OperatorRefused
+from worker.stores.registry.access_keys import OperatorRefused
 
 _FROM_STDIN: Final = "-"
 _CODE_TRIES: Final = 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.cli.tables import local_text
-from worker.stores.registry.outputs.outputs import OutputState
+from worker.stores.registry.outputs import OutputState
 
 
 def describe_output(output: OutputState) -> str:

@@ -29,7 +29,7 @@ from worker.domain.windows import local_midnight
 from worker.errors import NotDelivered, OperatorFault, UnknownAccount
 from worker.outputs.kinds import KINDS
 from worker.outputs.options import OutputKind, OutputOptions
-from worker.stores.registry.outputs.outbox import BEGINNING
+from worker.stores.registry.outputs import BEGINNING
 
 
 def _describe_kinds() -> str:

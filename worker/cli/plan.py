@@ -26,7 +26,7 @@ from worker.runtime.series import fleet_series
 from worker.runtime.stores import open_current_database
 from worker.runtime.supplier import chosen_presets, quota_from, supplier_of_preset
 from worker.stores.database import Database
-from worker.stores.registry.policies import AppliedPolicy, PolicyTable
+from worker.stores.registry.due import AppliedPolicy, PolicyTable
 
 _MOST_ACCOUNTS: Final = 100_000_000  # France has 37 million Linky meters.
 _MOST_CALLS: Final = 1_000_000_000

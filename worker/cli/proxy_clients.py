@@ -20,9 +20,8 @@ from worker.cli.common import (
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.oauth_proxy import check_redirect_uri
 from worker.ops.logging_setup import warn
-from worker.stores.registry.proxy.clients import ProxyClientTable
-from worker.stores.registry.proxy.grants import ProxyGrantTable
-from worker.stores.registry.tenants import require_tenant
+from worker.stores.registry.api_tokens import require_tenant
+from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable
 
 
 class RedirectUri(click.ParamType[Any]):

@@ -10,7 +10,7 @@ import click
 from worker.accounts.explanations import to_row
 from worker.cli.common import json_option, open_runtime, print_result, print_rows
 from worker.domain.answers import to_masked
-from worker.stores.registry.answers.unknown_answers import QuarantineEntry
+from worker.stores.registry.supplier_answers import QuarantineEntry
 
 
 @click.group()

@@ -10,7 +10,7 @@ import click
 
 from worker.cli.common import json_option, open_registry_database, print_rows
 from worker.domain.sessions import KeyKind
-from worker.stores.registry.access.sessions import SESSIONS, SessionTable
+from worker.stores.registry.access_keys import SESSIONS, SessionTable
 
 _KINDS: Final = {"household": KeyKind.HOUSEHOLD_SESSION, "operator": KeyKind.OPERATOR_SESSION}
 _kind_option = click.option(

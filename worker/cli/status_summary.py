@@ -22,9 +22,9 @@ from worker.domain.series import Series
 from worker.domain.windows import newest_wanted_day
 from worker.quota.ledger import QuotaState
 from worker.runtime.process import Runtime
-from worker.stores.registry.completeness import HourFreshness
-from worker.stores.registry.outputs.outputs import OutputState
-from worker.stores.registry.overview import ErrorCount, Overview
+from worker.stores.registry.fleet_counts import ErrorCount, Overview
+from worker.stores.registry.outcomes import HourFreshness
+from worker.stores.registry.outputs import OutputState
 
 
 @dataclass(frozen=True, slots=True)

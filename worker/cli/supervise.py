@@ -12,8 +12,8 @@ from typing import Any, Final
 from config.settings import PREFIX, SIMULATOR_SECRET, Settings, get_settings
 from worker.clients.enedis.presets import PRESETS
 from worker.ops.logging_setup import warn
+from worker.stores.child_processes import Supervisor
 from worker.stores.encryption import generate_key
-from worker.stores.redis.child_processes import Supervisor
 
 # Flower serves this machine alone; its other options come from ``worker.ops.flower``.
 _COMMANDS: Final = {

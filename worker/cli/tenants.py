@@ -16,7 +16,7 @@ from worker.cli.common import TenantName, json_option, open_registry_database, p
 from worker.domain.account import DEFAULT_TENANT, LONGEST_TITLE
 from worker.runtime.keys import build_sealer
 from worker.stores.encryption import Purpose
-from worker.stores.registry.tenants import TenantTable, WebhookTarget
+from worker.stores.registry.api_tokens import TenantTable, WebhookTarget
 
 
 class _HttpUrl(click.ParamType[Any]):

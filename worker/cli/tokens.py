@@ -23,8 +23,7 @@ from worker.cli.tables import local_text
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.sessions import Scope
 from worker.ops.logging_setup import warn
-from worker.stores.registry.api_tokens import LONGEST_LIFE, USUAL_LIFE, ApiTokenTable
-from worker.stores.registry.tenants import require_tenant
+from worker.stores.registry.api_tokens import LONGEST_LIFE, USUAL_LIFE, ApiTokenTable, require_tenant
 
 
 class Scopes(click.ParamType[Any]):

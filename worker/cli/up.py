@@ -21,9 +21,9 @@ from worker.ops.part_supervisor import PartPlan
 from worker.ops.plain_connections import find_plain_http
 from worker.ops.startup import check_credentials
 from worker.runtime.process import Runtime, announce_pretend_time
+from worker.stores.process_guard import GRACE_S
 from worker.stores.redis.embedded import open_lock, try_flock
-from worker.stores.redis.guard import GRACE_S
-from worker.stores.redis.sockets import listen
+from worker.stores.sockets import listen
 from worker.web.addresses import trusted_proxies
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 

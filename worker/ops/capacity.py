@@ -14,8 +14,8 @@ from worker.domain.series import Series, curve_of, daily_of, of_supplier
 from worker.logs import fields
 from worker.runtime.supplier import chosen_presets, main_supplier, quota_from
 from worker.stores.database import Database
-from worker.stores.registry.completeness import CompletenessTable
-from worker.stores.registry.policies import PolicyTable
+from worker.stores.registry.due import PolicyTable
+from worker.stores.registry.outcomes import CompletenessTable
 
 APPLY: Final = "`releve plan --apply`"
 log = logging.getLogger("releve.capacity")

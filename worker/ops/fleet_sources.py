@@ -28,16 +28,14 @@ from worker.ops.health.connections import CheckConnections
 from worker.runtime.series import fleet_series
 from worker.runtime.stores import build_measures
 from worker.runtime.supplier import build_endpoints, chosen_presets, ledger_of
+from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.redis.progress import ProgressStore
-from worker.stores.registry.answers.corrections import CorrectionTable
-from worker.stores.registry.completeness import CompletenessTable
-from worker.stores.registry.due import DueTable
-from worker.stores.registry.outcomes import OutcomeTable
-from worker.stores.registry.outputs.outbox import count_waiting_by_kind
-from worker.stores.registry.overview import Overview
-from worker.stores.registry.policies import PolicyTable
+from worker.stores.registry.due import DueTable, PolicyTable
+from worker.stores.registry.fleet_counts import Overview
+from worker.stores.registry.outcomes import CompletenessTable, OutcomeTable
+from worker.stores.registry.outputs import count_waiting_by_kind
+from worker.stores.registry.supplier_answers import CorrectionTable
 from worker.sync.audit import load_audit_summary
 
 SILENT_S: Final = 60.0  # A worker sends a heartbeat every 4 s.

@@ -17,8 +17,7 @@ from celery.worker import state
 
 from worker.errors import WorkerError
 from worker.metrics import MESSAGES_GIVEN_BACK
-from worker.stores.redis.broker import BrokerMessages
-from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
+from worker.stores.redis.heartbeats import BrokerMessages, Heartbeats, WorkerHeartbeat
 
 log = logging.getLogger("releve.heartbeat")
 INTERVAL_S: Final = 4.0

@@ -9,7 +9,8 @@ A worker must survive the loss of its broker at any moment.  Two things are need
   acknowledged (tests/acceptance: test_sentinel.py, test_watchdog.py).  No upstream issue was found.
 - After it has connected again, a worker forgets what it had taken by the lost connection: retries that wait for their
   countdown, and the acknowledgements of tasks that still run.  These messages stay in its hash of unacknowledged ones
-  (worker/stores/redis/broker.py) until the visibility time-out, and since the worker lives nobody else gives them back.
+  (worker/stores/redis/heartbeats.py) until the visibility time-out, and since the worker lives nobody else gives them
+  back.
   ``FormerDeliveries`` does, before the new connection takes its first message.
 """
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from worker.stores.redis.child_processes import Supervisor
+from worker.stores.child_processes import Supervisor
 
 _POLL_S = 1.0  # Nobody waits for the message of a part's end.
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from config.brokers import AMQP_SCHEMES
 from config.settings import ConfigError, Settings
 from worker.domain.networks import is_loopback_host, is_public_host
-from worker.stores.redis.addresses import parse_sentinels
+from worker.stores.redis import parse_sentinels
 
 PLAIN_HTTP: Final = "RELEVE_PLAIN_HTTP"
 _TLS_MODES: Final = ("require", "verify-ca", "verify-full")  # With "prefer", the default, a line may stay plain.

@@ -27,8 +27,8 @@ from worker.runtime.current import get_runtime
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import redis_address
 from worker.runtime.supplier import build_endpoints
-from worker.stores.measures.base import Layout, wrong_layout
-from worker.stores.measures.factory import open_couchdb
+from worker.stores.measures import open_couchdb
+from worker.stores.measures.measure_store import Layout, wrong_layout
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.heartbeats import Heartbeats
 
@@ -151,7 +151,7 @@ def _check_couchdb(settings: Settings) -> None:
     server = open_couchdb(settings.measures(), settings.store_timeout_s)
     if server is None:
         return
-    from worker.stores.measures.couchdb_http import (
+    from worker.stores.measures.couchdb import (
         ServerUnsuitable,
         check_server,  # Not where measures are in SQL.
     )

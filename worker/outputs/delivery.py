@@ -36,8 +36,7 @@ from worker.outputs.base import Change, Output, OutputAccount
 from worker.outputs.options import OutputKind, OutputOptions, OutputParts, require_address
 from worker.stores.redis.locks import Locks
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.outputs.outbox import BEGINNING, OutboxTable, WaitingChange
-from worker.stores.registry.outputs.outputs import OutputState, OutputTable
+from worker.stores.registry.outputs import BEGINNING, OutboxTable, OutputState, OutputTable, WaitingChange
 
 log = logging.getLogger("releve.outputs")
 LONGEST_RUN_S: Final = 60.0  # After which the next run goes on.

@@ -33,7 +33,7 @@ from worker.outputs.base import Change, OutputAccount
 from worker.outputs.home_assistant_socket import HomeAssistantAddress, HomeAssistantSession, parse_address
 from worker.outputs.options import OutputKind, OutputOptions, OutputParts
 from worker.outputs.statistic_days import StatisticReader
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 from worker.texts import LANGUAGES, translate
 
 SOURCE: Final = "releve"  # The first part of each identifier.

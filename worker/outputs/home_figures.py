@@ -9,7 +9,7 @@ from datetime import date, datetime
 from worker.domain.documents import ALL_KEYS, Document, KeyRange, key_of, key_range
 from worker.domain.series import Period, Series
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 
 
 @dataclass(frozen=True, slots=True)

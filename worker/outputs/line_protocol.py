@@ -36,7 +36,7 @@ from worker.errors import AnswerTooLarge, NotDelivered, SupplierTooSlow
 from worker.outputs.base import Change, OutputRefused
 from worker.outputs.options import OutputKind, OutputOptions, OutputParts
 from worker.outputs.points import to_lines
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 
 _MOST_LINES: Final = 5_000
 _TIMEOUTS_S: Final = (5.0, 20.0)

@@ -29,7 +29,7 @@ from worker.outputs.base import Change, OutputAccount
 from worker.outputs.home_figures import EnergyFigures, read_figures
 from worker.outputs.mqtt_client import PORTS, MqttBroker, RetainedMessage
 from worker.outputs.options import OutputKind, OutputOptions, OutputParts
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 from worker.texts import LANGUAGES, translate
 
 _EXPIRES_AFTER_S: Final = 3 * 86_400

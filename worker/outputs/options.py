@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from worker.domain.clock import Clock
 from worker.domain.networks import Network
 from worker.outputs.base import Output, OutputAccount
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 
 
 @dataclass(frozen=True)

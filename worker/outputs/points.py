@@ -31,7 +31,7 @@ from worker.domain.tariffs import day_energies, read_registers
 from worker.domain.totals import to_peaks
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
 from worker.outputs.base import Change
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 
 _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
 _ALL_REGISTERS: Final = "total"  # The tariff period of a meter that counts in one register alone.

@@ -11,7 +11,7 @@ from worker.domain.documents import ALL_KEYS, key_range, to_reading
 from worker.domain.series import Doctype
 from worker.domain.statistics import DayAmounts, Statistic, StatisticRow, daily_amounts, to_days, to_rows
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date
-from worker.stores.measures.base import Document, MeasureStore
+from worker.stores.measures.measure_store import Document, MeasureStore
 
 
 @dataclass(frozen=True)

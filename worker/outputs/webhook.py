@@ -25,7 +25,7 @@ from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date, local_
 from worker.errors import NotDelivered
 from worker.outputs.base import Change, OutputRefused
 from worker.outputs.options import OutputKind, OutputOptions, OutputParts
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 
 MOST_READINGS: Final = 5_000
 SHORTEST_SECRET: Final = 32

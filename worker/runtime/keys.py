@@ -13,8 +13,7 @@ from pydantic import SecretStr
 
 from config.settings import ConfigError, Settings
 from worker.logs import REDACTOR
-from worker.stores.encryption import KeyedHashes, Purpose, generate_key
-from worker.stores.sealing import Sealer
+from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key
 
 # The files in the data folder.
 TOKEN_KEYS: Final = "token.keys"  # noqa: S105 - a file's name

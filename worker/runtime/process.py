@@ -59,37 +59,26 @@ from worker.runtime import keys, stores, supplier
 from worker.runtime.series import fleet_series, is_offered
 from worker.runtime.web import WebAccess, build_mail_service, build_web_access
 from worker.stores.encryption import Purpose
-from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
+from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind
+from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import check_eviction, connect
-from worker.stores.redis.connection_requests import ConnectionRequests
-from worker.stores.redis.consent_flows import ConsentFlows
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.redis.locks import Locks
-from worker.stores.redis.progress import ProgressStore
-from worker.stores.redis.proof_files import ProofFiles
-from worker.stores.redis.rate_limits import RateLimiter
-from worker.stores.registry.access.audit import AuditTable
-from worker.stores.registry.access.sessions import SessionTable
+from worker.stores.redis.locks import Locks, RateLimiter
+from worker.stores.redis.pending_consents import ConnectionRequests, ConsentFlows, ProofFiles
+from worker.stores.registry.access_keys import SessionTable
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.answers.corrections import CorrectionTable
-from worker.stores.registry.answers.raw_answers import RawAnswerTable
-from worker.stores.registry.answers.unknown_answers import QuarantineTable
-from worker.stores.registry.api_tokens import ApiTokenTable
-from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.evidence.check import EvidenceCheck
-from worker.stores.registry.evidence.older_consents import import_older_consents
-from worker.stores.registry.hashed_meters.erasures import ErasureTable
-from worker.stores.registry.hashed_meters.reading_tries import ReadingTryTable
-from worker.stores.registry.households.homes import HomeTable
+from worker.stores.registry.api_tokens import ApiTokenTable, TenantTable
+from worker.stores.registry.audit import AuditTable
+from worker.stores.registry.consents import ConsentTable, PendingRefusals
+from worker.stores.registry.erased_meters import ErasureTable, ReadingTryTable
+from worker.stores.registry.evidence import EvidenceCheck, import_older_consents
+from worker.stores.registry.households import HomeTable
 from worker.stores.registry.notices import NoticeTable
-from worker.stores.registry.outputs.outbox import OutboxTable
-from worker.stores.registry.outputs.outputs import OutputTable
-from worker.stores.registry.proxy.clients import ProxyClientTable
-from worker.stores.registry.proxy.grants import ProxyGrantTable
-from worker.stores.registry.refusals import PendingRefusals
+from worker.stores.registry.outputs import OutboxTable, OutputTable
+from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable
 from worker.stores.registry.rights import RightTable
-from worker.stores.registry.tenants import TenantTable
+from worker.stores.registry.supplier_answers import CorrectionTable, QuarantineTable, RawAnswerTable
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore, token_lock
 from worker.sync.answer_watch import AnswerWatch
 from worker.sync.audit import Auditor

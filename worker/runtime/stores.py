@@ -7,11 +7,10 @@ from contextlib import ExitStack
 from config.settings import ConfigError, Settings
 from worker.domain.lanes import BROKER_PREFIX
 from worker.stores.database import Database
-from worker.stores.measures.base import Layout
-from worker.stores.measures.factory import open_measures
-from worker.stores.measures.instrumented import InstrumentedStore
-from worker.stores.redis.broker import BrokerMessages
+from worker.stores.measures import InstrumentedStore, open_measures
+from worker.stores.measures.measure_store import Layout
 from worker.stores.redis.connection import connect, is_redis
+from worker.stores.redis.heartbeats import BrokerMessages
 from worker.stores.registry.migrations import require_schema
 
 

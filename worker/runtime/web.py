@@ -16,15 +16,12 @@ from worker.domain.clock import Clock
 from worker.domain.networks import parse_networks
 from worker.runtime.keys import build_sealer, session_keys
 from worker.stores.database import Database
-from worker.stores.encryption import KeyedHashes, Purpose, Signer
-from worker.stores.redis.rate_limits import RateLimiter
-from worker.stores.registry.access.keys import AccessKeyTable
-from worker.stores.registry.access.operators import OperatorTable
+from worker.stores.encryption import KeyedHashes, Purpose, Sealer, Signer
+from worker.stores.redis.locks import RateLimiter
+from worker.stores.registry.access_keys import AccessKeyTable, OperatorTable
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.households.households import HouseholdTable
-from worker.stores.registry.households.mail_addresses import MailAddressTable
+from worker.stores.registry.households import HouseholdTable, MailAddressTable
 from worker.stores.registry.notices import NoticeTable
-from worker.stores.sealing import Sealer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

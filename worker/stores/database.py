@@ -52,7 +52,7 @@ from worker.errors import OperatorFault, StoreUnavailable
 from worker.metrics import STORE_ERRORS
 
 if TYPE_CHECKING:
-    from worker.stores.sealing import Sealer
+    from worker.stores.encryption import Sealer
 
 
 _DRIVERS: Final = ("pysqlite", "psycopg")

@@ -15,9 +15,9 @@ from typing import Final
 
 from worker.errors import WorkerError
 from worker.logs import fields
-from worker.stores.redis.progress import ProgressStore
+from worker.stores.encryption import Sealer
+from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.sealing import Sealer
 
 log = logging.getLogger("releve.tokens")
 _LOCK_MAX_S: Final = 90.0  # Longer than one exchange of tokens with all its time-outs.

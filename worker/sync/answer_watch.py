@@ -20,9 +20,8 @@ from worker.domain.consents import Notice, NoticeKind
 from worker.domain.series import Series
 from worker.domain.windows import civil_date
 from worker.errors import StoreUnavailable
-from worker.stores.registry import consent_rows
-from worker.stores.registry.answers.raw_answers import RawAnswerTable
-from worker.stores.registry.answers.unknown_answers import QuarantineResult, QuarantineTable
+from worker.stores.registry import notices
+from worker.stores.registry.supplier_answers import QuarantineResult, QuarantineTable, RawAnswerTable
 
 log = logging.getLogger("releve.answers")
 _WRITE_EVERY: Final = timedelta(minutes=1)
@@ -113,4 +112,4 @@ class AnswerWatch:
             reason, subject = "quarantine_full", civil_date(now).isoformat()
         else:
             reason, subject = deviation.kind.value, f"{deviation.fingerprint}@{now.isoformat(timespec='seconds')}"
-        return consent_rows.build_notices(self.channels, NoticeKind.SUPPLIER_CHANGED, reason, subject, now)
+        return notices.build_notices(self.channels, NoticeKind.SUPPLIER_CHANGED, reason, subject, now)

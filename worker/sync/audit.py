@@ -18,10 +18,10 @@ from worker.domain.messages import WindowJob
 from worker.domain.series import Series
 from worker.domain.tariffs import SequenceBreak
 from worker.domain.windows import ONE_DAY, DateWindow, plan_look_back, plan_repair
-from worker.stores.measures.base import MeasureStore
-from worker.stores.redis.progress import ProgressStore
+from worker.stores.measures.measure_store import MeasureStore
+from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.answers.corrections import CorrectionTable
+from worker.stores.registry.supplier_answers import CorrectionTable
 from worker.sync.claims import WindowClaims
 from worker.sync.measure_checks import MeasureChecks
 from worker.sync.window import WindowSync

@@ -31,8 +31,7 @@ from worker.domain.messages import (
 )
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_look_back
-from worker.stores.redis.claims import member_of
-from worker.stores.redis.progress import ProgressStore
+from worker.stores.redis.claims import ProgressStore, member_of
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.history import History
 

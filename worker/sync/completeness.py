@@ -26,9 +26,9 @@ from worker.domain.documents import ALL_KEYS, key_range, to_entry
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, DateWindow, day_length, split_window
 from worker.errors import StoreUnavailable
-from worker.stores.measures.base import MeasureStore
-from worker.stores.redis.progress import ProgressStore
-from worker.stores.registry.completeness import CompletenessTable
+from worker.stores.measures.measure_store import MeasureStore
+from worker.stores.redis.claims import ProgressStore
+from worker.stores.registry.outcomes import CompletenessTable
 
 _MAX_TRIES: Final = 10
 

@@ -24,8 +24,7 @@ from worker.domain.schedule import NIGHTS_WITHOUT_CURVE
 from worker.domain.series import SMALLEST_FIRST, Series
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_look_back, plan_repair
 from worker.stores.redis.claims import member_of, series_of_member
-from worker.stores.registry.due import DueRow, DueTable, SeriesDays
-from worker.stores.registry.policies import PolicyTable
+from worker.stores.registry.due import DueRow, DueTable, PolicyTable, SeriesDays
 from worker.sync.claims import HISTORY_LANES, NIGHTLY_LANE, REPAIR_LANE, WindowClaims, most_waiting
 
 _AGAIN_SHARE: Final = 10  # A tenth of the nightly room is kept for tries after a failure.

@@ -26,7 +26,7 @@ from worker.domain.series import Granularity, Quantity, Series
 from worker.domain.tariffs import day_energies
 from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, civil_date, to_windows
 from worker.logs import fields
-from worker.stores.redis.progress import ProgressStore
+from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.sync.results import ResultRecorder
 from worker.sync.window import WindowSync

@@ -29,9 +29,8 @@ from worker.domain.windows import (
     subtract_windows,
     to_windows,
 )
-from worker.stores.measures.base import Document, MeasureStore
-from worker.stores.redis.coverage import SeriesCoverage
-from worker.stores.redis.progress import ProgressStore
+from worker.stores.measures.measure_store import Document, MeasureStore
+from worker.stores.redis.claims import ProgressStore, SeriesCoverage
 from worker.stores.registry.accounts import AccountRegistry
 
 _GATEWAY_CURVE_DAYS: Final = 70  # Of each day: ten calls. What is older comes sooner from the files of one's meter.

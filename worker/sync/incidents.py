@@ -31,7 +31,7 @@ from worker.errors import IncidentOpen, StoreUnavailable, WorkerError
 from worker.logs import fields
 from worker.metrics import INCIDENTS, WINDOWS_HELD
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.registry import consent_rows
+from worker.stores.registry import notices
 from worker.stores.registry.notices import NoticeTable
 
 log = logging.getLogger("releve.incidents")
@@ -207,7 +207,7 @@ class Incidents:
         now = self._now()
         reason, about = incident.kind.value, f"{incident.slot}@{incident.began_at.isoformat(timespec='microseconds')}"
         try:
-            self._notices.insert_new(consent_rows.build_notices(self._channels, kind, reason, about, now))
+            self._notices.insert_new(notices.build_notices(self._channels, kind, reason, about, now))
         except StoreUnavailable as error:
             _log_not_recorded(error)
 

@@ -30,8 +30,8 @@ from worker.domain.documents import ALL_KEYS, Document, Entry, KeyRange, key_ran
 from worker.domain.series import Doctype, Granularity, Series, of_supplier
 from worker.domain.tariffs import SequenceBreak, day_energies, find_breaks
 from worker.domain.windows import ONE_DAY, DateWindow, split_window
-from worker.stores.measures.base import MeasureStore
-from worker.stores.registry.answers.corrections import CorrectionTable
+from worker.stores.measures.measure_store import MeasureStore
+from worker.stores.registry.supplier_answers import CorrectionTable
 
 _DAYS_AT_ONCE: Final = 31
 

@@ -18,7 +18,7 @@ from worker.domain.packing import PACKED_SERIES
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
-from worker.stores.measures.base import Document, DocumentsByDoctype, MeasureStore
+from worker.stores.measures.measure_store import Document, DocumentsByDoctype, MeasureStore
 
 # Days of load curve in memory and in one request.
 _CURVE_DAYS: Final = 31

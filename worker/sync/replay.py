@@ -20,8 +20,8 @@ from worker.domain.documents import Entry
 from worker.domain.messages import WindowJob, WindowResult, Writes, to_job
 from worker.domain.windows import DateWindow, civil_date
 from worker.errors import MalformedAnswer, StoreUnavailable
-from worker.stores.registry.answers.raw_answers import RawAnswerTable
-from worker.stores.registry.completeness import CompletenessTable
+from worker.stores.registry.outcomes import CompletenessTable
+from worker.stores.registry.supplier_answers import RawAnswerTable
 from worker.sync.results import ResultRecorder
 from worker.sync.window import MAX_RACES, WindowSync
 

@@ -36,10 +36,10 @@ from worker.errors import (
 )
 from worker.logs import fields
 from worker.metrics import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, error_kind
-from worker.stores.redis.progress import ProgressStore
+from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.answers.corrections import Correction, CorrectionTable
 from worker.stores.registry.outcomes import DueChanges
+from worker.stores.registry.supplier_answers import Correction, CorrectionTable
 from worker.sync.claims import WindowClaims
 from worker.sync.history import History
 from worker.sync.incidents import Incidents

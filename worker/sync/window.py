@@ -55,9 +55,9 @@ from worker.domain.series import Doctype
 from worker.domain.totals import activation_in, keep_different, lacking_in, total_entries, total_key
 from worker.domain.windows import DateWindow, IntervalReading, civil_date
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
-from worker.stores.measures.base import DocumentsByDoctype, MeasureStore
+from worker.stores.measures.measure_store import DocumentsByDoctype, MeasureStore
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.outputs.outbox import OutboxTable
+from worker.stores.registry.outputs import OutboxTable
 from worker.sync.incidents import Incidents
 
 MAX_RACES: Final = 20  # Lost races for one window, before the store counts as unavailable.

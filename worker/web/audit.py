@@ -24,7 +24,7 @@ from worker.domain.clock import real_clock
 from worker.errors import WorkerError
 from worker.logs import fields
 from worker.runtime.process import Runtime
-from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.addresses import client_address
 
 log = logging.getLogger("releve.audit")

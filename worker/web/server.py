@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from worker.stores.redis.sockets import address_of, listen
+from worker.stores.sockets import address_of, listen
 from worker.web.connection_limits import ConnectionLimits, ConnectionRegister, fit_descriptors
 from worker.web.http_protocol import BoundedProtocol
 from worker.web.repeated_lines import limit_repeated_lines

@@ -17,7 +17,7 @@ from worker.domain.account import Account
 from worker.domain.connection_request import ConnectedAccount
 from worker.domain.sessions import AccessKey, KeyKind
 from worker.runtime.web import WebAccess
-from worker.stores.registry.households.households import Household
+from worker.stores.registry.households import Household
 
 SESSION_COOKIE: Final = "releve_session"
 OPERATOR_COOKIE: Final = "releve_operator"

@@ -24,8 +24,8 @@ from tests.support import servers
 from tests.support.commands import CommandResult, run_releve
 from tests.support.couchdb_users import new_user
 from tests.support.waiting import DEADLINE_S, until
-from worker.stores.measures.factory import couchdb_user
-from worker.stores.redis.child_processes import Supervisor, free_port
+from worker.stores.child_processes import Supervisor, free_port
+from worker.stores.measures import couchdb_user
 from worker.stores.redis.embedded import find_server
 
 BIN = Path(sys.executable).parent

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from tests.support.api_service import ApiService, open_api_service
 from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES
-from worker.stores.redis.rate_limits import Rate
+from worker.stores.redis.locks import Rate
 from worker.web.api import auth, create_described_app, router
 
 pytestmark = pytest.mark.rest

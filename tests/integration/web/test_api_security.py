@@ -21,7 +21,7 @@ from tests.support.factories import NOW
 from worker.domain.account import AccountState
 from worker.domain.sessions import Scope
 from worker.runtime.web import build_web_access
-from worker.stores.redis.rate_limits import RateLimiter
+from worker.stores.redis.locks import RateLimiter
 from worker.web.api import auth
 from worker.web.api.auth import CSRF_HEADER
 from worker.web.sessions import SESSION_COOKIE, Session, open_session

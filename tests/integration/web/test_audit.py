@@ -23,8 +23,8 @@ from worker.domain.audit_entry import AuditEntry, AuditFilter
 from worker.domain.sessions import Scope
 from worker.errors import StoreUnavailable
 from worker.runtime.process import Runtime
-from worker.stores.redis.rate_limits import Rate
-from worker.stores.registry.access.audit import AuditTable
+from worker.stores.redis.locks import Rate
+from worker.stores.registry.audit import AuditTable
 from worker.web import audit
 from worker.web.api.auth import CSRF_HEADER
 from worker.web.app import create_app

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.connect_service import METER, OTHER, ConnectService, changed, query_of
-from worker.stores.redis.consent_flows import ConsentFlows
+from worker.stores.redis.pending_consents import ConsentFlows
 from worker.web.consent.browser_names import BROWSER_COOKIE
 from worker.web.sessions import SESSION_COOKIE, Session, load_session, open_session
 

@@ -15,7 +15,7 @@ from tests.support.waiting import DEADLINE_S
 from tests.support.web_server import RunningServer, running_server
 from worker.domain.sessions import KeyKind, Scope
 from worker.errors import StoreUnavailable
-from worker.stores.registry.households.households import find_households
+from worker.stores.registry.households import find_households
 from worker.web.sessions import SESSION_COOKIE
 
 pytestmark = pytest.mark.sockets

@@ -14,8 +14,8 @@ from tests.support.household_pages import csrf_of
 from tests.support.registries import all_rows
 from worker.domain.account import AccountState
 from worker.errors import StoreUnavailable
-from worker.stores.ledger_file import LedgerEntry, LedgerKind, LedgerPosition
-from worker.stores.redis.connection_requests import ConnectionRequests
+from worker.stores.erasure_ledger import LedgerEntry, LedgerKind, LedgerPosition
+from worker.stores.redis.pending_consents import ConnectionRequests
 from worker.stores.registry.accounts import AccountRegistry
 
 

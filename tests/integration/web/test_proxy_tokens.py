@@ -16,7 +16,7 @@ from worker.accounts.proxy.supplier_calls import MOST_AT_ONCE
 from worker.clients.tokens import Token
 from worker.domain.consents import EndReason
 from worker.domain.oauth_proxy import challenge_of
-from worker.stores.registry.proxy.grants import ProxyGrantTable
+from worker.stores.registry.proxy import ProxyGrantTable
 from worker.stores.registry.tables import PROXY_GRANTS
 from worker.stores.token_store import ApplicationTokenStore
 

@@ -19,11 +19,10 @@ from sqlalchemy import delete, insert, select, update
 from tests.support.api_service import ApiService, ApiServices, sign_in
 from worker.domain.sessions import KeyKind
 from worker.stores.database import place_of
-from worker.stores.encryption import KeyedHashes, Purpose, SecretTexts, Signer
-from worker.stores.registry.access.keys import AccessKeyTable
-from worker.stores.registry.households.households import HouseholdTable
+from worker.stores.encryption import KeyedHashes, Purpose, Sealer, SecretTexts, Signer
+from worker.stores.registry.access_keys import AccessKeyTable
+from worker.stores.registry.households import HouseholdTable
 from worker.stores.registry.tables import ACCESS_KEYS, ACCOUNTS, HOUSEHOLD_ACCOUNTS, HOUSEHOLDS
-from worker.stores.sealing import Sealer
 from worker.web.api.auth import CSRF_HEADER
 from worker.web.sessions import OPERATOR_COOKIE, SESSION_COOKIE
 

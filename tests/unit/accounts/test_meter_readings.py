@@ -19,7 +19,7 @@ from worker.domain.series import contract_series, registers_of
 from worker.errors import OperatorFault, SeriesNotOffered, SupplierUnavailable, WorkerError
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.hashed_meters.reading_tries import ReadingTryTable
+from worker.stores.registry.erased_meters import ReadingTryTable
 
 NOW = datetime(2024, 7, 25, 10, tzinfo=UTC)  # 12:00 in Paris: 36 h after the midnight that the supplier tells.
 TODAY = date(2024, 7, 25)

@@ -9,7 +9,7 @@ import pytest
 from worker.cli.freshness import count_by_hour_of_day, print_freshness, sparkline
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY
-from worker.stores.registry.completeness import HourFreshness
+from worker.stores.registry.outcomes import HourFreshness
 
 
 def test_freshness_is_gathered_by_the_hour_on_the_meters_clock() -> None:

@@ -8,7 +8,7 @@ from tests.support.factories import NOW
 from worker.cli.history import _to_row
 from worker.domain.documents import REMOVED
 from worker.domain.series import Doctype
-from worker.stores.registry.answers.corrections import Correction
+from worker.stores.registry.supplier_answers import Correction
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from tests.support.canned_server import CannedAnswer, CannedServer, answer, canned_server
 from tests.support.commands import CommandResult
 from tests.support.installation import new_installation
-from worker.stores.measures.base import Layout, database_name, doctypes_of, nightly_doctypes
+from worker.stores.measures.measure_store import Layout, database_name, doctypes_of, nightly_doctypes
 
 pytestmark = pytest.mark.sockets
 

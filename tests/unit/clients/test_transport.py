@@ -30,7 +30,7 @@ from worker.errors import (
     SupplierUnavailable,
     SupplierUnreachable,
 )
-from worker.stores.redis.child_processes import free_port
+from worker.stores.child_processes import free_port
 
 pytestmark = pytest.mark.sockets
 

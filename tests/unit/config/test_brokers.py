@@ -11,7 +11,7 @@ from kombu import Connection
 
 from config.brokers import build_broker_options, check_broker_url
 from config.settings import ConfigError, Settings
-from worker.stores.redis.addresses import Sentinels, check_redis_url, parse_sentinels
+from worker.stores.redis import Sentinels, check_redis_url, parse_sentinels
 
 SECRET = "s3cret"
 SENTINELS = f"sentinel://user:{SECRET}%40@h1,h2:26380,[::1]:26381/3?master=homes&sentinel_password=an0ther"

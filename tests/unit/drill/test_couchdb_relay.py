@@ -7,7 +7,7 @@ import pytest
 from drill.faults import CouchdbRelay, FaultKind
 from tests.support.canned_server import answer, canned_server
 from worker.errors import StoreUnavailable
-from worker.stores.measures.couchdb_http import CouchServer
+from worker.stores.measures.couchdb import CouchServer
 
 pytestmark = pytest.mark.sockets
 

@@ -17,7 +17,7 @@ from worker.errors import NotDelivered
 from worker.outputs.base import OutputRefused
 from worker.outputs.line_protocol import LineProtocolOutput, build, to_target
 from worker.outputs.options import OutputOptions, OutputParts
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 
 TOKEN = "t0ken-of-influx"
 DONE = answer(204, "")

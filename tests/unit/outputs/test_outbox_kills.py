@@ -26,10 +26,9 @@ from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.outputs.base import Change, OutputAccount
 from worker.stores.database import Database
-from worker.stores.measures.base import NO_ROWS, Rows
+from worker.stores.measures.measure_store import NO_ROWS, Rows
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.outputs.outbox import OutboxTable
-from worker.stores.registry.outputs.outputs import OutputTable
+from worker.stores.registry.outputs import OutboxTable, OutputTable
 from worker.sync.window import WindowSync
 
 DAYS: Final = [date(2024, 7, 10) + number * ONE_DAY for number in range(6)]

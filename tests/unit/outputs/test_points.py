@@ -17,7 +17,7 @@ from worker.domain.series import Doctype, Series
 from worker.domain.windows import PARIS, local_midnight
 from worker.outputs.base import Change
 from worker.outputs.points import MEASUREMENTS, energy_measurement, to_lines
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 
 CLOCK_CHANGE = date(2024, 10, 27)  # It has 25 hours.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worker.stores.redis.child_processes import last_log_line
+from worker.stores.child_processes import last_log_line
 
 
 def test_the_last_line_of_a_log_is_the_last_one_with_words(tmp_path: Path) -> None:

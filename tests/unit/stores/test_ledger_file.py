@@ -12,7 +12,7 @@ import pytest
 from tests.support.processes import NEW_PROCESSES
 from worker.errors import StoreUnavailable
 from worker.stores.encryption import KeyedHashes
-from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind, LedgerRefused
+from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind, LedgerRefused
 
 OLD, NEW = "o" * 40, "n" * 40
 AT = datetime(2024, 7, 25, 7, tzinfo=UTC)

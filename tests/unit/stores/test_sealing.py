@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from tests.support.registries import seal_as_before
 from worker.errors import OperatorFault
 from worker.stores.database import place_of
-from worker.stores.encryption import Purpose, generate_key
+from worker.stores.encryption import Purpose, Sealer, generate_key, read_sealing_time
 from worker.stores.registry.tables import TOKENS
-from worker.stores.sealing import Sealer, read_sealing_time
 
 OLD, NEW = generate_key(), generate_key()
 PLACE = place_of(TOKENS.c.sealed, "t1")

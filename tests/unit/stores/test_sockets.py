@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from worker.stores.redis.sockets import address_of
+from worker.stores.sockets import address_of
 
 
 class Listener:

@@ -21,7 +21,7 @@ from worker.domain.consents import NoticeKind
 from worker.domain.series import Doctype, Series
 from worker.errors import MalformedAnswer, StoreUnavailable
 from worker.stores.encryption import generate_key
-from worker.stores.registry.answers.unknown_answers import MAX_ROWS, QuarantineTable
+from worker.stores.registry.supplier_answers import MAX_ROWS, QuarantineTable
 from worker.stores.registry.tables import NOTICES
 from worker.sync.answer_watch import AnswerWatch
 

@@ -13,7 +13,7 @@ from worker.domain.consistency import Cause, Law
 from worker.domain.messages import WindowJob
 from worker.domain.series import USUAL_SERIES, Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow
-from worker.stores.registry.answers.corrections import CorrectionTable
+from worker.stores.registry.supplier_answers import CorrectionTable
 from worker.sync.audit import AuditSummary
 
 LENGTHS = {Series.DAILY: 30, Series.LOAD_CURVE: 28}

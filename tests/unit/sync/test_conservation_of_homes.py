@@ -21,7 +21,7 @@ from worker.domain.documents import ALL_KEYS, Entry, round_as_stored, to_entry
 from worker.domain.series import Doctype, Period, Series, find_doctype, of_supplier
 from worker.domain.tariffs import day_energies, find_breaks
 from worker.domain.windows import ONE_DAY, DateWindow
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 from worker.sync.measure_checks import MeasureChecks
 
 ELECTRICITY = of_supplier("enedis")

@@ -22,8 +22,8 @@ from worker.domain.series import USUAL_SERIES, Series, of_supplier
 from worker.errors import SupplierUnavailable
 from worker.stores.database import Database
 from worker.stores.encryption import generate_key
-from worker.stores.measures.base import MeasureStore
-from worker.stores.redis.progress import ProgressStore
+from worker.stores.measures.measure_store import MeasureStore
+from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.claims import WindowClaims
 from worker.sync.due import DueWindows

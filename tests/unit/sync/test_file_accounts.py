@@ -12,7 +12,7 @@ from worker.accounts.assertion import AccountAssertion
 from worker.domain.files.cells import FileRefused
 from worker.domain.series import daily_of
 from worker.stores.encryption import KeyedHashes
-from worker.stores.registry.hashed_meters.erasures import ErasureTable
+from worker.stores.registry.erased_meters import ErasureTable
 from worker.sync.file_accounts import FileAccounts
 
 POWER = days_file({date(2024, 7, 1): 9000})

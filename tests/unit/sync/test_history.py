@@ -17,7 +17,7 @@ from worker.domain.answers import Answer, AnswerKind
 from worker.domain.documents import ALL_KEYS
 from worker.domain.series import USUAL_SERIES, Doctype, Series, intervals_of
 from worker.domain.windows import ONE_DAY, DateWindow
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.registry.tables import ACCOUNTS
 from worker.sync.history import covered_days
 

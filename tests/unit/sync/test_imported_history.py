@@ -18,7 +18,7 @@ from worker.domain.reasons import Reason
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import UnknownAccount
-from worker.stores.registry.answers.corrections import CorrectionTable
+from worker.stores.registry.supplier_answers import CorrectionTable
 from worker.sync.completeness import LedgerRebuilder
 from worker.sync.file_import import FileImporter
 

@@ -45,7 +45,7 @@ from worker.domain.documents import ALL_KEYS, Entry, to_document
 from worker.domain.packing import PACKED_SERIES
 from worker.domain.series import USUAL_SERIES, Doctype, Series
 from worker.errors import StoreUnavailable, UnknownAccount, WriteRefused
-from worker.stores.measures.base import Document, MeasureStore
+from worker.stores.measures.measure_store import Document, MeasureStore
 from worker.stores.measures.packed import PackedStore
 
 Packs = dict[Series, MemoryStore]

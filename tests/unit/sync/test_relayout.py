@@ -27,7 +27,7 @@ from worker.domain.packing import PACKED_SERIES
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
-from worker.stores.measures.base import Document, DocumentsByDoctype, MeasureStore
+from worker.stores.measures.measure_store import Document, DocumentsByDoctype, MeasureStore
 from worker.sync.relayout import LayoutMigrator, MigrationCounts
 
 

@@ -37,9 +37,8 @@ from worker.domain.series import USUAL_SERIES, Doctype, Series, of_supplier
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import MalformedAnswer, StoreUnavailable, UnknownAccount
 from worker.stores.encryption import generate_key
-from worker.stores.registry.answers.corrections import CorrectionTable
-from worker.stores.registry.answers.raw_answers import RawAnswerTable
 from worker.stores.registry.outcomes import SeriesOutcome
+from worker.stores.registry.supplier_answers import CorrectionTable, RawAnswerTable
 from worker.sync.replay import ReplayCounts, Replayer
 
 FIRST = date(2024, 7, 18)

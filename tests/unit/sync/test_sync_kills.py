@@ -22,7 +22,7 @@ from tests.support.window_runs import FIRST_RUN, RUNS, SECOND_RUN, Stores, days,
 from worker.domain.messages import WindowResult
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow
-from worker.stores.measures.base import Document
+from worker.stores.measures.measure_store import Document
 
 RESERVED_DAY = date(2024, 7, 24)
 

@@ -35,7 +35,7 @@ from tests.support.window_runs import (
 )
 from worker.domain.series import USUAL_SERIES, Doctype, Series
 from worker.errors import StoreUnavailable, UnknownAccount
-from worker.stores.measures.base import Document
+from worker.stores.measures.measure_store import Document
 
 ALL_RUNS = {**RUNS, **RUNS_WITHOUT_TOTALS}
 

@@ -44,7 +44,7 @@ from worker.domain.documents import REMOVED, to_timestamp
 from worker.domain.series import USUAL_SERIES, Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import DataError, SupplierUnavailable, UnknownAccount, UnknownUsagePoint, WriteRefused
-from worker.stores.measures.base import Document
+from worker.stores.measures.measure_store import Document
 
 JUNE = DateWindow(date(2024, 6, 1), date(2024, 6, 11))
 AUTUMN_WEEK = DateWindow(date(2024, 10, 24), date(2024, 10, 31))

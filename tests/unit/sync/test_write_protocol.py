@@ -39,8 +39,8 @@ from worker.domain.documents import Entry, KeyRange
 from worker.domain.messages import WindowJob, Writes
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow
-from worker.stores.measures.base import MeasureStore
-from worker.stores.measures.factory import open_measures
+from worker.stores.measures import open_measures
+from worker.stores.measures.measure_store import MeasureStore
 from worker.sync import window
 from worker.sync.window import WindowSync
 

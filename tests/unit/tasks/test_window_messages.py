@@ -20,8 +20,7 @@ from worker.domain.messages import WindowJob
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
-from worker.stores.encryption import Purpose, generate_key
-from worker.stores.sealing import Sealer
+from worker.stores.encryption import Purpose, Sealer, generate_key
 
 WINDOW = window_job(
     DateWindow(date(2024, 7, 18), date(2024, 7, 25)), Series.LOAD_CURVE, claim="nightly/1721890000123456"

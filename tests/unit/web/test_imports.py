@@ -17,7 +17,7 @@ from worker.domain.documents import ALL_KEYS
 from worker.domain.files.cells import FileFault
 from worker.domain.series import Doctype
 from worker.domain.sessions import Scope
-from worker.stores.redis.rate_limits import Rate
+from worker.stores.redis.locks import Rate
 from worker.texts import LANGUAGES, translate
 from worker.web.files import imports
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from worker.domain.sessions import KeyKind
-from worker.stores.registry.access.keys import AccessKeyTable
+from worker.stores.registry.access_keys import AccessKeyTable
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.households.households import Household, HouseholdTable
+from worker.stores.registry.households import Household, HouseholdTable
 
 
 @dataclass(frozen=True, kw_only=True)

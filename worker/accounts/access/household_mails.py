@@ -15,8 +15,7 @@ from worker.domain.consents import Notice, NoticeKind
 from worker.errors import NotDelivered
 from worker.stores.encryption import Signer
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.households.households import HouseholdTable
-from worker.stores.registry.households.mail_addresses import MailAddress, MailAddressTable
+from worker.stores.registry.households import HouseholdTable, MailAddress, MailAddressTable
 from worker.texts import translate, translate_code
 
 OFF_PATH = "/access/notices/off"

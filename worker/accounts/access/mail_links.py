@@ -17,11 +17,10 @@ from worker.domain.account import AccountState
 from worker.domain.sessions import KeyKind
 from worker.errors import WorkerError
 from worker.logs import fields
-from worker.stores.redis.rate_limits import Rate, RateLimiter
-from worker.stores.registry.access.keys import AccessKeyTable
+from worker.stores.redis.locks import Rate, RateLimiter
+from worker.stores.registry.access_keys import AccessKeyTable
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.households.households import HouseholdTable
-from worker.stores.registry.households.mail_addresses import MailAddress, MailAddressTable
+from worker.stores.registry.households import HouseholdTable, MailAddress, MailAddressTable
 from worker.texts import translate
 
 log = logging.getLogger("releve.access")

@@ -12,10 +12,8 @@ from datetime import datetime
 from typing import Final
 
 from worker.domain.sessions import KeyKind
-from worker.stores.registry.access.keys import AccessKeyTable
-from worker.stores.registry.access.recovery_texts import RecoveryTexts
-from worker.stores.registry.households.households import Household, HouseholdTable
-from worker.stores.registry.households.mail_addresses import MailAddress, MailAddressTable
+from worker.stores.registry.access_keys import AccessKeyTable, RecoveryTexts
+from worker.stores.registry.households import Household, HouseholdTable, MailAddress, MailAddressTable
 
 CODE: Final = "code"  # In the details of a session: the code that its person has not kept yet.
 _KEPT: Final[Mapping[str, str]] = {"kept": "yes"}  # The details of a code that its person has kept.

@@ -17,8 +17,8 @@ from worker.domain.connection_request import ConnectionRequest, RequestEvent
 from worker.domain.consents import Proof
 from worker.domain.oauth_proxy import ProxyCaller
 from worker.errors import OperatorFault
-from worker.stores.redis.consent_flows import ConsentFlows, place_of_code
-from worker.stores.sealing import Sealer
+from worker.stores.encryption import Sealer
+from worker.stores.redis.pending_consents import ConsentFlows, place_of_code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,8 @@ from worker.domain.lanes import Lane, in_lane
 from worker.domain.oauth_proxy import ProxyGrant
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow, civil_date
-from worker.stores.registry.hashed_meters.erasures import ErasureTable
-from worker.stores.registry.proxy.grants import ProxyGrantTable
+from worker.stores.registry.erased_meters import ErasureTable
+from worker.stores.registry.proxy import ProxyGrantTable
 
 LONGEST_WINDOW_DAYS: Final = 3 * 366
 

@@ -24,8 +24,8 @@ from worker.errors import DataError, TransientError
 from worker.logs import fields
 from worker.stores.database import Database
 from worker.stores.registry import account_rows
-from worker.stores.registry.hashed_meters.erasures import ErasureTable
-from worker.stores.registry.proxy.grants import ProxyGrantTable, ProxyTokens
+from worker.stores.registry.erased_meters import ErasureTable
+from worker.stores.registry.proxy import ProxyGrantTable, ProxyTokens
 
 log = logging.getLogger("releve.proxy")
 TokenAnswer = dict[str, Any]  # The JSON of RFC 6749, 5.1, with the meters as a Cozy stack keeps them.

@@ -40,8 +40,8 @@ from worker.domain.invitation import Invitation, InvitationPurpose, InvitationSt
 from worker.domain.windows import civil_date
 from worker.errors import RateLimited, RightRefused, UnknownUsagePoint
 from worker.logs import fields
-from worker.stores.redis.connection_requests import ConnectionRequests
 from worker.stores.redis.locks import Locks
+from worker.stores.redis.pending_consents import ConnectionRequests
 from worker.stores.registry.rights import RightTable, new_right_id
 
 log = logging.getLogger("releve.consents")

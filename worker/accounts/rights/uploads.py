@@ -9,7 +9,7 @@ from datetime import date
 from worker.accounts.rights.own import OwnRights
 from worker.errors import DataError
 from worker.logs import fields
-from worker.stores.redis.proof_files import ProofFiles
+from worker.stores.redis.pending_consents import ProofFiles
 
 log = logging.getLogger("releve.consents")
 

@@ -34,7 +34,7 @@ from typing import Any, Final, Self
 
 from worker.errors import DataError
 from worker.ops.backups.blocks import MAX_UNPACKED, BadBlock, Checksum, pack, read_blocks, unpack, write_blocks
-from worker.stores.sealing import Sealer
+from worker.stores.encryption import Sealer
 
 FORMAT: Final = 3  # Format 2 was the same, but no block was bound to its place; it is still read.
 HEADER: Final = "releve.json"

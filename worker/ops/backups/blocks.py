@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Any, Final
 
 from worker.errors import OperatorFault
-from worker.stores.sealing import Sealer
+from worker.stores.encryption import Sealer
 
 MAX_LINE: Final = 1_000_000  # Bytes, with the line's end.
 _BLOCK_SIZE: Final = 256_000

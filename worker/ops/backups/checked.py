@@ -16,12 +16,11 @@ from worker.ops.health.connections import missing_sqlite_file
 from worker.runtime.home_mark import refuse_fleet
 from worker.runtime.keys import build_erasure_hashes, build_sealer, has_registry_keys, open_backup_sealer
 from worker.runtime.stores import open_database
-from worker.stores.encryption import Purpose
-from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerPosition, LedgerRefused
+from worker.stores.encryption import Purpose, Sealer
+from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerPosition, LedgerRefused
 from worker.stores.registry import migrations
 from worker.stores.registry.dump import is_empty, open_snapshot
-from worker.stores.registry.seals import TEXT_SEALS
-from worker.stores.sealing import Sealer
+from worker.stores.registry.key_rotation import TEXT_SEALS
 
 FILLED: Final = (
     "nothing was changed: the registry already has accounts; set RELEVE_REGISTRY_URL (or RELEVE_DATA_DIR) to an "

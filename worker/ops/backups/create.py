@@ -22,8 +22,8 @@ from worker.ops.backups.archive import BackupRefused, Row, write_archive
 from worker.runtime.keys import build_backup_sealer, build_erasure_hashes
 from worker.runtime.process import Runtime
 from worker.stores.database import Database
-from worker.stores.ledger_file import LedgerFile, LedgerPosition
-from worker.stores.measures.base import Document, MeasureStore
+from worker.stores.erasure_ledger import LedgerFile, LedgerPosition
+from worker.stores.measures.measure_store import Document, MeasureStore
 from worker.stores.registry import migrations
 from worker.stores.registry.dump import TABLES, describe_older_tables, has_accounts, open_snapshot, read_rows
 from worker.sync.audit import all_accounts

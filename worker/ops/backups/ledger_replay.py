@@ -18,10 +18,10 @@ from worker.domain.account import Account, AccountState
 from worker.domain.windows import civil_date
 from worker.errors import ConsentStopped
 from worker.runtime.process import Runtime
-from worker.stores.ledger_file import LedgerEntry, LedgerKind
+from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.hashed_meters.erasures import ErasureTable
+from worker.stores.registry.erased_meters import ErasureTable
 from worker.stores.registry.rights import withdraw_waiting
 
 _BATCH: Final = 500  # Accounts that are looked up at once.

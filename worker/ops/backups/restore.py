@@ -35,9 +35,9 @@ from worker.ops.backups.create import PAGE_SIZE, measures_member, table_member
 from worker.ops.backups.ledger_replay import LedgerEffect, replay_ledger
 from worker.runtime.home_mark import mark_home
 from worker.runtime.process import Runtime
-from worker.stores.ledger_file import LedgerEntry, LedgerKind
-from worker.stores.measures.base import Document, MeasureStore
-from worker.stores.redis.consent_flows import ConsentFlows
+from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
+from worker.stores.measures.measure_store import Document, MeasureStore
+from worker.stores.redis.pending_consents import ConsentFlows
 from worker.stores.registry.dump import (
     TABLES,
     EndedRights,

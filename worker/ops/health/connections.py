@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from worker.stores.database import Database
-    from worker.stores.measures.couchdb_http import CouchServer
+    from worker.stores.measures.couchdb import CouchServer
 
 
 class CheckConnections:
@@ -76,7 +76,7 @@ class CheckConnections:
     @cached_property
     def couchdb(self) -> CouchServer | None:
         """CouchDB with our user; None where the measures are in SQL."""
-        from worker.stores.measures.factory import open_couchdb
+        from worker.stores.measures import open_couchdb
 
         try:
             return open_couchdb(self.settings.measures(), self.settings.store_timeout_s)

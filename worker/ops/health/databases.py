@@ -18,10 +18,10 @@ from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.runtime.stores import build_measures
 from worker.stores.database import Database
-from worker.stores.measures.base import Layout, database_name, doctypes_of, readings_of, wrong_layout
-from worker.stores.measures.couchdb_http import CouchServer, UserRefused, check_server, read_or_none
+from worker.stores.measures.couchdb import CouchServer, UserRefused, check_server, read_or_none
+from worker.stores.measures.measure_store import Layout, database_name, doctypes_of, readings_of, wrong_layout
 from worker.stores.registry import migrations
-from worker.stores.registry.overview import Overview
+from worker.stores.registry.fleet_counts import Overview
 
 _HOW_TO_CLOSE: Final = (
     "create an administrator ([admins] in local.ini, or COUCHDB_USER and COUCHDB_PASSWORD of its image) and set "

@@ -12,9 +12,8 @@ from sqlalchemy import select
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.runtime.keys import SESSION_KEY, TOKEN_KEYS, build_sealer, has_session_keys, session_keys
-from worker.stores.encryption import Purpose, check_keys
-from worker.stores.registry.seals import TEXT_SEALS, count_old_form
-from worker.stores.sealing import read_sealing_time
+from worker.stores.encryption import Purpose, check_keys, read_sealing_time
+from worker.stores.registry.key_rotation import TEXT_SEALS, count_old_form
 
 MAX_SEALS_CHECKED: Final = 2_000  # Of each kind, the longest unchanged first; a million would take minutes.
 OTHERS: Final = 0o077  # The rights of all users but the owner.

@@ -9,7 +9,7 @@ from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, fail, ok
 from worker.runtime.keys import ERASURE_KEYS, build_erasure_hashes
-from worker.stores.ledger_file import LedgerFile
+from worker.stores.erasure_ledger import LedgerFile
 
 
 def check_ledger(connections: CheckConnections) -> Iterator[CheckNote]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from worker.domain.windows import PARIS
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, ok, warn
-from worker.stores.registry.outputs.outputs import list_outputs
+from worker.stores.registry.outputs import list_outputs
 
 
 def check_outputs(connections: CheckConnections) -> Iterator[CheckNote]:

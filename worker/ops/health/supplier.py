@@ -23,10 +23,10 @@ from worker.runtime.keys import TOKEN_KEYS, build_sealer
 from worker.runtime.series import missing_series
 from worker.runtime.supplier import build_endpoints, chosen_presets, ledger_of, main_supplier
 from worker.stores.encryption import Purpose
+from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import redis_errors
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.redis.progress import ProgressStore
-from worker.stores.registry.overview import Overview
+from worker.stores.registry.fleet_counts import Overview
 from worker.stores.token_store import ApplicationTokenStore
 
 

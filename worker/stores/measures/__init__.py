@@ -1,1 +1,177 @@
-"""Measure stores: one protocol, CouchDB in production and SQL embedded."""
+"""Measure stores: one protocol, CouchDB in production and SQL embedded.
+
+The measure store for a URL: CouchDB in production, or SQL through SQLAlchemy on one machine.
+
+A measure store with metrics: each request is timed, failures are counted, and the layout is checked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+from worker.domain.documents import packed_doctype
+from worker.domain.packing import PACKED_SERIES, UNPACKED_DOCTYPES
+from worker.domain.series import Doctype
+from worker.errors import StoreUnavailable, WriteRefused
+from worker.metrics import STORE_ERRORS, STORE_SECONDS
+from worker.stores.measures.measure_store import (
+    NO_ROWS,
+    DocumentsByDoctype,
+    Layout,
+    MeasureStore,
+    Ranges,
+    Rows,
+    wrong_layout,
+)
+
+if TYPE_CHECKING:
+    from worker.stores.measures.couchdb import CouchDatabase, CouchServer
+
+
+RECHECK_S: Final = 60.0
+
+
+class InstrumentedStore:
+    """A measure store whose results and errors are those of ``store``.
+
+    ``others``: where the other layout would have its readings.  With ``layout``, it refuses to work where there are
+    some: it looks before its first request, and again after an empty read, at most once a minute, because another
+    process may have migrated the measures meanwhile.
+    """
+
+    def __init__(
+        self,
+        store: MeasureStore,
+        others: Sequence[CouchDatabase] = (),
+        layout: Layout | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._others, self._layout, self._clock = store, others, layout, clock
+        # The time from which the layout is checked again; negative before the first check.
+        self._recheck_at = float("inf") if layout is None else -1.0
+
+    def __repr__(self) -> str:
+        return repr(self._store)
+
+    def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
+        with self._request("read"):
+            documents = self._store.read(account_id, ranges, limit)
+        if not any(documents.values()):
+            self._check_layout()
+        return documents
+
+    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
+        with self._request("write"):
+            return self._store.write(documents, removals)
+
+    def erase(self, account_id: str) -> int:
+        with self._request("erase"):
+            return self._store.erase(account_id)
+
+    def prepare(self) -> dict[str, bool]:
+        with self._request("create"):
+            return self._store.prepare()
+
+    def close(self) -> None:
+        self._store.close()
+
+    def has_other_layout(self) -> bool:
+        """Return whether there are readings in the other layout; they are not read, and would be fetched again."""
+        return not all(database.is_empty() for database in self._others)
+
+    @contextmanager
+    def _request(self, operation: str) -> Iterator[None]:
+        """Time a request and count its failure; the first one is preceded by a check of the layout."""
+        if self._recheck_at < 0:
+            self._check_layout()
+        errors = STORE_ERRORS.labels("measures").count_exceptions((StoreUnavailable, WriteRefused))
+        with errors, STORE_SECONDS.labels(operation).time():
+            yield
+
+    def _check_layout(self) -> None:
+        """Raise StoreUnavailable, in one line that says what to do, where the other layout holds readings."""
+        now = self._clock()
+        if self._layout is None or now < self._recheck_at:
+            return
+        if self.has_other_layout():
+            raise StoreUnavailable(wrong_layout(self._layout))
+        self._recheck_at = now + RECHECK_S
+
+
+_COUCHDB: Final = "couchdb+"
+
+
+def open_measures(
+    url: str,
+    *,
+    timeout_s: float = 30.0,
+    prefix: str = "",
+    shards: int | None = None,
+    replicas: int | None = None,
+    layout: str = Layout.PLAIN,
+    guarded: bool = False,
+) -> InstrumentedStore:
+    """Return the measure store; connects to nothing yet.
+
+    The URL is ``couchdb+http://user:password@host:5984/``, ``couchdb+https://…`` or SQLAlchemy's.  ``prefix`` goes
+    before the names of CouchDB databases; ``shards`` and ``replicas`` apply when these are created.  ``guarded``: the
+    store refuses to work where the other layout holds readings.  Raises ValueError, in one line that does not repeat
+    the URL, which may hold a password.
+    """
+    # Each store is imported where it is used, so that a system with SQL does not load CouchDB's package.
+    if (server := open_couchdb(url, timeout_s)) is None:
+        from worker.stores.measures.sql import SqlStore
+
+        store = SqlStore(url, timeout_s)
+        if layout == Layout.PACKED:
+            raise ValueError("RELEVE_LAYOUT=packed needs CouchDB; in an SQL database, unset it")
+        return InstrumentedStore(store)
+    from worker.stores.measures.couchdb import CouchDatabase, CouchStore
+    from worker.stores.measures.packed import PackedStore
+
+    def database(name: str) -> CouchDatabase:
+        return CouchDatabase(server, name, prefix, shards=shards, replicas=replicas)
+
+    plain = {doctype: database(doctype.full_name) for doctype in Doctype}
+    packs = {series: database(packed_doctype(series)) for series in PACKED_SERIES}
+    unpacked = {doctype: plain[doctype] for doctype in UNPACKED_DOCTYPES}
+    guard = Layout(layout) if guarded else None
+    if layout == Layout.PACKED:
+        return InstrumentedStore(
+            PackedStore(packs, CouchStore(unpacked)), [plain[series.inputs] for series in PACKED_SERIES], guard
+        )
+    return InstrumentedStore(CouchStore(plain), list(packs.values()), guard)
+
+
+def open_couchdb(url: str, timeout_s: float) -> CouchServer | None:
+    """Return the CouchDB server of a measures URL, for its set-up; None for a SQL database.
+
+    Raises ValueError, as ``open_measures`` does.
+    """
+    if not url.startswith(_COUCHDB):
+        return None
+    from worker.stores.measures.couchdb import CouchServer
+
+    try:
+        parts = urlsplit(url.removeprefix(_COUCHDB))
+        host, port = parts.hostname, parts.port
+    except ValueError:  # Its text would repeat a part of a password with '/' or '#'.
+        host, port = None, None
+    if host is None or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
+        raise ValueError(
+            "the measures URL must be couchdb+http://USER:PASSWORD@HOST:5984/ or couchdb+https://…; "
+            "write / : @ ? # % in a password as %2F %3A %40 %3F %23 %25"
+        )
+    name = f"[{host}]" if ":" in host else host
+    origin = f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path}"
+    return CouchServer(origin, couchdb_user(url), timeout_s)
+
+
+def couchdb_user(url: str) -> tuple[str, str] | None:
+    """Return the user and password in a CouchDB measures URL, if any."""
+    parts = urlsplit(url.removeprefix(_COUCHDB))
+    return None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))

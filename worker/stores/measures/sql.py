@@ -32,7 +32,7 @@ from sqlalchemy.types import TypeEngine
 from worker.domain.series import DetailType, Doctype
 from worker.errors import WriteRefused
 from worker.stores.database import Database, DatabaseUse, build_insert
-from worker.stores.measures.base import NO_ROWS, Document, DocumentsByDoctype, Ranges, Rows
+from worker.stores.measures.measure_store import NO_ROWS, Document, DocumentsByDoctype, Ranges, Rows
 
 _USE: Final = DatabaseUse(
     "measures",

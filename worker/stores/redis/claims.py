@@ -8,16 +8,47 @@ A claim keeps a window from being published a second time; its expiry lets lost 
 
 The score is the moment of the claim in µs by the server's clock, and no two claims of one script run are equal.  So the
 score also tells the holder: a message that came twice can't release the claim of the next window.
+
+Progress in Redis: finished days, states of runs, claims, and texts that all workers share.
+
+Everything here may be lost; a lost key repeats work.  All keys have one prefix (``releve:``) and plain text values:
+
+    history:<series>:<letters>    hash: account to its finished days (``coverage``)
+    task:<account>:<series>       hash: the state of the last run while it is needed: state ok, window
+                                  2024-06-25/2024-07-25, run_id 20240725T041209.000001, error "",
+                                  answer:data:backfill 2024-07-25T04:12:09+00:00 2024-06-25/2024-07-25
+    inflight:<lane>               sorted set: the windows in flight (``claims``)
+    failures:<account>:<series>   hash: windows of the history that failed (``claims``)
+    secret:<name>                 an encrypted text
+    text:<name>                   a text, such as the summary of the last audit
+    lock:<name>, slot:<name>      ``locks``
+
+The hash of a task takes some 400 bytes.  So that of a good run lasts for 15 minutes, in which waiting commands read it,
+and a good night makes none: its outcome is in the registry for good.
+
+The finished days of each account's series in Redis: the flags of the loaded history.
+
+A million accounts have two million of these, so each one is a field of a small hash, which Redis stores compactly:
+
+    releve:history:daily:k9x   hash: account to the finished windows, oldest first, for example
+                               k9x4w  2021-11-25/2024-11-24
+                               k9xab  ?2024-11-01/2024-11-24
+                               k9xz2  2021-11-25/2022-01-01,2022-02-01/2024-11-24
+
+Since Redis was emptied, the days are known as a whole only once they were read back from the measure store; until then
+the text begins with ``?``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
+from worker.domain.calls import Call, call_to_fields, calls_from_fields
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow
-from worker.stores.redis.connection import PrefixedKeys
+from worker.stores.redis.connection import PrefixedKeys, escape_glob
+from worker.stores.redis.locks import Locks
 
 FAILURES_TTL_S: Final = 24 * 3600
 # KEYS: releve:inflight:nightly.  ARGV: µs that a claim lives (900000000), then members (k9x4w:daily …).
@@ -116,3 +147,189 @@ def member_of(account_id: str, series: str) -> str:
 def series_of_member(member: str) -> str:
     """Return the series in what ``member_of`` returned."""
     return member.rpartition(":")[2]
+
+
+# Ids begin with one of 22 letters and go on with one of 32 signs, so a million accounts make 44 fields a hash.  By
+# default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
+BUCKET_LETTERS: Final = 3
+# Merges windows with the stored ones.  ISO dates sort as texts.
+# KEYS: releve:history:daily:k9x.  ARGV: account (k9x4w), ``add`` or ``replace``, then windows (2024-03-04/2024-03-11).
+# Returns the text that is stored then.
+_STORE = """
+local stored = ARGV[2] == 'add' and (redis.call('HGET', KEYS[1], ARGV[1]) or '?') or ''
+local windows = {unpack(ARGV, 3)}
+for window in string.gmatch(stored, '[%d/-]+') do table.insert(windows, window) end
+table.sort(windows)
+local merged = {}
+for _, window in ipairs(windows) do
+  local first, after = string.match(window, '(.*)/(.*)')
+  local last = merged[#merged]
+  if last and first <= last[2] then
+    if after > last[2] then last[2] = after end
+  else
+    table.insert(merged, {first, after})
+  end
+end
+for place, pair in ipairs(merged) do merged[place] = pair[1] .. '/' .. pair[2] end
+local text = (string.sub(stored, 1, 1) == '?' and '?' or '') .. table.concat(merged, ',')
+redis.call('HSET', KEYS[1], ARGV[1], text)
+return text
+"""
+
+
+class SeriesCoverage(NamedTuple):
+    """The finished days of a series, in the fewest windows, oldest first.
+
+    ``is_known``: whether they are complete.  After Redis was emptied, windows marked as done do not make the coverage
+    known; only ``replace_done`` does.  Otherwise the first window to finish would hide that the others were forgotten,
+    and these would be fetched again.
+    """
+
+    is_known: bool
+    windows: list[DateWindow]
+
+
+class CoverageStore(PrefixedKeys):
+    """The finished days of all accounts; every method raises StoreUnavailable.  ``series`` is a Series or its value."""
+
+    def is_empty(self) -> bool:
+        """Return whether no finished day of any account is known, as after a loss of Redis."""
+        return next(self._scan("history:*"), None) is None
+
+    def coverage(self, account_id: str, series: str) -> SeriesCoverage:
+        """Return the finished days of one series."""
+        text = self._redis.hget(self._coverage_key(account_id, series), account_id)
+        return _parse("?" if text is None else str(text))
+
+    def mark_done(self, account_id: str, series: str, *windows: DateWindow) -> SeriesCoverage:
+        """Add ``windows`` to the finished days and return all of them.
+
+        Safe to repeat, and for several processes at once.
+        """
+        return _parse(self._store(account_id, series, "add", windows))
+
+    def replace_done(self, account_id: str, series: str, windows: Iterable[DateWindow]) -> SeriesCoverage:
+        """Replace the finished days with ``windows``, which may be empty, as read back from the measure store."""
+        return _parse(self._store(account_id, series, "replace", windows))
+
+    def _store(self, account_id: str, series: str, how: str, windows: Iterable[DateWindow]) -> str:
+        return str(self._run(_STORE, self._coverage_key(account_id, series), account_id, how, *map(str, windows)))
+
+    def _forget_coverage(self, account_id: str) -> int:
+        return sum(int(self._redis.hdel(self._coverage_key(account_id, series), account_id)) for series in Series)
+
+    def _coverage_key(self, account_id: str, series: str) -> str:
+        return self._key("history", series, account_id[:BUCKET_LETTERS])
+
+
+def _parse(text: str) -> SeriesCoverage:
+    windows = text.removeprefix("?")
+    return SeriesCoverage(
+        not text.startswith("?"), [DateWindow.parse(window) for window in windows.split(",") if window]
+    )
+
+
+TASK_TTL_S: Final = 90 * 24 * 3600
+SUCCESS_TTL_S: Final = 15 * 60
+ACCOUNT_KINDS: Final = frozenset({"history", "task", "inflight", "failures", "secret", "text", "slot"})
+
+
+class ProgressStore(CoverageStore, ClaimStore, Locks):
+    """The progress of all accounts in Redis; every method raises StoreUnavailable.
+
+    ``series`` is a Series or its value.
+    """
+
+    # -- The last run of a series
+
+    def record_task(self, account_id: str, series: str, **fields: str) -> None:
+        """Set these fields of the state and keep the others; all expire 90 days after the last call."""
+        self._record(account_id, series, fields, TASK_TTL_S)
+
+    def record_success(self, account_id: str, series: str, call: Call, *, brief: bool = False, **fields: str) -> None:
+        """Set these fields and the answer of a good run; they expire soon where no other failure is recorded.
+
+        The answers of earlier failures that this run makes good are deleted: those of the same kind of run, and those
+        about the same days.  ``brief``: only update a state that exists, so that it no longer says that the series
+        failed.  Of two runs that end at once, one may leave an answer that the other made good, until the next run.
+        """
+        key = self._key("task", account_id, series)
+        state: dict[str, str] = self._redis.hgetall(key)  # type: ignore[assignment]
+        if brief and not state:
+            return
+        failures = [earlier for earlier in calls_from_fields(state) if not earlier.answer.is_answer]
+        left = [failure for failure in failures if not _makes_good(call, failure)]
+        names = [name for failure in failures if failure not in left for name in call_to_fields(failure)]
+        self._record(
+            account_id, series, {**fields, **call_to_fields(call)}, TASK_TTL_S if left else SUCCESS_TTL_S, names
+        )
+
+    def task_state(self, account_id: str, series: str) -> dict[str, str]:
+        """Return the fields of the last run's state; empty where there are none."""
+        state: dict[Any, Any] = self._redis.hgetall(self._key("task", account_id, series))
+        return state
+
+    def _record(
+        self, account_id: str, series: str, fields: dict[str, str], ttl_s: int, deleted: Sequence[str] = ()
+    ) -> None:
+        key, mapping = self._key("task", account_id, series), dict[Any, Any](fields)
+        with self._redis.pipeline() as pipe:
+            if deleted:
+                pipe.hdel(key, *deleted)
+            if mapping:
+                pipe.hset(key, mapping=mapping)
+            pipe.expire(key, ttl_s)
+            pipe.execute()
+
+    # -- Texts shared by all workers
+
+    def put_secret(self, name: str, sealed_text: str, ttl_s: int) -> None:
+        """Store a text that the caller has encrypted: Redis protects no secrets."""
+        self._redis.set(self._key("secret", name), sealed_text, ex=ttl_s)
+
+    def get_secret(self, name: str) -> str | None:
+        return _to_text(self._redis.get(self._key("secret", name)))
+
+    def put_text(self, name: str, text: str, ttl_s: int) -> None:
+        """Store a text that all workers share."""
+        self._redis.set(self._key("text", name), text, ex=ttl_s)
+
+    def get_text(self, name: str) -> str | None:
+        return _to_text(self._redis.get(self._key("text", name)))
+
+    # -- The end of an account
+
+    def forget(self, account_id: str) -> int:
+        """Delete every key that names the account and return their number; scans all keys.
+
+        Locks are left to expire, because the process that removes the account may hold one.
+        """
+        pattern = f"*:{escape_glob(account_id)}*"
+        return (
+            self._forget_coverage(account_id)
+            + self._forget_claims(account_id)
+            + sum(
+                int(self._redis.unlink(*keys))
+                for page in self._scan(pattern)
+                if (keys := [key for key in page if self._names(key, account_id)])
+            )
+        )
+
+    def forget_all(self) -> int:
+        """Delete the keys of all accounts and return their number; scans all keys and leaves locks to expire."""
+        return self._unlink_kinds(ACCOUNT_KINDS)
+
+    def _names(self, key: str, account_id: str) -> bool:
+        kind, *parts = key.removeprefix(self._prefix).split(":")
+        # These belong to many accounts, and their names may equal a short account id.
+        return kind in ACCOUNT_KINDS - {"history", "inflight"} and account_id in parts
+
+
+def _to_text(answer: Any) -> str | None:
+    return None if answer is None else str(answer)
+
+
+def _makes_good(call: Call, failure: Call) -> bool:
+    """Return whether a good call is a later one of the same kind of run, or one about the same days."""
+    same_run = call.run == failure.run and call.window.start < failure.window.end <= call.window.end
+    return same_run or (call.window.start <= failure.window.start and failure.window.end <= call.window.end)

@@ -22,7 +22,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 from worker.domain.retry import REDIS_FIRST_DELAY_S, REDIS_LONGEST_DELAY_S, REDIS_RETRIES
 from worker.errors import StoreUnavailable
 from worker.metrics import STORE_ERRORS
-from worker.stores.redis.addresses import Sentinels, parse_sentinels
+from worker.stores.redis import Sentinels, parse_sentinels
 
 SOCKET_TIMEOUT_S: Final = 10
 CONNECT_TIMEOUT_S: Final = 5

@@ -26,9 +26,9 @@ from redis.exceptions import BusyLoadingError
 from redis.retry import Retry
 
 from worker.errors import StoreUnavailable
-from worker.stores.redis import guard
-from worker.stores.redis.child_processes import Guard, free_port
-from worker.stores.redis.sockets import listen
+from worker.stores import process_guard
+from worker.stores.child_processes import Guard, free_port
+from worker.stores.sockets import listen
 
 START_TIMEOUT_S: Final = 60.0  # The server first reads its append-only file, which may be long.
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -171,7 +171,7 @@ class ServerFolder:
         """Send a signal to the server; while it runs, the pid in its file is its own."""
         pid_file = self.path / "server.pid"
         if _wait_for(lambda: pid_file.exists() and pid_file.read_text().endswith("\n"), ANSWER_TIMEOUT_S):
-            guard.signal_group(int(pid_file.read_text()), number)
+            process_guard.signal_group(int(pid_file.read_text()), number)
 
 
 def _ping(url: str, *, loading: bool = False) -> bool:

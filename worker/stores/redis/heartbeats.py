@@ -7,16 +7,32 @@
 
 All times are seconds since 1970 by Redis' clock.  The hash expires a day after the last heartbeat; a lost one costs a
 false alarm, and messages of living workers that are done twice.
+
+Messages in the Redis broker: queued, reserved by workers, or waiting for a countdown.
+
+kombu keeps the messages that workers have taken and not acknowledged in one hash, without the worker's name.  So the
+messages of a dead worker come back only after the visibility time-out.  Each of our workers has a hash of its own
+(``unacked:<worker>``) and a heartbeat, and the messages of a worker without a heartbeat are requeued at once, as are
+those of a worker that has lost its connection and connected again.  A worker that was only frozen, or still ran the
+task, then does its work a second time, which changes nothing.
+
+Formats: kombu 5.7, ``kombu/transport/redis.py`` (``QoS.append``, ``_do_restore_message``).  Examples:
+
+    unacked:host-17-a1b2c3         hash: delivery tag to JSON ``[message, exchange, queue]``
+    unacked_index:host-17-a1b2c3   sorted set: delivery tags by the time they were taken
+    nightly                        list: the queue's messages as JSON; the last one is taken first
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Final
+from itertools import islice
+from typing import Any, Final
 
-from worker.stores.redis.connection import PrefixedKeys
+from worker.stores.redis.connection import SCAN_COUNT, PrefixedKeys, escape_glob
 
 ALIVE_S: Final = 20.0  # Workers write every few seconds; what a worker holds that is silent for longer is requeued.
 FORGET_S: Final = 900.0  # A worker that vanished without a word is listed this long.
@@ -114,3 +130,97 @@ class Heartbeats(PrefixedKeys):
             pipe.hset(self._key("heartbeat"), process, text)
             pipe.expire(self._key("heartbeat"), _TTL_S)
             pipe.execute()
+
+
+UNACKED: Final = "unacked"
+_INDEX: Final = "unacked_index"
+# With more messages than this, lost ones are not searched for: their claims expire.
+_MOST_MESSAGES: Final = 20_000
+_PAGE: Final = 500
+_WORD: Final = re.compile(r"[\w.]+", re.ASCII)
+
+
+def broker_keys(worker: str) -> dict[str, str]:
+    """Return the transport options that give a worker its own hash of unacknowledged messages."""
+    return {
+        "unacked_key": f"{UNACKED}:{worker}",
+        "unacked_index_key": f"{_INDEX}:{worker}",
+        "unacked_mutex_key": f"unacked_mutex:{worker}",
+    }
+
+
+class BrokerMessages(PrefixedKeys):
+    """The messages in the broker's queues and in the workers' hashes; every method raises StoreUnavailable.
+
+    ``prefix`` is the broker's key prefix.
+    """
+
+    def workers_with_messages(self) -> set[str]:
+        """Return the workers that hold unacknowledged messages, dead workers included."""
+        start = self._key(UNACKED, "")
+        pattern = escape_glob(start) + "*"
+        return {key.removeprefix(start) for key in self._redis.scan_iter(match=pattern, count=SCAN_COUNT)}
+
+    def requeue(self, worker: str) -> int:
+        """Put what a worker has taken back at the head of its queues; return the number of messages. Safe to repeat."""
+        tags: Iterable[Any] = self._redis.hkeys(self._key(UNACKED, worker))
+        return sum(self._requeue_message(worker, str(tag)) for tag in tags)
+
+    def _requeue_message(self, worker: str, tag: str) -> bool:
+        """Move one message in a transaction and return whether this call moved it, not a concurrent one."""
+        unacked_key = self._key(UNACKED, worker)
+
+        def move(pipe: Any) -> Any:
+            raw = pipe.hget(unacked_key, tag)
+            pipe.multi()
+            if raw is None:
+                return False
+            message, _exchange, queue = json.loads(raw)
+            message["headers"]["redelivered"] = message["properties"]["delivery_info"]["redelivered"] = True
+            pipe.hdel(unacked_key, tag)
+            pipe.zrem(self._key(_INDEX, worker), tag)
+            pipe.rpush(self._key(queue), json.dumps(message))
+            return True
+
+        # The transaction watches the hash: where another process changes it meanwhile, ``move`` runs again.
+        moved: Any = self._redis.transaction(move, unacked_key, value_from_callable=True)
+        return bool(moved)
+
+    def words_in_messages(self, queues: Iterable[str]) -> frozenset[str] | None:
+        """Return the words in the arguments of all messages, claims and account ids among them.
+
+        None where there are too many messages to read.
+        """
+        queue_keys = [self._key(queue) for queue in queues]
+        unacked_keys = [self._key(UNACKED, worker) for worker in self.workers_with_messages()]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in queue_keys:
+                pipe.llen(key)
+            for key in unacked_keys:
+                pipe.hlen(key)
+            if sum(pipe.execute()) > _MOST_MESSAGES:
+                return None
+        sources = (self._reserved_messages(unacked_keys), self._queued_messages(queue_keys))
+        messages = (message for source in sources for message in source)
+        return frozenset(word for message in messages for word in _WORD.findall(_argument_text(message)))
+
+    def _reserved_messages(self, keys: Iterable[str]) -> Iterator[Any]:
+        for key in keys:
+            values = (raw for _, raw in self._redis.hscan_iter(key, count=_PAGE))
+            while page := list(islice(values, _PAGE)):
+                yield from (json.loads(raw)[0] for raw in page)
+
+    def _queued_messages(self, keys: Iterable[str]) -> Iterator[Any]:
+        """Yield the messages of queues, the next to be taken first.
+
+        In this order, and after the reserved ones, a message that moves meanwhile is read twice at worst, never missed.
+        """
+        for key in keys:
+            for first in range(0, int(self._redis.llen(key)), _PAGE):
+                for raw in self._redis.lrange(key, -(first + _PAGE), -(first + 1)):
+                    yield json.loads(raw)
+
+
+def _argument_text(message: Any) -> str:
+    headers = message.get("headers", {})
+    return f"{headers.get('argsrepr', '')} {headers.get('kwargsrepr', '')}"

@@ -21,19 +21,17 @@ from worker.domain.invitation import Invitation
 from worker.domain.series import USUAL_SERIES, Series
 from worker.errors import ConsentEnded, ConsentStopped, StoreUnavailable, UnknownAccount
 from worker.stores.database import Database
-from worker.stores.registry import account_rows, migrations, series_choice
+from worker.stores.registry import account_rows, migrations, series_switches
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, IS_ACTIVE, NOT_REMOVED
-from worker.stores.registry.completeness import CompletenessTable
-from worker.stores.registry.due import DueTable
+from worker.stores.registry.due import DueTable, PolicyTable
 from worker.stores.registry.invitations import InvitationTable
-from worker.stores.registry.outcomes import OutcomeTable
-from worker.stores.registry.policies import PolicyTable
+from worker.stores.registry.outcomes import CompletenessTable, OutcomeTable
 from worker.stores.registry.rights import withdraw_rights
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS, belongs_to
-from worker.stores.registry.tokens import TokenTable, detach_token
+from worker.stores.registry.user_tokens import TokenTable, detach_token
 
 if TYPE_CHECKING:
-    from worker.stores.sealing import Sealer
+    from worker.stores.encryption import Sealer
 
 
 PAGE = 500
@@ -150,7 +148,7 @@ class AccountRegistry:
                 if consent.usable:
                     account_rows.mark_ready(connection, account_id, now)
             for number, series in (offered or {}).items():
-                series_choice.follow_consent(connection, rows[number][0], series, self.outcomes.fleet, now)
+                series_switches.follow_consent(connection, rows[number][0], series, self.outcomes.fleet, now)
             if on_accounts is not None:
                 on_accounts(connection, ids)
             ordered = [rows[number] for number in dict.fromkeys(usage_point_ids)]

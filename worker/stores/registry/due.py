@@ -3,23 +3,27 @@
 A row is written once, at the end of a window; publishing writes nothing here. So a lost message, a lost Redis or a dead
 feeder leaves the row due and in its place. Each query reads a partial index (``tables.SERIES_OUTCOMES``); what was
 measured with a million accounts is in docs/reference/benchmarks.md.
+
+The table of fleet policies that an operator has chosen, each with its first night and its plan.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, text, tuple_
 
 from worker.domain.completeness import DayLedger
-from worker.domain.schedule import NIGHTS_WITHOUT_CURVE
+from worker.domain.schedule import NIGHTS_WITHOUT_CURVE, FleetPolicy
 from worker.domain.series import Series
 from worker.domain.windows import civil_date
-from worker.stores.database import Database
-from worker.stores.registry.tables import ACTIVE, NEVER, SERIES_OUTCOMES
+from worker.stores.database import Database, SqlTable, build_insert
+from worker.stores.registry.tables import ACTIVE, NEVER, POLICIES, SERIES_OUTCOMES
 
 _C = SERIES_OUTCOMES.c
 _ACTIVE = text(ACTIVE)
@@ -160,3 +164,55 @@ def _day_of(now: datetime) -> date:
 def _waits_for_no_try(now: datetime) -> ColumnElement[bool]:
     """Return the condition that no later try is set: a row that waits after a failure is asked by ``list_again``."""
     return or_(_C.again_at.is_(None), _C.again_at <= now)
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedPolicy:
+    """A chosen policy; ``arithmetic`` is the plan as `releve plan --json` prints it."""
+
+    since: date
+    policy: FleetPolicy
+    applied_at: datetime
+    arithmetic: Mapping[str, Any]
+
+
+class PolicyTable(SqlTable):
+    """The table of policies, one row a first night; every method raises StoreUnavailable."""
+
+    def load_current(self, today: date) -> FleetPolicy:
+        """Return the policy in force; without a choice, every account is due every night."""
+        begun = [row.policy for row in self.list_all() if row.since <= today]
+        return begun[-1] if begun else FleetPolicy()
+
+    def list_all(self) -> list[AppliedPolicy]:
+        """Return all chosen policies, the oldest first."""
+        rows = self._database.fetch(select(POLICIES).order_by(POLICIES.c.since))
+        return [
+            AppliedPolicy(
+                row.since,
+                FleetPolicy(row.daily_every, row.curve_every),
+                row.applied_at,
+                json.loads(row.arithmetic),
+            )
+            for row in rows
+        ]
+
+    def apply(self, policy: FleetPolicy, since: date, now: datetime, arithmetic: Mapping[str, Any]) -> None:
+        """Put ``policy`` in force from the night of ``since`` on.
+
+        It replaces a policy of the same night and of any later night.
+        """
+        columns = {
+            "daily_every": policy.daily_every,
+            "curve_every": policy.curve_every,
+            "applied_at": now,
+            "arithmetic": json.dumps(arithmetic),
+        }
+        statement = build_insert(self._database.dialect, POLICIES).values(since=since, **columns)
+        with self._database.writing() as connection:
+            connection.execute(delete(POLICIES).where(POLICIES.c.since > since))
+            connection.execute(statement.on_conflict_do_update(index_elements=["since"], set_=columns))
+
+    def delete_all(self) -> int:
+        """Delete all policies, so that every account is due every night, and return their number."""
+        return self._database.change(delete(POLICIES))

@@ -22,7 +22,7 @@ from sqlalchemy import Column, Connection, Insert, MetaData, String, Table, case
 
 from worker.domain.consents import EndReason
 from worker.stores.database import Database, build_insert
-from worker.stores.registry.proxy.grants import end_grants
+from worker.stores.registry.proxy import end_grants
 from worker.stores.registry.tables import (
     ACCESS_KEYS,
     ACCOUNTS,

@@ -23,7 +23,7 @@ from worker.stores.registry import account_rows
 from worker.stores.registry.tables import INVITATIONS, belongs_to
 
 if TYPE_CHECKING:
-    from worker.stores.sealing import Sealer
+    from worker.stores.encryption import Sealer
 
 
 _TEXTS: Final = SecretTexts("invite")  # Our logs recognise it, too.

@@ -4,26 +4,41 @@
 is that of the newest run: a late task of an older run doesn't overwrite it. The facts (last success, last stored day,
 anything ever stored) only grow, in whatever order the runs report. The marks of days are merged. The times at which the
 row is due again (``due.py``) are set by the caller.
+
+The day ledger of each account and series (``series_outcomes.days``), and freshness counts.
+
+The ledgers are in the registry and not in the measure store, because a day's mark must change in the same transaction
+as the outcome of its window.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
-from sqlalchemy import Connection, Row, bindparam, case, select, update
+from sqlalchemy import Connection, Row, bindparam, case, func, or_, select, text, update
 
 from worker.domain.account import AccountState
 from worker.domain.comparison import Answered, FinishedAnswer, RecentAnswers
-from worker.domain.completeness import MIN_EMPTY_DAYS_AFTER_CURVE, DayLedger, DayMark, DayState, find_missing_curve
+from worker.domain.completeness import (
+    COMPARED_SERIES,
+    MIN_EMPTY_DAYS_AFTER_CURVE,
+    DayLedger,
+    DayMark,
+    DayState,
+    MissingCurve,
+    find_missing_curve,
+)
 from worker.domain.schedule import NIGHTS_WITHOUT_CURVE
 from worker.domain.series import Series, SeriesSwitch
-from worker.stores.registry import account_rows, consent_rows, series_choice
-from worker.stores.registry.series_choice import SeriesChoice
-from worker.stores.registry.tables import ACCOUNTS, NEVER, NO_DAY, SERIES_OUTCOMES
+from worker.stores.database import SqlTable, build_insert
+from worker.stores.registry import account_rows, notices, series_switches
+from worker.stores.registry.due import may_be_asked_on
+from worker.stores.registry.series_switches import SeriesChoice
+from worker.stores.registry.tables import ACCOUNTS, ACTIVE, FRESHNESS, NEVER, NO_DAY, SERIES_OUTCOMES
 
 # A meter number (14 digits), or any long word that may be a token.
 _SECRET = re.compile(r"(?<!\d)\d{14}(?!\d)|[\w+/=-]{32,}")
@@ -144,7 +159,7 @@ class OutcomeTable(SeriesChoice):
                 values |= ledger_columns(connection, account_id, Series(series), ledger)
             if code is None:
                 values["last_success_at"] = max(row.last_success_at or now, now)
-                consent_rows.delete_pending_refusals(connection, account_id)  # They were mistakes of the supplier.
+                notices.delete_pending_refusals(connection, account_id)  # They were mistakes of the supplier.
             update_row(connection, account_id, series, values)
         if confirms and row.account_state is AccountState.NEW:
             # A suspension locks the account before its series, so the account is not locked in the transaction above.
@@ -172,7 +187,7 @@ class OutcomeTable(SeriesChoice):
             account_rows.lock(connection, account_id)  # Accounts are locked before their series.
             row = lock_row(connection, account_id, series)
             if row is None:
-                series_choice.insert_unasked(connection, account_id, series, now)
+                series_switches.insert_unasked(connection, account_id, series, now)
                 row = lock_row(connection, account_id, series)
             if row is None:
                 raise AssertionError("unreachable")
@@ -220,7 +235,7 @@ class OutcomeTable(SeriesChoice):
             if row is None or row.ever_stored:
                 return False
             if run_id >= row.run_id:  # An older run says nothing of a series that was switched on since.
-                series_choice.end_series(connection, account_id, series, _to_showable(message), now)
+                series_switches.end_series(connection, account_id, series, _to_showable(message), now)
                 update_row(connection, account_id, series, {"run_id": run_id})
             return True
 
@@ -233,7 +248,7 @@ class OutcomeTable(SeriesChoice):
             row = lock_row(connection, account_id, series)
             if row is None or row.ever_stored or row.switch is not SeriesSwitch.FLEET:
                 return False
-            series_choice.end_series(connection, account_id, series, _to_showable(message), now)
+            series_switches.end_series(connection, account_id, series, _to_showable(message), now)
             return True
 
     def load(self, account_id: str) -> dict[Series, SeriesOutcome]:
@@ -326,3 +341,115 @@ def _to_showable(message: str) -> str:
     """
     printable = "".join(character if character.isprintable() else " " for character in message)
     return _SECRET.sub("…", " ".join(printable.split()))[:_MAX_MESSAGE_LENGTH]
+
+
+_COMPLETENESS_C = SERIES_OUTCOMES.c
+_ACTIVE = text(ACTIVE)
+_COMPLETENESS_DAYS = select(_COMPLETENESS_C.days).where(
+    _COMPLETENESS_C.account_id == bindparam("account_id"), _COMPLETENESS_C.series == bindparam("series")
+)
+
+
+class HourFreshness(NamedTuple):
+    """Number of active accounts at an hour, and of those with a complete yesterday."""
+
+    hour: datetime
+    series: Series
+    active: int
+    complete: int
+
+    @property
+    def share(self) -> float | None:
+        """The share of complete accounts, or None if there are no active ones."""
+        return self.complete / self.active if self.active else None
+
+
+class CompletenessTable(SqlTable):
+    """The ledgers of days; every method that opens the database raises StoreUnavailable."""
+
+    def replace_if_unchanged(self, account_id: str, series: Series, known: DayLedger, ledger: DayLedger) -> bool:
+        """Replace the whole ledger if it is still equal to ``known`` (compare-and-set), and return whether it was.
+
+        Raises UnknownAccount.
+        """
+        with self._database.writing() as connection:
+            account_rows.lock(connection, account_id, shared=True)
+            row = lock_row(connection, account_id, series)
+            if row is None or row.days != str(known):
+                return False
+            columns = ledger_columns(connection, account_id, series, ledger)
+            update_row(connection, account_id, series, columns)
+            return True
+
+    def load_ledger(self, account_id: str, series: Series) -> DayLedger:
+        """Return the ledger of an account and series; an empty one if there is no row."""
+        with self._database.reading() as connection:
+            parameters = {"account_id": account_id, "series": series}
+            return DayLedger.parse(connection.execute(_COMPLETENESS_DAYS, parameters).scalar() or "")
+
+    def load_ledgers(self, account_ids: Iterable[str]) -> dict[tuple[str, Series], DayLedger]:
+        """Return the ledgers of these accounts, by account and series. Missing ones are left out."""
+        query = select(_COMPLETENESS_C.account_id, _COMPLETENESS_C.series, _COMPLETENESS_C.days).where(
+            _COMPLETENESS_C.account_id.in_(list(account_ids))
+        )
+        return {(row.account_id, row.series): DayLedger.parse(row.days) for row in self._database.fetch(query)}
+
+    def find_missing_curve(self, account_id: str) -> MissingCurve | None:
+        """Return since when an account's load curve is missing; None if it is collected or nothing is known."""
+        return find_missing_curve(*(self.load_ledger(account_id, series) for series in COMPARED_SERIES))
+
+    def count_due(self, today: date) -> dict[Series, int]:
+        """Return the number of accounts with due open days, by series; a series without any is left out.
+
+        Load curves that the supplier does not collect are left out.
+        """
+        query = (
+            select(_COMPLETENESS_C.series, func.count())
+            .where(
+                _ACTIVE,
+                may_be_asked_on(today),
+                _COMPLETENESS_C.next_ask.is_not(None),
+                _COMPLETENESS_C.next_ask <= today,
+                _COMPLETENESS_C.every == 1,
+            )
+            .group_by(_COMPLETENESS_C.series)
+        )
+        return dict(self._database.fetch(query))
+
+    def count_active(self) -> dict[Series, int]:
+        """Return the number of active accounts that each series is asked for; one without any is left out."""
+        return dict(
+            self._database.fetch(
+                select(_COMPLETENESS_C.series, func.count()).where(_ACTIVE).group_by(_COMPLETENESS_C.series)
+            )
+        )
+
+    def count_complete_since(self, series: Series, day: date) -> tuple[int, int]:
+        """Return the number of active accounts, and of those for which ``day`` or a later day is complete.
+
+        For the load curve, accounts that never had a complete day don't count: its collection is not switched on.
+        """
+        rows = select(func.count()).where(_ACTIVE, _COMPLETENESS_C.series == series)
+        # A curve that never came is not collected, unless nobody has asked for it yet.
+        collected = or_(_COMPLETENESS_C.last_complete.is_not(None), _COMPLETENESS_C.days == "")
+        active = rows.where(collected) if series.description.optional else rows
+        complete = rows.where(_COMPLETENESS_C.last_complete >= day)
+        with self._database.reading() as connection:
+            return connection.execute(active).scalar_one(), connection.execute(complete).scalar_one()
+
+    # The freshness of the fleet, hour by hour.
+
+    def save_freshness(self, freshness: HourFreshness) -> None:
+        """Save the counts of an hour, in place of those saved before for the same hour."""
+        statement = build_insert(self._database.dialect, FRESHNESS).values(freshness._asdict())
+        counts = {name: statement.excluded[name] for name in ("active", "complete")}
+        self._database.change(statement.on_conflict_do_update(index_elements=["hour", "series"], set_=counts))
+
+    def list_freshness_since(self, moment: datetime) -> list[HourFreshness]:
+        """Return the saved hours from ``moment`` on, the oldest first."""
+        query = select(FRESHNESS).where(FRESHNESS.c.hour >= moment).order_by(FRESHNESS.c.hour, FRESHNESS.c.series)
+        return [HourFreshness(*row) for row in self._database.fetch(query)]
+
+    def delete_freshness_before(self, moment: datetime) -> int:
+        """Delete the hours before ``moment`` and return their number."""
+        return self._database.change(FRESHNESS.delete().where(FRESHNESS.c.hour < moment))

@@ -24,7 +24,7 @@ from worker.stores.registry.account_rows import ACCOUNT_QUERY
 from worker.stores.registry.tables import ACCOUNTS, RIGHTS, USAGE_POINTS
 
 if TYPE_CHECKING:
-    from worker.stores.sealing import Sealer
+    from worker.stores.encryption import Sealer
 
 
 PAGE: Final = 500

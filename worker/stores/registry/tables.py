@@ -483,7 +483,7 @@ AUDIT_LOG = Table(
 @event.listens_for(AUDIT_LOG, "after_create")
 def _make_append_only(_table: Table, connection: Connection, **_: Any) -> None:
     # Imported late: only who creates tables needs it.
-    from worker.stores.registry.access.append_only import make_append_only
+    from worker.stores.registry.audit import make_append_only
 
     make_append_only(connection)
 

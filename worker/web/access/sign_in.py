@@ -18,9 +18,9 @@ from worker.accounts.access.ways_back import CODE
 from worker.accounts.notice_services import is_mail_address
 from worker.logs import fields
 from worker.runtime.process import Runtime
-from worker.stores.redis.rate_limits import Rate, RateLimiter
-from worker.stores.registry.access.recovery_texts import RecoveryTexts
-from worker.stores.registry.households.households import Household
+from worker.stores.redis.locks import Rate, RateLimiter
+from worker.stores.registry.access_keys import RecoveryTexts
+from worker.stores.registry.households import Household
 from worker.web.addresses import client_address
 from worker.web.context import RuntimeDep, SessionDep, is_own_form, note_household, set_session_cookie
 from worker.web.devices import name_device

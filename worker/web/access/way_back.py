@@ -11,8 +11,8 @@ from worker.accounts.access.ways_back import CODE
 from worker.accounts.notice_services import is_mail_address
 from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind
 from worker.runtime.process import Runtime
-from worker.stores.redis.rate_limits import Rate, RateLimiter
-from worker.stores.registry.households.households import Household
+from worker.stores.redis.locks import Rate, RateLimiter
+from worker.stores.registry.households import Household
 from worker.web.access.sign_in import LONGEST_ADDRESS, link_page, refuse_link
 from worker.web.access.sign_in import PATH as SIGN_IN
 from worker.web.context import RuntimeDep, SessionDep, is_own_form, is_session_form

@@ -24,7 +24,7 @@ from worker.domain.sessions import Scope
 from worker.errors import UnknownAccount
 from worker.logs import fields
 from worker.runtime.process import Runtime
-from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.addresses import client_address
 from worker.web.audit import note_actor
 from worker.web.context import RuntimeDep, get_session, is_session_form

@@ -34,8 +34,8 @@ from worker.domain.connection_request import (
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
-from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
-from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.stores.redis.locks import Rate, RateLimiter
+from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
 from worker.web.addresses import client_address
 from worker.web.audit import note_event
 from worker.web.consent.browser_names import BrowserNames, read_browser_names, set_browser_names

@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from worker.domain.consents import DISPLAYED_PERIODS, parse_displayed
-from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.addresses import client_address
 from worker.web.consent.browser_names import read_browser_names, set_browser_names
 from worker.web.consent.callback import answer_request, consent_page

@@ -12,7 +12,7 @@ from fastapi import Request
 
 from worker.domain.invitation import Invitation
 from worker.runtime.process import Runtime
-from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.addresses import client_address
 from worker.web.consent.browser_names import BrowserNames
 from worker.web.sessions import Session

@@ -16,7 +16,7 @@ from worker.domain.account import Account
 from worker.domain.files import read_file
 from worker.domain.files.cells import FileFault, FileRefused, FileSeries
 from worker.runtime.process import Runtime
-from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.stores.redis.locks import Rate, RateLimiter
 from worker.sync.file_import import FileComparison, describe_counts
 from worker.web.audit import leave_out, note_refusal, note_subject
 from worker.web.errors import LARGEST_IMPORT, HttpRefusal

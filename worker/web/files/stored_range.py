@@ -10,7 +10,7 @@ from worker.domain.documents import Document, key_of, key_range
 from worker.domain.exports import csv_varies, find_tariff_periods
 from worker.domain.series import Doctype, Period, Series, find_doctype, periods_of
 from worker.domain.windows import ONE_DAY, DateWindow
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 from worker.web.errors import HttpRefusal
 
 MOST_DOCUMENTS: Final = 5000  # Of one page; so much of a file is in memory.

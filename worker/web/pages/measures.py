@@ -16,7 +16,7 @@ from typing import Any, Final
 from worker.domain.documents import ALL_KEYS, Entry, key_range, round_change, to_entry, to_reading
 from worker.domain.series import Doctype, Series, daily_of, find_curve
 from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, day_length, local_midnight, merge_windows
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 from worker.web.pages.day_slots import Slot, day_slots
 
 _MINUTE: Final = timedelta(minutes=1)

@@ -16,7 +16,7 @@ from worker.domain.documents import Entry
 from worker.domain.series import Series
 from worker.domain.totals import Peak, find_highest, subscribed_on, to_peaks
 from worker.domain.windows import ONE_DAY, DateWindow, day_length, local_midnight
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 from worker.web.pages.charts import slot_label
 from worker.web.pages.day_slots import Slot
 from worker.web.pages.measures import Span, SpanMeasures, View, read_entries

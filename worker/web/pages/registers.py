@@ -15,7 +15,7 @@ from worker.domain.documents import MILLIWATT_HOURS_PER_WH, Entry
 from worker.domain.series import Direction, Series
 from worker.domain.tariffs import BreakCause, MonthEnergy, day_energies, find_breaks, month_energies, read_registers
 from worker.domain.windows import ONE_DAY, DateWindow
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 from worker.texts import load_texts
 from worker.web.pages.measures import Span, View, read_entries
 from worker.web.pages.navigation import title_of

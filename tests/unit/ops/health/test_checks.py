@@ -13,7 +13,7 @@ from tests.unit.ops.health.conftest import BuildConnections
 from worker.ops.health.checks import CHECKS, READINESS_CHECKS, check_readiness, run_checks
 from worker.ops.health.liveness import ROLE_CHECKS, check_liveness
 from worker.ops.health.results import Check, CheckNote, Level, fail, ok, run_check, summarize, warn
-from worker.stores.redis.child_processes import free_port
+from worker.stores.child_processes import free_port
 
 PAGE = Path(__file__).parents[4] / "docs/reference/doctor.md"
 

@@ -17,7 +17,7 @@ from worker.errors import StoreUnavailable
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.databases import check_couchdb, check_measures
 from worker.ops.health.results import Level
-from worker.stores.measures.base import Layout, database_name, doctypes_of
+from worker.stores.measures.measure_store import Layout, database_name, doctypes_of
 
 pytestmark = pytest.mark.sockets
 

@@ -11,7 +11,7 @@ from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.ops.health.liveness import check_listener, judge_beat
 from worker.ops.health.results import Level
 from worker.ops.health.workers import judge_workers
-from worker.stores.redis.child_processes import free_port
+from worker.stores.child_processes import free_port
 from worker.stores.redis.heartbeats import WorkerHeartbeat
 
 NOW = 1_721_890_800.0

@@ -12,10 +12,9 @@ from tests.support.registries import METER, opened_registry, prepare_registry, r
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.ops.health.keys import check_session_key, check_token_keys
 from worker.ops.health.results import Level
-from worker.stores.encryption import Purpose, generate_key
-from worker.stores.registry.seals import TOKEN_SEALS, rotate_seals
+from worker.stores.encryption import Purpose, Sealer, generate_key, read_sealing_time
+from worker.stores.registry.key_rotation import TOKEN_SEALS, rotate_seals
 from worker.stores.registry.tables import TOKENS
-from worker.stores.sealing import Sealer, read_sealing_time
 
 NOW = datetime(2024, 7, 25, 9, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.ops.health.ledger import check_ledger
 from worker.ops.health.results import Level
 from worker.stores.encryption import KeyedHashes
-from worker.stores.ledger_file import LedgerEntry, LedgerFile, LedgerKind
+from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind
 
 KEY = "k" * 48
 NOW = datetime(2024, 7, 25, 9, tzinfo=UTC)

@@ -12,7 +12,7 @@ from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.errors import StoreUnavailable
 from worker.ops.health.redis import check_broker, check_queues, judge_queues, judge_redis
 from worker.ops.health.results import Check, Level, run_check
-from worker.stores.redis.child_processes import free_port
+from worker.stores.child_processes import free_port
 
 
 def test_the_same_redis_is_asked_for_a_sign_of_life(build_connections: BuildConnections, redis_url: str) -> None:

@@ -15,7 +15,7 @@ from worker.ops.health.results import Level
 from worker.ops.health.supplier import check_pace, check_quota, check_supplier
 from worker.runtime.supplier import chosen_presets, ledger_of
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.policies import PolicyTable
+from worker.stores.registry.due import PolicyTable
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
 

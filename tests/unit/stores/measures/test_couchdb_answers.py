@@ -21,8 +21,7 @@ from tests.support.canned_server import (
     cut_short,
 )
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.couchdb import CouchDatabase
-from worker.stores.measures.couchdb_http import CouchServer
+from worker.stores.measures.couchdb import CouchDatabase, CouchServer
 
 pytestmark = pytest.mark.sockets
 
@@ -360,7 +359,7 @@ def test_after_an_error_page_two_threads_don_t_share_a_connection() -> None:
 
 @pytest.mark.parametrize("send", [answer, chunked], ids=["with its length", "in chunks"])
 def test_m7_an_answer_without_an_end_is_an_outage(monkeypatch: pytest.MonkeyPatch, send: Any) -> None:
-    monkeypatch.setattr("worker.stores.measures.couchdb_http.MOST_BYTES", 100_000)
+    monkeypatch.setattr("worker.stores.measures.couchdb.MOST_BYTES", 100_000)
     text = json.dumps(rows({**DOCUMENT, "_rev": "1-a", "x": "y" * 200_000}))
     with canned_server(send(200, text, "application/json"), answer(200, rows())) as server:
         store = store_at(server)

@@ -9,7 +9,7 @@ import pytest
 
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable
-from worker.stores.measures.factory import open_measures
+from worker.stores.measures import open_measures
 
 DAYS = {Doctype.DAY: ("", "~")}
 

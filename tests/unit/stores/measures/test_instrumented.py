@@ -8,7 +8,7 @@ from tests.support.fakes import memory_measures
 from tests.support.metric_counts import MetricGrowth
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.instrumented import InstrumentedStore
+from worker.stores.measures import InstrumentedStore
 
 DOCUMENT = {"_id": "acc:2024-07-01", "load": 1.5}
 

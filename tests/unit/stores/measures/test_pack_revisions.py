@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.strategies import many
 from worker.domain.packing import PackedValue, UnknownPack, unpack_values
 from worker.domain.series import Doctype
-from worker.stores.measures.pack_revisions import ValueWrite, decide_writes, revision_of
+from worker.stores.measures.packed import ValueWrite, decide_writes, revision_of
 
 DAY = "2024-07-01"
 MINUTES = [f"{DAY}T{hour:02}:{minute:02}Z" for hour in range(4, 8) for minute in (0, 30)]

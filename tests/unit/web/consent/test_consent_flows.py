@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from worker.domain.oauth_proxy import ProxyCaller
-from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
+from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from worker.domain.answers import Answer, AnswerKind
 from worker.domain.oauth_proxy import ProxyGrant
 from worker.errors import AccountError, SeriesNotOffered, WorkerError
 from worker.runtime.process import Runtime
-from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.addresses import client_address
 from worker.web.consent.proxy.routes import check_supplier
 from worker.web.consent.proxy.token import to_refusal

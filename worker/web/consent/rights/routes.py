@@ -19,7 +19,7 @@ from worker.domain.connection_request import RequestState
 from worker.domain.invitation import InvitationState
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
-from worker.stores.redis.rate_limits import Rate, RateLimiter
+from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.addresses import client_address
 from worker.web.consent.browser_names import BrowserNames, read_browser_names, set_browser_names
 from worker.web.consent.callback import answer_request, consent_page, open_accounts

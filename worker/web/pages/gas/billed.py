@@ -16,7 +16,7 @@ from worker.domain.documents import Entry, count_places
 from worker.domain.series import Series, daily_of
 from worker.domain.totals import IntervalMonth, calendar_month, months_of_intervals
 from worker.domain.windows import DateWindow
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.measure_store import MeasureStore
 from worker.web.pages.gas.details import quality_of, with_unit
 from worker.web.pages.measures import Span, View, read_entries
 from worker.web.texts import Words

@@ -20,7 +20,7 @@ from worker.domain.account import Account
 from worker.domain.windows import ONE_DAY
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
-from worker.stores.registry.overview import Overview
+from worker.stores.registry.fleet_counts import Overview
 from worker.web.audit import note_refusal, note_subject
 from worker.web.context import RuntimeDep
 from worker.web.pages.operator.checks import is_fresh, needs_code

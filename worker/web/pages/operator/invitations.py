@@ -16,8 +16,8 @@ from worker.domain.account import DEFAULT_TENANT
 from worker.domain.invitation import Invitation
 from worker.errors import MeterElsewhere, UnknownAccount, UnknownTenant
 from worker.runtime.process import Runtime
+from worker.stores.registry.api_tokens import require_tenant
 from worker.stores.registry.invitations import UnknownInvitation
-from worker.stores.registry.tenants import require_tenant
 from worker.web.audit import note_refusal, note_subject
 from worker.web.context import RuntimeDep
 from worker.web.pages.operator.checks import check_fresh

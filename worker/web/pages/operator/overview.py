@@ -28,8 +28,8 @@ from worker.ops.health.workers import judge_workers
 from worker.quota.ledger import QuotaState
 from worker.runtime.process import Runtime
 from worker.stores.redis.heartbeats import Heartbeats
-from worker.stores.registry.completeness import HourFreshness
-from worker.stores.registry.overview import Overview
+from worker.stores.registry.fleet_counts import Overview
+from worker.stores.registry.outcomes import HourFreshness
 from worker.web.context import RuntimeDep
 from worker.web.pages.operator.checks import is_fresh, needs_code
 from worker.web.pages.operator.sessions import OperatorSession, form_token, load_operator_session

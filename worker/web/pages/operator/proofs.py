@@ -22,7 +22,7 @@ from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
-from worker.stores.redis.proof_files import ProofFile
+from worker.stores.redis.pending_consents import ProofFile
 from worker.web.context import RuntimeDep
 from worker.web.errors import LARGEST_UPLOAD
 from worker.web.files.uploads import read_upload

@@ -17,7 +17,7 @@ from worker.domain.completeness import COMPLETE
 from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.series import Series
 from worker.runtime.supplier import ledger_of
-from worker.stores.registry.completeness import HourFreshness
+from worker.stores.registry.outcomes import HourFreshness
 
 OPERATE = Path(__file__).parents[5] / "docs/how-to/operate.md"
 

@@ -31,7 +31,7 @@ from tests.support.passwords import set_hasher
 from worker.cli.operators import new_operator_link
 from worker.domain.clock import real_clock
 from worker.domain.sessions import KeyKind
-from worker.stores.registry.access import operators as operator_table
+from worker.stores.registry import access_keys as operator_table
 from worker.web.pages.operator.checks import refuse_try
 from worker.web.sessions import OPERATOR_COOKIE
 

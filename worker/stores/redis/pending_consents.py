@@ -12,13 +12,34 @@ The registry knows nothing of a request before it is proven. A lost key means th
                                            browser, by the second of their start
     connection_requests:due                sorted set of ids by the second of their next try
     connection_requests:held               sorted set of ids that wait for the operator, by the second of their start
+
+Consent flows in progress: the state that is needed when the browser returns from the supplier's consent page.
+
+The supplier returns a ``state`` of at most 100 characters; everything else is stored here under it, for 15 minutes.  A
+state works once: the callback becomes a connection request.  A lost key means that the person starts again.
+
+    consent_flow:<state>       {"supplier":"enedis","browser":"…","begun_on":"2024-07-25",…}: the flow, deleted by
+                               the first callback
+    proxy_code:<hash of code>  sealed text: what a code of the proxy stands for; a code works once
+
+Files of a proof on their way from the operator's page to the worker that sends them, sealed, for a day at most.
+
+A lost key means that the operator uploads them again.
+
+    proof_files:<right>      list: a sealed JSON for each file, {"name": "consent.pdf", "content": "<base64>"}
+    proof_files:waiting      set of the ids of rights with files
+    proof_files:fault:<right>  the code with which the supplier has refused the last files; empty for another fault
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import math
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -26,11 +47,13 @@ from pydantic import TypeAdapter
 from redis import Redis
 from redis.client import Pipeline
 
+from worker.domain.account import DEFAULT_TENANT
 from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.consents import REQUEST_LIFE
+from worker.domain.oauth_proxy import ProxyCaller
 from worker.errors import OperatorFault
+from worker.stores.encryption import Sealer
 from worker.stores.redis.connection import PrefixedKeys
-from worker.stores.sealing import Sealer
 
 MOST_OF_A_SUBJECT: Final = 3
 _MOST_ABOUT: Final = 50
@@ -236,3 +259,125 @@ class ConnectionRequests(PrefixedKeys):
 
 def _place_of(request_id: str) -> str:
     return f"connection_request/{request_id}"
+
+
+LIFE_S: Final = 900
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentFlow:
+    """A consent flow in progress.
+
+    ``browser``: SHA-256 of the name that the browser got when it started it.  ``invitation``: the id of the invitation
+    that it was begun with, whose ``tenant`` it has.  ``begun_on``: the day in Europe/Paris, ISO 8601.  ``begun_at``:
+    the real moment, ISO 8601; empty where it is not known.  ``caller``: the client of the proxy that asked.
+    """
+
+    supplier: str
+    browser: str = field(default="", repr=False)
+    invitation: str | None = None
+    tenant: str = DEFAULT_TENANT
+    begun_on: str = ""
+    begun_at: str = ""
+    caller: ProxyCaller | None = None
+
+
+_CONSENT_FLOWS_JSON: Final = TypeAdapter(ConsentFlow)
+
+
+class ConsentFlows(PrefixedKeys):
+    """Consent flows in Redis, by state; every method raises StoreUnavailable."""
+
+    def start(self, flow: ConsentFlow) -> str:
+        """Store a new flow and return its state: 43 random characters."""
+        state = secrets.token_urlsafe(32)
+        self._redis.set(self._key("consent_flow", state), _CONSENT_FLOWS_JSON.dump_json(flow).decode(), ex=LIFE_S)
+        return state
+
+    def read(self, state: str) -> ConsentFlow | None:
+        """Return the flow without taking it; None for a state that is unknown, used or expired."""
+        text = self._redis.get(self._key("consent_flow", state))
+        return None if text is None else _CONSENT_FLOWS_JSON.validate_json(str(text))
+
+    def end(self, state: str) -> None:
+        """Delete a flow whose callback has become a connection request."""
+        self._redis.delete(self._key("consent_flow", state))
+
+    def forget_all(self) -> int:
+        """Delete all flows and codes, and return the number of keys; scans all keys."""
+        return self._unlink_kinds({"consent_flow", "proxy_code"})
+
+    # -- Codes of the consent proxy
+
+    def store_code(self, code: str, sealed: str) -> None:
+        """Store for 15 minutes the sealed facts that a code redeems, whether it is new or was redeemed."""
+        self._redis.set(self._key("proxy_code", _digest(code)), sealed, ex=LIFE_S)
+
+    def redeem_code(self, code: str) -> str | None:
+        """Return the sealed facts to the first caller, and None to others."""
+        sealed = self._redis.getdel(self._key("proxy_code", _digest(code)))
+        return None if sealed is None else str(sealed)
+
+
+def place_of_code(code: str) -> str:
+    """Return the place to which the facts of a code are sealed."""
+    return f"proxy_code/{_digest(code)}"
+
+
+def _digest(code: str) -> str:
+    """Hash a code, because callers send codes of any length and with any characters."""
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+_PROOF_FILES_LIFE_S: Final = 24 * 3600
+ProofFile = tuple[str, bytes]  # Name and content.
+
+
+class ProofFiles(PrefixedKeys):
+    """The files that wait to be sent, by our own id of their right; every method raises StoreUnavailable."""
+
+    def __init__(self, redis: Redis, sealer: Sealer, prefix: str = "releve:") -> None:
+        super().__init__(redis, prefix)
+        self._sealer = sealer
+
+    def put(self, right_id: str, files: Sequence[ProofFile]) -> None:
+        """Keep the files of a right in place of those before."""
+        key = self._key("proof_files", right_id)
+        texts = [{"name": name, "content": base64.b64encode(content).decode()} for name, content in files]
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(key, self._key("proof_files", "fault", right_id))
+            pipe.rpush(key, *(self._sealer.seal(json.dumps(text), _proof_files_place_of(right_id)) for text in texts))
+            pipe.expire(key, _PROOF_FILES_LIFE_S)
+            pipe.sadd(self._key("proof_files", "waiting"), right_id)
+            pipe.execute()
+
+    def list_waiting(self) -> list[str]:
+        """Return the ids of the rights whose files wait to be sent, in order."""
+        return sorted(str(right_id) for right_id in self._redis.smembers(self._key("proof_files", "waiting")))
+
+    def get(self, right_id: str) -> list[ProofFile]:
+        """Return the files of a right; none where they are gone. Raises OperatorFault where their key is missing."""
+        texts = self._redis.lrange(self._key("proof_files", right_id), 0, -1)
+        files = [json.loads(self._sealer.unseal(str(text), _proof_files_place_of(right_id))) for text in texts]
+        return [(str(file["name"]), base64.b64decode(file["content"])) for file in files]
+
+    def end(self, right_id: str, fault: str | None = None) -> None:
+        """Forget the files of a right, which were sent, or refused with a ``fault``."""
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(self._key("proof_files", right_id))
+            pipe.srem(self._key("proof_files", "waiting"), right_id)
+            if fault is not None:
+                pipe.set(self._key("proof_files", "fault", right_id), fault, ex=_PROOF_FILES_LIFE_S)
+            pipe.execute()
+
+    def is_waiting(self, right_id: str) -> bool:
+        """Return whether files of a right wait to be sent."""
+        return bool(self._redis.sismember(self._key("proof_files", "waiting"), right_id))
+
+    def was_refused(self, right_id: str) -> bool:
+        """Return whether the last files of a right were refused."""
+        return bool(self._redis.exists(self._key("proof_files", "fault", right_id)))
+
+
+def _proof_files_place_of(right_id: str) -> str:
+    return f"proof_files/{right_id}"

@@ -13,6 +13,7 @@ from sqlalchemy import Column, delete, func, select, update
 
 from worker.errors import OperatorFault
 from worker.stores.database import Database, place_of
+from worker.stores.encryption import OLD_FORM, Sealer
 from worker.stores.registry.tables import (
     ACCESS_KEYS,
     CONSENT_CHAIN,
@@ -28,7 +29,6 @@ from worker.stores.registry.tables import (
     TENANTS,
     TOKENS,
 )
-from worker.stores.sealing import OLD_FORM, Sealer
 
 PAGE = 100  # The number of rows that a rotation locks at a time.
 

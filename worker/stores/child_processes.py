@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 from worker.errors import ProcessFailed
-from worker.stores.redis import guard
+from worker.stores import process_guard
 
 log = logging.getLogger("releve.processes")
 POLL_S: Final = 0.1
@@ -62,11 +62,11 @@ def process_exists(pid: int) -> bool:
 
 
 class Guard:
-    """A small process that ends the process groups it watches when we are gone (worker/stores/redis/guard.py)."""
+    """A small process that ends the process groups it watches when we are gone (worker/stores/process_guard.py)."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__],
+            [sys.executable, "-I", "-S", process_guard.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
@@ -232,7 +232,7 @@ class Supervisor:
     def kill(self, name: str) -> None:
         """Kill the child and its whole group with SIGKILL, as an accident would; ``collect_exits`` tells of its end."""
         if pid := self.pid(name):
-            guard.signal_group(pid, signal.SIGKILL)
+            process_guard.signal_group(pid, signal.SIGKILL)
 
     def stop_child(self, name: str) -> None:
         """Send SIGTERM to the child, which ends its own children; kill its whole group after the grace."""
@@ -267,7 +267,7 @@ class Supervisor:
     def _kill_and_reap(self, child: _Child) -> None:
         if child.process is None:
             return
-        guard.signal_group(child.process.pid, signal.SIGKILL)
+        process_guard.signal_group(child.process.pid, signal.SIGKILL)
         child.process.wait()
         self._guard.unwatch(child.process.pid)
         child.process = child.terminated_at = None

@@ -1,0 +1,481 @@
+"""The table of access keys (``domain.consent.access_keys``): made, opened by their text, ended.
+
+A key's text is ``<kind>_<id>_<secret>`` such as ``household_k3q7d0fr2mxx_Zr0…`` (``SecretTexts``); a recovery code is
+one that a person can write down (``RecoveryTexts``). What counts of a row is sealed at its place, under a key that only
+the web application has: a person who can write the table, but lacks this key, can end sessions and make none.
+
+Lists and ends of access keys, which need no key: a process that can make no session can still end any of them.
+
+Recovery codes as a person writes them down, such as ``K7QD-0FR2-MXH4-T8Q2-WZ5P-9N3C-7HYD``.
+
+The letters are Crockford's base 32, which has no I, L, O and U; those that look alike are read as the digit. All 28 are
+random, which makes 140 bits: nobody guesses one, so that one round of SHA-256 is enough to store it. The row is found
+by another hash of them. Source: https://www.crockford.com/base32.html
+
+The table of operators (``domain.consent.operators``): made, checked, ended.
+
+The password's argon2id hash, the key of the second factor and its last used step are sealed at the operator's row,
+under a key that only the web application has. A person who can write the table, but lacks this key, can make no
+operator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import re
+import secrets
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, Final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from worker.domain.clock import Clock, real_clock
+from worker.domain.sessions import (
+    KEY_LIVES,
+    LONGEST_NAME,
+    PASSWORD_FAULTS,
+    AccessKey,
+    KeyKind,
+    Operator,
+    find_password_fault,
+    find_totp_step,
+    is_name,
+    plain_name,
+)
+from worker.errors import DataError, OperatorFault
+from worker.logs import fields
+from worker.stores.database import ClockedTable, Database, SqlTable, place_of
+from worker.stores.encryption import Sealer, SecretTexts
+from worker.stores.registry.tables import ACCESS_KEYS, HOUSEHOLD_ACCOUNTS, OPERATORS
+
+SESSIONS: Final = frozenset({KeyKind.HOUSEHOLD_SESSION, KeyKind.OPERATOR_SESSION})
+
+
+class SessionTable(ClockedTable):
+    """The table of access keys, for lists and ends; every method raises StoreUnavailable.
+
+    ``now`` is the real time even if the fleet runs at a simulated one.
+    """
+
+    def end(self, key_id: str, *, owners: Collection[str] | None = None) -> bool:
+        """End the key of this id, with ``owners`` only where it is one of theirs; return whether there was one."""
+        mine = () if owners is None else (ACCESS_KEYS.c.owner.in_(owners),)
+        return self._database.change(delete(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id, *mine)) > 0
+
+    def end_of(self, owners: Collection[str], kinds: Collection[KeyKind] = SESSIONS, *, but: str = "") -> int:
+        """End the owners' keys of these kinds, but the one with the id ``but``; return how many were ended."""
+        with self._database.writing() as connection:
+            return end_keys_of(connection, owners, kinds, but=but)
+
+    def end_all(self, kinds: Collection[KeyKind]) -> int:
+        """End all keys of these kinds, of all owners; return how many were ended."""
+        return self._database.change(delete(ACCESS_KEYS).where(ACCESS_KEYS.c.kind.in_(kinds)))
+
+    def households_of(self, account_ids: Collection[str]) -> list[str]:
+        """Return the ids of the households that show one of the accounts."""
+        mine = HOUSEHOLD_ACCOUNTS.c.account_id.in_(account_ids)
+        query = select(HOUSEHOLD_ACCOUNTS.c.household_id).where(mine).distinct()
+        return [row.household_id for row in self._database.fetch(query.order_by(HOUSEHOLD_ACCOUNTS.c.household_id))]
+
+    def delete_over(self) -> int:
+        """Delete the keys whose time is over, and return their number."""
+        return self._database.change(delete(ACCESS_KEYS).where(_is_over(self._now())))
+
+    # This method is the last one: below it, ``list`` in an annotation would mean the method.
+    def list(self, owners: Collection[str] | None = None, kinds: Collection[KeyKind] = SESSIONS) -> list[AccessKey]:
+        """Return the keys that are not over, without details, of these owners or of all, the last seen first."""
+        mine = () if owners is None else (ACCESS_KEYS.c.owner.in_(owners),)
+        query = select(ACCESS_KEYS).where(ACCESS_KEYS.c.kind.in_(kinds), ~_is_over(self._now()), *mine)
+        rows = self._database.fetch(query.order_by(ACCESS_KEYS.c.last_seen_at.desc(), ACCESS_KEYS.c.id))
+        return [_to_key(row) for row in rows]
+
+
+def end_keys_of(
+    connection: Connection, owners: Collection[str], kinds: Collection[KeyKind] = tuple(KeyKind), *, but: str = ""
+) -> int:
+    """End the owners' keys of these kinds, but the one with the id ``but``; return how many were ended."""
+    mine = (ACCESS_KEYS.c.owner.in_(owners), ACCESS_KEYS.c.kind.in_(kinds), ACCESS_KEYS.c.id != but)
+    return connection.execute(delete(ACCESS_KEYS).where(*mine)).rowcount
+
+
+def _is_over(now: datetime) -> ColumnElement[bool]:
+    """Return the condition of the keys whose time is over."""
+    idle = [
+        (ACCESS_KEYS.c.kind == kind) & (ACCESS_KEYS.c.last_seen_at <= now - life.idle)
+        for kind, life in KEY_LIVES.items()
+        if life.idle is not None
+    ]
+    return or_(ACCESS_KEYS.c.expires_at.is_not(None) & (ACCESS_KEYS.c.expires_at <= now), *idle)
+
+
+def _to_key(row: Row[Any]) -> AccessKey:
+    return AccessKey(row.id, KeyKind(row.kind), row.owner, row.created_at, row.last_seen_at, row.expires_at, row.device)
+
+
+_LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_LENGTH: Final = 28
+_GROUP: Final = 4
+_ID_LENGTH: Final = 16
+_LOOK_ALIKE: Final = str.maketrans("ILO", "110")
+
+
+class RecoveryTexts:
+    """The texts of recovery codes; the same as ``encryption.SecretTexts``, for people."""
+
+    def create(self) -> tuple[str, str, str]:
+        """Return a new id, the hash to store, and the text to show."""
+        letters = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+        groups = (letters[at : at + _GROUP] for at in range(0, _LENGTH, _GROUP))
+        return _id_of(letters), _hash("secret", letters), "-".join(groups)
+
+    def read_id(self, text: str) -> str | None:
+        """Return the id of a text, or None for one that is no code; blanks, dashes and small letters don't matter."""
+        letters = _to_letters(text)
+        return _id_of(letters) if letters else None
+
+    def matches(self, text: str, stored_hash: str | None) -> bool:
+        """Return whether the text has the secret of a stored hash, compared in constant time."""
+        letters = _to_letters(text)
+        return letters is not None and hmac.compare_digest(stored_hash or "", _hash("secret", letters))
+
+
+def _to_letters(text: str) -> str | None:
+    letters = re.sub(r"[\s–-]", "", text[:100]).upper().translate(_LOOK_ALIKE)
+    return letters if len(letters) == _LENGTH and all(letter in _LETTERS for letter in letters) else None
+
+
+def _id_of(letters: str) -> str:
+    return _hash("id", letters)[:_ID_LENGTH]
+
+
+def _hash(purpose: str, letters: str) -> str:
+    return hashlib.sha256(f"{purpose}:{letters}".encode()).hexdigest()
+
+
+log = logging.getLogger("releve.access")
+# A visit is recorded once in this time: SQLite has one writer.
+_VISIT_RECORDED_EVERY: Final = timedelta(minutes=1)
+
+_TEXTS: Final[Mapping[KeyKind, SecretTexts | RecoveryTexts]] = {
+    kind: RecoveryTexts() if kind is KeyKind.RECOVERY_CODE else SecretTexts(kind.value) for kind in KeyKind
+}
+
+
+class AccessKeyTable(SessionTable):
+    """The table of access keys, for those who can make and open them; every method raises StoreUnavailable."""
+
+    def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
+        super().__init__(database, now)
+        self._sealer = sealer
+
+    def create(
+        self, kind: KeyKind, owner: str, *, device: str = "", details: Mapping[str, str] | None = None
+    ) -> tuple[AccessKey, str]:
+        """Create a key and return it with its text, which can't be read again later."""
+        key_id, secret_hash, text = _TEXTS[kind].create()
+        now, longest = self._now().replace(microsecond=0), KEY_LIVES[kind].longest
+        expires_at = now + longest if longest else None
+        key = AccessKey(key_id, kind, owner, now, now, expires_at, device[:100], dict(details or {}))
+        row = {"id": key_id, "kind": kind, "owner": owner, "device": key.device, "expires_at": expires_at}
+        sealed = self._seal(key, secret_hash)
+        self._database.change(insert(ACCESS_KEYS).values(**row, sealed=sealed, created_at=now, last_seen_at=now))
+        return key, text
+
+    def find(self, kind: KeyKind, text: str | None) -> AccessKey | None:
+        """Return the valid key of this kind with this text, and record the visit; None for any other text."""
+        with self._database.reading() as connection:
+            key = self._open(connection, kind, text)
+        if key is not None and key.last_seen_at <= self._now() - _VISIT_RECORDED_EVERY:
+            visit = update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key.id).values(last_seen_at=self._now())
+            self._database.change(visit)
+        return key
+
+    def use(self, kind: KeyKind, text: str | None) -> AccessKey | None:
+        """Return the valid key of this kind with this text, and end it: it opens once. None for any other text."""
+        with self._database.reading() as connection:  # A wrong text must not cost the registry a write.
+            if self._open(connection, kind, text) is None:
+                return None
+        with self._database.writing() as connection:
+            key = self._open(connection, kind, text)
+            if key is None or connection.execute(delete(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key.id)).rowcount != 1:
+                return None
+            return key
+
+    def is_open(self, key: AccessKey) -> bool:
+        """Return whether a key that was found earlier is still valid; records no visit."""
+        with self._database.reading() as connection:
+            row = _get_row(connection, key.id)
+        return row is not None and replace(key, last_seen_at=row.last_seen_at).is_valid(self._now())
+
+    def set_details(self, key: AccessKey, details: Mapping[str, str]) -> None:
+        """Replace the details of a key; nothing happens where it has ended."""
+        with self._database.writing() as connection:
+            row = _get_row(connection, key.id, lock=True)
+            opened = None if row is None else self._unseal(row)
+            if opened is not None:
+                _, secret_hash = opened
+                sealed = self._seal(replace(key, details=dict(details)), secret_hash)
+                connection.execute(update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key.id).values(sealed=sealed))
+
+    def list_opened(self, owner: str, kind: KeyKind) -> list[AccessKey]:
+        """Return the owner's valid keys of this kind with their details, the newest first; records no visit."""
+        query = select(ACCESS_KEYS).where(ACCESS_KEYS.c.owner == owner, ACCESS_KEYS.c.kind == kind)
+        unsealed = [self._unseal(row) for row in self._database.fetch(query)]
+        keys = [opened[0] for opened in unsealed if opened is not None]
+        mine = [key for key in keys if key.owner == owner and key.kind is kind and key.is_valid(self._now())]
+        return sorted(mine, key=lambda key: (key.created_at, key.id), reverse=True)
+
+    def _open(self, connection: Connection, kind: KeyKind, text: str | None) -> AccessKey | None:
+        texts = _TEXTS[kind]
+        key_id = texts.read_id(text) if text else None
+        row = _get_row(connection, key_id) if key_id else None
+        key, secret_hash = (None, None) if row is None else self._unseal(row) or (None, None)
+        # The secret is hashed even where there is no row, so that the time doesn't tell whether the id exists.
+        is_right = texts.matches(text or "", secret_hash)
+        return key if is_right and key is not None and key.kind is kind and key.is_valid(self._now()) else None
+
+    def _seal(self, key: AccessKey, secret_hash: str) -> str:
+        content = {
+            "hash": secret_hash,
+            "kind": key.kind.value,
+            "owner": key.owner,
+            "created_at": int(key.created_at.timestamp()),
+            "expires_at": int(key.expires_at.timestamp()) if key.expires_at else None,
+            "details": dict(key.details),
+        }
+        return self._sealer.seal(json.dumps(content), place_of(ACCESS_KEYS.c.sealed, key.id))
+
+    def _unseal(self, row: Row[Any]) -> tuple[AccessKey, str] | None:
+        """Return the key of a row with the hash of its secret; None where the row is not one that we have sealed."""
+        try:
+            content = json.loads(self._sealer.unseal(row.sealed, place_of(ACCESS_KEYS.c.sealed, row.id)))
+        except OperatorFault:
+            log.warning("access key can't be read", extra=fields(key=row.id))
+            return None
+        key = AccessKey(
+            row.id,
+            KeyKind(content["kind"]),
+            content["owner"],
+            datetime.fromtimestamp(content["created_at"], UTC),
+            row.last_seen_at,
+            datetime.fromtimestamp(content["expires_at"], UTC) if content["expires_at"] else None,
+            row.device,
+            content["details"],
+        )
+        return key, content["hash"]
+
+
+def _get_row(connection: Connection, key_id: str, *, lock: bool = False) -> Row[Any] | None:
+    query = select(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id)
+    return connection.execute(query.with_for_update() if lock else query).one_or_none()
+
+
+_HASHER: Final = PasswordHasher()  # argon2id (RFC 9106) as the library sets it.
+# A check takes 64 MiB and a tenth of a second of all cores: tries must not take all memory and all threads.
+_CHECKS_AT_ONCE: Final = threading.BoundedSemaphore(2)
+_LIVING: Final = OPERATORS.c.ended_at.is_(None)
+
+
+class OperatorRefused(DataError):
+    """The error for a name or a password that an operator can't have; the text says what to do."""
+
+
+class UnknownOperator(DataError):
+    """The error for a name that no operator has."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """What is sealed of an operator; ``step`` is the last step of the second factor whose code was used."""
+
+    name: str
+    password: str | None = field(default=None, repr=False)
+    totp: str | None = field(default=None, repr=False)
+    step: int = 0
+
+
+class OperatorTable(SqlTable):
+    """The table of operators; every method raises StoreUnavailable. An operator that has ended is none any more.
+
+    ``now`` is the real time even if the fleet runs at a simulated one: authenticator apps go by it.
+    """
+
+    def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
+        super().__init__(database)
+        self._sealer, self._now = sealer, now
+
+    def add(self, name: str, password: str | None = None, totp_key: str | None = None) -> Operator:
+        """Add an operator. Raises OperatorRefused for a name or a password that can't be.
+
+        Without a password only a link opens the page; without a second factor the page opens on loopback alone.
+        """
+        name = plain_name(name)
+        if not is_name(name):
+            raise OperatorRefused(f"a name must have 1 to {LONGEST_NAME} letters, digits, dots, dashes or underscores")
+        hash_ = None if password is None else _operators_hash(password, name)
+        operator_id, now = secrets.token_hex(8), self._now().replace(microsecond=0)
+        sealed = self._seal(operator_id, _Sealed(name, hash_, totp_key))
+        row = {"id": operator_id, "name": name, "sealed": sealed, "created_at": now}
+        try:
+            self._database.change(insert(OPERATORS).values(**row))
+        except IntegrityError:
+            raise OperatorRefused(
+                f"there is an operator {name} already: `releve operators password {name}` sets a new password"
+            ) from None
+        return Operator(operator_id, name, now, None, hash_ is not None, totp_key is not None)
+
+    def has_any(self) -> bool:
+        """Return whether there is an operator."""
+        return bool(self._database.fetch(select(OPERATORS.c.id).where(_LIVING).limit(1)))
+
+    def list(self) -> list[Operator]:
+        """Return all operators by name. One who can't be read any more has neither password nor second factor."""
+        rows = self._database.fetch(select(OPERATORS).where(_LIVING).order_by(OPERATORS.c.name))
+        return [_to_operator(row, self._unseal(row) or _Sealed(row.name)) for row in rows]
+
+    def get(self, operator_id: str) -> Operator | None:
+        """Return the operator of this id, or None."""
+        with self._database.reading() as connection:
+            row, sealed = self._load(connection, OPERATORS.c.id == operator_id)
+        return _to_operator(row, sealed) if row is not None and sealed is not None else None
+
+    def find(self, name: str) -> Operator:
+        """Return the operator of this name. Raises UnknownOperator."""
+        name = plain_name(name)
+        rows = self._database.fetch(select(OPERATORS).where(_LIVING, OPERATORS.c.name == name))
+        if not rows:
+            raise UnknownOperator("no operator has this name: `releve operators list` shows the operators")
+        return _to_operator(rows[0], self._unseal(rows[0]) or _Sealed(name))
+
+    def check(self, name: str, password: str, code: str | None) -> Operator | None:
+        """Return the operator of this name, password and code; ``code`` None: the password is enough.
+
+        A wrong or used code is refused before the password is looked at, so that guessing costs us nothing. A right
+        one is used up even where the password is wrong.
+        """
+        name = plain_name(name)
+        with self._database.reading() as connection:
+            row, sealed = self._load(connection, OPERATORS.c.name == (name if is_name(name) else ""))
+        if code is not None and (row is None or not self.use_code(row.id, code)):
+            return None
+        # A password is hashed even for a name that nobody has, so that the time doesn't tell which names there are.
+        is_right = _matches(password, (sealed and sealed.password) or _nobodys_hash())
+        if row is None or sealed is None or sealed.password is None or not is_right:
+            return None
+        return _to_operator(row, sealed)
+
+    def use_code(self, operator_id: str, code: str) -> bool:
+        """Return whether a code of the operator's second factor is right, and use it up: a code works once."""
+        with self._database.reading() as connection:  # A wrong code must not cost the registry a write.
+            if self._find_step(connection, operator_id, code) is None:
+                return False
+        with self._database.writing() as connection:
+            found = self._find_step(connection, operator_id, code, lock=True)
+            if found is not None:
+                sealed, step = found
+                self._save(connection, operator_id, replace(sealed, step=step))
+            return found is not None
+
+    def set_password(self, operator_id: str, password: str) -> None:
+        """Set a new password, and end the operator's sessions and links. Raises OperatorRefused, UnknownOperator."""
+        operator = self.get(operator_id)
+        if operator is None:
+            raise UnknownOperator(
+                "this operator can't be read, because the session key has changed: remove it and add it again"
+            )
+        hash_ = _operators_hash(password, operator.name)  # It takes long, so not inside the transaction.
+        with self._database.writing() as connection:
+            _, sealed = self._load(connection, OPERATORS.c.id == operator_id, lock=True)
+            if sealed is not None:
+                self._save(connection, operator_id, replace(sealed, password=hash_))
+            end_keys_of(connection, [operator_id])
+
+    def record_sign_in(self, operator_id: str) -> None:
+        """Record that the operator has signed in."""
+        self._database.change(update(OPERATORS).where(OPERATORS.c.id == operator_id).values(signed_in_at=self._now()))
+
+    def end(self, operator_id: str) -> int:
+        """End an operator, and all sessions and links of it at once; return how many. The secrets are erased."""
+        with self._database.writing() as connection:
+            row = connection.execute(select(OPERATORS).where(OPERATORS.c.id == operator_id)).one_or_none()
+            if row is not None:
+                ended = {"ended_at": self._now(), "sealed": self._seal(operator_id, _Sealed(row.name))}
+                connection.execute(update(OPERATORS).where(OPERATORS.c.id == operator_id).values(**ended))
+            return end_keys_of(connection, [operator_id])
+
+    def end_sessions(self, operator_id: str, *, but: str = "") -> int:
+        """End the operator's sessions, but the one with the id ``but``; return how many."""
+        with self._database.writing() as connection:
+            return end_keys_of(connection, [operator_id], [KeyKind.OPERATOR_SESSION], but=but)
+
+    def end_links(self, operator_id: str) -> int:
+        """End the links that open a session of the operator; return how many."""
+        with self._database.writing() as connection:
+            return end_keys_of(connection, [operator_id], [KeyKind.OPERATOR_LINK])
+
+    def _find_step(
+        self, connection: Connection, operator_id: str, code: str, *, lock: bool = False
+    ) -> tuple[_Sealed, int] | None:
+        _, sealed = self._load(connection, OPERATORS.c.id == operator_id, lock=lock)
+        if sealed is None or sealed.totp is None:
+            return None
+        step = find_totp_step(sealed.totp, code, self._now(), after=sealed.step)
+        return None if step is None else (sealed, step)
+
+    def _load(
+        self, connection: Connection, which: Any, *, lock: bool = False
+    ) -> tuple[Row[Any] | None, _Sealed | None]:
+        query = select(OPERATORS).where(_LIVING, which)
+        row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+        return row, (None if row is None else self._unseal(row))
+
+    def _save(self, connection: Connection, operator_id: str, sealed: _Sealed) -> None:
+        text = self._seal(operator_id, sealed)
+        connection.execute(update(OPERATORS).where(OPERATORS.c.id == operator_id).values(sealed=text))
+
+    def _seal(self, operator_id: str, sealed: _Sealed) -> str:
+        return self._sealer.seal(json.dumps(asdict(sealed)), place_of(OPERATORS.c.sealed, operator_id))
+
+    def _unseal(self, row: Row[Any]) -> _Sealed | None:
+        """Return what is sealed of a row; None where the row is not one that we have sealed."""
+        try:
+            sealed = _Sealed(**json.loads(self._sealer.unseal(row.sealed, place_of(OPERATORS.c.sealed, row.id))))
+        except OperatorFault:
+            log.warning("operator can't be read", extra=fields(operator=row.id))
+            return None
+        return sealed if sealed.name == row.name else None
+
+
+def _to_operator(row: Row[Any], sealed: _Sealed) -> Operator:
+    factors = sealed.password is not None, sealed.totp is not None
+    return Operator(row.id, row.name, row.created_at, row.signed_in_at, *factors)
+
+
+def _operators_hash(password: str, name: str) -> str:
+    if fault := find_password_fault(password, name):
+        raise OperatorRefused(PASSWORD_FAULTS[fault])
+    with _CHECKS_AT_ONCE:
+        return _HASHER.hash(password)
+
+
+def _matches(password: str, hash_: str) -> bool:
+    with _CHECKS_AT_ONCE:
+        try:
+            return _HASHER.verify(hash_, password)
+        except (VerificationError, InvalidHashError):
+            return False
+
+
+@cache
+def _nobodys_hash() -> str:
+    return _HASHER.hash(secrets.token_urlsafe())

@@ -1,0 +1,383 @@
+"""The chain of evidence in SQL: appending rows, erasing personal parts, and dropping old rows at its beginning.
+
+Every method works inside a transaction that its caller has opened. An append locks the head until the transaction
+ends, so a transaction takes all its other locks before its first append: otherwise two could wait for each other.
+
+The check of the chain of evidence, and what an operator hands out of it in a dispute.
+
+The move of the consents of before step 0004 into the chain of evidence.
+
+A migration has no keys, so the first process that has them does this, before the chain has its first row. Later rows
+of the old table are left where they are: nothing of ours writes them, and the check of the chain names them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import chain
+from operator import itemgetter
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+
+from worker.domain.account import AccountState
+from worker.domain.consents import ConsentKind
+from worker.domain.evidence import (
+    START,
+    SUPPLIER_INCIDENT,
+    ChainEnd,
+    ChainPoint,
+    CheckedRow,
+    DatesSource,
+    EvidenceEvent,
+    PersonalPart,
+    begin_anew,
+    check_chain,
+    hash_row,
+    link_row,
+)
+from worker.errors import OperatorFault
+from worker.stores.database import Database, SealedTable, build_insert, place_of
+from worker.stores.encryption import Sealer
+from worker.stores.registry import account_rows
+from worker.stores.registry.dump import open_snapshot
+from worker.stores.registry.notices import new_id
+from worker.stores.registry.tables import ACCOUNTS, CONSENT_CHAIN, CONSENT_EVIDENCE, CONSENT_PROOFS, USAGE_POINTS
+
+GIVEN: Final = CONSENT_EVIDENCE.c.event == EvidenceEvent.GIVEN
+_END: Final = CONSENT_EVIDENCE.alias("ending")
+_ITS_END: Final = and_(_END.c.consent_id == CONSENT_EVIDENCE.c.consent_id, _END.c.event == EvidenceEvent.ENDED)
+# A consent in force has no row of its end.
+ENDED_AT, IN_FORCE = _END.c.recorded_at, _END.c.sequence.is_(None)
+# Each consent with its end.
+CONSENT_QUERY: Final = (
+    select(CONSENT_EVIDENCE, ENDED_AT.label("ended_at"), _END.c.end_reason.label("ended_because"))
+    .select_from(CONSENT_EVIDENCE.outerjoin(_END, _ITS_END))
+    .where(GIVEN)
+)
+# What the row of an end shares with its consent, what only a consent has, and what one that goes on takes over.
+_SHARED: Final = ("consent_id", "account_id", "tenant", "supplier", "kind", "proof")
+_OF_GIVEN_ALONE: Final = ("browser", "consent_from", "consent_until", "dates_from", "line")
+_FACTS: Final = (*_SHARED[1:], *_OF_GIVEN_ALONE)
+
+
+class EvidenceChain:
+    """The rows of evidence and the sealed ends of their chain."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+
+    def append_given(self, connection: Connection, row: Mapping[str, Any], personal: PersonalPart) -> None:
+        """Append a consent; ``row`` has its columns but those of the chain and of the personal part."""
+        sealed = self._sealer.seal(personal.to_text(), _place_of_personal(row["consent_id"]))
+        columns = {"event": EvidenceEvent.GIVEN, "end_reason": "", "personal_digest": personal.digest}
+        self._append(connection, {**row, **columns}, sealed)
+
+    def end(self, connection: Connection, account_id: str, reason: str, now: datetime, actor: str | None = None) -> int:
+        """End the account's consents in force, each by a row of its own, and return their number.
+
+        The caller has locked the account.
+        """
+        in_force = CONSENT_QUERY.where(CONSENT_EVIDENCE.c.account_id == account_id, IN_FORCE)
+        rows = connection.execute(in_force.order_by(CONSENT_EVIDENCE.c.sequence)).mappings().all()
+        for row in rows:
+            self.append_end(connection, row, reason, now, actor)
+        return len(rows)
+
+    def append_end(
+        self, connection: Connection, given: Mapping[Any, Any], reason: str, ended_at: datetime, actor: str | None
+    ) -> None:
+        """Append the end of a consent, whose row is ``given``."""
+        empty = dict.fromkeys(_OF_GIVEN_ALONE)
+        columns = {"event": EvidenceEvent.ENDED, "end_reason": reason, "recorded_at": ended_at, "actor": actor}
+        shared = {name: given[name] for name in _SHARED}
+        self._append(connection, {**shared, **empty, **columns, "personal_digest": ""}, None)
+
+    def continue_ended(
+        self, connection: Connection, account_id: str, reason: str, since: datetime, now: datetime
+    ) -> None:
+        """Append a consent with the facts of the account's newest one, if that was ended for this reason since then.
+
+        The end was the supplier's mistake. Both rows stay: what has ended is never opened again.
+        """
+        newest = CONSENT_QUERY.where(CONSENT_EVIDENCE.c.account_id == account_id)
+        row = connection.execute(newest.order_by(CONSENT_EVIDENCE.c.sequence.desc()).limit(1)).mappings().one_or_none()
+        if row is None or row["ended_at"] is None or row["ended_at"] < since or row["ended_because"] != reason:
+            return
+        consent_id = new_id()
+        columns = {"event": EvidenceEvent.GIVEN, "end_reason": "", "consent_id": consent_id, "recorded_at": now}
+        same = {name: row[name] for name in (*_FACTS, "personal_digest")}
+        # The personal part keeps its key: it is the same text, and an erasure deletes both.
+        personal = self.open_personal(row["sealed_personal"], row["consent_id"])
+        # Where no key opens it, the row before has it all the same.
+        sealed = personal and self._sealer.seal(personal.to_text(), _place_of_personal(consent_id))
+        self._append(connection, {**same, **columns, "actor": SUPPLIER_INCIDENT}, sealed or row["sealed_personal"])
+
+    def erase_personal(self, connection: Connection, account_id: str) -> None:
+        """Delete the personal parts of an account's consents; the chain still verifies."""
+        of_account = CONSENT_EVIDENCE.c.account_id == account_id
+        connection.execute(update(CONSENT_EVIDENCE).where(of_account).values(sealed_personal=None))
+
+    def drop_ended_before(self, connection: Connection, moment: datetime) -> Counter[str]:
+        """Delete the rows at the chain's beginning whose consents have all ended by ``moment``, and move the anchor.
+
+        Rows behind one that must be kept stay with it. Returns the number of deleted consents by account id.
+        """
+        must_stay = or_(ENDED_AT.is_(None), moment < ENDED_AT)
+        first_kept = (
+            select(CONSENT_EVIDENCE.c.sequence)
+            .select_from(CONSENT_EVIDENCE.outerjoin(_END, _ITS_END))
+            .where(must_stay)
+            .order_by(CONSENT_EVIDENCE.c.sequence)
+            .limit(1)
+        )
+        oldest = connection.execute(select(CONSENT_EVIDENCE.c.sequence).order_by(CONSENT_EVIDENCE.c.sequence).limit(1))
+        if (first := oldest.scalar()) is None or connection.execute(first_kept).scalar() == first:
+            return Counter()
+        head = self._lock_head(connection)
+        end = connection.execute(first_kept).scalar() or head.sequence + 1
+        dropped = CONSENT_EVIDENCE.c.sequence < end
+        columns = CONSENT_EVIDENCE.c.sequence, CONSENT_EVIDENCE.c.hash
+        last = connection.execute(select(*columns).where(dropped).order_by(columns[0].desc()).limit(1)).one_or_none()
+        if last is None:  # Another process has dropped them meanwhile.
+            return Counter()
+        self._save(connection, ChainEnd.ANCHOR, ChainPoint(*last))
+        gone = connection.execute(
+            delete(CONSENT_EVIDENCE).where(dropped).returning(CONSENT_EVIDENCE.c.event, CONSENT_EVIDENCE.c.account_id)
+        )
+        return Counter(account_id for event, account_id in gone if event is EvidenceEvent.GIVEN)
+
+    def open_end(self, end: ChainEnd, sealed: str) -> ChainPoint | None:
+        """Return the row that a sealed end names; None where no key opens it or it is another text."""
+        try:
+            return ChainPoint.from_text(end, self._sealer.unseal(sealed, _place_of_end(end)))
+        except (OperatorFault, ValueError):
+            return None
+
+    def open_personal(self, sealed: str | None, consent_id: str) -> PersonalPart | None:
+        """Return the personal part of a consent; None where it is erased or no key opens it."""
+        try:
+            text = self._sealer.unseal(sealed, _place_of_personal(consent_id)) if sealed else None
+            return None if text is None else PersonalPart.from_text(text)
+        except (OperatorFault, ValueError):
+            return None
+
+    def is_empty(self, connection: Connection) -> bool:
+        """Return whether nothing was ever appended. The head is locked from here on."""
+        return self._lock_head(connection) == START
+
+    def _append(self, connection: Connection, row: Mapping[str, Any], sealed_personal: str | None) -> None:
+        linked = link_row(self._lock_head(connection), row)
+        connection.execute(insert(CONSENT_EVIDENCE).values(**linked, sealed_personal=sealed_personal))
+        self._save(connection, ChainEnd.HEAD, ChainPoint(linked["sequence"], linked["hash"]))
+
+    def _lock_head(self, connection: Connection) -> ChainPoint:
+        """Lock the head until the transaction ends, and return the last row as its seal names it.
+
+        The columns beside the seal are for people: anyone who can write to the database can change them.
+        """
+        query = select(CONSENT_CHAIN).where(CONSENT_CHAIN.c.name == ChainEnd.HEAD.value).with_for_update()
+        head = connection.execute(query).one_or_none()
+        if head is None:
+            both = [self._to_row(end, START) for end in ChainEnd]
+            new = build_insert(connection.dialect.name, CONSENT_CHAIN).values(both)
+            connection.execute(new.on_conflict_do_nothing(index_elements=["name"]))
+            head = connection.execute(query).one()
+        return self.open_end(ChainEnd.HEAD, head.sealed) or begin_anew(ChainPoint(head.sequence, head.hash))
+
+    def _save(self, connection: Connection, end: ChainEnd, point: ChainPoint) -> None:
+        statement = update(CONSENT_CHAIN).where(CONSENT_CHAIN.c.name == end.value)
+        connection.execute(statement.values(**self._to_row(end, point)))
+
+    def _to_row(self, end: ChainEnd, point: ChainPoint) -> dict[str, Any]:
+        return {
+            "name": end.value,
+            "sequence": point.sequence,
+            "hash": point.hash,
+            "sealed": self._sealer.seal(point.to_text(end), _place_of_end(end)),
+        }
+
+
+def _place_of_end(end: ChainEnd) -> str:
+    return place_of(CONSENT_CHAIN.c.sealed, end.value)
+
+
+def _place_of_personal(consent_id: str) -> str:
+    return place_of(CONSENT_EVIDENCE.c.sealed_personal, consent_id)
+
+
+_PAGE_SIZE: Final = 500
+_COLUMNS: Final = tuple(column.name for column in CONSENT_EVIDENCE.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSummary:
+    """What a check has seen: the number of rows, the last one as the sealed head names it, and how many faults."""
+
+    rows: int
+    head: ChainPoint
+    faults: int
+
+
+class EvidenceCheck(SealedTable):
+    """The chain as it stands at one moment, even while others append. Every method raises StoreUnavailable."""
+
+    def __init__(self, database: Database, sealer: Sealer) -> None:
+        super().__init__(database, sealer)
+        self._chain = EvidenceChain(sealer)
+
+    def verify(self, report: Callable[[str], object]) -> ChainSummary:
+        """Check the whole chain page by page, and pass each fault to ``report`` as a line, which holds no meter."""
+        with open_snapshot(self._database) as connection:
+            rows, faults = connection.execute(select(func.count()).select_from(CONSENT_EVIDENCE)).scalar_one(), 0
+            (anchor, of_anchor), (head, of_head) = (self._open_end(connection, end) for end in ChainEnd)
+            of_ends = [of_anchor, of_head] if rows or anchor or head else []
+            in_rows = check_chain(self._checked_rows(connection), anchor, head)
+            for fault in chain(filter(None, of_ends), _left_behind(connection), in_rows):
+                report(fault)
+                faults += 1
+        return ChainSummary(rows, head or START, faults)
+
+    def export(self, account_id: str) -> list[dict[str, Any]]:
+        """Return an account's rows by number as JSON-able values, even of a removed one.
+
+        ``personal`` says whether meter and reference are ``kept``, ``erased`` or ``unreadable``: sealed under a key
+        that is gone, or changed. Rows that can't be read at all are left out; ``verify`` names them. Raises
+        UnknownAccount.
+        """
+        with open_snapshot(self._database) as connection:
+            account_rows.get(connection, account_id)
+            of_account = CONSENT_EVIDENCE.c.account_id == account_id
+            return [self._to_export(row) for _, row in _pages(connection, of_account) if row is not None]
+
+    def _checked_rows(self, connection: Connection) -> Iterator[CheckedRow]:
+        for sequence, row in _pages(connection):
+            if row is None:
+                yield CheckedRow(ChainPoint(sequence, ""), "", "was changed: it can't be read")
+            else:
+                yield CheckedRow(ChainPoint(sequence, row["hash"]), row["previous_hash"], self._fault_of(row))
+
+    def _fault_of(self, row: Mapping[Any, Any]) -> str:
+        """Return what is wrong with a row by itself; empty where nothing is."""
+        if hash_row({name: row[name] for name in _COLUMNS}) != row["hash"]:
+            return "was changed: it does not match its hash"
+        sealed = row["sealed_personal"]
+        if row["event"] is EvidenceEvent.ENDED:
+            return "was changed: the end of a consent has no personal part" if sealed else ""
+        if sealed is None:
+            is_removed = row["account_state"] is AccountState.DELETED
+            return "" if is_removed else "was changed: its personal part is missing, but its account was not removed"
+        personal = self._chain.open_personal(sealed, row["consent_id"])
+        if personal is None:
+            return "has a personal part that can't be decrypted: it was changed, or its key is missing"
+        return "" if personal.digest == row["personal_digest"] else "was changed: it has another personal part"
+
+    def _open_end(self, connection: Connection, end: ChainEnd) -> tuple[ChainPoint | None, str]:
+        """Return the row that an end of the chain names, None if it is missing, and what is wrong with that end."""
+        query = select(CONSENT_CHAIN.c.sequence, CONSENT_CHAIN.c.hash, CONSENT_CHAIN.c.sealed)
+        row = connection.execute(query.where(CONSENT_CHAIN.c.name == end.value)).one_or_none()
+        if row is None:
+            return None, f"the {end} is missing"
+        stored, sealed = ChainPoint(row.sequence, row.hash), self._chain.open_end(end, row.sealed)
+        if sealed is None:
+            return stored, f"the {end} can't be decrypted: it was changed, or its key is missing"
+        return sealed, "" if sealed == stored else f"the {end} was changed: it does not match its encrypted copy"
+
+    def _to_export(self, row: Mapping[Any, Any]) -> dict[str, Any]:
+        personal = self._chain.open_personal(row["sealed_personal"], row["consent_id"])
+        exported = {name: _to_json(row[name]) for name in _COLUMNS if name != "sealed_personal"}
+        if row["event"] is EvidenceEvent.ENDED:
+            return exported
+        state = "erased" if row["sealed_personal"] is None else "kept" if personal else "unreadable"
+        return {**exported, "personal": state, **(personal or PersonalPart("")).fields}
+
+
+def _pages(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator[tuple[int, Mapping[Any, Any] | None]]:
+    """Yield the rows by number with the state of their accounts, page by page; None for a row that can't be read."""
+    joined = CONSENT_EVIDENCE.outerjoin(ACCOUNTS, ACCOUNTS.c.id == CONSENT_EVIDENCE.c.account_id)
+    query = select(CONSENT_EVIDENCE, ACCOUNTS.c.state.label("account_state")).select_from(joined).where(*conditions)
+    number = CONSENT_EVIDENCE.c.sequence
+    numbers, after = select(number).where(*conditions).order_by(number).limit(_PAGE_SIZE), None
+    while page := connection.execute(numbers if after is None else numbers.where(number > after)).scalars().all():
+        after = page[-1]
+        try:
+            rows = connection.execute(query.where(number.between(page[0], after)).order_by(number)).mappings().all()
+            yield from zip(page, rows, strict=True)
+        except (LookupError, TypeError, ValueError):  # A value that is none of its column's.
+            yield from ((sequence, _read_row(connection, query.where(number == sequence))) for sequence in page)
+
+
+def _read_row(connection: Connection, query: Any) -> Mapping[Any, Any] | None:
+    try:
+        row: Mapping[Any, Any] = connection.execute(query).mappings().one()
+    except (LookupError, TypeError, ValueError):
+        return None
+    return row
+
+
+def _left_behind(connection: Connection) -> Iterator[str]:
+    """Yield a line where the table of before has rows: they were moved when the chain began, and it was closed."""
+    if number := connection.execute(select(func.count()).select_from(CONSENT_PROOFS)).scalar_one():
+        yield f"{number} rows of consent_proofs are foreign: Relève does not write to this table any more"
+
+
+def _to_json(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def import_older_consents(database: Database, sealer: Sealer) -> int:
+    """Move the consents of before into the chain, in the order in which they began and ended; return their number.
+
+    Processes that do this at the same time take turns.
+    """
+    with database.reading() as connection:
+        if connection.execute(select(CONSENT_PROOFS.c.id).limit(1)).first() is None:
+            return 0
+    chain = EvidenceChain(sealer)
+    with database.writing() as connection:
+        return _import(connection, chain, sealer) if chain.is_empty(connection) else 0
+
+
+def _import(connection: Connection, chain: EvidenceChain, sealer: Sealer) -> int:
+    joined = CONSENT_PROOFS.join(ACCOUNTS).outerjoin(USAGE_POINTS, USAGE_POINTS.c.account_id == ACCOUNTS.c.id)
+    query = select(CONSENT_PROOFS, ACCOUNTS.c.tenant, ACCOUNTS.c.state, USAGE_POINTS.c.usage_point_id)
+    rows = [dict(row) for row in connection.execute(query.select_from(joined)).mappings()]
+    events = [(row["consented_at"], 0, row["id"], row) for row in rows]
+    events += [(row["ended_at"], 1, row["id"], row) for row in rows if row["ended_at"] is not None]
+    # A consent that was ended before it was given, by a clock that was set back, still begins first.
+    given: set[str] = set()
+    for moment, is_end, consent_id, row in sorted(events, key=itemgetter(0, 1, 2)):
+        if consent_id not in given:
+            given.add(consent_id)
+            _append(connection, chain, sealer, row)
+        if is_end:
+            chain.append_end(connection, {**row, "consent_id": consent_id}, row["end_reason"], moment, None)
+    # What an erasure left in clear text, the reference, goes with the meter now.
+    for account_id in {row["account_id"] for row in rows if row["state"] is AccountState.DELETED}:
+        chain.erase_personal(connection, account_id)
+    connection.execute(delete(CONSENT_PROOFS))
+    return len(rows)
+
+
+def _append(connection: Connection, chain: EvidenceChain, sealer: Sealer, row: dict[str, Any]) -> None:
+    personal = PersonalPart(secrets.token_hex(32), _meter_of(sealer, row), row["reference"])
+    names = ("account_id", "tenant", "supplier", "kind", "proof", "browser", "consent_from", "consent_until")
+    facts = {name: row[name] for name in names}
+    dates_from = DatesSource.ASSERTED if row["kind"] is ConsentKind.ASSERTED else DatesSource.UNKNOWN
+    columns = {"consent_id": row["id"], "actor": row["vouched_by"], "recorded_at": row["consented_at"]}
+    unknown = {"dates_from": dates_from, "line": None}
+    chain.append_given(connection, {**facts, **columns, **unknown}, personal)
+
+
+def _meter_of(sealer: Sealer, row: dict[str, Any]) -> str | None:
+    sealed: str | None = row["sealed_usage_point"]
+    try:
+        place = place_of(CONSENT_PROOFS.c.sealed_usage_point, row["id"])
+        return sealer.unseal(sealed, place) if sealed else None
+    except OperatorFault:  # Its key is gone, but an account that still reads the meter names it.
+        number: str | None = row["usage_point_id"]
+        return number

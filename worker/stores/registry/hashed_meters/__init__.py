@@ -1,1 +1,0 @@
-"""Tables that know a meter by its keyed hash alone."""

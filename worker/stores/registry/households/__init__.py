@@ -1,1 +1,0 @@
-"""What a household has arranged among its own accounts."""

@@ -1,1 +1,0 @@
-"""Outputs as they are set up, and the outbox of what is still to be sent to them."""

@@ -1,1 +1,0 @@
-"""The consent proxy in SQL: its clients, and what each was given."""

@@ -1,0 +1,295 @@
+"""The table of corrections: readings that the supplier has changed, with the old and the new value.
+
+The table of raw answers: each supplier answer as it came, sealed, by account and month.
+
+Answers are appended one by one; a past month is later packed into one row. They are in the registry and not in the
+measure store for two reasons: only the registry's lock on the account prevents an answer from being stored after the
+account's removal, and every measure store would need a second kind of document for them.
+
+The quarantine table: deviations of supplier answers from the known shapes, one row a deviation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
+
+from worker.domain.answers import Deviation, DeviationKind, RawAnswer, pack_raw_answers, to_sample, unpack_raw_answers
+from worker.domain.consents import Notice
+from worker.domain.documents import REMOVED
+from worker.domain.series import Doctype, Series
+from worker.errors import UnknownAccount
+from worker.stores.database import SealedTable, SqlTable, build_insert, place_of
+from worker.stores.registry import account_rows
+from worker.stores.registry import notices as notice_rows
+from worker.stores.registry.tables import CORRECTIONS, QUARANTINE, RAW_ANSWERS
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A changed reading, its amounts as in ``documents.Entry``; ``first_seen`` is None if the old reading had no date.
+
+    ``became_amount`` is ``overlaps.REMOVED`` for a step whose place steps of other bounds have taken, and for a daily
+    value that no meter can reach.
+    """
+
+    account_id: str
+    doctype: Doctype
+    key: str
+    was_amount: int
+    became_amount: int
+    first_seen: datetime | None
+    changed_at: datetime
+    run_id: str
+
+    @property
+    def became_energy(self) -> int | None:
+        """The new energy, or None where the reading was removed."""
+        return None if self.became_amount == REMOVED else self.became_amount
+
+
+class CorrectionTable(SqlTable):
+    """The table of corrections; every method raises StoreUnavailable."""
+
+    def record(self, corrections: Iterable[Correction]) -> None:
+        """Insert the corrections; one that exists stays as it was recorded first. Raises UnknownAccount."""
+        rows = [asdict(correction) for correction in corrections]
+        if not rows:
+            return
+        statement = build_insert(self._database.dialect, CORRECTIONS).on_conflict_do_nothing()
+        with self._database.writing() as connection:
+            # The order is the same in every process, so that two of them can't wait for each other's locks.
+            for account_id in sorted({row["account_id"] for row in rows}):
+                account_rows.lock(connection, account_id, shared=True)
+            connection.execute(statement, rows)
+
+    def list_between(self, account_id: str, doctype: Doctype, first_key: str, end_key: str) -> list[Correction]:
+        """Return an account's corrections with ``first_key <= key < end_key``, by key, then by time."""
+        columns = CORRECTIONS.c
+        query = (
+            select(CORRECTIONS)
+            .where(columns.account_id == account_id, columns.doctype == doctype)
+            .where(columns.key >= first_key, columns.key < end_key)
+            .order_by(columns.key, columns.changed_at)
+        )
+        return [Correction(**row._asdict()) for row in self._database.fetch(query)]
+
+    def count_since(self, moment: datetime) -> dict[Series, int]:
+        """Return the number of corrections since ``moment`` in the fleet, by series; one without any is left out."""
+        columns = CORRECTIONS.c
+        query = select(columns.doctype, func.count()).where(columns.changed_at >= moment)
+        counts: dict[Doctype, int] = dict(self._database.fetch(query.group_by(columns.doctype)))
+        return {series: counts[series.inputs] for series in Series if series.inputs in counts}
+
+    def delete_before(self, moment: datetime) -> int:
+        """Delete the corrections before ``moment`` and return their number."""
+        return self._database.change(delete(CORRECTIONS).where(CORRECTIONS.c.changed_at < moment))
+
+
+_C = RAW_ANSWERS.c
+PAGE = 50
+
+
+class RawAnswerTable(SealedTable):
+    """The table of raw answers.
+
+    Every method raises StoreUnavailable; a method that unseals answers raises OperatorFault if their key is missing.
+    """
+
+    def record_answer(self, account_id: str, answer: RawAnswer) -> None:
+        """Store an answer; it is on disk when this returns. Raises UnknownAccount, also for a removed account."""
+        # Sealing takes the longest, so it happens outside of the transaction.
+        answer_id, span = notice_rows.new_id(), (answer.asked_at, answer.asked_at)
+        sealed = self._seal(answer_id, [answer])
+        with self._database.writing() as connection:
+            account_rows.lock(connection, account_id, shared=True)
+            self._insert(connection, answer_id, account_id, month_of(answer.asked_at), span, sealed)
+
+    def list_months(self, account_id: str) -> list[str]:
+        """Return the months with stored answers, for example "2024-07", the oldest first."""
+        query = select(_C.month).where(_C.account_id == account_id).distinct().order_by(_C.month)
+        return [row.month for row in self._database.fetch(query)]
+
+    def read_answers(self, account_id: str) -> Iterator[RawAnswer]:
+        """Yield all answers of an account in the order of their requests, with one month in memory at a time."""
+        for month in self.list_months(account_id):
+            yield from self._unseal(self._database.fetch(select(_C.id, _C.sealed).where(*_in_month(account_id, month))))
+
+    def delete_before(self, moment: datetime) -> int:
+        """Delete the rows whose last answer is older than ``moment`` and return their number.
+
+        A packed month is deleted as a whole.
+        """
+        return self._database.change(delete(RAW_ANSWERS).where(_C.last_at < moment))
+
+    def pack_past_months(self, now: datetime, limit: int) -> int:
+        """Pack at most ``limit`` past months into one row each and return how many were packed."""
+        unpacked = select(_C.month, _C.account_id).where(_C.packed.is_(False), _C.month < month_of(now))
+        months = self._database.fetch(unpacked.distinct().order_by(_C.month, _C.account_id).limit(limit))
+        return sum(self._pack(account_id, month) for month, account_id in months)
+
+    def _pack(self, account_id: str, month: str) -> bool:
+        with self._database.writing() as connection:
+            try:
+                account_rows.lock(connection, account_id, shared=True)
+            except UnknownAccount:
+                # The account was removed meanwhile, together with its answers.
+                return False
+            in_month = _in_month(account_id, month)
+            # The rows are locked, so that two processes don't pack the same month. Both statements are in one
+            # transaction: a reader sees the month either packed or not, never twice.
+            rows = connection.execute(select(RAW_ANSWERS).where(*in_month).with_for_update()).all()
+            if len(rows) == 1:
+                connection.execute(update(RAW_ANSWERS).where(*in_month).values(packed=True))
+            elif rows:
+                packed_id = notice_rows.new_id()
+                sealed = self._seal(packed_id, self._unseal(rows))
+                connection.execute(delete(RAW_ANSWERS).where(_C.id.in_([row.id for row in rows])))
+                span = (min(row.first_at for row in rows), max(row.last_at for row in rows))
+                self._insert(connection, packed_id, account_id, month, span, sealed, packed=True)
+            return bool(rows)
+
+    def _seal(self, answer_id: str, answers: list[RawAnswer]) -> bytes:
+        return self._sealer.seal_bytes(pack_raw_answers(answers), place_of(_C.sealed, answer_id))
+
+    def _unseal(self, rows: Iterable[Row[Any]]) -> list[RawAnswer]:
+        contents = [self._sealer.unseal_bytes(row.sealed, place_of(_C.sealed, row.id)) for row in rows]
+        answers = [answer for content in contents for answer in unpack_raw_answers(content)]
+        return sorted(answers, key=lambda answer: answer.asked_at)
+
+    def _insert(
+        self,
+        connection: Connection,
+        answer_id: str,
+        account_id: str,
+        month: str,
+        span: tuple[datetime, datetime],
+        sealed: bytes,
+        *,
+        packed: bool = False,
+    ) -> None:
+        row = {"id": answer_id, "account_id": account_id, "month": month, "packed": packed}
+        connection.execute(RAW_ANSWERS.insert().values(first_at=span[0], last_at=span[1], sealed=sealed, **row))
+
+
+def month_of(moment: datetime) -> str:
+    """Return the UTC month of a moment, for example "2024-07"."""
+    return moment.astimezone(UTC).strftime("%Y-%m")
+
+
+def _in_month(account_id: str, month: str) -> tuple[ColumnElement[bool], ...]:
+    return (_C.account_id == account_id, _C.month == month)
+
+
+_UNKNOWN_ANSWERS_C = QUARANTINE.c
+_ENTRY = [column for column in _UNKNOWN_ANSWERS_C if column is not _UNKNOWN_ANSWERS_C.sealed_sample]
+# A supplier that sends a new deviation each time must fill neither the disk nor the mailbox.
+MAX_ROWS: Final = 200
+
+
+class QuarantineResult(Enum):
+    """Whether a recorded deviation was new, known, or new in a full table."""
+
+    NEW = auto()
+    KNOWN = auto()
+    FULL = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineEntry:
+    """A deviation in the quarantine; ``times`` may lag, because each process counts and adds its sum now and then."""
+
+    fingerprint: str
+    kind: DeviationKind
+    place: str
+    detail: str
+    preset: str
+    first_seen: datetime
+    last_seen: datetime
+    times: int
+
+
+class QuarantineTable(SealedTable):
+    """The quarantine table; every method raises StoreUnavailable."""
+
+    def record(
+        self,
+        deviation: Deviation,
+        times: int,
+        preset: str,
+        now: datetime,
+        notices: Callable[[QuarantineResult], Iterable[Notice]],
+    ) -> QuarantineResult:
+        """Count a deviation; a new one is inserted with a sealed sample.
+
+        The notices that ``notices`` returns for the result are inserted in the same transaction.
+        """
+        with self._database.writing() as connection:
+            has_fingerprint = _UNKNOWN_ANSWERS_C.fingerprint == deviation.fingerprint
+            add_times = (
+                update(QUARANTINE).where(has_fingerprint).values(times=_UNKNOWN_ANSWERS_C.times + times, last_seen=now)
+            )
+            # Most deviations are known, so the update comes before the insert.
+            if connection.execute(add_times).rowcount:
+                return QuarantineResult.KNOWN
+            result = QuarantineResult.FULL
+            if connection.execute(select(func.count()).select_from(QUARANTINE)).scalar_one() < MAX_ROWS:
+                if not self._insert(connection, deviation, times, preset, now):
+                    # Another process has inserted it in the meantime.
+                    connection.execute(add_times)
+                    return QuarantineResult.KNOWN
+                result = QuarantineResult.NEW
+            notice_rows.insert_notices(connection, notices(result))
+            return result
+
+    def list(self) -> Iterable[QuarantineEntry]:
+        """Return all deviations, the newest first."""
+        query = select(*_ENTRY).order_by(_UNKNOWN_ANSWERS_C.first_seen.desc(), _UNKNOWN_ANSWERS_C.fingerprint)
+        return [QuarantineEntry(*row) for row in self._database.fetch(query)]
+
+    def get(self, fingerprint: str) -> tuple[QuarantineEntry, str] | None:
+        """Return a deviation and its sample, or None. Raises OperatorFault if the encryption key is missing."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                select(*_ENTRY, _UNKNOWN_ANSWERS_C.sealed_sample).where(_UNKNOWN_ANSWERS_C.fingerprint == fingerprint)
+            ).one_or_none()
+        if row is None:
+            return None
+        *fields, sealed_sample = row
+        return QuarantineEntry(*fields), self._sealer.unseal_bytes(sealed_sample, _place_of(fingerprint)).decode()
+
+    def delete(self, fingerprint: str) -> bool:
+        """Delete a deviation, so that it is new when it comes again; return whether it was there."""
+        return bool(self._database.change(delete(QUARANTINE).where(_UNKNOWN_ANSWERS_C.fingerprint == fingerprint)))
+
+    def delete_before(self, moment: datetime) -> int:
+        """Delete the deviations that were last seen before ``moment`` and return their number."""
+        return self._database.change(delete(QUARANTINE).where(_UNKNOWN_ANSWERS_C.last_seen < moment))
+
+    def _insert(self, connection: Connection, deviation: Deviation, times: int, preset: str, now: datetime) -> bool:
+        sample = to_sample(deviation.sample).encode()
+        row = {
+            "fingerprint": deviation.fingerprint,
+            "kind": deviation.kind,
+            "place": deviation.place[:200],
+            "detail": deviation.detail[:64],
+            "preset": preset,
+            "first_seen": now,
+            "last_seen": now,
+            "times": times,
+            "sealed_sample": self._sealer.seal_bytes(sample, _place_of(deviation.fingerprint)),
+        }
+        statement = build_insert(self._database.dialect, QUARANTINE).values(**row)
+        insert_once = statement.on_conflict_do_nothing(index_elements=["fingerprint"]).returning(
+            _UNKNOWN_ANSWERS_C.fingerprint
+        )
+        return connection.execute(insert_once).first() is not None
+
+
+def _place_of(fingerprint: str) -> str:
+    return place_of(_UNKNOWN_ANSWERS_C.sealed_sample, fingerprint)
