@@ -18,7 +18,7 @@ from worker.domain.series import Doctype
 from worker.domain.totals import total_entries
 from worker.domain.windows import ONE_DAY, local_midnight
 from worker.runtime.process import Runtime
-from worker.sync.audit import Auditor, AuditSummary
+from worker.sync.verification import Auditor, AuditSummary
 
 _HALF_HOUR = timedelta(minutes=30)
 _STEP_MWH = 153_000

@@ -39,7 +39,7 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from config.settings import Settings  # noqa: E402
-from worker.clients.session import Transport  # noqa: E402
+from worker.clients.supplier_session import Transport  # noqa: E402
 from worker.clients.tokens import Token  # noqa: E402
 from worker.domain.account import DEFAULT_TENANT  # noqa: E402
 from worker.errors import WorkerError  # noqa: E402

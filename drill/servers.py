@@ -37,7 +37,7 @@ from config.settings import PREFIX, get_settings
 from drill.crash_worker import CLOCK_AHEAD_VARIABLE, CRASH_FOLDER_VARIABLE, set_clock
 from drill.faults import CouchdbRelay
 from worker.cli.supervise import start_part, use_pretend_settings
-from worker.clients.signed_webhook import SIGNATURE_HEADER, sign_body
+from worker.clients.http_calls import SIGNATURE_HEADER, sign_body
 from worker.domain.clock import real_clock
 from worker.domain.documents import ALL_KEYS, key_of, start_of
 from worker.domain.lanes import BROKER_PREFIX

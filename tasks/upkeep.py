@@ -18,10 +18,10 @@ from worker.domain.series import Series, complete_fleet, parse_series
 from worker.domain.windows import DateWindow, newest_wanted_day
 from worker.logs import fields
 from worker.ops import heartbeat
-from worker.outputs.delivery_threads import DeliveryThreads
+from worker.outputs.delivery import DeliveryThreads
 from worker.runtime.current import get_runtime
 from worker.stores.registry.outcomes import HourFreshness
-from worker.sync.audit import AuditSummary, sample_accounts, save_audit_summary
+from worker.sync.verification import AuditSummary, sample_accounts, save_audit_summary
 
 log = logging.getLogger("releve.tasks")
 # In one run, an hour: some minutes of work.

@@ -16,10 +16,9 @@ from tests.support.statistic_homes import ACCOUNT, NOW, StatisticHome, hours_of
 from worker.domain.series import Series
 from worker.domain.statistics import STATISTICS
 from worker.domain.windows import ONE_DAY
-from worker.outputs.base import Change
-from worker.outputs.home_assistant import HomeAssistant, statistic_id
+from worker.outputs.home_assistant import HomeAssistant, StatisticReader, statistic_id
 from worker.outputs.home_assistant_socket import HomeAssistantAddress, parse_address
-from worker.outputs.statistic_days import StatisticReader
+from worker.outputs.output import Change
 
 FIRST = date(2026, 3, 1)
 DAYS = [FIRST + place * ONE_DAY for place in range(250)]  # With both clock changes.

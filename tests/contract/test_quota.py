@@ -16,8 +16,7 @@ from benchmarks.quota import MIX, SHARES, simulated
 from tests.support.metric_counts import MetricGrowth
 from worker.domain.lanes import Lane, enter_lane, leave_lane
 from worker.errors import RateLimited, StoreUnavailable
-from worker.quota.ledger import PermitDecision, QuotaLedger
-from worker.quota.limits import SECOND_MS, spacing_us
+from worker.quota.ledger import SECOND_MS, PermitDecision, QuotaLedger, spacing_us
 from worker.stores.child_processes import free_port
 from worker.stores.redis.connection import connect
 

@@ -20,12 +20,11 @@ from tests.support.factories import PretendSupplier, make_window_sync, memory_me
 from tests.support.gas_answers import METER, absent, day, done, ndjson, period, refusal, right
 from tests.support.recordings import RECORDINGS
 from worker.clients.answer_shapes import MAX_DEVIATIONS, find_deviations
-from worker.clients.grdf.answers import ANSWER_SHAPES
+from worker.clients.grdf.client import interpret
 from worker.clients.grdf.consent import list_rights
-from worker.clients.grdf.errors import interpret
+from worker.clients.grdf.presets import ANSWER_SHAPES
 from worker.clients.ndjson import StreamLimits, read_values
-from worker.clients.reply import Reply
-from worker.clients.session import SupplierSession
+from worker.clients.supplier_session import Reply, SupplierSession
 from worker.domain.answers import (
     AnswerKind,
     Deviation,

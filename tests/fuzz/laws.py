@@ -38,10 +38,10 @@ from tests.support.factories import (
 )
 from tests.support.strategies import json_values
 from worker.clients.answer_shapes import MAX_DEVIATIONS, find_deviations
-from worker.clients.enedis.answers import ANSWER_SHAPES
-from worker.clients.enedis.errors import classify, unexpected_refusal
-from worker.clients.id_token import usage_points_from_id_token
-from worker.clients.reply import Reply, token_refused
+from worker.clients.enedis.client import classify, unexpected_refusal
+from worker.clients.enedis.presets import ANSWER_SHAPES
+from worker.clients.supplier_session import Reply, token_refused
+from worker.clients.tokens import usage_points_from_id_token
 from worker.domain.answers import AnswerKind, RawAnswer, pack_raw_answers, to_masked, to_sample, unpack_raw_answers
 from worker.domain.documents import interval_of, key_range, to_amount, to_entry
 from worker.domain.files.cells import shown_name

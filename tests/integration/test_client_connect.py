@@ -14,7 +14,7 @@ from tests.support.declared_rights import BROWSER, GAS, OTHER, PCE, STRANGER
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.right_register import RightRegister
-from worker.clients.callback import Callback
+from worker.clients.endpoints import Callback
 from worker.clients.oauth import Grant
 from worker.clients.supplier import ConsentCalls
 from worker.clients.tokens import Token

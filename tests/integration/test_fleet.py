@@ -31,7 +31,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.outputs import OutputTable
 from worker.stores.registry.supplier_answers import Correction, CorrectionTable, QuarantineTable
-from worker.sync.audit import AuditSummary, save_audit_summary
+from worker.sync.verification import AuditSummary, save_audit_summary
 
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
 YESTERDAY = date(2024, 7, 24)

@@ -83,7 +83,7 @@ def test_the_tutorial_fills_the_dashboard(installation: Installation, monkeypatc
 def test_each_line_that_the_tutorial_explains_is_one_that_relève_says() -> None:
     source = "".join(
         (ROOT / "worker" / path).read_text(encoding="utf-8")
-        for path in ("outputs/home_assistant_socket.py", "clients/guarded_socket.py")
+        for path in ("outputs/home_assistant_socket.py", "clients/http_calls.py")
     )
     for line in re.findall(
         r"^\| `([^`]+)` \|", PAGES[0].read_text(encoding="utf-8").split("## Troubleshooting")[1], re.MULTILINE

@@ -14,9 +14,8 @@ from tests.support.missing import or_skip
 from tests.support.output_home import FIRST, LAST, NOW, change_of, fill_home, put_days
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import local_midnight
-from worker.outputs.base import OutputRefused
 from worker.outputs.line_protocol import LineProtocolOutput, build
-from worker.outputs.options import OutputOptions, OutputParts
+from worker.outputs.output import OutputOptions, OutputParts, OutputRefused
 from worker.stores.measures.measure_store import MeasureStore
 
 pytestmark = [pytest.mark.sockets, pytest.mark.rest]

@@ -22,10 +22,9 @@ from tests.support.waiting import until
 from worker.domain.networks import parse_networks
 from worker.domain.series import Doctype, Series
 from worker.errors import NotDelivered
-from worker.outputs.base import OutputAccount, OutputRefused
 from worker.outputs.mqtt import KIND, MqttOutput, build
 from worker.outputs.mqtt_client import RetainedMessage
-from worker.outputs.options import OutputOptions, OutputParts
+from worker.outputs.output import OutputAccount, OutputOptions, OutputParts, OutputRefused
 from worker.stores.measures.measure_store import MeasureStore
 
 CONFIG = "homeassistant/sensor/releve_home1"

@@ -24,17 +24,16 @@ from tests.support.delivery_threads import join_deliveries
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import METER, OTHER_METER, add_ready
-from worker.clients.signed_webhook import SIGNATURE_HEADER
+from worker.clients.http_calls import SIGNATURE_HEADER
 from worker.domain.consents import NoticeKind
 from worker.domain.documents import Entry, start_of, to_document
 from worker.domain.messages import ChangedPart
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY, local_midnight
 from worker.errors import NotDelivered, StoreUnavailable, UnexpectedError
-from worker.outputs.base import Change, OutputRefused
 from worker.outputs.delivery import OutputDelivery
 from worker.outputs.kinds import KINDS
-from worker.outputs.options import OutputKind, OutputOptions, OutputParts
+from worker.outputs.output import Change, OutputKind, OutputOptions, OutputParts, OutputRefused
 from worker.outputs.webhook import MeasuresWebhook
 from worker.runtime.process import Runtime
 

@@ -22,7 +22,7 @@ from worker.domain.series import Doctype, Series
 from worker.domain.windows import PARIS, civil_date, local_midnight
 from worker.outputs.delivery import OutputDelivery
 from worker.outputs.kinds import KINDS
-from worker.outputs.options import OutputOptions, OutputParts
+from worker.outputs.output import OutputOptions, OutputParts
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.outputs import OutboxTable, OutputTable, count_waiting_by_kind
 

@@ -14,7 +14,7 @@ from tests.support.installation import Installation
 from tests.support.registries import METER, add_ready
 from worker.domain.messages import ChangedPart
 from worker.domain.series import Series
-from worker.outputs.options import OutputOptions
+from worker.outputs.output import OutputOptions
 
 SECRET = "between us and the receiver of measures"
 TAKEN = answer(204, "")

@@ -27,12 +27,11 @@ from tests.support.simulators import serve_in_background
 from tests.support.supplier_server import BASE_URL, NOW, FakePermits, FakeTokenStore, three_hours_ahead
 from tests.support.waiting import DEADLINE_S
 from worker.clients.answer_shapes import find_deviations
-from worker.clients.grdf.answers import ANSWER_SHAPES
 from worker.clients.grdf.client import GrdfClient
-from worker.clients.grdf.presets import PRESETS
+from worker.clients.grdf.presets import ANSWER_SHAPES, PRESETS
 from worker.clients.ndjson import read_values
 from worker.clients.oauth import OAuthClient
-from worker.clients.session import SupplierSession, Transport
+from worker.clients.supplier_session import SupplierSession, Transport
 from worker.clients.tokens import ApplicationTokens, Token
 from worker.domain.answers import Json
 from worker.domain.documents import ALL_KEYS, details_of, key_of

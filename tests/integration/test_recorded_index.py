@@ -20,11 +20,9 @@ import pytest
 from tests.support.factories import MemoryRecorder, content, curve_of, memory_measures, v5_answer, window_job
 from tests.support.recordings import RESPONSES, needs_recordings
 from worker.clients.answer_shapes import find_deviations
-from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.client import EnedisClient
-from worker.clients.enedis.presets import PRESETS
-from worker.clients.reply import Reply
-from worker.clients.session import SupplierSession
+from worker.clients.enedis.presets import ANSWER_SHAPES, PRESETS
+from worker.clients.supplier_session import Reply, SupplierSession
 from worker.clients.tokens import Token
 from worker.domain.account import Account, AccountState
 from worker.domain.answers import Deviation, RawAnswer

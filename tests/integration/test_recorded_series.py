@@ -26,11 +26,10 @@ from tests.support.factories import (
 from tests.support.recordings import RECORDINGS, load_response, needs_recordings
 from tests.support.supplier_server import BASE_URL, NOW, FakePermits, FakeTokenStore, three_hours_ahead
 from worker.clients.answer_shapes import find_deviations
-from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.client import EnedisClient
-from worker.clients.enedis.presets import PRESETS
+from worker.clients.enedis.presets import ANSWER_SHAPES, PRESETS
 from worker.clients.oauth import OAuthClient
-from worker.clients.session import SupplierSession, Transport
+from worker.clients.supplier_session import SupplierSession, Transport
 from worker.clients.tokens import ApplicationTokens, Token
 from worker.domain.parsing import parse
 from worker.domain.parsing.values import ParsedAnswer

@@ -15,9 +15,8 @@ from pydantic import SecretStr
 from config.settings import Settings
 from tests.unit.test_errors import MESSAGE, TREE
 from worker.accounts.notice_texts import compose_message
-from worker.clients.callback import Callback
-from worker.clients.reply import Reply
-from worker.clients.splitting import SplitFetch
+from worker.clients.endpoints import Callback
+from worker.clients.supplier_session import Reply, SplitFetch
 from worker.clients.tokens import Token, UserTokens
 from worker.domain.answers import Answer, AnswerKind
 from worker.domain.consents import Notice, NoticeKind

@@ -10,7 +10,7 @@ from worker.domain.documents import ALL_KEYS, Entry, period_key, to_document, to
 from worker.domain.series import Doctype, Series
 from worker.domain.totals import total_entries
 from worker.domain.windows import local_midnight
-from worker.outputs.base import Change, OutputAccount
+from worker.outputs.output import Change, OutputAccount
 from worker.stores.measures.measure_store import MeasureStore
 
 ACCOUNT = OutputAccount("home1", "home1", "default", consent_until=date(2024, 12, 31))

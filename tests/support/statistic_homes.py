@@ -10,9 +10,9 @@ from tests.support.fakes import memory_measures
 from tests.support.home_assistant_server import TOKEN, HomeAssistantServer
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import day_length, local_midnight
-from worker.outputs.base import Change, OutputAccount
 from worker.outputs.home_assistant import HomeAssistant
 from worker.outputs.home_assistant_socket import HomeAssistantAddress, parse_address
+from worker.outputs.output import Change, OutputAccount
 
 ACCOUNT: Final = OutputAccount(id="k9x4w", label="home", tenant="default")
 NOW: Final = datetime(2026, 11, 27, 12, tzinfo=UTC)

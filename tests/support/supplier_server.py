@@ -13,8 +13,8 @@ import responses
 
 from worker.clients.endpoints import Endpoints
 from worker.clients.oauth import OAuthClient
-from worker.clients.session import SupplierSession
 from worker.clients.supplier import SupplierClient
+from worker.clients.supplier_session import SupplierSession
 from worker.clients.tokens import Token
 from worker.domain.windows import PARIS
 

@@ -39,13 +39,12 @@ from worker.stores.registry.due import DueRow
 from worker.stores.registry.erased_meters import ErasureTable
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.supplier_answers import CorrectionTable
-from worker.sync.audit import Auditor
 from worker.sync.claims import WindowClaims
-from worker.sync.completeness import LedgerRebuilder
 from worker.sync.due import DueWindows
-from worker.sync.history import History
+from worker.sync.history import History, LedgerRebuilder
 from worker.sync.incidents import Incidents
 from worker.sync.results import ResultRecorder
+from worker.sync.verification import Auditor
 from worker.sync.window import WindowSync
 
 _NUMBERS = count()

@@ -298,11 +298,11 @@ CASES: dict[Any, tuple[dict[str, str], list[str]]] = {
         ["worker/web/open_doors.py:1: rename the module"],
     ),
     code.suppliers: (
-        {f"{SUPPLIER}/{stem}.py": "" for stem in ("__init__", "client", "presets", "answers", "errors", "more")},
+        {f"{SUPPLIER}/{stem}.py": "" for stem in ("__init__", "client", "presets", "more")},
         [f"{SUPPLIER}/consent.py:1: is missing", f"{SUPPLIER}/more.py:1: has no counterpart"],
     ),
     code.protocols: (
-        {"worker/outputs/base.py": "class Output(Protocol): ...", "worker/a.py": "\nclass Another(Protocol[T]): ..."},
+        {"worker/outputs/output.py": "class Output(Protocol): ...", "worker/a.py": "\nclass Another(Protocol[T]): ..."},
         ["worker/a.py:2: Another: an interface has a place of its own"],
     ),
     code.places_of_unit_tests: (

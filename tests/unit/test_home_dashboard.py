@@ -10,7 +10,7 @@ import yaml
 from tests.support.home_dashboard import DASHBOARD, PROVISIONED, queries
 from tests.support.pages import ROOT
 from worker.domain.series import Direction
-from worker.outputs.points import MEASUREMENTS
+from worker.outputs.line_protocol import MEASUREMENTS
 
 SENT = {measurement.name: measurement for measurement in MEASUREMENTS}
 _QUERY = re.compile(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.accounts import notice_services
 from worker.accounts.notice_texts import Message
-from worker.clients.signed_webhook import TIMEOUTS_S, open_session, post_signed
+from worker.clients.http_calls import TIMEOUTS_S, open_session, post_signed
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.consents import HOUSEHOLD_CHANNEL
 from worker.domain.networks import Network

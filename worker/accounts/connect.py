@@ -27,8 +27,8 @@ from worker.accounts.meter_readings import MeterReadings
 from worker.accounts.proven_requests import ProvenRequests, RequestEnded
 from worker.accounts.proxy.codes import ProxyCode, ProxyCodes
 from worker.accounts.rights.declarations import RightDeclarations
-from worker.accounts.supplier_consents import SupplierConsents
-from worker.clients.callback import Callback
+from worker.clients.endpoints import Callback
+from worker.clients.supplier import SupplierConsents
 from worker.domain.clock import Clock, real_clock
 from worker.domain.connection_request import (
     MOST_UNKNOWN,

@@ -36,8 +36,7 @@ from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.stores.registry.outputs import OutputState, list_outputs_of
 from worker.stores.registry.supplier_answers import Correction, CorrectionTable
-from worker.sync.history import History
-from worker.sync.turns import next_requests_of
+from worker.sync.history import History, next_requests_of
 
 _MINUTE: Final = timedelta(minutes=1)
 # Fields of a series' progress hash that help a support person. The others are bookkeeping.

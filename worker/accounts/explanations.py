@@ -31,8 +31,7 @@ from worker.domain.series import Series
 from worker.domain.tariffs import SequenceBreak
 from worker.stores.registry.outputs import OutputState
 from worker.stores.registry.supplier_answers import Correction
-from worker.sync.history import History
-from worker.sync.turns import next_requests_of
+from worker.sync.history import History, next_requests_of
 from worker.texts import LANGUAGES, translate_cause
 
 # The coverage of each series, and the missing curve if it is not collected at all.

@@ -20,7 +20,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from worker.accounts.proxy.codes import ProxyCode, ProxyCodes
-from worker.accounts.supplier_consents import SupplierConsents
+from worker.clients.supplier import SupplierConsents
 from worker.domain.account import Account
 from worker.domain.clock import Clock
 from worker.domain.connection_request import (

@@ -17,8 +17,7 @@ from worker.domain.schedule import AskingHours, Turn, next_look_back
 from worker.domain.series import Series, curve_of, daily_of
 from worker.errors import RateLimited, SupplierLimited
 from worker.stores.registry.outcomes import SeriesOutcome
-from worker.sync.history import History
-from worker.sync.turns import turns_of
+from worker.sync.history import History, turns_of
 
 _PACING: Final = {RateLimited.code, SupplierLimited.code}  # Codes under which a call waits for its turn.
 EXAMPLE_ID: Final = "k3qd0fr2mw7x"

@@ -27,7 +27,7 @@ from worker.ops.logging_setup import warn
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import open_current_database
 from worker.stores.database import Database
-from worker.sync.audit import all_accounts
+from worker.sync.verification import all_accounts
 
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d?")
 LONGEST_NAME: Final = 100

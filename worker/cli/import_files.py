@@ -24,8 +24,7 @@ from worker.domain.files import read_file
 from worker.domain.files.cells import FileRefused, FileSeries
 from worker.ops.logging_setup import warn
 from worker.runtime.process import Runtime
-from worker.sync.file_accounts import FileAccounts, mask, number_of
-from worker.sync.file_import import FileComparison, describe_counts
+from worker.sync.file_import import FileAccounts, FileComparison, describe_counts, mask, number_of
 
 _STDIN: Final = "-"
 

@@ -19,8 +19,8 @@ from worker.ops.logging_setup import warn
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import build_measures
 from worker.stores.measures.measure_store import Layout, MeasureStore
-from worker.sync.audit import all_accounts
-from worker.sync.relayout import LayoutMigrator, MigrationCounts, RecomputeTotals
+from worker.sync.layout_migration import LayoutMigrator, MigrationCounts, RecomputeTotals
+from worker.sync.verification import all_accounts
 
 _CHECK_WORKERS_EVERY_S: Final = 30.0
 _REPORT_EVERY_S: Final = 10.0

@@ -28,7 +28,7 @@ from worker.domain.account import DEFAULT_TENANT
 from worker.domain.windows import local_midnight
 from worker.errors import NotDelivered, OperatorFault, UnknownAccount
 from worker.outputs.kinds import KINDS
-from worker.outputs.options import OutputKind, OutputOptions
+from worker.outputs.output import OutputKind, OutputOptions
 from worker.stores.registry.outputs import BEGINNING
 
 

@@ -18,7 +18,7 @@ from worker.cli.common import (
 )
 from worker.domain.messages import new_run_id
 from worker.domain.windows import DateWindow
-from worker.sync.replay import ReplayCounts, Replayer
+from worker.sync.quarantine import ReplayCounts, Replayer
 
 _FIRST, _LAST = date(2000, 1, 1), date(2100, 1, 1)
 

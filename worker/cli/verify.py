@@ -19,7 +19,7 @@ from worker.cli.common import (
     print_result,
 )
 from worker.domain.consistency import Law
-from worker.sync.audit import AuditResult, AuditSummary, sample_accounts
+from worker.sync.verification import AuditResult, AuditSummary, sample_accounts
 
 
 @click.command()

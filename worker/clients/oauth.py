@@ -20,8 +20,7 @@ from oauthlib.oauth2 import BackendApplicationClient, Client, OAuth2Error, WebAp
 from requests_oauthlib import OAuth2Session
 
 from worker.clients.endpoints import TOKEN_API, Endpoints
-from worker.clients.reply import Reply, wait_of
-from worker.clients.session import Permits, Transport, as_signed
+from worker.clients.supplier_session import Permits, Reply, Transport, as_signed, wait_of
 from worker.clients.tokens import Token
 from worker.domain.answers import Json
 from worker.domain.retry import retry_after_s

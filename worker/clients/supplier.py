@@ -9,27 +9,32 @@ A further supplier is a folder beside ``enedis`` with the same files, and a line
 ``answers.py``  the shapes of its answers, for each of its series
 ``consent.py``  the address of its consent page, the callback, the meters of a consent, and rights of access
 =============== ====================================================================================================
+
+What a consent needs of the supplier: the address of its page, and what it says of a callback.
+
+What suppliers differ in stands in their description (``clients.supplier.ConsentCalls``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 from worker.clients.answer_shapes import AnswerShape
-from worker.clients.callback import Callback
-from worker.clients.endpoints import Endpoints, Preset
+from worker.clients.endpoints import Callback, Endpoints, Preset
 from worker.clients.oauth import Grant
-from worker.clients.session import SupplierSession
+from worker.clients.supplier_session import SupplierSession
 from worker.domain.access_right import DeclaredRight, RightDeclaration, RightRecord
 from worker.domain.answers import Answer, Deviation
 from worker.domain.clock import Clock
-from worker.domain.connection_request import SharedMeter
+from worker.domain.connection_request import ConnectionRequest, SharedMeter
+from worker.domain.consents import ConsentKind, without_years
 from worker.domain.series import Series
-from worker.domain.windows import DateWindow
+from worker.domain.windows import DateWindow, civil_date
+from worker.errors import UnknownUsagePoint
 
 
 class SupplierClient(Protocol):
@@ -97,3 +102,100 @@ class Supplier:
     shapes: Mapping[Series, Sequence[AnswerShape]]
     consent: ConsentCalls | None = None
     rights: RightCalls | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentAnswer:
+    """What a callback says with what the supplier says of it.
+
+    ``grant``: the tokens that the account will have; None where it has none of its own. ``line``: the endpoint that was
+    asked, None where none was; ``digest``: the SHA-256 of its answer's bytes.
+    """
+
+    kind: ConsentKind
+    meters: Sequence[SharedMeter]
+    grant: Grant | None = None
+    line: str | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupplierConsents:
+    """The supplier's side of a consent.
+
+    ``duration`` is the setting for how long consent is requested, None for the preset's longest. ``account_tokens``
+    says whether each account has its own token (v4). ``open_session`` returns a session with the application's token.
+    ``redirect_uri``: the address of our callback.
+    """
+
+    calls: ConsentCalls
+    endpoints: Endpoints
+    client_id: str
+    duration: str | None
+    account_tokens: bool
+    exchange_code: Callable[[str], Grant]
+    open_session: Callable[[], SupplierSession]
+    redirect_uri: str
+    now: Clock
+
+    @property
+    def takes_code(self) -> bool:
+        """Whether a callback brings a code, whose exchange is a part of the proof."""
+        return self.account_tokens or self.calls.sends_redirect
+
+    def consent_duration(self) -> str:
+        """Return the ISO 8601 duration for which consent is requested; the API of 2026 accepts no years."""
+        preset = self.endpoints.preset
+        duration = self.duration or preset.consent_duration
+        return without_years(duration) if preset.consent_style == "autorisation" else duration
+
+    def consent_page(self, state: str) -> str:
+        """Return the address to send the person to. Raises ValueError if the supplier has no consent page."""
+        return self.calls.page(self.endpoints, self.client_id, state, self.consent_duration(), self.redirect_uri)
+
+    def read_callback(self, params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Callback:
+        """Read the query of a callback; one that can't be used is a failure."""
+        return self.calls.read_callback(params)
+
+    def is_meter(self, text: str) -> bool:
+        """Return whether a text has the form of the supplier's numbers of meters."""
+        return self.calls.meter.fullmatch(text) is not None
+
+    def today(self) -> date:
+        """Return today's date in Europe/Paris."""
+        return civil_date(self.now())
+
+    def confirm_code(self, code: str, usage_points: Collection[str]) -> tuple[Grant, tuple[str, ...]]:
+        """Exchange a code, and return the answer with the meters that it names.
+
+        ``usage_points``: what the callback names. Raises UnknownUsagePoint where the answer doesn't name them all, or
+        none, and what the client raises.
+        """
+        grant = self.exchange_code(code)
+        confirmed = self.calls.meters_of_grant(grant, self.client_id, self.now())
+        if not confirmed or not set(usage_points) <= set(confirmed):
+            # Without a meter of the supplier's own it is no consent; the token is forgotten here.
+            raise UnknownUsagePoint("the supplier does not confirm the meter: connect again")
+        return grant, confirmed
+
+    def ask(self, request: ConnectionRequest) -> ConsentAnswer:
+        """Return what a callback says with what the supplier says of it, in one call at most; v5 has nothing to ask.
+
+        Raises UnknownUsagePoint where the answer to a code doesn't name the callback's meters itself, and what the
+        client raises.
+        """
+        if request.code is not None:
+            grant, confirmed = self.confirm_code(request.code, request.usage_points)
+            kind = ConsentKind.CODE if "usage_points_id" in grant.extras else ConsentKind.ID_TOKEN
+            named = [SharedMeter(number) for number in request.usage_points or confirmed]
+            # A token that reads no data is forgotten here.
+            kept = grant if self.account_tokens else None
+            return ConsentAnswer(kind, named, kept, self._line(self.endpoints.preset.token_path), grant.digest)
+        if request.autorisation_id is not None and self.calls.shared_meters is not None:
+            meters, digest = self.calls.shared_meters(self.open_session(), request.autorisation_id, self.now())
+            line = self._line(self.calls.shared_path)
+            return ConsentAnswer(ConsentKind.AUTORISATION, meters, None, line, digest)
+        return ConsentAnswer(ConsentKind.USAGE_POINT, [SharedMeter(number) for number in request.usage_points])
+
+    def _line(self, path: str) -> str:
+        return f"{self.endpoints.preset.name} POST {path}"

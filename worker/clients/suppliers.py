@@ -9,20 +9,19 @@ from typing import Final
 
 from worker.clients.endpoints import Endpoints
 from worker.clients.enedis import consent as enedis
-from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.client import USAGE_POINT, EnedisClient
-from worker.clients.enedis.presets import PRESETS, SUBSCRIBED_SERVICES
-from worker.clients.gateway.answers import ANSWER_SHAPES as GATEWAY_SHAPES
+from worker.clients.enedis.presets import ANSWER_SHAPES, PRESETS, SUBSCRIBED_SERVICES
 from worker.clients.gateway.client import GatewayClient
+from worker.clients.gateway.presets import ANSWER_SHAPES as GATEWAY_SHAPES
 from worker.clients.gateway.presets import PRESETS as GATEWAY_PRESETS
 from worker.clients.grdf import consent as grdf
-from worker.clients.grdf.answers import ANSWER_SHAPES as GAS_SHAPES
 from worker.clients.grdf.client import GrdfClient
+from worker.clients.grdf.presets import ANSWER_SHAPES as GAS_SHAPES
 from worker.clients.grdf.presets import LONGEST_LIST
 from worker.clients.grdf.presets import PRESETS as GAS_PRESETS
 from worker.clients.oauth import OAuthClient
-from worker.clients.session import Permits, SupplierSession, Transport
 from worker.clients.supplier import ConsentCalls, RightCalls, Supplier, SupplierClient
+from worker.clients.supplier_session import Permits, SupplierSession, Transport
 from worker.clients.tokens import (
     ApplicationTokens,
     BearerTokens,

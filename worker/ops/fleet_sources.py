@@ -36,7 +36,7 @@ from worker.stores.registry.fleet_counts import Overview
 from worker.stores.registry.outcomes import CompletenessTable, OutcomeTable
 from worker.stores.registry.outputs import count_waiting_by_kind
 from worker.stores.registry.supplier_answers import CorrectionTable
-from worker.sync.audit import load_audit_summary
+from worker.sync.verification import load_audit_summary
 
 SILENT_S: Final = 60.0  # A worker sends a heartbeat every 4 s.
 

@@ -22,10 +22,10 @@ from urllib.parse import urlsplit
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from worker.clients.guarded_socket import AddressRefused, connect_guarded
+from worker.clients.http_calls import AddressRefused, connect_guarded
 from worker.domain.networks import Network
 from worker.errors import NotDelivered
-from worker.outputs.base import OutputRefused
+from worker.outputs.output import OutputRefused
 
 TIMEOUT_S: Final = 30.0
 _LONGEST_MESSAGE: Final = 16 * 1024**2  # The hours of three years, read back, are 4 MB.

@@ -19,10 +19,10 @@ from paho.mqtt.client import Client, MQTTMessageInfo, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
-from worker.clients.guarded_socket import AddressRefused, check_peer
+from worker.clients.http_calls import AddressRefused, check_peer
 from worker.domain.networks import Network
 from worker.errors import NotDelivered
-from worker.outputs.base import OutputRefused
+from worker.outputs.output import OutputRefused
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 _TIMEOUT_S: Final = 15.0  # For each of: the connection, the broker's greeting, an acknowledgement.

@@ -18,13 +18,12 @@ from uuid import uuid4
 
 import requests
 
-from worker.clients.signed_webhook import TIMEOUTS_S, open_session, post_signed
+from worker.clients.http_calls import TIMEOUTS_S, open_session, post_signed
 from worker.domain.documents import USUAL_STEP_MINUTES, Document, key_of, key_range, start_of
 from worker.domain.networks import HOME_NETWORKS, Network, is_loopback_host
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date, local_midnight
 from worker.errors import NotDelivered
-from worker.outputs.base import Change, OutputRefused
-from worker.outputs.options import OutputKind, OutputOptions, OutputParts
+from worker.outputs.output import Change, OutputKind, OutputOptions, OutputParts, OutputRefused
 from worker.stores.measures.measure_store import MeasureStore
 
 MOST_READINGS: Final = 5_000

@@ -34,13 +34,12 @@ from worker.accounts.rights.sweep import RightSweep
 from worker.accounts.rights.uploads import ProofUploads
 from worker.accounts.rights.withdrawal import RightWithdrawal
 from worker.accounts.series_choice import SeriesChooser
-from worker.accounts.supplier_consents import SupplierConsents
 from worker.accounts.token_renewal import TokenRenewal
 from worker.accounts.token_revocation import TokenRevocation
 from worker.clients.endpoints import SHARED_QUOTA
 from worker.clients.oauth import OAuthClient
-from worker.clients.session import Transport
-from worker.clients.supplier import ConsentCalls, SupplierClient
+from worker.clients.supplier import ConsentCalls, SupplierClient, SupplierConsents
+from worker.clients.supplier_session import Transport
 from worker.clients.suppliers import ENEDIS, GATEWAY, GRDF, SUPPLIERS, SupplierClients
 from worker.clients.tokens import TokenProvider
 from worker.domain.account import Account
@@ -53,7 +52,7 @@ from worker.domain.networks import parse_networks
 from worker.domain.series import Series, grid_operator_of, is_gateway, of_supplier, registers_of
 from worker.errors import OperatorFault
 from worker.outputs.delivery import OutputDelivery
-from worker.outputs.options import OutputParts
+from worker.outputs.output import OutputParts
 from worker.quota.ledger import QuotaLedger
 from worker.runtime import keys, stores, supplier
 from worker.runtime.series import fleet_series, is_offered
@@ -80,20 +79,15 @@ from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable
 from worker.stores.registry.rights import RightTable
 from worker.stores.registry.supplier_answers import CorrectionTable, QuarantineTable, RawAnswerTable
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore, token_lock
-from worker.sync.answer_watch import AnswerWatch
-from worker.sync.audit import Auditor
 from worker.sync.claims import WindowClaims
-from worker.sync.completeness import LedgerRebuilder
-from worker.sync.due import DueWindows
-from worker.sync.due_at_gateway import GatewayWindows
-from worker.sync.due_by_supplier import DueBySupplier
-from worker.sync.file_accounts import FileAccounts
-from worker.sync.file_import import FileImporter
-from worker.sync.history import History
-from worker.sync.incidents import Incidents
+from worker.sync.due import DueBySupplier, DueWindows, GatewayWindows
+from worker.sync.file_import import FileAccounts, FileImporter
+from worker.sync.history import History, LedgerRebuilder
+from worker.sync.incidents import IncidentProber, Incidents
 from worker.sync.inline import Inline
-from worker.sync.probes import IncidentProber
+from worker.sync.quarantine import AnswerWatch
 from worker.sync.results import ResultRecorder
+from worker.sync.verification import Auditor
 from worker.sync.window import WindowSync
 
 _CONNECT_TIMEOUT_S: Final = 5.0

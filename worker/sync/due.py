@@ -9,6 +9,14 @@
 
 So an interrupted run needs no place to go on from, a second run finds nothing left to publish, and nobody waits longer
 than those that were asked before. A failing account is asked again when its time comes, within a tenth of the room.
+
+Which windows of a gateway are due: few, and each account's at hours of its own.
+
+What is due is the same as of any supplier (``worker.sync.due``). Here a row whose hour has not come stays due, and the
+reconciler looks again within a minute; no more is in flight than the ledger has left; and histories and repairs leave
+the next night its calls. The catch-up is part of the night, in the hours of an afternoon.
+
+What is due of all suppliers: each has a quota and a gate of its own, so each has its own room in every lane.
 """
 
 from __future__ import annotations
@@ -20,12 +28,12 @@ from typing import Final, NamedTuple
 
 from worker.domain.clock import Clock
 from worker.domain.messages import AGAIN, CATCH_UP, NIGHTLY, REPAIR, WindowJob
-from worker.domain.schedule import NIGHTS_WITHOUT_CURVE
+from worker.domain.schedule import NIGHTS_WITHOUT_CURVE, AskingHours, is_afternoon, is_asking_hour, start_of_afternoon
 from worker.domain.series import SMALLEST_FIRST, Series
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_look_back, plan_repair
 from worker.stores.redis.claims import member_of, series_of_member
 from worker.stores.registry.due import DueRow, DueTable, PolicyTable, SeriesDays
-from worker.sync.claims import HISTORY_LANES, NIGHTLY_LANE, REPAIR_LANE, WindowClaims, most_waiting
+from worker.sync.claims import HISTORY_LANES, LANES, NIGHTLY_LANE, REPAIR_LANE, WindowClaims, most_waiting
 
 _AGAIN_SHARE: Final = 10  # A tenth of the nightly room is kept for tries after a failure.
 _REPAIR_SHARE: Final = 10  # Each hourly run of the repair may use a tenth of an hour's quota.
@@ -184,3 +192,97 @@ def _window(kind: str, series: Series, days: SeriesDays, today: date) -> DateWin
     if kind != REPAIR:
         return plan_look_back(today, series, days.last_complete)
     return next(iter(plan_repair(days.ledger.due_days(today, series), series.description.max_window_days)), None)
+
+
+_MOST_ROWS: Final = 1_000  # More than a gateway could be asked for.
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayWindows(DueWindows):
+    """The windows of a gateway's accounts that are due.
+
+    ``calls_in_half_a_day``: the limit of its ledger; ``calls_left``: what that leaves now.
+    """
+
+    calls_in_half_a_day: int
+    calls_left: Callable[[], int]
+
+    def room(self, lane: str, most: int, in_flight: Collection[str]) -> int:
+        """Return how many more windows of a lane may be in flight, of ``most`` and of the calls that are left."""
+        left = self.calls_left() - sum(len(super(GatewayWindows, self).in_flight(one)) for one in LANES)
+        if lane != NIGHTLY_LANE:
+            left -= min(len(self._list_rows()), self.calls_in_half_a_day // 2)
+        return min(most, left)
+
+    def in_flight(self, lane: str) -> set[str]:
+        """Return the members of a lane's claims, and those of a night or a repair whose hour has not come."""
+        members = super().in_flight(lane)
+        if lane not in (NIGHTLY_LANE, REPAIR_LANE):
+            return members
+        now = self.now()
+        hidden = (row for row in self._list_rows() if not AskingHours(row.account_id).allow(now))
+        return members | {member_of(row.account_id, row.series) for row in hidden}
+
+    def night(self, before: datetime) -> Due:
+        """Claim the look-backs of series that were not asked since ``before``; in an afternoon those that lack days."""
+        now = self.now()
+        if not is_asking_hour(now):
+            return Due([], more=False)
+        jobs = super().night(before).jobs
+        if is_afternoon(now):
+            jobs += super().catch_up(before, start_of_afternoon(civil_date(now))).jobs
+        return Due(jobs, more=False)
+
+    def catch_up(self, since: datetime, before: datetime) -> Due:
+        """Claim nothing: it is part of the night."""
+        return Due([], more=False)
+
+    def next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
+        """Claim the next window of a history, where the ledger has a call for it beside the night's."""
+        return super().next_of_history(account_id, series) if self.has_history_room(series) else []
+
+    def repairs(self) -> list[WindowJob]:
+        """Claim the newest open days of each series, in the accounts' hours."""
+        return super().repairs() if is_asking_hour(self.now()) else []
+
+    def _list_rows(self) -> list[DueRow]:
+        return self.table.list_some(self.series, civil_date(self.now()), _MOST_ROWS)
+
+
+@dataclass(frozen=True)
+class DueBySupplier:
+    """The windows that are due of each supplier; see ``DueWindows``. Methods raise StoreUnavailable."""
+
+    suppliers: Sequence[DueWindows]
+
+    def night(self, before: datetime) -> Due:
+        """Claim the look-backs of series that were not asked since ``before``."""
+        return self._gather(lambda due: due.night(before))
+
+    def catch_up(self, since: datetime, before: datetime) -> Due:
+        """Claim the series without a reading of yesterday that were not asked since ``before``."""
+        return self._gather(lambda due: due.catch_up(since, before))
+
+    def repairs(self) -> list[WindowJob]:
+        """Claim the newest open days of each series."""
+        return [job for due in self.suppliers for job in due.repairs()]
+
+    def histories(self) -> list[tuple[str, Series]]:
+        """Return the accounts and series whose history goes on now."""
+        return [history for due in self.suppliers for history in due.histories()]
+
+    def next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
+        """Claim the next window of a history."""
+        return self._of(series).next_of_history(account_id, series)
+
+    def has_history_room(self, series: Series) -> bool:
+        """Return whether one more window of a history may be in flight."""
+        return self._of(series).has_history_room(series)
+
+    def _gather(self, claim: Callable[[DueWindows], Due]) -> Due:
+        parts = [claim(due) for due in self.suppliers]
+        return Due([job for part in parts for job in part.jobs], any(part.more for part in parts))
+
+    def _of(self, series: Series) -> DueWindows:
+        # A series whose supplier is not set up any more gets no answer, and what asks for it says so.
+        return next((due for due in self.suppliers if series in due.series), self.suppliers[0])

@@ -4,6 +4,8 @@ A file counts as an answer that was asked for when the file was made (``told_at`
 asked for later stays, and where nothing is stored the file fills the gap. Nothing goes but what the rules of overlaps
 (K5) and of impossible days (K7) replace. A file is stored in parts of bounded size, each recorded when it is done: an
 import that was killed is simply run again.
+
+Whose meter a file is of: the account that its readings go to, and the account that a home's new file makes.
 """
 
 from __future__ import annotations
@@ -15,18 +17,22 @@ from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
+from worker.accounts.assertion import AccountAssertion
 from worker.domain import messages
+from worker.domain.account import Account, AccountState
 from worker.domain.comparison import FinishedAnswer, RecentAnswers, ranges_to_read
 from worker.domain.completeness import DayLedger, DayMark, DayState, civil_day_of, half_hours_in
 from worker.domain.consistency import beyond
 from worker.domain.documents import MILLIWATT_HOURS_PER_WH, Entry, entry_of, find_clusters, to_entry
-from worker.domain.files.cells import FileSeries
+from worker.domain.files.cells import FileFault, FileRefused, FileSeries
 from worker.domain.messages import WindowJob, WindowResult, Writes
-from worker.domain.series import Granularity, Quantity, Series
+from worker.domain.series import Granularity, Quantity, Series, grid_operator_of, of_supplier
 from worker.domain.tariffs import day_energies
 from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, civil_date, to_windows
+from worker.errors import FilesOnly, MeterElsewhere, TokenNeeded
 from worker.logs import fields
 from worker.stores.redis.claims import ProgressStore
+from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.sync.results import ResultRecorder
 from worker.sync.window import WindowSync
@@ -271,3 +277,86 @@ def _mark_of(day: date, known: DayLedger, minutes: int | None, told_on: date, ch
         return before if stays else DayMark(DayState.FILE)
     asked_at_age = before.asked_at_age or 0 if before.open else 0
     return DayMark(DayState.PARTIAL, half_hours_in(minutes * _MINUTE), max(asked_at_age, (told_on - day).days))
+
+
+VOUCHER: Final = "file import"
+_GAS: Final = "grdf"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileAccounts:
+    """The accounts of files.
+
+    ``suppliers``: the supplier of an account that a file makes, by the grid operator of its series.
+    """
+
+    registry: AccountRegistry
+    assertion: AccountAssertion
+    suppliers: dict[str, str]
+
+    def check(self, file: FileSeries, account: Account, meter: str | None = None) -> None:
+        """Raise FileRefused unless the file is of the account's meter.
+
+        ``meter``: the number that a person says, for a file that has none. One without a number is of the meter that
+        the person has chosen.
+        """
+        if account.state in (AccountState.CLOSED, AccountState.DELETED):
+            raise FileRefused(
+                f"{file.file}: nothing is stored, because account {account.id} is {account.state}", FileFault.CLOSED
+            )
+        if file.series not in of_supplier(account.supplier):
+            of_file = "gas" if file.series.description.supplier == _GAS else "electricity"
+            raise FileRefused(
+                f"{file.file}: it is about {of_file}, which is not what account {account.id} is about",
+                FileFault.OTHER_ENERGY,
+            )
+        number = number_of(file, meter)
+        if number is not None and number != account.usage_point_id:
+            raise FileRefused(
+                f"{file.file}: it is of meter {mask(number)}, but account {account.id} is of "
+                f"{account.last_digits or 'none'}",
+                FileFault.OTHER_METER,
+            )
+
+    def find(self, file: FileSeries, meter: str | None = None, tenant: str | None = None) -> Account | None:
+        """Return the account that reads the file's meter; None where there is none. Raises FileRefused."""
+        number = require_number(file, meter)
+        operator = file.series.description.supplier
+        accounts = self.registry.find_by_meter(number, tenant=tenant)
+        return next((account for account in accounts if grid_operator_of(account.supplier) == operator), None)
+
+    def add(self, file: FileSeries, meter: str | None = None) -> Account:
+        """Return the account of a new meter, for which nothing is asked before it gets a token. Raises FileRefused.
+
+        Raises MeterErased where the meter's data were erased.
+        """
+        operator = file.series.description.supplier
+        assertion = replace(self.assertion, supplier=self.suppliers[operator])
+        waits_under = FilesOnly.code if operator == _GAS else TokenNeeded.code
+        try:
+            return assertion.add(require_number(file, meter), VOUCHER, waits_under=waits_under)[0]
+        except MeterElsewhere as error:
+            raise FileRefused(f"{file.file}: {error}") from None
+
+
+def number_of(file: FileSeries, meter: str | None) -> str | None:
+    """Return the number of the file's meter, or that which a person says; None for neither. Raises FileRefused."""
+    number = file.usage_point
+    if number is not None and number.isdecimal():
+        number = number.zfill(14)  # A spreadsheet takes zeros away.
+    if number is not None and meter is not None and number != meter:
+        raise FileRefused(f"{file.file}: it is of meter {mask(number)}, not of {mask(meter)}")
+    return number or meter
+
+
+def require_number(file: FileSeries, meter: str | None) -> str:
+    """Return the number of the file's meter. Raises FileRefused where nobody says it."""
+    number = number_of(file, meter)
+    if number is None:
+        raise FileRefused(f"{file.file}: it does not name its meter: give --usage-point or --account")
+    return number
+
+
+def mask(number: str) -> str:
+    """Return the last four digits of a meter's number, all of it that is ever shown: ``…0011``."""
+    return f"…{number[-4:]}"

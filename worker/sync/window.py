@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Protocol
 
-from worker.clients.splitting import SplitFetch
 from worker.clients.supplier import SupplierClient
+from worker.clients.supplier_session import SplitFetch
 from worker.domain import messages
 from worker.domain.account import Account, AccountState
 from worker.domain.answers import RawAnswer

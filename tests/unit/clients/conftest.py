@@ -16,7 +16,7 @@ from tests.support.supplier_server import (
 )
 from worker.clients.enedis.presets import PRESETS
 from worker.clients.oauth import OAuthClient
-from worker.clients.session import SupplierSession, Transport
+from worker.clients.supplier_session import SupplierSession, Transport
 from worker.clients.suppliers import SUPPLIERS
 from worker.clients.tokens import ApplicationTokens, Token, UserTokens
 

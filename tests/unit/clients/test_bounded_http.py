@@ -14,10 +14,9 @@ import pytest
 import requests
 
 from tests.support.canned_server import CannedAnswer, canned_server
-from worker.clients.bounded_http import BodyLimits, BoundedHttp
+from worker.clients.http_calls import BodyLimits, BoundedHttp
 from worker.clients.ndjson import StreamLimits
-from worker.clients.reply import Reply
-from worker.clients.session import Transport
+from worker.clients.supplier_session import Reply, Transport
 from worker.clients.tokens import Token
 from worker.errors import AnswerTooLarge, MalformedAnswer, SupplierUnavailable
 

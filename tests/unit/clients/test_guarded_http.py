@@ -8,8 +8,7 @@ import pytest
 import requests
 
 from tests.support.canned_server import answer, canned_server
-from worker.clients.guarded_http import GuardedHttp
-from worker.clients.guarded_socket import AddressRefused
+from worker.clients.http_calls import AddressRefused, GuardedHttp
 from worker.domain.networks import parse_networks
 
 pytestmark = pytest.mark.sockets

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.clients.guarded_socket import AddressRefused, connect_guarded
+from worker.clients.http_calls import AddressRefused, connect_guarded
 from worker.domain.networks import HOME_NETWORKS, Network, parse_networks
 
 pytestmark = pytest.mark.sockets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.clients.signed_webhook import open_session, post_signed
+from worker.clients.http_calls import open_session, post_signed
 from worker.errors import NotDelivered
 
 

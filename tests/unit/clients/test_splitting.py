@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import many
-from worker.clients.splitting import SplitFetch
+from worker.clients.supplier_session import SplitFetch
 from worker.domain.answers import Answer, AnswerKind
 from worker.domain.windows import ONE_DAY, DateWindow, merge_windows
 from worker.errors import RequestRefused

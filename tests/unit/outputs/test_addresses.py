@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.outputs.options import require_address
+from worker.outputs.output import require_address
 
 
 @pytest.mark.parametrize(

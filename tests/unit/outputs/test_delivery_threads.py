@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.delivery_threads import join_deliveries
 from worker.errors import StoreUnavailable
-from worker.outputs.delivery_threads import DeliveryThreads
+from worker.outputs.delivery import DeliveryThreads
 
 
 def test_who_adds_a_delivery_does_not_wait_for_it_and_none_runs_twice_at_once() -> None:

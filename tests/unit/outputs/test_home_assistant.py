@@ -23,10 +23,9 @@ from worker.domain.networks import HOME_NETWORKS
 from worker.domain.series import Series
 from worker.domain.statistics import STATISTICS
 from worker.errors import NotDelivered, WorkerError
-from worker.outputs.base import OutputAccount, OutputRefused
 from worker.outputs.home_assistant import KIND, HomeAssistant, statistic_id
 from worker.outputs.home_assistant_socket import HomeAssistantAddress, HomeAssistantSession, parse_address
-from worker.outputs.options import OutputOptions, OutputParts
+from worker.outputs.output import OutputAccount, OutputOptions, OutputParts, OutputRefused
 
 pytestmark = pytest.mark.sockets
 DAY = date(2026, 11, 24)

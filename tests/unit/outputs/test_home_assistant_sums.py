@@ -17,7 +17,7 @@ from worker.domain.documents import ALL_KEYS
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, civil_date, local_midnight
 from worker.errors import NotDelivered
-from worker.outputs.base import Change
+from worker.outputs.output import Change
 
 pytestmark = pytest.mark.sockets
 

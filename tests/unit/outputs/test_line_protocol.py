@@ -14,9 +14,8 @@ from tests.support.line_parser import parse_lines
 from tests.support.output_home import LAST, NOW, change_of, fill_home
 from worker.domain.series import Series
 from worker.errors import NotDelivered
-from worker.outputs.base import OutputRefused
 from worker.outputs.line_protocol import LineProtocolOutput, build, to_target
-from worker.outputs.options import OutputOptions, OutputParts
+from worker.outputs.output import OutputOptions, OutputParts, OutputRefused
 from worker.stores.measures.measure_store import MeasureStore
 
 TOKEN = "t0ken-of-influx"

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from worker.outputs.base import OutputRefused
 from worker.outputs.mqtt_client import MqttBroker
+from worker.outputs.output import OutputRefused
 
 
 @pytest.mark.sockets

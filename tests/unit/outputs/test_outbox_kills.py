@@ -24,7 +24,7 @@ from worker.domain.documents import ALL_KEYS, key_of, start_of
 from worker.domain.messages import WindowResult
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow
-from worker.outputs.base import Change, OutputAccount
+from worker.outputs.output import Change, OutputAccount
 from worker.stores.database import Database
 from worker.stores.measures.measure_store import NO_ROWS, Rows
 from worker.stores.registry.accounts import AccountRegistry

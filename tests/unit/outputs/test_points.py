@@ -15,8 +15,8 @@ from tests.support.output_home import ACCOUNT, FIRST, LAST, change_of, fill_home
 from worker.domain.documents import Entry
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import PARIS, local_midnight
-from worker.outputs.base import Change
-from worker.outputs.points import MEASUREMENTS, energy_measurement, to_lines
+from worker.outputs.line_protocol import MEASUREMENTS, energy_measurement, to_lines
+from worker.outputs.output import Change
 from worker.stores.measures.measure_store import MeasureStore
 
 CLOCK_CHANGE = date(2024, 10, 27)  # It has 25 hours.

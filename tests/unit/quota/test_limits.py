@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.quota.ledger import QuotaState
-from worker.quota.limits import spacing_us
+from worker.quota.ledger import QuotaState, spacing_us
 
 
 @given(st.integers(1, 20_000), st.sampled_from([50, 1000, 3_600_000]))

@@ -6,9 +6,9 @@ import pytest
 
 from tests.support.enedis_caller import HOME, SimulatorCaller, points
 from worker.clients.answer_shapes import find_deviations
-from worker.clients.enedis.answers import ANSWER_SHAPES
-from worker.clients.enedis.errors import unexpected_refusal
-from worker.clients.reply import Reply
+from worker.clients.enedis.client import unexpected_refusal
+from worker.clients.enedis.presets import ANSWER_SHAPES
+from worker.clients.supplier_session import Reply
 from worker.domain.series import Series
 
 

@@ -15,7 +15,7 @@ from tests.support.registries import registry_sealer
 from tests.unit.conftest import Household
 from tests.unit.sync.test_replay import FIRST, WEEK
 from worker.accounts.notice_texts import compose_message
-from worker.clients.enedis.answers import ANSWER_SHAPES
+from worker.clients.enedis.presets import ANSWER_SHAPES
 from worker.domain.answers import Deviation, DeviationKind
 from worker.domain.consents import NoticeKind
 from worker.domain.series import Doctype, Series
@@ -23,7 +23,7 @@ from worker.errors import MalformedAnswer, StoreUnavailable
 from worker.stores.encryption import generate_key
 from worker.stores.registry.supplier_answers import MAX_ROWS, QuarantineTable
 from worker.stores.registry.tables import NOTICES
-from worker.sync.answer_watch import AnswerWatch
+from worker.sync.quarantine import AnswerWatch
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from worker.domain.messages import WindowJob
 from worker.domain.series import USUAL_SERIES, Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.stores.registry.supplier_answers import CorrectionTable
-from worker.sync.audit import AuditSummary
+from worker.sync.verification import AuditSummary
 
 LENGTHS = {Series.DAILY: 30, Series.LOAD_CURVE: 28}
 

@@ -15,7 +15,7 @@ from worker.domain.series import Doctype, Series, SeriesSwitch, of_supplier
 from worker.domain.tariffs import BreakCause, SequenceBreak
 from worker.domain.windows import ONE_DAY
 from worker.stores.registry.tables import SERIES_OUTCOMES
-from worker.sync.audit import AuditResult
+from worker.sync.verification import AuditResult
 
 
 class Home(PanelHousehold):

@@ -16,7 +16,7 @@ from worker.domain.completeness import BEFORE, COMPLETE, UNKNOWN, DayLedger, Day
 from worker.domain.series import USUAL_SERIES, Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow, day_length
 from worker.errors import StoreUnavailable, UnknownAccount
-from worker.sync.completeness import LedgerRebuilder, rebuild_ledger
+from worker.sync.history import LedgerRebuilder, rebuild_ledger
 
 SPRING, AUTUMN = datetime(2024, 4, 10, 7, 0, tzinfo=UTC), datetime(2024, 11, 5, 7, 0, tzinfo=UTC)
 TODAY = date(2024, 7, 25)

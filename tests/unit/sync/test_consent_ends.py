@@ -34,9 +34,9 @@ from worker.errors import (
     UnknownAccount,
 )
 from worker.stores.registry.accounts import AccountRegistry
-from worker.sync.audit import AuditResult
+from worker.sync.incidents import IncidentProber
 from worker.sync.inline import Inline
-from worker.sync.probes import IncidentProber
+from worker.sync.verification import AuditResult
 
 TODAY = NOW.astimezone(PARIS).date()
 YESTERDAY = TODAY - ONE_DAY

@@ -22,7 +22,7 @@ from worker.domain.series import Doctype, Period, Series, find_doctype, of_suppl
 from worker.domain.tariffs import day_energies, find_breaks
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.stores.measures.measure_store import MeasureStore
-from worker.sync.measure_checks import MeasureChecks
+from worker.sync.verification import MeasureChecks
 
 ELECTRICITY = of_supplier("enedis")
 

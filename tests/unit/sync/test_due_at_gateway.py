@@ -30,7 +30,7 @@ from worker.stores.database import Database
 from worker.stores.encryption import generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.registry.accounts import AccountRegistry
-from worker.sync.due_at_gateway import GatewayWindows
+from worker.sync.due import GatewayWindows
 
 BEGUN = datetime(2026, 9, 1, 20, 7, 13, tzinfo=PARIS)
 MEASURED = [series for series in of_supplier("gateway") if not series.is_state]

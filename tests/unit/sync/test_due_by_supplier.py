@@ -11,7 +11,7 @@ from tests.unit.conftest import Household
 from worker.domain.messages import WindowJob
 from worker.domain.series import USUAL_GAS_SERIES, USUAL_SERIES, Series, of_supplier
 from worker.stores.registry.outcomes import OutcomeTable
-from worker.sync.due_by_supplier import DueBySupplier
+from worker.sync.due import DueBySupplier
 
 SMALL = 60  # Calls an hour, so that 20 windows may be in flight.
 GAS = "grdf"

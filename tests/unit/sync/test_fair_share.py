@@ -28,7 +28,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.claims import WindowClaims
 from worker.sync.due import DueWindows
 from worker.sync.history import History
-from worker.sync.retries import due_after_failure, due_after_success, next_try
+from worker.sync.results import due_after_failure, due_after_success, next_try
 
 DAY = timedelta(days=1)
 

@@ -13,7 +13,7 @@ from worker.domain.files.cells import FileRefused
 from worker.domain.series import daily_of
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.erased_meters import ErasureTable
-from worker.sync.file_accounts import FileAccounts
+from worker.sync.file_import import FileAccounts
 
 POWER = days_file({date(2024, 7, 1): 9000})
 GAS = days_file({date(2024, 7, 1): 9000}, series=daily_of(supplier="grdf"))

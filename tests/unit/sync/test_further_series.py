@@ -16,7 +16,7 @@ from worker.domain.schedule import night_start
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 from worker.errors import SeriesNotOffered, WorkerError
-from worker.sync.completeness import LedgerRebuilder
+from worker.sync.history import LedgerRebuilder
 
 VA = {"unit": "VA", "measurement_kind": "power", "aggregate": "maximum", "measuring_period": "P1D"}
 

@@ -19,8 +19,8 @@ from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import UnknownAccount
 from worker.stores.registry.supplier_answers import CorrectionTable
-from worker.sync.completeness import LedgerRebuilder
 from worker.sync.file_import import FileImporter
+from worker.sync.history import LedgerRebuilder
 
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
 TODAY = NOW.date()

@@ -35,7 +35,7 @@ from worker.errors import (
 )
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
-from worker.sync.probes import IncidentProber
+from worker.sync.incidents import IncidentProber
 
 DOWN = SupplierUnavailable("500")
 EVERYTHING_BAD: list[WorkerError] = [DOWN, OperatorFault("key"), MalformedAnswer("odd")]

@@ -28,7 +28,7 @@ from worker.domain.series import Doctype, Series
 from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
 from worker.stores.measures.measure_store import Document, DocumentsByDoctype, MeasureStore
-from worker.sync.relayout import LayoutMigrator, MigrationCounts
+from worker.sync.layout_migration import LayoutMigrator, MigrationCounts
 
 
 @dataclass

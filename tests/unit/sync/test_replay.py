@@ -39,7 +39,7 @@ from worker.errors import MalformedAnswer, StoreUnavailable, UnknownAccount
 from worker.stores.encryption import generate_key
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.stores.registry.supplier_answers import CorrectionTable, RawAnswerTable
-from worker.sync.replay import ReplayCounts, Replayer
+from worker.sync.quarantine import ReplayCounts, Replayer
 
 FIRST = date(2024, 7, 18)
 WEEK = DateWindow(FIRST, FIRST + 7 * ONE_DAY)

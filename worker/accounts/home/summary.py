@@ -12,8 +12,7 @@ from worker.domain.completeness import Coverage, Hole
 from worker.domain.schedule import AskingHours, next_look_back
 from worker.domain.series import Series
 from worker.stores.registry.accounts import AccountRegistry
-from worker.sync.history import History
-from worker.sync.turns import turns_of
+from worker.sync.history import History, turns_of
 
 
 @dataclass(frozen=True, slots=True)

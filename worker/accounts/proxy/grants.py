@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from worker.accounts.proxy.codes import ProxyCode, ProxyCodes
 from worker.accounts.proxy.supplier_calls import SupplierCalls
-from worker.accounts.supplier_consents import SupplierConsents
+from worker.clients.supplier import SupplierConsents
 from worker.clients.tokens import Token
 from worker.domain.clock import Clock
 from worker.domain.lanes import in_lane, request_lane

@@ -1,23 +1,201 @@
-"""The client of the series of Enedis, the same for all three generations of the API."""
+"""The client of the series of Enedis, the same for all three generations of the API.
+
+The meaning of Enedis answers: data, no data, or one of our errors.
+
+    v4, v5       {"error": "ADAM-DC-0008", "error_description": "No consent can be found for this customer …"}
+    gateway      {"fault": {"code": 900901, "message": "Invalid Credentials", "description": "…"}}
+    2026         {"code": "900908", "message": "Resource forbidden ", "description": "User is NOT authorized …"}
+
+One envelope may contain another, and the content type is not reliable. The code decides. The status, and at last the
+text, decide only where Enedis publishes no code. Source: Enedis, guide d'implémentation Data Connect v5 (error table),
+the swagger mesure_synchrone_auto v2 of 2026, and real answers in the issues of ha-linky, linky and DomoticzLinky.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from typing import Final
 
+from worker.clients.answer_shapes import find_values, keep_fields, keep_meter
 from worker.clients.endpoints import Endpoints, StateCall
-from worker.clients.enedis.errors import interpret
-from worker.clients.reduction import find_values, keep_fields, keep_meter
-from worker.clients.reply import Reply
-from worker.clients.session import SupplierSession
-from worker.domain.answers import Answer, AnswerKind, Deviation, Json
+from worker.clients.supplier_session import BAD_TOKEN_CODES, Reply, SupplierSession, wait_of
+from worker.domain.answers import Answer, AnswerKind, Deviation, DeviationKind, Json, names_of
+from worker.domain.retry import retry_after_s
 from worker.domain.series import Series
-from worker.domain.windows import DateWindow
-from worker.errors import AccountError, OperatorFault, RequestRefused, WrongMeter
+from worker.domain.windows import DateWindow, civil_date
+from worker.errors import (
+    AccountError,
+    AnswerNotJson,
+    ApplicationRefused,
+    ConsentRevoked,
+    HolderChanged,
+    OperatorFault,
+    RequestRefused,
+    SeriesNotOffered,
+    SupplierFault,
+    SupplierLimited,
+    SupplierUnavailable,
+    UnknownUsagePoint,
+    WorkerError,
+    WrongMeter,
+)
+
+# Codes are compared in lower case, with "-" in place of "_" and of blanks.
+_KIND_BY_CODE: Final = {
+    "no-data-found": AnswerKind.NO_DATA,
+    "stm-err-0000014": AnswerKind.NO_DATA,
+    "stm-err-0000020": AnswerKind.NO_DATA,
+    "adam-err0075": AnswerKind.NO_DATA,  # The customer objected to the load curve; there are daily values.
+    "adam-err0123": AnswerKind.BEFORE_HISTORY,
+    "adam-err0125": AnswerKind.BEFORE_HISTORY,
+    "adam-dc-0016": AnswerKind.BEFORE_HISTORY,
+    "adam-dc-0009": AnswerKind.BEFORE_HISTORY,
+    "adam-err0126": AnswerKind.TOO_LONG,
+    "adam-dc-0015": AnswerKind.TOO_LONG,
+}
+_NO_CONSENT: Final = "Enedis finds no consent for this meter: its holder must consent again"
+_NOT_HOLDER: Final = "the person who consented no longer holds this meter's contract: the new holder must consent"
+_UNKNOWN_METER: Final = "Enedis does not know this meter, or refuses access to it: check its number"
+# The code of an API that the application has not subscribed.
+_ERROR_BY_CODE: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
+    "adam-dc-0008": (ConsentRevoked, _NO_CONSENT),
+    "adam-dc-0007": (HolderChanged, _NOT_HOLDER),
+    "adam-err0061": (HolderChanged, _NOT_HOLDER),
+    "unauthorized-user": (UnknownUsagePoint, _UNKNOWN_METER),
+    "stm-err-0000019": (UnknownUsagePoint, _UNKNOWN_METER),
+    # A production point has no consumption, and the other way round.
+    "adam-err0069": (SeriesNotOffered, "Enedis says that this meter does not measure in this direction"),
+    "900908": (
+        ApplicationRefused,
+        "Enedis (900908): the application is not subscribed to this API: subscribe it in Enedis' portal",
+    ),
+}
+_OUTAGE_CODES: Final = {"technical-error", "internal-server-error", "adam-dc-0500", "stm-err-0000001", "server-error"}
+# The second spelling is the supplier's own.
+_INVALID_REQUEST_CODES: Final = {"invalid-request", "invalid-resquest"}
+_QUOTA_CODE: Final = re.compile(r"429|90080[0-9]")
+_GATEWAY_CODE: Final = re.compile(r"900[0-9]{3}")
+_MEASURE_KEYS: Final = {
+    "meter_reading",
+    "usage_point",
+    "interval_reading",
+    "grandeur",
+    "idPrm",
+    "serviceSouscrit",
+}
+_REFUSAL_KEYS: Final = {"error", "fault", "code", "error_code"}
+_KNOWN_CODES: Final = {
+    *_KIND_BY_CODE,
+    *_ERROR_BY_CODE,
+    *_OUTAGE_CODES,
+    *_INVALID_REQUEST_CODES,
+    *BAD_TOKEN_CODES,
+    "adam-err0002",
+    "bad-request",
+}
+
+
+def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
+    """Return the answer to a request for the days before ``end`` (None: without days), as ``classify`` does.
+
+    ``report`` is called with a refusal that is not documented.
+    """
+    if deviation := unexpected_refusal(reply):
+        report(deviation)
+    # Enedis' error table allows no end after yesterday, but usually accepts today. A refusal does not name the wrong
+    # parameter, so it is read as "too late" only if today was asked for.
+    if reply.status == 400 and reply.code in _INVALID_REQUEST_CODES and end == civil_date(now):
+        return Answer(AnswerKind.END_TOO_LATE)
+    return classify(reply, now)
+
+
+def classify(reply: Reply, now: datetime) -> Answer:
+    """Return the answer to a measure request; ``now`` (zone-aware) turns the moment of a 429 into a wait.
+
+    Raises TransientError, AccountError, SeriesNotOffered, RequestRefused or OperatorFault. Error texts contain nothing
+    of the body but its code, whose form is checked.
+    """
+    payload, code, status = reply.json, reply.code, reply.meant_status
+    if status == 429 or (status < 500 and (_QUOTA_CODE.fullmatch(code) or _over_quota(payload))):
+        raise SupplierLimited(f"Enedis: quota used up ({code or status})", wait_of(reply, now))
+    if status >= 500 or code in _OUTAGE_CODES or payload is None:
+        raise _unavailable(reply, now)
+    if code in _KIND_BY_CODE:
+        return Answer(_KIND_BY_CODE[code])
+    if code in _ERROR_BY_CODE:
+        error_class, text = _ERROR_BY_CODE[code]
+        raise error_class(text)
+    if _GATEWAY_CODE.fullmatch(code) or code in BAD_TOKEN_CODES or status == 401:
+        raise ApplicationRefused(
+            f"Enedis refuses the application ({code or status}): check its credentials and subscriptions"
+        )
+    return _classify_success(reply, now) if 200 <= status < 300 else _classify_by_status(reply, now)
+
+
+def unexpected_refusal(reply: Reply) -> Deviation | None:
+    """Return how a refusal differs from the documentation: an unknown code, or no code where one is expected.
+
+    None for measures (AnswerWatch checks them), for answers that are no JSON, and for outages without a code.
+    """
+    payload = reply.json
+    if not isinstance(payload, dict):
+        return None
+    status, code = reply.meant_status, reply.code
+    if 200 <= status < 300 and (_MEASURE_KEYS & payload.keys() or not _REFUSAL_KEYS & payload.keys()):
+        return None
+    if status == 429 or _over_quota(payload) or (not code and (status >= 500 or status == 401)):
+        return None
+    if code in _KNOWN_CODES or code == str(status) or _GATEWAY_CODE.fullmatch(code) or _QUOTA_CODE.fullmatch(code):
+        return None
+    kind, detail = (DeviationKind.CODE, code) if code else (DeviationKind.SHAPE, names_of(reply.envelope))
+    return Deviation(kind, f"refusal {status}", detail, payload)
+
+
+def _classify_success(reply: Reply, now: datetime) -> Answer:
+    """Return the answer of a reply with a success status."""
+    payload = reply.json
+    if isinstance(payload, dict) and not _MEASURE_KEYS & payload.keys():
+        if reply.code in _INVALID_REQUEST_CODES:
+            raise RequestRefused(f"Enedis says that the request is wrong ({reply.code})")
+        # An unknown error without measures comes from a gateway in between.
+        if _REFUSAL_KEYS & payload.keys():
+            raise _unavailable(reply, now)
+    # Registers stand in ``contexte``.
+    if isinstance(payload, dict) and "idPrm" in payload and not (payload.get("grandeur") or payload.get("contexte")):
+        return Answer(AnswerKind.NO_DATA)
+    return Answer(AnswerKind.DATA, payload)
+
+
+def _classify_by_status(reply: Reply, now: datetime) -> Answer:
+    """Return the answer of a JSON reply with an unknown code; the API of 2026 does not publish its codes."""
+    status, envelope = reply.meant_status, reply.envelope
+    is_2026 = {"code", "message"} <= envelope.keys() and not {"type", "description"} & envelope.keys()
+    if status == 404 and is_2026:
+        return Answer(AnswerKind.NO_DATA)
+    if status == 403 and is_2026:
+        # Only the text distinguishes another holder from a missing consent.
+        if "titulaire" in str(envelope["message"]).lower():
+            raise HolderChanged(_NOT_HOLDER)
+        raise ConsentRevoked(_NO_CONSENT)
+    if status in (400, 403, 404, 405, 406, 410, 411, 413, 414, 415, 422) and envelope:
+        raise RequestRefused(f"Enedis refuses the request with {status} ({reply.code or 'no readable code'})")
+    raise _unavailable(reply, now)
+
+
+def _unavailable(reply: Reply, now: datetime) -> SupplierUnavailable:
+    detail = reply.code or ("not JSON" if reply.json is None else "no readable code")
+    error_class = AnswerNotJson if reply.json is None and reply.status < 500 else SupplierFault
+    return error_class(f"Enedis: status {reply.status}, {detail}", retry_after_s(reply.headers, now))
+
+
+def _over_quota(payload: Json) -> bool:
+    """Return whether a gateway refuses for its quota in a body with a success status."""
+    return isinstance(payload, dict) and payload.get("valid") is False and payload.get("quota_reached") is True
+
 
 USAGE_POINT: Final = re.compile(r"[0-9]{14}")
 _METER_FIELD: Final = "usage_point_id"  # In contracts of all generations.

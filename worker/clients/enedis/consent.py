@@ -17,15 +17,12 @@ from typing import Final
 
 from requests_oauthlib import OAuth2Session
 
-from worker.clients.callback import LONGEST_STATE, Callback, choose_failure
-from worker.clients.endpoints import Endpoints
-from worker.clients.enedis.client import USAGE_POINT
-from worker.clients.enedis.errors import classify
+from worker.clients.endpoints import LONGEST_STATE, Callback, Endpoints, choose_failure
+from worker.clients.enedis.client import USAGE_POINT, classify
 from worker.clients.enedis.presets import SERIES_OF_SERVICES, SUBSCRIBED_SERVICES
-from worker.clients.id_token import split_meters, usage_points_from_id_token
 from worker.clients.oauth import Grant
-from worker.clients.reply import Reply
-from worker.clients.session import SupplierSession, as_signed
+from worker.clients.supplier_session import Reply, SupplierSession, as_signed
+from worker.clients.tokens import split_meters, usage_points_from_id_token
 from worker.domain.answers import Json
 from worker.domain.connection_request import SharedMeter
 from worker.domain.series import Direction, Series

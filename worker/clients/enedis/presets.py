@@ -4,16 +4,38 @@ What one generation has and another has not is data here. Source: Enedis, guide 
 the swaggers of Data Connect 2026 (mesure_synchrone_auto v2, Services souscrits, Situation contractuelle, Synthèse
 contractuelle, Situation comptage); the paths of customers' data of v4 are those of the public client
 enedis-data-connect.
+
+Expected shapes of an Enedis answer, for each series and all generations of the API.
+
+========================= =============================================================
+v4, v5                    ``meter_reading.interval_reading[]``; gateways also send it without its envelope
+older list under          ``usage_point[].meter_reading.interval_reading[]``
+``usage_point``
+2026                      ``grandeur[].points[]``; registers ``contexte[].grandeur[]``
+contract                  as the client reduces it (``domain.parsing.contract``)
+========================= =============================================================
+
+Source: the Enedis swaggers of Data Connect v5 (v4 has the same JSON) and of "mesure synchrone auto" v2 (2026), those of
+contracts, and recorded answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Annotated, Any, Final, Literal
 
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from worker.clients.answer_shapes import AnswerPart, AnswerShape, check_scalar
 from worker.clients.endpoints import Preset, StateCall
-from worker.domain.series import Series
+from worker.domain.answers import DeviationKind, Json
+from worker.domain.parsing.timestamps import parse_step_minutes
+from worker.domain.parsing.values import QUANTITIES, ROOTS_2026
+from worker.domain.series import Granularity, Series, of_supplier
+from worker.domain.tariffs import parse_off_peak_hours
 
 SUBSCRIBED_SERVICES: Final = "/subscribed_services/v1"
 _CONSENT_HOST: Final = "https://mon-compte-particulier.enedis.fr"
@@ -143,4 +165,247 @@ SERIES_OF_SERVICES: Final[Mapping[str, frozenset[Series]]] = {
     "PMAX": frozenset({Series.MAX_POWER}),
     "IDX": frozenset({Series.REGISTERS, Series.PRODUCTION_REGISTERS}),
     "ITC": frozenset({Series.CONTRACT}),  # Technical and contractual information.
+}
+
+
+_VALUE: Final = re.compile(r"\s*(?:-?\d{1,12}(?:\.\d{0,12})?|null|)\s*", re.ASCII)
+
+
+def _is_step(value: Json) -> bool:
+    return parse_step_minutes(value) is not None
+
+
+def _is_one_day(value: Json) -> bool:
+    return value in (None, "", "P1D", "86400")
+
+
+def _unit(known: str) -> AfterValidator:
+    return check_scalar(lambda value: value is None or value == known, DeviationKind.UNIT)
+
+
+def _step_of(series: Series) -> AfterValidator:
+    return check_scalar(_is_step if series.has_steps else _is_one_day, DeviationKind.CODE)
+
+
+_Date = Annotated[str, Field(pattern=r"^\s*20[0-9]{2}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}.{0,16})?\s*$")] | None
+_Value = Annotated[Any, check_scalar(lambda value: not isinstance(value, str) or bool(_VALUE.fullmatch(value)))]
+_Scalar = Annotated[Any, check_scalar(lambda value: True)]
+# Data Connect has only sent B (raw) so far. The other letters are those of sibling Enedis services (R63, R64).
+_Nature = Literal["B", "R", "H", "E", "C", "K", "P", "S", "T", "F", "G", "D"] | None
+
+
+def _data_connect(series: Series) -> Sequence[AnswerShape]:
+    """Return the shapes of v4, v5 and older answers of measures."""
+    quantity, step = QUANTITIES[series.description.quantity], _step_of(series)
+
+    class _ReadingType(AnswerPart):
+        unit: Annotated[Any, _unit(quantity.unit)] = None
+        measurement_kind: Annotated[Any, _unit(quantity.kind)] = None
+        aggregate: Annotated[Any, _unit(quantity.aggregate)] = None
+        measuring_period: Literal["P1D"] | None = None
+        interval_length: Annotated[Any, step] = None
+
+    class _Interval(AnswerPart):
+        value: _Value = None
+        date: _Date = None
+        interval_length: Annotated[Any, step] = None
+        measure_type: Literal["B"] | None = None
+        rank: _Scalar = None
+
+    class _MeterReading(AnswerPart):
+        usage_point_id: str | None = None
+        start: _Date = None
+        end: _Date = None
+        quality: Literal["BRUT"] | None = None
+        reading_type: _ReadingType | None = None
+        interval_reading: list[_Interval]
+
+    class _Envelope(AnswerPart):
+        meter_reading: _MeterReading
+
+    class _UsagePoint(_Envelope):
+        usage_point_id: str | None = None
+
+    class _UsagePoints(AnswerPart):
+        # The oldest answers have a single usage point without its list.
+        usage_point: Annotated[list[_UsagePoint] | None, BeforeValidator(_to_list), AfterValidator(_check_same_meter)]
+
+    return (
+        AnswerShape(("meter_reading",), _Envelope),
+        AnswerShape(("interval_reading",), _MeterReading),
+        AnswerShape(("usage_point",), _UsagePoints),
+    )
+
+
+def _to_list(value: Json) -> Json:
+    return [value] if isinstance(value, dict) else value
+
+
+def _check_same_meter(usage_points: Any) -> Any:
+    if len({point.usage_point_id for point in usage_points or ()}) > 1:
+        raise PydanticCustomError(DeviationKind.SHAPE.value, "several meters")
+    return usage_points
+
+
+class _Span(AnswerPart):
+    dateDebut: _Date = None
+    dateFin: _Date = None
+
+
+def _measures_2026(series: Series) -> AnswerShape:
+    quantity, step = QUANTITIES[series.description.quantity], _step_of(series)
+
+    class _Point(AnswerPart):
+        v: _Value = None
+        d: _Date = None
+        p: Annotated[Any, step] = None
+        n: _Nature = None
+        iv: _Scalar = None
+        ec: _Scalar = None
+
+    class _Quantity(AnswerPart):
+        grandeurMetier: Literal["CONS", "PROD"] | None = None
+        grandeurPhysique: Annotated[Any, _unit(quantity.name_2026)] = None
+        unite: Annotated[Any, _unit(quantity.unit)] = None
+        calendrier: Any = None
+        points: list[_Point] | None = None
+
+    class _Answer(AnswerPart):
+        idPrm: str | None = None
+        etapeMetier: Literal["BRUT", "BEST"] | None = None
+        periode: _Span | None = None
+        typeValeur: Literal["GLOBALE"] | None = None
+        modeCalcul: Literal["MESURE", "DIFF.INDEX", "INTEG.COURBE"] | None = None
+        pas: Literal["P1D", "PT5M", "PT10M", "PT15M", "PT30M", "PT60M"] | None = None
+        contexte: Any = None
+        grandeur: list[_Quantity] | None = None
+
+    return AnswerShape(ROOTS_2026, _Answer)
+
+
+def _registers_2026(series: Series) -> AnswerShape:
+    quantity = QUANTITIES[series.description.quantity]
+
+    class _Point(AnswerPart):
+        v: _Value = None
+        d: _Date = None
+        iv: _Scalar = None
+
+    class _Register(AnswerPart):
+        idClasseTemporelle: str | None = None
+        libelleClasseTemporelle: str | None = None
+        codeCadran: str | None = None
+        valeur: list[_Point] | None = None
+
+    class _Calendar(AnswerPart):
+        idCalendrier: str | None = None
+        libelleCalendrier: str | None = None
+        libelleGrille: str | None = None
+        classeTemporelle: list[_Register] | None = None
+
+    class _Quantity(AnswerPart):
+        grandeurMetier: Literal["CONS", "PROD"] | None = None
+        grandeurPhysique: Annotated[Any, _unit(quantity.name_2026)] = None
+        unite: Annotated[Any, _unit(quantity.unit)] = None
+        points: list[Any] | None = None
+        calendrier: list[_Calendar] | None = None
+        cadranTotalisateur: _Register | None = None
+
+    class _Context(AnswerPart):
+        etapeMetier: Literal["BRUT", "BEST"] | None = None
+        contexteReleve: Literal["COL", "TOP", "FMR", "CRD", "CRI"] | None = None
+        typeReleve: Literal["AP", "AQ", "AS", "AV", "LC", "RM", "RC"] | None = None
+        motifReleve: _Scalar = None
+        grandeur: list[_Quantity] | None = None
+
+    class _Answer(AnswerPart):
+        idPrm: str | None = None
+        periode: _Span | None = None
+        grandeur: list[Any] | None = None
+        contexte: list[_Context] | None = None
+
+    return AnswerShape(("contexte", *ROOTS_2026), _Answer)
+
+
+_OffPeakHours = Annotated[Any, check_scalar(lambda value: value in (None, "") or bool(parse_off_peak_hours(value)))]
+_Day = Annotated[str, Field(pattern=r"^(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[T0-9:+Z-]{0,20}$")] | None
+_PowerUnit = Annotated[Any, _unit("kVA")]
+
+
+class _Power(AnswerPart):
+    unit: _PowerUnit = None
+    value: _Value = None
+
+
+class _UsagePointOfContract(AnswerPart):
+    usage_point_id: str | None = None
+    usage_point_status: Literal["com", "no_com"] | None = None
+
+
+class _Contract(AnswerPart):
+    segment: _Scalar = None
+    subscribed_power: Annotated[str, Field(pattern=r"^[0-9.,]{1,6} kVA$")] | None = None
+    last_activation_date: _Day = None
+    distribution_tariff: _Scalar = None
+    offpeak_hours: _OffPeakHours = None
+
+
+class _ContractOfPoint(AnswerPart):
+    usage_point: _UsagePointOfContract | None = None
+    contracts: Annotated[list[_Contract] | None, BeforeValidator(_to_list)] = None
+
+
+class _Customer(AnswerPart):
+    usage_points: list[_ContractOfPoint] | None = None
+
+
+class _ContractOfCustomer(AnswerPart):
+    customer: _Customer
+
+
+class _Contracts(AnswerPart):
+    # v4 has a list of customers.
+    contracts: Annotated[list[_ContractOfCustomer] | None, BeforeValidator(_to_list)]
+
+
+class _Situation(AnswerPart):
+    usage_point_id: str | None = None
+    segment: _Scalar = None
+    subscribed_power: _Power | None = None
+    distribution_tariff: _Scalar = None
+
+
+class _Summary(AnswerPart):
+    consumption_last_activation_date: _Day = None
+    generation_last_activation_date: _Day = None
+    services_level: _Scalar = None
+
+
+class _Relay(AnswerPart):
+    plageHeuresCreuses: _OffPeakHours = None
+
+
+class _Metering(AnswerPart):
+    relais: _Relay | None = None
+
+
+class _Contracts2026(AnswerPart):
+    situation_contrat: list[_Situation] | None
+    synth_contrat: _Summary | None = None
+    comptage: _Metering | None = None
+
+
+def _shapes_of(series: Series) -> Sequence[AnswerShape]:
+    """Return the shapes in the order in which the parsers try them."""
+    match series.description.granularity:
+        case Granularity.STATE:
+            return (AnswerShape(("situation_contrat",), _Contracts2026), AnswerShape(("contracts",), _Contracts))
+        case Granularity.REGISTER:
+            return (_registers_2026(series),)
+        case _:
+            return (_measures_2026(series), *_data_connect(series))
+
+
+ANSWER_SHAPES: Final[Mapping[Series, Sequence[AnswerShape]]] = {
+    series: _shapes_of(series) for series in of_supplier("enedis")
 }

@@ -1,9 +1,81 @@
-"""The client of a gateway to Enedis, whose answers are Enedis' own, with or without their envelope."""
+"""The client of a gateway to Enedis, whose answers are Enedis' own, with or without their envelope.
+
+The meaning of a gateway's answers: Enedis' own, passed on, or one of the gateway's.
+
+    passed on    {"status": 403, "message": "The Enedis API returned an error", "error": {"error": "ADAM-DC-0008", …}}
+    its own      {"status": 401, "message": "Votre token est invalide ou ne permet pas d'accéder à ce PRM"}
+                 {"status": 400, "message": "Paramètres invalides", "error": …}
+                 {"status": 500, "message": "Erreur inconnue. Réessayez plus tard"}
+    banned       403 with a page of the network before it (Cloudflare)
+
+Source: conso-api's code in November 2026 (bokub/conso-api), and answers in the issues of ha-linky and conso-api.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Final
+
+from worker.clients.enedis import client as enedis
 from worker.clients.enedis.client import EnedisClient
-from worker.clients.gateway.errors import interpret
+from worker.clients.supplier_session import Reply, wait_of
+from worker.domain.answers import Answer, Deviation
+from worker.domain.retry import retry_after_s
+from worker.errors import (
+    AnswerNotJson,
+    ApplicationRefused,
+    GatewayBanned,
+    RequestRefused,
+    SupplierFault,
+    SupplierLimited,
+    SupplierUnavailable,
+)
+
+# The supplier names no wait, and asking on would keep the address banned.
+_BANNED_FOR_S: Final = 24 * 3600.0
+# Tries some seconds apart, as at Enedis, would use up the few calls while it is unwell.
+_UNWELL_FOR_S: Final = 3600.0
+_KEYS_OF_ENEDIS: Final = {"error", "fault", "code"}
+_INVALID_PARAMETERS: Final = "Paramètres invalides"
+
+
+def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
+    """Return the answer to a request for the days before ``end``; what Enedis said is read as from Enedis itself.
+
+    Raises GatewayBanned, and what ``enedis.errors.interpret`` does but for ApplicationRefused: the application at
+    Enedis is the gateway's, so that is a fault of the gateway. A refused token is the session's to see.
+    """
+    if reply.status == 403 and reply.json is None:
+        raise GatewayBanned("the gateway blocks this address (403): no calls for a day", _BANNED_FOR_S)
+    try:
+        if reply.status >= 400 and not _is_passed_on(reply):
+            return _classify_own(reply, now)
+        return enedis.interpret(reply, end, now, report)
+    except ApplicationRefused:
+        # "from None": its text would have the reader look after credentials at Enedis that are not theirs.
+        text = f"Enedis refuses the gateway itself ({reply.code or reply.meant_status})"
+        raise SupplierFault(text, _UNWELL_FOR_S) from None
+    except SupplierUnavailable as error:
+        error.retry_after_s = max(error.retry_after_s or 0.0, _UNWELL_FOR_S)
+        raise
+
+
+def _is_passed_on(reply: Reply) -> bool:
+    """Return whether an error is Enedis' own, with or without the gateway's envelope."""
+    body = reply.json if isinstance(reply.json, dict) else {}
+    return bool(_KEYS_OF_ENEDIS & body.keys()) and body.get("message") != _INVALID_PARAMETERS
+
+
+def _classify_own(reply: Reply, now: datetime) -> Answer:
+    status = reply.status
+    if status == 429:
+        raise SupplierLimited("the gateway: too many calls (429)", wait_of(reply, now))
+    if status >= 500:
+        raise SupplierFault(f"the gateway: status {status}", retry_after_s(reply.headers, now))
+    if reply.json is None:
+        raise AnswerNotJson(f"the gateway: status {status}, not JSON", retry_after_s(reply.headers, now))
+    raise RequestRefused(f"the gateway refuses the request with {status}")
 
 
 class GatewayClient(EnedisClient):

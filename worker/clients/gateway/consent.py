@@ -16,7 +16,7 @@ from typing import Final
 import jwt
 
 from worker.clients.enedis.client import USAGE_POINT
-from worker.clients.id_token import split_meters
+from worker.clients.tokens import split_meters
 from worker.domain.answers import Json
 
 # What may stand after "Bearer" (RFC 6750, 2.1); shorter texts are meters, names or slips of the hand.

@@ -3,15 +3,25 @@
 Source: conso.boris.sh, its documentation and its code in November 2026 (bokub/conso-api): each path is the type of the
 series, ``pointId``, ``dateDebut`` and ``dateFin`` (excluded) are the parameters, and the token of each home is the
 bearer. Its author bans addresses of 100 calls or more in a half-day, so Relève makes 60 at most.
+
+The shapes of a gateway's answers: those of Enedis, which it passes on, of either generation.
+
+v5                        the content of ``meter_reading``, without that key
+2026                      as Enedis sends it
+
+Source: conso-api's documentation in November 2026, and recorded answers of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from worker.clients.answer_shapes import AnswerShape
 from worker.clients.endpoints import Preset
+from worker.clients.enedis.presets import ANSWER_SHAPES as ENEDIS_SHAPES
 from worker.clients.enedis.presets import MEASURE_PARAMETERS, MEASURES
+from worker.domain.series import Series
 
 _CONSO_API: Final = Preset(
     name="conso-api",
@@ -38,3 +48,8 @@ _CONSO_API: Final = Preset(
     quota_day_hours=12,  # A span is safer than its half-days of the clock, wherever these begin.
 )
 PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (_CONSO_API,)}
+
+
+ANSWER_SHAPES: Final[Mapping[Series, Sequence[AnswerShape]]] = {
+    series: shapes for series, shapes in ENEDIS_SHAPES.items() if any(one.offers(series) for one in PRESETS.values())
+}

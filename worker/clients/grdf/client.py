@@ -1,23 +1,315 @@
-"""The client of the series of GRDF."""
+"""The client of the series of GRDF.
+
+The meaning of GRDF's answers: data, no data, or one of our errors.
+
+    HTTP 200, 400, 500   {"pce": {…}, "consommation": null, "statut_restitution": {"code": "1000008", "message": "…"}}
+    rights               {"code_statut_traitement": "1000000006", "message_retour_traitement": "Le PCE est inconnu."}
+
+Refusals come inside a success, in the place of the first record. The code decides, a number or a text. GRDF publishes
+all its texts and few of its codes, so a code that is not known is read by its text. An empty status is none.
+
+Source: GRDF, swagger of ADICT v2 (texts) and the digest of its kit (codes); the code of lowatt-grdf and conso.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
+from worker.clients.answer_shapes import keep_fields
 from worker.clients.endpoints import Endpoints, StateCall
-from worker.clients.grdf.errors import interpret
 from worker.clients.ndjson import StreamLimits
-from worker.clients.reduction import keep_fields
-from worker.clients.reply import Reply
-from worker.clients.session import SupplierSession
+from worker.clients.supplier_session import Reply, SupplierSession, wait_of
 from worker.domain.access_right import PCE
-from worker.domain.answers import Answer, AnswerKind, Deviation, Json
+from worker.domain.answers import Answer, AnswerKind, Deviation, DeviationKind, Json, parse_text
 from worker.domain.parsing.gas import clean_names, object_of
+from worker.domain.parsing.values import to_plain
+from worker.domain.retry import retry_after_s
 from worker.domain.series import Series
-from worker.domain.windows import DateWindow
-from worker.errors import AccountError, OperatorFault, RequestRefused, SeriesNotOffered, WrongMeter
+from worker.domain.windows import DateWindow, civil_date
+from worker.errors import (
+    AccountError,
+    AnswerNotJson,
+    ApplicationRefused,
+    ConsentRevoked,
+    HolderChanged,
+    OperatorFault,
+    RequestRefused,
+    RightContractEnded,
+    RightEmailWrong,
+    RightNameWrong,
+    RightPostcodeWrong,
+    RightProofRefused,
+    RightRevoked,
+    RightScopeWrong,
+    SeriesNotOffered,
+    SupplierFault,
+    SupplierLimited,
+    SupplierUnavailable,
+    UnknownUsagePoint,
+    WorkerError,
+    WrongMeter,
+    WrongShape,
+)
+
+_NO_RIGHT: Final = (ConsentRevoked, "GRDF has no right to read this meter: its holder must consent again")
+_EXPIRED: Final = (ConsentRevoked, "the right to read this meter has expired: its holder must consent again")
+_REVOKED: Final = (ConsentRevoked, "the right to read this meter was revoked: its holder must consent again")
+_OBSOLETE: Final = (ConsentRevoked, "GRDF has ended the right to read this meter: its holder must consent again")
+_BAD_PROOF: Final = (ConsentRevoked, "GRDF does not accept the proof of this consent: its holder must consent again")
+_MOVED: Final = (HolderChanged, "the person who consented no longer holds this meter's contract")
+_NO_METER: Final = (UnknownUsagePoint, "GRDF does not know this meter: check its number (PCE)")
+_NOT_COVERED: Final = (SeriesNotOffered, "the right to read this meter does not cover this series")
+_OUR_CONTRACT: Final = (
+    ApplicationRefused,
+    "GRDF refuses the application: its contract for ADICT has ended, or its rights are suspended; ask GRDF",
+)
+_OUTAGE: Final = (SupplierFault, "GRDF could not answer because of an error of its server")
+_BAD_REQUEST: Final = (RequestRefused, "GRDF says that the request is wrong")
+Meaning = AnswerKind | tuple[type[WorkerError], str]
+MEANING_BY_CODE: Final[Mapping[str, Meaning]] = {
+    "1000000": _MOVED,
+    "1000001": _EXPIRED,
+    "1000002": _NO_RIGHT,
+    "1000005": _BAD_REQUEST,
+    "1000008": AnswerKind.NO_DATA,
+    "1000009": _NOT_COVERED,
+    "1000010": _NOT_COVERED,
+    "1000011": _BAD_PROOF,
+    "1000014": _REVOKED,
+    "1000000006": _NO_METER,
+    "2000000": _OUTAGE,
+    "2000100": _OUTAGE,
+}
+# Refusals of a right that is declared or proven: the code decides, else the first of the texts.
+_CONTRACT_ENDED: Final = (RightContractEnded, "GRDF says that the contract of this meter has ended")
+_BAD_POSTCODE: Final = (RightPostcodeWrong, "GRDF says that this is not the postcode of the meter")
+_BAD_EMAIL: Final = (RightEmailWrong, "GRDF does not accept the mail address of the contract's holder")
+_BAD_NAME: Final = (RightNameWrong, "GRDF needs either the name or the company that holds the contract")
+_RIGHT_REVOKED: Final = (RightRevoked, "GRDF says that this right was revoked")
+_BAD_SCOPE: Final = (RightScopeWrong, "GRDF does not accept the days or the data of this right")
+_BAD_FILES: Final = (RightProofRefused, "GRDF does not accept these files as proof, or has not asked for any")
+_MEANING_OF_RIGHT_BY_CODE: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
+    "1000000004": _CONTRACT_ENDED,
+    "1000000005": _BAD_POSTCODE,
+    "1000000006": _NO_METER,
+    "1000000013": _RIGHT_REVOKED,
+    "1000000022": _BAD_SCOPE,
+    "1000000026": _BAD_NAME,
+}
+_MEANING_OF_RIGHT_BY_TEXT: Final[Sequence[tuple[re.Pattern[str], tuple[type[WorkerError], str]]]] = [
+    (re.compile(pattern), meaning)
+    for pattern, meaning in (
+        ("contrat de fourniture", _CONTRACT_ENDED),
+        ("preuve", _BAD_FILES),
+        ("code postal", _BAD_POSTCODE),
+        ("courriel", _BAD_EMAIL),
+        ("le nom ou la raison sociale", _BAD_NAME),
+        ("pce est inconnu|pce est incorrect", _NO_METER),
+        ("droit d'acces est revoque", _RIGHT_REVOKED),
+        ("incoherente|perimetre|date de (debut|fin)", _BAD_SCOPE),
+    )
+]
+_EXISTS_CODE: Final = "1000000003"
+_NO_FAILURE: Final = re.compile("existe deja|en attente de la validation|aucun droit d'acces trouve")
+_OUTAGE_CODE: Final = re.compile(r"2\d{6}|2\d{9}")  # That codes of the server begin with a 2 is inferred.
+# The codes of these are not known. The texts are compared without accents and in lower case, in this order.
+_MEANING_BY_TEXT: Final[Sequence[tuple[re.Pattern[str], Meaning]]] = [
+    (re.compile(pattern), meaning)
+    for pattern, meaning in (
+        ("ne couvre pas les donnees", _NOT_COVERED),
+        ("il n'y a pas de donnees", AnswerKind.NO_DATA),
+        ("demenage", _MOVED),
+        # The operator's own contract with GRDF, and the rights to all its meters.
+        ("contrat grdf adict|mauvaise utilisation", _OUR_CONTRACT),
+        ("preuve de consentement", _BAD_PROOF),
+        ("revoque", _REVOKED),
+        ("obsolete|suspendu", _OBSOLETE),
+        ("contrat.*(echu|termine|resilie|expire)", _MOVED),
+        ("droit d'acces.* expire", _EXPIRED),
+        ("autorise a consulter|aucun droit d'acces", _NO_RIGHT),
+        ("pce est inconnu|pce inconnu", _NO_METER),
+        (r"date_debut.*anterieur.* - \d+ ans", AnswerKind.BEFORE_HISTORY),
+        ("date_fin.*inferieur.*date du jour", AnswerKind.END_TOO_LATE),
+        ("rencontre une erreur|erreur technique|retenter|ulterieurement", _OUTAGE),
+        ("format|obligatoire|doi(ven)?t etre renseigne|parametre|date de debut", _BAD_REQUEST),
+    )
+]
+_WAITS_CODE: Final = "0000000002"  # A success: the right waits for the holder.
+_TOO_MANY_CODE: Final = "2000000009"  # More meters in a list than GRDF takes.
+_CODE_FORM: Final = re.compile(r"\d{1,10}", re.ASCII)
+_NO_CODE: Final = re.compile(r"0*")
+_LONGEST_MESSAGE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class BusinessError:
+    """What a record says instead of data: a code of digits, empty without a readable one, and its text."""
+
+    code: str
+    text: str
+
+    @property
+    def meaning(self) -> Meaning | None:
+        """The meaning by the code, else by the text; None where neither is known."""
+        if self.code in MEANING_BY_CODE:
+            return MEANING_BY_CODE[self.code]
+        if _OUTAGE_CODE.fullmatch(self.code):
+            return _OUTAGE
+        text = to_plain(self.text)
+        return next((meaning for pattern, meaning in _MEANING_BY_TEXT if pattern.search(text)), None)
+
+
+def error_in(record: Json) -> BusinessError | None:
+    """Return what a record says instead of data, or of a right; None for data and for a success."""
+    fields = clean_names(record)
+    status = object_of(fields, "statut_restitution")
+    raw_code, raw_text = status.get("code"), status.get("message")
+    if "code_statut_traitement" in fields:
+        raw_code, raw_text = fields["code_statut_traitement"], fields.get("message_retour_traitement")
+    is_code = isinstance(raw_code, str | int) and not isinstance(raw_code, bool)
+    code = str(raw_code).strip() if is_code and len(str(raw_code)[:20]) < 20 else ""
+    if _NO_CODE.fullmatch(code) and (code or not isinstance(raw_text, str) or not raw_text.strip()):
+        return None
+    return BusinessError(code if _CODE_FORM.fullmatch(code) else "", (parse_text(raw_text) or ""))
+
+
+def is_right(record: Json) -> bool:
+    """Return whether a record of a stream is about a right or a list of rights, and no data."""
+    names = {"code_statut_traitement", "id_droit_acces", "liste_acces"}
+    return isinstance(record, dict) and bool(names & clean_names(record).keys())
+
+
+def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
+    """Return the answer to a request for the days before ``end`` (None: without days), as ``classify`` does.
+
+    ``report`` is called with each refusal that is not documented.
+    """
+    for deviation in unexpected_refusals(reply):
+        report(deviation)
+    answer = classify(reply, now)
+    if answer.kind is AnswerKind.END_TOO_LATE and (end is None or end < civil_date(now)):
+        raise RequestRefused("GRDF says that a past day is too late")
+    return answer
+
+
+def classify(reply: Reply, now: datetime) -> Answer:
+    """Return the answer to a request for data, whose payload is ``{"records": […]}``: its values in their order.
+
+    ``now`` (zone-aware) turns the moment of a 429 into a wait. Raises TransientError, AccountError, SeriesNotOffered,
+    MalformedAnswer, RequestRefused or OperatorFault. Error texts contain nothing of the body but the digits of its
+    code.
+    """
+    if reply.status // 100 == 2:
+        return _classify_success(reply, now)
+    raise_by_status(reply, now)
+    for error in map(error_in, _values_of(reply)):
+        if error is not None:
+            return _answer_of(error, reply, now)
+    if reply.status == 403:
+        # What a 403 without a code means is told by one source alone.
+        raise _to_error(_NO_RIGHT, BusinessError("", ""))
+    raise RequestRefused(f"GRDF refuses the request with {reply.status} (no readable code)")
+
+
+def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
+    """Return None for a success of a call for rights, or what is none and no failure: it exists, or there is none.
+
+    Raises TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Error texts contain nothing
+    of the body but the digits of its code.
+    """
+    is_success = reply.status // 100 == 2
+    if not is_success:
+        raise_by_status(reply, now)
+    error = next((error for error in map(error_in, _values_of(reply)) if error is not None), None)
+    if is_success and (error is None or error.code == _WAITS_CODE):
+        return None
+    error = error or BusinessError("", "")
+    if _OUTAGE_CODE.fullmatch(error.code) and error.code != _TOO_MANY_CODE:
+        raise _to_error(_OUTAGE, error, retry_after_s(reply.headers, now))
+    text = to_plain(error.text)
+    if error.code == _EXISTS_CODE or _NO_FAILURE.search(text):
+        return error
+    if reply.status == 403:
+        raise ApplicationRefused("GRDF does not let the application use rights (403): check its contract for ADICT")
+    by_text = (meaning for pattern, meaning in _MEANING_OF_RIGHT_BY_TEXT if pattern.search(text))
+    raise _to_error(_MEANING_OF_RIGHT_BY_CODE.get(error.code) or next(by_text, _BAD_REQUEST), error)
+
+
+def raise_by_status(reply: Reply, now: datetime) -> None:
+    """Raise what the status of a refusal means by itself; a body that is no JSON is a gateway's page."""
+    if reply.status == 429:
+        raise SupplierLimited("GRDF: quota used up (429)", wait_of(reply, now))
+    if reply.status >= 500 or reply.status // 100 == 3:
+        raise _unavailable(reply, now, "an outage")
+    if reply.status == 401:
+        raise ApplicationRefused("GRDF refuses the application (401): check its credentials and its contract for ADICT")
+    if reply.body.strip() and not _values_of(reply):
+        raise _unavailable(reply, now, "not JSON")
+
+
+def unexpected_refusals(reply: Reply) -> Iterator[Deviation]:
+    """Yield how refusals differ from the documentation: each code or text whose meaning is not known."""
+    errors = [error for error in map(error_in, _values_of(reply)) if error is not None]
+    for error in dict.fromkeys(errors):
+        if error.meaning is None and reply.status < 500:
+            kind, detail = (DeviationKind.CODE, error.code) if error.code else (DeviationKind.SHAPE, "no code")
+            sample = {"code": error.code, "message": re.sub(r"\S*[\d@]\S*", "…", error.text[:_LONGEST_MESSAGE])}
+            yield Deviation(kind, f"refusal {reply.status}", detail, sample)
+    is_silent = reply.status // 100 == 4 and reply.status not in (401, 403, 429)
+    if is_silent and not errors and any(isinstance(value, dict) for value in _values_of(reply)):
+        yield Deviation(DeviationKind.SHAPE, f"refusal {reply.status}", "no code", None)
+
+
+def _classify_success(reply: Reply, now: datetime) -> Answer:
+    values, fault = _values_of(reply), reply.streamed.fault if reply.streamed else None
+    errors = [error_in(value) for value in values]
+    told = [error for error in errors if error is not None]
+    records = [value for value in values if not is_right(value)]
+    has_data = any(isinstance(value, dict) and error_in(value) is None for value in records)
+    if errors and errors[0] is not None and not (has_data and errors[0].meaning is AnswerKind.NO_DATA):
+        return _answer_of(errors[0], reply, now)
+    for error in told:
+        # Part of the answer lacks. Whatever else comes with data is about days that were not measured.
+        if error.meaning == _OUTAGE:
+            return _answer_of(error, reply, now)
+    if fault is not None:
+        raise fault
+    if has_data:
+        return Answer(AnswerKind.DATA, {"records": records})
+    if any(not isinstance(value, dict) for value in values):
+        raise WrongShape("the answer is not a list of objects")
+    return _answer_of(told[0], reply, now) if told else Answer(AnswerKind.NO_DATA)
+
+
+def _answer_of(error: BusinessError, reply: Reply, now: datetime) -> Answer:
+    meaning = error.meaning
+    if isinstance(meaning, AnswerKind):
+        return Answer(meaning)
+    if meaning is not None:
+        raise _to_error(meaning, error, retry_after_s(reply.headers, now))
+    if reply.status == 403:
+        raise _to_error(_NO_RIGHT, error)
+    raise RequestRefused(f"GRDF refuses the request with {reply.status} ({error.code or 'no readable code'})")
+
+
+def _to_error(meaning: tuple[type[WorkerError], str], error: BusinessError, wait_s: float | None = None) -> WorkerError:
+    error_class, text = meaning
+    text = f"{text} ({error.code})" if error.code else text
+    return SupplierFault(text, wait_s) if error_class is SupplierFault else error_class(text)
+
+
+def _unavailable(reply: Reply, now: datetime, detail: str) -> SupplierUnavailable:
+    error_class = SupplierFault if reply.status >= 500 or reply.status // 100 == 3 else AnswerNotJson
+    return error_class(f"GRDF: status {reply.status}, {detail}", retry_after_s(reply.headers, now))
+
+
+def _values_of(reply: Reply) -> Sequence[Json]:
+    return reply.streamed.values if reply.streamed else ()
+
 
 LIMITS: Final = StreamLimits()
 _ANOTHER_METER: Final = "the supplier answered for another meter than the one asked for"

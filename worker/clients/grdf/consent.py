@@ -23,15 +23,13 @@ from urllib.parse import quote
 
 from requests_oauthlib import OAuth2Session
 
-from worker.clients.callback import LONGEST_STATE, Callback, choose_failure
-from worker.clients.endpoints import Endpoints
-from worker.clients.grdf.errors import error_in, interpret_rights, raise_by_status
+from worker.clients.endpoints import LONGEST_STATE, Callback, Endpoints, choose_failure
+from worker.clients.grdf.client import error_in, interpret_rights, raise_by_status
 from worker.clients.grdf.presets import LONGEST_LIST, PROOFS, RIGHT, RIGHT_OF_METER, RIGHTS, SERIES_OF_PARTS
-from worker.clients.id_token import usage_points_from_id_token
 from worker.clients.ndjson import StreamLimits
 from worker.clients.oauth import Grant
-from worker.clients.reply import Reply
-from worker.clients.session import SupplierSession, as_signed
+from worker.clients.supplier_session import Reply, SupplierSession, as_signed
+from worker.clients.tokens import usage_points_from_id_token
 from worker.domain.access_right import (
     PCE,
     DeclaredRight,

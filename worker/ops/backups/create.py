@@ -26,7 +26,7 @@ from worker.stores.erasure_ledger import LedgerFile, LedgerPosition
 from worker.stores.measures.measure_store import Document, MeasureStore
 from worker.stores.registry import migrations
 from worker.stores.registry.dump import TABLES, describe_older_tables, has_accounts, open_snapshot, read_rows
-from worker.sync.audit import all_accounts
+from worker.sync.verification import all_accounts
 
 PAGE_SIZE: Final = 500  # Documents that are in memory, or in one request to the store, at the same time.
 _CLOCK_SKEW: Final = timedelta(minutes=5)  # The machine that removes an account may have another clock than this one.

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from worker.clients.endpoints import Endpoints, Preset
 from worker.clients.oauth import OAuthClient
-from worker.clients.session import Transport
+from worker.clients.supplier_session import Transport
 from worker.clients.suppliers import ENEDIS, SUPPLIERS
 from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import clock_from

@@ -20,7 +20,7 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.app import enqueue_request
-from worker.clients.callback import LONGEST_STATE, Callback
+from worker.clients.endpoints import LONGEST_STATE, Callback
 from worker.clients.suppliers import ENEDIS
 from worker.domain.account import Account
 from worker.domain.audit_entry import AuditAction

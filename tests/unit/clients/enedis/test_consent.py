@@ -15,12 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.supplier_server import BASE_URL, NOW, ClientHarness
-from worker.clients.callback import Callback
+from worker.clients.endpoints import Callback
 from worker.clients.enedis.consent import authorize_url, fetch_shared_meters, read_callback, usage_points_of_grant
 from worker.clients.enedis.presets import PRESETS
-from worker.clients.id_token import usage_points_from_id_token
 from worker.clients.oauth import Grant
-from worker.clients.tokens import Token
+from worker.clients.tokens import Token, usage_points_from_id_token
 from worker.domain.connection_request import SharedMeter
 from worker.domain.series import Direction, Series, of_supplier
 from worker.errors import ConsentRevoked, MalformedAnswer, RequestRefused, SupplierUnavailable

@@ -15,11 +15,9 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import json_values, many
 from tests.support.supplier_server import BASE_URL, NOW, USAGE_POINT, ClientHarness
-from worker.clients.answer_shapes import find_deviations
-from worker.clients.enedis.answers import ANSWER_SHAPES
+from worker.clients.answer_shapes import find_deviations, keep_fields
 from worker.clients.enedis.client import EnedisClient
-from worker.clients.enedis.presets import PRESETS
-from worker.clients.reduction import keep_fields
+from worker.clients.enedis.presets import ANSWER_SHAPES, PRESETS
 from worker.domain.answers import AnswerKind, Deviation, RawAnswer, pack_raw_answers, unpack_raw_answers
 from worker.domain.parsing.contracts import parse_contract
 from worker.domain.series import Series, of_supplier

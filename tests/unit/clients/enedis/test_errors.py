@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from worker.clients.enedis.errors import classify
-from worker.clients.reply import Reply, token_refused
+from worker.clients.enedis.client import classify
+from worker.clients.supplier_session import Reply, token_refused
 from worker.domain.answers import AnswerKind
 from worker.errors import (
     ApplicationRefused,

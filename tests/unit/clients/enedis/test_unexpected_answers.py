@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from tests.support.strategies import json_values, many
 from tests.support.supplier_server import NOW, USAGE_POINT, ClientHarness
 from tests.unit.clients.enedis.test_errors import ERRORS, THROTTLED, VERDICTS, reply
-from worker.clients.enedis.client import EnedisClient
-from worker.clients.enedis.errors import classify, unexpected_refusal
+from worker.clients.enedis.client import EnedisClient, classify, unexpected_refusal
 from worker.domain.answers import Deviation, DeviationKind
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow

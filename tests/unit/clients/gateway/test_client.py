@@ -18,9 +18,8 @@ import responses
 from tests.support.recordings import RESPONSES, load_response, needs_recordings
 from tests.support.supplier_server import BASE_URL, NOW, FakePermits, FakeTokenStore
 from worker.clients.gateway.presets import PRESETS
-from worker.clients.session import SupplierSession, Transport
-from worker.clients.splitting import SplitFetch
 from worker.clients.supplier import SupplierClient
+from worker.clients.supplier_session import SplitFetch, SupplierSession, Transport
 from worker.clients.suppliers import GATEWAY
 from worker.clients.tokens import BearerTokens, Token
 from worker.domain.answers import AnswerKind, Deviation

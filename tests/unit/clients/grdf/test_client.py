@@ -15,8 +15,7 @@ import responses
 from tests.support.gas_answers import METER, day, ndjson, period, refusal
 from tests.support.supplier_server import BASE_URL, SECRETS, ClientHarness
 from worker.clients.answer_shapes import find_deviations
-from worker.clients.grdf.answers import ANSWER_SHAPES
-from worker.clients.grdf.presets import PRESETS
+from worker.clients.grdf.presets import ANSWER_SHAPES, PRESETS
 from worker.domain.answers import AnswerKind
 from worker.domain.series import Series, contract_series, daily_of, intervals_of, of_supplier
 from worker.domain.windows import DateWindow

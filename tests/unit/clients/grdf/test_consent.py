@@ -16,7 +16,7 @@ from tests.support.factories import NOW
 from tests.support.gas_answers import METER, done, ndjson, right
 from tests.support.recordings import RECORDINGS, needs_recordings
 from tests.support.supplier_server import BASE_URL, ClientHarness
-from worker.clients.callback import Callback
+from worker.clients.endpoints import Callback
 from worker.clients.grdf.consent import (
     LARGEST_PROOF,
     authorize_url,

@@ -11,9 +11,9 @@ import pytest
 from requests.structures import CaseInsensitiveDict
 
 from tests.support.gas_answers import METER, day, done, ndjson, refusal
-from worker.clients.grdf.errors import interpret
+from worker.clients.grdf.client import interpret
 from worker.clients.ndjson import read_values
-from worker.clients.reply import Reply
+from worker.clients.supplier_session import Reply
 from worker.domain.answers import Answer, AnswerKind, Deviation, DeviationKind
 from worker.errors import (
     AnswerBrokenOff,

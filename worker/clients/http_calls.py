@@ -5,15 +5,29 @@ answer of any size. Here a call has ``longest_s`` from its sending to the last b
 pieces, until it is over or has more than ``BodyLimits`` allow. Then the connection is closed.
 
 It needs urllib3 2.6, which unpacks no more than it is asked for, and no body that was packed more than five times.
+
+HTTP calls to addresses that somebody has typed: never into a private network that the operator has not named.
+
+What counts is the address that the connection has reached, looked at before anything is sent, so that no name can hide
+another one. Plain http is for this machine and for the networks that are named.
+
+Connections to addresses that somebody has typed: never into a private network that the operator has not named.
+
+What counts is the address that the connection has reached, looked at before anything is sent, so that no name can hide
+another one. A connection without TLS is for this machine and for the networks that are named.
+
+Signed POST requests to an address that somebody has typed: of notices, and of measures.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,7 +37,8 @@ from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
-from worker.errors import AnswerTooLarge, SupplierTooSlow
+from worker.domain.networks import Network, may_be_called
+from worker.errors import AnswerTooLarge, NotDelivered, SupplierTooSlow
 
 _MEGABYTE: Final = 1024**2
 _CHUNK: Final = 16 * 1024
@@ -177,3 +192,118 @@ def _watch(connection: socket.socket | None) -> None:
     call: _Call | None = getattr(_current, "call", None)
     if call is not None and connection is not None:
         call.watch(connection)
+
+
+class AddressRefused(Exception):
+    """The error for a connection to an address that may not be called; it does not name the address."""
+
+
+def check_peer(sock: socket.socket, host: str, networks: Sequence[Network], *, is_plain: bool) -> socket.socket:
+    """Return the socket of a connection to which nothing was sent yet.
+
+    Raises AddressRefused, and closes it, if the name ``host`` has led to an address that may not be called.
+    """
+    try:
+        address = sock.getpeername()[0]
+    except OSError:  # The other side has closed it already.
+        sock.close()
+        raise
+    if not may_be_called(address, host, networks, is_plain=is_plain):
+        sock.close()
+        raise AddressRefused("an address in a private network, or without TLS")
+    return sock
+
+
+def connect_guarded(
+    host: str, port: int, networks: Sequence[Network], *, is_plain: bool, timeout_s: float
+) -> socket.socket:
+    """Return a connected TCP socket, nothing sent yet; with ``is_plain`` no TLS will follow on it.
+
+    Raises AddressRefused, or OSError where nothing answers within ``timeout_s``.
+    """
+    sock = socket.create_connection((host, port), timeout_s)
+    return check_peer(sock, host, networks, is_plain=is_plain)
+
+
+class GuardedHttp(BoundedHttp):
+    """An adapter that calls public addresses over https, this machine, and the networks that the operator names.
+
+    Raises AddressRefused before anything is sent to another address.
+    """
+
+    def __init__(self, networks: Sequence[Network] = (), **bounds: Any) -> None:
+        self._networks = tuple(networks)
+        super().__init__(**bounds)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        networks = self._networks
+
+        class GuardedConnection(HttpConnection):
+            def _new_conn(self) -> socket.socket:
+                return check_peer(super()._new_conn(), self.host, networks, is_plain=True)
+
+        class GuardedTlsConnection(HttpsConnection):
+            def _new_conn(self) -> socket.socket:  # Before the greeting of TLS.
+                return check_peer(super()._new_conn(), self.host, networks, is_plain=False)
+
+        class GuardedPool(HttpPool):
+            ConnectionCls = GuardedConnection
+
+        class GuardedTlsPool(HttpsPool):
+            ConnectionCls = GuardedTlsConnection
+
+        self.poolmanager.pool_classes_by_scheme = {"http": GuardedPool, "https": GuardedTlsPool}
+
+
+SIGNATURE_HEADER: Final = "X-Releve-Signature"
+TIMEOUTS_S: Final = (5.0, 15.0)
+
+
+def sign_body(secret: str, unix_time_s: int, body: bytes) -> str:
+    """Return the signature header: ``t=1721898000,v1=9f86d0…``.
+
+    ``v1`` is the HMAC-SHA256 of ``<t>.<body>`` in hex. The receiver computes it again, compares in constant time and
+    refuses an old ``t``.
+    """
+    # The time is part of the signed bytes, so nobody can send a recorded request again under a new time.
+    mac = hmac.new(secret.encode(), f"{unix_time_s}.".encode() + body, hashlib.sha256)
+    return f"t={unix_time_s},v1={mac.hexdigest()}"
+
+
+@contextmanager
+def open_session(networks: Sequence[Network]) -> Iterator[requests.Session]:
+    """Open a session that calls no private network but these, and goes by no proxy, which could."""
+    with requests.Session() as session:
+        session.trust_env = False
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, GuardedHttp(networks))
+        yield session
+
+
+def post_signed(
+    session: requests.Session,
+    url: str,
+    secret: str,
+    body: bytes,
+    unix_time_s: int,
+    timeouts_s: tuple[float, float] = TIMEOUTS_S,
+) -> int:
+    """Send a JSON body with its signature, and return the status of the answer. Raises NotDelivered without one."""
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "Releve",
+        SIGNATURE_HEADER: sign_body(secret, unix_time_s, body),
+    }
+    try:
+        # A redirect would send the account's id to another host. The body of the answer is not needed, so the
+        # request streams and does not read it.
+        with session.post(
+            url, data=body, headers=headers, timeout=timeouts_s, allow_redirects=False, stream=True
+        ) as answer:
+            return answer.status_code
+    except AddressRefused as error:
+        raise NotDelivered(f"webhook: {error}: see RELEVE_WEBHOOK_NETWORKS") from None
+    except (requests.RequestException, HTTPError, SupplierTooSlow) as error:  # HTTPError: a host that is no name.
+        # The text of the error may quote the address, which may contain a secret.
+        raise NotDelivered(f"webhook: {type(error).__name__}") from None

@@ -2,18 +2,27 @@
 
 Callers never see a status code, and no request is sent without a permit. No other module sends requests to a supplier.
 A transport is safe with threads and after a fork, as neither shares a connection.
+
+One HTTP answer of a supplier, read to its end: its code, whether it refuses the token, how long it asks to wait.
+
+Split requests: how a window is fetched from a supplier that may find it too long, too early or too late.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from functools import partial
-from typing import Any, Final, Literal, Protocol, TypeVar
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import cached_property, partial
+from typing import Any, Final, Literal, Protocol, TypeVar, assert_never
 from urllib.parse import urlsplit
 
 import requests
@@ -21,18 +30,20 @@ from oauthlib.oauth2 import Client, WebApplicationClient
 from requests_oauthlib import OAuth2Session
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
-from worker.clients.bounded_http import BoundedHttp
-from worker.clients.endpoints import Endpoints
-from worker.clients.ndjson import StreamLimits, read_values
-from worker.clients.reply import Reply, token_refused
+from worker.clients.endpoints import Endpoints, TokenMode
+from worker.clients.http_calls import BoundedHttp
+from worker.clients.ndjson import StreamedValues, StreamLimits, read_values
 from worker.clients.tokens import REFUSED_FOR_GOOD, Token, TokenProvider
-from worker.domain.answers import Answer, Json
+from worker.domain.answers import Answer, AnswerKind, Json
 from worker.domain.lanes import current_lane
+from worker.domain.retry import quota_wait_s
+from worker.domain.windows import ONE_DAY, DateWindow, split_window
 from worker.errors import (
     AnswerBrokenOff,
     ApplicationRefused,
     LoginFailed,
     RateLimited,
+    RequestRefused,
     StoreUnavailable,
     SupplierTooSlow,
     SupplierUnavailable,
@@ -41,6 +52,96 @@ from worker.errors import (
     WorkerError,
 )
 from worker.metrics import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN_REFUSED, error_kind
+
+# Of the API gateway that stands before many suppliers (WSO2), and of OAuth.
+BAD_TOKEN_CODES: Final = {"900901", "900902", "900903", "unauthorized", "invalid-token"}
+_LONGEST_PAGE: Final = 20_000
+_STRUCTURE: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # Texts are passed over.
+# A code is written to logs and messages. So it must consist of words and a short number: no meter, no token.
+_CODE_FORM: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0-9]{1,7})?|[0-9]{1,6}")
+_NESTING: Final = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
+
+
+def is_too_deep(body: bytes, most: int = StreamLimits().depth) -> bool:
+    """Return whether JSON opens more than ``most`` lists and objects in each other."""
+    depth = 0
+    for match in _STRUCTURE.finditer(body):
+        depth += _NESTING.get(match[0], 0)
+        if depth > most:
+            return True
+    return False
+
+
+# Without slots, because cached_property needs a __dict__.
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP answer, read to its end; ``headers`` are those of requests, which knows their names in any case.
+
+    ``streamed``: the values of an answer that was read one value after another. Then ``body`` is empty, or holds the
+    beginning of a refusal.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    streamed: StreamedValues | None = field(default=None, repr=False)
+
+    @cached_property
+    def json(self) -> Json:
+        """The parsed body; None if it is no JSON (or ``null``), or nested deeper than any answer is."""
+        try:
+            return None if is_too_deep(self.body) else json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+    @cached_property
+    def envelope(self) -> Mapping[str, Json]:
+        """The supplier's own envelope without those that gateways put around it; empty if there is none."""
+        envelope = self.json if isinstance(self.json, dict) else {}
+        for _ in range(3):
+            inner = (envelope.get(key) for key in ("error", "fault", "enedis_return"))
+            envelope = next((value for value in inner if isinstance(value, dict)), envelope)
+        return envelope
+
+    @cached_property
+    def code(self) -> str:
+        """The supplier's code in lower case with ``-`` for ``_``, safe to log; empty without a readable one."""
+        for key in ("error", "code", "error_code", "errorCode"):
+            value = self.envelope.get(key)
+            if isinstance(value, str | int) and not isinstance(value, bool):
+                code = re.sub("[_ ]", "-", str(value)[:64].strip().lower())
+                return code if _CODE_FORM.fullmatch(code) else ""
+        return ""
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the answer's bytes, in hexadecimal."""
+        return self.streamed.digest if self.streamed else hashlib.sha256(self.body).hexdigest()
+
+    @property
+    def meant_status(self) -> int:
+        """The supplier's status, which a proxy may put into the body of a success."""
+        inner = self.json.get("status") if isinstance(self.json, dict) else None
+        return inner if 200 <= self.status < 300 and isinstance(inner, int) and 400 <= inner < 600 else self.status
+
+
+def token_refused(reply: Reply, mode: TokenMode) -> bool:
+    """Return whether the supplier refuses the token, and nothing else.
+
+    With a user's token (v4) a 403 has two meanings: with an empty body it refuses the token, with a body the consent. A
+    gateway's 401 refuses the token, unless it is Enedis' that it passes on: that refuses the gateway.
+    """
+    if mode == "bearer":
+        return reply.status == 401 and (reply.json is None or reply.envelope is reply.json)
+    if mode == "user" and reply.status == 403:
+        return not reply.body.strip() or "invalid_token" in reply.headers.get("WWW-Authenticate", "")
+    return reply.status == 401 or (reply.status < 500 and reply.code in BAD_TOKEN_CODES)
+
+
+def wait_of(reply: Reply, now: datetime) -> float:
+    """Return the seconds that a 429 asks to wait; a gateway's HTML page may name the moment in its text."""
+    page = {"description": reply.body[:_LONGEST_PAGE].decode("utf-8", "replace")} if reply.json is None else {}
+    return quota_wait_s(reply.headers, reply.envelope or page, now)
 
 
 class Permits(Protocol):
@@ -315,3 +416,78 @@ def as_signed(url: str) -> str:
     So a plain address is signed as https://, and ``_CountedHttp`` changes it back before it is sent.
     """
     return "https://" + url.removeprefix("http://") if url.startswith("http://") else url
+
+
+FetchPiece = Callable[[DateWindow], Answer]
+
+
+@dataclass
+class SplitFetch:
+    """The payloads of one window with the days that each is for, and the days that the supplier answers for.
+
+    ``data_from``: the first day that may be asked for; the days before it count as before the history.
+    ``floor``: the first day the supplier answers for, if the window began before it. ``end``: the day after the last
+    one that could be asked for.
+    """
+
+    fetch_piece: FetchPiece = field(repr=False)  # It holds the meter's number, which no ``repr`` may show.
+    data_from: date | None = None
+    payloads: list[tuple[DateWindow, Json]] = field(default_factory=list, repr=False)
+    floor: date | None = None
+    end: date | None = None
+
+    def fetch(self, window: DateWindow) -> SplitFetch:
+        """Ask for the whole window, in as many pieces as necessary. Raises what ``fetch_piece`` raises."""
+        self.end = window.end
+        if self.data_from is not None and window.start < self.data_from:
+            self.floor = min(self.data_from, window.end)
+            if window.end <= self.data_from:
+                return self
+            window = DateWindow(self.data_from, window.end)
+        self._handle(window, self.fetch_piece(window))
+        return self
+
+    def _handle(self, window: DateWindow, answer: Answer) -> None:
+        match answer.kind:
+            case AnswerKind.DATA:
+                self.payloads.append((window, answer.payload))
+            case AnswerKind.BEFORE_HISTORY:
+                self.floor = window.end
+                for piece, piece_answer in find_floor(self.fetch_piece, window):
+                    self.floor = piece.start
+                    self._handle(piece, piece_answer)
+            case AnswerKind.TOO_LONG:
+                for part in split_window(window, _next_length(window)):
+                    self._handle(part, self.fetch_piece(part))
+            case AnswerKind.END_TOO_LATE if window.days > 1:
+                self.end = window.end - ONE_DAY
+                earlier = DateWindow(window.start, self.end)
+                self._handle(earlier, self.fetch_piece(earlier))
+            case AnswerKind.NO_DATA | AnswerKind.END_TOO_LATE:
+                pass
+            case _:
+                assert_never(answer.kind)
+
+
+def find_floor(fetch_piece: FetchPiece, refused_window: DateWindow) -> Iterator[tuple[DateWindow, Answer]]:
+    """Find by bisection the first day that the supplier answers for; yield each accepted piece, newest first.
+
+    ``refused_window`` was answered BEFORE_HISTORY: some day in it lies before activation, consent or the supplier's
+    history, and the supplier does not say which. No day is yielded twice; a 365-day window takes at most 9 calls.
+    """
+    low, high = refused_window.start, refused_window.end
+    while high - low > ONE_DAY:
+        piece = DateWindow(low + (high - low) // 2, high)
+        answer = fetch_piece(piece)
+        if answer.kind is AnswerKind.BEFORE_HISTORY:
+            low = piece.start
+        else:
+            high = piece.start
+            yield piece, answer
+
+
+def _next_length(window: DateWindow) -> int:
+    """Return the length to try next: half, except that 7 days become 6, because Enedis sometimes refuses exactly 7."""
+    if window.days == 1:
+        raise RequestRefused("the supplier says that a window of one day is too long")
+    return 6 if window.days == 7 else (window.days + 1) // 2
